@@ -1,0 +1,111 @@
+"""The errors that a caller can meet: each has a stable code, an HTTP status and a sentence on what would be right.
+
+Raise the most specific class with the sentence; the API turns it into ``{"error": {"code": ..., "message": ...}}``.
+"""
+
+from typing import ClassVar
+
+
+class VisualMemoryError(Exception):
+    """The base of every error that is meant for a caller.
+
+    Attributes:
+        code: stable machine-readable name, snake case.
+        status: the HTTP status it is answered with, 400 to 599.
+        message: a sentence for a person: what was wrong and what would be right.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(VisualMemoryError):
+    """The request has a missing, unknown or ill-typed part."""
+
+    code = "invalid_request"
+    status = 422
+
+
+class InvalidFilter(InvalidRequest):
+    """A filter names an unknown field, has a value of the wrong type, or is empty where it must not be."""
+
+    code = "invalid_filter"
+
+
+class InvalidVector(InvalidRequest):
+    """A vector has the wrong length, is not finite, or is zero."""
+
+    code = "invalid_vector"
+
+
+class InvalidPicture(InvalidRequest):
+    """The bytes are not a picture that can be decoded."""
+
+    code = "invalid_picture"
+
+
+class UnsupportedFormat(VisualMemoryError):
+    """The picture is of a format outside JPEG, PNG, WebP, BMP, GIF and TIFF."""
+
+    code = "unsupported_format"
+    status = 415
+
+
+class TooLarge(VisualMemoryError):
+    """A picture or a request is over the limit of bytes or pixels."""
+
+    code = "too_large"
+    status = 413
+
+
+class NotAuthorized(VisualMemoryError):
+    """The request carries no key, or a wrong one."""
+
+    code = "not_authorized"
+    status = 401
+
+
+class Blocked(VisualMemoryError):
+    """A removal with ``block`` refuses this content or subject from now on."""
+
+    code = "blocked"
+    status = 403
+
+
+class NotFound(VisualMemoryError):
+    """There is no such image or removal."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(VisualMemoryError):
+    """Another request changed the same thing at the same moment; sending it again is right."""
+
+    code = "conflict"
+    status = 409
+
+
+class EncoderMismatch(VisualMemoryError):
+    """The collection holds another encoder's vectors than the one in the settings."""
+
+    code = "encoder_mismatch"
+    status = 503
+
+
+class Unavailable(VisualMemoryError):
+    """A part that the request needs does not answer; sending it again later is right."""
+
+    code = "unavailable"
+    status = 503
+
+
+class OutOfSpace(VisualMemoryError):
+    """The disk has no room to accept more."""
+
+    code = "out_of_space"
+    status = 507

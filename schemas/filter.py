@@ -1,0 +1,198 @@
+"""The filter: field to value, list of values, range or ``not``; all conditions must hold.
+
+    {"labels": "cat", "source": ["camera-1", "camera-2"], "captured_at": {"gte": "2026-01-01T00:00:00Z"},
+     "subject": {"not": "ann"}}
+
+A field that an image lacks meets no condition but ``not``. ``labels`` is met by a label and by all below it: ``animal``
+covers ``animal/cat``. It means the same here (`matches`), in Qdrant Edge and on a Qdrant server.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from operator import ge, gt, le, lt
+from typing import Annotated, Any, cast
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    RootModel,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from schemas.errors import InvalidFilter
+from schemas.image import MetadataFloat, MetadataInteger, Moment, State, StoredImage, label_paths
+
+MAX_VALUES = 1000
+
+
+class FieldType(StrEnum):
+    """What a field holds; decides which conditions it takes and how it is indexed."""
+
+    KEYWORD = "keyword"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DATETIME = "datetime"
+
+
+FIELDS: Mapping[str, FieldType] = {
+    "image_id": FieldType.KEYWORD,
+    "labels": FieldType.KEYWORD,
+    "state": FieldType.KEYWORD,
+    "source": FieldType.KEYWORD,
+    "subject": FieldType.KEYWORD,
+    "content_hash": FieldType.KEYWORD,
+    "captured_at": FieldType.DATETIME,
+    "accepted_at": FieldType.DATETIME,
+}
+
+Scalar = (
+    StrictBool
+    | StrictInt
+    | Annotated[FiniteFloat, Field(strict=True)]
+    | Annotated[str, Field(max_length=1000, strict=True)]
+)
+Bound = StrictInt | Annotated[FiniteFloat, Field(strict=True)] | Annotated[str, Field(strict=True)]
+Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES)]
+
+
+class Range(BaseModel):
+    """Numbers or moments between bounds; at least one bound."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gt: Bound | None = None
+    gte: Bound | None = None
+    lt: Bound | None = None
+    lte: Bound | None = None
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> "Range":
+        if not self.bounds():
+            raise ValueError("a range needs at least one of gt, gte, lt, lte")
+        return self
+
+    def bounds(self) -> dict[str, Any]:
+        """The bounds that are set, by their names."""
+        return self.model_dump(exclude_none=True)
+
+
+class Not(BaseModel):
+    """Everything but: the images that do not meet the condition, those without the field among them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    not_: Scalar | Values | Range = Field(alias="not")
+
+
+Condition = Scalar | Values | Range | Not
+
+
+class Filter(RootModel[dict[str, Condition]]):
+    """Conditions by field, all of which must hold; without any it covers everything."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def __bool__(self) -> bool:
+        return bool(self.root)
+
+    def clauses(self, metadata: Mapping[str, FieldType]) -> "list[Clause]":
+        """Check every condition against the field it names.
+
+        Args:
+            metadata: the declared metadata fields with their types, without the ``metadata.`` before them.
+
+        Raises:
+            InvalidFilter: a field is unknown or a value is not of the field's type; the message names both.
+        """
+        fields = {**FIELDS, **{f"metadata.{name}": kind for name, kind in metadata.items()}}
+        return [_clause(field, condition, fields) for field, condition in self.root.items()]
+
+
+Value = str | int | float | bool | datetime
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One checked condition: the field has one of `values`, or lies within `bounds`; the contrary where `negated`."""
+
+    field: str
+    kind: FieldType
+    values: tuple[Value, ...] = ()
+    bounds: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    negated: bool = False
+
+
+def matches(clauses: Iterable[Clause], image: StoredImage) -> bool:
+    """Whether an image meets every clause: the meaning that both engines must agree with."""
+    return all(_met(clause, image) != clause.negated for clause in clauses)
+
+
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
+
+_TYPES: Mapping[FieldType, tuple[TypeAdapter[Any], str]] = {
+    FieldType.KEYWORD: (TypeAdapter(Annotated[str, Field(strict=True)]), "text"),
+    FieldType.INTEGER: (TypeAdapter(MetadataInteger), "a whole number of 64 bits"),
+    FieldType.FLOAT: (TypeAdapter(MetadataFloat), "a finite number"),
+    FieldType.BOOLEAN: (TypeAdapter(StrictBool), "true or false"),
+    FieldType.DATETIME: (TypeAdapter(Moment), "a moment with its time zone, such as 2026-01-31T12:00:00Z"),
+}
+
+
+def _met(clause: Clause, image: StoredImage) -> bool:
+    held = _held(clause.field, image)
+    if clause.values:
+        return any(value in clause.values for value in held)
+    return any(all(_COMPARE[name](value, bound) for name, bound in clause.bounds.items()) for value in held)
+
+
+def _held(field: str, image: StoredImage) -> list[Any]:
+    if field == "labels":
+        return label_paths(image.labels)
+    name, _, key = field.partition(".")
+    value = image.metadata.get(key) if key else getattr(image, name)
+    return [] if value is None else [value]
+
+
+def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType]) -> Clause:
+    if field not in fields:
+        raise InvalidFilter(
+            f"filter: there is no field {field!r}; a filter may name {', '.join(sorted(fields))}"
+            " (a metadata field must be declared in the settings)"
+        )
+    kind, negated = fields[field], isinstance(condition, Not)
+    if isinstance(condition, Not):
+        condition = condition.not_
+    if isinstance(condition, Range):
+        if kind in (FieldType.KEYWORD, FieldType.BOOLEAN):
+            raise InvalidFilter(f"filter: {field} holds {_TYPES[kind][1]} and takes a value or a list, not a range")
+        bounds = {name: typed(field, kind, value) for name, value in condition.bounds().items()}
+        return Clause(field, kind, bounds=bounds, negated=negated)
+    values = condition if isinstance(condition, list) else [condition]
+    return Clause(field, kind, values=tuple(typed(field, kind, value) for value in values), negated=negated)
+
+
+def typed(field: str, kind: FieldType, value: object) -> Value:
+    """A value as its field's type.
+
+    Raises:
+        InvalidFilter: it is of another type, or no state where `field` is ``state``.
+    """
+    adapter, expected = _TYPES[kind]
+    if kind is FieldType.FLOAT and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if field == "state" and value not in set(State):
+        raise InvalidFilter(f"filter: there is no state {value!r}; the states are {', '.join(State)}")
+    try:
+        return cast(Value, adapter.validate_python(value))
+    except ValidationError:
+        raise InvalidFilter(f"filter: {field} takes {expected}, not {value!r}") from None

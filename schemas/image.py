@@ -1,0 +1,177 @@
+"""An image: what a caller says of a picture, and what the memory knows of it."""
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, StrictInt
+
+MAX_LABELS = 32
+MAX_METADATA = 32
+LABEL_LENGTH = 200
+IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}")
+METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def _plain_text(value: str) -> str:
+    """Refuse what cannot be seen or compared: blank ends, control characters, lone surrogates."""
+    if not value or value != value.strip():
+        raise ValueError("must not be empty, nor begin or end with white space")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        raise ValueError("must not hold control characters")
+    return value
+
+
+def _label(value: str) -> str:
+    if any(part != part.strip() or not part for part in value.split("/")):
+        raise ValueError("a label is a word or a path such as animal/cat, without empty parts")
+    return value
+
+
+def _image_id(value: str) -> str:
+    if not IMAGE_ID.fullmatch(value):
+        raise ValueError("an image id has 1 to 200 of A-Z a-z 0-9 . _ : @ = + - and begins with a letter or digit")
+    return value
+
+
+def _distinct(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _metadata_keys(value: "dict[str, MetadataValue]") -> "dict[str, MetadataValue]":
+    for key in value:
+        if not METADATA_KEY.fullmatch(key):
+            raise ValueError(f"metadata field {key!r}: a name has 1 to 64 of a-z 0-9 _ and begins with a letter")
+    return value
+
+
+Text = Annotated[str, Field(max_length=LABEL_LENGTH), AfterValidator(_plain_text)]
+Label = Annotated[Text, AfterValidator(_label)]
+Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)]
+ImageId = Annotated[str, AfterValidator(_image_id)]
+Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+MetadataText = Annotated[str, Field(max_length=1000, strict=True)]
+MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+MetadataFloat = Annotated[FiniteFloat, Field(strict=True)]
+MetadataValue = StrictBool | MetadataInteger | MetadataFloat | MetadataText
+Metadata = Annotated[dict[str, MetadataValue], Field(max_length=MAX_METADATA), AfterValidator(_metadata_keys)]
+
+
+def now() -> datetime:
+    """The present moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def label_paths(labels: list[str]) -> list[str]:
+    """Every prefix of every label path: ``animal/cat`` gives ``animal`` and ``animal/cat``; sorted, each once."""
+    return sorted(
+        {"/".join(parts[: n + 1]) for parts in (label.split("/") for label in labels) for n in range(len(parts))}
+    )
+
+
+class State(StrEnum):
+    """Where an image stands on its way; only ``remembered`` ones vote."""
+
+    WAITING = "waiting"
+    REMEMBERED = "remembered"
+    REJECTED = "rejected"
+    MUTED = "muted"
+
+
+class ImageFields(BaseModel):
+    """What a caller says of a picture when sending it.
+
+    Attributes:
+        labels: 1 to 32 labels of at most 200 characters; a label may be a path, ``animal/cat/siamese``.
+        image_id: the caller's own name for it; left out, the SHA-256 of the picture's bytes in hex.
+        source: where it came from (a camera, a supplier).
+        subject: whom or what it shows, the handle for removal requests.
+        captured_at: when it was taken, with a time zone.
+        metadata: further fields, name to text, number or truth value; the declared ones can be filtered by.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: Labels
+    image_id: ImageId | None = None
+    source: Text | None = None
+    subject: Text | None = None
+    captured_at: Moment | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class ImagePatch(BaseModel):
+    """Changes to an image's labels and fields: what is left out stays; null clears (labels cannot be cleared)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: Labels = Field(default_factory=list)
+    source: Text | None = None
+    subject: Text | None = None
+    captured_at: Moment | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class Image(BaseModel):
+    """An accepted image as callers see it.
+
+    Attributes:
+        content_hash: SHA-256 of the picture's bytes, 64 hex digits.
+        reason: why it was rejected, else null.
+        attempts: how often remembering was begun and did not end.
+        encoder: the name of the encoder whose vector it has, null until remembered.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    image_id: str
+    labels: list[str]
+    state: State
+    reason: str | None = None
+    attempts: int = 0
+    source: str | None = None
+    subject: str | None = None
+    captured_at: datetime | None = None
+    accepted_at: datetime
+    metadata: dict[str, MetadataValue] = Field(default_factory=dict)
+    content_hash: str
+    encoder: str | None = None
+
+
+class StoredImage(Image):
+    """An image as the memory holds it.
+
+    Attributes:
+        tenant: whose it is.
+        picture: the key of its picture in the blob store; new with each acceptance of new content, so that an
+            operation conditional on it can never touch what came later.
+    """
+
+    tenant: str
+    picture: str
+
+
+class ImagePage(BaseModel):
+    """One page of a listing; ``cursor`` asks for the next and is null on the last."""
+
+    images: list[Image]
+    cursor: str | None = None
+
+
+class LabelCount(BaseModel):
+    """How many images carry a label."""
+
+    label: str
+    images: int
+
+
+class Accepted(BaseModel):
+    """The answer to images sent: one entry for each, in the order they came.
+
+    ``state`` is ``waiting`` for new content; content that was already there keeps its state.
+    """
+
+    image_id: str
+    state: State

@@ -1,0 +1,80 @@
+"""A removal: the request to forget, and its record, which ends as the receipt."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.filter import Filter
+from schemas.image import State, Text
+
+
+class RemovalRequest(BaseModel):
+    """What to forget and why.
+
+    Attributes:
+        filter: every image that meets it is removed; never empty.
+        everything: said instead of a filter to remove all images of the tenant.
+        reason: for the record, 1 to 200 characters.
+        dry_run: only count and show what would go.
+        block: refuse, from now on, the same contents and the subjects that the filter names.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filter: Filter = Filter({})
+    everything: bool = False
+    reason: Text
+    dry_run: bool = False
+    block: bool = False
+
+    @model_validator(mode="after")
+    def _says_what(self) -> "RemovalRequest":
+        if bool(self.filter) == self.everything:
+            raise ValueError("give a filter with at least one condition, or everything: true; one of the two")
+        return self
+
+
+class RemovalPreview(BaseModel):
+    """What a removal would cover: counts by state, and the ids of some of the images."""
+
+    images: int
+    by_state: dict[State, int]
+    sample: list[str]
+
+
+class RemovalStatus(StrEnum):
+    """How far a removal is; ``done`` only after it was verified that nothing it covered is left."""
+
+    RUNNING = "running"
+    DONE = "done"
+
+
+class Removal(BaseModel):
+    """The record of a removal; once ``done``, its receipt.
+
+    Attributes:
+        images: how many images it removed, in all and by the state they were in.
+        pictures: how many pictures were deleted from the blob store (a thumbnail is never stored).
+        verified_at: when it was checked that no image that it covered is left.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    tenant: str = Field(exclude=True)
+    filter: Filter
+    everything: bool
+    reason: str
+    block: bool
+    requested_by: str
+    requested_at: datetime
+    status: RemovalStatus = RemovalStatus.RUNNING
+    images: int = 0
+    by_state: dict[State, int] = Field(default_factory=dict)
+    pictures: int = 0
+    verified_at: datetime | None = None
+
+
+RemovalId = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]

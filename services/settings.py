@@ -1,0 +1,152 @@
+"""Every setting, by concern: from the environment (``VISUAL_MEMORY_STORE__URL``) or ``visual-memory.toml``.
+
+The environment wins over the file. The file is looked for in the working directory, or where ``VISUAL_MEMORY_CONFIG``
+says. An unknown name, a bad value or a combination that cannot work stops the start with a sentence.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from schemas.filter import FieldType
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApiSettings(_Section):
+    """The HTTP service."""
+
+    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8700
+    key: Annotated[SecretStr | None, Field(description="key that every request but health must carry")] = None
+    max_body_bytes: Annotated[int, Field(ge=1024, description="largest request")] = 64 * 2**20
+    max_images: Annotated[int, Field(ge=1, le=4096, description="most pictures or vectors in one request")] = 256
+
+
+class BrokerSettings(_Section):
+    """Redis, which rings the bell for the workers."""
+
+    url: Annotated[
+        str | None,
+        Field(description="redis://, rediss:// or redis+socket://; unset: a private server in the data folder"),
+    ] = None
+    visibility_timeout: Annotated[
+        int, Field(ge=10, description="seconds until Redis gives a dead worker's messages to another")
+    ] = 300
+
+
+class StoreSettings(_Section):
+    """Where the vectors live."""
+
+    url: Annotated[
+        str | None, Field(description="address of a Qdrant server; unset: Qdrant Edge in the data folder")
+    ] = None
+    api_key: Annotated[SecretStr | None, Field(description="the server's API key")] = None
+    grpc: Annotated[bool, Field(description="speak gRPC to the server instead of HTTP")] = False
+    grpc_port: Annotated[int, Field(ge=1, le=65535, description="the server's gRPC port")] = 6334
+    collection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,200}$", description="name of the collection")] = (
+        "visual-memory"
+    )
+    shards: Annotated[int, Field(ge=1, description="shards of a new collection on a server")] = 1
+    replicas: Annotated[int, Field(ge=1, description="replicas of each shard on a server")] = 1
+    timeout: Annotated[int, Field(ge=1, description="seconds to wait for an answer of the store")] = 30
+
+
+class PictureSettings(_Section):
+    """Where the pictures live, and which are taken."""
+
+    url: Annotated[
+        str | None, Field(description="any fsspec URL, such as s3://bucket/folder; unset: a folder in the data folder")
+    ] = None
+    max_bytes: Annotated[int, Field(ge=1024, description="largest picture, in bytes")] = 20 * 2**20
+    max_pixels: Annotated[int, Field(ge=1, description="largest picture, width times height")] = 50_000_000
+
+
+class EncoderSettings(_Section):
+    """What turns a picture into a vector."""
+
+    name: Annotated[
+        str, Field(min_length=1, description="efficientnet-lite0 (built in), a model's hub name, or its folder")
+    ] = "efficientnet-lite0"
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:N")] = "cpu"
+    pooling: Annotated[
+        Literal["auto", "cls", "mean", "pooler"],
+        Field(description="how a transformer's tokens become one vector; auto: as its family is meant to be used"),
+    ] = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=1024, description="most pictures encoded at once")] = 16
+    threads: Annotated[int, Field(ge=0, description="threads of the encoder on a CPU; 0: one per core")] = 0
+
+
+class WorkerSettings(_Section):
+    """The Celery workers."""
+
+    concurrency: Annotated[int, Field(ge=1, le=256, description="messages that one worker handles at once")] = 4
+    max_attempts: Annotated[int, Field(ge=1, description="how often an image is tried before it is rejected")] = 3
+    sweep_seconds: Annotated[int, Field(ge=1, description="how often the sweeper looks for what was left behind")] = 15
+    overdue_seconds: Annotated[int, Field(ge=1, description="how long an image waits until it is rung for again")] = 30
+    metrics_port: Annotated[
+        int | None, Field(ge=1, le=65535, description="port of a worker's own /metrics; unset: none")
+    ] = None
+
+
+class Settings(BaseSettings):
+    """All settings. Frozen: what was valid at the start stays so."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VISUAL_MEMORY_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    data: Annotated[Path, Field(description="folder of everything that is kept on this machine")] = Path(
+        "visual-memory-data"
+    )
+    tenant: Annotated[
+        str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="the tenant whose memory this service serves")
+    ] = "default"
+    metadata: Annotated[
+        dict[str, FieldType],
+        Field(
+            description="metadata fields that filters may name, with type: keyword, integer, float, boolean, datetime"
+        ),
+    ] = Field(default_factory=dict)
+    api: ApiSettings = ApiSettings()
+    broker: BrokerSettings = BrokerSettings()
+    store: StoreSettings = StoreSettings()
+    pictures: PictureSettings = PictureSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+    @model_validator(mode="after")
+    def _can_work_together(self) -> "Settings":
+        if self.api.host not in LOOPBACK and self.api.key is None:
+            raise ValueError(
+                f"api.host {self.api.host} is open to other machines: set VISUAL_MEMORY_API__KEY, or listen on 127.0.0.1"
+            )
+        if self.store.url is None and (self.store.grpc or self.store.api_key):
+            raise ValueError("store.grpc and store.api_key are of a server: set VISUAL_MEMORY_STORE__URL too")
+        if self.pictures.max_bytes > self.api.max_body_bytes:
+            raise ValueError("pictures.max_bytes is over api.max_body_bytes: no such picture could be sent; lower it")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the file."""
+        file = Path(os.environ.get("VISUAL_MEMORY_CONFIG", "visual-memory.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
