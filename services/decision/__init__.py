@@ -1,0 +1,1 @@
+"""Votes: pure functions from neighbours to a decision, without I/O."""
