@@ -25,11 +25,12 @@ from pydantic import (
     StrictInt,
     TypeAdapter,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
-from schemas.errors import InvalidFilter
-from schemas.image import MetadataFloat, MetadataInteger, Moment, State, StoredImage, label_paths
+from schemas.errors import InvalidFilter, InvalidRequest
+from schemas.image import MetadataFloat, MetadataInteger, MetadataValue, Moment, State, StoredImage, label_paths
 
 MAX_VALUES = 1000
 
@@ -81,15 +82,16 @@ class Range(BaseModel):
             raise ValueError("a range needs at least one of gt, gte, lt, lte")
         return self
 
+    @model_serializer
     def bounds(self) -> dict[str, Any]:
         """The bounds that are set, by their names."""
-        return self.model_dump(exclude_none=True)
+        return {name: value for name in ("gt", "gte", "lt", "lte") if (value := getattr(self, name)) is not None}
 
 
 class Not(BaseModel):
     """Everything but: the images that do not meet the condition, those without the field among them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     not_: Scalar | Values | Range = Field(alias="not")
 
@@ -149,18 +151,22 @@ _TYPES: Mapping[FieldType, tuple[TypeAdapter[Any], str]] = {
 
 
 def _met(clause: Clause, image: StoredImage) -> bool:
-    held = _held(clause.field, image)
+    held = _held(clause, image)
     if clause.values:
         return any(value in clause.values for value in held)
     return any(all(_COMPARE[name](value, bound) for name, bound in clause.bounds.items()) for value in held)
 
 
-def _held(field: str, image: StoredImage) -> list[Any]:
-    if field == "labels":
+def _held(clause: Clause, image: StoredImage) -> list[Any]:
+    """The image's values in the clause's field; a metadata value of another type than the declared counts as none."""
+    if clause.field == "labels":
         return label_paths(image.labels)
-    name, _, key = field.partition(".")
+    name, _, key = clause.field.partition(".")
     value = image.metadata.get(key) if key else getattr(image, name)
-    return [] if value is None else [value]
+    try:
+        return [] if value is None else [typed(clause.field, clause.kind, value)]
+    except ValueError:
+        return []
 
 
 def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType]) -> Clause:
@@ -172,27 +178,43 @@ def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType]) -
     kind, negated = fields[field], isinstance(condition, Not)
     if isinstance(condition, Not):
         condition = condition.not_
-    if isinstance(condition, Range):
+    try:
+        if not isinstance(condition, Range):
+            values = condition if isinstance(condition, list) else [condition]
+            return Clause(field, kind, values=tuple(typed(field, kind, value) for value in values), negated=negated)
         if kind in (FieldType.KEYWORD, FieldType.BOOLEAN):
-            raise InvalidFilter(f"filter: {field} holds {_TYPES[kind][1]} and takes a value or a list, not a range")
+            raise ValueError(f"{field} holds {_TYPES[kind][1]} and takes a value or a list, not a range")
         bounds = {name: typed(field, kind, value) for name, value in condition.bounds().items()}
         return Clause(field, kind, bounds=bounds, negated=negated)
-    values = condition if isinstance(condition, list) else [condition]
-    return Clause(field, kind, values=tuple(typed(field, kind, value) for value in values), negated=negated)
+    except ValueError as error:
+        raise InvalidFilter(f"filter: {error}") from None
 
 
 def typed(field: str, kind: FieldType, value: object) -> Value:
     """A value as its field's type.
 
     Raises:
-        InvalidFilter: it is of another type, or no state where `field` is ``state``.
+        ValueError: it is of another type, or no state where `field` is ``state``.
     """
     adapter, expected = _TYPES[kind]
     if kind is FieldType.FLOAT and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if field == "state" and value not in set(State):
-        raise InvalidFilter(f"filter: there is no state {value!r}; the states are {', '.join(State)}")
+        raise ValueError(f"there is no state {value!r}; the states are {', '.join(State)}")
     try:
-        return cast(Value, adapter.validate_python(value))
+        return cast("Value", adapter.validate_python(value))
     except ValidationError:
-        raise InvalidFilter(f"filter: {field} takes {expected}, not {value!r}") from None
+        raise ValueError(f"{field} takes {expected}, not {value!r}") from None
+
+
+def check_metadata(metadata: Mapping[str, MetadataValue], declared: Mapping[str, FieldType]) -> None:
+    """Hold the declared metadata fields to their types; undeclared ones are kept but cannot be filtered by.
+
+    Raises:
+        InvalidRequest: a value is not of its field's type.
+    """
+    for name in metadata.keys() & declared.keys():
+        try:
+            typed(f"metadata.{name}", declared[name], metadata[name])
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from None

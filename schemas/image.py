@@ -147,10 +147,12 @@ class StoredImage(Image):
         tenant: whose it is.
         picture: the key of its picture in the blob store; new with each acceptance of new content, so that an
             operation conditional on it can never touch what came later.
+        begun_at: when a worker last began to remember it; it is that worker's for a while.
     """
 
     tenant: str
     picture: str
+    begun_at: datetime | None = None
 
 
 class ImagePage(BaseModel):

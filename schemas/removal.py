@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -55,15 +54,15 @@ class Removal(BaseModel):
     """The record of a removal; once ``done``, its receipt.
 
     Attributes:
+        requested_by: who asked, as the API knows them.
         images: how many images it removed, in all and by the state they were in.
-        pictures: how many pictures were deleted from the blob store (a thumbnail is never stored).
-        verified_at: when it was checked that no image that it covered is left.
+        pictures: how many pictures were deleted from the blob store (thumbnails are never stored).
+        verified_at: when it was checked that nothing that meets the filter and was accepted before is left.
     """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
-    tenant: str = Field(exclude=True)
     filter: Filter
     everything: bool
     reason: str
@@ -75,6 +74,3 @@ class Removal(BaseModel):
     by_state: dict[State, int] = Field(default_factory=dict)
     pictures: int = 0
     verified_at: datetime | None = None
-
-
-RemovalId = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]

@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     def _can_work_together(self) -> "Settings":
         if self.api.host not in LOOPBACK and self.api.key is None:
             raise ValueError(
-                f"api.host {self.api.host} is open to other machines: set VISUAL_MEMORY_API__KEY, or listen on 127.0.0.1"
+                f"api.host {self.api.host} is open to other machines: set VISUAL_MEMORY_API__KEY or listen on 127.0.0.1"
             )
         if self.store.url is None and (self.store.grpc or self.store.api_key):
             raise ValueError("store.grpc and store.api_key are of a server: set VISUAL_MEMORY_STORE__URL too")

@@ -1,0 +1,33 @@
+# Two commands do all the set-up: `make demo` and `make test`. Nothing is installed outside of .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+DATA ?=
+
+.PHONY: demo test check bench clean
+
+demo: $(INSTALLED)
+	@$(BIN)/visual-memory demo $(DATA)
+
+test: $(INSTALLED) check
+	$(BIN)/python -m pytest
+
+# Format, lint and strict types.
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+# torch first and alone: a build that is already at hand is then taken instead of the newest one.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,141 @@
+"""Accept: from bytes and fields to a durable point that waits for its vector.
+
+In this order, so that a failure at any step changes nothing that was there before: decode, picture, point, and only
+then the old picture goes. A crash in between leaves at most a picture without a point, which nobody was promised.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from hashlib import sha256
+
+from schemas.errors import Conflict, NotFound
+from schemas.filter import FieldType, check_metadata
+from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
+from services import metrics
+from services.blocks import Blocks
+from services.memory.memory import Memory
+from services.memory.pictures import Pictures
+from services.perception.decoder import Decoder
+
+FIELDS = {"labels", "source", "subject", "captured_at", "metadata"}
+RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture as it was sent: its bytes and what the caller says of it."""
+
+    data: bytes
+    fields: ImageFields
+
+
+@dataclass(frozen=True)
+class Accept:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        ring: tells the workers; may fail quietly.
+        metadata: the declared metadata fields.
+        pool: for what can be done for several pictures at once.
+    """
+
+    memory: Memory
+    pictures: Pictures
+    blocks: Blocks
+    decoder: Decoder
+    ring: Callable[[str, Sequence[str]], bool]
+    metadata: Mapping[str, FieldType]
+    pool: Executor
+
+    def __call__(self, tenant: str, uploads: Sequence[Upload]) -> list[Accepted]:
+        """Accept pictures, all or none; durable when it returns.
+
+        The same image id with the same content takes over labels and fields and keeps all else; with other content it
+        is replaced. Where an id comes twice, it is as if the second had been sent after the first.
+
+        Raises:
+            InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded; nothing was accepted.
+            Blocked: a removal refuses a content or subject; nothing was accepted.
+        """
+        with metrics.stage("decode"):
+            self.decoder.check([upload.data for upload in uploads])
+        images = [self._image(tenant, upload) for upload in uploads]
+        self.blocks.check(images)
+        sent = {image.image_id: (image, upload.data) for image, upload in zip(images, uploads, strict=True)}
+        with metrics.stage("accept"):
+            states = self._keep(tenant, sent)
+        self._refuse_blocked_meanwhile([image for image, _ in sent.values()])
+        self.ring(tenant, [image_id for image_id, state in states.items() if state is State.WAITING])
+        metrics.ACCEPTED.inc(len(uploads))
+        return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
+
+    def amend(self, tenant: str, image_id: str, patch: ImagePatch) -> StoredImage:
+        """Change an image's labels and fields; what the patch leaves out stays.
+
+        Raises:
+            NotFound: there is no such image.
+            Conflict: its picture was replaced at every try.
+        """
+        check_metadata(patch.metadata, self.metadata)
+        changes = patch.model_dump(exclude_unset=True)
+        for _ in range(RETRIES):
+            held = self.memory.get(tenant, [image_id]).get(image_id)
+            if held is None:
+                raise NotFound(f"there is no image {image_id!r}")
+            changed = held.model_copy(update=changes)
+            self.blocks.check([changed])
+            if self.memory.amend(held, changed):
+                return changed
+        raise Conflict(f"image {image_id!r} is being replaced at this moment: send the change again")
+
+    def _image(self, tenant: str, upload: Upload) -> StoredImage:
+        fields, content_hash = upload.fields, sha256(upload.data).hexdigest()
+        check_metadata(fields.metadata, self.metadata)
+        image_id = fields.image_id or content_hash
+        return StoredImage(
+            **fields.model_dump(exclude={"image_id"}),
+            image_id=image_id,
+            tenant=tenant,
+            state=State.WAITING,
+            accepted_at=now(),
+            content_hash=content_hash,
+            picture=self.pictures.new_key(tenant, image_id, content_hash),
+        )
+
+    def _keep(self, tenant: str, sent: Mapping[str, tuple[StoredImage, bytes]]) -> dict[str, State]:
+        """Amend what is already there, put the rest; returns the state of each."""
+        held = self.memory.get(tenant, list(sent))
+        same = [
+            image_id
+            for image_id, there in held.items()
+            if there.content_hash == sent[image_id][0].content_hash and there.state is not State.REJECTED
+        ]
+        amended = self.pool.map(lambda image_id: self._take_over(held[image_id], sent[image_id][0]), same)
+        states = {image_id: held[image_id].state for image_id, done in zip(same, amended, strict=True) if done}
+        fresh = {image_id: sent[image_id] for image_id in sent if image_id not in states}
+        if fresh:
+            self._put(fresh, {image_id: held[image_id] for image_id in fresh if image_id in held})
+        return states | dict.fromkeys(fresh, State.WAITING)
+
+    def _take_over(self, held: StoredImage, sent: StoredImage) -> bool:
+        return self.memory.amend(held, held.model_copy(update={name: getattr(sent, name) for name in FIELDS}))
+
+    def _put(self, fresh: Mapping[str, tuple[StoredImage, bytes]], replaced: Mapping[str, StoredImage]) -> None:
+        """Pictures first, then their points, then away with the pictures that were replaced."""
+        images = [image for image, _ in fresh.values()]
+        try:
+            list(self.pool.map(lambda pair: self.pictures.write(pair[0].picture, pair[1]), fresh.values()))
+            self.memory.put(images)
+        except BaseException:
+            self.pictures.delete([image.picture for image in images])
+            raise
+        self.pictures.delete([image.picture for image in replaced.values()])
+
+    def _refuse_blocked_meanwhile(self, images: Sequence[StoredImage]) -> None:
+        """Undo what a removal blocked between the check and the point."""
+        blocked = [image for image in images if self.blocks.blocks(image)]
+        if blocked:
+            self.memory.delete(blocked)
+            self.pictures.delete([image.picture for image in blocked])
+            self.blocks.check(blocked)

@@ -1,0 +1,1 @@
+"""The HTTP API: translate and delegate; a module for each kind of thing."""

@@ -1,0 +1,56 @@
+"""The app: the routes, the errors and the limits put together around a wired service."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+from starlette.concurrency import run_in_threadpool
+
+from schemas.decision import ClassifyOptions
+from schemas.image import ImageFields
+from services.api import classify, errors, health, images, limits, removals
+from services.api.uploads import ClassifyRequest, SentImages
+from services.bootstrap import Service
+from services.settings import Settings
+
+
+def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastAPI:
+    """The ASGI app; `wire` is called when it starts, and what it made is closed when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = await run_in_threadpool(wire, settings)
+        yield
+        await run_in_threadpool(app.state.service.close)
+
+    app = FastAPI(
+        title="Visual Memory",
+        description="An image classifier that you teach by showing and un-teach by asking.",
+        version="1",
+        lifespan=lifespan,
+        responses={"4XX": {"model": errors.ErrorAnswer}, "5XX": {"model": errors.ErrorAnswer}},
+    )
+    app.add_middleware(limits.BodyLimit, most=settings.api.max_body_bytes)
+    errors.install(app)
+    for module in (images, classify, removals, health):
+        app.include_router(module.router)
+    _describe_bodies(app)
+    return app
+
+
+def _describe_bodies(app: FastAPI) -> None:
+    """Add the schemas of the bodies that FastAPI does not parse itself to the OpenAPI document."""
+    generated = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generated()
+        bodies = (SentImages, ImageFields, ClassifyRequest, ClassifyOptions)
+        _, schemas = models_json_schema(
+            [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
+        )
+        document["components"]["schemas"] |= schemas["$defs"]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents for changing it

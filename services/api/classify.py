@@ -1,0 +1,22 @@
+"""Classify: pictures or vectors in, decisions out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from schemas.decision import ClassifyOptions, Decisions
+from services.api.caller import CallerDep, ServiceDep
+from services.api.uploads import ClassifyRequest, body_of, read_queries
+
+router = APIRouter(prefix="/v1", tags=["classify"])
+
+
+@router.post("/classify", openapi_extra=body_of(ClassifyRequest, "options", ClassifyOptions))
+def classify(
+    caller: CallerDep, service: ServiceDep, asked: Annotated[ClassifyRequest, Depends(read_queries)]
+) -> Decisions:
+    """Let the nearest neighbours vote on each picture or vector, and show who voted."""
+    options = ClassifyOptions(**asked.model_dump(exclude={"pictures", "vectors"}))
+    if asked.pictures:
+        return Decisions(decisions=service.classify.pictures(caller.tenant, asked.pictures, options))
+    return Decisions(decisions=service.classify.vectors(caller.tenant, asked.vectors, options))

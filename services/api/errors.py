@@ -1,0 +1,76 @@
+"""Every error as ``{"error": {"code": ..., "message": ...}}``: a stable code for machines, a sentence for people."""
+
+import logging
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from schemas.errors import InvalidRequest, NotAuthorized, NotFound, VisualMemoryError
+
+MOST_NAMED = 3
+RETRY_AFTER = "5"
+
+log = logging.getLogger(__name__)
+
+
+class ErrorBody(BaseModel):
+    """What was wrong and what would be right."""
+
+    code: str
+    message: str
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer from 400 on."""
+
+    error: ErrorBody
+
+
+def explain(error: ValidationError | RequestValidationError) -> str:
+    """The first few faults of a body, each with the place where it is, without repeating what was sent."""
+    faults = [
+        f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors()
+    ]
+    more = f" (and {len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
+    return "; ".join(faults[:MOST_NAMED]) + more
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of the app, foreseen or not, be answered in the one form."""
+
+    @app.exception_handler(VisualMemoryError)
+    async def _foreseen(_request: Request, error: VisualMemoryError) -> JSONResponse:
+        return answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(InvalidRequest(explain(error)))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == NotFound.status:
+            return answer(NotFound(f"there is nothing at {request.url.path}; the API is described at /docs"))
+        return _answer(error.status_code, InvalidRequest.code, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return answer(VisualMemoryError("something failed inside; the service's log says what"))
+
+
+def answer(error: VisualMemoryError) -> JSONResponse:
+    """An error as its answer; a 503 says when to try again, a 401 how to authorize."""
+    headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else {}
+    if isinstance(error, NotAuthorized):
+        headers = {"WWW-Authenticate": "Bearer"}
+    return _answer(error.status, error.code, error.message, headers)
+
+
+def _answer(status: int, code: str, message: str, headers: Mapping[str, str] | None) -> JSONResponse:
+    body = ErrorAnswer(error=ErrorBody(code=code, message=message))
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)

@@ -1,0 +1,50 @@
+"""Health: is it alive, is every part there, how is it doing. Open to all, and says nothing of any image."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+
+from services import metrics
+from services.api.caller import ServiceDep
+
+router = APIRouter(tags=["health"])
+
+
+class Part(BaseModel):
+    """One part: whether it answers, whether requests need it, and what is wrong."""
+
+    ok: bool
+    needed: bool
+    detail: str = ""
+
+
+class Readiness(BaseModel):
+    """Ready when every part that requests need is there; workers and broker may come later."""
+
+    ready: bool
+    parts: dict[str, Part]
+
+
+@router.get("/healthz")
+def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+def readyz(service: ServiceDep, response: Response) -> Readiness:
+    """Ask every part by name."""
+    parts = {
+        name: Part(ok=not detail, needed=needed, detail=detail) for name, (needed, detail) in service.examine().items()
+    }
+    ready = all(part.ok for part in parts.values() if part.needed)
+    response.status_code = 200 if ready else 503
+    return Readiness(ready=ready, parts=parts)
+
+
+@router.get("/metrics", response_class=Response)
+def prometheus(service: ServiceDep) -> Response:
+    """Counters and histograms in Prometheus' text format."""
+    return Response(
+        metrics.exposition(service.memory.counts_by_state(service.settings.tenant)), media_type=CONTENT_TYPE_LATEST
+    )

@@ -1,0 +1,112 @@
+"""Images: send, look at, list, change."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import ValidationError
+
+from schemas.errors import InvalidRequest, NotFound
+from schemas.filter import Filter
+from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount, StoredImage
+from services.accept import Upload
+from services.api.caller import Caller, CallerDep, ServiceDep
+from services.api.errors import explain
+from services.api.uploads import SentImages, body_of, read_uploads
+from services.bootstrap import Service
+from services.perception.decoding import media_type, thumbnail
+
+router = APIRouter(prefix="/v1", tags=["images"])
+
+PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Pictures are kept by no cache on the way, or a removal could not reach them."""
+
+
+@router.post("/images", status_code=202, openapi_extra=body_of(SentImages, "fields", ImageFields))
+def accept(
+    caller: CallerDep, service: ServiceDep, uploads: Annotated[list[Upload], Depends(read_uploads)]
+) -> list[Accepted]:
+    """Accept pictures to be remembered; all or none. Durable when answered, remembered moments later."""
+    return service.accept(caller.tenant, uploads)
+
+
+@router.get("/images")
+def images(
+    caller: CallerDep,
+    service: ServiceDep,
+    where: Annotated[str, Query(alias="filter", description="a filter as JSON")] = "{}",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: str | None = None,
+) -> ImagePage:
+    """List images that meet a filter, page by page."""
+    clauses = read_filter(where).clauses(service.memory.metadata)
+    page, following = service.memory.page(caller.tenant, clauses, limit, cursor)
+    return ImagePage(images=[as_image(each) for each in page], cursor=following)
+
+
+@router.get("/images/{image_id}")
+def image(caller: CallerDep, service: ServiceDep, image_id: str) -> Image:
+    """What is known of an image, its state first of all."""
+    return as_image(held(service, caller, image_id))
+
+
+@router.patch("/images/{image_id}")
+def amend(caller: CallerDep, service: ServiceDep, image_id: str, patch: ImagePatch) -> Image:
+    """Change labels and fields; votes follow at once."""
+    return as_image(service.accept.amend(caller.tenant, image_id, patch))
+
+
+@router.get("/images/{image_id}/picture", response_class=Response)
+def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
+    """The picture as it was sent."""
+    data = service.pictures.read(held(service, caller, image_id).picture)
+    return Response(data, media_type=media_type(data), headers=PRIVATE)
+
+
+@router.get("/images/{image_id}/thumbnail", response_class=Response)
+def thumb(
+    caller: CallerDep, service: ServiceDep, image_id: str, size: Annotated[int, Query(ge=16, le=1024)] = 160
+) -> Response:
+    """A small JPEG of the picture, made anew each time, so that there is none to forget."""
+    data = service.pictures.read(held(service, caller, image_id).picture)
+    return Response(thumbnail(data, size, service.decoder.limits), media_type="image/jpeg", headers=PRIVATE)
+
+
+@router.get("/labels")
+def labels(
+    caller: CallerDep,
+    service: ServiceDep,
+    where: Annotated[str, Query(alias="filter", description="a filter as JSON")] = "{}",
+) -> list[LabelCount]:
+    """How many images carry each label, the most frequent first."""
+    clauses = read_filter(where).clauses(service.memory.metadata)
+    counts = service.memory.count_labels(caller.tenant, clauses)
+    return [LabelCount(label=label, images=number) for label, number in counts]
+
+
+def held(service: Service, caller: Caller, image_id: str) -> StoredImage:
+    """The image of this id.
+
+    Raises:
+        NotFound: the caller's tenant has none.
+    """
+    found = service.memory.get(caller.tenant, [image_id]).get(image_id)
+    if found is None:
+        raise NotFound(f"there is no image {image_id!r}")
+    return found
+
+
+def as_image(stored: StoredImage) -> Image:
+    """What callers see of a stored image."""
+    return Image.model_validate(stored, from_attributes=True)
+
+
+def read_filter(text: str) -> Filter:
+    """A filter from a query string.
+
+    Raises:
+        InvalidRequest: it is not the JSON of a filter.
+    """
+    try:
+        return Filter.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidRequest(f"filter: {explain(error)}") from None

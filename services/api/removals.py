@@ -1,0 +1,57 @@
+"""Removals: ask for one, see its receipt."""
+
+from concurrent.futures import TimeoutError as StillRunning
+
+from fastapi import APIRouter, Response
+
+from schemas.errors import Unavailable
+from schemas.filter import Filter
+from schemas.removal import Removal, RemovalPreview, RemovalRequest
+from services.api.caller import Caller, CallerDep, ServiceDep
+from services.api.images import held
+from services.bootstrap import Service
+
+router = APIRouter(prefix="/v1", tags=["removals"])
+
+PATIENCE = 10.0
+"""Seconds that an answer waits for the receipt; a removal that takes longer goes on by itself."""
+
+
+@router.post("/removals", responses={202: {"description": "Recorded; still running."}})
+def remove(
+    caller: CallerDep, service: ServiceDep, request: RemovalRequest, response: Response
+) -> Removal | RemovalPreview:
+    """Remove every image that meets a filter. 200 with the receipt, or 202 while it still runs."""
+    if request.dry_run:
+        return service.forget.preview(caller.tenant, request)
+    return _carry_out(service, caller, request, response)
+
+
+@router.delete("/images/{image_id}", responses={202: {"description": "Recorded; still running."}})
+def remove_image(caller: CallerDep, service: ServiceDep, image_id: str, response: Response) -> Removal:
+    """Remove one image; a removal like any other, with a receipt."""
+    held(service, caller, image_id)
+    request = RemovalRequest(filter=Filter({"image_id": image_id}), reason=f"DELETE of image {image_id}"[:200])
+    return _carry_out(service, caller, request, response)
+
+
+@router.get("/removals")
+def removals(caller: CallerDep, service: ServiceDep) -> list[Removal]:
+    """Every removal, the latest first."""
+    return service.forget.all(caller.tenant)
+
+
+@router.get("/removals/{removal_id}")
+def removal(caller: CallerDep, service: ServiceDep, removal_id: str) -> Removal:
+    """The record of a removal; once done, its receipt."""
+    return service.forget.get(caller.tenant, removal_id)
+
+
+def _carry_out(service: Service, caller: Caller, request: RemovalRequest, response: Response) -> Removal:
+    """Record a removal, then wait a while for its receipt; from the record on it will be done, whatever happens."""
+    recorded = service.forget.request(caller.tenant, request, caller.name)
+    try:
+        return service.pool.submit(service.forget.carry_on, caller.tenant, recorded.id).result(PATIENCE)
+    except (StillRunning, Unavailable):
+        response.status_code = 202
+        return service.forget.get(caller.tenant, recorded.id)

@@ -1,0 +1,151 @@
+"""Pictures as they arrive: ``multipart/form-data``, or JSON with base64."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+
+from schemas.decision import ClassifyOptions, QueryVector
+from schemas.errors import InvalidRequest
+from schemas.image import ImageFields
+from services.accept import Upload
+from services.api.caller import ServiceDep
+from services.api.errors import explain
+
+FIELDS_BYTES = 64 * 1024
+
+
+def _from_base64(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a picture is sent as text in base64")  # noqa: TRY004 - pydantic wants a ValueError
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("not base64: send the bytes of the picture's file, encoded as RFC 4648 says") from None
+
+
+Picture = Annotated[
+    bytes, BeforeValidator(_from_base64), WithJsonSchema({"type": "string", "contentEncoding": "base64"})
+]
+
+
+class SentImage(ImageFields):
+    """A picture in base64 with its fields."""
+
+    picture: Picture
+
+
+class SentImages(BaseModel):
+    """The JSON body of an acceptance."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: Annotated[list[SentImage], Field(min_length=1)]
+
+
+class ClassifyRequest(ClassifyOptions):
+    """The JSON body of a classification: pictures in base64, or vectors."""
+
+    pictures: list[Picture] = Field(default_factory=list)
+    vectors: list[QueryVector] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "ClassifyRequest":
+        if bool(self.pictures) == bool(self.vectors):
+            raise ValueError("send pictures or vectors, at least one, and not both")
+        return self
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_uploads(request: Request, parts: ServiceDep) -> list[Upload]:
+    """The pictures of an acceptance with their fields.
+
+    Multipart: parts ``files``, and parts ``fields`` that each hold the fields of one file as JSON, in the same order;
+    a single ``fields`` part is that of every file.
+
+    Raises:
+        InvalidRequest: the body is not of this form; the message says where.
+    """
+    most = parts.settings.api.max_images
+    if _is_json(request):
+        sent = await run_in_threadpool(_parse, SentImages, await request.body())
+        _check_number(len(sent.images), most)
+        return [Upload(image.picture, ImageFields(**image.model_dump(exclude={"picture"}))) for image in sent.images]
+    async with request.form(max_files=most, max_fields=most, max_part_size=FIELDS_BYTES) as form:
+        files = await _files(form, {"files", "fields"})
+        fields = [_parse(ImageFields, str(text)) for text in form.getlist("fields")]
+    if len(fields) == 1 and (len(files) == 1 or fields[0].image_id is None):
+        fields *= len(files)
+    if len(fields) != len(files):
+        raise InvalidRequest(
+            f"{len(files)} files came with {len(fields)} parts 'fields': send one for each file, in the same order,"
+            " or a single one, without image_id, for all"
+        )
+    return [Upload(data, each) for data, each in zip(files, fields, strict=True)]
+
+
+async def read_queries(request: Request, parts: ServiceDep) -> ClassifyRequest:
+    """The pictures or vectors of a classification with its options; multipart: ``files`` and one ``options`` (JSON).
+
+    Raises:
+        InvalidRequest: the body is not of this form; the message says where.
+    """
+    most = parts.settings.api.max_images
+    if _is_json(request):
+        sent = await run_in_threadpool(_parse, ClassifyRequest, await request.body())
+        _check_number(len(sent.pictures) + len(sent.vectors), most)
+        return sent
+    async with request.form(max_files=most, max_fields=1, max_part_size=FIELDS_BYTES) as form:
+        files = await _files(form, {"files", "options"})
+        options = _parse(ClassifyOptions, str(form.get("options", "{}")))
+    return ClassifyRequest.model_construct(**dict(options), pictures=files, vectors=[])
+
+
+def body_of(json: type[BaseModel], part: str, part_schema: type[BaseModel]) -> dict[str, Any]:
+    """What OpenAPI says of a body that comes in either form; the models' schemas are added by `services.api.app`."""
+    files = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+    beside = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(part_schema)}
+    properties = {"files": files, part: {"type": "array", "items": beside} if part == "fields" else beside}
+    form = {"type": "object", "required": ["files"], "properties": properties}
+    content = {"application/json": {"schema": _ref(json)}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind not in {"application/json", "multipart/form-data"}:
+        raise InvalidRequest(f"the body is {kind or 'of no named type'}: send multipart/form-data or application/json")
+    return kind == "application/json"
+
+
+def _parse(model: type[Body], text: str | bytes) -> Body:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidRequest(explain(error)) from None
+
+
+def _check_number(sent: int, most: int) -> None:
+    if sent > most:
+        raise InvalidRequest(f"{sent} pictures or vectors are too many for one request: send at most {most}")
+
+
+async def _files(form: FormData, known: set[str]) -> Sequence[bytes]:
+    unknown = set(form) - known
+    if unknown:
+        raise InvalidRequest(f"there is no part {min(unknown)!r}: the parts are {', '.join(sorted(known))}")
+    files = form.getlist("files")
+    if not files or not all(isinstance(file, UploadFile) for file in files):
+        raise InvalidRequest("send one or more parts 'files', each a picture with a file name")
+    return [await file.read() for file in files if isinstance(file, UploadFile)]

@@ -1,0 +1,89 @@
+"""The bell: Celery over Redis tells the workers which images wait. It carries ids only, and may lose any of them.
+
+The collection is the journal: whatever is lost here is found by the sweeper and rung for again. So nothing in Redis
+needs to be durable, and an unreachable Redis stops no acceptance.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from schemas.errors import Unavailable
+from services.settings import BrokerSettings, WorkerSettings
+
+QUEUE = "visual-memory"
+REMEMBER = "visual_memory.remember"
+SWEEP = "visual_memory.sweep"
+IMAGES_PER_MESSAGE = 32
+PATIENCE = 1.0
+"""Seconds that a caller waits for Redis at most; the sweeper makes up for a bell that could not be rung."""
+
+log = logging.getLogger(__name__)
+
+
+def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings) -> Celery:
+    """The Celery app that rings and listens: JSON only, acknowledged when done, nothing prefetched beyond one each."""
+    celery = Celery("visual-memory", broker=url)
+    celery.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_default_queue=QUEUE,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=worker.concurrency,
+        worker_pool="threads",
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": broker.visibility_timeout,
+            "socket_connect_timeout": PATIENCE,
+            "socket_keepalive": True,
+        },
+        beat_schedule={"sweep": {"task": SWEEP, "schedule": worker.sweep_seconds}},
+    )
+    return celery
+
+
+class Bell:
+    """Rings for images, and tells how the broker is."""
+
+    def __init__(self, celery: Celery) -> None:
+        self._celery = celery
+
+    def ring(self, tenant: str, image_ids: Sequence[str]) -> bool:
+        """Ask the workers to remember these images; False where the broker cannot be reached."""
+        try:
+            with self._celery.connection_for_write(connect_timeout=PATIENCE) as connection:
+                for start in range(0, len(image_ids), IMAGES_PER_MESSAGE):
+                    ids = list(image_ids[start : start + IMAGES_PER_MESSAGE])
+                    self._celery.send_task(REMEMBER, args=[tenant, ids], connection=connection)
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("the broker cannot be reached, the sweeper will ring later: %s", error)
+            return False
+        return True
+
+    def waiting_messages(self) -> int:
+        """How many messages lie in the queue.
+
+        Raises:
+            OSError, OperationalError, RedisError: the broker cannot be reached.
+        """
+        with self._celery.connection_for_read(connect_timeout=PATIENCE) as connection:
+            return int(connection.default_channel.client.llen(QUEUE))
+
+    def find_worker(self) -> None:
+        """Return when a worker answers, within a second.
+
+        Raises:
+            Unavailable: none does.
+        """
+        if not self._celery.control.broadcast("ping", reply=True, limit=1, timeout=PATIENCE):
+            raise Unavailable("no worker answers: what is accepted waits until one does")

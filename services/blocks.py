@@ -1,0 +1,49 @@
+"""What must not come back: contents and subjects that a removal refuses from then on.
+
+A block is a record of its own, named by the digest of what it blocks: it is durable before the removal begins, is
+seen by every process at once, and survives a restored snapshot of the collection, because it lies outside of it.
+"""
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from schemas.errors import Blocked
+from schemas.image import StoredImage
+from services.memory.ledger import Ledger
+
+
+class Blocks:
+    """The blocked contents and subjects of each tenant."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def block_subjects(self, tenant: str, subjects: Iterable[str], removal_id: str) -> None:
+        """Refuse every picture of these subjects from now on."""
+        for subject in subjects:
+            self._ledger.put(_key(tenant, "subject", subject), {"removal": removal_id})
+
+    def block_contents(self, tenant: str, content_hashes: Iterable[str], removal_id: str) -> None:
+        """Refuse every picture with these bytes from now on."""
+        for content_hash in content_hashes:
+            self._ledger.put(_key(tenant, "content", content_hash), {"removal": removal_id})
+
+    def blocks(self, image: StoredImage) -> bool:
+        """Whether this image must not be accepted."""
+        if self._ledger.exists(_key(image.tenant, "content", image.content_hash)):
+            return True
+        return image.subject is not None and self._ledger.exists(_key(image.tenant, "subject", image.subject))
+
+    def check(self, images: Iterable[StoredImage]) -> None:
+        """Refuse blocked images.
+
+        Raises:
+            Blocked: the first of them that is blocked; the message names it.
+        """
+        for image in images:
+            if self.blocks(image):
+                raise Blocked(f"image {image.image_id}: a removal refuses this content or subject from now on")
+
+
+def _key(tenant: str, kind: str, value: str) -> str:
+    return f"blocks/{tenant}/{kind}/{sha256(value.encode()).hexdigest()}"

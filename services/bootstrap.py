@@ -1,0 +1,122 @@
+"""The one place where objects are wired from settings."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+
+from celery import Celery
+
+from schemas.errors import VisualMemoryError
+from services import metrics
+from services.accept import Accept
+from services.bell import Bell, make_celery
+from services.blocks import Blocks
+from services.classify import Classify
+from services.forget import Forget
+from services.memory.engines import open_engine
+from services.memory.ledger import Ledger
+from services.memory.memory import Memory
+from services.memory.pictures import Pictures
+from services.perception.batching import MicroBatcher
+from services.perception.decoder import Decoder
+from services.perception.decoding import Limits
+from services.perception.loading import load_encoder
+from services.places import Places
+from services.redis_server import redis_url
+from services.remember import Remember, Sweep
+from services.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """The wired parts and use cases of one process."""
+
+    settings: Settings
+    memory: Memory
+    pictures: Pictures
+    encoder: MicroBatcher
+    decoder: Decoder
+    bell: Bell
+    pool: ThreadPoolExecutor
+    accept: Accept
+    remember: Remember
+    sweep: Sweep
+    classify: Classify
+    forget: Forget
+
+    def examine(self) -> dict[str, tuple[bool, str]]:
+        """Every part by name: whether requests need it, and what is wrong with it (nothing: empty)."""
+        return {
+            "encoder": (True, ""),
+            "store": (True, _fault(self.memory.ping)),
+            "pictures": (True, _fault(self.pictures.ping)),
+            "broker": (False, _fault(self.bell.waiting_messages)),
+            "worker": (False, _fault(self.bell.find_worker)),
+        }
+
+    def close(self) -> None:
+        """Finish what has begun, then let go of everything."""
+        self.pool.shutdown()
+        self.encoder.close()
+        self.memory.close()
+
+
+def bootstrap(settings: Settings) -> Service:
+    """Wire one process: load the encoder, open the collection.
+
+    Raises:
+        EncoderMismatch: the collection holds another encoder's vectors.
+        Unavailable: the store does not answer.
+    """
+    places, worker = Places(settings.data), settings.worker
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="pictures")
+    encoder = MicroBatcher(load_encoder(settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
+    engine = open_engine(settings.store, places.engine_socket)
+    memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
+    memory.open()
+    pictures = Pictures(_blobs(settings, "pictures"))
+    ledger = Ledger(_blobs(settings, "records"))
+    decoder = Decoder(Limits(settings.pictures.max_bytes, settings.pictures.max_pixels), pool)
+    bell = Bell(celery_of(settings))
+    blocks = Blocks(ledger)
+    overdue = timedelta(seconds=worker.overdue_seconds)
+    return Service(
+        settings=settings,
+        memory=memory,
+        pictures=pictures,
+        encoder=encoder,
+        decoder=decoder,
+        bell=bell,
+        pool=pool,
+        accept=Accept(memory, pictures, blocks, decoder, bell.ring, settings.metadata, pool),
+        remember=Remember(
+            memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts
+        ),
+        sweep=Sweep(memory, bell, overdue),
+        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size),
+        forget=Forget(memory, pictures, blocks, ledger, overdue),
+    )
+
+
+def celery_of(settings: Settings) -> Celery:
+    """The Celery app over the Redis that the settings name, or over this machine's own."""
+    url = settings.broker.url or redis_url(Places(settings.data))
+    return make_celery(url, settings.broker, settings.worker)
+
+
+def _blobs(settings: Settings, kind: str) -> str:
+    base = settings.pictures.url or str(settings.data.absolute())
+    return f"{base.rstrip('/')}/{kind}"
+
+
+def _fault(ask: Callable[[], object]) -> str:
+    """What is wrong with a part, in a line; empty where it answers."""
+    try:
+        ask()
+    except VisualMemoryError as error:
+        return error.message
+    except Exception as error:  # noqa: BLE001 - any library's way of saying that a part is down
+        return f"{type(error).__name__}: {error}"[:200]
+    return ""

@@ -1,0 +1,5 @@
+"""``python -m services.cli``: how the supervisor starts its children."""
+
+from services.cli.app import main
+
+main()

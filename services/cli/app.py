@@ -1,0 +1,228 @@
+"""The commands. What a command needs is imported when it runs, so that ``--help`` is quick.
+
+Exit codes: 0 all went well; 1 the service refused or failed; 2 the command was given wrongly; 3 some pictures were
+refused or rejected, the others are in.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from services.cli import processes
+
+if TYPE_CHECKING:
+    from schemas.filter import Filter
+    from services.client import Client
+
+FAILED = 1
+PARTLY = 3
+
+app = typer.Typer(
+    name="visual-memory",
+    help="An image classifier that you teach by showing and un-teach by asking.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[str, typer.Option(envvar="VISUAL_MEMORY_URL", help="Where the API is.")]
+Key = Annotated[str | None, typer.Option(envvar="VISUAL_MEMORY_API__KEY", help="The API key.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Subjects = Annotated[list[str] | None, typer.Option("--subject", help="Of this subject; may be repeated.")]
+Sources = Annotated[list[str] | None, typer.Option("--source", help="From this source; may be repeated.")]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="With this label or one below it; may be repeated.")]
+ImageIds = Annotated[list[str] | None, typer.Option("--image-id", help="This image; may be repeated.")]
+Where = Annotated[str, typer.Option("--filter", help='Further conditions as JSON: {"metadata.site": "north"}.')]
+LOCAL = "http://127.0.0.1:8700"
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one sentence and an exit code."""
+    app()
+
+
+app.command()(processes.up)
+app.command()(processes.api)
+app.command()(processes.worker)
+app.command()(processes.beat)
+app.command()(processes.engine)
+
+
+@app.command()
+def add(
+    pictures: Annotated[Path, typer.Argument(help="FOLDER holding LABEL/*.jpg, or a manifest: .csv or .jsonl.")],
+    source: Annotated[str | None, typer.Option(help="Where they come from, said of all of them.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until all are remembered or rejected.")] = True,
+    url: Url = LOCAL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Teach: send labelled pictures; labels come from the folders' names or a manifest's column."""
+    from services.cli import show
+    from services.cli.sources import read_pictures
+    from services.cli.teach import teach
+
+    with _errors():
+        found = list(read_pictures(pictures, source))
+        with _client(url, key) as client, show.progress(quiet=as_json) as progress:
+            outcome = teach(client, found, progress, wait=wait)
+    if as_json:
+        _print_json(outcome.as_dict())
+    else:
+        show.outcome(outcome)
+    if outcome.refused or outcome.rejected:
+        raise typer.Exit(PARTLY)
+
+
+@app.command()
+def classify(
+    pictures: Annotated[list[Path], typer.Argument(help="The pictures' files.", exists=True, dir_okay=False)],
+    k: Annotated[int, typer.Option("-k", help="How many neighbours vote.")] = 50,
+    vote: Annotated[str, typer.Option(help="rank, plurality, distance or softmax.")] = "rank",
+    alpha: Annotated[float, typer.Option(help="Offset of the rank vote.")] = 2.0,
+    temperature: Annotated[float, typer.Option(help="Temperature of the softmax vote.")] = 0.07,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every image.")] = False,
+    show_: Annotated[int, typer.Option("--show", help="How many neighbours to show.")] = 5,
+    subject: Subjects = None,
+    source: Sources = None,
+    label: Labels = None,
+    image_id: ImageIds = None,
+    filter_: Where = "{}",
+    url: Url = LOCAL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask: what the nearest neighbours of each picture vote for, and who they are."""
+    from schemas.decision import ClassifyOptions
+    from services.cli import show
+
+    with _errors(), _client(url, key) as client:
+        asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "exact": exact, "show": show_}
+        where = _filter(subject, source, label, image_id, filter_)
+        options = ClassifyOptions.model_validate({**asked, "filter": where})
+        for picture in pictures:
+            decision = client.classify([picture.read_bytes()], options).decisions[0]
+            if as_json:
+                _print_json({"picture": str(picture), **decision.model_dump(mode="json")})
+            else:
+                show.decision(picture, decision)
+
+
+@app.command()
+def remove(
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    subject: Subjects = None,
+    source: Sources = None,
+    label: Labels = None,
+    image_id: ImageIds = None,
+    filter_: Where = "{}",
+    everything: Annotated[bool, typer.Option("--everything", help="All images; instead of a filter.")] = False,
+    block: Annotated[bool, typer.Option("--block", help="Refuse the same contents and subjects from now on.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    url: Url = LOCAL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget: show what would go, ask, remove it, and print the receipt."""
+    from schemas.removal import RemovalRequest
+    from services.cli import show
+    from services.cli.receipt import wait_for_receipt
+
+    with _errors(), _client(url, key) as client:
+        where = _filter(subject, source, label, image_id, filter_)
+        request = RemovalRequest(filter=where, everything=everything, reason=reason, block=block)
+        preview = client.preview(request)
+        if dry_run and as_json:
+            _print_json(preview.model_dump(mode="json"))
+        elif not as_json:
+            show.preview(preview)
+        if dry_run:
+            return
+        if not yes and not typer.confirm("Remove them for good?"):
+            raise typer.Exit(FAILED)
+        receipt = wait_for_receipt(client, client.remove(request))
+        if as_json:
+            _print_json(receipt.model_dump(mode="json"))
+        else:
+            show.receipt(receipt)
+
+
+@app.command()
+def status(url: Url = LOCAL, key: Key = None, as_json: AsJson = False) -> None:
+    """How the service is: every part, and the labels it knows."""
+    from services.cli import show
+
+    with _errors(), _client(url, key) as client:
+        readiness, labels = client.readiness(), client.labels()
+    if as_json:
+        _print_json({**readiness, "labels": {each.label: each.images for each in labels}})
+    else:
+        show.status(readiness, labels)
+    if not readiness["ready"]:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Argument(help="FOLDER holding LABEL/*.jpg; without: handwritten digits.")
+    ] = None,
+) -> None:
+    """See it work: start everything, teach, ask, teach a new class, forget, stop everything."""
+    from services.cli.demo import run
+
+    with _errors():
+        run(data)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn foreseen errors into a sentence and an exit code."""
+    from pydantic import ValidationError
+
+    from schemas.errors import VisualMemoryError
+
+    try:
+        yield
+    except VisualMemoryError as error:
+        _fail(f"{error.message} ({error.code})")
+    except ValidationError as error:
+        _fail("; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors()))
+    except OSError as error:
+        _fail(str(error))
+
+
+@contextmanager
+def _client(url: str, key: str | None) -> "Iterator[Client]":
+    from services.client import Client
+
+    with Client(url, key) as client:
+        yield client
+
+
+def _filter(
+    subjects: list[str] | None,
+    sources: list[str] | None,
+    labels: list[str] | None,
+    image_ids: list[str] | None,
+    further: str,
+) -> "Filter":
+    from schemas.filter import Filter
+
+    named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
+    written = Filter.model_validate_json(further)
+    return Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(FAILED)

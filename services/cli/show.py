@@ -1,0 +1,101 @@
+"""What people see: progress bars and tables."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from schemas.decision import Decision
+from schemas.image import LabelCount
+from schemas.removal import Removal, RemovalPreview
+from services.cli.teach import Outcome
+
+MOST_NAMED = 10
+console = Console()
+
+
+def progress(*, quiet: bool) -> Progress:
+    """A progress bar with counts and times; on standard error, so that output can be piped."""
+    columns = (
+        TextColumn("{task.description:>12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), disable=quiet)
+
+
+def outcome(result: Outcome) -> None:
+    """What became of the pictures that were sent."""
+    waiting = f", {result.waiting} waiting" if result.waiting else ""
+    console.print(f"{result.sent} sent, {result.remembered} remembered{waiting}")
+    for what, why in (("refused", result.refused), ("rejected", result.rejected)):
+        for name, reason in list(why.items())[:MOST_NAMED]:
+            console.print(f"  {what} {name}: {reason}", markup=False, highlight=False)
+        if len(why) > MOST_NAMED:
+            console.print(f"  ... and {len(why) - MOST_NAMED} more {what}")
+
+
+def decision(picture: Path, result: Decision) -> None:
+    """A decision with the classes that got votes and the neighbours that gave them."""
+    if result.label is None:
+        console.print(f"{picture}: no label: {result.reason}", markup=False)
+        return
+    shares = ", ".join(f"{each.label} {each.share:.0%}" for each in result.shares[:5])
+    console.print(f"{picture}: {result.label}  ({shares}; {result.voters} voted)", markup=False)
+    table = Table("rank", "similarity", "labels", "weight", "share", "image", box=None, padding=(0, 2))
+    for each in result.neighbours:
+        table.add_row(
+            str(each.rank),
+            f"{each.similarity:.4f}",
+            ", ".join(each.labels),
+            f"{each.weight:.4f}",
+            f"{each.share:.1%}",
+            each.image_id,
+        )
+    console.print(table)
+
+
+def preview(result: RemovalPreview) -> None:
+    """What a removal would cover."""
+    console.print(f"{result.images} images would go: {_by_state(result.by_state)}")
+    for image_id in result.sample:
+        console.print(f"  {image_id}", markup=False, highlight=False)
+    if result.images > len(result.sample):
+        console.print(f"  ... and {result.images - len(result.sample)} more")
+
+
+def receipt(removal: Removal) -> None:
+    """A removal's receipt."""
+    table = Table(title=f"Receipt {removal.id}", show_header=False, title_justify="left")
+    rows = {
+        "status": removal.status,
+        "filter": "everything" if removal.everything else removal.filter.model_dump_json(),
+        "reason": removal.reason,
+        "requested": f"{removal.requested_at:%Y-%m-%d %H:%M:%S} UTC by {removal.requested_by}",
+        "images removed": f"{removal.images}: {_by_state(removal.by_state)}",
+        "pictures deleted": str(removal.pictures),
+        "blocked from now on": "yes" if removal.block else "no",
+        "verified none left": f"{removal.verified_at:%Y-%m-%d %H:%M:%S} UTC" if removal.verified_at else "not yet",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def status(readiness: Mapping[str, Any], labels: Sequence[LabelCount]) -> None:
+    """Every part, and the labels with their counts."""
+    for name, part in readiness["parts"].items():
+        console.print(f"{'ok  ' if part['ok'] else 'DOWN'}  {name}  {part['detail']}", markup=False)
+    console.print(f"{len(labels)} labels")
+    for each in labels[:MOST_NAMED]:
+        console.print(f"  {each.images:>8}  {each.label}", markup=False)
+
+
+def _by_state(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"

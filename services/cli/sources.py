@@ -1,0 +1,111 @@
+"""Where pictures come from: a folder of folders, or a manifest."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.errors import InvalidRequest
+from schemas.image import ImageFields
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+FIELDS = ("image_id", "source", "subject", "captured_at")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture's file with what is to be said of it."""
+
+    path: Path
+    fields: ImageFields
+
+
+def read_pictures(where: Path, source: str | None) -> Iterator[Found]:
+    """Every picture of a folder or manifest.
+
+    FOLDER/animal/cat/*.jpg has the label ``animal/cat``. A manifest has a column or field ``path`` (relative to the
+    manifest) and those of `ImageFields`; in CSV ``labels`` are parted by ``|`` and metadata is ``metadata.NAME``.
+
+    Raises:
+        InvalidRequest: there is nothing to be found, or a line is not right; the message names it.
+    """
+    if where.is_dir():
+        found = _folder(where, source)
+    elif where.suffix == ".csv":
+        found = _csv(where, source)
+    elif where.suffix == ".jsonl":
+        found = _jsonl(where, source)
+    else:
+        raise InvalidRequest(f"{where}: give a folder, or a manifest that ends in .csv or .jsonl")
+    empty = True
+    for each in found:
+        empty = False
+        yield each
+    if empty:
+        raise InvalidRequest(f"{where}: no pictures; expected {where}/LABEL/*.jpg, or lines in a manifest")
+
+
+def _folder(folder: Path, source: str | None) -> Iterator[Found]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.parent != folder:
+            label = path.parent.relative_to(folder).as_posix()
+            yield Found(path, _fields({"labels": [label], "source": source}, str(path)))
+
+
+def _csv(manifest: Path, source: str | None) -> Iterator[Found]:
+    with manifest.open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            place = f"{manifest}, line {number}"
+            metadata = {
+                name.removeprefix("metadata."): _value(text)
+                for name, text in row.items()
+                if name and name.startswith("metadata.") and text
+            }
+            fields = {name: row[name] for name in FIELDS if row.get(name)}
+            labels = [label for label in (row.get("labels") or "").split("|") if label]
+            yield Found(
+                _path(manifest, row, place),
+                _fields({"source": source, **fields, "labels": labels, "metadata": metadata}, place),
+            )
+
+
+def _jsonl(manifest: Path, source: str | None) -> Iterator[Found]:
+    with manifest.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            place = f"{manifest}, line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise InvalidRequest(f"{place}: not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise InvalidRequest(f"{place}: not an object")
+            path = _path(manifest, row, place)
+            yield Found(path, _fields({"source": source, **{k: v for k, v in row.items() if k != "path"}}, place))
+
+
+def _value(text: str) -> Any:
+    """A number or truth value where a cell holds one, else its text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, bool | int | float) else text
+
+
+def _path(manifest: Path, row: Mapping[str, Any], place: str) -> Path:
+    if not isinstance(row.get("path"), str) or not row["path"]:
+        raise InvalidRequest(f"{place}: no path of a picture")
+    return manifest.parent / str(row["path"])
+
+
+def _fields(values: Mapping[str, Any], place: str) -> ImageFields:
+    try:
+        return ImageFields.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        raise InvalidRequest(f"{place}: {name}: {str(fault['msg']).removeprefix('Value error, ')}") from None

@@ -1,0 +1,177 @@
+"""The client: everything that the API offers, as one small class that anyone can import.
+
+from services.client import Client
+
+with Client("http://127.0.0.1:8700") as memory:
+    memory.add([(Path("cat.jpg").read_bytes(), ImageFields(labels=["cat"]))])
+    print(memory.classify([Path("what.jpg").read_bytes()]).decisions[0].label)
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import TypeAdapter
+
+from schemas.decision import ClassifyOptions, Decisions
+from schemas.errors import Unavailable, VisualMemoryError
+from schemas.filter import Filter
+from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount
+from schemas.removal import Removal, RemovalPreview, RemovalRequest
+
+TRIES = 5
+_ACCEPTED = TypeAdapter(list[Accepted])
+_LABELS = TypeAdapter(list[LabelCount])
+_REMOVALS = TypeAdapter(list[Removal])
+
+
+class Client:
+    """Speaks to one Visual Memory.
+
+    A call that meets a part which is not there at the moment is tried again for some seconds: every call may be
+    repeated without harm. Every method raises the error of `schemas.errors` that the API answered with, or
+    `Unavailable` where there was no answer.
+
+    Args:
+        url: where the API is.
+        key: the API key, where the service asks for one.
+        timeout: seconds to wait for an answer.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8700", key: str | None = None, timeout: float = 120.0) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def add(self, images: Sequence[tuple[bytes, ImageFields]]) -> list[Accepted]:
+        """Send pictures with their fields, all or none; they are durable when this returns, remembered soon after."""
+        parts = [("files", ("picture", data)) for data, _ in images]
+        fields = [fields.model_dump_json(exclude_defaults=True) for _, fields in images]
+        answer = self._call("POST", "/v1/images", files=parts, data={"fields": fields})
+        return _ACCEPTED.validate_json(answer.content)
+
+    def image(self, image_id: str) -> Image:
+        """What is known of an image."""
+        return Image.model_validate_json(self._call("GET", f"/v1/images/{image_id}").content)
+
+    def images(self, where: Filter = Filter({}), page: int = 500) -> Iterator[Image]:  # noqa: B008 - frozen
+        """Every image that meets a filter, asked for page by page."""
+        asked: dict[str, Any] = {"filter": where.model_dump_json(), "limit": page}
+        while True:
+            answer = ImagePage.model_validate_json(self._call("GET", "/v1/images", params=asked).content)
+            yield from answer.images
+            if answer.cursor is None:
+                return
+            asked["cursor"] = answer.cursor
+
+    def amend(self, image_id: str, patch: ImagePatch) -> Image:
+        """Change an image's labels and fields; what the patch leaves out stays."""
+        body = patch.model_dump_json(exclude_unset=True)
+        return Image.model_validate_json(self._call("PATCH", f"/v1/images/{image_id}", **_json(body)).content)
+
+    def picture(self, image_id: str) -> bytes:
+        """The picture as it was sent."""
+        return self._call("GET", f"/v1/images/{image_id}/picture").content
+
+    def labels(self) -> list[LabelCount]:
+        """How many images carry each label."""
+        return _LABELS.validate_json(self._call("GET", "/v1/labels").content)
+
+    def classify(self, pictures: Sequence[bytes], options: ClassifyOptions = ClassifyOptions()) -> Decisions:  # noqa: B008
+        """Classify pictures."""
+        parts = [("files", ("picture", data)) for data in pictures]
+        answer = self._call("POST", "/v1/classify", files=parts, data={"options": options.model_dump_json()})
+        return Decisions.model_validate_json(answer.content)
+
+    def classify_vectors(
+        self,
+        vectors: Sequence[Sequence[float]],
+        options: ClassifyOptions = ClassifyOptions(),  # noqa: B008
+    ) -> Decisions:
+        """Classify vectors of the service's encoder."""
+        body = {**options.model_dump(mode="json"), "vectors": [list(vector) for vector in vectors]}
+        return Decisions.model_validate_json(self._call("POST", "/v1/classify", json=body).content)
+
+    def preview(self, request: RemovalRequest) -> RemovalPreview:
+        """What a removal would cover; changes nothing."""
+        body = request.model_copy(update={"dry_run": True}).model_dump_json()
+        return RemovalPreview.model_validate_json(self._call("POST", "/v1/removals", **_json(body)).content)
+
+    def remove(self, request: RemovalRequest) -> Removal:
+        """Remove what meets a filter; the receipt, or the record of a removal that still runs."""
+        body = request.model_copy(update={"dry_run": False}).model_dump_json()
+        return Removal.model_validate_json(self._call("POST", "/v1/removals", **_json(body)).content)
+
+    def remove_image(self, image_id: str) -> Removal:
+        """Remove one image."""
+        return Removal.model_validate_json(self._call("DELETE", f"/v1/images/{image_id}").content)
+
+    def removal(self, removal_id: str) -> Removal:
+        """The record of a removal; its receipt, once it is done."""
+        return Removal.model_validate_json(self._call("GET", f"/v1/removals/{removal_id}").content)
+
+    def removals(self) -> list[Removal]:
+        """Every removal, the latest first."""
+        return _REMOVALS.validate_json(self._call("GET", "/v1/removals").content)
+
+    def readiness(self) -> dict[str, Any]:
+        """Every part of the service by name, as ``/readyz`` tells it; not tried again."""
+        try:
+            answer = self._http.get("/readyz")
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return self._once(method, path, **arguments)
+            except Unavailable:
+                if not tries_left:
+                    raise
+                time.sleep(0.2 * 2 ** (TRIES - tries_left))
+        raise AssertionError("unreachable")
+
+    def _once(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+        if answer.is_error:
+            raise _error_of(answer)
+        return answer
+
+    def _unreachable(self, error: httpx.TransportError) -> Unavailable:
+        return Unavailable(f"nothing answers at {self._http.base_url} ({error or type(error).__name__})")
+
+
+def _json(body: str) -> Mapping[str, Any]:
+    return {"content": body, "headers": {"Content-Type": "application/json"}}
+
+
+def _error_of(answer: httpx.Response) -> VisualMemoryError:
+    """The error that an answer stands for, in its own class."""
+    try:
+        told = answer.json()["error"]
+        return _classes()[told["code"]](told["message"])
+    except (ValueError, KeyError, TypeError):
+        return Unavailable(f"an answer that is not the API's: {answer.status_code} {answer.text[:200]}")
+
+
+def _classes(base: type[VisualMemoryError] = VisualMemoryError) -> dict[str, type[VisualMemoryError]]:
+    """Every class of error by its code."""
+    return {base.code: base} | {code: kind for child in base.__subclasses__() for code, kind in _classes(child).items()}

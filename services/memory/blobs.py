@@ -1,0 +1,170 @@
+"""Bytes under keys, in a folder or on any fsspec filesystem; durable when written, gone when deleted."""
+
+import errno
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec  # type: ignore[import-untyped]  # it ships no types
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]  # nor here
+
+from schemas.errors import NotFound, OutOfSpace, Unavailable
+
+KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
+"""Keys are made by us; anything that could leave the folder is not one."""
+TRIES = 5
+
+
+class Blobs:
+    """Bytes under keys such as ``a/b/c``.
+
+    Every method raises `Unavailable` where the filesystem does not answer, `ValueError` for what is no key.
+
+    Args:
+        url: a folder of this machine, or an fsspec URL such as ``s3://bucket/folder``.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        # a listing must see what another process wrote
+        self._files, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
+        self._root = str(root).rstrip("/")
+        self._local = isinstance(self._files, LocalFileSystem)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write, or replace as a whole; durable when it returns.
+
+        Raises:
+            OutOfSpace: the disk is full.
+        """
+        path = self._path(key)
+        with _translated(key):
+            if self._local:
+                _write_durably(Path(path), data)
+            else:
+                self._files.pipe_file(path, data)
+
+    def read(self, key: str) -> bytes:
+        """What was written.
+
+        Raises:
+            NotFound: nothing is there.
+        """
+        path = self._path(key)
+        with _translated(key):
+            return bytes(self._files.cat_file(path))
+
+    def exists(self, key: str) -> bool:
+        """Whether something is there."""
+        path = self._path(key)
+        with _translated(key):
+            return bool(self._files.isfile(path))
+
+    def list(self, prefix: str) -> list[str]:
+        """The keys that begin with ``prefix``, a key or a key and a slash; sorted."""
+        start = self._path(prefix.rstrip("/"))
+        with _translated(prefix):
+            found = self._files.find(start.rpartition("/")[0])
+        keys = (str(path).removeprefix(f"{self._root}/") for path in found)
+        return sorted(key for key in keys if key.startswith(prefix) and KEY.fullmatch(key))
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete what is there; folders that are left empty go with it. Returns how many there were."""
+        deleted = 0
+        touched: set[Path] = set()
+        for key in keys:
+            path = self._path(key)
+            with _translated(key):
+                try:
+                    if not self._local and not self._files.isfile(path):
+                        continue  # an object store deletes what is not there without a word
+                    self._files.rm_file(path)
+                except FileNotFoundError:
+                    continue
+            touched.add(Path(path).parent)
+            deleted += 1
+        if self._local:
+            for folder in touched:
+                with _translated(str(folder)):
+                    _tidy(folder, Path(self._root))
+        return deleted
+
+    def ping(self) -> None:
+        """Return if the filesystem answers."""
+        with _translated(""):
+            self._files.exists(self._root)
+
+    def _path(self, key: str) -> str:
+        if not KEY.fullmatch(key):
+            raise ValueError(f"no key of a blob: {key!r}")
+        return f"{self._root}/{key}"
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(f"nothing is stored under {key}") from error
+    except Exception as error:  # object stores raise their own classes
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfSpace("the disk is full; make room, then send it again") from error
+        raise Unavailable(f"the blob store does not answer: {type(error).__name__}") from error
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    for last in (False,) * (TRIES - 1) + (True,):
+        made = _make(path.parent)
+        try:
+            _replace(path, data)
+        except FileNotFoundError:  # a deletion took the emptied folder away again
+            if last:
+                raise
+        else:
+            for folder in made:
+                _sync(folder)
+            return
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; the folders whose entries must be synced for it, the deepest first."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return [folder, *(parent.parent for parent in missing)]
+
+
+def _replace(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{uuid.uuid4().hex}")  # a leading dot is no key, so a draft is never listed
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _tidy(folder: Path, root: Path) -> None:
+    """Remove emptied folders upwards, below the root, and make durable what was removed."""
+    while folder != root:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass  # another deletion was first
+        except OSError:
+            break  # not empty
+        folder = folder.parent
+    if folder.exists():
+        _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

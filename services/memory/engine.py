@@ -1,0 +1,114 @@
+"""The contract of a vector engine: the few primitives that the memory is made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import models
+
+Vectors = NDArray[np.float32]
+Payload = dict[str, Any]
+Index = models.PayloadSchemaType | models.KeywordIndexParams
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a collection holds: its named vectors with their sizes, its payload indexes with their types."""
+
+    vectors: Mapping[str, int]
+    indexes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched: the same for every vector of a batch.
+
+    Attributes:
+        name: the vector's name; points without it are not found.
+        where: only points that meet it are found.
+        k: at most so many for each vector.
+        exact: compare with every point instead of searching the index.
+        fields: the payload fields wanted.
+    """
+
+    name: str
+    where: models.Filter
+    k: int
+    exact: bool
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A point that a search found: its cosine similarity and the payload fields that were asked for."""
+
+    score: float
+    payload: Payload
+
+
+class Engine(Protocol):
+    """One collection of points: UUID, payload, at most one vector by name.
+
+    Every write is durable when it returns, and harmless when repeated. Every method may be called from many threads at
+    once, and raises `schemas.errors.Unavailable` where the engine does not answer, `schemas.errors.OutOfSpace` where
+    its disk is full.
+    """
+
+    def inspect(self) -> Shape | None:
+        """What the collection holds; None before it is created."""
+
+    def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
+        """Create the collection with one named vector (cosine) and payload indexes; nothing if it is there already."""
+
+    def index(self, indexes: Mapping[str, Index]) -> None:
+        """Add payload indexes; one of another type on the same field is replaced."""
+
+    def upsert(self, points: Sequence[models.PointStruct]) -> None:
+        """Insert points, or replace them whole: payload and vectors."""
+
+    def set_payload(self, payload: Payload, where: models.Filter) -> None:
+        """Set top-level payload fields, each as a whole, in one operation; a field that is set to None is removed."""
+
+    def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
+        """Give points a vector.
+
+        Args:
+            name: the vector's name.
+            ids: the points; those that are gone stay gone, the others get their vector all the same.
+            vectors: float32 [len(ids), d].
+            where: only points that meet it get theirs; decided in the same operation.
+        """
+
+    def delete(self, where: models.Filter) -> None:
+        """Delete every point that meets the filter, in one operation."""
+
+    def retrieve(self, ids: Sequence[str]) -> list[Payload]:
+        """The payloads of those points that exist, in any order."""
+
+    def scroll(self, where: models.Filter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
+        """Payloads by ascending point id, from the id `cursor` on; the id to go on from, None at the end."""
+
+    def count(self, where: models.Filter) -> int:
+        """How many points meet the filter, exactly."""
+
+    def facet(self, field: str, where: models.Filter) -> dict[str, int]:
+        """How many points that meet the filter hold each value of an indexed keyword field, exactly."""
+
+    def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
+        """The nearest points to each vector.
+
+        Args:
+            vectors: float32 [n, d].
+            search: what is searched for all of them.
+
+        Returns:
+            n lists, each by descending similarity.
+        """
+
+    def ping(self) -> None:
+        """Return if the engine answers."""
+
+    def close(self) -> None:
+        """Release what is held; no other method may be called afterwards."""

@@ -1,0 +1,30 @@
+"""Which engine the settings ask for."""
+
+from pathlib import Path
+
+from qdrant_client import QdrantClient
+
+from services.memory.engine import Engine
+from services.memory.remote import RemoteEngine
+from services.memory.server import QdrantEngine
+from services.settings import StoreSettings
+
+
+def open_engine(settings: StoreSettings, socket_path: Path) -> Engine:
+    """The engine that the settings name; connects with the first call.
+
+    Args:
+        settings: with an address, a Qdrant server; without, the owner process of this machine.
+        socket_path: where that owner listens.
+    """
+    if settings.url is None:
+        return RemoteEngine(socket_path, settings.timeout)
+    client = QdrantClient(
+        url=settings.url,
+        api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
+        prefer_grpc=settings.grpc,
+        grpc_port=settings.grpc_port,
+        timeout=settings.timeout,
+        check_compatibility=False,  # it would ask the server now, which may start after us
+    )
+    return QdrantEngine(client, settings.collection, settings.shards, settings.replicas)

@@ -1,0 +1,48 @@
+"""Records that outlive the collection: a restored snapshot of the points must not undo a removal."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from services.memory.blobs import Blobs
+
+
+class Ledger:
+    """JSON under keys such as ``removals/default/1``, of letters, digits and ``._=-``: hash what is free text.
+
+    Every method raises `schemas.errors.Unavailable` where the filesystem does not answer.
+
+    Args:
+        url: a folder of this machine, or an fsspec URL; not the one of the pictures.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self._blobs = Blobs(url)
+
+    def put(self, key: str, value: Any) -> None:
+        """Write a record, or replace it as a whole; durable when it returns.
+
+        Raises:
+            OutOfSpace: the disk is full.
+        """
+        self._blobs.write(key, json.dumps(value, ensure_ascii=False).encode())
+
+    def get(self, key: str) -> Any:
+        """A record.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return json.loads(self._blobs.read(key))
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such a record."""
+        return self._blobs.exists(key)
+
+    def list(self, prefix: str) -> list[str]:
+        """The keys that begin with ``prefix``, such as ``removals/default/``; sorted."""
+        return self._blobs.list(prefix)
+
+    def delete(self, key: str) -> bool:
+        """Delete a record; whether there was one."""
+        return self._blobs.delete([key]) == 1

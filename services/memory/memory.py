@@ -1,0 +1,337 @@
+"""The memory of images: what use cases do with points, each for one tenant."""
+
+import base64
+import binascii
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote, unquote
+
+from qdrant_client import models
+
+from schemas.errors import EncoderMismatch, InvalidRequest
+from schemas.filter import FIELDS, Clause, FieldType
+from schemas.image import State, StoredImage, now
+from services.memory.engine import Engine, Index, Search, Vectors
+from services.memory.filters import waiting_of_every_tenant, within
+from services.memory.payload import amendment, point_id, to_image, to_point
+from services.memory.vectors import check_queries, check_units
+
+_INDEX: Mapping[FieldType, models.PayloadSchemaType] = {
+    FieldType.KEYWORD: models.PayloadSchemaType.KEYWORD,
+    FieldType.INTEGER: models.PayloadSchemaType.INTEGER,
+    FieldType.FLOAT: models.PayloadSchemaType.FLOAT,
+    FieldType.BOOLEAN: models.PayloadSchemaType.BOOL,
+    FieldType.DATETIME: models.PayloadSchemaType.DATETIME,
+}
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A remembered image that is near: its cosine similarity is within -1 to 1."""
+
+    image_id: str
+    labels: tuple[str, ...]
+    similarity: float
+
+
+class Memory:
+    """Images as points of one collection, under one encoder's name; call `open` before anything else.
+
+    Every method raises `schemas.errors.Unavailable` where the engine does not answer, and `OutOfSpace` where its disk
+    is full. Every write is durable when it returns and harmless when repeated.
+
+    Args:
+        engine: holds the points; closed with the memory.
+        encoder_name: the name of the vectors.
+        dimension: their length.
+        metadata: the declared metadata fields, which are indexed.
+
+    Attributes:
+        dimension: as given.
+        metadata: as given.
+    """
+
+    def __init__(self, engine: Engine, encoder_name: str, dimension: int, metadata: Mapping[str, FieldType]) -> None:
+        self._engine = engine
+        self._encoder = encoder_name
+        self._vector = quote(
+            encoder_name, safe=""
+        )  # engines make a folder of it, and an encoder may be named by a path
+        self.dimension = dimension
+        self.metadata = metadata
+
+    def open(self) -> None:
+        """Create the collection, or check that it is this encoder's and add indexes that it lacks.
+
+        Raises:
+            EncoderMismatch: it holds vectors of another name or length.
+        """
+        wanted = self._indexes()
+        shape = self._engine.inspect()
+        if shape is None:
+            self._engine.create(self._vector, self.dimension, wanted)
+            shape = self._engine.inspect()  # another process may have been first, with another encoder
+        held = {} if shape is None else shape.vectors
+        if held.get(self._vector) != self.dimension:
+            names = ", ".join(f"{unquote(name)} ({size} numbers)" for name, size in held.items()) or "no encoder"
+            raise EncoderMismatch(
+                f"the collection holds vectors of {names}, the settings name"
+                f" {self._encoder} ({self.dimension} numbers); set that encoder again, or use another collection"
+            )
+        present = {} if shape is None else shape.indexes
+        missing = {field: index for field, index in wanted.items() if present.get(field) != _kind(index)}
+        if missing:
+            self._engine.index(missing)
+
+    def _indexes(self) -> dict[str, Index]:
+        fields = {**FIELDS, **{f"metadata.{name}": kind for name, kind in self.metadata.items()}}
+        ours = dict.fromkeys(("label_paths", "picture", "removal"), models.PayloadSchemaType.KEYWORD)
+        tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+        return {"tenant": tenant, **ours, **{field: _INDEX[kind] for field, kind in fields.items()}}
+
+    def put(self, images: Sequence[StoredImage]) -> None:
+        """Insert images, or replace them whole: without a vector and without the mark of a removal."""
+        if images:
+            self._engine.upsert([to_point(image) for image in images])
+
+    def get(self, tenant: str, image_ids: Collection[str]) -> dict[str, StoredImage]:
+        """Those images of a tenant that exist, by image id."""
+        payloads = self._engine.retrieve([point_id(tenant, image_id) for image_id in set(image_ids)])
+        return {image.image_id: image for image in map(to_image, payloads)}
+
+    def page(
+        self, tenant: str, clauses: Sequence[Clause], limit: int, cursor: str | None = None
+    ) -> tuple[list[StoredImage], str | None]:
+        """Some of the images that meet a filter, in an order that is fixed but without meaning.
+
+        Args:
+            tenant: whose images.
+            clauses: the checked filter.
+            limit: at most so many, at least 1.
+            cursor: where to go on, as the call before returned it.
+
+        Returns:
+            the images and the next cursor, None at the end. An image that was there all along comes exactly once.
+
+        Raises:
+            InvalidRequest: the cursor is not one of ours.
+        """
+        payloads, following = self._engine.scroll(within(tenant, clauses), limit, _point(cursor))
+        return [to_image(payload) for payload in payloads], _cursor(following)
+
+    def amend(self, image: StoredImage, changed: StoredImage) -> bool:
+        """Write the labels and fields of `changed` to the image, unless its content was replaced meanwhile.
+
+        Args:
+            image: as it was read.
+            changed: the same with other labels, source, subject, captured_at or metadata; nothing else is written.
+
+        Returns:
+            False if the image is gone or has another picture now.
+        """
+        self._engine.set_payload(amendment(changed), self._same([image]))
+        now = self.get(image.tenant, [image.image_id]).get(image.image_id)
+        return now is not None and now.picture == image.picture
+
+    def remember(self, images: Sequence[StoredImage], vectors: Vectors) -> int:
+        """Give images their vectors, those that still wait with the same picture; the others are quietly dropped.
+
+        Args:
+            images: of one tenant, as they were read.
+            vectors: float32 [len(images), dimension], rows of length 1.
+
+        Returns:
+            how many of them are remembered now.
+
+        Raises:
+            InvalidVector: a vector is not finite, zero, not of length 1, or there are not as many as images.
+        """
+        check_units(vectors, len(images), self.dimension)
+        if not images:
+            return 0
+        ids = [point_id(image.tenant, image.image_id) for image in images]
+        self._engine.update_vectors(self._vector, ids, vectors, self._same(images, State.WAITING))
+        done = {"state": State.REMEMBERED.value, "encoder": self._encoder, "attempts": 0, "begun_at": None}
+        # A crash before this leaves them waiting, and they are remembered again. The vector is a condition, so that a
+        # point which was put again in between is never called remembered without one.
+        self._engine.set_payload(done, self._same(images, State.WAITING, self._vector))
+        return self._engine.count(self._same(images, State.REMEMBERED))
+
+    def reject(self, image: StoredImage, reason: str) -> bool:
+        """Give up on an image that still waits with the same picture; whether it is rejected now."""
+        rejected = {"state": State.REJECTED.value, "reason": reason, "begun_at": None}
+        self._engine.set_payload(rejected, self._same([image], State.WAITING))
+        return self._engine.count(self._same([image], State.REJECTED)) == 1
+
+    def begin(self, images: Sequence[StoredImage]) -> list[StoredImage]:
+        """Begin to remember images: one attempt more, and `begun_at` is the present.
+
+        Only those that still wait as they were read: of two workers that read the same image, one begins it.
+
+        Args:
+            images: of one tenant, as they were read.
+
+        Returns:
+            those that were begun, as they are now.
+        """
+        moment = now()
+        for image, alike in _alike(images):
+            begun = {"attempts": image.attempts + 1, "begun_at": moment.isoformat()}
+            self._engine.set_payload(begun, self._same(alike, State.WAITING, begun_at=_since(image.begun_at)))
+        held = self.get(images[0].tenant, [image.image_id for image in images]) if images else {}
+        return [
+            there
+            for image in images
+            if (there := held.get(image.image_id)) is not None
+            and (there.picture, there.begun_at) == (image.picture, moment)
+        ]
+
+    def release(self, images: Sequence[StoredImage]) -> None:
+        """Take back that images were begun, for a reason that is none of theirs.
+
+        Args:
+            images: of one tenant, as `begin` returned them; those that were begun by another since are spared.
+        """
+        for image, alike in _alike(images):
+            released = {"attempts": image.attempts - 1, "begun_at": None}
+            self._engine.set_payload(released, self._same(alike, State.WAITING, begun_at=_since(image.begun_at)))
+
+    def delete(self, images: Sequence[StoredImage]) -> None:
+        """Delete images of one tenant, those that still have the same picture."""
+        if images:
+            self._engine.delete(self._same(images))
+
+    def nearest(
+        self, tenant: str, vectors: Vectors, k: int, clauses: Sequence[Clause] = (), exact: bool = False
+    ) -> list[list[Hit]]:
+        """The remembered images nearest to each vector.
+
+        Args:
+            tenant: whose images.
+            vectors: float32 [n, dimension], finite, no row zero.
+            k: at most so many for each vector, at least 1.
+            clauses: the checked filter.
+            exact: compare with every image instead of searching the index.
+
+        Returns:
+            n lists, by descending similarity, then by image id.
+
+        Raises:
+            InvalidVector: a vector is not finite, zero or of another length.
+        """
+        check_queries(vectors, self.dimension)
+        if not len(vectors):
+            return []
+        where = within(tenant, [*clauses, _in_state(State.REMEMBERED)])
+        answers = self._engine.query_batch(vectors, Search(self._vector, where, k, exact, ("image_id", "labels")))
+        hits = (
+            [
+                Hit(point.payload["image_id"], tuple(point.payload["labels"]), max(-1.0, min(1.0, point.score)))
+                for point in answer
+            ]
+            for answer in answers
+        )
+        return [sorted(found, key=lambda hit: (-hit.similarity, hit.image_id)) for found in hits]
+
+    def counts_by_state(self, tenant: str, clauses: Sequence[Clause] = ()) -> dict[State, int]:
+        """How many images that meet a filter are in each state; a state without any is left out."""
+        return {State(value): count for value, count in self._engine.facet("state", within(tenant, clauses)).items()}
+
+    def count_labels(self, tenant: str, clauses: Sequence[Clause] = ()) -> list[tuple[str, int]]:
+        """Every label with how many images that meet a filter carry it; the most frequent first, then by name."""
+        counts = self._engine.facet("labels", within(tenant, clauses))
+        return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+    def overdue(self, before: datetime, limit: int) -> dict[str, list[str]]:
+        """The ids of images that were accepted before a moment and still wait, by tenant; of every tenant."""
+        payloads, _ = self._engine.scroll(waiting_of_every_tenant(before), limit, None)
+        found: dict[str, list[str]] = {}
+        for payload in payloads:
+            found.setdefault(payload["tenant"], []).append(payload["image_id"])
+        return found
+
+    def mark(self, tenant: str, clauses: Sequence[Clause], removal_id: str) -> None:
+        """Mark every image that meets a filter for a removal, in one operation: it settles what the removal covers."""
+        self._engine.set_payload({"removal": removal_id}, within(tenant, clauses))
+
+    def marked(
+        self, tenant: str, removal_id: str, limit: int, cursor: str | None = None
+    ) -> tuple[list[StoredImage], str | None]:
+        """Some of the images that a removal marked; as `page`."""
+        return self.page(tenant, [_marked_by(removal_id)], limit, cursor)
+
+    def delete_marked(self, tenant: str, removal_id: str) -> None:
+        """Delete every image that a removal marked, in one operation."""
+        self._engine.delete(within(tenant, [_marked_by(removal_id)]))
+
+    def count(self, tenant: str, clauses: Sequence[Clause] = (), marked_by: str | None = None) -> int:
+        """How many images meet a filter; with `marked_by`, of those that this removal marked."""
+        mark = [] if marked_by is None else [_marked_by(marked_by)]
+        return self._engine.count(within(tenant, [*clauses, *mark]))
+
+    def ping(self) -> None:
+        """Return if the engine answers."""
+        self._engine.ping()
+
+    def close(self) -> None:
+        """Release what is held; no other method may be called afterwards."""
+        self._engine.close()
+
+    def _same(
+        self,
+        images: Iterable[StoredImage],
+        state: State | None = None,
+        vector: str | None = None,
+        begun_at: Clause | None = None,
+    ) -> models.Filter:
+        """The images with the very pictures that they were read with: never what was put later under the same id."""
+        tenants = {image.tenant for image in images}
+        if len(tenants) != 1:
+            raise ValueError(f"images of one tenant were expected, not of {sorted(tenants)}")
+        pictures = Clause("picture", FieldType.KEYWORD, tuple(image.picture for image in images))
+        states = [] if state is None else [_in_state(state)]
+        begun = [] if begun_at is None else [begun_at]
+        return within(tenants.pop(), [pictures, *states, *begun], vector)
+
+
+def _alike(images: Iterable[StoredImage]) -> Iterator[tuple[StoredImage, list[StoredImage]]]:
+    """Images that were begun as often and at the same moment, so that one operation serves them: one, and all."""
+    groups: dict[tuple[int, datetime | None], list[StoredImage]] = {}
+    for image in images:
+        groups.setdefault((image.attempts, image.begun_at), []).append(image)
+    for group in groups.values():
+        yield group[0], group
+
+
+def _since(begun_at: datetime | None) -> Clause:
+    """Begun at that very moment, or not begun at all."""
+    if begun_at is None:
+        return Clause("begun_at", FieldType.DATETIME, bounds={"gte": datetime.min.replace(tzinfo=UTC)}, negated=True)
+    return Clause("begun_at", FieldType.DATETIME, (begun_at,))
+
+
+def _in_state(state: State) -> Clause:
+    return Clause("state", FieldType.KEYWORD, (state.value,))
+
+
+def _marked_by(removal_id: str) -> Clause:
+    return Clause("removal", FieldType.KEYWORD, (removal_id,))
+
+
+def _kind(index: Index) -> str:
+    return str(index.type.value if isinstance(index, models.KeywordIndexParams) else index.value)
+
+
+def _cursor(point: str | None) -> str | None:
+    return None if point is None else base64.urlsafe_b64encode(uuid.UUID(point).bytes).decode().rstrip("=")
+
+
+def _point(cursor: str | None) -> str | None:
+    if cursor is None:
+        return None
+    try:
+        return str(uuid.UUID(bytes=base64.b64decode(f"{cursor}==", altchars=b"-_", validate=True)))
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("cursor: not one that a page of this listing ended with; begin without") from None

@@ -1,0 +1,143 @@
+"""The owner process: holds the folder of an EdgeEngine and serves the contract over a unix socket.
+
+Not `multiprocessing.managers`: its proxies name objects of an owner that may have died, and wait without a limit.
+"""
+
+import os
+import secrets
+import signal
+import threading
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from schemas.errors import VisualMemoryError
+from services.memory.edge import EdgeEngine
+from services.memory.engine import Engine
+from services.memory.wire import METHODS, checked, key_file, limit
+
+HANDSHAKE_SECONDS = 10.0
+DRAIN_SECONDS = 20.0
+
+
+class _Stop(Exception):  # noqa: N818, RUF100
+    """A signal asked the owner to end."""
+
+
+def serve(folder: Path, socket_path: Path) -> None:
+    """Serve the collection in a folder until SIGTERM or SIGINT; then flush, close and return.
+
+    Must run in a process's main thread. The socket and its key are readable by this user alone.
+
+    Args:
+        folder: of the collection; created where missing.
+        socket_path: where to listen, at most 100 bytes; a socket left there by a killed owner is replaced.
+
+    Raises:
+        Unavailable: another process holds the folder, or the socket's path is too long.
+    """
+    checked(socket_path)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    try:
+        engine = EdgeEngine(folder)  # from here on no other owner lives: what is left of its socket may go
+        calls = _Calls(engine)
+        try:
+            _listen(calls, socket_path)
+        finally:
+            calls.drain()
+            engine.close()
+            socket_path.unlink(missing_ok=True)
+    except _Stop:
+        return
+
+
+def _listen(calls: "_Calls", path: Path) -> None:
+    key = _new_key(path)
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        listener = Listener(str(path), "AF_UNIX", backlog=128)
+    finally:
+        os.umask(before)
+    with listener:
+        while True:
+            connection = listener.accept()
+            threading.Thread(target=_attend, args=(connection, key, calls), daemon=True).start()
+
+
+def _new_key(path: Path) -> bytes:
+    key = secrets.token_hex(32).encode()
+    draft = key_file(path).with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600, exist_ok=False)
+    draft.write_bytes(key)
+    draft.replace(key_file(path))
+    return key
+
+
+def _attend(connection: Connection, key: bytes, calls: "_Calls") -> None:
+    """One caller's connection, until it ends: no fault of a caller's may reach the others."""
+    with connection:
+        try:
+            limit(connection, HANDSHAKE_SECONDS)
+            deliver_challenge(connection, key)
+            answer_challenge(connection, key)
+            limit(connection, 0)
+            while True:
+                method, arguments = connection.recv()
+                answer = calls.run(method, arguments)
+                if answer is None:
+                    return  # ending: the caller sees the connection close and asks the next owner
+                connection.send(answer)
+        except (EOFError, OSError):  # the caller is gone, or never was one
+            return
+        except Exception:  # noqa: BLE001 - a message that is none, or a wrong key: hang up
+            return
+
+
+class _Calls:
+    """The calls in progress, so that the engine is closed after the last of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._idle = threading.Condition()
+        self._running = 0
+        self._ending = False
+
+    def run(self, method: str, arguments: tuple[Any, ...]) -> tuple[bool, Any] | None:
+        """Whether a call went well, with its result or its error; None if the owner is ending."""
+        with self._idle:
+            if self._ending:
+                return None
+            self._running += 1
+        try:
+            if method not in METHODS:
+                raise TypeError(f"{method!r} is no method of the contract")
+            return True, getattr(self._engine, method)(*arguments)
+        except Exception as error:  # noqa: BLE001 - it is the caller's to handle
+            return False, _sendable(error)
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    def drain(self) -> None:
+        """Take no more calls and wait for those in progress, not for ever."""
+        with self._idle:
+            self._ending = True
+            self._idle.wait_for(lambda: self._running == 0, DRAIN_SECONDS)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, if its class is known on the other side and made of its message alone; else its text."""
+    if isinstance(error, VisualMemoryError) or type(error).__module__ == "builtins":
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the ending
+    raise _Stop

@@ -1,0 +1,50 @@
+"""An image as a point: its id and its payload, and back."""
+
+import uuid
+from datetime import UTC, datetime
+
+from qdrant_client import models
+
+from schemas.image import StoredImage, label_paths
+from services.memory.engine import Payload
+
+NAMESPACE = uuid.UUID("6c1f3a52-9d0e-5b7a-8f43-2b64d1c0e9aa")
+AMENDABLE = ("labels", "source", "subject", "captured_at", "metadata")
+
+
+def point_id(tenant: str, image_id: str) -> str:
+    """The id of an image's point: the same for ever, and different for every tenant."""
+    return str(uuid.uuid5(NAMESPACE, f"{tenant}/{image_id}"))
+
+
+def to_point(image: StoredImage) -> models.PointStruct:
+    """The point of an image, without a vector."""
+    payload = {field: value for field, value in _fields(image).items() if value is not None}
+    return models.PointStruct(id=point_id(image.tenant, image.image_id), vector={}, payload=payload)
+
+
+def amendment(image: StoredImage) -> Payload:
+    """What callers may change, as a payload to set: None removes a field that was cleared."""
+    fields = _fields(image)
+    return {field: fields[field] for field in (*AMENDABLE, "label_paths")}
+
+
+def to_image(payload: Payload) -> StoredImage:
+    """The image of a payload as a point holds it."""
+    return StoredImage.model_validate(payload)
+
+
+def _fields(image: StoredImage) -> Payload:
+    return {
+        **image.model_dump(),
+        "state": image.state.value,
+        "captured_at": _utc(image.captured_at),
+        "accepted_at": _utc(image.accepted_at),
+        "begun_at": _utc(image.begun_at),
+        "metadata": image.metadata or None,
+        "label_paths": label_paths(image.labels),
+    }
+
+
+def _utc(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat()

@@ -1,0 +1,50 @@
+"""The pictures: bytes under keys that are new with each acceptance."""
+
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from services.memory.blobs import Blobs
+from services.memory.payload import point_id
+
+
+class Pictures:
+    """The pictures of every tenant.
+
+    Every method raises `schemas.errors.Unavailable` where the filesystem does not answer.
+
+    Args:
+        url: a folder of this machine, or an fsspec URL such as ``s3://bucket/folder``.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self._blobs = Blobs(url)
+
+    def new_key(self, tenant: str, image_id: str, content_hash: str) -> str:
+        """A key that was never given before, under the tenant's folder."""
+        point = point_id(tenant, image_id)
+        return f"{tenant}/{point[:2]}/{point}.{content_hash[:16]}.{uuid.uuid4().hex}"
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a picture; durable when it returns.
+
+        Raises:
+            OutOfSpace: the disk is full.
+        """
+        self._blobs.write(key, data)
+
+    def read(self, key: str) -> bytes:
+        """A picture's bytes.
+
+        Raises:
+            NotFound: it is gone.
+        """
+        return self._blobs.read(key)
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete pictures; those that are gone already do not matter. Returns how many there were."""
+        return self._blobs.delete(keys)
+
+    def ping(self) -> None:
+        """Return if the filesystem answers."""
+        self._blobs.ping()

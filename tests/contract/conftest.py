@@ -1,0 +1,68 @@
+"""The engines that the contract is tested on; all tests of an engine share one collection, each with its own tenant."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from qdrant_client import QdrantClient
+
+from services.memory.edge import EdgeEngine
+from services.memory.engine import Engine
+from services.memory.memory import Memory
+from services.memory.remote import RemoteEngine
+from services.memory.server import QdrantEngine
+
+from .support import DIMENSION, ENCODER, METADATA, Owner
+
+SERVER = os.environ.get("QDRANT_URL")
+ENGINES = ["edge", "remote", "local", *(["server"] if SERVER else [])]
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One collection of every kind of engine in turn, without a shape yet."""
+    match request.param:
+        case "edge":
+            yield from _closing(EdgeEngine(tmp_path_factory.mktemp("edge")))
+        case "remote":
+            with Owner(tmp_path_factory.mktemp("o")) as owner:
+                yield from _closing(RemoteEngine(owner.ready().socket, timeout=30))
+        case "local":
+            yield from _closing(QdrantEngine(QdrantClient(":memory:"), "test"))
+        case "server":
+            yield from _on_a_server()
+
+
+def _closing(engine: Engine) -> Iterator[Engine]:
+    yield engine
+    engine.close()
+
+
+def _on_a_server() -> Iterator[Engine]:
+    name = f"test-{uuid.uuid4()}"
+    client = QdrantClient(url=SERVER, api_key=os.environ.get("QDRANT_API_KEY"), timeout=30)
+    try:
+        yield QdrantEngine(client, name)
+    finally:
+        client.delete_collection(name)
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def memory(engine: Engine) -> Memory:
+    memory = Memory(engine, ENCODER, DIMENSION, METADATA)
+    memory.open()
+    return memory
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"t{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def socket_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Short enough for a unix socket."""
+    return tmp_path_factory.mktemp("o")

@@ -1,0 +1,93 @@
+"""Images, vectors and owner processes for the tests of the memory."""
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schemas.filter import Clause, FieldType, Filter
+from schemas.image import State, StoredImage
+from services.memory.engine import Vectors
+from services.memory.remote import RemoteEngine
+
+ENCODER = "made/up encoder"
+DIMENSION = 8
+METADATA: Mapping[str, FieldType] = {
+    "camera": FieldType.KEYWORD,
+    "count": FieldType.INTEGER,
+    "weight": FieldType.FLOAT,
+    "indoor": FieldType.BOOLEAN,
+    "seen": FieldType.DATETIME,
+}
+
+
+def image(tenant: str, image_id: str, **fields: Any) -> StoredImage:
+    """A waiting image; `fields` win."""
+    given = {
+        "labels": ["cat"],
+        "state": State.WAITING,
+        "accepted_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+        "content_hash": "0" * 64,
+        "picture": f"{tenant}/{image_id}/{uuid.uuid4()}",
+    }
+    return StoredImage(tenant=tenant, image_id=image_id, **(given | fields))
+
+
+def clauses(**conditions: Any) -> list[Clause]:
+    """A filter's clauses; ``metadata_x`` stands for ``metadata.x``."""
+    named = {name.replace("metadata_", "metadata."): condition for name, condition in conditions.items()}
+    return Filter.model_validate(named).clauses(METADATA)
+
+
+def units(rows: int, seed: int = 0, dimension: int = DIMENSION) -> Vectors:
+    """Random directions, float32 [rows, dimension]."""
+    drawn = np.random.default_rng(seed).normal(size=(rows, dimension))
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+
+
+class Owner:
+    """An owner process of a test; used as a context, it is always stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "s"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        code = (
+            "import sys; from pathlib import Path; from services.memory.owner import serve;"
+            "serve(Path(sys.argv[1]), Path(sys.argv[2]))"
+        )
+        self.process = subprocess.Popen([sys.executable, "-c", code, str(self.folder / "data"), str(self.socket)])
+
+    def ready(self) -> "Owner":
+        """Started, and answering."""
+        self.start()
+        engine = RemoteEngine(self.socket, timeout=30)
+        engine.ping()
+        engine.close()
+        return self
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        """End it as a supervisor does; its exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(30)
+
+    def __enter__(self) -> "Owner":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()

@@ -1,0 +1,519 @@
+"""The memory over every engine."""
+
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
+from schemas.filter import Clause, FieldType
+from schemas.image import State, StoredImage
+from services.memory.engine import Engine, Vectors
+from services.memory.memory import Hit, Memory
+from services.memory.payload import point_id, to_point
+
+from .conftest import ENGINES
+from .support import DIMENSION, ENCODER, METADATA, clauses, image, units
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+INDEXING = THREADED = [name for name in ENGINES if name != "local"]  # local mode has no indexes, and no locks
+CAPTURED = datetime(2025, 12, 31, 23, 59, 59, 999999, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+
+
+def remembered(memory: Memory, tenant: str, count: int, **fields: Any) -> tuple[list[StoredImage], Vectors]:
+    images = [image(tenant, f"i{n:03}", **fields) for n in range(count)]
+    vectors = units(count, seed=count)
+    memory.put(images)
+    assert memory.remember(images, vectors) == count
+    return images, vectors
+
+
+def everything(memory: Memory, tenant: str, filtered: list[Clause] | None = None, limit: int = 7) -> list[str]:
+    found, cursor = memory.page(tenant, filtered or [], limit)
+    while cursor:
+        more, cursor = memory.page(tenant, filtered or [], limit, cursor)
+        found += more
+    return [each.image_id for each in found]
+
+
+# Opening
+
+
+def test_opening_again_changes_nothing(engine: Engine, memory: Memory) -> None:
+    before = engine.inspect()
+    Memory(engine, ENCODER, DIMENSION, METADATA).open()
+    assert before is not None
+    assert engine.inspect() == before
+    assert list(before.vectors.values()) == [DIMENSION]
+
+
+@pytest.mark.parametrize("engine", INDEXING, indirect=True, scope="session")
+def test_opening_indexes_newly_declared_metadata(engine: Engine, memory: Memory) -> None:
+    Memory(engine, ENCODER, DIMENSION, {**METADATA, "lens": FieldType.KEYWORD}).open()
+    shape = engine.inspect()
+    assert shape is not None
+    assert shape.indexes["metadata.lens"] == "keyword"
+    assert shape.indexes["metadata.count"] == "integer"
+
+
+@pytest.mark.parametrize(("name", "dimension"), [("another", DIMENSION), (ENCODER, DIMENSION + 1)])
+def test_another_encoder_is_refused(engine: Engine, memory: Memory, name: str, dimension: int) -> None:
+    with pytest.raises(EncoderMismatch) as refused:
+        Memory(engine, name, dimension, METADATA).open()
+    assert name in refused.value.message
+    assert ENCODER in refused.value.message
+
+
+# Images
+
+
+def test_an_image_comes_back_as_it_was_put(memory: Memory, tenant: str) -> None:
+    full = image(
+        tenant,
+        "full",
+        labels=["animal/cat", "Ünïcode ✓"],
+        source="camera-1",
+        subject="Ann",
+        captured_at=CAPTURED,
+        metadata={"camera": "a", "count": -(2**63), "weight": 0.1, "indoor": False, "undeclared": "x", "whole": 5.0},
+        attempts=2,
+    )
+    bare = image(tenant, "bare")
+    memory.put([full, bare])
+    assert memory.get(tenant, ["full", "bare", "bare", "none"]) == {"full": full, "bare": bare}
+    assert type(memory.get(tenant, ["full"])["full"].metadata["whole"]) is float
+
+
+def test_absent_fields_are_left_out_and_moments_are_utc(engine: Engine, memory: Memory, tenant: str) -> None:
+    memory.put([image(tenant, "a", labels=["x/y"], captured_at=CAPTURED)])
+    (payload,) = engine.retrieve([point_id(tenant, "a")])
+    assert {"source", "subject", "metadata", "reason", "encoder", "removal"}.isdisjoint(payload)
+    assert payload["captured_at"] == "2025-12-31T18:29:59.999999+00:00"
+    assert payload["label_paths"] == ["x", "x/y"]
+
+
+def test_nothing_to_do_is_no_error(memory: Memory, tenant: str) -> None:
+    memory.put([])
+    assert memory.begin([]) == []
+    memory.release([])
+    memory.delete([])
+    assert memory.remember([], units(0)) == 0
+    assert memory.get(tenant, []) == {}
+    assert memory.nearest(tenant, units(0), 5) == []
+    assert memory.nearest(tenant, units(2), 5) == [[], []]
+
+
+def test_a_cursor_walks_everything_exactly_once(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, f"i{n}", source="even" if n % 2 == 0 else None) for n in range(23)]
+    memory.put(images)
+    for limit in (1, 7, 23, 24):
+        assert sorted(everything(memory, tenant, limit=limit)) == sorted(each.image_id for each in images)
+    assert len(everything(memory, tenant, clauses(source="even"))) == 12
+
+
+def test_a_cursor_outlives_the_image_it_points_at(memory: Memory, tenant: str) -> None:
+    memory.put([image(tenant, f"i{n}") for n in range(10)])
+    first, cursor = memory.page(tenant, [], 4)
+    second, _ = memory.page(tenant, [], 4, cursor)
+    memory.mark(tenant, clauses(image_id=second[0].image_id), "r")
+    memory.delete_marked(tenant, "r")
+    rest, end = memory.page(tenant, [], 10, cursor)
+    assert end is None
+    assert len(rest) == 5
+    assert not {each.image_id for each in first} & {each.image_id for each in rest}
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "not a cursor at all", "AAAA", "é" * 22, "A" * 23, "A" * 400])
+def test_a_bad_cursor_is_refused(memory: Memory, tenant: str, cursor: str) -> None:
+    with pytest.raises(InvalidRequest):
+        memory.page(tenant, [], 5, cursor)
+
+
+# Amending
+
+
+def test_amending_replaces_the_fields_as_a_whole(engine: Engine, memory: Memory, tenant: str) -> None:
+    before = image(
+        tenant,
+        "a",
+        labels=["a/b"],
+        source="s",
+        subject="Ann",
+        captured_at=CAPTURED,
+        metadata={"camera": "1", "count": 2},
+    )
+    after = before.model_copy(
+        update={"labels": ["c/d"], "source": None, "subject": "Bob", "captured_at": None, "metadata": {"count": 3}}
+    )
+    memory.put([before])
+    assert memory.amend(before, after)
+    assert memory.get(tenant, ["a"]) == {"a": after}
+    assert everything(memory, tenant, clauses(labels="c")) == ["a"]
+    assert everything(memory, tenant, clauses(labels="a")) == []
+    assert everything(memory, tenant, clauses(metadata_camera={"not": "1"}, source={"not": "s"})) == ["a"]
+    assert memory.amend(after, after.model_copy(update={"metadata": {}}))
+    (payload,) = engine.retrieve([point_id(tenant, "a")])
+    assert {"source", "captured_at", "metadata"}.isdisjoint(payload)
+
+
+def test_amending_keeps_vector_state_and_mark(memory: Memory, tenant: str) -> None:
+    (old,), vectors = remembered(memory, tenant, 1)
+    memory.mark(tenant, [], "r")
+    assert memory.amend(old, old.model_copy(update={"labels": ["dog"], "state": State.REJECTED, "attempts": 9}))
+    assert memory.nearest(tenant, vectors, 1)[0][0].labels == ("dog",)
+    assert memory.count(tenant, marked_by="r") == 1
+
+
+def test_amending_spares_what_was_replaced_or_deleted(memory: Memory, tenant: str) -> None:
+    old, new = image(tenant, "a", subject="old"), image(tenant, "a", subject="new")
+    memory.put([old])
+    memory.put([new])
+    assert not memory.amend(old, old.model_copy(update={"subject": "changed"}))
+    assert memory.get(tenant, ["a"]) == {"a": new}
+    memory.mark(tenant, [], "r")
+    memory.delete_marked(tenant, "r")
+    assert not memory.amend(new, new.model_copy(update={"subject": "changed"}))
+    assert memory.get(tenant, ["a"]) == {}
+
+
+# Remembering
+
+
+def test_remembering_gives_vector_state_and_encoder(memory: Memory, tenant: str) -> None:
+    waiting = image(tenant, "a", attempts=2)
+    memory.put([waiting])
+    assert memory.nearest(tenant, units(1), 5) == [[]]
+    assert memory.remember([waiting], units(1)) == 1
+    held = memory.get(tenant, ["a"])["a"]
+    assert held == waiting.model_copy(update={"state": State.REMEMBERED, "encoder": ENCODER, "attempts": 0})
+    ((hit,),) = memory.nearest(tenant, units(1), 5)
+    assert hit == Hit("a", ("cat",), pytest.approx(1, abs=1e-5))
+    assert hit.similarity <= 1
+
+
+def test_a_deleted_image_stays_gone_and_its_batch_mates_are_remembered(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, f"i{n}", subject="Ann" if n in {0, 2, 5} else None) for n in range(6)]
+    memory.put(images)
+    memory.mark(tenant, clauses(subject="Ann"), "r")
+    memory.delete_marked(tenant, "r")
+    assert memory.remember(images, units(6)) == 3
+    assert memory.get(tenant, [each.image_id for each in images]).keys() == {"i1", "i3", "i4"}
+    assert memory.counts_by_state(tenant) == {State.REMEMBERED: 3}
+    assert memory.remember([images[0]], units(1)) == 0
+    assert memory.count(tenant) == 3
+
+
+def test_a_replaced_image_loses_vector_and_mark_and_takes_no_old_vector(memory: Memory, tenant: str) -> None:
+    (old,), vectors = remembered(memory, tenant, 1)
+    memory.mark(tenant, [], "r")
+    new = image(tenant, old.image_id)
+    memory.put([new])
+    assert memory.nearest(tenant, vectors, 1) == [[]]
+    assert memory.count(tenant, marked_by="r") == 0
+    assert memory.remember([old], vectors) == 0
+    assert memory.get(tenant, [new.image_id]) == {new.image_id: new}
+    assert memory.remember([new], -vectors) == 1
+    assert memory.nearest(tenant, vectors, 1)[0][0].similarity == pytest.approx(-1, abs=1e-5)
+
+
+@pytest.mark.parametrize("state", [State.REJECTED, State.MUTED])
+def test_only_what_waits_is_remembered(memory: Memory, tenant: str, state: State) -> None:
+    other = image(tenant, "a", state=state)
+    memory.put([other])
+    assert memory.remember([other], units(1)) == 0
+    memory.reject(other, "too late")
+    assert memory.begin([other]) == []
+    assert memory.get(tenant, ["a"]) == {"a": other}
+
+
+def test_remembering_again_changes_nothing(memory: Memory, tenant: str) -> None:
+    (held,), vectors = remembered(memory, tenant, 1)
+    assert memory.remember([held], -vectors) == 1
+    assert memory.nearest(tenant, vectors, 1)[0][0].similarity == pytest.approx(1, abs=1e-5)
+
+
+def test_a_point_put_again_between_the_two_steps_waits_on(engine: Engine, tenant: str, memory: Memory) -> None:
+    """The same picture is put again, as a retry does, after the vector was written and before the state is."""
+    waiting = image(tenant, "a")
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> Any:
+            if name == "set_payload":
+                engine.upsert([to_point(waiting)])
+            return getattr(engine, name)
+
+    memory.put([waiting])
+    late: Any = Interrupted()
+    assert Memory(late, ENCODER, DIMENSION, METADATA).remember([waiting], units(1)) == 0
+    assert memory.counts_by_state(tenant) == {State.WAITING: 1}
+
+
+def _spoilt(value: float) -> Vectors:
+    vectors = units(2)
+    vectors[1, 3] = value
+    return vectors
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        pytest.param(_spoilt(np.nan), id="nan"),
+        pytest.param(_spoilt(np.inf), id="infinite"),
+        pytest.param(units(2) * np.float32([[1], [0]]), id="zero"),
+        pytest.param(units(2) * np.float32(1.01), id="not unit"),
+        pytest.param(units(1), id="too few"),
+        pytest.param(units(3), id="too many"),
+        pytest.param(units(2, dimension=DIMENSION + 1), id="too long"),
+        pytest.param(units(2)[0], id="one-dimensional"),
+        pytest.param(units(2).astype(np.float64), id="float64"),
+    ],
+)
+def test_a_bad_vector_is_refused(memory: Memory, tenant: str, vectors: Any) -> None:
+    images = [image(tenant, "a"), image(tenant, "b")]
+    memory.put(images)
+    with pytest.raises(InvalidVector):
+        memory.remember(images, vectors)
+    assert memory.counts_by_state(tenant) == {State.WAITING: 2}
+
+
+@pytest.mark.parametrize("query", [_spoilt(np.nan), units(1) * 0, units(1, dimension=3), units(1)[0]])
+def test_a_bad_query_is_refused(memory: Memory, tenant: str, query: Any) -> None:
+    with pytest.raises(InvalidVector):
+        memory.nearest(tenant, query, 5)
+
+
+def test_rejecting(memory: Memory, tenant: str) -> None:
+    old = image(tenant, "a")
+    memory.put([old])
+    assert memory.reject(old, "it is no picture")
+    rejected = old.model_copy(update={"state": State.REJECTED, "reason": "it is no picture"})
+    assert memory.get(tenant, ["a"]) == {"a": rejected}
+    new = image(tenant, "a")
+    memory.put([new])
+    assert not memory.reject(old, "the old picture was bad")
+    assert memory.get(tenant, ["a"]) == {"a": new}
+
+
+def test_of_two_workers_one_begins(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, name, attempts=n) for n, name in enumerate("abc")]
+    memory.put(images)
+    first = memory.begin(images[:2])
+    assert [(each.image_id, each.attempts) for each in first] == [("a", 1), ("b", 2)]
+    assert [each.image_id for each in memory.begin(images)] == ["c"]
+    second = memory.begin(first)  # it was left lying, and is begun again
+    assert [each.attempts for each in second] == [2, 3]
+    memory.release(first)  # late: it is in other hands
+    assert memory.get(tenant, ["a"])["a"] == second[0]
+    memory.release(second)
+    held = memory.get(tenant, ["a"])["a"]
+    assert (held.attempts, held.begun_at) == (1, None)
+
+
+def test_what_was_begun_is_remembered_or_rejected(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, "a"), image(tenant, "b")]
+    memory.put(images)
+    first, second = memory.begin(images)
+    assert memory.remember([first], units(1)) == 1
+    assert memory.reject(second, "bad")
+    memory.release([first, second])
+    held = memory.get(tenant, ["a", "b"])
+    assert [(held[name].begun_at, held[name].state) for name in "ab"] == [
+        (None, State.REMEMBERED),
+        (None, State.REJECTED),
+    ]
+
+
+def test_deleting_spares_what_was_replaced(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, "a"), image(tenant, "b")]
+    memory.put(images)
+    new = image(tenant, "b")
+    memory.put([new])
+    memory.delete(images)
+    assert memory.get(tenant, ["a", "b"]) == {"b": new}
+
+
+def test_overdue_finds_what_waits_for_long(memory: Memory, tenant: str) -> None:
+    start = datetime(1990, 1, 1, tzinfo=UTC)  # before everything that the other tests put
+    tenants = [f"{tenant}-{n}" for n in range(3)]
+    for n, each in enumerate(tenants):
+        memory.put([image(each, "a", accepted_at=start + timedelta(microseconds=n))])
+    done = image(tenants[0], "b", accepted_at=start)
+    memory.put([done])
+    memory.remember([done], units(1))
+    assert memory.overdue(start + timedelta(microseconds=2), 10) == {tenants[0]: ["a"], tenants[1]: ["a"]}
+    assert len(memory.overdue(start + timedelta(microseconds=2), 1)) == 1
+    for each in tenants:
+        memory.mark(each, [], "r")
+        memory.delete_marked(each, "r")
+
+
+# Searching
+
+
+def oracle(images: list[StoredImage], vectors: Vectors, query: Vectors, k: int) -> list[Hit]:
+    similarities = vectors.astype(np.float64) @ query.astype(np.float64) / np.linalg.norm(query)
+    order = np.argsort(-similarities)[:k]
+    return [Hit(images[n].image_id, tuple(images[n].labels), pytest.approx(similarities[n], abs=1e-5)) for n in order]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_searching_finds_the_nearest(memory: Memory, tenant: str, exact: bool) -> None:
+    images = [image(tenant, f"i{n:03}", labels=[f"x/{n % 3}"], metadata={"count": n}) for n in range(200)]
+    vectors, queries = units(200, seed=1), units(5, seed=2) * np.float32(3)
+    memory.put(images)
+    memory.remember(images, vectors)
+    for k in (1, 10, 300):
+        answers = memory.nearest(tenant, queries, k, exact=exact)
+        assert answers == [oracle(images, vectors, query, k) for query in queries]
+    few = [n for n in range(200) if n % 3 == 1 and n >= 50]
+    answers = memory.nearest(tenant, queries, 20, clauses(labels="x/1", metadata_count={"gte": 50}), exact=exact)
+    assert answers == [oracle([images[n] for n in few], vectors[few], query, 20) for query in queries]
+    assert memory.nearest(tenant, queries, 20, clauses(labels="x/9"), exact=exact) == [[]] * 5
+
+
+def test_equal_similarities_come_by_image_id(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, name) for name in "cab"]
+    memory.put(images)
+    memory.remember(images, np.repeat(units(1), 3, axis=0))
+    assert [hit.image_id for hit in memory.nearest(tenant, units(1), 5)[0]] == ["a", "b", "c"]
+
+
+def test_only_the_remembered_are_found(memory: Memory, tenant: str) -> None:
+    (held, *_), vectors = remembered(memory, tenant, 3)
+    memory.put([image(tenant, "waiting"), held.model_copy(update={"state": State.MUTED})])
+    assert {hit.image_id for hit in memory.nearest(tenant, vectors[:1], 9)[0]} == {"i001", "i002"}
+
+
+# Counting and removing
+
+
+def test_counting_labels_and_states(memory: Memory, tenant: str) -> None:
+    memory.put(
+        [
+            image(tenant, "a", labels=["b/x", "a"]),
+            image(tenant, "b", labels=["a"], source="s"),
+            image(tenant, "c", labels=["b/x"], state=State.REJECTED, reason="bad"),
+        ]
+    )
+    assert memory.count_labels(tenant) == [("a", 2), ("b/x", 2)]
+    assert memory.count_labels(tenant, clauses(source="s")) == [("a", 1)]
+    assert memory.counts_by_state(tenant) == {State.WAITING: 2, State.REJECTED: 1}
+    assert memory.counts_by_state(tenant, clauses(labels="b")) == {State.WAITING: 1, State.REJECTED: 1}
+    assert memory.count(tenant) == 3
+    assert memory.count(tenant, clauses(labels="b")) == 2
+
+
+def test_all_labels_are_counted(memory: Memory, tenant: str) -> None:
+    memory.put([image(tenant, f"i{n}", labels=[f"l{n}-{m}" for m in range(20)]) for n in range(30)])
+    assert sorted(memory.count_labels(tenant)) == sorted((f"l{n}-{m}", 1) for n in range(30) for m in range(20))
+
+
+def test_a_mark_settles_what_is_removed(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, f"i{n}", subject="Ann" if n % 2 else "Bob") for n in range(9)]
+    memory.put(images)
+    memory.remember(images[:4], units(4))
+    memory.mark(tenant, clauses(subject="Ann"), "first")
+    memory.put([image(tenant, "later", subject="Ann"), image(tenant, "i1", subject="Ann")])
+    found, cursor = memory.marked(tenant, "first", 2)
+    assert cursor is not None
+    rest, cursor = memory.marked(tenant, "first", 2, cursor)
+    assert cursor is None
+    assert sorted(each.image_id for each in found + rest) == ["i3", "i5", "i7"]
+    assert memory.count(tenant, marked_by="first") == 3
+    assert memory.count(tenant, clauses(state="remembered"), marked_by="first") == 1
+    memory.delete_marked(tenant, "first")
+    assert memory.count(tenant, marked_by="first") == 0
+    assert sorted(everything(memory, tenant)) == ["i0", "i1", "i2", "i4", "i6", "i8", "later"]
+    memory.mark(tenant, [], "all")
+    memory.delete_marked(tenant, "all")
+    assert memory.count(tenant) == 0
+
+
+def test_tenants_are_apart_in_every_method(memory: Memory, tenant: str) -> None:
+    """The same image ids, and even the same picture keys, with two tenants: nothing done for one touches the other."""
+    ours, vectors = remembered(memory, tenant, 3, subject="Ann")
+    waiting = image(tenant, "w", subject="Ann")
+    memory.put([waiting])
+    before = memory.get(tenant, ["i000", "i001", "i002", "w"])
+    other = f"{tenant}x"
+    theirs = [each.model_copy(update={"tenant": other, "labels": ["theirs"]}) for each in [*ours, waiting]]
+
+    assert memory.get(other, ["i000", "w"]) == {}
+    assert memory.page(other, [], 9) == ([], None)
+    assert memory.nearest(other, vectors, 9) == [[]] * 3
+    assert memory.count(other) == 0
+    assert memory.counts_by_state(other) == {}
+    assert memory.count_labels(other) == []
+    assert not any(memory.amend(each, each) for each in theirs)
+    assert memory.remember(theirs, units(4)) == 0
+    assert not memory.reject(theirs[3], "theirs")
+    assert memory.begin(theirs) == []
+    memory.release(theirs)
+    memory.delete(theirs)
+    memory.mark(other, [], "r")
+    memory.mark(tenant, clauses(image_id="w"), "r")
+    memory.delete_marked(other, "r")
+    assert memory.marked(other, "r", 9) == ([], None)
+    assert memory.count(other, marked_by="r") == 0
+    assert memory.count(tenant, marked_by="r") == 1
+    assert memory.get(tenant, ["i000", "i001", "i002", "w"]) == before
+
+    memory.put(theirs)
+    assert memory.get(tenant, ["i000", "i001", "i002", "w"]) == before
+    _, cursor = memory.page(tenant, [], 1)
+    assert {each.tenant for each in memory.page(other, [], 9, cursor)[0]} <= {other}
+
+
+def test_images_of_two_tenants_are_not_written_in_one_batch(memory: Memory, tenant: str) -> None:
+    with pytest.raises(ValueError, match="one tenant"):
+        memory.remember([image(tenant, "a"), image(f"{tenant}x", "a")], units(2))
+
+
+def test_a_range_that_engines_cannot_tell_apart_is_refused(memory: Memory, tenant: str) -> None:
+    for bound in (2**53, -(2**53)):
+        with pytest.raises(InvalidFilter):
+            memory.count(tenant, clauses(metadata_count={"lt": bound}))
+    memory.put([image(tenant, "a", metadata={"count": 2**53 + 1}), image(tenant, "b", metadata={"count": 2**53 - 2})])
+    assert everything(memory, tenant, clauses(metadata_count={"gt": 2**53 - 1})) == ["a"]
+    assert everything(memory, tenant, clauses(metadata_count=2**53 + 1)) == ["a"]
+    assert everything(memory, tenant, clauses(metadata_count=2**53)) == []
+
+
+@pytest.mark.parametrize("engine", THREADED, indirect=True, scope="session")
+def test_many_writers_and_readers(memory: Memory, tenant: str) -> None:
+    """Eight threads, each with images of its own that it checks against its own model; one count over all in the end."""
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            _against_a_model(memory, tenant, number)
+        except BaseException as error:  # noqa: BLE001 - reported below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert memory.count(tenant) == 8 * 5
+    assert memory.counts_by_state(tenant) == {State.REMEMBERED: 8 * 4, State.WAITING: 8}
+
+
+def _against_a_model(memory: Memory, tenant: str, number: int) -> None:
+    mine = clauses(source=f"s{number}")
+    images = [image(tenant, f"{number}-{n}", source=f"s{number}") for n in range(10)]
+    vectors = units(10, seed=number)
+    for each in images:
+        memory.put([each])
+        assert memory.get(tenant, [each.image_id]) == {each.image_id: each}
+    memory.mark(tenant, clauses(image_id=[each.image_id for each in images[5:]]), f"r{number}")
+    memory.delete_marked(tenant, f"r{number}")
+    assert memory.remember(images, vectors) == 5
+    for n, each in enumerate(images[:5]):
+        (found,) = memory.nearest(tenant, vectors[n : n + 1], 1, mine)
+        assert found[0].image_id == each.image_id
+    memory.put([image(tenant, f"{number}-0", source=f"s{number}")])
+    assert memory.counts_by_state(tenant, mine) == {State.REMEMBERED: 4, State.WAITING: 1}

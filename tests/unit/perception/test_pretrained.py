@@ -1,0 +1,154 @@
+"""Tiny models with random weights, built here, against transformers' own computation."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    CLIPConfig,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTokenizer,
+    Dinov2Config,
+    Dinov2Model,
+    PreTrainedModel,
+    ResNetConfig,
+    ResNetModel,
+    SiglipConfig,
+    SiglipModel,
+)
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from services.perception.encoder import EncoderUnusable
+from services.perception.pretrained import load_pretrained
+
+PICTURES = [PIL.Image.effect_noise((40 + 9 * n, 60 - 5 * n), 90).convert("RGB") for n in range(5)]
+TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+IMAGE_TOWER = TOWER | {"image_size": 28, "patch_size": 14}
+SIZE = {"height": 28, "width": 28}
+
+
+def dinov2(folder: Path) -> tuple[PreTrainedModel, BitImageProcessorPil]:
+    model = Dinov2Model(Dinov2Config(**(IMAGE_TOWER | {"mlp_ratio": 2}))).eval()
+    processor = BitImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIZE)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model, processor
+
+
+def clip(folder: Path) -> tuple[PreTrainedModel, CLIPImageProcessorPil]:
+    text = TOWER | {"hidden_size": 8, "vocab_size": 6, "max_position_embeddings": 8}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=IMAGE_TOWER, projection_dim=12)).eval()
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIZE)
+    vocab = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a": 2, "b": 3, "a</w>": 4, "b</w>": 5}
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=[])
+    model.save_pretrained(folder)
+    CLIPProcessor(image_processor=processor, tokenizer=tokenizer).save_pretrained(folder)
+    return model, processor
+
+
+def unit(vectors: torch.Tensor) -> NDArray[np.float32]:
+    return torch.nn.functional.normalize(vectors, dim=1).detach().numpy()
+
+
+def assert_same(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("pooling", ["auto", "cls", "mean", "pooler"])
+def test_dinov2(tmp_path: Path, pooling: str) -> None:
+    model, processor = dinov2(tmp_path / "dinov2-tiny")
+    output = model(**processor(PICTURES, return_tensors="pt"))
+    by_hand = {
+        "auto": output.last_hidden_state[:, 0],
+        "cls": output.last_hidden_state[:, 0],
+        "mean": output.last_hidden_state.mean(1),
+        "pooler": output.pooler_output,
+    }
+    encoder = load_pretrained(str(tmp_path / "dinov2-tiny"), pooling, "cpu", 2)
+    assert encoder.name == ("dinov2-tiny" if pooling == "auto" else f"dinov2-tiny-{pooling}")
+    assert encoder.dimension == 16
+    assert_same(encoder.encode(PICTURES), unit(by_hand[pooling]))
+
+
+@pytest.mark.parametrize("pooling", ["auto", "cls", "mean", "pooler"])
+def test_clip(tmp_path: Path, pooling: str) -> None:
+    model, processor = clip(tmp_path)
+    pixels = processor(PICTURES, return_tensors="pt")
+    tokens = model.vision_model(**pixels).last_hidden_state
+    projected = model.visual_projection(model.vision_model(**pixels).pooler_output)
+    assert torch.equal(projected, model.get_image_features(**pixels).pooler_output)
+    by_hand = {"auto": projected, "cls": tokens[:, 0], "mean": tokens.mean(1), "pooler": projected}
+    encoder = load_pretrained(str(tmp_path), pooling, "cpu", 2)
+    assert encoder.dimension == (12 if pooling in ("auto", "pooler") else 16)
+    assert_same(encoder.encode(PICTURES), unit(by_hand[pooling]))
+
+
+def test_siglip_without_its_tokenizer(tmp_path: Path) -> None:
+    text = TOWER | {"vocab_size": 6, "max_position_embeddings": 8}
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=IMAGE_TOWER)).eval()
+    processor = SiglipImageProcessorPil(size=SIZE)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    pixels = processor(PICTURES, return_tensors="pt")
+    encoder = load_pretrained(str(tmp_path), "auto", "cpu", 2)
+    assert_same(encoder.encode(PICTURES), unit(model.get_image_features(**pixels).pooler_output))
+
+
+def test_a_convolutional_network_by_its_pooler(tmp_path: Path) -> None:
+    model = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")).eval()
+    processor = ConvNextImageProcessorPil(size={"shortest_edge": 32})
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    encoder = load_pretrained(str(tmp_path), "auto", "cpu", 2)
+    output = model(**processor(PICTURES, return_tensors="pt")).pooler_output
+    assert_same(encoder.encode(PICTURES), unit(output.flatten(1)))
+
+
+def test_a_model_that_sentence_transformers_saved_is_loaded_as_saved(tmp_path: Path) -> None:
+    dinov2(tmp_path / "bare")
+    saved = SentenceTransformer(str(tmp_path / "bare"), device="cpu")
+    saved.save(str(tmp_path / "saved"), create_model_card=False)
+    by_mean = saved.encode(PICTURES, normalize_embeddings=True)
+    assert_same(load_pretrained(str(tmp_path / "saved"), "auto", "cpu", 2).encode(PICTURES), by_mean)
+    by_class_token = load_pretrained(str(tmp_path / "bare"), "auto", "cpu", 2).encode(PICTURES)
+    assert_same(load_pretrained(str(tmp_path / "saved"), "cls", "cpu", 2).encode(PICTURES), by_class_token)
+    assert np.abs(by_class_token - by_mean).max() > 0.01
+
+
+def test_an_absent_folder(tmp_path: Path) -> None:
+    with pytest.raises(EncoderUnusable, match="no such folder"):
+        load_pretrained(str(tmp_path / "nowhere"), "auto", "cpu", 2)
+
+
+def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
+    with pytest.raises(EncoderUnusable, match="cannot be loaded as an image model"):
+        load_pretrained(str(tmp_path), "auto", "cpu", 2)
+
+
+def test_a_model_that_takes_no_pictures(tmp_path: Path) -> None:
+    BertModel(BertConfig(**TOWER, vocab_size=8)).save_pretrained(tmp_path)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]
+    BertTokenizer(vocab={word: at for at, word in enumerate(words)}).save_pretrained(tmp_path)
+    for pooling in ("auto", "cls"):
+        with pytest.raises(EncoderUnusable, match="takes no pictures"):
+            load_pretrained(str(tmp_path), pooling, "cpu", 2)
+
+
+def test_a_pooler_that_is_not_there(tmp_path: Path) -> None:
+    dinov2(tmp_path)
+    with pytest.raises(EncoderUnusable, match="cannot be loaded"):
+        load_pretrained(str(tmp_path), "pooler", "cuda:99", 2)

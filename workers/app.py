@@ -1,0 +1,58 @@
+"""The Celery app: ``celery --app workers.app worker`` and ``... beat``, or ``visual-memory worker`` and ``... beat``.
+
+Messages are JSON and carry ids only. A task that fails because a part does not answer leaves its images waiting; the
+sweeper rings for them again.
+"""
+
+import logging
+from functools import cache
+
+from celery.signals import worker_init, worker_shutdown
+from prometheus_client import start_http_server
+
+from schemas.errors import Unavailable
+from services.bell import REMEMBER, SWEEP
+from services.bootstrap import Service, bootstrap, celery_of
+from services.settings import Settings
+
+settings = Settings()
+app = celery_of(settings)
+log = logging.getLogger(__name__)
+
+
+@cache
+def service() -> Service:
+    """The wired parts of this worker process, encoder and all."""
+    return bootstrap(settings)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _start(**_: object) -> None:
+    """Load the encoder before the first message comes."""
+    service()
+    if settings.worker.metrics_port is not None:
+        start_http_server(settings.worker.metrics_port)
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _stop(**_: object) -> None:
+    service().close()
+
+
+@app.task(name=REMEMBER)  # type: ignore[untyped-decorator]
+def remember(tenant: str, image_ids: list[str]) -> None:
+    """Give these images their vectors."""
+    try:
+        service().remember(tenant, image_ids)
+    except Unavailable as error:
+        log.warning("%d images go on waiting: %s", len(image_ids), error)
+
+
+@app.task(name=SWEEP)  # type: ignore[untyped-decorator]
+def sweep() -> None:
+    """Ring again for images that were left behind, and carry on removals that were."""
+    try:
+        service().sweep()
+        service().forget.carry_on_all()
+    except Unavailable as error:
+        log.warning("the sweep is left for the next time: %s", error)
