@@ -1,13 +1,7 @@
 """The demo: the whole product on real pictures, in a few minutes, with nothing left running at the end."""
 
-import os
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.decision import ClassifyOptions, Decision, Vote
-from schemas.errors import Blocked, InvalidRequest, Unavailable
+from schemas.errors import Blocked, InvalidRequest
 from schemas.filter import Filter
 from schemas.image import ImageFields
 from schemas.removal import RemovalRequest
 from services.cli import show
+from services.cli.own_service import own_service
 from services.cli.receipt import wait_for_receipt
 from services.cli.sources import Found, read_pictures
 from services.cli.teach import teach
@@ -28,7 +23,6 @@ from services.decision.votes import decide
 
 KS = (1, 5, 10, 20, 50, 100)
 DIGITS_IN_MEMORY = 1200
-START_SECONDS = 120
 PICTURES_PER_REQUEST = 32
 SUBJECTS = 40
 FEWEST = 6
@@ -49,7 +43,7 @@ def run(data: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="visual-memory-demo-") as temporary:
         folder = Path(temporary)
         material = _split(list(read_pictures(data, None))) if data else _digits(folder / "digits")
-        with _service(folder / "data") as client:
+        with own_service(folder / "data") as client:
             _tell(client, material)
     console.print(NEXT.strip(), markup=False, highlight=False)
 
@@ -185,44 +179,6 @@ def _with_subjects(found: Sequence[Found]) -> list[Found]:
 
 def _label(found: Found) -> str:
     return found.fields.labels[0]
-
-
-@contextmanager
-def _service(data: Path) -> Iterator[Client]:
-    """A whole service of its own on a free port, whatever the settings around say (but for the encoder)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
-    ours = {
-        "VISUAL_MEMORY_DATA": str(data),
-        "VISUAL_MEMORY_API__PORT": str(port),
-        "VISUAL_MEMORY_CONFIG": str(data / "none.toml"),
-    }
-    process = subprocess.Popen([sys.executable, "-m", "services.cli", "up"], env=kept | ours)
-    try:
-        with Client(f"http://127.0.0.1:{port}") as client:
-            _wait_until_ready(client, process)
-            yield client
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _is_setting(name: str) -> bool:
-    return name.startswith("VISUAL_MEMORY_") and not name.startswith("VISUAL_MEMORY_ENCODER__")
-
-
-def _wait_until_ready(client: Client, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if all(part["ok"] for part in client.readiness()["parts"].values()):
-                return
-        except (Unavailable, KeyError, ValueError):
-            pass
-        time.sleep(0.3)
-    raise Unavailable("the service did not start; its logs were in its data folder: run 'visual-memory up' to see why")
 
 
 NEXT = """

@@ -1,0 +1,60 @@
+"""A whole service of one's own, for as long as it is needed: for the demo, the tests and the benchmarks."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.errors import Unavailable
+from services.client import Client
+
+START_SECONDS = 120
+POLL = 0.2
+
+
+@contextmanager
+def own_service(data: Path, **settings: str) -> Iterator[Client]:
+    """Start ``visual-memory up`` on a free port, wait until every part answers, and stop it at the end.
+
+    Args:
+        data: its data folder.
+        settings: environment variables without ``VISUAL_MEMORY_``. Those around, and a settings file, do not count
+            (but for the encoder's), so that it can never touch a service that is in use.
+
+    Raises:
+        Unavailable: it did not start; the message says where its logs are.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    around = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    ours = {"DATA": str(data), "API__PORT": str(port), "CONFIG": str(data / "none.toml")} | settings
+    environment = around | {f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}
+    process = subprocess.Popen([sys.executable, "-m", "services.cli", "up"], env=environment)
+    try:
+        with Client(f"http://127.0.0.1:{port}", settings.get("API__KEY")) as client:
+            _wait_until_ready(client, process, data)
+            yield client
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_ready(client: Client, process: "subprocess.Popen[bytes]", data: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if all(part["ok"] for part in client.readiness()["parts"].values()):
+                return
+        except (Unavailable, KeyError, ValueError):
+            pass
+        time.sleep(POLL)
+    raise Unavailable(f"the service did not start; its logs are in {data / 'logs'}")
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith("VISUAL_MEMORY_") and not name.startswith("VISUAL_MEMORY_ENCODER__")
