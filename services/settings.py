@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas.filter import FieldType
 
+PREFIX = "VISUAL_MEMORY_"
+NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL"}
+"""Where the file is, and where the command line finds the API: read elsewhere."""
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -100,11 +104,12 @@ class Settings(BaseSettings):
     """All settings. Frozen: what was valid at the start stays so."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VISUAL_MEMORY_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,
+        env_ignore_empty=True,
     )
 
     data: Annotated[Path, Field(description="folder of everything that is kept on this machine")] = Path(
@@ -125,6 +130,14 @@ class Settings(BaseSettings):
     pictures: PictureSettings = PictureSettings()
     encoder: EncoderSettings = EncoderSettings()
     worker: WorkerSettings = WorkerSettings()
+
+    @model_validator(mode="after")
+    def _knows_every_name(self) -> "Settings":
+        for name in os.environ:
+            first = name.removeprefix(PREFIX).split("__")[0].lower()
+            if name.startswith(PREFIX) and name not in NOT_SETTINGS and first not in type(self).model_fields:
+                raise ValueError(f"{name} in the environment is no setting; the README has a table of them all")
+        return self
 
     @model_validator(mode="after")
     def _can_work_together(self) -> "Settings":
@@ -150,3 +163,21 @@ class Settings(BaseSettings):
         """Arguments win over the environment, the environment over the file."""
         file = Path(os.environ.get("VISUAL_MEMORY_CONFIG", "visual-memory.toml"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+
+def table() -> str:
+    """Every setting as a row of a Markdown table: variable, default, meaning."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            rows += [_row(f"{name}__{inner}", each) for inner, each in section.model_fields.items()]
+        else:
+            rows.append(_row(name, field))
+    return "\n".join(rows)
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    shown = "" if default in (None, {}) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    return f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |"

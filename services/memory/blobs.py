@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]  # it ships no types
-from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]  # nor here
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from schemas.errors import NotFound, OutOfSpace, Unavailable
 

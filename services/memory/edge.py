@@ -72,8 +72,10 @@ class EdgeEngine:
         shard = edge.EdgeShard.create(str(draft / "shard"), edge.EdgeConfig(vectors=params))
         shard.flush()
         shard.close()
+        for place in (*draft.rglob("*"), draft):
+            _sync(place)
         draft.rename(self._home)
-        os.sync()  # a new shard is some dozens of files and folders
+        _sync(self._home.parent)
 
     def index(self, indexes: Mapping[str, Index]) -> None:
         """See `Engine.index`."""
@@ -219,6 +221,14 @@ def _hold(path: Path) -> int:
         os.close(lock)
         raise Unavailable(f"another process holds {path.parent}; stop it first") from None
     return lock
+
+
+def _sync(place: Path) -> None:
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

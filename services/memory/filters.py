@@ -15,7 +15,7 @@ from schemas.image import State
 SAFE_INTEGER = 2**53 - 1
 """Engines compare ranges as float64: beyond it, neighbouring whole numbers are one and the same to them."""
 SLACK = 2
-"""Engines read a stored number back with an error of one unit in the last place: up to two units away it is the same.
+"""Engines read a stored number back up to two units in the last place off: as far away, it counts as the same.
 
 Numbers of at most 15 significant digits are further apart, so for them a filter is exact.
 """

@@ -18,6 +18,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from PIL.Image import Resampling
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modality_types import Modality
 from sentence_transformers.sentence_transformer.modules import InputModule, Normalize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -31,7 +32,7 @@ SHORT_SIDE = 256
 DIMENSION = 1280
 
 
-class EfficientNetLite0(InputModule):  # type: ignore[misc]  # the library's classes are untyped
+class EfficientNetLite0(InputModule):
     """Pictures to pooled features, as the first module of a `SentenceTransformer`.
 
     Args:
@@ -41,15 +42,17 @@ class EfficientNetLite0(InputModule):  # type: ignore[misc]  # the library's cla
     save_in_root = False
 
     def __init__(self, network: EfficientNet | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # the library leaves it so
         self.network = network or tuned(EfficientNet.from_name(NAME).eval())
 
     @property
-    def modalities(self) -> list[str]:
+    def modalities(self) -> list[Modality]:
         """Pictures alone."""
         return ["image"]
 
-    def preprocess(self, inputs: Sequence[PIL.Image.Image], **_: Any) -> dict[str, torch.Tensor]:
+    def preprocess(  # type: ignore[override]  # the library's own takes texts too; this one takes pictures alone
+        self, inputs: Sequence[PIL.Image.Image], **_: Any
+    ) -> dict[str, torch.Tensor]:
         """Pictures of mode RGB to ``pixels``, uint8 [n, 3, 224, 224], 0 to 255, channels last in memory."""
         pixels = np.stack([central(image) for image in inputs])
         return {"pixels": torch.from_numpy(pixels).permute(0, 3, 1, 2)}
@@ -69,10 +72,14 @@ class EfficientNetLite0(InputModule):  # type: ignore[misc]  # the library's cla
         self.save_torch_weights(output_path, safe_serialization=safe_serialization)
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **where: Any) -> Self:
+    def load(  # type: ignore[override]  # the library passes the rest by name, here as `where`
+        cls, model_name_or_path: str, subfolder: str = "", **where: Any
+    ) -> Self:
         """Read what `save` wrote."""
         hub = {key: where[key] for key in ("token", "cache_folder", "revision", "local_files_only") if key in where}
-        return cls.load_torch_weights(model_name_or_path, subfolder, model=cls(), **hub)
+        module = cls()
+        cls.load_torch_weights(model_name_or_path, subfolder, model=module, **hub)
+        return module
 
 
 def load_efficientnet(device: str, batch_size: int) -> Encoder:
@@ -141,7 +148,7 @@ def _pairs(block: torch.nn.Module) -> list[tuple[str, str]]:
     return [pair for pair in pairs if hasattr(block, pair[0])]
 
 
-def _pad_inside(convolution: torch.nn.Module) -> torch.nn.Module:
+def _pad_inside(convolution: Any) -> Any:
     """TensorFlow's padding is a copy of the picture; where it is the same on all sides, the convolution can do it."""
     padding = getattr(convolution.static_padding, "padding", (0, 1))
     if len(set(padding)) == 1:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import is_sentence_transformer_model
@@ -39,7 +40,7 @@ def load_pretrained(name: str, pooling: PoolingName, device: str, batch_size: in
     except EncoderUnusable:
         raise
     except Exception as error:  # the libraries raise many kinds, and all mean this
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         raise EncoderUnusable(
             f"encoder.name {name!r} with pooling {pooling} cannot be loaded as an image model: {reason}"
         ) from error
@@ -60,7 +61,7 @@ def _load(name: str, pooling: PoolingName, device: str) -> SentenceTransformer:
     return model
 
 
-def _modules(source: str, pooling: PoolingName) -> list[Transformer | Pooling]:
+def _modules(source: str, pooling: PoolingName) -> list[torch.nn.Module]:
     transformer = Transformer(source, processor_kwargs=PIL_PROCESSOR)
     if "image" not in transformer.modality_config:
         return [transformer]

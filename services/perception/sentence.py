@@ -30,8 +30,9 @@ class SentenceEncoder:
         return checked(vectors, self.name, len(images), self.dimension)
 
     def _embed(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
-        vectors = self._model.encode(
-            list(images), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
-        )
+        vectors = self._model.encode(list(images), batch_size=self._batch_size, show_progress_bar=False)
         # A convolutional network's pooler leaves a picture of 1 x 1; half precision is too coarse for unit length.
-        return vectors.reshape(len(vectors), -1).astype(np.float32)
+        rows: NDArray[np.float32] = vectors.reshape(len(images), -1).astype(np.float32)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows /= np.where(lengths > 0, lengths, 1)  # a zero row stays, for the check to name
+        return rows

@@ -14,20 +14,21 @@ from services.memory.memory import Memory
 from services.memory.remote import RemoteEngine
 from services.memory.server import QdrantEngine
 
-from .support import DIMENSION, ENCODER, METADATA, Owner
+from .support import DIMENSION, ENCODER, METADATA, Owner, quick_folder
 
 SERVER = os.environ.get("QDRANT_URL")
 ENGINES = ["edge", "remote", "local", *(["server"] if SERVER else [])]
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """One collection of every kind of engine in turn, without a shape yet."""
     match request.param:
         case "edge":
-            yield from _closing(EdgeEngine(tmp_path_factory.mktemp("edge")))
+            with quick_folder() as folder:
+                yield from _closing(EdgeEngine(folder))
         case "remote":
-            with Owner(tmp_path_factory.mktemp("o")) as owner:
+            with quick_folder() as folder, Owner(folder) as owner:
                 yield from _closing(RemoteEngine(owner.ready().socket, timeout=30))
         case "local":
             yield from _closing(QdrantEngine(QdrantClient(":memory:"), "test"))
@@ -63,6 +64,6 @@ def tenant() -> str:
 
 
 @pytest.fixture
-def socket_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Short enough for a unix socket."""
-    return tmp_path_factory.mktemp("o")
+def folder() -> Iterator[Path]:
+    with quick_folder() as made:
+        yield made

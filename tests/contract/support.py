@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,7 +30,7 @@ METADATA: Mapping[str, FieldType] = {
 
 def image(tenant: str, image_id: str, **fields: Any) -> StoredImage:
     """A waiting image; `fields` win."""
-    given = {
+    given: dict[str, Any] = {
         "labels": ["cat"],
         "state": State.WAITING,
         "accepted_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
@@ -47,7 +49,19 @@ def clauses(**conditions: Any) -> list[Clause]:
 def units(rows: int, seed: int = 0, dimension: int = DIMENSION) -> Vectors:
     """Random directions, float32 [rows, dimension]."""
     drawn = np.random.default_rng(seed).normal(size=(rows, dimension))
-    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    unit: Vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+@contextmanager
+def quick_folder() -> Iterator[Path]:
+    """A folder with a path short enough for a socket, in memory where there is such a place.
+
+    What is flushed outlives a killed process there too, and no test here pulls the plug.
+    """
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(prefix="vm", dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 class Owner:
@@ -85,7 +99,7 @@ class Owner:
         self.process.terminate()
         return self.process.wait(30)
 
-    def __enter__(self) -> "Owner":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

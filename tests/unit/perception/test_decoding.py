@@ -45,9 +45,15 @@ def packed(picture: PIL.Image.Image, kind: str, **options: object) -> bytes:
     return out.getvalue()
 
 
+def pixel(picture: PIL.Image.Image, at: tuple[int, int]) -> tuple[int, ...]:
+    found = picture.getpixel(at)
+    assert isinstance(found, tuple)
+    return found
+
+
 def corners(picture: PIL.Image.Image) -> list[tuple[int, ...]]:
     right, low = picture.width - 3, picture.height - 3
-    return [picture.getpixel(at) for at in ((2, 2), (right, 2), (2, low), (right, low))]
+    return [pixel(picture, at) for at in ((2, 2), (right, 2), (2, low), (right, low))]
 
 
 def assert_near(found: list[tuple[int, ...]], expected: list[tuple[int, ...]]) -> None:
@@ -93,19 +99,15 @@ def test_a_damaged_exif_does_not_spoil_the_picture() -> None:
     assert decode(packed(quarters(), "JPEG", exif=damaged), LIMITS).size == (48, 32)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize(
+    ("mode", "kind"), [*((mode, kind) for mode in ("RGBA", "LA") for kind in ("PNG", "TIFF", "WEBP")), ("PA", "TIFF")]
+)
 def test_alpha_is_laid_on_white(mode: str, kind: str) -> None:
     clear = PIL.Image.new("RGBA", (3, 1), (0, 0, 0, 0))
     clear.putpixel((1, 0), (0, 0, 0, 128))
     clear.putpixel((2, 0), (0, 0, 0, 255))
-    if mode == "PA" and kind != "TIFF":
-        pytest.skip("the format has no palette with alpha")
     data = packed(clear.convert(mode), kind, **({"lossless": True} if kind == "WEBP" else {}))
-    row = np.asarray(decode(data, LIMITS))[0, :, 0].tolist()
-    assert row[0] == 255
-    assert row[1] in ({127} if mode != "PA" else {127, 255, 0})
-    assert row[2] == 0
+    assert np.asarray(decode(data, LIMITS))[0, :, 0].tolist() == [255, 127, 0]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
@@ -171,7 +173,7 @@ def test_one_bit_is_black_and_white() -> None:
 def test_of_several_frames_the_first_is_shown(kind: str) -> None:
     frames = [PIL.Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
     data = packed(frames[0], kind, save_all=True, append_images=frames[1:])
-    assert_near([decode(data, LIMITS).getpixel((4, 4))], [RED])
+    assert_near([pixel(decode(data, LIMITS), (4, 4))], [RED])
 
 
 def test_big_endian_and_big_tiffs() -> None:
@@ -238,7 +240,10 @@ def bomb(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\x00" * 64)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\x00" * 64))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -268,7 +273,7 @@ for data in ({bomb(9_500, 9_500)!r}, {packed(quarters(), "JPEG", exif=b"Exif" + 
 heavy = {{"torch", "transformers", "sentence_transformers"}} & set(sys.modules)
 print(sorted(heavy))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.split("\n")[:2], done.stderr) == (["TooLarge", "[]"], "")
 
 
@@ -306,8 +311,8 @@ def test_whatever_the_bytes_only_our_errors_come_out(data: st.DataObject) -> Non
     for use in (decode, lambda data, limits: thumbnail(data, 8, limits)):
         try:
             use(bytes(bytes_[:end]), LIMITS)
-        except VisualMemoryError as error:
-            assert error.message.endswith((".", "it", "whole", "file", "taken", "1 x 1"))
+        except VisualMemoryError:
+            continue
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,0 +1,137 @@
+"""Pictures and records, in a folder and on another filesystem."""
+
+import errno
+import os
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import NotFound, OutOfSpace, Unavailable
+from services.memory.ledger import Ledger
+from services.memory.pictures import Pictures
+
+HASH = "ab" * 32
+
+
+@pytest.fixture(params=["folder", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "blobs") if request.param == "folder" else f"memory://{uuid.uuid4()}"
+
+
+def test_a_picture_comes_back_until_it_is_deleted(url: str) -> None:
+    pictures = Pictures(url)
+    pictures.ping()
+    keys = [pictures.new_key("default", name, HASH) for name in ("a", "a", "b")]
+    assert len(set(keys)) == 3
+    assert all(key.startswith("default/") for key in keys)
+    for n, key in enumerate(keys):
+        pictures.write(key, bytes([n]) * 1000)
+    pictures.write(keys[2], b"")
+    assert [pictures.read(key) for key in keys] == [b"\0" * 1000, b"\1" * 1000, b""]
+    assert pictures.delete(keys[:2]) == 2
+    assert pictures.delete(keys) == 1
+    assert pictures.delete(keys) == 0
+    assert pictures.delete([]) == 0
+    with pytest.raises(NotFound):
+        pictures.read(keys[0])
+
+
+def test_records_come_back_and_are_listed(url: str) -> None:
+    ledger = Ledger(url)
+    assert ledger.list("removals/default/") == []
+    assert not ledger.exists("removals/default/1")
+    with pytest.raises(NotFound):
+        ledger.get("removals/default/1")
+    for key in ("removals/default/2", "removals/default/1", "removals/default/10", "removals/other/3", "blocks/x"):
+        ledger.put(key, {"key": key, "text": "ünïcode ✓", "list": [1, None, 0.5]})
+    ledger.put("removals/default/1", {"replaced": True})
+    assert ledger.get("removals/default/1") == {"replaced": True}
+    assert ledger.get("blocks/x") == {"key": "blocks/x", "text": "ünïcode ✓", "list": [1, None, 0.5]}
+    assert ledger.exists("blocks/x")
+    assert not ledger.exists("blocks")
+    assert ledger.list("removals/default/") == ["removals/default/1", "removals/default/10", "removals/default/2"]
+    assert ledger.list("removals/default/1") == ["removals/default/1", "removals/default/10"]
+    assert ledger.delete("removals/default/1")
+    assert not ledger.delete("removals/default/1")
+    assert Ledger(url).list("removals/") == ["removals/default/10", "removals/default/2", "removals/other/3"]
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".a", "a/.b", "a\nb", "a\\b", "é", "a b"])
+def test_what_could_leave_the_folder_is_no_key(url: str, key: str) -> None:
+    with pytest.raises(ValueError, match="key"):
+        Pictures(url).read(key)
+    with pytest.raises(ValueError, match="key"):
+        Ledger(url).put(key, 1)
+
+
+def test_emptied_folders_go_with_the_last_picture(tmp_path: Path) -> None:
+    pictures = Pictures(tmp_path)
+    keys = [pictures.new_key(f"t{n}", "a", HASH) for n in range(2)]
+    for key in keys:
+        pictures.write(key, b"x")
+    assert pictures.delete(keys[:1]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["t1"]
+    assert pictures.delete(keys[1:]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_and_emptying_the_same_folder_at_once(tmp_path: Path) -> None:
+    pictures, errors = Pictures(tmp_path), []
+
+    def work(number: int) -> None:
+        try:
+            for n in range(40):
+                key = f"t/aa/{number}-{n}"
+                pictures.write(key, b"x")
+                assert pictures.read(key) == b"x"
+                assert pictures.delete([key]) == 1
+        except BaseException as error:  # noqa: BLE001 - reported below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, OutOfSpace), (errno.EIO, Unavailable)])
+def test_a_failed_write_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception]
+) -> None:
+    pictures = Pictures(tmp_path)
+    pictures.write("t/aa/x", b"old")
+
+    def fail(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(expected):
+            pictures.write("t/aa/x", b"new")
+    assert pictures.read("t/aa/x") == b"old"
+    assert [path.name for path in (tmp_path / "t" / "aa").iterdir()] == ["x"]
+
+
+def test_a_picture_is_synced_with_every_folder_that_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[str] = set()
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    Pictures(tmp_path / "new").write("t/aa/x", b"x")
+    folders = [tmp_path, tmp_path / "new", tmp_path / "new/t", tmp_path / "new/t/aa"]
+    assert {str(folder) for folder in folders} <= synced
+
+
+def test_a_folder_that_cannot_be_read_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("a file where a folder should be")
+    with pytest.raises(Unavailable):
+        Pictures(tmp_path).write("t/aa/x", b"x")

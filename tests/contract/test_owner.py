@@ -1,0 +1,238 @@
+"""The owner process: what is put outlives it, and its callers outlive it too."""
+
+import os
+import signal
+import stat
+import threading
+import time
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client
+from pathlib import Path
+
+import pytest
+from qdrant_client import models
+
+from schemas.errors import Unavailable
+from schemas.image import State
+from services.memory.edge import EdgeEngine
+from services.memory.engines import open_engine
+from services.memory.filters import within
+from services.memory.memory import Memory
+from services.memory.remote import RemoteEngine
+from services.memory.wire import key_file
+from services.settings import StoreSettings
+
+from .support import DIMENSION, ENCODER, METADATA, Owner, image, units
+
+
+def opened(owner: Owner, timeout: float = 30) -> Memory:
+    memory = Memory(RemoteEngine(owner.socket, timeout), ENCODER, DIMENSION, METADATA)
+    memory.open()
+    return memory
+
+
+def test_what_was_put_outlives_a_kill(folder: Path) -> None:
+    images = [image("t", f"i{n}") for n in range(40)]
+    with Owner(folder) as owner:
+        memory = opened(owner.ready())
+        memory.put(images)
+        memory.remember(images[:20], units(20))
+        memory.mark("t", [], "r")
+        memory.delete(images[30:])
+        memory.remember(images, units(40))  # ten of them are gone
+        owner.kill()
+        owner.start()
+        assert memory.counts_by_state("t") == {State.REMEMBERED: 30}
+        assert memory.count("t", marked_by="r") == 30
+        assert [hits[0].image_id for hits in memory.nearest("t", units(40)[:30], 1)] == [f"i{n}" for n in range(30)]
+        memory.close()
+
+
+def test_a_kill_in_the_middle_of_writes_loses_nothing_acknowledged(folder: Path) -> None:
+    acknowledged: list[str] = []
+    with Owner(folder) as owner:
+        memory = opened(owner.ready())
+        stop = threading.Event()
+
+        def write(number: int) -> None:
+            n = 0
+            while not stop.is_set():
+                name = f"{number}-{n}"
+                memory.put([image("t", name)])
+                acknowledged.append(name)
+                n += 1
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            time.sleep(0.4)
+            owner.kill()
+            owner.start()
+        memory.ping()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert len(acknowledged) > 20
+        assert memory.get("t", acknowledged).keys() == set(acknowledged)
+        memory.close()
+
+
+def test_a_stopped_owner_ends_well_and_its_callers_go_on_with_the_next(folder: Path) -> None:
+    with Owner(folder) as owner:
+        memory = opened(owner.ready())
+        results: list[int] = []
+
+        def write() -> None:
+            for n in range(60):
+                memory.put([image("t", f"i{n}")])
+                results.append(n)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        time.sleep(0.05)
+        assert owner.stop() == 0
+        assert not owner.socket.exists()
+        owner.start()
+        thread.join()
+        assert len(results) == 60
+        assert memory.count("t") == 60
+        memory.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_status_0(folder: Path, number: signal.Signals) -> None:
+    with Owner(folder) as owner:
+        owner.ready()
+        assert owner.process is not None
+        owner.process.send_signal(number)
+        assert owner.process.wait(20) == 0
+
+
+def test_an_owner_that_hangs_is_unavailable(folder: Path) -> None:
+    with Owner(folder) as owner:
+        memory = opened(owner.ready(), timeout=1)
+        assert owner.process is not None
+        owner.process.send_signal(signal.SIGSTOP)
+        large = [image("t", f"i{n}", metadata={"camera": "x" * 1000}) for n in range(2000)]
+        for call in (memory.ping, memory.ping, lambda: memory.put(large)):  # pooled, new, and larger than the buffers
+            start = time.monotonic()
+            with pytest.raises(Unavailable):
+                call()
+            assert time.monotonic() - start < 5
+        owner.process.send_signal(signal.SIGCONT)
+        memory.put(large)  # the answers to the calls that were given up reach nobody
+        assert memory.count("t") == 2000
+        memory.close()
+
+
+def test_no_owner_is_unavailable(folder: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(Unavailable):
+        RemoteEngine(folder / "s", timeout=0.3).ping()
+    assert 0.3 <= time.monotonic() - start < 3
+
+
+def test_a_call_before_the_collection_is_created_is_unavailable(folder: Path) -> None:
+    with Owner(folder) as owner:
+        engine = RemoteEngine(owner.ready().socket, timeout=30)
+        assert engine.inspect() is None
+        with pytest.raises(Unavailable, match="not created"):
+            engine.count(within("t"))
+        engine.close()
+
+
+def test_errors_keep_their_class_and_leave_the_connection_whole(folder: Path) -> None:
+    with Owner(folder) as owner:
+        memory = opened(owner.ready())
+        engine = RemoteEngine(owner.socket, timeout=30)
+        with pytest.raises(TypeError):
+            engine.count(models.Filter(must=[models.IsNullCondition(is_null=models.PayloadField(key="x"))]))
+        with pytest.raises(ValueError, match="UUID"):
+            engine.retrieve(["no point id"])
+        engine.ping()
+        assert len(engine._idle) == 1
+        engine.close()
+        memory.close()
+
+
+def test_only_the_contract_can_be_called(folder: Path) -> None:
+    with Owner(folder) as owner:
+        owner.ready()
+        key = key_file(owner.socket).read_bytes()
+        with Client(str(owner.socket), authkey=key) as connection:
+            for name in ("close", "_open", "__init__", "nothing"):
+                connection.send((name, ()))
+                well, error = connection.recv()
+                assert not well
+                assert isinstance(error, TypeError)
+
+
+def test_a_stranger_is_refused_and_disturbs_nobody(folder: Path) -> None:
+    with Owner(folder) as owner:
+        owner.ready()
+        with pytest.raises(AuthenticationError):
+            Client(str(owner.socket), authkey=b"wrong")
+        key = key_file(owner.socket).read_bytes()
+        with Client(str(owner.socket), authkey=key) as connection:
+            connection.send_bytes(b"no pickle")
+            with pytest.raises(EOFError):
+                connection.recv()
+        RemoteEngine(owner.socket, timeout=10).ping()
+
+
+def test_socket_and_key_are_for_this_user_alone(folder: Path) -> None:
+    with Owner(folder) as owner:
+        owner.ready()
+        for path in (owner.socket, key_file(owner.socket)):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_second_owner_is_refused_and_leaves_the_first_alone(folder: Path) -> None:
+    with Owner(folder) as first, Owner(folder) as second:
+        first.ready()
+        second.start()
+        assert second.process is not None
+        assert second.process.wait(30) != 0
+        RemoteEngine(first.socket, timeout=10).ping()
+
+
+def test_a_folder_is_held_by_one_engine(folder: Path) -> None:
+    engine = EdgeEngine(folder)
+    with pytest.raises(Unavailable, match="another process"):
+        EdgeEngine(folder)
+    engine.close()
+    EdgeEngine(folder).close()
+
+
+def test_a_path_too_long_for_a_socket_is_told(folder: Path) -> None:
+    with pytest.raises(Unavailable, match="100 bytes"):
+        open_engine(StoreSettings(), folder / ("x" * 100))
+
+
+def test_a_fork_does_not_share_its_parents_connections(folder: Path) -> None:
+    with Owner(folder) as owner:
+        engine = RemoteEngine(owner.ready().socket, timeout=10)
+        engine.ping()
+        before = list(engine._idle)
+        engine._process = os.getpid() + 1  # as after a fork
+        engine.ping()
+        assert before != []
+        assert not set(before) & set(engine._idle)
+        for connection in before:
+            connection.close()
+        engine.close()
+
+
+def test_half_a_creation_is_begun_anew(folder: Path) -> None:
+    """A kill in the middle of creating leaves a draft, which the next one replaces."""
+    (folder / "collection.new" / "shard").mkdir(parents=True)
+    (folder / "collection.new" / "shard" / "edge_config.json").write_text("{")
+    engine = EdgeEngine(folder)
+    Memory(engine, ENCODER, DIMENSION, METADATA).open()
+    engine.close()
+    again = EdgeEngine(folder)
+    shape = again.inspect()
+    assert shape is not None
+    assert list(shape.vectors.values()) == [DIMENSION]
+    again.close()

@@ -1,0 +1,177 @@
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import PIL.Image
+import pytest
+from numpy.typing import NDArray
+
+from schemas.errors import Unavailable
+from services.perception.batching import MicroBatcher
+from services.perception.encoder import Encoder, EncoderUnusable
+
+
+def picture(number: int) -> PIL.Image.Image:
+    return PIL.Image.new("RGB", (1, 1), (number % 256, number // 256, 0))
+
+
+def vector(number: int) -> NDArray[np.float32]:
+    return np.array([np.cos(number), np.sin(number)], np.float32)
+
+
+class Numbers:
+    """Gives each picture the vector of its number; number 13 breaks a batch, and the gate holds batches back."""
+
+    name = "numbers"
+    dimension = 2
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
+        numbers = [int(np.asarray(image)[0, 0] @ [1, 256, 0]) for image in images]
+        self.batches.append(numbers)
+        assert self.gate.wait(10)
+        if 13 in numbers:
+            raise ValueError("13 is unlucky")
+        return np.stack([vector(number) for number in numbers])
+
+
+@contextmanager
+def running(
+    encoder: Encoder, max_batch: int, observe: Callable[[int, float], None] | None = None
+) -> Iterator[MicroBatcher]:
+    batcher = MicroBatcher(encoder, max_batch, observe) if observe else MicroBatcher(encoder, max_batch)
+    try:
+        yield batcher
+    finally:
+        batcher.close()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def waiting(batcher: MicroBatcher) -> int:
+    return len(batcher._waiting)
+
+
+def test_it_is_the_encoder_to_its_callers() -> None:
+    with running(Numbers(), 4) as batcher:
+        assert (batcher.name, batcher.dimension) == ("numbers", 2)
+        assert batcher.encode([]).shape == (0, 2)
+        assert np.array_equal(batcher.encode([picture(7)]), [vector(7)])
+
+
+def test_large_calls_are_split_and_keep_their_order() -> None:
+    seen: list[tuple[int, float]] = []
+    encoder = Numbers()
+    with running(encoder, 16, lambda size, seconds: seen.append((size, seconds))) as batcher:
+        found = batcher.encode([picture(n) for n in range(100, 200)])
+    assert np.array_equal(found, [vector(n) for n in range(100, 200)])
+    assert [size for size, _ in seen] == [16] * 6 + [4]
+    assert all(0 <= seconds < 10 for _, seconds in seen)
+
+
+def test_small_calls_are_joined() -> None:
+    encoder = Numbers()
+    encoder.gate.clear()
+    with running(encoder, 8) as batcher, ThreadPoolExecutor(9) as callers:
+        first = callers.submit(batcher.encode, [picture(100)])
+        wait_until(lambda: encoder.batches == [[100]])
+        rest = [callers.submit(batcher.encode, [picture(n)]) for n in range(1, 9)]
+        wait_until(lambda: waiting(batcher) == 8)
+        encoder.gate.set()
+        assert np.array_equal(first.result(10), [vector(100)])
+        for n, answer in enumerate(rest, start=1):
+            assert np.array_equal(answer.result(10), [vector(n)])
+    assert [len(batch) for batch in encoder.batches] == [1, 8]
+
+
+def test_one_with_a_thousand_pictures_does_not_starve_one_with_one() -> None:
+    encoder = Numbers()
+    encoder.gate.clear()
+    with running(encoder, 10) as batcher, ThreadPoolExecutor(2) as callers:
+        large = callers.submit(batcher.encode, [picture(n) for n in range(1000, 2000)])
+        wait_until(lambda: len(encoder.batches) == 1)
+        small = callers.submit(batcher.encode, [picture(1)])
+        wait_until(lambda: waiting(batcher) == 2)
+        encoder.gate.set()
+        assert np.array_equal(small.result(10), [vector(1)])
+        assert np.array_equal(large.result(10), [vector(n) for n in range(1000, 2000)])
+    # One batch was under way and one of the large call's slices was next; then it was the small one's turn.
+    assert [1 in batch for batch in encoder.batches].index(True) <= 2
+    assert max(map(len, encoder.batches)) == 10
+
+
+def test_a_bad_picture_fails_its_own_caller_alone() -> None:
+    encoder = Numbers()
+    encoder.gate.clear()
+    with running(encoder, 8) as batcher, ThreadPoolExecutor(4) as callers:
+        callers.submit(batcher.encode, [picture(100)])
+        wait_until(lambda: len(encoder.batches) == 1)
+        before = callers.submit(batcher.encode, [picture(1), picture(2)])
+        wait_until(lambda: waiting(batcher) == 1)
+        bad = callers.submit(batcher.encode, [picture(3), picture(13)])
+        wait_until(lambda: waiting(batcher) == 2)
+        after = callers.submit(batcher.encode, [picture(4)])
+        wait_until(lambda: waiting(batcher) == 3)
+        encoder.gate.set()
+        assert np.array_equal(before.result(10), [vector(1), vector(2)])
+        assert np.array_equal(after.result(10), [vector(4)])
+        with pytest.raises(ValueError, match="13 is unlucky"):
+            bad.result(10)
+        assert np.array_equal(batcher.encode([picture(5)]), [vector(5)])
+    assert encoder.batches[1:] == [[1, 2, 3, 13, 4], [1, 2], [3, 13], [4], [5]]
+
+
+def test_a_failed_call_is_not_worked_on_further() -> None:
+    encoder = Numbers()
+    with running(encoder, 2) as batcher, pytest.raises(ValueError, match="unlucky"):
+        batcher.encode([picture(13), *(picture(n) for n in range(100, 200))])
+    assert encoder.batches == [[13, 100]]
+
+
+def test_a_short_answer_of_an_encoder_is_an_error_and_not_a_hang() -> None:
+    class Short(Numbers):
+        def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
+            return super().encode(images)[1:]
+
+    with running(Short(), 4) as batcher, pytest.raises(EncoderUnusable, match="shape"):
+        batcher.encode([picture(1), picture(2)])
+
+
+def test_close_finishes_those_who_wait_and_refuses_others() -> None:
+    encoder = Numbers()
+    encoder.gate.clear()
+    batcher = MicroBatcher(encoder, 2)
+    with ThreadPoolExecutor(3) as callers:
+        answers = [callers.submit(batcher.encode, [picture(n)] * 3) for n in (1, 2)]
+        wait_until(lambda: sum(map(len, encoder.batches)) > 0 and waiting(batcher) == 2)
+        closing = callers.submit(batcher.close)
+        wait_until(lambda: batcher._closed)
+        with pytest.raises(Unavailable, match="shutting down"):
+            batcher.encode([picture(3)])
+        encoder.gate.set()
+        closing.result(10)
+        for n, answer in zip((1, 2), answers, strict=True):
+            assert np.array_equal(answer.result(10), [vector(n)] * 3)
+    batcher.close()
+    assert not batcher._thread.is_alive()
+
+
+def test_many_callers_each_get_their_own() -> None:
+    def call(start: int) -> bool:
+        numbers = range(start, start + start % 23 + 1)
+        return np.array_equal(batcher.encode([picture(n) for n in numbers]), [vector(n) for n in numbers])
+
+    with running(Numbers(), 7) as batcher, ThreadPoolExecutor(16) as callers:
+        assert all(callers.map(call, range(20, 320)))
