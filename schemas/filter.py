@@ -17,6 +17,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -30,7 +31,7 @@ from pydantic import (
 )
 
 from schemas.errors import InvalidFilter, InvalidRequest
-from schemas.image import MetadataFloat, MetadataInteger, MetadataValue, Moment, State, StoredImage, label_paths
+from schemas.image import MetadataInteger, MetadataValue, Moment, State, StoredImage, label_paths
 
 MAX_VALUES = 1000
 
@@ -139,12 +140,18 @@ def matches(clauses: Iterable[Clause], image: StoredImage) -> bool:
     return all(_met(clause, image) != clause.negated for clause in clauses)
 
 
+def _number(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("not a number")  # noqa: TRY004 - pydantic wants a ValueError
+    return value
+
+
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
 
 _TYPES: Mapping[FieldType, tuple[TypeAdapter[Any], str]] = {
     FieldType.KEYWORD: (TypeAdapter(Annotated[str, Field(strict=True)]), "text"),
     FieldType.INTEGER: (TypeAdapter(MetadataInteger), "a whole number of 64 bits"),
-    FieldType.FLOAT: (TypeAdapter(MetadataFloat), "a finite number"),
+    FieldType.FLOAT: (TypeAdapter(Annotated[FiniteFloat, BeforeValidator(_number)]), "a finite number"),
     FieldType.BOOLEAN: (TypeAdapter(StrictBool), "true or false"),
     FieldType.DATETIME: (TypeAdapter(Moment), "a moment with its time zone, such as 2026-01-31T12:00:00Z"),
 }
@@ -197,8 +204,6 @@ def typed(field: str, kind: FieldType, value: object) -> Value:
         ValueError: it is of another type, or no state where `field` is ``state``.
     """
     adapter, expected = _TYPES[kind]
-    if kind is FieldType.FLOAT and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
     if field == "state" and value not in set(State):
         raise ValueError(f"there is no state {value!r}; the states are {', '.join(State)}")
     try:
@@ -207,14 +212,19 @@ def typed(field: str, kind: FieldType, value: object) -> Value:
         raise ValueError(f"{field} takes {expected}, not {value!r}") from None
 
 
-def check_metadata(metadata: Mapping[str, MetadataValue], declared: Mapping[str, FieldType]) -> None:
-    """Hold the declared metadata fields to their types; undeclared ones are kept but cannot be filtered by.
+def typed_metadata(
+    metadata: Mapping[str, MetadataValue], declared: Mapping[str, FieldType]
+) -> dict[str, MetadataValue]:
+    """Metadata with the declared fields as their types; undeclared ones are kept but cannot be filtered by.
 
     Raises:
         InvalidRequest: a value is not of its field's type.
     """
+    kept = dict(metadata)
     for name in metadata.keys() & declared.keys():
         try:
-            typed(f"metadata.{name}", declared[name], metadata[name])
+            value = typed(f"metadata.{name}", declared[name], metadata[name])
         except ValueError as error:
             raise InvalidRequest(str(error)) from None
+        kept[name] = value.isoformat() if isinstance(value, datetime) else value
+    return kept

@@ -6,7 +6,17 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, StrictInt
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictBool,
+    StrictInt,
+)
 
 MAX_LABELS = 32
 MAX_METADATA = 32
@@ -40,6 +50,13 @@ def _distinct(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
+def _written_moment(value: object) -> object:
+    """Refuse numbers, which could be seconds or milliseconds, and dates without a time."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and "T" in value.upper()):
+        raise ValueError("a moment is written with its time zone: 2026-01-31T12:00:00Z")
+    return value
+
+
 def _metadata_keys(value: "dict[str, MetadataValue]") -> "dict[str, MetadataValue]":
     for key in value:
         if not METADATA_KEY.fullmatch(key):
@@ -51,7 +68,9 @@ Text = Annotated[str, Field(max_length=LABEL_LENGTH), AfterValidator(_plain_text
 Label = Annotated[Text, AfterValidator(_label)]
 Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)]
 ImageId = Annotated[str, AfterValidator(_image_id)]
-Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+Moment = Annotated[
+    AwareDatetime, BeforeValidator(_written_moment), AfterValidator(lambda moment: moment.astimezone(UTC))
+]
 MetadataText = Annotated[str, Field(max_length=1000, strict=True)]
 MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 MetadataFloat = Annotated[FiniteFloat, Field(strict=True)]

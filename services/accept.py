@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from schemas.errors import Conflict, NotFound
-from schemas.filter import FieldType, check_metadata
+from schemas.filter import FieldType, typed_metadata
 from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
 from services import metrics
 from services.blocks import Blocks
@@ -77,8 +77,9 @@ class Accept:
             NotFound: there is no such image.
             Conflict: its picture was replaced at every try.
         """
-        check_metadata(patch.metadata, self.metadata)
         changes = patch.model_dump(exclude_unset=True)
+        if "metadata" in changes:
+            changes["metadata"] = typed_metadata(patch.metadata, self.metadata)
         for _ in range(RETRIES):
             held = self.memory.get(tenant, [image_id]).get(image_id)
             if held is None:
@@ -91,10 +92,10 @@ class Accept:
 
     def _image(self, tenant: str, upload: Upload) -> StoredImage:
         fields, content_hash = upload.fields, sha256(upload.data).hexdigest()
-        check_metadata(fields.metadata, self.metadata)
         image_id = fields.image_id or content_hash
         return StoredImage(
-            **fields.model_dump(exclude={"image_id"}),
+            **fields.model_dump(exclude={"image_id", "metadata"}),
+            metadata=typed_metadata(fields.metadata, self.metadata),
             image_id=image_id,
             tenant=tenant,
             state=State.WAITING,

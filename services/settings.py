@@ -70,7 +70,9 @@ class PictureSettings(_Section):
         str | None, Field(description="any fsspec URL, such as s3://bucket/folder; unset: a folder in the data folder")
     ] = None
     max_bytes: Annotated[int, Field(ge=1024, description="largest picture, in bytes")] = 20 * 2**20
-    max_pixels: Annotated[int, Field(ge=1, description="largest picture, width times height")] = 50_000_000
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970, description="largest picture, width times height")] = (
+        50_000_000
+    )
 
 
 class EncoderSettings(_Section):

@@ -13,8 +13,7 @@ from services.memory.engine import Engine
 from services.memory.memory import Memory
 from services.memory.remote import RemoteEngine
 from services.memory.server import QdrantEngine
-
-from .support import DIMENSION, ENCODER, METADATA, Owner, quick_folder
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, quick_folder
 
 SERVER = os.environ.get("QDRANT_URL")
 ENGINES = ["edge", "remote", "local", *(["server"] if SERVER else [])]

@@ -1,15 +1,20 @@
-"""Group commit: nobody returns before a flush that began after the own write, and many share one."""
+"""Promise 1: nobody returns before a sync that began after the own write, many share one, and it is enough."""
 
+import shutil
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schemas.errors import OutOfSpace
-from services.memory.edge import GroupCommit
+from services.memory.edge import EdgeEngine, GroupCommit
+from services.memory.memory import Memory
+from tests.contract.support import image
 
 
-def test_each_writer_waits_for_a_flush_that_began_after_its_write() -> None:
+def test_each_writer_waits_for_a_sync_that_began_after_its_write() -> None:
     clock, flushes = threading.Lock(), []
     ticks = iter(range(10**6))
 
@@ -41,7 +46,7 @@ def test_each_writer_waits_for_a_flush_that_began_after_its_write() -> None:
     assert len(flushes) < 120
 
 
-def test_a_flush_that_fails_is_nobodys_success() -> None:
+def test_a_sync_that_fails_is_nobodys_success() -> None:
     gate = threading.Event()
     calls = 0
 
@@ -78,3 +83,29 @@ def test_a_flush_that_fails_is_nobodys_success() -> None:
 
 def _full() -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_the_log_alone_brings_back_what_the_segments_lost(tmp_path: Path) -> None:
+    """What a power cut leaves: segments as they were written long ago, and the log as it was synced last."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    engine = EdgeEngine(whole)
+    memory = Memory(engine, "encoder", 4, {})
+    memory.open()
+    memory.put([image("default", "before"), image("default", "removed")])
+    engine._open().flush()
+    shutil.copytree(whole, cut)
+    memory.put([image("default", "after")])
+    waiting = list(memory.get("default", ["before", "after"]).values())
+    memory.remember(waiting, np.eye(2, 4, dtype=np.float32))
+    memory.delete(list(memory.get("default", ["removed"]).values()))
+    shutil.rmtree(cut / "collection" / "shard" / "wal")
+    shutil.copytree(whole / "collection" / "shard" / "wal", cut / "collection" / "shard" / "wal")
+    expected = memory.get("default", ["before", "after", "removed"])
+    memory.close()
+
+    recovered = Memory(EdgeEngine(cut), "encoder", 4, {})
+    assert recovered.get("default", ["before", "after", "removed"]) == expected
+    assert set(expected) == {"before", "after"}
+    nearest = recovered.nearest("default", np.eye(1, 4, dtype=np.float32), 5)[0]
+    assert [hit.similarity for hit in nearest] == [1.0, 0.0]
+    recovered.close()

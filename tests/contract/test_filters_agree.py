@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.filter import Filter, matches
 from services.memory.memory import Memory
-
-from .support import METADATA, image
+from tests.contract.support import METADATA, image
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 

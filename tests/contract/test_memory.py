@@ -13,9 +13,8 @@ from schemas.image import State, StoredImage
 from services.memory.engine import Engine, Vectors
 from services.memory.memory import Hit, Memory
 from services.memory.payload import point_id, to_point
-
-from .conftest import ENGINES
-from .support import DIMENSION, ENCODER, METADATA, clauses, image, units
+from tests.contract.conftest import ENGINES
+from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, image, units
 
 pytestmark = [  # what local mode says of what it does not need
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),

@@ -21,8 +21,7 @@ from services.memory.memory import Memory
 from services.memory.remote import RemoteEngine
 from services.memory.wire import key_file
 from services.settings import StoreSettings
-
-from .support import DIMENSION, ENCODER, METADATA, Owner, image, units
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, image, units
 
 
 def opened(owner: Owner, timeout: float = 30) -> Memory:
