@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from celery import Celery
 
@@ -72,7 +73,7 @@ def bootstrap(settings: Settings) -> Service:
     """
     places, worker = Places(settings.data), settings.worker
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="pictures")
-    encoder = MicroBatcher(load_encoder(settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
+    encoder = MicroBatcher(partial(load_encoder, settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
     engine = open_engine(settings.store, places.engine_socket)
     memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
     memory.open()

@@ -39,25 +39,32 @@ class MicroBatcher:
     Callers take turns, so that one with a thousand pictures holds nobody up. A batch that fails is tried again caller
     by caller, so that a picture spoils only its own caller's call.
 
+    The encoder is loaded and used in one thread alone: OpenMP keeps threads for each thread that ever called it, and as
+    soon as there are more of them than cores, every operation waits for a thread to wake up (a half more time).
+
     Args:
-        encoder: who does the work, in one thread.
+        load: makes the encoder; whatever it raises, the constructor raises.
         max_batch: most pictures in a batch, at least 1.
         observe: told of each batch that succeeded: how many pictures, and how many seconds it took.
     """
 
     def __init__(
-        self, encoder: Encoder, max_batch: int, observe: Callable[[int, float], None] = lambda _size, _seconds: None
+        self,
+        load: Callable[[], Encoder],
+        max_batch: int,
+        observe: Callable[[int, float], None] = lambda _size, _seconds: None,
     ) -> None:
-        self.name = encoder.name
-        self.dimension = encoder.dimension
-        self._encoder = encoder
         self._max_batch = max_batch
         self._observe = observe
         self._waiting: deque[_Call] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="micro-batcher", daemon=True)
+        loaded: Future[Encoder] = Future()
+        self._thread = threading.Thread(target=self._work, args=(load, loaded), name="micro-batcher", daemon=True)
         self._thread.start()
+        self._encoder = loaded.result()
+        self.name = self._encoder.name
+        self.dimension = self._encoder.dimension
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """As in `Encoder`; waits for its turn.
@@ -83,7 +90,12 @@ class MicroBatcher:
             self._changed.notify()
         self._thread.join()
 
-    def _work(self) -> None:
+    def _work(self, load: Callable[[], Encoder], loaded: "Future[Encoder]") -> None:
+        try:
+            loaded.set_result(load())
+        except BaseException as error:  # noqa: BLE001 - it is the constructor's
+            loaded.set_exception(error)
+            return
         while pieces := self._next():
             self._encode(pieces)
 

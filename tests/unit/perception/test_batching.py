@@ -46,7 +46,7 @@ class Numbers:
 def running(
     encoder: Encoder, max_batch: int, observe: Callable[[int, float], None] | None = None
 ) -> Iterator[MicroBatcher]:
-    batcher = MicroBatcher(encoder, max_batch, observe) if observe else MicroBatcher(encoder, max_batch)
+    batcher = MicroBatcher(lambda: encoder, max_batch, observe) if observe else MicroBatcher(lambda: encoder, max_batch)
     try:
         yield batcher
     finally:
@@ -152,7 +152,7 @@ def test_a_short_answer_of_an_encoder_is_an_error_and_not_a_hang() -> None:
 def test_close_finishes_those_who_wait_and_refuses_others() -> None:
     encoder = Numbers()
     encoder.gate.clear()
-    batcher = MicroBatcher(encoder, 2)
+    batcher = MicroBatcher(lambda: encoder, 2)
     with ThreadPoolExecutor(3) as callers:
         answers = [callers.submit(batcher.encode, [picture(n)] * 3) for n in (1, 2)]
         wait_until(lambda: sum(map(len, encoder.batches)) > 0 and waiting(batcher) == 2)
