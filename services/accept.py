@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from hashlib import sha256
 
-from schemas.errors import Conflict, NotFound
+from schemas.errors import Conflict, NotFound, Unavailable
 from schemas.filter import FieldType, typed_metadata
 from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
 from services import metrics
@@ -75,6 +75,7 @@ class Accept:
 
         Raises:
             NotFound: there is no such image.
+            Blocked: a removal refuses the subject that it would have.
             Conflict: its picture was replaced at every try.
         """
         changes = patch.model_dump(exclude_unset=True)
@@ -86,7 +87,7 @@ class Accept:
                 raise NotFound(f"there is no image {image_id!r}")
             changed = held.model_copy(update=changes)
             self.blocks.check([changed])
-            if self.memory.amend(held, changed):
+            if self._amend(held, changed):
                 return changed
         raise Conflict(f"image {image_id!r} is being replaced at this moment: send the change again")
 
@@ -116,22 +117,34 @@ class Accept:
         states = {image_id: held[image_id].state for image_id, done in zip(same, amended, strict=True) if done}
         fresh = {image_id: sent[image_id] for image_id in sent if image_id not in states}
         if fresh:
-            self._put(fresh, {image_id: held[image_id] for image_id in fresh if image_id in held})
+            self._put(fresh)
         return states | dict.fromkeys(fresh, State.WAITING)
 
     def _take_over(self, held: StoredImage, sent: StoredImage) -> bool:
-        return self.memory.amend(held, held.model_copy(update={name: getattr(sent, name) for name in FIELDS}))
+        return self._amend(held, held.model_copy(update={name: getattr(sent, name) for name in FIELDS}))
 
-    def _put(self, fresh: Mapping[str, tuple[StoredImage, bytes]], replaced: Mapping[str, StoredImage]) -> None:
+    def _amend(self, held: StoredImage, changed: StoredImage) -> bool:
+        """Write the change; take it back where a removal blocked its subject between the check and the write."""
+        written = self.memory.amend(held, changed)
+        if written and self.blocks.blocks(changed):
+            self.memory.amend(changed, held)
+            self.blocks.check([changed])
+        return written
+
+    def _put(self, fresh: Mapping[str, tuple[StoredImage, bytes]]) -> None:
         """Pictures first, then their points, then away with the pictures that were replaced."""
         images = [image for image, _ in fresh.values()]
         try:
             list(self.pool.map(lambda pair: self.pictures.write(pair[0].picture, pair[1]), fresh.values()))
-            self.memory.put(images)
+            placed = self.memory.put(images)
+        except Unavailable:
+            raise  # the points may be there after all, and then they must have their pictures
         except BaseException:
             self.pictures.delete([image.picture for image in images])
             raise
-        self.pictures.delete([image.picture for image in replaced.values()])
+        self.pictures.delete(placed.unreferenced)
+        if placed.gone:
+            raise Conflict(f"image {placed.gone[0]!r} is being removed at this moment: send it again")
 
     def _refuse_blocked_meanwhile(self, images: Sequence[StoredImage]) -> None:
         """Undo what a removal blocked between the check and the point."""

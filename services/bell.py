@@ -6,6 +6,7 @@ needs to be durable, and an unreachable Redis stops no acceptance.
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -61,7 +62,7 @@ class Bell:
     def ring(self, tenant: str, image_ids: Sequence[str]) -> bool:
         """Ask the workers to remember these images; False where the broker cannot be reached."""
         try:
-            with self._celery.connection_for_write(connect_timeout=PATIENCE) as connection:
+            with self._connection() as connection:
                 for start in range(0, len(image_ids), IMAGES_PER_MESSAGE):
                     ids = list(image_ids[start : start + IMAGES_PER_MESSAGE])
                     self._celery.send_task(REMEMBER, args=[tenant, ids], connection=connection)
@@ -76,7 +77,7 @@ class Bell:
         Raises:
             OSError, OperationalError, RedisError: the broker cannot be reached.
         """
-        with self._celery.connection_for_read(connect_timeout=PATIENCE) as connection:
+        with self._connection() as connection:
             return int(connection.default_channel.client.llen(QUEUE))
 
     def find_worker(self) -> None:
@@ -85,5 +86,15 @@ class Bell:
         Raises:
             Unavailable: none does.
         """
-        if not self._celery.control.broadcast("ping", reply=True, limit=1, timeout=PATIENCE):
+        with self._connection() as connection:
+            answers = self._celery.control.broadcast(
+                "ping", reply=True, limit=1, timeout=PATIENCE, connection=connection
+            )
+        if not answers:
             raise Unavailable("no worker answers: what is accepted waits until one does")
+
+    def _connection(self) -> Any:
+        """A connection that gives up on a Redis which hangs, too; workers must not, for they wait for messages."""
+        return self._celery.connection_for_write(
+            connect_timeout=PATIENCE, transport_options={"socket_timeout": PATIENCE}
+        )

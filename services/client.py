@@ -16,7 +16,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from schemas.decision import ClassifyOptions, Decisions
-from schemas.errors import Unavailable, VisualMemoryError
+from schemas.errors import Conflict, Unavailable, VisualMemoryError
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
@@ -140,7 +140,7 @@ class Client:
         for tries_left in reversed(range(TRIES)):
             try:
                 return self._once(method, path, **arguments)
-            except Unavailable:
+            except (Conflict, Unavailable):
                 if not tries_left:
                     raise
                 time.sleep(0.2 * 2 ** (TRIES - tries_left))

@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from schemas.errors import NotFound
+from schemas.errors import NotFound, Unavailable
 from schemas.filter import Clause, FieldType, Filter
 from schemas.image import State, StoredImage, now
 from schemas.removal import Removal, RemovalPreview, RemovalRequest, RemovalStatus
@@ -149,6 +149,10 @@ class Forget:
                 finished += 1
             except NotFound:  # the record was never written, so nobody was promised anything
                 self.ledger.delete(key)
+            except Unavailable:
+                raise
+            except Exception:
+                log.exception("removal %s cannot be carried on; the others are", removal_id)
         return finished
 
     def _mark(self, journal: _Journal) -> _Journal:

@@ -92,6 +92,8 @@ class Remember:
         images, pictures = zip(*decoded, strict=True)
         try:
             yield from zip(images, self.encoder.encode(pictures), strict=True)
+        except Unavailable:  # the encoder is shutting down, which is none of the pictures' fault
+            raise
         except Exception as error:
             if len(images) == 1:
                 self._reject(images[0], f"the encoder cannot embed it: {error}")

@@ -90,9 +90,15 @@ class EdgeEngine:
             self._apply(edge.UpdateOperation.create_field_index(field, _index(schema)))
         self._commit()
 
-    def upsert(self, points: Sequence[models.PointStruct]) -> None:
-        """See `Engine.upsert`."""
-        self._write(edge.UpdateOperation.upsert_points([_point(point) for point in points]))
+    def insert(self, points: Sequence[models.PointStruct]) -> None:
+        """See `Engine.insert`."""
+        given = [_point(point) for point in points]
+        self._write(edge.UpdateOperation.upsert_points(given, update_mode=edge.UpdateMode.InsertOnly))
+
+    def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
+        """See `Engine.replace`."""
+        given = [_point(point) for point in points]
+        self._write(edge.UpdateOperation.upsert_points(given, _filter(where), edge.UpdateMode.UpdateOnly))
 
     def set_payload(self, payload: Payload, where: models.Filter) -> None:
         """See `Engine.set_payload`."""

@@ -65,8 +65,11 @@ class Engine(Protocol):
     def index(self, indexes: Mapping[str, Index]) -> None:
         """Add payload indexes; one of another type on the same field is replaced."""
 
-    def upsert(self, points: Sequence[models.PointStruct]) -> None:
-        """Insert points, or replace them whole: payload and vectors."""
+    def insert(self, points: Sequence[models.PointStruct]) -> None:
+        """Insert points; those that exist stay as they are."""
+
+    def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
+        """Replace points whole, payload and vectors, those that exist and meet the filter; decided in one operation."""
 
     def set_payload(self, payload: Payload, where: models.Filter) -> None:
         """Set top-level payload fields, each as a whole, in one operation; a field that is set to None is removed."""

@@ -28,6 +28,20 @@ _INDEX: Mapping[FieldType, models.PayloadSchemaType] = {
 
 
 @dataclass(frozen=True)
+class Placed:
+    """What became of images that were put.
+
+    Attributes:
+        unreferenced: keys of pictures that no point has any more, nor ever will: of what was replaced, and of what
+            was itself replaced at once.
+        gone: ids of those that a removal took at the same moment.
+    """
+
+    unreferenced: Sequence[str] = ()
+    gone: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Hit:
     """A remembered image that is near: its cosine similarity is within -1 to 1."""
 
@@ -91,10 +105,23 @@ class Memory:
         tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
         return {"tenant": tenant, **ours, **{field: _INDEX[kind] for field, kind in fields.items()}}
 
-    def put(self, images: Sequence[StoredImage]) -> None:
-        """Insert images, or replace them whole: without a vector and without the mark of a removal."""
-        if images:
-            self._engine.upsert([to_point(image) for image in images])
+    def put(self, images: Sequence[StoredImage]) -> Placed:
+        """Insert images of one tenant, or replace them whole: without a vector and without the mark of a removal.
+
+        Of several who put the same image at once, one stays: the others count as put before it, and replaced by it.
+        """
+        if not images:
+            return Placed()
+        tenant, ids = images[0].tenant, [image.image_id for image in images]
+        before = self.get(tenant, ids)
+        if fresh := [to_point(image) for image in images if image.image_id not in before]:
+            self._engine.insert(fresh)
+        if there := [to_point(image) for image in images if image.image_id in before]:
+            self._engine.replace(there, self._same(before.values()))
+        after = self.get(tenant, ids)
+        referenced = {image.picture for image in after.values()}
+        known = {image.picture for image in (*images, *before.values())}
+        return Placed(sorted(known - referenced), sorted(set(ids) - after.keys()))
 
     def get(self, tenant: str, image_ids: Collection[str]) -> dict[str, StoredImage]:
         """Those images of a tenant that exist, by image id."""

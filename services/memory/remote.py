@@ -51,9 +51,13 @@ class RemoteEngine:
         """See `Engine.index`."""
         self._call("index", indexes)
 
-    def upsert(self, points: Sequence[models.PointStruct]) -> None:
-        """See `Engine.upsert`."""
-        self._call("upsert", points)
+    def insert(self, points: Sequence[models.PointStruct]) -> None:
+        """See `Engine.insert`."""
+        self._call("insert", points)
+
+    def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
+        """See `Engine.replace`."""
+        self._call("replace", points, where)
 
     def set_payload(self, payload: Payload, where: models.Filter) -> None:
         """See `Engine.set_payload`."""

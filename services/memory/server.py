@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
 from qdrant_client import QdrantClient, models
@@ -70,10 +71,17 @@ class QdrantEngine:
             for field, schema in indexes.items():
                 self._client.create_payload_index(self._name, field, schema, wait=True, ordering=STRONG)
 
-    def upsert(self, points: Sequence[models.PointStruct]) -> None:
-        """See `Engine.upsert`."""
+    def insert(self, points: Sequence[models.PointStruct]) -> None:
+        """See `Engine.insert`."""
+        self._upsert(points, update_mode=models.UpdateMode.INSERT_ONLY)
+
+    def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
+        """See `Engine.replace`."""
+        self._upsert(points, update_mode=models.UpdateMode.UPDATE_ONLY, update_filter=where)
+
+    def _upsert(self, points: Sequence[models.PointStruct], **how: Any) -> None:
         with _answering():
-            self._client.upsert(self._name, list(points), wait=True, ordering=STRONG)
+            self._client.upsert(self._name, list(points), wait=True, ordering=STRONG, **how)
 
     def set_payload(self, payload: Payload, where: models.Filter) -> None:
         """See `Engine.set_payload`."""

@@ -1,6 +1,7 @@
 """The memory over every engine."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,6 +12,7 @@ from schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, Inval
 from schemas.filter import Clause, FieldType
 from schemas.image import State, StoredImage
 from services.memory.engine import Engine, Vectors
+from services.memory.filters import within
 from services.memory.memory import Hit, Memory
 from services.memory.payload import point_id, to_point
 from tests.contract.conftest import ENGINES
@@ -230,6 +232,17 @@ def test_only_what_waits_is_remembered(memory: Memory, tenant: str, state: State
     assert memory.get(tenant, ["a"]) == {"a": other}
 
 
+def test_of_all_who_put_at_once_every_picture_but_one_is_told_unreferenced(memory: Memory, tenant: str) -> None:
+    """Promise 2: a picture whose point was replaced without anyone knowing could never be removed."""
+    versions = [image(tenant, "same", content_hash=f"{number:064d}") for number in range(24)]
+    with ThreadPoolExecutor(8) as threads:
+        placed = list(threads.map(memory.put, [[each] for each in versions]))
+    told = {picture for each in placed for picture in each.unreferenced}
+    left = memory.get(tenant, ["same"])["same"]
+    assert told == {each.picture for each in versions} - {left.picture}
+    assert not any(each.gone for each in placed)
+
+
 def test_remembering_again_changes_nothing(memory: Memory, tenant: str) -> None:
     (held,), vectors = remembered(memory, tenant, 1)
     assert memory.remember([held], -vectors) == 1
@@ -243,7 +256,7 @@ def test_a_point_put_again_between_the_two_steps_waits_on(engine: Engine, tenant
     class Interrupted:
         def __getattr__(self, name: str) -> Any:
             if name == "set_payload":
-                engine.upsert([to_point(waiting)])
+                engine.replace([to_point(waiting)], within(tenant))
             return getattr(engine, name)
 
     memory.put([waiting])
