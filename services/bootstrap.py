@@ -29,10 +29,17 @@ from services.redis_server import redis_url
 from services.remember import Remember, Sweep
 from services.settings import Settings
 
+BACKGROUND = 4
+
 
 @dataclass(frozen=True)
 class Service:
-    """The wired parts and use cases of one process."""
+    """The wired parts and use cases of one process.
+
+    Attributes:
+        pool: for what is done for several pictures at once; never for what takes long.
+        background: for removals, which may take long.
+    """
 
     settings: Settings
     memory: Memory
@@ -41,6 +48,7 @@ class Service:
     decoder: Decoder
     bell: Bell
     pool: ThreadPoolExecutor
+    background: ThreadPoolExecutor
     accept: Accept
     remember: Remember
     sweep: Sweep
@@ -59,6 +67,7 @@ class Service:
 
     def close(self) -> None:
         """Finish what has begun, then let go of everything."""
+        self.background.shutdown()
         self.pool.shutdown()
         self.encoder.close()
         self.memory.close()
@@ -91,6 +100,7 @@ def bootstrap(settings: Settings) -> Service:
         decoder=decoder,
         bell=bell,
         pool=pool,
+        background=ThreadPoolExecutor(BACKGROUND, thread_name_prefix="removals"),
         accept=Accept(memory, pictures, blocks, decoder, bell.ring, settings.metadata, pool),
         remember=Remember(
             memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts

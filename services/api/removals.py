@@ -51,7 +51,7 @@ def _carry_out(service: Service, caller: Caller, request: RemovalRequest, respon
     """Record a removal, then wait a while for its receipt; from the record on it will be done, whatever happens."""
     recorded = service.forget.request(caller.tenant, request, caller.name)
     try:
-        return service.pool.submit(service.forget.carry_on, caller.tenant, recorded.id).result(PATIENCE)
+        return service.background.submit(service.forget.carry_on, caller.tenant, recorded.id).result(PATIENCE)
     except (StillRunning, Unavailable):
         response.status_code = 202
         return service.forget.get(caller.tenant, recorded.id)

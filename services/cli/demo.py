@@ -26,6 +26,7 @@ DIGITS_IN_MEMORY = 1200
 PICTURES_PER_REQUEST = 32
 SUBJECTS = 40
 FEWEST = 6
+MOST_ASKED_AGAIN = 100
 console = Console()
 
 
@@ -53,15 +54,18 @@ def _tell(client: Client, material: Material) -> None:
     known = [found for found in material.memory if _label(found) != new]
     later = [found for found in material.memory if _label(found) == new]
 
-    console.rule(f"1. Teach by showing: {len(known)} pictures through the API and the queue, class {new} left out")
+    console.rule("1. Teach by showing")
+    console.print(f"{len(known)} pictures go through the API and the queue; class {new} is left out")
     _teach(client, known)
 
-    console.rule("2. Ask: accuracy by vote and by the number k of neighbours, exact search, the classes that are known")
+    console.rule("2. Ask")
+    console.print("accuracy by vote and by the number k of neighbours, on the classes that are known (exact search)")
     decisions = _ask(client, material.queries)
     _show_accuracy(material, decisions, new=False)
     before = _accuracy(material, decisions, new=True)
 
-    console.rule(f"3. Teach class {new}: {len(later)} pictures, nothing is trained")
+    console.rule(f"3. Teach class {new}")
+    console.print(f"{len(later)} pictures; nothing is trained")
     _teach(client, later)
     decisions = _ask(client, material.queries)
     after = _accuracy(material, decisions, new=True)
@@ -126,8 +130,11 @@ def _forget(client: Client, material: Material, decisions: Sequence[Decision]) -
     request = RemovalRequest(filter=where, reason="the demo's subject asked for it", block=True)
     show.preview(client.preview(request))
     show.receipt(wait_for_receipt(client, client.remove(request)))
-    votes = _votes_of(gone, _ask(client, material.queries))
-    console.print(f"asked again, they cast {votes} votes; the memory lists {len(list(client.images(where)))} of them")
+    affected = [found for found, each in zip(material.queries, decisions, strict=True) if _votes_of(gone, [each])][
+        :MOST_ASKED_AGAIN
+    ]
+    votes, left = _votes_of(gone, _ask(client, affected)), len(list(client.images(where)))
+    console.print(f"of {len(affected)} queries in which they had a vote, asked again: {votes} votes; {left} are listed")
     try:
         taught = material.memory[0]
         client.add([(taught.path.read_bytes(), taught.fields)])

@@ -32,8 +32,7 @@ def progress(*, quiet: bool) -> Progress:
 
 def outcome(result: Outcome) -> None:
     """What became of the pictures that were sent."""
-    waiting = f", {result.waiting} waiting" if result.waiting else ""
-    console.print(f"{result.sent} sent, {result.remembered} remembered{waiting}")
+    console.print(f"{result.sent} sent, {result.remembered} remembered")
     for what, why in (("refused", result.refused), ("rejected", result.rejected)):
         for name, reason in list(why.items())[:MOST_NAMED]:
             console.print(f"  {what} {name}: {reason}", markup=False, highlight=False)

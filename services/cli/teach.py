@@ -16,7 +16,8 @@ from services.client import Client
 MOST_PICTURES = 32
 MOST_BYTES = 16 * 2**20
 POLL = 0.3
-IDS_AT_ONCE = 1000
+IDS_AT_ONCE = 200
+"""So many ids of 64 characters fit into a URL."""
 
 
 @dataclass
@@ -25,7 +26,6 @@ class Outcome:
 
     sent: int = 0
     remembered: int = 0
-    waiting: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
 
@@ -73,22 +73,15 @@ def _send(client: Client, batch: Sequence[Found], outcome: Outcome) -> list[str]
         return [image_id for found in batch for image_id in _send(client, [found], outcome)]
 
 
-def _follow(client: Client, image_ids: list[str], outcome: Outcome, progress: Progress) -> None:
+def _follow(client: Client, image_ids: Sequence[str], outcome: Outcome, progress: Progress) -> None:
     following = progress.add_task("remembered", total=len(image_ids))
-    while image_ids:
-        still = []
-        for start in range(0, len(image_ids), IDS_AT_ONCE):
-            asked = image_ids[start : start + IDS_AT_ONCE]
-            states = {image.image_id: image for image in client.images(Filter.model_validate({"image_id": asked}))}
-            for image_id, image in states.items():
-                if image.state is State.WAITING:
-                    still.append(image_id)
-                elif image.state is State.REJECTED:
-                    outcome.rejected[image_id] = image.reason or ""
-                else:
-                    outcome.remembered += 1
-        progress.update(following, completed=outcome.remembered + len(outcome.rejected))
-        image_ids = still
-        outcome.waiting = len(still)
-        if still:
-            time.sleep(POLL)
+    for start in range(0, len(image_ids), IDS_AT_ONCE):
+        waiting = list(image_ids[start : start + IDS_AT_ONCE])
+        while waiting:
+            images = list(client.images(Filter.model_validate({"image_id": waiting})))
+            outcome.rejected |= {each.image_id: each.reason or "" for each in images if each.state is State.REJECTED}
+            outcome.remembered += sum(each.state in (State.REMEMBERED, State.MUTED) for each in images)
+            progress.update(following, completed=outcome.remembered + len(outcome.rejected))
+            waiting = [each.image_id for each in images if each.state is State.WAITING]
+            if waiting:
+                time.sleep(POLL)
