@@ -104,8 +104,8 @@ class Unavailable(VisualMemoryError):
     status = 503
 
 
-class OutOfSpace(VisualMemoryError):
-    """The disk has no room to accept more."""
+class OutOfSpace(Unavailable):
+    """A disk is full; sending it again is right once there is room."""
 
     code = "out_of_space"
     status = 507

@@ -57,6 +57,13 @@ def _written_moment(value: object) -> object:
     return value
 
 
+def _not_whole(value: object) -> object:
+    """Refuse a whole number, which would lose its last digits as a float without a word."""
+    if isinstance(value, int):
+        raise ValueError("a whole number of more than 64 bits")  # noqa: TRY004 - pydantic wants a ValueError
+    return value
+
+
 def _metadata_keys(value: "dict[str, MetadataValue]") -> "dict[str, MetadataValue]":
     for key in value:
         if not METADATA_KEY.fullmatch(key):
@@ -73,7 +80,7 @@ Moment = Annotated[
 ]
 MetadataText = Annotated[str, Field(max_length=1000, strict=True)]
 MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
-MetadataFloat = Annotated[FiniteFloat, Field(strict=True)]
+MetadataFloat = Annotated[FiniteFloat, Field(strict=True), BeforeValidator(_not_whole)]
 MetadataValue = StrictBool | MetadataInteger | MetadataFloat | MetadataText
 Metadata = Annotated[dict[str, MetadataValue], Field(max_length=MAX_METADATA), AfterValidator(_metadata_keys)]
 

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from hashlib import sha256
 
-from schemas.errors import Conflict, NotFound, Unavailable
+from schemas.errors import Conflict, NotFound
 from schemas.filter import FieldType, typed_metadata
 from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
 from services import metrics
@@ -136,12 +136,10 @@ class Accept:
         images = [image for image, _ in fresh.values()]
         try:
             list(self.pool.map(lambda pair: self.pictures.write(pair[0].picture, pair[1]), fresh.values()))
-            placed = self.memory.put(images)
-        except Unavailable:
-            raise  # the points may be there after all, and then they must have their pictures
         except BaseException:
             self.pictures.delete([image.picture for image in images])
             raise
+        placed = self.memory.put(images)  # should it fail, points may be there all the same, and need their pictures
         self.pictures.delete(placed.unreferenced)
         if placed.gone:
             raise Conflict(f"image {placed.gone[0]!r} is being removed at this moment: send it again")

@@ -18,6 +18,8 @@ from services.settings import BrokerSettings, WorkerSettings
 QUEUE = "visual-memory"
 REMEMBER = "visual_memory.remember"
 SWEEP = "visual_memory.sweep"
+TIDY = "visual_memory.tidy"
+TIDY_SECONDS = 3600
 IMAGES_PER_MESSAGE = 32
 PATIENCE = 1.0
 """Seconds that a caller waits for Redis at most; the sweeper makes up for a bell that could not be rung."""
@@ -48,7 +50,10 @@ def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings) -> Cel
             "socket_connect_timeout": PATIENCE,
             "socket_keepalive": True,
         },
-        beat_schedule={"sweep": {"task": SWEEP, "schedule": worker.sweep_seconds}},
+        beat_schedule={
+            "sweep": {"task": SWEEP, "schedule": worker.sweep_seconds},
+            "tidy": {"task": TIDY, "schedule": TIDY_SECONDS},
+        },
     )
     return celery
 

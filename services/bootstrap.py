@@ -28,8 +28,10 @@ from services.places import Places
 from services.redis_server import redis_url
 from services.remember import Remember, Sweep
 from services.settings import Settings
+from services.tidy import Tidy
 
 BACKGROUND = 4
+SPARE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Service:
     sweep: Sweep
     classify: Classify
     forget: Forget
+    tidy: Tidy
 
     def examine(self) -> dict[str, tuple[bool, str]]:
         """Every part by name: whether requests need it, and what is wrong with it (nothing: empty)."""
@@ -108,6 +111,7 @@ def bootstrap(settings: Settings) -> Service:
         sweep=Sweep(memory, bell, overdue),
         classify=Classify(memory, encoder, decoder, settings.encoder.batch_size),
         forget=Forget(memory, pictures, blocks, ledger, overdue),
+        tidy=Tidy(memory, pictures, SPARE),
     )
 
 

@@ -56,7 +56,7 @@ class Remember:
         return image.state is State.WAITING and not leased
 
     def _remember(self, due: Sequence[StoredImage]) -> None:
-        begun = self.memory.begin(due) if due else []
+        begun = self.memory.begin(due)
         try:
             decoded = [pair for image in begun for pair in self._decode(image)]
             embedded = list(self._embed(decoded))

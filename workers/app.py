@@ -5,13 +5,15 @@ sweeper rings for them again.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from celery.signals import worker_init, worker_shutdown
 from prometheus_client import start_http_server
 
 from schemas.errors import Unavailable
-from services.bell import REMEMBER, SWEEP
+from services.bell import REMEMBER, SWEEP, TIDY
 from services.bootstrap import Service, bootstrap, celery_of
 from services.settings import Settings
 
@@ -42,17 +44,28 @@ def _stop(**_: object) -> None:
 @app.task(name=REMEMBER)  # type: ignore[untyped-decorator]
 def remember(tenant: str, image_ids: list[str]) -> None:
     """Give these images their vectors."""
-    try:
+    with _later_if_unavailable():
         service().remember(tenant, image_ids)
-    except Unavailable as error:
-        log.warning("%d images go on waiting: %s", len(image_ids), error)
 
 
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
 def sweep() -> None:
     """Ring again for images that were left behind, and carry on removals that were."""
-    try:
+    with _later_if_unavailable():
         service().sweep()
         service().forget.carry_on_all()
+
+
+@app.task(name=TIDY)  # type: ignore[untyped-decorator]
+def tidy() -> None:
+    """Delete pictures that a crash left without a point."""
+    with _later_if_unavailable():
+        service().tidy()
+
+
+@contextmanager
+def _later_if_unavailable() -> Iterator[None]:
+    try:
+        yield
     except Unavailable as error:
-        log.warning("the sweep is left for the next time: %s", error)
+        log.warning("left for later: %s", error)

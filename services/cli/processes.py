@@ -64,12 +64,21 @@ def engine() -> None:
 
 def _settings() -> "Settings":
     """The settings, or a sentence that says what to change."""
+    from tomllib import TOMLDecodeError
+
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from services.settings import Settings
 
     try:
         return Settings()
+    except SettingsError as error:  # a value that should be JSON and is not
+        typer.echo(f"settings: {error}: write it as JSON", err=True)
+        raise typer.Exit(2) from None
+    except TOMLDecodeError as error:
+        typer.echo(f"settings: the file of settings is not TOML: {error}", err=True)
+        raise typer.Exit(2) from None
     except ValidationError as error:
         for fault in error.errors():
             place = ".".join(str(part) for part in fault["loc"])

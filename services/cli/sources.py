@@ -76,6 +76,8 @@ def _csv(manifest: Path, source: str | None) -> Iterator[Found]:
 def _jsonl(manifest: Path, source: str | None) -> Iterator[Found]:
     with manifest.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
             place = f"{manifest}, line {number}"
             try:
                 row = json.loads(line)

@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
@@ -63,12 +64,23 @@ class Blobs:
             return bool(self._files.isfile(path))
 
     def list(self, prefix: str) -> list[str]:
-        """The keys that begin with ``prefix``, a key or a key and a slash; sorted."""
-        start = self._path(prefix.rstrip("/"))
+        """The keys that begin with ``prefix``: empty, a folder with its slash, or a folder and the start of a name."""
+        folder = prefix.rpartition("/")[0]
         with _translated(prefix):
-            found = self._files.find(start.rpartition("/")[0])
+            found = self._files.find(self._path(folder) if folder else self._root)
         keys = (str(path).removeprefix(f"{self._root}/") for path in found)
         return sorted(key for key in keys if key.startswith(prefix) and KEY.fullmatch(key))
+
+    def written_at(self, key: str) -> datetime:
+        """When it was written.
+
+        Raises:
+            NotFound: nothing is there.
+        """
+        path = self._path(key)
+        with _translated(key):
+            moment: datetime = self._files.modified(path)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def delete(self, keys: Iterable[str]) -> int:
         """Delete what is there; folders that are left empty go with it. Returns how many there were."""

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 from services.memory.blobs import Blobs
@@ -40,6 +41,18 @@ class Pictures:
             NotFound: it is gone.
         """
         return self._blobs.read(key)
+
+    def all(self) -> list[str]:
+        """The key of every picture of every tenant, sorted."""
+        return self._blobs.list("")
+
+    def written_at(self, key: str) -> datetime:
+        """When a picture was written.
+
+        Raises:
+            NotFound: it is gone.
+        """
+        return self._blobs.written_at(key)
 
     def delete(self, keys: Iterable[str]) -> int:
         """Delete pictures; those that are gone already do not matter. Returns how many there were."""

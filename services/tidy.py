@@ -1,0 +1,41 @@
+"""Tidy: pictures without a point, which a crash between two steps leaves behind, are deleted after a while."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+
+from schemas.filter import Clause, FieldType
+from schemas.image import now
+from services.memory.memory import Memory
+from services.memory.pictures import Pictures
+
+AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Tidy:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        spare: how young a picture is left alone, for its point may be about to be put.
+    """
+
+    memory: Memory
+    pictures: Pictures
+    spare: timedelta
+
+    def __call__(self) -> int:
+        """Delete what no point refers to; returns how many pictures that were."""
+        deleted = 0
+        for tenant, keys in groupby(self.pictures.all(), key=lambda key: key.split("/")[0]):
+            batch = list(keys)
+            for start in range(0, len(batch), AT_ONCE):
+                deleted += self._tidy(tenant, batch[start : start + AT_ONCE])
+        return deleted
+
+    def _tidy(self, tenant: str, keys: list[str]) -> int:
+        old = now() - self.spare  # looked at before the points: what is put later is younger
+        named = Clause("picture", FieldType.KEYWORD, tuple(keys))
+        held, _ = self.memory.page(tenant, [named], len(keys), None)
+        orphans = set(keys) - {image.picture for image in held}
+        return self.pictures.delete(key for key in sorted(orphans) if self.pictures.written_at(key) < old)
