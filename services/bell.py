@@ -100,6 +100,5 @@ class Bell:
 
     def _connection(self) -> Any:
         """A connection that gives up on a Redis which hangs, too; workers must not, for they wait for messages."""
-        return self._celery.connection_for_write(
-            connect_timeout=PATIENCE, transport_options={"socket_timeout": PATIENCE}
-        )
+        impatient = {"socket_timeout": PATIENCE, "max_retries": 1, "interval_start": 0, "interval_step": 0}
+        return self._celery.connection_for_write(connect_timeout=PATIENCE, transport_options=impatient)

@@ -192,7 +192,7 @@ def _errors() -> Iterator[None]:
     except VisualMemoryError as error:
         _fail(f"{error.message} ({error.code})")
     except ValidationError as error:
-        _fail("; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors()))
+        _fail("; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors()))
     except OSError as error:
         _fail(str(error))
 
@@ -217,6 +217,11 @@ def _filter(
     named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
     written = Filter.model_validate_json(further)
     return Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})
+
+
+def _fault(place: tuple[int | str, ...], message: str) -> str:
+    """One fault of what was given: where it is, and what would be right."""
+    return f"{'.'.join(map(str, place))}: " * bool(place) + message.removeprefix("Value error, ")
 
 
 def _print_json(value: dict[str, Any]) -> None:
