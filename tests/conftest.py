@@ -1,0 +1,41 @@
+"""The running services that end-to-end tests share: each test keeps to labels, subjects and ids of its own."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.stack import Stack, new_folder, running
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """A whole service that no test kills anything of."""
+    with new_folder() as folder, running(folder) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def _victims() -> Iterator[ExitStack]:
+    with ExitStack() as services:
+        yield services
+
+
+_last: list[Stack] = []
+
+
+@pytest.fixture
+def victim(_victims: ExitStack) -> Stack:
+    """A whole service for tests that kill its processes: ready, and another one where the last was stopped."""
+    if not _last or not _last[-1].supervisor.is_running():
+        _last.append(_victims.enter_context(running(_victims.enter_context(new_folder()))))
+    _last[-1].until_ready()
+    return _last[-1]
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A data folder of one test."""
+    with new_folder() as folder:
+        yield folder

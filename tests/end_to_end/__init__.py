@@ -1,0 +1,1 @@
+"""The promises, seen from outside: real processes, real pictures, HTTP and the command line."""

@@ -1,0 +1,371 @@
+"""Promise 7: bad input costs its sender a clear 4xx, and nobody else anything."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from tests.shapes import as_file, picture
+from tests.stack import SETTINGS, Stack, fields, unique
+
+GOOD = picture("disc")
+GOOD64 = base64.b64encode(GOOD).decode()
+JPEG = picture("disc", "JPEG")
+OVER_BYTES = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+DIMENSION = 1280
+VECTOR = [0.5] * DIMENSION
+MOST_IMAGES = int(SETTINGS["API__MAX_IMAGES"])
+JSON = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A request, and how it must be answered."""
+
+    name: str
+    method: str
+    path: str
+    status: int
+    code: str
+    says: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def upload(name: str, status: int, code: str, says: str, *files: bytes, said: list[str] | None = None) -> Bad:
+    """An upload by multipart."""
+    parts = [("files", ("picture", data)) for data in (files or (GOOD,))]
+    arguments = {"files": parts, "data": {"fields": [fields(labels=["cat"])] if said is None else said}}
+    return Bad(name, "POST", "/v1/images", status, code, says, arguments)
+
+
+def bad_fields(name: str, says: str, **said: Any) -> Bad:
+    """A good picture with bad fields."""
+    return upload(name, 422, "invalid_request", says, said=[json.dumps({"labels": ["cat"], **said})])
+
+
+def body(name: str, path: str, says: str, content: str | bytes, code: str = "invalid_request") -> Bad:
+    """A JSON body, not necessarily JSON."""
+    return Bad(name, "POST", path, 422, code, says, {"content": content, "headers": JSON})
+
+
+def sent(**image: Any) -> str:
+    """The JSON of an upload of one picture."""
+    return json.dumps({"images": [{"picture": GOOD64, "labels": ["cat"], **image}]})
+
+
+def bad_filter(name: str, says: str, where: Any, code: str = "invalid_filter") -> Bad:
+    """A listing by a bad filter."""
+    text = where if isinstance(where, str) else json.dumps(where)
+    return Bad(name, "GET", "/v1/images", 422, code, says, {"params": {"filter": text}})
+
+
+def asked(name: str, says: str, code: str = "invalid_request", **options: Any) -> Bad:
+    """A classification of a good picture with bad options."""
+    arguments = {"files": [("files", ("p", GOOD))], "data": {"options": json.dumps(options)}}
+    return Bad(name, "POST", "/v1/classify", 422, code, says, arguments)
+
+
+def vectors(name: str, says: str, content: str, code: str = "invalid_vector") -> Bad:
+    """A classification of bad vectors."""
+    return body(name, "/v1/classify", says, f'{{"vectors": {content}}}', code)
+
+
+def removal(name: str, says: str, code: str = "invalid_request", **request: Any) -> Bad:
+    """A removal that must not be recorded."""
+    return body(name, "/v1/removals", says, json.dumps(request), code)
+
+
+def chunks() -> Iterator[bytes]:
+    """A body without a declared length that goes on and on."""
+    for _ in range(64):
+        yield b" " * 65536
+
+
+PICTURES = [
+    upload("text", 422, "invalid_picture", "not a picture", b"I am no picture at all"),
+    upload("truncated JPEG", 422, "invalid_picture", "JPEG is damaged or ends too early", JPEG[: len(JPEG) // 2]),
+    upload("truncated PNG", 422, "invalid_picture", "PNG is damaged or ends too early", GOOD[:-2000]),
+    upload("only a header", 422, "invalid_picture", "damaged", b"\x89PNG\r\n\x1a\n"),
+    upload("zero bytes", 422, "invalid_picture", "empty", b""),
+    upload("icon", 415, "unsupported_format", "ICO", as_file(PIL.Image.new("RGB", (32, 32)), "ICO")),
+    upload("PDF", 415, "unsupported_format", "PDF", b"%PDF-1.7\n1 0 obj\n"),
+    upload("SVG", 415, "unsupported_format", "SVG", b'<svg xmlns="http://www.w3.org/2000/svg"/>'),
+    upload("bytes", 413, "too_large", "300,000", as_file(PIL.Image.fromarray(OVER_BYTES), "BMP")),
+    upload("pixels", 413, "too_large", "1,001 x 1,000", as_file(PIL.Image.new("1", (1001, 1000)))),
+    upload("bomb", 413, "too_large", "pixels", as_file(PIL.Image.new("1", (30000, 30000)), "PNG")),
+    upload("one of three", 422, "invalid_picture", "picture 2 of 3", GOOD, b"no picture", picture("bars")),
+    body(
+        "JSON text", "/v1/images", "not a picture", sent(picture=base64.b64encode(b"text").decode()), "invalid_picture"
+    ),
+]
+FIELDS = [
+    upload("no fields", 422, "invalid_request", "fields", said=[]),
+    upload("no label", 422, "invalid_request", "labels: Field required", said=["{}"]),
+    bad_fields("labels empty", "labels", labels=[]),
+    bad_fields("label empty", "labels.0: must not be empty", labels=[""]),
+    bad_fields("label blank", "labels.1: must not be empty", labels=["cat", "  "]),
+    bad_fields("label too long", "200 characters", labels=["x" * 201]),
+    bad_fields("labels too many", "32", labels=[f"label-{number}" for number in range(33)]),
+    bad_fields("label path", "empty parts", labels=["animal//cat"]),
+    bad_fields("label control", "control characters", labels=["a\x07b"]),
+    bad_fields("label number", "labels.0", labels=[7]),
+    bad_fields("labels text", "labels", labels="cat"),
+    bad_fields("unknown field", "colour", colour="red"),
+    bad_fields("id path", "image id", image_id="../../etc/passwd"),
+    bad_fields("id start", "image id", image_id="_hidden"),
+    bad_fields("id empty", "image id", image_id=""),
+    bad_fields("id long", "image id", image_id="x" * 201),
+    bad_fields("id newline", "image id", image_id="x\n"),
+    bad_fields("captured_at zone", "captured_at: Input should have timezone", captured_at="2026-01-31T12:00:00"),
+    bad_fields("captured_at", "captured_at", captured_at="yesterday"),
+    bad_fields("metadata type", "metadata.age takes a whole number", metadata={"age": "old"}),
+    bad_fields("metadata site", "metadata.site takes text", metadata={"site": 4}),
+    bad_fields("metadata key", "Not A Name", metadata={"Not A Name": 1}),
+    bad_fields("metadata nested", "metadata", metadata={"place": {"x": 1}}),
+    bad_fields("metadata many", "32", metadata={f"field_{number}": 1 for number in range(33)}),
+    bad_fields("subject empty", "subject", subject=""),
+    upload("fields JSON", 422, "invalid_request", "JSON", said=["{labels: cat}"]),
+    upload("metadata NaN", 422, "invalid_request", "age", said=['{"labels": ["cat"], "metadata": {"age": NaN}}']),
+    upload("surrogate", 422, "invalid_request", "JSON", said=['{"labels": ["\\ud800"]}']),
+    upload("counts", 422, "invalid_request", "3 files came with 2", GOOD, JPEG, GOOD, said=[fields(labels=["c"])] * 2),
+    upload("one id for two", 422, "invalid_request", "2 files", GOOD, JPEG, said=[fields(labels=["c"], image_id="i")]),
+]
+FORMS = [
+    upload("too many files", 400, "invalid_request", str(MOST_IMAGES), *([GOOD] * (MOST_IMAGES + 1))),
+    Bad(
+        "unknown part",
+        "POST",
+        "/v1/images",
+        422,
+        "invalid_request",
+        "'metadata'",
+        {"files": [("files", ("p", GOOD))], "data": {"fields": fields(labels=["cat"]), "metadata": "{}"}},
+    ),
+    Bad(
+        "no files",
+        "POST",
+        "/v1/images",
+        422,
+        "invalid_request",
+        "'files'",
+        {"files": [("fields", (None, fields(labels=["cat"])))]},
+    ),
+    Bad(
+        "fields over 64 KiB",
+        "POST",
+        "/v1/images",
+        400,
+        "invalid_request",
+        "64",
+        {"files": [("files", ("p", GOOD))], "data": {"fields": fields(labels=["x" * 70_000])}},
+    ),
+    Bad("no type", "POST", "/v1/images", 422, "invalid_request", "multipart/form-data", {"content": b"x"}),
+    Bad(
+        "text/plain",
+        "POST",
+        "/v1/images",
+        422,
+        "invalid_request",
+        "text/plain",
+        {"content": b"x", "headers": {"content-type": "text/plain"}},
+    ),
+    Bad(
+        "no boundary",
+        "POST",
+        "/v1/images",
+        400,
+        "invalid_request",
+        "boundary",
+        {"content": b"x", "headers": {"content-type": "multipart/form-data"}},
+    ),
+    Bad("body over the limit", "POST", "/v1/images", 413, "too_large", "2000000", {"content": b" " * 2_000_001}),
+    Bad("body without length", "POST", "/v1/images", 413, "too_large", "2000000", {"content": chunks, "headers": JSON}),
+    Bad("method", "PUT", "/v1/images", 405, "invalid_request", "Not Allowed"),
+    Bad("path", "GET", "/v1/nothing", 404, "not_found", "/v1/nothing"),
+]
+BODIES = [
+    body("JSON", "/v1/images", "JSON", "{not json"),
+    body("JSON deep", "/v1/images", "JSON", "[" * 100_000),
+    body("JSON list", "/v1/images", "object", "[]"),
+    body("JSON empty", "/v1/images", "images", '{"images": []}'),
+    body("JSON unknown", "/v1/images", "colour", sent(colour="red")),
+    body("JSON unknown outside", "/v1/images", "more", json.dumps({"images": [], "more": 1})),
+    body("base64", "/v1/images", "base64", sent(picture="no base64!")),
+    body("base64 number", "/v1/images", "base64", sent(picture=7)),
+    body("no picture", "/v1/images", "picture: Field required", '{"images": [{"labels": ["cat"]}]}'),
+    body("too many", "/v1/images", "41", json.dumps({"images": [{"picture": "", "labels": ["cat"]}] * 41})),
+]
+FILTERS = [
+    bad_filter("field", "'colour'", {"colour": "red"}),
+    bad_filter("undeclared metadata", "'metadata.weight'", {"metadata.weight": 3}),
+    bad_filter("internal field", "'tenant'", {"tenant": "another"}),
+    bad_filter("integer", "metadata.age takes a whole number", {"metadata.age": "old"}),
+    bad_filter("integer bool", "metadata.age takes a whole number", {"metadata.age": True}),
+    bad_filter("keyword", "source takes text", {"source": 7}),
+    bad_filter("range on keyword", "not a range", {"source": {"gte": "a"}}),
+    bad_filter("moment", "time zone", {"captured_at": {"gte": "2026-01-01T00:00:00"}}),
+    bad_filter("state", "remembered", {"state": "asleep"}),
+    bad_filter("huge range", "2**53", {"metadata.age": {"gte": 2**60}}),
+    bad_filter("JSON", "JSON", "{source: x}", "invalid_request"),
+    bad_filter("list", "filter", [], "invalid_request"),
+    bad_filter("empty list", "source", {"source": []}, "invalid_request"),
+    bad_filter("empty range", "source", {"source": {}}, "invalid_request"),
+    bad_filter("unknown bound", "captured_at", {"captured_at": {"after": "2026-01-01T00:00:00Z"}}, "invalid_request"),
+    bad_filter("null", "source", {"source": None}, "invalid_request"),
+    bad_filter("NaN", "metadata.age", '{"metadata.age": NaN}', "invalid_request"),
+    Bad("labels", "GET", "/v1/labels", 422, "invalid_filter", "'colour'", {"params": {"filter": '{"colour": 1}'}}),
+    Bad("cursor", "GET", "/v1/images", 422, "invalid_request", "cursor", {"params": {"cursor": "somewhere"}}),
+    Bad("limit 0", "GET", "/v1/images", 422, "invalid_request", "limit", {"params": {"limit": 0}}),
+    Bad("limit 1001", "GET", "/v1/images", 422, "invalid_request", "limit", {"params": {"limit": 1001}}),
+]
+QUESTIONS = [
+    asked("k 0", "k: ", k=0),
+    asked("k 1001", "1000", k=1001),
+    asked("k text", "k: ", k="many"),
+    asked("vote", "vote: ", vote="loudest"),
+    asked("alpha", "alpha: ", alpha=0),
+    asked("temperature", "temperature: ", temperature=0),
+    asked("show", "show: ", show=-1),
+    asked("option", "colour: ", colour="red"),
+    asked("filter", "'colour'", "invalid_filter", filter={"colour": "red"}),
+    asked("filter list", "filter", filter=[]),
+    Bad(
+        "query text",
+        "POST",
+        "/v1/classify",
+        422,
+        "invalid_picture",
+        "picture 2 of 2",
+        {"files": [("files", ("p", GOOD)), ("files", ("p", b"text"))]},
+    ),
+    Bad(
+        "query part",
+        "POST",
+        "/v1/classify",
+        422,
+        "invalid_request",
+        "'fields'",
+        {"files": [("files", ("p", GOOD))], "data": {"fields": "{}"}},
+    ),
+    body("neither", "/v1/classify", "pictures or vectors", "{}"),
+    body("both", "/v1/classify", "not both", json.dumps({"pictures": [GOOD64], "vectors": [VECTOR]})),
+    vectors("short", "2 numbers", "[[1, 2]]"),
+    vectors("long", "1281 numbers", json.dumps([VECTOR, [*VECTOR, 1.0]])),
+    vectors("zero", "vector 1", json.dumps([VECTOR, [0.0] * DIMENSION])),
+    vectors("NaN", "vectors.0.1279", json.dumps([VECTOR[:-1]])[:-2] + ", NaN]]", "invalid_request"),
+    vectors("infinite", "vectors.0.1279", json.dumps([VECTOR[:-1]])[:-2] + ", 1e999]]", "invalid_request"),
+    vectors("overflow", "vector 0", json.dumps([[1e308] * DIMENSION])),
+    vectors("text", "vectors.0.0", '[["one"]]', "invalid_request"),
+    vectors("empty", "vectors", "[[]]", "invalid_request"),
+    vectors("too many", "41", json.dumps([[1.0]] * (MOST_IMAGES + 1)), "invalid_request"),
+]
+REMOVALS = [
+    removal("empty filter", "everything", reason="x", filter={}),
+    removal("no filter", "everything", reason="x"),
+    removal("both", "one of the two", reason="x", filter={"source": "a"}, everything=True),
+    removal("no reason", "reason", filter={"source": "a"}),
+    removal("reason empty", "reason", filter={"source": "a"}, reason=""),
+    removal("reason long", "reason", filter={"source": "a"}, reason="x" * 201),
+    removal("unknown", "colour", filter={"source": "a"}, reason="x", colour="red"),
+    removal("field", "'colour'", "invalid_filter", filter={"colour": "red"}, reason="x"),
+    removal("value", "source takes text", "invalid_filter", filter={"source": 1}, reason="x"),
+    removal("dry run", "'colour'", "invalid_filter", filter={"colour": "red"}, reason="x", dry_run=True),
+    body("surrogate", "/v1/removals", "unicode", '{"filter": {"source": "a"}, "reason": "x", "\\ud800": 1}'),
+    body("surrogate field", "/v1/removals", "ud800", '{"filter": {"\\ud800": "a"}, "reason": "x"}', "invalid_filter"),
+]
+PATHS = [
+    Bad(f"{method} {path}", method, path, 404, "not_found", says, arguments)
+    for method, path, says, arguments in [
+        ("GET", "/v1/images/unheard-of", "unheard-of", {}),
+        ("GET", "/v1/images/..%2F..%2Fetc%2Fpasswd", "etc/passwd", {}),
+        ("GET", "/v1/images/..%2F..%2Fengine/picture", "engine", {}),
+        ("DELETE", "/v1/images/..%2F..%2Fengine", "engine", {}),
+        ("DELETE", "/v1/images/unheard-of", "unheard-of", {}),
+        ("PATCH", "/v1/images/unheard-of", "unheard-of", {"json": {"source": "a"}}),
+        ("GET", "/v1/images/unheard-of/thumbnail", "unheard-of", {}),
+        ("GET", "/v1/removals/unheard-of", "unheard-of", {}),
+        ("GET", "/v1/removals/..%2F..%2Fengine", "engine", {}),
+        ("GET", "/v1/removals/%7B00000000-0000-0000-0000-000000000000%7D", "00000000", {}),
+        ("GET", "/v1/removals/00000000-0000-0000-0000-000000000000", "00000000", {}),
+    ]
+]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An image that is there, and all that is."""
+
+    stack: Stack
+    image_id: str
+
+    def everything(self) -> tuple[dict[str, Any], set[Path], list[str]]:
+        images = {image_id: image.model_dump() for image_id, image in self.stack.held({}).items()}
+        return images, self.stack.picture_files(), [each.id for each in self.stack.client.removals()]
+
+    def refuses(self, bad: Bad) -> str:
+        """Send it, check the answer and that nothing changed; the sentence."""
+        before = self.everything()
+        arguments = dict(bad.arguments)
+        if callable(arguments.get("content")):
+            arguments["content"] = arguments["content"]()
+        answer = self.stack.http.request(bad.method, bad.path.format(id=self.image_id), **arguments)
+        assert answer.status_code == bad.status, answer.text
+        error = answer.json()["error"]
+        assert set(answer.json()) == {"error"}
+        assert error["code"] == bad.code, error
+        assert bad.says in error["message"], error
+        assert self.everything() == before
+        return str(error["message"])
+
+
+@pytest.fixture(scope="module")
+def kept(stack: Stack) -> Kept:
+    [image_id] = stack.teach(picture("disc"), labels=["kept"], image_id=unique("kept"), source="here")
+    stack.settled(list(stack.held({})))
+    return Kept(stack, image_id)
+
+
+ALL = [*PICTURES, *FIELDS, *FORMS, *BODIES, *FILTERS, *QUESTIONS, *REMOVALS, *PATHS]
+
+
+@pytest.mark.parametrize("bad", ALL, ids=[f"{bad.path}: {bad.name}" for bad in ALL])
+def test_is_refused_with_a_sentence_and_changes_nothing(kept: Kept, bad: Bad) -> None:
+    message = kept.refuses(bad)
+    assert len(message) < 1000, "a sentence, and not what was sent"
+
+
+PATCHES = [
+    ("labels empty", {"labels": []}, "labels"),
+    ("labels cleared", {"labels": None}, "labels"),
+    ("label empty", {"labels": [""]}, "labels.0"),
+    ("unknown", {"state": "muted"}, "state"),
+    ("id", {"image_id": "another"}, "image_id"),
+    ("captured_at", {"captured_at": "2026-01-01T00:00:00"}, "captured_at"),
+    ("metadata", {"metadata": {"age": 1.5}}, "metadata.age takes a whole number"),
+    ("metadata cleared", {"metadata": None}, "metadata"),
+    ("subject", {"subject": "x" * 201}, "subject"),
+]
+
+
+@pytest.mark.parametrize(("name", "patch", "says"), PATCHES, ids=[name for name, _, _ in PATCHES])
+def test_a_bad_patch_is_refused(kept: Kept, name: str, patch: dict[str, Any], says: str) -> None:
+    kept.refuses(Bad(name, "PATCH", "/v1/images/{id}", 422, "invalid_request", says, {"json": patch}))
+
+
+@pytest.mark.parametrize("size", [0, 15, 1025, "large"])
+def test_a_bad_thumbnail_size_is_refused(kept: Kept, size: object) -> None:
+    kept.refuses(Bad("size", "GET", f"/v1/images/{{id}}/thumbnail?size={size}", 422, "invalid_request", "size"))
+
+
+def test_a_good_one_beside_the_bad_is_still_taken(stack: Stack) -> None:
+    buffer = io.BytesIO()
+    PIL.Image.new("RGBA", (1000, 1000), (0, 0, 0, 0)).save(buffer, "PNG")
+    ids = stack.teach(buffer.getvalue(), labels=["as large as can be"])
+    assert stack.remembered(ids)

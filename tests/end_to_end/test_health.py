@@ -1,0 +1,82 @@
+"""Health: every part by name, and metrics that count what happened."""
+
+from schemas.filter import Filter
+from schemas.removal import RemovalRequest
+from tests.shapes import picture
+from tests.stack import Stack, fields, suspended, unique
+
+STAGES = ("accept", "decode", "encode", "remember", "search", "forget")
+PARTS = {"encoder": True, "store": True, "pictures": True, "broker": False, "worker": False}
+
+
+def test_alive(stack: Stack) -> None:
+    answer = stack.http.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+def test_ready_names_every_part(stack: Stack) -> None:
+    answer = stack.http.get("/readyz")
+    assert answer.status_code == 200
+    expected = {name: {"ok": True, "needed": needed, "detail": ""} for name, needed in PARTS.items()}
+    assert answer.json() == {"ready": True, "parts": expected}
+
+
+def test_a_missing_worker_is_named_but_stops_nobody(stack: Stack) -> None:
+    with suspended(stack.child("worker")):
+        answer = stack.http.get("/readyz")
+    assert answer.status_code == 200
+    worker = answer.json()["parts"]["worker"]
+    assert worker["ok"] is False
+    assert "no worker answers" in worker["detail"]
+
+
+def test_a_missing_store_makes_it_not_ready(victim: Stack) -> None:
+    with suspended(victim.child("engine")):
+        answer = victim.http.get("/readyz")
+        assert victim.http.get("/healthz").status_code == 200
+    assert answer.status_code == 503
+    parts = answer.json()["parts"]
+    assert [name for name, part in parts.items() if not part["ok"] and part["needed"]] == ["store"]
+    assert "store" in parts["store"]["detail"]
+
+
+def test_metrics_count_what_happened(stack: Stack) -> None:
+    counters = ("accepted", "remembered", "removed", "classified", "rejected")
+    stages = {stage: stack.metric("visual_memory_stage_seconds_count", stage=stage) for stage in STAGES}
+    before = {name: stack.metric(f"visual_memory_{name}_total") for name in counters}
+    images, encoded = stack.metric("visual_memory_images", state="remembered"), _encoded(stack)
+    source = unique("metrics")
+
+    stack.remembered(stack.teach(*(picture("disc") for _ in range(3)), labels=["x"], source=source))
+    stack.http.post("/v1/classify", files=[("files", ("p", picture("disc")))], data={"options": fields(k=1)})
+    assert stack.metric("visual_memory_images", state="remembered") == images + 3
+    assert _encoded(stack) == encoded + 4
+    stack.client.remove(RemovalRequest(filter=Filter.model_validate({"source": source}), reason="the test's end"))
+
+    after = {name: stack.metric(f"visual_memory_{name}_total") for name in counters}
+    assert {name: after[name] - before[name] for name in counters} == {
+        "accepted": 3,
+        "remembered": 3,
+        "removed": 3,
+        "classified": 1,
+        "rejected": 0,
+    }
+    assert stack.metric("visual_memory_images", state="remembered") == images
+    assert stack.metric("visual_memory_images", state="waiting") == 0
+    for stage in STAGES:
+        count = stack.metric("visual_memory_stage_seconds_count", stage=stage)
+        assert count > stages[stage], stage
+        assert 0 < stack.metric("visual_memory_stage_seconds_sum", stage=stage) < 600, stage
+        assert stack.metric("visual_memory_stage_seconds_bucket", stage=stage, le="+Inf") == count
+    assert stack.metric("visual_memory_batch_size_bucket", le="16.0") == stack.metric("visual_memory_batch_size_count")
+
+
+def test_metrics_are_in_prometheus_text_format(stack: Stack) -> None:
+    answer = stack.http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    names = {line.split()[2] for line in answer.text.splitlines() if line.startswith("# TYPE")}
+    assert {"visual_memory_images", "visual_memory_batch_size", "visual_memory_stage_seconds"} <= names
+
+
+def _encoded(stack: Stack) -> float:
+    return stack.metric("visual_memory_batch_size_sum")

@@ -1,0 +1,154 @@
+"""Promise 1: no crash of any part loses what was answered 202; and `up` leaves nothing running behind."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from schemas.errors import NotAuthorized
+from schemas.image import State
+from services.bell import QUEUE, SWEEP
+from services.client import Client
+from tests.shapes import picture
+from tests.stack import Stack, fields, running, suspended, unique, until
+
+CHILDREN = ("redis", "engine", "worker", "beat", "api")
+
+
+def teach(stack: Stack, source: str, pictures: int = 2) -> list[str]:
+    return stack.teach(*(picture("disc") for _ in range(pictures)), labels=["disc"], source=source)
+
+
+def voters(stack: Stack, source: str) -> set[str]:
+    answer = stack.http.post(
+        "/v1/classify", files=[("files", ("p", picture("disc")))], data={"options": fields(filter={"source": source})}
+    )
+    return {neighbour["image_id"] for neighbour in answer.json()["decisions"][0]["neighbours"]}
+
+
+def kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, 10)
+
+
+def broker(stack: Stack) -> "redis.Redis":
+    return redis.Redis(unix_socket_path=str(stack.data / "run" / "redis.sock"))
+
+
+@pytest.mark.parametrize("names", [("redis",), ("engine",), ("worker",), ("beat",), CHILDREN], ids=" ".join)
+def test_kill_9_loses_nothing(victim: Stack, names: tuple[str, ...]) -> None:
+    source = unique("killed")
+    before = teach(victim, source)
+    victim.remembered(before)
+    killed = [victim.child(name) for name in names]
+    with suspended(victim.child("worker")):
+        waiting = teach(victim, source, 8)
+        kill(killed)
+    # nobody waits for the restart but who needs the API to answer
+    if "api" in names:
+        victim.until_ready()
+    after = teach(victim, source)
+    assert voters(victim, source) >= set(before)
+    victim.remembered([*before, *waiting, *after])
+    assert voters(victim, source) == {*before, *waiting, *after}
+    assert {victim.child(name).pid for name in names}.isdisjoint({process.pid for process in killed})
+
+
+def test_a_lost_message_is_found_by_the_sweeper(victim: Stack) -> None:
+    source = unique("lost")
+    kill([victim.child("worker")])
+    ids = teach(victim, source, 3)
+    with broker(victim) as queue:
+        assert any(ids[0].encode() in _body(message) for message in queue.lrange(QUEUE, 0, -1))
+        queue.flushall()
+        assert not any(ids[0].encode() in _body(message) for message in queue.lrange(QUEUE, 0, -1))
+    assert {image.state for image in victim.held({"source": source}).values()} == {State.WAITING}
+    victim.remembered(ids)
+
+
+def test_beat_rings_again_after_it_was_killed(victim: Stack) -> None:
+    with suspended(victim.child("worker")), broker(victim) as queue:
+        kill([victim.child("beat")])
+        queue.flushall()
+        until(lambda: [m for m in queue.lrange(QUEUE, 0, -1) if json.loads(m)["headers"]["task"] == SWEEP], "a sweep")
+
+
+def test_a_broker_that_hangs_stops_no_acceptance(victim: Stack) -> None:
+    source = unique("hanging")
+    with suspended(victim.child("redis")):
+        answer = victim.http.post(
+            "/v1/images",
+            files=[("files", ("p", picture("disc")))],
+            data={"fields": fields(labels=["disc"], source=source)},
+            timeout=15,
+        )
+        assert answer.status_code == 202
+    victim.remembered([answer.json()[0]["image_id"]])
+
+
+def test_a_second_up_on_the_same_folder_is_refused(stack: Stack) -> None:
+    ended = up(stack.data, {"VISUAL_MEMORY_API__PORT": "1"})
+    assert ended.returncode == 1
+    assert f"{stack.data} is in use by another 'visual-memory up'" in ended.stderr
+    assert stack.http.get("/readyz").status_code == 200
+
+
+def test_open_to_other_machines_without_a_key_is_refused(short_folder: Path) -> None:
+    ended = up(short_folder, {"VISUAL_MEMORY_API__HOST": "0.0.0.0"})
+    assert ended.returncode == 2
+    assert "set VISUAL_MEMORY_API__KEY or listen on 127.0.0.1" in ended.stderr
+    assert list(short_folder.iterdir()) == []
+
+
+def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None:
+    source = unique("kept")
+    remembered = teach(victim, source)
+    images = victim.remembered(remembered)
+    waiting = teach(victim, source, 8)
+    family = victim.supervisor.children(recursive=True)
+    assert len(family) >= len(CHILDREN)
+    victim.supervisor.terminate()
+    assert victim.supervisor.wait(60) == 0
+    _, left = psutil.wait_procs(family, 5)
+    assert left == []
+
+    with running(victim.data, API__KEY="secret") as again:
+        held = again.remembered([*remembered, *waiting])
+        assert {image_id: held[image_id] for image_id in remembered} == images
+        assert voters(again, source) == {*remembered, *waiting}
+        with Client(again.url) as stranger, pytest.raises(NotAuthorized):
+            list(stranger.images())
+
+        family = again.supervisor.children(recursive=True)
+        kill([again.supervisor])
+        _, left = psutil.wait_procs(family, 30)
+        assert left == [], "children do not outlive a supervisor that was killed"
+
+
+def up(data: Path, settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """A service that is expected to end by itself."""
+    environment = {"VISUAL_MEMORY_DATA": str(data), "VISUAL_MEMORY_CONFIG": str(data / "none.toml"), **settings}
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", "up"],
+        env={**_environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in psutil.Process().environ().items() if not name.startswith("VISUAL_MEMORY_")}
+
+
+def _body(message: bytes) -> bytes:
+    import base64
+
+    return base64.b64decode(json.loads(message)["body"])

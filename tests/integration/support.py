@@ -1,0 +1,177 @@
+"""The use cases over a real engine, real pictures and records; the encoder is a plain function of the pixels."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from schemas.decision import ClassifyOptions, Decision
+from schemas.filter import FieldType
+from schemas.image import Accepted, ImageFields, StoredImage
+from services.accept import Accept, Upload
+from services.blocks import Blocks
+from services.classify import Classify
+from services.forget import Forget
+from services.memory.ledger import Ledger
+from services.memory.memory import Memory
+from services.memory.pictures import Pictures
+from services.perception.decoder import Decoder
+from services.perception.decoding import Limits
+from services.remember import Remember
+
+METADATA = {"age": FieldType.INTEGER}
+GRID = 4
+NEVER = timedelta(hours=1)
+AT_ONCE = timedelta(0)
+
+
+class Killed(BaseException):
+    """The process is gone; nothing of it may clean up after itself."""
+
+
+@dataclass
+class Pixels:
+    """An encoder: the colours of a 4 x 4 grid. `before` is called with each batch first, and may raise."""
+
+    before: Callable[[Sequence[PIL.Image.Image]], object] = lambda _images: None
+    name: str = "pixels"
+    dimension: int = GRID * GRID * 3
+    encoded: int = 0
+
+    def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
+        self.before(images)
+        self.encoded += len(images)
+        rows = np.stack([np.asarray(image.resize((GRID, GRID)), np.float64).reshape(-1) + 1 for image in images])
+        unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+
+class Hooked:
+    """An object with something done before or after some of its methods; everything else is passed on."""
+
+    def __init__(
+        self,
+        inner: Any,
+        before: Callable[[str], object] = lambda _name: None,
+        after: Callable[[str], object] = lambda _name: None,
+    ) -> None:
+        self._inner, self._before, self._after = inner, before, after
+
+    def __getattr__(self, name: str) -> Any:
+        held = getattr(self._inner, name)
+        if not callable(held):
+            return held
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._before(name)
+            result = held(*arguments, **named)
+            self._after(name)
+            return result
+
+        return call
+
+
+@dataclass
+class Once:
+    """Calls `action` the first time that the method `name` is called."""
+
+    name: str
+    action: Callable[[], object]
+    called: bool = False
+
+    def __call__(self, name: str) -> None:
+        if name == self.name and not self.called:
+            self.called = True
+            self.action()
+
+
+@dataclass
+class Parts:
+    """The use cases of one tenant. Parts may be exchanged before a use case is made of them."""
+
+    folder: Path
+    memory: Memory
+    pool: ThreadPoolExecutor
+    encoder: Pixels = field(default_factory=Pixels)
+    tenant: str = field(default_factory=lambda: f"t{uuid.uuid4().hex}")
+    rung: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pictures = Pictures(self.folder / "pictures")
+        self.ledger = Ledger(self.folder / "records")
+        self.decoder = Decoder(Limits(10**6, 10**6), self.pool)
+
+    def accept(self, memory: object = None, pictures: object = None) -> Accept:
+        return Accept(
+            cast(Memory, memory or self.memory),
+            cast(Pictures, pictures or self.pictures),
+            Blocks(self.ledger),
+            self.decoder,
+            self._ring,
+            METADATA,
+            self.pool,
+        )
+
+    def remember(
+        self,
+        encoder: Pixels | None = None,
+        lease: timedelta = NEVER,
+        max_attempts: int = 3,
+        memory: object = None,
+        pictures: object = None,
+    ) -> Remember:
+        return Remember(
+            cast(Memory, memory or self.memory),
+            cast(Pictures, pictures or self.pictures),
+            encoder or self.encoder,
+            self.decoder,
+            4,
+            lease,
+            max_attempts,
+        )
+
+    def classify(self) -> Classify:
+        return Classify(self.memory, self.encoder, self.decoder, 4)
+
+    def forget(
+        self, lease: timedelta = AT_ONCE, memory: object = None, pictures: object = None, ledger: object = None
+    ) -> Forget:
+        kept = cast(Ledger, ledger or self.ledger)
+        return Forget(
+            cast(Memory, memory or self.memory), cast(Pictures, pictures or self.pictures), Blocks(kept), kept, lease
+        )
+
+    def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:
+        said = ImageFields.model_validate({"labels": ["cat"], **fields})
+        return (accept or self.accept())(self.tenant, [Upload(data, said) for data in pictures])
+
+    def teach(self, *pictures: bytes, **fields: Any) -> list[str]:
+        ids = [each.image_id for each in self.send(*pictures, **fields)]
+        self.remember()(self.tenant, ids)
+        return ids
+
+    def held(self, *image_ids: str) -> list[StoredImage]:
+        found = self.memory.get(self.tenant, image_ids)
+        return [found[image_id] for image_id in image_ids]
+
+    def ask(self, picture: bytes, **options: Any) -> Decision:
+        asked = ClassifyOptions.model_validate({"exact": True, **options})
+        return self.classify().pictures(self.tenant, [picture], asked)[0]
+
+    def voters(self, picture: bytes) -> set[str]:
+        return {neighbour.image_id for neighbour in self.ask(picture, k=1000).neighbours}
+
+    def files(self) -> set[Path]:
+        return {path for path in (self.folder / "pictures").rglob("*") if path.is_file()}
+
+    def _ring(self, tenant: str, image_ids: Sequence[str]) -> bool:
+        assert tenant == self.tenant
+        self.rung += image_ids
+        return True

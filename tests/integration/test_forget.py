@@ -1,0 +1,166 @@
+"""Promise 2: a removal that was recorded is carried out, at whatever step its process dies, and its receipt is true."""
+
+from collections.abc import Callable
+
+import pytest
+
+from schemas.errors import Blocked, Unavailable
+from schemas.filter import FieldType
+from schemas.image import State
+from schemas.removal import RemovalRequest, RemovalStatus
+from tests.shapes import picture
+
+from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts
+
+REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to", "block": True})
+WRITES = {"mark", "delete_marked", "put", "delete"}
+
+
+class Countdown:
+    """Kills at the n-th write."""
+
+    def __init__(self, writes: int) -> None:
+        self.left = writes
+
+    def __call__(self, name: str) -> None:
+        if name in WRITES:
+            self.left -= 1
+            if self.left == 0:
+                raise Killed
+
+
+def fill(parts: Parts) -> tuple[dict[State, int], list[str]]:
+    """Ann's images in every state, and two of Bob's; hers by state, and the ids of all."""
+    remembered = parts.teach(*(picture("disc") for _ in range(2)), subject="ann")
+    [lost] = (each.image_id for each in parts.send(picture("disc"), subject="ann"))
+    parts.memory.reject(parts.held(lost)[0], "as a test")
+    [waiting] = (each.image_id for each in parts.send(picture("disc"), subject="ann"))
+    his = parts.teach(*(picture("bars") for _ in range(2)), subject="bob")
+    by_state = {State.REMEMBERED: 2, State.REJECTED: 1, State.WAITING: 1}
+    return by_state, [*remembered, lost, waiting, *his]
+
+
+def killed(parts: Parts, hook: Callable[[Countdown], dict[str, Countdown]], writes: int) -> bool:
+    """Run a removal until its n-th write; whether it came that far."""
+    countdown = Countdown(writes)
+    memory, pictures, ledger = (
+        Hooked(each, **hook(countdown)) for each in (parts.memory, parts.pictures, parts.ledger)
+    )
+    forget = parts.forget(memory=memory, pictures=pictures, ledger=ledger)
+    try:
+        forget.carry_on(parts.tenant, forget.request(parts.tenant, REQUEST, "a test").id)
+    except Killed:
+        return True
+    return False
+
+
+HOOKS: dict[str, Callable[[Countdown], dict[str, Countdown]]] = {
+    "before": lambda countdown: {"before": countdown},
+    "after": lambda countdown: {"after": countdown},
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
+def test_killed_at_any_step_it_is_carried_on_to_the_same_receipt(
+    parts: Parts, hook: Callable[[Countdown], dict[str, Countdown]]
+) -> None:
+    recorded, writes = 0, 1
+    while True:
+        each = Parts(parts.folder / str(writes), parts.memory, parts.pool)
+        by_state, ids = fill(each)
+        if not killed(each, hook, writes):
+            break
+        each.forget().carry_on_all()
+        writes += 1
+        removals = each.forget().all(each.tenant)
+        if not removals:  # it died before its record: nobody was promised anything, and nothing may have gone
+            assert len(each.memory.get(each.tenant, ids)) == len(ids)
+            assert each.ledger.list("open/") == []
+            continue
+        recorded += 1
+        [receipt] = removals
+        assert (receipt.status, receipt.images, receipt.pictures) == (RemovalStatus.DONE, 4, 4)
+        assert receipt.by_state == by_state
+        assert receipt.verified_at is not None
+        assert len(each.memory.get(each.tenant, ids)) == 2
+        assert len(each.files()) == 2
+        assert each.ledger.list("open/") == []
+        assert each.ledger.list("notes/") == []
+        with pytest.raises(Blocked):
+            each.send(picture("disc"), subject="ann")
+    assert recorded > 10, "the loop went through the steps"
+
+
+def test_a_removal_in_work_is_left_to_whoever_works_on_it(parts: Parts) -> None:
+    _, ids = fill(parts)
+    recorded = parts.forget(NEVER).request(parts.tenant, REQUEST, "a test")
+    assert parts.forget(NEVER).carry_on_all() == 0
+    assert len(parts.memory.get(parts.tenant, ids)) == len(ids)
+    assert parts.forget(AT_ONCE).carry_on_all() == 1
+    assert parts.forget().get(parts.tenant, recorded.id).status is RemovalStatus.DONE
+
+
+def test_carried_on_twice_the_receipt_is_that_of_one(parts: Parts) -> None:
+    by_state, _ = fill(parts)
+    recorded = parts.forget().request(parts.tenant, REQUEST, "a test")
+    first = parts.forget().carry_on(parts.tenant, recorded.id)
+    second = parts.forget().carry_on(parts.tenant, recorded.id)
+    assert first == second
+    assert first.by_state == by_state
+
+
+class Undeclared:
+    """The memory after its metadata field was taken out of the settings."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._memory = parts.memory
+        self.metadata: dict[str, FieldType] = {}
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._memory, name)
+
+
+def test_a_removal_that_cannot_be_done_any_more_holds_no_other_up(parts: Parts) -> None:
+    tenants = sorted((parts, Parts(parts.folder, parts.memory, parts.pool)), key=lambda each: each.tenant)
+    for each in tenants:
+        fill(each)
+    stuck, after = tenants
+    by_age = RemovalRequest.model_validate({"filter": {"metadata.age": 3}, "reason": "asked to"})
+    first = stuck.forget().request(stuck.tenant, by_age, "a test")
+    second = after.forget().request(after.tenant, REQUEST, "a test")
+    assert parts.forget(memory=Undeclared(parts)).carry_on_all() == 1
+    assert stuck.forget().get(stuck.tenant, first.id).status is RemovalStatus.RUNNING
+    assert after.forget().get(after.tenant, second.id).status is RemovalStatus.DONE
+
+
+def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_too(parts: Parts) -> None:
+    fill(parts)
+    request = REQUEST.model_copy(update={"block": False})
+    recorded = parts.forget().request(parts.tenant, request, "a test")
+
+    def come_in() -> None:
+        parts.send(picture("disc"), image_id="late", subject="ann")
+        [late] = parts.held("late")
+        parts.memory.put([late.model_copy(update={"accepted_at": recorded.requested_at})])
+
+    memory = Hooked(parts.memory, Once("delete_marked", come_in))
+    receipt = parts.forget(memory=memory).carry_on(parts.tenant, recorded.id)
+    assert (receipt.status, receipt.images, receipt.pictures) == (RemovalStatus.DONE, 5, 5)
+    assert parts.memory.get(parts.tenant, ["late"]) == {}
+    assert len(parts.files()) == 2
+
+
+def test_a_store_that_does_not_answer_leaves_it_to_be_carried_on(parts: Parts) -> None:
+    fill(parts)
+
+    def fail(name: str) -> None:
+        if name == "delete_marked":
+            raise Unavailable("the store does not answer")
+
+    forget = parts.forget(memory=Hooked(parts.memory, fail))
+    recorded = forget.request(parts.tenant, REQUEST, "a test")
+    with pytest.raises(Unavailable):
+        forget.carry_on(parts.tenant, recorded.id)
+    assert parts.forget().get(parts.tenant, recorded.id).status is RemovalStatus.RUNNING
+    assert parts.forget().carry_on_all() == 1
+    assert parts.forget().get(parts.tenant, recorded.id).images == 4

@@ -1,0 +1,160 @@
+"""Promises 1 and 2 where use cases meet: what comes late changes nothing, and what comes twice comes once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from schemas.errors import Blocked, Conflict, Unavailable
+from schemas.image import ImagePatch, State
+from schemas.removal import Removal, RemovalRequest, RemovalStatus
+from tests.shapes import picture
+
+from .support import Hooked, Once, Parts, Pixels
+
+
+def remove(parts: Parts, **request: Any) -> Removal:
+    forget = parts.forget()
+    asked = RemovalRequest.model_validate({"reason": "asked to", **request})
+    receipt = forget.carry_on(parts.tenant, forget.request(parts.tenant, asked, "a test").id)
+    assert receipt.status is RemovalStatus.DONE
+    return receipt
+
+
+def test_a_late_worker_puts_nothing_back(parts: Parts) -> None:
+    data = picture("disc")
+    ids = [each.image_id for each in parts.send(data, picture("bars"), subject="ann")]
+    late = Pixels(before=lambda _images: remove(parts, filter={"subject": "ann"}))
+    parts.remember(late)(parts.tenant, ids)
+    assert late.encoded == 2, "it had the pictures in its hands"
+    assert parts.memory.get(parts.tenant, ids) == {}
+    assert parts.voters(data) == set()
+    assert parts.files() == set()
+
+
+def test_a_message_that_comes_after_the_removal_is_dropped_quietly(parts: Parts) -> None:
+    ids = [each.image_id for each in parts.send(picture("disc"))]
+    remove(parts, filter={"image_id": ids})
+    parts.remember()(parts.tenant, ids)
+    assert parts.encoder.encoded == 0
+    assert parts.memory.get(parts.tenant, ids) == {}
+
+
+def test_a_picture_replaced_while_it_is_embedded_keeps_the_new_one(parts: Parts) -> None:
+    old, new = picture("disc"), picture("bars")
+    parts.send(old, image_id="one")
+    late = Pixels(before=lambda _images: parts.send(new, image_id="one", labels=["bars"]))
+    parts.remember(late)(parts.tenant, ["one"])
+    [image] = parts.held("one")
+    assert (image.state, image.encoder, image.content_hash) == (State.WAITING, None, sha256(new).hexdigest())
+    assert parts.voters(old) == set()
+    parts.remember()(parts.tenant, ["one"])
+    [neighbour] = parts.ask(new).neighbours
+    assert neighbour.similarity == pytest.approx(1, abs=1e-5)
+    assert len(parts.files()) == 1
+
+
+def test_two_workers_with_the_same_message_embed_it_once(parts: Parts) -> None:
+    ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(3)))]
+    other = Pixels()
+    first = Pixels(before=lambda _images: parts.remember(other)(parts.tenant, ids))
+    parts.remember(first)(parts.tenant, ids)
+    assert (first.encoded, other.encoded) == (3, 0)
+    assert {image.state for image in parts.held(*ids)} == {State.REMEMBERED}
+
+
+def test_a_removal_between_the_check_and_the_point_refuses_the_picture(parts: Parts) -> None:
+    # the removal is asked for, carried out and done while the picture is being written
+    race = Once("write", lambda: remove(parts, filter={"subject": "ann"}, block=True))
+    with pytest.raises(Blocked):
+        parts.send(picture("disc"), subject="ann", accept=parts.accept(pictures=Hooked(parts.pictures, race)))
+    assert race.called
+    assert parts.memory.count(parts.tenant) == 0
+    assert parts.files() == set()
+
+
+def test_a_removal_while_an_image_is_given_to_its_subject_refuses_it(parts: Parts) -> None:
+    data = picture("disc")
+    parts.teach(data, image_id="one", subject="bob")
+    race = Once("amend", lambda: remove(parts, filter={"subject": "ann"}, block=True))
+    with pytest.raises(Blocked):
+        parts.send(data, image_id="one", subject="ann", accept=parts.accept(memory=Hooked(parts.memory, race)))
+    assert race.called
+    assert "ann" not in {image.subject for image in parts.memory.get(parts.tenant, ["one"]).values()}
+
+
+def test_a_removal_while_a_patch_names_its_subject_refuses_it(parts: Parts) -> None:
+    parts.teach(picture("disc"), image_id="one", subject="bob")
+    race = Once("amend", lambda: remove(parts, filter={"subject": "ann"}, block=True))
+    with pytest.raises(Blocked):
+        parts.accept(memory=Hooked(parts.memory, race)).amend(parts.tenant, "one", ImagePatch(subject="ann"))
+    assert "ann" not in {image.subject for image in parts.memory.get(parts.tenant, ["one"]).values()}
+
+
+def test_the_same_id_from_many_threads_at_once_leaves_one_picture(parts: Parts) -> None:
+    pictures, start, accept = [picture("disc") for _ in range(8)], Barrier(8), parts.accept()
+
+    def send(data: bytes) -> str:
+        start.wait(10)
+        return parts.send(data, image_id="one", accept=accept)[0].image_id
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(send, pictures)) == {"one"}
+    [image] = parts.held("one")
+    held = parts.pictures.read(image.picture)
+    assert held in pictures
+    assert sha256(held).hexdigest() == image.content_hash
+    assert len(parts.files()) == 1, "a picture without a point is out of reach of every removal"
+    parts.remember()(parts.tenant, ["one"])
+    assert parts.ask(held).neighbours[0].similarity == pytest.approx(1, abs=1e-5)
+
+
+def test_a_store_that_fails_leaves_what_was_there(parts: Parts) -> None:
+    old = picture("disc")
+    parts.teach(old, image_id="one")
+    before, files = parts.held("one"), parts.files()
+
+    def fail() -> None:
+        raise Unavailable("the store does not answer")
+
+    with pytest.raises(Unavailable):
+        parts.send(picture("bars"), image_id="one", accept=parts.accept(memory=Hooked(parts.memory, Once("put", fail))))
+    assert parts.held("one") == before
+    assert parts.files() >= files
+    assert parts.voters(old) == {"one"}
+
+
+def test_a_store_that_took_the_point_but_did_not_say_so_can_be_asked_again(parts: Parts) -> None:
+    data = picture("disc")
+
+    def fail() -> None:
+        raise Unavailable("the answer was lost")
+
+    with pytest.raises(Unavailable):
+        parts.send(data, image_id="one", accept=parts.accept(memory=Hooked(parts.memory, after=Once("put", fail))))
+    parts.send(data, image_id="one")
+    parts.remember()(parts.tenant, ["one"])
+    [image] = parts.held("one")
+    assert (image.state, image.reason) == (State.REMEMBERED, None)
+
+
+def test_an_amendment_follows_a_replacement(parts: Parts) -> None:
+    new = picture("bars")
+    parts.teach(picture("disc"), image_id="one", source="old")
+    race = Once("amend", lambda: parts.send(new, image_id="one", source="new"))
+    parts.accept(memory=Hooked(parts.memory, race)).amend(parts.tenant, "one", ImagePatch(subject="ann"))
+    [image] = parts.held("one")
+    assert (image.content_hash, image.source, image.subject) == (sha256(new).hexdigest(), "new", "ann")
+
+
+def test_an_amendment_that_never_gets_a_turn_says_so(parts: Parts) -> None:
+    parts.teach(picture("disc"), image_id="one")
+
+    def replace(name: str) -> None:
+        if name == "amend":
+            parts.send(picture("disc"), image_id="one")
+
+    with pytest.raises(Conflict, match="send the change again"):
+        parts.accept(memory=Hooked(parts.memory, replace)).amend(parts.tenant, "one", ImagePatch(subject="ann"))

@@ -1,0 +1,185 @@
+"""Promise 1: what was accepted becomes remembered or rejected with a reason, however workers fail."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import cast
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from schemas.decision import ClassifyOptions
+from schemas.errors import Unavailable
+from schemas.image import State
+from services.bell import Bell
+from services.remember import Sweep
+from tests.shapes import as_file, picture
+
+from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, Pixels
+
+ODD = (7, 7)
+
+
+def odd_picture() -> bytes:
+    return as_file(PIL.Image.new("RGB", ODD, "red"))
+
+
+def no_odd_ones(images: Sequence[PIL.Image.Image]) -> None:
+    if any(image.size == ODD for image in images):
+        raise ValueError("cannot look at this")
+
+
+def test_one_picture_that_the_encoder_fails_on_takes_no_other_with_it(parts: Parts) -> None:
+    odd, *good = (each.image_id for each in parts.send(odd_picture(), *(picture("disc") for _ in range(3))))
+    parts.remember(Pixels(before=no_odd_ones))(parts.tenant, [odd, *good])
+    assert {image.state for image in parts.held(*good)} == {State.REMEMBERED}
+    [image] = parts.held(odd)
+    assert (image.state, image.encoder) == (State.REJECTED, None)
+    assert image.reason == "the encoder cannot embed it: cannot look at this"
+    assert parts.voters(picture("disc")) == set(good)
+
+
+def test_a_rejected_image_sent_again_is_tried_again(parts: Parts) -> None:
+    data = odd_picture()
+    [accepted] = parts.send(data)
+    parts.remember(Pixels(before=no_odd_ones))(parts.tenant, [accepted.image_id])
+    assert parts.held(accepted.image_id)[0].state is State.REJECTED
+    [again] = parts.send(data)
+    assert again.state is State.WAITING
+    parts.remember()(parts.tenant, [accepted.image_id])
+    [image] = parts.held(accepted.image_id)
+    assert (image.state, image.reason) == (State.REMEMBERED, None)
+    assert len(parts.files()) == 1
+
+
+def test_a_picture_that_is_gone_or_damaged_is_rejected_with_its_reason(parts: Parts) -> None:
+    gone, damaged, whole = (each.image_id for each in parts.send(*(picture("disc") for _ in range(3))))
+    parts.pictures.delete([parts.held(gone)[0].picture])
+    parts.pictures.write(parts.held(damaged)[0].picture, b"no picture any more")
+    parts.remember()(parts.tenant, [gone, damaged, whole])
+    first, second, third = parts.held(gone, damaged, whole)
+    assert (first.state, first.reason) == (State.REJECTED, "its picture is gone from the blob store")
+    assert second.state is State.REJECTED
+    assert "not a picture" in (second.reason or "")
+    assert third.state is State.REMEMBERED
+
+
+def die(_images: Sequence[PIL.Image.Image]) -> None:
+    raise Killed
+
+
+def test_attempts_that_do_not_end_are_counted_and_given_up(parts: Parts) -> None:
+    [image_id] = (each.image_id for each in parts.send(picture("disc")))
+    deadly = parts.remember(Pixels(before=die), lease=AT_ONCE, max_attempts=3)
+    for attempts in (1, 2, 3):
+        with pytest.raises(Killed):
+            deadly(parts.tenant, [image_id])
+        [image] = parts.held(image_id)
+        assert (image.state, image.attempts) == (State.WAITING, attempts)
+    deadly(parts.tenant, [image_id])
+    [image] = parts.held(image_id)
+    assert (image.state, image.reason) == (State.REJECTED, "gave up after 3 attempts that did not end")
+
+
+def test_the_image_of_a_dead_worker_is_left_alone_for_the_lease(parts: Parts) -> None:
+    [image_id] = (each.image_id for each in parts.send(picture("disc")))
+    with pytest.raises(Killed):
+        parts.remember(Pixels(before=die))(parts.tenant, [image_id])
+    parts.remember(lease=NEVER)(parts.tenant, [image_id])
+    assert parts.held(image_id)[0].state is State.WAITING
+    parts.remember(lease=AT_ONCE)(parts.tenant, [image_id])
+    [image] = parts.held(image_id)
+    assert (image.state, image.attempts) == (State.REMEMBERED, 0)
+
+
+def fail() -> None:
+    raise Unavailable("it does not answer")
+
+
+@pytest.mark.parametrize("part", ["memory", "pictures", "encoder"])
+def test_a_part_that_does_not_answer_is_no_attempt(parts: Parts, part: str) -> None:
+    ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(2)))]
+    broken = {
+        "memory": parts.remember(memory=Hooked(parts.memory, Once("remember", fail))),
+        "pictures": parts.remember(pictures=Hooked(parts.pictures, Once("read", fail))),
+        "encoder": parts.remember(Pixels(before=lambda _images: fail())),
+    }[part]
+    with pytest.raises(Unavailable):
+        broken(parts.tenant, ids)
+    assert {(image.state, image.attempts, image.begun_at) for image in parts.held(*ids)} == {(State.WAITING, 0, None)}
+    parts.remember(lease=NEVER)(parts.tenant, ids)
+    assert {image.state for image in parts.held(*ids)} == {State.REMEMBERED}
+
+
+def test_a_message_of_any_size_is_embedded_in_batches(parts: Parts) -> None:
+    ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(10)))]
+    sizes: list[int] = []
+    parts.remember(Pixels(before=lambda images: sizes.append(len(images))))(parts.tenant, ids)
+    assert sizes == [4, 4, 2]
+    assert {image.state for image in parts.held(*ids)} == {State.REMEMBERED}
+
+
+class Queue:
+    """What the sweeper sees of the broker; everything that it rings for is kept."""
+
+    def __init__(self, messages: int = 0, *, up: bool = True) -> None:
+        self.messages = messages
+        self.up = up
+        self.rung: dict[str, list[str]] = {}
+
+    def waiting_messages(self) -> int:
+        return self.messages
+
+    def ring(self, tenant: str, image_ids: list[str]) -> bool:
+        self.rung[tenant] = image_ids
+        return self.up
+
+
+def sweep(parts: Parts, queue: Queue, overdue: timedelta = AT_ONCE) -> int:
+    return Sweep(parts.memory, cast(Bell, queue), overdue)()
+
+
+def test_the_sweeper_rings_for_what_waits_too_long_and_for_nothing_else(parts: Parts) -> None:
+    parts.teach(picture("disc"))
+    waiting = [each.image_id for each in parts.send(*(picture("disc") for _ in range(2)))]
+    queue, early = Queue(), Queue()
+    assert sweep(parts, queue) >= 2
+    assert sorted(queue.rung[parts.tenant]) == sorted(waiting)
+    sweep(parts, early, NEVER)
+    assert parts.tenant not in early.rung
+
+
+def test_the_sweeper_leaves_a_queue_that_holds_messages_alone(parts: Parts) -> None:
+    parts.send(picture("disc"))
+    queue = Queue(messages=1)
+    assert sweep(parts, queue) == 0
+    assert queue.rung == {}
+    assert sweep(parts, Queue(up=False)) == 0
+
+
+def test_an_empty_memory_says_so_and_so_does_one_that_still_waits(parts: Parts) -> None:
+    empty = parts.ask(picture("disc"))
+    assert (empty.label, empty.voters, empty.reason) == (None, 0, "the memory is empty: no image is remembered yet")
+    parts.send(picture("disc"))
+    assert parts.ask(picture("disc")).reason == empty.reason
+    parts.teach(picture("disc"))
+    assert parts.ask(picture("disc"), filter={"labels": "dog"}).reason == "no remembered image meets the filter"
+
+
+def test_concurrent_questions_each_get_their_own_answer(parts: Parts) -> None:
+    pictures = [picture(kind) for kind in ("disc", "bars", "checks", "cross")] * 4
+    ids = parts.teach(*pictures)
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda data: parts.ask(data, k=1), pictures))
+    assert [answer.neighbours[0].image_id for answer in answers] == ids
+
+
+def test_a_tenant_sees_nothing_of_another(parts: Parts) -> None:
+    other = Parts(parts.folder, parts.memory, parts.pool)
+    data = picture("disc")
+    parts.teach(data)
+    assert other.ask(data).label is None
+    assert other.memory.count(other.tenant) == 0
+    vector = Pixels().encode([parts.decoder.one(data)]).astype(np.float64).tolist()
+    assert other.classify().vectors(other.tenant, vector, ClassifyOptions())[0].voters == 0

@@ -1,0 +1,177 @@
+"""A whole running service for the tests: every process is real."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from schemas.errors import Unavailable
+from schemas.filter import Filter
+from schemas.image import Image, ImageFields, State
+from services.cli.own_service import own_service
+from services.client import Client
+
+SETTINGS = {
+    "METADATA": '{"site": "keyword", "age": "integer"}',
+    "STORE__TIMEOUT": "5",
+    "WORKER__SWEEP_SECONDS": "1",
+    "WORKER__OVERDUE_SECONDS": "3",
+    "PICTURES__MAX_PIXELS": "1000000",
+    "PICTURES__MAX_BYTES": "300000",
+    "API__MAX_BODY_BYTES": "2000000",
+    "API__MAX_IMAGES": "40",
+}
+PATIENCE = 60.0
+POLL = 0.05
+
+Result = TypeVar("Result")
+
+
+def until(condition: Callable[[], Result | None], what: str, seconds: float = PATIENCE) -> Result:
+    """Ask again and again until there is something, and return that."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(POLL)
+    raise AssertionError(f"waited {seconds} s in vain: {what}")
+
+
+def unique(name: str) -> str:
+    """A name that no other test uses."""
+    return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running service: its client, a plain HTTP client, its data folder, and its processes."""
+
+    client: Client
+    http: httpx.Client
+    data: Path
+    supervisor: psutil.Process
+
+    @property
+    def url(self) -> str:
+        return str(self.http.base_url)
+
+    def teach(self, *pictures: bytes, **fields: Any) -> list[str]:
+        """Send pictures with the same fields; their image ids."""
+        sent = [(data, ImageFields.model_validate(fields)) for data in pictures]
+        return [each.image_id for each in self.client.add(sent)]
+
+    def settled(self, image_ids: Sequence[str]) -> dict[str, Image]:
+        """The images once none of them waits any more."""
+
+        def done() -> dict[str, Image] | None:
+            held = self.held({"image_id": list(image_ids)})
+            waiting = [image for image in held.values() if image.state is State.WAITING]
+            return None if waiting or len(held) != len(set(image_ids)) else held
+
+        return until(done, f"{len(image_ids)} images to be remembered")
+
+    def remembered(self, image_ids: Sequence[str]) -> dict[str, Image]:
+        """The images once all of them are remembered."""
+        images = self.settled(image_ids)
+        assert {image.state for image in images.values()} == {State.REMEMBERED}, images
+        return images
+
+    def held(self, where: dict[str, Any]) -> dict[str, Image]:
+        """The images that meet a filter, by image id."""
+        return {image.image_id: image for image in self.client.images(Filter.model_validate(where))}
+
+    def picture_files(self) -> set[Path]:
+        """The files of all pictures on the disk."""
+        return {path for path in (self.data / "pictures").rglob("*") if path.is_file()}
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A metric's value; 0 where it is not there yet."""
+        families = text_string_to_metric_families(self.http.get("/metrics").text)
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    def child(self, name: str) -> psutil.Process:
+        """The process of this name, once there is one."""
+
+        def find() -> psutil.Process | None:
+            for process in self.supervisor.children():
+                try:
+                    command = process.cmdline()
+                except psutil.NoSuchProcess:
+                    continue
+                if process.status() != psutil.STATUS_ZOMBIE and (
+                    command[-2:] == ["services.cli", name] or (name == "redis" and "redis-server" in " ".join(command))
+                ):
+                    return process
+            return None
+
+        return until(find, f"a process {name}")
+
+    def until_ready(self) -> None:
+        """Wait until every part answers."""
+        seen: list[object] = []
+
+        def ready() -> bool:
+            try:
+                parts = self.client.readiness()["parts"]
+                seen.append(parts)
+                return all(part["ok"] for part in parts.values())
+            except (Unavailable, KeyError, ValueError) as error:
+                seen.append(error)
+                return False
+
+        try:
+            until(ready, "the service to be ready")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; last seen: {seen[-1]}") from None
+
+
+@contextmanager
+def suspended(process: psutil.Process) -> Iterator[None]:
+    """Let a process stand still for a while."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        if process.is_running():
+            process.resume()
+
+
+@contextmanager
+def running(data: Path, **settings: str) -> Iterator[Stack]:
+    """A service over a data folder, stopped at the end."""
+    key = settings.get("API__KEY")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with own_service(data, **{**SETTINGS, **settings}) as client:
+        url = str(client._http.base_url)
+        with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as http:
+            yield Stack(client, http, data, _supervisor(data))
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """A folder with a path that is short enough for sockets."""
+    with TemporaryDirectory(prefix="vm", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def fields(**values: Any) -> str:
+    """The part ``fields`` of an upload."""
+    return json.dumps(values)
+
+
+def _supervisor(data: Path) -> psutil.Process:
+    for process in psutil.Process().children():
+        if process.cmdline()[-1:] == ["up"] and process.environ().get("VISUAL_MEMORY_DATA") == str(data):
+            return process
+    raise AssertionError("no supervisor")

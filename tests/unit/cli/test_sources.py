@@ -1,0 +1,103 @@
+"""Pictures are found in folders and manifests, and a bad line is named."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import InvalidRequest
+from services.cli.sources import Found, read_pictures
+
+
+def read(where: Path, source: str | None = None) -> list[Found]:
+    return list(read_pictures(where, source))
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_a_folder_s_labels_are_its_folders_paths(tmp_path: Path) -> None:
+    touch(tmp_path, "animal/cat/1.jpg", "animal/cat/2.JPEG", "animal/dog/1.webp", "tree/a.tiff")
+    touch(tmp_path, "lost.jpg", "tree/readme.txt", "tree/.hidden")
+    found = {each.path.relative_to(tmp_path).as_posix(): each.fields for each in read(tmp_path, "camera-1")}
+    assert {name: fields.labels for name, fields in found.items()} == {
+        "animal/cat/1.jpg": ["animal/cat"],
+        "animal/cat/2.JPEG": ["animal/cat"],
+        "animal/dog/1.webp": ["animal/dog"],
+        "tree/a.tiff": ["tree"],
+    }
+    assert {fields.source for fields in found.values()} == {"camera-1"}
+
+
+def test_csv(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(
+        "path,labels,image_id,source,subject,captured_at,metadata.age,metadata.site,metadata.ok,note\n"
+        "a.png,animal/cat|pet,one,mine,ann,2026-01-01T00:00:00+01:00,3,north,true,ignored\n"
+        '"sub/b, c.png",dog,,,,,,,,\n',
+        encoding="utf-8",
+    )
+    first, second = read(manifest, "of-all")
+    assert first.path == tmp_path / "a.png"
+    assert first.fields.labels == ["animal/cat", "pet"]
+    assert (first.fields.image_id, first.fields.source, first.fields.subject) == ("one", "mine", "ann")
+    assert first.fields.captured_at == datetime(2025, 12, 31, 23, tzinfo=UTC)
+    assert first.fields.metadata == {"age": 3, "site": "north", "ok": True}
+    assert second.path == tmp_path / "sub" / "b, c.png"
+    assert (second.fields.source, second.fields.image_id, second.fields.metadata) == ("of-all", None, {})
+
+
+def test_jsonl(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    lines = [{"path": "a.png", "labels": ["cat"], "metadata": {"age": 3}}, {"path": "b.png", "labels": ["dog"]}]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    first, second = read(manifest)
+    assert (first.path, first.fields.metadata) == (tmp_path / "a.png", {"age": 3})
+    assert second.fields.labels == ["dog"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("m.csv", "path,labels\na.png,cat\n,dog\n", "line 3: no path"),
+        ("m.csv", "path,labels\na.png,\n", "line 2: labels"),
+        ("m.csv", "path,labels,image_id\na.png,cat,../x\n", "line 2: image_id"),
+        ("m.csv", "labels\ncat\n", "line 2: no path"),
+        ("m.csv", "path,labels\n", "no pictures"),
+        ("m.csv", "", "no pictures"),
+        ("m.jsonl", '{"path": "a.png", "labels": ["cat"]}\n{oops\n', "line 2: not JSON"),
+        ("m.jsonl", "[]\n", "line 1: not an object"),
+        ("m.jsonl", '{"labels": ["cat"]}\n', "line 1: no path"),
+        ("m.jsonl", '{"path": "a.png", "labels": ["cat"], "colour": "red"}\n', "line 1: colour"),
+        ("m.jsonl", "", "no pictures"),
+        ("m.txt", "a.png cat\n", "ends in .csv or .jsonl"),
+    ],
+)
+def test_a_bad_manifest_is_told_with_its_line(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidRequest) as caught:
+        read(tmp_path / name)
+    assert says in caught.value.message
+    assert name in caught.value.message
+
+
+def test_a_blank_line_at_the_end_of_jsonl_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"path": "a.png", "labels": ["cat"]}\n\n', encoding="utf-8")
+    assert len(read(tmp_path / "m.jsonl")) == 1
+
+
+def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "only-here.jpg")
+    with pytest.raises(InvalidRequest, match="LABEL"):
+        read(tmp_path)
+
+
+def test_a_folder_that_is_no_label_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, " cat/1.jpg")
+    with pytest.raises(InvalidRequest, match="labels"):
+        read(tmp_path)

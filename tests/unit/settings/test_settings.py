@@ -1,0 +1,132 @@
+"""Every setting is documented, and one that is bad or cannot work stops the start with a sentence."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from services import settings
+from services.settings import Settings
+
+README = Path(__file__).parents[3] / "README.md"
+PREFIX = "VISUAL_MEMORY_"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def documented() -> str:
+    found = re.search(r"<!-- settings -->\n(.*?)<!-- /settings -->", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, "the README has no table of settings"
+    return found[1].strip()
+
+
+def variables(model: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[str, str | None]]:
+    """Every setting as environment variable, with its description."""
+    for name, each in model.model_fields.items():
+        if isinstance(each.annotation, type) and issubclass(each.annotation, BaseModel):
+            yield from variables(each.annotation, f"{prefix}{name.upper()}__")
+        else:
+            yield f"{prefix}{name.upper()}", each.description
+
+
+def test_the_readme_has_the_table_of_the_settings_as_they_are() -> None:
+    assert documented() == settings.table().strip()
+
+
+def test_every_setting_is_in_the_table_with_its_meaning() -> None:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in documented().splitlines()]
+    meanings = {cells[0].strip("`"): cells[-1] for cells in rows if cells[0].startswith("`")}
+    assert {name: meanings.get(name) for name, _ in variables(Settings)} == dict(variables(Settings))
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "visual-memory.toml").write_text('tenant = "from-file"\n[api]\nport = 1234\nmax_images = 7\n')
+    monkeypatch.setenv("VISUAL_MEMORY_API__PORT", "4321")
+    read = Settings()
+    assert (read.tenant, read.api.port, read.api.max_images) == ("from-file", 4321, 7)
+
+
+def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('[metadata]\nage = "integer"\n')
+    monkeypatch.setenv("VISUAL_MEMORY_CONFIG", str(tmp_path / "other.toml"))
+    assert Settings().metadata == {"age": "integer"}
+
+
+BAD = [
+    ("API__PORT", "0", "api.port"),
+    ("API__PORT", "many", "api.port"),
+    ("API__HOST", "0.0.0.0", "set VISUAL_MEMORY_API__KEY or listen on 127.0.0.1"),
+    ("STORE__GRPC", "true", "set VISUAL_MEMORY_STORE__URL too"),
+    ("STORE__API_KEY", "secret", "set VISUAL_MEMORY_STORE__URL too"),
+    ("STORE__COLLECTION", "a/b", "store.collection"),
+    ("PICTURES__MAX_BYTES", "100000000", "no such picture could be sent"),
+    ("ENCODER__DEVICE", "gpu", "encoder.device"),
+    ("ENCODER__POOLING", "max", "encoder.pooling"),
+    ("ENCODER__BATCH_SIZE", "0", "encoder.batch_size"),
+    ("WORKER__CONCURRENCY", "0", "worker.concurrency"),
+    ("TENANT", "../other", "tenant"),
+    ("METADATA", '{"age": "number"}', "metadata.age"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), BAD, ids=lambda given: given[:30])
+def test_a_bad_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str) -> None:
+    Settings()
+    monkeypatch.setenv(f"{PREFIX}{name}", value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    told = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in caught.value.errors())
+    assert says in told
+
+
+def test_a_setting_that_is_not_json_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from services.cli.app import app
+
+    monkeypatch.setenv("VISUAL_MEMORY_METADATA", "age=integer")
+    ended = CliRunner().invoke(app, ["api"])
+    assert ended.exit_code == 2, ended.exception
+    assert '"metadata"' in ended.output
+    assert "write it as JSON" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('colour = "red"', "colour"),
+        ("[api]\nprot = 1", "api.prot"),
+        ("[api]\nport = 0", "api.port"),
+        ("port", "not TOML"),
+    ],
+    ids=["unknown", "unknown in a section", "bad value", "no TOML"],
+)
+def test_a_bad_file_is_told_in_a_sentence(tmp_path: Path, content: str, says: str) -> None:
+    from typer.testing import CliRunner
+
+    from services.cli.app import app
+
+    (tmp_path / "visual-memory.toml").write_text(content)
+    ended = CliRunner().invoke(app, ["api"])
+    assert ended.exit_code == 2, ended.exception
+    assert says in ended.output
+
+
+def test_an_unknown_variable_in_a_section_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL_MEMORY_API__PROT", "1")
+    with pytest.raises(ValidationError, match="prot"):
+        Settings()
+
+
+def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL_MEMORY_API__KEY", "do not print me")
+    assert "do not print me" not in repr(Settings())
