@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -30,7 +30,10 @@ from services.remember import Remember, Sweep
 from services.settings import Settings
 from services.tidy import Tidy
 
-BACKGROUND = 4
+REMOVALS_AT_ONCE = 4
+EXAMINERS = 16
+PATIENCE = 2.0
+"""Seconds within which a part that is well says so."""
 SPARE = timedelta(hours=1)
 
 
@@ -41,6 +44,7 @@ class Service:
     Attributes:
         pool: for what is done for several pictures at once; never for what takes long.
         background: for removals, which may take long.
+        examiners: ask the parts how they are; some may hang.
     """
 
     settings: Settings
@@ -51,6 +55,7 @@ class Service:
     bell: Bell
     pool: ThreadPoolExecutor
     background: ThreadPoolExecutor
+    examiners: ThreadPoolExecutor
     accept: Accept
     remember: Remember
     sweep: Sweep
@@ -58,18 +63,20 @@ class Service:
     forget: Forget
     tidy: Tidy
 
-    def examine(self) -> dict[str, tuple[bool, str]]:
-        """Every part by name: whether requests need it, and what is wrong with it (nothing: empty)."""
-        return {
-            "encoder": (True, ""),
-            "store": (True, _fault(self.memory.ping)),
-            "pictures": (True, _fault(self.pictures.ping)),
-            "broker": (False, _fault(self.bell.waiting_messages)),
-            "worker": (False, _fault(self.bell.find_worker)),
+    def examine(self) -> dict[str, str]:
+        """Every part by name with what is wrong with it; empty where it answers within `PATIENCE`."""
+        asks: dict[str, Callable[[], object]] = {
+            "store": self.memory.ping,
+            "pictures": self.pictures.ping,
+            "broker": self.bell.waiting_messages,
+            "worker": self.bell.find_worker,
         }
+        asked = {name: self.examiners.submit(ask) for name, ask in asks.items()}
+        return {"encoder": "", **{name: _fault(answer) for name, answer in asked.items()}}
 
     def close(self) -> None:
         """Finish what has begun, then let go of everything."""
+        self.examiners.shutdown(wait=False, cancel_futures=True)
         self.background.shutdown()
         self.pool.shutdown()
         self.encoder.close()
@@ -103,7 +110,8 @@ def bootstrap(settings: Settings) -> Service:
         decoder=decoder,
         bell=bell,
         pool=pool,
-        background=ThreadPoolExecutor(BACKGROUND, thread_name_prefix="removals"),
+        background=ThreadPoolExecutor(REMOVALS_AT_ONCE, thread_name_prefix="removals"),
+        examiners=ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners"),
         accept=Accept(memory, pictures, blocks, decoder, bell.ring, settings.metadata, pool),
         remember=Remember(
             memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts
@@ -126,12 +134,14 @@ def _blobs(settings: Settings, kind: str) -> str:
     return f"{base.rstrip('/')}/{kind}"
 
 
-def _fault(ask: Callable[[], object]) -> str:
+def _fault(answer: "Future[object]") -> str:
     """What is wrong with a part, in a line; empty where it answers."""
     try:
-        ask()
+        answer.result(PATIENCE)
     except VisualMemoryError as error:
         return error.message
+    except TimeoutError:
+        return f"no answer within {PATIENCE:g} s"
     except Exception as error:  # noqa: BLE001 - any library's way of saying that a part is down
         return f"{type(error).__name__}: {error}"[:200]
     return ""

@@ -10,7 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from schemas.filter import FieldType
 
@@ -163,7 +169,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, the environment over the file."""
-        file = Path(os.environ.get("VISUAL_MEMORY_CONFIG", "visual-memory.toml"))
+        named = os.environ.get("VISUAL_MEMORY_CONFIG")
+        file = Path(named or "visual-memory.toml")
+        if named and not file.exists():
+            raise SettingsError(f"VISUAL_MEMORY_CONFIG names {named}, where there is no file")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
 

@@ -9,6 +9,9 @@ from services.api.caller import ServiceDep
 
 router = APIRouter(tags=["health"])
 
+NEEDED = {"encoder", "store", "pictures"}
+"""Without these no request can be answered; without the others what is accepted waits."""
+
 
 class Part(BaseModel):
     """One part: whether it answers, whether requests need it, and what is wrong."""
@@ -34,9 +37,7 @@ def healthz() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"model": Readiness}})
 def readyz(service: ServiceDep, response: Response) -> Readiness:
     """Ask every part by name."""
-    parts = {
-        name: Part(ok=not detail, needed=needed, detail=detail) for name, (needed, detail) in service.examine().items()
-    }
+    parts = {name: Part(ok=not fault, needed=name in NEEDED, detail=fault) for name, fault in service.examine().items()}
     ready = all(part.ok for part in parts.values() if part.needed)
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, parts=parts)

@@ -32,7 +32,7 @@ def own_service(data: Path, **settings: str) -> Iterator[Client]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     around = {name: value for name, value in os.environ.items() if not _is_setting(name)}
-    ours = {"DATA": str(data), "API__PORT": str(port), "CONFIG": str(data / "none.toml")} | settings
+    ours = {"DATA": str(data), "API__PORT": str(port), "CONFIG": os.devnull} | settings
     environment = around | {f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}
     process = subprocess.Popen([sys.executable, "-m", "services.cli", "up"], env=environment)
     try:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from services.settings import Settings
 
 
@@ -73,18 +75,20 @@ def _settings() -> "Settings":
 
     try:
         return Settings()
-    except SettingsError as error:  # a value that should be JSON and is not
-        typer.echo(f"settings: {error}: write it as JSON", err=True)
-        raise typer.Exit(2) from None
-    except TOMLDecodeError as error:
-        typer.echo(f"settings: the file of settings is not TOML: {error}", err=True)
-        raise typer.Exit(2) from None
     except ValidationError as error:
-        for fault in error.errors():
-            place = ".".join(str(part) for part in fault["loc"])
-            message = str(fault["msg"]).removeprefix("Value error, ")
-            typer.echo(f"settings: {place + ': ' if place else ''}{message}", err=True)
-        raise typer.Exit(2) from None
+        faults = [_sentence(fault) for fault in error.errors()]
+    except TOMLDecodeError as error:
+        faults = [f"the file of settings is not TOML: {error}"]
+    except SettingsError as error:  # a file that is not there, or a value that should be JSON and is not
+        faults = [f"{error}: write it as JSON" if error.__cause__ else str(error)]
+    for fault in faults:
+        typer.echo(f"settings: {fault}", err=True)
+    raise typer.Exit(2)
+
+
+def _sentence(fault: "ErrorDetails") -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    return f"{place + ': ' if place else ''}{fault['msg'].removeprefix('Value error, ')}"
 
 
 def _log() -> None:

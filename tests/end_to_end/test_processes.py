@@ -1,6 +1,7 @@
 """Promise 1: no crash of any part loses what was answered 202; and `up` leaves nothing running behind."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -133,7 +134,7 @@ def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None
 
 def up(data: Path, settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """A service that is expected to end by itself."""
-    environment = {"VISUAL_MEMORY_DATA": str(data), "VISUAL_MEMORY_CONFIG": str(data / "none.toml"), **settings}
+    environment = {"VISUAL_MEMORY_DATA": str(data), "VISUAL_MEMORY_CONFIG": os.devnull, **settings}
     return subprocess.run(
         [sys.executable, "-m", "services.cli", "up"],
         env={**_environment(), **environment},

@@ -1,5 +1,6 @@
 """Promise 7 for strangers: with a key in the settings, no route but health answers without it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def engine(parts: Parts) -> KeepsOpen:
 @pytest.fixture
 def api(parts: Parts, engine: KeepsOpen, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """The app as `bootstrap` wires it, over the tests' engine and encoder; without a broker, as if Redis were down."""
-    monkeypatch.setenv("VISUAL_MEMORY_CONFIG", str(short_folder / "none.toml"))
+    monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
     monkeypatch.setattr(bootstrap, "open_engine", lambda *_: engine)
     monkeypatch.setattr(bootstrap, "load_encoder", lambda _: parts.encoder)
     settings = Settings(

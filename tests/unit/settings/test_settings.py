@@ -130,3 +130,10 @@ def test_an_unknown_variable_in_a_section_is_refused(monkeypatch: pytest.MonkeyP
 def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISUAL_MEMORY_API__KEY", "do not print me")
     assert "do not print me" not in repr(Settings())
+
+
+def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VISUAL_MEMORY_CONFIG", str(tmp_path / "absent.toml"))
+    ended = CliRunner().invoke(app, ["api"])
+    assert ended.exit_code == 2
+    assert "absent.toml, where there is no file" in ended.output
