@@ -19,14 +19,17 @@ class Caller:
     name: str
 
 
-def service(request: Request) -> Service:
+# Both are coroutines only so that they run where they are: a plain function would cost each request a thread's turn.
+
+
+async def service(request: Request) -> Service:
     """The wired parts, of which there is one set in each process."""
     parts = request.app.state.service
     assert isinstance(parts, Service)
     return parts
 
 
-def caller(
+async def caller(
     request: Request,
     parts: Annotated[Service, Depends(service)],
     sent: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))],

@@ -45,4 +45,5 @@ class Decoder:
                 where = f"picture {place} of {len(pictures)}: " if len(pictures) > 1 else ""
                 raise type(error)(f"{where}{error.message}") from error
 
-        return list(self.pool.map(named, range(1, len(pictures) + 1), pictures))
+        side_by_side = self.pool.map if len(pictures) > 1 else map  # one alone is not worth a thread's turn
+        return list(side_by_side(named, range(1, len(pictures) + 1), pictures))

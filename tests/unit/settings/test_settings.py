@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from typer.testing import CliRunner
 
 from services import settings
+from services.cli.app import app
 from services.settings import Settings
 
 README = Path(__file__).parents[3] / "README.md"
@@ -89,10 +91,6 @@ def test_a_bad_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: st
 
 
 def test_a_setting_that_is_not_json_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from typer.testing import CliRunner
-
-    from services.cli.app import app
-
     monkeypatch.setenv("VISUAL_MEMORY_METADATA", "age=integer")
     ended = CliRunner().invoke(app, ["api"])
     assert ended.exit_code == 2, ended.exception
@@ -111,10 +109,6 @@ def test_a_setting_that_is_not_json_is_told_in_a_sentence(monkeypatch: pytest.Mo
     ids=["unknown", "unknown in a section", "bad value", "no TOML"],
 )
 def test_a_bad_file_is_told_in_a_sentence(tmp_path: Path, content: str, says: str) -> None:
-    from typer.testing import CliRunner
-
-    from services.cli.app import app
-
     (tmp_path / "visual-memory.toml").write_text(content)
     ended = CliRunner().invoke(app, ["api"])
     assert ended.exit_code == 2, ended.exception
