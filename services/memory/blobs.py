@@ -128,10 +128,10 @@ def _translated(key: str) -> Iterator[None]:
 
 def _write_durably(path: Path, data: bytes) -> None:
     for last in (False,) * (TRIES - 1) + (True,):
-        made = _make(path.parent)
         try:
+            made = _make(path.parent)
             _replace(path, data)
-        except FileNotFoundError:  # a deletion took the emptied folder away again
+        except (FileNotFoundError, FileExistsError):  # a deletion took the emptied folder away again
             if last:
                 raise
         else:

@@ -74,12 +74,12 @@ def test_the_same_picture_again_changes_only_labels_and_fields(stack: Stack) -> 
     data, image_id = picture("disc"), unique("again")
     stack.teach(data, labels=["wrong"], image_id=image_id, subject="ann")
     before = stack.remembered([image_id])[image_id]
-    embedded, files = stack.metric("visual_memory_remembered_total"), stack.picture_files()
+    encoded, files = stack.metric("visual_memory_batch_size_sum"), stack.picture_files()
     again = stack.client.add([(data, ImageFields(labels=["right", "also"], image_id=image_id, source="camera-2"))])
     assert again[0].state is State.REMEMBERED
     after = stack.client.image(image_id)
     assert after == before.model_copy(update={"labels": ["right", "also"], "source": "camera-2", "subject": None})
-    assert stack.metric("visual_memory_remembered_total") == embedded
+    assert stack.metric("visual_memory_batch_size_sum") == encoded
     assert stack.picture_files() == files
 
 
