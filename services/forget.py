@@ -131,7 +131,7 @@ class Forget:
                 self._touch(tenant, removal_id)
                 journal = steps[journal.step](journal)
                 self._save(journal)
-        for key in self.ledger.list(f"notes/{tenant}/{removal_id}/"):
+        for key in self.ledger.list(f"notes/{tenant}/{removal_id}."):
             self.ledger.delete(key)
         self.ledger.delete(_open_key(tenant, removal_id))
         return journal.removal
@@ -227,7 +227,7 @@ def _open_key(tenant: str, removal_id: str) -> str:
 
 
 def _notes_prefix(journal: _Journal) -> str:
-    return f"notes/{journal.tenant}/{journal.removal.id}/{journal.turn:06d}-"
+    return f"notes/{journal.tenant}/{journal.removal.id}.{journal.turn:06d}."
 
 
 def _subjects(condition: Filter) -> Iterator[str]:

@@ -16,7 +16,6 @@ from schemas.errors import NotFound, OutOfSpace, Unavailable
 
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
 """Keys are made by us; anything that could leave the folder is not one."""
-TRIES = 5
 
 
 class Blobs:
@@ -83,9 +82,11 @@ class Blobs:
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete what is there; folders that are left empty go with it. Returns how many there were."""
-        deleted = 0
-        touched: set[Path] = set()
+        """Delete what is there; durable when it returns. Returns how many there were.
+
+        Folders stay: there are few, and taking an empty one away would meet others who write into it.
+        """
+        touched: list[Path] = []
         for key in keys:
             path = self._path(key)
             with _translated(key):
@@ -95,13 +96,10 @@ class Blobs:
                     self._files.rm_file(path)
                 except FileNotFoundError:
                     continue
-            touched.add(Path(path).parent)
-            deleted += 1
-        if self._local:
-            for folder in touched:
-                with _translated(str(folder)):
-                    _tidy(folder, Path(self._root))
-        return deleted
+            touched.append(Path(path).parent)
+        for folder in set(touched) if self._local else ():
+            _sync(folder)
+        return len(touched)
 
     def ping(self) -> None:
         """Return if the filesystem answers."""
@@ -127,17 +125,10 @@ def _translated(key: str) -> Iterator[None]:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    for last in (False,) * (TRIES - 1) + (True,):
-        try:
-            made = _make(path.parent)
-            _replace(path, data)
-        except (FileNotFoundError, FileExistsError):  # a deletion took the emptied folder away again
-            if last:
-                raise
-        else:
-            for folder in made:
-                _sync(folder)
-            return
+    made = _make(path.parent)
+    _replace(path, data)
+    for folder in made:
+        _sync(folder)
 
 
 def _make(folder: Path) -> list[Path]:
@@ -158,20 +149,6 @@ def _replace(path: Path, data: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-
-
-def _tidy(folder: Path, root: Path) -> None:
-    """Remove emptied folders upwards, below the root, and make durable what was removed."""
-    while folder != root:
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            pass  # another deletion was first
-        except OSError:
-            break  # not empty
-        folder = folder.parent
-    if folder.exists():
-        _sync(folder)
 
 
 def _sync(folder: Path) -> None:
