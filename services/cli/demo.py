@@ -157,7 +157,7 @@ def _digits(folder: Path) -> Material:
     found = []
     for number, (values, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
         path = folder / f"{number:04d}.png"
-        PIL.Image.fromarray(255 - (values * (255 / 16)).round().astype("uint8")).save(path)  # dark ink, white paper
+        PIL.Image.fromarray(255 - (values * 15.9).astype("uint8")).save(path)  # dark ink on white paper
         found.append(Found(path, ImageFields(labels=[str(digit)], image_id=f"digit-{number:04d}")))
     memory = _with_subjects(found[:DIGITS_IN_MEMORY])
     return Material(memory, found[DIGITS_IN_MEMORY:], new_class="9")
