@@ -1,15 +1,20 @@
 """Classifying one picture over HTTP, against the sum of its parts: decode, encode, engine query."""
 
 import os
+import re
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import httpx
 
 from benchmarks.pictures import photographs
 from schemas.decision import ClassifyOptions
 from schemas.image import ImageFields
 from services.cli.own_service import own_service
+from services.client import Client
 from services.memory.memory import Memory
 from services.memory.remote import RemoteEngine
 from services.perception.decoding import Limits, decode
@@ -20,6 +25,7 @@ from services.settings import EncoderSettings, PictureSettings
 REMEMBERED = int(os.environ.get("BENCH_REMEMBERED", "500"))
 QUERIES = int(os.environ.get("BENCH_QUERIES", "100"))
 K = 50
+STAGES = ("decode", "encode", "search")
 
 
 def main() -> None:
@@ -35,6 +41,8 @@ def main() -> None:
         memory = Memory(
             RemoteEngine(Places(Path(folder)).engine_socket, 30), encoder.name, encoder.dimension, metadata={}
         )
+        client.classify(pictures[:1])
+        before = stage_seconds(client)
         parts, whole = [], []
         for picture in pictures[REMEMBERED:]:
             begun = time.perf_counter()
@@ -44,11 +52,24 @@ def main() -> None:
             parts.append(between - begun)
             whole.append(time.perf_counter() - between)
         memory.close()
-    of_parts, of_whole = statistics.median(parts) * 1e3, statistics.median(whole) * 1e3
+        of_stages = (stage_seconds(client) - before) / QUERIES
     print(
-        f"classify 1: decode + encode + query {of_parts:.1f} ms, over HTTP {of_whole:.1f} ms,"
-        f" ratio {of_whole / of_parts:.2f} (1.25 allowed)"
+        f"classify 1: over HTTP {statistics.mean(whole) * 1e3:.1f} ms (1.25 allowed)\n"
+        f"  {report(statistics.mean(parts), whole)} decode + encode + query alone, in another process\n"
+        f"  {report(of_stages, whole)} decode + encode + query as the service timed them"
     )
+
+
+def stage_seconds(client: Client) -> float:
+    """Seconds that the service has spent decoding, encoding and searching, in all its processes."""
+    metrics = httpx.get(f"{client.url}/metrics").text
+    sums = (re.search(rf'stage_seconds_sum{{stage="{stage}"}} (\S+)', metrics) for stage in STAGES)
+    return sum(float(found[1]) for found in sums if found)
+
+
+def report(parts: float, whole: Sequence[float]) -> str:
+    """The ratio of the means."""
+    return f"{statistics.mean(whole) / parts:.2f} times the {parts * 1e3:.1f} ms of"
 
 
 if __name__ == "__main__":

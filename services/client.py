@@ -41,6 +41,7 @@ class Client:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8700", key: str | None = None, timeout: float = 120.0) -> None:
+        self.url = url
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
