@@ -158,7 +158,8 @@ def status(url: Url = LOCAL, key: Key = None, as_json: AsJson = False) -> None:
     from services.cli import show
 
     with _errors(), _client(url, key) as client:
-        readiness, labels = client.readiness(), client.labels()
+        readiness = client.readiness()
+        labels = client.labels() if readiness["ready"] else []
     if as_json:
         _print_json({**readiness, "labels": {each.label: each.images for each in labels}})
     else:
