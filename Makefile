@@ -8,7 +8,7 @@ DATA ?=
 .PHONY: demo test check bench clean
 
 demo: $(INSTALLED)
-	@$(BIN)/visual-memory demo $(DATA)
+	@$(BIN)/visual-memory demo $(if $(DATA),"$(DATA)")
 
 test: $(INSTALLED) check
 	$(BIN)/python -m pytest
