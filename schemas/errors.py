@@ -3,7 +3,19 @@
 Raise the most specific class with the sentence; the API turns it into ``{"error": {"code": ..., "message": ...}}``.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+
+def sentence(place: Sequence[int | str], message: str) -> str:
+    """A fault that pydantic found: where it is, then what is wrong.
+
+    Args:
+        place: the path to it, ``loc`` in pydantic's words; may be empty.
+        message: ``msg`` in pydantic's words.
+    """
+    where = ".".join(map(str, place))
+    return f"{where}: " * bool(where) + message.removeprefix("Value error, ")
 
 
 class VisualMemoryError(Exception):

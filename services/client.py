@@ -137,6 +137,13 @@ class Client:
         body: dict[str, Any] = answer.json()
         return body
 
+    def is_ready(self) -> bool:
+        """Whether every part of the service answers, the workers among them."""
+        try:
+            return all(part["ok"] for part in self.readiness()["parts"].values())
+        except (Unavailable, KeyError, ValueError):
+            return False
+
     def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         for tries_left in reversed(range(TRIES)):
             try:

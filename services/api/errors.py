@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from schemas.errors import InvalidRequest, NotAuthorized, NotFound, VisualMemoryError
+from schemas.errors import InvalidRequest, NotAuthorized, NotFound, VisualMemoryError, sentence
 
 MOST_NAMED = 3
 RETRY_AFTER = "5"
@@ -32,10 +32,7 @@ class ErrorAnswer(BaseModel):
 
 def explain(error: ValidationError | RequestValidationError) -> str:
     """The first few faults of a body, each with the place where it is, without repeating what was sent."""
-    faults = [
-        f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg'].removeprefix('Value error, ')}"
-        for fault in error.errors()
-    ]
+    faults = [sentence(fault["loc"] or ("body",), fault["msg"]) for fault in error.errors()]
     more = f" (and {len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
     return "; ".join(faults[:MOST_NAMED]) + more
 

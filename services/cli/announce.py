@@ -4,7 +4,6 @@ import time
 
 from rich.console import Console
 
-from schemas.errors import Unavailable
 from services.client import Client
 from services.settings import Settings
 
@@ -27,11 +26,7 @@ class Announcer:
         if self._ready or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + PAUSE
-        try:
-            with Client(self._url, timeout=2) as client:
-                parts = client.readiness()["parts"]
-        except (Unavailable, KeyError, ValueError):
-            return
-        if all(part["ok"] for part in parts.values()):
-            self._ready = True
+        with Client(self._url, timeout=2) as client:
+            self._ready = client.is_ready()
+        if self._ready:
             self._console.print(f"ready at {self._url} (the API is described at {self._url}/docs); Ctrl-C stops it")

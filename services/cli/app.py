@@ -186,14 +186,14 @@ def _errors() -> Iterator[None]:
     """Turn foreseen errors into a sentence and an exit code."""
     from pydantic import ValidationError
 
-    from schemas.errors import VisualMemoryError
+    from schemas.errors import VisualMemoryError, sentence
 
     try:
         yield
     except VisualMemoryError as error:
         _fail(f"{error.message} ({error.code})")
     except ValidationError as error:
-        _fail("; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors()))
+        _fail("; ".join(sentence(fault["loc"], fault["msg"]) for fault in error.errors()))
     except OSError as error:
         _fail(str(error))
 
@@ -218,11 +218,6 @@ def _filter(
     named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
     written = Filter.model_validate_json(further)
     return Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})
-
-
-def _fault(place: tuple[int | str, ...], message: str) -> str:
-    """One fault of what was given: where it is, and what would be right."""
-    return f"{'.'.join(map(str, place))}: " * bool(place) + message.removeprefix("Value error, ")
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -47,11 +47,8 @@ def own_service(data: Path, **settings: str) -> Iterator[Client]:
 def _wait_until_ready(client: Client, process: "subprocess.Popen[bytes]", data: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if all(part["ok"] for part in client.readiness()["parts"].values()):
-                return
-        except (Unavailable, KeyError, ValueError):
-            pass
+        if client.is_ready():
+            return
         time.sleep(POLL)
     raise Unavailable(f"the service did not start; its logs are in {data / 'logs'}")
 

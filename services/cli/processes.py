@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from services.settings import Settings
 
 
@@ -71,12 +69,13 @@ def _settings() -> "Settings":
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    from schemas.errors import sentence
     from services.settings import Settings
 
     try:
         return Settings()
     except ValidationError as error:
-        faults = [_sentence(fault) for fault in error.errors()]
+        faults = [sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
     except TOMLDecodeError as error:
         faults = [f"the file of settings is not TOML: {error}"]
     except SettingsError as error:  # a file that is not there, or a value that should be JSON and is not
@@ -84,11 +83,6 @@ def _settings() -> "Settings":
     for fault in faults:
         typer.echo(f"settings: {fault}", err=True)
     raise typer.Exit(2)
-
-
-def _sentence(fault: "ErrorDetails") -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    return f"{place + ': ' if place else ''}{fault['msg'].removeprefix('Value error, ')}"
 
 
 def _log() -> None:

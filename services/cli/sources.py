@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.errors import InvalidRequest
+from schemas.errors import InvalidRequest, sentence
 from schemas.image import ImageFields
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -109,5 +109,4 @@ def _fields(values: Mapping[str, Any], place: str) -> ImageFields:
         return ImageFields.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        name = ".".join(str(part) for part in fault["loc"])
-        raise InvalidRequest(f"{place}: {name}: {str(fault['msg']).removeprefix('Value error, ')}") from None
+        raise InvalidRequest(f"{place}: {sentence(fault['loc'], fault['msg'])}") from None
