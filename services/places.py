@@ -37,6 +37,11 @@ class Places:
         return self.data / "metrics"
 
     @property
+    def secret(self) -> Path:
+        """What this machine's processes sign with, where the settings name none; for this user alone."""
+        return self.data / "secret"
+
+    @property
     def engine_socket(self) -> Path:
         """Where the engine's owner listens."""
         return self._sockets / "engine.sock"

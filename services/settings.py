@@ -126,6 +126,13 @@ class Settings(BaseSettings):
     tenant: Annotated[
         str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="the tenant whose memory this service serves")
     ] = "default"
+    secret: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=32,
+            description="what receipts and messages are signed with, 32 characters or more; unset: in the data folder",
+        ),
+    ] = None
     metadata: Annotated[
         dict[str, FieldType],
         Field(
@@ -153,6 +160,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"api.host {self.api.host} is open to other machines: set VISUAL_MEMORY_API__KEY or listen on 127.0.0.1"
             )
+        if self.secret is None and (self.broker.url or self.pictures.url):
+            raise ValueError("with a shared broker or pictures, every machine needs the same VISUAL_MEMORY_SECRET")
         if self.store.url is None and (self.store.grpc or self.store.api_key):
             raise ValueError("store.grpc and store.api_key are of a server: set VISUAL_MEMORY_STORE__URL too")
         if self.pictures.max_bytes > self.api.max_body_bytes:
