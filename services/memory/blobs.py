@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,23 @@ class Blobs:
                 _write_durably(Path(path), data)
             else:
                 self._files.pipe_file(path, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write what is not there yet; False where it is. Of several who create the same at once, one does.
+
+        Raises:
+            OutOfSpace: the disk is full.
+        """
+        path = self._path(key)
+        with _translated(key):
+            try:
+                if self._local:
+                    _write_durably(Path(path), data, os.link)
+                else:
+                    self._files.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+        return True
 
     def read(self, key: str) -> bytes:
         """What was written.
@@ -124,9 +141,18 @@ def _translated(key: str) -> Iterator[None]:
         raise Unavailable(f"the blob store does not answer: {type(error).__name__}") from error
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def _write_durably(path: Path, data: bytes, place: Callable[[Path, Path], object] = os.replace) -> None:
+    """Write a draft, and let ``place`` put it under its name: `os.replace`, or `os.link`, which replaces nothing."""
     made = _make(path.parent)
-    _replace(path, data)
+    draft = path.with_name(f".{uuid.uuid4().hex}")  # a leading dot is no key, so a draft is never listed
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        place(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
     for folder in made:
         _sync(folder)
 
@@ -136,19 +162,6 @@ def _make(folder: Path) -> list[Path]:
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return [folder, *(parent.parent for parent in missing)]
-
-
-def _replace(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{uuid.uuid4().hex}")  # a leading dot is no key, so a draft is never listed
-    try:
-        with draft.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def _sync(folder: Path) -> None:

@@ -27,6 +27,14 @@ class Ledger:
         """
         self._blobs.write(key, json.dumps(value, ensure_ascii=False).encode())
 
+    def create(self, key: str, value: Any) -> bool:
+        """Write a record that is not there yet; False where it is. Of several who create it at once, one does.
+
+        Raises:
+            OutOfSpace: the disk is full.
+        """
+        return self._blobs.create(key, json.dumps(value, ensure_ascii=False).encode())
+
     def get(self, key: str) -> Any:
         """A record.
 

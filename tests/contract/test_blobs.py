@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_records_come_back_and_are_listed(url: str) -> None:
     assert ledger.delete("removals/default/1")
     assert not ledger.delete("removals/default/1")
     assert Ledger(url).list("removals/") == ["removals/default/10", "removals/default/2", "removals/other/3"]
+
+
+def test_of_many_who_create_a_record_at_once_one_does(url: str) -> None:
+    for turn in range(20):
+        with ThreadPoolExecutor(8) as pool:
+            created = list(pool.map(lambda each, key=f"log/{turn}": Ledger(url).create(key, each), range(8)))
+        assert created.count(True) == 1
+        assert Ledger(url).get(f"log/{turn}") == created.index(True)
+    assert len(Ledger(url).list("")) == 20
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".a", "a/.b", "a\nb", "a\\b", "é", "a b"])
