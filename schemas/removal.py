@@ -50,6 +50,54 @@ class RemovalStatus(StrEnum):
     DONE = "done"
 
 
+class Event(StrEnum):
+    """What the removal log says happened to a removal."""
+
+    REQUESTED = "requested"
+    DONE = "done"
+    ERASED = "erased"
+
+
+class Seal(BaseModel):
+    """An entry of a tenant's removal log, which is a chain: each entry holds the digest of the one before.
+
+    Attributes:
+        number: its place in the log, from 1.
+        digest: SHA-256, in hex, of what was asked (``requested``) or of the receipt without its seal (the others), as
+            JSON with sorted keys and no blanks, in UTF-8.
+        previous: SHA-256 of the entry before in the same form, signature included; 64 zeros for the first.
+        key: the public key, Ed25519 (RFC 8032), in base64.
+        signature: of this entry in the same form without its signature, in base64.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    tenant: str
+    removal: str
+    event: Event
+    at: datetime
+    digest: str
+    previous: str
+    key: str
+    signature: str = ""
+
+
+class Erasure(BaseModel):
+    """What a compaction after the removal did to the bytes on the disk.
+
+    Attributes:
+        erased: whether the bytes of points and pictures are gone from the store's files.
+        note: what was asked of the store instead, and what is its operator's to do.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    erased: bool
+    note: str = ""
+
+
 class Removal(BaseModel):
     """The record of a removal; once ``done``, its receipt.
 
@@ -58,6 +106,8 @@ class Removal(BaseModel):
         images: how many images it removed, in all and by the state they were in.
         pictures: how many pictures were deleted from the blob store (thumbnails are never stored).
         verified_at: when it was checked that nothing that meets the filter and was accepted before is left.
+        erasure: the first compaction after it; None until there was one.
+        seal: the latest entry of the removal log that speaks of it, signed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,3 +124,5 @@ class Removal(BaseModel):
     by_state: dict[State, int] = Field(default_factory=dict)
     pictures: int = 0
     verified_at: datetime | None = None
+    erasure: Erasure | None = None
+    seal: Seal | None = None

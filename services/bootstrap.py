@@ -27,6 +27,9 @@ from services.perception.loading import load_encoder
 from services.places import Places
 from services.redis_server import redis_url
 from services.remember import Remember, Sweep
+from services.removal_log import RemovalLog
+from services.removals import Removals
+from services.secret import load_secret
 from services.settings import Settings
 from services.tidy import Tidy
 
@@ -60,6 +63,7 @@ class Service:
     remember: Remember
     sweep: Sweep
     classify: Classify
+    removals: Removals
     forget: Forget
     tidy: Tidy
 
@@ -100,7 +104,8 @@ def bootstrap(settings: Settings) -> Service:
     ledger = Ledger(_blobs(settings, "records"))
     decoder = Decoder(Limits(settings.pictures.max_bytes, settings.pictures.max_pixels), pool)
     bell = Bell(celery_of(settings))
-    blocks = Blocks(ledger)
+    blocks, removals = Blocks(ledger), Removals(ledger)
+    removal_log = RemovalLog(ledger, load_secret(settings).key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
     return Service(
         settings=settings,
@@ -118,7 +123,8 @@ def bootstrap(settings: Settings) -> Service:
         ),
         sweep=Sweep(memory, bell, overdue),
         classify=Classify(memory, encoder, decoder, settings.encoder.batch_size),
-        forget=Forget(memory, pictures, blocks, ledger, overdue),
+        removals=removals,
+        forget=Forget(memory, pictures, blocks, removals, removal_log, overdue),
         tidy=Tidy(memory, pictures, SPARE),
     )
 

@@ -38,13 +38,13 @@ def remove_image(caller: CallerDep, service: ServiceDep, image_id: str, response
 @router.get("/removals")
 def removals(caller: CallerDep, service: ServiceDep) -> list[Removal]:
     """Every removal, the latest first."""
-    return service.forget.all(caller.tenant)
+    return service.removals.all(caller.tenant)
 
 
 @router.get("/removals/{removal_id}")
 def removal(caller: CallerDep, service: ServiceDep, removal_id: str) -> Removal:
     """The record of a removal; once done, its receipt."""
-    return service.forget.get(caller.tenant, removal_id)
+    return service.removals.load(caller.tenant, removal_id).removal
 
 
 def _carry_out(service: Service, caller: Caller, request: RemovalRequest, response: Response) -> Removal:
@@ -54,4 +54,4 @@ def _carry_out(service: Service, caller: Caller, request: RemovalRequest, respon
         return service.background.submit(service.forget.carry_on, caller.tenant, recorded.id).result(PATIENCE)
     except (StillRunning, Unavailable):
         response.status_code = 202
-        return service.forget.get(caller.tenant, recorded.id)
+        return service.removals.load(caller.tenant, recorded.id).removal

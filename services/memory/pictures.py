@@ -42,9 +42,9 @@ class Pictures:
         """
         return self._blobs.read(key)
 
-    def all(self) -> list[str]:
-        """The key of every picture of every tenant, sorted."""
-        return self._blobs.list("")
+    def all(self, tenant: str | None = None) -> list[str]:
+        """The key of every picture of a tenant, or of every tenant; sorted."""
+        return self._blobs.list("" if tenant is None else f"{tenant}/")
 
     def written_at(self, key: str) -> datetime:
         """When a picture was written.

@@ -25,9 +25,12 @@ from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.remember import Remember
+from services.removal_log import RemovalLog
+from services.removals import Removals
 
 METADATA = {"age": FieldType.INTEGER}
 GRID = 4
+KEY = bytes(32)
 NEVER = timedelta(hours=1)
 AT_ONCE = timedelta(0)
 
@@ -106,6 +109,7 @@ class Parts:
     def __post_init__(self) -> None:
         self.pictures = Pictures(self.folder / "pictures")
         self.ledger = Ledger(self.folder / "records")
+        self.removals, self.removal_log = Removals(self.ledger), RemovalLog(self.ledger, KEY)
         self.decoder = Decoder(Limits(10**6, 10**6), self.pool)
 
     def accept(self, memory: object = None, pictures: object = None) -> Accept:
@@ -145,7 +149,12 @@ class Parts:
     ) -> Forget:
         kept = cast(Ledger, ledger or self.ledger)
         return Forget(
-            cast(Memory, memory or self.memory), cast(Pictures, pictures or self.pictures), Blocks(kept), kept, lease
+            cast(Memory, memory or self.memory),
+            cast(Pictures, pictures or self.pictures),
+            Blocks(kept),
+            Removals(kept),
+            RemovalLog(kept, KEY),
+            lease,
         )
 
     def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:

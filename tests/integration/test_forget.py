@@ -13,7 +13,7 @@ from tests.shapes import picture
 from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts
 
 REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to", "block": True})
-WRITES = {"mark", "delete_marked", "put", "delete"}
+WRITES = {"mark", "delete_marked", "put", "create", "delete"}
 
 
 class Countdown:
@@ -72,7 +72,7 @@ def test_killed_at_any_step_it_is_carried_on_to_the_same_receipt(
             break
         each.forget().carry_on_all()
         writes += 1
-        removals = each.forget().all(each.tenant)
+        removals = each.removals.all(each.tenant)
         if not removals:  # it died before its record: nobody was promised anything, and nothing may have gone
             assert len(each.memory.get(each.tenant, ids)) == len(ids)
             assert each.ledger.list("open/") == []
@@ -97,7 +97,7 @@ def test_a_removal_in_work_is_left_to_whoever_works_on_it(parts: Parts) -> None:
     assert parts.forget(NEVER).carry_on_all() == 0
     assert len(parts.memory.get(parts.tenant, ids)) == len(ids)
     assert parts.forget(AT_ONCE).carry_on_all() == 1
-    assert parts.forget().get(parts.tenant, recorded.id).status is RemovalStatus.DONE
+    assert parts.removals.load(parts.tenant, recorded.id).removal.status is RemovalStatus.DONE
 
 
 def test_carried_on_twice_the_receipt_is_that_of_one(parts: Parts) -> None:
@@ -129,8 +129,8 @@ def test_a_removal_that_cannot_be_done_any_more_holds_no_other_up(parts: Parts) 
     first = stuck.forget().request(stuck.tenant, by_age, "a test")
     second = after.forget().request(after.tenant, REQUEST, "a test")
     assert parts.forget(memory=Undeclared(parts)).carry_on_all() == 1
-    assert stuck.forget().get(stuck.tenant, first.id).status is RemovalStatus.RUNNING
-    assert after.forget().get(after.tenant, second.id).status is RemovalStatus.DONE
+    assert stuck.removals.load(stuck.tenant, first.id).removal.status is RemovalStatus.RUNNING
+    assert after.removals.load(after.tenant, second.id).removal.status is RemovalStatus.DONE
 
 
 def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_too(parts: Parts) -> None:
@@ -161,6 +161,6 @@ def test_a_store_that_does_not_answer_leaves_it_to_be_carried_on(parts: Parts) -
     recorded = forget.request(parts.tenant, REQUEST, "a test")
     with pytest.raises(Unavailable):
         forget.carry_on(parts.tenant, recorded.id)
-    assert parts.forget().get(parts.tenant, recorded.id).status is RemovalStatus.RUNNING
+    assert parts.removals.load(parts.tenant, recorded.id).removal.status is RemovalStatus.RUNNING
     assert parts.forget().carry_on_all() == 1
-    assert parts.forget().get(parts.tenant, recorded.id).images == 4
+    assert parts.removals.load(parts.tenant, recorded.id).removal.images == 4
