@@ -13,8 +13,8 @@ from qdrant_client import models
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import FIELDS, Clause, FieldType
 from schemas.image import State, StoredImage, now
-from services.memory.engine import Engine, Index, Search, Vectors
-from services.memory.filters import waiting_of_every_tenant, within
+from services.memory.engine import Engine, Index, Scored, Search, Vectors
+from services.memory.filters import expired_of_every_tenant, waiting_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_point
 from services.memory.vectors import check_queries, check_units
 
@@ -243,7 +243,8 @@ class Memory:
             exact: compare with every image instead of searching the index.
 
         Returns:
-            n lists, by descending similarity, then by image id.
+            n lists, by descending similarity, then by image id; of images that are equally near as the last one, those
+            with the lowest ids, so that nothing depends on what else was ever in the memory.
 
         Raises:
             InvalidVector: a vector is not finite, zero or of another length.
@@ -252,15 +253,16 @@ class Memory:
         if not len(vectors):
             return []
         where = within(tenant, [*clauses, _in_state(State.REMEMBERED)])
-        answers = self._engine.query_batch(vectors, Search(self._vector, where, k, exact, ("image_id", "labels")))
-        hits = (
-            [
-                Hit(point.payload["image_id"], tuple(point.payload["labels"]), max(-1.0, min(1.0, point.score)))
-                for point in answer
-            ]
-            for answer in answers
-        )
-        return [sorted(found, key=lambda hit: (-hit.similarity, hit.image_id)) for found in hits]
+        found: dict[int, list[Hit]] = {}
+        limit = k + 1  # one more shows whether the last has its equals beyond
+        while open_ends := [row for row in range(len(vectors)) if row not in found]:
+            search = Search(self._vector, where, limit, exact, ("image_id", "labels"))
+            for row, answer in zip(open_ends, self._engine.query_batch(vectors[open_ends], search), strict=True):
+                hits = sorted(map(_hit, answer), key=lambda hit: (-hit.similarity, hit.image_id))
+                if len(hits) < limit or hits[k - 1].similarity > hits[-1].similarity:
+                    found[row] = hits[:k]
+            limit *= 4
+        return [found[row] for row in range(len(vectors))]
 
     def counts_by_state(self, tenant: str, clauses: Sequence[Clause] = ()) -> dict[State, int]:
         """How many images that meet a filter are in each state; a state without any is left out."""
@@ -278,6 +280,10 @@ class Memory:
         for payload in payloads:
             found.setdefault(payload["tenant"], []).append(payload["image_id"])
         return found
+
+    def expired(self, moment: datetime) -> list[str]:
+        """The tenants that hold images which were to be kept until a moment at most."""
+        return sorted(self._engine.facet("tenant", expired_of_every_tenant(moment)))
 
     def mark(self, tenant: str, clauses: Sequence[Clause], removal_id: str) -> None:
         """Mark every image that meets a filter for a removal, in one operation: it settles what the removal covers."""
@@ -321,6 +327,10 @@ class Memory:
         states = [] if state is None else [_in_state(state)]
         begun = [] if begun_at is None else [begun_at]
         return within(tenants.pop(), [pictures, *states, *begun], vector)
+
+
+def _hit(point: Scored) -> Hit:
+    return Hit(point.payload["image_id"], tuple(point.payload["labels"]), max(-1.0, min(1.0, point.score)))
 
 
 def _alike(images: Iterable[StoredImage]) -> Iterator[tuple[StoredImage, list[StoredImage]]]:

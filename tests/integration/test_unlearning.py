@@ -1,0 +1,95 @@
+"""Promise 4: a memory after adding A and B and removing B decides exactly as one that only ever saw A.
+
+Given the same embeddings: here both memories are given the very same vectors. The encoder itself may embed a picture to
+floats that differ in the last bits when it comes in another batch.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from schemas.decision import ClassifyOptions, Vote
+from schemas.filter import Filter
+from schemas.image import State, StoredImage, now
+from schemas.removal import RemovalRequest
+from services.decision.votes import decide
+
+from .support import Parts
+
+DIRECTIONS = 6
+LABELS = ("cat", "dog", "animal/owl")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image of one of few directions, so that many are equally near to any query."""
+
+    direction: int
+    label: str
+    goes: bool
+
+
+items = st.lists(
+    st.builds(Item, st.integers(0, DIRECTIONS - 1), st.sampled_from(LABELS), st.booleans()), min_size=1, max_size=24
+)
+votes = st.builds(
+    ClassifyOptions, vote=st.sampled_from(Vote), k=st.integers(1, 12), exact=st.just(True), alpha=st.just(2.0)
+)
+
+
+def directions(dimension: int) -> NDArray[np.float32]:
+    rows = np.random.default_rng(7).normal(size=(DIRECTIONS, dimension))
+    unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def remember(parts: Parts, tenant: str, numbered: Sequence[tuple[int, Item]]) -> None:
+    images = [
+        StoredImage(
+            image_id=f"image-{number}",
+            labels=[item.label],
+            state=State.WAITING,
+            subject="goes" if item.goes else "stays",
+            accepted_at=now(),
+            content_hash="0" * 64,
+            tenant=tenant,
+            picture=parts.pictures.new_key(tenant, f"image-{number}", "0" * 64),
+        )
+        for number, item in numbered
+    ]
+    vectors = directions(parts.memory.dimension)[[item.direction for _, item in numbered]]
+    parts.memory.put(images)
+    if images:
+        assert parts.memory.remember(images, vectors) == len(images)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(items=items, options=votes, order=st.randoms(use_true_random=False))
+def test_after_a_removal_every_decision_is_that_of_a_memory_that_never_saw_it(
+    parts: Parts, items: list[Item], options: ClassifyOptions, order: Random
+) -> None:
+    both, only = f"t{uuid.uuid4().hex}", f"t{uuid.uuid4().hex}"
+    numbered = list(enumerate(items))
+    remember(parts, both, numbered)
+    kept = [pair for pair in numbered if not pair[1].goes]
+    order.shuffle(kept)
+    remember(parts, only, kept)
+    request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
+    forget = parts.forget()
+    assert forget.carry_on(both, forget.request(both, request, "a test").id).images == len(items) - len(kept)
+
+    queries = np.concatenate([directions(parts.memory.dimension), directions(parts.memory.dimension)[:3] + 0.01])
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    decisions = [
+        [decide(hits, options, "pixels") for hits in parts.memory.nearest(tenant, queries, options.k, exact=True)]
+        for tenant in (both, only)
+    ]
+    assert decisions[0] == decisions[1]
+    assert parts.memory.count_labels(both) == parts.memory.count_labels(only)
+    assert parts.memory.counts_by_state(both) == parts.memory.counts_by_state(only)
