@@ -55,6 +55,7 @@ FIELDS: Mapping[str, FieldType] = {
     "content_hash": FieldType.KEYWORD,
     "captured_at": FieldType.DATETIME,
     "accepted_at": FieldType.DATETIME,
+    "expires_at": FieldType.DATETIME,
 }
 
 Scalar = (

@@ -115,6 +115,7 @@ class ImageFields(BaseModel):
         source: where it came from (a camera, a supplier).
         subject: whom or what it shows, the handle for removal requests.
         captured_at: when it was taken, with a time zone.
+        expires_at: when it is to be forgotten by itself, with a time zone; a rule of the service's may make it earlier.
         metadata: further fields, name to text, number or truth value; the declared ones can be filtered by.
     """
 
@@ -125,6 +126,7 @@ class ImageFields(BaseModel):
     source: Text | None = None
     subject: Text | None = None
     captured_at: Moment | None = None
+    expires_at: Moment | None = None
     metadata: Metadata = Field(default_factory=dict)
 
 
@@ -137,6 +139,7 @@ class ImagePatch(BaseModel):
     source: Text | None = None
     subject: Text | None = None
     captured_at: Moment | None = None
+    expires_at: Moment | None = None
     metadata: Metadata = Field(default_factory=dict)
 
 
@@ -161,6 +164,7 @@ class Image(BaseModel):
     subject: str | None = None
     captured_at: datetime | None = None
     accepted_at: datetime
+    expires_at: datetime | None = None
     metadata: dict[str, MetadataValue] = Field(default_factory=dict)
     content_hash: str
     encoder: str | None = None

@@ -17,8 +17,9 @@ from services.blocks import Blocks
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
+from services.retention import Retention, check_expiry
 
-FIELDS = {"labels", "source", "subject", "captured_at", "metadata"}
+FIELDS = {"labels", "source", "subject", "captured_at", "expires_at", "metadata"}
 RETRIES = 3
 
 
@@ -37,6 +38,7 @@ class Accept:
     Attributes:
         ring: tells the workers; may fail quietly.
         metadata: the declared metadata fields.
+        retention: the longest life of what is accepted.
         pool: for what can be done for several pictures at once.
     """
 
@@ -46,6 +48,7 @@ class Accept:
     decoder: Decoder
     ring: Callable[[str, Sequence[str]], bool]
     metadata: Mapping[str, FieldType]
+    retention: Retention
     pool: Executor
 
     def __call__(self, tenant: str, uploads: Sequence[Upload]) -> list[Accepted]:
@@ -56,6 +59,7 @@ class Accept:
 
         Raises:
             InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded; nothing was accepted.
+            InvalidRequest: one was to expire in the past; nothing was accepted.
             Blocked: a removal refuses a content or subject; nothing was accepted.
         """
         with metrics.stage("decode"):
@@ -75,9 +79,11 @@ class Accept:
 
         Raises:
             NotFound: there is no such image.
+            InvalidRequest: it was to expire in the past.
             Blocked: a removal refuses the subject that it would have.
             Conflict: its picture was replaced at every try.
         """
+        check_expiry(patch.expires_at)
         changes = patch.model_dump(exclude_unset=True)
         if "metadata" in changes:
             changes["metadata"] = typed_metadata(patch.metadata, self.metadata)
@@ -85,7 +91,7 @@ class Accept:
             held = self.memory.get(tenant, [image_id]).get(image_id)
             if held is None:
                 raise NotFound(f"there is no image {image_id!r}")
-            changed = held.model_copy(update=changes)
+            changed = self.retention.limited(held.model_copy(update=changes))
             self.blocks.check([changed])
             if self._amend(held, changed):
                 return changed
@@ -94,7 +100,8 @@ class Accept:
     def _image(self, tenant: str, upload: Upload) -> StoredImage:
         fields, content_hash = upload.fields, sha256(upload.data).hexdigest()
         image_id = fields.image_id or content_hash
-        return StoredImage(
+        check_expiry(fields.expires_at)
+        image = StoredImage(
             **fields.model_dump(exclude={"image_id", "metadata"}),
             metadata=typed_metadata(fields.metadata, self.metadata),
             image_id=image_id,
@@ -104,6 +111,7 @@ class Accept:
             content_hash=content_hash,
             picture=self.pictures.new_key(tenant, image_id, content_hash),
         )
+        return self.retention.limited(image)
 
     def _keep(self, tenant: str, sent: Mapping[str, tuple[StoredImage, bytes]]) -> dict[str, State]:
         """Amend what is already there, put the rest; returns the state of each."""

@@ -29,6 +29,7 @@ from services.redis_server import redis_url
 from services.remember import Remember, Sweep
 from services.removal_log import RemovalLog
 from services.removals import Removals
+from services.retention import Expire, Retention
 from services.secret import load_secret
 from services.settings import Settings
 from services.tidy import Tidy
@@ -65,6 +66,7 @@ class Service:
     classify: Classify
     removals: Removals
     forget: Forget
+    expire: Expire
     tidy: Tidy
 
     def examine(self) -> dict[str, str]:
@@ -107,6 +109,7 @@ def bootstrap(settings: Settings) -> Service:
     blocks, removals = Blocks(ledger), Removals(ledger)
     removal_log = RemovalLog(ledger, load_secret(settings).key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
+    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue)
     return Service(
         settings=settings,
         memory=memory,
@@ -117,14 +120,17 @@ def bootstrap(settings: Settings) -> Service:
         pool=pool,
         background=ThreadPoolExecutor(REMOVALS_AT_ONCE, thread_name_prefix="removals"),
         examiners=ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners"),
-        accept=Accept(memory, pictures, blocks, decoder, bell.ring, settings.metadata, pool),
+        accept=Accept(
+            memory, pictures, blocks, decoder, bell.ring, settings.metadata, Retention(settings.retention), pool
+        ),
         remember=Remember(
             memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts
         ),
         sweep=Sweep(memory, bell, overdue),
         classify=Classify(memory, encoder, decoder, settings.encoder.batch_size),
         removals=removals,
-        forget=Forget(memory, pictures, blocks, removals, removal_log, overdue),
+        forget=forget,
+        expire=Expire(memory, removals, forget),
         tidy=Tidy(memory, pictures, SPARE),
     )
 

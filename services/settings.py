@@ -5,6 +5,7 @@ says. An unknown name, a bad value or a combination that cannot work stops the s
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -138,6 +139,10 @@ class Settings(BaseSettings):
         Field(
             description="metadata fields that filters may name, with type: keyword, integer, float, boolean, datetime"
         ),
+    ] = Field(default_factory=dict)
+    retention: Annotated[
+        dict[str, Annotated[timedelta, Field(gt=timedelta(0))]],
+        Field(description='longest life of images by source, "*" for every other: {"camera-1": "P30D"} (ISO 8601)'),
     ] = Field(default_factory=dict)
     api: ApiSettings = ApiSettings()
     broker: BrokerSettings = BrokerSettings()

@@ -50,10 +50,11 @@ def remember(tenant: str, image_ids: list[str]) -> None:
 
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Ring again for images that were left behind, and carry on removals that were."""
+    """Ring again for images that were left behind, carry on removals that were, and remove what has expired."""
     with _later_if_unavailable():
         service().sweep()
         service().forget.carry_on_all()
+        service().expire()
 
 
 @app.task(name=TIDY)  # type: ignore[untyped-decorator]

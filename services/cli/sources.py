@@ -13,7 +13,7 @@ from schemas.errors import InvalidRequest, sentence
 from schemas.image import ImageFields
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-FIELDS = ("image_id", "source", "subject", "captured_at")
+FIELDS = ("image_id", "source", "subject", "captured_at", "expires_at")
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ def waiting_of_every_tenant(before: datetime) -> models.Filter:
     return models.Filter(must=[_equal("state", State.WAITING.value), accepted])
 
 
+def expired_of_every_tenant(moment: datetime) -> models.Filter:
+    """Every point that was to be kept until a moment at most, whosever it is: for retention alone."""
+    return models.Filter(must=[models.FieldCondition(key="expires_at", range=models.DatetimeRange(lte=moment))])
+
+
 def _condition(clause: Clause) -> models.Condition:
     key = "label_paths" if clause.field == "labels" else clause.field
     if not clause.values:

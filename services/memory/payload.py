@@ -9,7 +9,7 @@ from schemas.image import StoredImage, label_paths
 from services.memory.engine import Payload
 
 NAMESPACE = uuid.UUID("6c1f3a52-9d0e-5b7a-8f43-2b64d1c0e9aa")
-AMENDABLE = ("labels", "source", "subject", "captured_at", "metadata")
+AMENDABLE = ("labels", "source", "subject", "captured_at", "expires_at", "metadata")
 
 
 def point_id(tenant: str, image_id: str) -> str:
@@ -40,6 +40,7 @@ def _fields(image: StoredImage) -> Payload:
         "state": image.state.value,
         "captured_at": _utc(image.captured_at),
         "accepted_at": _utc(image.accepted_at),
+        "expires_at": _utc(image.expires_at),
         "begun_at": _utc(image.begun_at),
         "metadata": image.metadata or None,
         "label_paths": label_paths(image.labels),

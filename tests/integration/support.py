@@ -27,10 +27,12 @@ from services.perception.decoding import Limits
 from services.remember import Remember
 from services.removal_log import RemovalLog
 from services.removals import Removals
+from services.retention import Retention
 
 METADATA = {"age": FieldType.INTEGER}
 GRID = 4
 KEY = bytes(32)
+LIFETIMES = {"short-lived": timedelta(days=30)}
 NEVER = timedelta(hours=1)
 AT_ONCE = timedelta(0)
 
@@ -120,6 +122,7 @@ class Parts:
             self.decoder,
             self._ring,
             METADATA,
+            Retention(LIFETIMES),
             self.pool,
         )
 

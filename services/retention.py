@@ -1,0 +1,66 @@
+"""Retention: how long images are kept, and the removal of those whose time is over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from schemas.errors import InvalidRequest
+from schemas.filter import Filter
+from schemas.image import StoredImage, now
+from schemas.removal import RemovalRequest
+from services.forget import Forget
+from services.memory.memory import Memory
+from services.removals import Removals
+
+EVERY_OTHER = "*"
+REQUESTED_BY = "retention"
+
+
+@dataclass(frozen=True)
+class Retention:
+    """The longest life of images.
+
+    Attributes:
+        lifetimes: by source; ``*`` is that of every other source, and of images without one.
+    """
+
+    lifetimes: Mapping[str, timedelta]
+
+    def limited(self, image: StoredImage) -> StoredImage:
+        """The image with the moment at which it expires: its own or its source's, whichever comes first."""
+        lifetime = self.lifetimes.get(image.source or EVERY_OTHER, self.lifetimes.get(EVERY_OTHER))
+        if lifetime is None:
+            return image
+        limit = image.accepted_at + lifetime
+        return image.model_copy(update={"expires_at": min(image.expires_at or limit, limit)})
+
+
+def check_expiry(expires_at: datetime | None) -> None:
+    """Refuse a moment that has passed.
+
+    Raises:
+        InvalidRequest: it has.
+    """
+    if expires_at is not None and expires_at <= now():
+        raise InvalidRequest("expires_at: that moment has passed; name a later one, or ask for a removal")
+
+
+@dataclass(frozen=True)
+class Expire:
+    """Removes what has expired: a removal like any other, with a receipt."""
+
+    memory: Memory
+    removals: Removals
+    forget: Forget
+
+    def __call__(self) -> int:
+        """Remove it for every tenant; returns how many images that were."""
+        moment, removed = now(), 0
+        for tenant in self.memory.expired(moment):
+            if any(removal.requested_by == REQUESTED_BY for removal in self.removals.running(tenant)):
+                continue  # another sweep is at it
+            condition = Filter.model_validate({"expires_at": {"lte": moment.isoformat()}})
+            request = RemovalRequest(filter=condition, reason="its time is over")
+            recorded = self.forget.request(tenant, request, REQUESTED_BY)
+            removed += self.forget.carry_on(tenant, recorded.id).images
+        return removed
