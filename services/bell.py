@@ -19,6 +19,7 @@ QUEUE = "visual-memory"
 REMEMBER = "visual_memory.remember"
 SWEEP = "visual_memory.sweep"
 TIDY = "visual_memory.tidy"
+COMPACT = "visual_memory.compact"
 TIDY_SECONDS = 3600
 IMAGES_PER_MESSAGE = 32
 PATIENCE = 1.0
@@ -27,7 +28,7 @@ PATIENCE = 1.0
 log = logging.getLogger(__name__)
 
 
-def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings) -> Celery:
+def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings, compact_seconds: int) -> Celery:
     """The Celery app that rings and listens: JSON only, acknowledged when done, nothing prefetched beyond one each."""
     celery = Celery("visual-memory", broker=url)
     celery.conf.update(
@@ -53,6 +54,7 @@ def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings) -> Cel
         beat_schedule={
             "sweep": {"task": SWEEP, "schedule": worker.sweep_seconds},
             "tidy": {"task": TIDY, "schedule": TIDY_SECONDS},
+            "compact": {"task": COMPACT, "schedule": compact_seconds},
         },
     )
     return celery

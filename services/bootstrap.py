@@ -6,17 +6,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from urllib.parse import unquote
 
 from celery import Celery
 
-from schemas.errors import VisualMemoryError
+from schemas.errors import Unavailable, VisualMemoryError
 from services import metrics
 from services.accept import Accept
+from services.backup import UNFINISHED, Backup, Restore
 from services.bell import Bell, make_celery
 from services.blocks import Blocks
 from services.classify import Classify
+from services.compact import Compact
 from services.forget import Forget
-from services.memory.engines import open_engine
+from services.memory.engine import Engine
+from services.memory.engines import hold_engine, open_engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -33,6 +37,7 @@ from services.retention import Expire, Retention
 from services.secret import load_secret
 from services.settings import Settings
 from services.tidy import Tidy
+from services.verify import Verify
 
 REMOVALS_AT_ONCE = 4
 EXAMINERS = 16
@@ -68,6 +73,7 @@ class Service:
     forget: Forget
     expire: Expire
     tidy: Tidy
+    compact: Compact
 
     def examine(self) -> dict[str, str]:
         """Every part by name with what is wrong with it; empty where it answers within `PATIENCE`."""
@@ -94,7 +100,7 @@ def bootstrap(settings: Settings) -> Service:
 
     Raises:
         EncoderMismatch: the collection holds another encoder's vectors.
-        Unavailable: the store does not answer.
+        Unavailable: the store does not answer, or a restore did not end.
     """
     places, worker = Places(settings.data), settings.worker
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="pictures")
@@ -104,11 +110,14 @@ def bootstrap(settings: Settings) -> Service:
     memory.open()
     pictures = Pictures(_blobs(settings, "pictures"))
     ledger = Ledger(_blobs(settings, "records"))
+    if ledger.exists(UNFINISHED):
+        raise Unavailable("a restore was begun and did not end: run it again before anything is served")
     decoder = Decoder(Limits(settings.pictures.max_bytes, settings.pictures.max_pixels), pool)
     bell = Bell(celery_of(settings))
     blocks, removals = Blocks(ledger), Removals(ledger)
     removal_log = RemovalLog(ledger, load_secret(settings).key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
+    tidy = Tidy(memory, pictures, SPARE)
     forget = Forget(memory, pictures, blocks, removals, removal_log, overdue)
     return Service(
         settings=settings,
@@ -131,14 +140,64 @@ def bootstrap(settings: Settings) -> Service:
         removals=removals,
         forget=forget,
         expire=Expire(memory, removals, forget),
-        tidy=Tidy(memory, pictures, SPARE),
+        tidy=tidy,
+        compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
+    )
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What the commands of whoever runs the service need; no encoder is loaded."""
+
+    engine: Engine
+    verify: Verify
+    compact: Compact
+    backup: Backup
+    restore: Restore
+
+
+def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
+    """Wire it over a running service, or over the data folder itself where none runs.
+
+    Args:
+        settings: of the service.
+        alone: only where none runs on this machine.
+
+    Raises:
+        Unavailable: the store does not answer; with `alone`, a service runs.
+    """
+    places = Places(settings.data)
+    try:
+        engine = hold_engine(settings.store, places.engine)
+    except Unavailable:
+        if alone:
+            raise
+        engine = open_engine(settings.store, places.engine_socket)
+    shape = engine.inspect()
+    vector, size = next(iter(shape.vectors.items()), ("", 0)) if shape else ("", 0)
+    memory = Memory(engine, unquote(vector), size, settings.metadata)
+    pictures, ledger = Pictures(_blobs(settings, "pictures")), Ledger(_blobs(settings, "records"))
+    removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
+    return Operator(
+        engine=engine,
+        verify=Verify(memory, pictures, removals, removal_log),
+        compact=Compact(memory, removals, removal_log, Tidy(memory, pictures, SPARE), _beyond(settings)),
+        backup=Backup(engine, pictures, ledger),
+        restore=Restore(engine, pictures, ledger, removals, settings.metadata),
     )
 
 
 def celery_of(settings: Settings) -> Celery:
     """The Celery app over the Redis that the settings name, or over this machine's own."""
     url = settings.broker.url or redis_url(Places(settings.data))
-    return make_celery(url, settings.broker, settings.worker)
+    return make_celery(url, settings.broker, settings.worker, settings.store.compact_seconds)
+
+
+def _beyond(settings: Settings) -> str:
+    """What is left to an operator beyond the store; empty where the pictures lie on this machine."""
+    if settings.pictures.url is None:
+        return ""
+    return f"The pictures were deleted from {settings.pictures.url}; its versions and backups are its operator's."
 
 
 def _blobs(settings: Settings, kind: str) -> str:

@@ -68,6 +68,9 @@ class StoreSettings(_Section):
     shards: Annotated[int, Field(ge=1, description="shards of a new collection on a server")] = 1
     replicas: Annotated[int, Field(ge=1, description="replicas of each shard on a server")] = 1
     timeout: Annotated[int, Field(ge=1, description="seconds to wait for an answer of the store")] = 30
+    compact_seconds: Annotated[
+        int, Field(ge=60, description="how often what was removed is erased from the disk, where anything was")
+    ] = 86_400
 
 
 class PictureSettings(_Section):

@@ -13,7 +13,7 @@ from celery.signals import worker_init, worker_shutdown
 from prometheus_client import start_http_server
 
 from schemas.errors import Unavailable
-from services.bell import REMEMBER, SWEEP, TIDY
+from services.bell import COMPACT, REMEMBER, SWEEP, TIDY
 from services.bootstrap import Service, bootstrap, celery_of
 from services.settings import Settings
 
@@ -62,6 +62,13 @@ def tidy() -> None:
     """Delete pictures that a crash left without a point."""
     with _later_if_unavailable():
         service().tidy()
+
+
+@app.task(name=COMPACT)  # type: ignore[untyped-decorator]
+def compact() -> None:
+    """Erase from the disk what was removed since the last time."""
+    with _later_if_unavailable():
+        service().compact.if_due()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from services.cli import processes
+from services.cli import processes, upkeep
 
 if TYPE_CHECKING:
     from schemas.filter import Filter
@@ -50,6 +50,10 @@ app.command()(processes.api)
 app.command()(processes.worker)
 app.command()(processes.beat)
 app.command()(processes.engine)
+app.command()(upkeep.compact)
+app.command()(upkeep.verify_removals)
+app.command()(upkeep.backup)
+app.command()(upkeep.restore)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
+from services.memory.edge import EdgeEngine
 from services.memory.engine import Engine
 from services.memory.remote import RemoteEngine
 from services.memory.server import QdrantEngine
@@ -17,8 +18,19 @@ def open_engine(settings: StoreSettings, socket_path: Path) -> Engine:
         settings: with an address, a Qdrant server; without, the owner process of this machine.
         socket_path: where that owner listens.
     """
-    if settings.url is None:
-        return RemoteEngine(socket_path, settings.timeout)
+    return RemoteEngine(socket_path, settings.timeout) if settings.url is None else _server(settings)
+
+
+def hold_engine(settings: StoreSettings, folder: Path) -> Engine:
+    """The same for a command that must not share it: without a server, the folder itself.
+
+    Raises:
+        Unavailable: a running service holds the folder.
+    """
+    return EdgeEngine(folder, settings.min_free_bytes) if settings.url is None else _server(settings)
+
+
+def _server(settings: StoreSettings) -> Engine:
     client = QdrantClient(
         url=settings.url,
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),

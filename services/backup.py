@@ -1,0 +1,166 @@
+"""Backup and restore: points, pictures and records in one file, which any engine takes.
+
+A restore brings back nothing that was removed: not what a removal covered, and not what meets the filter of one that
+was asked for after the backup. Before the first request is served it holds every image against the records of both, the
+backup's and those of the place where it restores to; so those must be the latest there are.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from qdrant_client import models
+
+from schemas.errors import Conflict, NotFound
+from schemas.filter import Clause, FieldType, matches
+from schemas.image import StoredImage, now
+from services.archive import Archive, Contents, Manifest, Picture, new_archive
+from services.memory.engine import Engine
+from services.memory.ledger import Ledger
+from services.memory.memory import Memory
+from services.memory.payload import to_image
+from services.memory.pictures import Pictures
+from services.removals import Removals, burial
+
+PAGE = 100
+UNFINISHED = "restore/unfinished"
+PASSING = {"open", "notes", "unerased"}
+"""Records of how far a removal is: where the removal is known already, they are older than what is there."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """The use case, with the parts that it needs."""
+
+    engine: Engine
+    pictures: Pictures
+    ledger: Ledger
+
+    def __call__(self, file: Path) -> Contents:
+        """Write everything into a new file; others are served meanwhile, and what they change may be in it or not.
+
+        Raises:
+            FileExistsError: the file is there already.
+        """
+        begun_at = now()
+        shape = self.engine.inspect()
+        with new_archive(file) as archive:
+            archive.begin(Manifest(begun_at=begun_at, vectors=dict(shape.vectors) if shape else {}))
+            cursor = None
+            while shape:
+                page, cursor = self.engine.export(PAGE, cursor)
+                archive.points(page)
+                for picture in self._pictures(page):
+                    archive.picture(picture)
+                if cursor is None:
+                    break
+            for key in self.ledger.list(""):  # last, so that they are not older than the points
+                archive.record(key, self.ledger.get(key))
+        return archive.contents
+
+    def _pictures(self, page: Sequence[models.PointStruct]) -> Iterator[Picture]:
+        for point in page:
+            key = to_image(point.payload or {}).picture
+            try:
+                yield Picture(key, self.pictures.read(key))
+            except NotFound:  # it is being removed at this moment
+                continue
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore brought back, and how many images it left out because they were removed."""
+
+    contents: Contents
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The use case, with the parts that it needs; nothing may be served meanwhile.
+
+    Attributes:
+        metadata: the declared metadata fields.
+    """
+
+    engine: Engine
+    pictures: Pictures
+    ledger: Ledger
+    removals: Removals
+    metadata: Mapping[str, FieldType]
+
+    def __call__(self, file: Path) -> Restored:
+        """Bring back what a backup holds, into a memory without images; what was begun may be begun again.
+
+        Raises:
+            InvalidRequest: the file is no whole backup.
+            Conflict: the memory holds images.
+        """
+        archive = Archive(file)
+        shape = self.engine.inspect()
+        if shape and self.engine.count(models.Filter()) and not self.ledger.exists(UNFINISHED):
+            raise Conflict(
+                "the memory holds images: restore into an empty data folder, or move DATA/engine out of the way"
+            )
+        self.ledger.put(UNFINISHED, {"file": file.name})
+        self._restore_records(archive)
+        for vector, size in archive.manifest.vectors.items():
+            Memory(self.engine, unquote(vector), size, self.metadata).open()
+        restored = self._restore_images(archive)
+        self.ledger.delete(UNFINISHED)
+        return restored
+
+    def _restore_records(self, archive: Archive) -> None:
+        known = {key.rsplit("/", 1)[1] for key in self.ledger.list("removals/")}
+        for key, value in archive.records():
+            kind, removal_id = key.split("/")[0], key.rsplit("/", 1)[1].split(".")[0]
+            if not (kind in PASSING and removal_id in known):
+                self.ledger.create(key, value)
+
+    def _restore_images(self, archive: Archive) -> Restored:
+        forgotten = Forgotten(self.removals, self.metadata, archive.manifest.begun_at)
+        points, pictures, left_out = 0, 0, 0
+        wanted: set[str] = set()
+        for each in archive.images():
+            if isinstance(each, Picture):
+                if each.key in wanted:
+                    self.pictures.write(each.key, each.data)
+                    pictures += 1
+                continue
+            images = {str(point.id): to_image(point.payload or {}) for point in each}
+            kept = [point for point in each if images[str(point.id)] not in forgotten]
+            wanted = {images[str(point.id)].picture for point in kept}
+            self.engine.insert(kept)
+            points, left_out = points + len(kept), left_out + len(each) - len(kept)
+        return Restored(Contents(points=points, pictures=pictures, records=archive.contents.records), left_out)
+
+
+class Forgotten:
+    """What must not come back: everything that a removal covered, and what it would cover of an older state.
+
+    Args:
+        removals: all there are.
+        metadata: the declared metadata fields.
+        since: removals that were asked for later are held against images once more, by their filters.
+    """
+
+    def __init__(self, removals: Removals, metadata: Mapping[str, FieldType], since: datetime) -> None:
+        tenants = removals.tenants()
+        self._buried = {tenant: removals.buried(tenant) for tenant in tenants}
+        self._later: dict[str, list[tuple[datetime, list[Clause]]]] = {
+            tenant: [
+                (removal.requested_at, removal.filter.clauses(metadata))
+                for removal in removals.all(tenant)
+                if removal.requested_at >= since
+            ]
+            for tenant in tenants
+        }
+
+    def __contains__(self, image: StoredImage) -> bool:
+        """Whether it was removed."""
+        if burial(image.picture) in self._buried.get(image.tenant, ()):
+            return True
+        later = self._later.get(image.tenant, ())
+        return any(image.accepted_at <= moment and matches(clauses, image) for moment, clauses in later)

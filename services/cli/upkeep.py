@@ -1,0 +1,87 @@
+"""The operator's commands: they work on the store, the pictures and the records themselves, not over the API."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli.common import FAILED, AsJson, errors, print_json, settings
+
+if TYPE_CHECKING:
+    from services.bootstrap import Operator
+
+
+def compact(as_json: AsJson = False) -> None:
+    """Erase from the disk what was removed, and seal that into the receipts."""
+    with errors(), _operator() as operator:
+        done = operator.compact()
+    if as_json:
+        print_json({"erased": done.erased, "note": done.note})
+    else:
+        typer.echo("What was removed is erased from the disk." if done.erased else "The store was asked to erase.")
+        typer.echo(done.note, nl=bool(done.note))
+
+
+def verify_removals(
+    receipts: Annotated[list[Path] | None, typer.Argument(help="Receipts that were handed out, as JSON files.")] = None,
+    remove_again: Annotated[bool, typer.Option("--remove-again", help="Remove what has come back.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold every receipt against the signed log, and everything in the memory against the removals."""
+    from schemas.removal import Removal
+
+    with errors(), _operator() as operator:
+        handed_out = [Removal.model_validate_json(path.read_bytes()) for path in receipts or []]
+        found = operator.verify(handed_out)
+        if remove_again:
+            operator.verify.remove_again(found)
+    if as_json:
+        counts = {"removals": found.removals, "running": found.running, "unerased": found.unerased}
+        print_json({**counts, "images": found.images, "faults": found.faults})
+    else:
+        typer.echo(
+            f"{found.removals} removals ({found.running} running, {found.unerased} not compacted yet),"
+            f" {found.images} images: {len(found.faults)} faults"
+        )
+        for fault in found.faults:
+            typer.echo(f"  {fault}")
+    if found.faults:
+        raise typer.Exit(FAILED)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The new file; nothing is replaced.")], as_json: AsJson = False
+) -> None:
+    """Write points, pictures and records into one file, while the service runs or not."""
+    with errors(), _operator() as operator:
+        contents = operator.backup(file)
+    if as_json:
+        print_json(contents.model_dump())
+    else:
+        typer.echo(f"{file}: {contents.points} images, {contents.pictures} pictures, {contents.records} records")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `backup` wrote.", exists=True, dir_okay=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Bring back a backup into an empty memory, without what was removed since; stop the service first."""
+    with errors(), _operator(alone=True) as operator:
+        restored = operator.restore(file)
+    if as_json:
+        print_json({**restored.contents.model_dump(), "left_out": restored.left_out})
+    else:
+        typer.echo(f"{restored.contents.points} images are back; {restored.left_out} were removed since and stay away")
+
+
+@contextmanager
+def _operator(alone: bool = False) -> "Iterator[Operator]":
+    from services.bootstrap import bootstrap_operator
+
+    operator = bootstrap_operator(settings(), alone)
+    try:
+        yield operator
+    finally:
+        operator.engine.close()

@@ -1,0 +1,52 @@
+"""Compact: after it the bytes of what was removed are gone from the disk, and every receipt says so."""
+
+from dataclasses import dataclass
+
+from schemas.image import now
+from schemas.removal import Erasure, Event
+from services.memory.engine import Compaction
+from services.memory.memory import Memory
+from services.removal_log import RemovalLog
+from services.removals import Removals
+from services.tidy import Tidy
+
+
+@dataclass(frozen=True)
+class Compact:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        beyond: what outside of the store is left to its operator; empty where nothing is.
+    """
+
+    memory: Memory
+    removals: Removals
+    removal_log: RemovalLog
+    tidy: Tidy
+    beyond: str
+
+    def __call__(self) -> Compaction:
+        """Erase what was removed before the call, and seal that into the receipts.
+
+        Raises:
+            OutOfSpace: there is no room for what it takes.
+        """
+        covered = self.removals.unerased()
+        self.tidy()
+        done = self.memory.compact()
+        result = Compaction(done.erased, " ".join(filter(None, (done.note, self.beyond))))
+        for tenant, removal_id in covered:
+            self._seal(tenant, removal_id, result)
+        return result
+
+    def if_due(self) -> Compaction | None:
+        """The same, where there was a removal since the last time."""
+        return self() if self.removals.unerased() else None
+
+    def _seal(self, tenant: str, removal_id: str, result: Compaction) -> None:
+        journal = self.removals.load(tenant, removal_id)
+        erasure = Erasure(at=now(), erased=result.erased, note=result.note)
+        removal = journal.removal.model_copy(update={"erasure": erasure})
+        seal = self.removal_log.append(tenant, Event.ERASED, removal)
+        self.removals.save(journal.model_copy(update={"removal": removal.model_copy(update={"seal": seal})}))
+        self.removals.erased(tenant, removal_id)

@@ -1,0 +1,122 @@
+"""Promise 3: after a removal and its compaction no byte of what was removed is left below the data folder."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.filter import Filter
+from schemas.removal import RemovalRequest, RemovalStatus
+from services.bootstrap import bootstrap_operator
+from services.settings import Settings
+from tests.shapes import picture
+from tests.stack import SETTINGS, Stack, new_folder, running
+
+MARKS = {
+    "labels": ["Mark-Of-Label/and-below"],
+    "source": "mark-of-source",
+    "subject": "mark-of-subject",
+    "metadata": {"site": "mark-of-site", "undeclared": "mark-of-undeclared"},
+}
+TEXTS = (b"Mark-Of-Label", b"mark-of-source", b"mark-of-subject", b"mark-of-site", b"mark-of-undeclared", b"mark-of-id")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Stack]:
+    """A service of its own: nothing but these tests' images may be in its files."""
+    with new_folder() as folder, running(folder) as service:
+        yield service
+
+
+def command(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
+    """A command of the operator's, on the same machine."""
+    settings = {f"VISUAL_MEMORY_{name}": value for name, value in {**SETTINGS, "DATA": str(stack.data)}.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", *words],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def holding(folder: Path, needle: bytes) -> list[str]:
+    """The files below a folder that hold some bytes."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [str(path.relative_to(folder)) for path in files if needle in path.read_bytes()]
+
+
+def vectors(stack: Stack) -> dict[str, bytes]:
+    """The stored vector of every image, as its bytes."""
+    settings = Settings(data=stack.data)
+    engine = bootstrap_operator(settings).engine
+    points, _ = engine.export(1000, None)
+    engine.close()
+    found = {}
+    for point in points:
+        assert isinstance(point.vector, dict)
+        assert point.payload is not None
+        for row in point.vector.values():
+            found[point.payload["image_id"]] = b"".join(_float32(number) for number in row)
+    return found
+
+
+def _float32(number: object) -> bytes:
+    import numpy as np
+
+    return bytes(np.float32(number).tobytes())  # type: ignore[arg-type]
+
+
+def test_no_byte_of_what_was_removed_is_left(own: Stack) -> None:
+    sent = [picture("disc") for _ in range(6)]
+    gone = [
+        own.teach(data, image_id=f"mark-of-id-{number}", **MARKS)[0] for number, data in enumerate(sent)
+    ]
+    own.remembered(gone)
+    kept = own.teach(picture("bars"), picture("bars"), labels=["kept-label"], source="kept-source")
+    own.remembered(kept)
+    own.teach(sent[0], image_id=gone[0], **{**MARKS, "labels": ["Mark-Of-Label/amended"]})
+    embedded = vectors(own)
+    for needle in (*TEXTS, *(embedded[image_id] for image_id in (*gone, *kept)), *sent):
+        assert holding(own.data, needle), "what is to be looked for is there before"
+
+    removed = own.client.remove(RemovalRequest(filter=Filter({"labels": "Mark-Of-Label"}), reason="asked to"))
+    assert (removed.status, removed.images, removed.erasure) == (RemovalStatus.DONE, 6, None)
+    done = command(own, "compact", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"erased": True, "note": ""}), done.stderr
+
+    record = f"records/removals/default/{removed.id}"  # it says what was asked for
+    for needle in TEXTS:
+        assert set(holding(own.data, needle)) <= {record}, needle
+    for needle in (*(embedded[image_id] for image_id in gone), *sent):
+        assert holding(own.data, needle) == []
+    for needle in (*(embedded[image_id] for image_id in kept), b"kept-source"):
+        assert holding(own.data, needle), "what was not removed is still there"
+
+    receipt = own.client.removal(removed.id)
+    assert receipt.erasure is not None
+    assert receipt.erasure.erased
+    handed_out = own.data / "receipt.json"
+    handed_out.write_text(receipt.model_dump_json())
+    checked = command(own, "verify-removals", str(handed_out), "--json")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert json.loads(checked.stdout)["faults"] == []
+    handed_out.write_text(receipt.model_copy(update={"images": 5}).model_dump_json())
+    assert command(own, "verify-removals", str(handed_out)).returncode == 1
+
+
+def test_backup_while_it_serves_and_restore_once_it_does_not(own: Stack, tmp_path: Path) -> None:
+    ids = own.teach(picture("cross"), picture("cross"), labels=["cross"], subject="restored")
+    own.remembered(ids)
+    file = tmp_path / "backup"
+    written = command(own, "backup", str(file), "--json")
+    assert written.returncode == 0, written.stderr
+    assert json.loads(written.stdout)["points"] >= 2
+    refused = command(own, "restore", str(file))
+    assert refused.returncode == 1
+    assert "stop it first" in refused.stderr

@@ -1,0 +1,244 @@
+"""The whole as a state machine: what it holds and answers is held against a model in plain Python.
+
+The engine is a real owner process that is killed now and then; pictures and records are real files; a restore goes to
+another folder with another owner.
+"""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from schemas.decision import ClassifyOptions, Vote
+from schemas.errors import Blocked, NotFound
+from schemas.filter import Filter
+from schemas.image import ImageFields, ImagePatch, State, label_paths, now
+from schemas.removal import RemovalRequest
+from services.accept import Upload
+from services.backup import Backup, Restore
+from services.memory.memory import Memory
+from services.memory.remote import RemoteEngine
+from services.verify import Verify
+from tests.contract.support import Owner, quick_folder
+from tests.integration.support import METADATA, Parts, Pixels
+from tests.shapes import picture
+
+TENANT = "default"
+IDS = tuple(f"image-{n}" for n in range(8))
+SUBJECTS = ("ann", "bob", "eve")
+LABELS = ("cat", "dog", "animal/owl", "animal/cat")
+PICTURES = tuple(picture(kind) for kind in ("disc", "bars", "checks", "cross") for _ in range(2))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the model knows of an image."""
+
+    content: int
+    label: str
+    subject: str
+    remembered: bool
+    accepted_at: datetime
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A backup: what the model held, and when."""
+
+    images: dict[str, Held]
+    moment: datetime
+    number: int
+
+
+Condition = dict[str, Any]
+conditions = st.one_of(
+    st.fixed_dictionaries({"subject": st.sampled_from(SUBJECTS)}),
+    st.fixed_dictionaries({"labels": st.sampled_from(("cat", "dog", "animal"))}),
+    st.fixed_dictionaries({"image_id": st.lists(st.sampled_from(IDS), min_size=1, max_size=3)}),
+    st.fixed_dictionaries({"subject": st.sampled_from(SUBJECTS), "labels": st.sampled_from(LABELS)}),
+    st.fixed_dictionaries({"subject": st.fixed_dictionaries({"not": st.sampled_from(SUBJECTS)})}),
+)
+
+
+def meets(condition: Condition, image_id: str, held: Held) -> bool:
+    """The filter's meaning, written down once more."""
+    subject, label, wanted = condition.get("subject"), condition.get("labels"), condition.get("image_id")
+    if isinstance(subject, dict) and held.subject == subject["not"]:
+        return False
+    if isinstance(subject, str) and held.subject != subject:
+        return False
+    if label is not None and label not in label_paths([held.label]):
+        return False
+    return wanted is None or image_id in wanted
+
+
+class Machine(RuleBasedStateMachine):
+    """Accept, send again, relabel, remember, ask, remove, crash, compact, back up, restore."""
+
+    @initialize()
+    def begin(self) -> None:
+        """An empty service."""
+        self.stack = ExitStack()
+        self.pool = self.stack.enter_context(ThreadPoolExecutor(2))
+        self.images: dict[str, Held] = {}
+        self.subjects: set[str] = set()
+        self.contents: set[int] = set()
+        self.removed: list[tuple[datetime, Condition]] = []
+        self.backup: Kept | None = None
+        self.settle()
+        self.parts.memory.open()
+
+    def settle(self) -> None:
+        """A new place with an engine of its own."""
+        self.folder = self.stack.enter_context(quick_folder())
+        self.owner = self.stack.enter_context(Owner(self.folder)).ready()
+        encoder = Pixels()
+        self.engine = RemoteEngine(self.owner.socket, timeout=60)
+        memory = Memory(self.engine, encoder.name, encoder.dimension, METADATA)
+        self.parts = Parts(self.folder, memory, self.pool, encoder, TENANT)
+
+    @rule(
+        image_id=st.sampled_from(IDS),
+        content=st.integers(0, len(PICTURES) - 1),
+        label=st.sampled_from(LABELS),
+        subject=st.sampled_from(SUBJECTS),
+    )
+    def accept(self, image_id: str, content: int, label: str, subject: str) -> None:
+        """Send a picture: new, once more, or another under the same id."""
+        sent = Upload(PICTURES[content], ImageFields(labels=[label], image_id=image_id, subject=subject))
+        if subject in self.subjects or content in self.contents:
+            with pytest.raises(Blocked):
+                self.parts.accept()(TENANT, [sent])
+            return
+        self.parts.accept()(TENANT, [sent])
+        held = self.images.get(image_id)
+        if held is not None and held.content == content:
+            self.images[image_id] = replace(held, label=label, subject=subject)
+        else:
+            self.images[image_id] = Held(content, label, subject, remembered=False, accepted_at=now())
+
+    @rule(image_ids=st.lists(st.sampled_from(IDS), max_size=4))
+    def remember(self, image_ids: list[str]) -> None:
+        """A worker gets a message; of images that are there or not, waiting or not."""
+        self.parts.remember()(TENANT, image_ids)
+        for image_id in set(image_ids) & self.images.keys():
+            self.images[image_id] = replace(self.images[image_id], remembered=True)
+
+    @rule(image_id=st.sampled_from(IDS), label=st.sampled_from(LABELS), subject=st.sampled_from(SUBJECTS))
+    def relabel(self, image_id: str, label: str, subject: str) -> None:
+        """Change an image."""
+        patch = ImagePatch(labels=[label], subject=subject)
+        if image_id not in self.images:
+            with pytest.raises(NotFound):
+                self.parts.accept().amend(TENANT, image_id, patch)
+        elif subject in self.subjects:
+            with pytest.raises(Blocked):
+                self.parts.accept().amend(TENANT, image_id, patch)
+        else:
+            self.parts.accept().amend(TENANT, image_id, patch)
+            self.images[image_id] = replace(self.images[image_id], label=label, subject=subject)
+
+    @rule(condition=conditions, block=st.integers(0, 9))
+    def remove(self, condition: Condition, block: int) -> None:
+        """Remove what meets a filter, one in ten with a block."""
+        request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to", block=block == 0)
+        forget = self.parts.forget()
+        recorded = forget.request(TENANT, request, "a test")
+        covered = {image_id for image_id, held in self.images.items() if meets(condition, image_id, held)}
+        assert forget.carry_on(TENANT, recorded.id).images == len(covered)
+        self.removed.append((recorded.requested_at, condition))
+        if block == 0:
+            self.contents |= {self.images[image_id].content for image_id in covered}
+            named = condition.get("subject")
+            self.subjects |= {named} if isinstance(named, str) else set()
+        self.images = {image_id: held for image_id, held in self.images.items() if image_id not in covered}
+
+    @rule(content=st.integers(0, len(PICTURES) - 1), vote=st.sampled_from(Vote))
+    def ask(self, content: int, vote: Vote) -> None:
+        """Classify a picture: everybody who is remembered votes, with the right similarity and label."""
+        options = ClassifyOptions(k=100, vote=vote, exact=True)
+        decision = self.parts.classify().pictures(TENANT, [PICTURES[content]], options)[0]
+        query, *rows = self.vectors(content, *(held.content for held in self.images.values()))
+        expected = {
+            image_id: (float(row @ query), [held.label])
+            for (image_id, held), row in zip(self.images.items(), rows, strict=True)
+            if held.remembered
+        }
+        answered = {each.image_id: (each.similarity, each.labels) for each in decision.neighbours}
+        assert answered.keys() == expected.keys()
+        for image_id, (similarity, labels) in expected.items():
+            assert answered[image_id][0] == pytest.approx(similarity, abs=1e-5)
+            assert answered[image_id][1] == labels
+
+    def vectors(self, *contents: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        """The encoder's vectors of pictures."""
+        decoded = [self.parts.decoder.one(PICTURES[content]) for content in contents]
+        return list(Pixels().encode(decoded))
+
+    @rule()
+    def crash(self) -> None:
+        """The engine's process is killed, and started again."""
+        self.owner.kill()
+        self.owner.ready()
+
+    @rule()
+    def compact(self) -> None:
+        """Erase what was removed."""
+        assert self.parts.memory.compact().erased
+
+    @rule()
+    def back_up(self) -> None:
+        """Write everything into a file."""
+        number = 0 if self.backup is None else self.backup.number + 1
+        moment = now()
+        Backup(self.engine, self.parts.pictures, self.parts.ledger)(self.folder / f"backup-{number}")
+        self.backup = Kept(dict(self.images), moment, number)
+
+    @rule()
+    def restore(self) -> None:
+        """Go back to the backup in another place, with the records of today."""
+        if self.backup is None:
+            return
+        old, file = self.parts, self.folder / f"backup-{self.backup.number}"
+        self.settle()
+        shutil.copytree(old.folder / "records", self.folder / "records", dirs_exist_ok=True)
+        Restore(self.engine, self.parts.pictures, self.parts.ledger, self.parts.removals, METADATA)(file)
+        shutil.copy(file, self.folder / file.name)
+        since = [(moment, condition) for moment, condition in self.removed if moment >= self.backup.moment]
+        self.images = {
+            image_id: held
+            for image_id, held in self.backup.images.items()
+            if not any(meets(condition, image_id, held) for moment, condition in since)
+        }
+
+    @invariant()
+    def holds_what_the_model_holds(self) -> None:
+        """Every image with its fields and its picture, and nothing else."""
+        if not hasattr(self, "parts"):
+            return
+        page, _ = self.parts.memory.page(TENANT, [], 1000)
+        assert {image.image_id: (image.labels, image.subject, image.state is State.REMEMBERED) for image in page} == {
+            image_id: ([held.label], held.subject, held.remembered) for image_id, held in self.images.items()
+        }
+        assert [self.parts.pictures.read(image.picture) for image in page] == [
+            PICTURES[self.images[image.image_id].content] for image in page
+        ]
+        assert len(self.parts.files()) == len(page)
+
+    def teardown(self) -> None:
+        """Every receipt is sound, and nothing came back; then everything is stopped."""
+        if not hasattr(self, "parts"):
+            return
+        try:
+            found = Verify(self.parts.memory, self.parts.pictures, self.parts.removals, self.parts.removal_log)()
+            assert found.faults == []
+        finally:
+            self.engine.close()
+            self.stack.close()

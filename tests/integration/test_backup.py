@@ -1,0 +1,196 @@
+"""Promise 2: a restored backup brings back what it holds, and nothing that was removed, before or since."""
+
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import Conflict, InvalidRequest
+from schemas.filter import Filter
+from schemas.image import State, now
+from schemas.removal import RemovalRequest
+from services.backup import UNFINISHED, Backup, Restore, Restored
+from services.memory.edge import EdgeEngine
+from services.memory.engine import Engine
+from services.memory.memory import Memory
+from services.removals import Removals
+from services.verify import Verify
+from tests.contract.support import quick_folder
+from tests.shapes import picture
+
+from .support import METADATA, Parts, Pixels
+
+
+@contextmanager
+def place(parts: Parts) -> Iterator[Parts]:
+    """Another installation, with nothing in it; of the same tenant."""
+    with quick_folder() as folder:
+        engine = EdgeEngine(folder / "engine")
+        memory = Memory(engine, Pixels().name, Pixels().dimension, METADATA)
+        yield Parts(folder, memory, parts.pool, tenant=parts.tenant)
+        memory.close()
+
+
+@pytest.fixture
+def here(parts: Parts) -> Iterator[Parts]:
+    """An installation of its own, because a backup is of everything."""
+    with place(parts) as own:
+        own.memory.open()
+        yield own
+
+
+@pytest.fixture
+def there(parts: Parts) -> Iterator[Parts]:
+    with place(parts) as own:
+        yield own
+
+
+def engine_of(parts: Parts) -> Engine:
+    return parts.memory._engine
+
+
+def back_up(parts: Parts, file: Path) -> None:
+    Backup(engine_of(parts), parts.pictures, parts.ledger)(file)
+
+
+def restore(parts: Parts, file: Path) -> Restored:
+    return Restore(engine_of(parts), parts.pictures, parts.ledger, Removals(parts.ledger), METADATA)(file)
+
+
+def remove(parts: Parts, **condition: object) -> None:
+    request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
+    parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
+
+
+def copy_records(source: Parts, target: Parts) -> None:
+    for key in source.ledger.list(""):
+        target.ledger.put(key, source.ledger.get(key))
+
+
+def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_path: Path) -> None:
+    ids = here.teach(*(picture(kind) for kind in ("disc", "bars", "cross")), subject="ann", metadata={"age": 3})
+    [waiting] = (each.image_id for each in here.send(picture("checks"), expires_at=now() + timedelta(days=1)))
+    [rejected] = (each.image_id for each in here.send(picture("checks")))
+    here.memory.reject(here.held(rejected)[0], "as a test")
+    every = [*ids, waiting, rejected]
+    question = picture("disc")
+    back_up(here, tmp_path / "b")
+    assert restore(there, tmp_path / "b").left_out == 0
+    assert there.held(*every) == here.held(*every)
+    assert {image.state for image in there.held(*every)} == set(State) - {State.MUTED}
+    assert [there.pictures.read(image.picture) for image in there.held(*every)] == [
+        here.pictures.read(image.picture) for image in here.held(*every)
+    ]
+    assert there.ask(question) == here.ask(question)
+    there.remember()(there.tenant, [waiting])
+    assert there.held(waiting)[0].state is State.REMEMBERED
+    assert not there.ledger.exists(UNFINISHED)
+
+
+def test_what_was_removed_since_stays_away_where_the_records_are_the_latest(
+    here: Parts, there: Parts, tmp_path: Path
+) -> None:
+    gone = here.teach(picture("disc"), picture("bars"), subject="ann")
+    replaced = here.teach(picture("cross"), image_id="one", subject="ann")
+    kept = here.teach(picture("cross"), subject="bob")
+    back_up(here, tmp_path / "b")
+    here.teach(picture("checks"), image_id="one", subject="ann")  # the backup has the older picture of it
+    remove(here, subject="ann")
+    copy_records(here, there)
+    restored = restore(there, tmp_path / "b")
+    assert (restored.contents.points, restored.left_out) == (1, 3)
+    assert set(there.memory.get(there.tenant, [*gone, *replaced, *kept])) == set(kept)
+    assert len(there.files()) == 1
+    assert Verify(there.memory, there.pictures, there.removals, there.removal_log)().faults == []
+
+
+def test_what_was_accepted_after_a_removal_comes_back(here: Parts, there: Parts, tmp_path: Path) -> None:
+    here.teach(picture("disc"), subject="ann")
+    remove(here, subject="ann")
+    again = here.teach(picture("disc"), subject="ann")
+    back_up(here, tmp_path / "b")
+    assert restore(there, tmp_path / "b").contents.points == 1
+    assert set(there.memory.get(there.tenant, again)) == set(again)
+    assert [each.images for each in there.removals.all(there.tenant)] == [1]
+
+
+def test_a_removal_under_way_is_carried_on_after_the_restore(here: Parts, there: Parts, tmp_path: Path) -> None:
+    ids = here.teach(picture("disc"), subject="ann")
+    request = RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to")
+    here.forget().request(here.tenant, request, "a test")
+    back_up(here, tmp_path / "b")
+    assert restore(there, tmp_path / "b").left_out == 0
+    assert there.forget().carry_on_all() == 1
+    assert there.memory.get(there.tenant, ids) == {}
+
+
+def test_a_restore_that_was_killed_is_begun_again(here: Parts, there: Parts, tmp_path: Path) -> None:
+    ids = here.teach(*(picture("disc") for _ in range(5)))
+    back_up(here, tmp_path / "b")
+
+    class Died(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Died
+
+    written, there.pictures.write = there.pictures.write, die  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        restore(there, tmp_path / "b")
+    there.pictures.write = written  # type: ignore[method-assign]
+    assert there.ledger.exists(UNFINISHED)
+    assert restore(there, tmp_path / "b").contents.points == 5
+    assert there.held(*ids) == here.held(*ids)
+    assert len(there.files()) == 5
+
+
+def test_a_memory_with_images_is_not_touched(here: Parts, tmp_path: Path) -> None:
+    here.teach(picture("disc"))
+    back_up(here, tmp_path / "b")
+    with pytest.raises(Conflict, match="holds images"):
+        restore(here, tmp_path / "b")
+    assert not here.ledger.exists(UNFINISHED)
+
+
+def test_a_backup_replaces_nothing_and_is_its_users_alone(here: Parts, tmp_path: Path) -> None:
+    file = tmp_path / "b"
+    back_up(here, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileExistsError):
+        back_up(here, file)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2 // 512 * 512)
+
+
+def scribble(file: Path) -> None:
+    file.write_bytes(b"no tar at all" * 1000)
+
+
+def drop_a_picture(file: Path) -> None:
+    whole = file.with_name("whole")
+    file.rename(whole)
+    with tarfile.open(whole) as old, tarfile.open(file, "w") as new:
+        names = [name for name in old.getnames() if not name.startswith("pictures/")]
+        for name in names:
+            new.addfile(old.getmember(name), old.extractfile(name))
+
+
+@pytest.mark.parametrize("damage", [cut, scribble, drop_a_picture])
+def test_a_damaged_backup_is_refused_before_anything_is_written(
+    here: Parts, there: Parts, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    here.teach(*(picture("disc") for _ in range(5)))
+    file = tmp_path / "b"
+    back_up(here, file)
+    damage(file)
+    with pytest.raises(InvalidRequest, match=str(file)):
+        restore(there, file)
+    assert there.ledger.list("") == []
+    assert there.files() == set()
