@@ -67,6 +67,10 @@ class StoreSettings(_Section):
     shards: Annotated[int, Field(ge=1, description="shards of a new collection on a server")] = 1
     replicas: Annotated[int, Field(ge=1, description="replicas of each shard on a server")] = 1
     timeout: Annotated[int, Field(ge=1, description="seconds to wait for an answer of the store")] = 30
+    min_free_bytes: Annotated[
+        int,
+        Field(ge=64 * 2**20, description="bytes kept free on this machine's disk: with less, only removals go on"),
+    ] = 256 * 2**20
 
 
 class PictureSettings(_Section):
