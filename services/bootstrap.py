@@ -96,8 +96,8 @@ def bootstrap(settings: Settings) -> Service:
     engine = open_engine(settings.store, places.engine_socket)
     memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
     memory.open()
-    pictures = Pictures(_blobs(settings, "pictures"))
-    ledger = Ledger(_blobs(settings, "records"))
+    pictures = Pictures(_blobs(settings, "pictures"), settings.store.min_free_bytes)
+    ledger = Ledger(_blobs(settings, "records"), settings.store.min_free_bytes)
     decoder = Decoder(Limits(settings.pictures.max_bytes, settings.pictures.max_pixels), pool)
     bell = Bell(celery_of(settings))
     blocks = Blocks(ledger)
@@ -119,7 +119,7 @@ def bootstrap(settings: Settings) -> Service:
         sweep=Sweep(memory, bell, overdue),
         classify=Classify(memory, encoder, decoder, settings.encoder.batch_size),
         forget=Forget(memory, pictures, blocks, ledger, overdue),
-        tidy=Tidy(memory, pictures, SPARE),
+        tidy=Tidy(memory, pictures, ledger, SPARE),
     )
 
 
