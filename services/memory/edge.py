@@ -103,11 +103,11 @@ class EdgeEngine:
         operation = edge.UpdateOperation.upsert_points(given, _filter(where), edge.UpdateMode.UpdateOnly)
         self._write(operation, NEW, [str(point.id) for point in points])
 
-    def set_payload(self, payload: Payload, where: models.Filter, removing: bool = False) -> None:
+    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """See `Engine.set_payload`."""
         condition = _filter(where)
         operation = edge.UpdateOperation.set_payload_by_filter(condition, payload)
-        self._write(operation, REMOVE if removing else FINISH, condition)
+        self._write(operation, REMOVE if urgent else FINISH, condition)
 
     def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
         """See `Engine.update_vectors`."""

@@ -84,13 +84,13 @@ class Engine(Protocol):
     def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
         """Replace points whole, payload and vectors, those that exist and meet the filter; decided in one operation."""
 
-    def set_payload(self, payload: Payload, where: models.Filter, removing: bool = False) -> None:
+    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """Set top-level payload fields, each as a whole, in one operation; a field that is set to None is removed.
 
         Args:
             payload: the fields.
             where: the points that get them.
-            removing: it is part of a removal, and may use the room on the disk that is kept for those.
+            urgent: it may use the room on the disk that is kept for removals.
         """
 
     def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:

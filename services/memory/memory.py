@@ -223,7 +223,8 @@ class Memory:
         """
         for image, alike in _alike(images):
             released = {"attempts": image.attempts - 1, "begun_at": None}
-            self._engine.set_payload(released, self._same(alike, State.WAITING, begun_at=_since(image.begun_at)))
+            where = self._same(alike, State.WAITING, begun_at=_since(image.begun_at))
+            self._engine.set_payload(released, where, urgent=True)  # or a full disk would cost them an attempt
 
     def delete(self, images: Sequence[StoredImage]) -> None:
         """Delete images of one tenant, those that still have the same picture."""
@@ -281,7 +282,7 @@ class Memory:
 
     def mark(self, tenant: str, clauses: Sequence[Clause], removal_id: str) -> None:
         """Mark every image that meets a filter for a removal, in one operation: it settles what the removal covers."""
-        self._engine.set_payload({"removal": removal_id}, within(tenant, clauses), removing=True)
+        self._engine.set_payload({"removal": removal_id}, within(tenant, clauses), urgent=True)
 
     def marked(
         self, tenant: str, removal_id: str, limit: int, cursor: str | None = None

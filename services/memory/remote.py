@@ -62,9 +62,9 @@ class RemoteEngine:
         """See `Engine.replace`."""
         self._call("replace", points, where)
 
-    def set_payload(self, payload: Payload, where: models.Filter, removing: bool = False) -> None:
+    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """See `Engine.set_payload`."""
-        self._call("set_payload", payload, where, removing)
+        self._call("set_payload", payload, where, urgent)
 
     def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
         """See `Engine.update_vectors`."""

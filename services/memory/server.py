@@ -95,7 +95,7 @@ class QdrantEngine:
         with _answering():
             self._client.upsert(self._name, list(points), wait=True, ordering=STRONG, **how)
 
-    def set_payload(self, payload: Payload, where: models.Filter, removing: bool = False) -> None:  # noqa: ARG002
+    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:  # noqa: ARG002
         """See `Engine.set_payload`."""
         with _answering():
             self._client.set_payload(self._name, payload, points=where, wait=True, ordering=STRONG)

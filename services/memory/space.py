@@ -14,7 +14,7 @@ NEW = 1.0
 FINISH = 0.5
 """When what was accepted is finished or changed, and when the engine opens its folder."""
 REMOVE = 0.25
-"""When a removal is recorded, and marks what it covers."""
+"""When a removal is recorded and marks what it covers, and when what was begun is given back."""
 DELETE = 0.125
 """When points are deleted, and segments written."""
 
