@@ -108,8 +108,7 @@ def bootstrap(settings: Settings) -> Service:
     engine = open_engine(settings.store, places.engine_socket)
     memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
     memory.open()
-    pictures = Pictures(_blobs(settings, "pictures"))
-    ledger = Ledger(_blobs(settings, "records"))
+    pictures, ledger = _kept(settings)
     if ledger.exists(UNFINISHED):
         raise Unavailable("a restore was begun and did not end: run it again before anything is served")
     decoder = Decoder(Limits(settings.pictures.max_bytes, settings.pictures.max_pixels), pool)
@@ -117,7 +116,7 @@ def bootstrap(settings: Settings) -> Service:
     blocks, removals = Blocks(ledger), Removals(ledger)
     removal_log = RemovalLog(ledger, load_secret(settings).key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
-    tidy = Tidy(memory, pictures, SPARE)
+    tidy = Tidy(memory, pictures, ledger, SPARE)
     forget = Forget(memory, pictures, blocks, removals, removal_log, overdue)
     return Service(
         settings=settings,
@@ -176,12 +175,12 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     shape = engine.inspect()
     vector, size = next(iter(shape.vectors.items()), ("", 0)) if shape else ("", 0)
     memory = Memory(engine, unquote(vector), size, settings.metadata)
-    pictures, ledger = Pictures(_blobs(settings, "pictures")), Ledger(_blobs(settings, "records"))
+    pictures, ledger = _kept(settings)
     removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
     return Operator(
         engine=engine,
         verify=Verify(memory, pictures, removals, removal_log),
-        compact=Compact(memory, removals, removal_log, Tidy(memory, pictures, SPARE), _beyond(settings)),
+        compact=Compact(memory, removals, removal_log, Tidy(memory, pictures, ledger, SPARE), _beyond(settings)),
         backup=Backup(engine, pictures, ledger),
         restore=Restore(engine, pictures, ledger, removals, settings.metadata),
     )
@@ -200,9 +199,11 @@ def _beyond(settings: Settings) -> str:
     return f"The pictures were deleted from {settings.pictures.url}; its versions and backups are its operator's."
 
 
-def _blobs(settings: Settings, kind: str) -> str:
-    base = settings.pictures.url or str(settings.data.absolute())
-    return f"{base.rstrip('/')}/{kind}"
+def _kept(settings: Settings) -> tuple[Pictures, Ledger]:
+    """Where pictures and records are kept, side by side."""
+    base = (settings.pictures.url or str(settings.data.absolute())).rstrip("/")
+    floor = settings.store.min_free_bytes
+    return Pictures(f"{base}/pictures", floor), Ledger(f"{base}/records", floor)
 
 
 def _fault(answer: "Future[object]") -> str:

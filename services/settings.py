@@ -71,6 +71,10 @@ class StoreSettings(_Section):
     compact_seconds: Annotated[
         int, Field(ge=60, description="how often what was removed is erased from the disk, where anything was")
     ] = 86_400
+    min_free_bytes: Annotated[
+        int,
+        Field(ge=64 * 2**20, description="bytes kept free on this machine's disk: with less, only removals go on"),
+    ] = 256 * 2**20
 
 
 class PictureSettings(_Section):

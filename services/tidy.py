@@ -1,4 +1,4 @@
-"""Tidy: pictures without a point, which a crash between two steps leaves behind, are deleted after a while."""
+"""Tidy: pictures without a point, and half-written files, which a crash leaves behind, are deleted after a while."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,6 +6,7 @@ from itertools import groupby
 
 from schemas.filter import Clause, FieldType
 from schemas.image import now
+from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 
@@ -17,16 +18,18 @@ class Tidy:
     """The use case, with the parts that it needs.
 
     Attributes:
-        spare: how young a picture is left alone, for its point may be about to be put.
+        spare: how young a picture is left alone, for its point may be about to be put, or it is still being written.
     """
 
     memory: Memory
     pictures: Pictures
+    ledger: Ledger
     spare: timedelta
 
     def __call__(self) -> int:
-        """Delete what no point refers to; returns how many pictures that were."""
-        deleted = 0
+        """Delete what no point refers to, and half-written pictures and records; returns how many files that were."""
+        old = now() - self.spare
+        deleted = self.pictures.delete_drafts(old) + self.ledger.delete_drafts(old)
         for tenant, keys in groupby(self.pictures.all(), key=lambda key: key.split("/")[0]):
             batch = list(keys)
             for start in range(0, len(batch), AT_ONCE):

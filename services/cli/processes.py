@@ -57,9 +57,10 @@ def engine() -> None:
     from services.memory.owner import serve
     from services.places import Places
 
-    places = Places(_settings().data)
+    settings = _settings()
+    places = Places(settings.data)
     _log()
-    serve(places.engine, places.engine_socket)
+    serve(places.engine, places.engine_socket, settings.store.min_free_bytes)
 
 
 def _settings() -> "Settings":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import FAILED, AsJson, errors, print_json, settings
+from services.cli.common import FAILED, AsJson, errors, print_json, read_settings
 
 if TYPE_CHECKING:
     from services.bootstrap import Operator
@@ -80,7 +80,7 @@ def restore(
 def _operator(alone: bool = False) -> "Iterator[Operator]":
     from services.bootstrap import bootstrap_operator
 
-    operator = bootstrap_operator(settings(), alone)
+    operator = bootstrap_operator(read_settings(), alone)
     try:
         yield operator
     finally:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from schemas.errors import NotFound, OutOfSpace, Unavailable
+from schemas.errors import NotFound, OutOfSpace, Unavailable, VisualMemoryError
+from services.memory.space import check_room
 
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
 """Keys are made by us; anything that could leave the folder is not one."""
+DRAFT = re.compile(r"\.[0-9a-f]{32}")
 
 
 class Blobs:
@@ -25,24 +28,27 @@ class Blobs:
 
     Args:
         url: a folder of this machine, or an fsspec URL such as ``s3://bucket/folder``.
+        floor: bytes that must stay free on this machine's disk; see `services.memory.space`.
     """
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, floor: float = 0) -> None:
         # a listing must see what another process wrote
         self._files, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
         self._root = str(root).rstrip("/")
         self._local = isinstance(self._files, LocalFileSystem)
+        self._floor = floor
+        self._filling = threading.Lock()  # of those who look for room at once, each must see what the others took
 
     def write(self, key: str, data: bytes) -> None:
         """Write, or replace as a whole; durable when it returns.
 
         Raises:
-            OutOfSpace: the disk is full.
+            OutOfSpace: the disk is full, or too full for this.
         """
         path = self._path(key)
         with _translated(key):
             if self._local:
-                _write_durably(Path(path), data)
+                self._write_durably(Path(path), data)
             else:
                 self._files.pipe_file(path, data)
 
@@ -56,7 +62,7 @@ class Blobs:
         with _translated(key):
             try:
                 if self._local:
-                    _write_durably(Path(path), data, os.link)
+                    self._write_durably(Path(path), data, os.link)
                 else:
                     self._files.pipe_file(path, data, mode="create")
             except FileExistsError:
@@ -118,10 +124,38 @@ class Blobs:
             _sync(folder)
         return len(touched)
 
+    def delete_drafts(self, before: datetime) -> int:
+        """Delete what a kill in the middle of a write left before a moment; returns how much.
+
+        An object store has no drafts that could be seen here: what was not sent to its end is its operator's.
+        """
+        if not self._local:
+            return 0
+        drafts = [path for path in Path(self._root).rglob(".*") if DRAFT.fullmatch(path.name)]
+        with _translated(""):
+            return sum(_delete_older(draft, before) for draft in drafts)
+
     def ping(self) -> None:
         """Return if the filesystem answers."""
         with _translated(""):
             self._files.exists(self._root)
+
+    def _write_durably(self, path: Path, data: bytes, place: Callable[[Path, Path], object] = os.replace) -> None:
+        """Write a draft, and let `place` put it under its name: `os.replace`, or `os.link`, which replaces nothing."""
+        made = _make(path.parent)
+        draft = path.with_name(f".{uuid.uuid4().hex}")  # a leading dot is no key, so a draft is never listed
+        try:
+            with draft.open("xb") as file:
+                with self._filling:
+                    check_room(path.parent, self._floor, len(data))
+                    file.write(data)
+                    file.flush()
+                os.fsync(file.fileno())
+            place(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+        for folder in made:
+            _sync(folder)
 
     def _path(self, key: str) -> str:
         if not KEY.fullmatch(key):
@@ -133,6 +167,8 @@ class Blobs:
 def _translated(key: str) -> Iterator[None]:
     try:
         yield
+    except VisualMemoryError:
+        raise
     except FileNotFoundError as error:
         raise NotFound(f"nothing is stored under {key}") from error
     except Exception as error:  # object stores raise their own classes
@@ -141,27 +177,22 @@ def _translated(key: str) -> Iterator[None]:
         raise Unavailable(f"the blob store does not answer: {type(error).__name__}") from error
 
 
-def _write_durably(path: Path, data: bytes, place: Callable[[Path, Path], object] = os.replace) -> None:
-    """Write a draft, and let ``place`` put it under its name: `os.replace`, or `os.link`, which replaces nothing."""
-    made = _make(path.parent)
-    draft = path.with_name(f".{uuid.uuid4().hex}")  # a leading dot is no key, so a draft is never listed
-    try:
-        with draft.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        place(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    for folder in made:
-        _sync(folder)
-
-
 def _make(folder: Path) -> list[Path]:
     """Make a folder; the folders whose entries must be synced for it, the deepest first."""
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return [folder, *(parent.parent for parent in missing)]
+
+
+def _delete_older(draft: Path, before: datetime) -> bool:
+    try:
+        if draft.stat().st_mtime >= before.timestamp():
+            return False
+        draft.unlink()
+    except FileNotFoundError:
+        return False
+    _sync(draft.parent)
+    return True
 
 
 def _sync(folder: Path) -> None:

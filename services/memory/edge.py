@@ -1,25 +1,35 @@
 """The contract over Qdrant Edge: the server's engine inside this process, in a folder that it holds alone."""
 
 import fcntl
-import json
 import logging
 import os
-import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import qdrant_edge as edge
 from qdrant_client import models
 
 from schemas.errors import OutOfSpace, Unavailable
-from services.memory.engine import Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.copying import Copy
+from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.shards import Shard, Shards, sync
+from services.memory.space import DELETE, FINISH, NEW, REMOVE, check_room
 
 ALL = 2**31 - 1
 FLUSH_SECONDS = 2.0
+ROUNDS = 10
+FEW = 100
+"""A compaction copies what was written meanwhile in rounds, until they are few or it has done so many times."""
+PER_POINT = 512
+"""Bytes; a mark on each of 20,000 points took 275 a point, a deletion 17."""
+BLOCK = 512
+"""Bytes of a block, as `os.stat` counts them."""
+LONGEST_LOG = 128 * 2**20
+"""Bytes; the engine keeps one closed file of 32 MiB, one in use, one ahead, and what came since the last flush."""
 log = logging.getLogger(__name__)
 _INDEXES: Mapping[str, edge.PayloadSchemaType] = {
     "keyword": edge.PayloadSchemaType.Keyword,
@@ -35,18 +45,23 @@ class EdgeEngine:
 
     Args:
         folder: created where missing; held by one process at a time.
+        floor: bytes that must stay free on its disk, see `services.memory.space`; a full disk would end the process.
+            With too few to open the collection every call raises `OutOfSpace`, until there is room.
 
     Raises:
         Unavailable: another process holds the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, floor: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._home = folder / "collection"
+        self._folder = folder
+        self._floor = floor
         self._lock = _hold(folder / "lock")
+        self._shards = Shards(folder, floor)
         self._writing = threading.Lock()  # an operation by filter must not meet half of another write
+        self._touched: set[str] | None = None  # while a compaction runs: the points that were written since it looked
         self._commit = GroupCommit(self._sync_log)
-        self._shard = edge.EdgeShard.load(str(self._home / "shard")) if self._home.exists() else None
+        self._compacted = GroupCommit(self._rewrite)
         self._unflushed = threading.Event()
         self._ending = threading.Event()
         self._flusher = threading.Thread(target=self._flush_now_and_then, name="flusher", daemon=True)
@@ -54,95 +69,101 @@ class EdgeEngine:
 
     def inspect(self) -> Shape | None:
         """See `Engine.inspect`."""
-        if self._shard is None:
+        vectors = self._shards.vectors()
+        if vectors is None:
             return None
-        vectors = json.loads((self._home / "vectors.json").read_text())
         kinds = {str(kind): name for name, kind in _INDEXES.items()}
-        schema = self._shard.info().payload_schema
+        with self._shards.use() as shard:
+            schema = shard.engine.info().payload_schema
         return Shape(vectors, {field: kinds[str(index.data_type)] for field, index in schema.items()})
 
     def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
         """See `Engine.create`."""
         with self._writing, _translated():
-            if self._shard is None:
-                self._build({vector: size})
-                self._shard = edge.EdgeShard.load(str(self._home / "shard"))
+            if self._shards.vectors() is None:
+                self._need(NEW)
+                self._shards.switch(self._shards.make({vector: size}), {vector: size})
         self.index(indexes)
-
-    def _build(self, vectors: dict[str, int]) -> None:
-        """Make the collection aside and rename it: after a crash it is there whole or not at all."""
-        draft = self._home.with_suffix(".new")
-        shutil.rmtree(draft, ignore_errors=True)
-        (draft / "shard").mkdir(parents=True)
-        (draft / "vectors.json").write_text(json.dumps(vectors))
-        params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
-        shard = edge.EdgeShard.create(str(draft / "shard"), edge.EdgeConfig(vectors=params))
-        shard.flush()
-        shard.close()
-        for place in (*draft.rglob("*"), draft):
-            _sync(place)
-        draft.rename(self._home)
-        _sync(self._home.parent)
 
     def index(self, indexes: Mapping[str, Index]) -> None:
         """See `Engine.index`."""
         for field, schema in indexes.items():
-            self._apply(edge.UpdateOperation.create_field_index(field, _index(schema)))
+            self._apply(edge.UpdateOperation.create_field_index(field, _index(schema)), NEW, ())
         self._commit()
 
     def insert(self, points: Sequence[models.PointStruct]) -> None:
         """See `Engine.insert`."""
         given = [_point(point) for point in points]
-        self._write(edge.UpdateOperation.upsert_points(given, update_mode=edge.UpdateMode.InsertOnly))
+        operation = edge.UpdateOperation.upsert_points(given, update_mode=edge.UpdateMode.InsertOnly)
+        self._write(operation, NEW, [str(point.id) for point in points])
 
     def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
         """See `Engine.replace`."""
         given = [_point(point) for point in points]
-        self._write(edge.UpdateOperation.upsert_points(given, _filter(where), edge.UpdateMode.UpdateOnly))
+        operation = edge.UpdateOperation.upsert_points(given, _filter(where), edge.UpdateMode.UpdateOnly)
+        self._write(operation, NEW, [str(point.id) for point in points])
 
-    def set_payload(self, payload: Payload, where: models.Filter) -> None:
+    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """See `Engine.set_payload`."""
-        self._write(edge.UpdateOperation.set_payload_by_filter(_filter(where), payload))
+        condition = _filter(where)
+        operation = edge.UpdateOperation.set_payload_by_filter(condition, payload)
+        self._write(operation, REMOVE if urgent else FINISH, condition)
 
     def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
         """See `Engine.update_vectors`."""
-        with self._writing:  # nothing is deleted between the look and the write
-            there = {
-                str(record.id) for record in self._open().retrieve(list(ids), with_payload=False, with_vector=False)
-            }
+        with self._writing, self._shards.use() as shard:  # nothing is deleted between the look and the write
+            self._need(FINISH)
+            there = _ids(shard.engine.retrieve(list(ids), with_payload=False, with_vector=False))
             given = [
                 edge.PointVectors(point, {name: row})
                 for point, row in zip(ids, vectors.tolist(), strict=True)
                 if point in there
             ]
             if given:
+                self._note(shard, list(there))
                 with _translated():
-                    self._open().update(edge.UpdateOperation.update_vectors(given, _filter(where)))
+                    shard.engine.update(edge.UpdateOperation.update_vectors(given, _filter(where)))
         self._commit()
 
     def delete(self, where: models.Filter) -> None:
         """See `Engine.delete`."""
-        self._write(edge.UpdateOperation.delete_points_by_filter(_filter(where)))
+        condition = _filter(where)
+        self._write(edge.UpdateOperation.delete_points_by_filter(condition), DELETE, condition)
 
     def retrieve(self, ids: Sequence[str]) -> list[Payload]:
         """See `Engine.retrieve`."""
-        records = self._open().retrieve(list(ids), with_payload=True, with_vector=False)
+        with self._shards.use() as shard:
+            records = shard.engine.retrieve(list(ids), with_payload=True, with_vector=False)
         return [record.payload or {} for record in records]
 
     def scroll(self, where: models.Filter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """See `Engine.scroll`."""
         request = edge.ScrollRequest(offset=cursor, limit=limit, filter=_filter(where), with_payload=True)
-        records, following = self._open().scroll(request)
+        with self._shards.use() as shard:
+            records, following = shard.engine.scroll(request)
         return [record.payload or {} for record in records], None if following is None else str(following)
+
+    def export(self, limit: int, cursor: str | None) -> tuple[list[models.PointStruct], str | None]:
+        """See `Engine.export`."""
+        request = edge.ScrollRequest(offset=cursor, limit=limit, with_payload=True, with_vector=True)
+        with self._shards.use() as shard:
+            records, following = shard.engine.scroll(request)
+        points = [
+            models.PointStruct(id=str(record.id), vector=cast(Any, record.vector or {}), payload=record.payload)
+            for record in records
+        ]
+        return points, None if following is None else str(following)
 
     def count(self, where: models.Filter) -> int:
         """See `Engine.count`."""
-        return self._open().count(edge.CountRequest(exact=True, filter=_filter(where)))
+        with self._shards.use() as shard:
+            return shard.engine.count(edge.CountRequest(exact=True, filter=_filter(where)))
 
     def facet(self, field: str, where: models.Filter) -> dict[str, int]:
         """See `Engine.facet`."""
         request = edge.FacetRequest(field, limit=ALL, exact=True, filter=_filter(where))
-        return {str(hit.value): hit.count for hit in self._open().facet(request).hits}
+        with self._shards.use() as shard:
+            return {str(hit.value): hit.count for hit in shard.engine.facet(request).hits}
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
         """See `Engine.query_batch`."""
@@ -156,23 +177,89 @@ class EdgeEngine:
             )
             for row in vectors.tolist()
         ]
-        answers = self._open().query_batch(edge.QueryBatchRequest(requests))
+        with self._shards.use() as shard:
+            answers = shard.engine.query_batch(edge.QueryBatchRequest(requests))
         return [[Scored(point.score, point.payload or {}) for point in answer] for answer in answers]
+
+    def compact(self) -> Compaction:
+        """See `Engine.compact`."""
+        self._compacted()
+        return Compaction(erased=True)
 
     def ping(self) -> None:
         """See `Engine.ping`."""
-        if self._shard is not None:
-            self._shard.info()
+        if self._shards.vectors() is not None:
+            with self._shards.use() as shard:
+                shard.engine.info()
 
     def close(self) -> None:
         """See `Engine.close`."""
         self._ending.set()
         self._flusher.join()
+        self._shards.close()
+        os.close(self._lock)
+
+    def _rewrite(self) -> None:
+        """Copy what lives into a new shard and let it take the old one's place: the engine itself only marks.
+
+        Its optimiser skips small segments, and its log keeps old records.
+        """
+        vectors = self._shards.vectors()
+        if vectors is None:
+            return
+        with self._shards.use() as old:
+            check_room(self._folder, self._floor * NEW, _size_of_copy(old.folder))
+            new = self._shards.make(vectors)
+            try:
+                self._copy(Copy(old.engine, new.engine, self._may_copy), lambda: self._shards.switch(new, vectors))
+            except BaseException:
+                self._shards.discard(new)
+                raise
+        self._shards.discard(old)
+
+    def _copy(self, copy: Copy, switch: Callable[[], None]) -> None:
+        """Copy while others write, then what they wrote, then the last of it while they wait."""
+        try:
+            copy.indexes()
+            self._take_touched()
+            copy.all()
+            for _ in range(ROUNDS):
+                touched = self._take_touched()
+                copy.again(touched)
+                if len(touched) < FEW:
+                    break
+            with self._writing:
+                copy.again(self._touched or ())
+                copy.indexes()
+                switch()
+                self._touched = None
+        finally:
+            with self._writing:
+                self._touched = None
+
+    def _take_touched(self) -> set[str]:
+        """The points that were written since this was called last; from now on they are noted anew."""
         with self._writing:
-            if self._shard is not None:
-                self._shard.flush()
-                self._shard.close()
-            os.close(self._lock)
+            touched, self._touched = self._touched or set(), set()
+        return touched
+
+    def _may_copy(self) -> None:
+        if self._ending.is_set():
+            raise Unavailable("the store ends in the middle of the compaction; send it again")
+        self._need(NEW)
+
+    def _note(self, shard: Shard, touched: Sequence[str] | edge.Filter) -> None:
+        """Note which points are about to be written: by their ids, or all that meet a filter."""
+        if self._touched is None:
+            return
+        if isinstance(touched, edge.Filter):
+            records, _ = shard.engine.scroll(edge.ScrollRequest(limit=ALL, filter=touched, with_payload=False))
+            self._touched |= _ids(records)
+        else:
+            self._touched.update(touched)
+
+    def _need(self, share: float, size: int = 0) -> None:
+        check_room(self._folder, self._floor * share, size)
 
     def _sync_log(self) -> None:
         """Make the write-ahead log durable: what it holds is applied again when the shard is loaded.
@@ -180,13 +267,14 @@ class EdgeEngine:
         `flush` would write the segments too, which takes 40 times as long with a dozen payload indexes.
         """
         self._unflushed.set()
-        folder = self._home / "shard" / "wal"
-        logs = list(folder.glob("open-*"))
-        if not logs:  # another version of the engine, with another layout
-            self._open().flush()
-            return
-        for place in (*logs, folder):
-            _sync(place)
+        with self._shards.use() as shard:
+            folder = shard.folder / "wal"
+            logs = list(folder.glob("open-*"))
+            if not logs:  # another version of the engine, with another layout
+                shard.engine.flush()
+                return
+            for place in (*logs, folder):
+                sync(place)
 
     def _flush_now_and_then(self) -> None:
         """Write the segments, so that the log stays short."""
@@ -194,23 +282,28 @@ class EdgeEngine:
             if self._unflushed.is_set():
                 self._unflushed.clear()
                 try:
-                    self._open().flush()
+                    self._need(DELETE)
+                    with self._shards.use() as shard:
+                        shard.engine.flush()
                 except Exception:
                     self._unflushed.set()
                     log.exception("the segments could not be written; the log holds what they lack")
 
-    def _open(self) -> edge.EdgeShard:
-        if self._shard is None:
-            raise Unavailable("the collection is not created yet")
-        return self._shard
-
-    def _write(self, operation: edge.UpdateOperation) -> None:
-        self._apply(operation)
+    def _write(self, operation: edge.UpdateOperation, share: float, touched: Sequence[str] | edge.Filter) -> None:
+        self._apply(operation, share, touched)
         self._commit()
 
-    def _apply(self, operation: edge.UpdateOperation) -> None:
-        with self._writing, _translated():
-            self._open().update(operation)
+    def _apply(self, operation: edge.UpdateOperation, share: float, touched: Sequence[str] | edge.Filter) -> None:
+        with self._writing, self._shards.use() as shard, _translated():
+            self._need(share, self._size(shard, touched))
+            self._note(shard, touched)
+            shard.engine.update(operation)
+
+    def _size(self, shard: Shard, touched: Sequence[str] | edge.Filter) -> int:
+        """Bytes that an operation on all that meets a filter may take; where it could matter, they are counted."""
+        if not isinstance(touched, edge.Filter) or shard.engine.info().points_count * PER_POINT < self._floor * DELETE:
+            return 0
+        return shard.engine.count(edge.CountRequest(exact=True, filter=touched)) * PER_POINT
 
 
 class GroupCommit:
@@ -263,14 +356,6 @@ def _hold(path: Path) -> int:
     return lock
 
 
-def _sync(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -279,6 +364,16 @@ def _translated() -> Iterator[None]:
         if "No space left" in str(error):
             raise OutOfSpace("the disk is full; make room, then send it again") from error
         raise
+
+
+def _size_of_copy(folder: Path) -> int:
+    """Bytes that the copy of a shard may take: its segments, and a log of what is put into it."""
+    segments = sum(place.stat().st_blocks * BLOCK for place in (folder / "segments").rglob("*"))
+    return segments + min(segments, LONGEST_LOG)
+
+
+def _ids(records: Iterable[edge.Record]) -> set[str]:
+    return {str(record.id) for record in records}
 
 
 def _index(schema: Index) -> Any:

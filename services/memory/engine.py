@@ -48,6 +48,19 @@ class Scored:
     payload: Payload
 
 
+@dataclass(frozen=True)
+class Compaction:
+    """What a compaction did.
+
+    Attributes:
+        erased: whether the bytes of all that was deleted or overwritten before it are gone from the disk.
+        note: what was asked of the store and what is left to its operator; empty where nothing is.
+    """
+
+    erased: bool
+    note: str = ""
+
+
 class Engine(Protocol):
     """One collection of points: UUID, payload, at most one vector by name.
 
@@ -71,8 +84,14 @@ class Engine(Protocol):
     def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
         """Replace points whole, payload and vectors, those that exist and meet the filter; decided in one operation."""
 
-    def set_payload(self, payload: Payload, where: models.Filter) -> None:
-        """Set top-level payload fields, each as a whole, in one operation; a field that is set to None is removed."""
+    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
+        """Set top-level payload fields, each as a whole, in one operation; a field that is set to None is removed.
+
+        Args:
+            payload: the fields.
+            where: the points that get them.
+            urgent: it may use the room on the disk that is kept for removals.
+        """
 
     def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
         """Give points a vector.
@@ -93,6 +112,17 @@ class Engine(Protocol):
     def scroll(self, where: models.Filter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """Payloads by ascending point id, from the id `cursor` on; the id to go on from, None at the end."""
 
+    def export(self, limit: int, cursor: str | None) -> tuple[list[models.PointStruct], str | None]:
+        """Whole points of every tenant, for a backup; `insert` takes them back as they were, to the last bit.
+
+        Args:
+            limit: at most so many.
+            cursor: the id to go on from, as the call before returned it.
+
+        Returns:
+            points by ascending id, with payload and vectors (by name, float32); the next cursor, None at the end.
+        """
+
     def count(self, where: models.Filter) -> int:
         """How many points meet the filter, exactly."""
 
@@ -108,6 +138,13 @@ class Engine(Protocol):
 
         Returns:
             n lists, each by descending similarity.
+        """
+
+    def compact(self) -> Compaction:
+        """Erase what was deleted or overwritten before the call, as far as the engine can; others are served meanwhile.
+
+        Raises:
+            OutOfSpace: there is no room for what it takes.
         """
 
     def ping(self) -> None:

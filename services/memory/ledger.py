@@ -1,10 +1,12 @@
 """Records that outlive the collection: a restored snapshot of the points must not undo a removal."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from services.memory.blobs import Blobs
+from services.memory.space import REMOVE
 
 
 class Ledger:
@@ -14,16 +16,17 @@ class Ledger:
 
     Args:
         url: a folder of this machine, or an fsspec URL; not the one of the pictures.
+        floor: bytes that must stay free on this machine's disk; see `services.memory.space`.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        self._blobs = Blobs(url)
+    def __init__(self, url: str | Path, floor: int = 0) -> None:
+        self._blobs = Blobs(url, floor * REMOVE)
 
     def put(self, key: str, value: Any) -> None:
         """Write a record, or replace it as a whole; durable when it returns.
 
         Raises:
-            OutOfSpace: the disk is full.
+            OutOfSpace: the disk is full, or too full for this.
         """
         self._blobs.write(key, json.dumps(value, ensure_ascii=False).encode())
 
@@ -54,3 +57,7 @@ class Ledger:
     def delete(self, key: str) -> bool:
         """Delete a record; whether there was one."""
         return self._blobs.delete([key]) == 1
+
+    def delete_drafts(self, before: datetime) -> int:
+        """Delete what a kill in the middle of a write left before a moment; returns how much."""
+        return self._blobs.delete_drafts(before)

@@ -13,7 +13,7 @@ from qdrant_client import models
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import FIELDS, Clause, FieldType
 from schemas.image import State, StoredImage, now
-from services.memory.engine import Engine, Index, Scored, Search, Vectors
+from services.memory.engine import Compaction, Engine, Index, Scored, Search, Vectors
 from services.memory.filters import expired_of_every_tenant, waiting_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_point
 from services.memory.vectors import check_queries, check_units
@@ -223,7 +223,8 @@ class Memory:
         """
         for image, alike in _alike(images):
             released = {"attempts": image.attempts - 1, "begun_at": None}
-            self._engine.set_payload(released, self._same(alike, State.WAITING, begun_at=_since(image.begun_at)))
+            where = self._same(alike, State.WAITING, begun_at=_since(image.begun_at))
+            self._engine.set_payload(released, where, urgent=True)  # or a full disk would cost them an attempt
 
     def delete(self, images: Sequence[StoredImage]) -> None:
         """Delete images of one tenant, those that still have the same picture."""
@@ -287,7 +288,7 @@ class Memory:
 
     def mark(self, tenant: str, clauses: Sequence[Clause], removal_id: str) -> None:
         """Mark every image that meets a filter for a removal, in one operation: it settles what the removal covers."""
-        self._engine.set_payload({"removal": removal_id}, within(tenant, clauses))
+        self._engine.set_payload({"removal": removal_id}, within(tenant, clauses), urgent=True)
 
     def marked(
         self, tenant: str, removal_id: str, limit: int, cursor: str | None = None
@@ -303,6 +304,14 @@ class Memory:
         """How many images meet a filter; with `marked_by`, of those that this removal marked."""
         mark = [] if marked_by is None else [_marked_by(marked_by)]
         return self._engine.count(within(tenant, [*clauses, *mark]))
+
+    def compact(self) -> Compaction:
+        """Erase what was deleted or overwritten before the call, of every tenant; see `Engine.compact`."""
+        return self._engine.compact()
+
+    def export(self, limit: int, cursor: str | None = None) -> tuple[list[models.PointStruct], str | None]:
+        """Whole points of every tenant, for a backup; see `Engine.export`."""
+        return self._engine.export(limit, cursor)
 
     def ping(self) -> None:
         """Return if the engine answers."""

@@ -19,13 +19,15 @@ from services.memory.wire import METHODS, checked, key_file, limit
 
 HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 20.0
+COMPACT = "compact"
+"""Not waited for at the end: it may take minutes, and the engine breaks it off when it is closed."""
 
 
 class _Stop(Exception):  # noqa: N818, RUF100
     """A signal asked the owner to end."""
 
 
-def serve(folder: Path, socket_path: Path) -> None:
+def serve(folder: Path, socket_path: Path, floor: int = 0) -> None:
     """Serve the collection in a folder until SIGTERM or SIGINT; then flush, close and return.
 
     Must run in a process's main thread. The socket and its key are readable by this user alone.
@@ -33,6 +35,7 @@ def serve(folder: Path, socket_path: Path) -> None:
     Args:
         folder: of the collection; created where missing.
         socket_path: where to listen, at most 100 bytes; a socket left there by a killed owner is replaced.
+        floor: bytes that must stay free on the folder's disk, see `EdgeEngine`.
 
     Raises:
         Unavailable: another process holds the folder, or the socket's path is too long.
@@ -41,7 +44,7 @@ def serve(folder: Path, socket_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     try:
-        engine = EdgeEngine(folder)  # from here on no other owner lives: what is left of its socket may go
+        engine = EdgeEngine(folder, floor)  # from here on no other owner lives: what is left of its socket may go
         calls = _Calls(engine)
         try:
             _listen(calls, socket_path)
@@ -111,7 +114,7 @@ class _Calls:
         with self._idle:
             if self._ending:
                 return None
-            self._running += 1
+            self._running += method != COMPACT
         try:
             if method not in METHODS:
                 raise TypeError(f"{method!r} is no method of the contract")
@@ -120,7 +123,7 @@ class _Calls:
             return False, _sendable(error)
         finally:
             with self._idle:
-                self._running -= 1
+                self._running -= method != COMPACT
                 self._idle.notify_all()
 
     def drain(self) -> None:

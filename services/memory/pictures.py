@@ -7,6 +7,7 @@ from pathlib import Path
 
 from services.memory.blobs import Blobs
 from services.memory.payload import point_id
+from services.memory.space import NEW
 
 
 class Pictures:
@@ -16,10 +17,11 @@ class Pictures:
 
     Args:
         url: a folder of this machine, or an fsspec URL such as ``s3://bucket/folder``.
+        floor: bytes that must stay free on this machine's disk; see `services.memory.space`.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        self._blobs = Blobs(url)
+    def __init__(self, url: str | Path, floor: int = 0) -> None:
+        self._blobs = Blobs(url, floor * NEW)
 
     def new_key(self, tenant: str, image_id: str, content_hash: str) -> str:
         """A key that was never given before, under the tenant's folder."""
@@ -30,7 +32,7 @@ class Pictures:
         """Write a picture; durable when it returns.
 
         Raises:
-            OutOfSpace: the disk is full.
+            OutOfSpace: the disk is full, or too full for this.
         """
         self._blobs.write(key, data)
 
@@ -57,6 +59,10 @@ class Pictures:
     def delete(self, keys: Iterable[str]) -> int:
         """Delete pictures; those that are gone already do not matter. Returns how many there were."""
         return self._blobs.delete(keys)
+
+    def delete_drafts(self, before: datetime) -> int:
+        """Delete what a kill in the middle of a write left before a moment; returns how much."""
+        return self._blobs.delete_drafts(before)
 
     def ping(self) -> None:
         """Return if the filesystem answers."""

@@ -13,12 +13,15 @@ from typing import Any, cast
 from qdrant_client import models
 
 from schemas.errors import Unavailable
-from services.memory.engine import Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
 from services.memory.wire import checked, key_file, limit
 
 PAUSE_SECONDS = 0.05
 SENDS = 2
 """How often a call is handed over: once more after an owner died with it, not for ever if it is what kills them."""
+
+LONGEST_COMPACTION = 3600.0
+"""Seconds."""
 
 
 class RemoteEngine:
@@ -59,9 +62,9 @@ class RemoteEngine:
         """See `Engine.replace`."""
         self._call("replace", points, where)
 
-    def set_payload(self, payload: Payload, where: models.Filter) -> None:
+    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """See `Engine.set_payload`."""
-        self._call("set_payload", payload, where)
+        self._call("set_payload", payload, where, urgent)
 
     def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
         """See `Engine.update_vectors`."""
@@ -79,6 +82,10 @@ class RemoteEngine:
         """See `Engine.scroll`."""
         return cast(tuple[list[Payload], str | None], self._call("scroll", where, limit, cursor))
 
+    def export(self, limit: int, cursor: str | None) -> tuple[list[models.PointStruct], str | None]:
+        """See `Engine.export`."""
+        return cast(tuple[list[models.PointStruct], str | None], self._call("export", limit, cursor))
+
     def count(self, where: models.Filter) -> int:
         """See `Engine.count`."""
         return cast(int, self._call("count", where))
@@ -91,6 +98,10 @@ class RemoteEngine:
         """See `Engine.query_batch`."""
         return cast(list[list[Scored]], self._call("query_batch", vectors, search))
 
+    def compact(self) -> Compaction:
+        """See `Engine.compact`; takes as long as it takes, while the owner answers others."""
+        return cast(Compaction, self._call("compact", patience=LONGEST_COMPACTION))
+
     def ping(self) -> None:
         """See `Engine.ping`."""
         self._call("ping")
@@ -99,12 +110,12 @@ class RemoteEngine:
         """Close the connections; the owner lives on."""
         self._forget()
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def _call(self, method: str, *arguments: Any, patience: float = 0.0) -> Any:
         deadline = time.monotonic() + self._timeout
         for _ in range(SENDS):
             connection = self._handed_over((method, arguments), deadline)
             try:
-                well, result = self._answer(connection, deadline)
+                well, result = self._answer(connection, deadline, patience)
             except (EOFError, ConnectionError):
                 connection.close()
                 self._forget()  # the others were of the same owner
@@ -119,9 +130,13 @@ class RemoteEngine:
             raise result
         raise Unavailable("the store ended in the middle of the call; send it again")
 
-    def _answer(self, connection: Connection, deadline: float) -> tuple[bool, Any]:
-        if not connection.poll(max(0.0, deadline - time.monotonic())):
-            raise Unavailable(f"the store did not answer within {self._timeout:g} s; send it again")
+    def _answer(self, connection: Connection, deadline: float, patience: float) -> tuple[bool, Any]:
+        last = deadline + patience
+        while not connection.poll(max(0.0, deadline - time.monotonic())):
+            if deadline >= last:
+                raise Unavailable(f"the store did not answer within {self._timeout + patience:g} s; send it again")
+            self.ping()  # raises where the owner answers nobody
+            deadline = min(last, time.monotonic() + self._timeout)
         try:
             return cast(tuple[bool, Any], connection.recv())
         except BlockingIOError:

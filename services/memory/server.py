@@ -1,19 +1,31 @@
 """The contract over a Qdrant server (or over qdrant-client's local mode, which tests use)."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from schemas.errors import OutOfSpace, Unavailable
-from services.memory.engine import Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
 
 ALL = 2**31 - 1
 STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
 TRIES = 5
+VACUUM = models.OptimizersConfigDiff(deleted_threshold=0.0, vacuum_min_vector_number=100)
+"""Any deleted point is reason enough; the server takes no smaller number than 100."""
+VACUUM_LOOKS = 60
+VACUUM_PAUSE = 0.5
+"""How often, and every how many seconds, to ask whether the optimisers are at rest."""
+ASKED = "The server was asked to vacuum every segment of over 100 vectors that holds a deleted point."
+STILL_BUSY = "Its optimisers were still at work when this was written."
+LEFT = (
+    "Smaller segments, the write-ahead log, snapshots, replicas and backups are left to the server's operator:"
+    " only there can it be said when the bytes are gone."
+)
 _NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
 _OUR_FAULT = {400, 404, 409, 422} | {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -83,7 +95,7 @@ class QdrantEngine:
         with _answering():
             self._client.upsert(self._name, list(points), wait=True, ordering=STRONG, **how)
 
-    def set_payload(self, payload: Payload, where: models.Filter) -> None:
+    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:  # noqa: ARG002
         """See `Engine.set_payload`."""
         with _answering():
             self._client.set_payload(self._name, payload, points=where, wait=True, ordering=STRONG)
@@ -128,6 +140,18 @@ class QdrantEngine:
             records, following = self._client.scroll(self._name, where, limit=limit, offset=cursor, with_payload=True)
         return [record.payload or {} for record in records], None if following is None else str(following)
 
+    def export(self, limit: int, cursor: str | None) -> tuple[list[models.PointStruct], str | None]:
+        """See `Engine.export`."""
+        with _answering():
+            records, following = self._client.scroll(
+                self._name, limit=limit, offset=cursor, with_payload=True, with_vectors=True
+            )
+        points = [
+            models.PointStruct(id=str(record.id), vector=cast(Any, record.vector or {}), payload=record.payload)
+            for record in records
+        ]
+        return points, None if following is None else str(following)
+
     def count(self, where: models.Filter) -> int:
         """See `Engine.count`."""
         with _answering():
@@ -155,6 +179,28 @@ class QdrantEngine:
         with _answering():
             answers = self._client.query_batch_points(self._name, requests)
         return [[Scored(point.score, point.payload or {}) for point in answer.points] for answer in answers]
+
+    def compact(self) -> Compaction:
+        """See `Engine.compact`: a server's optimisers vacuum the segments, and say only whether they are at rest."""
+        with _answering():
+            before = self._client.get_collection(self._name).config.optimizer_config
+            self._client.update_collection(self._name, optimizers_config=VACUUM)
+            try:
+                rested = self._wait_for_optimisers()
+            finally:
+                usual = models.OptimizersConfigDiff(
+                    deleted_threshold=before.deleted_threshold, vacuum_min_vector_number=before.vacuum_min_vector_number
+                )
+                self._client.update_collection(self._name, optimizers_config=usual)
+        return Compaction(erased=False, note=f"{ASKED} {'They came to rest.' if rested else STILL_BUSY} {LEFT}")
+
+    def _wait_for_optimisers(self) -> bool:
+        """Whether they have nothing more to do; they need a moment to begin."""
+        for _ in range(VACUUM_LOOKS):
+            time.sleep(VACUUM_PAUSE)
+            if self._client.get_collection(self._name).status == models.CollectionStatus.GREEN:
+                return True
+        return False
 
     def ping(self) -> None:
         """See `Engine.ping`."""

@@ -1,5 +1,6 @@
 """Images, vectors and owner processes for the tests of the memory."""
 
+import signal
 import subprocess
 import sys
 import uuid
@@ -65,20 +66,25 @@ def quick_folder() -> Iterator[Path]:
 
 
 class Owner:
-    """An owner process of a test; used as a context, it is always stopped."""
+    """An owner process of a test; used as a context, it is always stopped. `prelude` is code that it runs first."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, floor: int = 0, prelude: str = "pass") -> None:
         self.folder = folder
         self.socket = folder / "s"
+        self.data = folder / "data"
+        self._floor = floor
+        self._prelude = prelude
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
         code = (
             "import sys; from pathlib import Path; from services.memory.owner import serve;"
-            "serve(Path(sys.argv[1]), Path(sys.argv[2]))"
+            f"{self._prelude};"
+            "serve(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))"
         )
-        self.process = subprocess.Popen([sys.executable, "-c", code, str(self.folder / "data"), str(self.socket)])
+        command = [sys.executable, "-c", code, str(self.data), str(self.socket), str(self._floor)]
+        self.process = subprocess.Popen(command)
 
     def ready(self) -> "Owner":
         """Started, and answering."""
@@ -92,6 +98,10 @@ class Owner:
         assert self.process is not None
         self.process.kill()
         self.process.wait(10)
+
+    def suspend(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> int:
         """End it as a supervisor does; its exit status."""

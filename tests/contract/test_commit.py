@@ -92,14 +92,16 @@ def test_the_log_alone_brings_back_what_the_segments_lost(tmp_path: Path) -> Non
     memory = Memory(engine, "encoder", 4, {})
     memory.open()
     memory.put([image("default", "before"), image("default", "removed")])
-    engine._open().flush()
+    with engine._shards.use() as shard:
+        shard.engine.flush()
+        wal = shard.folder.relative_to(whole) / "wal"
     shutil.copytree(whole, cut)
     memory.put([image("default", "after")])
     waiting = list(memory.get("default", ["before", "after"]).values())
     memory.remember(waiting, np.eye(2, 4, dtype=np.float32))
     memory.delete(list(memory.get("default", ["removed"]).values()))
-    shutil.rmtree(cut / "collection" / "shard" / "wal")
-    shutil.copytree(whole / "collection" / "shard" / "wal", cut / "collection" / "shard" / "wal")
+    shutil.rmtree(cut / wal)
+    shutil.copytree(whole / wal, cut / wal)
     expected = memory.get("default", ["before", "after", "removed"])
     memory.close()
 

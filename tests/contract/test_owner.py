@@ -224,10 +224,12 @@ def test_a_fork_does_not_share_its_parents_connections(folder: Path) -> None:
 
 
 def test_half_a_creation_is_begun_anew(folder: Path) -> None:
-    """A kill in the middle of creating leaves a draft, which the next one replaces."""
-    (folder / "collection.new" / "shard").mkdir(parents=True)
-    (folder / "collection.new" / "shard" / "edge_config.json").write_text("{")
+    """A kill in the middle of creating leaves a draft, which is removed."""
+    draft = folder / "shard-of-a-killed-owner"
+    (draft / "segments").mkdir(parents=True)
+    (draft / "edge_config.json").write_text("{")
     engine = EdgeEngine(folder)
+    assert not draft.exists()
     Memory(engine, ENCODER, DIMENSION, METADATA).open()
     engine.close()
     again = EdgeEngine(folder)

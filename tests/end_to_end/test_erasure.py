@@ -74,9 +74,7 @@ def _float32(number: object) -> bytes:
 
 def test_no_byte_of_what_was_removed_is_left(own: Stack) -> None:
     sent = [picture("disc") for _ in range(6)]
-    gone = [
-        own.teach(data, image_id=f"mark-of-id-{number}", **MARKS)[0] for number, data in enumerate(sent)
-    ]
+    gone = [own.teach(data, image_id=f"mark-of-id-{number}", **MARKS)[0] for number, data in enumerate(sent)]
     own.remembered(gone)
     kept = own.teach(picture("bars"), picture("bars"), labels=["kept-label"], source="kept-source")
     own.remembered(kept)

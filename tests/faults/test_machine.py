@@ -10,7 +10,7 @@ LIVES, STEPS = 100, 40
 
 
 def test_whatever_happens_it_holds_and_answers_what_the_model_says(report: Report) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=LIVES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,12 +18,13 @@ from services.backup import UNFINISHED, Backup, Restore, Restored
 from services.memory.edge import EdgeEngine
 from services.memory.engine import Engine
 from services.memory.memory import Memory
+from services.memory.pictures import Pictures
 from services.removals import Removals
 from services.verify import Verify
 from tests.contract.support import quick_folder
 from tests.shapes import picture
 
-from .support import METADATA, Parts, Pixels
+from .support import METADATA, Hooked, Killed, Parts, Pixels
 
 
 @contextmanager
@@ -132,16 +134,15 @@ def test_a_restore_that_was_killed_is_begun_again(here: Parts, there: Parts, tmp
     ids = here.teach(*(picture("disc") for _ in range(5)))
     back_up(here, tmp_path / "b")
 
-    class Died(BaseException):
-        pass
+    def die(name: str) -> None:
+        if name == "write":
+            raise Killed
 
-    def die(*_: object) -> None:
-        raise Died
-
-    written, there.pictures.write = there.pictures.write, die  # type: ignore[method-assign]
-    with pytest.raises(Died):
+    whole = there.pictures
+    there.pictures = cast(Pictures, Hooked(whole, after=die))
+    with pytest.raises(Killed):
         restore(there, tmp_path / "b")
-    there.pictures.write = written  # type: ignore[method-assign]
+    there.pictures = whole
     assert there.ledger.exists(UNFINISHED)
     assert restore(there, tmp_path / "b").contents.points == 5
     assert there.held(*ids) == here.held(*ids)

@@ -7,7 +7,7 @@ from tests.faults.machine import Machine
 
 
 def test_whatever_happens_it_holds_and_answers_what_the_model_says() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=5, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)

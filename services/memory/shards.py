@@ -1,0 +1,146 @@
+"""The shards in an engine's folder: one is the collection; others are in the making, or on their way out.
+
+``collection.json`` names the one that counts and is replaced by rename, so a collection is made, or exchanged for its
+copy, as a whole or not at all. Whatever it does not name is rubbish of a crash.
+"""
+
+import json
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import qdrant_edge as edge
+
+from schemas.errors import Unavailable
+from services.memory.space import FINISH, check_room
+
+LAST_CALL = 10.0
+"""Seconds that those who use a shard have to end before it is closed at the very end."""
+
+
+@dataclass(eq=False)
+class Shard:
+    """An open shard, with the number of those who use it at this moment."""
+
+    folder: Path
+    engine: edge.EdgeShard
+    users: int = 0
+
+
+class Shards:
+    """The shards in a folder that this process holds alone.
+
+    Args:
+        folder: where they are.
+        floor: bytes that must stay free on its disk, see `services.memory.space`.
+    """
+
+    def __init__(self, folder: Path, floor: int) -> None:
+        self._folder = folder
+        self._floor = floor
+        self._file = folder / "collection.json"
+        self._turn = threading.Condition()
+        self._current: Shard | None = None
+        self._closed = False
+        self._remove_leftovers()
+
+    def vectors(self) -> dict[str, int] | None:
+        """The collection's named vectors with their sizes; None before it is made."""
+        held = self._read()
+        return None if held is None else dict(held["vectors"])
+
+    @contextmanager
+    def use(self) -> Iterator[Shard]:
+        """The collection's shard, which is not closed before this ends; opened where it was not.
+
+        Raises:
+            OutOfSpace: the disk has too little room to open it.
+            Unavailable: there is no collection yet, or no longer.
+        """
+        with self._turn:
+            shard = self._open()
+            shard.users += 1
+        try:
+            yield shard
+        finally:
+            with self._turn:
+                shard.users -= 1
+                self._turn.notify_all()
+
+    def make(self, vectors: Mapping[str, int]) -> Shard:
+        """A new, empty shard, which does not count before `switch`."""
+        folder = self._folder / f"shard-{uuid.uuid4().hex}"
+        folder.mkdir()
+        params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
+        return Shard(folder, edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params)))
+
+    def switch(self, shard: Shard, vectors: Mapping[str, int]) -> None:
+        """Make a shard durable, then let it be the collection's."""
+        shard.engine.flush()
+        for place in (*shard.folder.rglob("*"), shard.folder, self._folder):
+            sync(place)
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps({"shard": shard.folder.name, "vectors": dict(vectors)}))
+        sync(draft)
+        with self._turn:
+            draft.replace(self._file)
+            self._current = shard
+        sync(self._folder)
+
+    def discard(self, shard: Shard) -> None:
+        """Close and delete a shard once nobody uses it; nothing where it is the collection's."""
+        with self._turn:
+            if shard is self._current:
+                return
+            self._turn.wait_for(lambda: shard.users == 0)
+        shard.engine.close()
+        shutil.rmtree(shard.folder)
+        sync(self._folder)
+
+    def close(self) -> None:
+        """Write and close the collection's shard, once nobody uses it or some seconds have passed."""
+        with self._turn:
+            self._closed = True
+            shard = self._current
+            if shard is None:
+                return
+            self._turn.wait_for(lambda: shard.users == 0, LAST_CALL)
+        shard.engine.flush()
+        shard.engine.close()
+
+    def _open(self) -> Shard:
+        if self._closed:
+            raise Unavailable("the store is ending; send it again")
+        if self._current is None:
+            held = self._read()
+            if held is None:
+                raise Unavailable("the collection is not created yet")
+            check_room(self._folder, self._floor * FINISH)
+            folder = self._folder / held["shard"]
+            self._current = Shard(folder, edge.EdgeShard.load(str(folder)))
+        return self._current
+
+    def _read(self) -> Any:
+        return json.loads(self._file.read_text()) if self._file.exists() else None
+
+    def _remove_leftovers(self) -> None:
+        held = self._read()
+        for folder in self._folder.glob("shard-*"):
+            if held is None or folder.name != held["shard"]:
+                shutil.rmtree(folder)
+        sync(self._folder)
+
+
+def sync(place: Path) -> None:
+    """Make a file's content, or a folder's entries, durable."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,220 @@
+"""The floor of free space: what takes room is refused first, and what makes room last."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from qdrant_client import models
+
+from schemas.errors import OutOfSpace
+from services.memory.copying import Copy
+from services.memory.edge import EdgeEngine
+from services.memory.filters import within
+from services.memory.ledger import Ledger
+from services.memory.memory import Memory
+from services.memory.payload import to_point
+from services.memory.pictures import Pictures
+from services.memory.remote import RemoteEngine
+from services.memory.space import MIB
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
+from tests.stack import until
+
+FLOOR = 256 * MIB
+
+
+class Disk:
+    """A disk of which the test says how much is free; what is written on it takes nothing."""
+
+    def __init__(self) -> None:
+        self.free: float = 10 * FLOOR
+
+    def look(self, _folder: object) -> Any:
+        return SimpleNamespace(f_bavail=int(self.free), f_frsize=1)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    made = Disk()
+    monkeypatch.setattr(os, "statvfs", made.look)
+    return made
+
+
+@pytest.fixture
+def memory(disk: Disk, folder: Path) -> Iterator[Memory]:
+    opened = Memory(EdgeEngine(folder / "data", FLOOR), ENCODER, DIMENSION, METADATA)
+    opened.open()
+    yield opened
+    disk.free = 10 * FLOOR
+    opened.close()
+
+
+def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> None:
+    pictures, ledger = Pictures(folder / "pictures", FLOOR), Ledger(folder / "records", FLOOR)
+    old = [image("t", f"old{n}") for n in range(3)]
+    memory.put(old)
+    held = memory.begin(old)[0]
+    vectors, engine = units(3), memory._engine
+
+    new: list[Callable[[], object]] = [
+        lambda: memory.put([image("t", "new")]),
+        lambda: memory.put([image("t", "old1")]),
+        lambda: engine.insert([to_point(image("t", "new"))]),
+        lambda: engine.index({"metadata.camera": models.PayloadSchemaType.KEYWORD}),
+        lambda: pictures.write("t/aa/x", b"x"),
+        memory.compact,
+    ]
+    finish: list[Callable[[], object]] = [
+        lambda: memory.amend(held, held.model_copy(update={"subject": "x"})),
+        lambda: memory.begin(old),
+        lambda: memory.remember(old, vectors),
+        lambda: memory.reject(held, "x"),
+    ]
+    remove: list[Callable[[], object]] = [
+        lambda: memory.mark("t", [], "r"),
+        lambda: memory.release([held]),
+        lambda: ledger.put("a/b", 1),
+    ]
+    delete: list[Callable[[], object]] = [
+        lambda: memory.delete(old),
+        lambda: memory.delete_marked("t", "r"),
+    ]
+    always: list[Callable[[], object]] = [
+        memory.ping,
+        lambda: memory.get("t", ["old0"]),
+        lambda: memory.nearest("t", vectors, 1),
+        lambda: engine.export(10, None),
+        lambda: pictures.delete(["t/aa/x"]),
+        lambda: ledger.delete("a/b"),
+    ]
+    steps = [(1.0, new), (0.5, finish), (0.25, remove), (0.125, delete), (0.0, always)]
+    for share, _ in steps[:-1]:
+        disk.free = FLOOR * share - 1
+        for least, calls in steps:
+            for call in calls:
+                if least >= share:
+                    with pytest.raises(OutOfSpace, match="make room"):
+                        call()
+                elif least in {0.0, 0.25}:  # the others would change what the next step needs
+                    call()
+    assert memory.get("t", ["old0", "old1", "new"]).keys() == {"old0", "old1"}
+
+
+def test_each_step_does_its_work_just_above_its_floor(disk: Disk, memory: Memory) -> None:
+    images = [image("t", f"i{n}") for n in range(4)]
+    disk.free = FLOOR
+    memory.put(images)
+    disk.free = FLOOR // 2
+    assert memory.remember(images, units(4)) == 4
+    disk.free = FLOOR // 4
+    memory.mark("t", [], "r")
+    disk.free = FLOOR // 8
+    memory.delete_marked("t", "r")
+    assert memory.count("t") == 0
+
+
+def test_a_mark_on_more_points_than_the_room_allows_is_refused(
+    disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.put([image("t", f"i{n}", source="s" if n < 10 else None) for n in range(100)])
+    monkeypatch.setattr("services.memory.edge.PER_POINT", FLOOR // 200)
+    disk.free = FLOOR * 0.25 + FLOOR // 200 * 50
+    with pytest.raises(OutOfSpace):
+        memory.mark("t", [], "r")
+    memory._engine.set_payload({"removal": "r"}, within("t", clauses(source="s")), urgent=True)
+    assert memory.count("t", marked_by="r") == 10
+
+
+def test_a_copy_that_will_not_fit_is_not_begun(disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.put([image("t", f"i{n}") for n in range(100)])
+    monkeypatch.setattr("services.memory.edge._size_of_copy", lambda _folder: 10 * MIB)
+    disk.free = FLOOR + 10 * MIB - 1
+    with pytest.raises(OutOfSpace):
+        memory.compact()
+    disk.free += 1
+    memory.compact()
+
+
+def test_a_copy_that_meets_the_floor_on_its_way_is_removed(
+    disk: Disk, memory: Memory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.put([image("t", f"i{n}") for n in range(500)])
+    usual = Copy._put
+
+    def fill(self: Copy, records: Any) -> None:
+        usual(self, records)
+        disk.free = FLOOR - 1
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Copy, "_put", fill)
+        with pytest.raises(OutOfSpace):
+            memory.compact()
+    assert len(list((folder / "data").glob("shard-*"))) == 1
+    disk.free = 10 * FLOOR
+    memory.compact()
+    assert memory.count("t") == 500
+
+
+def test_an_engine_opens_once_there_is_room(disk: Disk, folder: Path) -> None:
+    memory = Memory(EdgeEngine(folder / "data", FLOOR), ENCODER, DIMENSION, METADATA)
+    memory.open()
+    memory.put([image("t", "a")])
+    memory.close()
+    disk.free = FLOOR // 2 - 1
+    again = Memory(EdgeEngine(folder / "data", FLOOR), ENCODER, DIMENSION, METADATA)
+    for call in (again.ping, again.open, lambda: again.get("t", ["a"]), lambda: again.mark("t", [], "r")):
+        with pytest.raises(OutOfSpace):
+            call()
+    disk.free += 1
+    assert again.get("t", ["a"]).keys() == {"a"}
+    again.close()
+
+
+def test_an_owner_without_room_says_so_and_lives(folder: Path) -> None:
+    """With a floor that no disk has, on a collection that was made without one."""
+    with Owner(folder) as owner:
+        engine = RemoteEngine(owner.ready().socket, timeout=30)
+        Memory(engine, ENCODER, DIMENSION, METADATA).open()
+        assert owner.stop() == 0
+    with Owner(folder, floor=2**60) as owner:
+        owner.start()
+        until(owner.socket.exists, "the owner to listen")
+        for _ in range(3):
+            with pytest.raises(OutOfSpace):
+                engine.ping()
+        assert owner.process is not None
+        assert owner.process.poll() is None
+        assert owner.stop() == 0
+    engine.close()
+
+
+def test_those_who_write_at_once_do_not_fill_the_disk_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each must see what the others have taken: the disk has room for three of them."""
+    pictures = Pictures(folder, FLOOR)
+    data, room = bytes(MIB), 3 * MIB
+
+    def look(_folder: object) -> Any:
+        taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return SimpleNamespace(f_bavail=FLOOR + room - taken, f_frsize=1)
+
+    monkeypatch.setattr(os, "statvfs", look)
+    barrier, refused = threading.Barrier(8), list[Exception]()
+
+    def write(number: int) -> None:
+        barrier.wait(30)
+        try:
+            pictures.write(f"t/aa/{number}", data)
+        except OutOfSpace as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 5
+    assert len(pictures.all()) == 3
+    assert not list(folder.rglob(".*"))
