@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -200,6 +201,7 @@ def test_those_who_write_at_once_do_not_fill_the_disk_together(folder: Path, mon
 
     def look(_folder: object) -> Any:
         taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        time.sleep(0.02)  # long enough for all the others to look too
         return SimpleNamespace(f_bavail=FLOOR + room - taken, f_frsize=1)
 
     monkeypatch.setattr(os, "statvfs", look)
