@@ -285,6 +285,9 @@ class EdgeEngine:
                     self._need(DELETE)
                     with self._shards.use() as shard:
                         shard.engine.flush()
+                except OutOfSpace as error:
+                    self._unflushed.set()
+                    log.warning("the segments are not written, the log holds what they lack: %s", error)
                 except Exception:
                     self._unflushed.set()
                     log.exception("the segments could not be written; the log holds what they lack")

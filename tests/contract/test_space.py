@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,8 @@ from services.memory.pictures import Pictures
 from services.memory.remote import RemoteEngine
 from services.memory.space import MIB
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
+from tests.faults.disk import on_small_disk
+from tests.faults.full_disk import fill_the_engine
 from tests.stack import until
 
 FLOOR = 256 * MIB
@@ -198,6 +201,7 @@ def test_those_who_write_at_once_do_not_fill_the_disk_together(folder: Path, mon
 
     def look(_folder: object) -> Any:
         taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        time.sleep(0.02)  # long enough for all the others to look too
         return SimpleNamespace(f_bavail=FLOOR + room - taken, f_frsize=1)
 
     monkeypatch.setattr(os, "statvfs", look)
@@ -218,3 +222,11 @@ def test_those_who_write_at_once_do_not_fill_the_disk_together(folder: Path, mon
     assert len(refused) == 5
     assert len(pictures.all()) == 3
     assert not list(folder.rglob(".*"))
+
+
+def test_a_real_disk_fills_and_nothing_dies() -> None:
+    """Promise 1: the short version of `tests/faults/test_disk.py`."""
+    outcome = on_small_disk(fill_the_engine, 1000)
+    assert outcome["points"] > 100
+    assert outcome["embedded"] > 20
+    assert outcome["refused"] == 8
