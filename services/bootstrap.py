@@ -12,10 +12,12 @@ from celery import Celery
 from schemas.errors import VisualMemoryError
 from services import metrics
 from services.accept import Accept
+from services.audit import Audit
 from services.bell import Bell, make_celery
 from services.blocks import Blocks
 from services.classify import Classify
 from services.forget import Forget
+from services.keys import Keys
 from services.memory.engines import open_engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
@@ -25,8 +27,10 @@ from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
 from services.places import Places
-from services.redis_server import redis_url
+from services.rates import Rates
+from services.redis_server import limits_url, redis_url
 from services.remember import Remember, Sweep
+from services.secret import load_secret
 from services.settings import Settings
 from services.tidy import Tidy
 
@@ -48,6 +52,9 @@ class Service:
     """
 
     settings: Settings
+    keys: Keys
+    rates: Rates
+    audit: Audit
     memory: Memory
     pictures: Pictures
     encoder: MicroBatcher
@@ -97,13 +104,16 @@ def bootstrap(settings: Settings) -> Service:
     memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
     memory.open()
     pictures = Pictures(_blobs(settings, "pictures"))
-    ledger = Ledger(_blobs(settings, "records"))
+    ledger = _ledger(settings)
     decoder = Decoder(Limits(settings.pictures.max_bytes, settings.pictures.max_pixels), pool)
-    bell = Bell(celery_of(settings))
+    bell = Bell(celery_of(settings), load_secret(settings).key("messages"))
     blocks = Blocks(ledger)
     overdue = timedelta(seconds=worker.overdue_seconds)
     return Service(
         settings=settings,
+        keys=Keys(ledger),
+        rates=Rates(limits_url(_broker(settings))),
+        audit=audit_of(settings),
         memory=memory,
         pictures=pictures,
         encoder=encoder,
@@ -125,8 +135,25 @@ def bootstrap(settings: Settings) -> Service:
 
 def celery_of(settings: Settings) -> Celery:
     """The Celery app over the Redis that the settings name, or over this machine's own."""
-    url = settings.broker.url or redis_url(Places(settings.data))
-    return make_celery(url, settings.broker, settings.worker)
+    return make_celery(_broker(settings), settings.broker, settings.worker)
+
+
+def keys_of(settings: Settings) -> Keys:
+    """The keys of a service, which need not run."""
+    return Keys(_ledger(settings))
+
+
+def audit_of(settings: Settings) -> Audit:
+    """This machine's audit log."""
+    return Audit(Places(settings.data).audit)
+
+
+def _broker(settings: Settings) -> str:
+    return settings.broker.url or redis_url(Places(settings.data))
+
+
+def _ledger(settings: Settings) -> Ledger:
+    return Ledger(_blobs(settings, "records"))
 
 
 def _blobs(settings: Settings, kind: str) -> str:

@@ -1,0 +1,65 @@
+"""What every command needs: settings, errors as sentences, JSON for machines."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from services.settings import Settings
+
+FAILED = 1
+WRONG = 2
+
+
+def read_settings() -> "Settings":
+    """The settings, or a sentence that says what to change."""
+    from tomllib import TOMLDecodeError
+
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from schemas.errors import sentence
+    from services.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = [sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
+    except TOMLDecodeError as error:
+        faults = [f"the file of settings is not TOML: {error}"]
+    except SettingsError as error:  # a file that is not there, or a value that should be JSON and is not
+        faults = [f"{error}: write it as JSON" if error.__cause__ else str(error)]
+    for fault in faults:
+        typer.echo(f"settings: {fault}", err=True)
+    raise typer.Exit(WRONG)
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Turn foreseen errors into a sentence and an exit code."""
+    from pydantic import ValidationError
+
+    from schemas.errors import VisualMemoryError, sentence
+
+    try:
+        yield
+    except VisualMemoryError as error:
+        fail(f"{error.message} ({error.code})")
+    except ValidationError as error:
+        fail("; ".join(sentence(fault["loc"], fault["msg"]) for fault in error.errors()))
+    except OSError as error:
+        fail(str(error))
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One line of JSON on standard output."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def fail(message: str) -> NoReturn:
+    """Say what is wrong, and end."""
+    typer.echo(message, err=True)
+    raise typer.Exit(FAILED)
