@@ -67,10 +67,15 @@ class Stack:
     supervisor: psutil.Process
     metrics_port: int
 
+    @property
+    def keys(self) -> Keys:
+        """The service's keys."""
+        return Keys(Ledger(self.data / "records"))
+
     def new_key(self, tenant: str = "default", *scopes: str, **limits: int) -> str:
         """The text of a new key, with every scope unless some are named."""
         wanted = {"name": "a test's", "tenant": tenant, "scopes": scopes or ["admin"], **limits}
-        return Keys(Ledger(self.data / "records")).make(KeyRequest.model_validate(wanted)).text
+        return self.keys.make(KeyRequest.model_validate(wanted)).text
 
     @contextmanager
     def caller(self, key: str | None) -> Iterator[httpx.Client]:

@@ -13,6 +13,8 @@ import redis
 
 from schemas.image import State
 from services.bell import QUEUE, SWEEP
+from services.cli.own_service import free_port
+from services.client import Client
 from tests.shapes import picture
 from tests.stack import Stack, fields, running, suspended, unique, until
 
@@ -96,6 +98,32 @@ def test_a_second_up_on_the_same_folder_is_refused(stack: Stack) -> None:
     assert ended.returncode == 1
     assert f"{stack.data} is in use by another 'visual-memory up'" in ended.stderr
     assert stack.http.get("/readyz").status_code == 200
+
+
+def test_the_first_start_shows_a_key_that_opens_everything_and_later_ones_do_not(short_folder: Path) -> None:
+    port = free_port()
+
+    def told_until(words: str) -> str:
+        """What `up` says until it says this; then it is stopped."""
+        settings = {"VISUAL_MEMORY_DATA": str(short_folder), "VISUAL_MEMORY_CONFIG": os.devnull}
+        environment = {**_environment(), **settings, "VISUAL_MEMORY_API__PORT": str(port)}
+        command = [sys.executable, "-m", "services.cli", "up"]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as started:
+            assert started.stderr
+            told = ""
+            while words not in told:
+                line = started.stderr.readline()
+                assert line, f"it ended: {told}"
+                told += line
+            if words == "ready":
+                key = told.split("export VISUAL_MEMORY_KEY=")[1].split()[0]
+                with Client(f"http://127.0.0.1:{port}", key) as client:
+                    assert [line.action for line in client.audit()] == ["keys.make"]
+            started.terminate()
+        return told
+
+    assert told_until("ready").count("shown only this once") == 1
+    assert "VISUAL_MEMORY_KEY" not in told_until("data and logs are in")
 
 
 def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None:
