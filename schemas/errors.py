@@ -75,10 +75,17 @@ class TooLarge(VisualMemoryError):
 
 
 class NotAuthorized(VisualMemoryError):
-    """The request carries no key, or a wrong one."""
+    """The request carries no key, or one that opens nothing."""
 
     code = "not_authorized"
     status = 401
+
+
+class Forbidden(VisualMemoryError):
+    """The key lacks the scope that the request needs."""
+
+    code = "forbidden"
+    status = 403
 
 
 class Blocked(VisualMemoryError):
@@ -89,7 +96,7 @@ class Blocked(VisualMemoryError):
 
 
 class NotFound(VisualMemoryError):
-    """There is no such image or removal."""
+    """There is no such image, removal or key."""
 
     code = "not_found"
     status = 404
@@ -100,6 +107,21 @@ class Conflict(VisualMemoryError):
 
     code = "conflict"
     status = 409
+
+
+class RateLimited(VisualMemoryError):
+    """The key has used up its requests or bytes of this minute.
+
+    Attributes:
+        retry_after: whole seconds until it may send again.
+    """
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, message: str, retry_after: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EncoderMismatch(VisualMemoryError):

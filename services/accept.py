@@ -71,7 +71,7 @@ class Accept:
             states = self._keep(tenant, sent)
         self._refuse_blocked_meanwhile([image for image, _ in sent.values()])
         self.ring(tenant, [image_id for image_id, state in states.items() if state is State.WAITING])
-        metrics.ACCEPTED.inc(len(uploads))
+        metrics.ACCEPTED.labels(tenant).inc(len(uploads))
         return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
 
     def amend(self, tenant: str, image_id: str, patch: ImagePatch) -> StoredImage:

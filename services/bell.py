@@ -1,18 +1,24 @@
 """The bell: Celery over Redis tells the workers which images wait. It carries ids only, and may lose any of them.
 
+Who can write to Redis could name any tenant's images, so each message is signed, and one that is not is refused.
+
 The collection is the journal: whatever is lost here is found by the sweeper and rung for again. So nothing in Redis
 needs to be durable, and an unreachable Redis stops no acceptance.
 """
 
+import hmac
+import json
 import logging
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from schemas.errors import Unavailable
+from schemas.errors import NotAuthorized, Unavailable
+from services.logs import kind
 from services.settings import BrokerSettings, WorkerSettings
 
 QUEUE = "visual-memory"
@@ -28,7 +34,7 @@ PATIENCE = 1.0
 log = logging.getLogger(__name__)
 
 
-def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings, compact_seconds: int) -> Celery:
+def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings) -> Celery:
     """The Celery app that rings and listens: JSON only, acknowledged when done, nothing prefetched beyond one each."""
     celery = Celery("visual-memory", broker=url)
     celery.conf.update(
@@ -54,17 +60,23 @@ def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings, compac
         beat_schedule={
             "sweep": {"task": SWEEP, "schedule": worker.sweep_seconds},
             "tidy": {"task": TIDY, "schedule": TIDY_SECONDS},
-            "compact": {"task": COMPACT, "schedule": compact_seconds},
+            "compact": {"task": COMPACT, "schedule": worker.compact_seconds},
         },
     )
     return celery
 
 
 class Bell:
-    """Rings for images, and tells how the broker is."""
+    """Rings for images, and tells how the broker is.
 
-    def __init__(self, celery: Celery) -> None:
+    Args:
+        celery: the app that rings.
+        key: what messages are signed with, the same for all who ring and listen.
+    """
+
+    def __init__(self, celery: Celery, key: bytes) -> None:
         self._celery = celery
+        self._key = key
 
     def ring(self, tenant: str, image_ids: Sequence[str]) -> bool:
         """Ask the workers to remember these images; False where the broker cannot be reached."""
@@ -72,11 +84,27 @@ class Bell:
             with self._connection() as connection:
                 for start in range(0, len(image_ids), IMAGES_PER_MESSAGE):
                     ids = list(image_ids[start : start + IMAGES_PER_MESSAGE])
-                    self._celery.send_task(REMEMBER, args=[tenant, ids], connection=connection)
+                    self._celery.send_task(REMEMBER, args=[tenant, ids, self.sign(tenant, ids)], connection=connection)
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("the broker cannot be reached, the sweeper will ring later: %s", error)
+            log.warning("the broker cannot be reached, the sweeper will ring later: %s", kind(error))
             return False
         return True
+
+    def sign(self, tenant: str, image_ids: Sequence[str]) -> str:
+        """The signature of a message: HMAC-SHA256 of its tenant and ids, in hex."""
+        return hmac.new(self._key, json.dumps([tenant, list(image_ids)]).encode(), sha256).hexdigest()
+
+    def read(self, message: Sequence[object]) -> tuple[str, list[str]]:
+        """The tenant and the image ids of a message as a worker gets it.
+
+        Raises:
+            NotAuthorized: it is not one that `ring` sent.
+        """
+        match message:
+            case [str(tenant), list(ids), str(signature)] if all(isinstance(each, str) for each in ids):
+                if hmac.compare_digest(self.sign(tenant, ids).encode(), signature.encode("utf-8", "replace")):
+                    return tenant, ids
+        raise NotAuthorized("a message without a valid signature: nothing was done for it")
 
     def waiting_messages(self) -> int:
         """How many messages lie in the queue.

@@ -13,12 +13,14 @@ from celery import Celery
 from schemas.errors import Unavailable, VisualMemoryError
 from services import metrics
 from services.accept import Accept
+from services.audit import Audit
 from services.backup import UNFINISHED, Backup, Restore
 from services.bell import Bell, make_celery
 from services.blocks import Blocks
 from services.classify import Classify
 from services.compact import Compact
 from services.forget import Forget
+from services.keys import Keys
 from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
 from services.memory.ledger import Ledger
@@ -29,7 +31,8 @@ from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
 from services.places import Places
-from services.redis_server import redis_url
+from services.rates import Rates
+from services.redis_server import limits_url, redis_url
 from services.remember import Remember, Sweep
 from services.removal_log import RemovalLog
 from services.removals import Removals
@@ -57,6 +60,9 @@ class Service:
     """
 
     settings: Settings
+    keys: Keys
+    rates: Rates
+    audit: Audit
     memory: Memory
     pictures: Pictures
     encoder: MicroBatcher
@@ -108,18 +114,22 @@ def bootstrap(settings: Settings) -> Service:
     engine = open_engine(settings.store, places.engine_socket)
     memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
     memory.open()
-    pictures, ledger = _kept(settings)
+    pictures, ledger = _pictures(settings), _ledger(settings)
     if ledger.exists(UNFINISHED):
         raise Unavailable("a restore was begun and did not end: run it again before anything is served")
     decoder = Decoder(Limits(settings.pictures.max_bytes, settings.pictures.max_pixels), pool)
-    bell = Bell(celery_of(settings))
+    secret = load_secret(settings)
+    bell = Bell(celery_of(settings), secret.key("messages"))
     blocks, removals = Blocks(ledger), Removals(ledger)
-    removal_log = RemovalLog(ledger, load_secret(settings).key("receipts"))
+    removal_log = RemovalLog(ledger, secret.key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
     tidy = Tidy(memory, pictures, ledger, SPARE)
     forget = Forget(memory, pictures, blocks, removals, removal_log, overdue)
     return Service(
         settings=settings,
+        keys=Keys(ledger),
+        rates=Rates(limits_url(_broker(settings))),
+        audit=audit_of(settings),
         memory=memory,
         pictures=pictures,
         encoder=encoder,
@@ -175,7 +185,7 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     shape = engine.inspect()
     vector, size = next(iter(shape.vectors.items()), ("", 0)) if shape else ("", 0)
     memory = Memory(engine, unquote(vector), size, settings.metadata)
-    pictures, ledger = _kept(settings)
+    pictures, ledger = _pictures(settings), _ledger(settings)
     removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
     return Operator(
         engine=engine,
@@ -188,8 +198,34 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
 
 def celery_of(settings: Settings) -> Celery:
     """The Celery app over the Redis that the settings name, or over this machine's own."""
-    url = settings.broker.url or redis_url(Places(settings.data))
-    return make_celery(url, settings.broker, settings.worker, settings.store.compact_seconds)
+    return make_celery(_broker(settings), settings.broker, settings.worker)
+
+
+def keys_of(settings: Settings) -> Keys:
+    """The keys of a service, which need not run."""
+    return Keys(_ledger(settings))
+
+
+def audit_of(settings: Settings) -> Audit:
+    """This machine's audit log."""
+    return Audit(Places(settings.data).audit)
+
+
+def _broker(settings: Settings) -> str:
+    return settings.broker.url or redis_url(Places(settings.data))
+
+
+def _pictures(settings: Settings) -> Pictures:
+    return Pictures(_beside(settings, "pictures"), settings.store.min_free_bytes)
+
+
+def _ledger(settings: Settings) -> Ledger:
+    return Ledger(_beside(settings, "records"), settings.store.min_free_bytes)
+
+
+def _beside(settings: Settings, kind: str) -> str:
+    base = settings.pictures.url or str(settings.data.absolute())
+    return f"{base.rstrip('/')}/{kind}"
 
 
 def _beyond(settings: Settings) -> str:
@@ -197,13 +233,6 @@ def _beyond(settings: Settings) -> str:
     if settings.pictures.url is None:
         return ""
     return f"The pictures were deleted from {settings.pictures.url}; its versions and backups are its operator's."
-
-
-def _kept(settings: Settings) -> tuple[Pictures, Ledger]:
-    """Where pictures and records are kept, side by side."""
-    base = (settings.pictures.url or str(settings.data.absolute())).rstrip("/")
-    floor = settings.store.min_free_bytes
-    return Pictures(f"{base}/pictures", floor), Ledger(f"{base}/records", floor)
 
 
 def _fault(answer: "Future[object]") -> str:

@@ -78,7 +78,7 @@ class Classify:
     ) -> list[Decision]:
         with metrics.stage("search"):
             found = self.memory.nearest(tenant, vectors, options.k, clauses, exact=options.exact)
-        metrics.CLASSIFIED.inc(len(found))
+        metrics.CLASSIFIED.labels(tenant).inc(len(found))
         decisions = [decide(hits, options, self.encoder.name) for hits in found]
         if all(decision.voters for decision in decisions):
             return decisions

@@ -2,7 +2,7 @@
 
 from services.client import Client
 
-with Client("http://127.0.0.1:8700") as memory:
+with Client("http://127.0.0.1:8700", key="vm_...") as memory:
     memory.add([(Path("cat.jpg").read_bytes(), ImageFields(labels=["cat"]))])
     print(memory.classify([Path("what.jpg").read_bytes()]).decisions[0].label)
 """
@@ -15,13 +15,15 @@ from typing import Any, Self
 import httpx
 from pydantic import TypeAdapter
 
+from schemas.audit import AuditLine
 from schemas.decision import ClassifyOptions, Decisions
-from schemas.errors import Conflict, Unavailable, VisualMemoryError
+from schemas.errors import Conflict, RateLimited, Unavailable, VisualMemoryError
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
 
 TRIES = 5
+_AUDIT = TypeAdapter(list[AuditLine])
 _ACCEPTED = TypeAdapter(list[Accepted])
 _LABELS = TypeAdapter(list[LabelCount])
 _REMOVALS = TypeAdapter(list[Removal])
@@ -30,18 +32,19 @@ _REMOVALS = TypeAdapter(list[Removal])
 class Client:
     """Speaks to one Visual Memory.
 
-    A call that meets a part which is not there at the moment is tried again for some seconds: every call may be
-    repeated without harm. Every method raises the error of `schemas.errors` that the API answered with, or
-    `Unavailable` where there was no answer.
+    A call that meets a part which is not there at the moment is tried again for some seconds, and one over the key's
+    limits when the answer says: every call may be repeated without harm. Every method raises the error of
+    `schemas.errors` that the API answered with, or `Unavailable` where there was no answer.
 
     Args:
         url: where the API is.
-        key: the API key, where the service asks for one.
+        key: the API key, ``vm_...``; without one only `readiness` answers.
         timeout: seconds to wait for an answer.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8700", key: str | None = None, timeout: float = 120.0) -> None:
         self.url = url
+        self.key = key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
@@ -128,6 +131,10 @@ class Client:
         """Every removal, the latest first."""
         return _REMOVALS.validate_json(self._call("GET", "/v1/removals").content)
 
+    def audit(self, limit: int = 100) -> list[AuditLine]:
+        """Who did what, the latest first."""
+        return _AUDIT.validate_json(self._call("GET", "/v1/audit", params={"limit": limit}).content)
+
     def readiness(self) -> dict[str, Any]:
         """Every part of the service by name, as ``/readyz`` tells it; not tried again."""
         try:
@@ -148,10 +155,11 @@ class Client:
         for tries_left in reversed(range(TRIES)):
             try:
                 return self._once(method, path, **arguments)
-            except (Conflict, Unavailable):
+            except (Conflict, RateLimited, Unavailable) as error:
                 if not tries_left:
                     raise
-                time.sleep(0.2 * 2 ** (TRIES - tries_left))
+                pause = 0.2 * 2 ** (TRIES - tries_left)
+                time.sleep(error.retry_after if isinstance(error, RateLimited) else pause)
         raise AssertionError("unreachable")
 
     def _once(self, method: str, path: str, **arguments: Any) -> httpx.Response:
@@ -175,9 +183,12 @@ def _error_of(answer: httpx.Response) -> VisualMemoryError:
     """The error that an answer stands for, in its own class."""
     try:
         told = answer.json()["error"]
-        return _classes()[told["code"]](told["message"])
+        error = _classes()[told["code"]](told["message"])
     except (ValueError, KeyError, TypeError):
         return Unavailable(f"an answer that is not the API's: {answer.status_code} {answer.text[:200]}")
+    if isinstance(error, RateLimited):
+        error.retry_after = int(answer.headers.get("Retry-After", error.retry_after))
+    return error
 
 
 def _classes(base: type[VisualMemoryError] = VisualMemoryError) -> dict[str, type[VisualMemoryError]]:

@@ -140,7 +140,7 @@ class Forget:
         if left or self.memory.count(tenant, [], marked_by=removal.id):
             log.info("removal %s: %d images came in meanwhile, they are removed too", removal.id, left)
             return journal.model_copy(update={"step": Step.MARK, "turn": journal.turn + 1})
-        metrics.REMOVED.inc(removal.images)
+        metrics.REMOVED.labels(tenant).inc(removal.images)
         done = {"status": RemovalStatus.DONE, "verified_at": now()}
         return journal.model_copy(update={"removal": removal.model_copy(update=done), "step": Step.SEAL})
 

@@ -1,22 +1,26 @@
-"""What Prometheus sees; with ``PROMETHEUS_MULTIPROC_DIR`` set, all processes of a machine are added up."""
+"""What Prometheus sees; with ``PROMETHEUS_MULTIPROC_DIR`` set, all processes of a machine are added up.
+
+A tenant sees its own counters and images. What all tenants share (batches, times of stages) tells how busy the others
+are, so it is shown, with all the rest, only at an operator's port.
+"""
 
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from schemas.image import State
 
-ACCEPTED = Counter("visual_memory_accepted", "Images that were answered 202.")
-REMEMBERED = Counter("visual_memory_remembered", "Images that got their vector.")
-REJECTED = Counter("visual_memory_rejected", "Images that could not be remembered.")
-REMOVED = Counter("visual_memory_removed", "Images that removals deleted.")
-CLASSIFIED = Counter("visual_memory_classified", "Pictures and vectors that were classified.")
+ACCEPTED = Counter("visual_memory_accepted", "Images that were answered 202.", ["tenant"])
+REMEMBERED = Counter("visual_memory_remembered", "Images that got their vector.", ["tenant"])
+REJECTED = Counter("visual_memory_rejected", "Images that could not be remembered.", ["tenant"])
+REMOVED = Counter("visual_memory_removed", "Images that removals deleted.", ["tenant"])
+CLASSIFIED = Counter("visual_memory_classified", "Pictures and vectors that were classified.", ["tenant"])
 BATCH = Histogram("visual_memory_batch_size", "Pictures per encoder batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 STAGE = Histogram(
     "visual_memory_stage_seconds",
@@ -42,27 +46,42 @@ def observe_batch(size: int, seconds: float) -> None:
     STAGE.labels("encode").observe(seconds)
 
 
-class _Held:
-    """The images in the collection by state, as a gauge that is the same whichever process is asked."""
+class _Tenant:
+    """What one tenant may see: its counters, and its images by state."""
 
-    def __init__(self, by_state: Mapping[State, int]) -> None:
+    def __init__(self, tenant: str, by_state: Mapping[State, int]) -> None:
+        self._tenant = tenant
         self._by_state = by_state
 
     def collect(self) -> Iterator[Metric]:
         """What Prometheus' registry asks for."""
-        gauge = GaugeMetricFamily("visual_memory_images", "Images in the collection, by state.", labels=["state"])
+        gauge = GaugeMetricFamily(
+            "visual_memory_images", "Images in the collection, by state.", labels=["tenant", "state"]
+        )
         for state in State:
-            gauge.add_metric([state], self._by_state.get(state, 0))
+            gauge.add_metric([self._tenant, state], self._by_state.get(state, 0))
         yield gauge
+        for metric in _everything().collect():
+            metric.samples = [sample for sample in metric.samples if sample.labels.get("tenant") == self._tenant]
+            if metric.samples:
+                yield metric
 
 
-def exposition(by_state: Mapping[State, int]) -> bytes:
-    """All metrics, with the images in the collection by state, in Prometheus' text format."""
+def exposition(tenant: str, by_state: Mapping[State, int]) -> bytes:
+    """A tenant's metrics, with its images in the collection by state, in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Held(by_state))
-    held = generate_latest(registry)
+    registry.register(_Tenant(tenant, by_state))
+    return generate_latest(registry)
+
+
+def serve(port: int) -> None:
+    """Show everything, of all tenants, to the operator: at a port of this machine that others cannot reach."""
+    start_http_server(port, "127.0.0.1", _everything())
+
+
+def _everything() -> CollectorRegistry:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest() + held
-    everyone = CollectorRegistry()
-    MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]  # the library leaves it untyped
-    return generate_latest(everyone) + held
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library leaves it untyped
+    return registry

@@ -37,6 +37,11 @@ class Places:
         return self.data / "metrics"
 
     @property
+    def audit(self) -> Path:
+        """Who did what on this machine; for this user alone."""
+        return self.data / "audit.jsonl"
+
+    @property
     def secret(self) -> Path:
         """What this machine's processes sign with, where the settings name none; for this user alone."""
         return self.data / "secret"

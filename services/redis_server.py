@@ -43,6 +43,11 @@ def redis_command(places: Places) -> list[str]:
     return [str(find_redis_server()), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
+def limits_url(url: str) -> str:
+    """A server that Celery names, as the library of the limits names it: they differ in sockets alone."""
+    return url.replace("redis+socket://", "redis+unix://", 1).replace("virtual_host=", "db=", 1)
+
+
 def redis_url(places: Places) -> str:
     """The private server as Celery names it."""
     return f"redis+socket://{places.redis_socket}?virtual_host=0"

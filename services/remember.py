@@ -14,6 +14,7 @@ from schemas.image import State, StoredImage, now
 from services import metrics
 from services.bell import Bell
 from services.memory.memory import Memory
+from services.memory.payload import point_id
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
@@ -66,7 +67,9 @@ class Remember:
         except Unavailable:
             self.memory.release(begun)
             raise
-        metrics.REMEMBERED.inc(remembered)
+        for tenant in {image.tenant for image in images}:
+            metrics.REMEMBERED.labels(tenant).inc(remembered)
+            log.info("remembered %d", remembered, extra={"tenant": tenant, "points": _points(images)})
 
     def _decode(self, image: StoredImage) -> Iterator[tuple[StoredImage, PIL.Image.Image]]:
         """The image with its picture, or nothing where it had to be rejected."""
@@ -104,7 +107,13 @@ class Remember:
 
     def _reject(self, image: StoredImage, reason: str) -> None:
         if self.memory.reject(image, reason):
-            metrics.REJECTED.inc()
+            metrics.REJECTED.labels(image.tenant).inc()
+            log.info("rejected", extra={"tenant": image.tenant, "points": _points([image])})
+
+
+def _points(images: Sequence[StoredImage]) -> list[str]:
+    """How logs name images."""
+    return [point_id(image.tenant, image.image_id) for image in images]
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ from pydantic_settings import (
 from schemas.filter import FieldType
 
 PREFIX = "VISUAL_MEMORY_"
-NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL"}
-"""Where the file is, and where the command line finds the API: read elsewhere."""
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY"}
+"""Where the file is, and where the command line finds the API and what opens it: read elsewhere."""
 
 
 class _Section(BaseModel):
@@ -36,9 +35,11 @@ class ApiSettings(_Section):
 
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8700
-    key: Annotated[SecretStr | None, Field(description="key that every request but health must carry")] = None
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request")] = 64 * 2**20
     max_images: Annotated[int, Field(ge=1, le=4096, description="most pictures or vectors in one request")] = 256
+    metrics_port: Annotated[
+        int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for all tenants' /metrics; unset: none")
+    ] = None
 
 
 class BrokerSettings(_Section):
@@ -68,9 +69,6 @@ class StoreSettings(_Section):
     shards: Annotated[int, Field(ge=1, description="shards of a new collection on a server")] = 1
     replicas: Annotated[int, Field(ge=1, description="replicas of each shard on a server")] = 1
     timeout: Annotated[int, Field(ge=1, description="seconds to wait for an answer of the store")] = 30
-    compact_seconds: Annotated[
-        int, Field(ge=60, description="how often what was removed is erased from the disk, where anything was")
-    ] = 86_400
     min_free_bytes: Annotated[
         int,
         Field(ge=64 * 2**20, description="bytes kept free on this machine's disk: with less, only removals go on"),
@@ -110,9 +108,12 @@ class WorkerSettings(_Section):
     concurrency: Annotated[int, Field(ge=1, le=256, description="messages that one worker handles at once")] = 4
     max_attempts: Annotated[int, Field(ge=1, description="how often an image is tried before it is rejected")] = 3
     sweep_seconds: Annotated[int, Field(ge=1, description="how often the sweeper looks for what was left behind")] = 15
+    compact_seconds: Annotated[
+        int, Field(ge=60, description="how often what was removed is erased from the disk, where anything was")
+    ] = 86_400
     overdue_seconds: Annotated[int, Field(ge=1, description="how long an image waits until it is rung for again")] = 30
     metrics_port: Annotated[
-        int | None, Field(ge=1, le=65535, description="port of a worker's own /metrics; unset: none")
+        int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for a worker's own /metrics; unset: none")
     ] = None
 
 
@@ -131,9 +132,6 @@ class Settings(BaseSettings):
     data: Annotated[Path, Field(description="folder of everything that is kept on this machine")] = Path(
         "visual-memory-data"
     )
-    tenant: Annotated[
-        str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="the tenant whose memory this service serves")
-    ] = "default"
     secret: Annotated[
         SecretStr | None,
         Field(
@@ -168,10 +166,6 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _can_work_together(self) -> "Settings":
-        if self.api.host not in LOOPBACK and self.api.key is None:
-            raise ValueError(
-                f"api.host {self.api.host} is open to other machines: set VISUAL_MEMORY_API__KEY or listen on 127.0.0.1"
-            )
         if self.secret is None and (self.broker.url or self.pictures.url):
             raise ValueError("with a shared broker or pictures, every machine needs the same VISUAL_MEMORY_SECRET")
         if self.store.url is None and (self.store.grpc or self.store.api_key):

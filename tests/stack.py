@@ -17,8 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas.errors import Unavailable
 from schemas.filter import Filter
 from schemas.image import Image, ImageFields, State
-from services.cli.own_service import own_service
+from schemas.key import KeyRequest
+from services.cli.own_service import free_port, own_service
 from services.client import Client
+from services.keys import Keys
+from services.memory.ledger import Ledger
 
 SETTINGS = {
     "METADATA": '{"site": "keyword", "age": "integer"}',
@@ -32,6 +35,8 @@ SETTINGS = {
 }
 PATIENCE = 60.0
 POLL = 0.05
+SHARED = ("visual_memory_batch_size", "visual_memory_stage_seconds")
+"""Metrics that only the operator's port shows."""
 
 Result = TypeVar("Result")
 
@@ -54,12 +59,30 @@ def unique(name: str) -> str:
 
 @dataclass(frozen=True)
 class Stack:
-    """A running service: its client, a plain HTTP client, its data folder, and its processes."""
+    """A running service: its client, a plain HTTP client, its data folder, its processes, and the operator's port."""
 
     client: Client
     http: httpx.Client
     data: Path
     supervisor: psutil.Process
+    metrics_port: int
+
+    @property
+    def keys(self) -> Keys:
+        """The service's keys."""
+        return Keys(Ledger(self.data / "records"))
+
+    def new_key(self, tenant: str = "default", *scopes: str, **limits: int) -> str:
+        """The text of a new key, with every scope unless some are named."""
+        wanted = {"name": "a test's", "tenant": tenant, "scopes": scopes or ["admin"], **limits}
+        return self.keys.make(KeyRequest.model_validate(wanted)).text
+
+    @contextmanager
+    def caller(self, key: str | None) -> Iterator[httpx.Client]:
+        """A plain HTTP client with another key, or without one."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False) as http:
+            yield http
 
     @property
     def url(self) -> str:
@@ -95,8 +118,9 @@ class Stack:
         return {path for path in (self.data / "pictures").rglob("*") if path.is_file()}
 
     def metric(self, name: str, **labels: str) -> float:
-        """A metric's value; 0 where it is not there yet."""
-        families = text_string_to_metric_families(self.http.get("/metrics").text)
+        """A metric's value, of the tenant ``default`` where it is not of all; 0 where it is not there yet."""
+        shown = f"http://127.0.0.1:{self.metrics_port}/metrics" if name.startswith(SHARED) else "/metrics"
+        families = text_string_to_metric_families(self.http.get(shown).text)
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
@@ -150,12 +174,11 @@ def suspended(process: psutil.Process) -> Iterator[None]:
 @contextmanager
 def running(data: Path, **settings: str) -> Iterator[Stack]:
     """A service over a data folder, stopped at the end."""
-    key = settings.get("API__KEY")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with own_service(data, **{**SETTINGS, **settings}) as client:
-        url = str(client._http.base_url)
-        with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as http:
-            yield Stack(client, http, data, _supervisor(data))
+    port = free_port()
+    with own_service(data, **{**SETTINGS, "API__METRICS_PORT": str(port), **settings}) as client:
+        headers = {"Authorization": f"Bearer {client.key}"}
+        with httpx.Client(base_url=client.url, headers=headers, timeout=60, trust_env=False) as http:
+            yield Stack(client, http, data, _supervisor(data), port)
 
 
 @contextmanager

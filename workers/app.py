@@ -1,7 +1,7 @@
 """The Celery app: ``celery --app workers.app worker`` and ``... beat``, or ``visual-memory worker`` and ``... beat``.
 
-Messages are JSON and carry ids only. A task that fails because a part does not answer leaves its images waiting; the
-sweeper rings for them again.
+Messages are JSON, carry ids only, and are signed. A task that fails leaves its images waiting, and the sweeper rings
+for them again; nothing is raised to Celery, which would log it in words.
 """
 
 import logging
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from celery.signals import worker_init, worker_shutdown
-from prometheus_client import start_http_server
+from celery.signals import setup_logging, worker_init, worker_shutdown
 
-from schemas.errors import Unavailable
+from schemas.errors import NotAuthorized, Unavailable
+from services import logs, metrics
 from services.bell import COMPACT, REMEMBER, SWEEP, TIDY
 from services.bootstrap import Service, bootstrap, celery_of
 from services.settings import Settings
@@ -28,12 +28,21 @@ def service() -> Service:
     return bootstrap(settings)
 
 
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log(**_: object) -> None:
+    """Write logs as every process does; Celery then leaves them alone."""
+    logs.configure("worker")
+
+
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _start(**_: object) -> None:
     """Load the encoder before the first message comes."""
-    service()
+    try:
+        service()
+    except Exception as error:  # it is tried again with each message
+        log.critical("not ready: %s", error, exc_info=error)  # it can quote no picture, for none was read yet
     if settings.worker.metrics_port is not None:
-        start_http_server(settings.worker.metrics_port)
+        metrics.serve(settings.worker.metrics_port)
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
@@ -42,16 +51,16 @@ def _stop(**_: object) -> None:
 
 
 @app.task(name=REMEMBER)  # type: ignore[untyped-decorator]
-def remember(tenant: str, image_ids: list[str]) -> None:
-    """Give these images their vectors."""
-    with _later_if_unavailable():
-        service().remember(tenant, image_ids)
+def remember(*message: object) -> None:
+    """Give images their vectors, where the message is one that `services.bell.Bell.ring` sent."""
+    with _logged():
+        service().remember(*service().bell.read(message))
 
 
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
 def sweep() -> None:
     """Ring again for images that were left behind, carry on removals that were, and remove what has expired."""
-    with _later_if_unavailable():
+    with _logged():
         service().sweep()
         service().forget.carry_on_all()
         service().expire()
@@ -60,20 +69,24 @@ def sweep() -> None:
 @app.task(name=TIDY)  # type: ignore[untyped-decorator]
 def tidy() -> None:
     """Delete pictures that a crash left without a point."""
-    with _later_if_unavailable():
+    with _logged():
         service().tidy()
 
 
 @app.task(name=COMPACT)  # type: ignore[untyped-decorator]
 def compact() -> None:
     """Erase from the disk what was removed since the last time."""
-    with _later_if_unavailable():
+    with _logged():
         service().compact.if_due()
 
 
 @contextmanager
-def _later_if_unavailable() -> Iterator[None]:
+def _logged() -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        log.warning("left for later: %s", error)
+        log.warning("left for later: %s", logs.kind(error))
+    except NotAuthorized as error:
+        log.warning("refused: %s", error)
+    except Exception:
+        log.exception("failed")

@@ -1,5 +1,6 @@
 """The app: the routes, the errors and the limits put together around a wired service."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +11,14 @@ from starlette.concurrency import run_in_threadpool
 
 from schemas.decision import ClassifyOptions
 from schemas.image import ImageFields
-from services.api import classify, errors, health, images, limits, removals
+from services.api import audit, classify, errors, health, images, limits, metrics, removals
+from services.api.guard import check_guarded
+from services.api.request_log import RequestLog
 from services.api.uploads import ClassifyRequest, SentImages
 from services.bootstrap import Service
 from services.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastAPI:
@@ -21,7 +26,11 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = await run_in_threadpool(wire, settings)
+        try:
+            app.state.service = await run_in_threadpool(wire, settings)
+        except Exception as error:
+            log.critical("cannot start: %s", error, exc_info=error)  # it can quote no request, for none was read yet
+            raise
         yield
         await run_in_threadpool(app.state.service.close)
 
@@ -33,8 +42,10 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
         responses={"4XX": {"model": errors.ErrorAnswer}, "5XX": {"model": errors.ErrorAnswer}},
     )
     app.add_middleware(limits.BodyLimit, most=settings.api.max_body_bytes)
+    app.add_middleware(RequestLog)
     errors.install(app)
-    for module in (images, classify, removals, health):
+    for module in (images, classify, removals, health, metrics, audit):
+        check_guarded(module.router)
         app.include_router(module.router)
     _describe_bodies(app)
     return app

@@ -1,22 +1,55 @@
-"""Who is calling: the key, checked in constant time, and the tenant that it opens."""
+"""Who is calling: the key that a request carries, and the memory that it opens."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from hmac import compare_digest
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+from starlette.concurrency import run_in_threadpool
 
-from schemas.errors import NotAuthorized
+from schemas.key import Key
 from services.bootstrap import Service
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose memory a request speaks of, and how records name whoever sent it."""
+    """Whose memory a request speaks of, and who sent it."""
 
-    tenant: str
-    name: str
+    key: Key
+    request_id: str
+    service: Service
+
+    @property
+    def tenant(self) -> str:
+        """The tenant that the key opens."""
+        return self.key.tenant
+
+    @property
+    def name(self) -> str:
+        """How records name whoever sent the request."""
+        return f"{self.key.name} (key {self.key.id})"
+
+    def deed(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
+        """Do something that the audit log tells of; see `services.audit.Audit.deed`."""
+        who = {"key": self.key.id, "request": self.request_id}
+        return self.service.audit.deed(self.tenant, self.key.name, action, **who, **said)
+
+
+async def identify(request: Request) -> Caller:
+    """Find out who sent a request, from its headers alone.
+
+    Raises:
+        NotAuthorized: it carries no key that opens anything.
+    """
+    parts = await service(request)
+    scheme, text = get_authorization_scheme_param(request.headers.get("Authorization"))
+    text = text if scheme.lower() == "bearer" else ""
+    check = parts.keys.check
+    key = check(text) if parts.keys.at_hand(text) else await run_in_threadpool(check, text)
+    found = request.state.caller = Caller(key, request.state.request_id, parts)
+    return found
 
 
 # Both are coroutines only so that they run where they are: a plain function would cost each request a thread's turn.
@@ -31,21 +64,12 @@ async def service(request: Request) -> Service:
 
 async def caller(
     request: Request,
-    parts: Annotated[Service, Depends(service)],
-    sent: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))],
+    _for_the_document: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))],
 ) -> Caller:
-    """The caller of a request.
-
-    Raises:
-        NotAuthorized: the settings name a key and the request does not carry it.
-    """
-    address = request.client.host if request.client else "unknown"
-    expected = parts.settings.api.key
-    if expected is None:
-        return Caller(parts.settings.tenant, f"{address}, without a key")
-    if sent is None or not compare_digest(sent.credentials.encode(), expected.get_secret_value().encode()):
-        raise NotAuthorized("send the API key as 'Authorization: Bearer KEY'")
-    return Caller(parts.settings.tenant, f"{address}, with the API key")
+    """Whom the guard has let in; see `services.api.guard`."""
+    found = request.state.caller
+    assert isinstance(found, Caller)
+    return found
 
 
 ServiceDep = Annotated[Service, Depends(service)]

@@ -5,13 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from schemas.decision import ClassifyOptions, Decisions
+from schemas.key import Scope
 from services.api.caller import CallerDep, ServiceDep
+from services.api.guard import GuardedRoute, needs
 from services.api.uploads import ClassifyRequest, body_of, read_queries
 
-router = APIRouter(prefix="/v1", tags=["classify"])
+router = APIRouter(prefix="/v1", tags=["classify"], route_class=GuardedRoute)
 
 
 @router.post("/classify", openapi_extra=body_of(ClassifyRequest, "options", ClassifyOptions))
+@needs(Scope.CLASSIFY)
 def classify(
     caller: CallerDep, service: ServiceDep, asked: Annotated[ClassifyRequest, Depends(read_queries)]
 ) -> Decisions:

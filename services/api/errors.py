@@ -1,6 +1,5 @@
 """Every error as ``{"error": {"code": ..., "message": ...}}``: a stable code for machines, a sentence for people."""
 
-import logging
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -9,12 +8,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from schemas.errors import InvalidRequest, NotAuthorized, NotFound, VisualMemoryError, sentence
+from schemas.errors import InvalidRequest, NotAuthorized, NotFound, RateLimited, VisualMemoryError, sentence
 
 MOST_NAMED = 3
 RETRY_AFTER = "5"
-
-log = logging.getLogger(__name__)
 
 
 class ErrorBody(BaseModel):
@@ -38,7 +35,7 @@ def explain(error: ValidationError | RequestValidationError) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of the app, foreseen or not, be answered in the one form."""
+    """Let every foreseen error of the app be answered in the one form; see `services.api.request_log` for others."""
 
     @app.exception_handler(VisualMemoryError)
     async def _foreseen(_request: Request, error: VisualMemoryError) -> JSONResponse:
@@ -54,17 +51,14 @@ def install(app: FastAPI) -> None:
             return answer(NotFound(f"there is nothing at {request.url.path}; the API is described at /docs"))
         return _answer(error.status_code, InvalidRequest.code, str(error.detail), error.headers)
 
-    @app.exception_handler(Exception)
-    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return answer(VisualMemoryError("something failed inside; the service's log says what"))
-
 
 def answer(error: VisualMemoryError) -> JSONResponse:
-    """An error as its answer; a 503 says when to try again, a 401 how to authorize."""
+    """An error as its answer; a 503 and a 429 say when to try again, a 401 how to authorize."""
     headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else {}
     if isinstance(error, NotAuthorized):
         headers = {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, RateLimited):
+        headers = {"Retry-After": str(error.retry_after)}
     return _answer(error.status, error.code, error.message, headers)
 
 

@@ -1,10 +1,8 @@
-"""Health: is it alive, is every part there, how is it doing. Open to all, and says nothing of any image."""
+"""Health: is it alive, is every part there. Open to all, and says nothing of any tenant."""
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from services import metrics
 from services.api.caller import ServiceDep
 
 router = APIRouter(tags=["health"])
@@ -41,11 +39,3 @@ def readyz(service: ServiceDep, response: Response) -> Readiness:
     ready = all(part.ok for part in parts.values() if part.needed)
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, parts=parts)
-
-
-@router.get("/metrics", response_class=Response)
-def prometheus(service: ServiceDep) -> Response:
-    """Counters and histograms in Prometheus' text format."""
-    return Response(
-        metrics.exposition(service.memory.counts_by_state(service.settings.tenant)), media_type=CONTENT_TYPE_LATEST
-    )

@@ -1,5 +1,6 @@
 """Images: send, look at, list, change."""
 
+import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -8,28 +9,39 @@ from pydantic import ValidationError
 from schemas.errors import InvalidRequest, NotFound
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount, StoredImage
+from schemas.key import Scope
 from services.accept import Upload
 from services.api.caller import Caller, CallerDep, ServiceDep
 from services.api.errors import explain
+from services.api.guard import GuardedRoute, needs
 from services.api.uploads import SentImages, body_of, read_uploads
 from services.bootstrap import Service
+from services.memory.payload import point_id
 from services.perception.decoding import media_type, thumbnail
 
-router = APIRouter(prefix="/v1", tags=["images"])
+router = APIRouter(prefix="/v1", tags=["images"], route_class=GuardedRoute)
+
+log = logging.getLogger(__name__)
 
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Pictures are kept by no cache on the way, or a removal could not reach them."""
 
 
 @router.post("/images", status_code=202, openapi_extra=body_of(SentImages, "fields", ImageFields))
+@needs(Scope.REMEMBER)
 def accept(
     caller: CallerDep, service: ServiceDep, uploads: Annotated[list[Upload], Depends(read_uploads)]
 ) -> list[Accepted]:
     """Accept pictures to be remembered; all or none. Durable when answered, remembered moments later."""
-    return service.accept(caller.tenant, uploads)
+    with caller.deed("accept", images=len(uploads)):
+        accepted = service.accept(caller.tenant, uploads)
+    points = [point_id(caller.tenant, each.image_id) for each in accepted]
+    log.info("accepted %d", len(points), extra={"tenant": caller.tenant, "points": points})
+    return accepted
 
 
 @router.get("/images")
+@needs(Scope.CLASSIFY)
 def images(
     caller: CallerDep,
     service: ServiceDep,
@@ -44,18 +56,22 @@ def images(
 
 
 @router.get("/images/{image_id}")
+@needs(Scope.CLASSIFY)
 def image(caller: CallerDep, service: ServiceDep, image_id: str) -> Image:
     """What is known of an image, its state first of all."""
     return as_image(held(service, caller, image_id))
 
 
 @router.patch("/images/{image_id}")
+@needs(Scope.REMEMBER)
 def amend(caller: CallerDep, service: ServiceDep, image_id: str, patch: ImagePatch) -> Image:
     """Change labels and fields; votes follow at once."""
-    return as_image(service.accept.amend(caller.tenant, image_id, patch))
+    with caller.deed("amend", images=1):
+        return as_image(service.accept.amend(caller.tenant, image_id, patch))
 
 
 @router.get("/images/{image_id}/picture", response_class=Response)
+@needs(Scope.CLASSIFY)
 def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
     """The picture as it was sent."""
     data = service.pictures.read(held(service, caller, image_id).picture)
@@ -63,6 +79,7 @@ def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
 
 
 @router.get("/images/{image_id}/thumbnail", response_class=Response)
+@needs(Scope.CLASSIFY)
 def thumb(
     caller: CallerDep, service: ServiceDep, image_id: str, size: Annotated[int, Query(ge=16, le=1024)] = 160
 ) -> Response:
@@ -72,6 +89,7 @@ def thumb(
 
 
 @router.get("/labels")
+@needs(Scope.CLASSIFY)
 def labels(
     caller: CallerDep,
     service: ServiceDep,

@@ -6,18 +6,21 @@ from fastapi import APIRouter, Response
 
 from schemas.errors import Unavailable
 from schemas.filter import Filter
+from schemas.key import Scope
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
 from services.api.caller import Caller, CallerDep, ServiceDep
+from services.api.guard import GuardedRoute, needs
 from services.api.images import held
 from services.bootstrap import Service
 
-router = APIRouter(prefix="/v1", tags=["removals"])
+router = APIRouter(prefix="/v1", tags=["removals"], route_class=GuardedRoute)
 
 PATIENCE = 10.0
 """Seconds that an answer waits for the receipt; a removal that takes longer goes on by itself."""
 
 
 @router.post("/removals", responses={202: {"description": "Recorded; still running."}})
+@needs(Scope.REMOVE)
 def remove(
     caller: CallerDep, service: ServiceDep, request: RemovalRequest, response: Response
 ) -> Removal | RemovalPreview:
@@ -28,6 +31,7 @@ def remove(
 
 
 @router.delete("/images/{image_id}", responses={202: {"description": "Recorded; still running."}})
+@needs(Scope.REMOVE)
 def remove_image(caller: CallerDep, service: ServiceDep, image_id: str, response: Response) -> Removal:
     """Remove one image; a removal like any other, with a receipt."""
     held(service, caller, image_id)
@@ -36,12 +40,14 @@ def remove_image(caller: CallerDep, service: ServiceDep, image_id: str, response
 
 
 @router.get("/removals")
+@needs(Scope.REMOVE)
 def removals(caller: CallerDep, service: ServiceDep) -> list[Removal]:
     """Every removal, the latest first."""
     return service.removals.all(caller.tenant)
 
 
 @router.get("/removals/{removal_id}")
+@needs(Scope.REMOVE)
 def removal(caller: CallerDep, service: ServiceDep, removal_id: str) -> Removal:
     """The record of a removal; once done, its receipt."""
     return service.removals.load(caller.tenant, removal_id).removal
@@ -49,9 +55,13 @@ def removal(caller: CallerDep, service: ServiceDep, removal_id: str) -> Removal:
 
 def _carry_out(service: Service, caller: Caller, request: RemovalRequest, response: Response) -> Removal:
     """Record a removal, then wait a while for its receipt; from the record on it will be done, whatever happens."""
-    recorded = service.forget.request(caller.tenant, request, caller.name)
-    try:
-        return service.background.submit(service.forget.carry_on, caller.tenant, recorded.id).result(PATIENCE)
-    except (StillRunning, Unavailable):
-        response.status_code = 202
-        return service.removals.load(caller.tenant, recorded.id).removal
+    with caller.deed("remove") as said:
+        recorded = service.forget.request(caller.tenant, request, caller.name)
+        said["removal"] = recorded.id
+        try:
+            done = service.background.submit(service.forget.carry_on, caller.tenant, recorded.id).result(PATIENCE)
+        except (StillRunning, Unavailable):
+            response.status_code, said["outcome"] = 202, "running"
+            return service.removals.load(caller.tenant, recorded.id).removal
+        said["images"] = done.images
+        return done

@@ -4,21 +4,20 @@ Exit codes: 0 all went well; 1 the service refused or failed; 2 the command was 
 refused or rejected, the others are in.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import processes, upkeep
+from services.cli import keys, processes, upkeep
+from services.cli.common import FAILED, AsJson, errors, print_json
 
 if TYPE_CHECKING:
     from schemas.filter import Filter
     from services.client import Client
 
-FAILED = 1
 PARTLY = 3
 
 app = typer.Typer(
@@ -30,8 +29,7 @@ app = typer.Typer(
 )
 
 Url = Annotated[str, typer.Option(envvar="VISUAL_MEMORY_URL", help="Where the API is.")]
-Key = Annotated[str | None, typer.Option(envvar="VISUAL_MEMORY_API__KEY", help="The API key.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Key = Annotated[str | None, typer.Option(envvar="VISUAL_MEMORY_KEY", help="The API key: vm_...")]
 Subjects = Annotated[list[str] | None, typer.Option("--subject", help="Of this subject; may be repeated.")]
 Sources = Annotated[list[str] | None, typer.Option("--source", help="From this source; may be repeated.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="With this label or one below it; may be repeated.")]
@@ -54,6 +52,7 @@ app.command()(upkeep.compact)
 app.command()(upkeep.verify_removals)
 app.command()(upkeep.backup)
 app.command()(upkeep.restore)
+app.add_typer(keys.app, name="keys")
 
 
 @app.command()
@@ -70,12 +69,12 @@ def add(
     from services.cli.sources import read_pictures
     from services.cli.teach import teach
 
-    with _errors():
+    with errors():
         found = list(read_pictures(pictures, source))
         with _client(url, key) as client, show.progress(quiet=as_json) as progress:
             outcome = teach(client, found, progress, wait=wait)
     if as_json:
-        _print_json(outcome.as_dict())
+        print_json(outcome.as_dict())
     else:
         show.outcome(outcome)
     if outcome.refused or outcome.rejected:
@@ -104,14 +103,14 @@ def classify(
     from schemas.decision import ClassifyOptions
     from services.cli import show
 
-    with _errors(), _client(url, key) as client:
+    with errors(), _client(url, key) as client:
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "exact": exact, "show": show_}
         where = _filter(subject, source, label, image_id, filter_)
         options = ClassifyOptions.model_validate({**asked, "filter": where})
         for picture in pictures:
             decision = client.classify([picture.read_bytes()], options).decisions[0]
             if as_json:
-                _print_json({"picture": str(picture), **decision.model_dump(mode="json")})
+                print_json({"picture": str(picture), **decision.model_dump(mode="json")})
             else:
                 show.decision(picture, decision)
 
@@ -137,12 +136,12 @@ def remove(
     from services.cli import show
     from services.cli.receipt import wait_for_receipt
 
-    with _errors(), _client(url, key) as client:
+    with errors(), _client(url, key) as client:
         where = _filter(subject, source, label, image_id, filter_)
         request = RemovalRequest(filter=where, everything=everything, reason=reason, block=block)
         preview = client.preview(request)
         if dry_run and as_json:
-            _print_json(preview.model_dump(mode="json"))
+            print_json(preview.model_dump(mode="json"))
         elif not as_json:
             show.preview(preview)
         if dry_run:
@@ -151,7 +150,7 @@ def remove(
             raise typer.Exit(FAILED)
         receipt = wait_for_receipt(client, client.remove(request))
         if as_json:
-            _print_json(receipt.model_dump(mode="json"))
+            print_json(receipt.model_dump(mode="json"))
         else:
             show.receipt(receipt)
 
@@ -161,15 +160,34 @@ def status(url: Url = LOCAL, key: Key = None, as_json: AsJson = False) -> None:
     """How the service is: every part, and the labels it knows."""
     from services.cli import show
 
-    with _errors(), _client(url, key) as client:
+    with errors(), _client(url, key) as client:
         readiness = client.readiness()
-        labels = client.labels() if readiness["ready"] else []
+        labels = client.labels() if readiness["ready"] and key else []  # how the parts are is told without a key
     if as_json:
-        _print_json({**readiness, "labels": {each.label: each.images for each in labels}})
+        print_json({**readiness, "labels": {each.label: each.images for each in labels}})
     else:
         show.status(readiness, labels)
     if not readiness["ready"]:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def audit(
+    limit: Annotated[int, typer.Option(help="How many lines, the latest first.")] = 100,
+    url: Url = LOCAL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who did what: acceptances, changes, removals and keys of the key's tenant."""
+    from services.cli import show
+
+    with errors(), _client(url, key) as client:
+        lines = client.audit(limit)
+    if as_json:
+        for line in lines:
+            print_json(line.model_dump(mode="json", exclude_none=True))
+    else:
+        show.audit(lines)
 
 
 @app.command()
@@ -181,25 +199,8 @@ def demo(
     """See it work: start everything, teach, ask, teach a new class, forget, stop everything."""
     from services.cli.demo import run
 
-    with _errors():
+    with errors():
         run(data)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turn foreseen errors into a sentence and an exit code."""
-    from pydantic import ValidationError
-
-    from schemas.errors import VisualMemoryError, sentence
-
-    try:
-        yield
-    except VisualMemoryError as error:
-        _fail(f"{error.message} ({error.code})")
-    except ValidationError as error:
-        _fail("; ".join(sentence(fault["loc"], fault["msg"]) for fault in error.errors()))
-    except OSError as error:
-        _fail(str(error))
 
 
 @contextmanager
@@ -222,12 +223,3 @@ def _filter(
     named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
     written = Filter.model_validate_json(further)
     return Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(FAILED)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 FAILED = 1
 WRONG = 2
+BY = "command line"
+"""Who did it, as the audit log has it."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

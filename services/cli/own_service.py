@@ -1,5 +1,6 @@
 """A whole service of one's own, for as long as it is needed: for the demo, the tests and the benchmarks."""
 
+import json
 import os
 import socket
 import subprocess
@@ -20,6 +21,8 @@ POLL = 0.2
 def own_service(data: Path, **settings: str) -> Iterator[Client]:
     """Start ``visual-memory up`` on a free port, wait until every part answers, and stop it at the end.
 
+    The client has a key of its own, with every scope, for the tenant ``default``.
+
     Args:
         data: its data folder.
         settings: environment variables without ``VISUAL_MEMORY_``. Those around, and a settings file, do not count
@@ -28,20 +31,31 @@ def own_service(data: Path, **settings: str) -> Iterator[Client]:
     Raises:
         Unavailable: it did not start; the message says where its logs are.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     around = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     ours = {"DATA": str(data), "API__PORT": str(port), "CONFIG": os.devnull} | settings
     environment = around | {f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}
+    made = subprocess.run(
+        [sys.executable, "-m", "services.cli", "keys", "make", "own service", "--scope", "admin", "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     process = subprocess.Popen([sys.executable, "-m", "services.cli", "up"], env=environment)
     try:
-        with Client(f"http://127.0.0.1:{port}", settings.get("API__KEY")) as client:
+        with Client(f"http://127.0.0.1:{port}", json.loads(made.stdout)["text"]) as client:
             _wait_until_ready(client, process, data)
             yield client
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(client: Client, process: "subprocess.Popen[bytes]", data: Path) -> None:

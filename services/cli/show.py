@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
+from schemas.audit import AuditLine
 from schemas.decision import Decision
 from schemas.image import LabelCount
+from schemas.key import Key
 from schemas.removal import Removal, RemovalPreview
 from services.cli.teach import Outcome
 
@@ -94,6 +97,27 @@ def status(readiness: Mapping[str, Any], labels: Sequence[LabelCount]) -> None:
     console.print(f"{len(labels)} labels")
     for each in labels[:MOST_NAMED]:
         console.print(f"  {each.images:>8}  {each.label}", markup=False)
+
+
+def keys(found: Sequence[Key]) -> None:
+    """Keys, without their secrets."""
+    columns = ("name", "tenant", "scopes", "a minute", "made", "revoked")
+    table = Table(Column("id", no_wrap=True), *columns, box=None, padding=(0, 2))
+    for key in found:
+        limits = (f"{key.requests_per_minute or 'any'} requests", f"{key.bytes_per_minute or 'any'} bytes")
+        revoked = f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
+        made = f"{key.created_at:%Y-%m-%d}"
+        table.add_row(key.id, escape(key.name), key.tenant, ", ".join(key.scopes), ", ".join(limits), made, revoked)
+    console.print(table)
+
+
+def audit(lines: Sequence[AuditLine]) -> None:
+    """Who did what, a line each."""
+    for line in lines:
+        about = {"images": line.images, "removal": line.removal, "key": line.about_key}
+        said = ", ".join(f"{name} {value}" for name, value in about.items() if value is not None)
+        who = f"{line.by} ({line.key})" if line.key else line.by
+        console.print(f"{line.at:%Y-%m-%d %H:%M:%S}  {who}  {line.action}  {line.outcome}  {said}", markup=False)
 
 
 def _by_state(counts: Mapping[Any, int]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from schemas.errors import Unavailable, VisualMemoryError
+from schemas.errors import Blocked, InvalidRequest, TooLarge, UnsupportedFormat
 from schemas.filter import Filter
 from schemas.image import State
 from services.cli.sources import Found
@@ -64,9 +64,7 @@ def _send(client: Client, batch: Sequence[Found], outcome: Outcome) -> list[str]
     """Send a batch; where it is refused, its pictures one by one, so that only the bad ones stay out."""
     try:
         return [each.image_id for each in client.add([(found.path.read_bytes(), found.fields) for found in batch])]
-    except Unavailable:
-        raise
-    except VisualMemoryError as error:
+    except (InvalidRequest, UnsupportedFormat, TooLarge, Blocked) as error:
         if len(batch) == 1:
             outcome.refused[str(batch[0].path)] = error.message
             return []

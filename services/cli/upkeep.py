@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import FAILED, AsJson, errors, print_json, read_settings
+from services.cli.common import BY, FAILED, AsJson, errors, print_json, read_settings
 
 if TYPE_CHECKING:
     from services.bootstrap import Operator
 
+EVERYBODY = "*"
+"""No tenant has this name."""
+
 
 def compact(as_json: AsJson = False) -> None:
     """Erase from the disk what was removed, and seal that into the receipts."""
-    with errors(), _operator() as operator:
+    with errors(), _operator("compact") as operator:
         done = operator.compact()
     if as_json:
         print_json({"erased": done.erased, "note": done.note})
@@ -32,7 +35,7 @@ def verify_removals(
     """Hold every receipt against the signed log, and everything in the memory against the removals."""
     from schemas.removal import Removal
 
-    with errors(), _operator() as operator:
+    with errors(), _operator("verify-removals") as operator:
         handed_out = [Removal.model_validate_json(path.read_bytes()) for path in receipts or []]
         found = operator.verify(handed_out)
         if remove_again:
@@ -55,7 +58,7 @@ def backup(
     file: Annotated[Path, typer.Argument(help="The new file; nothing is replaced.")], as_json: AsJson = False
 ) -> None:
     """Write points, pictures and records into one file, while the service runs or not."""
-    with errors(), _operator() as operator:
+    with errors(), _operator("backup") as operator:
         contents = operator.backup(file)
     if as_json:
         print_json(contents.model_dump())
@@ -68,7 +71,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Bring back a backup into an empty memory, without what was removed since; stop the service first."""
-    with errors(), _operator(alone=True) as operator:
+    with errors(), _operator("restore", alone=True) as operator:
         restored = operator.restore(file)
     if as_json:
         print_json({**restored.contents.model_dump(), "left_out": restored.left_out})
@@ -77,11 +80,14 @@ def restore(
 
 
 @contextmanager
-def _operator(alone: bool = False) -> "Iterator[Operator]":
-    from services.bootstrap import bootstrap_operator
+def _operator(action: str, alone: bool = False) -> "Iterator[Operator]":
+    """What the command works with; the audit log has a line of it, of no tenant in particular."""
+    from services.bootstrap import audit_of, bootstrap_operator
 
-    operator = bootstrap_operator(read_settings(), alone)
-    try:
-        yield operator
-    finally:
-        operator.engine.close()
+    settings = read_settings()
+    with audit_of(settings).deed(EVERYBODY, BY, action):
+        operator = bootstrap_operator(settings, alone)
+        try:
+            yield operator
+        finally:
+            operator.engine.close()

@@ -18,9 +18,15 @@ from tests.stack import Stack, unique
 class Cli:
     """`visual-memory` against the running service."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str) -> None:
         around = {name: value for name, value in os.environ.items() if not name.startswith("VISUAL_MEMORY_")}
-        self.environment = {**around, "VISUAL_MEMORY_URL": url, "COLUMNS": "200", "NO_COLOR": "1"}
+        self.environment = {
+            **around,
+            "VISUAL_MEMORY_URL": url,
+            "VISUAL_MEMORY_KEY": key,
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+        }
 
     def __call__(self, *words: object, code: int = 0, answer: str = "") -> "subprocess.CompletedProcess[str]":
         ended = subprocess.run(
@@ -42,7 +48,7 @@ class Cli:
 
 @pytest.fixture(scope="module")
 def cli(stack: Stack) -> Cli:
-    return Cli(stack.url)
+    return Cli(stack.url, stack.client.key or "")
 
 
 def write(path: Path, kind: str) -> Path:

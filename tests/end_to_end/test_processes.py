@@ -11,9 +11,9 @@ import psutil
 import pytest
 import redis
 
-from schemas.errors import NotAuthorized
 from schemas.image import State
 from services.bell import QUEUE, SWEEP
+from services.cli.own_service import free_port
 from services.client import Client
 from tests.shapes import picture
 from tests.stack import Stack, fields, running, suspended, unique, until
@@ -100,11 +100,30 @@ def test_a_second_up_on_the_same_folder_is_refused(stack: Stack) -> None:
     assert stack.http.get("/readyz").status_code == 200
 
 
-def test_open_to_other_machines_without_a_key_is_refused(short_folder: Path) -> None:
-    ended = up(short_folder, {"VISUAL_MEMORY_API__HOST": "0.0.0.0"})
-    assert ended.returncode == 2
-    assert "set VISUAL_MEMORY_API__KEY or listen on 127.0.0.1" in ended.stderr
-    assert list(short_folder.iterdir()) == []
+def test_the_first_start_shows_a_key_that_opens_everything_and_later_ones_do_not(short_folder: Path) -> None:
+    port = free_port()
+
+    def told_until(words: str) -> str:
+        """What `up` says until it says this; then it is stopped."""
+        settings = {"VISUAL_MEMORY_DATA": str(short_folder), "VISUAL_MEMORY_CONFIG": os.devnull}
+        environment = {**_environment(), **settings, "VISUAL_MEMORY_API__PORT": str(port)}
+        command = [sys.executable, "-m", "services.cli", "up"]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as started:
+            assert started.stderr
+            told = ""
+            while words not in told:
+                line = started.stderr.readline()
+                assert line, f"it ended: {told}"
+                told += line
+            if words == "ready":
+                key = told.split("export VISUAL_MEMORY_KEY=")[1].split()[0]
+                with Client(f"http://127.0.0.1:{port}", key) as client:
+                    assert [line.action for line in client.audit()] == ["keys.make"]
+            started.terminate()
+        return told
+
+    assert told_until("ready").count("shown only this once") == 1
+    assert "VISUAL_MEMORY_KEY" not in told_until("data and logs are in")
 
 
 def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None:
@@ -119,13 +138,10 @@ def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None
     _, left = psutil.wait_procs(family, 5)
     assert left == []
 
-    with running(victim.data, API__KEY="secret") as again:
+    with running(victim.data) as again:
         held = again.remembered([*remembered, *waiting])
         assert {image_id: held[image_id] for image_id in remembered} == images
         assert voters(again, source) == {*remembered, *waiting}
-        with Client(again.url) as stranger, pytest.raises(NotAuthorized):
-            list(stranger.images())
-
         family = again.supervisor.children(recursive=True)
         kill([again.supervisor])
         _, left = psutil.wait_procs(family, 30)

@@ -27,7 +27,7 @@ from services.memory.memory import Memory
 from services.memory.remote import RemoteEngine
 from services.verify import Verify
 from tests.contract.support import Owner, quick_folder
-from tests.integration.support import METADATA, Parts, Pixels
+from tests.integration.support import METADATA, Parts, Pixels, copy_records
 from tests.shapes import picture
 
 TENANT = "default"
@@ -208,7 +208,7 @@ class Machine(RuleBasedStateMachine):
             return
         old, file = self.parts, self.folder / f"backup-{self.backup.number}"
         self.settle()
-        shutil.copytree(old.folder / "records", self.folder / "records", dirs_exist_ok=True)
+        copy_records(old, self.parts)
         Restore(self.engine, self.parts.pictures, self.parts.ledger, self.parts.removals, METADATA)(file)
         shutil.copy(file, self.folder / file.name)
         since = [(moment, condition) for moment, condition in self.removed if moment >= self.backup.moment]

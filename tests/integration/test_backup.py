@@ -24,7 +24,7 @@ from services.verify import Verify
 from tests.contract.support import quick_folder
 from tests.shapes import picture
 
-from .support import METADATA, Hooked, Killed, Parts, Pixels
+from .support import METADATA, Hooked, Killed, Parts, Pixels, copy_records
 
 
 @contextmanager
@@ -66,11 +66,6 @@ def restore(parts: Parts, file: Path) -> Restored:
 def remove(parts: Parts, **condition: object) -> None:
     request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
     parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
-
-
-def copy_records(source: Parts, target: Parts) -> None:
-    for key in source.ledger.list(""):
-        target.ledger.put(key, source.ledger.get(key))
 
 
 def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_path: Path) -> None:

@@ -51,10 +51,10 @@ def test_every_setting_is_in_the_table_with_its_meaning() -> None:
 
 
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "visual-memory.toml").write_text('tenant = "from-file"\n[api]\nport = 1234\nmax_images = 7\n')
+    (tmp_path / "visual-memory.toml").write_text('data = "from-file"\n[api]\nport = 1234\nmax_images = 7\n')
     monkeypatch.setenv("VISUAL_MEMORY_API__PORT", "4321")
     read = Settings()
-    assert (read.tenant, read.api.port, read.api.max_images) == ("from-file", 4321, 7)
+    assert (read.data, read.api.port, read.api.max_images) == (Path("from-file"), 4321, 7)
 
 
 def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 BAD = [
     ("API__PORT", "0", "api.port"),
     ("API__PORT", "many", "api.port"),
-    ("API__HOST", "0.0.0.0", "set VISUAL_MEMORY_API__KEY or listen on 127.0.0.1"),
+    ("API__KEY", "a key", "api.key"),
     ("STORE__GRPC", "true", "set VISUAL_MEMORY_STORE__URL too"),
     ("STORE__API_KEY", "secret", "set VISUAL_MEMORY_STORE__URL too"),
     ("STORE__COLLECTION", "a/b", "store.collection"),
@@ -75,7 +75,7 @@ BAD = [
     ("ENCODER__POOLING", "max", "encoder.pooling"),
     ("ENCODER__BATCH_SIZE", "0", "encoder.batch_size"),
     ("WORKER__CONCURRENCY", "0", "worker.concurrency"),
-    ("TENANT", "../other", "tenant"),
+    ("TENANT", "another", "VISUAL_MEMORY_TENANT in the environment is no setting"),
     ("METADATA", '{"age": "number"}', "metadata.age"),
 ]
 
@@ -122,7 +122,7 @@ def test_an_unknown_variable_in_a_section_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VISUAL_MEMORY_API__KEY", "do not print me")
+    monkeypatch.setenv("VISUAL_MEMORY_SECRET", "do not print me, for I am a secret")
     assert "do not print me" not in repr(Settings())
 
 

@@ -1,0 +1,34 @@
+"""The audit log: who did what, without what it was done to."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+
+class AuditLine(BaseModel):
+    """One deed.
+
+    Attributes:
+        by: the name of the key, or ``command line``.
+        key: the key's id; null on the command line.
+        request: the id of the request, as ``X-Request-Id`` answered it.
+        action: ``accept``, ``amend``, ``remove``, ``keys.make``, ``keys.revoke``, ``keys.rotate``,
+            ``compact``, ``verify-removals``, ``backup``, ``restore``; those four are of the tenant ``*``, everybody.
+        outcome: ``done``, ``running``, or the code of the error.
+        images: how many were sent, changed or removed.
+        removal: the id of the removal, which has its own record.
+        about_key: the id of the key that was made, revoked or rotated.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    tenant: str
+    by: str
+    key: str | None = None
+    request: str | None = None
+    action: str
+    outcome: str = "done"
+    images: int | None = None
+    removal: str | None = None
+    about_key: str | None = None

@@ -1,0 +1,65 @@
+"""An API key: whose memory it opens, and what may be done with it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from schemas.image import Text
+
+Tenant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+PerMinute = Annotated[int, Field(ge=1)]
+
+
+class Scope(StrEnum):
+    """What a key may do; ``admin`` may do everything."""
+
+    CLASSIFY = "classify"
+    REMEMBER = "remember"
+    REMOVE = "remove"
+    ADMIN = "admin"
+
+
+class KeyRequest(BaseModel):
+    """A key that is to be made.
+
+    Attributes:
+        name: what people call it, 1 to 200 characters; it stands in receipts and in the audit log.
+        tenant: whose memory it opens: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit.
+        scopes: one or more.
+        requests_per_minute: most requests; null: as many as come.
+        bytes_per_minute: most bytes of requests' bodies; null: as many as come.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Text
+    tenant: Tenant
+    scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(lambda scopes: sorted(set(scopes)))]
+    requests_per_minute: PerMinute | None = None
+    bytes_per_minute: PerMinute | None = None
+
+
+class Key(KeyRequest):
+    """A key as it is kept and shown, without its secret.
+
+    Attributes:
+        id: 12 hex digits; part of the key's text, and what logs and records call it.
+        revoked_at: since when it opens nothing; null while it does.
+    """
+
+    id: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it has a scope, or ``admin``."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+class NewKey(BaseModel):
+    """A key with its text, ``vm_ID_SECRET``, which is shown this once."""
+
+    key: Key
+    text: str

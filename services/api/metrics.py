@@ -1,0 +1,19 @@
+"""Metrics: a tenant's own, in Prometheus' text format."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from schemas.key import Scope
+from services import metrics
+from services.api.caller import CallerDep, ServiceDep
+from services.api.guard import GuardedRoute, needs
+
+router = APIRouter(tags=["health"], route_class=GuardedRoute)
+
+
+@router.get("/metrics", response_class=Response)
+@needs(Scope.ADMIN)
+def prometheus(caller: CallerDep, service: ServiceDep) -> Response:
+    """What the tenant has done, and its images by state; what all tenants share is shown to the operator alone."""
+    by_state = service.memory.counts_by_state(caller.tenant)
+    return Response(metrics.exposition(caller.tenant, by_state), media_type=CONTENT_TYPE_LATEST)

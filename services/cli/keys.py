@@ -1,0 +1,102 @@
+"""The commands for keys: they work on the records of the settings' service, which need not run."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli.common import BY, AsJson, errors, print_json, read_settings
+
+if TYPE_CHECKING:
+    from schemas.key import NewKey
+    from services.settings import Settings
+
+app = typer.Typer(help="Make, list, revoke and rotate API keys.", no_args_is_help=True)
+
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as 'keys list' shows it.")]
+
+
+@app.command()
+def make(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    scopes: Annotated[
+        list[str], typer.Option("--scope", help="classify, remember, remove or admin (all of them); may be repeated.")
+    ],
+    tenant: Annotated[str, typer.Option(help="Whose memory it opens.")] = "default",
+    requests_per_minute: Annotated[int | None, typer.Option(help="Most requests.")] = None,
+    bytes_per_minute: Annotated[int | None, typer.Option(help="Most bytes of requests' bodies.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key, and print it this once."""
+    from schemas.key import KeyRequest
+    from services.bootstrap import audit_of, keys_of
+
+    with errors():
+        settings = read_settings()
+        asked = {"requests_per_minute": requests_per_minute, "bytes_per_minute": bytes_per_minute}
+        wanted = KeyRequest.model_validate({"name": name, "tenant": tenant, "scopes": scopes, **asked})
+        new = keys_of(settings).make(wanted)
+        audit_of(settings).write(tenant, BY, "keys.make", about_key=new.key.id)
+    _show_new(new, as_json)
+
+
+@app.command(name="list")
+def list_(as_json: AsJson = False) -> None:
+    """Every key with its tenant, scopes and limits; revoked ones too."""
+    from services.bootstrap import keys_of
+    from services.cli import show
+
+    with errors():
+        found = keys_of(read_settings()).all()
+    if as_json:
+        for key in found:
+            print_json(key.model_dump(mode="json"))
+    else:
+        show.keys(found)
+
+
+@app.command()
+def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
+    """Let a key open nothing any more, for ever."""
+    from services.bootstrap import audit_of, keys_of
+
+    with errors():
+        settings = read_settings()
+        revoked = keys_of(settings).revoke(key_id)
+        audit_of(settings).write(revoked.tenant, BY, "keys.revoke", about_key=key_id)
+    if as_json:
+        print_json(revoked.model_dump(mode="json"))
+    else:
+        typer.echo(f"{key_id} ({revoked.name}) opens nothing from a second on")
+
+
+@app.command()
+def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
+    """Give a key a new secret, and print it this once; the old one opens nothing from a second on."""
+    from services.bootstrap import audit_of, keys_of
+
+    with errors():
+        settings = read_settings()
+        new = keys_of(settings).rotate(key_id)
+        audit_of(settings).write(new.key.tenant, BY, "keys.rotate", about_key=key_id)
+    _show_new(new, as_json)
+
+
+def make_first(settings: "Settings") -> None:
+    """Where no key was ever made, make one that may do everything for the tenant ``default``, and show it."""
+    from schemas.key import KeyRequest, Scope
+    from services.bootstrap import audit_of, keys_of
+
+    keys = keys_of(settings)
+    if keys.all():
+        return
+    new = keys.make(KeyRequest(name="first", tenant="default", scopes=[Scope.ADMIN]))
+    audit_of(settings).write(new.key.tenant, "first start", "keys.make", about_key=new.key.id)
+    typer.echo(f"a key was made, and is shown only this once:\n  export VISUAL_MEMORY_KEY={new.text}", err=True)
+
+
+def _show_new(new: "NewKey", as_json: bool) -> None:
+    if as_json:
+        print_json({**new.key.model_dump(mode="json"), "text": new.text})
+    else:
+        typer.echo(f"{new.key.id} ({new.key.name}); this is shown only once:", err=True)
+        typer.echo(new.text)

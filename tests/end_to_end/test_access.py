@@ -1,0 +1,334 @@
+"""Promises 5 and 7: nobody gets in without a key, and a tenant sees, changes and infers nothing of another."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from schemas.filter import Filter
+from schemas.image import ImageFields, State
+from schemas.key import Scope
+from schemas.removal import RemovalRequest
+from services.client import Client
+from services.places import Places
+from tests.shapes import picture
+from tests.stack import Stack, suspended, unique, until
+
+PICTURE = picture("disc")
+OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is there of the tenant ``default``, and a tenant that has nothing."""
+
+    stack: Stack
+    image_id: str
+    removal_id: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """The least that a route answers well to, and what it answers to a tenant that has nothing.
+
+    Attributes:
+        arguments: of the request, as httpx takes them.
+        status: of the answer to its own tenant.
+        elsewhere: checks the answer to another tenant.
+    """
+
+    scope: Scope
+    elsewhere: Callable[[httpx.Response], bool]
+    status: int = 200
+    arguments: Mapping[str, Any] | None = None
+
+
+def missing(answer: httpx.Response) -> bool:
+    return answer.status_code == 404 and answer.json()["error"]["code"] == "not_found"
+
+
+def exactly(empty: object) -> Callable[[httpx.Response], bool]:
+    return lambda answer: answer.status_code == 200 and answer.json() == empty
+
+
+def nobody_voted(answer: httpx.Response) -> bool:
+    [decision] = answer.json()["decisions"]
+    return (
+        decision["reason"] == "the memory is empty: no image is remembered yet"
+        and decision["label"] is None
+        and (decision["voters"], decision["shares"], decision["neighbours"]) == (0, [], [])
+    )
+
+
+def nothing_removed(answer: httpx.Response) -> bool:
+    receipt = answer.json()
+    return (receipt["status"], receipt["images"], receipt["by_state"], receipt["pictures"]) == ("done", 0, {}, 0)
+
+
+def nothing_counted(answer: httpx.Response) -> bool:
+    samples = [line for line in answer.text.splitlines() if line and not line.startswith("#")]
+    return len(samples) == len(State) and all(line.endswith(" 0.0") and "default" not in line for line in samples)
+
+
+SENT = {"files": [("files", ("p", PICTURE))], "data": {"fields": json.dumps({"labels": ["x"], "image_id": "sent"})}}
+ASKED: dict[str, Any] = {"files": [("files", ("p", PICTURE))]}
+REMOVAL = {"json": {"everything": True, "reason": "a test", "dry_run": False}}
+IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
+CALLS: dict[tuple[str, str], Call] = {
+    ("POST", "/v1/images"): Call(Scope.REMEMBER, lambda answer: answer.json()[0]["state"] == "waiting", 202, SENT),
+    ("GET", "/v1/images"): Call(Scope.CLASSIFY, exactly({"images": [], "cursor": None})),
+    ("GET", IMAGE): Call(Scope.CLASSIFY, missing),
+    ("PATCH", IMAGE): Call(Scope.REMEMBER, missing, arguments={"json": {"source": "another"}}),
+    ("GET", IMAGE + "/picture"): Call(Scope.CLASSIFY, missing),
+    ("GET", IMAGE + "/thumbnail"): Call(Scope.CLASSIFY, missing),
+    ("GET", "/v1/labels"): Call(Scope.CLASSIFY, exactly([])),
+    ("POST", "/v1/classify"): Call(Scope.CLASSIFY, nobody_voted, arguments=ASKED),
+    ("POST", "/v1/removals"): Call(Scope.REMOVE, nothing_removed, arguments=REMOVAL),
+    ("GET", "/v1/removals"): Call(Scope.REMOVE, exactly([])),
+    ("GET", REMOVED): Call(Scope.REMOVE, missing),
+    ("DELETE", IMAGE): Call(Scope.REMOVE, missing),
+    ("GET", "/metrics"): Call(Scope.ADMIN, nothing_counted),
+    ("GET", "/v1/audit"): Call(Scope.ADMIN, exactly([])),
+}
+ROUTES = [pytest.param(route, call, id=" ".join(route)) for route, call in CALLS.items()]
+
+
+def ask(scene: Scene, route: tuple[str, str], call: Call, headers: Mapping[str, str]) -> httpx.Response:
+    """Send a route's request with these headers."""
+    method, path = route
+    path = path.replace("{image_id}", scene.image_id).replace("{removal_id}", scene.removal_id)
+    sent = {name.encode(): value.encode() for name, value in headers.items()}
+    with scene.stack.caller(None) as http:
+        return http.request(method, path, headers=sent, **(call.arguments or {}))
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture(scope="module")
+def scene(stack: Stack) -> Scene:
+    [image_id] = stack.remembered(stack.teach(picture("disc"), labels=["private"], image_id=unique("private")))
+    nothing = {"filter": {"source": unique("nowhere")}, "reason": "a test"}
+    removal = stack.http.post("/v1/removals", json=nothing).json()["id"]
+    return Scene(stack, image_id, removal, unique("other"))
+
+
+def test_the_table_has_every_route(stack: Stack) -> None:
+    document = stack.http.get("/openapi.json").json()
+    known = {(verb.upper(), path) for path, operations in document["paths"].items() for verb in operations}
+    assert known == CALLS.keys() | OPEN, "say in CALLS how a new route is asked, and what it tells another tenant"
+
+
+MALFORMED: list[tuple[str, Callable[[str], Mapping[str, str]]]] = [
+    ("no key", lambda _: {}),
+    ("an empty header", lambda _: {"Authorization": ""}),
+    ("an empty key", lambda _: {"Authorization": "Bearer"}),
+    ("no scheme", lambda key: {"Authorization": key}),
+    ("another scheme", lambda key: {"Authorization": f"Basic {key}"}),
+    ("base64", lambda key: {"Authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()}),
+    ("another header", lambda key: {"X-API-Key": key}),
+    ("a cookie", lambda key: {"Cookie": f"Authorization=Bearer {key}"}),
+    ("cut off", lambda key: bearer(key[:-1])),
+    ("longer", lambda key: bearer(key + "x")),
+    ("two", lambda key: bearer(f"{key} {key}")),
+    ("no ASCII", lambda key: bearer(key[:-1] + "é")),
+    ("unknown", lambda key: bearer(f"vm_{'0' * 12}_{key[16:]}")),
+    ("a wrong secret", lambda key: bearer(key[:16] + key[16:][::-1])),
+]
+
+
+@pytest.mark.parametrize(("route", "call"), ROUTES)
+def test_without_a_valid_key_nothing_answers(scene: Scene, route: tuple[str, str], call: Call) -> None:
+    good = scene.stack.new_key()
+    answers = {name: ask(scene, route, call, spoil(good)) for name, spoil in MALFORMED}
+    revoked = scene.stack.new_key()
+    scene.stack.keys.revoke(revoked.split("_")[1])
+    answers["revoked"] = ask(scene, route, call, bearer(revoked))
+    told = {name: (answer.status_code, answer.content) for name, answer in answers.items()}
+    assert {status for status, _ in told.values()} == {401}, told
+    assert len(set(told.values())) == 1, "why a key is refused is not told"
+    assert {answer.headers["www-authenticate"] for answer in answers.values()} == {"Bearer"}
+
+
+@pytest.mark.parametrize(("route", "call"), ROUTES)
+def test_without_the_scope_nothing_answers(scene: Scene, route: tuple[str, str], call: Call) -> None:
+    for scope in Scope:
+        if scope not in (call.scope, Scope.ADMIN):
+            answer = ask(scene, route, call, bearer(scene.stack.new_key("default", scope)))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), scope
+
+
+@pytest.mark.parametrize(("route", "call"), ROUTES)
+def test_another_tenant_s_key_opens_nothing_of_ours(scene: Scene, route: tuple[str, str], call: Call) -> None:
+    key = scene.stack.new_key(unique("empty"), call.scope)
+    before = scene.stack.client.image(scene.image_id)
+    answer = ask(scene, route, call, bearer(key))
+    assert call.elsewhere(answer), answer.text
+    assert "private" not in answer.text.replace(scene.image_id, "")
+    assert scene.stack.client.image(scene.image_id) == before
+
+
+@pytest.mark.parametrize(("route", "call"), ROUTES)
+def test_with_the_scope_the_route_answers(scene: Scene, route: tuple[str, str], call: Call) -> None:
+    """So that the refusals above are of good requests. A tenant of its own, for one of them removes everything."""
+    tenant = unique("own")
+    with Client(scene.stack.url, scene.stack.new_key(tenant)) as client:
+        image_id, removal_id = fill(client, "own")
+    own = Scene(scene.stack, image_id, removal_id, scene.other)
+    for scope in (call.scope, Scope.ADMIN) if route[0] != "DELETE" else (call.scope,):
+        answer = ask(own, route, call, bearer(scene.stack.new_key(tenant, scope)))
+        assert answer.status_code == call.status, answer.text
+
+
+def fill(client: Client, label: str, image_id: str = "one") -> tuple[str, str]:
+    """Teach a picture and remove another one; the ids of the first and of the removal."""
+    said = ImageFields(labels=[label], image_id=image_id, source=label, subject="ann")
+    client.add([(PICTURE, said), (picture("bars"), said.model_copy(update={"image_id": "gone"}))])
+    until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "both to be remembered")
+    removal = client.remove(RemovalRequest(filter=Filter({"image_id": "gone"}), reason=f"asked by {label}", block=True))
+    assert removal.images == 1
+    return image_id, removal.id
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two tenants with the same ids and the same pictures; labels, sources and reasons tell whose they are."""
+
+    north: Client
+    south: Client
+    removals: tuple[str, str]
+
+    def told(self, client: Client) -> dict[str, str]:
+        """Everything that can be asked for without changing anything, in words."""
+        with httpx.Client(base_url=client.url, headers=bearer(client.key), trust_env=False, timeout=60) as http:
+            asked = {path: http.get(path) for method, path in CALLS if method == "GET" and "{" not in path}
+            asked |= {path: http.get(path) for path in ("/v1/images/one", "/v1/images/one/thumbnail")}
+            asked["classify"] = http.post("/v1/classify", **ASKED)
+            asked["preview"] = http.post("/v1/removals", json={"everything": True, "reason": "x", "dry_run": True})
+            return {name: answer.text for name, answer in asked.items()}
+
+
+@pytest.fixture(scope="module")
+def two(stack: Stack) -> Iterator[Two]:
+    north, south = unique("north"), unique("south")
+    with Client(stack.url, stack.new_key(north)) as first, Client(stack.url, stack.new_key(south)) as second:
+        yield Two(first, second, (fill(first, north)[1], fill(second, south)[1]))
+
+
+def test_nothing_that_one_can_ask_tells_of_the_other(two: Two) -> None:
+    for client, own, foreign in ((two.north, "north-", "south-"), (two.south, "south-", "north-")):
+        told = two.told(client)
+        assert {name for name, text in told.items() if foreign in text} == set()
+        telling = {"/v1/images", "/v1/images/one", "/v1/labels", "/v1/removals", "/metrics", "/v1/audit", "classify"}
+        assert {name for name, text in told.items() if own in text} == telling
+    assert [len(list(client.images())) for client in (two.north, two.south)] == [1, 1]
+    assert [each.images for client in (two.north, two.south) for each in client.labels()] == [1, 1]
+    [decision] = two.north.classify([PICTURE]).decisions
+    assert decision.voters == 1
+    assert decision.neighbours[0].similarity == pytest.approx(1, abs=1e-4)
+
+
+def test_metrics_count_the_tenant_s_own_deeds(two: Two) -> None:
+    for client in (two.north, two.south):
+        counted = [line for line in two.told(client)["/metrics"].splitlines() if not line.startswith("#")]
+        totals = {line.split("{")[0]: float(line.split()[-1]) for line in counted if "_total" in line}
+        assert totals["visual_memory_accepted_total"] == 2
+        assert totals["visual_memory_removed_total"] == 1
+
+
+def test_an_id_of_another_tenant_and_one_of_nobody_are_answered_alike(two: Two) -> None:
+    """Byte for byte but for the id itself; the way through the code is the same, so the time is too."""
+    taught = two.north.add([(picture("cross"), _fields("secret-of-north"))])
+    assert taught[0].image_id == "secret-of-north"
+    removals = (two.removals[0], "00000000-0000-4000-8000-000000000000")
+    images = ("secret-of-north", "secret-of-nobody")
+    with httpx.Client(base_url=two.south.url, headers=bearer(two.south.key), trust_env=False) as http:
+        for (method, path), call in CALLS.items():
+            if "{" not in path:
+                continue
+            answers = []
+            for image, removal in zip(images, removals, strict=True):
+                there = path.replace("{image_id}", image).replace("{removal_id}", removal)
+                answer = http.request(method, there, **(call.arguments or {}))
+                varying = {"x-request-id", "date", "content-length"}
+                headers = {name: value for name, value in answer.headers.items() if name not in varying}
+                answers.append((answer.status_code, headers, answer.text.replace(image, "ID").replace(removal, "ID")))
+            assert answers[0] == answers[1], path
+            assert answers[0][0] == 404, path
+        where = [http.get("/v1/images", params={"filter": json.dumps({"image_id": each})}) for each in images]
+        assert where[0].content == where[1].content
+
+
+def _fields(image_id: str) -> Any:
+    return ImageFields(labels=["x"], image_id=image_id)
+
+
+def test_a_cursor_of_one_leads_the_other_to_nothing_of_it(two: Two) -> None:
+    for number in range(3):
+        two.north.add([(picture("disc"), _fields(f"page-{number}"))])
+    with httpx.Client(base_url=two.north.url, headers=bearer(two.north.key), trust_env=False) as http:
+        cursor = http.get("/v1/images", params={"limit": 1}).json()["cursor"]
+    with httpx.Client(base_url=two.south.url, headers=bearer(two.south.key), trust_env=False) as http:
+        page = http.get("/v1/images", params={"limit": 9, "cursor": cursor}).json()["images"]
+    assert all(image["labels"][0].startswith("south") for image in page)
+
+
+def test_what_one_removes_and_blocks_the_other_keeps(stack: Stack) -> None:
+    north, south = unique("north"), unique("south")
+    with Client(stack.url, stack.new_key(north)) as first, Client(stack.url, stack.new_key(south)) as second:
+        fill(first, north)
+        fill(second, south)
+        before = list(second.images()), second.picture("one")
+        everything = RemovalRequest(everything=True, reason="all of it", block=True)
+        assert first.remove(everything).images == 1
+        assert (list(second.images()), second.picture("one")) == before
+        assert second.classify([PICTURE]).decisions[0].label == south
+        second.add([(PICTURE, _fields("two"))])
+        assert [each.reason for each in second.removals()] == [f"asked by {south}"]
+        assert all(line.by == "a test's" for line in second.audit())
+        assert {line.tenant for line in second.audit()} == {south}
+
+
+def test_a_key_that_is_revoked_or_rotated_by_command_is_out_soon(stack: Stack) -> None:
+    around = {name: value for name, value in os.environ.items() if not name.startswith("VISUAL_MEMORY_")}
+    environment = {**around, "VISUAL_MEMORY_DATA": str(stack.data), "VISUAL_MEMORY_CONFIG": os.devnull}
+
+    def command(*words: str) -> dict[str, Any]:
+        run = [sys.executable, "-m", "services.cli", "keys", *words, "--json"]
+        done = subprocess.run(run, env=environment, stdout=subprocess.PIPE, check=True, timeout=60)
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    def status(key: str) -> int:
+        with stack.caller(key) as http:
+            return http.get("/v1/labels").status_code
+
+    made = command("make", "camera", "--scope", "classify")
+    assert status(made["text"]) == 200
+    rotated = command("rotate", made["id"])
+    until(lambda: status(made["text"]) == 401, "the old secret to be out")
+    until(lambda: status(rotated["text"]) == 200, "the new secret to be in")
+    command("revoke", made["id"])
+    until(lambda: status(rotated["text"]) == 401, "the key to be out")
+
+
+def test_limits_hold_while_redis_hangs(stack: Stack) -> None:
+    key = stack.new_key("default", "classify", requests_per_minute=3)
+    with stack.caller(key) as http:
+        assert http.get("/v1/labels").status_code == 200
+        with redis.Redis(unix_socket_path=str(Places(stack.data).redis_socket)) as server:
+            keys: Any = server.keys(f"LIMITS*{key.split('_')[1]}*")
+            assert len(keys) == 1, "the count is in Redis, where all processes see it"
+        with suspended(stack.child("redis")):
+            statuses = [http.get("/v1/labels").status_code for _ in range(5)]
+    assert statuses == [200, 200, 200, 429, 429], "this process counts anew, by itself"

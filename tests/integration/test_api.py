@@ -1,0 +1,225 @@
+"""The API over a real engine in one process: keys and limits before bodies, errors that tell nothing of the inside."""
+
+import io
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from schemas.errors import Unavailable
+from schemas.filter import FieldType
+from schemas.key import KeyRequest
+from services import bootstrap
+from services.api.app import create_app
+from services.bootstrap import Service
+from services.logs import Formatter
+from services.memory.engine import Engine
+from services.settings import ApiSettings, Settings
+
+from .support import METADATA, Parts
+
+MOST_BYTES = 20_000_000 + 1_000_000
+
+
+class KeepsOpen:
+    """The engine is that of other tests too: the app may use it, but not close it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def close(self) -> None:
+        """Not now."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+@pytest.fixture
+def engine(parts: Parts) -> KeepsOpen:
+    return KeepsOpen(parts.memory._engine)
+
+
+@pytest.fixture
+def api(parts: Parts, engine: KeepsOpen, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The app as `bootstrap` wires it, over the tests' engine and encoder; without a broker, as if Redis were down."""
+    monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
+    monkeypatch.setattr(bootstrap, "open_engine", lambda *_: engine)
+    monkeypatch.setattr(bootstrap, "load_encoder", lambda _: parts.encoder)
+    settings = Settings(
+        data=short_folder, metadata=dict[str, FieldType](METADATA), api=ApiSettings(max_body_bytes=MOST_BYTES)
+    )
+    with TestClient(create_app(settings, bootstrap.bootstrap)) as client:
+        yield client
+
+
+@pytest.fixture
+def service(api: TestClient) -> Service:
+    found = api.app.state.service  # type: ignore[attr-defined]
+    assert isinstance(found, Service)
+    return found
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What is logged, as it would be written."""
+    written = io.StringIO()
+    handler, root = logging.StreamHandler(written), logging.getLogger()
+    handler.setFormatter(Formatter("api"))
+    root.addHandler(handler)
+    level = root.level
+    root.setLevel(logging.INFO)
+    yield written
+    root.setLevel(level)
+    root.removeHandler(handler)
+
+
+def header(service: Service, tenant: str, *scopes: str, **limits: int) -> dict[str, str]:
+    """What a new key is sent as."""
+    wanted = {"name": "camera", "tenant": tenant, "scopes": scopes or ["admin"], **limits}
+    return {"Authorization": f"Bearer {service.keys.make(KeyRequest.model_validate(wanted)).text}"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/images"),
+        ("POST", "/v1/classify"),
+        ("POST", "/v1/removals"),
+        ("PATCH", "/v1/images/x"),
+    ],
+)
+def test_a_stranger_s_body_is_not_read_before_the_key_is_checked(
+    api: TestClient, service: Service, parts: Parts, method: str, path: str
+) -> None:
+    lacking = {"/v1/images": "classify", "/v1/classify": "remember", "/v1/removals": "remember"}.get(path, "classify")
+    for headers, status, code in [
+        ({}, 401, "not_authorized"),
+        (header(service, parts.tenant, lacking), 403, "forbidden"),
+        (header(service, parts.tenant), 422, "invalid_request"),
+    ]:
+        sent = {**headers, "content-type": "application/json"}
+        answer = api.request(method, path, content=b"{not json", headers=sent)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+
+
+def test_the_record_of_a_removal_names_the_key(api: TestClient, service: Service, parts: Parts) -> None:
+    sent = header(service, parts.tenant, "remove")
+    answer = api.post("/v1/removals", json={"filter": {"subject": "ann"}, "reason": "asked to"}, headers=sent)
+    [key] = service.keys.all()
+    assert answer.json()["requested_by"] == f"camera (key {key.id})"
+    assert sent["Authorization"][-43:] not in answer.text
+    [line] = service.audit.latest(parts.tenant, 9)
+    assert (line.action, line.outcome, line.images, line.removal) == ("remove", "done", 0, answer.json()["id"])
+    assert (line.by, line.key, line.request) == ("camera", key.id, answer.headers["x-request-id"])
+
+
+def test_an_action_that_cannot_be_logged_is_not_answered_as_done(
+    api: TestClient, service: Service, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise Unavailable("done, but not written to the audit log: the disk is full")
+
+    monkeypatch.setattr(type(service.audit), "write", lambda *_, **__: full())
+    sent = header(service, parts.tenant)
+    answer = api.post("/v1/removals", json={"filter": {"subject": "ann"}, "reason": "asked to"}, headers=sent)
+    assert answer.status_code == 503
+    assert "audit log" in answer.json()["error"]["message"]
+
+
+def test_the_document_describes_every_body_and_scope(api: TestClient) -> None:
+    document = api.get("/openapi.json").json()
+    for path in ("/v1/images", "/v1/classify"):
+        described = document["paths"][path]["post"]["requestBody"]["content"]
+        assert set(described) == {"application/json", "multipart/form-data"}
+    for name in ("SentImages", "ImageFields", "ClassifyRequest", "ClassifyOptions"):
+        assert name in document["components"]["schemas"]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            guarded = path not in {"/healthz", "/readyz"}
+            assert bool(operation.get("security")) == guarded, path
+            assert ("Needs a key with the scope" in operation["description"]) == guarded, path
+
+
+def test_what_goes_wrong_inside_is_neither_told_nor_logged_in_words(
+    api: TestClient, service: Service, parts: Parts, engine: KeepsOpen, log: io.StringIO
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret of the house")
+
+    engine.__dict__["facet"] = fail
+    answer = api.get("/v1/labels", headers={**header(service, parts.tenant), "X-Request-Id": "try-7"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    assert answer.headers["x-request-id"] == "try-7"
+    [line] = [line for line in log.getvalue().splitlines() if "RuntimeError" in line]
+    assert json.loads(line)["request"] == "try-7"
+    assert "in fail" in line
+    assert "secret" not in answer.text + log.getvalue()
+
+
+def test_each_request_is_a_line(api: TestClient, service: Service, parts: Parts, log: io.StringIO) -> None:
+    sent = header(service, parts.tenant, "classify")
+    api.get("/v1/images/an-id?filter=a-query", headers={**sent, "X-Request-Id": "try-8"})
+    api.get("/nowhere/an-id")
+    api.put("/v1/images/an-id")
+    lines = [json.loads(line) for line in log.getvalue().splitlines() if '"route"' in line]
+    [key] = service.keys.all()
+    told = [{name: line.get(name) for name in ("method", "route", "status", "key", "tenant")} for line in lines]
+    nobody = {"key": None, "tenant": None}
+    assert told == [
+        {"method": "GET", "route": "/v1/images/{image_id}", "status": 404, "key": key.id, "tenant": parts.tenant},
+        {"method": "GET", "route": None, "status": 404, **nobody},
+        {"method": "PUT", "route": "/v1/images/{image_id}", "status": 405, **nobody},
+    ]
+    assert lines[0]["request"] == "try-8"
+    assert all(line["ms"] >= 0 for line in lines)
+    assert "an-id" not in json.dumps(lines)
+    assert "a-query" not in json.dumps(lines)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a b", 'a"b', "<a>", "ä", "a\tb"], ids=ascii)
+def test_a_request_id_that_is_not_safe_is_replaced(api: TestClient, name: str) -> None:
+    answer = api.get("/healthz", headers={b"X-Request-Id": name.encode()})
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+def test_requests_over_the_key_s_limit_are_refused(api: TestClient, service: Service, parts: Parts) -> None:
+    limited = header(service, parts.tenant, "classify", requests_per_minute=3)
+    for _ in range(3):
+        assert api.get("/v1/labels", headers=limited).status_code == 200
+    answer = api.get("/v1/labels", headers=limited)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limited")
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert f"in {answer.headers['retry-after']} seconds" in answer.json()["error"]["message"]
+    assert api.get("/v1/labels", headers=header(service, parts.tenant)).status_code == 200, "others are not limited"
+
+
+@pytest.mark.parametrize("path", ["/v1/images", "/v1/removals"])
+def test_bytes_over_the_key_s_limit_are_refused_as_they_arrive(
+    api: TestClient, service: Service, parts: Parts, path: str
+) -> None:
+    limited = header(service, parts.tenant, bytes_per_minute=1000)
+    headers = {**limited, "content-type": "application/json"}
+    assert api.post(path, content=b" " * 999, headers=headers).status_code == 422
+    answer = api.post(path, content=b" " * 2, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limited")
+    assert "1000 bytes a minute" in answer.json()["error"]["message"]
+    assert api.get("/v1/labels", headers=limited).status_code == 200, "what has no body is not refused"
+
+
+@pytest.mark.parametrize("path", ["/v1/images", "/v1/removals"])
+def test_a_body_without_length_that_is_too_long_is_refused_as_such(
+    api: TestClient, service: Service, parts: Parts, path: str
+) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(MOST_BYTES // 10**6 + 1):
+            yield b" " * 10**6
+
+    headers = {**header(service, parts.tenant), "content-type": "application/json"}
+    answer = api.post(path, content=chunks(), headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large"), answer.text

@@ -1,0 +1,47 @@
+"""Promise 5: who can write to Redis cannot make a worker touch an image."""
+
+import pytest
+from celery import Celery
+
+from schemas.errors import NotAuthorized
+from services.bell import Bell
+
+BELL = Bell(Celery(), b"k" * 32)
+
+
+def test_what_was_signed_is_read() -> None:
+    for ids in (["a"], ["a", "b"], []):
+        assert BELL.read(["north", ids, BELL.sign("north", ids)]) == ("north", ids)
+
+
+SIGNED = BELL.sign("north", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        [],
+        ["north", ["a", "b"]],
+        ["north", ["a", "b"], None],
+        ["north", ["a", "b"], ""],
+        ["north", ["a", "b"], "é"],
+        ["north", ["a", "b"], "\udce9"],
+        ["north", ["a", "b"], SIGNED.upper()],
+        ["north", ["a", "b"], SIGNED, "more"],
+        ["south", ["a", "b"], SIGNED],
+        ["north", ["a"], SIGNED],
+        ["north", ["b", "a"], SIGNED],
+        ["north", ["a", "b", "c"], SIGNED],
+        ["north", ["a,b"], SIGNED],
+        ["north", "ab", SIGNED],
+        ["north", {"a": 1, "b": 2}, SIGNED],
+        ["north", [["a"], "b"], SIGNED],
+        [["north"], ["a", "b"], SIGNED],
+        [7, [None], {}],
+        ["north", ["a", "b"], Bell(Celery(), b"K" * 32).sign("north", ["a", "b"])],
+    ],
+    ids=ascii,
+)
+def test_whatever_else_is_refused(message: list[object]) -> None:
+    with pytest.raises(NotAuthorized, match="without a valid signature"):
+        BELL.read(message)
