@@ -18,7 +18,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from schemas.errors import OutOfSpace, Unavailable
-from services.memory.space import FINISH, check_room
+from services.memory.space import DELETE, FINISH, check_room
 
 LAST_CALL = 10.0
 """Seconds that those who use a shard have to end before it is closed at the very end."""
@@ -81,7 +81,11 @@ class Shards:
         folder = self._folder / f"shard-{uuid.uuid4().hex}"
         folder.mkdir()
         params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
-        return Shard(folder, edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params)))
+        try:
+            return Shard(folder, edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params)))
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
 
     def switch(self, shard: Shard, vectors: Mapping[str, int]) -> None:
         """Make a shard durable, then let it be the collection's."""
@@ -113,7 +117,9 @@ class Shards:
             if shard is None:
                 return
             self._turn.wait_for(lambda: shard.users == 0, LAST_CALL)
-        shard.engine.flush()
+        with suppress(OutOfSpace):  # the log holds what the segments lack
+            check_room(self._folder, self._floor * DELETE)
+            shard.engine.flush()
         shard.engine.close()
 
     def _open(self) -> Shard:
