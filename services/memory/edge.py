@@ -16,7 +16,7 @@ from qdrant_client import models
 from schemas.errors import OutOfSpace, Unavailable
 from services.memory.copying import Copy
 from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
-from services.memory.shards import Shard, Shards, sync
+from services.memory.shards import Shard, Shards, settle, sync
 from services.memory.space import DELETE, FINISH, NEW, REMOVE, check_room
 
 ALL = 2**31 - 1
@@ -211,14 +211,15 @@ class EdgeEngine:
             check_room(self._folder, self._floor * NEW, _size_of_copy(old.folder))
             new = self._shards.make(vectors)
             try:
-                self._copy(Copy(old.engine, new.engine, self._may_copy), lambda: self._shards.switch(new, vectors))
+                self._copy(old, new, vectors)
             except BaseException:
                 self._shards.discard(new)
                 raise
         self._shards.discard(old)
 
-    def _copy(self, copy: Copy, switch: Callable[[], None]) -> None:
+    def _copy(self, old: Shard, new: Shard, vectors: Mapping[str, int]) -> None:
         """Copy while others write, then what they wrote, then the last of it while they wait."""
+        copy = Copy(old.engine, new.engine, self._may_copy)
         try:
             copy.indexes()
             self._take_touched()
@@ -228,10 +229,11 @@ class EdgeEngine:
                 copy.again(touched)
                 if len(touched) < FEW:
                     break
+            settle(new)  # so that little is left to do while they wait
             with self._writing:
                 copy.again(self._touched or ())
                 copy.indexes()
-                switch()
+                self._shards.switch(new, vectors)
                 self._touched = None
         finally:
             with self._writing:

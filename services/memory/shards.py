@@ -10,15 +10,15 @@ import shutil
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import qdrant_edge as edge
 
-from schemas.errors import Unavailable
-from services.memory.space import FINISH, check_room
+from schemas.errors import OutOfSpace, Unavailable
+from services.memory.space import DELETE, FINISH, check_room
 
 LAST_CALL = 10.0
 """Seconds that those who use a shard have to end before it is closed at the very end."""
@@ -49,6 +49,9 @@ class Shards:
         self._current: Shard | None = None
         self._closed = False
         self._remove_leftovers()
+        if self._file.exists():
+            with suppress(OutOfSpace):  # then it is opened once there is room
+                self._open()
 
     def vectors(self) -> dict[str, int] | None:
         """The collection's named vectors with their sizes; None before it is made."""
@@ -78,13 +81,16 @@ class Shards:
         folder = self._folder / f"shard-{uuid.uuid4().hex}"
         folder.mkdir()
         params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
-        return Shard(folder, edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params)))
+        try:
+            return Shard(folder, edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params)))
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
 
     def switch(self, shard: Shard, vectors: Mapping[str, int]) -> None:
         """Make a shard durable, then let it be the collection's."""
-        shard.engine.flush()
-        for place in (*shard.folder.rglob("*"), shard.folder, self._folder):
-            sync(place)
+        settle(shard)
+        sync(self._folder)
         draft = self._file.with_suffix(".new")
         draft.write_text(json.dumps({"shard": shard.folder.name, "vectors": dict(vectors)}))
         sync(draft)
@@ -111,7 +117,9 @@ class Shards:
             if shard is None:
                 return
             self._turn.wait_for(lambda: shard.users == 0, LAST_CALL)
-        shard.engine.flush()
+        with suppress(OutOfSpace):  # the log holds what the segments lack
+            check_room(self._folder, self._floor * DELETE)
+            shard.engine.flush()
         shard.engine.close()
 
     def _open(self) -> Shard:
@@ -135,6 +143,13 @@ class Shards:
             if held is None or folder.name != held["shard"]:
                 shutil.rmtree(folder)
         sync(self._folder)
+
+
+def settle(shard: Shard) -> None:
+    """Make all that a shard holds durable."""
+    shard.engine.flush()
+    for place in (*shard.folder.rglob("*"), shard.folder):
+        sync(place)
 
 
 def sync(place: Path) -> None:

@@ -60,7 +60,7 @@ def fill_the_engine(disk: Path) -> dict[str, Any]:
         _check(memory, kept, set(remembered) - {each.image_id for each in gone})
         assert _pid(owner) == pid, "the owner died on the way"
 
-        owner.kill()
+        assert owner.stop() == 0, "it could not end on a full disk"
         ballast.leave(MIB)  # for the socket's key
         owner.start()
         refused += _refused(memory.ping)
