@@ -82,7 +82,7 @@ class Keys:
         return parsed is None or self._fresh(parsed[1]) is not None
 
     def check(self, text: str) -> Key:
-        """The key of this text. A key that nobody has and a wrong secret go the same way, in constant time.
+        """The key of this text. An id that nobody has and a wrong secret go the same way, compared in constant time.
 
         Raises:
             NotAuthorized: it opens nothing.

@@ -66,7 +66,6 @@ class Formatter(JsonFormatter):
             record = copy.copy(record)
             if (current := request_id.get()) is not None:
                 record.__dict__.setdefault("request", current)
-        record.exc_text = None
         return super().format(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the standard library's name

@@ -39,8 +39,10 @@ def own_service(data: Path, **settings: str) -> Iterator[Client]:
         [sys.executable, "-m", "services.cli", "keys", "make", "own service", "--scope", "admin", "--json"],
         env=environment,
         stdout=subprocess.PIPE,
-        check=True,
+        check=False,
     )
+    if made.returncode:
+        raise Unavailable(f"no key could be made in {data}, so the service was not started")
     process = subprocess.Popen([sys.executable, "-m", "services.cli", "up"], env=environment)
     try:
         with Client(f"http://127.0.0.1:{port}", json.loads(made.stdout)["text"]) as client:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -332,3 +333,23 @@ def test_limits_hold_while_redis_hangs(stack: Stack) -> None:
         with suspended(stack.child("redis")):
             statuses = [http.get("/v1/labels").status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429], "this process counts anew, by itself"
+
+
+def test_the_client_waits_as_long_as_it_is_told(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = stack.new_key("default", "classify", requests_per_minute=1)
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        """Instead of the minute that passes, let Redis forget."""
+        pauses.append(seconds)
+        with redis.Redis(unix_socket_path=str(Places(stack.data).redis_socket)) as server:
+            counts: Any = server.keys(f"LIMITS*{key.split('_')[1]}*")
+            server.delete(*counts)
+
+    monkeypatch.setattr("services.client.time", SimpleNamespace(sleep=sleep))
+    with Client(stack.url, key) as client:
+        for _ in range(3):
+            client.labels()
+    assert len(pauses) == 2
+    assert all(1 <= pause <= 60 for pause in pauses)
+    assert max(pauses) > 5, "the answer says how long, not the client"

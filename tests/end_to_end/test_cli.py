@@ -142,6 +142,27 @@ def test_status(cli: Cli, stack: Stack) -> None:
     assert "ok    store" in cli("status").stdout
 
 
+def test_status_without_a_key_tells_the_parts_alone(stack: Stack) -> None:
+    stranger = Cli(stack.url, "")
+    stack.remembered(stack.teach(picture("disc"), labels=[unique("hidden")]))
+    [told] = stranger.json("status")
+    assert told["parts"]["worker"]["ok"] is True
+    assert told["labels"] == {}
+    refused = stranger("audit", code=1)
+    assert "send a valid key" in refused.stderr
+    assert "'visual-memory keys make' makes one" in refused.stderr
+
+
+def test_audit(cli: Cli, stack: Stack) -> None:
+    source = unique("audited")
+    stack.teach(picture("disc"), picture("bars"), labels=["x"], source=source)
+    [receipt] = cli.json("remove", "--source", source, "--reason", "a test", "--yes")
+    removed, sent = cli.json("audit", "--limit", 2)
+    assert (removed["action"], removed["removal"], removed["images"]) == ("remove", receipt["id"], 2)
+    assert (sent["action"], sent["images"], sent["by"], sent["outcome"]) == ("accept", 2, "own service", "done")
+    assert f"removal {receipt['id']}" in cli("audit").stdout
+
+
 def test_a_refusal_is_a_sentence(cli: Cli, tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", "disc")
     refused = cli("classify", path, "--filter", '{"colour": "red"}', code=1)
@@ -170,6 +191,8 @@ def test_a_url_that_is_none_is_a_sentence(cli: Cli) -> None:
     assert "nowhere" in cli("status", "--url", "nowhere", code=1).stderr
 
 
-@pytest.mark.parametrize("command", ["", "up", "add", "classify", "remove", "status", "worker", "api", "demo"])
+@pytest.mark.parametrize(
+    "command", ["", "up", "add", "classify", "remove", "status", "audit", "keys", "worker", "api", "demo"]
+)
 def test_help(cli: Cli, command: str) -> None:
     assert "Usage:" in cli(*command.split(), "--help").stdout
