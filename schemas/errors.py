@@ -60,6 +60,12 @@ class InvalidPicture(InvalidRequest):
     code = "invalid_picture"
 
 
+class DecoderFailed(InvalidPicture):
+    """Decoding the picture took too much time or memory, or ended the process that did it."""
+
+    code = "decoder_failed"
+
+
 class UnsupportedFormat(VisualMemoryError):
     """The picture is of a format outside JPEG, PNG, WebP, BMP, GIF and TIFF."""
 

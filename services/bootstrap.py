@@ -24,6 +24,7 @@ from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
+from services.perception.sandbox import Sandbox
 from services.places import Places
 from services.redis_server import redis_url
 from services.remember import Remember, Sweep
@@ -42,6 +43,7 @@ class Service:
     """The wired parts and use cases of one process.
 
     Attributes:
+        sandbox: the processes that decode.
         pool: for what is done for several pictures at once; never for what takes long.
         background: for removals, which may take long.
         examiners: ask the parts how they are; some may hang.
@@ -51,6 +53,7 @@ class Service:
     memory: Memory
     pictures: Pictures
     encoder: MicroBatcher
+    sandbox: Sandbox
     decoder: Decoder
     bell: Bell
     pool: ThreadPoolExecutor
@@ -79,6 +82,7 @@ class Service:
         self.examiners.shutdown(wait=False, cancel_futures=True)
         self.background.shutdown()
         self.pool.shutdown()
+        self.sandbox.close()
         self.encoder.close()
         self.memory.close()
 
@@ -91,14 +95,17 @@ def bootstrap(settings: Settings) -> Service:
         Unavailable: the store does not answer.
     """
     places, worker = Places(settings.data), settings.worker
-    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="pictures")
+    cores = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores, thread_name_prefix="pictures")
     encoder = MicroBatcher(partial(load_encoder, settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
     engine = open_engine(settings.store, places.engine_socket)
     memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
     memory.open()
     pictures = Pictures(_blobs(settings, "pictures"))
     ledger = Ledger(_blobs(settings, "records"))
-    decoder = Decoder(Limits(settings.pictures.max_bytes, settings.pictures.max_pixels), pool)
+    limits = Limits(settings.pictures.max_bytes, settings.pictures.max_pixels)
+    sandbox = Sandbox(limits, settings.pictures.decode_seconds, cores)
+    decoder = Decoder(sandbox, pool)
     bell = Bell(celery_of(settings))
     blocks = Blocks(ledger)
     overdue = timedelta(seconds=worker.overdue_seconds)
@@ -107,6 +114,7 @@ def bootstrap(settings: Settings) -> Service:
         memory=memory,
         pictures=pictures,
         encoder=encoder,
+        sandbox=sandbox,
         decoder=decoder,
         bell=bell,
         pool=pool,

@@ -79,6 +79,7 @@ class PictureSettings(_Section):
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970, description="largest picture, width times height")] = (
         50_000_000
     )
+    decode_seconds: Annotated[int, Field(ge=1, description="longest time that decoding one picture may take")] = 20
 
 
 class EncoderSettings(_Section):
@@ -166,6 +167,8 @@ class Settings(BaseSettings):
             raise ValueError("store.grpc and store.api_key are of a server: set VISUAL_MEMORY_STORE__URL too")
         if self.pictures.max_bytes > self.api.max_body_bytes:
             raise ValueError("pictures.max_bytes is over api.max_body_bytes: no such picture could be sent; lower it")
+        if self.pictures.decode_seconds >= self.worker.overdue_seconds:
+            raise ValueError("pictures.decode_seconds must be under worker.overdue_seconds, when others try it")
         return self
 
     @classmethod
