@@ -54,6 +54,12 @@ class InvalidVector(InvalidRequest):
     code = "invalid_vector"
 
 
+class FetchFailed(InvalidRequest):
+    """A host did not give the picture that a URL names."""
+
+    code = "fetch_failed"
+
+
 class InvalidPicture(InvalidRequest):
     """The bytes are not a picture that can be decoded."""
 

@@ -15,6 +15,7 @@ from services.accept import Accept
 from services.bell import Bell, make_celery
 from services.blocks import Blocks
 from services.classify import Classify
+from services.fetch import HTTPS, Fetch
 from services.forget import Forget
 from services.memory.engines import open_engine
 from services.memory.ledger import Ledger
@@ -46,7 +47,7 @@ class Service:
         sandbox: the processes that decode.
         pool: for what is done for several pictures at once; never for what takes long.
         background: for removals, which may take long.
-        examiners: ask the parts how they are; some may hang.
+        examiners: ask the parts how they are, and the system for addresses; some may hang.
     """
 
     settings: Settings
@@ -59,6 +60,7 @@ class Service:
     pool: ThreadPoolExecutor
     background: ThreadPoolExecutor
     examiners: ThreadPoolExecutor
+    fetch: Fetch
     accept: Accept
     remember: Remember
     sweep: Sweep
@@ -109,6 +111,8 @@ def bootstrap(settings: Settings) -> Service:
     bell = Bell(celery_of(settings))
     blocks = Blocks(ledger)
     overdue = timedelta(seconds=worker.overdue_seconds)
+    examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
+    hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
     return Service(
         settings=settings,
         memory=memory,
@@ -119,7 +123,8 @@ def bootstrap(settings: Settings) -> Service:
         bell=bell,
         pool=pool,
         background=ThreadPoolExecutor(REMOVALS_AT_ONCE, thread_name_prefix="removals"),
-        examiners=ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners"),
+        examiners=examiners,
+        fetch=Fetch(hosts, limits.max_bytes, settings.api.max_body_bytes, examiners),
         accept=Accept(memory, pictures, blocks, decoder, bell.ring, settings.metadata, pool),
         remember=Remember(
             memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts

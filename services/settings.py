@@ -23,6 +23,8 @@ from schemas.filter import FieldType
 PREFIX = "VISUAL_MEMORY_"
 NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL"}
 """Where the file is, and where the command line finds the API: read elsewhere."""
+HOST = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$"
+"""A host name in lower case (IDNA), with a port where it is not the usual one."""
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -80,6 +82,12 @@ class PictureSettings(_Section):
         50_000_000
     )
     decode_seconds: Annotated[int, Field(ge=1, description="longest time that decoding one picture may take")] = 20
+    url_hosts: Annotated[
+        list[Annotated[str, Field(pattern=HOST, max_length=260)]],
+        Field(
+            description="hosts that pictures may be fetched from by https URL, each with :port if not 443; none: off"
+        ),
+    ] = Field(default_factory=list)
 
 
 class EncoderSettings(_Section):
@@ -202,5 +210,5 @@ def table() -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
-    shown = "" if default in (None, {}) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    shown = "" if default in (None, {}, []) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
     return f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |"
