@@ -90,6 +90,8 @@ def _confine(memory: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         most = _address_space() + memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())  # what the codecs have to say of a picture is no line of our log
     for limit in NOTHING:
         resource.setrlimit(limit, (0, 0))
 
