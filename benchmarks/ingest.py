@@ -4,7 +4,8 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from benchmarks.pictures import photographs
@@ -12,8 +13,7 @@ from schemas.filter import Filter
 from schemas.image import ImageFields
 from services.cli.own_service import own_service
 from services.client import Client
-from services.perception.decoder import Decoder
-from services.perception.decoding import Limits
+from services.perception.decoding import Limits, decode
 from services.perception.encoder import Encoder
 from services.perception.loading import load_encoder
 from services.settings import EncoderSettings, PictureSettings
@@ -26,26 +26,27 @@ ROUNDS = 3
 def main() -> None:
     """Print pictures per second of both, and the ratio, of several rounds in turn."""
     pictures = photographs(PICTURES * (ROUNDS + 1))
-    encoder, limits = load_encoder(EncoderSettings()), PictureSettings()
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tempfile.TemporaryDirectory() as folder:
-        decoder = Decoder(Limits(limits.max_bytes, limits.max_pixels), pool)
-        with own_service(Path(folder)) as client:
-            through_all(client, pictures[:PER_REQUEST])
-            for turn in range(1, ROUNDS + 1):
-                batch = pictures[turn * PICTURES : (turn + 1) * PICTURES]
-                bare = PICTURES / bare_loop(decoder, encoder, batch)
-                full = PICTURES / through_all(client, batch)
-                print(
-                    f"ingest: bare loop {bare:6.1f}/s, through all {full:6.1f}/s, ratio {full / bare:.2f} (0.75 asked)"
-                )
+    encoder = load_encoder(EncoderSettings())
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tempfile.TemporaryDirectory() as folder,
+        own_service(Path(folder)) as client,
+    ):
+        through_all(client, pictures[:PER_REQUEST])
+        for turn in range(1, ROUNDS + 1):
+            batch = pictures[turn * PICTURES : (turn + 1) * PICTURES]
+            bare = PICTURES / bare_loop(pool, encoder, batch)
+            full = PICTURES / through_all(client, batch)
+            print(f"ingest: bare loop {bare:6.1f}/s, through all {full:6.1f}/s, ratio {full / bare:.2f} (0.75 asked)")
 
 
-def bare_loop(decoder: Decoder, encoder: Encoder, pictures: Sequence[bytes]) -> float:
+def bare_loop(pool: Executor, encoder: Encoder, pictures: Sequence[bytes]) -> float:
     """Seconds to decode and encode, batch after batch, each on all cores."""
-    size = EncoderSettings().batch_size
+    settings, size = PictureSettings(), EncoderSettings().batch_size
+    alone = partial(decode, limits=Limits(settings.max_bytes, settings.max_pixels))
     begun = time.perf_counter()
     for start in range(0, len(pictures), size):
-        encoder.encode(decoder.all(pictures[start : start + size]))
+        encoder.encode(list(pool.map(alone, pictures[start : start + size])))
     return time.perf_counter() - begun
 
 

@@ -54,10 +54,22 @@ class InvalidVector(InvalidRequest):
     code = "invalid_vector"
 
 
+class FetchFailed(InvalidRequest):
+    """A host did not give the picture that a URL names."""
+
+    code = "fetch_failed"
+
+
 class InvalidPicture(InvalidRequest):
     """The bytes are not a picture that can be decoded."""
 
     code = "invalid_picture"
+
+
+class DecoderFailed(InvalidPicture):
+    """Decoding the picture took too much time or memory, or ended the process that did it."""
+
+    code = "decoder_failed"
 
 
 class UnsupportedFormat(VisualMemoryError):

@@ -19,6 +19,7 @@ from services.bell import Bell, make_celery
 from services.blocks import Blocks
 from services.classify import Classify
 from services.compact import Compact
+from services.fetch import HTTPS, Fetch
 from services.forget import Forget
 from services.keys import Keys
 from services.memory.engine import Engine
@@ -30,6 +31,7 @@ from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
+from services.perception.sandbox import Sandbox
 from services.places import Places
 from services.rates import Rates
 from services.redis_server import limits_url, redis_url
@@ -54,9 +56,10 @@ class Service:
     """The wired parts and use cases of one process.
 
     Attributes:
+        sandbox: the processes that decode.
         pool: for what is done for several pictures at once; never for what takes long.
         background: for removals, which may take long.
-        examiners: ask the parts how they are; some may hang.
+        examiners: ask the parts how they are, and the system for addresses; some may hang.
     """
 
     settings: Settings
@@ -66,11 +69,13 @@ class Service:
     memory: Memory
     pictures: Pictures
     encoder: MicroBatcher
+    sandbox: Sandbox
     decoder: Decoder
     bell: Bell
     pool: ThreadPoolExecutor
     background: ThreadPoolExecutor
     examiners: ThreadPoolExecutor
+    fetch: Fetch
     accept: Accept
     remember: Remember
     sweep: Sweep
@@ -97,6 +102,7 @@ class Service:
         self.examiners.shutdown(wait=False, cancel_futures=True)
         self.background.shutdown()
         self.pool.shutdown()
+        self.sandbox.close()
         self.encoder.close()
         self.memory.close()
 
@@ -109,7 +115,8 @@ def bootstrap(settings: Settings) -> Service:
         Unavailable: the store does not answer, or a restore did not end.
     """
     places, worker = Places(settings.data), settings.worker
-    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="pictures")
+    cores = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores, thread_name_prefix="pictures")
     encoder = MicroBatcher(partial(load_encoder, settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
     engine = open_engine(settings.store, places.engine_socket)
     memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
@@ -117,7 +124,9 @@ def bootstrap(settings: Settings) -> Service:
     pictures, ledger = _pictures(settings), _ledger(settings)
     if ledger.exists(UNFINISHED):
         raise Unavailable("a restore was begun and did not end: run it again before anything is served")
-    decoder = Decoder(Limits(settings.pictures.max_bytes, settings.pictures.max_pixels), pool)
+    limits = Limits(settings.pictures.max_bytes, settings.pictures.max_pixels)
+    sandbox = Sandbox(limits, settings.pictures.decode_seconds, cores)
+    decoder = Decoder(sandbox, pool)
     secret = load_secret(settings)
     bell = Bell(celery_of(settings), secret.key("messages"))
     blocks, removals = Blocks(ledger), Removals(ledger)
@@ -125,6 +134,8 @@ def bootstrap(settings: Settings) -> Service:
     overdue = timedelta(seconds=worker.overdue_seconds)
     tidy = Tidy(memory, pictures, ledger, SPARE)
     forget = Forget(memory, pictures, blocks, removals, removal_log, overdue)
+    examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
+    hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
     return Service(
         settings=settings,
         keys=Keys(ledger),
@@ -133,11 +144,13 @@ def bootstrap(settings: Settings) -> Service:
         memory=memory,
         pictures=pictures,
         encoder=encoder,
+        sandbox=sandbox,
         decoder=decoder,
         bell=bell,
         pool=pool,
         background=ThreadPoolExecutor(REMOVALS_AT_ONCE, thread_name_prefix="removals"),
-        examiners=ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners"),
+        examiners=examiners,
+        fetch=Fetch(hosts, limits.max_bytes, settings.api.max_body_bytes, examiners),
         accept=Accept(
             memory, pictures, blocks, decoder, bell.ring, settings.metadata, Retention(settings.retention), pool
         ),

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from schemas.errors import NotFound, Unavailable, VisualMemoryError
+from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from schemas.image import State, StoredImage, now
 from services import metrics
 from services.bell import Bell
@@ -49,27 +49,52 @@ class Remember:
             Unavailable: a part does not answer; the images go on waiting and are rung for again.
         """
         for start in range(0, len(image_ids), self.slice_size):
-            held = self.memory.get(tenant, image_ids[start : start + self.slice_size])
-            self._remember([image for image in held.values() if self._is_due(image)])
+            left = image_ids[start : start + self.slice_size]
+            while left:
+                held = self.memory.get(tenant, left)
+                left = self._remember([image for image in held.values() if self._is_due(image)])
 
     def _is_due(self, image: StoredImage) -> bool:
         leased = image.begun_at is not None and image.begun_at > now() - self.lease
         return image.state is State.WAITING and not leased
 
-    def _remember(self, due: Sequence[StoredImage]) -> None:
+    def _remember(self, due: Sequence[StoredImage]) -> list[str]:
+        """Give these images their vectors, up to one that fails the decoder; the ids of those behind it."""
         begun = self.memory.begin(due)
         try:
-            decoded = [pair for image in begun for pair in self._decode(image)]
+            decoded, behind = self._decode_all(begun)
+            begun = [*(image for image, _ in decoded), *behind]  # without the one that failed: its attempt counts
             embedded = list(self._embed(decoded))
             with metrics.stage("remember"):
                 images = [image for image, _ in embedded]
                 remembered = self.memory.remember(images, np.stack([vector for _, vector in embedded])) if images else 0
+            self.memory.release(behind)
         except Unavailable:
             self.memory.release(begun)
             raise
         for tenant in {image.tenant for image in images}:
             metrics.REMEMBERED.labels(tenant).inc(remembered)
             log.info("remembered %d", remembered, extra={"tenant": tenant, "points": _points(images)})
+        return [image.image_id for image in behind]
+
+    def _decode_all(
+        self, begun: Sequence[StoredImage]
+    ) -> tuple[list[tuple[StoredImage, PIL.Image.Image]], Sequence[StoredImage]]:
+        """Images with their pictures, up to one that fails the decoder, and the images behind that one.
+
+        Such a picture may have taken long, and its like may follow; the lease of the others must not end meanwhile.
+        """
+        decoded: list[tuple[StoredImage, PIL.Image.Image]] = []
+        for place, image in enumerate(begun, 1):
+            try:
+                decoded += self._decode(image)
+            except DecoderFailed as error:
+                named = {"tenant": image.tenant, "points": _points([image])}
+                log.warning("attempt %d: %s", image.attempts, error.message, extra=named)
+                if image.attempts >= self.max_attempts:
+                    self._reject(image, error.message)
+                return decoded, begun[place:]  # it is left begun: its lease ends, and the sweeper rings again
+        return decoded, []
 
     def _decode(self, image: StoredImage) -> Iterator[tuple[StoredImage, PIL.Image.Image]]:
         """The image with its picture, or nothing where it had to be rejected."""
@@ -79,7 +104,7 @@ class Remember:
         try:
             with metrics.stage("decode"):
                 yield image, self.decoder.one(self.pictures.read(image.picture))
-        except Unavailable:
+        except (Unavailable, DecoderFailed):
             raise
         except NotFound:
             self._reject(image, "its picture is gone from the blob store")

@@ -24,6 +24,8 @@ from schemas.filter import FieldType
 PREFIX = "VISUAL_MEMORY_"
 NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY"}
 """Where the file is, and where the command line finds the API and what opens it: read elsewhere."""
+HOST = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$"
+"""A host name in lower case (IDNA), with a port where it is not the usual one."""
 
 
 class _Section(BaseModel):
@@ -85,6 +87,13 @@ class PictureSettings(_Section):
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970, description="largest picture, width times height")] = (
         50_000_000
     )
+    decode_seconds: Annotated[int, Field(ge=1, description="longest time that decoding one picture may take")] = 20
+    url_hosts: Annotated[
+        list[Annotated[str, Field(pattern=HOST, max_length=260)]],
+        Field(
+            description="hosts that pictures may be fetched from by https URL, each with :port if not 443; none: off"
+        ),
+    ] = Field(default_factory=list)
 
 
 class EncoderSettings(_Section):
@@ -172,6 +181,8 @@ class Settings(BaseSettings):
             raise ValueError("store.grpc and store.api_key are of a server: set VISUAL_MEMORY_STORE__URL too")
         if self.pictures.max_bytes > self.api.max_body_bytes:
             raise ValueError("pictures.max_bytes is over api.max_body_bytes: no such picture could be sent; lower it")
+        if self.pictures.decode_seconds >= self.worker.overdue_seconds:
+            raise ValueError("pictures.decode_seconds must be under worker.overdue_seconds, when others try it")
         return self
 
     @classmethod
@@ -205,5 +216,5 @@ def table() -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
-    shown = "" if default in (None, {}) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    shown = "" if default in (None, {}, []) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
     return f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |"

@@ -19,7 +19,7 @@ def classify(
     caller: CallerDep, service: ServiceDep, asked: Annotated[ClassifyRequest, Depends(read_queries)]
 ) -> Decisions:
     """Let the nearest neighbours vote on each picture or vector, and show who voted."""
-    options = ClassifyOptions(**asked.model_dump(exclude={"pictures", "vectors"}))
+    options = ClassifyOptions(**asked.model_dump(exclude={"pictures", "urls", "vectors"}))
     if asked.pictures:
         return Decisions(decisions=service.classify.pictures(caller.tenant, asked.pictures, options))
     return Decisions(decisions=service.classify.vectors(caller.tenant, asked.vectors, options))

@@ -17,7 +17,7 @@ from services.api.guard import GuardedRoute, needs
 from services.api.uploads import SentImages, body_of, read_uploads
 from services.bootstrap import Service
 from services.memory.payload import point_id
-from services.perception.decoding import media_type, thumbnail
+from services.perception.decoding import media_type
 
 router = APIRouter(prefix="/v1", tags=["images"], route_class=GuardedRoute)
 
@@ -85,7 +85,7 @@ def thumb(
 ) -> Response:
     """A small JPEG of the picture, made anew each time, so that there is none to forget."""
     data = service.pictures.read(held(service, caller, image_id).picture)
-    return Response(thumbnail(data, size, service.decoder.limits), media_type="image/jpeg", headers=PRIVATE)
+    return Response(service.decoder.thumbnail(data, size), media_type="image/jpeg", headers=PRIVATE)
 
 
 @router.get("/labels")

@@ -1,4 +1,4 @@
-"""Pictures as they arrive: ``multipart/form-data``, or JSON with base64."""
+"""Pictures as they arrive: ``multipart/form-data``, or JSON with base64 or URLs."""
 
 import base64
 import binascii
@@ -16,6 +16,7 @@ from schemas.image import ImageFields
 from services.accept import Upload
 from services.api.caller import ServiceDep
 from services.api.errors import explain
+from services.fetch import Fetch
 
 FIELDS_BYTES = 64 * 1024
 
@@ -34,10 +35,20 @@ Picture = Annotated[
 ]
 
 
-class SentImage(ImageFields):
-    """A picture in base64 with its fields."""
+Url = Annotated[str, Field(max_length=2048, description="https, of a host that this service fetches from")]
 
-    picture: Picture
+
+class SentImage(ImageFields):
+    """A picture with its fields: in base64, or by URL."""
+
+    picture: Picture | None = None
+    url: Url | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "SentImage":
+        if (self.picture is None) == (self.url is None):
+            raise ValueError("send picture or url, and not both")
+        return self
 
 
 class SentImages(BaseModel):
@@ -49,15 +60,16 @@ class SentImages(BaseModel):
 
 
 class ClassifyRequest(ClassifyOptions):
-    """The JSON body of a classification: pictures in base64, or vectors."""
+    """The JSON body of a classification: pictures in base64 or by URL, or vectors."""
 
     pictures: list[Picture] = Field(default_factory=list)
+    urls: list[Url] = Field(default_factory=list)
     vectors: list[QueryVector] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "ClassifyRequest":
-        if bool(self.pictures) == bool(self.vectors):
-            raise ValueError("send pictures or vectors, at least one, and not both")
+        if sum(map(bool, (self.pictures, self.urls, self.vectors))) != 1:
+            raise ValueError("send pictures or vectors or urls: at least one, and not both kinds")
         return self
 
 
@@ -65,19 +77,22 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_uploads(request: Request, parts: ServiceDep) -> list[Upload]:
-    """The pictures of an acceptance with their fields.
+    """The pictures of an acceptance with their fields; those by URL are fetched now, so that 202 holds for them too.
 
     Multipart: parts ``files``, and parts ``fields`` that each hold the fields of one file as JSON, in the same order;
     a single ``fields`` part is that of every file.
 
     Raises:
         InvalidRequest: the body is not of this form; the message says where.
+        FetchFailed, TooLarge: a picture by URL cannot be had.
     """
     most = parts.settings.api.max_images
     if _is_json(request):
         sent = await run_in_threadpool(_parse, SentImages, await request.body())
         _check_number(len(sent.images), most)
-        return [Upload(image.picture, ImageFields(**image.model_dump(exclude={"picture"}))) for image in sent.images]
+        pictures = await run_in_threadpool(_pictures, sent.images, parts.fetch)
+        fields = [ImageFields(**image.model_dump(exclude={"picture", "url"})) for image in sent.images]
+        return [Upload(data, each) for data, each in zip(pictures, fields, strict=True)]
     async with request.form(max_files=most, max_fields=most, max_part_size=FIELDS_BYTES) as form:
         files = await _files(form, {"files", "fields"})
         fields = [_parse(ImageFields, str(text)) for text in form.getlist("fields")]
@@ -96,11 +111,15 @@ async def read_queries(request: Request, parts: ServiceDep) -> ClassifyRequest:
 
     Raises:
         InvalidRequest: the body is not of this form; the message says where.
+        FetchFailed, TooLarge: a picture by URL cannot be had.
     """
     most = parts.settings.api.max_images
     if _is_json(request):
         sent = await run_in_threadpool(_parse, ClassifyRequest, await request.body())
-        _check_number(len(sent.pictures) + len(sent.vectors), most)
+        _check_number(len(sent.pictures) + len(sent.urls) + len(sent.vectors), most)
+        if sent.urls:
+            fetched = await run_in_threadpool(parts.fetch, sent.urls)
+            sent = sent.model_copy(update={"pictures": fetched, "urls": []})
         return sent
     async with request.form(max_files=most, max_fields=1, max_part_size=FIELDS_BYTES) as form:
         files = await _files(form, {"files", "options"})
@@ -134,6 +153,11 @@ def _parse(model: type[Body], text: str | bytes) -> Body:
         return model.model_validate_json(text)
     except ValidationError as error:
         raise InvalidRequest(explain(error)) from None
+
+
+def _pictures(images: Sequence[SentImage], fetch: Fetch) -> list[bytes]:
+    fetched = iter(fetch([image.url for image in images if image.url is not None]))
+    return [next(fetched) if image.picture is None else image.picture for image in images]
 
 
 def _check_number(sent: int, most: int) -> None:

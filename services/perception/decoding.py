@@ -12,7 +12,7 @@ from PIL import ExifTags
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Transpose
 from PIL.ImageFile import ImageFile
 
-from schemas.errors import InvalidPicture, TooLarge, VisualMemoryError
+from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, VisualMemoryError
 from services.perception.formats import recognise
 
 # Pillow warns of pictures that are odd but whole; whoever sent one has no use for a line in our log.
@@ -57,6 +57,7 @@ def decode(data: bytes, limits: Limits) -> PIL.Image.Image:
         InvalidPicture: the bytes are no picture, are damaged, or end too early.
         UnsupportedFormat: the picture is of another format.
         TooLarge: it is over a limit.
+        DecoderFailed: there is not enough memory for it.
     """
     with _opened(data, limits) as picture:
         return _as_shown(picture)
@@ -84,7 +85,7 @@ def thumbnail(data: bytes, size: int, limits: Limits) -> bytes:
         The bytes of a JPEG file.
 
     Raises:
-        InvalidPicture, UnsupportedFormat, TooLarge: as for `decode`.
+        InvalidPicture, UnsupportedFormat, TooLarge, DecoderFailed: as for `decode`.
     """
     with _opened(data, limits) as picture:
         picture.draft(None, (size, size))  # a JPEG is decoded at an eighth of its size or more, as is enough
@@ -95,11 +96,20 @@ def thumbnail(data: bytes, size: int, limits: Limits) -> bytes:
     return out.getvalue()
 
 
+def check_bytes(data: bytes, limits: Limits) -> None:
+    """Refuse a file that is too large.
+
+    Raises:
+        TooLarge: it is over the limit of bytes.
+    """
+    if len(data) > limits.max_bytes:
+        raise TooLarge(f"the picture has {len(data):,} bytes; at most {limits.max_bytes:,} are taken")
+
+
 @contextmanager
 def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile]:
     """The picture, within the limits; whatever Pillow raises while it is in use becomes an InvalidPicture."""
-    if len(data) > limits.max_bytes:
-        raise TooLarge(f"the picture has {len(data):,} bytes; at most {limits.max_bytes:,} are taken")
+    check_bytes(data, limits)
     found = recognise(data)
     try:
         with PIL.Image.open(io.BytesIO(data), formats=[found.name]) as picture:
@@ -107,9 +117,11 @@ def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile]:
             yield picture
     except VisualMemoryError:
         raise
+    except MemoryError as error:
+        raise DecoderFailed("decoding this picture took more memory than is allowed") from error
     except (DecompressionBombError, DecompressionBombWarning) as error:
         raise TooLarge(f"the picture has too many pixels; at most {limits.max_pixels:,} are taken") from error
-    except Exception as error:  # on hostile bytes Pillow raises nearly anything, MemoryError and KeyError included
+    except Exception as error:  # on hostile bytes Pillow raises nearly anything, KeyError and IndexError included
         raise InvalidPicture(f"the {found.name} is damaged or ends too early; send it whole") from error
 
 

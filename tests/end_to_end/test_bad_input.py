@@ -199,7 +199,12 @@ BODIES = [
     body("JSON unknown outside", "/v1/images", "more", json.dumps({"images": [], "more": 1})),
     body("base64", "/v1/images", "base64", sent(picture="no base64!")),
     body("base64 number", "/v1/images", "base64", sent(picture=7)),
-    body("no picture", "/v1/images", "picture: Field required", '{"images": [{"labels": ["cat"]}]}'),
+    body("no picture", "/v1/images", "picture or url", '{"images": [{"labels": ["cat"]}]}'),
+    body("picture and url", "/v1/images", "not both", sent(url="https://pictures.example/1.jpg")),
+    body("url", "/v1/images", "url_hosts is empty", '{"images": [{"url": "https://a.example/", "labels": ["cat"]}]}'),
+    body("url to classify", "/v1/classify", "url_hosts is empty", '{"urls": ["http://127.0.0.1/"]}'),
+    body("long url", "/v1/classify", "2048", json.dumps({"urls": ["https://a.example/" + "x" * 2048]})),
+    body("too many urls", "/v1/classify", "41", json.dumps({"urls": ["https://a.example/"] * 41})),
     body("too many", "/v1/images", "41", json.dumps({"images": [{"picture": "", "labels": ["cat"]}] * 41})),
 ]
 FILTERS = [

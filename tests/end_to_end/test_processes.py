@@ -1,7 +1,9 @@
 """Promise 1: no crash of any part loses what was answered 202; and `up` leaves nothing running behind."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -78,6 +80,38 @@ def test_beat_rings_again_after_it_was_killed(victim: Stack) -> None:
         kill([victim.child("beat")])
         queue.flushall()
         until(lambda: [m for m in queue.lrange(QUEUE, 0, -1) if json.loads(m)["headers"]["task"] == SWEEP], "a sweep")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_decoders_that_fail_lose_nothing(victim: Stack, number: signal.Signals) -> None:
+    """Those of the worker, while pictures stream: each fails one picture at most, which is tried again."""
+    source = unique("decoders")
+    victim.remembered(teach(victim, source))
+    ids: list[str] = []
+    for _ in range(4):
+        hit = decoders(victim.child("worker"))
+        assert hit
+        ids += teach(victim, source, 8)
+        for process in hit:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+    images = victim.settled(ids)
+    rejected = [image for image in images.values() if image.state is State.REJECTED]
+    assert all("decoding this picture" in (image.reason or "") and image.attempts == 3 for image in rejected), rejected
+    assert len(rejected) <= 2, "each of these was hit three times, with at most eight signals"
+    victim.remembered(teach(victim, source))
+    if number == signal.SIGSTOP:
+        assert "took more than 2 s" in (victim.data / "logs" / "worker.log").read_text()
+
+
+def decoders(process: psutil.Process) -> list[psutil.Process]:
+    """Those of a process that can decode by now: they have given up the right to open files."""
+    found = []
+    for child in process.children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.rlimit(psutil.RLIMIT_NOFILE) == (0, 0):
+                found.append(child)
+    return found
 
 
 def test_a_broker_that_hangs_stops_no_acceptance(victim: Stack) -> None:

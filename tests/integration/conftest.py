@@ -9,7 +9,7 @@ from services.memory.edge import EdgeEngine
 from services.memory.memory import Memory
 from tests.contract.support import quick_folder
 
-from .support import METADATA, Parts, Pixels
+from .support import METADATA, Parts, Pixels, faulty_sandbox, sound_sandbox
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,15 @@ def memory() -> Iterator[Memory]:
         opened.close()
 
 
+@pytest.fixture(scope="session")
+def _sandboxes() -> Iterator[None]:
+    yield
+    for sandbox in (sound_sandbox, faulty_sandbox):
+        if sandbox.cache_info().currsize:
+            sandbox().close()
+
+
 @pytest.fixture
-def parts(memory: Memory) -> Iterator[Parts]:
+def parts(memory: Memory, _sandboxes: None) -> Iterator[Parts]:
     with quick_folder() as folder, ThreadPoolExecutor(4) as pool:
         yield Parts(folder, memory, pool)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,12 +25,15 @@ from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
+from services.perception.sandbox import Sandbox
 from services.remember import Remember
 from services.removal_log import RemovalLog
 from services.removals import Removals
 from services.retention import Retention
+from tests.faulty import WORK
 
 METADATA = {"age": FieldType.INTEGER}
+LIMITS = Limits(10**6, 10**6)
 GRID = 4
 KEY = bytes(32)
 LIFETIMES = {"short-lived": timedelta(days=30)}
@@ -97,6 +101,18 @@ class Once:
             self.action()
 
 
+@cache
+def sound_sandbox() -> Sandbox:
+    """One for all tests, as its processes cost time to start; closed at the end of the session."""
+    return Sandbox(LIMITS, 20, 2)
+
+
+@cache
+def faulty_sandbox() -> Sandbox:
+    """One that fails as `tests.faulty` says, after a second at most."""
+    return Sandbox(LIMITS, 1, 1, WORK)
+
+
 @dataclass
 class Parts:
     """The use cases of one tenant. Parts may be exchanged before a use case is made of them."""
@@ -112,7 +128,7 @@ class Parts:
         self.pictures = Pictures(self.folder / "pictures")
         self.ledger = Ledger(self.folder / "records")
         self.removals, self.removal_log = Removals(self.ledger), RemovalLog(self.ledger, KEY)
-        self.decoder = Decoder(Limits(10**6, 10**6), self.pool)
+        self.decoder = Decoder(sound_sandbox(), self.pool)
 
     def accept(self, memory: object = None, pictures: object = None) -> Accept:
         return Accept(

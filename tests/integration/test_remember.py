@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
@@ -13,10 +14,13 @@ from schemas.decision import ClassifyOptions
 from schemas.errors import Unavailable
 from schemas.image import State
 from services.bell import Bell
+from services.memory.memory import Memory
+from services.perception.decoder import Decoder
 from services.remember import Sweep
+from tests.faulty import spoilt
 from tests.shapes import as_file, picture
 
-from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, Pixels
+from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox
 
 ODD = (7, 7)
 
@@ -118,6 +122,56 @@ def test_a_message_of_any_size_is_embedded_in_batches(parts: Parts) -> None:
     parts.remember(Pixels(before=lambda images: sizes.append(len(images))))(parts.tenant, ids)
     assert sizes == [4, 4, 2]
     assert {image.state for image in parts.held(*ids)} == {State.REMEMBERED}
+
+
+def with_faults(parts: Parts) -> None:
+    """Pictures that are spoilt fail their decoder from now on."""
+    parts.decoder = Decoder(faulty_sandbox(), parts.pool)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [("abort", "decoding this picture ended the decoder"), ("hang", "decoding this picture took more than 1 s")],
+)
+def test_a_picture_that_fails_its_decoder_is_tried_three_times_and_its_mates_are_remembered_at_once(
+    parts: Parts, word: str, reason: str
+) -> None:
+    sent = [picture("disc"), spoilt(picture("disc"), word), picture("disc")]
+    first, guilty, last = (each.image_id for each in parts.send(*sent))
+    with_faults(parts)
+    parts.remember()(parts.tenant, [first, guilty, last])
+    assert {image.state for image in parts.held(first, last)} == {State.REMEMBERED}
+    [image] = parts.held(guilty)
+    assert (image.state, image.attempts) == (State.WAITING, 1)
+    parts.remember(lease=NEVER)(parts.tenant, [guilty])
+    assert parts.held(guilty) == [image], "until its lease ends it is not tried again"
+    parts.remember(lease=AT_ONCE)(parts.tenant, [guilty])
+    assert parts.held(guilty)[0].state is State.WAITING
+    parts.remember(lease=AT_ONCE)(parts.tenant, [guilty])
+    [image] = parts.held(guilty)
+    assert (image.state, image.attempts, image.reason) == (State.REJECTED, 3, reason)
+
+
+def test_pictures_that_take_long_do_not_let_the_lease_of_their_mates_end(parts: Parts) -> None:
+    """Else other workers would begin the mates again and again, until they are given up before their turn comes."""
+    words = ["hang"] * 5 + ["", "abort", ""]
+    ids = [each.image_id for each in parts.send(*(spoilt(picture("disc"), word) for word in words))]
+    with_faults(parts)
+    lease = timedelta(seconds=3)  # one picture takes a second at most, the five take five
+    other = replace(parts.remember(lease=lease, max_attempts=1), slice_size=len(ids))
+    watched = Hooked(parts.memory, after=lambda name: other(parts.tenant, ids) if name == "reject" else None)
+    replace(other, memory=cast(Memory, watched))(parts.tenant, ids)
+    states = [image.state for image in parts.held(*ids)]
+    assert states == [State.REJECTED if word else State.REMEMBERED for word in words]
+
+
+def test_a_part_that_does_not_answer_takes_nothing_back_from_a_picture_that_failed_its_decoder(parts: Parts) -> None:
+    sent = [picture("disc"), spoilt(picture("disc"), "abort"), picture("disc")]
+    first, guilty, last = (each.image_id for each in parts.send(*sent))
+    with_faults(parts)
+    with pytest.raises(Unavailable):
+        parts.remember(Pixels(before=lambda _images: fail()))(parts.tenant, [first, guilty, last])
+    assert [image.attempts for image in parts.held(first, guilty, last)] == [0, 1, 0]
 
 
 class Queue:

@@ -7,12 +7,10 @@ import zlib
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import ImageDraw
 
-from schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat, VisualMemoryError
+from schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
 from services.perception.decoding import Limits, decode, media_type, thumbnail
+from tests.hostile import BLUE, GREEN, RED, WHITE, packed, quarters
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
@@ -26,23 +24,6 @@ TYPES = {
     "GIF": "image/gif",
     "TIFF": "image/tiff",
 }
-RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-
-
-def quarters() -> PIL.Image.Image:
-    """Red, green over blue, white: any turn or flip of it looks different."""
-    picture = PIL.Image.new("RGB", (48, 32), RED)
-    draw = ImageDraw.Draw(picture)
-    draw.rectangle((24, 0, 47, 15), GREEN)
-    draw.rectangle((0, 16, 23, 31), BLUE)
-    draw.rectangle((24, 16, 47, 31), WHITE)
-    return picture
-
-
-def packed(picture: PIL.Image.Image, kind: str, **options: object) -> bytes:
-    out = io.BytesIO()
-    picture.save(out, kind, **options)
-    return out.getvalue()
 
 
 def pixel(picture: PIL.Image.Image, at: tuple[int, int]) -> tuple[int, ...]:
@@ -291,34 +272,3 @@ def test_a_thumbnail_is_a_small_upright_jpeg_without_metadata() -> None:
 
 def test_a_thumbnail_of_a_small_picture_keeps_its_size() -> None:
     assert PIL.Image.open(io.BytesIO(thumbnail(packed(quarters(), "PNG"), 96, LIMITS))).size == (48, 32)
-
-
-SEEDS = [packed(quarters(), kind) for kind in TYPES]
-SEEDS += [packed(quarters(), "PNG", exif=PIL.Image.Exif()), packed(quarters().quantize(), "PNG", transparency=0)]
-SEEDS += [packed(quarters(), "TIFF", compression=how) for how in ("jpeg", "tiff_lzw", "tiff_deflate", "packbits")]
-SEEDS += [packed(quarters(), "JPEG", progressive=True), packed(quarters(), "WEBP", lossless=True)]
-SEEDS += [packed(quarters(), "GIF", save_all=True, append_images=[PIL.Image.new("RGB", (48, 32))])]
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.data())
-def test_whatever_the_bytes_only_our_errors_come_out(data: st.DataObject) -> None:
-    bytes_ = bytearray(data.draw(st.sampled_from(SEEDS)))
-    place = st.integers(0, 120) | st.integers(0, len(bytes_) - 1)  # headers are where the danger is
-    for at, value in data.draw(st.lists(st.tuples(place, st.integers(0, 255)), max_size=8)):
-        bytes_[at % len(bytes_)] = value
-    end = data.draw(st.just(len(bytes_)) | st.integers(0, len(bytes_)))
-    for use in (decode, lambda data, limits: thumbnail(data, 8, limits)):
-        try:
-            use(bytes(bytes_[:end]), LIMITS)
-        except VisualMemoryError:
-            continue
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.sampled_from([seed[:12] for seed in SEEDS]), st.binary(max_size=200))
-def test_a_good_start_and_then_noise(start: bytes, noise: bytes) -> None:
-    try:
-        decode(start + noise, LIMITS)
-    except VisualMemoryError:
-        return

@@ -1,0 +1,104 @@
+"""What runs in a decoder's process: it reads pictures from its one channel, and may do nothing else.
+
+It holds no setting, no secret and no library but Pillow and numpy. Once it has given up its rights it can open neither
+file nor socket, start no process, and takes no more memory than pictures within the limits need. It ends with its
+parent, however that ends.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+from PIL import (  # noqa: F401 - Pillow imports them when it first needs them, and then nothing can be opened any more
+    ImageCms,
+    ImageColor,
+    ImagePalette,
+    MpoImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from schemas.errors import VisualMemoryError
+from services.perception.decoding import Limits, decode, thumbnail
+from services.perception.wire import Head, receive, send
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+NOTHING = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
+
+
+def serve() -> None:
+    """Answer on the channel that is standard input until it is closed, as the first argument says (JSON)."""
+    told = json.loads(sys.argv[1])
+    limits = Limits(**told["limits"])
+    module, name = told["work"].split(":")
+    answer = getattr(import_module(module), name)
+    PIL.Image.preinit()
+    _end_with(told["parent"])
+    _confine(told["memory"])
+    with socket.socket(fileno=sys.stdin.fileno()) as channel:
+        send(channel, {"ready": True})
+        while True:
+            try:
+                asked, picture = receive(channel, limits.max_bytes)
+            except EOFError:
+                return
+            try:
+                head, body = answer(asked, bytes(picture), limits)
+            except VisualMemoryError as error:
+                head, body = {"error": error.code, "message": error.message}, b""
+            send(channel, head, body)
+
+
+def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
+    """Decode, check or make a thumbnail: the head and the body of the answer.
+
+    Args:
+        asked: ``do``: decode (the pixels come back), check (they do not) or thumbnail (of a longest side ``size``).
+        picture: the bytes of its file.
+        limits: the largest picture that is taken.
+
+    Raises:
+        VisualMemoryError: as `decode`.
+    """
+    if asked["do"] == "thumbnail":
+        return {}, thumbnail(picture, asked["size"], limits)
+    decoded = decode(picture, limits)
+    return {"size": decoded.size}, decoded.tobytes() if asked["do"] == "decode" else b""
+
+
+def _end_with(parent: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they are meant for the parent, which closes the channel
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent is gone")
+
+
+def _confine(memory: int) -> None:
+    """Give up every right that decoding does not need, and all but so many bytes of memory beyond the present."""
+    if sys.platform == "linux":  # elsewhere address space is not counted, or not like this
+        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        most = _address_space() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())  # what the codecs have to say of a picture is no line of our log
+    for limit in NOTHING:
+        resource.setrlimit(limit, (0, 0))
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,163 @@
+"""Decoding in processes of its own, with limits on memory and time: a picture costs its sender, and nobody else.
+
+Not a library's pool of processes: those that were looked at hand out work over one pipe with a lock, which a child that
+stands still keeps for ever, and trust their children by unpickling what these say.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from queue import LifoQueue
+from typing import Any
+
+from schemas.errors import DecoderFailed, Unavailable
+from services.perception import wire
+from services.perception.decoding import Limits
+from services.perception.wire import Head
+
+WORK = "services.perception.confined:work"
+START_SECONDS = 60.0
+BYTES_PER_PIXEL = 40
+"""A TIFF of 32-bit numbers, the hungriest, was seen to take 29; a JPEG takes 12."""
+BYTES_BESIDE = 64 * 2**20
+FILES_AT_ONCE = 4
+"""How often a file's bytes may lie in memory: as they arrive, as they are read, and as the codec buffers them."""
+
+log = logging.getLogger(__name__)
+
+
+class Sandbox:
+    """Processes that decode, started when they are first needed and replaced when they fail.
+
+    Args:
+        limits: the largest picture that is taken.
+        seconds: how long one picture may take.
+        processes: how many there are at most, at least 1.
+        work: what they do, as module:function; see `services.perception.confined.work`.
+    """
+
+    def __init__(self, limits: Limits, seconds: float, processes: int, work: str = WORK) -> None:
+        self.limits = limits
+        self._seconds = seconds
+        self._processes = processes
+        self._work = work
+        self._closed = False
+        self._idle: LifoQueue[_Child | None] = LifoQueue()  # the last used first: what is not needed never starts
+        for _ in range(processes):
+            self._idle.put(None)
+        # The kernel ends a child with the thread that started it, not with the process; this thread stays.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="decoder-starter")
+
+    def run(self, asked: Head, picture: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
+        """Have a process answer; waits until one is free.
+
+        Args:
+            asked: what to do.
+            picture: the bytes of its file.
+            most: longest answer that is taken, in bytes.
+
+        Returns:
+            The head and the body of the answer; a head with ``error`` holds a code and a message.
+
+        Raises:
+            DecoderFailed: it took too much time or memory, or ended the process.
+            Unavailable: no process can be started, or the sandbox is closed.
+        """
+        child = self._idle.get()
+        try:
+            if self._closed:
+                raise Unavailable("the decoders are shutting down; send it again later")
+            if child is not None and not child.is_alive():  # it died while nobody asked it
+                child.end()
+                child = None
+            child = child or self._start()
+            return child.ask(asked, picture, most, self._seconds)
+        except DecoderFailed as error:
+            assert child is not None
+            log.warning("%s; its exit status is %s", error, child.end())
+            child = None
+            raise
+        finally:
+            self._idle.put(child)
+
+    def close(self) -> None:
+        """Wait for what is being decoded, then end the processes. Closing twice is harmless."""
+        self._closed = True
+        for child in [self._idle.get() for _ in range(self._processes)]:
+            if child is not None:
+                child.end()
+            self._idle.put(None)
+        self._starter.shutdown()
+
+    def _start(self) -> "_Child":
+        told = {
+            "parent": os.getpid(),
+            "limits": asdict(self.limits),
+            "memory": memory_for(self.limits),
+            "work": self._work,
+        }
+        try:
+            child = self._starter.submit(_Child, json.dumps(told)).result()
+        except OSError as error:
+            raise Unavailable(f"no decoder can be started: {error}") from error
+        try:
+            child.wait_until_ready()
+        except (OSError, EOFError, ValueError) as error:
+            child.end()
+            raise Unavailable("a decoder does not start; the service's log says why") from error
+        return child
+
+
+def memory_for(limits: Limits) -> int:
+    """How many bytes a process may take beyond what it has before its first picture."""
+    return BYTES_BESIDE + BYTES_PER_PIXEL * limits.max_pixels + FILES_AT_ONCE * limits.max_bytes
+
+
+class _Child:
+    """One process, and our end of its channel."""
+
+    def __init__(self, told: str) -> None:
+        self._channel, theirs = wire.pair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", "services.perception.confined", told],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=_environment(),
+            )
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        wire.receive(self._channel, 0, time.monotonic() + START_SECONDS)
+
+    def ask(self, asked: Head, picture: bytes, most: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
+        deadline = time.monotonic() + seconds
+        try:
+            wire.send(self._channel, asked, picture, deadline)
+            head, body = wire.receive(self._channel, most, deadline)
+        except TimeoutError:
+            raise DecoderFailed(f"decoding this picture took more than {seconds:g} s") from None
+        except (OSError, EOFError, ValueError):
+            raise DecoderFailed("decoding this picture ended the decoder") from None
+        if head.get("error") == DecoderFailed.code:
+            raise DecoderFailed(str(head.get("message")))
+        return head, body
+
+    def end(self) -> int:
+        """End the process, whatever it is doing; its exit status."""
+        self._channel.close()
+        self._process.kill()
+        return self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Where modules and libraries are, and none of the secrets that our own environment may hold."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return kept | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}

@@ -1,0 +1,73 @@
+"""Promise 7: whatever the bytes, a picture or one of our errors comes out, and the same in the sandbox as here."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from services.perception.decoder import Decoder
+from services.perception.decoding import Limits, decode, thumbnail
+from services.perception.sandbox import Sandbox
+from tests.hostile import SEEDS, mutated, outcome
+
+# As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
+pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
+
+LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
+ALLOWED = {"RGB", "InvalidPicture", "UnsupportedFormat", "TooLarge"}
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    sandbox = Sandbox(LIMITS, 60, 1)
+    with ThreadPoolExecutor(1) as pool:
+        yield Decoder(sandbox, pool)
+    sandbox.close()
+
+
+def attack(decoder: Decoder, data: bytes) -> str:
+    """Decode in the sandbox, and here where that went well; how it ended."""
+    confined = outcome(decoder.one, data)
+    assert confined[0] in ALLOWED, confined
+    assert outcome(partial(decode, limits=LIMITS), data) == confined
+    small = outcome(partial(decoder.thumbnail, size=16), data)
+    assert outcome(partial(thumbnail, size=16, limits=LIMITS), data) == small
+    return str(confined[0])
+
+
+def test_the_seeds_are_pictures(decoder: Decoder) -> None:
+    assert {attack(decoder, seed) for seed in SEEDS} == {"RGB"}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=mutated())
+def test_a_mutated_picture_is_a_picture_or_our_error(decoder: Decoder, data: bytes) -> None:
+    attack(decoder, data)
+
+
+QUIETLY = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from services.perception.decoder import Decoder
+from services.perception.decoding import Limits, decode
+from services.perception.sandbox import Sandbox
+from tests.hostile import SEEDS, outcome
+limits = Limits(2**20, 10**6)
+sandbox = Sandbox(limits, 60, 1)
+confined = Decoder(sandbox, ThreadPoolExecutor(1)).one
+for seed in SEEDS:
+    for end in range(0, len(seed), 40):
+        outcome(confined if sys.argv[1] == "sandbox" else lambda data: decode(data, limits), seed[:end])
+sandbox.close()
+"""
+
+
+@pytest.mark.parametrize(("where", "quiet"), [("sandbox", True), ("here", False)])
+def test_what_the_codecs_say_of_a_picture_does_not_reach_the_log(where: str, quiet: bool) -> None:
+    """They are in C and know no warning filters; in this process libtiff would speak."""
+    done = subprocess.run([sys.executable, "-c", QUIETLY, where], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr == "") == ("", quiet)

@@ -1,0 +1,286 @@
+"""Promise 7: a picture that kills, stops or starves its decoder costs its sender an error, and nobody else anything."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import PIL.Image
+import psutil
+import pytest
+
+from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, Unavailable, UnsupportedFormat
+from services.perception.decoder import Decoder
+from services.perception.decoding import Limits, decode, thumbnail
+from services.perception.sandbox import Sandbox, memory_for
+from tests.faulty import WORK, spoilt
+from tests.shapes import as_file, picture
+from tests.stack import suspended, until
+
+LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
+SECONDS = 2.0
+GOOD = picture("disc")
+
+
+@contextmanager
+def opened(processes: int = 1, seconds: float = SECONDS, limits: Limits = LIMITS) -> Iterator[Decoder]:
+    sandbox = Sandbox(limits, seconds, processes, WORK)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            yield Decoder(sandbox, pool)
+    finally:
+        sandbox.close()
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    with opened() as decoder:
+        yield decoder
+
+
+def pid(decoder: Decoder) -> int:
+    """The process of a decoder that has one."""
+    head, _ = decoder.sandbox.run({}, spoilt(GOOD, "who"), 0)
+    number = head["pid"]
+    assert isinstance(number, int)
+    return number
+
+
+def test_the_answers_are_those_of_decoding_in_this_process(decoder: Decoder) -> None:
+    for data in (GOOD, picture("bars", "JPEG"), as_file(PIL.Image.new("RGBA", (3, 700)), "WEBP")):
+        found, expected = decoder.one(data), decode(data, LIMITS)
+        assert (found.mode, found.size, found.tobytes()) == ("RGB", expected.size, expected.tobytes())
+        assert decoder.thumbnail(data, 32) == thumbnail(data, 32, LIMITS)
+        decoder.check([data])
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (InvalidPicture, b"text"),
+        (InvalidPicture, GOOD[:100]),
+        (UnsupportedFormat, b"%PDF-1.7\n"),
+        (TooLarge, bytes(2**20 + 1)),
+        (TooLarge, as_file(PIL.Image.new("1", (1001, 1000)))),
+    ],
+)
+def test_a_bad_picture_has_the_same_error_as_in_this_process(
+    decoder: Decoder, kind: type[InvalidPicture], data: bytes
+) -> None:
+    before = pid(decoder)
+    with pytest.raises(kind) as expected:
+        decode(data, LIMITS)
+    for use in (decoder.one, lambda data: decoder.thumbnail(data, 32), lambda data: decoder.check([data])):
+        with pytest.raises(kind) as found:
+            use(data)
+        assert (type(found.value), found.value.message) == (kind, expected.value.message)
+    with pytest.raises(kind, match=f"picture 2 of 3: {expected.value.message[:20]}"):
+        decoder.all([GOOD, data, GOOD])
+    assert pid(decoder) == before, "a bad picture costs no process"
+
+
+@pytest.mark.parametrize("word", ["abort", "segfault", "exit", "raise"])
+def test_a_picture_that_ends_the_decoder_is_an_error_and_the_next_one_is_decoded(decoder: Decoder, word: str) -> None:
+    before = pid(decoder)
+    with pytest.raises(DecoderFailed, match=r"^picture 2 of 2: decoding this picture ended the decoder$"):
+        decoder.all([GOOD, spoilt(GOOD, word)])
+    assert decoder.one(GOOD).size == (96, 96)
+    assert pid(decoder) != before
+
+
+@pytest.mark.parametrize("word", ["hang", "stop"])
+def test_a_picture_that_takes_too_long_is_given_up(decoder: Decoder, word: str) -> None:
+    before = pid(decoder)
+    with pytest.raises(DecoderFailed, match="took more than 2 s"):
+        decoder.one(spoilt(GOOD, word))
+    assert not psutil.pid_exists(before)
+    assert decoder.one(GOOD).size == (96, 96)
+
+
+def test_a_picture_that_needs_too_much_memory_is_given_up(decoder: Decoder) -> None:
+    large = as_file(PIL.Image.new("RGB", (1000, 1000)))
+    assert decoder.one(large).size == (1000, 1000)
+    before = pid(decoder)
+    with pytest.raises(DecoderFailed, match="more memory than is allowed"):
+        decoder.one(spoilt(large, "eat"))
+    assert not psutil.pid_exists(before), "what it took is given back with its process"
+    assert decoder.one(large).size == (1000, 1000)
+
+
+def test_memory_is_limited_by_what_the_largest_picture_needs(decoder: Decoder) -> None:
+    process = psutil.Process(pid(decoder))
+    limit, _ = process.rlimit(psutil.RLIMIT_AS)
+    assert process.memory_info().vms <= limit <= 2**28 + memory_for(LIMITS)
+
+
+HUNGRY = {
+    "TIFF of floats": lambda: as_file(PIL.Image.new("F", (4000, 4000)), "TIFF"),
+    "WebP": lambda: as_file(PIL.Image.new("RGBA", (4000, 4000)), "WEBP"),
+    "turned JPEG": lambda: turned(4000),
+}
+
+
+@pytest.mark.parametrize("name", HUNGRY)
+def test_the_largest_picture_of_the_hungriest_formats_has_room(name: str) -> None:
+    with opened(limits=Limits(2**27, 16_000_000), seconds=60) as decoder:
+        assert decoder.one(HUNGRY[name]()).size == (4000, 4000)
+
+
+def turned(side: int) -> bytes:
+    exif, out = PIL.Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    PIL.Image.new("RGB", (side, side)).save(out, "JPEG", progressive=True, subsampling=0, exif=exif)
+    return out.getvalue()
+
+
+def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL_MEMORY_SECRET", "a secret of thirty-two characters")
+    with opened() as decoder:
+        told, _ = decoder.sandbox.run({}, spoilt(GOOD, "try"), 0)
+    assert told["told"] == {
+        "read": "OSError",
+        "write": "OSError",
+        "socket": "OSError",
+        "fork": "BlockingIOError",
+        "raise the limit": "ValueError",
+    }
+    assert set(told["environment"]) <= {"PYTHONPATH", "OPENBLAS_NUM_THREADS", "LD_LIBRARY_PATH", "LC_CTYPE"}
+    loaded = {module.split(".")[0] for module in told["modules"]}
+    assert loaded.isdisjoint({"torch", "transformers", "celery", "pydantic", "httpx", "ssl", "qdrant_edge", "typer"})
+    assert {module for module in told["modules"] if module.startswith("services.")} <= {
+        "services.perception",
+        *(f"services.perception.{name}" for name in ("confined", "decoding", "formats", "wire")),
+    }
+
+
+@pytest.mark.parametrize("word", ["lie about size", "lie about nothing", "negative", "tell nothing"])
+def test_pixels_that_are_no_picture_are_not_believed(decoder: Decoder, word: str) -> None:
+    with pytest.raises(DecoderFailed, match="no picture"):
+        decoder.one(spoilt(GOOD, word))
+
+
+@pytest.mark.parametrize("word", ["talk too much", "talk at length"])
+def test_an_answer_that_is_too_long_is_not_read(decoder: Decoder, word: str) -> None:
+    with pytest.raises(DecoderFailed, match="ended the decoder"):
+        decoder.one(spoilt(GOOD, word))
+    assert decoder.one(GOOD).size == (96, 96)
+
+
+def test_an_error_that_decoders_do_not_have_is_one_they_do(decoder: Decoder) -> None:
+    with pytest.raises(DecoderFailed, match="gone"):
+        decoder.one(spoilt(GOOD, "make up an error"))
+
+
+def test_a_decoder_that_was_killed_while_it_was_idle_is_no_fault_of_the_next_picture(decoder: Decoder) -> None:
+    idle = psutil.Process(pid(decoder))
+    idle.kill()
+    until(lambda: idle.status() == psutil.STATUS_ZOMBIE, "it to be dead")
+    assert decoder.one(GOOD).size == (96, 96)
+
+
+def test_a_decoder_that_stands_still_holds_nobody_up_for_ever() -> None:
+    large = bytes(LIMITS.max_bytes)  # more than its channel takes while it does not read
+    with opened() as decoder, suspended(psutil.Process(pid(decoder))):
+        with pytest.raises(DecoderFailed, match="took more than 2 s"):
+            decoder.check([large])
+        assert decoder.one(GOOD).size == (96, 96)
+
+
+def test_a_decoder_outlives_the_thread_that_first_needed_it() -> None:
+    with opened() as decoder:
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(pid(decoder)))
+        thread.start()
+        thread.join()
+        assert found == [pid(decoder)]
+
+
+def test_as_many_at_once_as_there_are_processes_and_the_others_wait() -> None:
+    with opened(processes=2, seconds=60) as decoder:
+        assert [image.size for image in decoder.all([GOOD] * 40)] == [(96, 96)] * 40
+        words = ["", "abort"] * 10
+        with ThreadPoolExecutor(8) as threads:
+            ended = list(threads.map(lambda word: _fails(decoder, spoilt(GOOD, word)), words))
+        assert ended == [word == "abort" for word in words]
+        assert len(decoders(os.getpid())) <= 3, "these two, and that of the other tests"
+
+
+def _fails(decoder: Decoder, data: bytes) -> bool:
+    try:
+        decoder.check([data])
+    except DecoderFailed:
+        return True
+    return False
+
+
+def test_what_is_closed_decodes_no_more_and_leaves_no_process() -> None:
+    with opened(processes=3) as decoder:
+        mine = psutil.Process(pid(decoder))
+        decoder.sandbox.close()
+        assert not mine.is_running()
+        with pytest.raises(Unavailable, match="shutting down"):
+            decoder.one(GOOD)
+
+
+def test_a_decoder_that_does_not_start_blames_no_picture() -> None:
+    sandbox = Sandbox(LIMITS, SECONDS, 1, "tests.faulty:unheard_of")
+    with pytest.raises(Unavailable, match="does not start"):
+        sandbox.run({"do": "check"}, GOOD, 0)
+    sandbox.close()
+
+
+PARENT = f"""
+import sys, threading, time
+from services.perception.decoding import Limits
+from services.perception.sandbox import Sandbox
+from tests.faulty import spoilt
+from tests.shapes import picture
+sandbox = Sandbox(Limits(2**20, 10**6), 600, 2, {WORK!r})
+hanging = threading.Thread(target=sandbox.run, args=({{}}, spoilt(picture("disc"), "hang"), 0), daemon=True)
+hanging.start()
+while sandbox._idle.qsize() > 1:
+    time.sleep(0.01)
+print(sandbox.run({{}}, spoilt(picture("disc"), "who"), 0)[0]["pid"], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, None], ids=str)
+def test_no_decoder_outlives_its_parent_however_that_ends(ending: signal.Signals | None) -> None:
+    """One of them idle, one in the middle of a picture."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        idle = int(parent.stdout.readline())
+        children = until(lambda: _two(decoders(parent.pid)), "both of them")
+        assert idle in {child.pid for child in children}
+        for child in children:
+            child.send_signal(signal.SIGINT)  # as Ctrl-C does, which reaches a whole group; they go on
+        if ending is not None:
+            parent.send_signal(ending)
+        parent.stdin.close()
+        parent.wait(30)
+    _, left = psutil.wait_procs(children, 30)
+    assert left == []
+
+
+def _two(found: list[psutil.Process]) -> list[psutil.Process] | None:
+    return found if len(found) == 2 else None
+
+
+def decoders(parent: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(parent).children(recursive=True):
+        try:
+            if "services.perception.confined" in process.cmdline():
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found

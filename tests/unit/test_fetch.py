@@ -1,0 +1,488 @@
+"""Promise 7: a URL makes this service ask nobody but public machines with a name on the list, and costs little."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+import trustme
+from pydantic import ValidationError
+
+from schemas.errors import FetchFailed, InvalidRequest, TooLarge
+from services.fetch import Fetch, is_public, resolve
+from services.settings import PictureSettings
+from tests.web import BODY, HOST, PUBLIC, Loopback, answering, fetching, serving
+
+PUBLIC6 = "2606:2800:220:1::1"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def test_a_picture_is_fetched_from_the_address_that_was_looked_at(
+    pool: ThreadPoolExecutor, authority: trustme.CA
+) -> None:
+    with serving(authority) as server:
+        network = Loopback(server.port)
+        fetch = fetching(pool, authority, network)
+        assert fetch([f"https://{HOST}/a%20b/c.jpg?size=1#part", f"HTTPS://{HOST.upper()}:443"]) == [BODY, BODY]
+        assert network.asked == [(PUBLIC, 443)], "one connection for both"
+        assert server.names == [HOST]
+        first, second = server.asked
+        assert first.startswith(b"GET /a%20b/c.jpg?size=1 HTTP/1.1\r\n")
+        assert b"\r\nHost: pictures.example\r\n" in first
+        assert b"\r\nAccept-Encoding: identity\r\n" in first
+        assert second.startswith(b"GET / HTTP/1.1\r\n")
+    assert fetch([]) == []
+
+
+# --- which URLs are taken
+
+
+@dataclass
+class Canary:
+    """A listener on every loopback address that notices whoever connects."""
+
+    listeners: list[socket.socket]
+    port: int
+
+    def sings(self) -> bool:
+        for listener in self.listeners:
+            try:
+                listener.accept()[0].close()
+            except BlockingIOError:
+                continue
+            return True
+        return False
+
+
+@pytest.fixture
+def canary() -> Iterator[Canary]:
+    four = socket.create_server(("0.0.0.0", 0))
+    port = four.getsockname()[1]
+    six = socket.create_server(("::1", port), family=socket.AF_INET6)
+    with four, six:
+        for listener in (four, six):
+            listener.setblocking(False)
+        yield Canary([four, six], port)
+
+
+LOCAL = [
+    "localhost",
+    "127.0.0.1",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.0.0.1",
+    "017700000001",
+    "0177.0.0.1",
+    "0.0.0.0",
+    "0",
+    "127.0.0.1.",
+    "localhost.",
+    "[::1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[::127.0.0.1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[2002:7f00:1::]",
+    "[64:ff9b::127.0.0.1]",
+    "[::1%25lo]",
+    "127。0。0。1",
+    "127\uff0e0\uff0e0\uff0e1",
+    "①②⑦.⓪.⓪.①",
+    "LOCALHOST",
+    "%6cocalhost",
+    "localhost%00.pictures.example",
+]
+TRICKS = [
+    "https://{host}@{local}/",
+    "https://{host}:x@{local}/",
+    "https://{host}:443@{local}/",
+    "https://@{local}/",
+    "https://{host}%40{local}/",
+    "https://{host}\\@{local}/",
+    "https://{local}\\@{host}/",
+    "https://{host}#@{local}/",
+    "https://{host}?@{local}/",
+    "https://{host}.{local}/",
+    "https://{host}.evil.example:{port}/",
+    "https://evil-{host}/",
+    "https://evil.{host}/",
+    "https://{host}./",
+    "https://{host}../",
+    "https://.{host}/",
+    "https://{host}:80/",
+    "https://{host}:{port}/",
+    "https://{host}:0/",
+    "https://{host}:-1/",
+    "https://{host}:65979/",
+    "https://{host}:4 43/",
+    "https://{host}%2e/",
+    "https://{host} .{local}/",
+    "https://{host}\t.{local}/",
+    "https://{host}\r\nHost: {local}/",
+    "http://{local}/",
+    "http://{host}:{port}/",
+    "ftp://{local}/",
+    "gopher://{local}/",
+    "file:///etc/passwd",
+    "file://{host}/etc/passwd",
+    "data:image/png;base64,AAAA",
+    "jar:https://{local}!/",
+    "unix:///run/redis.sock",
+    "https+unix://{local}/",
+    "//{local}/",
+    "///{local}/",
+    "{local}",
+    "https:{local}/",
+    "https:/{local}/",
+    "https:///{local}/",
+    "https://",
+    "https://[",
+    "https://[::1",
+    "https://[{host}]/",
+    "",
+    " ",
+    "https://\ud800/",
+    "https://" + "a" * 64 + "/",
+    "https://" + "a." * 200 + "/",
+]
+
+
+@pytest.mark.parametrize("trick", [*TRICKS, *(f"https://{local}:{{port}}/" for local in LOCAL)])
+def test_what_is_not_on_the_list_is_not_asked(pool: ThreadPoolExecutor, canary: Canary, trick: str) -> None:
+    url = trick.format(host=HOST, local=f"127.0.0.1:{canary.port}", port=canary.port)
+    lands = {f"https://{HOST}#@127.0.0.1:{canary.port}/", f"https://{HOST}?@127.0.0.1:{canary.port}/"}
+    looked_up: list[str] = []
+
+    def nowhere(host: str, _port: int) -> list[str]:
+        looked_up.append(host)
+        return []
+
+    fetch = Fetch(frozenset({HOST}), 1000, 1000, pool, resolve=nowhere)
+    with pytest.raises(FetchFailed if url in lands else InvalidRequest):
+        fetch([url])
+    assert looked_up == [HOST] * (url in lands), "these two are of the host on the list, with an odd path"
+    assert not canary.sings()
+
+
+@pytest.mark.parametrize("local", LOCAL)
+def test_even_a_host_on_the_list_may_not_lead_to_this_machine(
+    pool: ThreadPoolExecutor, canary: Canary, local: str
+) -> None:
+    """By the system's own resolver."""
+    bare = local.strip("[]").replace("。", ".")
+    fetch = Fetch(frozenset({f"{bare.lower()}:{canary.port}"}), 1000, 1000, pool)
+    with pytest.raises(InvalidRequest):
+        fetch([f"https://{local}:{canary.port}/"])
+    assert not canary.sings()
+
+
+def test_the_canary_would_sing(pool: ThreadPoolExecutor, canary: Canary) -> None:
+    fetch = Fetch(
+        frozenset({f"localhost:{canary.port}"}), 1000, 1000, pool, seconds=1.0, may_reach=lambda _address: True
+    )
+    with pytest.raises(FetchFailed):
+        fetch([f"https://localhost:{canary.port}/"])
+    assert canary.sings()
+
+
+def test_without_a_list_nothing_is_fetched(pool: ThreadPoolExecutor) -> None:
+    with pytest.raises(InvalidRequest, match=r"pictures\.url_hosts is empty"):
+        Fetch(frozenset(), 1000, 1000, pool)([f"https://{HOST}/"])
+
+
+def test_a_name_in_another_script_is_that_of_its_ascii_form(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+    with serving(authority, name="xn--bcher-kva.example") as server:
+        fetch = fetching(pool, authority, Loopback(server.port), hosts="xn--bcher-kva.example")
+        assert fetch(["https://Bücher.example/"]) == [BODY]
+        with pytest.raises(InvalidRequest):
+            fetch(["https://bucher.example/"])
+
+
+def test_another_port_where_the_list_names_it(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+    with serving(authority) as server:
+        network = Loopback(server.port)
+        fetch = fetching(pool, authority, network, hosts=f"{HOST}:8443")
+        assert fetch([f"https://{HOST}:8443/"]) == [BODY]
+        assert network.asked == [(PUBLIC, 8443)]
+        for port in ("", ":443", ":8444"):
+            with pytest.raises(InvalidRequest, match="host and port"):
+                fetch([f"https://{HOST}{port}/"])
+
+
+@pytest.mark.parametrize(
+    "host", ["Example.com", "example.com.", "https://a", "a/b", "*.a", "a:0", "a:x", "", "é", "a@b"]
+)
+def test_a_list_that_could_never_match_is_no_setting(host: str) -> None:
+    with pytest.raises(ValidationError):
+        PictureSettings(url_hosts=[host])
+    assert PictureSettings(url_hosts=["a", "a-b.example", "xn--bcher-kva.example:8443", "10.0.0.1"]).url_hosts
+
+
+# --- which addresses are
+
+NOT_PUBLIC = [
+    "127.0.0.1",
+    "127.255.255.254",
+    "0.0.0.0",
+    "10.1.2.3",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "192.0.0.1",
+    "192.0.2.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.1.1.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::10.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "::ffff:0:127.0.0.1",
+    "2002:7f00:1::",
+    "2002:a9fe:a9fe::",
+    "2002:c0a8:101::",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::1",
+    "2001::1",
+    "2001:db8::1",
+    "100::1",
+    "fe80::1",
+    "fe80::1%1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fec0::1",
+    "ff02::1",
+    "ff0e::1",
+    "4000::1",
+]
+
+
+@pytest.mark.parametrize(
+    "address",
+    NOT_PUBLIC,
+)
+def test_an_address_that_is_not_public_is_not_connected_to(
+    pool: ThreadPoolExecutor, authority: trustme.CA, address: str
+) -> None:
+    network = Loopback()
+    for answers in ([address], [PUBLIC, address], [address, PUBLIC], [PUBLIC6, PUBLIC, address]):
+        fetch = fetching(pool, authority, network, resolve=lambda _host, _port, found=answers: found)
+        with pytest.raises(FetchFailed, match="an address that is not public") as told:
+            fetch([f"https://{HOST}/"])
+        assert address not in told.value.message
+    assert network.asked == []
+
+
+@pytest.mark.parametrize(
+    "address", [PUBLIC, PUBLIC6, "8.8.8.8", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1"]
+)
+def test_an_address_that_is_public_is(address: str) -> None:
+    assert is_public(address)
+
+
+def test_a_name_is_looked_up_once_for_each_connection_and_looked_at_each_time(
+    pool: ThreadPoolExecutor, authority: trustme.CA
+) -> None:
+    """Rebinding: what a name leads to changes between the look and the connection, and between two connections."""
+    answers = iter([[PUBLIC], ["127.0.0.1"]])
+    with serving(authority, lambda: [answering(Connection="close")]) as server:
+        network = Loopback(server.port)
+        fetch = fetching(pool, authority, network, resolve=lambda _host, _port: next(answers))
+        with pytest.raises(FetchFailed, match="URL 2 of 2: the host has an address that is not public"):
+            fetch([f"https://{HOST}/1", f"https://{HOST}/2"])
+    assert network.asked == [(PUBLIC, 443)]
+
+
+def test_the_next_address_is_tried_where_one_cannot_be_reached(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+    network = Loopback()
+    with pytest.raises(FetchFailed, match="does not answer"):
+        fetching(pool, authority, network, resolve=lambda *_: [PUBLIC6, PUBLIC])([f"https://{HOST}/"])
+    assert network.asked == [(PUBLIC6, 443), (PUBLIC, 443)]
+
+
+def test_a_name_without_an_address(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+    def unknown(_host: str, _port: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    def nowhere(_host: str, _port: int) -> list[str]:
+        return []
+
+    for how in (unknown, nowhere):
+        with pytest.raises(FetchFailed, match="no address"):
+            fetching(pool, authority, Loopback(), resolve=how)([f"https://{HOST}/"])
+    assert resolve("127.0.0.1", 443) == ["127.0.0.1"]
+
+
+# --- what hosts answer
+
+
+@pytest.mark.parametrize(
+    "status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent", "304 Not"]
+)
+def test_a_redirect_is_not_followed(
+    pool: ThreadPoolExecutor, authority: trustme.CA, canary: Canary, status: str
+) -> None:
+    target = f"https://localhost:{canary.port}/secret"
+    with serving(authority, lambda: [answering(b"", status, Location=target)]) as server:
+        network = Loopback(server.port)
+        fetch = fetching(pool, authority, network, hosts=f"{HOST} localhost:{canary.port}")
+        with pytest.raises(FetchFailed, match="redirect, which is not followed") as told:
+            fetch([f"https://{HOST}/"])
+        assert "secret" not in told.value.message
+        assert len(network.asked) == len(server.asked) == 1
+    assert not canary.sings()
+
+
+@pytest.mark.parametrize("status", ["204 No", "206 Part", "401 Who", "404 Not Found", "500 Oh", "503 Later"])
+def test_an_answer_that_is_no_picture(pool: ThreadPoolExecutor, authority: trustme.CA, status: str) -> None:
+    match = f"answers {status[:3]} instead"
+    with serving(authority, lambda: [answering(b"", status)]) as server, pytest.raises(FetchFailed, match=match):
+        fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+
+
+def test_a_compressed_answer_is_refused(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+    zipped = answering(Content_Encoding="gzip")
+    with serving(authority, lambda: [zipped]) as server, pytest.raises(FetchFailed, match="compresses"):
+        fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+
+
+def endless(start: bytes, part: bytes, pause: float = 0) -> Callable[[], Iterator[bytes]]:
+    def says() -> Iterator[bytes]:
+        yield start
+        while True:
+            time.sleep(pause)
+            yield part
+
+    return says
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        lambda: [answering(bytes(100_001))],
+        lambda: [answering(bytes(2_000_000))],
+        endless(b"HTTP/1.1 200 OK\r\n\r\n", bytes(1000)),
+        endless(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n", bytes(1000)),
+        endless(CHUNKED, b"3e8\r\n" + bytes(1000) + b"\r\n"),
+    ],
+    ids=["one byte", "much", "without end", "as it said", "in chunks"],
+)
+def test_bytes_are_counted_as_they_arrive(
+    pool: ThreadPoolExecutor, authority: trustme.CA, says: Callable[[], Iterable[bytes]]
+) -> None:
+    with serving(authority, says) as server:
+        with pytest.raises(TooLarge, match="more than 100,000 bytes"):
+            fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+        assert server.sent < 20_000_000, "what the sockets hold, and no more"
+
+
+def test_as_much_as_is_taken(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+    with serving(authority, lambda: [answering(bytes(100_000))]) as server:
+        fetch = fetching(pool, authority, Loopback(server.port))
+        assert list(map(len, fetch([f"https://{HOST}/"] * 2))) == [100_000] * 2
+        with pytest.raises(TooLarge, match=r"URL 3 of 3: .* fetch fewer at once"):
+            fetch([f"https://{HOST}/"] * 3)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        endless(b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n"),
+        endless(b"HTTP/1.1 200 OK\r\nX-More: ", b"and more"),
+        lambda: [b"SSH-2.0-OpenSSH_9.6\r\n\r\n"],
+        lambda: [b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"],
+        lambda: [b"HTTP/1.1 200 OK\r\nBad Name: 1\r\n\r\n"],
+        lambda: [CHUNKED + b"zz\r\n"],
+    ],
+    ids=["many headers", "a long header", "SSH", "length", "header", "chunk"],
+)
+def test_what_is_no_http_or_has_no_end_of_headers(
+    pool: ThreadPoolExecutor, authority: trustme.CA, says: Callable[[], Iterable[bytes]]
+) -> None:
+    with serving(authority, says) as server:
+        with pytest.raises(FetchFailed, match="does not answer as a web server"):
+            fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+        assert server.sent < 20_000_000
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        endless(b"", b"", 0.05),
+        endless(b"HTTP/1.1 200 OK\r\n", b"X: 1\r\n", 0.05),
+        endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
+        endless(b"HTTP/1.1 200 OK\r\n\r\n", b".", 0.05),
+    ],
+    ids=["silent", "headers", "continue", "body"],
+)
+def test_a_host_that_takes_its_time_is_given_up(
+    pool: ThreadPoolExecutor, authority: trustme.CA, says: Callable[[], Iterable[bytes]]
+) -> None:
+    """It says something every now and then, so that no single wait is long."""
+    with serving(authority, says) as server, pytest.raises(FetchFailed, match="more than 1 s"):
+        fetching(pool, authority, Loopback(server.port), seconds=1.0)([f"https://{HOST}/"])
+
+
+def test_a_host_that_never_shakes_hands_is_given_up(
+    pool: ThreadPoolExecutor, authority: trustme.CA, canary: Canary
+) -> None:
+    begun = time.monotonic()
+    with pytest.raises(FetchFailed, match="more than 1 s"):
+        fetching(pool, authority, Loopback(canary.port), seconds=1.0)([f"https://{HOST}/"])
+    assert time.monotonic() - begun < 15
+    assert canary.sings()
+
+
+def test_a_name_that_is_looked_up_for_ever_is_given_up(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+    ended = threading.Event()
+    fetch = fetching(pool, authority, Loopback(), seconds=0.5, resolve=lambda *_: ended.wait(60) and [])
+    try:
+        with pytest.raises(FetchFailed, match=r"more than 0\.5 s"):
+            fetch([f"https://{HOST}/"])
+    finally:
+        ended.set()
+
+
+@pytest.mark.parametrize("name", ["another.example", "*.pictures.example", "127.0.0.1", PUBLIC])
+def test_a_certificate_of_another_name_is_not_accepted(
+    pool: ThreadPoolExecutor, authority: trustme.CA, name: str
+) -> None:
+    with serving(authority, name=name) as server:
+        with pytest.raises(FetchFailed, match="valid certificate"):
+            fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+        assert server.asked == []
+
+
+def test_a_certificate_of_nobody_we_trust_is_not_accepted(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+    with serving(trustme.CA()) as server:
+        with pytest.raises(FetchFailed, match="valid certificate"):
+            fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+        assert server.asked == []
