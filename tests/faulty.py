@@ -1,5 +1,6 @@
 """What a decoder's process does in tests of its failing: as it should, but for pictures that end in a word."""
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -11,12 +12,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from services.perception import confined
 from services.perception.decoding import Limits
 from services.perception.wire import Head
 
 WORK = "tests.faulty:work"
 _hoard: list[bytes] = []
+
+
+def decoders(parent: int) -> list[psutil.Process]:
+    """The processes that decode for a process."""
+    found = []
+    for process in psutil.Process(parent).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "services.perception.confined" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def spoilt(picture: bytes, word: str) -> bytes:

@@ -1,5 +1,6 @@
 """Promise 7: mutated pictures of every format, and decoders that are killed, stopped and starved, by the thousand."""
 
+import os
 import random
 import signal
 from collections import Counter
@@ -14,7 +15,7 @@ from schemas.errors import DecoderFailed
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox, memory_for
-from tests.faulty import WORK, spoilt
+from tests.faulty import WORK, decoders, spoilt
 from tests.hostile import mutated
 from tests.shapes import picture
 from tests.unit.perception.test_hostile import attack
@@ -47,8 +48,7 @@ def test_mutated_pictures(decoder: Decoder, report: Report) -> None:
         nonlocal largest
         ended[attack(decoder, data)] += 1
         if ended.total() % 1000 == 0:
-            [process] = psutil.Process().children()
-            largest = max(largest, process.memory_info().rss)
+            largest = max(largest, *(process.memory_info().rss for process in decoders(os.getpid())))
 
     attacked()
     assert ended["RGB"] > MUTATIONS / 20, "whole enough to be decoded"
@@ -59,6 +59,7 @@ def test_mutated_pictures(decoder: Decoder, report: Report) -> None:
 
 def test_pictures_that_fail_their_decoder_among_others(report: Report) -> None:
     """Eight callers at once, in random order; each gets the answer to its own picture."""
+    before = set(decoders(os.getpid()))
     words = [random.Random(0).choice(["", "", "", "abort", "segfault", "exit", "stop", "eat"]) for _ in range(DEADLY)]
     sandbox = Sandbox(LIMITS, 2, 2, WORK)
     with ThreadPoolExecutor(8) as pool:
@@ -77,12 +78,13 @@ def test_pictures_that_fail_their_decoder_among_others(report: Report) -> None:
     survived = {word for word, failed in zip(words, failed, strict=True) if word and not failed}
     assert survived <= {"eat"}, "a small picture may find room even then"
     assert wrong == []
-    assert not [child for child in psutil.Process().children() if "confined" in " ".join(child.cmdline())]
+    assert set(decoders(os.getpid())) <= before
     report(7, "pictures that kill, stop or starve their decoder, among others", DEADLY, len(wrong), 0)
 
 
 def test_decoders_killed_from_outside_at_random(report: Report) -> None:
     """At most one picture fails with each that is killed, and none is answered wrongly."""
+    others = set(decoders(os.getpid()))
     chance, sandbox, kills = random.Random(1), Sandbox(LIMITS, 60, 2), 0
     data = picture("bars")
     with ThreadPoolExecutor(4) as pool:
@@ -90,7 +92,7 @@ def test_decoders_killed_from_outside_at_random(report: Report) -> None:
         expected = decoder.one(data).tobytes()
         answers = [pool.submit(decoder.one, data) for _ in range(4000)]
         while not answers[-1].done() and kills < 100:
-            for child in psutil.Process().children():
+            for child in set(decoders(os.getpid())) - others:
                 if chance.random() < 0.1 and child.rlimit(psutil.RLIMIT_NOFILE) == (0, 0):
                     child.send_signal(signal.SIGKILL)
                     kills += 1
