@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DATA ?=
 
-.PHONY: demo test test-faults check bench clean
+.PHONY: demo test test-faults fault-table check bench clean
 
 demo: $(INSTALLED)
 	@$(BIN)/visual-memory demo $(if $(DATA),"$(DATA)")
@@ -16,6 +16,11 @@ test: $(INSTALLED) check
 # Real kills, full disks and cut connections, with the full number of trials; takes long.
 test-faults: $(INSTALLED)
 	$(BIN)/python -m pytest -m faults tests/faults
+
+# The same, and what they tried goes into the README.
+fault-table: $(INSTALLED)
+	VISUAL_MEMORY_FAULT_TABLE=tests/faults/results.jsonl $(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m tests.faults.table
 
 # Format, lint and strict types.
 check: $(INSTALLED)
