@@ -191,7 +191,7 @@ def _label(found: Found) -> str:
 NEXT = """
 Now your own pictures:
   make demo DATA=FOLDER                      the same with FOLDER/LABEL/*.jpg
-  .venv/bin/visual-memory up                 start it and keep it; it shows a key to export, once
+  .venv/bin/visual-memory up                 start it; export the key it shows
   .venv/bin/visual-memory add FOLDER         teach
   .venv/bin/visual-memory classify PICTURE   ask
   .venv/bin/visual-memory remove --subject NAME --reason WHY   forget
