@@ -72,7 +72,7 @@ class Sandbox:
         try:
             if self._closed:
                 raise Unavailable("the decoders are shutting down; send it again later")
-            if child is not None and not child.is_alive():  # it died while nobody asked it
+            if child is not None and not child.is_alive():  # it failed before, or died while nobody asked it
                 child.end()
                 child = None
             child = child or self._start()
@@ -80,7 +80,6 @@ class Sandbox:
         except DecoderFailed as error:
             assert child is not None
             log.warning("%s; its exit status is %s", error, child.end())
-            child = None
             raise
         finally:
             self._idle.put(child)
