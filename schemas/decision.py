@@ -110,4 +110,4 @@ class Decisions(BaseModel):
     decisions: list[Decision]
 
 
-QueryVector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65536)]
+QueryVector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65536, fail_fast=True)]
