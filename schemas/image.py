@@ -23,6 +23,8 @@ MAX_METADATA = 32
 LABEL_LENGTH = 200
 IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}")
 METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_SEEN = rf"[^\s{_CONTROL}]"
 
 
 def _plain_text(value: str) -> str:
@@ -84,7 +86,7 @@ def _metadata_keys(value: "dict[str, MetadataValue]") -> "dict[str, MetadataValu
 
 Text = Annotated[
     str,
-    Field(max_length=LABEL_LENGTH, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*\S)?$"}),
+    Field(max_length=LABEL_LENGTH, json_schema_extra={"pattern": f"^{_SEEN}([^{_CONTROL}]*{_SEEN})?$"}),
     AfterValidator(_plain_text),
 ]
 Label = Annotated[Text, AfterValidator(_label)]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -47,6 +48,8 @@ Url = Annotated[str, Field(max_length=2048, description="https, of a host that t
 class SentImage(ImageFields):
     """A picture with its fields: in base64, or by URL."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["picture"]}, {"required": ["url"]}]})
+
     picture: Picture | None = None
     url: Url | None = None
 
@@ -65,8 +68,14 @@ class SentImages(BaseModel):
     images: Annotated[list[SentImage], Field(min_length=1, max_length=MOST_AT_ONCE)]
 
 
+def _some(name: str) -> JsonDict:
+    return {"required": [name], "properties": {name: {"minItems": 1}}}
+
+
 class ClassifyRequest(ClassifyOptions):
     """The JSON body of a classification: pictures in base64 or by URL, or vectors."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_some("pictures"), _some("urls"), _some("vectors")]})
 
     pictures: Annotated[list[Picture], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
     urls: Annotated[list[Url], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
@@ -138,7 +147,7 @@ def body_of(json: type[BaseModel], part: str, part_schema: type[BaseModel]) -> d
     files = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
     beside = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(part_schema)}
     properties = {"files": files, part: {"type": "array", "items": beside} if part == "fields" else beside}
-    form = {"type": "object", "required": ["files"], "properties": properties}
+    form = {"type": "object", "required": ["files"], "properties": properties, "additionalProperties": False}
     content = {"application/json": {"schema": _ref(json)}, "multipart/form-data": {"schema": form}}
     return {"requestBody": {"required": True, "content": content}}
 
