@@ -4,7 +4,8 @@ from asyncio import TimerHandle, Transport
 from math import inf
 
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from schemas.errors import HeadTooLarge, MalformedRequest, Unavailable, VisualMemoryError
 from services.api.errors import answer
@@ -28,6 +29,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _waiting: TimerHandle | None = None
     _unread = 0
+    _answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn itself declares it
         """Take a connection, or refuse it."""
@@ -37,8 +39,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(Unavailable("there are too many connections: send it again later"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of it."""
+        """Let go of it; uvicorn tells only the latest request of it, and not the one before that is being answered."""
         self._wait_no_more()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -58,6 +63,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Bodies are counted where it is known whose they are."""
         self._unread = 0
         super().on_body(body)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """Wait for the next head, unless there was one already."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -63,10 +64,14 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
             suppress_health_check=list(HealthCheck),
         )
 
-        def send(case: Case[Any]) -> None:
+        def send(case: Case[Any], headers: dict[str, str] = headers) -> None:
             answer = case.call(base_url=stack.url, headers=headers, timeout=60)
             answered[case.operation.label, answer.status_code] += 1
             case.validate_response(answer, checks=CHECKS, headers=headers)
+
+        def send_wrong(case: Case[Any]) -> None:
+            keyless = case.meta is not None and case.meta.is_negative_at(ParameterLocation.HEADER)
+            send(case, {} if keyless else headers)
 
         def send_real(case: Case[Any], real: bool) -> None:
             send(_with_what_is_there(case, client) if real else case)
@@ -77,7 +82,7 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
             right = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
             wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
             repeated(given(right, st.booleans())(send_real))()
-            _unless_impossible(repeated(given(wrong)(send)), operation.label)
+            _unless_impossible(repeated(given(wrong)(send_wrong)), operation.label)
     return answered
 
 
