@@ -274,6 +274,15 @@ def mutations(key: str, number: int, seed: int) -> Iterator[bytes]:
         yield bytes(data)
 
 
+def begun(stack: Stack, key: str, length: int) -> socket.socket:
+    """A connection with an upload on its way: a good picture, and then as much of it as is wanted, but no end."""
+    connection = connect(stack)
+    upload = _typed("", "/v1/images", MULTIPART, b"").rest.replace(b"Content-Length: 0", b"Content-Length: %d" % MOST)
+    request = Hostile("", b"POST /v1/images HTTP/1.1", upload + FILE[:-2] + b"\0" * length, ())
+    connection.sendall(request.written(key))
+    return connection
+
+
 def spools(stack: Stack) -> list[str]:
     """The temporary files that the API holds open; they have no names, so that a crash leaves none behind."""
     held = []
