@@ -23,14 +23,14 @@ class VoteOptions(BaseModel):
     """How neighbours vote.
 
     Attributes:
-        alpha: offset of the rank vote, 1 / (rank + alpha); above 0.
+        alpha: offset of the rank vote, 1 / (rank + alpha); 1e-6 to 1000.
         temperature: tau of the softmax vote, exp(similarity / tau); 0.01 to 100.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     vote: Vote = Vote.RANK
-    alpha: Annotated[float, Field(gt=0, le=1000)] = 2.0
+    alpha: Annotated[float, Field(ge=1e-6, le=1000)] = 2.0
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 0.07
 
 
@@ -110,4 +110,4 @@ class Decisions(BaseModel):
     decisions: list[Decision]
 
 
-QueryVector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65536)]
+QueryVector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65536, fail_fast=True)]

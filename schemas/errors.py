@@ -72,6 +72,13 @@ class DecoderFailed(InvalidPicture):
     code = "decoder_failed"
 
 
+class MalformedRequest(VisualMemoryError):
+    """What came is not a request of HTTP."""
+
+    code = "malformed_request"
+    status = 400
+
+
 class UnsupportedFormat(VisualMemoryError):
     """The picture is of a format outside JPEG, PNG, WebP, BMP, GIF and TIFF."""
 
@@ -84,6 +91,20 @@ class TooLarge(VisualMemoryError):
 
     code = "too_large"
     status = 413
+
+
+class HeadTooLarge(TooLarge):
+    """The request's line and headers are over the limit."""
+
+    code = "head_too_large"
+    status = 431
+
+
+class TooSlow(VisualMemoryError):
+    """The body of a request did not arrive in time."""
+
+    code = "too_slow"
+    status = 408
 
 
 class NotAuthorized(VisualMemoryError):

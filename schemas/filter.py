@@ -31,9 +31,10 @@ from pydantic import (
 )
 
 from schemas.errors import InvalidFilter, InvalidRequest
-from schemas.image import MetadataInteger, MetadataValue, Moment, State, StoredImage, label_paths
+from schemas.image import MetadataInteger, MetadataValue, Moment, State, StoredImage, at_most, label_paths
 
 MAX_VALUES = 1000
+MAX_CONDITIONS = 100
 
 
 class FieldType(StrEnum):
@@ -65,7 +66,7 @@ Scalar = (
     | Annotated[str, Field(max_length=1000, strict=True)]
 )
 Bound = StrictInt | Annotated[FiniteFloat, Field(strict=True)] | Annotated[str, Field(strict=True)]
-Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES)]
+Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES, fail_fast=True)]
 
 
 class Range(BaseModel):
@@ -101,7 +102,10 @@ class Not(BaseModel):
 Condition = Scalar | Values | Range | Not
 
 
-class Filter(RootModel[dict[str, Condition]]):
+Conditions = Annotated[dict[str, Condition], Field(max_length=MAX_CONDITIONS), at_most(MAX_CONDITIONS)]
+
+
+class Filter(RootModel[Conditions]):
     """Conditions by field, all of which must hold; without any it covers everything."""
 
     model_config = ConfigDict(frozen=True)

@@ -23,6 +23,8 @@ MAX_METADATA = 32
 LABEL_LENGTH = 200
 IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}")
 METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_SEEN = rf"[^\s{_CONTROL}]"
 
 
 def _plain_text(value: str) -> str:
@@ -64,6 +66,17 @@ def _not_whole(value: object) -> object:
     return value
 
 
+def at_most(number: int) -> BeforeValidator:
+    """Refuse a dictionary with more keys before each of its values is checked, and found wrong, at some length."""
+
+    def check(value: object) -> object:
+        if isinstance(value, dict) and len(value) > number:
+            raise ValueError(f"at most {number}, not {len(value)}")
+        return value
+
+    return BeforeValidator(check)
+
+
 def _metadata_keys(value: "dict[str, MetadataValue]") -> "dict[str, MetadataValue]":
     for key in value:
         if not METADATA_KEY.fullmatch(key):
@@ -71,10 +84,14 @@ def _metadata_keys(value: "dict[str, MetadataValue]") -> "dict[str, MetadataValu
     return value
 
 
-Text = Annotated[str, Field(max_length=LABEL_LENGTH), AfterValidator(_plain_text)]
+Text = Annotated[
+    str,
+    Field(max_length=LABEL_LENGTH, json_schema_extra={"pattern": f"^{_SEEN}([^{_CONTROL}]*{_SEEN})?$"}),
+    AfterValidator(_plain_text),
+]
 Label = Annotated[Text, AfterValidator(_label)]
 Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)]
-ImageId = Annotated[str, AfterValidator(_image_id)]
+ImageId = Annotated[str, Field(json_schema_extra={"pattern": f"^{IMAGE_ID.pattern}$"}), AfterValidator(_image_id)]
 Moment = Annotated[
     AwareDatetime, BeforeValidator(_written_moment), AfterValidator(lambda moment: moment.astimezone(UTC))
 ]
@@ -82,7 +99,12 @@ MetadataText = Annotated[str, Field(max_length=1000, strict=True)]
 MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 MetadataFloat = Annotated[FiniteFloat, Field(strict=True), BeforeValidator(_not_whole)]
 MetadataValue = StrictBool | MetadataInteger | MetadataFloat | MetadataText
-Metadata = Annotated[dict[str, MetadataValue], Field(max_length=MAX_METADATA), AfterValidator(_metadata_keys)]
+Metadata = Annotated[
+    dict[str, MetadataValue],
+    Field(max_length=MAX_METADATA, json_schema_extra={"propertyNames": {"pattern": f"^{METADATA_KEY.pattern}$"}}),
+    AfterValidator(_metadata_keys),
+    at_most(MAX_METADATA),
+]
 
 
 def now() -> datetime:

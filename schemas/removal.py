@@ -20,7 +20,16 @@ class RemovalRequest(BaseModel):
         block: refuse, from now on, the same contents and the subjects that the filter names.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["filter"], "properties": {"filter": {"minProperties": 1}}},
+                {"required": ["everything"], "properties": {"everything": {"const": True}}},
+            ]
+        },
+    )
 
     filter: Filter = Filter({})
     everything: bool = False

@@ -27,6 +27,9 @@ NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY"
 HOST = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$"
 """A host name in lower case (IDNA), with a port where it is not the usual one."""
 
+MOST_AT_ONCE = 4096
+"""What nobody may send more of in one request, whatever the settings say."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,7 +41,18 @@ class ApiSettings(_Section):
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8700
     max_body_bytes: Annotated[int, Field(ge=1024, description="largest request")] = 64 * 2**20
-    max_images: Annotated[int, Field(ge=1, le=4096, description="most pictures or vectors in one request")] = 256
+    body_seconds: Annotated[
+        int, Field(ge=1, description="longest time that a request's body may take, and 1 s more for each 256 KiB")
+    ] = 60
+    max_held_bytes: Annotated[
+        int, Field(ge=1024, description="bytes of requests held at once; a tenant may fill three quarters of it")
+    ] = 256 * 2**20
+    max_requests: Annotated[
+        int, Field(ge=2, le=1000, description="requests worked on at once, a tenant's up to three quarters; more wait")
+    ] = 32
+    max_images: Annotated[int, Field(ge=1, le=MOST_AT_ONCE, description="most pictures or vectors in one request")] = (
+        256
+    )
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for all tenants' /metrics; unset: none")
     ] = None
@@ -181,6 +195,8 @@ class Settings(BaseSettings):
             raise ValueError("store.grpc and store.api_key are of a server: set VISUAL_MEMORY_STORE__URL too")
         if self.pictures.max_bytes > self.api.max_body_bytes:
             raise ValueError("pictures.max_bytes is over api.max_body_bytes: no such picture could be sent; lower it")
+        if self.api.max_body_bytes > self.api.max_held_bytes * 3 // 4:
+            raise ValueError("api.max_body_bytes is over three quarters of api.max_held_bytes: raise that, or lower it")
         if self.pictures.decode_seconds >= self.worker.overdue_seconds:
             raise ValueError("pictures.decode_seconds must be under worker.overdue_seconds, when others try it")
         return self

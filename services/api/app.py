@@ -3,20 +3,26 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
 from schemas.decision import ClassifyOptions
 from schemas.image import ImageFields
-from services.api import audit, classify, errors, health, images, limits, metrics, removals
+from services.api import audit, classify, errors, health, images, metrics, removals
+from services.api.gate import Gate
 from services.api.guard import check_guarded
 from services.api.request_log import RequestLog
 from services.api.uploads import ClassifyRequest, SentImages
 from services.bootstrap import Service
 from services.settings import Settings
+
+SPARE_THREADS = 16
+"""For what needs a thread for a moment only: keys, health, uploads on their way."""
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +32,7 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = settings.api.max_requests + SPARE_THREADS
         try:
             app.state.service = await run_in_threadpool(wire, settings)
         except Exception as error:
@@ -41,7 +48,7 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
         lifespan=lifespan,
         responses={"4XX": {"model": errors.ErrorAnswer}, "5XX": {"model": errors.ErrorAnswer}},
     )
-    app.add_middleware(limits.BodyLimit, most=settings.api.max_body_bytes)
+    app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes)
     app.add_middleware(RequestLog)
     errors.install(app)
     for module in (images, classify, removals, health, metrics, audit):
@@ -55,6 +62,7 @@ def _describe_bodies(app: FastAPI) -> None:
     """Add the schemas of the bodies that FastAPI does not parse itself to the OpenAPI document."""
     generated = app.openapi
 
+    @cache
     def openapi() -> dict[str, Any]:
         document = generated()
         bodies = (SentImages, ImageFields, ClassifyRequest, ClassifyOptions)

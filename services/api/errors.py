@@ -1,6 +1,7 @@
 """Every error as ``{"error": {"code": ..., "message": ...}}``: a stable code for machines, a sentence for people."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -8,9 +9,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from schemas.errors import InvalidRequest, NotAuthorized, NotFound, RateLimited, VisualMemoryError, sentence
+from schemas.errors import InvalidRequest, NotAuthorized, NotFound, RateLimited, TooSlow, VisualMemoryError, sentence
 
 MOST_NAMED = 3
+MOST_SAID = 1000
+"""Characters of an error: one that names what was sent could be as long as that."""
 RETRY_AFTER = "5"
 
 
@@ -29,9 +32,16 @@ class ErrorAnswer(BaseModel):
 
 def explain(error: ValidationError | RequestValidationError) -> str:
     """The first few faults of a body, each with the place where it is, without repeating what was sent."""
-    faults = [sentence(fault["loc"] or ("body",), fault["msg"]) for fault in error.errors()]
+    briefly = {"include_url": False, "include_context": False, "include_input": False}
+    found = error.errors(**briefly) if isinstance(error, ValidationError) else error.errors()
+    faults = [sentence(fault["loc"] or ("body",), fault["msg"]) for fault in found]
     more = f" (and {len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
     return "; ".join(faults[:MOST_NAMED]) + more
+
+
+def content(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of an answer that is no JSON."""
+    return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
 
 
 def install(app: FastAPI) -> None:
@@ -53,15 +63,18 @@ def install(app: FastAPI) -> None:
 
 
 def answer(error: VisualMemoryError) -> JSONResponse:
-    """An error as its answer; a 503 and a 429 say when to try again, a 401 how to authorize."""
+    """An error as its answer; a 503 and a 429 say when to try again, a 401 how to authorize, a 408 hangs up."""
     headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else {}
-    if isinstance(error, NotAuthorized):
-        headers = {"WWW-Authenticate": "Bearer"}
-    if isinstance(error, RateLimited):
-        headers = {"Retry-After": str(error.retry_after)}
+    match error:
+        case NotAuthorized():
+            headers = {"WWW-Authenticate": "Bearer"}
+        case RateLimited(retry_after=seconds):
+            headers = {"Retry-After": str(seconds)}
+        case TooSlow():
+            headers = {"Connection": "close"}
     return _answer(error.status, error.code, error.message, headers)
 
 
 def _answer(status: int, code: str, message: str, headers: Mapping[str, str] | None) -> JSONResponse:
-    body = ErrorAnswer(error=ErrorBody(code=code, message=message))
+    body = ErrorAnswer(error=ErrorBody(code=code, message=message[:MOST_SAID]))
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)

@@ -8,11 +8,18 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from schemas.errors import Forbidden
+from schemas.errors import Forbidden, InvalidRequest
 from schemas.key import Scope
-from services.api.caller import identify
-from services.api.limits import Meter
+from services.api.body import Body
+from services.api.caller import Caller, identify
+from services.api.gate import Visit
 
+WITHOUT_BODY = {"GET", "DELETE"}
+MOST_PLAIN = 2**20
+"""Longest body of a route that takes no pictures: JSON, and what is wrong with it, take up to 100 times its length."""
+NOT_JSON = InvalidRequest(
+    "the body cannot be read: send JSON in UTF-8, not nested deeply, of numbers that are not long"
+)
 OPEN = {"/healthz", "/readyz"}
 """The only routes that answer without a key; they say nothing of any tenant."""
 
@@ -42,6 +49,7 @@ class GuardedRoute(APIRoute):
             raise LookupError(f"{path} says nothing of the scope that it needs: put @needs(...) above its function")
         super().__init__(path, endpoint, **given)
         self.description += f"\n\nNeeds a key with the scope `{_needed[endpoint]}`."
+        self._parameters = {field.alias for field in self.dependant.query_params}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request: the guard, then the route."""
@@ -49,17 +57,32 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             caller = await identify(request)
-            rates = caller.service.rates
-            await rates.take_request(caller.key)
+            await caller.service.rates.take_request(caller.key)
             if not caller.key.may(scope):
                 raise Forbidden(f"this needs a key with the scope {scope}; this one has {', '.join(caller.key.scopes)}")
-            meter = Meter(request.receive, partial(rates.take_bytes, caller.key))
-            try:
-                return await answer(Request(request.scope, meter))
-            except HTTPException as error:  # FastAPI makes one of whatever goes wrong while it reads a body
-                raise meter.fault or error from None
+            self._check_parameters(request)
+            with request.app.state.gate.visit(caller.tenant) as visit:
+                if request.method in WITHOUT_BODY:
+                    await visit.begin()
+                body = self._body(request, caller, visit)
+                try:
+                    return await answer(Request(request.scope, body))
+                except HTTPException as error:  # FastAPI makes one of whatever goes wrong while it reads a body
+                    raise body.fault or (NOT_JSON if self.body_field else error) from None
 
         return guarded
+
+    def _check_parameters(self, request: Request) -> None:
+        """Refuse what would be ignored: ``DELETE ...?dry_run=true`` must not delete."""
+        unknown = request.query_params.keys() - self._parameters
+        if unknown:
+            known = ", ".join(sorted(self._parameters)) or "none"
+            raise InvalidRequest(f"there is no parameter {min(unknown)!r} here; there are: {known}")
+
+    def _body(self, request: Request, caller: Caller, visit: Visit) -> Body:
+        api, charge = caller.service.settings.api, partial(caller.service.rates.take_bytes, caller.key)
+        most = min(api.max_body_bytes, MOST_PLAIN) if self.body_field else api.max_body_bytes
+        return Body(request, most, api.body_seconds, charge, visit)
 
 
 def check_guarded(router: APIRouter) -> None:

@@ -1,9 +1,14 @@
 """Health: is it alive, is every part there. Open to all, and says nothing of any tenant."""
 
-from fastapi import APIRouter, Response
+import asyncio
+
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import State
 
 from services.api.caller import ServiceDep
+from services.bootstrap import Service
 
 router = APIRouter(tags=["health"])
 
@@ -27,15 +32,24 @@ class Readiness(BaseModel):
 
 
 @router.get("/healthz")
-def healthz() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-def readyz(service: ServiceDep, response: Response) -> Readiness:
+async def readyz(request: Request, service: ServiceDep, response: Response) -> Readiness:
     """Ask every part by name."""
-    parts = {name: Part(ok=not fault, needed=name in NEEDED, detail=fault) for name, fault in service.examine().items()}
+    faults = await _examine(request.app.state, service)
+    parts = {name: Part(ok=not fault, needed=name in NEEDED, detail=fault) for name, fault in faults.items()}
     ready = all(part.ok for part in parts.values() if part.needed)
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, parts=parts)
+
+
+async def _examine(state: State, service: Service) -> dict[str, str]:
+    """Strangers may ask as often as they like, so who comes while the parts are asked shares what they answer."""
+    running: asyncio.Task[dict[str, str]] | None = getattr(state, "examination", None)
+    if running is None or running.done():
+        running = state.examination = asyncio.create_task(run_in_threadpool(service.examine))
+    return await asyncio.shield(running)

@@ -12,7 +12,7 @@ from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, L
 from schemas.key import Scope
 from services.accept import Upload
 from services.api.caller import Caller, CallerDep, ServiceDep
-from services.api.errors import explain
+from services.api.errors import content, explain
 from services.api.guard import GuardedRoute, needs
 from services.api.uploads import SentImages, body_of, read_uploads
 from services.bootstrap import Service
@@ -23,6 +23,17 @@ router = APIRouter(prefix="/v1", tags=["images"], route_class=GuardedRoute)
 
 log = logging.getLogger(__name__)
 
+Where = Annotated[
+    str,
+    Query(
+        alias="filter",
+        description="a filter as JSON",
+        json_schema_extra={
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Filter"},
+        },
+    ),
+]
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Pictures are kept by no cache on the way, or a removal could not reach them."""
 
@@ -45,7 +56,7 @@ def accept(
 def images(
     caller: CallerDep,
     service: ServiceDep,
-    where: Annotated[str, Query(alias="filter", description="a filter as JSON")] = "{}",
+    where: Where = "{}",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: str | None = None,
 ) -> ImagePage:
@@ -70,7 +81,7 @@ def amend(caller: CallerDep, service: ServiceDep, image_id: str, patch: ImagePat
         return as_image(service.accept.amend(caller.tenant, image_id, patch))
 
 
-@router.get("/images/{image_id}/picture", response_class=Response)
+@router.get("/images/{image_id}/picture", response_class=Response, responses=content("image/*"))
 @needs(Scope.CLASSIFY)
 def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
     """The picture as it was sent."""
@@ -78,7 +89,7 @@ def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
     return Response(data, media_type=media_type(data), headers=PRIVATE)
 
 
-@router.get("/images/{image_id}/thumbnail", response_class=Response)
+@router.get("/images/{image_id}/thumbnail", response_class=Response, responses=content("image/jpeg"))
 @needs(Scope.CLASSIFY)
 def thumb(
     caller: CallerDep, service: ServiceDep, image_id: str, size: Annotated[int, Query(ge=16, le=1024)] = 160
@@ -93,7 +104,7 @@ def thumb(
 def labels(
     caller: CallerDep,
     service: ServiceDep,
-    where: Annotated[str, Query(alias="filter", description="a filter as JSON")] = "{}",
+    where: Where = "{}",
 ) -> list[LabelCount]:
     """How many images carry each label, the most frequent first."""
     clauses = read_filter(where).clauses(service.memory.metadata)

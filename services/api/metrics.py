@@ -6,12 +6,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from schemas.key import Scope
 from services import metrics
 from services.api.caller import CallerDep, ServiceDep
+from services.api.errors import content
 from services.api.guard import GuardedRoute, needs
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=content("text/plain"))
 @needs(Scope.ADMIN)
 def prometheus(caller: CallerDep, service: ServiceDep) -> Response:
     """What the tenant has done, and its images by state; what all tenants share is shown to the operator alone."""

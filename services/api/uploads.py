@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
@@ -16,9 +18,14 @@ from schemas.image import ImageFields
 from services.accept import Upload
 from services.api.caller import ServiceDep
 from services.api.errors import explain
+from services.bootstrap import Service
 from services.fetch import Fetch
+from services.settings import MOST_AT_ONCE
 
 FIELDS_BYTES = 64 * 1024
+FIELDS_VALUES = 256
+MOST_FILTERED = 64 * 1024
+"""More values than an image's fields have in JSON, and more than a filter has."""
 
 
 def _from_base64(value: object) -> object:
@@ -41,6 +48,8 @@ Url = Annotated[str, Field(max_length=2048, description="https, of a host that t
 class SentImage(ImageFields):
     """A picture with its fields: in base64, or by URL."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["picture"]}, {"required": ["url"]}]})
+
     picture: Picture | None = None
     url: Url | None = None
 
@@ -56,15 +65,21 @@ class SentImages(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    images: Annotated[list[SentImage], Field(min_length=1)]
+    images: Annotated[list[SentImage], Field(min_length=1, max_length=MOST_AT_ONCE)]
+
+
+def _some(name: str) -> JsonDict:
+    return {"required": [name], "properties": {name: {"minItems": 1}}}
 
 
 class ClassifyRequest(ClassifyOptions):
     """The JSON body of a classification: pictures in base64 or by URL, or vectors."""
 
-    pictures: list[Picture] = Field(default_factory=list)
-    urls: list[Url] = Field(default_factory=list)
-    vectors: list[QueryVector] = Field(default_factory=list)
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_some("pictures"), _some("urls"), _some("vectors")]})
+
+    pictures: Annotated[list[Picture], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
+    urls: Annotated[list[Url], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
+    vectors: Annotated[list[QueryVector], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "ClassifyRequest":
@@ -88,7 +103,7 @@ async def read_uploads(request: Request, parts: ServiceDep) -> list[Upload]:
     """
     most = parts.settings.api.max_images
     if _is_json(request):
-        sent = await run_in_threadpool(_parse, SentImages, await request.body())
+        sent = await run_in_threadpool(_parse_body, SentImages, await request.body(), parts)
         _check_number(len(sent.images), most)
         pictures = await run_in_threadpool(_pictures, sent.images, parts.fetch)
         fields = [ImageFields(**image.model_dump(exclude={"picture", "url"})) for image in sent.images]
@@ -115,7 +130,7 @@ async def read_queries(request: Request, parts: ServiceDep) -> ClassifyRequest:
     """
     most = parts.settings.api.max_images
     if _is_json(request):
-        sent = await run_in_threadpool(_parse, ClassifyRequest, await request.body())
+        sent = await run_in_threadpool(_parse_body, ClassifyRequest, await request.body(), parts)
         _check_number(len(sent.pictures) + len(sent.urls) + len(sent.vectors), most)
         if sent.urls:
             fetched = await run_in_threadpool(parts.fetch, sent.urls)
@@ -132,7 +147,7 @@ def body_of(json: type[BaseModel], part: str, part_schema: type[BaseModel]) -> d
     files = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
     beside = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(part_schema)}
     properties = {"files": files, part: {"type": "array", "items": beside} if part == "fields" else beside}
-    form = {"type": "object", "required": ["files"], "properties": properties}
+    form = {"type": "object", "required": ["files"], "properties": properties, "additionalProperties": False}
     content = {"application/json": {"schema": _ref(json)}, "multipart/form-data": {"schema": form}}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -142,10 +157,22 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _is_json(request: Request) -> bool:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    header = request.headers.get("content-type", "")
+    kind = header.split(";")[0].strip().lower()
     if kind not in {"application/json", "multipart/form-data"}:
         raise InvalidRequest(f"the body is {kind or 'of no named type'}: send multipart/form-data or application/json")
+    # Starlette decodes the parts with any codec that Python has, and some of those raise what it does not expect.
+    if parse_options_header(header)[1].get(b"charset", b"utf-8").lower() not in {b"utf-8", b"utf8"}:
+        raise InvalidRequest("the body is not in UTF-8: send it so, without a charset")
     return kind == "application/json"
+
+
+def _parse_body(model: type[Body], body: bytes, parts: Service) -> Body:
+    """As `_parse`, unless it holds so many values that these, or their errors, would take 300 times its length."""
+    most = parts.settings.api.max_images * (parts.memory.dimension + FIELDS_VALUES) + MOST_FILTERED
+    if sum(map(body.count, (b",", b"[", b"{"))) > most:
+        raise InvalidRequest(f"the body holds more than {most} values: send fewer pictures or vectors at once")
+    return _parse(model, body)
 
 
 def _parse(model: type[Body], text: str | bytes) -> Body:

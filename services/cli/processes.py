@@ -2,6 +2,9 @@
 
 from services.cli.common import errors, fail, read_settings
 
+GRACE = 10
+"""Seconds that the API waits for its last answers; the supervisor waits longer."""
+
 
 def up() -> None:
     """Start everything on this machine (API, worker, Redis, engine) and keep it alive until Ctrl-C."""
@@ -24,13 +27,22 @@ def api() -> None:
 
     from services import logs, metrics
     from services.api.app import create_app
+    from services.api.protocol import BoundedProtocol
     from services.bootstrap import bootstrap
 
     settings = read_settings()
     logs.configure("api")
     if settings.api.metrics_port is not None:
         metrics.serve(settings.api.metrics_port)
-    uvicorn.run(create_app(settings, bootstrap), host=settings.api.host, port=settings.api.port, log_config=None)
+    uvicorn.run(
+        create_app(settings, bootstrap),
+        host=settings.api.host,
+        port=settings.api.port,
+        http=BoundedProtocol,
+        ws="none",
+        log_config=None,
+        timeout_graceful_shutdown=GRACE,
+    )
 
 
 def worker() -> None:

@@ -71,6 +71,7 @@ BAD = [
     ("STORE__API_KEY", "secret", "set VISUAL_MEMORY_STORE__URL too"),
     ("STORE__COLLECTION", "a/b", "store.collection"),
     ("PICTURES__MAX_BYTES", "100000000", "no such picture could be sent"),
+    ("API__MAX_HELD_BYTES", "80000000", "three quarters of api.max_held_bytes"),
     ("ENCODER__DEVICE", "gpu", "encoder.device"),
     ("ENCODER__POOLING", "max", "encoder.pooling"),
     ("ENCODER__BATCH_SIZE", "0", "encoder.batch_size"),

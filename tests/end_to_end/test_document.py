@@ -1,0 +1,11 @@
+"""Promise 7: every operation keeps to the OpenAPI document and none fails inside; tests/faults asks more often."""
+
+from tests.faults.document import NOTHING_TO_SEND, attack
+from tests.stack import Stack
+
+
+def test_every_operation_keeps_to_its_document(stack: Stack) -> None:
+    answered = attack(stack, 25, same=True)
+    every = {label for label, _ in answered}
+    assert {label for label, status in answered if status < 300} == every, "one that never answers well is not attacked"
+    assert {label for label, status in answered if status >= 400} == every - NOTHING_TO_SEND

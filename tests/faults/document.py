@@ -1,0 +1,122 @@
+"""The OpenAPI document as an attacker reads it: each operation is sent what is right by it, and what is wrong by it."""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from schemas.filter import Filter
+from schemas.image import ImageFields
+from schemas.removal import RemovalRequest
+from services.client import Client
+from tests.shapes import picture
+from tests.stack import Stack, fields, unique
+
+# Not positive_data_acceptance: that a picture can be decoded, or a label has no empty part, no JSON Schema says.
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+    negative_data_rejection,
+    ignored_auth,
+]
+NOTHING_TO_SEND = {"GET /healthz", "GET /readyz"}
+PICTURE = picture("disc")
+
+
+def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int]]:
+    """Send requests to every operation, as the admin of a tenant of its own; how often each answered with each status.
+
+    Args:
+        stack: a running service.
+        examples: how many requests to each operation, in either mode.
+        same: whether they are the same each time.
+    """
+    answered: Counter[tuple[str, int]] = Counter()
+    with Client(stack.url, stack.new_key(unique("document"))) as client:
+        headers = {"Authorization": f"Bearer {client.key}"}
+        repeated = settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            derandomize=same,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+
+        def send(case: Case[Any], headers: dict[str, str] = headers) -> None:
+            answer = case.call(base_url=stack.url, headers=headers, timeout=60)
+            answered[case.operation.label, answer.status_code] += 1
+            case.validate_response(answer, checks=CHECKS, headers=headers)
+
+        def send_wrong(case: Case[Any]) -> None:
+            keyless = case.meta is not None and case.meta.is_negative_at(ParameterLocation.HEADER)
+            send(case, {} if keyless else headers)
+
+        def send_real(case: Case[Any], real: bool) -> None:
+            send(_with_what_is_there(case, client) if real else case)
+
+        for found in schemathesis.openapi.from_url(f"{stack.url}/openapi.json").get_all_operations():
+            assert isinstance(found, Ok), found
+            operation = found.ok()
+            right = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+            wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+            repeated(given(right, st.booleans())(send_real))()
+            _unless_impossible(repeated(given(wrong)(send_wrong)), operation.label)
+    return answered
+
+
+def _unless_impossible(run: Callable[[], None], label: str) -> None:
+    try:
+        run()
+    except Unsatisfiable:
+        assert label in NOTHING_TO_SEND, label
+
+
+def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
+    """A case with what no document can say: pictures that are pictures, ids of what is there."""
+    if "image_id" in case.path_parameters:
+        [image] = client.add([(PICTURE, ImageFields(labels=["x"]))])
+        case.path_parameters["image_id"] = image.image_id
+    if "removal_id" in case.path_parameters:
+        nothing = RemovalRequest(filter=Filter({"source": "nowhere"}), reason="a test")
+        case.path_parameters["removal_id"] = client.remove(nothing).id
+    if "filter" in case.query:
+        case.query["filter"] = json.dumps({"source": case.query["filter"]})
+    if isinstance(case.body, dict):
+        _put_pictures(case.body, case.path)
+    return case
+
+
+def _put_pictures(body: dict[str, Any], path: str) -> None:
+    text = base64.b64encode(PICTURE).decode()
+    if "files" in body:
+        body["files"] = [PICTURE]
+        body |= {"fields": [fields(labels=["x"])]} if path.endswith("images") else {"options": fields(k=3)}
+    for image in body.get("images", []):
+        image["picture"] = text
+        image.pop("url", None)
+    if body.get("pictures"):
+        body["pictures"] = [text]
+        body.pop("urls", None)
+        body.pop("vectors", None)

@@ -1,0 +1,127 @@
+"""Promise 7: a body is counted and timed as it arrives, whatever its headers say."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from schemas.errors import RateLimited, TooLarge, TooSlow, Unavailable, VisualMemoryError
+from services.api import body as module
+from services.api.body import CHARGED_AT_ONCE, Body
+from services.api.gate import Gate
+
+MOST = 10**6
+
+
+class Sender:
+    """A client that sends parts, each after a while, and then waits for its answer."""
+
+    def __init__(self, *parts: bytes, pause: float = 0.0, last: bool = True) -> None:
+        ends = [*[True] * (len(parts) - 1), not last]
+        self.messages = [
+            {"type": "http.request", "body": part, "more_body": more} for part, more in zip(parts, ends, strict=True)
+        ]
+        self.pause = pause
+
+    async def __call__(self) -> Message:
+        await asyncio.sleep(self.pause if self.messages else 60)
+        return self.messages.pop(0)
+
+
+class Account:
+    """What a key is charged."""
+
+    def __init__(self, most: int = 10**9) -> None:
+        self.most = most
+        self.charged: list[int] = []
+
+    async def __call__(self, number: int) -> None:
+        self.charged.append(number)
+        if sum(self.charged) > self.most:
+            raise RateLimited("too many")
+
+
+def read(
+    sender: Sender, headers: Sequence[tuple[bytes, bytes]] = (), seconds: float = 60, room: int = 2 * MOST, **given: Any
+) -> bytes | VisualMemoryError:
+    """The body, or why it was not read."""
+    gate = Gate(4, room)
+
+    async def test() -> bytes:
+        request = Request({"type": "http", "method": "POST", "headers": list(headers)}, sender)
+        with gate.visit("a") as visit:
+            body = Body(request, MOST, seconds, given.get("account", Account()), visit)
+            return await Request(request.scope, body).body()
+
+    try:
+        return asyncio.run(asyncio.wait_for(test(), 60))
+    except VisualMemoryError as error:
+        return error
+    finally:
+        assert gate.held == 0, "everything is given back"
+
+
+def test_a_body_is_read_as_it_was_sent() -> None:
+    account = Account()
+    parts = [bytes([number]) * (CHARGED_AT_ONCE // 2) for number in range(5)]
+    assert read(Sender(*parts), account=account) == b"".join(parts)
+    assert account.charged == [CHARGED_AT_ONCE, CHARGED_AT_ONCE, CHARGED_AT_ONCE // 2]
+
+
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"5")], [(b"content-length", b"nonsense")]])
+def test_a_body_over_the_limit_is_refused_when_it_is_over_it(headers: list[tuple[bytes, bytes]]) -> None:
+    sender = Sender(*[b"x" * (MOST // 4)] * 8)
+    fault = read(sender, headers)
+    assert isinstance(fault, TooLarge)
+    assert len(sender.messages) == 3, "it stops there"
+
+
+def test_a_body_that_says_it_is_too_long_is_not_read() -> None:
+    sender = Sender(b"x")
+    fault = read(sender, [(b"content-length", b"%d" % (MOST + 1))])
+    assert isinstance(fault, TooLarge)
+    assert len(sender.messages) == 1
+
+
+def test_a_body_that_does_not_end_is_not_waited_for() -> None:
+    fault = read(Sender(b"x", last=False), seconds=0.1)
+    assert isinstance(fault, TooSlow)
+
+
+def test_a_body_that_trickles_is_not_waited_for() -> None:
+    fault = read(Sender(*[b"x"] * 100, pause=0.02), seconds=0.1)
+    assert isinstance(fault, TooSlow)
+    assert "did not arrive within 0.1 s" in fault.message
+
+
+def test_a_long_body_has_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOWEST", 10)
+    assert read(Sender(*[b"x" * 10] * 30, pause=0.05), seconds=1) == b"x" * 300
+
+
+def test_after_its_end_nothing_is_timed() -> None:
+    """What comes then is the news that the client went away."""
+
+    async def test() -> None:
+        sender = Sender(b"x", b"gone", pause=0.0)
+        sender.messages[0]["more_body"] = False
+        with Gate(4, MOST).visit("a") as visit:
+            body = Body(Request({"type": "http", "headers": []}, sender), MOST, 0.5, Account(), visit)
+            assert (await body())["body"] == b"x"
+            sender.pause = 0.6
+            assert (await body())["body"] == b"gone"
+
+    asyncio.run(asyncio.wait_for(test(), 60))
+
+
+def test_a_body_for_which_there_is_no_room_is_refused() -> None:
+    fault = read(Sender(*[b"x" * 1000] * 9), room=4000)
+    assert isinstance(fault, Unavailable)
+
+
+def test_a_key_that_may_send_no_more_is_refused() -> None:
+    fault = read(Sender(b"x" * 100), account=Account(most=99))
+    assert isinstance(fault, RateLimited)
