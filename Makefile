@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DATA ?=
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-faults check bench clean
 
 demo: $(INSTALLED)
 	@$(BIN)/visual-memory demo $(if $(DATA),"$(DATA)")
 
 test: $(INSTALLED) check
 	$(BIN)/python -m pytest
+
+# Real kills, full disks and cut connections, with the full number of trials; takes long.
+test-faults: $(INSTALLED)
+	$(BIN)/python -m pytest -m faults tests/faults
 
 # Format, lint and strict types.
 check: $(INSTALLED)
