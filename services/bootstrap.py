@@ -42,6 +42,8 @@ class Service:
     """The wired parts and use cases of one process.
 
     Attributes:
+        memory: gives up on a silent store soon, because a caller waits.
+        patient: waits longer, for what may take long.
         pool: for what is done for several pictures at once; never for what takes long.
         background: for removals, which may take long.
         examiners: ask the parts how they are; some may hang.
@@ -49,6 +51,7 @@ class Service:
 
     settings: Settings
     memory: Memory
+    patient: Memory
     pictures: Pictures
     encoder: MicroBatcher
     decoder: Decoder
@@ -81,6 +84,7 @@ class Service:
         self.pool.shutdown()
         self.encoder.close()
         self.memory.close()
+        self.patient.close()
 
 
 def bootstrap(settings: Settings) -> Service:
@@ -93,8 +97,15 @@ def bootstrap(settings: Settings) -> Service:
     places, worker = Places(settings.data), settings.worker
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="pictures")
     encoder = MicroBatcher(partial(load_encoder, settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
-    engine = open_engine(settings.store, places.engine_socket)
-    memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
+    memory, prompt = (
+        Memory(
+            open_engine(settings.store, places.engine_socket, timeout),
+            encoder.name,
+            encoder.dimension,
+            settings.metadata,
+        )
+        for timeout in (settings.store.timeout, settings.store.request_timeout)
+    )
     memory.open()
     pictures = Pictures(_blobs(settings, "pictures"))
     ledger = Ledger(_blobs(settings, "records"))
@@ -104,7 +115,8 @@ def bootstrap(settings: Settings) -> Service:
     overdue = timedelta(seconds=worker.overdue_seconds)
     return Service(
         settings=settings,
-        memory=memory,
+        memory=prompt,
+        patient=memory,
         pictures=pictures,
         encoder=encoder,
         decoder=decoder,
@@ -112,12 +124,12 @@ def bootstrap(settings: Settings) -> Service:
         pool=pool,
         background=ThreadPoolExecutor(REMOVALS_AT_ONCE, thread_name_prefix="removals"),
         examiners=ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners"),
-        accept=Accept(memory, pictures, blocks, decoder, bell.ring, settings.metadata, pool),
+        accept=Accept(prompt, pictures, blocks, decoder, bell.ring, settings.metadata, pool),
         remember=Remember(
             memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts
         ),
         sweep=Sweep(memory, bell, overdue),
-        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size),
+        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping),
         forget=Forget(memory, pictures, blocks, ledger, overdue),
         tidy=Tidy(memory, pictures, SPARE),
     )

@@ -10,21 +10,22 @@ from services.memory.server import QdrantEngine
 from services.settings import StoreSettings
 
 
-def open_engine(settings: StoreSettings, socket_path: Path) -> Engine:
+def open_engine(settings: StoreSettings, socket_path: Path, timeout: int) -> Engine:
     """The engine that the settings name; connects with the first call.
 
     Args:
         settings: with an address, a Qdrant server; without, the owner process of this machine.
         socket_path: where that owner listens.
+        timeout: seconds to wait for an answer.
     """
     if settings.url is None:
-        return RemoteEngine(socket_path, settings.timeout)
+        return RemoteEngine(socket_path, timeout)
     client = QdrantClient(
         url=settings.url,
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         prefer_grpc=settings.grpc,
         grpc_port=settings.grpc_port,
-        timeout=settings.timeout,
+        timeout=timeout,
         check_compatibility=False,  # it would ask the server now, which may start after us
     )
     return QdrantEngine(client, settings.collection, settings.shards, settings.replicas)
