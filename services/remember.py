@@ -90,9 +90,10 @@ class Remember:
         for start in range(0, len(fresh), self.slice_size):
             with self.turns.together():
                 self._remember(fresh[start : start + self.slice_size])
-        for suspect in sorted(suspects, key=lambda image: image.attempts):
+        if suspects:
             with self.turns.alone():
-                self._remember([suspect])
+                for suspect in sorted(suspects, key=lambda image: image.attempts):
+                    self._remember([suspect])
 
     def _is_due(self, image: StoredImage) -> bool:
         leased = image.begun_at is not None and image.begun_at > now() - self.lease
