@@ -9,6 +9,7 @@ needs to be durable, and an unreachable Redis stops no acceptance.
 import hmac
 import json
 import logging
+import time
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
@@ -22,6 +23,8 @@ from services.logs import kind
 from services.settings import BrokerSettings, WorkerSettings
 
 QUEUE = "visual-memory"
+URGENT = "visual-memory-urgent"
+"""The sweeper's own queue, and that of what it rings for: workers take from both in turn, so no backlog delays it."""
 REMEMBER = "visual_memory.remember"
 SWEEP = "visual_memory.sweep"
 TIDY = "visual_memory.tidy"
@@ -30,6 +33,10 @@ TIDY_SECONDS = 3600
 IMAGES_PER_MESSAGE = 32
 PATIENCE = 1.0
 """Seconds that a caller waits for Redis at most; the sweeper makes up for a bell that could not be rung."""
+QUIET = 5.0
+"""Seconds that nobody rings after the bell failed, so that a Redis which hangs costs few callers their patience."""
+SILENCE = 5
+"""Seconds without an answer after which workers and beat take their connection to Redis for dead, and make another."""
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +49,9 @@ def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings) -> Cel
         task_serializer="json",
         task_ignore_result=True,
         task_default_queue=QUEUE,
+        task_queues={QUEUE: {}, URGENT: {}},
+        task_routes={name: {"queue": URGENT} for name in (SWEEP, TIDY)},
         task_acks_late=True,
-        task_reject_on_worker_lost=True,
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
         worker_concurrency=worker.concurrency,
@@ -52,9 +60,12 @@ def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings) -> Cel
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a full Redis answers with an error, and has room again later
         broker_transport_options={
             "visibility_timeout": broker.visibility_timeout,
             "socket_connect_timeout": PATIENCE,
+            "socket_timeout": SILENCE,  # of an answer that is due: workers wait for messages without it
+            "health_check_interval": SILENCE,
             "socket_keepalive": True,
         },
         beat_schedule={
@@ -77,16 +88,21 @@ class Bell:
     def __init__(self, celery: Celery, key: bytes) -> None:
         self._celery = celery
         self._key = key
+        self._quiet_until = 0.0
 
-    def ring(self, tenant: str, image_ids: Sequence[str]) -> bool:
-        """Ask the workers to remember these images; False where the broker cannot be reached."""
+    def ring(self, tenant: str, image_ids: Sequence[str], queue: str = QUEUE) -> bool:
+        """Ask the workers to remember these images; False where the broker cannot be reached, or could not just now."""
+        if time.monotonic() < self._quiet_until:
+            return False
         try:
             with self._connection() as connection:
                 for start in range(0, len(image_ids), IMAGES_PER_MESSAGE):
                     ids = list(image_ids[start : start + IMAGES_PER_MESSAGE])
-                    self._celery.send_task(REMEMBER, args=[tenant, ids, self.sign(tenant, ids)], connection=connection)
+                    signed = [tenant, ids, self.sign(tenant, ids)]
+                    self._celery.send_task(REMEMBER, args=signed, queue=queue, connection=connection)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the broker cannot be reached, the sweeper will ring later: %s", kind(error))
+            self._quiet_until = time.monotonic() + QUIET
             return False
         return True
 
@@ -106,14 +122,14 @@ class Bell:
                     return tenant, ids
         raise NotAuthorized("a message without a valid signature: nothing was done for it")
 
-    def waiting_messages(self) -> int:
-        """How many messages lie in the queue.
+    def waiting_messages(self, queue: str = QUEUE) -> int:
+        """How many messages lie in a queue.
 
         Raises:
             OSError, OperationalError, RedisError: the broker cannot be reached.
         """
         with self._connection() as connection:
-            return int(connection.default_channel.client.llen(QUEUE))
+            return int(connection.default_channel.client.llen(queue))
 
     def find_worker(self) -> None:
         """Return when a worker answers, within a second.
@@ -129,6 +145,6 @@ class Bell:
             raise Unavailable("no worker answers: what is accepted waits until one does")
 
     def _connection(self) -> Any:
-        """A connection that gives up on a Redis which hangs, too; workers must not, for they wait for messages."""
+        """A connection that soon gives up on a Redis which is gone or hangs."""
         impatient = {"socket_timeout": PATIENCE, "max_retries": 1, "interval_start": 0, "interval_step": 0}
         return self._celery.connection_for_write(connect_timeout=PATIENCE, transport_options=impatient)

@@ -57,6 +57,8 @@ class Service:
 
     Attributes:
         sandbox: the processes that decode.
+        memory: gives up on a silent store soon, because a caller waits.
+        patient: waits longer, for what may take long.
         pool: for what is done for several pictures at once; never for what takes long.
         background: for removals, which may take long.
         examiners: ask the parts how they are, and the system for addresses; some may hang.
@@ -67,6 +69,7 @@ class Service:
     rates: Rates
     audit: Audit
     memory: Memory
+    patient: Memory
     pictures: Pictures
     encoder: MicroBatcher
     sandbox: Sandbox
@@ -105,6 +108,7 @@ class Service:
         self.sandbox.close()
         self.encoder.close()
         self.memory.close()
+        self.patient.close()
 
 
 def bootstrap(settings: Settings) -> Service:
@@ -118,8 +122,15 @@ def bootstrap(settings: Settings) -> Service:
     cores = os.cpu_count() or 1
     pool = ThreadPoolExecutor(cores, thread_name_prefix="pictures")
     encoder = MicroBatcher(partial(load_encoder, settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
-    engine = open_engine(settings.store, places.engine_socket)
-    memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
+    memory, prompt = (
+        Memory(
+            open_engine(settings.store, places.engine_socket, timeout),
+            encoder.name,
+            encoder.dimension,
+            settings.metadata,
+        )
+        for timeout in (settings.store.timeout, settings.store.request_timeout)
+    )
     memory.open()
     pictures, ledger = _pictures(settings), _ledger(settings)
     if ledger.exists(UNFINISHED):
@@ -141,7 +152,8 @@ def bootstrap(settings: Settings) -> Service:
         keys=Keys(ledger),
         rates=Rates(limits_url(_broker(settings))),
         audit=audit_of(settings),
-        memory=memory,
+        memory=prompt,
+        patient=memory,
         pictures=pictures,
         encoder=encoder,
         sandbox=sandbox,
@@ -152,13 +164,13 @@ def bootstrap(settings: Settings) -> Service:
         examiners=examiners,
         fetch=Fetch(hosts, limits.max_bytes, settings.api.max_body_bytes, examiners),
         accept=Accept(
-            memory, pictures, blocks, decoder, bell.ring, settings.metadata, Retention(settings.retention), pool
+            prompt, pictures, blocks, decoder, bell.ring, settings.metadata, Retention(settings.retention), pool
         ),
         remember=Remember(
             memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts
         ),
         sweep=Sweep(memory, bell, overdue),
-        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size),
+        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping),
         removals=removals,
         forget=forget,
         expire=Expire(memory, removals, forget),
@@ -194,7 +206,7 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     except Unavailable:
         if alone:
             raise
-        engine = open_engine(settings.store, places.engine_socket)
+        engine = open_engine(settings.store, places.engine_socket, settings.store.timeout)
     shape = engine.inspect()
     vector, size = next(iter(shape.vectors.items()), ("", 0)) if shape else ("", 0)
     memory = Memory(engine, unquote(vector), size, settings.metadata)

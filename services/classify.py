@@ -1,6 +1,6 @@
 """Classify: from a picture or vector to the vote of its nearest neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +23,14 @@ class Classify:
 
     Attributes:
         slice_size: how many pictures are held decoded at once, however many a request brings.
+        ask_store: raises `Unavailable` soon where the store is silent; a search, which may take long, does not.
     """
 
     memory: Memory
     encoder: Encoder
     decoder: Decoder
     slice_size: int
+    ask_store: Callable[[], None]
 
     def pictures(self, tenant: str, pictures: Sequence[bytes], options: ClassifyOptions) -> list[Decision]:
         """Classify pictures, given as the bytes of their files.
@@ -77,6 +79,7 @@ class Classify:
         self, tenant: str, vectors: NDArray[np.float32], clauses: list[Clause], options: ClassifyOptions
     ) -> list[Decision]:
         with metrics.stage("search"):
+            self.ask_store()
             found = self.memory.nearest(tenant, vectors, options.k, clauses, exact=options.exact)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
         decisions = [decide(hits, options, self.encoder.name) for hits in found]

@@ -22,11 +22,6 @@ class Places:
         return self.data / "engine"
 
     @property
-    def redis(self) -> Path:
-        """The private Redis' working directory; it writes nothing there."""
-        return self.data / "redis"
-
-    @property
     def logs(self) -> Path:
         """A log for each process that `visual-memory up` starts."""
         return self.data / "logs"

@@ -29,14 +29,13 @@ def redis_command(places: Places) -> list[str]:
 
     It may forget everything at any time, because the collection is the journal; so it has no file to remove from.
     """
-    places.redis.mkdir(parents=True, exist_ok=True)
     options = {
         "port": "0",
         "unixsocket": str(places.redis_socket),
         "unixsocketperm": "700",
         "save": "",
         "appendonly": "no",
-        "dir": str(places.redis.absolute()),
+        "dir": str(places.data.absolute()),
         "maxmemory": "256mb",
         "maxmemory-policy": "noeviction",
     }

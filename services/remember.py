@@ -1,8 +1,10 @@
 """Remember: from waiting points to vectors, and the sweep that finds those that were left behind."""
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from schemas.image import State, StoredImage, now
 from services import metrics
-from services.bell import Bell
+from services.bell import URGENT, Bell
 from services.memory.memory import Memory
 from services.memory.payload import point_id
 from services.memory.pictures import Pictures
@@ -24,6 +26,35 @@ SWEEP_LIMIT = 4096
 log = logging.getLogger(__name__)
 
 
+class Turns:
+    """Turns of threads: many work together, or one alone."""
+
+    def __init__(self) -> None:
+        self._door = threading.Lock()
+        self._ended = threading.Condition()
+        self._working = 0
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Work beside others, once nobody works alone or waits to."""
+        with self._door, self._ended:
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._ended:
+                self._working -= 1
+                self._ended.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody begin, and work once all others have ended."""
+        with self._door:
+            with self._ended:
+                self._ended.wait_for(lambda: not self._working)
+            yield
+
+
 @dataclass(frozen=True)
 class Remember:
     """The use case, with the parts that it needs.
@@ -32,6 +63,7 @@ class Remember:
         slice_size: how many images are worked on at once, however many a message names.
         lease: how long an image that was begun is left to the worker that began it.
         max_attempts: how often an image is begun before it is rejected.
+        turns: the turns of this process' threads.
     """
 
     memory: Memory
@@ -42,17 +74,30 @@ class Remember:
     lease: timedelta
     max_attempts: int
 
+    turns: Turns = field(default_factory=Turns)
+
     def __call__(self, tenant: str, image_ids: Sequence[str]) -> None:
         """Give these images their vectors; those that are gone, done or in other hands are passed over.
+
+        An image that was begun before and did not end may be what its worker died of. It is worked on while this
+        process has nothing else in its hands, so that it takes none with it, and no other's death counts against it.
 
         Raises:
             Unavailable: a part does not answer; the images go on waiting and are rung for again.
         """
-        for start in range(0, len(image_ids), self.slice_size):
-            left = image_ids[start : start + self.slice_size]
+        due = [image for image in self.memory.get(tenant, image_ids).values() if self._is_due(image)]
+        fresh = [image for image in due if not image.attempts]
+        suspects = [image for image in due if image.attempts]
+        for start in range(0, len(fresh), self.slice_size):
+            left = fresh[start : start + self.slice_size]
             while left:
-                held = self.memory.get(tenant, left)
-                left = self._remember([image for image in held.values() if self._is_due(image)])
+                with self.turns.together():
+                    behind = self._remember(left)
+                left = [image for image in left if image.image_id in behind]
+        if suspects:
+            with self.turns.alone():
+                for suspect in sorted(suspects, key=lambda image: image.attempts):
+                    self._remember([suspect])
 
     def _is_due(self, image: StoredImage) -> bool:
         leased = image.begun_at is not None and image.begun_at > now() - self.lease
@@ -145,7 +190,8 @@ def _points(images: Sequence[StoredImage]) -> list[str]:
 class Sweep:
     """Rings again for images that have waited too long: their bell was lost, or their worker died.
 
-    It leaves a queue that still holds messages alone, for what waits is most likely in there.
+    It rings in a queue of its own, and leaves it alone while it holds messages, for what is overdue is most likely in
+    there. What it rings for may lie in the other queue too, which costs a look at an image that is done by then.
     """
 
     memory: Memory
@@ -154,9 +200,9 @@ class Sweep:
 
     def __call__(self) -> int:
         """Ring for all that is overdue; returns how many that were."""
-        if self.bell.waiting_messages():
+        if self.bell.waiting_messages(URGENT):
             return 0
         rung = 0
         for tenant, image_ids in self.memory.overdue(now() - self.overdue, SWEEP_LIMIT).items():
-            rung += len(image_ids) if self.bell.ring(tenant, image_ids) else 0
+            rung += len(image_ids) if self.bell.ring(tenant, image_ids, URGENT) else 0
         return rung

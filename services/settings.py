@@ -84,7 +84,12 @@ class StoreSettings(_Section):
     )
     shards: Annotated[int, Field(ge=1, description="shards of a new collection on a server")] = 1
     replicas: Annotated[int, Field(ge=1, description="replicas of each shard on a server")] = 1
-    timeout: Annotated[int, Field(ge=1, description="seconds to wait for an answer of the store")] = 30
+    timeout: Annotated[
+        int, Field(ge=1, description="seconds to wait for the store where much is asked of it: searches, removals")
+    ] = 30
+    request_timeout: Annotated[
+        int, Field(ge=1, description="seconds to wait for the store otherwise, before a request is answered 503")
+    ] = 2
     min_free_bytes: Annotated[
         int,
         Field(ge=64 * 2**20, description="bytes kept free on this machine's disk: with less, only removals go on"),
@@ -130,11 +135,14 @@ class WorkerSettings(_Section):
 
     concurrency: Annotated[int, Field(ge=1, le=256, description="messages that one worker handles at once")] = 4
     max_attempts: Annotated[int, Field(ge=1, description="how often an image is tried before it is rejected")] = 3
-    sweep_seconds: Annotated[int, Field(ge=1, description="how often the sweeper looks for what was left behind")] = 15
+    sweep_seconds: Annotated[int, Field(ge=1, description="how often the sweeper looks for what was left behind")] = 5
     compact_seconds: Annotated[
         int, Field(ge=60, description="how often what was removed is erased from the disk, where anything was")
     ] = 86_400
-    overdue_seconds: Annotated[int, Field(ge=1, description="how long an image waits until it is rung for again")] = 30
+    overdue_seconds: Annotated[
+        int,
+        Field(ge=1, description="how long an image waits, or is left to whoever began it, until it is rung for again"),
+    ] = 20
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for a worker's own /metrics; unset: none")
     ] = None

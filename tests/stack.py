@@ -26,6 +26,7 @@ from services.memory.ledger import Ledger
 SETTINGS = {
     "METADATA": '{"site": "keyword", "age": "integer"}',
     "STORE__TIMEOUT": "5",
+    "STORE__REQUEST_TIMEOUT": "5",
     "WORKER__SWEEP_SECONDS": "1",
     "WORKER__OVERDUE_SECONDS": "3",
     "PICTURES__MAX_PIXELS": "1000000",

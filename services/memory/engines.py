@@ -11,14 +11,15 @@ from services.memory.server import QdrantEngine
 from services.settings import StoreSettings
 
 
-def open_engine(settings: StoreSettings, socket_path: Path) -> Engine:
+def open_engine(settings: StoreSettings, socket_path: Path, timeout: int) -> Engine:
     """The engine that the settings name; connects with the first call.
 
     Args:
         settings: with an address, a Qdrant server; without, the owner process of this machine.
         socket_path: where that owner listens.
+        timeout: seconds to wait for an answer.
     """
-    return RemoteEngine(socket_path, settings.timeout) if settings.url is None else _server(settings)
+    return RemoteEngine(socket_path, timeout) if settings.url is None else _server(settings, timeout)
 
 
 def hold_engine(settings: StoreSettings, folder: Path) -> Engine:
@@ -27,16 +28,16 @@ def hold_engine(settings: StoreSettings, folder: Path) -> Engine:
     Raises:
         Unavailable: a running service holds the folder.
     """
-    return EdgeEngine(folder, settings.min_free_bytes) if settings.url is None else _server(settings)
+    return EdgeEngine(folder, settings.min_free_bytes) if settings.url is None else _server(settings, settings.timeout)
 
 
-def _server(settings: StoreSettings) -> Engine:
+def _server(settings: StoreSettings, timeout: int) -> Engine:
     client = QdrantClient(
         url=settings.url,
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
         prefer_grpc=settings.grpc,
         grpc_port=settings.grpc_port,
-        timeout=settings.timeout,
+        timeout=timeout,
         check_compatibility=False,  # it would ask the server now, which may start after us
     )
     return QdrantEngine(client, settings.collection, settings.shards, settings.replicas)

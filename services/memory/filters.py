@@ -42,9 +42,10 @@ def within(tenant: str, clauses: Iterable[Clause] = (), vector: str | None = Non
 
 
 def waiting_of_every_tenant(before: datetime) -> models.Filter:
-    """Every point that waits for its vector and was accepted before a moment, whosever it is: for the sweeper alone."""
+    """Every point that waits, neither accepted nor begun since a moment, whosever it is: for the sweeper alone."""
     accepted = models.FieldCondition(key="accepted_at", range=models.DatetimeRange(lt=before))
-    return models.Filter(must=[_equal("state", State.WAITING.value), accepted])
+    begun = models.FieldCondition(key="begun_at", range=models.DatetimeRange(gte=before))
+    return models.Filter(must=[_equal("state", State.WAITING.value), accepted], must_not=[begun])
 
 
 def expired_of_every_tenant(moment: datetime) -> models.Filter:

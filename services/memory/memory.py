@@ -275,7 +275,7 @@ class Memory:
         return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
     def overdue(self, before: datetime, limit: int) -> dict[str, list[str]]:
-        """The ids of images that were accepted before a moment and still wait, by tenant; of every tenant."""
+        """The ids of images that wait, neither accepted nor begun since a moment, by tenant; of every tenant."""
         payloads, _ = self._engine.scroll(waiting_of_every_tenant(before), limit, None)
         found: dict[str, list[str]] = {}
         for payload in payloads:

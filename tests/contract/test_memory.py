@@ -357,6 +357,9 @@ def test_overdue_finds_what_waits_for_long(memory: Memory, tenant: str) -> None:
     done = image(tenants[0], "b", accepted_at=start)
     memory.put([done])
     memory.remember([done], units(1))
+    begun = image(tenants[0], "c", accepted_at=start)
+    memory.put([begun])
+    memory.begin([begun])
     assert memory.overdue(start + timedelta(microseconds=2), 10) == {tenants[0]: ["a"], tenants[1]: ["a"]}
     assert len(memory.overdue(start + timedelta(microseconds=2), 1)) == 1
     for each in tenants:

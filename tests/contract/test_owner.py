@@ -206,7 +206,7 @@ def test_a_folder_is_held_by_one_engine(folder: Path) -> None:
 
 def test_a_path_too_long_for_a_socket_is_told(folder: Path) -> None:
     with pytest.raises(Unavailable, match="100 bytes"):
-        open_engine(StoreSettings(), folder / ("x" * 100))
+        open_engine(StoreSettings(), folder / ("x" * 100), 1)
 
 
 def test_a_fork_does_not_share_its_parents_connections(folder: Path) -> None:

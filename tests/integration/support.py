@@ -161,7 +161,7 @@ class Parts:
         )
 
     def classify(self) -> Classify:
-        return Classify(self.memory, self.encoder, self.decoder, 4)
+        return Classify(self.memory, self.encoder, self.decoder, 4, self.memory.ping)
 
     def forget(
         self, lease: timedelta = AT_ONCE, memory: object = None, pictures: object = None, ledger: object = None

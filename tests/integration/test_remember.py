@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from threading import Event
 from typing import cast
 
 import numpy as np
@@ -13,12 +14,13 @@ import pytest
 from schemas.decision import ClassifyOptions
 from schemas.errors import Unavailable
 from schemas.image import State
-from services.bell import Bell
+from services.bell import QUEUE, URGENT, Bell
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
 from services.remember import Sweep
 from tests.faulty import spoilt
 from tests.shapes import as_file, picture
+from tests.stack import until
 
 from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox
 
@@ -84,6 +86,54 @@ def test_attempts_that_do_not_end_are_counted_and_given_up(parts: Parts) -> None
     deadly(parts.tenant, [image_id])
     [image] = parts.held(image_id)
     assert (image.state, image.reason) == (State.REJECTED, "gave up after 3 attempts that did not end")
+
+
+def kill_for_odd_ones(images: Sequence[PIL.Image.Image]) -> None:
+    if any(image.size == ODD for image in images):
+        raise Killed
+
+
+def test_a_picture_that_kills_the_worker_takes_no_other_with_it(parts: Parts) -> None:
+    good = [each.image_id for each in parts.send(*(picture("disc") for _ in range(5)))]
+    [killer] = (each.image_id for each in parts.send(odd_picture()))
+    ids = [*good[:2], killer, *good[2:]]
+    worker = parts.remember(Pixels(before=kill_for_odd_ones), lease=AT_ONCE, max_attempts=3)
+    for deaths in (1, 2, 3):
+        with pytest.raises(Killed):
+            worker(parts.tenant, ids)
+        assert parts.held(killer)[0].attempts == deaths
+    assert {image.state for image in parts.held(*good)} == {State.REMEMBERED}
+    worker(parts.tenant, ids)
+    [image] = parts.held(killer)
+    assert (image.state, image.reason) == (State.REJECTED, "gave up after 3 attempts that did not end")
+
+
+def test_what_did_not_end_before_is_worked_on_alone(parts: Parts) -> None:
+    [suspect] = (each.image_id for each in parts.send(odd_picture()))
+    with pytest.raises(Killed):
+        parts.remember(Pixels(before=die))(parts.tenant, [suspect])
+    first, later = ([each.image_id for each in parts.send(picture("disc"), picture("bars"))] for _ in range(2))
+    order: list[str] = []
+    entered, waited = Event(), Event()
+
+    def encode(images: Sequence[PIL.Image.Image]) -> None:
+        order.append("suspect" if images[0].size == ODD else "others")
+        entered.set()
+        assert waited.wait(30)
+        order.append("end")
+
+    worker = parts.remember(Pixels(before=encode), lease=AT_ONCE)
+    with ThreadPoolExecutor(3) as threads:
+        tasks = [threads.submit(worker, parts.tenant, first)]
+        assert entered.wait(30)
+        tasks.append(threads.submit(worker, parts.tenant, [suspect]))
+        until(worker.turns._door.locked, "the suspect to wait for its turn")
+        tasks.append(threads.submit(worker, parts.tenant, later))
+        waited.set()
+        for task in tasks:
+            task.result(30)
+    assert order == ["others", "end", "suspect", "end", "others", "end"]
+    assert {image.state for image in parts.held(suspect, *first, *later)} == {State.REMEMBERED}
 
 
 def test_the_image_of_a_dead_worker_is_left_alone_for_the_lease(parts: Parts) -> None:
@@ -177,15 +227,16 @@ def test_a_part_that_does_not_answer_takes_nothing_back_from_a_picture_that_fail
 class Queue:
     """What the sweeper sees of the broker; everything that it rings for is kept."""
 
-    def __init__(self, messages: int = 0, *, up: bool = True) -> None:
-        self.messages = messages
+    def __init__(self, messages: dict[str, int] | None = None, *, up: bool = True) -> None:
+        self.messages = messages or {}
         self.up = up
         self.rung: dict[str, list[str]] = {}
 
-    def waiting_messages(self) -> int:
-        return self.messages
+    def waiting_messages(self, queue: str) -> int:
+        return self.messages.get(queue, 0)
 
-    def ring(self, tenant: str, image_ids: list[str]) -> bool:
+    def ring(self, tenant: str, image_ids: list[str], queue: str) -> bool:
+        assert queue == URGENT
         self.rung[tenant] = image_ids
         return self.up
 
@@ -204,12 +255,15 @@ def test_the_sweeper_rings_for_what_waits_too_long_and_for_nothing_else(parts: P
     assert parts.tenant not in early.rung
 
 
-def test_the_sweeper_leaves_a_queue_that_holds_messages_alone(parts: Parts) -> None:
-    parts.send(picture("disc"))
-    queue = Queue(messages=1)
+def test_the_sweeper_adds_nothing_to_what_it_rang_for_before(parts: Parts) -> None:
+    [waiting] = (each.image_id for each in parts.send(picture("disc")))
+    queue = Queue({URGENT: 1})
     assert sweep(parts, queue) == 0
     assert queue.rung == {}
     assert sweep(parts, Queue(up=False)) == 0
+    loaded = Queue({QUEUE: 1000})
+    assert sweep(parts, loaded) >= 1
+    assert loaded.rung[parts.tenant] == [waiting], "a backlog keeps nobody waiting whose message was lost"
 
 
 def test_an_empty_memory_says_so_and_so_does_one_that_still_waits(parts: Parts) -> None:

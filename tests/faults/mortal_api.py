@@ -1,0 +1,106 @@
+"""An API that kills itself at a step of its work: the real app over the real parts, whose calls are the steps."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from unittest.mock import patch
+
+import httpx
+import numpy as np
+import PIL.Image
+import uvicorn
+from numpy.typing import NDArray
+
+from services import bootstrap
+from services.api.app import create_app
+from services.bootstrap import Service
+from services.settings import Settings
+from tests.integration.support import Hooked
+from tests.stack import Stack, until
+
+NEVER = 10**9
+
+
+class Fate:
+    """Kills the process at its n-th step; what is called is a step before and a step after."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+        self._lock = threading.Lock()
+
+    def __call__(self, _name: str = "") -> None:
+        with self._lock:
+            self._left -= 1
+            if not self._left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class NoEncoder:
+    """What `bootstrap` needs to know of the service's encoder; acceptance embeds nothing, so it need not be loaded."""
+
+    name = "efficientnet-lite0"
+    dimension = 1280
+
+    def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+
+def settings_beside(stack: Stack) -> Settings:
+    """The settings of a running service, with another port for an API beside its own."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    given = {name: value for name, value in stack.supervisor.environ().items() if name.startswith("VISUAL_MEMORY_")}
+    with patch.dict(os.environ, given | {"VISUAL_MEMORY_API__PORT": str(port)}):
+        return Settings()
+
+
+def wire(settings: Settings) -> Service:
+    """The service as `bootstrap` wires it, without the encoder's network."""
+    with patch.object(bootstrap, "load_encoder", lambda _settings: NoEncoder()):
+        return bootstrap.bootstrap(settings)
+
+
+def serve(settings: Settings, steps: int) -> None:
+    """Serve until step `steps` of the work on requests."""
+
+    def mortal(given: Settings) -> Service:
+        service, fate = wire(given), Fate(steps)
+
+        def hooked(part: object) -> Hooked:
+            return Hooked(part, fate, fate)
+
+        service.memory._engine = hooked(service.memory._engine)
+        service.pictures._blobs = hooked(service.pictures._blobs)  # type: ignore[assignment]
+        service.accept.blocks._ledger = hooked(service.accept.blocks._ledger)  # type: ignore[assignment]
+        os.fsync = hooked(os).fsync
+        return replace(service, accept=replace(service.accept, ring=hooked(service.bell).ring))
+
+    uvicorn.run(create_app(settings, mortal), host=settings.api.host, port=settings.api.port, log_config=None)
+
+
+@contextmanager
+def mortal_api(settings: Settings, steps: int = NEVER) -> Iterator[BaseProcess]:
+    """An API of its own that answers; forked from a process that has imported all that it needs."""
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload([__name__])
+    process = forks.Process(target=serve, args=(settings, steps), daemon=True)
+    process.start()
+    try:
+        until(lambda: _answers(settings) or not process.is_alive(), "the API to answer")
+        yield process
+    finally:
+        process.kill()
+        process.join(10)
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        return httpx.get(f"http://{settings.api.host}:{settings.api.port}/healthz", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
