@@ -106,7 +106,7 @@ class PictureSettings(_Section):
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970, description="largest picture, width times height")] = (
         50_000_000
     )
-    decode_seconds: Annotated[int, Field(ge=1, description="longest time that decoding one picture may take")] = 20
+    decode_seconds: Annotated[int, Field(ge=1, description="longest time that decoding one picture may take")] = 10
     url_hosts: Annotated[
         list[Annotated[str, Field(pattern=HOST, max_length=260)]],
         Field(

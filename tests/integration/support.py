@@ -20,6 +20,7 @@ from services.accept import Accept, Upload
 from services.blocks import Blocks
 from services.classify import Classify
 from services.forget import Forget
+from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -85,6 +86,19 @@ class Hooked:
             return result
 
         return call
+
+
+class KeepsOpen:
+    """The engine is that of other tests too: the app may use it, but not close it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def close(self) -> None:
+        """Not now."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
 
 
 @dataclass

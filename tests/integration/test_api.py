@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -19,25 +18,11 @@ from services import bootstrap
 from services.api.app import create_app
 from services.bootstrap import Service
 from services.logs import Formatter
-from services.memory.engine import Engine
 from services.settings import ApiSettings, Settings
 
-from .support import METADATA, Parts
+from .support import METADATA, KeepsOpen, Parts
 
 MOST_BYTES = 20_000_000 + 1_000_000
-
-
-class KeepsOpen:
-    """The engine is that of other tests too: the app may use it, but not close it."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def close(self) -> None:
-        """Not now."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import trustme
@@ -21,7 +20,7 @@ from services.settings import Settings
 from tests.shapes import picture
 from tests.web import HOST, Loopback, Server, answering, fetching, serving
 
-from .support import Hooked, Parts
+from .support import KeepsOpen, Parts
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     authority, says = trustme.CA(), [answering(picture("disc"))]
     monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
     monkeypatch.setattr(bootstrap, "load_encoder", lambda _: parts.encoder)
-    monkeypatch.setattr(bootstrap, "open_engine", lambda *_: Hooked(parts.memory._engine))
-    monkeypatch.setattr(Service, "close", _close_all_but_the_engine)
+    monkeypatch.setattr(bootstrap, "open_engine", lambda *_: KeepsOpen(parts.memory._engine))
     with serving(authority, lambda: says) as server, ThreadPoolExecutor(1) as pool:
 
         def wire(settings: Settings) -> Service:
@@ -51,15 +49,6 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
         headers = {"Authorization": f"Bearer {key.text}"}
         with TestClient(create_app(settings, wire), raise_server_exceptions=False, headers=headers) as api:
             yield Web(api, server, says)
-
-
-def _close_all_but_the_engine(service: Service) -> None:
-    """Which is that of other tests too."""
-    with patch.object(service.memory, "close"):
-        _close(service)
-
-
-_close = Service.close
 
 
 def by_url(**fields: Any) -> dict[str, Any]:
