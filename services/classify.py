@@ -22,7 +22,7 @@ class Classify:
     """The use case, with the parts that it needs.
 
     Attributes:
-        slice_size: how many pictures are held decoded at once, however many a request brings.
+        slice_size: how many pictures are held decoded at most, however many a request brings.
         ask_store: raises `Unavailable` soon where the store is silent; a search, which may take long, does not.
     """
 
@@ -40,11 +40,10 @@ class Classify:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
         """
         clauses = options.filter.clauses(self.memory.metadata)
-        vectors = [
-            self._encode(pictures[start : start + self.slice_size])
-            for start in range(0, len(pictures), self.slice_size)
-        ]
-        return self._decide(tenant, np.concatenate(vectors), clauses, options)
+        vectors = np.empty((0, self.encoder.dimension), np.float32)
+        while len(vectors) < len(pictures):
+            vectors = np.concatenate([vectors, self._encode(pictures, len(vectors))])
+        return self._decide(tenant, vectors, clauses, options)
 
     def vectors(self, tenant: str, vectors: Sequence[Sequence[float]], options: ClassifyOptions) -> list[Decision]:
         """Classify vectors of the encoder's dimension; their length does not matter.
@@ -56,10 +55,12 @@ class Classify:
         clauses = options.filter.clauses(self.memory.metadata)
         return self._decide(tenant, self._unit(vectors), clauses, options)
 
-    def _encode(self, pictures: Sequence[bytes]) -> NDArray[np.float32]:
-        with metrics.stage("decode"):
-            decoded = self.decoder.all(pictures)
-        return self.encoder.encode(decoded)
+    def _encode(self, pictures: Sequence[bytes], start: int) -> NDArray[np.float32]:
+        """The vectors of a slice of them."""
+        with self.decoder.room.hold() as hold:
+            with metrics.stage("decode"):
+                decoded = self.decoder.some(pictures, start, self.slice_size, hold)
+            return self.encoder.encode(decoded)
 
     def _unit(self, vectors: Sequence[Sequence[float]]) -> NDArray[np.float32]:
         for place, vector in enumerate(vectors):

@@ -20,6 +20,7 @@ from services.memory.payload import point_id
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
+from services.perception.room import Full, Hold
 
 SWEEP_LIMIT = 4096
 
@@ -107,9 +108,11 @@ class Remember:
         """Give these images their vectors, up to one that fails the decoder; the ids of those behind it."""
         begun = self.memory.begin(due)
         try:
-            decoded, behind = self._decode_all(begun)
-            begun = [*(image for image, _ in decoded), *behind]  # without the one that failed: its attempt counts
-            embedded = list(self._embed(decoded))
+            with self.decoder.room.hold() as hold:
+                decoded, behind = self._decode_all(begun, hold)
+                begun = [*(image for image, _ in decoded), *behind]  # without the one that failed: its attempt counts
+                embedded = list(self._embed(decoded))
+                decoded.clear()
             with metrics.stage("remember"):
                 images = [image for image, _ in embedded]
                 remembered = self.memory.remember(images, np.stack([vector for _, vector in embedded])) if images else 0
@@ -123,16 +126,18 @@ class Remember:
         return [image.image_id for image in behind]
 
     def _decode_all(
-        self, begun: Sequence[StoredImage]
+        self, begun: Sequence[StoredImage], hold: Hold
     ) -> tuple[list[tuple[StoredImage, PIL.Image.Image]], Sequence[StoredImage]]:
-        """Images with their pictures, up to one that fails the decoder, and the images behind that one.
+        """Images with their pictures, up to one that fails the decoder or finds no room, and the images behind it.
 
         Such a picture may have taken long, and its like may follow; the lease of the others must not end meanwhile.
         """
         decoded: list[tuple[StoredImage, PIL.Image.Image]] = []
         for place, image in enumerate(begun, 1):
             try:
-                decoded += self._decode(image)
+                decoded += self._decode(image, hold)
+            except Full:
+                return decoded, begun[place - 1 :]
             except DecoderFailed as error:
                 named = {"tenant": image.tenant, "points": _points([image])}
                 log.warning("attempt %d: %s", image.attempts, error.message, extra=named)
@@ -141,14 +146,14 @@ class Remember:
                 return decoded, begun[place:]  # it is left begun: its lease ends, and the sweeper rings again
         return decoded, []
 
-    def _decode(self, image: StoredImage) -> Iterator[tuple[StoredImage, PIL.Image.Image]]:
+    def _decode(self, image: StoredImage, hold: Hold) -> Iterator[tuple[StoredImage, PIL.Image.Image]]:
         """The image with its picture, or nothing where it had to be rejected."""
         if image.attempts > self.max_attempts:
             self._reject(image, f"gave up after {self.max_attempts} attempts that did not end")
             return
         try:
             with metrics.stage("decode"):
-                yield image, self.decoder.one(self.pictures.read(image.picture))
+                yield image, self.decoder.held(self.pictures.read(image.picture), hold)
         except (Unavailable, DecoderFailed):
             raise
         except NotFound:

@@ -76,8 +76,8 @@ class Body:
             async with asyncio.timeout_at(self._begun + self._seconds + self._arrived / SLOWEST):
                 return await self._receive()
         except TimeoutError:
-            raise TooSlow(f"the body did not arrive within {self._seconds:g} s: send fewer pictures at once") from None
+            raise TooSlow(f"the body did not arrive within {self._seconds:g} s: send less at once") from None
 
     def _check(self, length: int) -> None:
         if length > self._most:
-            raise TooLarge(f"the request is over {self._most} bytes: send fewer pictures at once")
+            raise TooLarge(f"the request is over {self._most} bytes: send less at once")

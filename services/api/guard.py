@@ -17,9 +17,7 @@ from services.api.gate import Visit
 WITHOUT_BODY = {"GET", "DELETE"}
 MOST_PLAIN = 2**20
 """Longest body of a route that takes no pictures: JSON, and what is wrong with it, take up to 100 times its length."""
-NOT_JSON = InvalidRequest(
-    "the body cannot be read: send JSON in UTF-8, not nested deeply, of numbers that are not long"
-)
+NOT_JSON = "the body cannot be read: send JSON in UTF-8, not nested deeply, of numbers that are not long"
 OPEN = {"/healthz", "/readyz"}
 """The only routes that answer without a key; they say nothing of any tenant."""
 
@@ -68,7 +66,7 @@ class GuardedRoute(APIRoute):
                 try:
                     return await answer(Request(request.scope, body))
                 except HTTPException as error:  # FastAPI makes one of whatever goes wrong while it reads a body
-                    raise body.fault or (NOT_JSON if self.body_field else error) from None
+                    raise body.fault or (InvalidRequest(NOT_JSON) if self.body_field else error) from None
 
         return guarded
 

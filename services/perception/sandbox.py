@@ -44,7 +44,7 @@ class Sandbox:
     def __init__(self, limits: Limits, seconds: float, processes: int, work: str = WORK) -> None:
         self.limits = limits
         self._seconds = seconds
-        self._processes = processes
+        self.processes = processes
         self._work = work
         self._closed = False
         self._idle: LifoQueue[_Child | None] = LifoQueue()  # the last used first: what is not needed never starts
@@ -87,7 +87,7 @@ class Sandbox:
     def close(self) -> None:
         """Wait for what is being decoded, then end the processes. Closing twice is harmless."""
         self._closed = True
-        for child in [self._idle.get() for _ in range(self._processes)]:
+        for child in [self._idle.get() for _ in range(self.processes)]:
             if child is not None:
                 child.end()
             self._idle.put(None)

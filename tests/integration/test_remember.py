@@ -17,12 +17,13 @@ from schemas.image import State
 from services.bell import QUEUE, URGENT, Bell
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
+from services.perception.room import Room
 from services.remember import Sweep
 from tests.faulty import spoilt
 from tests.shapes import as_file, picture
 from tests.stack import until
 
-from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox
+from .support import AT_ONCE, LIMITS, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox
 
 ODD = (7, 7)
 
@@ -291,3 +292,13 @@ def test_a_tenant_sees_nothing_of_another(parts: Parts) -> None:
     assert other.memory.count(other.tenant) == 0
     vector = Pixels().encode([parts.decoder.one(data)]).astype(np.float64).tolist()
     assert other.classify().vectors(other.tenant, vector, ClassifyOptions())[0].voters == 0
+
+
+def test_large_pictures_are_remembered_a_few_at_a_time_where_there_is_no_room_for_all(parts: Parts) -> None:
+    large = [as_file(PIL.Image.new("RGB", (1000, 1000), (shade, 0, 0))) for shade in range(5)]
+    ids = [each.image_id for each in parts.send(*large)]
+    parts.decoder.room = Room(2 * 3 * LIMITS.max_pixels)
+    batches: list[int] = []
+    parts.remember(Pixels(before=lambda images: batches.append(len(images))))(parts.tenant, ids)
+    assert {(image.state, image.attempts) for image in parts.held(*ids)} == {(State.REMEMBERED, 0)}
+    assert batches == [2, 2, 1]

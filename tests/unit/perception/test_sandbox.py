@@ -43,6 +43,11 @@ def decoder() -> Iterator[Decoder]:
         yield decoder
 
 
+def some(decoder: Decoder, *pictures: bytes) -> list[PIL.Image.Image]:
+    with decoder.room.hold() as hold:
+        return decoder.some(pictures, 0, len(pictures), hold)
+
+
 def pid(decoder: Decoder) -> int:
     """The process of a decoder that has one."""
     head, _ = decoder.sandbox.run({}, spoilt(GOOD, "who"), 0)
@@ -80,7 +85,7 @@ def test_a_bad_picture_has_the_same_error_as_in_this_process(
             use(data)
         assert (type(found.value), found.value.message) == (kind, expected.value.message)
     with pytest.raises(kind, match=f"picture 2 of 3: {expected.value.message[:20]}"):
-        decoder.all([GOOD, data, GOOD])
+        some(decoder, GOOD, data, GOOD)
     assert pid(decoder) == before, "a bad picture costs no process"
 
 
@@ -88,7 +93,7 @@ def test_a_bad_picture_has_the_same_error_as_in_this_process(
 def test_a_picture_that_ends_the_decoder_is_an_error_and_the_next_one_is_decoded(decoder: Decoder, word: str) -> None:
     before = pid(decoder)
     with pytest.raises(DecoderFailed, match=r"^picture 2 of 2: decoding this picture ended the decoder$"):
-        decoder.all([GOOD, spoilt(GOOD, word)])
+        some(decoder, GOOD, spoilt(GOOD, word))
     assert decoder.one(GOOD).size == (96, 96)
     assert pid(decoder) != before
 
@@ -202,7 +207,7 @@ def test_a_decoder_outlives_the_thread_that_first_needed_it() -> None:
 def test_as_many_at_once_as_there_are_processes_and_the_others_wait() -> None:
     before = decoders(os.getpid())
     with opened(processes=2, seconds=60) as decoder:
-        assert [image.size for image in decoder.all([GOOD] * 40)] == [(96, 96)] * 40
+        assert [image.size for image in some(decoder, *[GOOD] * 40)] == [(96, 96)] * 40
         words = ["", "abort"] * 10
         with ThreadPoolExecutor(8) as threads:
             ended = list(threads.map(lambda word: _fails(decoder, spoilt(GOOD, word)), words))
