@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from schemas.errors import InvalidRequest, NotAuthorized, NotFound, RateLimited, TooSlow, VisualMemoryError, sentence
 
 MOST_NAMED = 3
-MOST_SAID = 1000
+MOST_SAID = 800
 """Characters of an error: one that names what was sent could be as long as that."""
 RETRY_AFTER = "5"
 

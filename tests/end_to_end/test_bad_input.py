@@ -205,6 +205,12 @@ BODIES = [
     body("url to classify", "/v1/classify", "url_hosts is empty", '{"urls": ["http://127.0.0.1/"]}'),
     body("long url", "/v1/classify", "2048", json.dumps({"urls": ["https://a.example/" + "x" * 2048]})),
     body("too many urls", "/v1/classify", "41", json.dumps({"urls": ["https://a.example/"] * 41})),
+    body("values by the thousand", "/v1/images", "values", '{"images": [' + "{}," * 200_000 + "{}]}"),
+    body("vectors by the thousand", "/v1/classify", "values", '{"vectors": [' + "[]," * 200_000 + "[]]}"),
+    body(
+        "nested by the thousand", "/v1/classify", "values", '{"vectors": [' + ("[" * 99 + "]" * 99 + ",") * 9999 + "0]}"
+    ),
+    body("a name without end", "/v1/images", "labels", '{"images": [{"' + "n" * 10**6 + '": 1}]}'),
     body("too many", "/v1/images", "41", json.dumps({"images": [{"picture": "", "labels": ["cat"]}] * 41})),
 ]
 FILTERS = [
@@ -224,8 +230,12 @@ FILTERS = [
     bad_filter("empty range", "source", {"source": {}}, "invalid_request"),
     bad_filter("unknown bound", "captured_at", {"captured_at": {"after": "2026-01-01T00:00:00Z"}}, "invalid_request"),
     bad_filter("null", "source", {"source": None}, "invalid_request"),
+    bad_filter("conditions", "at most 100", {f"field_{number}": 1 for number in range(101)}, "invalid_request"),
+    bad_filter("a name without end", "there is no field", {"n" * 30_000: 1}),
     bad_filter("NaN", "metadata.age", '{"metadata.age": NaN}', "invalid_request"),
     Bad("labels", "GET", "/v1/labels", 422, "invalid_filter", "'colour'", {"params": {"filter": '{"colour": 1}'}}),
+    Bad("parameter", "GET", "/v1/images", 422, "invalid_request", "cursor, filter, limit", {"params": {"filtr": "{}"}}),
+    Bad("parameter of none", "DELETE", "/v1/images/x", 422, "invalid_request", "none", {"params": {"dry_run": "true"}}),
     Bad("cursor", "GET", "/v1/images", 422, "invalid_request", "cursor", {"params": {"cursor": "somewhere"}}),
     Bad("limit 0", "GET", "/v1/images", 422, "invalid_request", "limit", {"params": {"limit": 0}}),
     Bad("limit 1001", "GET", "/v1/images", 422, "invalid_request", "limit", {"params": {"limit": 1001}}),
@@ -236,6 +246,7 @@ QUESTIONS = [
     asked("k text", "k: ", k="many"),
     asked("vote", "vote: ", vote="loudest"),
     asked("alpha", "alpha: ", alpha=0),
+    asked("alpha that overflows", "alpha: ", alpha=5e-324),
     asked("temperature", "temperature: ", temperature=0),
     asked("show", "show: ", show=-1),
     asked("option", "colour: ", colour="red"),

@@ -88,13 +88,15 @@ def test_decoders_that_fail_lose_nothing(victim: Stack, number: signal.Signals) 
     source = unique("decoders")
     victim.remembered(teach(victim, source))
     ids: list[str] = []
+    signalled = 0
     for _ in range(4):
-        hit = decoders(victim.child("worker"))
-        assert hit
+        hit = decoders(victim.child("worker"))  # none where the last were killed and not needed since
         ids += teach(victim, source, 8)
         for process in hit:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+                signalled += 1
+    assert signalled
     images = victim.settled(ids)
     rejected = [image for image in images.values() if image.state is State.REJECTED]
     assert all("decoding this picture" in (image.reason or "") and image.attempts == 3 for image in rejected), rejected
