@@ -138,7 +138,7 @@ def bootstrap(settings: Settings) -> Service:
 def celery_of(settings: Settings) -> Celery:
     """The Celery app over the Redis that the settings name, or over this machine's own."""
     url = settings.broker.url or redis_url(Places(settings.data))
-    return make_celery(url, settings.broker, settings.worker)
+    return make_celery(url, settings.worker)
 
 
 def _blobs(settings: Settings, kind: str) -> str:
