@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from schemas.errors import NotAuthorized, Unavailable
 from services.logs import kind
-from services.settings import BrokerSettings, WorkerSettings
+from services.settings import WorkerSettings
 
 QUEUE = "visual-memory"
 URGENT = "visual-memory-urgent"
@@ -41,8 +41,8 @@ SILENCE = 5
 log = logging.getLogger(__name__)
 
 
-def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings) -> Celery:
-    """The Celery app that rings and listens: JSON only, acknowledged when done, nothing prefetched beyond one each."""
+def make_celery(url: str, worker: WorkerSettings) -> Celery:
+    """The Celery app that rings and listens: JSON only, nothing prefetched beyond one each."""
     celery = Celery("visual-memory", broker=url)
     celery.conf.update(
         accept_content=["json"],
@@ -62,7 +62,9 @@ def make_celery(url: str, broker: BrokerSettings, worker: WorkerSettings) -> Cel
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,  # a full Redis answers with an error, and has room again later
         broker_transport_options={
-            "visibility_timeout": broker.visibility_timeout,
+            # No list of what is unacknowledged in Redis: the collection knows better, and an acknowledgement that does
+            # not get through would take its place in the worker for ever.
+            "ack_emulation": False,
             "socket_connect_timeout": PATIENCE,
             "socket_timeout": SILENCE,  # of an answer that is due: workers wait for messages without it
             "health_check_interval": SILENCE,

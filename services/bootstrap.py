@@ -223,7 +223,7 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
 
 def celery_of(settings: Settings) -> Celery:
     """The Celery app over the Redis that the settings name, or over this machine's own."""
-    return make_celery(_broker(settings), settings.broker, settings.worker)
+    return make_celery(_broker(settings), settings.worker)
 
 
 def keys_of(settings: Settings) -> Keys:

@@ -65,9 +65,6 @@ class BrokerSettings(_Section):
         str | None,
         Field(description="redis://, rediss:// or redis+socket://; unset: a private server in the data folder"),
     ] = None
-    visibility_timeout: Annotated[
-        int, Field(ge=10, description="seconds until Redis gives a dead worker's messages to another")
-    ] = 300
 
 
 class StoreSettings(_Section):

@@ -16,7 +16,7 @@ from services.bell import QUEUE, REMEMBER, Bell, make_celery
 from services.client import Client
 from services.places import Places
 from services.redis_server import redis_url
-from services.settings import BrokerSettings, WorkerSettings
+from services.settings import WorkerSettings
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, suspended, unique, until
 
@@ -33,7 +33,7 @@ def unswept() -> Iterator[Stack]:
 @pytest.fixture
 def forger(unswept: Stack) -> Celery:
     """Somebody who can write to Redis, and knows how the service does it, but not its secret."""
-    return make_celery(redis_url(Places(unswept.data)), BrokerSettings(), WorkerSettings())
+    return make_celery(redis_url(Places(unswept.data)), WorkerSettings())
 
 
 def lines(stack: Stack, process: str) -> list[dict[str, Any]]:
