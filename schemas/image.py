@@ -59,6 +59,13 @@ def _written_moment(value: object) -> object:
     return value
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a moment is within the years 1 to 9999 in UTC") from None
+
+
 def _not_whole(value: object) -> object:
     """Refuse a whole number, which would lose its last digits as a float without a word."""
     if isinstance(value, int):
@@ -92,9 +99,7 @@ Text = Annotated[
 Label = Annotated[Text, AfterValidator(_label)]
 Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)]
 ImageId = Annotated[str, Field(json_schema_extra={"pattern": f"^{IMAGE_ID.pattern}$"}), AfterValidator(_image_id)]
-Moment = Annotated[
-    AwareDatetime, BeforeValidator(_written_moment), AfterValidator(lambda moment: moment.astimezone(UTC))
-]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_moment), AfterValidator(_in_utc)]
 MetadataText = Annotated[str, Field(max_length=1000, strict=True)]
 MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 MetadataFloat = Annotated[FiniteFloat, Field(strict=True), BeforeValidator(_not_whole)]

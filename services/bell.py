@@ -50,7 +50,7 @@ def make_celery(url: str, worker: WorkerSettings) -> Celery:
         task_ignore_result=True,
         task_default_queue=QUEUE,
         task_queues={QUEUE: {}, URGENT: {}},
-        task_routes={name: {"queue": URGENT} for name in (SWEEP, TIDY)},
+        task_routes={name: {"queue": URGENT} for name in (SWEEP, TIDY, COMPACT)},
         task_acks_late=True,
         task_publish_retry=False,
         worker_prefetch_multiplier=1,

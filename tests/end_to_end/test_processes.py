@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from schemas.image import State
-from services.bell import QUEUE, SWEEP
+from services.bell import QUEUE, SWEEP, URGENT
 from services.cli.own_service import free_port
 from services.client import Client
 from tests.shapes import picture
@@ -79,7 +79,7 @@ def test_beat_rings_again_after_it_was_killed(victim: Stack) -> None:
     with suspended(victim.child("worker")), broker(victim) as queue:
         kill([victim.child("beat")])
         queue.flushall()
-        until(lambda: [m for m in queue.lrange(QUEUE, 0, -1) if json.loads(m)["headers"]["task"] == SWEEP], "a sweep")
+        until(lambda: [m for m in queue.lrange(URGENT, 0, -1) if json.loads(m)["headers"]["task"] == SWEEP], "a sweep")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])

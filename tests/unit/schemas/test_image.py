@@ -88,3 +88,9 @@ def test_every_prefix_of_a_label_is_a_path() -> None:
         "animal/dog",
         "pet",
     ]
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"])
+def test_a_moment_outside_of_the_calendar_is_refused(moment: str) -> None:
+    with pytest.raises(ValidationError, match="years 1 to 9999"):
+        ImageFields.model_validate({"labels": ["cat"], "captured_at": moment})
