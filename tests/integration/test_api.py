@@ -1,24 +1,31 @@
 """The API over a real engine in one process: keys and limits before bodies, errors that tell nothing of the inside."""
 
+import asyncio
 import io
 import json
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from starlette.datastructures import State
 from starlette.testclient import TestClient
 
 from schemas.errors import Unavailable
 from schemas.filter import FieldType
 from schemas.key import KeyRequest
 from services import bootstrap
+from services.api import gate, health
 from services.api.app import create_app
+from services.api.guard import MOST_PLAIN
 from services.bootstrap import Service
 from services.logs import Formatter
 from services.settings import ApiSettings, Settings
+from tests.stack import until
 
 from .support import METADATA, KeepsOpen, Parts
 
@@ -208,3 +215,52 @@ def test_a_body_without_length_that_is_too_long_is_refused_as_such(
     headers = {**header(service, parts.tenant), "content-type": "application/json"}
     answer = api.post(path, content=chunks(), headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large"), answer.text
+
+
+def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answers(
+    api: TestClient, service: Service, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "PATIENCE", 0.05)
+    sent = header(service, parts.tenant)
+    assert api.get("/v1/labels", headers=sent).status_code == 200
+    api.app.state.gate.turns = asyncio.Semaphore(0)  # type: ignore[attr-defined]
+    for method, path in (("GET", "/v1/labels"), ("DELETE", "/v1/images/x"), ("POST", "/v1/removals")):
+        answer = api.request(method, path, headers={**sent, "content-type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable"), path
+        assert answer.headers["retry-after"] == "5"
+    assert api.get("/v1/labels").status_code == 401, "who has no key does not wait"
+    assert api.get("/healthz").status_code == 200
+    assert api.get("/readyz").json()["parts"]["store"]["ok"]
+
+
+def test_a_route_without_pictures_takes_no_long_body(api: TestClient, service: Service, parts: Parts) -> None:
+    sent = {**header(service, parts.tenant), "content-type": "application/json"}
+    for path, status in (("/v1/removals", 413), ("/v1/classify", 422)):
+        assert api.post(path, content=b" " * (MOST_PLAIN + 1), headers=sent).status_code == status
+
+
+def test_strangers_who_ask_for_health_at_once_share_one_examination(
+    api: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, arrived, go_on, ask = [], [], threading.Event(), health._examine
+
+    def examine(_: Service) -> dict[str, str]:
+        asked.append(1)
+        go_on.wait(30)
+        return {"store": ""}
+
+    async def arrive(state: State, service: Service) -> dict[str, str]:
+        arrived.append(1)
+        return await ask(state, service)
+
+    monkeypatch.setattr(Service, "examine", examine)
+    monkeypatch.setattr(health, "_examine", arrive)
+    with ThreadPoolExecutor(8) as strangers:
+        answers = [strangers.submit(api.get, "/readyz") for _ in range(8)]
+        until(lambda: len(arrived) == 8, "all of them to ask")
+        assert api.get("/healthz").status_code == 200
+        go_on.set()
+        assert {answer.result().status_code for answer in answers} == {200}
+    assert len(asked) == 1
+    assert api.get("/readyz").status_code == 200
+    assert len(asked) == 2, "who comes later asks anew"

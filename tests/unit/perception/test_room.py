@@ -82,3 +82,14 @@ def test_a_slice_that_fails_gives_everything_back(decoder: Decoder) -> None:
         until(lambda: free(decoder) == ROOM * LARGEST, "the room to be free")
     with decoder.room.hold() as hold:
         assert len(decoder.some([LARGE] * 4, 0, 4, hold)) == ROOM
+
+
+def test_what_still_runs_when_a_slice_ends_takes_and_gives_nothing() -> None:
+    room = Room(10)
+    with room.hold() as hold:
+        hold.take(10)
+    assert room._free == 10
+    hold.give(10)
+    with pytest.raises(Full):
+        hold.take(1)
+    assert room._free == 10
