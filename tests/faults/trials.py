@@ -128,7 +128,8 @@ def kill_api(stack: Stack, sending: str, stride: int = 1) -> int:
     stack.remembered([image_id for pair in pairs for image_id in pair.ids])
     replace(parts.tidy, spare=timedelta(0))()
     held, _ = parts.memory.page(TENANT, [], 10**6)
-    assert parts.pictures.all() == sorted(image.picture for image in held), "a picture without a point, or without one"
+    pictures = sorted(image.picture for image in held)
+    assert parts.pictures.all(TENANT) == pictures, "a picture without a point, or a point without a picture"
     parts.close()
     return len(pairs) - 1
 
