@@ -50,7 +50,7 @@ class Backup:
             archive.begin(Manifest(begun_at=begun_at, vectors=dict(shape.vectors) if shape else {}))
             cursor = None
             while shape:
-                page, cursor = self.engine.export(PAGE, cursor)
+                page, cursor = self.engine.export(None, PAGE, cursor)
                 archive.points(page)
                 for picture in self._pictures(page):
                     archive.picture(picture)

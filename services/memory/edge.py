@@ -143,9 +143,12 @@ class EdgeEngine:
             records, following = shard.engine.scroll(request)
         return [record.payload or {} for record in records], None if following is None else str(following)
 
-    def export(self, limit: int, cursor: str | None) -> tuple[list[models.PointStruct], str | None]:
+    def export(
+        self, where: models.Filter | None, limit: int, cursor: str | None
+    ) -> tuple[list[models.PointStruct], str | None]:
         """See `Engine.export`."""
-        request = edge.ScrollRequest(offset=cursor, limit=limit, with_payload=True, with_vector=True)
+        condition = None if where is None else _filter(where)
+        request = edge.ScrollRequest(offset=cursor, limit=limit, filter=condition, with_payload=True, with_vector=True)
         with self._shards.use() as shard:
             records, following = shard.engine.scroll(request)
         points = [

@@ -112,10 +112,13 @@ class Engine(Protocol):
     def scroll(self, where: models.Filter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """Payloads by ascending point id, from the id `cursor` on; the id to go on from, None at the end."""
 
-    def export(self, limit: int, cursor: str | None) -> tuple[list[models.PointStruct], str | None]:
-        """Whole points of every tenant, for a backup; `insert` takes them back as they were, to the last bit.
+    def export(
+        self, where: models.Filter | None, limit: int, cursor: str | None
+    ) -> tuple[list[models.PointStruct], str | None]:
+        """Whole points; `insert` takes them back as they were, to the last bit.
 
         Args:
+            where: only points that meet it; None: every point of every tenant.
             limit: at most so many.
             cursor: the id to go on from, as the call before returned it.
 

@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 from urllib.parse import quote, unquote
 
+import numpy as np
 from qdrant_client import models
 
 from schemas.errors import EncoderMismatch, InvalidRequest
@@ -147,6 +149,29 @@ class Memory:
         """
         payloads, following = self._engine.scroll(within(tenant, clauses), limit, _point(cursor))
         return [to_image(payload) for payload in payloads], _cursor(following)
+
+    def embedded(
+        self, tenant: str, clauses: Sequence[Clause], limit: int, cursor: str | None = None
+    ) -> tuple[list[StoredImage], Vectors, str | None]:
+        """Some of the remembered images that meet a filter, with their vectors; by ascending point id.
+
+        Args:
+            tenant: whose images.
+            clauses: the checked filter.
+            limit: at most so many, at least 1.
+            cursor: where to go on, as the call before returned it.
+
+        Returns:
+            n images, their vectors float32 [n, dimension] of length 1, and the next cursor, None at the end.
+
+        Raises:
+            InvalidRequest: the cursor is not one of ours.
+        """
+        where = within(tenant, [*clauses, _in_state(State.REMEMBERED)], self._vector)
+        points, following = self._engine.export(where, limit, _point(cursor))
+        rows = [cast(dict[str, list[float]], point.vector)[self._vector] for point in points]
+        vectors = np.array(rows, np.float32).reshape(len(rows), self.dimension)
+        return [to_image(point.payload or {}) for point in points], vectors, _cursor(following)
 
     def amend(self, image: StoredImage, changed: StoredImage) -> bool:
         """Write the labels and fields of `changed` to the image, unless its content was replaced meanwhile.
@@ -311,7 +336,7 @@ class Memory:
 
     def export(self, limit: int, cursor: str | None = None) -> tuple[list[models.PointStruct], str | None]:
         """Whole points of every tenant, for a backup; see `Engine.export`."""
-        return self._engine.export(limit, cursor)
+        return self._engine.export(None, limit, cursor)
 
     def ping(self) -> None:
         """Return if the engine answers."""

@@ -82,9 +82,11 @@ class RemoteEngine:
         """See `Engine.scroll`."""
         return cast(tuple[list[Payload], str | None], self._call("scroll", where, limit, cursor))
 
-    def export(self, limit: int, cursor: str | None) -> tuple[list[models.PointStruct], str | None]:
+    def export(
+        self, where: models.Filter | None, limit: int, cursor: str | None
+    ) -> tuple[list[models.PointStruct], str | None]:
         """See `Engine.export`."""
-        return cast(tuple[list[models.PointStruct], str | None], self._call("export", limit, cursor))
+        return cast(tuple[list[models.PointStruct], str | None], self._call("export", where, limit, cursor))
 
     def count(self, where: models.Filter) -> int:
         """See `Engine.count`."""

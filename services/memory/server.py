@@ -140,11 +140,13 @@ class QdrantEngine:
             records, following = self._client.scroll(self._name, where, limit=limit, offset=cursor, with_payload=True)
         return [record.payload or {} for record in records], None if following is None else str(following)
 
-    def export(self, limit: int, cursor: str | None) -> tuple[list[models.PointStruct], str | None]:
+    def export(
+        self, where: models.Filter | None, limit: int, cursor: str | None
+    ) -> tuple[list[models.PointStruct], str | None]:
         """See `Engine.export`."""
         with _answering():
             records, following = self._client.scroll(
-                self._name, limit=limit, offset=cursor, with_payload=True, with_vectors=True
+                self._name, where, limit=limit, offset=cursor, with_payload=True, with_vectors=True
             )
         points = [
             models.PointStruct(id=str(record.id), vector=cast(Any, record.vector or {}), payload=record.payload)

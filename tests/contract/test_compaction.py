@@ -40,9 +40,9 @@ EXACT = [name for name in ENGINES if name != "local"]
 
 def everything(engine: Engine, limit: int = 50) -> dict[str, tuple[Any, dict[str, bytes]]]:
     """Every point with its payload and the bytes of its vectors, by id; checks the order on the way."""
-    points, cursor = engine.export(limit, None)
+    points, cursor = engine.export(None, limit, None)
     while cursor is not None:
-        more, cursor = engine.export(limit, cursor)
+        more, cursor = engine.export(None, limit, cursor)
         points += more
     ids = [uuid.UUID(str(point.id)) for point in points]
     assert ids == sorted(set(ids))

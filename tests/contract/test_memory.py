@@ -538,3 +538,23 @@ def _against_a_model(memory: Memory, tenant: str, number: int) -> None:
         assert found[0].image_id == each.image_id
     memory.put([image(tenant, f"{number}-0", source=f"s{number}")])
     assert memory.counts_by_state(tenant, mine) == {State.REMEMBERED: 4, State.WAITING: 1}
+
+
+# Embedded images
+
+
+def test_the_embedded_images_come_page_by_page_with_their_vectors(memory: Memory) -> None:
+    images, vectors = remembered(memory, "a", 10)
+    remembered(memory, "b", 3)
+    memory.put([image("a", "waits")])
+    found, cursor = {}, None
+    while True:
+        page, rows, cursor = memory.embedded("a", [], 4, cursor)
+        found |= dict(zip((each.image_id for each in page), rows, strict=True))
+        if cursor is None:
+            break
+    assert found.keys() == {each.image_id for each in images}
+    for each, vector in zip(images, vectors, strict=True):
+        np.testing.assert_allclose(found[each.image_id], vector, atol=1e-6)
+    assert memory.embedded("a", clauses(image_id="i003"), 10)[0][0].image_id == "i003"
+    assert memory.embedded("nobody", [], 10)[1].shape == (0, DIMENSION)

@@ -89,7 +89,7 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
         memory.ping,
         lambda: memory.get("t", ["old0"]),
         lambda: memory.nearest("t", vectors, 1),
-        lambda: engine.export(10, None),
+        lambda: engine.export(None, 10, None),
         lambda: pictures.delete(["t/aa/x"]),
         lambda: ledger.delete("a/b"),
     ]

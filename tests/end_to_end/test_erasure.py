@@ -55,7 +55,7 @@ def vectors(stack: Stack) -> dict[str, bytes]:
     """The stored vector of every image, as its bytes."""
     settings = Settings(data=stack.data)
     engine = bootstrap_operator(settings).engine
-    points, _ = engine.export(1000, None)
+    points, _ = engine.export(None, 1000, None)
     engine.close()
     found = {}
     for point in points:

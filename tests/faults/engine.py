@@ -174,9 +174,9 @@ def kill_again_and_again(folder: Path, kills: int, writers: int = 4) -> Outcome:
 
 def held_by(engine: RemoteEngine) -> Held:
     """Every point of an engine."""
-    points, cursor = engine.export(500, None)
+    points, cursor = engine.export(None, 500, None)
     while cursor is not None:
-        more, cursor = engine.export(500, cursor)
+        more, cursor = engine.export(None, 500, cursor)
         points += more
     return {str(point.id): (point.payload or {}, _bytes(point.vector)) for point in points}
 
