@@ -5,8 +5,9 @@ from there; every step may be done twice:
 
     mark    block the subjects, then mark every point that meets the filter, in one operation of the engine:
             this fixes what the removal covers
-    note    write down the marked points (state, content, picture) beside the record; block their contents
-    delete  delete the marked points, in one operation; then their pictures; then verify that nothing is left
+    note    write down the marked points (id, state, content, picture) beside the record; block their contents
+    delete  delete the marked points, in one operation; then their pictures, and all that was made of them; then verify
+            that nothing is left
     seal    write it into the removal log, and the signed entry into the receipt
 
 A late worker gives its vector only to a point that still has the same picture key, so nothing comes back.
@@ -15,7 +16,7 @@ A late worker gives its vector only to a point that still has the same picture k
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -36,12 +37,17 @@ SAMPLE = 10
 log = logging.getLogger(__name__)
 
 
+Undo = Callable[[str, Sequence[str]], None]
+"""Takes away what was made of images that are gone, such as stored decisions: a tenant, and ids of its images."""
+
+
 @dataclass(frozen=True)
 class Forget:
     """The use case, with the parts that it needs.
 
     Attributes:
         lease: how long an unfinished removal is left to whoever works on it.
+        undo: called for every page of what is covered, after its points are deleted; may be called again.
     """
 
     memory: Memory
@@ -50,6 +56,7 @@ class Forget:
     removals: Removals
     removal_log: RemovalLog
     lease: timedelta
+    undo: Sequence[Undo] = ()
 
     def preview(self, tenant: str, request: RemovalRequest) -> RemovalPreview:
         """Count what a removal would cover, and show some of it; changes nothing."""
@@ -134,6 +141,8 @@ class Forget:
         self.memory.delete_marked(tenant, removal.id)
         for page in self.removals.notes(journal):
             self.pictures.delete([note.picture for note in page])
+            for undo in self.undo:
+                undo(tenant, [note.image_id for note in page])
             self.removals.touch(tenant, removal.id)
         before = Clause("accepted_at", FieldType.DATETIME, bounds={"lte": removal.requested_at})
         left = self.memory.count(tenant, [*self._clauses(journal), before])

@@ -44,6 +44,7 @@ class Journal(BaseModel):
 class Note(BaseModel):
     """What must be known of a point after it is gone."""
 
+    image_id: str
     state: State
     content_hash: str
     picture: str

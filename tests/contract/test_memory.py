@@ -547,7 +547,8 @@ def test_the_embedded_images_come_page_by_page_with_their_vectors(memory: Memory
     images, vectors = remembered(memory, "a", 10)
     remembered(memory, "b", 3)
     memory.put([image("a", "waits")])
-    found, cursor = {}, None
+    found: dict[str, Vectors] = {}
+    cursor = None
     while True:
         page, rows, cursor = memory.embedded("a", [], 4, cursor)
         found |= dict(zip((each.image_id for each in page), rows, strict=True))
