@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -307,10 +308,15 @@ def further_workers(stack: Stack, number: int) -> Iterator[Sequence[Worker]]:
     for child in children:
         child.start()
     try:
-        yield [Worker(child.log, _process_of(child), child.start) for child in children]
+        yield [Worker(child.log, _process_of(child), partial(_restart, child)) for child in children]
     finally:
         for child in children:
             child.stop()
+
+
+def _restart(child: Child) -> None:
+    child.stop()  # it is dead, and this buries it
+    child.start()
 
 
 def _process_of(child: Child) -> Callable[[], psutil.Process]:
