@@ -13,7 +13,7 @@ from PIL.Image import DecompressionBombError, DecompressionBombWarning, Transpos
 from PIL.ImageFile import ImageFile
 
 from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, VisualMemoryError
-from services.perception.formats import recognise
+from services.perception.formats import WEBP, recognise, webp_size
 
 # Pillow warns of pictures that are odd but whole; whoever sent one has no use for a line in our log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -111,9 +111,11 @@ def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile]:
     """The picture, within the limits; whatever Pillow raises while it is in use becomes an InvalidPicture."""
     check_bytes(data, limits)
     found = recognise(data)
+    if found is WEBP and (size := webp_size(data)):
+        _check_size(size, limits)
     try:
         with PIL.Image.open(io.BytesIO(data), formats=[found.name]) as picture:
-            _check_size(picture, limits)
+            _check_size(picture.size, limits)
             yield picture
     except VisualMemoryError:
         raise
@@ -125,13 +127,12 @@ def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile]:
         raise InvalidPicture(f"the {found.name} is damaged or ends too early; send it whole") from error
 
 
-def _check_size(picture: PIL.Image.Image, limits: Limits) -> None:
-    if picture.width < 1 or picture.height < 1:
-        raise InvalidPicture(f"the picture is {picture.width} x {picture.height} pixels; it needs at least 1 x 1")
-    if picture.width * picture.height > limits.max_pixels:
-        raise TooLarge(
-            f"the picture is {picture.width:,} x {picture.height:,} pixels; at most {limits.max_pixels:,} are taken"
-        )
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise InvalidPicture(f"the picture is {width} x {height} pixels; it needs at least 1 x 1")
+    if width * height > limits.max_pixels:
+        raise TooLarge(f"the picture is {width:,} x {height:,} pixels; at most {limits.max_pixels:,} are taken")
 
 
 def _as_shown(picture: ImageFile) -> PIL.Image.Image:

@@ -31,7 +31,7 @@ _TAKEN = {
     b"II+\x00": Format("TIFF", "image/tiff"),
     b"MM\x00+": Format("TIFF", "image/tiff"),
 }
-_WEBP = Format("WebP", "image/webp")
+WEBP = Format("WebP", "image/webp")
 _REFUSED = {
     b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
@@ -56,7 +56,7 @@ def recognise(data: bytes) -> Format:
     if not data:
         raise InvalidPicture(f"the picture is empty; send a {ACCEPTED} file")
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return _WEBP
+        return WEBP
     for start, taken in _TAKEN.items():
         if data.startswith(start):
             return taken
@@ -64,6 +64,26 @@ def recognise(data: bytes) -> Format:
     if refused:
         raise UnsupportedFormat(f"the picture is {refused}; send a {ACCEPTED} file")
     raise InvalidPicture(f"the bytes are not a picture; send a {ACCEPTED} file")
+
+
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height as a WebP says (RFC 9649, section 2): Pillow's reader makes room for them before it tells them.
+
+    Returns:
+        None where the first bytes do not say.
+    """
+    chunk, head = data[12:16], data[20:30]
+    if len(head) < 10:
+        return None
+    match chunk:
+        case b"VP8X":
+            return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
+        case b"VP8L":
+            bits = int.from_bytes(head[1:5], "little")
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        case b"VP8 ":
+            return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
+    return None
 
 
 def _refused(data: bytes) -> str | None:

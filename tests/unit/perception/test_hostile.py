@@ -1,16 +1,20 @@
 """Promise 7: whatever the bytes, a picture or one of our errors comes out, and the same in the sandbox as here."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
+import PIL.Image
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits, decode, thumbnail
+from services.perception.formats import webp_size
 from services.perception.sandbox import Sandbox
 from tests.hostile import SEEDS, mutated, outcome
 
@@ -47,6 +51,26 @@ def test_the_seeds_are_pictures(decoder: Decoder) -> None:
 @given(data=mutated())
 def test_a_mutated_picture_is_a_picture_or_our_error(decoder: Decoder, data: bytes) -> None:
     attack(decoder, data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "place", "huge"),
+    [
+        (b"VP8 ", {"lossless": False}, 26, b"\xff\x3f\xff\x3f"),
+        (b"VP8L", {"lossless": True}, 21, b"\xff\xff\xff\x0f"),
+        (b"VP8X", {"exif": b"Exif\x00\x00II"}, 24, b"\xff\x3f\x00\xff\x3f\x00"),
+    ],
+)
+def test_a_webp_that_announces_too_much_is_too_large(
+    decoder: Decoder, kind: bytes, how: dict[str, Any], place: int, huge: bytes
+) -> None:
+    out = io.BytesIO()
+    PIL.Image.new("RGB", (48, 40), "red").save(out, "WEBP", **how)
+    data = out.getvalue()
+    assert data[12:16] == kind
+    assert webp_size(data) == (48, 40)
+    assert attack(decoder, data) == "RGB"
+    assert attack(decoder, data[:place] + huge + data[place + len(huge) :]) == "TooLarge"
 
 
 QUIETLY = """
