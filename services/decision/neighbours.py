@@ -1,32 +1,33 @@
-"""Exact neighbours of many queries at once, by matrix product, over memories of any size: they come in blocks."""
+"""Exact neighbours of many queries at once: matrix products find the candidates, and each is then compared by itself.
 
-from collections.abc import Iterable
+A matrix product rounds the same pair of vectors differently, depending on what else is in it. So it only proposes; what
+counts is a sum over the pair alone, which depends on nothing else that is or ever was in the memory.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 NOBODY = -1
-GRID = 1e-6
-"""Similarities are compared on it: products of the same vectors differ by less when they meet other blocks."""
-AT_ONCE = 256
-_ROW_BITS = 40
+SLACK = 1e-5
+"""How far a matrix product of unit vectors in float32 may be from the sum over the pair."""
+SPARE = 16
+"""Candidates beyond k, so that the last of k is seldom so near to the last candidate that more must be looked at."""
+QUERIES = 128
+BLOCK = 8192
 
 Vectors = NDArray[np.float32]
 Similarities = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 
-def nearest(
-    queries: Vectors, blocks: Iterable[Vectors], k: int, leave_out: Rows | None = None
-) -> tuple[Similarities, Rows]:
+def nearest(queries: Vectors, memory: Vectors, k: int, leave_out: Rows | None = None) -> tuple[Similarities, Rows]:
     """The k rows of a memory that are nearest to each query.
 
-    Rows that are equally near (to within `GRID`) are ordered by their number, the lowest first, so the outcome does not
-    depend on how the memory is cut into blocks, but for pairs that straddle a line of the grid.
+    Rows that are equally near are ordered by their number, the lowest first.
 
     Args:
         queries: float32 [n, d], rows of length 1.
-        blocks: the memory, float32 [m, d] each, rows of length 1; numbered through from 0.
+        memory: float32 [m, d], rows of length 1.
         k: how many for each query, at least 1.
         leave_out: int64 [n], a row that is not a neighbour of each query, such as itself; `NOBODY` for none.
 
@@ -36,29 +37,38 @@ def nearest(
     """
     similarities = np.full((len(queries), k), -1, np.float32)
     rows = np.full((len(queries), k), NOBODY, np.int64)
-    first = 0
-    for block in blocks:
-        for start in range(0, len(queries), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            found = np.clip(queries[part] @ block.T, -1, 1)
-            numbers = np.broadcast_to(np.arange(first, first + len(block)), found.shape)
-            seen = np.concatenate([similarities[part], found], axis=1)
-            candidates = np.concatenate([rows[part], numbers], axis=1)
-            out = None if leave_out is None else leave_out[part]
-            similarities[part], rows[part] = _best(seen, candidates, k, out)
-        first += len(block)
+    hidden = np.full(len(queries), NOBODY, np.int64) if leave_out is None else leave_out
+    for start in range(0, len(queries), QUERIES):
+        left, width = np.arange(start, min(start + QUERIES, len(queries))), k + SPARE
+        while left.size and len(memory):
+            width = min(width, len(memory))
+            worst, candidates = _candidates(queries[left], memory, width, hidden[left])
+            exact = np.einsum("nd,nkd->nk", queries[left], memory[candidates])
+            exact[candidates == hidden[left][:, None]] = -np.inf
+            order = np.lexsort((candidates, -exact))[:, :k]
+            found, numbers = np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
+            nobody = np.isneginf(found)
+            similarities[left, : order.shape[1]] = np.where(nobody, -1, np.clip(found, -1, 1))
+            rows[left, : order.shape[1]] = np.where(nobody, NOBODY, numbers)
+            if width == len(memory):
+                break
+            left = left[worst + SLACK >= found[:, -1]]  # what is not among the candidates may be as near as the last
+            width *= 4
     return similarities, rows
 
 
-def _best(seen: Similarities, candidates: Rows, k: int, leave_out: Rows | None) -> tuple[Similarities, Rows]:
-    """The k best of each row of candidates, ordered by similarity on the grid, then by number."""
-    keys = np.rint((seen.astype(np.float64) + 1) / GRID).astype(np.int64) << _ROW_BITS
-    keys -= candidates  # unique, so that a partition cannot choose among equals
-    keys[candidates == NOBODY] = -1
-    if leave_out is not None:
-        keys[candidates == np.where(leave_out == NOBODY, -2, leave_out)[:, None]] = -2
-    order = np.argpartition(keys, -k, axis=1)[:, -k:]
-    order = np.take_along_axis(order, np.argsort(-np.take_along_axis(keys, order, axis=1), axis=1), axis=1)
-    lost = np.take_along_axis(keys, order, axis=1) < 0
-    similarities = np.where(lost, np.float32(-1), np.take_along_axis(seen, order, axis=1))
-    return similarities, np.where(lost, NOBODY, np.take_along_axis(candidates, order, axis=1))
+def _candidates(queries: Vectors, memory: Vectors, width: int, hidden: Rows) -> tuple[Similarities, Rows]:
+    """By matrix product: the `width` rows nearest to each query, unordered, and the similarity [n] of the last."""
+    best = np.empty((len(queries), 0), np.float32)
+    rows = np.empty((len(queries), 0), np.int64)
+    for first in range(0, len(memory), BLOCK):
+        found = queries @ memory[first : first + BLOCK].T
+        inside = np.flatnonzero((hidden >= first) & (hidden < first + found.shape[1]))
+        found[inside, hidden[inside] - first] = -np.inf
+        numbers = np.broadcast_to(np.arange(first, first + found.shape[1]), found.shape)
+        best, rows = np.concatenate([best, found], axis=1), np.concatenate([rows, numbers], axis=1)
+        if best.shape[1] > width:
+            keep = np.argpartition(best, -width, axis=1)[:, -width:]
+            best, rows = np.take_along_axis(best, keep, 1), np.take_along_axis(rows, keep, 1)
+    worst: Similarities = best.min(axis=1)
+    return worst, rows
