@@ -6,8 +6,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from schemas.filter import Filter
+from schemas.image import Moment
 
 MAX_K = 1000
+MAX_LEVEL = 100
 
 
 class Vote(StrEnum):
@@ -34,6 +36,14 @@ class VoteOptions(BaseModel):
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 0.07
 
 
+class Prune(StrEnum):
+    """What the wrong votes of an image, counted leaving one out, cost it (paper, section on pruning)."""
+
+    NONE = "none"
+    SOFT = "soft"
+    HARD = "hard"
+
+
 class ClassifyOptions(VoteOptions):
     """What to ask of a classification.
 
@@ -42,12 +52,32 @@ class ClassifyOptions(VoteOptions):
         filter: only images that meet it vote.
         exact: compare with every image instead of searching approximately.
         show: how many of the neighbours to show, 0 to 1000; left out, all that voted.
+        prune: ``soft``: an image's vote is multiplied by 1.75 / (1 + its wrong votes); ``hard``: images with
+            `prune_above` or more wrong votes do not vote; left out, as the settings say.
+        prune_above: wrong votes from which on ``hard`` leaves an image out, at least 1.
+        level: labels are cut to their first so many parts before they vote, 1 to 100.
+        back_off: answer with the deepest part of the label path whose share of the vote is at least this, above 0 to 1.
+        as_of: only the memory as it stood at this moment votes; what has been removed since stays removed.
+        unknown_above: answer ``unknown`` where the picture is further from its neighbours than this percentage of the
+            memory's own images are from theirs, 0 to 100.
+        coverage: name a set of labels that holds the right one with this probability, 0.5 to 0.999.
+        rerank: let a vision-language model decide where the vote is close, if the settings name one.
+        store: keep the decision, so that it can be looked up and replayed.
     """
 
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
     filter: Filter = Filter({})
     exact: bool = False
     show: Annotated[int, Field(ge=0, le=MAX_K)] | None = None
+    prune: Prune | None = None
+    prune_above: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    level: Annotated[int, Field(ge=1, le=MAX_LEVEL)] | None = None
+    back_off: Annotated[float, Field(gt=0, le=1)] | None = None
+    as_of: Moment | None = None
+    unknown_above: Annotated[float, Field(ge=0, le=100)] | None = None
+    coverage: Annotated[float, Field(ge=0.5, le=0.999)] | None = None
+    rerank: bool = False
+    store: bool = False
 
 
 class Neighbour(BaseModel):
@@ -56,7 +86,9 @@ class Neighbour(BaseModel):
     Attributes:
         rank: its place from the nearest, counted from 0.
         similarity: cosine similarity to the query, -1 to 1.
-        weight: what it gives to each of its labels.
+        labels: the labels of the image, whole, whatever the level of the vote.
+        reliability: what its vote was multiplied by because of earlier wrong votes, 1 where it has none.
+        weight: what it gives to each of its labels, reliability included.
         share: its weight as part of the sum of all scores, 0 to 1.
     """
 
@@ -66,6 +98,7 @@ class Neighbour(BaseModel):
     image_id: str
     similarity: float
     labels: list[str]
+    reliability: float = 1.0
     weight: float
     share: float
 
@@ -80,20 +113,60 @@ class ClassShare(BaseModel):
     share: float
 
 
+class Novelty(BaseModel):
+    """How far a picture is from its neighbours.
+
+    Attributes:
+        distance: mean cosine distance (1 - similarity) to the neighbours that voted, 0 to 2.
+        percentile: how many of a hundred images of the memory are nearer to theirs, 0 to 100; null where the memory
+            has not been judged yet.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    distance: float
+    percentile: float | None = None
+
+
+class Rerank(BaseModel):
+    """What became of asking a vision-language model.
+
+    Attributes:
+        model: its name; null where none was asked.
+        label: what it answered; null where it gave no usable answer.
+        voted: the label of the vote alone.
+        fallback: why the vote stands; null where the model's answer does.
+        cached: whether the answer was at hand already.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str | None = None
+    label: str | None = None
+    voted: str | None = None
+    fallback: str | None = None
+    cached: bool = False
+
+
 class Decision(BaseModel):
     """The outcome of a vote.
 
     Attributes:
-        label: the winner; null where nobody voted, and then `reason` says why.
+        id: where it was stored, what it is looked up by; else null.
+        label: the winner; null where nobody voted or the picture is unknown, and then `reason` says why.
         shares: every class that got a vote, the winner first, then by score.
         margin: the winner's share less the runner-up's, 0 to 1.
         voters: how many neighbours voted, at most k.
         neighbours: those that are shown, the nearest first.
         encoder: the name of the encoder whose vectors were compared.
+        novelty: where `unknown_above` was asked for.
+        prediction_set: where `coverage` was asked for: the labels that may be right, the likeliest first.
+        rerank: where it was asked for.
     """
 
     model_config = ConfigDict(frozen=True)
 
+    id: str | None = None
     label: str | None
     reason: str | None = None
     margin: float = 0.0
@@ -102,6 +175,9 @@ class Decision(BaseModel):
     neighbours: list[Neighbour] = Field(default_factory=list)
     encoder: str
     options: ClassifyOptions
+    novelty: Novelty | None = None
+    prediction_set: list[str] | None = None
+    rerank: Rerank | None = None
 
 
 class Decisions(BaseModel):

@@ -26,6 +26,7 @@ QUEUE = "visual-memory"
 URGENT = "visual-memory-urgent"
 """The sweeper's own queue, and that of what it rings for: workers take from both in turn, so no backlog delays it."""
 REMEMBER = "visual_memory.remember"
+JOB = "visual_memory.job"
 SWEEP = "visual_memory.sweep"
 TIDY = "visual_memory.tidy"
 COMPACT = "visual_memory.compact"
@@ -94,33 +95,40 @@ class Bell:
 
     def ring(self, tenant: str, image_ids: Sequence[str], queue: str = QUEUE) -> bool:
         """Ask the workers to remember these images; False where the broker cannot be reached, or could not just now."""
+        parts = range(0, len(image_ids), IMAGES_PER_MESSAGE)
+        return self._send(REMEMBER, tenant, [image_ids[start : start + IMAGES_PER_MESSAGE] for start in parts], queue)
+
+    def ring_job(self, tenant: str, job_id: str) -> bool:
+        """Ask the workers to do a job; False as in `ring`."""
+        return self._send(JOB, tenant, [[job_id]], QUEUE)
+
+    def _send(self, task: str, tenant: str, messages: Sequence[Sequence[str]], queue: str) -> bool:
         if time.monotonic() < self._quiet_until:
             return False
         try:
             with self._connection() as connection:
-                for start in range(0, len(image_ids), IMAGES_PER_MESSAGE):
-                    ids = list(image_ids[start : start + IMAGES_PER_MESSAGE])
-                    signed = [tenant, ids, self.sign(tenant, ids)]
-                    self._celery.send_task(REMEMBER, args=signed, queue=queue, connection=connection)
+                for ids in messages:
+                    signed = [tenant, list(ids), self.sign(task, tenant, ids)]
+                    self._celery.send_task(task, args=signed, queue=queue, connection=connection)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the broker cannot be reached, the sweeper will ring later: %s", kind(error))
             self._quiet_until = time.monotonic() + QUIET
             return False
         return True
 
-    def sign(self, tenant: str, image_ids: Sequence[str]) -> str:
-        """The signature of a message: HMAC-SHA256 of its tenant and ids, in hex."""
-        return hmac.new(self._key, json.dumps([tenant, list(image_ids)]).encode(), sha256).hexdigest()
+    def sign(self, task: str, tenant: str, ids: Sequence[str]) -> str:
+        """The signature of a message: HMAC-SHA256 of its task, tenant and ids, in hex."""
+        return hmac.new(self._key, json.dumps([task, tenant, list(ids)]).encode(), sha256).hexdigest()
 
-    def read(self, message: Sequence[object]) -> tuple[str, list[str]]:
-        """The tenant and the image ids of a message as a worker gets it.
+    def read(self, task: str, message: Sequence[object]) -> tuple[str, list[str]]:
+        """The tenant and the ids of a message as a worker gets it.
 
         Raises:
-            NotAuthorized: it is not one that `ring` sent.
+            NotAuthorized: it is not one that was sent for this task.
         """
         match message:
             case [str(tenant), list(ids), str(signature)] if all(isinstance(each, str) for each in ids):
-                if hmac.compare_digest(self.sign(tenant, ids).encode(), signature.encode("utf-8", "replace")):
+                if hmac.compare_digest(self.sign(task, tenant, ids).encode(), signature.encode("utf-8", "replace")):
                     return tenant, ids
         raise NotAuthorized("a message without a valid signature: nothing was done for it")
 

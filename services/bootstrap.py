@@ -21,6 +21,7 @@ from services.classify import Classify
 from services.compact import Compact
 from services.fetch import HTTPS, Fetch
 from services.forget import Forget
+from services.jobs import Jobs, RunJob, SweepJobs
 from services.keys import Keys
 from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
@@ -88,6 +89,9 @@ class Service:
     expire: Expire
     tidy: Tidy
     compact: Compact
+    jobs: Jobs
+    run_job: RunJob
+    sweep_jobs: SweepJobs
 
     def examine(self) -> dict[str, str]:
         """Every part by name with what is wrong with it; empty where it answers within `PATIENCE`."""
@@ -145,6 +149,7 @@ def bootstrap(settings: Settings) -> Service:
     overdue = timedelta(seconds=worker.overdue_seconds)
     tidy = Tidy(memory, pictures, ledger, SPARE)
     forget = Forget(memory, pictures, blocks, removals, removal_log, overdue)
+    jobs = Jobs(ledger)
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
     return Service(
@@ -176,6 +181,9 @@ def bootstrap(settings: Settings) -> Service:
         expire=Expire(memory, removals, forget),
         tidy=tidy,
         compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
+        jobs=jobs,
+        run_job=RunJob(jobs, overdue, {}),
+        sweep_jobs=SweepJobs(jobs, bell, overdue),
     )
 
 

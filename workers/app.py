@@ -13,7 +13,7 @@ from celery.signals import setup_logging, worker_init, worker_shutdown
 
 from schemas.errors import NotAuthorized, Unavailable
 from services import logs, metrics
-from services.bell import COMPACT, REMEMBER, SWEEP, TIDY
+from services.bell import COMPACT, JOB, REMEMBER, SWEEP, TIDY
 from services.bootstrap import Service, bootstrap, celery_of
 from services.settings import Settings
 
@@ -54,14 +54,23 @@ def _stop(**_: object) -> None:
 def remember(*message: object) -> None:
     """Give images their vectors, where the message is one that `services.bell.Bell.ring` sent."""
     with _logged():
-        service().remember(*service().bell.read(message))
+        service().remember(*service().bell.read(REMEMBER, message))
+
+
+@app.task(name=JOB)  # type: ignore[untyped-decorator]
+def job(*message: object) -> None:
+    """Do a job, where the message is one that `services.bell.Bell.ring_job` sent."""
+    with _logged():
+        tenant, ids = service().bell.read(JOB, message)
+        service().run_job(tenant, *ids)
 
 
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Ring again for images that were left behind, carry on removals that were, and remove what has expired."""
+    """Ring again for images and jobs that were left behind, carry on removals that were, remove what has expired."""
     with _logged():
         service().sweep()
+        service().sweep_jobs()
         service().forget.carry_on_all()
         service().expire()
 

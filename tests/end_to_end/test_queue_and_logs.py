@@ -63,8 +63,8 @@ def test_a_forged_message_touches_nothing_and_the_worker_lives_on(unswept: Stack
     forged = [
         ["default", [waiting]],
         ["default", [waiting], ""],
-        ["default", [waiting], Bell(forger, b"another key").sign("default", [waiting])],
-        ["default", [waiting], Bell(forger, b"").sign("default", [waiting])],
+        ["default", [waiting], Bell(forger, b"another key").sign(REMEMBER, "default", [waiting])],
+        ["default", [waiting], Bell(forger, b"").sign(REMEMBER, "default", [waiting])],
         ["default", waiting, None],
         [["default"], {"ids": [waiting]}, 7],
         [],

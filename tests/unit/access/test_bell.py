@@ -4,17 +4,17 @@ import pytest
 from celery import Celery
 
 from schemas.errors import NotAuthorized
-from services.bell import Bell
+from services.bell import JOB, REMEMBER, Bell
 
 BELL = Bell(Celery(), b"k" * 32)
 
 
 def test_what_was_signed_is_read() -> None:
     for ids in (["a"], ["a", "b"], []):
-        assert BELL.read(["north", ids, BELL.sign("north", ids)]) == ("north", ids)
+        assert BELL.read(REMEMBER, ["north", ids, BELL.sign(REMEMBER, "north", ids)]) == ("north", ids)
 
 
-SIGNED = BELL.sign("north", ["a", "b"])
+SIGNED = BELL.sign(REMEMBER, "north", ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,11 @@ SIGNED = BELL.sign("north", ["a", "b"])
         ["north", [["a"], "b"], SIGNED],
         [["north"], ["a", "b"], SIGNED],
         [7, [None], {}],
-        ["north", ["a", "b"], Bell(Celery(), b"K" * 32).sign("north", ["a", "b"])],
+        ["north", ["a", "b"], Bell(Celery(), b"K" * 32).sign(REMEMBER, "north", ["a", "b"])],
+        ["north", ["a", "b"], BELL.sign(JOB, "north", ["a", "b"])],
     ],
     ids=ascii,
 )
 def test_whatever_else_is_refused(message: list[object]) -> None:
     with pytest.raises(NotAuthorized, match="without a valid signature"):
-        BELL.read(message)
+        BELL.read(REMEMBER, message)

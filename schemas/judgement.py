@@ -1,0 +1,97 @@
+"""The memory judged by itself: every remembered image classified by the others, leaving it out."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Suspicion(StrEnum):
+    """Why an image deserves a look."""
+
+    LABEL = "label"
+    DUPLICATE = "duplicate"
+    OUTLIER = "outlier"
+
+
+class Suspect(BaseModel):
+    """An image that deserves a look.
+
+    Attributes:
+        score: how strong the suspicion is, 0 to 1; suspects are ranked by it.
+        reason: a sentence.
+        suggestion: the label that its neighbours vote for, or the image it duplicates.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    suspicion: Suspicion
+    image_id: str
+    labels: list[str]
+    score: float
+    reason: str
+    suggestion: str
+
+
+class ClassReport(BaseModel):
+    """How a class does, leaving one out.
+
+    Attributes:
+        images: how many remembered images carry the label.
+        accuracy: the part of them for which the others vote the same label, 0 to 1.
+        confused_with: other labels that they were taken for, and how often; the most frequent first, at most 5.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    images: int
+    accuracy: float
+    confused_with: dict[str, int]
+
+
+class CalibrationSample(BaseModel):
+    """Images of the memory with their neighbours, leaving themselves out; drawn evenly by the order of their ids.
+
+    Attributes:
+        labels: of each image; n of them.
+        similarities: of each image's neighbours, the nearest first; at most 100 each.
+        neighbour_labels: of the same neighbours.
+        neighbour_wrong: wrong votes of the same neighbours.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    labels: list[list[str]]
+    similarities: list[list[float]]
+    neighbour_labels: list[list[list[str]]]
+    neighbour_wrong: list[list[int]]
+
+
+class Judgement(BaseModel):
+    """What one pass over a tenant's memory found; a removal deletes it, for what was removed had a part in it.
+
+    Attributes:
+        id: new with each pass.
+        encoder: whose vectors were compared.
+        k: how many neighbours voted for `votes`.
+        images: how many images were judged.
+        votes: wrong and right votes of each image that gave any, as [wrong, right] by image id.
+        classes: by label, the least accurate first.
+        suspects: the most suspicious first, by kind; at most 1,000 of each.
+        sample: what novelty and prediction sets are calibrated on.
+        fingerprint: of the memory it was made from; another one means that the memory has changed since.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    made_at: datetime
+    encoder: str
+    k: int
+    images: int
+    votes: dict[str, tuple[int, int]]
+    classes: list[ClassReport]
+    suspects: list[Suspect]
+    sample: CalibrationSample
+    fingerprint: str
