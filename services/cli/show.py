@@ -55,7 +55,10 @@ def decision(picture: Path, result: Decision) -> None:
         among = ", ".join(result.prediction_set) + " (all that got a vote: the memory cannot tell more)" * (
             result.set_share == 0
         )
-        console.print(f"  with a probability of {result.options.coverage:.1%} one of: {among}", markup=False)
+        console.print(
+            f"  if it is like the memory's images, {result.options.coverage:.1%} sure to be one of: {among}",
+            markup=False,
+        )
     if not result.neighbours:
         return
     table = Table("rank", "similarity", "labels", "weight", "share", "image", box=None, padding=(0, 2))
