@@ -3,13 +3,15 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from schemas.filter import Filter
 from schemas.image import Moment
 
 MAX_K = 1000
 MAX_LEVEL = 100
+MAX_CALIBRATED = 100
+"""Neighbours of each image that a judgement keeps, and so the largest k that can be compared with the memory's own."""
 
 
 class Vote(StrEnum):
@@ -56,11 +58,16 @@ class ClassifyOptions(VoteOptions):
             `prune_above` or more wrong votes do not vote; left out, as the settings say.
         prune_above: wrong votes from which on ``hard`` leaves an image out, at least 1.
         level: labels are cut to their first so many parts before they vote, 1 to 100.
-        back_off: answer with the deepest part of the label path whose share of the vote is at least this, above 0 to 1.
-        as_of: only the memory as it stood at this moment votes; what has been removed since stays removed.
-        unknown_above: answer ``unknown`` where the picture is further from its neighbours than this percentage of the
-            memory's own images are from theirs, 0 to 100.
-        coverage: name a set of labels that holds the right one with this probability, 0.5 to 0.999.
+        back_off: answer at the deepest level of the label paths at which a label has at least this share of the vote,
+            above 0 to 1; no label where none has it even at the top.
+        as_of: only the memory as it stood at this moment votes: images that had been accepted by then, with the labels
+            that they had then. What has been removed or replaced since stays so; so does what has been muted, and
+            `filter` speaks of the images as they are now.
+        unknown_above: answer no label where the picture is further from its neighbours than this percentage of the
+            memory's own images are from theirs, 0 to 100. Needs a judged memory and a k of at most 100, and is
+            calibrated on the whole memory: under a filter, neighbours are further away.
+        coverage: name a set of labels that holds the right one with this probability, 0.5 to 0.999, for pictures like
+            those in memory. Needs a judged memory and a k of at most 100, and holds without `filter` and `as_of`.
         rerank: let a vision-language model decide where the vote is close, if the settings name one.
         store: keep the decision, so that it can be looked up and replayed.
     """
@@ -79,6 +86,17 @@ class ClassifyOptions(VoteOptions):
     rerank: bool = False
     store: bool = False
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether it asks for what is measured by a judgement of the memory."""
+        return self.unknown_above is not None or self.coverage is not None
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "ClassifyOptions":
+        if self.calibrated and self.k > MAX_CALIBRATED:
+            raise ValueError(f"unknown_above and coverage take a k of at most {MAX_CALIBRATED}, not {self.k}")
+        return self
+
 
 class Neighbour(BaseModel):
     """A remembered image that voted.
@@ -86,7 +104,7 @@ class Neighbour(BaseModel):
     Attributes:
         rank: its place from the nearest, counted from 0.
         similarity: cosine similarity to the query, -1 to 1.
-        labels: the labels of the image, whole, whatever the level of the vote.
+        labels: the labels of the image, whole, whatever the level of the vote; with `as_of`, those it had then.
         reliability: what its vote was multiplied by because of earlier wrong votes, 1 where it has none.
         weight: what it gives to each of its labels, reliability included.
         share: its weight as part of the sum of all scores, 0 to 1.
@@ -153,14 +171,19 @@ class Decision(BaseModel):
 
     Attributes:
         id: where it was stored, what it is looked up by; else null.
-        label: the winner; null where nobody voted or the picture is unknown, and then `reason` says why.
-        shares: every class that got a vote, the winner first, then by score.
+        label: the winner; null where nobody voted, the picture is unknown, or backing off led nowhere; then `reason`
+            says why.
+        shares: every class that got a vote, the winner first, then by score; at the level that was answered.
         margin: the winner's share less the runner-up's, 0 to 1.
         voters: how many neighbours voted, at most k.
         neighbours: those that are shown, the nearest first.
         encoder: the name of the encoder whose vectors were compared.
         novelty: where `unknown_above` was asked for.
-        prediction_set: where `coverage` was asked for: the labels that may be right, the likeliest first.
+        prediction_set: where `coverage` was asked for: the labels that may be right, the likeliest first; at the level
+            that was asked for, before backing off.
+        set_share: the share of the vote from which on a label is in the prediction set; the winner always is. 0: every
+            label that got a vote is, as there is no telling more, and the right one may be missing more often than
+            asked, because it often gets none.
         rerank: where it was asked for.
     """
 
@@ -177,6 +200,7 @@ class Decision(BaseModel):
     options: ClassifyOptions
     novelty: Novelty | None = None
     prediction_set: list[str] | None = None
+    set_share: float | None = None
     rerank: Rerank | None = None
 
 

@@ -142,6 +142,13 @@ class Conflict(VisualMemoryError):
     status = 409
 
 
+class NotJudged(VisualMemoryError):
+    """The question needs a judgement of the memory, and there is none that counts."""
+
+    code = "not_judged"
+    status = 409
+
+
 class RateLimited(VisualMemoryError):
     """The key has used up its requests or bytes of this minute.
 

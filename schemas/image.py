@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +21,7 @@ from pydantic import (
 
 MAX_LABELS = 32
 MAX_METADATA = 32
+MAX_HISTORY = 16
 LABEL_LENGTH = 200
 IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}")
 METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -197,6 +199,15 @@ class Image(BaseModel):
     encoder: str | None = None
 
 
+class FormerLabels(BaseModel):
+    """Labels that an image had until a moment, at which it got others."""
+
+    model_config = ConfigDict(frozen=True)
+
+    labels: list[str]
+    until: datetime
+
+
 class StoredImage(Image):
     """An image as the memory holds it.
 
@@ -205,11 +216,30 @@ class StoredImage(Image):
         picture: the key of its picture in the blob store; new with each acceptance of new content, so that an
             operation conditional on it can never touch what came later.
         begun_at: when a worker last began to remember it; it is that worker's for a while.
+        history: its former labels since this picture was accepted, the earliest first; the last `MAX_HISTORY` of them.
+        known_since: from when on its labels are known, where they were changed more often than that; else null.
     """
 
     tenant: str
     picture: str
     begun_at: datetime | None = None
+    history: list[FormerLabels] = Field(default_factory=list)
+    known_since: datetime | None = None
+
+    def changed(self, changes: Mapping[str, Any], moment: datetime) -> "StoredImage":
+        """The image with other fields from a moment on; labels that it loses by that become history."""
+        changed = self.model_copy(update=dict(changes))
+        if changed.labels == self.labels:
+            return changed
+        history = [*self.history, FormerLabels(labels=self.labels, until=moment)]
+        dropped, kept = history[:-MAX_HISTORY], history[-MAX_HISTORY:]
+        since = dropped[-1].until if dropped else self.known_since
+        return changed.model_copy(update={"history": kept, "known_since": since})
+
+
+def labels_at(labels: Sequence[str], history: Sequence[FormerLabels], moment: datetime) -> Sequence[str]:
+    """The labels that an image had at a moment; what changed at that very moment had changed."""
+    return next((former.labels for former in history if moment < former.until), labels)
 
 
 class ImagePage(BaseModel):

@@ -91,7 +91,7 @@ class Accept:
             held = self.memory.get(tenant, [image_id]).get(image_id)
             if held is None:
                 raise NotFound(f"there is no image {image_id!r}")
-            changed = self.retention.limited(held.model_copy(update=changes))
+            changed = self.retention.limited(held.changed(changes, now()))
             self.blocks.check([changed])
             if self._amend(held, changed):
                 return changed
@@ -129,7 +129,7 @@ class Accept:
         return states | dict.fromkeys(fresh, State.WAITING)
 
     def _take_over(self, held: StoredImage, sent: StoredImage) -> bool:
-        return self._amend(held, held.model_copy(update={name: getattr(sent, name) for name in FIELDS}))
+        return self._amend(held, held.changed({name: getattr(sent, name) for name in FIELDS}, now()))
 
     def _amend(self, held: StoredImage, changed: StoredImage) -> bool:
         """Write the change; take it back where a removal blocked its subject between the check and the write."""

@@ -175,7 +175,7 @@ def bootstrap(settings: Settings) -> Service:
             memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts
         ),
         sweep=Sweep(memory, bell, overdue),
-        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping),
+        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping, lambda _tenant: None),
         removals=removals,
         forget=forget,
         expire=Expire(memory, removals, forget),

@@ -1,7 +1,7 @@
 """Classify: from a picture or vector to the vote of its nearest neighbours."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,14 @@ from schemas.decision import ClassifyOptions, Decision
 from schemas.errors import InvalidVector
 from schemas.filter import Clause
 from schemas.image import State
+from schemas.judgement import Judgement
 from services import metrics
+from services.calibrations import Calibrations
+from services.decision.calibration import Calibration
+from services.decision.conformal import set_share
+from services.decision.novelty import novelty
 from services.decision.votes import decide
-from services.memory.memory import Memory
+from services.memory.memory import Hit, Memory
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
 
@@ -24,6 +29,7 @@ class Classify:
     Attributes:
         slice_size: how many pictures are held decoded at most, however many a request brings.
         ask_store: raises `Unavailable` soon where the store is silent; a search, which may take long, does not.
+        judgement: the judgement of a tenant's memory that counts now, or None.
     """
 
     memory: Memory
@@ -31,6 +37,8 @@ class Classify:
     decoder: Decoder
     slice_size: int
     ask_store: Callable[[], None]
+    judgement: Callable[[str], Judgement | None]
+    calibrations: Calibrations = field(default_factory=Calibrations)
 
     def pictures(self, tenant: str, pictures: Sequence[bytes], options: ClassifyOptions) -> list[Decision]:
         """Classify pictures, given as the bytes of their files.
@@ -38,6 +46,7 @@ class Classify:
         Raises:
             InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded.
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
+            NotJudged: the options need a judgement of the memory.
         """
         clauses = options.filter.clauses(self.memory.metadata)
         vectors = np.empty((0, self.encoder.dimension), np.float32)
@@ -51,6 +60,7 @@ class Classify:
         Raises:
             InvalidVector: one has the wrong length, is not finite, or is zero.
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
+            NotJudged: the options need a judgement of the memory.
         """
         clauses = options.filter.clauses(self.memory.metadata)
         return self._decide(tenant, self._unit(vectors), clauses, options)
@@ -79,17 +89,32 @@ class Classify:
     def _decide(
         self, tenant: str, vectors: NDArray[np.float32], clauses: list[Clause], options: ClassifyOptions
     ) -> list[Decision]:
+        calibration = self._calibration(tenant, options)
         with metrics.stage("search"):
             self.ask_store()
-            found = self.memory.nearest(tenant, vectors, options.k, clauses, exact=options.exact)
+            found = self.memory.nearest(tenant, vectors, options.k, clauses, options.exact, options.as_of)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
-        decisions = [decide(hits, options, self.encoder.name) for hits in found]
+        decisions = [_decide(hits, options, self.encoder.name, calibration) for hits in found]
         if all(decision.voters for decision in decisions):
             return decisions
-        reason = self._why_nobody(tenant)
+        reason = self._why_nobody(tenant, options)
         return [each if each.voters else each.model_copy(update={"reason": reason}) for each in decisions]
 
-    def _why_nobody(self, tenant: str) -> str:
-        if self.memory.counts_by_state(tenant, []).get(State.REMEMBERED):
-            return "no remembered image meets the filter"
-        return "the memory is empty: no image is remembered yet"
+    def _calibration(self, tenant: str, options: ClassifyOptions) -> Calibration | None:
+        return self.calibrations(self.judgement(tenant), options) if options.calibrated else None
+
+    def _why_nobody(self, tenant: str, options: ClassifyOptions) -> str:
+        if not self.memory.counts_by_state(tenant, []).get(State.REMEMBERED):
+            return "the memory is empty: no image is remembered yet"
+        if options.as_of is not None:
+            return f"no remembered image that meets the filter had been accepted by {options.as_of.isoformat()}"
+        return "no remembered image meets the filter"
+
+
+def _decide(hits: Sequence[Hit], options: ClassifyOptions, encoder: str, calibration: Calibration | None) -> Decision:
+    """The vote of the hits, by the measure of the memory's own images where the options ask for it."""
+    if calibration is None or not hits:
+        return decide(hits, options, encoder)
+    found = novelty(np.array([hit.similarity for hit in hits]), calibration.distances)
+    least = None if options.coverage is None else set_share(calibration.nonconformity, options.coverage)
+    return decide(hits, options, encoder, found if options.unknown_above is not None else None, least)

@@ -89,6 +89,11 @@ def classify(
     alpha: Annotated[float, typer.Option(help="Offset of the rank vote.")] = 2.0,
     temperature: Annotated[float, typer.Option(help="Temperature of the softmax vote.")] = 0.07,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image.")] = False,
+    level: Annotated[int | None, typer.Option(help="Cut labels to their first so many parts.")] = None,
+    back_off: Annotated[float | None, typer.Option(help="Go up the labels' paths to this share, such as 0.8.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Ask the memory of a moment: 2026-01-31T12:00:00Z.")] = None,
+    unknown_above: Annotated[float | None, typer.Option(help="No label beyond this percentile, such as 99.")] = None,
+    coverage: Annotated[float | None, typer.Option(help="Name labels that hold the right one so often: 0.9.")] = None,
     show_: Annotated[int, typer.Option("--show", help="How many neighbours to show.")] = 5,
     subject: Subjects = None,
     source: Sources = None,
@@ -105,6 +110,8 @@ def classify(
 
     with errors(), _client(url, key) as client:
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "exact": exact, "show": show_}
+        asked |= {"level": level, "back_off": back_off, "as_of": as_of}
+        asked |= {"unknown_above": unknown_above, "coverage": coverage}
         where = _filter(subject, source, label, image_id, filter_)
         options = ClassifyOptions.model_validate({**asked, "filter": where})
         for picture in pictures:

@@ -45,11 +45,22 @@ def outcome(result: Outcome) -> None:
 
 def decision(picture: Path, result: Decision) -> None:
     """A decision with the classes that got votes and the neighbours that gave them."""
-    if result.label is None:
-        console.print(f"{picture}: no label: {result.reason}", markup=False)
-        return
+    said = f"no label: {result.reason}" if result.label is None else result.label
     shares = ", ".join(f"{each.label} {each.share:.0%}" for each in result.shares[:5])
-    console.print(f"{picture}: {result.label}  ({shares}; {result.voters} voted)", markup=False)
+    console.print(f"{picture}: {said}" + f"  ({shares}; {result.voters} voted)" * bool(result.voters), markup=False)
+    if result.novelty is not None and result.novelty.percentile is not None:
+        further = f"further than {result.novelty.percentile:.1f} % of the memory's own images"
+        console.print(f"  mean distance to its neighbours {result.novelty.distance:.4f}: {further}", markup=False)
+    if result.prediction_set is not None:
+        among = ", ".join(result.prediction_set) + " (all that got a vote: the memory cannot tell more)" * (
+            result.set_share == 0
+        )
+        console.print(
+            f"  if it is like the memory's images, {result.options.coverage:.1%} sure to be one of: {among}",
+            markup=False,
+        )
+    if not result.neighbours:
+        return
     table = Table("rank", "similarity", "labels", "weight", "share", "image", box=None, padding=(0, 2))
     for each in result.neighbours:
         table.add_row(

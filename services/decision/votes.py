@@ -11,16 +11,18 @@ Neighbours come ordered from the nearest; rank i counts from 0, s is the cosine 
 
 A class scores the sum of the weights of the neighbours that carry its label; a neighbour with several labels gives its
 weight to each. The highest score wins; of classes with equal scores, the one that was the first to reach it, walking
-from the nearest.
+from the nearest. `services.decision.hierarchy` says at which level of their paths labels vote.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.decision import ClassifyOptions, ClassShare, Decision, Neighbour, Vote, VoteOptions
+from schemas.decision import ClassifyOptions, ClassShare, Decision, Neighbour, Novelty, Vote, VoteOptions
+from services.decision.hierarchy import climb
+from services.decision.novelty import why_unknown
 
 TIE = 1e-12
 """Scores that differ by less, relative to the highest, are equal: sums equal on paper differ in the last bit."""
@@ -46,11 +48,11 @@ def weigh(similarities: NDArray[np.float64], options: VoteOptions) -> NDArray[np
     """Each neighbour's weight.
 
     Args:
-        similarities: cosine similarities [k], the nearest first.
+        similarities: cosine similarities [..., k], the nearest first.
         options: which vote, with its alpha or temperature.
 
     Returns:
-        weights [k], each above 0.
+        weights [..., k], each above 0.
     """
     match options.vote:
         case Vote.PLURALITY:
@@ -60,33 +62,41 @@ def weigh(similarities: NDArray[np.float64], options: VoteOptions) -> NDArray[np
         case Vote.SOFTMAX:
             return np.exp(similarities / options.temperature)
         case Vote.RANK:
-            ranks = np.arange(len(similarities), dtype=np.float64)
-            return np.reciprocal(ranks + options.alpha)
+            ranks = np.arange(similarities.shape[-1], dtype=np.float64)
+            return np.broadcast_to(np.reciprocal(ranks + options.alpha), similarities.shape)
 
 
-def decide(voters: Sequence[Voter], options: ClassifyOptions, encoder: str) -> Decision:
+def decide(
+    voters: Sequence[Voter],
+    options: ClassifyOptions,
+    encoder: str,
+    novelty: Novelty | None = None,
+    set_share: float | None = None,
+) -> Decision:
     """Let neighbours vote.
 
-    The decision depends on nothing but the arguments: with the neighbours of a decision that shows all its voters and
-    with its options, the same decision comes out again.
+    The decision depends on nothing but the arguments, and shows them all: with the neighbours of a decision that shows
+    all its voters, and with its options, novelty and `set_share`, the same decision comes out again.
 
     Args:
         voters: at most `options.k` neighbours, the nearest first; empty gives a decision without a label.
-        options: which vote, and how many of the neighbours to show.
+        options: which vote, at which level, whether to back off or to abstain, how many of the neighbours to show.
         encoder: the name of the encoder whose vectors were compared.
+        novelty: how far the voters are; the label is null where its percentile is above `options.unknown_above`.
+        set_share: the share of the vote from which on a label is in the prediction set; None: there is none.
     """
     if not voters:
         return Decision(label=None, encoder=encoder, options=options)
     weights = weigh(np.array([voter.similarity for voter in voters], np.float64), options).tolist()
-    scores = dict(_walk(voters, weights))
-    total = sum(scores.values())
-    enough = max(scores.values()) * (1 - TIE)
-    winner = next(label for label, score in _walk(voters, weights) if score >= enough)
-    order = sorted(scores, key=lambda label: (label != winner, -scores[label]))
-    shares = [ClassShare(label=label, score=scores[label], share=scores[label] / total) for label in order]
+    levels = (count(ballots, weights) for ballots in climb([voter.labels for voter in voters], options.level))
+    asked = next(levels)
+    shares, reason = (asked, None) if options.back_off is None else _back_off(asked, levels, options.back_off)
+    reason = why_unknown(novelty, options.unknown_above) or reason
+    total = sum(each.score for each in shares)
     shown = len(voters) if options.show is None else options.show
     return Decision(
-        label=order[0],
+        label=shares[0].label if reason is None else None,
+        reason=reason,
         margin=shares[0].share - (shares[1].share if len(shares) > 1 else 0.0),
         shares=shares,
         voters=len(voters),
@@ -103,13 +113,53 @@ def decide(voters: Sequence[Voter], options: ClassifyOptions, encoder: str) -> D
         ],
         encoder=encoder,
         options=options,
+        novelty=novelty,
+        prediction_set=None if set_share is None else _likely(asked, set_share),
+        set_share=set_share,
     )
 
 
-def _walk(voters: Sequence[Voter], weights: Sequence[float]) -> Iterator[tuple[str, float]]:
+def _back_off(
+    deepest: list[ClassShare], above: Iterable[list[ClassShare]], threshold: float
+) -> tuple[list[ClassShare], str | None]:
+    """The vote of the deepest level whose winner has enough of it, else that of the highest, and why it is too little.
+
+    Args:
+        deepest: the vote of the level to begin with.
+        above: the votes of the levels above it, one after the other.
+        threshold: the share of the vote that is enough.
+    """
+    for shares in (deepest, *above):
+        if shares[0].share >= threshold - TIE:
+            return shares, None
+    most = f"{shares[0].label} has the most, {shares[0].share:.1%}"
+    return shares, f"no label has {threshold:.1%} of the vote, not even at the top of the paths, where {most}"
+
+
+def _likely(shares: Sequence[ClassShare], least: float) -> list[str]:
+    """The labels with at least this share of the vote; the winner, where even that has less."""
+    return [each.label for each in shares if each.share >= least - TIE] or [shares[0].label]
+
+
+def count(ballots: Sequence[Sequence[str]], weights: Sequence[float]) -> list[ClassShare]:
+    """Every class that got a vote, the winner first, then by score.
+
+    Args:
+        ballots: the labels that each neighbour votes for, distinct, the nearest first; at least one.
+        weights: of each neighbour, above 0.
+    """
+    scores = dict(_walk(ballots, weights))
+    total = sum(scores.values())
+    enough = max(scores.values()) * (1 - TIE)
+    winner = next(label for label, score in _walk(ballots, weights) if score >= enough)
+    order = sorted(scores, key=lambda label: (label != winner, -scores[label]))
+    return [ClassShare(label=label, score=scores[label], share=scores[label] / total) for label in order]
+
+
+def _walk(ballots: Sequence[Sequence[str]], weights: Sequence[float]) -> Iterator[tuple[str, float]]:
     """Each class with its score so far, every time that a neighbour adds to it, from the nearest on."""
     scores: dict[str, float] = {}
-    for voter, weight in zip(voters, weights, strict=True):
-        for label in voter.labels:
+    for labels, weight in zip(ballots, weights, strict=True):
+        for label in labels:
             scores[label] = scores.get(label, 0.0) + weight
             yield label, scores[label]

@@ -17,7 +17,7 @@ from schemas.filter import FIELDS, Clause, FieldType
 from schemas.image import State, StoredImage, now
 from services.memory.engine import Compaction, Engine, Index, Scored, Search, Vectors
 from services.memory.filters import expired_of_every_tenant, waiting_of_every_tenant, within
-from services.memory.payload import amendment, point_id, to_image, to_point
+from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
 
 _INDEX: Mapping[FieldType, models.PayloadSchemaType] = {
@@ -45,7 +45,10 @@ class Placed:
 
 @dataclass(frozen=True)
 class Hit:
-    """A remembered image that is near: its cosine similarity is within -1 to 1."""
+    """A remembered image that is near, with the labels of the moment that was asked for.
+
+    Its cosine similarity is within -1 to 1.
+    """
 
     image_id: str
     labels: tuple[str, ...]
@@ -178,7 +181,8 @@ class Memory:
 
         Args:
             image: as it was read.
-            changed: the same with other labels, source, subject, captured_at or metadata; nothing else is written.
+            changed: the same with other labels, source, subject, captured_at or metadata, and the history of the
+                labels; nothing else is written.
 
         Returns:
             False if the image is gone or has another picture now.
@@ -257,7 +261,13 @@ class Memory:
             self._engine.delete(self._same(images))
 
     def nearest(
-        self, tenant: str, vectors: Vectors, k: int, clauses: Sequence[Clause] = (), exact: bool = False
+        self,
+        tenant: str,
+        vectors: Vectors,
+        k: int,
+        clauses: Sequence[Clause] = (),
+        exact: bool = False,
+        as_of: datetime | None = None,
     ) -> list[list[Hit]]:
         """The remembered images nearest to each vector.
 
@@ -267,6 +277,8 @@ class Memory:
             k: at most so many for each vector, at least 1.
             clauses: the checked filter.
             exact: compare with every image instead of searching the index.
+            as_of: only images that had been accepted by this moment, with the labels that they had then; without those
+                whose labels were changed so often since that they are not known any more.
 
         Returns:
             n lists, by descending similarity, then by image id; of images that are equally near as the last one, those
@@ -278,13 +290,15 @@ class Memory:
         check_queries(vectors, self.dimension)
         if not len(vectors):
             return []
-        where = within(tenant, [*clauses, _in_state(State.REMEMBERED)])
+        then = [] if as_of is None else _known_at(as_of)
+        where = within(tenant, [*clauses, *then, _in_state(State.REMEMBERED)])
+        fields = ("image_id", "labels") if as_of is None else ("image_id", "labels", "history")
         found: dict[int, list[Hit]] = {}
         limit = k + 1  # one more shows whether the last has its equals beyond
         while open_ends := [row for row in range(len(vectors)) if row not in found]:
-            search = Search(self._vector, where, limit, exact, ("image_id", "labels"))
+            search = Search(self._vector, where, limit, exact, fields)
             for row, answer in zip(open_ends, self._engine.query_batch(vectors[open_ends], search), strict=True):
-                hits = sorted(map(_hit, answer), key=lambda hit: (-hit.similarity, hit.image_id))
+                hits = sorted((_hit(point, as_of) for point in answer), key=lambda hit: (-hit.similarity, hit.image_id))
                 if len(hits) < limit or hits[k - 1].similarity > hits[-1].similarity:
                     found[row] = hits[:k]
             limit *= 4
@@ -363,8 +377,8 @@ class Memory:
         return within(tenants.pop(), [pictures, *states, *begun], vector)
 
 
-def _hit(point: Scored) -> Hit:
-    return Hit(point.payload["image_id"], tuple(point.payload["labels"]), max(-1.0, min(1.0, point.score)))
+def _hit(point: Scored, as_of: datetime | None) -> Hit:
+    return Hit(point.payload["image_id"], to_labels(point.payload, as_of), max(-1.0, min(1.0, point.score)))
 
 
 def _alike(images: Iterable[StoredImage]) -> Iterator[tuple[StoredImage, list[StoredImage]]]:
@@ -385,6 +399,14 @@ def _since(begun_at: datetime | None) -> Clause:
 
 def _in_state(state: State) -> Clause:
     return Clause("state", FieldType.KEYWORD, (state.value,))
+
+
+def _known_at(moment: datetime) -> list[Clause]:
+    """Accepted by a moment, and with labels that are known for it."""
+    return [
+        Clause("accepted_at", FieldType.DATETIME, bounds={"lte": moment}),
+        Clause("known_since", FieldType.DATETIME, bounds={"gt": moment}, negated=True),
+    ]
 
 
 def _marked_by(removal_id: str) -> Clause:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from qdrant_client import models
 
-from schemas.image import StoredImage, label_paths
+from schemas.image import FormerLabels, StoredImage, label_paths, labels_at
 from services.memory.engine import Payload
 
 NAMESPACE = uuid.UUID("6c1f3a52-9d0e-5b7a-8f43-2b64d1c0e9aa")
@@ -24,14 +24,22 @@ def to_point(image: StoredImage) -> models.PointStruct:
 
 
 def amendment(image: StoredImage) -> Payload:
-    """What callers may change, as a payload to set: None removes a field that was cleared."""
+    """What callers may change, and what follows from it, as a payload to set: None removes a field that was cleared."""
     fields = _fields(image)
-    return {field: fields[field] for field in (*AMENDABLE, "label_paths")}
+    return {field: fields[field] for field in (*AMENDABLE, "label_paths", "history", "known_since")}
 
 
 def to_image(payload: Payload) -> StoredImage:
     """The image of a payload as a point holds it."""
     return StoredImage.model_validate(payload)
+
+
+def to_labels(payload: Payload, moment: datetime | None) -> tuple[str, ...]:
+    """The labels of a payload as a point holds it, as they are now or were at a moment; see `FormerLabels`."""
+    if moment is None:
+        return tuple(payload["labels"])
+    history = [FormerLabels.model_validate(each) for each in payload.get("history") or ()]
+    return tuple(labels_at(payload["labels"], history, moment))
 
 
 def _fields(image: StoredImage) -> Payload:
@@ -43,6 +51,8 @@ def _fields(image: StoredImage) -> Payload:
         "expires_at": _utc(image.expires_at),
         "begun_at": _utc(image.begun_at),
         "metadata": image.metadata or None,
+        "history": [{"labels": each.labels, "until": _utc(each.until)} for each in image.history] or None,
+        "known_since": _utc(image.known_since),
         "label_paths": label_paths(image.labels),
     }
 

@@ -23,6 +23,7 @@ pytestmark = [  # what local mode says of what it does not need
     pytest.mark.filterwarnings("ignore:Local mode performs exact"),
 ]
 INDEXING = THREADED = [name for name in ENGINES if name != "local"]  # local mode has no indexes, and no locks
+REMEMBERED = {"state": State.REMEMBERED, "encoder": ENCODER}
 CAPTURED = datetime(2025, 12, 31, 23, 59, 59, 999999, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
 
@@ -180,6 +181,31 @@ def test_amending_spares_what_was_replaced_or_deleted(memory: Memory, tenant: st
     memory.delete_marked(tenant, "r")
     assert not memory.amend(new, new.model_copy(update={"subject": "changed"}))
     assert memory.get(tenant, ["a"]) == {}
+
+
+def test_a_search_as_of_a_moment_finds_the_labels_of_then(memory: Memory, tenant: str) -> None:
+    (old, late, lost), vectors = remembered(memory, tenant, 3)
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    changed = old.changed({"labels": ["dog"]}, noon).changed({"labels": ["owl"]}, noon + hour)
+    assert memory.amend(old, changed)
+    assert memory.get(tenant, [old.image_id]) == {old.image_id: changed.model_copy(update=REMEMBERED)}
+    memory.put([late.model_copy(update={"accepted_at": noon})])
+    memory.remember([late], vectors[1:2])
+    unknown = lost.model_copy(update={"known_since": noon + hour})
+    assert memory.amend(lost, unknown)
+
+    def seen(moment: datetime) -> dict[str, tuple[str, ...]]:
+        [hits] = memory.nearest(tenant, vectors[:1], 9, exact=True, as_of=moment)
+        return {hit.image_id: hit.labels for hit in hits}
+
+    a, b, c = old.image_id, late.image_id, lost.image_id
+    assert seen(old.accepted_at) == {a: ("cat",)}
+    assert seen(noon) == {a: ("dog",), b: ("cat",)}
+    assert seen(noon + hour) == {a: ("owl",), b: ("cat",), c: ("cat",)}
+    assert memory.amend(changed, old)
+    assert memory.get(tenant, [a])[a].history == []
+    assert seen(noon) == {a: ("cat",), b: ("cat",)}
 
 
 # Remembering

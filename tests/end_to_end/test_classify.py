@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,49 @@ def test_options_by_multipart(taught: Taught) -> None:
     )
     [decision] = answer.json()["decisions"]
     assert (decision["label"], decision["voters"], decision["neighbours"]) == ("disc", 2, [])
+
+
+def test_a_level_and_backing_off(stack: Stack) -> None:
+    source = unique("paths")
+    ids = [
+        image_id
+        for label in ("shape/round/disc", "shape/round/ring", "pattern/bars")
+        for image_id in stack.teach(picture("bars" if "bars" in label else "disc"), labels=[label], source=source)
+    ]
+    stack.remembered(ids)
+    asked = {"k": 3, "vote": "plurality", "exact": True, "filter": Filter({"source": source})}
+
+    def ask(**options: Any) -> Decision:
+        return stack.client.classify([picture("disc")], ClassifyOptions.model_validate({**asked, **options})).decisions[
+            0
+        ]
+
+    assert ask(level=1).label == "shape"
+    assert ask(level=2).label == "shape/round"
+    backed = ask(back_off=0.6)
+    assert backed.label == "shape/round"
+    assert backed.shares[0].share == pytest.approx(2 / 3)
+    nothing = ask(back_off=0.9)
+    assert (nothing.label, nothing.voters) == (None, 3)
+    assert "90.0% of the vote" in (nothing.reason or "")
+
+
+def test_the_memory_of_a_moment(stack: Stack) -> None:
+    source = unique("past")
+    [image_id] = stack.teach(picture("disc"), labels=["before"], source=source)
+    accepted = stack.remembered([image_id])[image_id].accepted_at
+    answer = stack.http.patch(f"/v1/images/{image_id}", json={"labels": ["after"]})
+    assert "history" not in answer.json(), "callers see an image as ever"
+    labels = [
+        stack.client.classify([picture("disc")], ClassifyOptions(filter=Filter({"source": source}), as_of=moment))
+        for moment in (None, accepted, accepted - timedelta(microseconds=1))
+    ]
+    assert [decisions.decisions[0].label for decisions in labels] == ["after", "before", None]
+
+
+@pytest.mark.parametrize("options", [{"unknown_above": 95}, {"coverage": 0.9}])
+def test_a_memory_that_was_not_judged_is_a_clear_refusal(stack: Stack, options: dict[str, float]) -> None:
+    with stack.caller(stack.new_key(unique("unjudged"))) as http:
+        answer = http.post("/v1/classify", json={"vectors": [[1.0] * DIMENSION], **options})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_judged")
+    assert "visual-memory judge" in answer.json()["error"]["message"]

@@ -77,6 +77,14 @@ def test_add_a_folder_then_classify_then_remove(cli: Cli, stack: Stack, tmp_path
     shown = cli("classify", asked[0], "--source", source, "--show", 1)
     assert f"{asked[0]}: shape/disc" in shown.stdout
 
+    options = ("--level", 1, "--back-off", 0.5, "--as-of", "2126-01-31T12:00:00Z", "--source", source)
+    [above] = cli.json("classify", asked[0], "-k", 3, *options)
+    assert (above["label"], above["options"]["as_of"]) == ("shape", "2126-01-31T12:00:00Z")
+    unjudged = Cli(stack.url, stack.new_key(unique("unjudged")))
+    assert (
+        "visual-memory judge" in unjudged("classify", asked[0], "--unknown-above", 99, "--coverage", 0.9, code=1).stderr
+    )
+
     refused = cli("remove", "--source", source, "--label", "shape", "--reason", "a test", code=1, answer="n\n")
     assert "3 images would go: 3 remembered" in refused.stdout
     assert len(stack.held({"source": source})) == 6

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from schemas.decision import ClassifyOptions, Decision
 from schemas.filter import FieldType
 from schemas.image import Accepted, ImageFields, StoredImage
+from schemas.judgement import Judgement
 from services.accept import Accept, Upload
 from services.blocks import Blocks
 from services.classify import Classify
@@ -137,6 +138,7 @@ class Parts:
     encoder: Pixels = field(default_factory=Pixels)
     tenant: str = field(default_factory=lambda: f"t{uuid.uuid4().hex}")
     rung: list[str] = field(default_factory=list)
+    judgement: Judgement | None = None
 
     def __post_init__(self) -> None:
         self.pictures = Pictures(self.folder / "pictures")
@@ -175,7 +177,7 @@ class Parts:
         )
 
     def classify(self) -> Classify:
-        return Classify(self.memory, self.encoder, self.decoder, 4, self.memory.ping)
+        return Classify(self.memory, self.encoder, self.decoder, 4, self.memory.ping, lambda _tenant: self.judgement)
 
     def forget(
         self, lease: timedelta = AT_ONCE, memory: object = None, pictures: object = None, ledger: object = None

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import Conflict, InvalidRequest
 from schemas.filter import Filter
-from schemas.image import State, now
+from schemas.image import ImagePatch, State, now
 from schemas.removal import RemovalRequest
 from services.backup import UNFINISHED, Backup, Restore, Restored
 from services.memory.edge import EdgeEngine
@@ -86,6 +86,15 @@ def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_pa
     there.remember()(there.tenant, [waiting])
     assert there.held(waiting)[0].state is State.REMEMBERED
     assert not there.ledger.exists(UNFINISHED)
+
+
+def test_the_past_comes_back_too(here: Parts, there: Parts, tmp_path: Path) -> None:
+    [image_id] = here.teach(picture("disc"), labels=["cat"])
+    then, question = now(), picture("disc")
+    here.accept().amend(here.tenant, image_id, ImagePatch(labels=["dog"]))
+    back_up(here, tmp_path / "b")
+    restore(there, tmp_path / "b")
+    assert [there.ask(question, as_of=moment).label for moment in (then, None)] == ["cat", "dog"]
 
 
 def test_what_was_removed_since_stays_away_where_the_records_are_the_latest(

@@ -1,0 +1,86 @@
+"""The memory's own images under the options of a question: the measure of novelty and of prediction sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.decision import MAX_LEVEL, ClassifyOptions, Prune
+from schemas.judgement import CalibrationSample
+from services.decision.conformal import nonconformity
+from services.decision.hierarchy import cut
+from services.decision.votes import weigh
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the n images of a sample that have neighbours tell; both ascending.
+
+    Attributes:
+        distances: mean cosine distances float64 [n] to the neighbours that vote on each.
+        nonconformity: float64 [n], how little of the vote each image's own label gets; see
+            `services.decision.conformal`.
+    """
+
+    distances: NDArray[np.float64]
+    nonconformity: NDArray[np.float64]
+
+
+def calibrate(sample: CalibrationSample, options: ClassifyOptions) -> Calibration:
+    """Let the neighbours of each image of a sample vote on it as they would on the picture of a question.
+
+    Args:
+        sample: of a judgement.
+        options: of the question: k, the vote, the level, and how wrong votes count against their image.
+    """
+    similarities, present = _table(sample.similarities)
+    wrong, _ = _table(sample.neighbour_wrong)
+    if options.prune is Prune.HARD:
+        present &= wrong < options.prune_above
+    order = np.argsort(~present, axis=1, kind="stable")[:, : options.k]  # the first k of those that may vote
+    similarities, wrong = np.take_along_axis(similarities, order, 1), np.take_along_axis(wrong, order, 1)
+    present = np.take_along_axis(present, order, 1)
+    weights = weigh(similarities, options) * _reliability(wrong, options) * present
+    own, neighbours = _labels(sample, options.level or MAX_LEVEL)
+    neighbours = np.take_along_axis(neighbours, order[:, :, None], 1)
+    voted = present.any(axis=1)
+    voters = present.sum(axis=1)[voted]
+    distances = ((1 - similarities) * present).sum(axis=1)[voted] / voters
+    return Calibration(np.sort(distances), np.sort(nonconformity(own, neighbours, weights)[voted]))
+
+
+def _reliability(wrong: NDArray[np.float64], options: ClassifyOptions) -> NDArray[np.float64]:
+    """What the vote of images with so many wrong votes is multiplied by."""
+    if options.prune is not Prune.SOFT:
+        return np.ones_like(wrong)
+    return np.where(wrong > 0, 1.75 / (1 + wrong), 1.0)
+
+
+def _table(rows: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Rows of different lengths as float64 [n, widest], filled up with 0, and where there is something."""
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    present = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    table = np.zeros(present.shape)
+    table[present] = np.fromiter(chain.from_iterable(rows), np.float64, int(lengths.sum()))
+    return table, present
+
+
+def _labels(sample: CalibrationSample, level: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels as numbers, at a level of their paths, filled up with `NO_LABEL`.
+
+    Returns:
+        of the images int64 [n, m], and of their neighbours int64 [n, widest, m].
+    """
+    kinds: dict[tuple[str, ...], int] = {}  # few distinct lists of labels, so that each is cut once
+    own = [kinds.setdefault(tuple(labels), len(kinds)) for labels in sample.labels]
+    theirs = [[kinds.setdefault(tuple(labels), len(kinds)) for labels in row] for row in sample.neighbour_labels]
+    numbers: dict[str, int] = {}
+    ballots = [[numbers.setdefault(label, len(numbers)) for label in cut(labels, level)] for labels in kinds]
+    table, present = _table(ballots)
+    coded = np.where(present, table, NO_LABEL).astype(np.int64)
+    rows, _ = _table(theirs)
+    return coded[np.array(own, np.int64)], coded[rows.astype(np.int64)]

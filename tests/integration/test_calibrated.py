@@ -1,0 +1,127 @@
+"""Novelty and prediction sets of a real memory that was judged; and what is answered where it was not."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.decision import ClassifyOptions
+from schemas.errors import NotJudged
+from schemas.image import State, StoredImage, now
+from schemas.judgement import CalibrationSample, Judgement
+from services.decision.neighbours import NOBODY, nearest
+from services.decision.votes import decide
+from tests.shapes import picture
+
+from .support import Parts
+
+EACH = 8
+
+
+def judge(parts: Parts) -> Judgement:
+    """What a judgement holds for calibration, of all that is remembered."""
+    images, vectors, _ = parts.memory.embedded(parts.tenant, [], 1000)
+    similarities, rows = nearest(vectors, vectors, 100, leave_out=np.arange(len(images)))
+    there = [row[row != NOBODY].tolist() for row in rows]
+    sample = CalibrationSample(
+        labels=[image.labels for image in images],
+        similarities=[row[: len(found)].tolist() for row, found in zip(similarities, there, strict=True)],
+        neighbour_labels=[[images[place].labels for place in found] for found in there],
+        neighbour_wrong=[[0] * len(found) for found in there],
+    )
+    return Judgement(
+        id="one",
+        made_at=now(),
+        encoder=parts.encoder.name,
+        k=10,
+        images=len(images),
+        votes={},
+        classes=[],
+        suspects=[],
+        sample=sample,
+        fingerprint="",
+    )
+
+
+@pytest.fixture
+def judged(parts: Parts) -> Parts:
+    for kind in ("disc", "bars"):
+        parts.teach(*(picture(kind) for _ in range(EACH)), labels=[f"shape/{kind}"])
+    parts.judgement = judge(parts)
+    return parts
+
+
+def familiar(parts: Parts) -> tuple[bytes, str]:
+    """The picture, with its label, that is nearest to its neighbours: itself among them, nearer than any in memory."""
+
+    def distance(image: StoredImage) -> float:
+        decision = parts.ask(parts.pictures.read(image.picture), k=5)
+        return -sum(neighbour.similarity for neighbour in decision.neighbours)
+
+    images, _ = parts.memory.page(parts.tenant, [], 1000)
+    nearest_to_all = min(images, key=distance)
+    return parts.pictures.read(nearest_to_all.picture), nearest_to_all.labels[0]
+
+
+def test_what_is_like_the_memory_is_known_and_what_is_not_is_unknown(judged: Parts) -> None:
+    question, label = familiar(judged)
+    asked = {"k": 5, "unknown_above": 90, "coverage": 0.8}
+    known, unknown = (judged.ask(each, **asked) for each in (question, picture("cross")))
+    assert (known.label, known.prediction_set, known.reason) == (label, [label], None)
+    assert unknown.label is None
+    assert unknown.novelty is not None
+    assert known.novelty is not None
+    assert (known.novelty.percentile, unknown.novelty.percentile) == (0, 100)
+    assert unknown.reason is not None
+    assert f"{unknown.novelty.distance:.4f}" in unknown.reason
+    assert (unknown.voters, len(unknown.neighbours)) == (5, 5)
+    assert unknown.prediction_set, "what the vote would say stays visible"
+    for each in (known, unknown):
+        assert decide(each.neighbours, each.options, each.encoder, each.novelty, each.set_share) == each
+
+
+def test_what_was_not_asked_for_is_not_there(judged: Parts) -> None:
+    plain, novel, likely = (judged.ask(picture("disc"), k=5, **each) for each in asked_apart())
+    assert (plain.novelty, plain.prediction_set, plain.set_share) == (None, None, None)
+    assert novel.novelty is not None
+    assert novel.prediction_set is None
+    assert likely.novelty is None
+    assert likely.prediction_set is not None
+
+
+def asked_apart() -> list[dict[str, Any]]:
+    return [{}, {"unknown_above": 100}, {"coverage": 0.9}]
+
+
+def test_nobody_who_votes_is_no_novelty(judged: Parts) -> None:
+    decision = judged.ask(picture("disc"), filter={"labels": "none"}, unknown_above=50, coverage=0.9)
+    assert (decision.label, decision.novelty, decision.prediction_set) == (None, None, None)
+    assert decision.reason == "no remembered image meets the filter"
+
+
+@pytest.mark.parametrize("asked", asked_apart()[1:])
+def test_a_memory_that_was_not_judged_says_what_to_do(parts: Parts, asked: dict[str, Any]) -> None:
+    parts.teach(picture("disc"))
+    with pytest.raises(NotJudged, match="visual-memory judge"):
+        parts.ask(picture("disc"), **asked)
+    parts.judgement = judge(parts)  # one image has no other to be compared with
+    with pytest.raises(NotJudged, match="no two of them"):
+        parts.ask(picture("disc"), **asked)
+    assert parts.memory.counts_by_state(parts.tenant) == {State.REMEMBERED: 1}
+
+
+def test_a_judgement_is_counted_once_and_a_new_one_at_once(judged: Parts) -> None:
+    classify, (question, label) = judged.classify(), familiar(judged)
+    options = ClassifyOptions(k=5, unknown_above=90, exact=True)
+    first = judged.judgement
+    assert first is not None
+    close = first.sample.model_copy(update={"similarities": [[1.0] * len(row) for row in first.sample.similarities]})
+
+    def answered() -> str | None:
+        return classify.pictures(judged.tenant, [question], options)[0].label
+
+    assert answered() == label
+    judged.judgement = first.model_copy(update={"sample": close})
+    assert answered() == label, "it is at hand under the id of the judgement"
+    judged.judgement = first.model_copy(update={"sample": close, "id": "two"})
+    assert answered() is None, "among images that are all equal, everything else is unknown"

@@ -1,0 +1,86 @@
+"""The cache of calibrations: one for each judgement and what the vote depends on, and few of them."""
+
+import pytest
+
+from schemas.decision import ClassifyOptions, Vote
+from schemas.errors import NotJudged
+from schemas.image import now
+from schemas.judgement import CalibrationSample, Judgement
+from services.calibrations import KEPT, Calibrations
+from services.decision.calibration import Calibration, calibrate
+
+SAMPLE = CalibrationSample(
+    labels=[["a"], ["a"]],
+    similarities=[[0.9], [0.9]],
+    neighbour_labels=[[["a"]], [["a"]]],
+    neighbour_wrong=[[0], [0]],
+)
+
+
+def judgement(name: str, sample: CalibrationSample = SAMPLE) -> Judgement:
+    return Judgement(
+        id=name,
+        made_at=now(),
+        encoder="encoder",
+        k=10,
+        images=2,
+        votes={},
+        classes=[],
+        suspects=[],
+        sample=sample,
+        fingerprint="",
+    )
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[ClassifyOptions]:
+    """The options of every calibration that was really made."""
+    made: list[ClassifyOptions] = []
+
+    def note(sample: CalibrationSample, options: ClassifyOptions) -> Calibration:
+        made.append(options)
+        return calibrate(sample, options)
+
+    monkeypatch.setattr("services.calibrations.calibrate", note)
+    return made
+
+
+def test_what_the_vote_depends_on_is_counted_anew_and_all_else_is_not(counted: list[ClassifyOptions]) -> None:
+    kept, plain = Calibrations(), ClassifyOptions(coverage=0.9)
+    same: list[dict[str, object]] = [
+        {"coverage": 0.5},
+        {"unknown_above": 3},
+        {"show": 1},
+        {"exact": True},
+        {"store": True},
+    ]
+    other: list[dict[str, object]] = [
+        {"vote": Vote.SOFTMAX},
+        {"k": 3},
+        {"alpha": 1},
+        {"temperature": 1},
+        {"level": 1},
+        {"prune": "hard"},
+    ]
+    for update in [*same, *other, *same, *other]:
+        kept(judgement("one"), ClassifyOptions.model_validate(plain.model_dump() | update))
+    assert len(counted) == 1 + len(other)
+    kept(judgement("two"), plain)
+    assert len(counted) == 2 + len(other)
+
+
+def test_those_that_nobody_asks_for_go(counted: list[ClassifyOptions]) -> None:
+    kept, options = Calibrations(), ClassifyOptions(coverage=0.9)
+    for number in range(KEPT + 5):
+        kept(judgement(f"number {number}"), options)
+        kept(judgement("number 0"), options)
+    assert len(counted) == KEPT + 5, "what is asked for again and again stays"
+    assert len(kept._kept) == KEPT
+
+
+def test_without_a_judgement_that_compares_anything_nothing_is_answered() -> None:
+    empty = CalibrationSample(labels=[["a"]], similarities=[[]], neighbour_labels=[[]], neighbour_wrong=[[]])
+    with pytest.raises(NotJudged, match="visual-memory judge"):
+        Calibrations()(None, ClassifyOptions(coverage=0.9))
+    with pytest.raises(NotJudged, match="add images"):
+        Calibrations()(judgement("one", empty), ClassifyOptions(coverage=0.9))
