@@ -90,6 +90,7 @@ def classify(
     temperature: Annotated[float, typer.Option(help="Temperature of the softmax vote.")] = 0.07,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image.")] = False,
     show_: Annotated[int, typer.Option("--show", help="How many neighbours to show.")] = 5,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Let a vision-language model decide close votes.")] = False,
     subject: Subjects = None,
     source: Sources = None,
     label: Labels = None,
@@ -106,7 +107,7 @@ def classify(
     with errors(), _client(url, key) as client:
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "exact": exact, "show": show_}
         where = _filter(subject, source, label, image_id, filter_)
-        options = ClassifyOptions.model_validate({**asked, "filter": where})
+        options = ClassifyOptions.model_validate({**asked, "filter": where, "rerank": rerank})
         for picture in pictures:
             decision = client.classify([picture.read_bytes()], options).decisions[0]
             if as_json:
