@@ -18,7 +18,18 @@ from services.bootstrap import _provider
 from services.cli.own_service import free_port
 from services.logs import Formatter
 from services.rates import Rates
-from services.rerank import GONE, NO_LABEL, NO_PICTURE, NOT_ALLOWED, NOT_READ, NOT_SET_UP, NOT_SHOWN, TOO_SLOW, Rerank
+from services.rerank import (
+    AT_ONCE,
+    GONE,
+    NO_LABEL,
+    NO_PICTURE,
+    NOT_ALLOWED,
+    NOT_READ,
+    NOT_SET_UP,
+    NOT_SHOWN,
+    TOO_SLOW,
+    Rerank,
+)
 from services.settings import RerankSettings
 from tests.shapes import as_file
 from tests.vision import KEY, MODEL, Fault, Handler, Seen, Server, serving
@@ -171,29 +182,13 @@ def test_several_pictures_keep_their_places(taught: Parts, server: Server) -> No
 
 
 def test_few_are_asked_at_once(taught: Parts, server: Server) -> None:
-    held, release, most = threading.Semaphore(0), threading.Event(), 4
-
-    def hold(handler: Handler, seen: Seen) -> None:
-        held.release()
-        assert release.wait(30)
-        handler.choose(seen)
-
-    def let_go() -> None:
-        for _ in range(most):
-            assert held.acquire(timeout=30)
-        at_once.append(len(server.seen))
-        release.set()
-
-    at_once: list[int] = []
-    server.fault = hold
-    queries = [plain(200 + shade, 60, 50) for shade in range(3 * most)]
-    watcher = threading.Thread(target=let_go)
-    watcher.start()
-    with reranking(taught, server) as rerank:
-        decisions = rerank(taught.tenant, "key", queries, [voted(taught, query) for query in queries])
-    watcher.join()
-    assert at_once == [most]
-    assert {each.label for each in decisions} == {WARM}
+    server.fault = lambda handler, _: handler.server.stopped.wait(30)
+    queries = [plain(200 + shade, 60, 50) for shade in range(3 * AT_ONCE)]
+    votes = [voted(taught, query) for query in queries]
+    with reranking(taught, server, timeout=1) as rerank:
+        decisions = rerank(taught.tenant, "key", queries, votes)
+    assert {stands(*each) for each in zip(decisions, votes, strict=True)} == {TOO_SLOW}
+    assert 1 <= len(server.seen) <= AT_ONCE, "none of them was answered, so no other had its turn"
 
 
 def test_the_same_question_is_answered_from_what_is_at_hand(taught: Parts, server: Server) -> None:
@@ -408,10 +403,15 @@ def test_those_that_were_answered_in_time_count(taught: Parts, server: Server) -
 
 
 def test_pictures_that_hang_cost_no_more_than_the_time(taught: Parts, server: Server) -> None:
-    vote, release = voted(taught), threading.Event()
-    hanging = Hooked(taught.pictures, before=lambda name: name == "read" and release.wait(30))
-    with reranking(taught, server, hanging, timeout=0.3) as rerank:
+    vote, release, ended = voted(taught), threading.Event(), list[str]()
+
+    def hang(name: str) -> None:
+        release.wait(30)
+        ended.append(name)
+
+    with reranking(taught, server, Hooked(taught.pictures, before=hang), timeout=0.3) as rerank:
         [decision] = rerank(taught.tenant, "key", [QUERY], [vote])
+        assert ended == [], "nobody waits for them"
         release.set()
     assert stands(decision, vote) == TOO_SLOW
     assert server.seen == []
