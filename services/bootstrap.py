@@ -39,11 +39,16 @@ from services.redis_server import limits_url, redis_url
 from services.remember import Remember, Sweep
 from services.removal_log import RemovalLog
 from services.removals import Removals
+from services.rerank import Rerank
 from services.retention import Expire, Retention
 from services.secret import load_secret
-from services.settings import Settings
+from services.settings import RerankSettings, Settings
 from services.tidy import Tidy
 from services.verify import Verify
+from services.vision.gemini import URL as GOOGLE
+from services.vision.gemini import Gemini
+from services.vision.model import Provider
+from services.vision.openai import OpenAI
 
 REMOVALS_AT_ONCE = 4
 EXAMINERS = 16
@@ -84,6 +89,7 @@ class Service:
     remember: Remember
     sweep: Sweep
     classify: Classify
+    rerank: Rerank
     removals: Removals
     forget: Forget
     expire: Expire
@@ -107,6 +113,7 @@ class Service:
     def close(self) -> None:
         """Finish what has begun, then let go of everything."""
         self.examiners.shutdown(wait=False, cancel_futures=True)
+        self.rerank.close()
         self.background.shutdown()
         self.pool.shutdown()
         self.sandbox.close()
@@ -148,14 +155,16 @@ def bootstrap(settings: Settings) -> Service:
     removal_log = RemovalLog(ledger, secret.key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
     tidy = Tidy(memory, pictures, ledger, SPARE)
-    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue)
+    limiter = limits_url(_broker(settings))
+    rerank = Rerank(settings.rerank, _provider(settings.rerank), prompt, pictures, decoder, Rates(limiter))
+    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue, [rerank.forget])
     jobs = Jobs(ledger)
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
     return Service(
         settings=settings,
         keys=Keys(ledger),
-        rates=Rates(limits_url(_broker(settings))),
+        rates=Rates(limiter),
         audit=audit_of(settings),
         memory=prompt,
         patient=memory,
@@ -176,6 +185,7 @@ def bootstrap(settings: Settings) -> Service:
         ),
         sweep=Sweep(memory, bell, overdue),
         classify=Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping, lambda _tenant: None),
+        rerank=rerank,
         removals=removals,
         forget=forget,
         expire=Expire(memory, removals, forget),
@@ -246,6 +256,19 @@ def audit_of(settings: Settings) -> Audit:
 
 def _broker(settings: Settings) -> str:
     return settings.broker.url or redis_url(Places(settings.data))
+
+
+def _provider(settings: RerankSettings) -> Provider | None:
+    """The protocol of the vision-language model that the settings name; None where they name none."""
+    url, model = (settings.url or GOOGLE).rstrip("/"), settings.model or ""
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    match settings.provider:
+        case "openai":
+            return OpenAI(url, model, key, settings.parameters)
+        case "gemini":
+            return Gemini(url, model, key, settings.parameters)
+        case None:
+            return None
 
 
 def _pictures(settings: Settings) -> Pictures:

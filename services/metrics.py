@@ -32,7 +32,7 @@ STAGE = Histogram(
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Time a stage: decode, encode, search, accept, remember or forget."""
+    """Time a stage: decode, encode, search, rerank, accept, remember or forget."""
     begun = time.perf_counter()
     try:
         yield

@@ -1,6 +1,6 @@
-"""How much a key may send in a minute: counted in Redis for all API processes, else in this process alone.
+"""How much a key may send in a minute or ask in a day: counted in Redis for all API processes, else in this one alone.
 
-A minute is a fixed window that begins with the first request, so that `Retry-After` can say when the next one begins.
+Both are fixed windows that begin with the first request, so that `Retry-After` can say when the next one begins.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from redis.exceptions import RedisError
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Rates:
-    """Counts what keys with limits send; the others cost nothing.
+    """Counts what keys with limits send; the others cost nothing. It belongs to one event loop.
 
     Args:
         url: of the Redis that all API processes share: redis://, rediss:// or redis+unix://.
@@ -57,6 +57,10 @@ class Rates:
         """
         if key.bytes_per_minute is not None and number:
             await self._take(RateLimitItemPerMinute(key.bytes_per_minute, namespace="bytes"), key, number)
+
+    async def take_question(self, key_id: str, most: int) -> bool:
+        """Count a question to a vision-language model; whether the key may still ask it, of so many in a day."""
+        return not await self._hit(RateLimitItemPerDay(most, namespace="questions"), key_id, 1)
 
     async def _take(self, item: RateLimitItem, key: Key, cost: int) -> None:
         wait = await self._hit(item, key.id, cost)

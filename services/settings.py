@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from schemas.filter import FieldType
+from schemas.key import Tenant
 
 PREFIX = "VISUAL_MEMORY_"
 NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY"}
@@ -145,6 +146,51 @@ class WorkerSettings(_Section):
     ] = None
 
 
+class RerankSettings(_Section):
+    """The vision-language model that may decide where the vote is close."""
+
+    provider: Annotated[
+        Literal["openai", "gemini"] | None,
+        Field(description="protocol of the model: openai (vLLM, Ollama, most hosted ones) or gemini; unset: none"),
+    ] = None
+    url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*/?$",
+            description="the API's base, such as http://localhost:11434/v1; unset, for gemini: Google's own",
+        ),
+    ] = None
+    model: Annotated[str | None, Field(min_length=1, description="name of the model")] = None
+    api_key: Annotated[SecretStr | None, Field(description="the API's key")] = None
+    parameters: Annotated[
+        dict[str, JsonValue],
+        Field(description='further parameters, as the API names them: {"temperature": 1}, where its 0 is refused'),
+    ] = Field(default_factory=dict)
+    tenants: Annotated[
+        list[Tenant], Field(description="tenants whose pictures may be sent to the model; empty: nobody's")
+    ] = Field(default_factory=list)
+    margin: Annotated[float, Field(gt=0, le=1, description="it is asked where the vote's margin is below this")] = 0.2
+    neighbours: Annotated[int, Field(ge=1, le=50, description="most neighbours whose pictures go with a question")] = 10
+    side: Annotated[int, Field(ge=32, le=2048, description="longest side of a picture that is sent, in pixels")] = 384
+    timeout: Annotated[
+        float, Field(gt=0, le=60, description="seconds after which the votes of a request stand where no answer came")
+    ] = 10
+    calls_per_day: Annotated[int, Field(ge=1, description="most questions of one key in a day")] = 1000
+    cache_entries: Annotated[int, Field(ge=0, description="answers that a process keeps at hand; 0: none")] = 10_000
+
+    @model_validator(mode="after")
+    def _names_what_it_needs(self) -> "RerankSettings":
+        if self.provider is None and (self.url or self.model or self.api_key):
+            raise ValueError("url, model and api_key are of a provider: set VISUAL_MEMORY_RERANK__PROVIDER too")
+        if self.provider is not None and self.model is None:
+            raise ValueError("the provider needs a model: set VISUAL_MEMORY_RERANK__MODEL")
+        if self.provider == "openai" and self.url is None:
+            raise ValueError("openai is a protocol of many: set VISUAL_MEMORY_RERANK__URL to the base of the API")
+        if self.provider == "gemini" and self.api_key is None:
+            raise ValueError("gemini needs a key: set VISUAL_MEMORY_RERANK__API_KEY")
+        return self
+
+
 class Settings(BaseSettings):
     """All settings. Frozen: what was valid at the start stays so."""
 
@@ -183,6 +229,7 @@ class Settings(BaseSettings):
     pictures: PictureSettings = PictureSettings()
     encoder: EncoderSettings = EncoderSettings()
     worker: WorkerSettings = WorkerSettings()
+    rerank: RerankSettings = RerankSettings()
 
     @model_validator(mode="after")
     def _knows_every_name(self) -> "Settings":

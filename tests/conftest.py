@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from tests import vision
 from tests.stack import Stack, new_folder, running
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def eye() -> Iterator[vision.Server]:
+    """The server of the vision-language model that the shared service asks."""
+    with vision.serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stack(eye: vision.Server) -> Iterator[Stack]:
     """A whole service that no test kills anything of."""
-    with new_folder() as folder, running(folder) as service:
+    with new_folder() as folder, running(folder, **vision.settings(eye.url)) as service:
         yield service
 
 

@@ -95,6 +95,7 @@ def classify(
     unknown_above: Annotated[float | None, typer.Option(help="No label beyond this percentile, such as 99.")] = None,
     coverage: Annotated[float | None, typer.Option(help="Name labels that hold the right one so often: 0.9.")] = None,
     show_: Annotated[int, typer.Option("--show", help="How many neighbours to show.")] = 5,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Let a vision-language model decide close votes.")] = False,
     subject: Subjects = None,
     source: Sources = None,
     label: Labels = None,
@@ -113,7 +114,7 @@ def classify(
         asked |= {"level": level, "back_off": back_off, "as_of": as_of}
         asked |= {"unknown_above": unknown_above, "coverage": coverage}
         where = _filter(subject, source, label, image_id, filter_)
-        options = ClassifyOptions.model_validate({**asked, "filter": where})
+        options = ClassifyOptions.model_validate({**asked, "filter": where, "rerank": rerank})
         for picture in pictures:
             decision = client.classify([picture.read_bytes()], options).decisions[0]
             if as_json:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from schemas.audit import AuditLine
-from schemas.decision import Decision
+from schemas.decision import Decision, Rerank
 from schemas.image import LabelCount
 from schemas.key import Key
 from schemas.removal import Removal, RemovalPreview
@@ -59,6 +59,8 @@ def decision(picture: Path, result: Decision) -> None:
             f"  if it is like the memory's images, {result.options.coverage:.1%} sure to be one of: {among}",
             markup=False,
         )
+    if result.rerank is not None:
+        console.print(f"  {_reranked(result.rerank)}", markup=False, highlight=False)
     if not result.neighbours:
         return
     table = Table("rank", "similarity", "labels", "weight", "share", "image", box=None, padding=(0, 2))
@@ -129,6 +131,12 @@ def audit(lines: Sequence[AuditLine]) -> None:
         said = ", ".join(f"{name} {value}" for name, value in about.items() if value is not None)
         who = f"{line.by} ({line.key})" if line.key else line.by
         console.print(f"{line.at:%Y-%m-%d %H:%M:%S}  {who}  {line.action}  {line.outcome}  {said}", markup=False)
+
+
+def _reranked(result: Rerank) -> str:
+    if result.fallback is not None:
+        return f"not re-ranked: {result.fallback}"
+    return f"re-ranked by {result.model}{' (at hand)' if result.cached else ''}; the vote was for {result.voted}"
 
 
 def _by_state(counts: Mapping[Any, int]) -> str:

@@ -119,6 +119,11 @@ def decide(
     )
 
 
+def shown(decision: Decision, options: ClassifyOptions) -> Decision:
+    """The decision with as many neighbours as the options show, where it was made with more for whoever needs them."""
+    return decision.model_copy(update={"options": options, "neighbours": decision.neighbours[: options.show]})
+
+
 def _back_off(
     deepest: list[ClassShare], above: Iterable[list[ClassShare]], threshold: float
 ) -> tuple[list[ClassShare], str | None]:

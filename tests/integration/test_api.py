@@ -264,3 +264,7 @@ def test_strangers_who_ask_for_health_at_once_share_one_examination(
     assert len(asked) == 1
     assert api.get("/readyz").status_code == 200
     assert len(asked) == 2, "who comes later asks anew"
+
+
+def test_a_removal_takes_away_what_a_model_answered_beside_its_images(service: Service) -> None:
+    assert service.rerank.forget in service.forget.undo
