@@ -45,11 +45,12 @@ class Placed:
 
 @dataclass(frozen=True)
 class Hit:
-    """A remembered image that is near: its cosine similarity is within -1 to 1."""
+    """A remembered image that is near: its cosine similarity is within -1 to 1; `reliability` is for pruning to set."""
 
     image_id: str
     labels: tuple[str, ...]
     similarity: float
+    reliability: float = 1.0
 
 
 class Memory:
