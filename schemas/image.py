@@ -145,6 +145,14 @@ class Doubt(StrEnum):
     PRUNED = "pruned"
 
 
+class Gate(StrEnum):
+    """What an objection does: nothing, for none is looked for; a reason on the image, which votes; or it is muted."""
+
+    OFF = "off"
+    WARN = "warn"
+    HOLD = "hold"
+
+
 class ImageFields(BaseModel):
     """What a caller says of a picture when sending it.
 

@@ -15,6 +15,7 @@ from services.decision.votes import decide
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
+from services.voters import Voters
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Classify:
     Attributes:
         slice_size: how many pictures are held decoded at most, however many a request brings.
         ask_store: raises `Unavailable` soon where the store is silent; a search, which may take long, does not.
+        voters: finds who votes.
     """
 
     memory: Memory
@@ -31,6 +33,7 @@ class Classify:
     decoder: Decoder
     slice_size: int
     ask_store: Callable[[], None]
+    voters: Voters
 
     def pictures(self, tenant: str, pictures: Sequence[bytes], options: ClassifyOptions) -> list[Decision]:
         """Classify pictures, given as the bytes of their files.
@@ -81,7 +84,7 @@ class Classify:
     ) -> list[Decision]:
         with metrics.stage("search"):
             self.ask_store()
-            found = self.memory.nearest(tenant, vectors, options.k, clauses, exact=options.exact)
+            found, options = self.voters(tenant, vectors, clauses, options)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
         decisions = [decide(hits, options, self.encoder.name) for hits in found]
         if all(decision.voters for decision in decisions):

@@ -1,5 +1,6 @@
 """Tidy: pictures without a point, and half-written files, which a crash leaves behind, are deleted after a while."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -19,17 +20,20 @@ class Tidy:
 
     Attributes:
         spare: how young a picture is left alone, for its point may be about to be put, or it is still being written.
+        others: tidy further places, each of which says how much it deleted.
     """
 
     memory: Memory
     pictures: Pictures
     ledger: Ledger
     spare: timedelta
+    others: Sequence[Callable[[], int]] = ()
 
     def __call__(self) -> int:
         """Delete what no point refers to, and half-written pictures and records; returns how many files that were."""
         old = now() - self.spare
         deleted = self.pictures.delete_drafts(old) + self.ledger.delete_drafts(old)
+        deleted += sum(tidy() for tidy in self.others)
         for tenant, keys in groupby(self.pictures.all(), key=lambda key: key.split("/")[0]):
             batch = list(keys)
             for start in range(0, len(batch), AT_ONCE):

@@ -40,8 +40,8 @@ def _label_errors(memories: Memories, opinions: Sequence[Opinion]) -> Iterator[S
             image_id=memories.image_ids[row],
             labels=own,
             score=said.share - said.own,
-            reason=f"{said.agreeing} of its {said.asked} neighbours are {said.label}, with {said.share:.0%} of the vote;"
-            f" {' and '.join(own)} has {said.own:.0%}",
+            reason=f"{said.agreeing} of its {said.asked} neighbours are {said.label}, with {said.share:.0%} of the"
+            f" vote; {' and '.join(own)} has {said.own:.0%}",
             suggestion=said.label,
         )
 

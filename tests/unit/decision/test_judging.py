@@ -24,9 +24,7 @@ images = st.lists(
 def memories(images: list[tuple[int, list[str]]], k: int = 10) -> Memories:
     vectors = DIRECTIONS[[direction for direction, _ in images]].reshape(len(images), 16)
     similarities, rows = nearest(vectors, vectors, k, leave_out=np.arange(len(images)))
-    return Memories(
-        [f"image-{row:03}" for row in range(len(images))], [own for _, own in images], similarities, rows
-    )
+    return Memories([f"image-{row:03}" for row in range(len(images))], [own for _, own in images], similarities, rows)
 
 
 def neighbours_by_hand(images: list[tuple[int, list[str]]], row: int, k: int) -> list[int]:
@@ -64,8 +62,11 @@ def test_opinions_and_reports_are_those_counted_by_hand(images: list[tuple[int, 
             assert said.own == pytest.approx(max(scores.get(label, 0) for label in images[row][1]) / total)
     for each in report(judged.labels, opinions):
         said_of = [said.label for said, (_, own) in zip(opinions, images, strict=True) if each.label in own]
-        right = [said for said, (_, own) in zip(opinions, images, strict=True) if each.label in own and said.label in own]
-        assert (each.images, each.accuracy) == (len(said_of), pytest.approx(len(right) / len(said_of)))
+        right = [
+            said for said, (_, own) in zip(opinions, images, strict=True) if each.label in own and said.label in own
+        ]
+        assert each.images == len(said_of)
+        assert each.accuracy == pytest.approx(len(right) / len(said_of))
         for label, number in each.confused_with.items():
             assert said_of.count(label) >= number > 0
 

@@ -23,6 +23,7 @@ class Near:
     image_id: str
     similarity: float
     labels: list[str]
+    reliability: float = 1.0
 
 
 def png(digit: NDArray[np.float64]) -> bytes:
