@@ -245,13 +245,13 @@ class Memory:
         The doubt is there before it is seen that all of them are, and a condition of what follows; a removal takes
         doubts away after its points. So it finds the doubt, or they are found missing: then the image goes on waiting.
         """
-        doubt = {"doubt": objection.doubt.value, "reason": objection.reason}
+        doubt = {"doubt": objection.doubt.value}
         self._engine.set_payload(doubt, self._same([image], State.WAITING, self._vector))
         voters = Clause("image_id", FieldType.KEYWORD, tuple(objection.voters))
         if self.count(image.tenant, [voters, _in_state(State.REMEMBERED)]) == len(objection.voters):
             state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
             where = self._same([image], State.WAITING, self._vector, _doubted(objection.doubt))
-            self._engine.set_payload({**done, "state": state.value}, where)
+            self._engine.set_payload({**done, "state": state.value, "reason": objection.reason}, where)
 
     def reject(self, image: StoredImage, reason: str) -> bool:
         """Give up on an image that still waits with the same picture; whether it is rejected now."""
