@@ -31,8 +31,8 @@ PAGE = 100
 UNFINISHED = "restore/unfinished"
 PASSING = {"open", "notes", "unerased"}
 """Records of how far a removal is: where the removal is known already, they are older than what is there."""
-COMPUTED = {"judgements"}
-"""Records that were computed from images, some of which may have been removed since: they are made anew."""
+LEFT_OUT = {"judgements"}
+"""Records that no backup holds: they were made of images that may be removed since, and can be made again."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Backup:
                 if cursor is None:
                     break
             for key in self.ledger.list(""):  # last, so that they are not older than the points
-                if key.split("/")[0] not in COMPUTED:
+                if key.split("/")[0] not in LEFT_OUT:
                     archive.record(key, self.ledger.get(key))
         return archive.contents
 
@@ -126,13 +126,13 @@ class Restore:
         return restored
 
     def _restore_records(self, archive: Archive) -> None:
-        for kind in COMPUTED:
+        for kind in LEFT_OUT:
             for key in self.ledger.list(f"{kind}/"):
                 self.ledger.delete(key)
         known = {key.rsplit("/", 1)[1] for key in self.ledger.list("removals/")}
         for key, value in archive.records():
             kind, removal_id = key.split("/")[0], key.rsplit("/", 1)[1].split(".")[0]
-            if kind not in COMPUTED and not (kind in PASSING and removal_id in known):
+            if kind not in LEFT_OUT and not (kind in PASSING and removal_id in known):
                 self.ledger.create(key, value)
 
     def _restore_images(self, archive: Archive) -> Restored:

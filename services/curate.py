@@ -14,6 +14,7 @@ from schemas.image import Doubt, State
 from services.judgements import Judgements
 from services.memory.memory import Memory
 
+PAGE = 1000
 IN_STATE = {Action.MUTE: [State.REMEMBERED], Action.UNMUTE: [State.MUTED], Action.RELABEL: [*State]}
 """Which images an action changes."""
 
@@ -44,8 +45,17 @@ class Curate:
             case Action.UNMUTE:
                 changed = self.memory.unmute(tenant, clauses)
             case Action.RELABEL:
-                changed = self.memory.relabel(tenant, clauses, request.labels)
+                changed = self._relabel(tenant, clauses, request.labels)
         return Curated(action=request.action, images=changed)
+
+    def _relabel(self, tenant: str, clauses: Sequence[Clause], labels: Sequence[str]) -> int:
+        """Page by page, as one operation would not know which pictures it meets."""
+        changed, cursor = 0, None
+        while True:
+            page, cursor = self.memory.page(tenant, clauses, PAGE, cursor)
+            changed += self.memory.relabel(page, labels)
+            if cursor is None:
+                return changed
 
     def _prune(self, tenant: str, clauses: Sequence[Clause], least: int, dry_run: bool) -> Curated:
         """Mute by wrong votes, and take it back where these counted no more by then."""

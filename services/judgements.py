@@ -9,6 +9,7 @@ so nothing brings it back.
 """
 
 import uuid
+from datetime import datetime
 from functools import lru_cache
 
 from schemas.errors import NotFound
@@ -66,7 +67,7 @@ class Judgements:
         for key in sorted(keys, key=lambda key: key.endswith(FOUND)):
             self._ledger.delete(key)
 
-    def tidy(self) -> int:
+    def tidy(self, _before: datetime | None = None) -> int:
         """Delete what a pass left that was killed right after a removal had voided it; returns how much."""
         left = [key for key in self._ledger.list(RECORDS) if key.endswith(FOUND)]
         return sum(self._ledger.delete(key) for key in left if not self._ledger.exists(key.removesuffix(FOUND)))

@@ -314,12 +314,13 @@ class Memory:
         self._engine.set_payload({"state": State.REMEMBERED.value, "doubt": None, "reason": None}, where)
         return number
 
-    def relabel(self, tenant: str, clauses: Sequence[Clause], labels: Sequence[str]) -> int:
-        """Give all images that meet a filter these labels, in one operation; returns how many that were."""
-        where = within(tenant, clauses)
-        number = self._engine.count(where)
+    def relabel(self, images: Sequence[StoredImage], labels: Sequence[str]) -> int:
+        """Give images of one tenant these labels, those that still have the same picture; returns how many do."""
+        if not images:
+            return 0
+        where = self._same(images)
         self._engine.set_payload({"labels": [*labels], "label_paths": label_paths([*labels])}, where)
-        return number
+        return self._engine.count(where)
 
     def reconsider(self, tenant: str) -> None:
         """Take back all that was done to images because of how others vote, as some of these are gone.

@@ -98,9 +98,9 @@ def test_classes_tell_how_they_do_until_a_removal_voids_the_judgement(taught: Ta
     assert (counts["bars"].images, counts["bars"].confused_with, counts["bars"].thin) == (7, {"disc": 1}, True)
     assert counts["bars"].accuracy == pytest.approx(6 / 7)
     assert counts["disc"].accuracy == 1
-    shown = [line.split() for line in taught.command("labels", "--thin", "7").splitlines()]
-    assert [words[:3] for words in shown if "thin" in words] == [["disc", "6", "100.0%"]]
-    assert ["bars", "7", "85.7%", "disc", "1"] in shown
+    table = [line.split() for line in taught.command("labels", "--thin", "7").splitlines()]
+    assert [words[:3] for words in table if "thin" in words] == [["disc", "6", "100.0%"]]
+    assert ["bars", "7", "85.7%", "disc", "1"] in table
 
     assert "disc" in taught.command("suspects", "--kind", "label")
     shown = taught.command("curate", "remove", "--suspects", "label", "--reason", "wrong", "--yes", "--json")
