@@ -2,6 +2,9 @@
 
 It holds how many images are remembered and how many carry each label; whether any was accepted since is counted. What
 it does not notice: images that exchange their labels, and one that is muted for another of its labels that is unmuted.
+
+Until a memory is judged anew, what came since has given no wrong votes, and another picture under the same id has those
+of the one before.
 """
 
 import json

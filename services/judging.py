@@ -7,7 +7,7 @@ from itertools import islice
 
 from schemas.image import LabelCount, State, StoredImage
 from schemas.job import Job, JobKind, JobState
-from schemas.judgement import JudgementStatus, JudgementSummary, Suspect, Suspicion
+from schemas.judgement import ClassReport, JudgementStatus, JudgementSummary, Suspect, Suspicion
 from services.bell import Bell
 from services.fingerprint import REMEMBERED, is_stale
 from services.jobs import Jobs
@@ -75,18 +75,7 @@ class Judging:
         if judgement is None:
             return counts
         classes = {each.label: each for each in judgement.classes}
-        return [
-            count.model_copy(
-                update={
-                    "accuracy": found.accuracy,
-                    "confused_with": found.confused_with,
-                    "thin": found.images < judgement.k,
-                }
-            )
-            if (found := classes.get(count.label))
-            else count
-            for count in counts
-        ]
+        return [_with_report(count, classes.get(count.label), judgement.k) for count in counts]
 
     def _is_due(self, tenant: str) -> bool:
         if not 0 < self.memory.count(tenant, [REMEMBERED]) <= self.most_images:
@@ -101,6 +90,13 @@ class Judging:
             held = self.memory.get(tenant, {each.image_id for each in part} | others)
             voting = {image_id: image for image_id, image in held.items() if image.state is State.REMEMBERED}
             yield from (each for each in part if _stands(each, voting))
+
+
+def _with_report(count: LabelCount, found: ClassReport | None, k: int) -> LabelCount:
+    if found is None:
+        return count
+    told = {"accuracy": found.accuracy, "confused_with": found.confused_with, "thin": found.images < k}
+    return count.model_copy(update=told)
 
 
 def _stands(suspect: Suspect, voting: dict[str, StoredImage]) -> bool:

@@ -17,8 +17,8 @@ class Unlearn:
     memory: Memory
     judgements: Judgements
 
-    def __call__(self, tenant: str, image_ids: Sequence[str]) -> None:
+    def __call__(self, tenant: str, gone: Sequence[object]) -> None:
         """Void every judgement, and take back all that the service did to images because of how others vote."""
-        if image_ids:
+        if gone:
             self.judgements.void(tenant)
             self.memory.reconsider(tenant)

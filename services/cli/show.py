@@ -50,12 +50,13 @@ def decision(picture: Path, result: Decision) -> None:
         return
     shares = ", ".join(f"{each.label} {each.share:.0%}" for each in result.shares[:5])
     console.print(f"{picture}: {result.label}  ({shares}; {result.voters} voted)", markup=False)
-    table = Table("rank", "similarity", "labels", "weight", "share", "image", box=None, padding=(0, 2))
+    table = Table("rank", "similarity", "labels", "reliability", "weight", "share", "image", box=None, padding=(0, 2))
     for each in result.neighbours:
         table.add_row(
             str(each.rank),
             f"{each.similarity:.4f}",
             ", ".join(each.labels),
+            f"{each.reliability:.2f}",
             f"{each.weight:.4f}",
             f"{each.share:.1%}",
             each.image_id,
