@@ -55,7 +55,8 @@ class ClassifyOptions(VoteOptions):
         exact: compare with every image instead of searching approximately.
         show: how many of the neighbours to show, 0 to 1000; left out, all that voted.
         prune: ``soft``: an image's vote is multiplied by 1.75 / (1 + its wrong votes); ``hard``: images with
-            `prune_above` or more wrong votes do not vote; left out, as the settings say.
+            `prune_above` or more wrong votes do not vote; left out, as the settings say. Where no judgement counts
+            nobody is pruned, and the decision's own options say ``none``.
         prune_above: wrong votes from which on ``hard`` leaves an image out, at least 1.
         level: labels are cut to their first so many parts before they vote, 1 to 100.
         back_off: answer at the deepest level of the label paths at which a label has at least this share of the vote,
@@ -178,6 +179,7 @@ class Decision(BaseModel):
         voters: how many neighbours voted, at most k.
         neighbours: those that are shown, the nearest first.
         encoder: the name of the encoder whose vectors were compared.
+        options: as they were applied; `prune` says how those that voted were pruned.
         novelty: where `unknown_above` was asked for.
         prediction_set: where `coverage` was asked for: the labels that may be right, the likeliest first; at the level
             that was asked for, before backing off.

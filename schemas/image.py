@@ -135,6 +135,26 @@ class State(StrEnum):
     MUTED = "muted"
 
 
+class Doubt(StrEnum):
+    """What the service itself did to an image because of how others vote; a removal takes it back.
+
+    ``warned``: `reason` says that its neighbours disagree with its label; ``held``: it is muted for that; ``pruned``:
+    it is muted for the wrong votes that it gave.
+    """
+
+    WARNED = "warned"
+    HELD = "held"
+    PRUNED = "pruned"
+
+
+class Gate(StrEnum):
+    """What an objection does: nothing, for none is looked for; a reason on the image, which votes; or it is muted."""
+
+    OFF = "off"
+    WARN = "warn"
+    HOLD = "hold"
+
+
 class ImageFields(BaseModel):
     """What a caller says of a picture when sending it.
 
@@ -177,7 +197,8 @@ class Image(BaseModel):
 
     Attributes:
         content_hash: SHA-256 of the picture's bytes, 64 hex digits.
-        reason: why it was rejected, else null.
+        reason: why it was rejected, or what its neighbours have against its label; else null.
+        doubt: whether the service warns of it or has muted it by itself, else null.
         attempts: how often remembering was begun and did not end.
         encoder: the name of the encoder whose vector it has, null until remembered.
     """
@@ -188,6 +209,7 @@ class Image(BaseModel):
     labels: list[str]
     state: State
     reason: str | None = None
+    doubt: Doubt | None = None
     attempts: int = 0
     source: str | None = None
     subject: str | None = None
@@ -250,10 +272,19 @@ class ImagePage(BaseModel):
 
 
 class LabelCount(BaseModel):
-    """How many images carry a label."""
+    """How many images carry a label; and how it does, where the memory was judged.
+
+    Attributes:
+        accuracy: the part of its remembered images for which the others vote right, 0 to 1.
+        confused_with: other labels that they were taken for, and how often; the most frequent first, at most 5.
+        thin: whether it has fewer remembered images than neighbours vote, and so can be outvoted by any other.
+    """
 
     label: str
     images: int
+    accuracy: float | None = None
+    confused_with: dict[str, int] | None = None
+    thin: bool | None = None
 
 
 class Accepted(BaseModel):

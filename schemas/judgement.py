@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.job import Job
+
 
 class Suspicion(StrEnum):
     """Why an image deserves a look."""
@@ -72,7 +74,8 @@ class Judgement(BaseModel):
     """What one pass over a tenant's memory found; a removal deletes it, for what was removed had a part in it.
 
     Attributes:
-        id: new with each pass.
+        id: new with each pass; ids of later ones sort after it.
+        made_at: when the pass began to read the memory.
         encoder: whose vectors were compared.
         k: how many neighbours voted for `votes`.
         images: how many images were judged.
@@ -95,3 +98,33 @@ class Judgement(BaseModel):
     suspects: list[Suspect]
     sample: CalibrationSample
     fingerprint: str
+
+
+class JudgementSummary(BaseModel):
+    """A judgement without what it says of single images.
+
+    Attributes:
+        suspects: how many there are of each kind.
+    """
+
+    id: str
+    made_at: datetime
+    encoder: str
+    k: int
+    images: int
+    classes: list[ClassReport]
+    suspects: dict[Suspicion, int]
+
+
+class JudgementStatus(BaseModel):
+    """Where a tenant's memory stands.
+
+    Attributes:
+        current: the judgement that counts; null where none does.
+        stale: whether the memory was changed since; it counts until the next all the same.
+        job: the latest that was asked for, with its progress; null where none was.
+    """
+
+    current: JudgementSummary | None = None
+    stale: bool = False
+    job: Job | None = None

@@ -1,5 +1,8 @@
 """Backup and restore: points, pictures and records in one file, which any engine takes.
 
+Nothing comes back that was computed from images: judgements are made anew, and what the service did to images because
+of how others vote is taken back.
+
 A restore brings back nothing that was removed: not what a removal covered, and not what meets the filter of one that
 was asked for after the backup. Before the first request is served it holds every image against the records of both, the
 backup's and those of the place where it restores to; so those must be the latest there are.
@@ -28,6 +31,8 @@ PAGE = 100
 UNFINISHED = "restore/unfinished"
 PASSING = {"open", "notes", "unerased"}
 """Records of how far a removal is: where the removal is known already, they are older than what is there."""
+LEFT_OUT = {"judgements"}
+"""Records that no backup holds: they were made of images that may be removed since, and can be made again."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class Backup:
                 if cursor is None:
                     break
             for key in self.ledger.list(""):  # last, so that they are not older than the points
-                archive.record(key, self.ledger.get(key))
+                if key.split("/")[0] not in LEFT_OUT:
+                    archive.record(key, self.ledger.get(key))
         return archive.contents
 
     def _pictures(self, page: Sequence[models.PointStruct]) -> Iterator[Picture]:
@@ -106,17 +112,27 @@ class Restore:
             )
         self.ledger.put(UNFINISHED, {"file": file.name})
         self._restore_records(archive)
-        for vector, size in archive.manifest.vectors.items():
-            Memory(self.engine, unquote(vector), size, self.metadata).open()
+        memories = [
+            Memory(self.engine, unquote(vector), size, self.metadata)
+            for vector, size in archive.manifest.vectors.items()
+        ]
+        for memory in memories:
+            memory.open()
         restored = self._restore_images(archive)
+        for memory in memories:
+            for tenant in memory.tenants():
+                memory.reconsider(tenant)
         self.ledger.delete(UNFINISHED)
         return restored
 
     def _restore_records(self, archive: Archive) -> None:
+        for kind in LEFT_OUT:
+            for key in self.ledger.list(f"{kind}/"):
+                self.ledger.delete(key)
         known = {key.rsplit("/", 1)[1] for key in self.ledger.list("removals/")}
         for key, value in archive.records():
             kind, removal_id = key.split("/")[0], key.rsplit("/", 1)[1].split(".")[0]
-            if not (kind in PASSING and removal_id in known):
+            if kind not in LEFT_OUT and not (kind in PASSING and removal_id in known):
                 self.ledger.create(key, value)
 
     def _restore_images(self, archive: Archive) -> Restored:

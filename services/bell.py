@@ -30,6 +30,7 @@ JOB = "visual_memory.job"
 SWEEP = "visual_memory.sweep"
 TIDY = "visual_memory.tidy"
 COMPACT = "visual_memory.compact"
+CURATE = "visual_memory.curate"
 TIDY_SECONDS = 3600
 IMAGES_PER_MESSAGE = 32
 PATIENCE = 1.0
@@ -42,8 +43,15 @@ SILENCE = 5
 log = logging.getLogger(__name__)
 
 
-def make_celery(url: str, worker: WorkerSettings) -> Celery:
-    """The Celery app that rings and listens: JSON only, nothing prefetched beyond one each."""
+def make_celery(url: str, worker: WorkerSettings, curate_seconds: int = 0) -> Celery:
+    """The Celery app that rings and listens: JSON only, nothing prefetched beyond one each.
+
+    Args:
+        url: of the broker.
+        worker: how its workers work.
+        curate_seconds: how often it is looked whether a memory is to be judged; 0: never.
+    """
+    curate = {"curate": {"task": CURATE, "schedule": curate_seconds}} if curate_seconds else {}
     celery = Celery("visual-memory", broker=url)
     celery.conf.update(
         accept_content=["json"],
@@ -51,7 +59,7 @@ def make_celery(url: str, worker: WorkerSettings) -> Celery:
         task_ignore_result=True,
         task_default_queue=QUEUE,
         task_queues={QUEUE: {}, URGENT: {}},
-        task_routes={name: {"queue": URGENT} for name in (SWEEP, TIDY, COMPACT)},
+        task_routes={name: {"queue": URGENT} for name in (SWEEP, TIDY, COMPACT, CURATE)},
         task_acks_late=True,
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
@@ -75,6 +83,7 @@ def make_celery(url: str, worker: WorkerSettings) -> Celery:
             "sweep": {"task": SWEEP, "schedule": worker.sweep_seconds},
             "tidy": {"task": TIDY, "schedule": TIDY_SECONDS},
             "compact": {"task": COMPACT, "schedule": worker.compact_seconds},
+            **curate,
         },
     )
     return celery

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from celery import Celery
 
 from schemas.errors import Unavailable, VisualMemoryError
+from schemas.job import JobKind
 from services import metrics
 from services.accept import Accept
 from services.audit import Audit
@@ -19,15 +20,20 @@ from services.bell import Bell, make_celery
 from services.blocks import Blocks
 from services.classify import Classify
 from services.compact import Compact
+from services.curate import Curate
 from services.fetch import HTTPS, Fetch
 from services.forget import Forget
 from services.jobs import Jobs, RunJob, SweepJobs
+from services.judge import Judge
+from services.judgements import Judgements
+from services.judging import Judging
 from services.keys import Keys
 from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
+from services.objections import Objections
 from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
@@ -44,11 +50,13 @@ from services.retention import Expire, Retention
 from services.secret import load_secret
 from services.settings import RerankSettings, Settings
 from services.tidy import Tidy
+from services.unlearn import Unlearn
 from services.verify import Verify
 from services.vision.gemini import URL as GOOGLE
 from services.vision.gemini import Gemini
 from services.vision.model import Provider
 from services.vision.openai import OpenAI
+from services.voters import Voters
 
 REMOVALS_AT_ONCE = 4
 EXAMINERS = 16
@@ -98,6 +106,8 @@ class Service:
     jobs: Jobs
     run_job: RunJob
     sweep_jobs: SweepJobs
+    judging: Judging
+    curate: Curate
 
     def examine(self) -> dict[str, str]:
         """Every part by name with what is wrong with it; empty where it answers within `PATIENCE`."""
@@ -129,7 +139,7 @@ def bootstrap(settings: Settings) -> Service:
         EncoderMismatch: the collection holds another encoder's vectors.
         Unavailable: the store does not answer, or a restore did not end.
     """
-    places, worker = Places(settings.data), settings.worker
+    places, worker, curate = Places(settings.data), settings.worker, settings.curate
     cores = os.cpu_count() or 1
     pool = ThreadPoolExecutor(cores, thread_name_prefix="pictures")
     encoder = MicroBatcher(partial(load_encoder, settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
@@ -154,10 +164,13 @@ def bootstrap(settings: Settings) -> Service:
     blocks, removals = Blocks(ledger), Removals(ledger)
     removal_log = RemovalLog(ledger, secret.key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
-    tidy = Tidy(memory, pictures, ledger, SPARE)
+    judgements = Judgements(ledger)
+    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy])
     limiter = limits_url(_broker(settings))
     rerank = Rerank(settings.rerank, _provider(settings.rerank), prompt, pictures, decoder, Rates(limiter))
-    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue, [rerank.forget])
+    undo = (Unlearn(memory, judgements), rerank.forget)
+    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue, undo)
+    judge = Judge(memory, judgements, encoder.name, curate.k, curate.most_images)
     jobs = Jobs(ledger)
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
@@ -181,10 +194,25 @@ def bootstrap(settings: Settings) -> Service:
             prompt, pictures, blocks, decoder, bell.ring, settings.metadata, Retention(settings.retention), pool
         ),
         remember=Remember(
-            memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts
+            memory,
+            pictures,
+            encoder,
+            decoder,
+            settings.encoder.batch_size,
+            overdue,
+            worker.max_attempts,
+            Objections(memory, curate.gate, curate.gate_share, curate.k),
         ),
         sweep=Sweep(memory, bell, overdue),
-        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping, lambda _tenant: None),
+        classify=Classify(
+            memory,
+            encoder,
+            decoder,
+            settings.encoder.batch_size,
+            prompt.ping,
+            Voters(memory, judgements, curate.prune),
+            judgements.current,
+        ),
         rerank=rerank,
         removals=removals,
         forget=forget,
@@ -192,8 +220,10 @@ def bootstrap(settings: Settings) -> Service:
         tidy=tidy,
         compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
         jobs=jobs,
-        run_job=RunJob(jobs, overdue, {}),
+        run_job=RunJob(jobs, overdue, {JobKind.JUDGEMENT: judge}),
         sweep_jobs=SweepJobs(jobs, bell, overdue),
+        judging=Judging(prompt, judgements, jobs, bell, curate.most_images),
+        curate=Curate(memory, judgements),
     )
 
 
@@ -230,10 +260,12 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     memory = Memory(engine, unquote(vector), size, settings.metadata)
     pictures, ledger = _pictures(settings), _ledger(settings)
     removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
+    judgements = Judgements(ledger)
+    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy])
     return Operator(
         engine=engine,
-        verify=Verify(memory, pictures, removals, removal_log),
-        compact=Compact(memory, removals, removal_log, Tidy(memory, pictures, ledger, SPARE), _beyond(settings)),
+        verify=Verify(memory, pictures, removals, removal_log, [Unlearn(memory, judgements)]),
+        compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
         backup=Backup(engine, pictures, ledger),
         restore=Restore(engine, pictures, ledger, removals, settings.metadata),
     )
@@ -241,7 +273,7 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
 
 def celery_of(settings: Settings) -> Celery:
     """The Celery app over the Redis that the settings name, or over this machine's own."""
-    return make_celery(_broker(settings), settings.worker)
+    return make_celery(_broker(settings), settings.worker, settings.curate.seconds)
 
 
 def keys_of(settings: Settings) -> Keys:

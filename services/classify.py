@@ -20,6 +20,7 @@ from services.decision.votes import decide
 from services.memory.memory import Hit, Memory
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
+from services.voters import Voters
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Classify:
     Attributes:
         slice_size: how many pictures are held decoded at most, however many a request brings.
         ask_store: raises `Unavailable` soon where the store is silent; a search, which may take long, does not.
+        voters: finds who votes.
         judgement: the judgement of a tenant's memory that counts now, or None.
     """
 
@@ -37,6 +39,7 @@ class Classify:
     decoder: Decoder
     slice_size: int
     ask_store: Callable[[], None]
+    voters: Voters
     judgement: Callable[[str], Judgement | None]
     calibrations: Calibrations = field(default_factory=Calibrations)
 
@@ -89,11 +92,11 @@ class Classify:
     def _decide(
         self, tenant: str, vectors: NDArray[np.float32], clauses: list[Clause], options: ClassifyOptions
     ) -> list[Decision]:
-        calibration = self._calibration(tenant, options)
         with metrics.stage("search"):
             self.ask_store()
-            found = self.memory.nearest(tenant, vectors, options.k, clauses, options.exact, options.as_of)
+            found, options = self.voters(tenant, vectors, clauses, options)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
+        calibration = self._calibration(tenant, options)
         decisions = [_decide(hits, options, self.encoder.name, calibration) for hits in found]
         if all(decision.voters for decision in decisions):
             return decisions

@@ -16,10 +16,13 @@ import httpx
 from pydantic import TypeAdapter
 
 from schemas.audit import AuditLine
+from schemas.curation import Curated, CurationRequest
 from schemas.decision import ClassifyOptions, Decisions
 from schemas.errors import Conflict, RateLimited, Unavailable, VisualMemoryError
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount
+from schemas.job import Job
+from schemas.judgement import JudgementStatus, Suspect, Suspicion
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
 
 TRIES = 5
@@ -27,6 +30,7 @@ _AUDIT = TypeAdapter(list[AuditLine])
 _ACCEPTED = TypeAdapter(list[Accepted])
 _LABELS = TypeAdapter(list[LabelCount])
 _REMOVALS = TypeAdapter(list[Removal])
+_SUSPECTS = TypeAdapter(list[Suspect])
 
 
 class Client:
@@ -91,7 +95,7 @@ class Client:
         return self._call("GET", f"/v1/images/{image_id}/picture").content
 
     def labels(self) -> list[LabelCount]:
-        """How many images carry each label."""
+        """How many images carry each label, and how each class does, if it was judged."""
         return _LABELS.validate_json(self._call("GET", "/v1/labels").content)
 
     def classify(self, pictures: Sequence[bytes], options: ClassifyOptions = ClassifyOptions()) -> Decisions:  # noqa: B008
@@ -108,6 +112,24 @@ class Client:
         """Classify vectors of the service's encoder."""
         body = {**options.model_dump(mode="json"), "vectors": [list(vector) for vector in vectors]}
         return Decisions.model_validate_json(self._call("POST", "/v1/classify", json=body).content)
+
+    def judge(self) -> Job:
+        """Let the memory be judged by itself; the job, or the one that runs already."""
+        return Job.model_validate_json(self._call("POST", "/v1/judgements").content)
+
+    def judgement(self) -> JudgementStatus:
+        """The judgement that counts, class by class, and how far the next one is."""
+        return JudgementStatus.model_validate_json(self._call("GET", "/v1/judgement").content)
+
+    def suspects(self, kind: Suspicion | None = None, limit: int = 100) -> list[Suspect]:
+        """Images that deserve a look, by kind, the strongest suspicion first."""
+        asked = {"limit": limit, **({} if kind is None else {"kind": kind.value})}
+        return _SUSPECTS.validate_json(self._call("GET", "/v1/suspects", params=asked).content)
+
+    def curate(self, request: CurationRequest) -> Curated:
+        """Mute, unmute or relabel what meets a filter."""
+        body = request.model_dump_json(exclude_defaults=True)
+        return Curated.model_validate_json(self._call("POST", "/v1/curations", **_json(body)).content)
 
     def preview(self, request: RemovalRequest) -> RemovalPreview:
         """What a removal would cover; changes nothing."""

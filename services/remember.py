@@ -18,6 +18,7 @@ from services.bell import URGENT, Bell
 from services.memory.memory import Memory
 from services.memory.payload import point_id
 from services.memory.pictures import Pictures
+from services.objections import Objections
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
 from services.perception.room import Full, Hold
@@ -64,6 +65,7 @@ class Remember:
         slice_size: how many images are worked on at once, however many a message names.
         lease: how long an image that was begun is left to the worker that began it.
         max_attempts: how often an image is begun before it is rejected.
+        objections: what the neighbours of new images have against their labels.
         turns: the turns of this process' threads.
     """
 
@@ -74,6 +76,7 @@ class Remember:
     slice_size: int
     lease: timedelta
     max_attempts: int
+    objections: Objections
 
     turns: Turns = field(default_factory=Turns)
 
@@ -115,7 +118,7 @@ class Remember:
                 decoded.clear()
             with metrics.stage("remember"):
                 images = [image for image, _ in embedded]
-                remembered = self.memory.remember(images, np.stack([vector for _, vector in embedded])) if images else 0
+                remembered = self._keep(images, [vector for _, vector in embedded]) if images else 0
             self.memory.release(behind)
         except Unavailable:
             self.memory.release(begun)
@@ -124,6 +127,10 @@ class Remember:
             metrics.REMEMBERED.labels(tenant).inc(remembered)
             log.info("remembered %d", remembered, extra={"tenant": tenant, "points": _points(images)})
         return [image.image_id for image in behind]
+
+    def _keep(self, images: Sequence[StoredImage], rows: Sequence[NDArray[np.float32]]) -> int:
+        vectors = np.stack(rows)
+        return self.memory.remember(images, vectors, self.objections(images, vectors))
 
     def _decode_all(
         self, begun: Sequence[StoredImage], hold: Hold

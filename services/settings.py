@@ -19,7 +19,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from schemas.decision import Prune
 from schemas.filter import FieldType
+from schemas.image import Gate
 from schemas.key import Tenant
 
 PREFIX = "VISUAL_MEMORY_"
@@ -191,6 +193,27 @@ class RerankSettings(_Section):
         return self
 
 
+class CurateSettings(_Section):
+    """What a memory learns from judging itself."""
+
+    seconds: Annotated[
+        int, Field(ge=0, description="how often memories that were changed are judged anew; 0: only when asked to")
+    ] = 600
+    most_images: Annotated[
+        int, Field(ge=1, description="larger memories are not judged: a worker holds all their vectors at once")
+    ] = 100_000
+    k: Annotated[int, Field(ge=1, le=100, description="how many neighbours vote on each image")] = 10
+    prune: Annotated[Prune, Field(description="how classifications that do not say are pruned: none, soft or hard")] = (
+        Prune.NONE
+    )
+    gate: Annotated[
+        Gate, Field(description="new pictures whose neighbours object to their label: off, warn or hold (mute them)")
+    ] = Gate.OFF
+    gate_share: Annotated[
+        float, Field(ge=0.5, le=1, description="share of the neighbours' vote for another label that is an objection")
+    ] = 0.9
+
+
 class Settings(BaseSettings):
     """All settings. Frozen: what was valid at the start stays so."""
 
@@ -230,6 +253,7 @@ class Settings(BaseSettings):
     encoder: EncoderSettings = EncoderSettings()
     worker: WorkerSettings = WorkerSettings()
     rerank: RerankSettings = RerankSettings()
+    curate: CurateSettings = CurateSettings()
 
     @model_validator(mode="after")
     def _knows_every_name(self) -> "Settings":

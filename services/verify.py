@@ -1,10 +1,12 @@
 """Verify: hold every receipt against the removal log, and everything that the memory holds against the removals."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from schemas.image import StoredImage
 from schemas.removal import Event, Removal, RemovalStatus, Seal
+from services.forget import Undo
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.removal_log import RemovalLog, digest_of
@@ -34,12 +36,17 @@ class Findings:
 
 @dataclass(frozen=True)
 class Verify:
-    """The use case, with the parts that it needs."""
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        undo: as in `services.forget.Forget`, for what is removed again.
+    """
 
     memory: Memory
     pictures: Pictures
     removals: Removals
     removal_log: RemovalLog
+    undo: Sequence[Undo] = ()
 
     def __call__(self, receipts: Iterable[Removal] = ()) -> Findings:
         """Check every tenant's removals; changes nothing.
@@ -62,6 +69,10 @@ class Verify:
         """Remove what came back, as a restored snapshot of the collection brings it."""
         for image in findings.returned:
             self.memory.delete([image])
+        for tenant, images in groupby(findings.returned, key=lambda image: image.tenant):
+            image_ids = [image.image_id for image in images]
+            for undo in self.undo:
+                undo(tenant, image_ids)
         self.pictures.delete([*findings.pictures, *(image.picture for image in findings.returned)])
 
     def _check_records(self, tenant: str, entries: list[Seal], findings: Findings) -> None:

@@ -13,7 +13,7 @@ from celery.signals import setup_logging, worker_init, worker_shutdown
 
 from schemas.errors import NotAuthorized, Unavailable
 from services import logs, metrics
-from services.bell import COMPACT, JOB, REMEMBER, SWEEP, TIDY
+from services.bell import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
 from services.bootstrap import Service, bootstrap, celery_of
 from services.settings import Settings
 
@@ -87,6 +87,13 @@ def compact() -> None:
     """Erase from the disk what was removed since the last time."""
     with _logged():
         service().compact.if_due()
+
+
+@app.task(name=CURATE)  # type: ignore[untyped-decorator]
+def curate() -> None:
+    """Judge the memories that were changed since they were judged last."""
+    with _logged():
+        service().judging.start_due()
 
 
 @contextmanager

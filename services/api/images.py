@@ -99,17 +99,19 @@ def thumb(
     return Response(service.decoder.thumbnail(data, size), media_type="image/jpeg", headers=PRIVATE)
 
 
-@router.get("/labels")
+@router.get("/labels", response_model_exclude_none=True)
 @needs(Scope.CLASSIFY)
 def labels(
     caller: CallerDep,
     service: ServiceDep,
     where: Where = "{}",
 ) -> list[LabelCount]:
-    """How many images carry each label, the most frequent first."""
+    """How many images carry each label, the most frequent first; and how each class does, if it was judged."""
     clauses = read_filter(where).clauses(service.memory.metadata)
     counts = service.memory.count_labels(caller.tenant, clauses)
-    return [LabelCount(label=label, images=number) for label, number in counts]
+    return service.judging.with_judgement(
+        caller.tenant, [LabelCount(label=label, images=number) for label, number in counts]
+    )
 
 
 def held(service: Service, caller: Caller, image_id: str) -> StoredImage:

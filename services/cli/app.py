@@ -4,19 +4,28 @@ Exit codes: 0 all went well; 1 the service refused or failed; 2 the command was 
 refused or rejected, the others are in.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from services.cli import evaluate, keys, processes, upkeep
-from services.cli.common import FAILED, AsJson, errors, print_json
-
-if TYPE_CHECKING:
-    from schemas.filter import Filter
-    from services.client import Client
+from services.cli import curate, evaluate, keys, processes, upkeep
+from services.cli.common import (
+    FAILED,
+    LOCAL,
+    AsJson,
+    ImageIds,
+    Key,
+    Labels,
+    Sources,
+    Subjects,
+    Url,
+    Where,
+    connect,
+    errors,
+    filter_of,
+    print_json,
+)
 
 PARTLY = 3
 
@@ -27,15 +36,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Url = Annotated[str, typer.Option(envvar="VISUAL_MEMORY_URL", help="Where the API is.")]
-Key = Annotated[str | None, typer.Option(envvar="VISUAL_MEMORY_KEY", help="The API key: vm_...")]
-Subjects = Annotated[list[str] | None, typer.Option("--subject", help="Of this subject; may be repeated.")]
-Sources = Annotated[list[str] | None, typer.Option("--source", help="From this source; may be repeated.")]
-Labels = Annotated[list[str] | None, typer.Option("--label", help="With this label or one below it; may be repeated.")]
-ImageIds = Annotated[list[str] | None, typer.Option("--image-id", help="This image; may be repeated.")]
-Where = Annotated[str, typer.Option("--filter", help='Further conditions as JSON: {"metadata.site": "north"}.')]
-LOCAL = "http://127.0.0.1:8700"
 
 
 def main() -> None:
@@ -53,7 +53,11 @@ app.command()(upkeep.verify_removals)
 app.command()(upkeep.backup)
 app.command()(upkeep.restore)
 app.command()(evaluate.evaluate)
+app.command()(curate.judge)
+app.command()(curate.suspects)
+app.command()(curate.labels)
 app.add_typer(keys.app, name="keys")
+app.add_typer(curate.app, name="curate")
 
 
 @app.command()
@@ -72,7 +76,7 @@ def add(
 
     with errors():
         found = list(read_pictures(pictures, source))
-        with _client(url, key) as client, show.progress(quiet=as_json) as progress:
+        with connect(url, key) as client, show.progress(quiet=as_json) as progress:
             outcome = teach(client, found, progress, wait=wait)
     if as_json:
         print_json(outcome.as_dict())
@@ -97,6 +101,8 @@ def classify(
     coverage: Annotated[float | None, typer.Option(help="Name labels that hold the right one so often: 0.9.")] = None,
     show_: Annotated[int, typer.Option("--show", help="How many neighbours to show.")] = 5,
     rerank: Annotated[bool, typer.Option("--rerank", help="Let a vision-language model decide close votes.")] = False,
+    prune: Annotated[str | None, typer.Option(help="What wrong votes cost a neighbour: none, soft or hard.")] = None,
+    prune_above: Annotated[int, typer.Option(help="Wrong votes from which on hard leaves one out.")] = 16,
     subject: Subjects = None,
     source: Sources = None,
     label: Labels = None,
@@ -110,12 +116,12 @@ def classify(
     from schemas.decision import ClassifyOptions
     from services.cli import show
 
-    with errors(), _client(url, key) as client:
+    with errors(), connect(url, key) as client:
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "exact": exact, "show": show_}
-        asked |= {"level": level, "back_off": back_off, "as_of": as_of}
-        asked |= {"unknown_above": unknown_above, "coverage": coverage}
-        where = _filter(subject, source, label, image_id, filter_)
-        options = ClassifyOptions.model_validate({**asked, "filter": where, "rerank": rerank})
+        asked |= {"level": level, "back_off": back_off, "as_of": as_of, "prune": prune, "prune_above": prune_above}
+        asked |= {"unknown_above": unknown_above, "coverage": coverage, "rerank": rerank}
+        where = filter_of(subject, source, label, image_id, filter_)
+        options = ClassifyOptions.model_validate({**asked, "filter": where})
         for picture in pictures:
             decision = client.classify([picture.read_bytes()], options).decisions[0]
             if as_json:
@@ -142,26 +148,12 @@ def remove(
 ) -> None:
     """Forget: show what would go, ask, remove it, and print the receipt."""
     from schemas.removal import RemovalRequest
-    from services.cli import show
-    from services.cli.receipt import wait_for_receipt
+    from services.cli.receipt import remove_with_receipt
 
-    with errors(), _client(url, key) as client:
-        where = _filter(subject, source, label, image_id, filter_)
+    with errors(), connect(url, key) as client:
+        where = filter_of(subject, source, label, image_id, filter_)
         request = RemovalRequest(filter=where, everything=everything, reason=reason, block=block)
-        preview = client.preview(request)
-        if dry_run and as_json:
-            print_json(preview.model_dump(mode="json"))
-        elif not as_json:
-            show.preview(preview)
-        if dry_run:
-            return
-        if not yes and not typer.confirm("Remove them for good?"):
-            raise typer.Exit(FAILED)
-        receipt = wait_for_receipt(client, client.remove(request))
-        if as_json:
-            print_json(receipt.model_dump(mode="json"))
-        else:
-            show.receipt(receipt)
+        remove_with_receipt(client, request, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -169,7 +161,7 @@ def status(url: Url = LOCAL, key: Key = None, as_json: AsJson = False) -> None:
     """How the service is: every part, and the labels it knows."""
     from services.cli import show
 
-    with errors(), _client(url, key) as client:
+    with errors(), connect(url, key) as client:
         readiness = client.readiness()
         labels = client.labels() if readiness["ready"] and key else []  # how the parts are is told without a key
     if as_json:
@@ -190,7 +182,7 @@ def audit(
     """Who did what: acceptances, changes, removals and keys of the key's tenant."""
     from services.cli import show
 
-    with errors(), _client(url, key) as client:
+    with errors(), connect(url, key) as client:
         lines = client.audit(limit)
     if as_json:
         for line in lines:
@@ -210,25 +202,3 @@ def demo(
 
     with errors():
         run(data)
-
-
-@contextmanager
-def _client(url: str, key: str | None) -> "Iterator[Client]":
-    from services.client import Client
-
-    with Client(url, key) as client:
-        yield client
-
-
-def _filter(
-    subjects: list[str] | None,
-    sources: list[str] | None,
-    labels: list[str] | None,
-    image_ids: list[str] | None,
-    further: str,
-) -> "Filter":
-    from schemas.filter import Filter
-
-    named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
-    written = Filter.model_validate_json(further)
-    return Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})

@@ -1,8 +1,12 @@
-"""A removal's receipt, waited for."""
+"""A removal on the command line: shown, asked for, done; and its receipt, waited for."""
 
 import time
 
-from schemas.removal import Removal, RemovalStatus
+import typer
+
+from schemas.removal import Removal, RemovalRequest, RemovalStatus
+from services.cli import show
+from services.cli.common import FAILED, print_json
 from services.client import Client
 
 POLL = 0.5
@@ -14,3 +18,23 @@ def wait_for_receipt(client: Client, removal: Removal) -> Removal:
         time.sleep(POLL)
         removal = client.removal(removal.id)
     return removal
+
+
+def remove_with_receipt(
+    client: Client, request: RemovalRequest, *, dry_run: bool = False, yes: bool = False, as_json: bool = False
+) -> None:
+    """Show what would go, ask unless `yes`, remove it and print the receipt; with `dry_run`, only show."""
+    preview = client.preview(request)
+    if dry_run and as_json:
+        print_json(preview.model_dump(mode="json"))
+    elif not as_json:
+        show.preview(preview)
+    if dry_run:
+        return
+    if not yes and not typer.confirm("Remove them for good?"):
+        raise typer.Exit(FAILED)
+    receipt = wait_for_receipt(client, client.remove(request))
+    if as_json:
+        print_json(receipt.model_dump(mode="json"))
+    else:
+        show.receipt(receipt)

@@ -100,12 +100,13 @@ def decision(picture: Path, result: Decision) -> None:
         console.print(f"  {_reranked(result.rerank)}", markup=False, highlight=False)
     if not result.neighbours:
         return
-    table = Table("rank", "similarity", "labels", "weight", "share", "image", box=None, padding=(0, 2))
+    table = Table("rank", "similarity", "labels", "reliability", "weight", "share", "image", box=None, padding=(0, 2))
     for each in result.neighbours:
         table.add_row(
             str(each.rank),
             f"{each.similarity:.4f}",
             ", ".join(each.labels),
+            f"{each.reliability:.2f}",
             f"{each.weight:.4f}",
             f"{each.share:.1%}",
             each.image_id,

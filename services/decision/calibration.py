@@ -11,6 +11,7 @@ from schemas.decision import MAX_LEVEL, ClassifyOptions, Prune
 from schemas.judgement import CalibrationSample
 from services.decision.conformal import nonconformity
 from services.decision.hierarchy import cut
+from services.decision.pruning import reliability
 from services.decision.votes import weigh
 
 NO_LABEL = -1
@@ -44,20 +45,15 @@ def calibrate(sample: CalibrationSample, options: ClassifyOptions) -> Calibratio
     order = np.argsort(~present, axis=1, kind="stable")[:, : options.k]  # the first k of those that may vote
     similarities, wrong = np.take_along_axis(similarities, order, 1), np.take_along_axis(wrong, order, 1)
     present = np.take_along_axis(present, order, 1)
-    weights = weigh(similarities, options) * _reliability(wrong, options) * present
+    weights = weigh(similarities, options) * present
+    if options.prune is Prune.SOFT:
+        weights = weights * reliability(wrong)
     own, neighbours = _labels(sample, options.level or MAX_LEVEL)
     neighbours = np.take_along_axis(neighbours, order[:, :, None], 1)
     voted = present.any(axis=1)
     voters = present.sum(axis=1)[voted]
     distances = ((1 - similarities) * present).sum(axis=1)[voted] / voters
     return Calibration(np.sort(distances), np.sort(nonconformity(own, neighbours, weights)[voted]))
-
-
-def _reliability(wrong: NDArray[np.float64], options: ClassifyOptions) -> NDArray[np.float64]:
-    """What the vote of images with so many wrong votes is multiplied by."""
-    if options.prune is not Prune.SOFT:
-        return np.ones_like(wrong)
-    return np.where(wrong > 0, 1.75 / (1 + wrong), 1.0)
 
 
 def _table(rows: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

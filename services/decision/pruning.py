@@ -1,10 +1,17 @@
-"""What the wrong votes of an image cost it (paper, section on pruning)."""
+"""Pruning: an image that voted wrong for others counts less from then on, or not at all (Geirhos et al. 2025).
+
+Each image of a memory is classified by its nearest neighbours, leaving itself out. A neighbour voted right for it where
+they have a label in common, else wrong. Soft pruning multiplies the vote of an image with w wrong votes by
+1.75 / (1 + w), and by 1 where it has none; hard pruning leaves images with many wrong votes out.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.decision.neighbours import NOBODY
-from services.decision.tally import Numbers
+from services.decision.tally import Numbers, in_common
 
 SOFT = 1.75
 SOFT_K = 10
@@ -16,25 +23,44 @@ paper. An image has on average as many votes as there are neighbours, so the siz
 HARD_TIMES = 3
 """And so many times the mean: where classes hold fewer images than there are neighbours, most votes must be wrong.
 Picked after a look at the garments and digits: with 4 times nothing was left out of the garments."""
+AT_ONCE = 512
+"""Images whose votes are compared at once: with 32 labels each and 10 neighbours, that takes a few MiB."""
 
 
-def wrong_votes(rows: Numbers, right: NDArray[np.bool_], images: int) -> Numbers:
-    """How often each image of a memory was among the neighbours of another without a label in common.
+def reliability(wrong: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
+    """What soft pruning multiplies the votes of images by that gave so many wrong votes."""
+    return np.where(wrong > 0, SOFT / (1 + wrong), 1.0)
+
+
+def are_right(labels: Sequence[Sequence[str]], rows: Numbers) -> NDArray[np.bool_]:
+    """Whether each neighbour of each image of a memory has a label in common with it.
 
     Args:
-        rows: int64 [n, k], the neighbours of each image; `NOBODY` where there is none.
-        right: [n, k], whether the neighbour has a label in common with the image.
-        images: how many the memory holds.
+        labels: of each image; n of them.
+        rows: int64 [n, k], the neighbours of each image, itself not among them; `NOBODY` where there are fewer.
 
     Returns:
-        int64 [images].
+        [n, k]; of no meaning where there is nobody.
     """
-    return np.bincount(rows[~right & (rows != NOBODY)], minlength=images)
+    codes, right = _codes(labels), np.zeros(rows.shape, bool)
+    for start in range(0, len(rows), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        right[part] = in_common(codes[rows[part]], codes[part])
+    return right
 
 
-def soft(wrong: Numbers) -> NDArray[np.float64]:
-    """What votes are multiplied by because of so many wrong votes."""
-    return np.where(wrong > 0, SOFT / (1 + wrong), 1.0)
+def count_votes(rows: Numbers, right: NDArray[np.bool_]) -> Numbers:
+    """The votes that each image of a memory gave, leaving one out.
+
+    Args:
+        rows: int64 [n, k], the neighbours of each image; `NOBODY` where there are fewer.
+        right: [n, k], whether the neighbour has a label in common with the image.
+
+    Returns:
+        wrong and right votes of each image, int64 [n, 2].
+    """
+    given = [rows[(rows != NOBODY) & (right == each)] for each in (False, True)]
+    return np.stack([np.bincount(voters, minlength=len(rows)) for voters in given], axis=1)
 
 
 def hard_threshold(wrong: Numbers, k: int) -> int:
@@ -45,3 +71,12 @@ def hard_threshold(wrong: Numbers, k: int) -> int:
         k: over how many neighbours they were counted.
     """
     return int(np.ceil(max(HARD_VOTES * k, HARD_TIMES * wrong.mean())))
+
+
+def _codes(labels: Sequence[Sequence[str]]) -> Numbers:
+    """The labels as numbers [n, most labels of one image]; `NOBODY` where an image has fewer."""
+    numbers = {label: number for number, label in enumerate(sorted({label for each in labels for label in each}))}
+    codes = np.full((len(labels), max(map(len, labels), default=0)), NOBODY, np.int64)
+    for row, each in enumerate(labels):
+        codes[row, : len(each)] = [numbers[label] for label in each]
+    return codes

@@ -9,6 +9,8 @@ Neighbours come ordered from the nearest; rank i counts from 0, s is the cosine 
 | softmax   | exp(s / temperature)              |
 | rank      | 1 / (i + alpha)                   |
 
+Each weight is multiplied by the neighbour's reliability, which is 1 unless earlier wrong votes cost it some.
+
 A class scores the sum of the weights of the neighbours that carry its label; a neighbour with several labels gives its
 weight to each. The highest score wins; of classes with equal scores, the one that was the first to reach it, walking
 from the nearest. `services.decision.hierarchy` says at which level of their paths labels vote.
@@ -42,6 +44,10 @@ class Voter(Protocol):
     @property
     def labels(self) -> Sequence[str]:
         """The labels that it votes for."""
+
+    @property
+    def reliability(self) -> float:
+        """What its vote is multiplied by, above 0; see `services.decision.pruning`."""
 
 
 def weigh(similarities: NDArray[np.float64], options: VoteOptions) -> NDArray[np.float64]:
@@ -87,7 +93,8 @@ def decide(
     """
     if not voters:
         return Decision(label=None, encoder=encoder, options=options)
-    weights = weigh(np.array([voter.similarity for voter in voters], np.float64), options).tolist()
+    reliabilities = np.array([voter.reliability for voter in voters], np.float64)
+    weights = (weigh(np.array([voter.similarity for voter in voters], np.float64), options) * reliabilities).tolist()
     levels = (count(ballots, weights) for ballots in climb([voter.labels for voter in voters], options.level))
     asked = next(levels)
     shares, reason = (asked, None) if options.back_off is None else _back_off(asked, levels, options.back_off)
@@ -106,6 +113,7 @@ def decide(
                 image_id=voter.image_id,
                 similarity=voter.similarity,
                 labels=list(voter.labels),
+                reliability=voter.reliability,
                 weight=weight,
                 share=weight / total,
             )

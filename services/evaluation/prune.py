@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.decision.neighbours import NOBODY
-from services.decision.pruning import HARD_K, SOFT_K, hard_threshold, soft, wrong_votes
+from services.decision.pruning import HARD_K, SOFT_K, count_votes, hard_threshold, reliability
 from services.decision.tally import Numbers, in_common
 from services.evaluation.study import Study, Voters
 
@@ -44,10 +44,10 @@ class Pruning:
             around: int64 [m, k], the neighbours of each image of the memory, without itself.
             above: wrong votes from which on an image is left out; None: `hard_threshold`.
         """
-        images, few, many = len(study.image_ids), slice(SOFT_K), slice(HARD_K)
+        few, many = slice(SOFT_K), slice(HARD_K)
         right = in_common(study.votes_for[around], study.votes_for[:-1])
-        over_few = wrong_votes(around[:, few], right[:, few], images)
-        over_many = wrong_votes(around[:, many], right[:, many], images)
+        over_few = count_votes(around[:, few], right[:, few])[:, 0]
+        over_many = count_votes(around[:, many], right[:, many])[:, 0]
         return cls(study, over_few, over_many, above or hard_threshold(over_many, min(HARD_K, around.shape[1])))
 
     @property
@@ -59,7 +59,7 @@ class Pruning:
         """The same neighbours, their votes multiplied."""
         voters = self.study.voters
         wrong = self.few[voters.rows] - self._own(voters.rows, slice(None), SOFT_K)
-        return Voters(voters.similarities, voters.rows, soft(wrong))
+        return Voters(voters.similarities, voters.rows, reliability(wrong))
 
     def hard(self, search: Search | None) -> Voters:
         """The neighbours that are not left out: the next nearest take the places of the others.

@@ -26,7 +26,8 @@ def within(tenant: str, clauses: Iterable[Clause] = (), vector: str | None = Non
 
     Args:
         tenant: the only one whose points are covered.
-        clauses: as `schemas.filter.matches` understands them; their fields may also be ``picture`` and ``removal``.
+        clauses: as `schemas.filter.matches` understands them; their fields may also be ``picture``,
+            ``removal`` and ``doubt``.
         vector: only points that have the vector of this name.
 
     Raises:
@@ -51,6 +52,11 @@ def waiting_of_every_tenant(before: datetime) -> models.Filter:
 def expired_of_every_tenant(moment: datetime) -> models.Filter:
     """Every point that was to be kept until a moment at most, whosever it is: for retention alone."""
     return models.Filter(must=[models.FieldCondition(key="expires_at", range=models.DatetimeRange(lte=moment))])
+
+
+def of_every_tenant() -> models.Filter:
+    """Every point, whosever it is: to find out who has any."""
+    return models.Filter()
 
 
 def _condition(clause: Clause) -> models.Condition:

@@ -3,9 +3,10 @@
 import base64
 import binascii
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import cast
 from urllib.parse import quote, unquote
 
@@ -14,9 +15,9 @@ from qdrant_client import models
 
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import FIELDS, Clause, FieldType
-from schemas.image import State, StoredImage, now
-from services.memory.engine import Compaction, Engine, Index, Scored, Search, Vectors
-from services.memory.filters import expired_of_every_tenant, waiting_of_every_tenant, within
+from schemas.image import Doubt, State, StoredImage, now
+from services.memory.engine import Compaction, Engine, Index, Payload, Scored, Search, Vectors
+from services.memory.filters import expired_of_every_tenant, of_every_tenant, waiting_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
 
@@ -47,12 +48,28 @@ class Placed:
 class Hit:
     """A remembered image that is near, with the labels of the moment that was asked for.
 
-    Its cosine similarity is within -1 to 1.
+    Its cosine similarity is within -1 to 1; `reliability` is for pruning to set.
     """
 
     image_id: str
     labels: tuple[str, ...]
     similarity: float
+    reliability: float = 1.0
+
+
+@dataclass(frozen=True)
+class Objection:
+    """What speaks against an image that is about to be remembered: how others vote.
+
+    Attributes:
+        doubt: what is to become of it: ``warned`` or ``held``.
+        reason: a sentence.
+        voters: ids of the images that voted; it counts only while all of them do.
+    """
+
+    doubt: Doubt
+    reason: str
+    voters: Sequence[str]
 
 
 class Memory:
@@ -106,7 +123,7 @@ class Memory:
 
     def _indexes(self) -> dict[str, Index]:
         fields = {**FIELDS, **{f"metadata.{name}": kind for name, kind in self.metadata.items()}}
-        ours = dict.fromkeys(("label_paths", "picture", "removal"), models.PayloadSchemaType.KEYWORD)
+        ours = dict.fromkeys(("label_paths", "picture", "removal", "doubt"), models.PayloadSchemaType.KEYWORD)
         tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
         return {"tenant": tenant, **ours, **{field: _INDEX[kind] for field, kind in fields.items()}}
 
@@ -191,12 +208,18 @@ class Memory:
         now = self.get(image.tenant, [image.image_id]).get(image.image_id)
         return now is not None and now.picture == image.picture
 
-    def remember(self, images: Sequence[StoredImage], vectors: Vectors) -> int:
+    def remember(
+        self,
+        images: Sequence[StoredImage],
+        vectors: Vectors,
+        objections: Mapping[str, Objection] = MappingProxyType({}),
+    ) -> int:
         """Give images their vectors, those that still wait with the same picture; the others are quietly dropped.
 
         Args:
             images: of one tenant, as they were read.
             vectors: float32 [len(images), dimension], rows of length 1.
+            objections: to some of them, by image id.
 
         Returns:
             how many of them are remembered now.
@@ -212,8 +235,27 @@ class Memory:
         done = {"state": State.REMEMBERED.value, "encoder": self._encoder, "attempts": 0, "begun_at": None}
         # A crash before this leaves them waiting, and they are remembered again. The vector is a condition, so that a
         # point which was put again in between is never called remembered without one.
-        self._engine.set_payload(done, self._same(images, State.WAITING, self._vector))
+        if clear := [image for image in images if image.image_id not in objections]:
+            plain = {**done, "doubt": None, "reason": None}
+            self._engine.set_payload(plain, self._same(clear, State.WAITING, self._vector))
+        for image in images:
+            if image.image_id in objections:
+                self._remember_doubted(image, objections[image.image_id], done)
         return self._engine.count(self._same(images, State.REMEMBERED))
+
+    def _remember_doubted(self, image: StoredImage, objection: Objection, done: Payload) -> None:
+        """Remember or mute an image that waits, unless a removal took one of those that voted against it.
+
+        The doubt is there before it is seen that all of them are, and a condition of what follows; a removal takes
+        doubts away after its points. So it finds the doubt, or they are found missing: then the image goes on waiting.
+        """
+        doubt = {"doubt": objection.doubt.value}
+        self._engine.set_payload(doubt, self._same([image], State.WAITING, self._vector))
+        voters = Clause("image_id", FieldType.KEYWORD, tuple(objection.voters))
+        if self.count(image.tenant, [voters, _in_state(State.REMEMBERED)]) == len(objection.voters):
+            state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
+            where = self._same([image], State.WAITING, self._vector, _doubted(objection.doubt))
+            self._engine.set_payload({**done, "state": state.value, "reason": objection.reason}, where)
 
     def reject(self, image: StoredImage, reason: str) -> bool:
         """Give up on an image that still waits with the same picture; whether it is rejected now."""
@@ -233,9 +275,9 @@ class Memory:
             those that were begun, as they are now.
         """
         moment = now()
-        for image, alike in _alike(images):
+        for image, alike in _alike(images, _begun):
             begun = {"attempts": image.attempts + 1, "begun_at": moment.isoformat()}
-            self._engine.set_payload(begun, self._same(alike, State.WAITING, begun_at=_since(image.begun_at)))
+            self._engine.set_payload(begun, self._same(alike, State.WAITING, further=_since(image.begun_at)))
         held = self.get(images[0].tenant, [image.image_id for image in images]) if images else {}
         return [
             there
@@ -250,10 +292,56 @@ class Memory:
         Args:
             images: of one tenant, as `begin` returned them; those that were begun by another since are spared.
         """
-        for image, alike in _alike(images):
+        for image, alike in _alike(images, _begun):
             released = {"attempts": image.attempts - 1, "begun_at": None}
-            where = self._same(alike, State.WAITING, begun_at=_since(image.begun_at))
+            where = self._same(alike, State.WAITING, further=_since(image.begun_at))
             self._engine.set_payload(released, where, urgent=True)  # or a full disk would cost them an attempt
+
+    def mute(self, tenant: str, clauses: Sequence[Clause], doubt: Doubt | None = None) -> int:
+        """Let the remembered images that meet a filter vote no more, in one operation; returns how many that were.
+
+        Args:
+            tenant: whose images.
+            clauses: the checked filter.
+            doubt: why, where it is to be taken back by a removal. Without, those that are muted already stay so too.
+        """
+        muted = {"state": State.MUTED.value, "doubt": None if doubt is None else doubt.value, "reason": None}
+        number = self.count(tenant, [*clauses, _in_state(State.REMEMBERED)])
+        states = _in_state(State.REMEMBERED, *([State.MUTED] if doubt is None else []))
+        self._engine.set_payload(muted, within(tenant, [*clauses, states], self._vector))
+        return number
+
+    def unmute(self, tenant: str, clauses: Sequence[Clause]) -> int:
+        """Let the muted images that meet a filter vote again, in one operation; returns how many that were."""
+        where = within(tenant, [*clauses, _in_state(State.MUTED)], self._vector)
+        number = self._engine.count(where)
+        self._engine.set_payload({"state": State.REMEMBERED.value, "doubt": None, "reason": None}, where)
+        return number
+
+    def relabel(self, images: Sequence[StoredImage], labels: Sequence[str]) -> int:
+        """Give images of one tenant these labels, those that still have the same picture; returns how many do."""
+        if not images:
+            return 0
+        moment = now()
+        for image, alike in _alike(images, _labelled):
+            changed = amendment(image.changed({"labels": [*labels]}, moment))
+            about_labels = {field: changed[field] for field in ("labels", "label_paths", "history", "known_since")}
+            self._engine.set_payload(about_labels, self._same(alike))
+        return self._engine.count(self._same(images))
+
+    def reconsider(self, tenant: str) -> None:
+        """Take back all that was done to images because of how others vote, as some of these are gone.
+
+        Those that were pruned vote again; those that were held wait, and are remembered anew; warnings are cleared.
+        """
+        if not self.count(tenant, [_doubted(*Doubt)]):
+            return
+        waiting = {"state": State.WAITING.value, "doubt": None, "reason": None, "attempts": 0, "begun_at": None}
+        held = within(tenant, [_doubted(Doubt.HELD), _in_state(State.MUTED)])
+        self._engine.set_payload(waiting, held, urgent=True)
+        pruned = within(tenant, [_doubted(Doubt.PRUNED), _in_state(State.MUTED)])
+        self._engine.set_payload({"state": State.REMEMBERED.value, "doubt": None}, pruned, urgent=True)
+        self._engine.set_payload({"doubt": None, "reason": None}, within(tenant, [_doubted(*Doubt)]), urgent=True)
 
     def delete(self, images: Sequence[StoredImage]) -> None:
         """Delete images of one tenant, those that still have the same picture."""
@@ -325,6 +413,10 @@ class Memory:
         """The tenants that hold images which were to be kept until a moment at most."""
         return sorted(self._engine.facet("tenant", expired_of_every_tenant(moment)))
 
+    def tenants(self) -> list[str]:
+        """Everybody who has images."""
+        return sorted(self._engine.facet("tenant", of_every_tenant()))
+
     def mark(self, tenant: str, clauses: Sequence[Clause], removal_id: str) -> None:
         """Mark every image that meets a filter for a removal, in one operation: it settles what the removal covers."""
         self._engine.set_payload({"removal": removal_id}, within(tenant, clauses), urgent=True)
@@ -365,7 +457,7 @@ class Memory:
         images: Iterable[StoredImage],
         state: State | None = None,
         vector: str | None = None,
-        begun_at: Clause | None = None,
+        further: Clause | None = None,
     ) -> models.Filter:
         """The images with the very pictures that they were read with: never what was put later under the same id."""
         tenants = {image.tenant for image in images}
@@ -373,21 +465,32 @@ class Memory:
             raise ValueError(f"images of one tenant were expected, not of {sorted(tenants)}")
         pictures = Clause("picture", FieldType.KEYWORD, tuple(image.picture for image in images))
         states = [] if state is None else [_in_state(state)]
-        begun = [] if begun_at is None else [begun_at]
-        return within(tenants.pop(), [pictures, *states, *begun], vector)
+        return within(tenants.pop(), [pictures, *states, *([] if further is None else [further])], vector)
 
 
 def _hit(point: Scored, as_of: datetime | None) -> Hit:
     return Hit(point.payload["image_id"], to_labels(point.payload, as_of), max(-1.0, min(1.0, point.score)))
 
 
-def _alike(images: Iterable[StoredImage]) -> Iterator[tuple[StoredImage, list[StoredImage]]]:
-    """Images that were begun as often and at the same moment, so that one operation serves them: one, and all."""
-    groups: dict[tuple[int, datetime | None], list[StoredImage]] = {}
+def _alike(
+    images: Iterable[StoredImage], trait: Callable[[StoredImage], Hashable]
+) -> Iterator[tuple[StoredImage, list[StoredImage]]]:
+    """Images that have a trait in common, so that one operation serves them: one, and all."""
+    groups: dict[Hashable, list[StoredImage]] = {}
     for image in images:
-        groups.setdefault((image.attempts, image.begun_at), []).append(image)
+        groups.setdefault(trait(image), []).append(image)
     for group in groups.values():
         yield group[0], group
+
+
+def _begun(image: StoredImage) -> tuple[int, datetime | None]:
+    """How often it was begun, and when last."""
+    return image.attempts, image.begun_at
+
+
+def _labelled(image: StoredImage) -> str:
+    """Its labels, and which it had when."""
+    return image.model_dump_json(include={"labels", "history", "known_since"})
 
 
 def _since(begun_at: datetime | None) -> Clause:
@@ -397,8 +500,12 @@ def _since(begun_at: datetime | None) -> Clause:
     return Clause("begun_at", FieldType.DATETIME, (begun_at,))
 
 
-def _in_state(state: State) -> Clause:
-    return Clause("state", FieldType.KEYWORD, (state.value,))
+def _in_state(*states: State) -> Clause:
+    return Clause("state", FieldType.KEYWORD, tuple(state.value for state in states))
+
+
+def _doubted(*doubts: Doubt) -> Clause:
+    return Clause("doubt", FieldType.KEYWORD, tuple(doubt.value for doubt in doubts))
 
 
 def _known_at(moment: datetime) -> list[Clause]:

@@ -46,6 +46,7 @@ def _fields(image: StoredImage) -> Payload:
     return {
         **image.model_dump(),
         "state": image.state.value,
+        "doubt": None if image.doubt is None else image.doubt.value,
         "captured_at": _utc(image.captured_at),
         "accepted_at": _utc(image.accepted_at),
         "expires_at": _utc(image.expires_at),

@@ -72,6 +72,14 @@ def nobody_voted(answer: httpx.Response) -> bool:
     )
 
 
+def own_job(answer: httpx.Response) -> bool:
+    return answer.status_code == 202 and answer.json()["requested_by"].startswith("a test's")
+
+
+def not_judged(answer: httpx.Response) -> bool:
+    return answer.status_code == 200 and answer.json() == {"current": None, "stale": False, "job": None}
+
+
 def nothing_removed(answer: httpx.Response) -> bool:
     receipt = answer.json()
     return (receipt["status"], receipt["images"], receipt["by_state"], receipt["pictures"]) == ("done", 0, {}, 0)
@@ -84,6 +92,7 @@ def nothing_counted(answer: httpx.Response) -> bool:
 
 SENT = {"files": [("files", ("p", PICTURE))], "data": {"fields": json.dumps({"labels": ["x"], "image_id": "sent"})}}
 ASKED: dict[str, Any] = {"files": [("files", ("p", PICTURE))]}
+CURATION = {"json": {"action": "unmute", "filter": {"state": "muted"}}}
 REMOVAL = {"json": {"everything": True, "reason": "a test", "dry_run": False}}
 IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
 CALLS: dict[tuple[str, str], Call] = {
@@ -95,6 +104,10 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", IMAGE + "/thumbnail"): Call(Scope.CLASSIFY, missing),
     ("GET", "/v1/labels"): Call(Scope.CLASSIFY, exactly([])),
     ("POST", "/v1/classify"): Call(Scope.CLASSIFY, nobody_voted, arguments=ASKED),
+    ("POST", "/v1/judgements"): Call(Scope.REMEMBER, own_job, 202),
+    ("GET", "/v1/judgement"): Call(Scope.CLASSIFY, not_judged),
+    ("GET", "/v1/suspects"): Call(Scope.CLASSIFY, exactly([])),
+    ("POST", "/v1/curations"): Call(Scope.REMEMBER, exactly({"action": "unmute", "images": 0}), arguments=CURATION),
     ("POST", "/v1/removals"): Call(Scope.REMOVE, nothing_removed, arguments=REMOVAL),
     ("GET", "/v1/removals"): Call(Scope.REMOVE, exactly([])),
     ("GET", REMOVED): Call(Scope.REMOVE, missing),

@@ -15,16 +15,21 @@ from numpy.typing import NDArray
 
 from schemas.decision import ClassifyOptions, Decision
 from schemas.filter import FieldType
-from schemas.image import Accepted, ImageFields, StoredImage
+from schemas.image import Accepted, Gate, ImageFields, StoredImage, now
+from schemas.job import Job, JobKind, JobState
 from schemas.judgement import Judgement
 from services.accept import Accept, Upload
 from services.blocks import Blocks
 from services.classify import Classify
 from services.forget import Forget
+from services.jobs import Progress
+from services.judge import Judge
+from services.judgements import Judgements
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
+from services.objections import Objections
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
@@ -32,6 +37,8 @@ from services.remember import Remember
 from services.removal_log import RemovalLog
 from services.removals import Removals
 from services.retention import Retention
+from services.unlearn import Unlearn
+from services.voters import Voters
 from tests.faulty import WORK
 
 METADATA = {"age": FieldType.INTEGER}
@@ -138,12 +145,12 @@ class Parts:
     encoder: Pixels = field(default_factory=Pixels)
     tenant: str = field(default_factory=lambda: f"t{uuid.uuid4().hex}")
     rung: list[str] = field(default_factory=list)
-    judgement: Judgement | None = None
 
     def __post_init__(self) -> None:
         self.pictures = Pictures(self.folder / "pictures")
         self.ledger = Ledger(self.folder / "records")
         self.removals, self.removal_log = Removals(self.ledger), RemovalLog(self.ledger, KEY)
+        self.judgements = Judgements(self.ledger)
         self.decoder = Decoder(sound_sandbox(), self.pool)
 
     def accept(self, memory: object = None, pictures: object = None) -> Accept:
@@ -165,6 +172,7 @@ class Parts:
         max_attempts: int = 3,
         memory: object = None,
         pictures: object = None,
+        gate: Gate = Gate.OFF,
     ) -> Remember:
         return Remember(
             cast(Memory, memory or self.memory),
@@ -174,10 +182,21 @@ class Parts:
             4,
             lease,
             max_attempts,
+            Objections(self.memory, gate, 0.9, 10),
         )
 
     def classify(self) -> Classify:
-        return Classify(self.memory, self.encoder, self.decoder, 4, self.memory.ping, lambda _tenant: self.judgement)
+        voters = Voters(self.memory, self.judgements)
+        return Classify(self.memory, self.encoder, self.decoder, 4, self.memory.ping, voters, self.judgements.current)
+
+    def judge(
+        self, tenant: str | None = None, memory: object = None, progress: Progress = lambda *_: None, k: int = 10
+    ) -> Judgement | None:
+        """Judge the memory; what counts afterwards."""
+        job = Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="a test", requested_at=now())
+        judge = Judge(cast(Memory, memory or self.memory), self.judgements, self.encoder.name, k, 1000)
+        judge(tenant or self.tenant, job, progress)
+        return self.judgements.current(tenant or self.tenant)
 
     def forget(
         self, lease: timedelta = AT_ONCE, memory: object = None, pictures: object = None, ledger: object = None
@@ -190,6 +209,7 @@ class Parts:
             Removals(kept),
             RemovalLog(kept, KEY),
             lease,
+            [Unlearn(self.memory, self.judgements)],
         )
 
     def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from schemas.curation import CurationRequest
 from schemas.filter import Filter
 from schemas.image import MAX_HISTORY, ImagePatch, now
 from schemas.removal import RemovalRequest
+from services.curate import Curate
 from services.decision.votes import decide
 from tests.shapes import picture
 
@@ -21,6 +23,11 @@ STEPS = 60
 
 def amend(parts: Parts, image_id: str, **changes: Any) -> None:
     parts.accept().amend(parts.tenant, image_id, ImagePatch.model_validate(changes))
+
+
+def relabel(parts: Parts, image_ids: list[str], labels: list[str]) -> None:
+    asked = {"action": "relabel", "filter": {"image_id": image_ids}, "labels": labels}
+    Curate(parts.memory, parts.judgements)(parts.tenant, CurationRequest.model_validate(asked))
 
 
 def remove(parts: Parts, image_id: str) -> None:
@@ -57,13 +64,17 @@ def step(parts: Parts, past: Past, random: Random) -> None:
     """Something that changes the memory, or only seems to."""
     image_id, labels = f"image-{random.randrange(8)}", random.sample(LABELS, random.randint(1, 2))
     held = past.there.get(image_id)
-    match random.choice(["send", "send again", "amend", "amend", "touch", "remove"]):
+    match random.choice(["send", "send again", "amend", "amend", "relabel", "touch", "remove"]):
         case "send again" if held:
             parts.teach(held[0], image_id=image_id, labels=labels)
             past.there[image_id] = (held[0], labels)
         case "amend" if held:
             amend(parts, image_id, labels=labels, source=random.choice("abc"))
             past.there[image_id] = (held[0], labels)
+        case "relabel":
+            some = [f"image-{number}" for number in random.sample(range(8), 3)]
+            relabel(parts, some, labels)
+            past.there |= {each: (past.there[each][0], labels) for each in some if each in past.there}
         case "touch" if held:
             amend(parts, image_id, source=random.choice("abc"), labels=held[1])
         case "remove" if held and random.random() < 0.3:

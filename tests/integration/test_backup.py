@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import Conflict, InvalidRequest
 from schemas.filter import Filter
-from schemas.image import ImagePatch, State, now
+from schemas.image import Doubt, ImagePatch, State, now
 from schemas.removal import RemovalRequest
 from services.backup import UNFINISHED, Backup, Restore, Restored
 from services.memory.edge import EdgeEngine
@@ -199,3 +199,18 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(
         restore(there, file)
     assert there.ledger.list("") == []
     assert there.files() == set()
+
+
+def test_nothing_comes_back_that_was_computed_from_images(here: Parts, there: Parts, tmp_path: Path) -> None:
+    """Neither a backup's judgements, nor those of where it is restored, nor what the service did because of votes."""
+    here.teach(*(picture("disc") for _ in range(5)), labels=["disc"])
+    [odd] = here.teach(picture("disc"), labels=["bars"])
+    assert here.judge() is not None
+    here.memory.mute(here.tenant, Filter({"image_id": odd}).clauses({}), Doubt.PRUNED)
+    back_up(here, tmp_path / "b")
+    copy_records(here, there)
+    restore(there, tmp_path / "b")
+    assert here.judgements.current(here.tenant) is not None
+    assert there.judgements.current(there.tenant) is None
+    assert there.ledger.list("judgements/") == []
+    assert [(image.state, image.doubt) for image in there.held(odd)] == [(State.REMEMBERED, None)]

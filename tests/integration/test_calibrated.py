@@ -1,15 +1,13 @@
 """Novelty and prediction sets of a real memory that was judged; and what is answered where it was not."""
 
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from schemas.decision import ClassifyOptions
 from schemas.errors import NotJudged
-from schemas.image import State, StoredImage, now
-from schemas.judgement import CalibrationSample, Judgement
-from services.decision.neighbours import NOBODY, nearest
+from schemas.image import State, StoredImage
 from services.decision.votes import decide
 from tests.shapes import picture
 
@@ -18,36 +16,11 @@ from .support import Parts
 EACH = 8
 
 
-def judge(parts: Parts) -> Judgement:
-    """What a judgement holds for calibration, of all that is remembered."""
-    images, vectors, _ = parts.memory.embedded(parts.tenant, [], 1000)
-    similarities, rows = nearest(vectors, vectors, 100, leave_out=np.arange(len(images)))
-    there = [row[row != NOBODY].tolist() for row in rows]
-    sample = CalibrationSample(
-        labels=[image.labels for image in images],
-        similarities=[row[: len(found)].tolist() for row, found in zip(similarities, there, strict=True)],
-        neighbour_labels=[[images[place].labels for place in found] for found in there],
-        neighbour_wrong=[[0] * len(found) for found in there],
-    )
-    return Judgement(
-        id="one",
-        made_at=now(),
-        encoder=parts.encoder.name,
-        k=10,
-        images=len(images),
-        votes={},
-        classes=[],
-        suspects=[],
-        sample=sample,
-        fingerprint="",
-    )
-
-
 @pytest.fixture
 def judged(parts: Parts) -> Parts:
     for kind in ("disc", "bars"):
         parts.teach(*(picture(kind) for _ in range(EACH)), labels=[f"shape/{kind}"])
-    parts.judgement = judge(parts)
+    parts.judge()
     return parts
 
 
@@ -104,24 +77,26 @@ def test_a_memory_that_was_not_judged_says_what_to_do(parts: Parts, asked: dict[
     parts.teach(picture("disc"))
     with pytest.raises(NotJudged, match="visual-memory judge"):
         parts.ask(picture("disc"), **asked)
-    parts.judgement = judge(parts)  # one image has no other to be compared with
+    parts.judge()  # one image has no other to be compared with
     with pytest.raises(NotJudged, match="no two of them"):
         parts.ask(picture("disc"), **asked)
     assert parts.memory.counts_by_state(parts.tenant) == {State.REMEMBERED: 1}
 
 
 def test_a_judgement_is_counted_once_and_a_new_one_at_once(judged: Parts) -> None:
-    classify, (question, label) = judged.classify(), familiar(judged)
+    question, label = familiar(judged)
     options = ClassifyOptions(k=5, unknown_above=90, exact=True)
-    first = judged.judgement
+    first = judged.judgements.current(judged.tenant)
     assert first is not None
     close = first.sample.model_copy(update={"similarities": [[1.0] * len(row) for row in first.sample.similarities]})
+    counts = [first]
+    classify = replace(judged.classify(), judgement=lambda _tenant: counts[-1])
 
     def answered() -> str | None:
         return classify.pictures(judged.tenant, [question], options)[0].label
 
     assert answered() == label
-    judged.judgement = first.model_copy(update={"sample": close})
+    counts.append(first.model_copy(update={"sample": close}))
     assert answered() == label, "it is at hand under the id of the judgement"
-    judged.judgement = first.model_copy(update={"sample": close, "id": "two"})
+    counts.append(first.model_copy(update={"sample": close, "id": "two"}))
     assert answered() is None, "among images that are all equal, everything else is unknown"

@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from schemas.decision import ClassifyOptions, Vote
+from schemas.decision import ClassifyOptions, Decision, Prune, Vote
 from schemas.filter import Filter
 from schemas.image import State, StoredImage, now
 from schemas.removal import RemovalRequest
 from services.decision.votes import decide
+from services.memory.engine import Vectors
+from services.voters import Voters
 
 from .support import Parts
 
@@ -39,7 +41,13 @@ items = st.lists(
     st.builds(Item, st.integers(0, DIRECTIONS - 1), st.sampled_from(LABELS), st.booleans()), min_size=1, max_size=24
 )
 votes = st.builds(
-    ClassifyOptions, vote=st.sampled_from(Vote), k=st.integers(1, 12), exact=st.just(True), alpha=st.just(2.0)
+    ClassifyOptions,
+    prune=st.sampled_from(Prune),
+    prune_above=st.integers(1, 6),
+    vote=st.sampled_from(Vote),
+    k=st.integers(1, 12),
+    exact=st.just(True),
+    alpha=st.just(2.0),
 )
 
 
@@ -69,6 +77,11 @@ def remember(parts: Parts, tenant: str, numbered: Sequence[tuple[int, Item]]) ->
         assert parts.memory.remember(images, vectors) == len(images)
 
 
+def decide_all(parts: Parts, tenant: str, queries: Vectors, options: ClassifyOptions) -> list[Decision]:
+    found, applied = Voters(parts.memory, parts.judgements)(tenant, queries, [], options)
+    return [decide(hits, applied, "pixels") for hits in found]
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=items, options=votes, order=st.randoms(use_true_random=False))
 def test_after_a_removal_every_decision_is_that_of_a_memory_that_never_saw_it(
@@ -80,16 +93,22 @@ def test_after_a_removal_every_decision_is_that_of_a_memory_that_never_saw_it(
     kept = [pair for pair in numbered if not pair[1].goes]
     order.shuffle(kept)
     remember(parts, only, kept)
+    judged = parts.judge(both)
+    assert judged is not None
+    assert judged.images == len(items)
     request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
     forget = parts.forget()
     assert forget.carry_on(both, forget.request(both, request, "a test").id).images == len(items) - len(kept)
 
     queries = np.concatenate([directions(parts.memory.dimension), directions(parts.memory.dimension)[:3] + 0.01])
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    decisions = [
-        [decide(hits, options, "pixels") for hits in parts.memory.nearest(tenant, queries, options.k, exact=True)]
-        for tenant in (both, only)
-    ]
-    assert decisions[0] == decisions[1]
+    if len(kept) < len(items):
+        assert parts.judgements.current(both) is None
+        assert decide_all(parts, both, queries, options) == decide_all(parts, only, queries, options)
+    again, alone = parts.judge(both), parts.judge(only)
+    assert again is not None
+    assert alone is not None
+    assert again.model_copy(update={"id": alone.id, "made_at": alone.made_at}) == alone
+    assert decide_all(parts, both, queries, options) == decide_all(parts, only, queries, options)
     assert parts.memory.count_labels(both) == parts.memory.count_labels(only)
     assert parts.memory.counts_by_state(both) == parts.memory.counts_by_state(only)

@@ -4,7 +4,8 @@ import pytest
 from celery import Celery
 
 from schemas.errors import NotAuthorized
-from services.bell import JOB, REMEMBER, Bell
+from services.bell import CURATE, JOB, REMEMBER, Bell, make_celery
+from services.settings import WorkerSettings
 
 BELL = Bell(Celery(), b"k" * 32)
 
@@ -46,3 +47,11 @@ SIGNED = BELL.sign(REMEMBER, "north", ["a", "b"])
 def test_whatever_else_is_refused(message: list[object]) -> None:
     with pytest.raises(NotAuthorized, match="without a valid signature"):
         BELL.read(REMEMBER, message)
+
+
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_memories_are_judged_by_the_clock_unless_the_settings_say_never(seconds: int) -> None:
+    schedule = make_celery("memory://", WorkerSettings(), seconds).conf.beat_schedule
+    assert {name: each["schedule"] for name, each in schedule.items() if each["task"] == CURATE} == (
+        {"curate": seconds} if seconds else {}
+    )

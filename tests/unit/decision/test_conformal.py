@@ -27,6 +27,7 @@ class Seen:
     similarity: float
     labels: list[str]
     image_id: str = "one"
+    reliability: float = 1.0
 
 
 labels = st.lists(st.sampled_from(["a", "b", "a/x", "a/y", "b/x/y"]), min_size=1, max_size=3, unique=True)

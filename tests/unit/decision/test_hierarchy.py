@@ -20,6 +20,7 @@ class Seen:
     image_id: str
     similarity: float
     labels: list[str]
+    reliability: float = 1.0
 
 
 paths = st.lists(st.sampled_from("ab"), min_size=1, max_size=DEEPEST).map("/".join)

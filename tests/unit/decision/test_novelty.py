@@ -20,6 +20,7 @@ class Seen:
     similarity: float
     image_id: str = "one"
     labels: tuple[str, ...] = ("cat",)
+    reliability: float = 1.0
 
 
 @given(similarities=st.lists(numbers, min_size=1), distances=st.lists(numbers.map(lambda s: 1 - s), min_size=1))

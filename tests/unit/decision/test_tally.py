@@ -27,6 +27,7 @@ class Seen:
     image_id: str
     similarity: float
     labels: list[str]
+    reliability: float = 1.0
 
 
 def matrices(queries: list[list[tuple[float, list[int]]]]) -> tuple[Weights, Numbers]:

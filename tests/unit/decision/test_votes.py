@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.decision import ClassifyOptions, Vote
+from services.decision.pruning import reliability
 from services.decision.votes import decide
 
 
@@ -17,6 +19,7 @@ class Seen:
     image_id: str
     similarity: float
     labels: list[str]
+    reliability: float = 1.0
 
 
 def neighbours(*pairs: tuple[float, str]) -> list[Seen]:
@@ -88,18 +91,24 @@ def test_shows_as_many_as_asked_but_counts_all() -> None:
 
 @given(
     voters=st.lists(
-        st.tuples(st.floats(-1, 1), st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True)), min_size=1
+        st.tuples(
+            st.floats(-1, 1),
+            st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True),
+            st.integers(0, 9).map(lambda wrong: float(reliability(np.array(wrong)))),
+        ),
+        min_size=1,
     ),
     vote=st.sampled_from(list(Vote)),
 )
-def test_recomputed_from_its_own_explanation(voters: list[tuple[float, list[str]]], vote: Vote) -> None:
+def test_recomputed_from_its_own_explanation(voters: list[tuple[float, list[str], float]], vote: Vote) -> None:
     voters.sort(key=lambda voter: -voter[0])
-    seen = [Seen(str(rank), similarity, labels) for rank, (similarity, labels) in enumerate(voters)]
+    seen = [Seen(str(rank), *voter) for rank, voter in enumerate(voters)]
     options = ClassifyOptions(vote=vote)
     decision = decide(seen, options, "encoder")
     assert decide(decision.neighbours, decision.options, decision.encoder) == decision
-    by_hand: dict[str, float] = {}
+    formula, by_hand = dict(FORMULAS)[vote], dict[str, float]()
     for neighbour in decision.neighbours:
+        assert neighbour.weight == pytest.approx(formula(neighbour.rank, neighbour.similarity) * neighbour.reliability)
         for label in neighbour.labels:
             by_hand[label] = by_hand.get(label, 0.0) + neighbour.weight
     assert {share.label: share.score for share in decision.shares} == pytest.approx(by_hand)

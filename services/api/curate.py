@@ -1,0 +1,53 @@
+"""Curate: judge the memory by itself, see what deserves a look, act on it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from schemas.curation import Curated, CurationRequest
+from schemas.job import Job
+from schemas.judgement import JudgementStatus, Suspect, Suspicion
+from schemas.key import Scope
+from services.api.caller import CallerDep, ServiceDep
+from services.api.guard import GuardedRoute, needs
+
+router = APIRouter(prefix="/v1", tags=["curate"], route_class=GuardedRoute)
+
+
+@router.post("/judgements", status_code=202)
+@needs(Scope.REMEMBER)
+def judge(caller: CallerDep, service: ServiceDep) -> Job:
+    """Let the workers judge the memory by itself; the job, or the one that runs already."""
+    with caller.deed("judge"):
+        return service.judging.start(caller.tenant, caller.name)
+
+
+@router.get("/judgement")
+@needs(Scope.CLASSIFY)
+def judgement(caller: CallerDep, service: ServiceDep) -> JudgementStatus:
+    """The judgement that counts, class by class, and how far the next one is."""
+    return service.judging.status(caller.tenant)
+
+
+@router.get("/suspects")
+@needs(Scope.CLASSIFY)
+def suspects(
+    caller: CallerDep,
+    service: ServiceDep,
+    kind: Suspicion | None = None,
+    limit: Annotated[int, Query(ge=1, le=3000)] = 100,
+) -> list[Suspect]:
+    """Images that deserve a look, by kind, the strongest suspicion first; empty where no judgement counts."""
+    return service.judging.suspects(caller.tenant, kind, limit)
+
+
+@router.post("/curations")
+@needs(Scope.REMEMBER)
+def curate(caller: CallerDep, service: ServiceDep, request: CurationRequest) -> Curated:
+    """Mute, unmute or relabel every image that meets a filter; votes follow at once."""
+    if request.dry_run:
+        return service.curate(caller.tenant, request)
+    with caller.deed(request.action.value) as said:
+        done = service.curate(caller.tenant, request)
+        said["images"] = done.images
+        return done

@@ -1,0 +1,105 @@
+"""Judging: when a memory is judged, and what its judgement says today."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from schemas.image import LabelCount, State, StoredImage
+from schemas.job import Job, JobKind, JobState
+from schemas.judgement import ClassReport, JudgementStatus, JudgementSummary, Suspect, Suspicion
+from services.bell import Bell
+from services.fingerprint import REMEMBERED, is_stale
+from services.jobs import Jobs
+from services.judgements import Judgements
+from services.memory.memory import Memory
+
+SERVICE = "the service"
+"""Who asks for a judgement that is due."""
+SUSPECTS_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        most_images: a memory of more is not judged.
+    """
+
+    memory: Memory
+    judgements: Judgements
+    jobs: Jobs
+    bell: Bell
+    most_images: int
+
+    def start(self, tenant: str, requested_by: str) -> Job:
+        """Let the workers judge a tenant's memory; the job, or the one that is not done yet."""
+        for job in self.jobs.all(tenant, JobKind.JUDGEMENT):
+            if job.state in (JobState.WAITING, JobState.RUNNING):
+                return job
+            self.jobs.delete(tenant, job.id)
+        job = self.jobs.create(tenant, JobKind.JUDGEMENT, requested_by)
+        self.bell.ring_job(tenant, job.id)
+        return job
+
+    def start_due(self) -> int:
+        """Start a judgement of each memory that was changed since its last, or has none; returns how many these are."""
+        due = [tenant for tenant in self.memory.tenants() if self._is_due(tenant)]
+        for tenant in due:
+            self.start(tenant, SERVICE)
+        return len(due)
+
+    def status(self, tenant: str) -> JudgementStatus:
+        """The judgement that counts, and how far the next one is."""
+        judgement = self.judgements.current(tenant)
+        job = next(iter(self.jobs.all(tenant, JobKind.JUDGEMENT)), None)
+        if judgement is None:
+            return JudgementStatus(job=job)
+        kinds = Counter(suspect.suspicion for suspect in judgement.suspects)
+        named = judgement.model_dump(include={"id", "made_at", "encoder", "k", "images", "classes"})
+        summary = JudgementSummary(**named, suspects={kind: kinds[kind] for kind in Suspicion})
+        return JudgementStatus(current=summary, stale=is_stale(self.memory, tenant, judgement), job=job)
+
+    def suspects(self, tenant: str, kind: Suspicion | None, limit: int) -> list[Suspect]:
+        """The strongest suspicions, by kind: of images that still vote, with the labels that they were judged by."""
+        judgement = self.judgements.current(tenant)
+        if judgement is None:
+            return []
+        named = [each for each in judgement.suspects if kind in (None, each.suspicion)]
+        return list(islice(self._still(tenant, named), limit))
+
+    def with_judgement(self, tenant: str, counts: list[LabelCount]) -> list[LabelCount]:
+        """How each class does, beside how many images carry its label."""
+        judgement = self.judgements.current(tenant)
+        if judgement is None:
+            return counts
+        classes = {each.label: each for each in judgement.classes}
+        return [_with_report(count, classes.get(count.label), judgement.k) for count in counts]
+
+    def _is_due(self, tenant: str) -> bool:
+        if not 0 < self.memory.count(tenant, [REMEMBERED]) <= self.most_images:
+            return False
+        judgement = self.judgements.current(tenant)
+        return judgement is None or is_stale(self.memory, tenant, judgement)
+
+    def _still(self, tenant: str, named: list[Suspect]) -> Iterator[Suspect]:
+        for start in range(0, len(named), SUSPECTS_AT_ONCE):
+            part = named[start : start + SUSPECTS_AT_ONCE]
+            others = {each.suggestion for each in part if each.suspicion is Suspicion.DUPLICATE}
+            held = self.memory.get(tenant, {each.image_id for each in part} | others)
+            voting = {image_id: image for image_id, image in held.items() if image.state is State.REMEMBERED}
+            yield from (each for each in part if _stands(each, voting))
+
+
+def _with_report(count: LabelCount, found: ClassReport | None, k: int) -> LabelCount:
+    if found is None:
+        return count
+    told = {"accuracy": found.accuracy, "confused_with": found.confused_with, "thin": found.images < k}
+    return count.model_copy(update=told)
+
+
+def _stands(suspect: Suspect, voting: dict[str, StoredImage]) -> bool:
+    image = voting.get(suspect.image_id)
+    alone = suspect.suspicion is Suspicion.DUPLICATE and suspect.suggestion not in voting
+    return image is not None and image.labels == suspect.labels and not alone

@@ -1,0 +1,73 @@
+"""Voters: who votes in a classification, and how reliable each of them is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from schemas.decision import ClassifyOptions, Prune
+from schemas.filter import Clause
+from schemas.judgement import Judgement
+from services.decision.pruning import reliability
+from services.judgements import Judgements
+from services.memory.engine import Vectors
+from services.memory.memory import Hit, Memory
+
+
+@dataclass(frozen=True)
+class Voters:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        policy: how to prune where the options do not say.
+    """
+
+    memory: Memory
+    judgements: Judgements
+    policy: Prune = Prune.NONE
+
+    def __call__(
+        self, tenant: str, vectors: Vectors, clauses: Sequence[Clause], options: ClassifyOptions
+    ) -> tuple[list[list[Hit]], ClassifyOptions]:
+        """The neighbours of each vector that vote, at most k; and the options as they were applied.
+
+        These always say how it was pruned: ``none`` where no judgement counts.
+        """
+        prune = options.prune or self.policy
+        judgement = None if prune is Prune.NONE else self.judgements.current(tenant)
+        applied = options.model_copy(update={"prune": Prune.NONE if judgement is None else prune})
+
+        def search(queries: Vectors, k: int) -> list[list[Hit]]:
+            return self.memory.nearest(tenant, queries, k, clauses, options.exact, options.as_of)
+
+        if judgement is None:
+            return search(vectors, options.k), applied
+        if prune is Prune.SOFT:
+            return [_weighed(hits, judgement) for hits in search(vectors, options.k)], applied
+        return _spared(vectors, options, judgement, search), applied
+
+
+def _weighed(hits: Sequence[Hit], judgement: Judgement) -> list[Hit]:
+    """Those that gave wrong votes count less."""
+    given = reliability(np.array([_wrong(judgement, hit) for hit in hits], np.int64)).tolist()
+    return [replace(hit, reliability=each) for hit, each in zip(hits, given, strict=True)]
+
+
+def _spared(
+    vectors: Vectors, options: ClassifyOptions, judgement: Judgement, search: Callable[[Vectors, int], list[list[Hit]]]
+) -> list[list[Hit]]:
+    """Without those that gave too many wrong votes: as many more are asked for as it takes."""
+    found: dict[int, list[Hit]] = {}
+    limit = options.k
+    while left := [row for row in range(len(vectors)) if row not in found]:
+        limit *= 2
+        for row, hits in zip(left, search(vectors[left], limit), strict=True):
+            kept = [hit for hit in hits if _wrong(judgement, hit) < options.prune_above]
+            if len(kept) >= options.k or len(hits) < limit:
+                found[row] = kept[: options.k]
+    return [found[row] for row in range(len(vectors))]
+
+
+def _wrong(judgement: Judgement, hit: Hit) -> int:
+    wrong, _ = judgement.votes.get(hit.image_id, (0, 0))
+    return wrong

@@ -1,0 +1,200 @@
+"""Images are muted, unmuted and relabelled; what the service muted by itself, a removal takes back."""
+
+from typing import cast
+
+import pytest
+
+from schemas.curation import Action, CurationRequest
+from schemas.errors import Conflict, InvalidFilter, InvalidRequest
+from schemas.filter import Filter
+from schemas.image import Doubt, Gate, State
+from schemas.removal import RemovalRequest
+from services.curate import Curate
+from services.memory.engine import Engine
+from services.memory.memory import Memory
+from tests.shapes import picture
+
+from .support import AT_ONCE, Hooked, Once, Parts
+
+
+def curate(parts: Parts, action: str, memory: object = None, **asked: object) -> int:
+    request = CurationRequest.model_validate({"action": action, **asked})
+    done = Curate(cast(Memory, memory or parts.memory), parts.judgements)(parts.tenant, request)
+    assert done.action is Action(action)
+    return done.images
+
+
+def remove(parts: Parts, **condition: object) -> None:
+    request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
+    parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
+
+
+def states(parts: Parts, *image_ids: str) -> list[State]:
+    return [image.state for image in parts.held(*image_ids)]
+
+
+def test_muted_images_are_silent_until_they_are_unmuted(parts: Parts) -> None:
+    one, two = parts.teach(picture("disc"), picture("disc"), source="north")
+    [other] = parts.teach(picture("disc"), source="south")
+    where = {"filter": {"source": "north"}}
+    assert curate(parts, "mute", **where, dry_run=True) == 2
+    assert parts.voters(picture("disc")) == {one, two, other}
+    assert curate(parts, "mute", **where) == 2
+    assert curate(parts, "mute", **where) == 0
+    assert parts.voters(picture("disc")) == {other}
+    assert curate(parts, "unmute", **where, dry_run=True) == 2
+    assert curate(parts, "unmute", filter={"state": "muted"}) == 2
+    assert parts.voters(picture("disc")) == {one, two, other}
+
+
+def test_relabelled_images_vote_for_the_new_labels_and_all_above_them(parts: Parts) -> None:
+    ids = parts.teach(picture("disc"), picture("disc"), labels=["dog"])
+    assert curate(parts, "relabel", filter={"labels": "dog"}, labels=["animal/cat", "pet"]) == 2
+    assert {each.label for each in parts.ask(picture("disc")).shares} == {"animal/cat", "pet"}
+    assert curate(parts, "relabel", filter={"labels": "animal"}, labels=["x"], dry_run=True) == 2
+    assert [image.labels for image in parts.held(*ids)] == [["animal/cat", "pet"]] * 2
+
+
+def test_only_remembered_images_are_muted_and_only_muted_ones_unmuted(parts: Parts) -> None:
+    [waiting] = (each.image_id for each in parts.send(picture("bars")))
+    [rejected] = (each.image_id for each in parts.send(picture("bars")))
+    parts.memory.reject(parts.held(rejected)[0], "as a test")
+    every = {"filter": {"image_id": [waiting, rejected]}}
+    assert (curate(parts, "mute", **every), curate(parts, "unmute", **every)) == (0, 0)
+    assert states(parts, waiting, rejected) == [State.WAITING, State.REJECTED]
+    assert parts.held(rejected)[0].reason == "as a test"
+    parts.remember()(parts.tenant, [waiting])
+    assert states(parts, waiting) == [State.REMEMBERED]
+
+
+def test_a_muted_image_stays_muted_when_the_same_picture_comes_again_and_not_when_another_does(parts: Parts) -> None:
+    data = picture("disc")
+    parts.teach(data, image_id="one")
+    curate(parts, "mute", filter={"image_id": "one"})
+    [again] = parts.send(data, image_id="one")
+    assert (again.state, states(parts, "one")) == (State.MUTED, [State.MUTED])
+    parts.send(picture("disc"), image_id="one")
+    assert states(parts, "one") == [State.WAITING]
+    curate(parts, "unmute", filter={"image_id": "one"})
+    assert states(parts, "one") == [State.WAITING], "it has no vector yet"
+
+
+REFUSED: list[tuple[dict[str, object], str]] = [
+    ({"action": "mute"}, "at least one condition"),
+    ({"action": "relabel", "filter": {"source": "x"}}, "labels are given to relabel"),
+    ({"action": "mute", "filter": {"source": "x"}, "labels": ["x"]}, "labels are given to relabel"),
+    ({"action": "unmute", "filter": {"source": "x"}, "wrong_votes": 3}, "only for mute"),
+]
+
+
+@pytest.mark.parametrize(("asked", "said"), REFUSED)
+def test_a_request_that_cannot_be_meant_is_refused(asked: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        CurationRequest.model_validate(asked)
+
+
+def test_a_filter_of_unknown_fields_or_votes_that_nobody_counted_are_refused(parts: Parts) -> None:
+    with pytest.raises(InvalidFilter, match="no field 'colour'"):
+        curate(parts, "mute", filter={"colour": "red"})
+    with pytest.raises(InvalidRequest, match="POST /v1/judgements"):
+        curate(parts, "mute", wrong_votes=3)
+
+
+def mislabelled(parts: Parts) -> str:
+    """Five discs that are called so, and one that is called bars."""
+    parts.teach(*(picture("disc") for _ in range(5)), labels=["disc"])
+    [odd] = parts.teach(picture("disc"), labels=["bars"], image_id="odd")
+    return odd
+
+
+def test_what_was_muted_for_its_wrong_votes_votes_again_after_a_removal(parts: Parts) -> None:
+    odd = mislabelled(parts)
+    [gone] = parts.teach(picture("disc"), labels=["disc"], subject="ann")
+    parts.judge()
+    assert curate(parts, "mute", wrong_votes=4, filter={"labels": "cross"}) == 0, "both must hold"
+    assert curate(parts, "mute", wrong_votes=4, dry_run=True) == 1
+    assert curate(parts, "mute", wrong_votes=4) == 1
+    assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.MUTED, Doubt.PRUNED)]
+    remove(parts, image_id=gone)
+    assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.REMEMBERED, None)]
+
+
+def test_what_a_person_muted_stays_so(parts: Parts) -> None:
+    odd = mislabelled(parts)
+    parts.judge()
+    curate(parts, "mute", wrong_votes=4)
+    curate(parts, "mute", filter={"image_id": odd})
+    remove(parts, labels="disc")
+    assert states(parts, odd) == [State.MUTED]
+
+
+def test_a_removal_while_it_is_muted_by_wrong_votes_leaves_it_to_vote(parts: Parts) -> None:
+    odd = mislabelled(parts)
+    [gone] = parts.teach(picture("disc"), labels=["disc"])
+    parts.judge()
+    race = Once("mute", lambda: remove(parts, image_id=gone))
+    with pytest.raises(Conflict, match="voided"):
+        curate(parts, "mute", memory=Hooked(parts.memory, race), wrong_votes=4)
+    assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.REMEMBERED, None)]
+
+
+def gated(parts: Parts, gate: Gate, memory: object = None) -> None:
+    [sent] = parts.send(picture("disc"), labels=["bars"], image_id="odd")
+    parts.remember(gate=gate, memory=memory)(parts.tenant, [sent.image_id])
+
+
+@pytest.mark.parametrize(
+    ("gate", "state", "doubt"),
+    [
+        (Gate.OFF, State.REMEMBERED, None),
+        (Gate.WARN, State.REMEMBERED, Doubt.WARNED),
+        (Gate.HOLD, State.MUTED, Doubt.HELD),
+    ],
+)
+def test_neighbours_object_to_a_label(parts: Parts, gate: Gate, state: State, doubt: Doubt | None) -> None:
+    parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"])
+    gated(parts, gate)
+    [image] = parts.held("odd")
+    assert (image.state, image.doubt) == (state, doubt)
+    assert ("vote for disc" in (image.reason or "")) == (gate is not Gate.OFF)
+    assert ("odd" in parts.voters(picture("disc"))) == (state is State.REMEMBERED)
+    [good] = parts.send(picture("disc"), labels=["disc"])
+    parts.remember(gate=gate)(parts.tenant, [good.image_id])
+    assert [(each.state, each.reason) for each in parts.held(good.image_id)] == [(State.REMEMBERED, None)]
+    curate(parts, "unmute", filter={"state": "muted"})
+    assert states(parts, "odd") == [State.REMEMBERED]
+
+
+def test_a_few_neighbours_object_to_nothing(parts: Parts) -> None:
+    parts.teach(*(picture("disc") for _ in range(4)), labels=["disc"])
+    gated(parts, Gate.HOLD)
+    assert states(parts, "odd") == [State.REMEMBERED]
+
+
+def test_a_removal_takes_back_what_neighbours_objected_to(parts: Parts) -> None:
+    """Promise 4: the memory that is left decides anew, without those that were removed."""
+    parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"], subject="ann")
+    gated(parts, Gate.HOLD)
+    [warned] = parts.send(picture("disc"), labels=["cross"], image_id="warned")
+    parts.remember(gate=Gate.WARN)(parts.tenant, [warned.image_id])
+    remove(parts, subject="ann")
+    assert [(image.state, image.doubt, image.reason) for image in parts.held("odd", "warned")] == [
+        (State.WAITING, None, None),
+        (State.REMEMBERED, None, None),
+    ]
+    parts.remember(gate=Gate.HOLD)(parts.tenant, ["odd"])
+    assert states(parts, "odd") == [State.REMEMBERED]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["update_vectors", "count"])
+def test_no_objection_of_images_outlasts_their_removal_at_the_same_moment(parts: Parts, step: str, when: str) -> None:
+    """Before the doubt is written, between that and the look for those who voted, and between that and what follows."""
+    parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"], subject="ann")
+    race = Once(step, lambda: remove(parts, subject="ann"))
+    engine = Hooked(parts.memory._engine, **{when: race})
+    gated(parts, Gate.HOLD, Memory(cast(Engine, engine), "pixels", parts.memory.dimension, parts.memory.metadata))
+    assert race.called
+    assert [(image.state, image.reason) for image in parts.held("odd")] == [(State.WAITING, None)]
+    parts.remember(gate=Gate.HOLD, lease=AT_ONCE)(parts.tenant, ["odd"])
+    assert [(image.state, image.doubt) for image in parts.held("odd")] == [(State.REMEMBERED, None)]

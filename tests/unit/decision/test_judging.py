@@ -1,0 +1,122 @@
+"""A memory judged by itself: votes, reports and suspects against counting by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.judgement import Suspect, Suspicion
+from services.decision import pruning
+from services.decision.leave_one_out import Memories, Opinion, opinion, report
+from services.decision.neighbours import NOBODY, nearest
+from services.decision.pruning import are_right, count_votes, reliability
+from services.decision.suspects import suspects
+
+LABELS = ("cat", "dog", "animal/owl", "bat")
+DIRECTIONS = np.random.default_rng(5).integers(0, 2, (12, 16)).astype(np.float32) * 0.5 - 0.25
+"""Unit vectors whose products are exact however they are summed; many are equally near."""
+
+images = st.lists(
+    st.tuples(st.integers(0, 11), st.lists(st.sampled_from(LABELS), min_size=1, max_size=3, unique=True)), max_size=40
+)
+
+
+def memories(images: list[tuple[int, list[str]]], k: int = 10) -> Memories:
+    vectors = DIRECTIONS[[direction for direction, _ in images]].reshape(len(images), 16)
+    similarities, rows = nearest(vectors, vectors, k, leave_out=np.arange(len(images)))
+    return Memories([f"image-{row:03}" for row in range(len(images))], [own for _, own in images], similarities, rows)
+
+
+def neighbours_by_hand(images: list[tuple[int, list[str]]], row: int, k: int) -> list[int]:
+    own = DIRECTIONS[images[row][0]].astype(float)
+    others = [other for other in range(len(images)) if other != row]
+    return sorted(others, key=lambda other: (-float(DIRECTIONS[images[other][0]].astype(float) @ own), other))[:k]
+
+
+@given(images=images, k=st.integers(1, 12), at_once=st.integers(1, 50))
+def test_votes_are_those_counted_by_hand(images: list[tuple[int, list[str]]], k: int, at_once: int) -> None:
+    by_hand = [[0, 0] for _ in images]
+    for row, (_, own) in enumerate(images):
+        for other in neighbours_by_hand(images, row, k):
+            by_hand[other][bool(set(own) & set(images[other][1]))] += 1
+    judged = memories(images, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pruning, "AT_ONCE", at_once)
+        votes = count_votes(judged.rows, are_right(judged.labels, judged.rows))
+    assert votes.tolist() == by_hand
+
+
+@given(images=images)
+def test_opinions_and_reports_are_those_counted_by_hand(images: list[tuple[int, list[str]]]) -> None:
+    judged = memories(images)
+    opinions = [opinion(judged, row) for row in range(len(images))]
+    for row, said in enumerate(opinions):
+        scores: dict[str, float] = {}
+        for rank, other in enumerate(neighbours_by_hand(images, row, 10)):
+            for label in images[other][1]:
+                scores[label] = scores.get(label, 0) + 1 / (rank + 2)
+        total = sum(scores.values())
+        if scores:
+            assert scores[said.label] == pytest.approx(max(scores.values()))
+            assert said.share == pytest.approx(max(scores.values()) / total)
+            assert said.own == pytest.approx(max(scores.get(label, 0) for label in images[row][1]) / total)
+    for each in report(judged.labels, opinions):
+        said_of = [said.label for said, (_, own) in zip(opinions, images, strict=True) if each.label in own]
+        right = [
+            said for said, (_, own) in zip(opinions, images, strict=True) if each.label in own and said.label in own
+        ]
+        assert each.images == len(said_of)
+        assert each.accuracy == pytest.approx(len(right) / len(said_of))
+        for label, number in each.confused_with.items():
+            assert said_of.count(label) >= number > 0
+
+
+def test_reliability_is_the_papers() -> None:
+    assert reliability(np.array([0, 1, 2, 6])).tolist() == pytest.approx([1, 1.75 / 2, 1.75 / 3, 1.75 / 7])
+
+
+def around(angles: list[float], labels: list[str], k: int = 10) -> list[Suspect]:
+    """The suspects among images on a circle."""
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    similarities, rows = nearest(vectors, vectors, k, leave_out=np.arange(len(angles)))
+    ids = [f"image-{row:03}" for row in range(len(angles))]
+    judged = Memories(ids, [[label] for label in labels], similarities, rows)
+    return suspects(judged, [opinion(judged, row) for row in range(len(ids))])
+
+
+def of(kind: Suspicion, found: list[Suspect]) -> list[Suspect]:
+    return [each for each in found if each.suspicion is kind]
+
+
+def test_a_wrong_label_among_its_like_is_suspected_and_the_right_one_suggested() -> None:
+    angles = [0.3 * step for step in range(5)] + [3 + 0.3 * step for step in range(5)]
+    [first, *_] = of(Suspicion.LABEL, around(angles, ["a"] * 2 + ["b"] + ["a"] * 2 + ["b"] * 5, k=4))
+    assert (first.image_id, first.labels, first.suggestion, first.score) == ("image-002", ["b"], "a", 1)
+    assert first.reason == "4 of its 4 neighbours are a, with 100% of the vote; b has 0%"
+    assert of(Suspicion.LABEL, around(angles, ["a"] * 5 + ["b"] * 5, k=4)) == []
+
+
+def test_of_near_duplicates_all_but_one_are_named_and_other_labels_are_told() -> None:
+    found = of(Suspicion.DUPLICATE, around([0, 1, 1.001, 2, 1.001], ["a", "a", "a", "b", "b"]))
+    assert {(each.image_id, each.suggestion) for each in found} == {
+        ("image-002", "image-001"),
+        ("image-004", "image-002"),
+    }
+    assert [("same labels" in each.reason) for each in found] == [False, True], "the nearest first"
+    assert "is labelled b, not a" in found[0].reason
+
+
+def test_what_is_far_from_everything_is_an_outlier() -> None:
+    [found] = of(Suspicion.OUTLIER, around([0.01 * step for step in range(30)] + [2], ["a"] * 31))
+    assert (found.image_id, found.score, found.suggestion) == ("image-030", 1, "a")
+    assert "100.0% of the images are nearer to theirs" in found.reason
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_memory_without_neighbours_has_no_opinion(size: int) -> None:
+    judged = memories([(0, ["cat"])] * size)
+    assert (judged.rows == NOBODY).all()
+    opinions = [opinion(judged, row) for row in range(size)]
+    assert opinions == [Opinion()] * size
+    assert suspects(judged, opinions) == []
+    assert [(each.accuracy, each.confused_with) for each in report(judged.labels, opinions)] == [(0, {})] * size
