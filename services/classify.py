@@ -4,15 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.decision import ClassifyOptions, Decision
 from schemas.errors import InvalidVector
-from schemas.filter import Clause
 from schemas.image import State
 from services import metrics
 from services.decision.votes import decide
-from services.memory.memory import Memory
+from services.memory.engine import Vectors
+from services.memory.memory import Hit, Memory
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
 
@@ -33,36 +32,37 @@ class Classify:
     ask_store: Callable[[], None]
 
     def pictures(self, tenant: str, pictures: Sequence[bytes], options: ClassifyOptions) -> list[Decision]:
-        """Classify pictures, given as the bytes of their files.
+        """Classify pictures: `embed`, then `decide`; a filter that cannot be met is refused before they are decoded."""
+        options.filter.clauses(self.memory.metadata)
+        return self.decide(tenant, self.embed(pictures), options)
+
+    def vectors(self, tenant: str, vectors: Sequence[Sequence[float]], options: ClassifyOptions) -> list[Decision]:
+        """Classify vectors: `unit`, then `decide`."""
+        return self.decide(tenant, self.unit(vectors), options)
+
+    def embed(self, pictures: Sequence[bytes]) -> Vectors:
+        """The vectors of pictures, given as the bytes of their files.
+
+        Returns:
+            float32 [len(pictures), dimension], rows of length 1.
 
         Raises:
             InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded.
-            InvalidFilter: the filter names an unknown field or a value of the wrong type.
         """
-        clauses = options.filter.clauses(self.memory.metadata)
         vectors = np.empty((0, self.encoder.dimension), np.float32)
         while len(vectors) < len(pictures):
             vectors = np.concatenate([vectors, self._encode(pictures, len(vectors))])
-        return self._decide(tenant, vectors, clauses, options)
+        return vectors
 
-    def vectors(self, tenant: str, vectors: Sequence[Sequence[float]], options: ClassifyOptions) -> list[Decision]:
-        """Classify vectors of the encoder's dimension; their length does not matter.
+    def unit(self, vectors: Sequence[Sequence[float]]) -> Vectors:
+        """Vectors of the encoder's dimension, each brought to length 1.
+
+        Returns:
+            float32 [len(vectors), dimension].
 
         Raises:
             InvalidVector: one has the wrong length, is not finite, or is zero.
-            InvalidFilter: the filter names an unknown field or a value of the wrong type.
         """
-        clauses = options.filter.clauses(self.memory.metadata)
-        return self._decide(tenant, self._unit(vectors), clauses, options)
-
-    def _encode(self, pictures: Sequence[bytes], start: int) -> NDArray[np.float32]:
-        """The vectors of a slice of them."""
-        with self.decoder.room.hold() as hold:
-            with metrics.stage("decode"):
-                decoded = self.decoder.some(pictures, start, self.slice_size, hold)
-            return self.encoder.encode(decoded)
-
-    def _unit(self, vectors: Sequence[Sequence[float]]) -> NDArray[np.float32]:
         for place, vector in enumerate(vectors):
             if len(vector) != self.memory.dimension:
                 raise InvalidVector(
@@ -73,21 +73,44 @@ class Classify:
         for place, norm in enumerate(norms[:, 0]):
             if not np.isfinite(norm) or norm == 0:
                 raise InvalidVector(f"vector {place} is zero or not finite, and so has no direction to compare")
-        unit: NDArray[np.float32] = (exact / norms).astype(np.float32)
+        unit: Vectors = (exact / norms).astype(np.float32)
         return unit
 
-    def _decide(
-        self, tenant: str, vectors: NDArray[np.float32], clauses: list[Clause], options: ClassifyOptions
-    ) -> list[Decision]:
-        with metrics.stage("search"):
-            self.ask_store()
-            found = self.memory.nearest(tenant, vectors, options.k, clauses, exact=options.exact)
+    def decide(self, tenant: str, vectors: Vectors, options: ClassifyOptions) -> list[Decision]:
+        """Let the neighbours of each vector vote.
+
+        Args:
+            tenant: whose memory.
+            vectors: float32 [n, dimension], rows of length 1.
+            options: what is asked.
+
+        Returns:
+            n decisions, in the order of the vectors.
+
+        Raises:
+            InvalidFilter: the filter names an unknown field or a value of the wrong type.
+        """
+        found = self.search(tenant, vectors, options, options.k)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
         decisions = [decide(hits, options, self.encoder.name) for hits in found]
         if all(decision.voters for decision in decisions):
             return decisions
         reason = self._why_nobody(tenant)
         return [each if each.voters else each.model_copy(update={"reason": reason}) for each in decisions]
+
+    def search(self, tenant: str, vectors: Vectors, options: ClassifyOptions, k: int) -> list[list[Hit]]:
+        """The k images nearest to each vector, of those that may vote by the options; as `decide` otherwise."""
+        clauses = options.filter.clauses(self.memory.metadata)
+        with metrics.stage("search"):
+            self.ask_store()
+            return self.memory.nearest(tenant, vectors, k, clauses, exact=options.exact)
+
+    def _encode(self, pictures: Sequence[bytes], start: int) -> Vectors:
+        """The vectors of a slice of them."""
+        with self.decoder.room.hold() as hold:
+            with metrics.stage("decode"):
+                decoded = self.decoder.some(pictures, start, self.slice_size, hold)
+            return self.encoder.encode(decoded)
 
     def _why_nobody(self, tenant: str) -> str:
         if self.memory.counts_by_state(tenant, []).get(State.REMEMBERED):
