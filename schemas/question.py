@@ -37,6 +37,11 @@ class StoredDecision(BaseModel):
     scrubbed: int = 0
     decision: Decision
 
+    @property
+    def id(self) -> str:
+        """What it is looked up by."""
+        return str(self.decision.id)
+
 
 class DecisionSummary(BaseModel):
     """A line of the list of stored decisions; the fields are those of `StoredDecision` and its decision."""
@@ -106,6 +111,19 @@ class Replay(BaseModel):
     reweighted: list[Reweighted]
 
 
+class Pivot(BaseModel):
+    """An image that a vote hangs on.
+
+    Attributes:
+        rank: its place from the nearest; `options.k` or more where it votes only once others are gone.
+    """
+
+    rank: int
+    image_id: str
+    similarity: float
+    labels: list[str]
+
+
 class Counterfactual(BaseModel):
     """The smallest set of images without which today's vote would have another winner.
 
@@ -117,7 +135,7 @@ class Counterfactual(BaseModel):
 
     label: str | None
     becomes: str | None = None
-    images: list[Neighbour] = Field(default_factory=list)
+    images: list[Pivot] = Field(default_factory=list)
     reason: str | None = None
 
 

@@ -5,7 +5,7 @@ was asked for after the backup. Before the first request is served it holds ever
 backup's and those of the place where it restores to; so those must be the latest there are.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +17,13 @@ from schemas.errors import Conflict, NotFound
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import StoredImage, now
 from services.archive import Archive, Contents, Manifest, Picture, new_archive
+from services.decisions import StoredDecisions
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.payload import to_image
 from services.memory.pictures import Pictures
-from services.removals import Removals, burial
+from services.removals import Note, Removals, burial
 
 PAGE = 100
 UNFINISHED = "restore/unfinished"
@@ -56,8 +57,8 @@ class Backup:
                     archive.picture(picture)
                 if cursor is None:
                     break
-            for key in self.ledger.list(""):  # last, so that they are not older than the points
-                archive.record(key, self.ledger.get(key))
+            for key, record in self.ledger.get_some(self.ledger.list("")):  # last, so not older than the points
+                archive.record(key, record)
         return archive.contents
 
     def _pictures(self, page: Sequence[models.PointStruct]) -> Iterator[Picture]:
@@ -89,6 +90,7 @@ class Restore:
     pictures: Pictures
     ledger: Ledger
     removals: Removals
+    decisions: StoredDecisions
     metadata: Mapping[str, FieldType]
 
     def __call__(self, file: Path) -> Restored:
@@ -109,14 +111,17 @@ class Restore:
         for vector, size in archive.manifest.vectors.items():
             Memory(self.engine, unquote(vector), size, self.metadata).open()
         restored = self._restore_images(archive)
+        self.decisions.settle_all()  # they may name images that are not there any more
         self.ledger.delete(UNFINISHED)
         return restored
 
     def _restore_records(self, archive: Archive) -> None:
         known = {key.rsplit("/", 1)[1] for key in self.ledger.list("removals/")}
+        oldest = {key.rpartition("/")[0]: key for key in reversed(self.ledger.list("decisions/"))}
         for key, value in archive.records():
             kind, removal_id = key.split("/")[0], key.rsplit("/", 1)[1].split(".")[0]
-            if not (kind in PASSING and removal_id in known):
+            trimmed = kind == "decisions" and key < oldest.get(key.rpartition("/")[0], "")
+            if not trimmed and not (kind in PASSING and removal_id in known):
                 self.ledger.create(key, value)
 
     def _restore_images(self, archive: Archive) -> Restored:
@@ -130,11 +135,19 @@ class Restore:
                     pictures += 1
                 continue
             images = {str(point.id): to_image(point.payload or {}) for point in each}
-            kept = [point for point in each if images[str(point.id)] not in forgotten]
+            removed = {point: image for point, image in images.items() if image in forgotten}
+            kept = [point for point in each if str(point.id) not in removed]
             wanted = {images[str(point.id)].picture for point in kept}
             self.engine.insert(kept)
-            points, left_out = points + len(kept), left_out + len(each) - len(kept)
+            points, left_out = points + len(kept), left_out + len(removed)
+            self._forget(removed.values())
         return Restored(Contents(points=points, pictures=pictures, records=archive.contents.records), left_out)
+
+    def _forget(self, removed: Collection[StoredImage]) -> None:
+        """Take images that do not come back out of what records say of them, as their removal did."""
+        for tenant in {image.tenant for image in removed}:
+            notes = [Note.model_validate(each, from_attributes=True) for each in removed if each.tenant == tenant]
+            self.decisions.forget(tenant, notes)
 
 
 class Forgotten:

@@ -19,6 +19,7 @@ from services.bell import Bell, make_celery
 from services.blocks import Blocks
 from services.classify import Classify
 from services.compact import Compact
+from services.decisions import StoredDecisions
 from services.fetch import HTTPS, Fetch
 from services.forget import Forget
 from services.jobs import Jobs, RunJob, SweepJobs
@@ -28,12 +29,14 @@ from services.memory.engines import hold_engine, open_engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
+from services.memory.space import NEW
 from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
 from services.perception.sandbox import Sandbox
 from services.places import Places
+from services.question import Question
 from services.rates import Rates
 from services.redis_server import limits_url, redis_url
 from services.remember import Remember, Sweep
@@ -84,6 +87,8 @@ class Service:
     remember: Remember
     sweep: Sweep
     classify: Classify
+    decisions: StoredDecisions
+    question: Question
     removals: Removals
     forget: Forget
     expire: Expire
@@ -147,8 +152,10 @@ def bootstrap(settings: Settings) -> Service:
     blocks, removals = Blocks(ledger), Removals(ledger)
     removal_log = RemovalLog(ledger, secret.key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
-    tidy = Tidy(memory, pictures, ledger, SPARE)
-    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue)
+    decisions = _decisions(settings, ledger, memory)
+    tidy = Tidy(memory, pictures, ledger, decisions, SPARE)
+    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue, (decisions.forget,))
+    classify = Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping)
     jobs = Jobs(ledger)
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
@@ -175,7 +182,9 @@ def bootstrap(settings: Settings) -> Service:
             memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts
         ),
         sweep=Sweep(memory, bell, overdue),
-        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping),
+        classify=classify,
+        decisions=decisions,
+        question=Question(classify, decisions),
         removals=removals,
         forget=forget,
         expire=Expire(memory, removals, forget),
@@ -220,12 +229,14 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     memory = Memory(engine, unquote(vector), size, settings.metadata)
     pictures, ledger = _pictures(settings), _ledger(settings)
     removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
+    decisions = _decisions(settings, ledger, memory)
+    tidy = Tidy(memory, pictures, ledger, decisions, SPARE)
     return Operator(
         engine=engine,
         verify=Verify(memory, pictures, removals, removal_log),
-        compact=Compact(memory, removals, removal_log, Tidy(memory, pictures, ledger, SPARE), _beyond(settings)),
+        compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
         backup=Backup(engine, pictures, ledger),
-        restore=Restore(engine, pictures, ledger, removals, settings.metadata),
+        restore=Restore(engine, pictures, ledger, removals, decisions, settings.metadata),
     )
 
 
@@ -254,6 +265,11 @@ def _pictures(settings: Settings) -> Pictures:
 
 def _ledger(settings: Settings) -> Ledger:
     return Ledger(_beside(settings, "records"), settings.store.min_free_bytes)
+
+
+def _decisions(settings: Settings, ledger: Ledger, memory: Memory) -> StoredDecisions:
+    roomy = Ledger(_beside(settings, "records"), settings.store.min_free_bytes, NEW)
+    return StoredDecisions(ledger, roomy, memory, Blocks(ledger), settings.decisions.keep)
 
 
 def _beside(settings: Settings, kind: str) -> str:

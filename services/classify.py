@@ -1,12 +1,13 @@
 """Classify: from a picture or vector to the vote of its nearest neighbours."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from schemas.decision import ClassifyOptions, Decision
 from schemas.errors import InvalidVector
+from schemas.filter import Clause, FieldType
 from schemas.image import State
 from services import metrics
 from services.decision.votes import decide
@@ -14,6 +15,22 @@ from services.memory.engine import Vectors
 from services.memory.memory import Hit, Memory
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """A memory that differs from the one there is.
+
+    Attributes:
+        without: ids of images that do not vote; at most 1,000.
+        labels: by image id, instead of those that images have; filters still speak of what they have.
+    """
+
+    without: Collection[str] = ()
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+AS_IT_IS = WhatIf()
 
 
 @dataclass(frozen=True)
@@ -32,13 +49,21 @@ class Classify:
     ask_store: Callable[[], None]
 
     def pictures(self, tenant: str, pictures: Sequence[bytes], options: ClassifyOptions) -> list[Decision]:
-        """Classify pictures: `embed`, then `decide`; a filter that cannot be met is refused before they are decoded."""
-        options.filter.clauses(self.memory.metadata)
+        """Classify pictures: `check`, `embed`, then `decide`."""
+        self.check(options)
         return self.decide(tenant, self.embed(pictures), options)
 
     def vectors(self, tenant: str, vectors: Sequence[Sequence[float]], options: ClassifyOptions) -> list[Decision]:
         """Classify vectors: `unit`, then `decide`."""
         return self.decide(tenant, self.unit(vectors), options)
+
+    def check(self, options: ClassifyOptions) -> None:
+        """Refuse what `decide` would refuse, before a picture is decoded for it.
+
+        Raises:
+            InvalidFilter: the filter names an unknown field or a value of the wrong type.
+        """
+        options.filter.clauses(self.memory.metadata)
 
     def embed(self, pictures: Sequence[bytes]) -> Vectors:
         """The vectors of pictures, given as the bytes of their files.
@@ -76,13 +101,16 @@ class Classify:
         unit: Vectors = (exact / norms).astype(np.float32)
         return unit
 
-    def decide(self, tenant: str, vectors: Vectors, options: ClassifyOptions) -> list[Decision]:
+    def decide(
+        self, tenant: str, vectors: Vectors, options: ClassifyOptions, what_if: WhatIf = AS_IT_IS
+    ) -> list[Decision]:
         """Let the neighbours of each vector vote.
 
         Args:
             tenant: whose memory.
             vectors: float32 [n, dimension], rows of length 1.
             options: what is asked.
+            what_if: what would be otherwise in memory.
 
         Returns:
             n decisions, in the order of the vectors.
@@ -90,7 +118,7 @@ class Classify:
         Raises:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
         """
-        found = self.search(tenant, vectors, options, options.k)
+        found = self.search(tenant, vectors, options, options.k, what_if)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
         decisions = [decide(hits, options, self.encoder.name) for hits in found]
         if all(decision.voters for decision in decisions):
@@ -98,12 +126,19 @@ class Classify:
         reason = self._why_nobody(tenant)
         return [each if each.voters else each.model_copy(update={"reason": reason}) for each in decisions]
 
-    def search(self, tenant: str, vectors: Vectors, options: ClassifyOptions, k: int) -> list[list[Hit]]:
+    def search(
+        self, tenant: str, vectors: Vectors, options: ClassifyOptions, k: int, what_if: WhatIf = AS_IT_IS
+    ) -> list[list[Hit]]:
         """The k images nearest to each vector, of those that may vote by the options; as `decide` otherwise."""
         clauses = options.filter.clauses(self.memory.metadata)
+        if what_if.without:
+            clauses.append(Clause("image_id", FieldType.KEYWORD, tuple(what_if.without), negated=True))
         with metrics.stage("search"):
             self.ask_store()
-            return self.memory.nearest(tenant, vectors, k, clauses, exact=options.exact)
+            found = self.memory.nearest(tenant, vectors, k, clauses, exact=options.exact)
+        return [
+            [replace(hit, labels=tuple(what_if.labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found
+        ]
 
     def _encode(self, pictures: Sequence[bytes], start: int) -> Vectors:
         """The vectors of a slice of them."""

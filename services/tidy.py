@@ -1,4 +1,8 @@
-"""Tidy: pictures without a point, and half-written files, which a crash leaves behind, are deleted after a while."""
+"""Tidy: what a crash leaves behind goes after a while.
+
+That is pictures without a point, half-written files, and what a stored decision says of images that were removed while
+it was being written.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,6 +10,7 @@ from itertools import groupby
 
 from schemas.filter import Clause, FieldType
 from schemas.image import now
+from services.decisions import StoredDecisions
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -24,10 +29,15 @@ class Tidy:
     memory: Memory
     pictures: Pictures
     ledger: Ledger
+    decisions: StoredDecisions
     spare: timedelta
 
     def __call__(self) -> int:
-        """Delete what no point refers to, and half-written pictures and records; returns how many files that were."""
+        """Delete what no point refers to, and half-written pictures and records; returns how many files that were.
+
+        Stored decisions are held against the memory too.
+        """
+        self.decisions.settle_all()
         old = now() - self.spare
         deleted = self.pictures.delete_drafts(old) + self.ledger.delete_drafts(old)
         for tenant, keys in groupby(self.pictures.all(), key=lambda key: key.split("/")[0]):

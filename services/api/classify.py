@@ -5,10 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from schemas.decision import ClassifyOptions, Decisions
+from schemas.image import now
 from schemas.key import Scope
 from services.api.caller import CallerDep, ServiceDep
 from services.api.guard import GuardedRoute, needs
 from services.api.uploads import ClassifyRequest, body_of, read_queries
+from services.decision.votes import shown
 
 router = APIRouter(prefix="/v1", tags=["classify"], route_class=GuardedRoute)
 
@@ -20,6 +22,11 @@ def classify(
 ) -> Decisions:
     """Let the nearest neighbours vote on each picture or vector, and show who voted."""
     options = ClassifyOptions(**asked.model_dump(exclude={"pictures", "urls", "vectors"}))
-    if asked.pictures:
-        return Decisions(decisions=service.classify.pictures(caller.tenant, asked.pictures, options))
-    return Decisions(decisions=service.classify.vectors(caller.tenant, asked.vectors, options))
+    whole = options.model_copy(update={"show": None}) if options.store else options  # more is kept than is shown
+    service.classify.check(options)
+    asked_at = now()
+    vectors = service.classify.embed(asked.pictures) if asked.pictures else service.classify.unit(asked.vectors)
+    decisions = service.classify.decide(caller.tenant, vectors, whole)
+    if options.store:
+        decisions = service.decisions.store(caller.tenant, caller.name, asked_at, asked.pictures, vectors, decisions)
+    return Decisions(decisions=[shown(each, options) for each in decisions])

@@ -4,19 +4,28 @@ Exit codes: 0 all went well; 1 the service refused or failed; 2 the command was 
 refused or rejected, the others are in.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from services.cli import keys, processes, upkeep
-from services.cli.common import FAILED, AsJson, errors, print_json
-
-if TYPE_CHECKING:
-    from schemas.filter import Filter
-    from services.client import Client
+from services.cli import decisions, keys, processes, upkeep
+from services.cli.common import (
+    FAILED,
+    LOCAL,
+    AsJson,
+    ImageIds,
+    Key,
+    Labels,
+    Sources,
+    Subjects,
+    Url,
+    Where,
+    connect,
+    errors,
+    filter_of,
+    print_json,
+)
 
 PARTLY = 3
 
@@ -27,15 +36,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Url = Annotated[str, typer.Option(envvar="VISUAL_MEMORY_URL", help="Where the API is.")]
-Key = Annotated[str | None, typer.Option(envvar="VISUAL_MEMORY_KEY", help="The API key: vm_...")]
-Subjects = Annotated[list[str] | None, typer.Option("--subject", help="Of this subject; may be repeated.")]
-Sources = Annotated[list[str] | None, typer.Option("--source", help="From this source; may be repeated.")]
-Labels = Annotated[list[str] | None, typer.Option("--label", help="With this label or one below it; may be repeated.")]
-ImageIds = Annotated[list[str] | None, typer.Option("--image-id", help="This image; may be repeated.")]
-Where = Annotated[str, typer.Option("--filter", help='Further conditions as JSON: {"metadata.site": "north"}.')]
-LOCAL = "http://127.0.0.1:8700"
 
 
 def main() -> None:
@@ -52,6 +52,9 @@ app.command()(upkeep.compact)
 app.command()(upkeep.verify_removals)
 app.command()(upkeep.backup)
 app.command()(upkeep.restore)
+app.command("decisions")(decisions.list_decisions)
+app.command()(decisions.explain)
+app.command()(decisions.influence)
 app.add_typer(keys.app, name="keys")
 
 
@@ -71,7 +74,7 @@ def add(
 
     with errors():
         found = list(read_pictures(pictures, source))
-        with _client(url, key) as client, show.progress(quiet=as_json) as progress:
+        with connect(url, key) as client, show.progress(quiet=as_json) as progress:
             outcome = teach(client, found, progress, wait=wait)
     if as_json:
         print_json(outcome.as_dict())
@@ -90,6 +93,7 @@ def classify(
     temperature: Annotated[float, typer.Option(help="Temperature of the softmax vote.")] = 0.07,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image.")] = False,
     show_: Annotated[int, typer.Option("--show", help="How many neighbours to show.")] = 5,
+    store: Annotated[bool, typer.Option("--store", help="Keep the decision, to be explained later.")] = False,
     subject: Subjects = None,
     source: Sources = None,
     label: Labels = None,
@@ -103,9 +107,17 @@ def classify(
     from schemas.decision import ClassifyOptions
     from services.cli import show
 
-    with errors(), _client(url, key) as client:
-        asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "exact": exact, "show": show_}
-        where = _filter(subject, source, label, image_id, filter_)
+    with errors(), connect(url, key) as client:
+        asked = {
+            "k": k,
+            "vote": vote,
+            "alpha": alpha,
+            "temperature": temperature,
+            "exact": exact,
+            "show": show_,
+            "store": store,
+        }
+        where = filter_of(subject, source, label, image_id, filter_)
         options = ClassifyOptions.model_validate({**asked, "filter": where})
         for picture in pictures:
             decision = client.classify([picture.read_bytes()], options).decisions[0]
@@ -136,8 +148,8 @@ def remove(
     from services.cli import show
     from services.cli.receipt import wait_for_receipt
 
-    with errors(), _client(url, key) as client:
-        where = _filter(subject, source, label, image_id, filter_)
+    with errors(), connect(url, key) as client:
+        where = filter_of(subject, source, label, image_id, filter_)
         request = RemovalRequest(filter=where, everything=everything, reason=reason, block=block)
         preview = client.preview(request)
         if dry_run and as_json:
@@ -160,7 +172,7 @@ def status(url: Url = LOCAL, key: Key = None, as_json: AsJson = False) -> None:
     """How the service is: every part, and the labels it knows."""
     from services.cli import show
 
-    with errors(), _client(url, key) as client:
+    with errors(), connect(url, key) as client:
         readiness = client.readiness()
         labels = client.labels() if readiness["ready"] and key else []  # how the parts are is told without a key
     if as_json:
@@ -181,7 +193,7 @@ def audit(
     """Who did what: acceptances, changes, removals and keys of the key's tenant."""
     from services.cli import show
 
-    with errors(), _client(url, key) as client:
+    with errors(), connect(url, key) as client:
         lines = client.audit(limit)
     if as_json:
         for line in lines:
@@ -201,25 +213,3 @@ def demo(
 
     with errors():
         run(data)
-
-
-@contextmanager
-def _client(url: str, key: str | None) -> "Iterator[Client]":
-    from services.client import Client
-
-    with Client(url, key) as client:
-        yield client
-
-
-def _filter(
-    subjects: list[str] | None,
-    sources: list[str] | None,
-    labels: list[str] | None,
-    image_ids: list[str] | None,
-    further: str,
-) -> "Filter":
-    from schemas.filter import Filter
-
-    named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
-    written = Filter.model_validate_json(further)
-    return Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})

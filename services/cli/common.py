@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from schemas.filter import Filter
+    from services.client import Client
     from services.settings import Settings
 
 FAILED = 1
 WRONG = 2
 BY = "command line"
 """Who did it, as the audit log has it."""
+
+Url = Annotated[str, typer.Option(envvar="VISUAL_MEMORY_URL", help="Where the API is.")]
+Key = Annotated[str | None, typer.Option(envvar="VISUAL_MEMORY_KEY", help="The API key: vm_...")]
+Subjects = Annotated[list[str] | None, typer.Option("--subject", help="Of this subject; may be repeated.")]
+Sources = Annotated[list[str] | None, typer.Option("--source", help="From this source; may be repeated.")]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="With this label or one below it; may be repeated.")]
+ImageIds = Annotated[list[str] | None, typer.Option("--image-id", help="This image; may be repeated.")]
+Where = Annotated[str, typer.Option("--filter", help='Further conditions as JSON: {"metadata.site": "north"}.')]
+LOCAL = "http://127.0.0.1:8700"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -67,3 +78,27 @@ def fail(message: str) -> NoReturn:
     """Say what is wrong, and end."""
     typer.echo(message, err=True)
     raise typer.Exit(FAILED)
+
+
+@contextmanager
+def connect(url: str, key: str | None) -> "Iterator[Client]":
+    """The client of the API at this address."""
+    from services.client import Client
+
+    with Client(url, key) as client:
+        yield client
+
+
+def filter_of(
+    subjects: list[str] | None,
+    sources: list[str] | None,
+    labels: list[str] | None,
+    image_ids: list[str] | None,
+    further: str,
+) -> "Filter":
+    """What the options of a command name, all of which must hold."""
+    from schemas.filter import Filter
+
+    named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
+    written = Filter.model_validate_json(further)
+    return Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})

@@ -43,13 +43,13 @@ def outcome(result: Outcome) -> None:
             console.print(f"  ... and {len(why) - MOST_NAMED} more {what}")
 
 
-def decision(picture: Path, result: Decision) -> None:
+def decision(name: Path | str, result: Decision) -> None:
     """A decision with the classes that got votes and the neighbours that gave them."""
     if result.label is None:
-        console.print(f"{picture}: no label: {result.reason}", markup=False)
+        console.print(f"{name}: no label: {result.reason}", markup=False)
         return
     shares = ", ".join(f"{each.label} {each.share:.0%}" for each in result.shares[:5])
-    console.print(f"{picture}: {result.label}  ({shares}; {result.voters} voted)", markup=False)
+    console.print(f"{name}: {result.label}  ({shares}; {result.voters} voted)", markup=False)
     table = Table("rank", "similarity", "labels", "weight", "share", "image", box=None, padding=(0, 2))
     for each in result.neighbours:
         table.add_row(

@@ -106,6 +106,11 @@ def decide(voters: Sequence[Voter], options: ClassifyOptions, encoder: str) -> D
     )
 
 
+def shown(decision: Decision, options: ClassifyOptions) -> Decision:
+    """The decision with as many neighbours as the options show, where it was made with more for whoever needs them."""
+    return decision.model_copy(update={"options": options, "neighbours": decision.neighbours[: options.show]})
+
+
 def _walk(voters: Sequence[Voter], weights: Sequence[float]) -> Iterator[tuple[str, float]]:
     """Each class with its score so far, every time that a neighbour adds to it, from the nearest on."""
     scores: dict[str, float] = {}

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from schemas.decision import ClassifyOptions, Decision
 from schemas.filter import FieldType
-from schemas.image import Accepted, ImageFields, StoredImage
+from schemas.image import Accepted, ImageFields, StoredImage, now
 from services.accept import Accept, Upload
 from services.blocks import Blocks
 from services.classify import Classify
+from services.decisions import StoredDecisions
 from services.forget import Forget
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
@@ -27,6 +28,7 @@ from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
+from services.question import Question
 from services.remember import Remember
 from services.removal_log import RemovalLog
 from services.removals import Removals
@@ -177,8 +179,20 @@ class Parts:
     def classify(self) -> Classify:
         return Classify(self.memory, self.encoder, self.decoder, 4, self.memory.ping)
 
+    def decisions(self, memory: object = None, ledger: object = None, keep: int = 100) -> StoredDecisions:
+        kept = cast(Ledger, ledger or self.ledger)
+        return StoredDecisions(kept, kept, cast(Memory, memory or self.memory), Blocks(kept), keep)
+
+    def question(self) -> Question:
+        return Question(self.classify(), self.decisions())
+
     def forget(
-        self, lease: timedelta = AT_ONCE, memory: object = None, pictures: object = None, ledger: object = None
+        self,
+        lease: timedelta = AT_ONCE,
+        memory: object = None,
+        pictures: object = None,
+        ledger: object = None,
+        decisions: StoredDecisions | None = None,
     ) -> Forget:
         kept = cast(Ledger, ledger or self.ledger)
         return Forget(
@@ -188,6 +202,7 @@ class Parts:
             Removals(kept),
             RemovalLog(kept, KEY),
             lease,
+            ((decisions or self.decisions(ledger=kept)).forget,),
         )
 
     def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:
@@ -206,6 +221,15 @@ class Parts:
     def ask(self, picture: bytes, **options: Any) -> Decision:
         asked = ClassifyOptions.model_validate({"exact": True, **options})
         return self.classify().pictures(self.tenant, [picture], asked)[0]
+
+    def keep(
+        self, *pictures: bytes, decisions: StoredDecisions | None = None, asked_by: str = "a test", **options: Any
+    ) -> list[Decision]:
+        """Ask as the API does where the answers are to be stored."""
+        asked, asked_at, classify = ClassifyOptions.model_validate({"exact": True, **options}), now(), self.classify()
+        vectors = classify.embed(pictures)
+        voted = classify.decide(self.tenant, vectors, asked)
+        return (decisions or self.decisions()).store(self.tenant, asked_by, asked_at, pictures, vectors, voted)
 
     def voters(self, picture: bytes) -> set[str]:
         return {neighbour.image_id for neighbour in self.ask(picture, k=1000).neighbours}

@@ -60,7 +60,8 @@ def back_up(parts: Parts, file: Path) -> None:
 
 
 def restore(parts: Parts, file: Path) -> Restored:
-    return Restore(engine_of(parts), parts.pictures, parts.ledger, Removals(parts.ledger), METADATA)(file)
+    parts_of_it = engine_of(parts), parts.pictures, parts.ledger, Removals(parts.ledger), parts.decisions(), METADATA
+    return Restore(*parts_of_it)(file)
 
 
 def remove(parts: Parts, **condition: object) -> None:
