@@ -162,3 +162,19 @@ def test_options_by_multipart(taught: Taught) -> None:
     )
     [decision] = answer.json()["decisions"]
     assert (decision["label"], decision["voters"], decision["neighbours"]) == ("disc", 2, [])
+
+
+def test_what_is_stored_is_whole_and_its_deletion_is_logged(stack: Stack) -> None:
+    label = unique("stored")
+    stack.remembered(stack.teach(picture("disc"), picture("disc"), labels=[label]))
+    options = ClassifyOptions(filter=Filter({"labels": label}), show=1, store=True)
+    shown, other = stack.client.classify([picture("disc"), picture("disc")], options).decisions
+    assert len(shown.neighbours) == 1
+    stored = stack.client.decision(str(shown.id))
+    assert stored.asked_by.endswith(f"(key {str(stack.client.key).split('_')[1]})")
+    assert len(stored.decision.neighbours) == 2
+    assert [each.id for each in stack.client.decisions(2, label)] == [other.id, shown.id]
+    stack.client.delete_decision(str(shown.id))
+    assert [each.id for each in stack.client.decisions(2, label)] == [other.id]
+    line = next(line for line in stack.client.audit() if line.action == "decisions.delete")
+    assert (line.decision, line.outcome) == (shown.id, "done")

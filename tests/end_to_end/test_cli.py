@@ -101,7 +101,6 @@ def test_a_stored_decision_is_listed_and_explained(cli: Cli, stack: Stack, tmp_p
     question = write(tmp_path / "q.png", "disc")
     [decision] = cli.json("classify", question, "--source", source, "-k", 1, "--store")
     assert [each["id"] for each in cli.json("decisions", "--label", label)] == [decision["id"]]
-    assert decision["id"] in cli("decisions").stdout
     [told] = cli.json("explain", decision["id"], "--without", near[0])
     assert told["stored"]["decision"]["label"] == told["replay"]["before"] == label
     assert (told["replay"]["changed"], told["replay"]["decision"]["label"]) == (True, "other")
@@ -110,12 +109,8 @@ def test_a_stored_decision_is_listed_and_explained(cli: Cli, stack: Stack, tmp_p
     shown = cli("explain", decision["id"]).stdout
     assert f"today: {label} again" in shown
     assert "it would be other without 1" in shown
-    assert label in cli("influence").stdout
     [influence] = cli.json("influence", "--last", 1)
     assert [each["image_id"] for each in influence["images"]] == near
-    assert "not_found" in cli("explain", "20260101T000000000000-00000000", code=1).stderr
-    cli("remove", "--image-id", near[0], "--reason", "a test", "--yes")
-    assert "1 neighbours are gone" in cli("explain", decision["id"]).stdout
 
 
 def test_add_a_csv_manifest(cli: Cli, stack: Stack, tmp_path: Path) -> None:
