@@ -49,7 +49,7 @@ def explain(
         return
     show.decision(decision_id, stored.decision)
     if stored.scrubbed:
-        typer.echo(f"{stored.scrubbed} neighbours are gone, and the votes were counted again without them")
+        typer.echo(f"neighbours that are gone: {stored.scrubbed}; the votes were counted again without them")
     _replay(replay)
     _counterfactual(counterfactual)
 
@@ -81,14 +81,14 @@ def _replay(found: "Replay") -> None:
     for other in found.relabelled:
         typer.echo(f"  labels  {other.image_id}: {', '.join(other.after)} instead of {', '.join(other.before)}")
     if found.reweighted:
-        typer.echo(f"  weight  {len(found.reweighted)} weigh more or less than before")
+        typer.echo(f"  weights are others for {len(found.reweighted)} of those that voted then too")
 
 
 def _counterfactual(found: "Counterfactual") -> None:
     if found.reason is not None:
         typer.echo(found.reason)
         return
-    typer.echo(f"it would be {found.becomes} without {len(found.images)} images, and with fewer gone it would not:")
+    typer.echo(f"without these it would be {found.becomes}, and no fewer would do:")
     for each in found.images:
         typer.echo(f"  {each.image_id} ({', '.join(each.labels)}), similarity {each.similarity:.4f}, rank {each.rank}")
 
