@@ -107,15 +107,14 @@ class StoredDecisions:
         try:
             for each in stored:
                 self.roomy.put(_key(tenant, each.id), each.model_dump(mode="json"))
-            # A removal deletes its points before it looks for decisions. Where it came too late to see these, its
-            # points were gone before they were written, and this sees that.
-            refused = self.settle(tenant, ids)
+            # A removal deletes its points, and looks for decisions then. If it looked before these were written, its
+            # points are gone by now, which is seen here; if it looks later, it sees these.
+            if self.settle(tenant, ids):
+                raise Blocked("a removal refuses this content from now on, so nothing of it is kept: ask without store")
         except BaseException:
             for decision_id in ids:
                 self.ledger.delete(_key(tenant, decision_id))
             raise
-        if refused:
-            raise Blocked("a removal refuses this content from now on, so nothing of it is kept: ask without store")
         self._trim_now_and_then(tenant, len(ids))
         return [each.decision for each in stored]
 
@@ -216,11 +215,12 @@ class StoredDecisions:
             self._trim(tenant)
 
     def _trim(self, tenant: str) -> None:
-        keys = self.ledger.list(_key(tenant, ""))
-        for key in keys[: -self.keep]:
-            self.ledger.delete(key)
+        ids = [key.rpartition("/")[2] for key in self.ledger.list(_key(tenant, ""))]
+        for decision_id in ids[: -self.keep]:
+            self.ledger.delete(_key(tenant, decision_id))
+        oldest = min(ids[-self.keep :], default="")
         for mark in self.ledger.list(_gone_key(tenant, "")):
-            if mark.rpartition("/")[2] < keys[0].rpartition("/")[2]:
+            if mark < _gone_key(tenant, oldest):
                 self.ledger.delete(mark)
 
 

@@ -97,6 +97,11 @@ def test_the_latest_come_first_and_the_oldest_go(parts: Parts) -> None:
     assert [each.id for each in decisions.latest(parts.tenant, 1, "disc")] == [ids[3]]
     with pytest.raises(NotFound):
         stored(parts, ids[0])
+    for decision_id in ids[2:]:
+        decisions.delete(parts.tenant, str(decision_id))
+    for _ in range(4):
+        parts.keep(picture("disc"), decisions=decisions)
+    assert parts.ledger.list("decisions-gone/") == [], "what is older than all that is kept needs no mark"
 
 
 def test_each_tenant_has_its_own(parts: Parts) -> None:
@@ -156,7 +161,7 @@ def test_of_a_blocked_picture_nothing_is_kept(parts: Parts) -> None:
     parts.teach(blocked := picture("cross"), subject="eve")
     remove(parts, filter={"subject": "eve"}, block=True)
     with pytest.raises(Blocked):
-        parts.keep(blocked)
+        parts.keep(picture("disc"), blocked)
     assert decision_files(parts) == []
 
 
