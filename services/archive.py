@@ -3,7 +3,7 @@
 manifest.json         format, moment, the collection's vectors
 points/NUMBER.json    a page of points: id, payload, vectors (float32, little-endian, base64)
 pictures/KEY          the pictures of the page before
-records/KEY           removals, their log, blocks, API keys
+records/KEY           removals, their log, blocks, API keys, stored decisions
 end.json              how many of each there are
 """
 

@@ -8,7 +8,7 @@ was asked for after the backup. Before the first request is served it holds ever
 backup's and those of the place where it restores to; so those must be the latest there are.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +20,13 @@ from schemas.errors import Conflict, NotFound
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import StoredImage, now
 from services.archive import Archive, Contents, Manifest, Picture, new_archive
+from services.decisions import StoredDecisions
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.payload import to_image
 from services.memory.pictures import Pictures
-from services.removals import Removals, burial
+from services.removals import Note, Removals, burial
 
 PAGE = 100
 UNFINISHED = "restore/unfinished"
@@ -61,9 +62,9 @@ class Backup:
                     archive.picture(picture)
                 if cursor is None:
                     break
-            for key in self.ledger.list(""):  # last, so that they are not older than the points
+            for key, record in self.ledger.get_some(self.ledger.list("")):  # last, so not older than the points
                 if key.split("/")[0] not in LEFT_OUT:
-                    archive.record(key, self.ledger.get(key))
+                    archive.record(key, record)
         return archive.contents
 
     def _pictures(self, page: Sequence[models.PointStruct]) -> Iterator[Picture]:
@@ -95,6 +96,7 @@ class Restore:
     pictures: Pictures
     ledger: Ledger
     removals: Removals
+    decisions: StoredDecisions
     metadata: Mapping[str, FieldType]
 
     def __call__(self, file: Path) -> Restored:
@@ -122,6 +124,7 @@ class Restore:
         for memory in memories:
             for tenant in memory.tenants():
                 memory.reconsider(tenant)
+        self.decisions.settle_all()  # they may name images that are not there any more
         self.ledger.delete(UNFINISHED)
         return restored
 
@@ -130,9 +133,11 @@ class Restore:
             for key in self.ledger.list(f"{kind}/"):
                 self.ledger.delete(key)
         known = {key.rsplit("/", 1)[1] for key in self.ledger.list("removals/")}
+        oldest = {key.rpartition("/")[0]: key for key in reversed(self.ledger.list("decisions/"))}
         for key, value in archive.records():
             kind, removal_id = key.split("/")[0], key.rsplit("/", 1)[1].split(".")[0]
-            if kind not in LEFT_OUT and not (kind in PASSING and removal_id in known):
+            trimmed = kind == "decisions" and key < oldest.get(key.rpartition("/")[0], "")
+            if kind not in LEFT_OUT and not trimmed and not (kind in PASSING and removal_id in known):
                 self.ledger.create(key, value)
 
     def _restore_images(self, archive: Archive) -> Restored:
@@ -146,11 +151,19 @@ class Restore:
                     pictures += 1
                 continue
             images = {str(point.id): to_image(point.payload or {}) for point in each}
-            kept = [point for point in each if images[str(point.id)] not in forgotten]
+            removed = {point: image for point, image in images.items() if image in forgotten}
+            kept = [point for point in each if str(point.id) not in removed]
             wanted = {images[str(point.id)].picture for point in kept}
             self.engine.insert(kept)
-            points, left_out = points + len(kept), left_out + len(each) - len(kept)
+            points, left_out = points + len(kept), left_out + len(removed)
+            self._forget(removed.values())
         return Restored(Contents(points=points, pictures=pictures, records=archive.contents.records), left_out)
+
+    def _forget(self, removed: Collection[StoredImage]) -> None:
+        """Take images that do not come back out of what records say of them, as their removal did."""
+        for tenant in {image.tenant for image in removed}:
+            notes = [Note.model_validate(each, from_attributes=True) for each in removed if each.tenant == tenant]
+            self.decisions.forget(tenant, notes)
 
 
 class Forgotten:
@@ -159,7 +172,8 @@ class Forgotten:
     Args:
         removals: all there are.
         metadata: the declared metadata fields.
-        since: removals that were asked for later are held against images once more, by their filters.
+        since: removals that were asked for or done later are held against images once more, by their filters: what
+            they cover may have been noted after the records were read.
     """
 
     def __init__(self, removals: Removals, metadata: Mapping[str, FieldType], since: datetime) -> None:
@@ -169,7 +183,7 @@ class Forgotten:
             tenant: [
                 (removal.requested_at, removal.filter.clauses(metadata))
                 for removal in removals.all(tenant)
-                if removal.requested_at >= since
+                if (removal.verified_at or removal.requested_at) >= since
             ]
             for tenant in tenants
         }

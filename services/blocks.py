@@ -30,9 +30,13 @@ class Blocks:
 
     def blocks(self, image: StoredImage) -> bool:
         """Whether this image must not be accepted."""
-        if self._ledger.exists(_key(image.tenant, "content", image.content_hash)):
+        if self.blocks_content(image.tenant, image.content_hash):
             return True
         return image.subject is not None and self._ledger.exists(_key(image.tenant, "subject", image.subject))
+
+    def blocks_content(self, tenant: str, content_hash: str) -> bool:
+        """Whether a picture with these bytes must not be accepted, whatever is said of it."""
+        return self._ledger.exists(_key(tenant, "content", content_hash))
 
     def check(self, images: Iterable[StoredImage]) -> None:
         """Refuse blocked images.

@@ -21,6 +21,7 @@ from services.blocks import Blocks
 from services.classify import Classify
 from services.compact import Compact
 from services.curate import Curate
+from services.decisions import StoredDecisions
 from services.fetch import HTTPS, Fetch
 from services.forget import Forget
 from services.jobs import Jobs, RunJob, SweepJobs
@@ -33,6 +34,7 @@ from services.memory.engines import hold_engine, open_engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
+from services.memory.space import NEW
 from services.objections import Objections
 from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
@@ -40,6 +42,7 @@ from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
 from services.perception.sandbox import Sandbox
 from services.places import Places
+from services.question import Question
 from services.rates import Rates
 from services.redis_server import limits_url, redis_url
 from services.remember import Remember, Sweep
@@ -98,6 +101,8 @@ class Service:
     sweep: Sweep
     classify: Classify
     rerank: Rerank
+    decisions: StoredDecisions
+    question: Question
     removals: Removals
     forget: Forget
     expire: Expire
@@ -164,13 +169,22 @@ def bootstrap(settings: Settings) -> Service:
     blocks, removals = Blocks(ledger), Removals(ledger)
     removal_log = RemovalLog(ledger, secret.key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
-    judgements = Judgements(ledger)
-    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy])
+    judgements, decisions = Judgements(ledger), _decisions(settings, ledger, memory)
+    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, decisions.settle_all])
     limiter = limits_url(_broker(settings))
     rerank = Rerank(settings.rerank, _provider(settings.rerank), prompt, pictures, decoder, Rates(limiter))
-    undo = (Unlearn(memory, judgements), rerank.forget)
+    undo = (Unlearn(memory, judgements), decisions.forget, rerank.forget)
     forget = Forget(memory, pictures, blocks, removals, removal_log, overdue, undo)
     judge = Judge(memory, judgements, encoder.name, curate.k, curate.most_images)
+    classify = Classify(
+        memory,
+        encoder,
+        decoder,
+        settings.encoder.batch_size,
+        prompt.ping,
+        Voters(memory, judgements, curate.prune),
+        judgements.current,
+    )
     jobs = Jobs(ledger)
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
@@ -204,16 +218,10 @@ def bootstrap(settings: Settings) -> Service:
             Objections(memory, curate.gate, curate.gate_share, curate.k),
         ),
         sweep=Sweep(memory, bell, overdue),
-        classify=Classify(
-            memory,
-            encoder,
-            decoder,
-            settings.encoder.batch_size,
-            prompt.ping,
-            Voters(memory, judgements, curate.prune),
-            judgements.current,
-        ),
+        classify=classify,
         rerank=rerank,
+        decisions=decisions,
+        question=Question(classify, decisions),
         removals=removals,
         forget=forget,
         expire=Expire(memory, removals, forget),
@@ -260,14 +268,14 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     memory = Memory(engine, unquote(vector), size, settings.metadata)
     pictures, ledger = _pictures(settings), _ledger(settings)
     removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
-    judgements = Judgements(ledger)
-    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy])
+    judgements, decisions = Judgements(ledger), _decisions(settings, ledger, memory)
+    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, decisions.settle_all])
     return Operator(
         engine=engine,
-        verify=Verify(memory, pictures, removals, removal_log, [Unlearn(memory, judgements)]),
+        verify=Verify(memory, pictures, removals, removal_log, [Unlearn(memory, judgements), decisions.forget]),
         compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
         backup=Backup(engine, pictures, ledger),
-        restore=Restore(engine, pictures, ledger, removals, settings.metadata),
+        restore=Restore(engine, pictures, ledger, removals, decisions, settings.metadata),
     )
 
 
@@ -309,6 +317,11 @@ def _pictures(settings: Settings) -> Pictures:
 
 def _ledger(settings: Settings) -> Ledger:
     return Ledger(_beside(settings, "records"), settings.store.min_free_bytes)
+
+
+def _decisions(settings: Settings, ledger: Ledger, memory: Memory) -> StoredDecisions:
+    roomy = Ledger(_beside(settings, "records"), settings.store.min_free_bytes, NEW)
+    return StoredDecisions(ledger, roomy, memory, Blocks(ledger), settings.decisions.keep)
 
 
 def _beside(settings: Settings, kind: str) -> str:

@@ -1,14 +1,13 @@
 """Classify: from a picture or vector to the vote of its nearest neighbours."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.decision import ClassifyOptions, Decision
 from schemas.errors import InvalidVector
-from schemas.filter import Clause
+from schemas.filter import Clause, FieldType
 from schemas.image import State
 from schemas.judgement import Judgement
 from services import metrics
@@ -17,10 +16,27 @@ from services.decision.calibration import Calibration
 from services.decision.conformal import set_share
 from services.decision.novelty import novelty
 from services.decision.votes import decide
+from services.memory.engine import Vectors
 from services.memory.memory import Hit, Memory
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
 from services.voters import Voters
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """A memory that differs from the one there is.
+
+    Attributes:
+        without: ids of images that do not vote; at most 1,000.
+        labels: by image id, instead of those that images have; filters still speak of what they have.
+    """
+
+    without: Collection[str] = ()
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+AS_IT_IS = WhatIf()
 
 
 @dataclass(frozen=True)
@@ -44,38 +60,45 @@ class Classify:
     calibrations: Calibrations = field(default_factory=Calibrations)
 
     def pictures(self, tenant: str, pictures: Sequence[bytes], options: ClassifyOptions) -> list[Decision]:
-        """Classify pictures, given as the bytes of their files.
+        """Classify pictures: `check`, `embed`, then `decide`."""
+        self.check(options)
+        return self.decide(tenant, self.embed(pictures), options)
+
+    def vectors(self, tenant: str, vectors: Sequence[Sequence[float]], options: ClassifyOptions) -> list[Decision]:
+        """Classify vectors: `unit`, then `decide`."""
+        return self.decide(tenant, self.unit(vectors), options)
+
+    def check(self, options: ClassifyOptions) -> None:
+        """Refuse what `decide` would refuse, before a picture is decoded for it.
+
+        Raises:
+            InvalidFilter: the filter names an unknown field or a value of the wrong type.
+        """
+        options.filter.clauses(self.memory.metadata)
+
+    def embed(self, pictures: Sequence[bytes]) -> Vectors:
+        """The vectors of pictures, given as the bytes of their files.
+
+        Returns:
+            float32 [len(pictures), dimension], rows of length 1.
 
         Raises:
             InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded.
-            InvalidFilter: the filter names an unknown field or a value of the wrong type.
-            NotJudged: the options need a judgement of the memory.
         """
-        clauses = options.filter.clauses(self.memory.metadata)
         vectors = np.empty((0, self.encoder.dimension), np.float32)
         while len(vectors) < len(pictures):
             vectors = np.concatenate([vectors, self._encode(pictures, len(vectors))])
-        return self._decide(tenant, vectors, clauses, options)
+        return vectors
 
-    def vectors(self, tenant: str, vectors: Sequence[Sequence[float]], options: ClassifyOptions) -> list[Decision]:
-        """Classify vectors of the encoder's dimension; their length does not matter.
+    def unit(self, vectors: Sequence[Sequence[float]]) -> Vectors:
+        """Vectors of the encoder's dimension, each brought to length 1.
+
+        Returns:
+            float32 [len(vectors), dimension].
 
         Raises:
             InvalidVector: one has the wrong length, is not finite, or is zero.
-            InvalidFilter: the filter names an unknown field or a value of the wrong type.
-            NotJudged: the options need a judgement of the memory.
         """
-        clauses = options.filter.clauses(self.memory.metadata)
-        return self._decide(tenant, self._unit(vectors), clauses, options)
-
-    def _encode(self, pictures: Sequence[bytes], start: int) -> NDArray[np.float32]:
-        """The vectors of a slice of them."""
-        with self.decoder.room.hold() as hold:
-            with metrics.stage("decode"):
-                decoded = self.decoder.some(pictures, start, self.slice_size, hold)
-            return self.encoder.encode(decoded)
-
-    def _unit(self, vectors: Sequence[Sequence[float]]) -> NDArray[np.float32]:
         for place, vector in enumerate(vectors):
             if len(vector) != self.memory.dimension:
                 raise InvalidVector(
@@ -86,15 +109,28 @@ class Classify:
         for place, norm in enumerate(norms[:, 0]):
             if not np.isfinite(norm) or norm == 0:
                 raise InvalidVector(f"vector {place} is zero or not finite, and so has no direction to compare")
-        unit: NDArray[np.float32] = (exact / norms).astype(np.float32)
+        unit: Vectors = (exact / norms).astype(np.float32)
         return unit
 
-    def _decide(
-        self, tenant: str, vectors: NDArray[np.float32], clauses: list[Clause], options: ClassifyOptions
+    def decide(
+        self, tenant: str, vectors: Vectors, options: ClassifyOptions, what_if: WhatIf = AS_IT_IS
     ) -> list[Decision]:
-        with metrics.stage("search"):
-            self.ask_store()
-            found, options = self.voters(tenant, vectors, clauses, options)
+        """Let the neighbours of each vector vote.
+
+        Args:
+            tenant: whose memory.
+            vectors: float32 [n, dimension], rows of length 1.
+            options: what is asked.
+            what_if: what would be otherwise in memory.
+
+        Returns:
+            n decisions, in the order of the vectors.
+
+        Raises:
+            InvalidFilter: the filter names an unknown field or a value of the wrong type.
+            NotJudged: the options need a judgement of the memory.
+        """
+        found, options = self.search(tenant, vectors, options, options.k, what_if)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
         calibration = self._calibration(tenant, options)
         decisions = [_decide(hits, options, self.encoder.name, calibration) for hits in found]
@@ -102,6 +138,34 @@ class Classify:
             return decisions
         reason = self._why_nobody(tenant, options)
         return [each if each.voters else each.model_copy(update={"reason": reason}) for each in decisions]
+
+    def search(
+        self, tenant: str, vectors: Vectors, options: ClassifyOptions, k: int, what_if: WhatIf = AS_IT_IS
+    ) -> tuple[list[list[Hit]], ClassifyOptions]:
+        """The k images nearest to each vector, of those that may vote by the options; as `decide` otherwise.
+
+        Returns:
+            n lists, and the options as they were applied.
+        """
+        clauses = options.filter.clauses(self.memory.metadata)
+        if what_if.without:
+            clauses.append(Clause("image_id", FieldType.KEYWORD, tuple(what_if.without), negated=True))
+        with metrics.stage("search"):
+            self.ask_store()
+            found, applied = self.voters(tenant, vectors, clauses, options, k)
+        if options.as_of is not None:  # other labels from now on leave those of the past as they are
+            return found, applied
+        labels = what_if.labels
+        return [
+            [replace(hit, labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found
+        ], applied
+
+    def _encode(self, pictures: Sequence[bytes], start: int) -> Vectors:
+        """The vectors of a slice of them."""
+        with self.decoder.room.hold() as hold:
+            with metrics.stage("decode"):
+                decoded = self.decoder.some(pictures, start, self.slice_size, hold)
+            return self.encoder.encode(decoded)
 
     def _calibration(self, tenant: str, options: ClassifyOptions) -> Calibration | None:
         return self.calibrations(self.judgement(tenant), options) if options.calibrated else None

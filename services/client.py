@@ -23,11 +23,22 @@ from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount
 from schemas.job import Job
 from schemas.judgement import JudgementStatus, Suspect, Suspicion
+from schemas.question import (
+    Counterfactual,
+    DecisionSummary,
+    Influence,
+    Preview,
+    PreviewRequest,
+    Replay,
+    ReplayRequest,
+    StoredDecision,
+)
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
 
 TRIES = 5
 _AUDIT = TypeAdapter(list[AuditLine])
 _ACCEPTED = TypeAdapter(list[Accepted])
+_DECISIONS = TypeAdapter(list[DecisionSummary])
 _LABELS = TypeAdapter(list[LabelCount])
 _REMOVALS = TypeAdapter(list[Removal])
 _SUSPECTS = TypeAdapter(list[Suspect])
@@ -130,6 +141,40 @@ class Client:
         """Mute, unmute or relabel what meets a filter."""
         body = request.model_dump_json(exclude_defaults=True)
         return Curated.model_validate_json(self._call("POST", "/v1/curations", **_json(body)).content)
+
+    def decisions(self, limit: int = 100, label: str | None = None) -> list[DecisionSummary]:
+        """The latest stored decisions, of a label if one is named."""
+        asked = {"limit": limit} | ({} if label is None else {"label": label})
+        return _DECISIONS.validate_json(self._call("GET", "/v1/decisions", params=asked).content)
+
+    def decision(self, decision_id: str) -> StoredDecision:
+        """A stored decision."""
+        return StoredDecision.model_validate_json(self._call("GET", f"/v1/decisions/{decision_id}").content)
+
+    def delete_decision(self, decision_id: str) -> None:
+        """Delete a stored decision."""
+        self._call("DELETE", f"/v1/decisions/{decision_id}")
+
+    def replay(self, decision_id: str, request: ReplayRequest = ReplayRequest()) -> Replay:  # noqa: B008 - frozen
+        """Run a stored decision against today's memory."""
+        body = request.model_dump_json(exclude_none=True)
+        return Replay.model_validate_json(
+            self._call("POST", f"/v1/decisions/{decision_id}/replay", **_json(body)).content
+        )
+
+    def counterfactual(self, decision_id: str) -> Counterfactual:
+        """The fewest images without which a stored decision would have another label."""
+        answer = self._call("GET", f"/v1/decisions/{decision_id}/counterfactual")
+        return Counterfactual.model_validate_json(answer.content)
+
+    def preview_change(self, request: PreviewRequest) -> Preview:
+        """Which stored decisions would have another label if something were done to images; does nothing."""
+        body = request.model_dump_json(exclude_defaults=True)
+        return Preview.model_validate_json(self._call("POST", "/v1/decisions/preview", **_json(body)).content)
+
+    def influence(self, last: int = 1000) -> Influence:
+        """Which images decide most of the latest stored decisions."""
+        return Influence.model_validate_json(self._call("GET", "/v1/influence", params={"last": last}).content)
 
     def preview(self, request: RemovalRequest) -> RemovalPreview:
         """What a removal would cover; changes nothing."""

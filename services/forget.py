@@ -37,8 +37,8 @@ SAMPLE = 10
 log = logging.getLogger(__name__)
 
 
-Undo = Callable[[str, Sequence[str]], None]
-"""Takes away what was made of images that are gone, such as stored decisions: a tenant, and ids of its images."""
+Undo = Callable[[str, Sequence[Note]], None]
+"""Takes away what was made of images that are gone, such as stored decisions: a tenant, and what they were."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Forget:
         for page in self.removals.notes(journal):
             self.pictures.delete([note.picture for note in page])
             for undo in self.undo:
-                undo(tenant, [note.image_id for note in page])
+                undo(tenant, page)
             self.removals.touch(tenant, removal.id)
         before = Clause("accepted_at", FieldType.DATETIME, bounds={"lte": removal.requested_at})
         left = self.memory.count(tenant, [*self._clauses(journal), before])

@@ -24,6 +24,7 @@ from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.rates import Rates
+from services.removals import Note
 from services.settings import RerankSettings
 from services.vision.answers import Answers, digest
 from services.vision.model import Provider, VisionModel
@@ -104,9 +105,9 @@ class Rerank:
         """Let go of the connections."""
         self._parts.close()
 
-    def forget(self, tenant: str, image_ids: Sequence[str]) -> None:
+    def forget(self, tenant: str, _notes: Sequence[Note]) -> None:
         """Drop the answers of a tenant whose images are removed; a hook of the removal."""
-        self._answers.forget(tenant, image_ids)
+        self._answers.forget(tenant)
 
     def __call__(
         self, tenant: str, key_id: str, pictures: Sequence[bytes], decisions: Sequence[Decision]

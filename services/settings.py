@@ -130,6 +130,12 @@ class EncoderSettings(_Section):
     threads: Annotated[int, Field(ge=0, description="threads of the encoder on a CPU; 0: one per core")] = 0
 
 
+class DecisionSettings(_Section):
+    """Decisions that callers ask to have kept."""
+
+    keep: Annotated[int, Field(ge=1, description="stored decisions kept of each tenant; the oldest go")] = 10_000
+
+
 class WorkerSettings(_Section):
     """The Celery workers."""
 
@@ -254,6 +260,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     rerank: RerankSettings = RerankSettings()
     curate: CurateSettings = CurateSettings()
+    decisions: DecisionSettings = DecisionSettings()
 
     @model_validator(mode="after")
     def _knows_every_name(self) -> "Settings":

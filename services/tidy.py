@@ -1,4 +1,8 @@
-"""Tidy: pictures without a point, and half-written files, which a crash leaves behind, are deleted after a while."""
+"""Tidy: what a crash leaves behind goes after a while.
+
+That is pictures without a point, half-written files, and what a stored decision says of images that were removed while
+it was being written.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

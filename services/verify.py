@@ -10,7 +10,7 @@ from services.forget import Undo
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.removal_log import RemovalLog, digest_of
-from services.removals import Removals, burial
+from services.removals import Note, Removals, burial
 
 PAGE = 1000
 
@@ -70,9 +70,9 @@ class Verify:
         for image in findings.returned:
             self.memory.delete([image])
         for tenant, images in groupby(findings.returned, key=lambda image: image.tenant):
-            image_ids = [image.image_id for image in images]
+            notes = [Note.model_validate(image, from_attributes=True) for image in images]
             for undo in self.undo:
-                undo(tenant, image_ids)
+                undo(tenant, notes)
         self.pictures.delete([*findings.pictures, *(image.picture for image in findings.returned)])
 
     def _check_records(self, tenant: str, entries: list[Seal], findings: Findings) -> None:

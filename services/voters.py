@@ -27,9 +27,9 @@ class Voters:
     policy: Prune = Prune.NONE
 
     def __call__(
-        self, tenant: str, vectors: Vectors, clauses: Sequence[Clause], options: ClassifyOptions
+        self, tenant: str, vectors: Vectors, clauses: Sequence[Clause], options: ClassifyOptions, k: int
     ) -> tuple[list[list[Hit]], ClassifyOptions]:
-        """The neighbours of each vector that vote, at most k; and the options as they were applied.
+        """The k nearest to each vector of those that may vote by the options; and the options as they were applied.
 
         These always say how it was pruned: ``none`` where no judgement counts.
         """
@@ -37,14 +37,14 @@ class Voters:
         judgement = None if prune is Prune.NONE else self.judgements.current(tenant)
         applied = options.model_copy(update={"prune": Prune.NONE if judgement is None else prune})
 
-        def search(queries: Vectors, k: int) -> list[list[Hit]]:
-            return self.memory.nearest(tenant, queries, k, clauses, options.exact, options.as_of)
+        def search(queries: Vectors, limit: int) -> list[list[Hit]]:
+            return self.memory.nearest(tenant, queries, limit, clauses, options.exact, options.as_of)
 
         if judgement is None:
-            return search(vectors, options.k), applied
+            return search(vectors, k), applied
         if prune is Prune.SOFT:
-            return [_weighed(hits, judgement) for hits in search(vectors, options.k)], applied
-        return _spared(vectors, options, judgement, search), applied
+            return [_weighed(hits, judgement) for hits in search(vectors, k)], applied
+        return _spared(vectors, k, judgement, options.prune_above, search), applied
 
 
 def _weighed(hits: Sequence[Hit], judgement: Judgement) -> list[Hit]:
@@ -54,17 +54,17 @@ def _weighed(hits: Sequence[Hit], judgement: Judgement) -> list[Hit]:
 
 
 def _spared(
-    vectors: Vectors, options: ClassifyOptions, judgement: Judgement, search: Callable[[Vectors, int], list[list[Hit]]]
+    vectors: Vectors, k: int, judgement: Judgement, above: int, search: Callable[[Vectors, int], list[list[Hit]]]
 ) -> list[list[Hit]]:
     """Without those that gave too many wrong votes: as many more are asked for as it takes."""
     found: dict[int, list[Hit]] = {}
-    limit = options.k
+    limit = k
     while left := [row for row in range(len(vectors)) if row not in found]:
         limit *= 2
         for row, hits in zip(left, search(vectors[left], limit), strict=True):
-            kept = [hit for hit in hits if _wrong(judgement, hit) < options.prune_above]
-            if len(kept) >= options.k or len(hits) < limit:
-                found[row] = kept[: options.k]
+            kept = [hit for hit in hits if _wrong(judgement, hit) < above]
+            if len(kept) >= k or len(hits) < limit:
+                found[row] = kept[:k]
     return [found[row] for row in range(len(vectors))]
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from schemas.decision import ClassifyOptions, Decisions
+from schemas.image import now
 from schemas.key import Scope
 from services.api.caller import CallerDep, ServiceDep
 from services.api.guard import GuardedRoute, needs
@@ -21,10 +22,12 @@ def classify(
 ) -> Decisions:
     """Let the nearest neighbours vote on each picture or vector, and show who voted."""
     options = ClassifyOptions(**asked.model_dump(exclude={"pictures", "urls", "vectors"}))
-    whole = options.model_copy(update={"show": None}) if options.rerank else options  # a model sees more than is shown
-    if asked.pictures:
-        decisions = service.classify.pictures(caller.tenant, asked.pictures, whole)
-    else:
-        decisions = service.classify.vectors(caller.tenant, asked.vectors, whole)
-    reranked = service.rerank(caller.tenant, caller.key.id, asked.pictures, decisions)
-    return Decisions(decisions=[shown(each, options) for each in reranked])
+    whole = options.model_copy(update={"show": None}) if options.store or options.rerank else options
+    service.classify.check(options)
+    asked_at = now()
+    vectors = service.classify.embed(asked.pictures) if asked.pictures else service.classify.unit(asked.vectors)
+    decisions = service.classify.decide(caller.tenant, vectors, whole)
+    decisions = service.rerank(caller.tenant, caller.key.id, asked.pictures, decisions)
+    if options.store:
+        decisions = service.decisions.store(caller.tenant, caller.name, asked_at, asked.pictures, vectors, decisions)
+    return Decisions(decisions=[shown(each, options.show) for each in decisions])

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import curate, evaluate, keys, processes, upkeep
+from services.cli import curate, decisions, evaluate, keys, processes, upkeep
 from services.cli.common import (
     FAILED,
     LOCAL,
@@ -56,6 +56,9 @@ app.command()(evaluate.evaluate)
 app.command()(curate.judge)
 app.command()(curate.suspects)
 app.command()(curate.labels)
+app.command("decisions")(decisions.list_decisions)
+app.command()(decisions.explain)
+app.command()(decisions.influence)
 app.add_typer(keys.app, name="keys")
 app.add_typer(curate.app, name="curate")
 
@@ -103,6 +106,7 @@ def classify(
     rerank: Annotated[bool, typer.Option("--rerank", help="Let a vision-language model decide close votes.")] = False,
     prune: Annotated[str | None, typer.Option(help="What wrong votes cost a neighbour: none, soft or hard.")] = None,
     prune_above: Annotated[int, typer.Option(help="Wrong votes from which on hard leaves one out.")] = 16,
+    store: Annotated[bool, typer.Option("--store", help="Keep the decision, to be explained later.")] = False,
     subject: Subjects = None,
     source: Sources = None,
     label: Labels = None,
@@ -119,7 +123,7 @@ def classify(
     with errors(), connect(url, key) as client:
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "exact": exact, "show": show_}
         asked |= {"level": level, "back_off": back_off, "as_of": as_of, "prune": prune, "prune_above": prune_above}
-        asked |= {"unknown_above": unknown_above, "coverage": coverage, "rerank": rerank}
+        asked |= {"unknown_above": unknown_above, "coverage": coverage, "rerank": rerank, "store": store}
         where = filter_of(subject, source, label, image_id, filter_)
         options = ClassifyOptions.model_validate({**asked, "filter": where})
         for picture in pictures:

@@ -80,11 +80,11 @@ def evaluation(found: Evaluation, folder: Path) -> None:
     console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
-def decision(picture: Path, result: Decision) -> None:
+def decision(name: Path | str, result: Decision) -> None:
     """A decision with the classes that got votes and the neighbours that gave them."""
     said = f"no label: {result.reason}" if result.label is None else result.label
     shares = ", ".join(f"{each.label} {each.share:.0%}" for each in result.shares[:5])
-    console.print(f"{picture}: {said}" + f"  ({shares}; {result.voters} voted)" * bool(result.voters), markup=False)
+    console.print(f"{name}: {said}" + f"  ({shares}; {result.voters} voted)" * bool(result.voters), markup=False)
     if result.novelty is not None and result.novelty.percentile is not None:
         further = f"further than {result.novelty.percentile:.1f} % of the memory's own images"
         console.print(f"  mean distance to its neighbours {result.novelty.distance:.4f}: {further}", markup=False)

@@ -22,6 +22,11 @@ def cut(labels: Sequence[str], level: int) -> list[str]:
     return list(dict.fromkeys(SEPARATOR.join(label.split(SEPARATOR)[:level]) for label in labels))
 
 
+def depth(label: str) -> int:
+    """How many parts a label has."""
+    return label.count(SEPARATOR) + 1
+
+
 def climb(ballots: Sequence[Sequence[str]], level: int | None) -> Iterator[list[list[str]]]:
     """The labels of each neighbour at a level, then at each level above it, up to the first parts alone.
 
@@ -29,7 +34,7 @@ def climb(ballots: Sequence[Sequence[str]], level: int | None) -> Iterator[list[
         ballots: the whole labels of each neighbour.
         level: the deepest level; None: the whole labels.
     """
-    depth = max((label.count(SEPARATOR) + 1 for labels in ballots for label in labels), default=1)
-    lowest = depth if level is None else min(level, depth)
+    deepest = max((depth(label) for labels in ballots for label in labels), default=1)
+    lowest = deepest if level is None else min(level, deepest)
     for each in range(lowest, 0, -1):
         yield [cut(labels, each) for labels in ballots]

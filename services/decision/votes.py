@@ -127,9 +127,10 @@ def decide(
     )
 
 
-def shown(decision: Decision, options: ClassifyOptions) -> Decision:
-    """The decision with as many neighbours as the options show, where it was made with more for whoever needs them."""
-    return decision.model_copy(update={"options": options, "neighbours": decision.neighbours[: options.show]})
+def shown(decision: Decision, show: int | None) -> Decision:
+    """The decision with so many neighbours (None: all), where it was made with more for whoever needs them."""
+    options = decision.options.model_copy(update={"show": show})
+    return decision.model_copy(update={"options": options, "neighbours": decision.neighbours[:show]})
 
 
 def _back_off(

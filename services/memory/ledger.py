@@ -1,12 +1,15 @@
 """Records that outlive the collection: a restored snapshot of the points must not undo a removal."""
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from services.memory.blobs import Blobs
 from services.memory.space import REMOVE
+
+AT_ONCE = 256
 
 
 class Ledger:
@@ -17,10 +20,11 @@ class Ledger:
     Args:
         url: a folder of this machine, or an fsspec URL; not the one of the pictures.
         floor: bytes that must stay free on this machine's disk; see `services.memory.space`.
+        share: the part of it that must stay free when this writes.
     """
 
-    def __init__(self, url: str | Path, floor: int = 0) -> None:
-        self._blobs = Blobs(url, floor * REMOVE)
+    def __init__(self, url: str | Path, floor: int = 0, share: float = REMOVE) -> None:
+        self._blobs = Blobs(url, floor * share)
 
     def put(self, key: str, value: Any) -> None:
         """Write a record, or replace it as a whole; durable when it returns.
@@ -45,6 +49,30 @@ class Ledger:
             NotFound: there is none.
         """
         return json.loads(self._blobs.read(key))
+
+    def get_some(self, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        """Key and record of those that are there, in the order of the keys."""
+        for key, data in self._read_some(keys):
+            yield key, json.loads(data)
+
+    def mentioning(self, prefix: str, words: Iterable[str]) -> Iterator[str]:
+        """The keys that begin with `prefix` whose records have one of some words as a string of its own, anywhere.
+
+        Args:
+            prefix: as in `list`.
+            words: what JSON writes as it is, such as image ids.
+        """
+        wanted = {word.encode() for word in words}
+        for key, data in self._read_some(self.list(prefix)):
+            if not wanted.isdisjoint(data.split(b'"')):
+                yield key
+
+    def _read_some(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        given = list(keys)
+        for start in range(0, len(given), AT_ONCE):
+            batch = given[start : start + AT_ONCE]
+            found = self._blobs.read_some(batch)
+            yield from ((key, found[key]) for key in batch if key in found)
 
     def exists(self, key: str) -> bool:
         """Whether there is such a record."""

@@ -7,7 +7,6 @@ its tenant's answers are dropped at once; other processes may hold digest and la
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from hashlib import sha256
 from threading import Lock
 
@@ -40,8 +39,8 @@ class Answers:
             while len(self._labels) > self._size:
                 self._labels.popitem(last=False)
 
-    def forget(self, tenant: str, _image_ids: Sequence[str] = ()) -> None:
-        """Drop all answers of a tenant; a hook of the removal."""
+    def forget(self, tenant: str) -> None:
+        """Drop all answers of a tenant."""
         with self._lock:
             for entry in [entry for entry in self._labels if entry[0] == tenant]:
                 del self._labels[entry]

@@ -15,6 +15,7 @@ import httpx
 import pytest
 import redis
 
+from schemas.decision import ClassifyOptions
 from schemas.filter import Filter
 from schemas.image import ImageFields, State
 from schemas.key import Scope
@@ -36,6 +37,7 @@ class Scene:
     stack: Stack
     image_id: str
     removal_id: str
+    decision_id: str
     other: str
 
 
@@ -80,6 +82,11 @@ def not_judged(answer: httpx.Response) -> bool:
     return answer.status_code == 200 and answer.json() == {"current": None, "stale": False, "job": None}
 
 
+def no_decision(answer: httpx.Response) -> bool:
+    preview = answer.json()
+    return (preview["images"], preview["decisions"], preview["touched"], preview["changed"]) == (0, 0, 0, [])
+
+
 def nothing_removed(answer: httpx.Response) -> bool:
     receipt = answer.json()
     return (receipt["status"], receipt["images"], receipt["by_state"], receipt["pictures"]) == ("done", 0, {}, 0)
@@ -94,7 +101,8 @@ SENT = {"files": [("files", ("p", PICTURE))], "data": {"fields": json.dumps({"la
 ASKED: dict[str, Any] = {"files": [("files", ("p", PICTURE))]}
 CURATION = {"json": {"action": "unmute", "filter": {"state": "muted"}}}
 REMOVAL = {"json": {"everything": True, "reason": "a test", "dry_run": False}}
-IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
+PREVIEW = {"json": {"action": "mute", "filter": {}}}
+IMAGE, REMOVED, DECIDED = "/v1/images/{image_id}", "/v1/removals/{removal_id}", "/v1/decisions/{decision_id}"
 CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/images"): Call(Scope.REMEMBER, lambda answer: answer.json()[0]["state"] == "waiting", 202, SENT),
     ("GET", "/v1/images"): Call(Scope.CLASSIFY, exactly({"images": [], "cursor": None})),
@@ -108,6 +116,15 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/judgement"): Call(Scope.CLASSIFY, not_judged),
     ("GET", "/v1/suspects"): Call(Scope.CLASSIFY, exactly([])),
     ("POST", "/v1/curations"): Call(Scope.REMEMBER, exactly({"action": "unmute", "images": 0}), arguments=CURATION),
+    ("GET", "/v1/decisions"): Call(Scope.CLASSIFY, exactly([])),
+    ("POST", "/v1/decisions/preview"): Call(Scope.CLASSIFY, no_decision, arguments=PREVIEW),
+    ("GET", DECIDED): Call(Scope.CLASSIFY, missing),
+    ("DELETE", DECIDED): Call(Scope.REMOVE, missing, 204),
+    ("POST", DECIDED + "/replay"): Call(Scope.CLASSIFY, missing, arguments={"json": {}}),
+    ("GET", DECIDED + "/counterfactual"): Call(Scope.CLASSIFY, missing),
+    ("GET", "/v1/influence"): Call(
+        Scope.CLASSIFY, exactly({"decisions": 0, "images": [], "labels": [], "sources": []})
+    ),
     ("POST", "/v1/removals"): Call(Scope.REMOVE, nothing_removed, arguments=REMOVAL),
     ("GET", "/v1/removals"): Call(Scope.REMOVE, exactly([])),
     ("GET", REMOVED): Call(Scope.REMOVE, missing),
@@ -121,7 +138,7 @@ ROUTES = [pytest.param(route, call, id=" ".join(route)) for route, call in CALLS
 def ask(scene: Scene, route: tuple[str, str], call: Call, headers: Mapping[str, str]) -> httpx.Response:
     """Send a route's request with these headers."""
     method, path = route
-    path = path.replace("{image_id}", scene.image_id).replace("{removal_id}", scene.removal_id)
+    path = path.format(image_id=scene.image_id, removal_id=scene.removal_id, decision_id=scene.decision_id)
     sent = {name.encode(): value.encode() for name, value in headers.items()}
     with scene.stack.caller(None) as http:
         return http.request(method, path, headers=sent, **(call.arguments or {}))
@@ -136,7 +153,7 @@ def scene(stack: Stack) -> Scene:
     [image_id] = stack.remembered(stack.teach(picture("disc"), labels=["private"], image_id=unique("private")))
     nothing = {"filter": {"source": unique("nowhere")}, "reason": "a test"}
     removal = stack.http.post("/v1/removals", json=nothing).json()["id"]
-    return Scene(stack, image_id, removal, unique("other"))
+    return Scene(stack, image_id, removal, decide(stack.client), unique("other"))
 
 
 def test_the_table_has_every_route(stack: Stack) -> None:
@@ -199,21 +216,26 @@ def test_with_the_scope_the_route_answers(scene: Scene, route: tuple[str, str], 
     """So that the refusals above are of good requests. A tenant of its own, for one of them removes everything."""
     tenant = unique("own")
     with Client(scene.stack.url, scene.stack.new_key(tenant)) as client:
-        image_id, removal_id = fill(client, "own")
-    own = Scene(scene.stack, image_id, removal_id, scene.other)
+        image_id, removal_id, decision_id = fill(client, "own")
+    own = Scene(scene.stack, image_id, removal_id, decision_id, scene.other)
     for scope in (call.scope, Scope.ADMIN) if route[0] != "DELETE" else (call.scope,):
         answer = ask(own, route, call, bearer(scene.stack.new_key(tenant, scope)))
         assert answer.status_code == call.status, answer.text
 
 
-def fill(client: Client, label: str, image_id: str = "one") -> tuple[str, str]:
-    """Teach a picture and remove another one; the ids of the first and of the removal."""
+def fill(client: Client, label: str, image_id: str = "one") -> tuple[str, str, str]:
+    """Teach a picture, remove another one, and store a decision; the ids of the first, of the removal and of that."""
     said = ImageFields(labels=[label], image_id=image_id, source=label, subject="ann")
     client.add([(PICTURE, said), (picture("bars"), said.model_copy(update={"image_id": "gone"}))])
     until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "both to be remembered")
     removal = client.remove(RemovalRequest(filter=Filter({"image_id": "gone"}), reason=f"asked by {label}", block=True))
     assert removal.images == 1
-    return image_id, removal.id
+    return image_id, removal.id, decide(client)
+
+
+def decide(client: Client) -> str:
+    """Store a decision; its id."""
+    return str(client.classify([PICTURE], ClassifyOptions(store=True)).decisions[0].id)
 
 
 @dataclass(frozen=True)
@@ -223,6 +245,7 @@ class Two:
     north: Client
     south: Client
     removals: tuple[str, str]
+    decisions: tuple[str, str]
 
     def told(self, client: Client) -> dict[str, str]:
         """Everything that can be asked for without changing anything, in words."""
@@ -238,7 +261,8 @@ class Two:
 def two(stack: Stack) -> Iterator[Two]:
     north, south = unique("north"), unique("south")
     with Client(stack.url, stack.new_key(north)) as first, Client(stack.url, stack.new_key(south)) as second:
-        yield Two(first, second, (fill(first, north)[1], fill(second, south)[1]))
+        filled = fill(first, north), fill(second, south)
+        yield Two(first, second, *((filled[0][at], filled[1][at]) for at in (1, 2)))
 
 
 def test_nothing_that_one_can_ask_tells_of_the_other(two: Two) -> None:
@@ -246,6 +270,7 @@ def test_nothing_that_one_can_ask_tells_of_the_other(two: Two) -> None:
         told = two.told(client)
         assert {name for name, text in told.items() if foreign in text} == set()
         telling = {"/v1/images", "/v1/images/one", "/v1/labels", "/v1/removals", "/metrics", "/v1/audit", "classify"}
+        telling |= {"/v1/decisions", "/v1/influence"}
         assert {name for name, text in told.items() if own in text} == telling
     assert [len(list(client.images())) for client in (two.north, two.south)] == [1, 1]
     assert [each.images for client in (two.north, two.south) for each in client.labels()] == [1, 1]
@@ -267,18 +292,20 @@ def test_an_id_of_another_tenant_and_one_of_nobody_are_answered_alike(two: Two) 
     taught = two.north.add([(picture("cross"), _fields("secret-of-north"))])
     assert taught[0].image_id == "secret-of-north"
     removals = (two.removals[0], "00000000-0000-4000-8000-000000000000")
+    decisions = (two.decisions[0], "20260101T000000000000-00000000")
     images = ("secret-of-north", "secret-of-nobody")
     with httpx.Client(base_url=two.south.url, headers=bearer(two.south.key), trust_env=False) as http:
         for (method, path), call in CALLS.items():
             if "{" not in path:
                 continue
             answers = []
-            for image, removal in zip(images, removals, strict=True):
-                there = path.replace("{image_id}", image).replace("{removal_id}", removal)
+            for image, removal, decided in zip(images, removals, decisions, strict=True):
+                there = path.format(image_id=image, removal_id=removal, decision_id=decided)
                 answer = http.request(method, there, **(call.arguments or {}))
                 varying = {"x-request-id", "date", "content-length"}
                 headers = {name: value for name, value in answer.headers.items() if name not in varying}
-                answers.append((answer.status_code, headers, answer.text.replace(image, "ID").replace(removal, "ID")))
+                text = answer.text.replace(image, "ID").replace(removal, "ID").replace(decided, "ID")
+                answers.append((answer.status_code, headers, text))
             assert answers[0] == answers[1], path
             assert answers[0][0] == 404, path
         where = [http.get("/v1/images", params={"filter": json.dumps({"image_id": each})}) for each in images]

@@ -209,3 +209,19 @@ def test_a_memory_that_was_not_judged_is_a_clear_refusal(stack: Stack, options: 
         answer = http.post("/v1/classify", json={"vectors": [[1.0] * DIMENSION], **options})
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_judged")
     assert "visual-memory judge" in answer.json()["error"]["message"]
+
+
+def test_what_is_stored_is_whole_and_its_deletion_is_logged(stack: Stack) -> None:
+    label = unique("stored")
+    stack.remembered(stack.teach(picture("disc"), picture("disc"), labels=[label]))
+    options = ClassifyOptions(filter=Filter({"labels": label}), show=1, store=True)
+    shown, other = stack.client.classify([picture("disc"), picture("disc")], options).decisions
+    assert len(shown.neighbours) == 1
+    stored = stack.client.decision(str(shown.id))
+    assert stored.asked_by.endswith(f"(key {str(stack.client.key).split('_')[1]})")
+    assert len(stored.decision.neighbours) == 2
+    assert [each.id for each in stack.client.decisions(2, label)] == [other.id, shown.id]
+    stack.client.delete_decision(str(shown.id))
+    assert [each.id for each in stack.client.decisions(2, label)] == [other.id]
+    line = next(line for line in stack.client.audit() if line.action == "decisions.delete")
+    assert (line.decision, line.outcome) == (shown.id, "done")

@@ -101,6 +101,26 @@ def test_add_a_folder_then_classify_then_remove(cli: Cli, stack: Stack, tmp_path
     assert nobody["reason"]
 
 
+def test_a_stored_decision_is_listed_and_explained(cli: Cli, stack: Stack, tmp_path: Path) -> None:
+    source = unique("explained")
+    label = unique("label")
+    near = stack.teach(picture("disc"), labels=[label], source=source)
+    stack.remembered([*near, *stack.teach(picture("bars"), labels=["other"], source=source)])
+    question = write(tmp_path / "q.png", "disc")
+    [decision] = cli.json("classify", question, "--source", source, "-k", 1, "--store")
+    assert [each["id"] for each in cli.json("decisions", "--label", label)] == [decision["id"]]
+    [told] = cli.json("explain", decision["id"], "--without", near[0])
+    assert told["stored"]["decision"]["label"] == told["replay"]["before"] == label
+    assert (told["replay"]["changed"], told["replay"]["decision"]["label"]) == (True, "other")
+    assert told["counterfactual"]["becomes"] == "other"
+    assert [each["image_id"] for each in told["counterfactual"]["images"]] == near
+    shown = cli("explain", decision["id"]).stdout
+    assert f"today: {label} again" in shown
+    assert "without these it would be other" in shown
+    [influence] = cli.json("influence", "--last", 1)
+    assert [each["image_id"] for each in influence["images"]] == near
+
+
 def test_add_a_csv_manifest(cli: Cli, stack: Stack, tmp_path: Path) -> None:
     source, image_id = unique("csv"), unique("image")
     write(tmp_path / "pictures" / "a.png", "disc")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.decision import ClassifyOptions
 from schemas.filter import Filter
 from schemas.removal import RemovalRequest, RemovalStatus
 from services.bootstrap import bootstrap_operator
@@ -79,6 +80,8 @@ def test_no_byte_of_what_was_removed_is_left(own: Stack) -> None:
     kept = own.teach(picture("bars"), picture("bars"), labels=["kept-label"], source="kept-source")
     own.remembered(kept)
     own.teach(sent[0], image_id=gone[0], **{**MARKS, "labels": ["Mark-Of-Label/amended"]})
+    [decision] = own.client.classify([sent[1], picture("disc")], ClassifyOptions(k=3, store=True)).decisions[1:]
+    assert {each.image_id for each in decision.neighbours} <= set(gone)
     embedded = vectors(own)
     for needle in (*TEXTS, *(embedded[image_id] for image_id in (*gone, *kept)), *sent):
         assert holding(own.data, needle), "what is to be looked for is there before"
@@ -95,6 +98,9 @@ def test_no_byte_of_what_was_removed_is_left(own: Stack) -> None:
         assert holding(own.data, needle) == []
     for needle in (*(embedded[image_id] for image_id in kept), b"kept-source"):
         assert holding(own.data, needle), "what was not removed is still there"
+
+    assert own.client.decision(str(decision.id)).scrubbed == 3
+    assert [each.id for each in own.client.decisions()] == [decision.id], "the other was asked with what is removed"
 
     receipt = own.client.removal(removed.id)
     assert receipt.erasure is not None

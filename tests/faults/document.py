@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from schemas.decision import ClassifyOptions
 from schemas.filter import Filter
 from schemas.image import ImageFields
 from schemas.removal import RemovalRequest
@@ -101,6 +102,13 @@ def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
     if "removal_id" in case.path_parameters:
         nothing = RemovalRequest(filter=Filter({"source": "nowhere"}), reason="a test")
         case.path_parameters["removal_id"] = client.remove(nothing).id
+    if "decision_id" in case.path_parameters:
+        [decision] = client.classify([PICTURE], ClassifyOptions(store=True)).decisions
+        case.path_parameters["decision_id"] = decision.id
+    if case.path.endswith("replay") and isinstance(case.body, dict):
+        case.body.pop("options", None)  # their filter names fields that there are none of
+    if case.path.endswith("decisions/preview") and isinstance(case.body, dict):
+        case.body = {"action": "mute", "filter": {"source": "nowhere"}}
     if "filter" in case.query:
         case.query["filter"] = json.dumps({"source": case.query["filter"]})
     if isinstance(case.body, dict):

@@ -21,6 +21,7 @@ from schemas.judgement import Judgement
 from services.accept import Accept, Upload
 from services.blocks import Blocks
 from services.classify import Classify
+from services.decisions import StoredDecisions
 from services.forget import Forget
 from services.jobs import Progress
 from services.judge import Judge
@@ -33,6 +34,7 @@ from services.objections import Objections
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
+from services.question import Question
 from services.remember import Remember
 from services.removal_log import RemovalLog
 from services.removals import Removals
@@ -198,8 +200,20 @@ class Parts:
         judge(tenant or self.tenant, job, progress)
         return self.judgements.current(tenant or self.tenant)
 
+    def decisions(self, memory: object = None, ledger: object = None, keep: int = 100) -> StoredDecisions:
+        kept = cast(Ledger, ledger or self.ledger)
+        return StoredDecisions(kept, kept, cast(Memory, memory or self.memory), Blocks(kept), keep)
+
+    def question(self) -> Question:
+        return Question(self.classify(), self.decisions())
+
     def forget(
-        self, lease: timedelta = AT_ONCE, memory: object = None, pictures: object = None, ledger: object = None
+        self,
+        lease: timedelta = AT_ONCE,
+        memory: object = None,
+        pictures: object = None,
+        ledger: object = None,
+        decisions: StoredDecisions | None = None,
     ) -> Forget:
         kept = cast(Ledger, ledger or self.ledger)
         return Forget(
@@ -209,7 +223,7 @@ class Parts:
             Removals(kept),
             RemovalLog(kept, KEY),
             lease,
-            [Unlearn(self.memory, self.judgements)],
+            (Unlearn(self.memory, self.judgements), (decisions or self.decisions(ledger=kept)).forget),
         )
 
     def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:
@@ -228,6 +242,15 @@ class Parts:
     def ask(self, picture: bytes, **options: Any) -> Decision:
         asked = ClassifyOptions.model_validate({"exact": True, **options})
         return self.classify().pictures(self.tenant, [picture], asked)[0]
+
+    def keep(
+        self, *pictures: bytes, decisions: StoredDecisions | None = None, asked_by: str = "a test", **options: Any
+    ) -> list[Decision]:
+        """Ask as the API does where the answers are to be stored."""
+        asked, asked_at, classify = ClassifyOptions.model_validate({"exact": True, **options}), now(), self.classify()
+        vectors = classify.embed(pictures)
+        voted = classify.decide(self.tenant, vectors, asked)
+        return (decisions or self.decisions()).store(self.tenant, asked_by, asked_at, pictures, vectors, voted)
 
     def voters(self, picture: bytes) -> set[str]:
         return {neighbour.image_id for neighbour in self.ask(picture, k=1000).neighbours}

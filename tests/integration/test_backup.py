@@ -60,7 +60,8 @@ def back_up(parts: Parts, file: Path) -> None:
 
 
 def restore(parts: Parts, file: Path) -> Restored:
-    return Restore(engine_of(parts), parts.pictures, parts.ledger, Removals(parts.ledger), METADATA)(file)
+    parts_of_it = engine_of(parts), parts.pictures, parts.ledger, Removals(parts.ledger), parts.decisions(), METADATA
+    return Restore(*parts_of_it)(file)
 
 
 def remove(parts: Parts, **condition: object) -> None:
@@ -122,6 +123,33 @@ def test_what_was_accepted_after_a_removal_comes_back(here: Parts, there: Parts,
     assert restore(there, tmp_path / "b").contents.points == 1
     assert set(there.memory.get(there.tenant, again)) == set(again)
     assert [each.images for each in there.removals.all(there.tenant)] == [1]
+
+
+def test_stored_decisions_come_back_without_what_was_removed_since(here: Parts, there: Parts, tmp_path: Path) -> None:
+    gone = here.teach(asked := picture("disc"), subject="ann", labels=["Mark-Of-Label"])
+    here.teach(picture("cross"), subject="bob")
+    deleted, on_it, scrubbed = [str(here.keep(data)[0].id) for data in (picture("disc"), asked, picture("disc"))]
+    back_up(here, tmp_path / "b")
+    here.decisions().delete(here.tenant, deleted)
+    remove(here, subject="ann")
+    [since] = here.keep(picture("cross"))
+    copy_records(here, there)
+    there.ledger.delete(f"decisions/{here.tenant}/{scrubbed}")  # as the oldest are
+    restore(there, tmp_path / "b")
+    assert [each.id for each in there.decisions().latest(there.tenant, 9)] == [since.id]
+
+    with place(there) as without_records:
+        for key in here.ledger.list(""):
+            if not key.startswith("decisions"):
+                without_records.ledger.put(key, here.ledger.get(key))
+        restore(without_records, tmp_path / "b")
+        left, again = without_records.decisions().latest(here.tenant, 9)
+        assert (left.id, left.scrubbed, left.decision.label) == (scrubbed, 1, "cat")
+        assert again.id == deleted, "nobody there knows that it was deleted"
+        files = [path.read_bytes() for path in (without_records.folder / "records/decisions").rglob("*-*")]
+        assert len(files) == 2
+        assert not any(word in data for word in (gone[0].encode(), b"Mark-Of-Label") for data in files)
+        assert on_it not in (left.id, again.id)
 
 
 def test_a_removal_under_way_is_carried_on_after_the_restore(here: Parts, there: Parts, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from schemas.decision import ClassifyOptions, Decision
+from schemas.decision import Decision
 from schemas.removal import RemovalRequest
 from services.bootstrap import _provider
 from services.cli.own_service import free_port
@@ -435,6 +435,7 @@ def test_the_log_says_what_was_wrong_and_nothing_of_what_was_sent(taught: Parts,
 def test_the_options_say_how_many_neighbours_an_answer_shows(taught: Parts) -> None:
     from services.decision.votes import shown
 
-    whole, few = voted(taught), ClassifyOptions.model_validate({"show": 1, "k": 3, "vote": "plurality", "exact": True})
-    cut = shown(whole, few)
+    whole = voted(taught)
+    few = whole.options.model_copy(update={"show": 1})
+    cut = shown(whole, 1)
     assert cut == whole.model_copy(update={"options": few, "neighbours": whole.neighbours[:1]})

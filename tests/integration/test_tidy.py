@@ -9,12 +9,19 @@ from datetime import timedelta
 from pathlib import Path
 
 from schemas.image import now
+from services.blocks import Blocks
+from services.decisions import StoredDecisions
 from services.memory.edge import EdgeEngine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.tidy import Tidy
 from tests.contract.support import ENCODER, METADATA, image
+
+
+def tidy_of(memory: Memory, pictures: Pictures, ledger: Ledger) -> Tidy:
+    decisions = StoredDecisions(ledger, ledger, memory, Blocks(ledger), 100)
+    return Tidy(memory, pictures, ledger, timedelta(hours=1), [decisions.settle_all])
 
 
 def test_only_old_pictures_without_a_point_go(tmp_path: Path) -> None:
@@ -31,7 +38,7 @@ def test_only_old_pictures_without_a_point_go(tmp_path: Path) -> None:
         os.utime(tmp_path / "pictures" / keys[name], (an_hour_ago, an_hour_ago))
     memory.put([image("a", "kept", picture=keys["kept"])])
 
-    assert Tidy(memory, pictures, Ledger(tmp_path / "records"), timedelta(hours=1))() == 1
+    assert tidy_of(memory, pictures, Ledger(tmp_path / "records"))() == 1
     assert pictures.all() == sorted([keys["kept"], keys["young"]])
     assert pictures.written_at(keys["young"]) > now() - timedelta(minutes=5)
     memory.close()
@@ -53,7 +60,7 @@ def test_what_a_kill_left_half_written_goes_after_a_while(tmp_path: Path) -> Non
     memory = Memory(EdgeEngine(tmp_path / "engine"), ENCODER, 8, METADATA)
     memory.open()
     pictures, ledger = Pictures(tmp_path / "pictures"), Ledger(tmp_path / "records")
-    tidy = Tidy(memory, pictures, ledger, timedelta(hours=1))
+    tidy = tidy_of(memory, pictures, ledger)
     for kind in ("picture", "record"):
         command = [sys.executable, "-c", WRITE, str(tmp_path / f"{kind}s"), kind]
         assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL

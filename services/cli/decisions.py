@@ -1,0 +1,103 @@
+"""Commands over stored decisions."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli.common import LOCAL, AsJson, Key, Url, connect, errors, print_json
+
+if TYPE_CHECKING:
+    from schemas.question import Counterfactual, Influence, Replay
+
+
+def list_decisions(
+    limit: Annotated[int, typer.Option(help="How many, the latest first.")] = 20,
+    label: Annotated[str | None, typer.Option(help="Of this label alone.")] = None,
+    url: Url = LOCAL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """The stored decisions: those that were asked for with --store."""
+    with errors(), connect(url, key) as client:
+        found = client.decisions(limit, label)
+    for each in found:
+        if as_json:
+            print_json(each.model_dump(mode="json"))
+        else:
+            scrubbed = f", {each.scrubbed} scrubbed" * bool(each.scrubbed)
+            typer.echo(f"{each.id}  {each.label}  margin {each.margin:.0%}, {each.voters} voted{scrubbed}")
+
+
+def explain(
+    decision_id: Annotated[str, typer.Argument(help="The decision's id.")],
+    without: Annotated[list[str] | None, typer.Option(help="An image that shall not vote; may be repeated.")] = None,
+    url: Url = LOCAL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """A stored decision: who voted, what is different today, and which images it hangs on."""
+    from schemas.question import ReplayRequest
+    from services.cli import show
+
+    with errors(), connect(url, key) as client:
+        stored = client.decision(decision_id)
+        replay = client.replay(decision_id, ReplayRequest(without=without or []))
+        counterfactual = client.counterfactual(decision_id)
+    if as_json:
+        parts = {"stored": stored, "replay": replay, "counterfactual": counterfactual}
+        print_json({name: part.model_dump(mode="json") for name, part in parts.items()})
+        return
+    show.decision(decision_id, stored.decision)
+    if stored.scrubbed:
+        typer.echo(f"neighbours that are gone: {stored.scrubbed}; the votes were counted again without them")
+    _replay(replay)
+    _counterfactual(counterfactual)
+
+
+def influence(
+    last: Annotated[int, typer.Option(help="Of so many decisions, the latest.")] = 1000,
+    url: Url = LOCAL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which images, labels and sources decide most of the stored decisions."""
+    with errors(), connect(url, key) as client:
+        found = client.influence(last)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        _influence(found)
+
+
+def _replay(found: "Replay") -> None:
+    if found.changed:
+        typer.echo(f"today: {found.decision.label} instead of {found.before}")
+    else:
+        typer.echo(f"today: {found.decision.label} again")
+    for each in found.came:
+        typer.echo(f"  came    {each.image_id} ({', '.join(each.labels)}), share {each.share:.1%}")
+    for gone in found.gone:
+        typer.echo(f"  gone    {gone.neighbour.image_id} ({', '.join(gone.neighbour.labels)}): {gone.why}")
+    for other in found.relabelled:
+        typer.echo(f"  labels  {other.image_id}: {', '.join(other.after)} instead of {', '.join(other.before)}")
+    if found.reweighted:
+        typer.echo(f"  weights are others for {len(found.reweighted)} of those that voted then too")
+
+
+def _counterfactual(found: "Counterfactual") -> None:
+    if found.reason is not None:
+        typer.echo(found.reason)
+        return
+    typer.echo(f"without these it would be {found.becomes}, and no fewer would do:")
+    for each in found.images:
+        typer.echo(f"  {each.image_id} ({', '.join(each.labels)}), similarity {each.similarity:.4f}, rank {each.rank}")
+
+
+def _influence(found: "Influence") -> None:
+    typer.echo(f"of {found.decisions} decisions")
+    for each in found.images:
+        typer.echo(f"  {each.share:8.2f}  in {each.decisions}  {each.image_id} ({', '.join(each.labels)})")
+    for title, weights in (("labels", found.labels), ("sources", found.sources)):
+        typer.echo(title)
+        for weight in weights:
+            typer.echo(f"  {weight.share:8.2f}  {weight.name or '(none)'}")

@@ -1,0 +1,229 @@
+"""Question a decision: run it again, find what it hangs on, see what an intervention would change."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from schemas.decision import ClassifyOptions, Decision, Neighbour
+from schemas.errors import EncoderMismatch, InvalidRequest
+from schemas.filter import MAX_VALUES, Clause, matches
+from schemas.image import State, StoredImage
+from schemas.question import (
+    Counterfactual,
+    Gone,
+    Influence,
+    InfluentialImage,
+    LabelChange,
+    Pivot,
+    Preview,
+    PreviewRequest,
+    Replay,
+    ReplayRequest,
+    StoredDecision,
+    Weight,
+)
+from services.classify import Classify, WhatIf
+from services.decision.comparison import compare, influence, voted
+from services.decision.counterfactual import smallest_flip
+from services.decision.hierarchy import depth
+from services.decision.votes import decide
+from services.decisions import StoredDecisions, vector_of
+from services.memory.engine import Vectors
+
+TOP = 20
+FLIPS = (16, 64, 256)
+"""How many images may go to flip a decision: looked for among few first, since the search goes as far beyond the k."""
+AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Question:
+    """The use case, with the parts that it needs."""
+
+    classify: Classify
+    decisions: StoredDecisions
+
+    def replay(self, tenant: str, decision_id: str, request: ReplayRequest) -> Replay:
+        """Run a stored decision against today's memory, and say what is different.
+
+        Raises:
+            NotFound: there is no such decision.
+            EncoderMismatch: it was made with another encoder's vectors.
+            InvalidFilter: its filter, or the one that is given instead, cannot be met any more.
+        """
+        stored = self.decisions.load(tenant, decision_id)
+        options = _whole(request.options or stored.decision.options)
+        query = self._queries([stored])
+        [decision] = self.classify.decide(tenant, query, options, WhatIf(without=request.without))
+        found = compare(stored.decision, decision)
+        held = self.classify.memory.get(tenant, [each.image_id for each in found.gone])
+        clauses = options.filter.clauses(self.classify.memory.metadata)
+        before = voted(stored.decision)
+        return Replay(
+            before=before,
+            changed=before != decision.label,
+            decision=decision,
+            came=found.came,
+            gone=[
+                Gone(neighbour=each, why=_why_gone(each, held.get(each.image_id), request.without, clauses))
+                for each in found.gone
+            ],
+            relabelled=found.relabelled,
+            reweighted=found.reweighted,
+        )
+
+    def counterfactual(self, tenant: str, decision_id: str) -> Counterfactual:
+        """The fewest images without which a stored decision, made again today, would have another label.
+
+        It is computed from the votes and then run against the memory without them. The search is exact, so the set is
+        the minimum; where two are as small, it is one of them.
+
+        Raises:
+            NotFound, EncoderMismatch, InvalidFilter: as in `replay`.
+        """
+        stored = self.decisions.load(tenant, decision_id)
+        query = self._queries([stored])
+        exact = _vote_alone(stored.decision.options).model_copy(update={"exact": True})
+        [today] = self.classify.decide(tenant, query, exact)
+        options = _at_its_level(today)
+        for most in FLIPS:
+            [hits], _ = self.classify.search(tenant, query, options, options.k + most)
+            places = smallest_flip(hits, options, most)
+            if places is not None:
+                break
+        label = decide(hits[: options.k], options, stored.decision.encoder).label
+        if places is None:
+            return Counterfactual(label=label, reason=f"no {FLIPS[-1]} images or fewer decide it: it keeps its label")
+        pivots = [
+            Pivot(rank=place, image_id=hit.image_id, similarity=hit.similarity, labels=list(hit.labels))
+            for place, hit in enumerate(hits)
+            if place in places
+        ]
+        [without] = self.classify.decide(tenant, query, options, WhatIf(without=[each.image_id for each in pivots]))
+        if without.label == label:
+            return Counterfactual(label=label, reason="the memory is changing at this moment: ask again")
+        return Counterfactual(label=label, becomes=without.label, images=pivots)
+
+    def preview(self, tenant: str, request: PreviewRequest) -> Preview:
+        """Which of the latest stored decisions would have another label if something were done to images.
+
+        Both labels are of today's memory, so that nothing but the intervention tells them apart; they are those of the
+        vote, before abstaining or a re-rank. A filter on labels still speaks of those that images have.
+
+        Raises:
+            InvalidFilter: the filter names an unknown field or a value of the wrong type.
+            InvalidRequest: it covers too many images.
+        """
+        ids = self._covered(tenant, request)
+        what_if = WhatIf(labels=dict.fromkeys(ids, request.labels)) if request.labels else WhatIf(without=ids)
+        looked_at, touched, changed = 0, 0, list[LabelChange]()
+        for options, group in self._by_options(self.decisions.latest(tenant, request.last)):
+            queries = self._queries(group)
+            before = self.classify.decide(tenant, queries, options)
+            hit = [row for row, each in enumerate(before) if not _voters(each).isdisjoint(ids)]
+            after = self.classify.decide(tenant, queries[hit], options, what_if)
+            looked_at, touched = looked_at + len(group), touched + len(hit)
+            changed += [
+                LabelChange(id=group[row].id, asked_at=group[row].asked_at, before=old.label, after=new.label)
+                for row, old, new in zip(hit, (before[row] for row in hit), after, strict=True)
+                if old.label != new.label
+            ]
+        changed.sort(key=lambda change: change.id, reverse=True)
+        return Preview(images=len(ids), decisions=looked_at, touched=touched, changed=changed)
+
+    def influence(self, tenant: str, last: int) -> Influence:
+        """Which images decided most of the latest stored decisions, as they were made."""
+        stored = self.decisions.latest(tenant, last)
+        parts, labels = influence([each.decision for each in stored])
+        ids = list(parts)
+        held: dict[str, StoredImage] = {}
+        for start in range(0, len(ids), AT_ONCE):
+            held |= self.classify.memory.get(tenant, ids[start : start + AT_ONCE])
+        sources: dict[str | None, float] = {}
+        for image_id, image in held.items():
+            sources[image.source] = sources.get(image.source, 0.0) + parts[image_id].share
+        ranked = sorted(sources.items(), key=lambda item: (-item[1], item[0] or ""))
+        return Influence(
+            decisions=len(stored),
+            images=[
+                InfluentialImage(
+                    image_id=image_id,
+                    labels=held[image_id].labels,
+                    source=held[image_id].source,
+                    share=parts[image_id].share,
+                    decisions=parts[image_id].decisions,
+                )
+                for image_id in [each for each in ids if each in held][:TOP]
+            ],
+            labels=[Weight(name=name, share=share) for name, share in list(labels.items())[:TOP]],
+            sources=[Weight(name=name, share=share) for name, share in ranked[:TOP]],
+        )
+
+    def _queries(self, stored: Sequence[StoredDecision]) -> Vectors:
+        """The vectors that were asked with, float32 [len(stored), dimension]."""
+        for each in stored:
+            if each.decision.encoder != self.classify.encoder.name:
+                raise EncoderMismatch(
+                    f"decision {each.id} was made with vectors of {each.decision.encoder}, and the memory holds those"
+                    f" of {self.classify.encoder.name}: they cannot be compared; classify the picture again"
+                )
+        return np.stack([vector_of(each) for each in stored])
+
+    def _by_options(self, stored: Sequence[StoredDecision]) -> Iterator[tuple[ClassifyOptions, list[StoredDecision]]]:
+        """Decisions of today's encoder that one search serves; their options, and they."""
+
+        def asked(each: StoredDecision) -> str:
+            return _vote_alone(each.decision.options).model_dump_json()
+
+        alike = [each for each in stored if each.decision.encoder == self.classify.encoder.name]
+        for _, group in groupby(sorted(alike, key=asked), key=asked):
+            members = list(group)
+            yield _vote_alone(members[0].decision.options), members
+
+    def _covered(self, tenant: str, request: PreviewRequest) -> list[str]:
+        """The ids of the images that it would be done to."""
+        memory = self.classify.memory
+        if request.filter is None:
+            return sorted(memory.get(tenant, request.image_ids))
+        images, following = memory.page(tenant, request.filter.clauses(memory.metadata), MAX_VALUES)
+        if following is not None:
+            raise InvalidRequest(f"filter: it covers more than the {MAX_VALUES} images that a preview takes; narrow it")
+        return sorted(image.image_id for image in images)
+
+
+def _whole(options: ClassifyOptions) -> ClassifyOptions:
+    """The options, with every neighbour shown, and nothing kept or sent anywhere."""
+    return options.model_copy(update={"show": None, "store": False, "rerank": False})
+
+
+def _vote_alone(options: ClassifyOptions) -> ClassifyOptions:
+    """The options of the vote, without what is made of its outcome."""
+    return _whole(options).model_copy(update={"unknown_above": None, "coverage": None})
+
+
+def _at_its_level(decision: Decision) -> ClassifyOptions:
+    """The options by which the vote comes out as in the decision without backing off: at the level it backed off to."""
+    if decision.options.back_off is None or not decision.shares:
+        return decision.options
+    level = max(depth(each.label) for each in decision.shares)
+    return decision.options.model_copy(update={"level": level, "back_off": None})
+
+
+def _voters(decision: Decision) -> set[str]:
+    return {neighbour.image_id for neighbour in decision.neighbours}
+
+
+def _why_gone(
+    neighbour: Neighbour, image: StoredImage | None, without: Sequence[str], clauses: Sequence[Clause]
+) -> str:
+    if neighbour.image_id in without:
+        return "left out, as asked"
+    if image is None:
+        return "removed"
+    if image.state is not State.REMEMBERED:
+        return str(image.state)
+    if not matches(clauses, image):
+        return "does not meet the filter"
+    return "others are nearer"

@@ -1,0 +1,101 @@
+"""The smallest set of neighbours whose going flips a vote, against trying every set."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations, repeat
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.decision import ClassifyOptions, Vote
+from services.decision.counterfactual import smallest_flip
+from services.decision.votes import decide
+
+
+@dataclass(frozen=True)
+class Seen:
+    image_id: str
+    similarity: float
+    labels: list[str]
+    reliability: float = 1.0
+
+
+def line(*labels: str, step: float = 0.01, wrong: Iterable[int] = repeat(0)) -> list[Seen]:
+    """Neighbours with these labels, ``+`` between several, and so many wrong votes, the nearest first."""
+    return [
+        Seen(str(rank), 0.9 - step * rank, label.split("+"), 1.75 / (1 + votes) if votes else 1.0)
+        for rank, (label, votes) in enumerate(zip(labels, wrong, strict=False))
+    ]
+
+
+def winner(voters: list[Seen], options: ClassifyOptions) -> str | None:
+    return decide(voters[: options.k], options, "").label
+
+
+def by_trying(voters: list[Seen], options: ClassifyOptions, most: int) -> int | None:
+    """The size of the smallest set without which another class wins."""
+    for size in range(1, most + 1):
+        for places in combinations(range(len(voters)), size):
+            left = [voter for place, voter in enumerate(voters) if place not in places]
+            if winner(left, options) not in (None, winner(voters, options)):
+                return size
+    return None
+
+
+def test_the_next_nearest_comes_in() -> None:
+    plurality = ClassifyOptions(vote=Vote.PLURALITY, k=3)
+    assert smallest_flip(line("a", "a", "b", "b"), plurality, 4) == [0]
+    assert smallest_flip(line("a", "a", "b", "a", "a", "b"), plurality, 4) == [0, 1, 3]
+
+
+def test_who_goes_need_not_have_voted_for_the_winner() -> None:
+    rank = ClassifyOptions(k=9, alpha=0.1)
+    voters = line("c", "b", "a", "a", "a", "a", "a", "a", "a")
+    assert winner(voters, rank) == "c"
+    assert smallest_flip(voters, rank, 3) == [0]
+    late = line("a", "c", "b", "b", "b", "b")
+    options = ClassifyOptions(k=6, alpha=1.2)
+    assert winner(late, options) == "b"
+    places = smallest_flip(late, options, 2)
+    assert places is not None
+    assert len(places) == by_trying(late, options, 2)
+
+
+def test_nothing_flips_where_all_agree_or_too_few_may_go() -> None:
+    assert smallest_flip(line("a", "a", "a"), ClassifyOptions(), 3) is None
+    assert smallest_flip([], ClassifyOptions(), 3) is None
+    assert smallest_flip(line("a", "a", "a", "a", "b"), ClassifyOptions(vote=Vote.PLURALITY), 2) is None
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    labels=st.lists(
+        st.lists(st.sampled_from(["a", "b", "c", "a/x", "b/x"]), min_size=1, max_size=2, unique=True).map("+".join),
+        min_size=1,
+        max_size=8,
+    ),
+    wrong=st.lists(st.sampled_from([0, 0, 1, 6]), min_size=8, max_size=8),
+    level=st.sampled_from([None, 1]),
+    vote=st.sampled_from(list(Vote)),
+    k=st.integers(1, 6),
+    alpha=st.sampled_from([0.5, 1.0, 2.0, 6.0]),
+    step=st.sampled_from([0.0, 0.01, 0.3]),
+    most=st.integers(1, 8),
+)
+def test_it_is_the_smallest_of_all(
+    labels: list[str],
+    wrong: list[int],
+    level: int | None,
+    vote: Vote,
+    k: int,
+    alpha: float,
+    step: float,
+    most: int,
+) -> None:
+    options = ClassifyOptions(vote=vote, k=k, alpha=alpha, temperature=0.2, level=level)
+    voters = line(*labels, step=step, wrong=wrong)
+    places = smallest_flip(voters, options, most)
+    assert (None if places is None else len(places)) == by_trying(voters, options, most)
+    if places is not None:
+        left = [voter for place, voter in enumerate(voters) if place not in places]
+        assert winner(left, options) not in (None, winner(voters, options))
