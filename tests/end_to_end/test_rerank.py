@@ -63,7 +63,7 @@ def test_the_model_decides_close_votes_within_the_budget_and_once(stack: Stack, 
         assert (vote.label, vote.rerank) == (COLD, None)
         assert (first.label, outcome(first)) == (WARM, Rerank(model=MODEL, label=WARM, voted=COLD))
         assert (first.shares, first.margin, first.neighbours) == (vote.shares, vote.margin, vote.neighbours[:1])
-        assert first.options == options(show=1)
+        assert first.options == options(show=1, prune="none"), "as they were applied"
         assert sorted(eye.seen[-1].labels) == [[COLD], [COLD], [WARM]], "the model sees more than is shown"
 
         [again] = client.classify([query], options(show=1)).decisions
