@@ -1,0 +1,141 @@
+"""The paper's claims on the demo's digits, and on a FOLDER holding memory/LABEL/*.jpg and queries/LABEL/*.jpg.
+
+python -m benchmarks.paper [FOLDER]
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from schemas.decision import Prune, Vote
+from schemas.evaluation import EvaluationOptions
+from services.evaluation.evaluate import evaluate
+from services.evaluation.experiments import search
+from services.evaluation.material import Labelled, Material
+from services.evaluation.study import study_of
+from services.perception.encoder import Encoder
+from services.perception.loading import load_encoder
+from services.settings import EncoderSettings
+
+DIGITS_IN_MEMORY = 1200
+SHRINKAGES = (0.1, 1.0, 10.0)
+"""How much of the mean variance is added to each before it is divided out."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A memory and queries, embedded."""
+
+    name: str
+    memory: Labelled
+    queries: Labelled
+
+
+def main() -> None:
+    """Print a table for each."""
+    encoder = load_encoder(EncoderSettings())
+    _report(encoder.name, _digits(encoder))
+    for folder in sys.argv[1:]:
+        _report(encoder.name, _folder(encoder, Path(folder)))
+
+
+def _report(encoder: str, pictures: Pictures) -> None:
+    print(f"{pictures.name}: {len(pictures.memory.ids)} in memory, {len(pictures.queries.ids)} asked, exact search")
+    options = EvaluationOptions()
+    found = evaluate(Material(encoder, pictures.memory, pictures.queries), options, lambda *_: None)
+    curves = {(curve.vote, curve.prune): np.array(curve.accuracy) for curve in found.curves}
+    for vote in Vote:
+        plain = curves[vote, Prune.NONE]
+        print(f"  {vote:9} best {plain.max():6.1%} (k = {plain.argmax() + 1:3}), k = 100 {plain[-1]:6.1%}")
+    none, soft = curves[Vote.RANK, Prune.NONE], curves[Vote.RANK, Prune.SOFT]
+    worse = int((soft < none).sum())
+    print(
+        f"  soft pruning, rank vote, against none: {np.mean(soft - none):+.2%} over all k; worse at {worse} of 100 ks"
+    )
+    assert found.probe is not None
+    print(f"  linear probe {found.probe.accuracy:.1%}, the rank vote of {found.k}: {found.probe.votes:.1%}")
+    for shrinkage in SHRINKAGES:
+        whitened = _whitened(pictures, shrinkage)
+        right = _accuracy(whitened.memory, whitened.queries)
+        print(f"  the same vote on whitened vectors, shrinkage {shrinkage:4}: {right:.1%}")
+    _join(pictures)
+
+
+def _join(pictures: Pictures) -> None:
+    """Each class in turn comes last: what it is right for at once, and what the others lose by it (paper: NINCO)."""
+    new, before, after = [], [], []
+    for label in sorted({label for [label] in pictures.memory.labels}):
+        known = _some(pictures.memory, [own != [label] for own in pictures.memory.labels])
+        others = _some(pictures.queries, [own != [label] for own in pictures.queries.labels])
+        newcomers = _some(pictures.queries, [own == [label] for own in pictures.queries.labels])
+        before.append(_accuracy(known, others))
+        after.append(_accuracy(pictures.memory, others))
+        new.append(_accuracy(pictures.memory, newcomers))
+    print(
+        f"  a class that comes last, mean over all: right for {np.mean(new):.1%} of its own at once;"
+        f" the others {np.mean(before):.1%} before, {np.mean(after):.1%} after"
+    )
+
+
+def _accuracy(memory: Labelled, queries: Labelled) -> float:
+    """Of the rank vote of 50."""
+    options = EvaluationOptions()
+    voters = search(queries.vectors, memory.vectors, options.k, None)
+    names = (queries.ids, queries.labels), (memory.ids, memory.labels)
+    study = study_of("", *names, voters, itself=False)
+    return float(study.accuracy(voters, [options])[0, -1])
+
+
+def _whitened(pictures: Pictures, shrinkage: float) -> Pictures:
+    """Centred, and every direction of the memory given the same weight; no label is used, and nothing trained."""
+    memory = pictures.memory.vectors.astype(np.float64)
+    mean = memory.mean(axis=0)
+    _, spread, directions = np.linalg.svd(memory - mean, full_matrices=False)
+    variance = spread**2 / len(memory)
+    turn = directions.T / np.sqrt(variance + shrinkage * variance.mean())
+
+    def of(images: Labelled) -> Labelled:
+        rows = (images.vectors - mean) @ turn
+        return Labelled(images.ids, images.labels, _unit(rows))
+
+    return Pictures(pictures.name, of(pictures.memory), of(pictures.queries))
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def _some(images: Labelled, wanted: Sequence[bool]) -> Labelled:
+    rows = np.flatnonzero(wanted).tolist()
+    return Labelled([images.ids[row] for row in rows], [images.labels[row] for row in rows], images.vectors[rows])
+
+
+def _digits(encoder: Encoder) -> Pictures:
+    """Drawn as in the demo."""
+    digits = load_digits()
+    drawn = [PIL.Image.fromarray(255 - (values * 15.9).astype("uint8")).convert("RGB") for values in digits.images]
+    names, labels = [f"digit-{n}" for n in range(len(drawn))], [[str(digit)] for digit in digits.target]
+    whole = Labelled(names, labels, encoder.encode(drawn))
+    memory = [place < DIGITS_IN_MEMORY for place in range(len(drawn))]
+    return Pictures("digits", _some(whole, memory), _some(whole, [not each for each in memory]))
+
+
+def _folder(encoder: Encoder, folder: Path) -> Pictures:
+    def part(name: str) -> Labelled:
+        files = sorted((folder / name).glob("*/*.jpg"))
+        vectors = encoder.encode([PIL.Image.open(file).convert("RGB") for file in files])
+        ids = [f"{name}/{file.parent.name}/{file.stem}" for file in files]
+        return Labelled(ids, [[file.parent.name] for file in files], vectors)
+
+    return Pictures(folder.name, part("memory"), part("queries"))
+
+
+if __name__ == "__main__":
+    main()
