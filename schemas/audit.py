@@ -12,8 +12,9 @@ class AuditLine(BaseModel):
         by: the name of the key, or ``command line``.
         key: the key's id; null on the command line.
         request: the id of the request, as ``X-Request-Id`` answered it.
-        action: ``accept``, ``amend``, ``remove``, ``keys.make``, ``keys.revoke``, ``keys.rotate``,
-            ``compact``, ``verify-removals``, ``backup``, ``restore``; those four are of the tenant ``*``, everybody.
+        action: ``accept``, ``amend``, ``remove``, ``evaluations.request``, ``evaluations.add``, ``evaluations.start``,
+            ``evaluations.delete``, ``keys.make``, ``keys.revoke``, ``keys.rotate``, ``compact``, ``verify-removals``,
+            ``backup``, ``restore``; those four are of the tenant ``*``, everybody.
         outcome: ``done``, ``running``, or the code of the error.
         images: how many were sent, changed or removed.
         removal: the id of the removal, which has its own record.

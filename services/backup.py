@@ -28,6 +28,8 @@ PAGE = 100
 UNFINISHED = "restore/unfinished"
 PASSING = {"open", "notes", "unerased"}
 """Records of how far a removal is: where the removal is known already, they are older than what is there."""
+LEFT_OUT = {"jobs", "evaluations"}
+"""Records that no backup holds: they were made of images that may be removed since, and can be made again."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Backup:
                 if cursor is None:
                     break
             for key in self.ledger.list(""):  # last, so that they are not older than the points
-                archive.record(key, self.ledger.get(key))
+                if key.split("/")[0] not in LEFT_OUT:
+                    archive.record(key, self.ledger.get(key))
         return archive.contents
 
     def _pictures(self, page: Sequence[models.PointStruct]) -> Iterator[Picture]:

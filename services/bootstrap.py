@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from celery import Celery
 
 from schemas.errors import Unavailable, VisualMemoryError
+from schemas.job import JobKind
 from services import metrics
 from services.accept import Accept
 from services.audit import Audit
@@ -19,6 +20,8 @@ from services.bell import Bell, make_celery
 from services.blocks import Blocks
 from services.classify import Classify
 from services.compact import Compact
+from services.evaluate import Evaluate
+from services.evaluations import Evaluations
 from services.fetch import HTTPS, Fetch
 from services.forget import Forget
 from services.jobs import Jobs, RunJob, SweepJobs
@@ -90,6 +93,8 @@ class Service:
     tidy: Tidy
     compact: Compact
     jobs: Jobs
+    evaluations: Evaluations
+    evaluate: Evaluate
     run_job: RunJob
     sweep_jobs: SweepJobs
 
@@ -147,9 +152,12 @@ def bootstrap(settings: Settings) -> Service:
     blocks, removals = Blocks(ledger), Removals(ledger)
     removal_log = RemovalLog(ledger, secret.key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
-    tidy = Tidy(memory, pictures, ledger, SPARE)
-    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue)
     jobs = Jobs(ledger)
+    evaluations = _evaluations(settings, ledger, jobs)
+    tidy = Tidy(memory, pictures, ledger, SPARE, [evaluations.tidy])
+    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue, [evaluations.forget])
+    classify = Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping)
+    evaluate = Evaluate(evaluations, memory, pictures, decoder, classify.embed, encoder.name, bell.ring_job)
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
     return Service(
@@ -175,14 +183,16 @@ def bootstrap(settings: Settings) -> Service:
             memory, pictures, encoder, decoder, settings.encoder.batch_size, overdue, worker.max_attempts
         ),
         sweep=Sweep(memory, bell, overdue),
-        classify=Classify(memory, encoder, decoder, settings.encoder.batch_size, prompt.ping),
+        classify=classify,
         removals=removals,
         forget=forget,
         expire=Expire(memory, removals, forget),
         tidy=tidy,
         compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
         jobs=jobs,
-        run_job=RunJob(jobs, overdue, {}),
+        evaluations=evaluations,
+        evaluate=evaluate,
+        run_job=RunJob(jobs, overdue, {JobKind.EVALUATION: evaluate}),
         sweep_jobs=SweepJobs(jobs, bell, overdue),
     )
 
@@ -220,10 +230,11 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     memory = Memory(engine, unquote(vector), size, settings.metadata)
     pictures, ledger = _pictures(settings), _ledger(settings)
     removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
+    tidy = Tidy(memory, pictures, ledger, SPARE, [_evaluations(settings, ledger, Jobs(ledger)).tidy])
     return Operator(
         engine=engine,
         verify=Verify(memory, pictures, removals, removal_log),
-        compact=Compact(memory, removals, removal_log, Tidy(memory, pictures, ledger, SPARE), _beyond(settings)),
+        compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
         backup=Backup(engine, pictures, ledger),
         restore=Restore(engine, pictures, ledger, removals, settings.metadata),
     )
@@ -254,6 +265,10 @@ def _pictures(settings: Settings) -> Pictures:
 
 def _ledger(settings: Settings) -> Ledger:
     return Ledger(_beside(settings, "records"), settings.store.min_free_bytes)
+
+
+def _evaluations(settings: Settings, ledger: Ledger, jobs: Jobs) -> Evaluations:
+    return Evaluations(ledger, jobs, _beside(settings, "evaluations"), settings.store.min_free_bytes)
 
 
 def _beside(settings: Settings, kind: str) -> str:

@@ -40,10 +40,7 @@ class Classify:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
         """
         clauses = options.filter.clauses(self.memory.metadata)
-        vectors = np.empty((0, self.encoder.dimension), np.float32)
-        while len(vectors) < len(pictures):
-            vectors = np.concatenate([vectors, self._encode(pictures, len(vectors))])
-        return self._decide(tenant, vectors, clauses, options)
+        return self._decide(tenant, self.embed(pictures), clauses, options)
 
     def vectors(self, tenant: str, vectors: Sequence[Sequence[float]], options: ClassifyOptions) -> list[Decision]:
         """Classify vectors of the encoder's dimension; their length does not matter.
@@ -54,6 +51,17 @@ class Classify:
         """
         clauses = options.filter.clauses(self.memory.metadata)
         return self._decide(tenant, self._unit(vectors), clauses, options)
+
+    def embed(self, pictures: Sequence[bytes]) -> NDArray[np.float32]:
+        """The vectors of n pictures, float32 [n, dimension], rows of length 1.
+
+        Raises:
+            InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded.
+        """
+        vectors = np.empty((0, self.encoder.dimension), np.float32)
+        while len(vectors) < len(pictures):
+            vectors = np.concatenate([vectors, self._encode(pictures, len(vectors))])
+        return vectors
 
     def _encode(self, pictures: Sequence[bytes], start: int) -> NDArray[np.float32]:
         """The vectors of a slice of them."""

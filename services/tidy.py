@@ -1,7 +1,8 @@
 """Tidy: pictures without a point, and half-written files, which a crash leaves behind, are deleted after a while."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from schemas.filter import Clause, FieldType
@@ -19,17 +20,21 @@ class Tidy:
 
     Attributes:
         spare: how young a picture is left alone, for its point may be about to be put, or it is still being written.
+        further: tidies elsewhere; given the moment before which what was half written is given up, and returning how
+            many files were deleted.
     """
 
     memory: Memory
     pictures: Pictures
     ledger: Ledger
     spare: timedelta
+    further: Sequence[Callable[[datetime], int]] = ()
 
     def __call__(self) -> int:
-        """Delete what no point refers to, and half-written pictures and records; returns how many files that were."""
+        """Delete what nothing refers to, and half-written pictures and records; returns how many files that were."""
         old = now() - self.spare
         deleted = self.pictures.delete_drafts(old) + self.ledger.delete_drafts(old)
+        deleted += sum(tidy(old) for tidy in self.further)
         for tenant, keys in groupby(self.pictures.all(), key=lambda key: key.split("/")[0]):
             batch = list(keys)
             for start in range(0, len(batch), AT_ONCE):
