@@ -27,6 +27,7 @@ class EvaluationSummary(BaseModel):
 
     Attributes:
         queries: how many pictures were asked about.
+        known: how many of these are remembered themselves, by their ids; they find themselves, which flatters.
         images: how many images voted.
         k: how many neighbours voted.
         accuracy: of the vote that was asked for, 0 to 1.
@@ -41,6 +42,7 @@ class EvaluationSummary(BaseModel):
 
     encoder: str
     queries: int
+    known: int
     images: int
     vote: Vote
     k: int
@@ -52,12 +54,13 @@ class EvaluationSummary(BaseModel):
     recall: dict[int, float] | None
 
     @classmethod
-    def of(cls, found: Evaluation) -> Self:
-        """The main figures of what an evaluation found."""
+    def of(cls, found: Evaluation, known: int) -> Self:
+        """The main figures of what an evaluation found, and how many of its queries are remembered themselves."""
         plain = [curve for curve in found.curves if curve.prune is Prune.NONE and curve.accuracy]
         return cls(
             encoder=found.encoder,
             queries=found.queries,
+            known=known,
             images=found.images,
             vote=found.options.vote,
             k=found.k,

@@ -144,9 +144,12 @@ class Evaluate:
         if not self.evaluations.has_report(tenant, evaluation_id):
             request = registration.request
             options = EvaluationOptions(**request.model_dump(exclude={"itself", "filter"}))
-            found = evaluate(self._material(tenant, evaluation_id, request, progress), options, progress)
+            material = self._material(tenant, evaluation_id, request, progress)
+            known = len({*material.memory.ids} & {*material.queries.ids}) if material.queries else 0
+            found = evaluate(material, options, progress)
             progress("writing the report", 0, 1)
-            self.evaluations.put_report(tenant, evaluation_id, EvaluationSummary.of(found), _zipped(found))
+            summary = EvaluationSummary.of(found, known)
+            self.evaluations.put_report(tenant, evaluation_id, summary, _zipped(found))
         self.evaluations.delete_queries(tenant, evaluation_id)
 
     def _material(self, tenant: str, evaluation_id: str, request: EvaluationRequest, progress: Progress) -> Material:
@@ -160,7 +163,7 @@ class Evaluate:
             return [[hit.image_id for hit in hits] for hits in found]
 
         def thumbnail(image_id: str, query: bool) -> bytes | None:
-            if query and not request.itself:
+            if query:
                 key, place = places[image_id]
                 return self.evaluations.read_queries(key).thumbnails[place]
             return self._remembered(tenant, image_id)

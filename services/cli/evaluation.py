@@ -1,0 +1,89 @@
+"""An evaluation by the service: send what to ask about, follow it to its end, and unpack its report."""
+
+import io
+import re
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import Progress
+
+from schemas.errors import InvalidRequest
+from schemas.evaluation_job import EvaluationJob, EvaluationRequest
+from schemas.image import ImageFields
+from schemas.job import JobState
+from services.cli.sources import Found
+from services.cli.teach import send
+from services.client import Client
+
+POLL = 0.3
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+MOST_BYTES = 2**30
+"""Of a report's files."""
+
+
+def ask(
+    client: Client, request: EvaluationRequest, found: Sequence[Found], progress: Progress, refused: dict[str, str]
+) -> EvaluationJob:
+    """Let the service evaluate its memory, and wait until that is done.
+
+    Args:
+        client: of the service.
+        request: what is asked.
+        found: labelled pictures to ask about; none where the memory is asked about itself.
+        progress: where it is shown.
+        refused: filled with why a picture was not asked about, by its file.
+
+    Raises:
+        InvalidRequest: it could not be done.
+    """
+    job = client.evaluate(request)
+    if not request.itself:
+        _send(client, job.id, found, progress, refused)
+        client.start_evaluation(job.id)
+    return _follow(client, job.id, progress)
+
+
+def unpack(report: bytes, folder: Path) -> None:
+    """Write the files of a report into a folder; those of an earlier report are replaced.
+
+    Raises:
+        InvalidRequest: what came is no report; nothing was written.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(report)) as archive:
+            entries = archive.infolist()
+            wrong = [entry.filename for entry in entries if not NAME.fullmatch(entry.filename)]
+            if wrong or sum(entry.file_size for entry in entries) > MOST_BYTES:
+                raise InvalidRequest(f"the report was not unpacked: it is too large, or has strange files: {wrong}")
+            for entry in entries:
+                file = folder / entry.filename
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(archive.read(entry))
+    except zipfile.BadZipFile:
+        raise InvalidRequest("the report was not unpacked: what came is no zip file") from None
+
+
+def _send(
+    client: Client, evaluation_id: str, found: Sequence[Found], progress: Progress, refused: dict[str, str]
+) -> None:
+    def add(images: Sequence[tuple[bytes, ImageFields]]) -> Sequence[object]:
+        asked = [(data, ImageFields(labels=fields.labels, image_id=fields.image_id)) for data, fields in images]
+        client.add_to_evaluation(evaluation_id, asked)
+        return images
+
+    if not send(add, found, progress, refused):
+        client.delete_evaluation(evaluation_id)
+        raise InvalidRequest(f"no picture could be asked about: {next(iter(refused.values()))}")
+
+
+def _follow(client: Client, evaluation_id: str, progress: Progress) -> EvaluationJob:
+    following = progress.add_task("waiting", total=None)
+    while (job := client.evaluation(evaluation_id)).state in (JobState.WAITING, JobState.RUNNING):
+        stage = job.stage or "waiting"
+        progress.update(following, description=stage, completed=job.done, total=job.total or None)
+        time.sleep(POLL)
+    if job.state is JobState.FAILED:
+        raise InvalidRequest(f"the evaluation failed: {job.error}")
+    return job
