@@ -32,7 +32,7 @@ class EvaluationSummary(BaseModel):
         k: how many neighbours voted.
         accuracy: of the vote that was asked for, 0 to 1.
         votes: accuracy of each vote at the same k without pruning, 0 to 1.
-        ece: expected calibration error of its shares, 0 to 1.
+        ece: expected calibration error of its shares, 0 to 1; null where there were too few answers.
         calibrated_ece: the same after a temperature was fitted.
         probe: accuracy of a linear classifier on the same vectors, 0 to 1; null where there were too few of them.
         recall: of the approximate search against the exact one, 0 to 1, by k; null where it was not asked.
@@ -48,14 +48,15 @@ class EvaluationSummary(BaseModel):
     k: int
     accuracy: float
     votes: dict[Vote, float]
-    ece: float
-    calibrated_ece: float
+    ece: float | None
+    calibrated_ece: float | None
     probe: float | None
     recall: dict[int, float] | None
 
     @classmethod
     def of(cls, found: Evaluation, known: int) -> Self:
         """The main figures of what an evaluation found, and how many of its queries are remembered themselves."""
+        calibration = found.calibration
         plain = [curve for curve in found.curves if curve.prune is Prune.NONE and curve.accuracy]
         return cls(
             encoder=found.encoder,
@@ -66,8 +67,8 @@ class EvaluationSummary(BaseModel):
             k=found.k,
             accuracy=found.accuracy,
             votes={curve.vote: curve.accuracy[min(found.k, len(curve.accuracy)) - 1] for curve in plain},
-            ece=found.calibration.before.ece,
-            calibrated_ece=found.calibration.after.ece,
+            ece=calibration and calibration.before.ece,
+            calibrated_ece=calibration and calibration.after.ece,
             probe=found.probe.accuracy if found.probe else None,
             recall=found.recall,
         )

@@ -83,8 +83,10 @@ class Evaluations:
 
     def create(self, tenant: str, request: EvaluationRequest, encoder: str, requested_by: str) -> EvaluationJob:
         """A new evaluation, which collects."""
-        for old in [each for each in self.all(tenant) if each.state not in AT_WORK][KEPT - 1 :]:
-            self.delete(tenant, old.id)
+        kept = self.all(tenant)
+        idle = [each.id for each in reversed(kept) if each.state not in AT_WORK]
+        for oldest in idle[: max(0, len(kept) + 1 - KEPT)]:
+            self.delete(tenant, oldest)
         job = self._jobs.create(tenant, KIND, requested_by, JobState.COLLECTING)
         registration = Registration(request=request, encoder=encoder)
         self._ledger.create(_record(tenant, job.id), registration.model_dump(mode="json"))

@@ -23,12 +23,14 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from schemas.evaluation_job import EvaluationRequest
 from schemas.filter import Filter
-from schemas.image import ImageFields
+from schemas.image import ImageFields, State
+from schemas.job import JobState
 from schemas.removal import RemovalRequest
 from services.client import Client
 from tests.shapes import picture
-from tests.stack import Stack, fields, unique
+from tests.stack import Stack, fields, unique, until
 
 # Not positive_data_acceptance: that a picture can be decoded, or a label has no empty part, no JSON Schema says.
 CHECKS = [
@@ -101,6 +103,8 @@ def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
     if "removal_id" in case.path_parameters:
         nothing = RemovalRequest(filter=Filter({"source": "nowhere"}), reason="a test")
         case.path_parameters["removal_id"] = client.remove(nothing).id
+    if "evaluation_id" in case.path_parameters:
+        case.path_parameters["evaluation_id"] = _evaluation(client, case.path)
     if "filter" in case.query:
         case.query["filter"] = json.dumps({"source": case.query["filter"]})
     if isinstance(case.body, dict):
@@ -108,11 +112,32 @@ def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
     return case
 
 
+def _evaluation(client: Client, path: str) -> str:
+    """An evaluation that this path can be asked for."""
+    if path.endswith("/report"):
+        done = [each for each in client.evaluations() if each.state is JobState.DONE]
+        return done[0].id if done else _done(client)
+    made = client.evaluate(EvaluationRequest())
+    return client.add_to_evaluation(made.id, [(PICTURE, ImageFields(labels=["x"]))]).id
+
+
+def _done(client: Client) -> str:
+    images = [(picture(kind), ImageFields(labels=[kind])) for kind in ("disc", "bars", "disc", "bars")]
+    client.add(images)
+    until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "all to be remembered")
+    made = client.evaluate(EvaluationRequest())
+    client.add_to_evaluation(made.id, images)
+    ended = (JobState.DONE, JobState.FAILED)
+    until(lambda: client.start_evaluation(made.id).state in ended, "the evaluation to be done")
+    return made.id
+
+
 def _put_pictures(body: dict[str, Any], path: str) -> None:
     text = base64.b64encode(PICTURE).decode()
     if "files" in body:
         body["files"] = [PICTURE]
-        body |= {"fields": [fields(labels=["x"])]} if path.endswith("images") else {"options": fields(k=3)}
+        classified = path.endswith("classify")
+        body |= {"options": fields(k=3)} if classified else {"fields": [fields(labels=["x"])]}
     for image in body.get("images", []):
         image["picture"] = text
         image.pop("url", None)
