@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SkipValidation, with_config
 from typing_extensions import TypedDict
 
 from schemas.decision import Prune, Vote, VoteOptions
@@ -185,15 +185,19 @@ class Mistake(_Part):
     thumbnail: str | None = None
 
 
+@with_config(coerce_numbers_to_str=True)
 class NeighbourList(TypedDict):
-    """The neighbours of one image, as the paper's authors exchange them; nearest first."""
+    """The neighbours of one image, as the paper's authors exchange them; nearest first.
+
+    Several labels of one image are a list; the authors' own have one each.
+    """
 
     featurizer: str
     image_id: str
     image_class: str | list[str]
     neighbor_image_ids: list[str]
     neighbor_classes: list[str | list[str]]
-    neighbor_distances: list[float]
+    neighbor_distances: list[FiniteFloat]
 
 
 class Evaluation(_Part):
@@ -216,6 +220,7 @@ class Evaluation(_Part):
         confusion: [label, answer, count] of what occurred, as places in `labels`; a query with several labels counts
             for the one that was answered, or else for its first.
         mistakes: examples, the most confident first, of different confusions.
+        calibration: null where there is only one query.
         recall: of the approximate search against the exact one, 0 to 1, by k; null where none was asked.
         scaling: null, as `probe`, where there were no vectors or too few of them.
         neighbours: by image id; a file of its own.
@@ -238,7 +243,7 @@ class Evaluation(_Part):
     labels: list[str]
     confusion: list[tuple[int, int, int]]
     mistakes: list[Mistake]
-    calibration: Calibration
+    calibration: Calibration | None
     distances: Distances
     sensitivity: list[Sensitivity]
     recall: dict[int, float] | None

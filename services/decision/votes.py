@@ -46,11 +46,11 @@ def weigh(similarities: NDArray[np.float64], options: VoteOptions) -> NDArray[np
     """Each neighbour's weight.
 
     Args:
-        similarities: cosine similarities [k], the nearest first.
+        similarities: cosine similarities [..., k], the nearest first.
         options: which vote, with its alpha or temperature.
 
     Returns:
-        weights [k], each above 0.
+        weights [..., k], each above 0.
     """
     match options.vote:
         case Vote.PLURALITY:
@@ -60,8 +60,8 @@ def weigh(similarities: NDArray[np.float64], options: VoteOptions) -> NDArray[np
         case Vote.SOFTMAX:
             return np.exp(similarities / options.temperature)
         case Vote.RANK:
-            ranks = np.arange(len(similarities), dtype=np.float64)
-            return np.reciprocal(ranks + options.alpha)
+            ranks = np.arange(similarities.shape[-1], dtype=np.float64)
+            return np.broadcast_to(np.reciprocal(ranks + options.alpha), similarities.shape)
 
 
 def decide(voters: Sequence[Voter], options: ClassifyOptions, encoder: str) -> Decision:

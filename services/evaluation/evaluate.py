@@ -1,18 +1,153 @@
 """Evaluate: how well a memory answers, from its vectors or from neighbours alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 
-from schemas.evaluation import Evaluation, EvaluationOptions
-from services.evaluation.material import Material
+import numpy as np
 
-Progress = Callable[[str, int, int], None]
-"""Told of the stage, in a word or two, and how much of it is done out of how much."""
+from schemas.decision import Prune
+from schemas.errors import InvalidRequest
+from schemas.evaluation import Evaluation, EvaluationOptions, Mistake, NeighbourList
+from services.decision.pruning import HARD_K
+from services.decision.tally import Numbers
+from services.evaluation import authors, measures
+from services.evaluation.experiments import Experiments, Progress, search
+from services.evaluation.material import Labelled, Material
+from services.evaluation.measures import Answers
+from services.evaluation.prune import Pruning, Search
+from services.evaluation.study import Study, Voters, study_of
+
+VOTES = "counting votes"
 
 
 def evaluate(material: Material, options: EvaluationOptions, progress: Progress) -> Evaluation:
-    """Ask the memory about every query, and measure the answers.
+    """Ask a memory about every query, by exact search, and measure the answers.
+
+    Args:
+        material: the memory and the queries.
+        options: what to ask.
+        progress: told of the stage, in a word or two, and how much of it is done out of how much.
 
     Raises:
-        InvalidRequest: there is nothing to ask or nobody to answer.
+        InvalidRequest: there is nothing to ask, or nobody to answer.
     """
-    raise NotImplementedError
+    memory, itself = material.memory, material.queries is None
+    queries = memory if material.queries is None else material.queries
+    _check(queries, memory, itself=itself)
+    own = np.arange(len(memory.ids))
+    width = max(1, min(HARD_K, len(own) - 1))
+    near = around = search(memory.vectors, memory.vectors, width, own, partial(progress, "the memory's neighbours"))
+    if not itself:
+        width = min(options.k_max, len(own))
+        near = search(queries.vectors, memory.vectors, width, None, partial(progress, "the queries' neighbours"))
+    names = (queries.ids, queries.labels), (memory.ids, memory.labels)
+    study = study_of(material.encoder, *names, near.nearest(options.k_max), itself=itself)
+    pruning = Pruning.of(study, around.rows, options.prune_above)
+
+    def further(asked: Numbers, k: int) -> Voters:
+        return search(queries.vectors[asked], memory.vectors, k, asked if itself else None)
+
+    measured = _measured(study, options, progress, pruning, further)
+    experiments = Experiments(study, material, queries.vectors, options, measured.k, progress)
+    mistakes, thumbnails = _illustrated(measured.mistakes, material.thumbnail, itself=itself)
+    found = {"recall": experiments.recall(), "scaling": experiments.scaling(), "probe": experiments.probe()}
+    return measured.model_copy(update={**found, "mistakes": mistakes, "thumbnails": thumbnails})
+
+
+def evaluate_neighbours(
+    lists: Mapping[str, NeighbourList], options: EvaluationOptions, progress: Progress
+) -> Evaluation:
+    """Measure what neighbours alone allow, such as those of the paper's authors.
+
+    Wrong votes can be counted, and so pruning tried, where the lists are those of a memory asked about itself: where
+    every neighbour has a list of its own.
+
+    Raises:
+        InvalidRequest: there are no lists, or they contradict each other.
+    """
+    whole = authors.study_of_lists(lists)
+    study = replace(whole, voters=whole.voters.nearest(options.k_max))
+    pruning = Pruning.of(study, whole.voters.rows, options.prune_above) if study.itself else None
+    return _measured(study, options, progress, pruning, None)
+
+
+def _check(queries: Labelled, memory: Labelled, *, itself: bool) -> None:
+    if itself and len(memory.ids) < 2:
+        raise InvalidRequest("the memory holds fewer than two images: without the one that is asked, nobody can answer")
+    if not memory.ids:
+        raise InvalidRequest("the memory is empty: no image is remembered yet")
+    if not queries.ids:
+        raise InvalidRequest("there is nothing to ask: give one labelled picture or more")
+
+
+def _measured(
+    study: Study, options: EvaluationOptions, progress: Progress, pruning: Pruning | None, further: Search | None
+) -> Evaluation:
+    """Everything that needs no vectors."""
+    k = min(options.k, study.voters.rows.shape[1])
+    variants: dict[Prune, Callable[[], Voters]] = {Prune.NONE: lambda: study.voters}
+    if pruning:
+        variants |= {Prune.SOFT: pruning.softly, Prune.HARD: lambda: pruning.hard(further)}
+    curves = []
+    for done, (prune, voters) in enumerate(variants.items()):
+        progress(VOTES, done, len(variants) + 2)
+        curves += measures.curves(study, prune, voters(), options)
+    progress(VOTES, len(variants), len(variants) + 2)
+    answers = Answers.of(study, k, options)
+    right_at_rank, hit_rate = measures.by_rank(study)
+    progress(VOTES, len(variants) + 1, len(variants) + 2)
+    return Evaluation(
+        encoder=study.encoder,
+        itself=study.itself,
+        options=options,
+        queries=len(study.query_ids),
+        images=len(study.image_ids),
+        k=k,
+        accuracy=float(answers.right.mean()),
+        prune_above=pruning.above if pruning else None,
+        pruned=pruning.pruned if pruning else 0,
+        curves=curves,
+        right_at_rank=right_at_rank,
+        hit_rate=hit_rate,
+        classes=answers.classes(),
+        labels=study.labels,
+        confusion=answers.confusion(),
+        mistakes=answers.mistakes(),
+        calibration=answers.calibration(np.random.default_rng(options.seed)),
+        distances=answers.distances(),
+        sensitivity=measures.sensitivity(study),
+        recall=None,
+        scaling=None,
+        probe=None,
+        neighbours=authors.lists_of(study),
+        thumbnails={},
+    )
+
+
+def _illustrated(
+    mistakes: list[Mistake], thumbnail: Callable[[str, bool], bytes | None], *, itself: bool
+) -> tuple[list[Mistake], dict[str, bytes]]:
+    """The mistakes with the paths of their thumbnails, and the thumbnails by path."""
+    paths: dict[tuple[str, bool], str | None] = {}
+    thumbnails: dict[str, bytes] = {}
+
+    def path(image_id: str, query: bool) -> str | None:
+        if (image_id, query) not in paths:
+            jpeg, place = thumbnail(image_id, query), f"thumbnails/{len(thumbnails)}.jpg"
+            paths[image_id, query] = None if jpeg is None else place
+            thumbnails.update({} if jpeg is None else {place: jpeg})
+        return paths[image_id, query]
+
+    illustrated = [
+        mistake.model_copy(
+            update={
+                "thumbnail": path(mistake.image_id, not itself),
+                "neighbours": [
+                    each.model_copy(update={"thumbnail": path(each.image_id, False)}) for each in mistake.neighbours
+                ],
+            }
+        )
+        for mistake in mistakes
+    ]
+    return illustrated, thumbnails
