@@ -67,8 +67,8 @@ class EvaluationSummary(BaseModel):
             k=found.k,
             accuracy=found.accuracy,
             votes={curve.vote: curve.accuracy[min(found.k, len(curve.accuracy)) - 1] for curve in plain},
-            ece=calibration and calibration.before.ece,
-            calibrated_ece=calibration and calibration.after.ece,
+            ece=calibration.before.ece if calibration else None,
+            calibrated_ece=calibration.after.ece if calibration else None,
             probe=found.probe.accuracy if found.probe else None,
             recall=found.recall,
         )
