@@ -18,7 +18,7 @@ class EvaluationOptions(VoteOptions):
         k: how many neighbours vote for the answers of which confusions, calibration and novelty speak, 1 to 100.
         k_max: the curves show every k up to this, 1 to 100.
         prune_above: wrong votes, counted over 100 neighbours, from which on hard pruning leaves an image out; left out,
-            1.28 for each neighbour that was counted over, which is the 128 of the paper.
+            the paper's 128, or three times the mean where that is more, as it is where classes hold few images.
         seed: of the draws: halves, subsets of the memory, folds.
     """
 

@@ -11,8 +11,10 @@ SOFT_K = 10
 """Over how many neighbours the wrong votes of soft pruning are counted, as in the authors' code."""
 HARD_K = 100
 HARD_VOTES = 1.28
-"""Wrong votes for each neighbour that they are counted over, from which on hard pruning leaves an image out: 128 in
-the paper. An image has on average as many votes as there are neighbours, so the size of the memory does not matter."""
+"""Wrong votes for each neighbour they are counted over, from which on hard pruning leaves an image out: 128, as in the
+paper. An image has on average as many votes as there are neighbours, so the size of the memory does not matter."""
+HARD_TIMES = 3
+"""And so many times the mean: where classes hold fewer images than there are neighbours, most votes must be wrong."""
 
 
 def wrong_votes(rows: Numbers, right: NDArray[np.bool_], images: int) -> Numbers:
@@ -32,3 +34,13 @@ def wrong_votes(rows: Numbers, right: NDArray[np.bool_], images: int) -> Numbers
 def soft(wrong: Numbers) -> NDArray[np.float64]:
     """What votes are multiplied by because of so many wrong votes."""
     return np.where(wrong > 0, SOFT / (1 + wrong), 1.0)
+
+
+def hard_threshold(wrong: Numbers, k: int) -> int:
+    """Wrong votes from which on hard pruning leaves an image out, where nobody says otherwise.
+
+    Args:
+        wrong: int64 [images], wrong votes of the whole memory.
+        k: over how many neighbours they were counted.
+    """
+    return int(np.ceil(max(HARD_VOTES * k, HARD_TIMES * wrong.mean())))

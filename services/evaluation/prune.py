@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.decision.neighbours import NOBODY
-from services.decision.pruning import HARD_K, HARD_VOTES, SOFT_K, soft, wrong_votes
+from services.decision.pruning import HARD_K, SOFT_K, hard_threshold, soft, wrong_votes
 from services.decision.tally import Numbers, in_common
 from services.evaluation.study import Study, Voters
 
@@ -42,16 +42,13 @@ class Pruning:
         Args:
             study: of the queries.
             around: int64 [m, k], the neighbours of each image of the memory, without itself.
-            above: wrong votes from which on an image is left out; None: 1.28 for each neighbour.
+            above: wrong votes from which on an image is left out; None: `hard_threshold`.
         """
         images, few, many = len(study.image_ids), slice(SOFT_K), slice(HARD_K)
         right = in_common(study.votes_for[around], study.votes_for[:-1])
-        return cls(
-            study,
-            wrong_votes(around[:, few], right[:, few], images),
-            wrong_votes(around[:, many], right[:, many], images),
-            above or int(np.ceil(HARD_VOTES * min(HARD_K, around.shape[1]))),
-        )
+        over_few = wrong_votes(around[:, few], right[:, few], images)
+        over_many = wrong_votes(around[:, many], right[:, many], images)
+        return cls(study, over_few, over_many, above or hard_threshold(over_many, min(HARD_K, around.shape[1])))
 
     @property
     def pruned(self) -> int:
