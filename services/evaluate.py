@@ -7,25 +7,21 @@ the evaluation is done: they ask, and are never remembered.
 import io
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import Conflict, InvalidPicture, InvalidRequest, NotFound, Unavailable
-from schemas.evaluation import Evaluation, EvaluationOptions
+from schemas.evaluation import EvaluationOptions
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.filter import Clause
 from schemas.image import State
 from schemas.job import Job, JobState
 from services.accept import Upload
-from services.evaluation.evaluate import evaluate
 from services.evaluation.material import Labelled, Material
-from services.evaluation.report import write
 from services.evaluations import AT_WORK, Evaluations, Queries
 from services.jobs import Progress, Stopped
 from services.memory.memory import Memory
@@ -142,15 +138,23 @@ class Evaluate:
         if registration.encoder != self.encoder:
             raise InvalidRequest(f"this was begun with the encoder {registration.encoder}: begin another evaluation")
         if not self.evaluations.has_report(tenant, evaluation_id):
-            request = registration.request
-            options = EvaluationOptions(**request.model_dump(exclude={"itself", "filter"}))
-            material = self._material(tenant, evaluation_id, request, progress)
-            known = len({*material.memory.ids} & {*material.queries.ids}) if material.queries else 0
-            found = evaluate(material, options, progress)
-            progress("writing the report", 0, 1)
-            summary = EvaluationSummary.of(found, known)
-            self.evaluations.put_report(tenant, evaluation_id, summary, _zipped(found))
+            summary, report = self._report(tenant, evaluation_id, registration.request, progress)
+            self.evaluations.put_report(tenant, evaluation_id, summary, report)
         self.evaluations.delete_queries(tenant, evaluation_id)
+
+    def _report(
+        self, tenant: str, evaluation_id: str, request: EvaluationRequest, progress: Progress
+    ) -> tuple[EvaluationSummary, bytes]:
+        # What compares, fits and draws takes a second and much memory to load: only a worker that evaluates needs it.
+        from services.evaluation import report  # noqa: PLC0415
+        from services.evaluation.evaluate import evaluate  # noqa: PLC0415
+
+        material = self._material(tenant, evaluation_id, request, progress)
+        known = len({*material.memory.ids} & {*material.queries.ids}) if material.queries else 0
+        options = EvaluationOptions(**request.model_dump(exclude={"itself", "filter"}))
+        found = evaluate(material, options, progress)
+        progress("writing the report", 0, 1)
+        return EvaluationSummary.of(found, known), _zipped(report.files(found))
 
     def _material(self, tenant: str, evaluation_id: str, request: EvaluationRequest, progress: Progress) -> Material:
         clauses = request.filter.clauses(self.memory.metadata)
@@ -220,12 +224,10 @@ class Evaluate:
             raise Conflict(f"{at_work} evaluations wait or run already: start this one when one of them is done")
 
 
-def _zipped(found: Evaluation) -> bytes:
-    """The report's folder as a zip file."""
+def _zipped(files: Mapping[str, bytes]) -> bytes:
+    """Files by their paths as one zip file; made in memory, for a worker that dies leaves its temporary files."""
     out = io.BytesIO()
-    with TemporaryDirectory() as name, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        folder = Path(name)
-        write(found, folder)
-        for path in sorted(folder.rglob("*")):
-            archive.write(path, path.relative_to(folder))
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
     return out.getvalue()

@@ -16,6 +16,7 @@ from schemas.job import JobState
 from services.cli.sources import Found
 from services.cli.teach import send
 from services.client import Client
+from services.evaluation.folder import fill
 
 POLL = 0.3
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -57,10 +58,7 @@ def unpack(report: bytes, folder: Path) -> None:
             wrong = [entry.filename for entry in entries if not NAME.fullmatch(entry.filename)]
             if wrong or sum(entry.file_size for entry in entries) > MOST_BYTES:
                 raise InvalidRequest(f"the report was not unpacked: it is too large, or has strange files: {wrong}")
-            for entry in entries:
-                file = folder / entry.filename
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(archive.read(entry))
+            fill(folder, {entry.filename: archive.read(entry) for entry in entries})
     except zipfile.BadZipFile:
         raise InvalidRequest("the report was not unpacked: what came is no zip file") from None
 
