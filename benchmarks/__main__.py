@@ -1,7 +1,8 @@
 """All benchmarks, one after the other."""
 
-from benchmarks import classify, footprint, ingest
+from benchmarks import classify, footprint, ingest, votes
 
+votes.main()
 footprint.main()
 classify.main()
 ingest.main()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import keys, processes, upkeep
+from services.cli import evaluate, keys, processes, upkeep
 from services.cli.common import FAILED, AsJson, errors, print_json
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ app.command()(upkeep.compact)
 app.command()(upkeep.verify_removals)
 app.command()(upkeep.backup)
 app.command()(upkeep.restore)
+app.command()(evaluate.evaluate)
 app.add_typer(keys.app, name="keys")
 
 

@@ -1,16 +1,26 @@
 """What people see: progress bars and tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column, Table
 
 from schemas.audit import AuditLine
-from schemas.decision import Decision
+from schemas.decision import Decision, Prune
+from schemas.evaluation import Evaluation
 from schemas.image import LabelCount
 from schemas.key import Key
 from schemas.removal import Removal, RemovalPreview
@@ -33,6 +43,20 @@ def progress(*, quiet: bool) -> Progress:
     return Progress(*columns, console=Console(stderr=True), disable=quiet)
 
 
+@contextmanager
+def stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for each stage of a work: to be told of the stage, how much of it is done, and out of how much."""
+    with progress(quiet=quiet) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield tell
+
+
 def outcome(result: Outcome) -> None:
     """What became of the pictures that were sent."""
     console.print(f"{result.sent} sent, {result.remembered} remembered")
@@ -41,6 +65,19 @@ def outcome(result: Outcome) -> None:
             console.print(f"  {what} {name}: {reason}", markup=False, highlight=False)
         if len(why) > MOST_NAMED:
             console.print(f"  ... and {len(why) - MOST_NAMED} more {what}")
+
+
+def evaluation(found: Evaluation, folder: Path) -> None:
+    """What an evaluation found, in short, and where the report is."""
+    ks = [k for k in (1, 10, 50, 100) if k <= len(found.hit_rate)]
+    table = Table("vote", *(f"k = {k}" for k in ks), "best")
+    for curve in found.curves:
+        if curve.prune == Prune.NONE:
+            values = [curve.accuracy[k - 1] for k in ks]
+            table.add_row(curve.vote, *(f"{value:.1%}" for value in [*values, max(curve.accuracy)]))
+    console.print(table)
+    console.print(f"{found.accuracy:.1%} right by the {found.options.vote} vote of {found.k}; {found.queries} asked")
+    console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def decision(picture: Path, result: Decision) -> None:

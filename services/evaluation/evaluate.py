@@ -91,13 +91,12 @@ def _measured(
         variants |= {Prune.SOFT: pruning.softly, Prune.HARD: lambda: pruning.hard(further)}
     curves = []
     for done, (prune, voters) in enumerate(variants.items()):
-        progress(VOTES, done, len(variants) + 2)
+        progress(VOTES, done, len(variants) + 1)
         curves += measures.curves(study, prune, voters(), options)
-    progress(VOTES, len(variants), len(variants) + 2)
+    progress(VOTES, len(variants), len(variants) + 1)
     answers = Answers.of(study, k, options)
     right_at_rank, hit_rate = measures.by_rank(study)
-    progress(VOTES, len(variants) + 1, len(variants) + 2)
-    return Evaluation(
+    evaluation = Evaluation(
         encoder=study.encoder,
         itself=study.itself,
         options=options,
@@ -123,6 +122,8 @@ def _measured(
         neighbours=authors.lists_of(study),
         thumbnails={},
     )
+    progress(VOTES, len(variants) + 1, len(variants) + 1)
+    return evaluation
 
 
 def _illustrated(

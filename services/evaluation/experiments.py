@@ -91,12 +91,12 @@ class Experiments:
         images, chance = len(self.study.image_ids), np.random.default_rng(self.options.seed)
         asked = self._draw(len(self.queries), MOST_QUERIES)
         errors: dict[int, list[float]] = {}
-        for done, (part, draws) in enumerate(PARTS.items()):
-            self.progress("sizes of the memory", done, len(PARTS))
+        for done, (part, draws) in enumerate(PARTS.items(), start=1):
             size = max(1 + self.study.itself, round(part * images))
             if size not in errors:
                 drawn = [np.sort(chance.permutation(images)[:size]) for _ in range(draws)]
                 errors[size] = [1 - self._accuracy(asked, each) for each in drawn]
+            self.progress("sizes of the memory", done, len(PARTS))
         a, b = scaling.fit(list(errors), [float(np.mean(each)) for each in errors.values()]) or (None, None)
         return Scaling(sizes=[Size(images=size, errors=each) for size, each in errors.items()], a=a, b=b)
 
@@ -106,14 +106,13 @@ class Experiments:
         The memory against itself is asked in five parts, each by what was taught with the other four.
         """
         right, votes, folds = 0.0, 0.0, list(self._folds())
-        for done, (asked, taught) in enumerate(folds):
-            self.progress("linear probe", done, len(folds))
-            labels = self.study.votes_for[taught, 0]
-            if len(np.unique(labels)) < 2:
+        for done, (asked, taught) in enumerate(folds, start=1):
+            if len(np.unique(self.study.votes_for[taught, 0])) < 2:
                 return None
             some = taught[self._draw(len(taught), MOST_TAUGHT)]
             right += self._probed(asked, some)
             votes += len(asked) * self._accuracy(asked, taught)
+            self.progress("linear probe", done, len(folds))
         queries = len(self.queries)
         return Probe(method=METHOD, accuracy=right / queries, queries=queries, votes=votes / queries)
 

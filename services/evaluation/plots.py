@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from schemas.decision import Prune, Vote
@@ -107,36 +108,29 @@ def _ranks(axes: Axes, evaluation: Evaluation) -> None:
     _over_k(axes, evaluation.hit_rate, label="right label among the k nearest", color=COLOURS[Vote.SOFTMAX])
     _over_k(axes, evaluation.right_at_rank, label="k-th nearest has the right label", color=COLOURS[Vote.RANK])
     axes.set(ylabel="%", ylim=(0, 102))
-    axes.legend()
+    axes.legend(loc="center right")
 
 
 def _confusion(axes: Axes, evaluation: Evaluation) -> None:
     """Rows: the right label; columns: the answer. Of many classes, those with the most mistakes."""
-    size = len(evaluation.labels)
-    matrix = np.zeros((size, size))
+    matrix = np.zeros((len(evaluation.labels), len(evaluation.labels)))
     for label, answer, count in evaluation.confusion:
         matrix[label, answer] = count
     mistakes = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
     shown = sorted(np.argsort(-mistakes, kind="stable")[:MOST_CLASSES], key=lambda label: evaluation.labels[label])
     parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     part, names = PERCENT * parts[np.ix_(shown, shown)], [evaluation.labels[label] for label in shown]
-    axes.imshow(part, cmap="viridis", vmin=0, vmax=PERCENT)
+    colours = np.where(np.eye(len(shown), dtype=bool)[..., None], to_rgb(RIGHT), to_rgb(WRONG))
+    axes.imshow(np.dstack([colours, part / PERCENT]))
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="answer", ylabel="right label")
     axes.grid(visible=False)
+    size = max(3.5, 9 - 0.2 * len(names))
     for (row, column), value in np.ndenumerate(part):
         if value >= 0.5:
-            colour = "black" if value > 60 else "white"
-            axes.text(
-                column,
-                row,
-                f"{value:.0f}",
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=max(3.5, 9 - 0.2 * len(names)),
-            )
+            colour = "white" if value > 60 else INK
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=size)
 
 
 def _calibration(calibration: Calibration) -> bytes:
@@ -175,11 +169,11 @@ def _distances(distances: Distances) -> bytes:
 
 
 def _sensitivity(axes: Axes, sensitivity: Sensitivity) -> None:
-    shades = mpl.colormaps["viridis"](np.linspace(0.1, 0.9, len(sensitivity.values)))
+    shades = mpl.colormaps["cool"](np.linspace(0, 1, len(sensitivity.values)))
     for value, accuracy, shade in zip(sensitivity.values, sensitivity.accuracy, shades, strict=True):
         _over_k(axes, accuracy, label=f"{value:g}", color=shade)
     axes.set(title=f"{sensitivity.vote} vote", ylabel="accuracy, %")
-    axes.legend(title=sensitivity.parameter, ncols=2)
+    axes.legend(title=sensitivity.parameter, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _recall(axes: Axes, recall: dict[int, float]) -> None:
@@ -200,6 +194,8 @@ def _scaling(axes: Axes, scaling: Scaling) -> None:
         line = 10 ** (scaling.a * np.log10(np.log10(images)) + scaling.b)
         axes.plot(images, line, color=INK, linestyle="--", label=f"a = {scaling.a:.3f}, b = {scaling.b:.3f}")
         axes.legend()
-    axes.set(xscale="log", yscale="log", xlabel="images in the memory", ylabel="error, %")
+    faultless = not any(error for each in scaling.sizes for error in each.errors)
+    axes.set(xscale="log", yscale="linear" if faultless else "log", xlabel="images in the memory", ylabel="error, %")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
