@@ -4,21 +4,16 @@ Exit codes: 0 all went well; 1 the service refused or failed; 2 the command was 
 refused or rejected, the others are in.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli import evaluate, keys, processes, upkeep
-from services.cli.common import FAILED, AsJson, errors, print_json
+from services.cli.common import FAILED, LOCAL, PARTLY, AsJson, Key, Url, Where, client_of, errors, print_json
 
 if TYPE_CHECKING:
     from schemas.filter import Filter
-    from services.client import Client
-
-PARTLY = 3
 
 app = typer.Typer(
     name="visual-memory",
@@ -28,14 +23,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Url = Annotated[str, typer.Option(envvar="VISUAL_MEMORY_URL", help="Where the API is.")]
-Key = Annotated[str | None, typer.Option(envvar="VISUAL_MEMORY_KEY", help="The API key: vm_...")]
 Subjects = Annotated[list[str] | None, typer.Option("--subject", help="Of this subject; may be repeated.")]
 Sources = Annotated[list[str] | None, typer.Option("--source", help="From this source; may be repeated.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="With this label or one below it; may be repeated.")]
 ImageIds = Annotated[list[str] | None, typer.Option("--image-id", help="This image; may be repeated.")]
-Where = Annotated[str, typer.Option("--filter", help='Further conditions as JSON: {"metadata.site": "north"}.')]
-LOCAL = "http://127.0.0.1:8700"
 
 
 def main() -> None:
@@ -72,7 +63,7 @@ def add(
 
     with errors():
         found = list(read_pictures(pictures, source))
-        with _client(url, key) as client, show.progress(quiet=as_json) as progress:
+        with client_of(url, key) as client, show.progress(quiet=as_json) as progress:
             outcome = teach(client, found, progress, wait=wait)
     if as_json:
         print_json(outcome.as_dict())
@@ -104,7 +95,7 @@ def classify(
     from schemas.decision import ClassifyOptions
     from services.cli import show
 
-    with errors(), _client(url, key) as client:
+    with errors(), client_of(url, key) as client:
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "exact": exact, "show": show_}
         where = _filter(subject, source, label, image_id, filter_)
         options = ClassifyOptions.model_validate({**asked, "filter": where})
@@ -137,7 +128,7 @@ def remove(
     from services.cli import show
     from services.cli.receipt import wait_for_receipt
 
-    with errors(), _client(url, key) as client:
+    with errors(), client_of(url, key) as client:
         where = _filter(subject, source, label, image_id, filter_)
         request = RemovalRequest(filter=where, everything=everything, reason=reason, block=block)
         preview = client.preview(request)
@@ -161,7 +152,7 @@ def status(url: Url = LOCAL, key: Key = None, as_json: AsJson = False) -> None:
     """How the service is: every part, and the labels it knows."""
     from services.cli import show
 
-    with errors(), _client(url, key) as client:
+    with errors(), client_of(url, key) as client:
         readiness = client.readiness()
         labels = client.labels() if readiness["ready"] and key else []  # how the parts are is told without a key
     if as_json:
@@ -182,7 +173,7 @@ def audit(
     """Who did what: acceptances, changes, removals and keys of the key's tenant."""
     from services.cli import show
 
-    with errors(), _client(url, key) as client:
+    with errors(), client_of(url, key) as client:
         lines = client.audit(limit)
     if as_json:
         for line in lines:
@@ -202,14 +193,6 @@ def demo(
 
     with errors():
         run(data)
-
-
-@contextmanager
-def _client(url: str, key: str | None) -> "Iterator[Client]":
-    from services.client import Client
-
-    with Client(url, key) as client:
-        yield client
 
 
 def _filter(

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from services.client import Client
     from services.settings import Settings
 
 FAILED = 1
 WRONG = 2
+PARTLY = 3
 BY = "command line"
 """Who did it, as the audit log has it."""
 
+LOCAL = "http://127.0.0.1:8700"
+Url = Annotated[str, typer.Option(envvar="VISUAL_MEMORY_URL", help="Where the API is.")]
+Key = Annotated[str | None, typer.Option(envvar="VISUAL_MEMORY_KEY", help="The API key: vm_...")]
+Where = Annotated[str, typer.Option("--filter", help='Further conditions as JSON: {"metadata.site": "north"}.')]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -56,6 +62,15 @@ def errors() -> Iterator[None]:
         fail("; ".join(sentence(fault["loc"], fault["msg"]) for fault in error.errors()))
     except OSError as error:
         fail(str(error))
+
+
+@contextmanager
+def client_of(url: str, key: str | None) -> "Iterator[Client]":
+    """A client of the service."""
+    from services.client import Client
+
+    with Client(url, key) as client:
+        yield client
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -1,15 +1,15 @@
 """An evaluation by the service: send what to ask about, follow it to its end, and unpack its report."""
 
 import io
+import json
 import re
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.progress import Progress
-
 from schemas.errors import InvalidRequest
+from schemas.evaluation import Evaluation
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.image import ImageFields
 from schemas.job import JobState
@@ -23,9 +23,12 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 MOST_BYTES = 2**30
 """Of a report's files."""
 
+Tell = Callable[[str, int, int], None]
+"""Told of the stage, how much of it is done, and out of how much."""
+
 
 def ask(
-    client: Client, request: EvaluationRequest, found: Sequence[Found], progress: Progress, refused: dict[str, str]
+    client: Client, request: EvaluationRequest, found: Sequence[Found], tell: Tell, refused: dict[str, str]
 ) -> EvaluationJob:
     """Let the service evaluate its memory, and wait until that is done.
 
@@ -33,7 +36,7 @@ def ask(
         client: of the service.
         request: what is asked.
         found: labelled pictures to ask about; none where the memory is asked about itself.
-        progress: where it is shown.
+        tell: told how far it is.
         refused: filled with why a picture was not asked about, by its file.
 
     Raises:
@@ -41,9 +44,9 @@ def ask(
     """
     job = client.evaluate(request)
     if not request.itself:
-        _send(client, job.id, found, progress, refused)
+        _send(client, job.id, found, tell, refused)
         client.start_evaluation(job.id)
-    return _follow(client, job.id, progress)
+    return _follow(client, job.id, tell)
 
 
 def unpack(report: bytes, folder: Path) -> None:
@@ -63,24 +66,26 @@ def unpack(report: bytes, folder: Path) -> None:
         raise InvalidRequest("the report was not unpacked: what came is no zip file") from None
 
 
-def _send(
-    client: Client, evaluation_id: str, found: Sequence[Found], progress: Progress, refused: dict[str, str]
-) -> None:
+def read(folder: Path) -> Evaluation:
+    """The numbers of a report; neighbours and thumbnails have files of their own."""
+    numbers = json.loads((folder / "report.json").read_bytes())
+    return Evaluation.model_validate({**numbers, "neighbours": {}, "thumbnails": {}})
+
+
+def _send(client: Client, evaluation_id: str, found: Sequence[Found], tell: Tell, refused: dict[str, str]) -> None:
     def add(images: Sequence[tuple[bytes, ImageFields]]) -> Sequence[object]:
         asked = [(data, ImageFields(labels=fields.labels, image_id=fields.image_id)) for data, fields in images]
         client.add_to_evaluation(evaluation_id, asked)
         return images
 
-    if not send(add, found, progress, refused):
+    if not send(add, found, lambda done: tell("sent", done, len(found)), refused):
         client.delete_evaluation(evaluation_id)
         raise InvalidRequest(f"no picture could be asked about: {next(iter(refused.values()))}")
 
 
-def _follow(client: Client, evaluation_id: str, progress: Progress) -> EvaluationJob:
-    following = progress.add_task("waiting", total=None)
+def _follow(client: Client, evaluation_id: str, tell: Tell) -> EvaluationJob:
     while (job := client.evaluation(evaluation_id)).state in (JobState.WAITING, JobState.RUNNING):
-        stage = job.stage or "waiting"
-        progress.update(following, description=stage, completed=job.done, total=job.total or None)
+        tell(job.stage or "waiting", job.done, job.total)
         time.sleep(POLL)
     if job.state is JobState.FAILED:
         raise InvalidRequest(f"the evaluation failed: {job.error}")

@@ -41,30 +41,33 @@ class Outcome:
 def teach(client: Client, found: Sequence[Found], progress: Progress, *, wait: bool) -> Outcome:
     """Send pictures, then wait until each is remembered or rejected (if `wait`)."""
     outcome = Outcome()
-    image_ids = [each.image_id for each in send(client.add, found, progress, outcome.refused)]
+    sending = progress.add_task("sent", total=len(found))
+    accepted = send(client.add, found, lambda done: progress.update(sending, completed=done), outcome.refused)
+    image_ids = [each.image_id for each in accepted]
     outcome.sent = len(image_ids)
     if wait:
         _follow(client, list(dict.fromkeys(image_ids)), outcome, progress)
     return outcome
 
 
-def send(add: Add[Sent], found: Sequence[Found], progress: Progress, refused: dict[str, str]) -> list[Sent]:
+def send(add: Add[Sent], found: Sequence[Found], tell: Callable[[int], object], refused: dict[str, str]) -> list[Sent]:
     """Send pictures in requests of a good size.
 
     Args:
         add: sends some, all or none.
         found: the pictures.
-        progress: where it is shown.
+        tell: told how many of them have had their turn.
         refused: filled with why a picture stayed out, by its file.
 
     Returns:
         what `add` returned for each picture that is in.
     """
     sent: list[Sent] = []
-    sending = progress.add_task("sent", total=len(found))
+    done = 0
     for batch in _batches(found):
         sent += _send(add, batch, refused)
-        progress.advance(sending, len(batch))
+        done += len(batch)
+        tell(done)
     return sent
 
 

@@ -96,6 +96,12 @@ class Place:
         return True
 
 
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take seconds; tests/end_to_end has some drawn."""
+    monkeypatch.setattr("services.evaluation.plots.draw", lambda _evaluation: {})
+
+
 @pytest.fixture
 def place(parts: Parts) -> Place:
     """Of two kinds of pictures, those of Ann and those of Bob are remembered."""
