@@ -84,8 +84,12 @@ def _send(client: Client, evaluation_id: str, found: Sequence[Found], tell: Tell
 
 
 def _follow(client: Client, evaluation_id: str, tell: Tell) -> EvaluationJob:
+    before = None
     while (job := client.evaluation(evaluation_id)).state in (JobState.WAITING, JobState.RUNNING):
+        if before and before.stage != job.stage:  # it ended between two looks
+            tell(before.stage or "waiting", before.total, before.total)
         tell(job.stage or "waiting", job.done, job.total)
+        before = job
         time.sleep(POLL)
     if job.state is JobState.FAILED:
         raise InvalidRequest(f"the evaluation failed: {job.error}")

@@ -262,6 +262,17 @@ def test_the_report_of_a_worker_that_died_too_late_is_tidied(place: Place, monke
     assert place.left() == []
 
 
+def test_what_was_half_written_goes_with_the_rest_and_no_other(place: Place) -> None:
+    """Promise 3: a draft of a report holds thumbnails."""
+    gone, spared = place.ask(), place.ask()
+    drafts = [place.folder / place.tenant / each / f".{'0' * 32}" for each in (gone, spared)]
+    for draft in drafts:
+        draft.parent.mkdir(parents=True)
+        draft.write_bytes(b"half of a report")
+    assert place.evaluations.delete(place.tenant, gone) == 1
+    assert [draft.exists() for draft in drafts] == [False, True]
+
+
 def test_pictures_that_nobody_starts_to_evaluate_are_tidied_after_a_day(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
