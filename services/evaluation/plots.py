@@ -121,7 +121,7 @@ def _confusion(axes: Axes, evaluation: Evaluation) -> None:
     parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     part, names = PERCENT * parts[np.ix_(shown, shown)], [evaluation.labels[label] for label in shown]
     colours = np.where(np.eye(len(shown), dtype=bool)[..., None], to_rgb(RIGHT), to_rgb(WRONG))
-    axes.imshow(np.dstack([colours, part / PERCENT]))
+    axes.imshow(np.dstack([colours, np.sqrt(part / PERCENT)]))  # the root shows what is rare
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="answer", ylabel="right label")

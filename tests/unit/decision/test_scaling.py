@@ -1,0 +1,18 @@
+"""The line of error over the size of the memory."""
+
+import math
+
+import pytest
+
+from services.decision.scaling import fit
+
+
+def test_the_papers_line_is_found_again() -> None:
+    images = [1_000, 10_000, 100_000, 1_280_000]
+    errors = [10 ** (-0.9434 * math.log10(math.log10(size)) + 2.0704) / 100 for size in images]
+    assert fit(images, errors) == pytest.approx((-0.9434, 2.0704))
+
+
+def test_what_is_never_wrong_has_no_line() -> None:
+    assert fit([10, 100, 1000], [0.0, 0.0, 0.5]) is None
+    assert fit([1, 100], [0.5, 0.5]) is None

@@ -1,0 +1,28 @@
+"""A small memory of random vectors, drawn to their labels, some with two labels."""
+
+import numpy as np
+
+from services.evaluation.material import Labelled, Material
+
+LABELS = ("cat", "dog", "fox", "owl")
+
+
+def labelled(number: int, seed: int, name: str = "image") -> Labelled:
+    centres = np.random.default_rng(7).normal(size=(len(LABELS), 12))
+    chance = np.random.default_rng(seed)
+    first, second = chance.integers(0, len(LABELS), (2, number))
+    vectors = centres[first] + chance.normal(size=(number, 12)) * 1.6
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    labels = [
+        [LABELS[one], LABELS[other]] if one != other and place % 5 == 0 else [LABELS[one]]
+        for place, (one, other) in enumerate(zip(first, second, strict=True))
+    ]
+    return Labelled([f"{name}-{place}" for place in range(number)], labels, unit)
+
+
+def material(*, itself: bool, number: int = 110) -> Material:
+    return Material("an-encoder", labelled(number, seed=1), None if itself else labelled(25, seed=2, name="query"))
+
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """Nobody is told."""

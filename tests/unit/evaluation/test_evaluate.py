@@ -1,0 +1,232 @@
+"""The evaluation, against slow plain counting, one query and one k at a time."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.decision import Prune, Vote
+from schemas.errors import InvalidRequest
+from schemas.evaluation import Evaluation, EvaluationOptions
+from services.evaluation import authors
+from services.evaluation.evaluate import evaluate, evaluate_neighbours
+from services.evaluation.material import Labelled, Material, Vectors
+from tests.unit.evaluation.support import labelled, material, silent
+
+OPTIONS = EvaluationOptions(k=9, k_max=30, prune_above=75)
+
+
+class Plainly:
+    """Everything again from the vectors, by loops."""
+
+    def __init__(self, material: Material, options: EvaluationOptions) -> None:
+        self.memory, self.options = material.memory, options
+        self.itself = material.queries is None
+        self.queries = material.queries or material.memory
+        self.around = [self.order(self.memory, image, image) for image in range(len(self.memory.ids))]
+
+    def order(self, asked: Labelled, place: int, without: int | None) -> list[int]:
+        """All images but one, the nearest to a picture first."""
+        products = [float(np.einsum("d,d->", asked.vectors[place], vector)) for vector in self.memory.vectors]
+        order = sorted(range(len(products)), key=lambda image: (-products[image], image))
+        return [image for image in order if image != without]
+
+    def wrong(self, image: int, over: int, asked: int | None) -> int:
+        """Wrong votes of an image; what is asked now has cast none."""
+        return len(self.wronged(image, over) - {asked})
+
+    @cache  # noqa: B019 - a test's object lives as long as the test
+    def wronged(self, image: int, over: int) -> set[int]:
+        """The images that have a wrong vote from one."""
+        labels = self.memory.labels
+        return {
+            other
+            for other in range(len(self.memory.ids))
+            if image in self.around[other][:over] and not set(labels[image]) & set(labels[other])
+        }
+
+    def voters(self, query: int, prune: Prune) -> list[tuple[float, list[str], float]]:
+        """Similarity, labels and multiplier of everybody who may vote, the nearest first."""
+        own = query if self.itself else None
+        voters = []
+        for image in self.order(self.queries, query, own):
+            similarity = float(np.einsum("d,d->", self.queries.vectors[query], self.memory.vectors[image]))
+            wrong = self.wrong(image, 10 if prune == Prune.SOFT else 100, own)
+            if prune == Prune.HARD and wrong >= (self.options.prune_above or 0):
+                continue
+            soft = 1.75 / (1 + wrong) if prune == Prune.SOFT and wrong else 1.0
+            voters.append((similarity, list(self.memory.labels[image]), soft))
+        return voters
+
+    def answer(self, voters: Sequence[tuple[float, list[str], float]], vote: Vote) -> tuple[str, float]:
+        """The winner and its share."""
+        weight: dict[Vote, Callable[[int, float], float]] = {
+            Vote.PLURALITY: lambda _rank, _similarity: 1.0,
+            Vote.DISTANCE: lambda _rank, similarity: float(np.exp(similarity - 1)),
+            Vote.SOFTMAX: lambda _rank, similarity: float(np.exp(similarity / self.options.temperature)),
+            Vote.RANK: lambda rank, _similarity: 1 / (rank + self.options.alpha),
+        }
+        scores: dict[str, float] = {}
+        walked = []
+        for rank, (similarity, labels, multiplier) in enumerate(voters):
+            for label in labels:
+                scores[label] = scores.get(label, 0.0) + weight[vote](rank, similarity) * multiplier
+                walked.append((label, scores[label]))
+        enough = max(scores.values()) * (1 - 1e-12)
+        winner = next(label for label, score in walked if score >= enough)
+        return winner, scores[winner] / sum(scores.values())
+
+    def curve(self, prune: Prune, vote: Vote) -> list[float]:
+        lists = [self.voters(query, prune) for query in range(len(self.queries.ids))]
+        return [
+            sum(
+                self.answer(voters[:k], vote)[0] in labels
+                for voters, labels in zip(lists, self.queries.labels, strict=True)
+            )
+            / len(lists)
+            for k in range(1, self.options.k_max + 1)
+        ]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["the memory against itself", "queries"])
+def both(request: pytest.FixtureRequest) -> tuple[Plainly, Evaluation]:
+    given = material(itself=request.param)
+    return Plainly(given, OPTIONS), evaluate(given, OPTIONS, silent)
+
+
+def test_every_curve_is_that_of_plain_counting(both: tuple[Plainly, Evaluation]) -> None:
+    plainly, found = both
+    assert 0 < found.pruned < found.images
+    assert len({tuple(curve.accuracy) for curve in found.curves}) > 6
+    assert len(found.curves) == 12
+    for curve in found.curves:
+        assert curve.accuracy == pytest.approx(plainly.curve(curve.prune, curve.vote)), (curve.prune, curve.vote)
+
+
+def test_ranks_confusions_and_mistakes_are_those_of_plain_counting(both: tuple[Plainly, Evaluation]) -> None:
+    plainly, found = both
+    lists = [plainly.voters(query, Prune.NONE) for query in range(len(plainly.queries.ids))]
+    right = [
+        [bool(set(voter) & set(labels)) for _, voter, _ in voters[: OPTIONS.k_max]]
+        for voters, labels in zip(lists, plainly.queries.labels, strict=True)
+    ]
+    assert found.right_at_rank == pytest.approx(np.mean(right, axis=0))
+    assert found.hit_rate == pytest.approx([np.mean([any(row[:k]) for row in right]) for k in range(1, 31)])
+    confusion: dict[tuple[str, str], int] = {}
+    wrong = {}
+    for image_id, voters, labels in zip(plainly.queries.ids, lists, plainly.queries.labels, strict=True):
+        answer, share = plainly.answer(voters[: OPTIONS.k], Vote.RANK)
+        pair = (answer if answer in labels else labels[0], answer)
+        confusion[pair] = confusion.get(pair, 0) + 1
+        if answer not in labels:
+            wrong[image_id] = (answer, share)
+    assert {(found.labels[one], found.labels[other]): count for one, other, count in found.confusion} == confusion
+    assert found.accuracy == pytest.approx(1 - len(wrong) / len(lists))
+    assert {each.image_id for each in found.mistakes} <= wrong.keys()
+    for each in found.mistakes:
+        assert (each.answer, each.share) == pytest.approx(wrong[each.image_id])
+    assert sum(report.images for report in found.classes) == len(lists)
+    assert sum(report.images * report.accuracy for report in found.classes) == pytest.approx(len(lists) - len(wrong))
+    assert sum(sum(report.confused_with.values()) for report in found.classes) == len(wrong)
+
+
+def test_neighbours_alone_say_the_same(both: tuple[Plainly, Evaluation], tmp_path: Path) -> None:
+    _, found = both
+    file = tmp_path / "neighbours.json"
+    file.write_text(json.dumps(found.neighbours))
+    again = evaluate_neighbours(authors.read(file), OPTIONS, silent)
+    assert again.itself == found.itself
+    plain = [curve for curve in found.curves if curve.prune == Prune.NONE]
+    assert [curve for curve in again.curves if curve.prune == Prune.NONE] == plain
+    assert (again.classes, again.right_at_rank, again.calibration) == (
+        found.classes,
+        found.right_at_rank,
+        found.calibration,
+    )
+    assert again.neighbours == found.neighbours
+    assert {curve.prune for curve in again.curves} == (set(Prune) if found.itself else {Prune.NONE})
+
+
+def test_the_whole_memory_is_the_largest_and_the_probe_asks_the_same(both: tuple[Plainly, Evaluation]) -> None:
+    plainly, found = both
+    assert found.scaling is not None
+    assert found.scaling.sizes[-1].images == len(plainly.memory.ids)
+    assert found.scaling.sizes[-1].errors == pytest.approx([1 - found.accuracy])
+    assert found.probe is not None
+    assert found.probe.queries == found.queries
+    assert found.probe.accuracy > 0.5
+    if not found.itself:
+        assert found.probe.votes == pytest.approx(found.accuracy)
+
+
+def test_the_authors_format_with_numbers_for_classes(tmp_path: Path) -> None:
+    entry = {
+        "featurizer": "dinov2_vitl14",
+        "image_id": "val_1",
+        "image_class": 0,
+        "neighbor_image_ids": ["a", "b", "c"],
+    }
+    file = tmp_path / "authors.json"
+    file.write_text(
+        json.dumps({"val_1": {**entry, "neighbor_classes": [0, 7, 7], "neighbor_distances": [0.1, 0.2, 0.25]}})
+    )
+    found = evaluate_neighbours(authors.read(file), EvaluationOptions(k=3), silent)
+    assert {curve.vote: curve.accuracy for curve in found.curves} == {
+        Vote.RANK: [1.0, 1.0, 0.0],  # class 0 is a class like any other
+        Vote.PLURALITY: [1.0, 1.0, 0.0],
+        Vote.DISTANCE: [1.0, 1.0, 0.0],
+        Vote.SOFTMAX: [1.0, 1.0, 1.0],
+    }
+    assert (found.encoder, found.itself, found.labels) == ("dinov2_vitl14", False, ["0", "7"])
+    assert found.calibration is None
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"neighbor_classes": ["x"]}, "1 neighbor_classes"),
+        ({"neighbor_image_ids": [], "neighbor_classes": [], "neighbor_distances": []}, "image q1: there are no"),
+        ({"neighbor_image_ids": ["q1", "q1"]}, "image q1: there are no neighbours"),
+        ({"neighbor_classes": ["y", "x"]}, "elsewhere of another"),
+        ({"featurizer": "other"}, "featurizer"),
+        ({"neighbor_distances": [0.1, "far"]}, "neighbor_distances"),
+        ({"image_class": None}, "image_class"),
+    ],
+)
+def test_contradictions_are_named(change: dict[str, object], named: str, tmp_path: Path) -> None:
+    entry = {
+        "featurizer": "one",
+        "image_id": "q",
+        "image_class": "x",
+        "neighbor_image_ids": ["a", "b"],
+        "neighbor_classes": ["x", "y"],
+        "neighbor_distances": [0.1, 0.2],
+    }
+    file = tmp_path / "neighbours.json"
+    file.write_text(json.dumps({"q0": entry, "q1": {**entry, **change}}))
+    with pytest.raises(InvalidRequest, match=named):
+        evaluate_neighbours(authors.read(file), OPTIONS, silent)
+
+
+def test_without_anybody_there_is_nothing_to_evaluate() -> None:
+    empty, one, two = (labelled(number, seed=1) for number in (0, 1, 2))
+    for given in (Material("e", empty), Material("e", one), Material("e", empty, one), Material("e", one, empty)):
+        with pytest.raises(InvalidRequest):
+            evaluate(given, OPTIONS, silent)
+    assert evaluate(Material("e", two), OPTIONS, silent).queries == 2
+    assert evaluate(Material("e", one, two), OPTIONS, silent).scaling is not None
+
+
+def test_what_an_approximate_search_misses_lowers_recall() -> None:
+    given = material(itself=True)
+    memory = given.memory
+
+    def every_second(vectors: Vectors, k: int) -> list[list[str]]:
+        orders = [np.argsort(-(memory.vectors @ vector), kind="stable")[:k] for vector in vectors]
+        return [[memory.ids[row] for row in [order[0], *order[1::2]]] for order in orders]
+
+    found = evaluate(Material("e", memory, None, every_second), OPTIONS, silent)
+    assert found.recall == pytest.approx({1: 1.0, 5: 0.6, 10: 0.5, 20: 0.5}, abs=0.01)
