@@ -25,6 +25,7 @@ from services.backup import Backup
 from services.evaluate import Evaluate
 from services.evaluations import Evaluations
 from services.jobs import Jobs, RunJob
+from services.memory.blobs import Blobs
 from services.memory.memory import Memory
 from services.tidy import Tidy
 from tests.shapes import picture
@@ -170,18 +171,21 @@ def test_a_worker_that_dies_is_followed_by_another(place: Place) -> None:
     assert place.load(asked).state is JobState.DONE
 
 
-def test_a_worker_that_dies_after_the_report_has_nothing_left_to_do_but_to_tidy(
+def test_a_worker_that_dies_after_the_report_has_nothing_left_to_do(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = place.ask()
     place.add(asked, picture("disc"), label="disc")
     place.evaluate.start(place.tenant, asked)
 
-    def die(*_: object) -> None:
+    delete = place.evaluations.delete_queries
+
+    def delete_then_die(*which: str) -> None:
+        delete(*which)
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(place.evaluations, "delete_queries", die)
+        patched.setattr(place.evaluations, "delete_queries", delete_then_die)
         with pytest.raises(Killed):
             place.run(asked, AT_ONCE)
     report = place.folder / place.tenant / asked / "report.zip"
@@ -224,6 +228,16 @@ def test_an_evaluation_that_read_what_is_removed_meanwhile_leaves_nothing(place:
     asked = place.ask(ITSELF)
     place.run(asked)
     assert place.memory._after.called
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_removal_while_the_report_is_stored_takes_it_too(place: Place, when: str) -> None:
+    once = Once("write", lambda: place.remove({"subject": "ann"}))
+    place.evaluations._blobs = cast(Blobs, Hooked(place.evaluations._blobs, **{when: once}))
+    asked = place.ask(ITSELF)
+    place.run(asked)
+    assert once.called
     assert place.left() == []
 
 
