@@ -145,11 +145,13 @@ class Probe(_Part):
     Attributes:
         method: what it is, and how it was trained, in words.
         accuracy: 0 to 1.
+        taught: with how many images at least.
         queries: how many it was asked.
-        votes: accuracy of the vote on the same queries, 0 to 1.
+        votes: accuracy of the vote of the same images on the same queries, 0 to 1.
     """
 
     method: str
+    taught: int
     accuracy: float
     queries: int
     votes: float

@@ -14,7 +14,8 @@ HARD_VOTES = 1.28
 """Wrong votes for each neighbour they are counted over, from which on hard pruning leaves an image out: 128, as in the
 paper. An image has on average as many votes as there are neighbours, so the size of the memory does not matter."""
 HARD_TIMES = 3
-"""And so many times the mean: where classes hold fewer images than there are neighbours, most votes must be wrong."""
+"""And so many times the mean: where classes hold fewer images than there are neighbours, most votes must be wrong.
+Picked after a look at the garments and digits: with 4 times nothing was left out of the garments."""
 
 
 def wrong_votes(rows: Numbers, right: NDArray[np.bool_], images: int) -> Numbers:

@@ -49,6 +49,6 @@ def test_the_rank_vote_keeps_its_accuracy_at_100_neighbours() -> None:
     assert rank[-1] == pytest.approx(0.888, abs=0.01)
     assert rank[-1] > rank.max() - 0.01
     assert plurality[-1] < plurality.max() - 0.03
-    pruned = found[Prune.SOFT, Vote.RANK]
+    pruned = found[Prune.SOFT, Vote.RANK]  # at some other k, such as 100, it answers one or two of 597 less
     assert pruned[DEFAULT_K - 1] >= rank[DEFAULT_K - 1]
     assert pruned.max() >= rank.max()
