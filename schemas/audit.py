@@ -13,8 +13,9 @@ class AuditLine(BaseModel):
         key: the key's id; null on the command line.
         request: the id of the request, as ``X-Request-Id`` answered it.
         action: ``accept``, ``amend``, ``remove``, ``judge``, ``mute``, ``unmute``, ``relabel``, ``decisions.delete``,
-            ``keys.make``, ``keys.revoke``, ``keys.rotate``, ``compact``, ``verify-removals``, ``backup``, ``restore``;
-            the last four are of the tenant ``*``, everybody.
+            ``evaluations.request``, ``evaluations.add``, ``evaluations.start``, ``evaluations.delete``, ``keys.make``,
+            ``keys.revoke``, ``keys.rotate``, ``compact``, ``verify-removals``, ``backup``, ``restore``; the last four
+            are of the tenant ``*``, everybody.
         outcome: ``done``, ``running``, or the code of the error.
         images: how many were sent, changed or removed.
         removal: the id of the removal, which has its own record.

@@ -84,6 +84,24 @@ class Calibration(_Part):
     after: Reliability
 
 
+class PredictionSets(_Part):
+    """Sets of labels that are to hold a right one so often, calibrated on the memory's own images.
+
+    Attributes:
+        coverage: how often, 0 to 1.
+        share: the share of the vote from which on a label is in the set; 0: every label that got a vote is.
+        covered: how often the set does hold a right label, 0 to 1.
+        size: how many labels it holds, on average.
+        queries: on how many pictures this was measured.
+    """
+
+    coverage: float
+    share: float
+    covered: float
+    size: float
+    queries: int
+
+
 class Histogram(_Part):
     """How often right and wrong answers fell between two edges.
 
@@ -223,6 +241,8 @@ class Evaluation(_Part):
             for the one that was answered, or else for its first.
         mistakes: examples, the most confident first, of different confusions.
         calibration: null where there is only one query.
+        sets: prediction sets of the same answers; the memory asked about itself is calibrated on one half and measured
+            on the other. Null where there was nothing to calibrate on.
         recall: of the approximate search against the exact one, 0 to 1, by k; null where none was asked.
         scaling: null, as `probe`, where there were no vectors or too few of them.
         neighbours: by image id; a file of its own.
@@ -246,6 +266,7 @@ class Evaluation(_Part):
     confusion: list[tuple[int, int, int]]
     mistakes: list[Mistake]
     calibration: Calibration | None
+    sets: list[PredictionSets] | None
     distances: Distances
     sensitivity: list[Sensitivity]
     recall: dict[int, float] | None

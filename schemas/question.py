@@ -140,7 +140,7 @@ class Counterfactual(BaseModel):
     reason: str | None = None
 
 
-class Action(StrEnum):
+class Intervention(StrEnum):
     """What may be done to images; to a vote, muting and removing are the same."""
 
     MUTE = "mute"
@@ -167,7 +167,7 @@ class PreviewRequest(BaseModel):
         },
     )
 
-    action: Action
+    action: Intervention
     image_ids: SomeImages = Field(default_factory=list)
     filter: Filter | None = None
     labels: Annotated[list[Label], Field(max_length=32)] = Field(default_factory=list)
@@ -177,7 +177,7 @@ class PreviewRequest(BaseModel):
     def _says_what(self) -> "PreviewRequest":
         if bool(self.image_ids) == (self.filter is not None):
             raise ValueError("name the images by image_ids or by filter: one of the two")
-        if bool(self.labels) != (self.action is Action.RELABEL):
+        if bool(self.labels) != (self.action is Intervention.RELABEL):
             raise ValueError("labels go with relabel, and only with it")
         return self
 

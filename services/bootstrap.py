@@ -22,6 +22,8 @@ from services.classify import Classify
 from services.compact import Compact
 from services.curate import Curate
 from services.decisions import StoredDecisions
+from services.evaluate import Evaluate
+from services.evaluations import Evaluations
 from services.fetch import HTTPS, Fetch
 from services.forget import Forget
 from services.jobs import Jobs, RunJob, SweepJobs
@@ -109,6 +111,8 @@ class Service:
     tidy: Tidy
     compact: Compact
     jobs: Jobs
+    evaluations: Evaluations
+    evaluate: Evaluate
     run_job: RunJob
     sweep_jobs: SweepJobs
     judging: Judging
@@ -169,13 +173,14 @@ def bootstrap(settings: Settings) -> Service:
     blocks, removals = Blocks(ledger), Removals(ledger)
     removal_log = RemovalLog(ledger, secret.key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
-    judgements, decisions = Judgements(ledger), _decisions(settings, ledger, memory)
-    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, decisions.settle_all])
+    jobs = Jobs(ledger)
+    judgements, evaluations = Judgements(ledger), _evaluations(settings, ledger, jobs)
+    decisions = _decisions(settings, ledger, memory)
+    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, evaluations.tidy, decisions.settle_all])
     limiter = limits_url(_broker(settings))
     rerank = Rerank(settings.rerank, _provider(settings.rerank), prompt, pictures, decoder, Rates(limiter))
-    undo = (Unlearn(memory, judgements), decisions.forget, rerank.forget)
+    undo = (Unlearn(memory, judgements), evaluations.forget, decisions.forget, rerank.forget)
     forget = Forget(memory, pictures, blocks, removals, removal_log, overdue, undo)
-    judge = Judge(memory, judgements, encoder.name, curate.k, curate.most_images)
     classify = Classify(
         memory,
         encoder,
@@ -185,7 +190,8 @@ def bootstrap(settings: Settings) -> Service:
         Voters(memory, judgements, curate.prune),
         judgements.current,
     )
-    jobs = Jobs(ledger)
+    judge = Judge(memory, judgements, encoder.name, curate.k, curate.most_images)
+    evaluate = Evaluate(evaluations, memory, pictures, decoder, classify.embed, encoder.name, bell.ring_job)
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
     return Service(
@@ -228,7 +234,9 @@ def bootstrap(settings: Settings) -> Service:
         tidy=tidy,
         compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
         jobs=jobs,
-        run_job=RunJob(jobs, overdue, {JobKind.JUDGEMENT: judge}),
+        evaluations=evaluations,
+        evaluate=evaluate,
+        run_job=RunJob(jobs, overdue, {JobKind.JUDGEMENT: judge, JobKind.EVALUATION: evaluate}),
         sweep_jobs=SweepJobs(jobs, bell, overdue),
         judging=Judging(prompt, judgements, jobs, bell, curate.most_images),
         curate=Curate(memory, judgements),
@@ -269,10 +277,12 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     pictures, ledger = _pictures(settings), _ledger(settings)
     removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
     judgements, decisions = Judgements(ledger), _decisions(settings, ledger, memory)
-    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, decisions.settle_all])
+    evaluations = _evaluations(settings, ledger, Jobs(ledger))
+    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, evaluations.tidy, decisions.settle_all])
+    undo = (Unlearn(memory, judgements), evaluations.forget, decisions.forget)
     return Operator(
         engine=engine,
-        verify=Verify(memory, pictures, removals, removal_log, [Unlearn(memory, judgements), decisions.forget]),
+        verify=Verify(memory, pictures, removals, removal_log, undo),
         compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
         backup=Backup(engine, pictures, ledger),
         restore=Restore(engine, pictures, ledger, removals, decisions, settings.metadata),
@@ -322,6 +332,10 @@ def _ledger(settings: Settings) -> Ledger:
 def _decisions(settings: Settings, ledger: Ledger, memory: Memory) -> StoredDecisions:
     roomy = Ledger(_beside(settings, "records"), settings.store.min_free_bytes, NEW)
     return StoredDecisions(ledger, roomy, memory, Blocks(ledger), settings.decisions.keep)
+
+
+def _evaluations(settings: Settings, ledger: Ledger, jobs: Jobs) -> Evaluations:
+    return Evaluations(ledger, jobs, _beside(settings, "evaluations"), settings.store.min_free_bytes)
 
 
 def _beside(settings: Settings, kind: str) -> str:

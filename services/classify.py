@@ -41,7 +41,7 @@ AS_IT_IS = WhatIf()
 
 @dataclass(frozen=True)
 class Classify:
-    """The use case, with the parts that it needs.
+    """The use case, with the parts that it needs: `check`, then `embed` or `unit`, then `decide`.
 
     Attributes:
         slice_size: how many pictures are held decoded at most, however many a request brings.
@@ -58,15 +58,6 @@ class Classify:
     voters: Voters
     judgement: Callable[[str], Judgement | None]
     calibrations: Calibrations = field(default_factory=Calibrations)
-
-    def pictures(self, tenant: str, pictures: Sequence[bytes], options: ClassifyOptions) -> list[Decision]:
-        """Classify pictures: `check`, `embed`, then `decide`."""
-        self.check(options)
-        return self.decide(tenant, self.embed(pictures), options)
-
-    def vectors(self, tenant: str, vectors: Sequence[Sequence[float]], options: ClassifyOptions) -> list[Decision]:
-        """Classify vectors: `unit`, then `decide`."""
-        return self.decide(tenant, self.unit(vectors), options)
 
     def check(self, options: ClassifyOptions) -> None:
         """Refuse what `decide` would refuse, before a picture is decoded for it.

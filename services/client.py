@@ -19,6 +19,7 @@ from schemas.audit import AuditLine
 from schemas.curation import Curated, CurationRequest
 from schemas.decision import ClassifyOptions, Decisions
 from schemas.errors import Conflict, RateLimited, Unavailable, VisualMemoryError
+from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount
 from schemas.job import Job
@@ -39,6 +40,7 @@ TRIES = 5
 _AUDIT = TypeAdapter(list[AuditLine])
 _ACCEPTED = TypeAdapter(list[Accepted])
 _DECISIONS = TypeAdapter(list[DecisionSummary])
+_EVALUATIONS = TypeAdapter(list[EvaluationJob])
 _LABELS = TypeAdapter(list[LabelCount])
 _REMOVALS = TypeAdapter(list[Removal])
 _SUSPECTS = TypeAdapter(list[Suspect])
@@ -77,10 +79,7 @@ class Client:
 
     def add(self, images: Sequence[tuple[bytes, ImageFields]]) -> list[Accepted]:
         """Send pictures with their fields, all or none; they are durable when this returns, remembered soon after."""
-        parts = [("files", ("picture", data)) for data, _ in images]
-        fields = [fields.model_dump_json(exclude_defaults=True) for _, fields in images]
-        answer = self._call("POST", "/v1/images", files=parts, data={"fields": fields})
-        return _ACCEPTED.validate_json(answer.content)
+        return _ACCEPTED.validate_json(self._send("/v1/images", images).content)
 
     def image(self, image_id: str) -> Image:
         """What is known of an image."""
@@ -198,6 +197,35 @@ class Client:
         """Every removal, the latest first."""
         return _REMOVALS.validate_json(self._call("GET", "/v1/removals").content)
 
+    def evaluate(self, request: EvaluationRequest) -> EvaluationJob:
+        """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started."""
+        return self._evaluation("POST", "/v1/evaluations", **_json(request.model_dump_json()))
+
+    def add_to_evaluation(self, evaluation_id: str, images: Sequence[tuple[bytes, ImageFields]]) -> EvaluationJob:
+        """Send pictures with their labels to an evaluation, all or none; they are not remembered."""
+        answer = self._send(f"/v1/evaluations/{evaluation_id}/pictures", images)
+        return EvaluationJob.model_validate_json(answer.content)
+
+    def start_evaluation(self, evaluation_id: str) -> EvaluationJob:
+        """Let a worker do an evaluation that has all its pictures."""
+        return self._evaluation("POST", f"/v1/evaluations/{evaluation_id}/start")
+
+    def evaluations(self) -> list[EvaluationJob]:
+        """The latest evaluations, the latest first."""
+        return _EVALUATIONS.validate_json(self._call("GET", "/v1/evaluations").content)
+
+    def evaluation(self, evaluation_id: str) -> EvaluationJob:
+        """How far an evaluation is; its main figures, once it is done."""
+        return self._evaluation("GET", f"/v1/evaluations/{evaluation_id}")
+
+    def report(self, evaluation_id: str) -> bytes:
+        """The folder of an evaluation's report, as a zip file."""
+        return self._call("GET", f"/v1/evaluations/{evaluation_id}/report").content
+
+    def delete_evaluation(self, evaluation_id: str) -> EvaluationJob:
+        """Delete an evaluation with its report, whether it is done or not."""
+        return self._evaluation("DELETE", f"/v1/evaluations/{evaluation_id}")
+
     def audit(self, limit: int = 100) -> list[AuditLine]:
         """Who did what, the latest first."""
         return _AUDIT.validate_json(self._call("GET", "/v1/audit", params={"limit": limit}).content)
@@ -217,6 +245,14 @@ class Client:
             return all(part["ok"] for part in self.readiness()["parts"].values())
         except (Unavailable, KeyError, ValueError):
             return False
+
+    def _send(self, path: str, images: Sequence[tuple[bytes, ImageFields]]) -> httpx.Response:
+        parts = [("files", ("picture", data)) for data, _ in images]
+        fields = [fields.model_dump_json(exclude_defaults=True) for _, fields in images]
+        return self._call("POST", path, files=parts, data={"fields": fields})
+
+    def _evaluation(self, method: str, path: str, **arguments: Any) -> EvaluationJob:
+        return EvaluationJob.model_validate_json(self._call(method, path, **arguments).content)
 
     def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         for tries_left in reversed(range(TRIES)):

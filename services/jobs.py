@@ -5,8 +5,10 @@ leaves it untouched, and the sweeper rings for it again; it then begins anew, so
 """
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -116,14 +118,18 @@ class RunJob:
         held = job.touched_at is not None and job.touched_at > now() - self.lease
         if job.state not in (JobState.WAITING, JobState.RUNNING) or (job.state is JobState.RUNNING and held):
             return
-        progress = _Progress(self.jobs, tenant, job)
         try:
-            progress("begun", 0, 0)
-            self.kinds[job.kind](tenant, job, progress)
-            progress.end(JobState.DONE)
+            self._do(tenant, job, _Progress(self.jobs, tenant, job))
         except Stopped:
             log.info("job stopped: it was deleted", extra={"tenant": tenant})
-        except Unavailable:
+
+    def _do(self, tenant: str, job: Job, progress: "_Progress") -> None:
+        try:
+            progress("begun", 0, 0)
+            with progress.kept_touched(self.lease / 4):
+                self.kinds[job.kind](tenant, job, progress)
+            progress.end(JobState.DONE)
+        except (Stopped, Unavailable):
             raise
         except VisualMemoryError as error:
             progress.end(JobState.FAILED, error.message)
@@ -133,29 +139,49 @@ class RunJob:
 
 
 class _Progress:
-    """Writes how far a job is, not more often than needed."""
+    """Writes how far a job is, not more often than needed; for many threads."""
 
     def __init__(self, jobs: Jobs, tenant: str, job: Job) -> None:
         self._jobs, self._tenant, self._job = jobs, tenant, job
+        self._writing = threading.Lock()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        before = self._job
-        moment = now()
+        with self._writing:
+            before, moment = self._job, now()
+            self._job = before.model_copy(update={"stage": stage, "done": done, "total": total})
         due = before.touched_at is None or moment - before.touched_at >= timedelta(seconds=TOUCH_SECONDS)
         if due or before.stage != stage:
-            told = {"state": JobState.RUNNING, "touched_at": moment, "stage": stage, "done": done, "total": total}
-            self._write(told)
+            self._write({"state": JobState.RUNNING, "touched_at": moment})
 
     def end(self, state: JobState, error: str | None = None) -> None:
         total = self._job.total
         done = total if state is JobState.DONE else self._job.done
         self._write({"state": state, "touched_at": now(), "error": error, "done": done, "stage": ""})
 
+    @contextmanager
+    def kept_touched(self, pause: timedelta) -> Iterator[None]:
+        """Say again and again that the job is worked on, for a single step of it may take longer than the lease."""
+        ended = threading.Event()
+
+        def touch() -> None:
+            while not ended.wait(max(TOUCH_SECONDS, pause.total_seconds())):
+                with suppress(Stopped, Unavailable):  # the work itself will find out
+                    self._write({"touched_at": now()})
+
+        toucher = threading.Thread(target=touch, name="toucher", daemon=True)
+        toucher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            toucher.join()
+
     def _write(self, told: dict[str, object]) -> None:
-        if not self._jobs.exists(self._tenant, self._job.id):
-            raise Stopped
-        self._job = self._job.model_copy(update=told)
-        self._jobs.save(self._tenant, self._job)
+        with self._writing:
+            if not self._jobs.exists(self._tenant, self._job.id):
+                raise Stopped
+            self._job = self._job.model_copy(update=told)
+            self._jobs.save(self._tenant, self._job)
 
 
 @dataclass(frozen=True)

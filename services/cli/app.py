@@ -13,6 +13,7 @@ from services.cli import curate, decisions, evaluate, keys, processes, upkeep
 from services.cli.common import (
     FAILED,
     LOCAL,
+    PARTLY,
     AsJson,
     ImageIds,
     Key,
@@ -26,8 +27,6 @@ from services.cli.common import (
     filter_of,
     print_json,
 )
-
-PARTLY = 3
 
 app = typer.Typer(
     name="visual-memory",

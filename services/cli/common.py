@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 WRONG = 2
+PARTLY = 3
 BY = "command line"
 """Who did it, as the audit log has it."""
 

@@ -196,10 +196,13 @@ def remove(
 ) -> None:
     """Forget images for good, as `visual-memory remove` does, with a receipt."""
     from schemas.removal import RemovalRequest
+    from services.cli.foretell import foretell
     from services.cli.receipt import remove_with_receipt
 
     with errors(), connect(url, key) as client:
         where = _which(client, suspects_of, top, filter_of(subject, source, label, image_id, filter_))
+        if not yes and not as_json:
+            foretell(client, {"action": "remove", "filter": where})
         remove_with_receipt(client, RemovalRequest(filter=where, reason=reason), yes=yes, as_json=as_json)
 
 
@@ -241,12 +244,17 @@ def _as_suggested(found: "list[Suspect]") -> "Iterator[CurationRequest]":
 
 
 def _curate(client: "Client", requests: "list[CurationRequest]", yes: bool, as_json: bool) -> None:
-    """Say how many images each would change, ask, do it."""
+    """Say how many images each would change, and what decisions, ask, do it."""
+    from schemas.curation import Action
+    from services.cli.foretell import foretell
+
     for request in requests:
         would = client.curate(request.model_copy(update={"dry_run": True}))
         if not as_json:
             as_what = f" as {' and '.join(request.labels)}" if request.labels else ""
             typer.echo(f"{request.action}{as_what}: {would.images} images")
+        if not yes and not as_json and request.action is not Action.UNMUTE and request.wrong_votes is None:
+            foretell(client, request.model_dump(include={"action", "filter", "labels"}))
     if not yes and not typer.confirm("Do it?"):
         raise typer.Exit(FAILED)
     changed = sum(client.curate(request).images for request in requests)

@@ -1,18 +1,26 @@
 """Measure how well a memory answers, and write a report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import AsJson, errors, print_json
+from services.cli.common import LOCAL, PARTLY, AsJson, Key, Url, Where, connect, errors, print_json
+
+if TYPE_CHECKING:
+    from schemas.evaluation import Evaluation, EvaluationOptions
+    from schemas.evaluation_job import EvaluationRequest
 
 
 def evaluate(
-    from_neighbours: Annotated[
-        Path, typer.Option(help="A file of neighbours, in the JSON format of the paper's authors.", dir_okay=False)
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.", file_okay=False)],
+    pictures: Annotated[
+        Path | None, typer.Argument(help="What to ask: FOLDER holding LABEL/*.jpg, or a manifest: .csv or .jsonl.")
+    ] = None,
+    itself: Annotated[bool, typer.Option("--self", help="Ask the memory about itself, leaving one out.")] = False,
+    from_neighbours: Annotated[
+        Path | None, typer.Option(help="A file of neighbours, in the JSON format of the paper's authors.", exists=True)
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many neighbours vote for the answers that are looked at.")] = 50,
     vote: Annotated[str, typer.Option(help="The vote for them: rank, plurality, distance or softmax.")] = "rank",
     alpha: Annotated[float, typer.Option(help="Offset of the rank vote.")] = 2.0,
@@ -21,21 +29,68 @@ def evaluate(
         int | None,
         typer.Option(help="Wrong votes, over 100 neighbours, from which on hard pruning leaves an image out."),
     ] = None,
+    filter_: Where = "{}",
+    url: Url = LOCAL,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure: accuracy of every vote at every k, confusions, calibration and more, as a folder with a report."""
-    from schemas.evaluation import EvaluationOptions
+    from schemas.evaluation_job import EvaluationRequest
+    from schemas.filter import Filter
+    from services.cli import show
+
+    if [pictures is not None, itself, from_neighbours is not None].count(True) != 1:
+        raise typer.BadParameter("give FOLDER or a manifest, or --self, or --from-neighbours: one of the three")
+    refused: dict[str, str] = {}
+    with errors():
+        asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "prune_above": prune_above}
+        where = Filter.model_validate_json(filter_)
+        request = EvaluationRequest.model_validate({**asked, "itself": itself, "filter": where})
+        if from_neighbours is not None:
+            found = _of_neighbours(from_neighbours, request, output, quiet=as_json)
+        else:
+            found = _by_service(pictures, request, output, refused, url, key, quiet=as_json)
+    if as_json:
+        print_json({**found.model_dump(mode="json"), "refused": refused})
+    else:
+        show.evaluation(found, output)
+    for name, reason in refused.items():
+        typer.echo(f"refused {name}: {reason}", err=True)
+    if refused:
+        raise typer.Exit(PARTLY)
+
+
+def _of_neighbours(file: Path, options: "EvaluationOptions", output: Path, *, quiet: bool) -> "Evaluation":
+    """Measure here what neighbours alone allow."""
     from services.cli import show
     from services.evaluation import authors, report
     from services.evaluation.evaluate import evaluate_neighbours
 
-    with errors():
-        asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "prune_above": prune_above}
-        options = EvaluationOptions.model_validate(asked)
-        with show.stages(quiet=as_json) as progress:
-            evaluation = evaluate_neighbours(authors.read(from_neighbours), options, progress)
-        report.write(evaluation, output)
-    if as_json:
-        print_json(evaluation.model_dump(mode="json"))
-    else:
-        show.evaluation(evaluation, output)
+    with show.stages(quiet=quiet) as tell:
+        found = evaluate_neighbours(authors.read(file), options, tell)
+    report.write(found, output)
+    return found
+
+
+def _by_service(
+    pictures: Path | None,
+    request: "EvaluationRequest",
+    output: Path,
+    refused: dict[str, str],
+    url: str,
+    key: str | None,
+    *,
+    quiet: bool,
+) -> "Evaluation":
+    """Let the service ask its memory about pictures, or about itself."""
+    from services.cli import evaluation, show
+    from services.cli.sources import read_pictures
+
+    found = [] if pictures is None else list(read_pictures(pictures, None))
+    with connect(url, key) as client:
+        with show.stages(quiet=quiet) as tell:
+            done = evaluation.ask(client, request, found, tell, refused)
+        evaluation.unpack(client.report(done.id), output)
+    if done.summary and done.summary.known:
+        typer.echo(f"{done.summary.known} of the pictures are remembered, and find themselves: this flatters", err=True)
+    return evaluation.read(output)

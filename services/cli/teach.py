@@ -1,15 +1,15 @@
 """Teach: send many pictures in requests of a good size, and follow them until they are remembered."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.progress import Progress
 
 from schemas.errors import Blocked, InvalidRequest, TooLarge, UnsupportedFormat
 from schemas.filter import Filter
-from schemas.image import State
+from schemas.image import ImageFields, State
 from services.cli.sources import Found
 from services.client import Client
 
@@ -18,6 +18,10 @@ MOST_BYTES = 16 * 2**20
 POLL = 0.3
 IDS_AT_ONCE = 200
 """So many ids of 64 characters fit into a URL."""
+
+Sent = TypeVar("Sent")
+Add = Callable[[Sequence[tuple[bytes, ImageFields]]], Sequence[Sent]]
+"""Sends pictures with their fields, all or none, and returns what became of each."""
 
 
 @dataclass
@@ -36,15 +40,35 @@ class Outcome:
 
 def teach(client: Client, found: Sequence[Found], progress: Progress, *, wait: bool) -> Outcome:
     """Send pictures, then wait until each is remembered or rejected (if `wait`)."""
-    outcome, image_ids = Outcome(), []
+    outcome = Outcome()
     sending = progress.add_task("sent", total=len(found))
-    for batch in _batches(found):
-        image_ids += _send(client, batch, outcome)
-        progress.advance(sending, len(batch))
+    accepted = send(client.add, found, lambda done: progress.update(sending, completed=done), outcome.refused)
+    image_ids = [each.image_id for each in accepted]
     outcome.sent = len(image_ids)
     if wait:
         _follow(client, list(dict.fromkeys(image_ids)), outcome, progress)
     return outcome
+
+
+def send(add: Add[Sent], found: Sequence[Found], tell: Callable[[int], object], refused: dict[str, str]) -> list[Sent]:
+    """Send pictures in requests of a good size.
+
+    Args:
+        add: sends some, all or none.
+        found: the pictures.
+        tell: told how many of them have had their turn.
+        refused: filled with why a picture stayed out, by its file.
+
+    Returns:
+        what `add` returned for each picture that is in.
+    """
+    sent: list[Sent] = []
+    done = 0
+    for batch in _batches(found):
+        sent += _send(add, batch, refused)
+        done += len(batch)
+        tell(done)
+    return sent
 
 
 def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
@@ -60,15 +84,15 @@ def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
         yield batch
 
 
-def _send(client: Client, batch: Sequence[Found], outcome: Outcome) -> list[str]:
+def _send(add: Add[Sent], batch: Sequence[Found], refused: dict[str, str]) -> Sequence[Sent]:
     """Send a batch; where it is refused, its pictures one by one, so that only the bad ones stay out."""
     try:
-        return [each.image_id for each in client.add([(found.path.read_bytes(), found.fields) for found in batch])]
+        return add([(found.path.read_bytes(), found.fields) for found in batch])
     except (InvalidRequest, UnsupportedFormat, TooLarge, Blocked) as error:
         if len(batch) == 1:
-            outcome.refused[str(batch[0].path)] = error.message
+            refused[str(batch[0].path)] = error.message
             return []
-        return [image_id for found in batch for image_id in _send(client, [found], outcome)]
+        return [sent for found in batch for sent in _send(add, [found], refused)]
 
 
 def _follow(client: Client, image_ids: Sequence[str], outcome: Outcome, progress: Progress) -> None:

@@ -16,6 +16,7 @@ from services.evaluation.experiments import Experiments, Progress, search
 from services.evaluation.material import Labelled, Material
 from services.evaluation.measures import Answers
 from services.evaluation.prune import Pruning, Search
+from services.evaluation.sets import prediction_sets
 from services.evaluation.study import Study, Voters, study_of
 
 VOTES = "counting votes"
@@ -48,7 +49,7 @@ def evaluate(material: Material, options: EvaluationOptions, progress: Progress)
     def further(asked: Numbers, k: int) -> Voters:
         return search(queries.vectors[asked], memory.vectors, k, asked if itself else None)
 
-    measured = _measured(study, options, progress, pruning, further)
+    measured = _measured(study, options, progress, pruning, further, around)
     experiments = Experiments(study, material, queries.vectors, options, measured.k, progress)
     mistakes, thumbnails = _illustrated(measured.mistakes, material.thumbnail, itself=itself)
     found = {"recall": experiments.recall(), "scaling": experiments.scaling(), "probe": experiments.probe()}
@@ -69,7 +70,7 @@ def evaluate_neighbours(
     whole = authors.study_of_lists(lists)
     study = replace(whole, voters=whole.voters.nearest(options.k_max))
     pruning = Pruning.of(study, whole.voters.rows, options.prune_above) if study.itself else None
-    return _measured(study, options, progress, pruning, None)
+    return _measured(study, options, progress, pruning, None, None)
 
 
 def _check(queries: Labelled, memory: Labelled, *, itself: bool) -> None:
@@ -82,7 +83,12 @@ def _check(queries: Labelled, memory: Labelled, *, itself: bool) -> None:
 
 
 def _measured(
-    study: Study, options: EvaluationOptions, progress: Progress, pruning: Pruning | None, further: Search | None
+    study: Study,
+    options: EvaluationOptions,
+    progress: Progress,
+    pruning: Pruning | None,
+    further: Search | None,
+    around: Voters | None,
 ) -> Evaluation:
     """Everything that needs no vectors."""
     k = min(options.k, study.voters.rows.shape[1])
@@ -114,6 +120,7 @@ def _measured(
         confusion=answers.confusion(),
         mistakes=answers.mistakes(),
         calibration=answers.calibration(np.random.default_rng(options.seed)),
+        sets=prediction_sets(answers, around, options),
         distances=answers.distances(),
         sensitivity=measures.sensitivity(study),
         recall=None,

@@ -9,31 +9,30 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from schemas.decision import Prune, Vote
 from schemas.evaluation import Curve, Evaluation
 from services.evaluation import plots
+from services.evaluation.folder import fill
 
 KS = (1, 5, 10, 20, 50, 100)
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
-    """Write the report; the folder is made if it is not there, and files of an earlier report are replaced.
+    """Write the report; the folder is made if it is not there, and files of an earlier report are replaced."""
+    fill(folder, files(evaluation))
+
+
+def files(evaluation: Evaluation) -> dict[str, bytes]:
+    """The report's files by their paths in its folder.
 
     ``report.html`` shows everything, ``report.json`` holds the numbers, ``neighbours.json`` the neighbours as the
     paper's authors write them; ``plots/*.png`` and ``thumbnails/*.jpg`` are what the HTML shows.
     """
     drawn = {f"plots/{name}.png": png for name, png in plots.draw(evaluation).items()}
-    files = {
+    return {
         "report.html": _page(evaluation, drawn).encode(),
         "report.json": evaluation.model_dump_json(indent=1).encode(),
         "neighbours.json": json.dumps(evaluation.neighbours, ensure_ascii=False).encode(),
         **drawn,
         **evaluation.thumbnails,
     }
-    if (folder / "report.json").exists():
-        for old in [*folder.glob("plots/*.png"), *folder.glob("thumbnails/*.jpg")]:
-            old.unlink()
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def _page(evaluation: Evaluation, drawn: dict[str, bytes]) -> str:

@@ -137,14 +137,19 @@ class Blobs:
             _sync(folder)
         return len(touched)
 
-    def delete_drafts(self, before: datetime) -> int:
+    def delete_drafts(self, before: datetime, folder: str = "") -> int:
         """Delete what a kill in the middle of a write left before a moment; returns how much.
 
         An object store has no drafts that could be seen here: what was not sent to its end is its operator's.
+
+        Args:
+            before: younger ones may still be written.
+            folder: only below this one, such as ``a/b``.
         """
         if not self._local:
             return 0
-        drafts = [path for path in Path(self._root).rglob(".*") if DRAFT.fullmatch(path.name)]
+        root = Path(self._path(folder) if folder else self._root)
+        drafts = [path for path in root.rglob(".*") if DRAFT.fullmatch(path.name)]
         with _translated(""):
             return sum(_delete_older(draft, before) for draft in drafts)
 

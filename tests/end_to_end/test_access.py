@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,8 +17,10 @@ import pytest
 import redis
 
 from schemas.decision import ClassifyOptions
+from schemas.evaluation_job import EvaluationRequest
 from schemas.filter import Filter
 from schemas.image import ImageFields, State
+from schemas.job import JobState
 from schemas.key import Scope
 from schemas.removal import RemovalRequest
 from services.client import Client
@@ -38,6 +41,7 @@ class Scene:
     image_id: str
     removal_id: str
     decision_id: str
+    evaluation_id: str
     other: str
 
 
@@ -92,6 +96,11 @@ def nothing_removed(answer: httpx.Response) -> bool:
     return (receipt["status"], receipt["images"], receipt["by_state"], receipt["pictures"]) == ("done", 0, {}, 0)
 
 
+def begun(answer: httpx.Response) -> bool:
+    job = answer.json()
+    return (job["state"], job["pictures"], job["summary"]) == ("collecting", 0, None)
+
+
 def nothing_counted(answer: httpx.Response) -> bool:
     samples = [line for line in answer.text.splitlines() if line and not line.startswith("#")]
     return len(samples) == len(State) and all(line.endswith(" 0.0") and "default" not in line for line in samples)
@@ -102,7 +111,8 @@ ASKED: dict[str, Any] = {"files": [("files", ("p", PICTURE))]}
 CURATION = {"json": {"action": "unmute", "filter": {"state": "muted"}}}
 REMOVAL = {"json": {"everything": True, "reason": "a test", "dry_run": False}}
 PREVIEW = {"json": {"action": "mute", "filter": {}}}
-IMAGE, REMOVED, DECIDED = "/v1/images/{image_id}", "/v1/removals/{removal_id}", "/v1/decisions/{decision_id}"
+IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
+DECIDED, EVALUATED = "/v1/decisions/{decision_id}", "/v1/evaluations/{evaluation_id}"
 CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/images"): Call(Scope.REMEMBER, lambda answer: answer.json()[0]["state"] == "waiting", 202, SENT),
     ("GET", "/v1/images"): Call(Scope.CLASSIFY, exactly({"images": [], "cursor": None})),
@@ -129,6 +139,13 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/v1/removals"): Call(Scope.REMOVE, exactly([])),
     ("GET", REMOVED): Call(Scope.REMOVE, missing),
     ("DELETE", IMAGE): Call(Scope.REMOVE, missing),
+    ("POST", "/v1/evaluations"): Call(Scope.CLASSIFY, begun, 202, {"json": {}}),
+    ("GET", "/v1/evaluations"): Call(Scope.CLASSIFY, exactly([])),
+    ("GET", EVALUATED): Call(Scope.CLASSIFY, missing),
+    ("POST", EVALUATED + "/pictures"): Call(Scope.CLASSIFY, missing, 202, SENT),
+    ("POST", EVALUATED + "/start"): Call(Scope.CLASSIFY, missing, 202),
+    ("GET", EVALUATED + "/report"): Call(Scope.CLASSIFY, missing),
+    ("DELETE", EVALUATED): Call(Scope.CLASSIFY, missing),
     ("GET", "/metrics"): Call(Scope.ADMIN, nothing_counted),
     ("GET", "/v1/audit"): Call(Scope.ADMIN, exactly([])),
 }
@@ -138,7 +155,12 @@ ROUTES = [pytest.param(route, call, id=" ".join(route)) for route, call in CALLS
 def ask(scene: Scene, route: tuple[str, str], call: Call, headers: Mapping[str, str]) -> httpx.Response:
     """Send a route's request with these headers."""
     method, path = route
-    path = path.format(image_id=scene.image_id, removal_id=scene.removal_id, decision_id=scene.decision_id)
+    path = path.format(
+        image_id=scene.image_id,
+        removal_id=scene.removal_id,
+        decision_id=scene.decision_id,
+        evaluation_id=scene.evaluation_id,
+    )
     sent = {name.encode(): value.encode() for name, value in headers.items()}
     with scene.stack.caller(None) as http:
         return http.request(method, path, headers=sent, **(call.arguments or {}))
@@ -153,7 +175,8 @@ def scene(stack: Stack) -> Scene:
     [image_id] = stack.remembered(stack.teach(picture("disc"), labels=["private"], image_id=unique("private")))
     nothing = {"filter": {"source": unique("nowhere")}, "reason": "a test"}
     removal = stack.http.post("/v1/removals", json=nothing).json()["id"]
-    return Scene(stack, image_id, removal, decide(stack.client), unique("other"))
+    evaluation = stack.client.evaluate(EvaluationRequest())
+    return Scene(stack, image_id, removal, decide(stack.client), evaluation.id, unique("other"))
 
 
 def test_the_table_has_every_route(stack: Stack) -> None:
@@ -217,7 +240,8 @@ def test_with_the_scope_the_route_answers(scene: Scene, route: tuple[str, str], 
     tenant = unique("own")
     with Client(scene.stack.url, scene.stack.new_key(tenant)) as client:
         image_id, removal_id, decision_id = fill(client, "own")
-    own = Scene(scene.stack, image_id, removal_id, decision_id, scene.other)
+        evaluation_id = evaluated(client) if route[1].endswith("/report") else asked(client)
+    own = Scene(scene.stack, image_id, removal_id, decision_id, evaluation_id, scene.other)
     for scope in (call.scope, Scope.ADMIN) if route[0] != "DELETE" else (call.scope,):
         answer = ask(own, route, call, bearer(scene.stack.new_key(tenant, scope)))
         assert answer.status_code == call.status, answer.text
@@ -236,6 +260,19 @@ def fill(client: Client, label: str, image_id: str = "one") -> tuple[str, str, s
 def decide(client: Client) -> str:
     """Store a decision; its id."""
     return str(client.classify([PICTURE], ClassifyOptions(store=True)).decisions[0].id)
+
+
+def asked(client: Client) -> str:
+    """An evaluation that has a picture to ask about, and waits to be started; its id."""
+    evaluation_id = client.evaluate(EvaluationRequest()).id
+    return client.add_to_evaluation(evaluation_id, [(PICTURE, ImageFields(labels=["own"]))]).id
+
+
+def evaluated(client: Client) -> str:
+    """An evaluation that is done; its id."""
+    evaluation_id = client.start_evaluation(asked(client)).id
+    until(lambda: client.evaluation(evaluation_id).state is JobState.DONE, "the evaluation to be done")
+    return evaluation_id
 
 
 @dataclass(frozen=True)
@@ -293,18 +330,19 @@ def test_an_id_of_another_tenant_and_one_of_nobody_are_answered_alike(two: Two) 
     assert taught[0].image_id == "secret-of-north"
     removals = (two.removals[0], "00000000-0000-4000-8000-000000000000")
     decisions = (two.decisions[0], "20260101T000000000000-00000000")
+    evaluations = (asked(two.north), removals[1])
     images = ("secret-of-north", "secret-of-nobody")
     with httpx.Client(base_url=two.south.url, headers=bearer(two.south.key), trust_env=False) as http:
         for (method, path), call in CALLS.items():
             if "{" not in path:
                 continue
             answers = []
-            for image, removal, decided in zip(images, removals, decisions, strict=True):
-                there = path.format(image_id=image, removal_id=removal, decision_id=decided)
-                answer = http.request(method, there, **(call.arguments or {}))
+            for ids in zip(images, removals, decisions, evaluations, strict=True):
+                named = dict(zip(("image_id", "removal_id", "decision_id", "evaluation_id"), ids, strict=True))
+                answer = http.request(method, path.format(**named), **(call.arguments or {}))
                 varying = {"x-request-id", "date", "content-length"}
                 headers = {name: value for name, value in answer.headers.items() if name not in varying}
-                text = answer.text.replace(image, "ID").replace(removal, "ID").replace(decided, "ID")
+                text = re.sub("|".join(map(re.escape, ids)), "ID", answer.text)
                 answers.append((answer.status_code, headers, text))
             assert answers[0] == answers[1], path
             assert answers[0][0] == 404, path

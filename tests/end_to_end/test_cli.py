@@ -220,7 +220,7 @@ def test_a_url_that_is_none_is_a_sentence(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "up", "add", "classify", "remove", "status", "audit", "keys", "worker", "api", "demo"]
+    "command", ["", "up", "add", "classify", "evaluate", "remove", "status", "audit", "keys", "worker", "api", "demo"]
 )
 def test_help(cli: Cli, command: str) -> None:
     assert "Usage:" in cli(*command.split(), "--help").stdout

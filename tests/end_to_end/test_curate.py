@@ -1,8 +1,9 @@
 """A wrong label is found, costs its image weight, and is muted or corrected by command, all on a running service."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ from schemas.filter import Filter
 from schemas.image import ImageFields, State
 from schemas.job import JobState
 from schemas.judgement import Suspicion
+from schemas.key import Scope
 from services.cli.app import app
 from services.client import Client
 from tests.shapes import picture
@@ -26,6 +28,7 @@ class Taught:
 
     client: Client
     disc: bytes
+    new_key: Callable[[Scope], str]
 
     def neighbour(self, prune: Prune | None = None) -> Neighbour | None:
         """The mislabelled image as it votes on a disc."""
@@ -44,11 +47,12 @@ class Taught:
 
 @pytest.fixture
 def taught(stack: Stack) -> Iterator[Taught]:
-    with Client(stack.url, stack.new_key(unique("curated"))) as client:
+    tenant = unique("curated")
+    with Client(stack.url, stack.new_key(tenant)) as client:
         sent = [(picture(kind), ImageFields(labels=[kind])) for kind in KINDS for _ in range(6)]
         client.add([*sent, (picture("disc"), ImageFields(labels=["bars"], image_id="odd"))])
         until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "all to be remembered")
-        yield Taught(client, picture("disc"))
+        yield Taught(client, picture("disc"), partial(stack.new_key, tenant))
 
 
 def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Taught) -> None:
@@ -66,9 +70,16 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
     hard = ClassifyOptions(k=7, exact=True, prune=Prune.HARD, prune_above=6)
     assert "odd" not in {each.image_id for each in client.classify([taught.disc], hard).decisions[0].neighbours}
 
+    stored = client.classify([taught.disc], ClassifyOptions(k=7, exact=True, store=True)).decisions[0].id
     words = ["curate", "mute", "--label", "disc", "--url", client.url, "--key", client.key or ""]
     refused = CliRunner().invoke(app, words, input="n\n")
     assert (refused.exit_code, "mute: 6 images" in refused.stdout) == (1, True)
+    assert "1 of the last 1 stored decisions would have another label" in refused.stdout
+    assert f"{stored}: bars instead of disc" in refused.stdout
+    for scope, told in ((Scope.REMEMBER, False), (Scope.ADMIN, True)):
+        words = ["curate", "mute", "--image-id", "odd", "--url", client.url, "--key", taught.new_key(scope)]
+        said = CliRunner().invoke(app, words, input="n\n").stdout
+        assert ("mute: 1 images" in said, "none of the last 1 stored" in said) == (True, told), "what the key may see"
     assert list(client.images(Filter({"state": "muted"}))) == [], "nobody said yes"
 
     assert "1 images changed" in taught.command("curate", "mute", "--suspects", "label", "--top", "1", "--yes")

@@ -80,6 +80,17 @@ def test_the_model_decides_close_votes_within_the_budget_and_once(stack: Stack, 
     assert eye.faults == []
 
 
+def test_what_a_model_decided_is_kept_whole_and_replayed_by_the_vote(stack: Stack, eye: Server) -> None:
+    asked = len(eye.seen)
+    with asking(stack) as client:
+        [decision] = client.classify([reddish()], options(show=1, store=True)).decisions
+        stored, replay = client.decision(str(decision.id)).decision, client.replay(str(decision.id))
+    assert stored.model_copy(update={"options": decision.options, "neighbours": stored.neighbours[:1]}) == decision
+    assert (len(stored.neighbours), stored.label, outcome(stored).voted) == (3, WARM, COLD)
+    assert (replay.before, replay.changed, replay.decision.label) == (COLD, False, COLD)
+    assert len(eye.seen) == asked + 1, "a replay asks no model"
+
+
 def test_pictures_of_a_tenant_that_is_not_named_stay_here(stack: Stack, eye: Server) -> None:
     before = len(eye.seen)
     with asking(stack, unique("unnamed")) as client:

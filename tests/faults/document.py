@@ -24,12 +24,14 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from schemas.decision import ClassifyOptions
+from schemas.evaluation_job import EvaluationRequest
 from schemas.filter import Filter
-from schemas.image import ImageFields
+from schemas.image import ImageFields, State
+from schemas.job import JobState
 from schemas.removal import RemovalRequest
 from services.client import Client
 from tests.shapes import picture
-from tests.stack import Stack, fields, unique
+from tests.stack import Stack, fields, unique, until
 
 # Not positive_data_acceptance: that a picture can be decoded, or a label has no empty part, no JSON Schema says.
 CHECKS = [
@@ -84,6 +86,8 @@ def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int
             wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
             repeated(given(right, st.booleans())(send_real))()
             _unless_impossible(repeated(given(wrong)(send_wrong)), operation.label)
+        for each in client.evaluations():  # no worker is to go on with one
+            client.delete_evaluation(each.id)
     return answered
 
 
@@ -109,6 +113,8 @@ def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
         case.body.pop("options", None)  # their filter names fields that there are none of
     if case.path.endswith("decisions/preview") and isinstance(case.body, dict):
         case.body = {"action": "mute", "filter": {"source": "nowhere"}}
+    if "evaluation_id" in case.path_parameters:
+        case.path_parameters["evaluation_id"] = _evaluation(client, case.operation.label)
     if "filter" in case.query:
         case.query["filter"] = json.dumps({"source": case.query["filter"]})
     if isinstance(case.body, dict):
@@ -120,11 +126,31 @@ def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
     return case
 
 
+def _evaluation(client: Client, label: str) -> str:
+    """An evaluation that this operation can be asked of."""
+    if label.startswith("DELETE") or label.endswith("/pictures"):
+        return client.evaluate(EvaluationRequest()).id
+    done = [each.id for each in client.evaluations() if each.state is JobState.DONE]
+    return done[0] if done else _done(client)
+
+
+def _done(client: Client) -> str:
+    images = [(picture(kind), ImageFields(labels=[kind])) for kind in ("disc", "bars", "disc", "bars")]
+    client.add(images)
+    until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "all to be remembered")
+    made = client.evaluate(EvaluationRequest())
+    client.add_to_evaluation(made.id, images)
+    ended = (JobState.DONE, JobState.FAILED)
+    until(lambda: client.start_evaluation(made.id).state in ended, "the evaluation to be done")
+    return made.id
+
+
 def _put_pictures(body: dict[str, Any], path: str) -> None:
     text = base64.b64encode(PICTURE).decode()
     if "files" in body:
         body["files"] = [PICTURE]
-        body |= {"fields": [fields(labels=["x"])]} if path.endswith("images") else {"options": fields(k=3)}
+        classified = path.endswith("classify")
+        body |= {"options": fields(k=3)} if classified else {"fields": [fields(labels=["x"])]}
     for image in body.get("images", []):
         image["picture"] = text
         image.pop("url", None)

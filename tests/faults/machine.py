@@ -164,7 +164,8 @@ class Machine(RuleBasedStateMachine):
     def ask(self, content: int, vote: Vote) -> None:
         """Classify a picture: everybody who is remembered votes, with the right similarity and label."""
         options = ClassifyOptions(k=100, vote=vote, exact=True)
-        decision = self.parts.classify().pictures(TENANT, [PICTURES[content]], options)[0]
+        classify = self.parts.classify()
+        [decision] = classify.decide(TENANT, classify.embed([PICTURES[content]]), options)
         query, *rows = self.vectors(content, *(held.content for held in self.images.values()))
         expected = {
             image_id: (float(row @ query), [held.label])

@@ -240,8 +240,9 @@ class Parts:
         return [found[image_id] for image_id in image_ids]
 
     def ask(self, picture: bytes, **options: Any) -> Decision:
-        asked = ClassifyOptions.model_validate({"exact": True, **options})
-        return self.classify().pictures(self.tenant, [picture], asked)[0]
+        asked, classify = ClassifyOptions.model_validate({"exact": True, **options}), self.classify()
+        [decision] = classify.decide(self.tenant, classify.embed([picture]), asked)
+        return decision
 
     def keep(
         self, *pictures: bytes, decisions: StoredDecisions | None = None, asked_by: str = "a test", **options: Any

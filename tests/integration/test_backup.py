@@ -17,6 +17,7 @@ from schemas.removal import RemovalRequest
 from services.backup import UNFINISHED, Backup, Restore, Restored
 from services.memory.edge import EdgeEngine
 from services.memory.engine import Engine
+from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.removals import Removals
@@ -24,7 +25,7 @@ from services.verify import Verify
 from tests.contract.support import quick_folder
 from tests.shapes import picture
 
-from .support import METADATA, Hooked, Killed, Parts, Pixels, copy_records
+from .support import METADATA, Hooked, Killed, Once, Parts, Pixels, copy_records
 
 
 @contextmanager
@@ -159,6 +160,19 @@ def test_a_removal_under_way_is_carried_on_after_the_restore(here: Parts, there:
     back_up(here, tmp_path / "b")
     assert restore(there, tmp_path / "b").left_out == 0
     assert there.forget().carry_on_all() == 1
+    assert there.memory.get(there.tenant, ids) == {}
+
+
+def test_a_removal_that_ends_while_the_records_are_read_is_not_undone(
+    here: Parts, there: Parts, tmp_path: Path
+) -> None:
+    ids = here.teach(picture("disc"), subject="ann")
+    request = RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to")
+    recorded = here.forget().request(here.tenant, request, "a test")
+    end = Once("get_some", lambda: here.forget().carry_on(here.tenant, recorded.id))
+    Backup(engine_of(here), here.pictures, cast(Ledger, Hooked(here.ledger, end)))(tmp_path / "b")
+    assert end.called
+    assert restore(there, tmp_path / "b").left_out == 1, "it was noted after the names of all records were read"
     assert there.memory.get(there.tenant, ids) == {}
 
 

@@ -93,7 +93,7 @@ def test_a_judgement_is_counted_once_and_a_new_one_at_once(judged: Parts) -> Non
     classify = replace(judged.classify(), judgement=lambda _tenant: counts[-1])
 
     def answered() -> str | None:
-        return classify.pictures(judged.tenant, [question], options)[0].label
+        return classify.decide(judged.tenant, classify.embed([question]), options)[0].label
 
     assert answered() == label
     counts.append(first.model_copy(update={"sample": close}))

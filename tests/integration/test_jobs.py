@@ -10,6 +10,7 @@ from schemas.job import Job, JobKind, JobState
 from services.jobs import Jobs, Progress, RunJob
 from services.memory.ledger import Ledger
 from tests.contract.support import quick_folder
+from tests.stack import until
 
 LEASE = timedelta(hours=1)
 KIND = JobKind.EVALUATION
@@ -86,6 +87,34 @@ def test_one_that_is_deleted_stops(jobs: Jobs) -> None:
     assert reached == []
     with pytest.raises(NotFound):
         jobs.load("a", job.id)
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("no pictures"), KeyError("x")], ids=repr)
+def test_one_that_fails_after_it_was_deleted_stays_deleted(jobs: Jobs, error: Exception) -> None:
+    job = jobs.create("a", KIND, "ann")
+
+    def work(_progress: Progress) -> None:
+        jobs.delete("a", job.id)
+        raise error
+
+    run(jobs, work)("a", job.id)
+    assert not jobs.exists("a", job.id)
+
+
+def test_one_with_a_long_step_is_left_to_its_worker(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.jobs.TOUCH_SECONDS", 0.01)
+    job = jobs.create("a", KIND, "ann")
+
+    def work(progress: Progress) -> None:
+        progress("a long step", 1, 2)
+        begun = jobs.load("a", job.id).touched_at
+        progress("a long step", 2, 2)
+        until(lambda: jobs.load("a", job.id).touched_at != begun, "it to be touched")
+        touched = jobs.load("a", job.id)
+        assert (touched.state, touched.done) == (JobState.RUNNING, 2)
+
+    run(jobs, work, timedelta(0))("a", job.id)
+    assert jobs.load("a", job.id).state is JobState.DONE
 
 
 def test_one_that_still_collects_or_is_anothers_is_not_begun(jobs: Jobs) -> None:

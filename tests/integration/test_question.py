@@ -103,10 +103,10 @@ def test_a_preview_is_what_comes_out_when_it_is_done(parts: Parts, action: str) 
         {"k": chance.choice([1, 3, 5]), "vote": chance.choice(list(Vote))} for _ in questions
     ]
     kept = [parts.keep(question, **asked)[0] for question, asked in zip(questions, options, strict=True)]
-    some = ids[:5]
+    some = ids[:8]
     labels = {"labels": ["b"]} if action == "relabel" else {}
     preview = parts.question().preview(parts.tenant, preview_of(action=action, image_ids=[*some, "unknown"], **labels))
-    assert (preview.images, preview.decisions) == (5, 12)
+    assert (preview.images, preview.decisions) == (8, 12)
     assert preview.touched == sum(not set(ids_of(decision)).isdisjoint(some) for decision in kept)
     by_filter = {"action": action, "filter": {"image_id": some}, **labels}
     assert parts.question().preview(parts.tenant, preview_of(**by_filter)) == preview

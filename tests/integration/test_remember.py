@@ -7,7 +7,6 @@ from datetime import timedelta
 from threading import Event
 from typing import cast
 
-import numpy as np
 import PIL.Image
 import pytest
 
@@ -290,8 +289,8 @@ def test_a_tenant_sees_nothing_of_another(parts: Parts) -> None:
     parts.teach(data)
     assert other.ask(data).label is None
     assert other.memory.count(other.tenant) == 0
-    vector = Pixels().encode([parts.decoder.one(data)]).astype(np.float64).tolist()
-    assert other.classify().vectors(other.tenant, vector, ClassifyOptions())[0].voters == 0
+    vector = Pixels().encode([parts.decoder.one(data)])
+    assert other.classify().decide(other.tenant, vector, ClassifyOptions())[0].voters == 0
 
 
 def test_large_pictures_are_remembered_a_few_at_a_time_where_there_is_no_room_for_all(parts: Parts) -> None:

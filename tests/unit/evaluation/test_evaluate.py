@@ -79,6 +79,19 @@ class Plainly:
         winner = next(label for label, score in walked if score >= enough)
         return winner, scores[winner] / sum(scores.values())
 
+    def shares(self, voters: Sequence[tuple[float, list[str], float]]) -> dict[str, float]:
+        """Of the rank vote, by label."""
+        scores: dict[str, float] = {}
+        for rank, (_, labels, _) in enumerate(voters):
+            for label in labels:
+                scores[label] = scores.get(label, 0.0) + 1 / (rank + self.options.alpha)
+        return {label: score / sum(scores.values()) for label, score in scores.items()}
+
+    def alone(self, image: int) -> dict[str, float]:
+        """The shares for an image of the memory, without itself."""
+        nearest = self.around[image][: self.options.k]
+        return self.shares([(0.0, list(self.memory.labels[each]), 1.0) for each in nearest])
+
     def curve(self, prune: Prune, vote: Vote) -> list[float]:
         lists = [self.voters(query, prune) for query in range(len(self.queries.ids))]
         return [
@@ -133,6 +146,34 @@ def test_ranks_confusions_and_mistakes_are_those_of_plain_counting(both: tuple[P
     assert sum(sum(report.confused_with.values()) for report in found.classes) == len(wrong)
 
 
+def test_prediction_sets_are_those_of_plain_counting(both: tuple[Plainly, Evaluation]) -> None:
+    plainly, found = both
+    alone = [plainly.alone(image) for image in range(len(plainly.memory.ids))]
+    own = [max(shares.get(label, 0) for label in plainly.memory.labels[row]) for row, shares in enumerate(alone)]
+    asked = [plainly.shares(plainly.voters(query, Prune.NONE)[: OPTIONS.k]) for query in range(found.queries)]
+    labels = list(plainly.queries.labels)
+    if found.itself:
+        known, measured = np.array_split(np.random.default_rng(OPTIONS.seed).permutation(len(own)), 2)
+        own = [own[row] for row in known]
+        asked, labels = [asked[row] for row in measured], [labels[row] for row in measured]
+    own.sort(reverse=True)
+    assert found.sets is not None
+    assert [each.coverage for each in found.sets] == [0.8, 0.9, 0.95]
+    for each in found.sets:
+        rank = int(np.ceil((len(own) + 1) * each.coverage - 1e-9))
+        least = own[rank - 1] if rank <= len(own) else 0
+        named = [[label for label in shares if shares[label] >= least - 1e-12] for shares in asked]
+        named = [
+            some or [max(shares, key=lambda label: shares[label])] for some, shares in zip(named, asked, strict=True)
+        ]
+        assert each.share == pytest.approx(least)
+        assert each.size == pytest.approx(np.mean([len(some) for some in named]))
+        covered = [bool(set(some) & set(right)) for some, right in zip(named, labels, strict=True)]
+        assert each.covered == pytest.approx(np.mean(covered))
+        assert each.queries == len(asked)
+    assert found.sets[0].size < found.sets[2].size
+
+
 def test_neighbours_alone_say_the_same(both: tuple[Plainly, Evaluation], tmp_path: Path) -> None:
     _, found = both
     file = tmp_path / "neighbours.json"
@@ -146,6 +187,7 @@ def test_neighbours_alone_say_the_same(both: tuple[Plainly, Evaluation], tmp_pat
         found.right_at_rank,
         found.calibration,
     )
+    assert again.sets == (found.sets if found.itself else None), "nobody knows the neighbours of the memory's images"
     assert again.neighbours == found.neighbours
     assert {curve.prune for curve in again.curves} == (set(Prune) if found.itself else {Prune.NONE})
 

@@ -45,6 +45,8 @@ def test_everything_that_the_page_shows_is_there(found: Evaluation, folder: Path
     shown = set(re.findall(r'src="([^"]+)"', page))
     assert shown >= {f"plots/{name}.png" for name in ("accuracy", "calibration", "confusion", "scaling", "recall")}
     assert shown >= found.thumbnails.keys()
+    assert found.sets is not None
+    assert [f"{each.covered:.1%}".replace("%", " %") in page for each in found.sets] == [True] * 3
     for name in shown:
         PIL.Image.open(folder / name).verify()
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,75 @@
+"""Evaluations: ask for one, send labelled pictures, follow it, fetch its report."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from schemas.evaluation_job import EvaluationJob, EvaluationRequest
+from schemas.image import ImageFields
+from schemas.key import Scope
+from services.accept import Upload
+from services.api.caller import CallerDep, ServiceDep
+from services.api.errors import content
+from services.api.guard import GuardedRoute, needs
+from services.api.images import PRIVATE
+from services.api.uploads import SentImages, body_of, read_uploads
+
+router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"], route_class=GuardedRoute)
+
+
+@router.post("", status_code=202)
+@needs(Scope.CLASSIFY)
+def request(caller: CallerDep, service: ServiceDep, asked: EvaluationRequest) -> EvaluationJob:
+    """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started."""
+    with caller.deed("evaluations.request"):
+        return service.evaluate.request(caller.tenant, asked, caller.name)
+
+
+@router.post("/{evaluation_id}/pictures", status_code=202, openapi_extra=body_of(SentImages, "fields", ImageFields))
+@needs(Scope.CLASSIFY)
+def add(
+    caller: CallerDep, service: ServiceDep, evaluation_id: str, uploads: Annotated[list[Upload], Depends(read_uploads)]
+) -> EvaluationJob:
+    """Send pictures to ask about, all or none; they are not remembered. Of their fields, labels and id count."""
+    with caller.deed("evaluations.add", images=len(uploads)):
+        return service.evaluate.add(caller.tenant, evaluation_id, uploads)
+
+
+@router.post("/{evaluation_id}/start", status_code=202)
+@needs(Scope.CLASSIFY)
+def start(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
+    """Let a worker do it, now that all pictures are there."""
+    with caller.deed("evaluations.start"):
+        return service.evaluate.start(caller.tenant, evaluation_id)
+
+
+@router.get("")
+@needs(Scope.CLASSIFY)
+def evaluations(caller: CallerDep, service: ServiceDep) -> list[EvaluationJob]:
+    """The latest evaluations, the latest first; a removal deletes them all."""
+    return service.evaluations.all(caller.tenant)
+
+
+@router.get("/{evaluation_id}")
+@needs(Scope.CLASSIFY)
+def evaluation(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
+    """How far an evaluation is; its main figures, once it is done."""
+    return service.evaluations.load(caller.tenant, evaluation_id)
+
+
+@router.get("/{evaluation_id}/report", response_class=Response, responses=content("application/zip"))
+@needs(Scope.CLASSIFY)
+def report(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> Response:
+    """The folder of the report as a zip file; ``report.html`` in it is what to look at."""
+    data = service.evaluations.report(caller.tenant, evaluation_id)
+    return Response(data, media_type="application/zip", headers=PRIVATE)
+
+
+@router.delete("/{evaluation_id}")
+@needs(Scope.CLASSIFY)
+def delete(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
+    """Delete an evaluation with its report; a worker that is at it stops. Answers with what it was."""
+    with caller.deed("evaluations.delete"):
+        found = service.evaluations.load(caller.tenant, evaluation_id)
+        service.evaluations.delete(caller.tenant, evaluation_id)
+        return found

@@ -1,0 +1,233 @@
+"""Evaluate: the memory against itself or against labelled pictures, as a job that ends with a report.
+
+Labelled pictures come in pieces, are embedded as they come, and are kept as vectors with labels and thumbnails until
+the evaluation is done: they ask, and are never remembered.
+"""
+
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import Conflict, InvalidPicture, InvalidRequest, NotFound, Unavailable
+from schemas.evaluation import EvaluationOptions
+from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
+from schemas.filter import Clause
+from schemas.image import State
+from schemas.job import Job, JobState
+from services.accept import Upload
+from services.evaluation.material import Labelled, Material
+from services.evaluations import AT_WORK, Evaluations, Queries
+from services.jobs import Progress, Stopped
+from services.memory.memory import Memory
+from services.memory.pictures import Pictures
+from services.perception.decoder import Decoder
+
+MOST_QUERIES = 20_000
+MOST_IMAGES = 200_000
+"""A memory of so many is held in a worker's own memory: 1 GB with 1,280 numbers each."""
+MOST_AT_WORK = 2
+"""Evaluations of a tenant that wait or run."""
+PAGE = 1000
+SEARCHED_AT_ONCE = 100
+THUMBNAIL = 96
+"""Pixels of the longer side."""
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        embed: pictures to vectors; raises what decoding raises.
+        encoder: whose vectors these are.
+        ring: tells the workers of a job; may fail quietly.
+        turn: a process does one evaluation at a time, for each holds a whole memory.
+    """
+
+    evaluations: Evaluations
+    memory: Memory
+    pictures: Pictures
+    decoder: Decoder
+    embed: Callable[[Sequence[bytes]], Vectors]
+    encoder: str
+    ring: Callable[[str, str], bool]
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def request(self, tenant: str, request: EvaluationRequest, requested_by: str) -> EvaluationJob:
+        """Begin an evaluation: of the memory against itself at once, else it waits for pictures, and to be started.
+
+        Raises:
+            InvalidFilter: the filter names an unknown field or a value of the wrong type.
+            Conflict: too many are at work.
+        """
+        request.filter.clauses(self.memory.metadata)
+        if request.itself:
+            self._check_turn(tenant)
+        made = self.evaluations.create(tenant, request, self.encoder, requested_by)
+        return self.start(tenant, made.id) if request.itself else made
+
+    def add(self, tenant: str, evaluation_id: str, uploads: Sequence[Upload]) -> EvaluationJob:
+        """Add labelled pictures, all or none; one that comes twice counts once, with the labels of both.
+
+        Raises:
+            NotFound: there is no such evaluation.
+            InvalidRequest: it takes no pictures, or not so many.
+            InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded; none was added.
+        """
+        number = self.evaluations.collecting(tenant, evaluation_id).pictures + len(uploads)
+        if number > MOST_QUERIES:
+            raise InvalidRequest(f"{number} pictures are too many for one evaluation: send at most {MOST_QUERIES}")
+        pictures = [upload.data for upload in uploads]
+        queries = Queries(
+            ids=[upload.fields.image_id or sha256(upload.data).hexdigest() for upload in uploads],
+            labels=[upload.fields.labels for upload in uploads],
+            vectors=self.embed(pictures).tobytes(),
+            thumbnails=list(self.decoder.pool.map(self._thumbnail, pictures)),
+        )
+        self.evaluations.put_queries(tenant, evaluation_id, queries)
+        return self.evaluations.load(tenant, evaluation_id)
+
+    def start(self, tenant: str, evaluation_id: str) -> EvaluationJob:
+        """Let a worker do it; one that was started already stays as it is.
+
+        Raises:
+            NotFound: there is no such evaluation.
+            InvalidRequest: it has no pictures to ask about.
+            Conflict: too many are at work.
+        """
+        found = self.evaluations.load(tenant, evaluation_id)
+        if found.state is not JobState.COLLECTING:
+            return found
+        if not (found.request.itself or found.pictures):
+            raise InvalidRequest("this evaluation has nothing to ask: send labelled pictures before it is started")
+        self._check_turn(tenant)
+        self.evaluations.start(tenant, evaluation_id)
+        self.ring(tenant, evaluation_id)
+        return self.evaluations.load(tenant, evaluation_id)
+
+    def __call__(self, tenant: str, job: Job, progress: Progress) -> None:
+        """Do an evaluation that was started; done twice, it is as if it were done once.
+
+        Raises:
+            Stopped: it was deleted.
+            Unavailable: this process does another one, or a part does not answer.
+            InvalidRequest: it cannot be done; the message says why.
+        """
+        if not self.turn.acquire(blocking=False):
+            raise Unavailable("another evaluation is being done by this worker")
+        try:
+            self._do(tenant, job.id, progress)
+        except NotFound:
+            if self.evaluations.exists(tenant, job.id):
+                raise
+            self.evaluations.delete(tenant, job.id)  # the record of the job may have outlived it
+            raise Stopped from None
+        finally:
+            self.turn.release()
+
+    def _do(self, tenant: str, evaluation_id: str, progress: Progress) -> None:
+        registration = self.evaluations.registration(tenant, evaluation_id)
+        if registration.encoder != self.encoder:
+            raise InvalidRequest(f"this was begun with the encoder {registration.encoder}: begin another evaluation")
+        if not self.evaluations.has_report(tenant, evaluation_id):
+            summary, report = self._report(tenant, evaluation_id, registration.request, progress)
+            self.evaluations.put_report(tenant, evaluation_id, summary, report)
+        self.evaluations.delete_queries(tenant, evaluation_id)
+
+    def _report(
+        self, tenant: str, evaluation_id: str, request: EvaluationRequest, progress: Progress
+    ) -> tuple[EvaluationSummary, bytes]:
+        # What compares, fits and draws takes a second and much memory to load: only a worker that evaluates needs it.
+        from services.evaluation import report  # noqa: PLC0415
+        from services.evaluation.evaluate import evaluate  # noqa: PLC0415
+
+        material = self._material(tenant, evaluation_id, request, progress)
+        known = len({*material.memory.ids} & {*material.queries.ids}) if material.queries else 0
+        options = EvaluationOptions(**request.model_dump(exclude={"itself", "filter"}))
+        found = evaluate(material, options, progress)
+        progress("writing the report", 0, 1)
+        return EvaluationSummary.of(found, known), _zipped(report.files(found))
+
+    def _material(self, tenant: str, evaluation_id: str, request: EvaluationRequest, progress: Progress) -> Material:
+        clauses = request.filter.clauses(self.memory.metadata)
+        places: dict[str, tuple[str, int]] = {}
+        queries = None if request.itself else self._queries(tenant, evaluation_id, places)
+
+        def approximate(vectors: Vectors, k: int) -> list[list[str]]:
+            slices = np.split(vectors, range(SEARCHED_AT_ONCE, len(vectors), SEARCHED_AT_ONCE))
+            found = (hits for some in slices for hits in self.memory.nearest(tenant, some, k, clauses))
+            return [[hit.image_id for hit in hits] for hits in found]
+
+        def thumbnail(image_id: str, query: bool) -> bytes | None:
+            if query:
+                key, place = places[image_id]
+                return self.evaluations.read_queries(key).thumbnails[place]
+            return self._remembered(tenant, image_id)
+
+        return Material(self.encoder, self._memory(tenant, clauses, progress), queries, approximate, thumbnail)
+
+    def _memory(self, tenant: str, clauses: Sequence[Clause], progress: Progress) -> Labelled:
+        """Every remembered image that meets the filter."""
+        total = self.memory.counts_by_state(tenant, clauses).get(State.REMEMBERED, 0)
+        if total > MOST_IMAGES:
+            raise InvalidRequest(f"{total} images are too many for one evaluation: narrow it to {MOST_IMAGES} or fewer")
+        ids: list[str] = []
+        labels: list[list[str]] = []
+        pages: list[Vectors] = []
+        cursor = None
+        while True:
+            images, vectors, cursor = self.memory.embedded(tenant, clauses, PAGE, cursor)
+            ids += [image.image_id for image in images]
+            labels += [image.labels for image in images]
+            pages.append(vectors)
+            progress("reading the memory", len(ids), total)
+            if cursor is None:
+                return Labelled(ids, labels, np.concatenate(pages))
+
+    def _queries(self, tenant: str, evaluation_id: str, places: dict[str, tuple[str, int]]) -> Labelled:
+        """The pictures that were sent, each once; fills `places` with where the thumbnail of each is."""
+        labels: dict[str, list[str]] = {}
+        rows: list[Vectors] = []
+        for key, queries in self.evaluations.queries(tenant, evaluation_id):
+            for place, (image_id, said, row) in enumerate(
+                zip(queries.ids, queries.labels, queries.rows(), strict=True)
+            ):
+                if image_id not in places:
+                    places[image_id] = key, place
+                    rows.append(row)
+                labels[image_id] = list(dict.fromkeys([*labels.get(image_id, []), *said]))
+        vectors = np.array(rows, np.float32).reshape(len(rows), self.memory.dimension)
+        return Labelled(list(labels), list(labels.values()), vectors)
+
+    def _remembered(self, tenant: str, image_id: str) -> bytes | None:
+        """A remembered image's thumbnail, if it can be had."""
+        try:
+            held = self.memory.get(tenant, [image_id]).get(image_id)
+            return None if held is None else self._thumbnail(self.pictures.read(held.picture))
+        except (NotFound, InvalidPicture):  # it was replaced at this moment, or decoding it takes too long now
+            return None
+
+    def _thumbnail(self, picture: bytes) -> bytes:
+        return self.decoder.thumbnail(picture, THUMBNAIL)
+
+    def _check_turn(self, tenant: str) -> None:
+        at_work = sum(each.state in AT_WORK for each in self.evaluations.all(tenant))
+        if at_work >= MOST_AT_WORK:
+            raise Conflict(f"{at_work} evaluations wait or run already: start this one when one of them is done")
+
+
+def _zipped(files: Mapping[str, bytes]) -> bytes:
+    """Files by their paths as one zip file; made in memory, for a worker that dies leaves its temporary files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return out.getvalue()

@@ -1,0 +1,391 @@
+"""An evaluation as a job: done again where its worker died, and gone with what was removed, however late it ends."""
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from schemas.errors import Conflict, InvalidFilter, InvalidPicture, InvalidRequest, NotFound, Unavailable
+from schemas.evaluation_job import EvaluationJob, EvaluationRequest
+from schemas.filter import Filter
+from schemas.image import ImageFields, now
+from schemas.job import JobKind, JobState
+from schemas.removal import RemovalRequest
+from services import evaluate as module
+from services import evaluations as records
+from services.accept import Upload
+from services.backup import Backup
+from services.evaluate import Evaluate
+from services.evaluations import Evaluations
+from services.jobs import Jobs, RunJob
+from services.memory.blobs import Blobs
+from services.memory.memory import Memory
+from services.tidy import Tidy
+from tests.shapes import picture
+
+from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts
+
+ITSELF = EvaluationRequest(itself=True, k=5)
+PICTURES = EvaluationRequest(k=5)
+
+
+@dataclass
+class Place:
+    """An installation that evaluates; what it reads the memory through may be exchanged."""
+
+    parts: Parts
+    memory: Any = None
+    rung: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.memory = self.memory or self.parts.memory
+        self.jobs = Jobs(self.parts.ledger)
+        self.evaluations = Evaluations(self.parts.ledger, self.jobs, self.folder)
+        self.evaluate = Evaluate(
+            self.evaluations,
+            cast(Memory, self.memory),
+            self.parts.pictures,
+            self.parts.decoder,
+            self.parts.classify().embed,
+            self.parts.encoder.name,
+            self._ring,
+        )
+
+    @property
+    def folder(self) -> Path:
+        return self.parts.folder / "evaluations"
+
+    @property
+    def tenant(self) -> str:
+        return self.parts.tenant
+
+    def ask(self, request: EvaluationRequest = PICTURES) -> str:
+        return self.evaluate.request(self.tenant, request, "a test").id
+
+    def add(self, evaluation_id: str, *pictures: bytes, label: str) -> EvaluationJob:
+        fields = ImageFields(labels=[label])
+        return self.evaluate.add(self.tenant, evaluation_id, [Upload(data, fields) for data in pictures])
+
+    def run(self, evaluation_id: str, lease: timedelta = NEVER, tenant: str | None = None) -> None:
+        RunJob(self.jobs, lease, {JobKind.EVALUATION: self.evaluate})(tenant or self.tenant, evaluation_id)
+
+    def load(self, evaluation_id: str) -> EvaluationJob:
+        return self.evaluations.load(self.tenant, evaluation_id)
+
+    def remove(self, where: dict[str, Any]) -> int:
+        """Forget what meets a filter; how many images that were."""
+        forget = dataclasses.replace(self.parts.forget(), undo=[self.evaluations.forget])
+        request = RemovalRequest(filter=Filter.model_validate(where), reason="asked to")
+        return forget.carry_on(self.tenant, forget.request(self.tenant, request, "a test").id).images
+
+    def left(self) -> list[Path]:
+        """Every file that speaks of an evaluation."""
+        records = self.parts.folder / "records"
+        folders = [self.folder, *(records / kind / self.tenant for kind in ("evaluations", "jobs"))]
+        return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+    def _ring(self, tenant: str, job_id: str) -> bool:
+        assert tenant == self.tenant
+        self.rung.append(job_id)
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take seconds; tests/end_to_end has some drawn."""
+    monkeypatch.setattr("services.evaluation.plots.draw", lambda _evaluation: {})
+
+
+@pytest.fixture
+def place(parts: Parts) -> Place:
+    """Of two kinds of pictures, those of Ann and those of Bob are remembered."""
+    parts.teach(*(picture("disc") for _ in range(5)), labels=["disc"], subject="ann")
+    parts.teach(*(picture("bars") for _ in range(5)), labels=["bars"], subject="bob")
+    return Place(parts)
+
+
+def unpacked(report: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(report)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_labelled_pictures_are_asked_about_and_not_kept(place: Place) -> None:
+    asked = place.ask()
+    assert place.load(asked).state is JobState.COLLECTING
+    disc = picture("disc")
+    [remembered] = place.parts.teach(picture("disc"), labels=["disc"])
+    place.add(asked, disc, picture("disc"), label="disc")
+    place.add(asked, disc, place.parts.pictures.read(place.parts.held(remembered)[0].picture), label="disc")
+    assert place.add(asked, picture("bars"), picture("cross"), label="bars").pictures == 6
+    assert place.rung == []
+    started = place.evaluate.start(place.tenant, asked)
+    assert (started.state, place.rung) == (JobState.WAITING, [asked])
+    place.run(asked)
+    done = place.load(asked)
+    assert (done.state, done.error, done.pictures) == (JobState.DONE, None, 0)
+    assert done.summary is not None
+    assert (done.summary.queries, done.summary.known) == (5, 1), "one came twice, and one is remembered"
+    assert (done.summary.images, done.summary.k) == (11, 5)
+    assert done.summary.accuracy >= 0.75
+    assert place.parts.memory.count(place.tenant) == 11
+    report = unpacked(place.evaluations.report(place.tenant, asked))
+    assert "report.html" in report
+    assert json.loads(report["report.json"])["accuracy"] == done.summary.accuracy
+    assert [path.name for path in sorted(place.folder.rglob("*")) if path.is_file()] == ["report.zip", "summary.json"]
+
+
+def test_the_memory_against_itself_is_narrowed_by_a_filter(place: Place) -> None:
+    place.parts.teach(*(picture("cross") for _ in range(3)), labels=["cross"], subject="eve")
+    asked = place.ask(ITSELF.model_copy(update={"filter": Filter.model_validate({"subject": {"not": "eve"}})}))
+    assert place.rung == [asked]
+    place.run(asked)
+    summary = place.load(asked).summary
+    assert summary is not None
+    assert (summary.queries, summary.images, summary.accuracy) == (10, 10, 1.0)
+    assert b"cross" not in unpacked(place.evaluations.report(place.tenant, asked))["report.json"]
+
+
+def test_a_worker_that_dies_is_followed_by_another(place: Place) -> None:
+    asked = place.ask()
+    place.add(asked, picture("disc"), picture("bars"), label="disc")
+    place.evaluate.start(place.tenant, asked)
+
+    def die() -> None:
+        raise Killed
+
+    for name in ("embedded", "get"):  # while it reads, and while it draws
+        mortal = Place(place.parts, Hooked(place.parts.memory, before=Once(name, die)))
+        with pytest.raises(Killed):
+            mortal.run(asked, AT_ONCE)
+        assert place.load(asked).state is JobState.RUNNING
+    place.run(asked)
+    assert place.load(asked).state is JobState.RUNNING, "it is left to whoever touched it just now"
+    place.run(asked, AT_ONCE)
+    assert place.load(asked).state is JobState.DONE
+
+
+def test_a_worker_that_dies_after_the_report_has_nothing_left_to_do(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = place.ask()
+    place.add(asked, picture("disc"), label="disc")
+    place.evaluate.start(place.tenant, asked)
+
+    delete = place.evaluations.delete_queries
+
+    def delete_then_die(*which: str) -> None:
+        delete(*which)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place.evaluations, "delete_queries", delete_then_die)
+        with pytest.raises(Killed):
+            place.run(asked, AT_ONCE)
+    report = place.folder / place.tenant / asked / "report.zip"
+    written = report.read_bytes()
+    place.run(asked, AT_ONCE)
+    done = place.load(asked)
+    assert (done.state, done.pictures) == (JobState.DONE, 0)
+    assert report.read_bytes() == written
+
+
+def test_a_removal_takes_every_evaluation_with_it(place: Place) -> None:
+    done, collecting = place.ask(ITSELF), place.ask()
+    place.run(done)
+    place.add(collecting, picture("disc"), label="disc")
+    waiting = place.ask(ITSELF)
+    assert place.remove({"subject": "nobody"}) == 0
+    assert {each.id for each in place.evaluations.all(place.tenant)} == {done, collecting, waiting}
+    other = Place(dataclasses.replace(place.parts, tenant="other"))
+    spared = other.ask()
+    assert place.remove({"subject": "ann"}) == 5
+    assert place.evaluations.all(place.tenant) == []
+    assert place.left() == []
+    assert other.load(spared).state is JobState.COLLECTING
+    place.run(waiting)
+    with pytest.raises(NotFound):
+        place.evaluate.add(place.tenant, collecting, [])
+    again = place.ask(ITSELF)
+    place.run(again)
+    summary = place.load(again).summary
+    assert summary is not None
+    assert summary.images == 5
+
+
+@pytest.mark.parametrize("step", ["embedded", "nearest", "get"])
+def test_an_evaluation_that_read_what_is_removed_meanwhile_leaves_nothing(place: Place, step: str) -> None:
+    """Promise 2: it may not come to its end, whatever it had read before."""
+    place.parts.teach(picture("disc"), labels=["bars"], subject="bob")  # a mistake, which is shown
+    place.memory = Hooked(place.parts.memory, after=Once(step, lambda: place.remove({"subject": "ann"})))
+    place.__post_init__()
+    asked = place.ask(ITSELF)
+    place.run(asked)
+    assert place.memory._after.called
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_removal_while_the_report_is_stored_takes_it_too(place: Place, when: str) -> None:
+    once = Once("write", lambda: place.remove({"subject": "ann"}))
+    place.evaluations._blobs = cast(Blobs, Hooked(place.evaluations._blobs, **{when: once}))
+    asked = place.ask(ITSELF)
+    place.run(asked)
+    assert once.called
+    assert place.left() == []
+
+
+def test_a_record_of_the_job_that_came_back_brings_nothing_else_back(place: Place) -> None:
+    """A worker may write how far it is at the very moment of the removal."""
+    asked = place.ask(ITSELF)
+    job = place.jobs.load(place.tenant, asked)
+    place.remove({"subject": "ann"})
+    place.jobs.save(place.tenant, job)
+    assert place.evaluations.all(place.tenant) == []
+    place.run(asked)
+    assert place.left() == []
+
+
+def test_the_report_of_a_worker_that_died_too_late_is_tidied(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 3: a compaction begins with it."""
+    asked = place.ask(ITSELF)
+
+    def remove_then_die(*_: object) -> bool:
+        place.remove({"subject": "ann"})
+        monkeypatch.undo()
+        files = place.folder / place.tenant / asked
+        files.mkdir(parents=True, exist_ok=True)
+        (files / "report.zip").write_bytes(b"written a moment after")
+        raise Killed
+
+    monkeypatch.setattr(place.evaluations, "put_report", remove_then_die)
+    with pytest.raises(Killed):
+        place.run(asked)
+    assert len(place.left()) == 1
+    assert place.evaluations.all(place.tenant) == []
+    tidy = Tidy(
+        place.parts.memory, place.parts.pictures, place.parts.ledger, timedelta(hours=1), [place.evaluations.tidy]
+    )
+    assert tidy() == 1
+    assert place.left() == []
+
+
+def test_what_was_half_written_goes_with_the_rest_and_no_other(place: Place) -> None:
+    """Promise 3: a draft of a report holds thumbnails."""
+    gone, spared = place.ask(), place.ask()
+    drafts = [place.folder / place.tenant / each / f".{'0' * 32}" for each in (gone, spared)]
+    for draft in drafts:
+        draft.parent.mkdir(parents=True)
+        draft.write_bytes(b"half of a report")
+    assert place.evaluations.delete(place.tenant, gone) == 1
+    assert [draft.exists() for draft in drafts] == [False, True]
+
+
+def test_pictures_that_nobody_starts_to_evaluate_are_tidied_after_a_day(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forsaken, done = place.ask(), place.ask(ITSELF)
+    place.add(forsaken, picture("disc"), label="disc")
+    assert place.evaluations.tidy(now()) == 0
+    monkeypatch.setattr(records, "ABANDONED", timedelta(0))
+    place.run(done)
+    assert place.evaluations.tidy(now()) == 1
+    assert [each.id for each in place.evaluations.all(place.tenant)] == [done]
+
+
+def test_no_backup_holds_one(place: Place, tmp_path: Path) -> None:
+    done = place.ask(ITSELF)
+    place.run(done)
+    place.ask()
+    engine = place.parts.memory._engine
+    Backup(engine, place.parts.pictures, place.parts.ledger)(tmp_path / "backup")
+    assert place.tenant.encode() in (tmp_path / "backup").read_bytes()
+    assert done.encode() not in (tmp_path / "backup").read_bytes()
+
+
+def test_bad_input_is_refused_and_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidFilter):
+        place.ask(EvaluationRequest(filter=Filter({"colour": "red"})))
+    asked = place.ask()
+    with pytest.raises(InvalidRequest, match="nothing to ask"):
+        place.evaluate.start(place.tenant, asked)
+    with pytest.raises(InvalidPicture, match="picture 2 of 2"):
+        place.add(asked, picture("disc"), picture("disc")[:500], label="disc")
+    assert place.load(asked).pictures == 0
+    monkeypatch.setattr(module, "MOST_QUERIES", 1)
+    with pytest.raises(InvalidRequest, match="at most 1"):
+        place.add(asked, picture("disc"), picture("disc"), label="disc")
+    place.add(asked, picture("disc"), label="disc")
+    place.evaluate.start(place.tenant, asked)
+    with pytest.raises(InvalidRequest, match="started already"):
+        place.add(asked, picture("disc"), label="disc")
+    with pytest.raises(InvalidRequest, match="about itself"):
+        place.add(place.ask(ITSELF), picture("disc"), label="disc")
+    for wrong in ("no uuid", "../x", "00000000-0000-4000-8000-000000000000"):
+        with pytest.raises(NotFound):
+            place.load(wrong)
+    with pytest.raises(NotFound, match="it is waiting"):
+        place.evaluations.report(place.tenant, asked)
+
+
+def test_pictures_that_come_too_late_are_refused_and_deleted(place: Place) -> None:
+    asked = place.ask()
+    place.add(asked, picture("disc"), label="disc")
+    embed = place.evaluate.embed
+
+    def slow(pictures: Sequence[bytes]) -> Any:
+        place.evaluate.start(place.tenant, asked)
+        return embed(pictures)
+
+    late = dataclasses.replace(place.evaluate, embed=slow)
+    with pytest.raises(InvalidRequest, match="started already"):
+        late.add(place.tenant, asked, [Upload(picture("bars"), ImageFields(labels=["bars"]))])
+    assert place.load(asked).pictures == 1
+
+
+def test_what_cannot_be_evaluated_fails_with_a_reason(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = place.ask(ITSELF.model_copy(update={"filter": Filter({"subject": "nobody"})}))
+    place.run(empty)
+    monkeypatch.setattr(module, "MOST_IMAGES", 9)
+    large = place.ask(ITSELF)
+    place.run(large)
+    for failed, reason in ((empty, ""), (large, "10 images are too many")):
+        found = place.load(failed)
+        assert (found.state, found.summary) == (JobState.FAILED, None)
+        assert (found.error or "").startswith(reason)
+        assert "see the worker's log" not in (found.error or "")
+
+
+def test_vectors_of_another_encoder_are_not_compared(place: Place) -> None:
+    asked = place.ask()
+    place.add(asked, picture("disc"), label="disc")
+    place.evaluate.start(place.tenant, asked)
+    place.evaluate = dataclasses.replace(place.evaluate, encoder="another")
+    place.run(asked)
+    assert "encoder pixels" in (place.load(asked).error or "")
+
+
+def test_few_are_at_work_and_few_are_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "KEPT", 3)
+    at_work = [place.ask(ITSELF) for _ in range(2)]
+    with pytest.raises(Conflict, match="2 evaluations wait or run"):
+        place.ask(ITSELF)
+    dropped, *collecting = [place.ask() for _ in range(2)]
+    kept = {each.id for each in place.evaluations.all(place.tenant)}
+    assert kept == {*at_work, *collecting}
+    with pytest.raises(NotFound):
+        place.load(dropped)
+
+
+def test_a_process_does_one_at_a_time(place: Place) -> None:
+    asked = place.ask(ITSELF)
+    with place.evaluate.turn, pytest.raises(Unavailable):
+        place.run(asked)
+    place.run(asked, AT_ONCE)
+    assert place.load(asked).state is JobState.DONE
