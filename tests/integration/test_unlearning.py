@@ -74,6 +74,11 @@ def remember(parts: Parts, tenant: str, numbered: Sequence[tuple[int, Item]]) ->
 def test_after_a_removal_every_decision_is_that_of_a_memory_that_never_saw_it(
     parts: Parts, items: list[Item], options: ClassifyOptions, order: Random
 ) -> None:
+    assert unlearn(parts, items, options, order) > 0
+
+
+def unlearn(parts: Parts, items: list[Item], options: ClassifyOptions, order: Random) -> int:
+    """Hold a memory that forgot against one that never saw; how many decisions were compared."""
     both, only = f"t{uuid.uuid4().hex}", f"t{uuid.uuid4().hex}"
     numbered = list(enumerate(items))
     remember(parts, both, numbered)
@@ -91,5 +96,7 @@ def test_after_a_removal_every_decision_is_that_of_a_memory_that_never_saw_it(
         for tenant in (both, only)
     ]
     assert decisions[0] == decisions[1]
+    assert decisions[0] == [decide(each.neighbours, each.options, each.encoder) for each in decisions[0]]
     assert parts.memory.count_labels(both) == parts.memory.count_labels(only)
     assert parts.memory.counts_by_state(both) == parts.memory.counts_by_state(only)
+    return len(decisions[0])
