@@ -96,7 +96,7 @@ class Stack:
         sent = [(data, ImageFields.model_validate(fields)) for data in pictures]
         return [each.image_id for each in self.client.add(sent)]
 
-    def settled(self, image_ids: Sequence[str]) -> dict[str, Image]:
+    def settled(self, image_ids: Sequence[str], seconds: float = PATIENCE) -> dict[str, Image]:
         """The images once none of them waits any more."""
 
         def done() -> dict[str, Image] | None:
@@ -104,7 +104,7 @@ class Stack:
             waiting = [image for image in held.values() if image.state is State.WAITING]
             return None if waiting or len(held) != len(set(image_ids)) else held
 
-        return until(done, f"{len(image_ids)} images to be remembered")
+        return until(done, f"{len(image_ids)} images to be remembered", seconds)
 
     def remembered(self, image_ids: Sequence[str]) -> dict[str, Image]:
         """The images once all of them are remembered."""

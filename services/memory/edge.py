@@ -31,6 +31,7 @@ BLOCK = 512
 LONGEST_LOG = 128 * 2**20
 """Bytes; the engine keeps one closed file of 32 MiB, one in use, one ahead, and what came since the last flush."""
 log = logging.getLogger(__name__)
+Ids = set[str]
 _INDEXES: Mapping[str, edge.PayloadSchemaType] = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
@@ -59,7 +60,7 @@ class EdgeEngine:
         self._lock = _hold(folder / "lock")
         self._shards = Shards(folder, floor)
         self._writing = threading.Lock()  # an operation by filter must not meet half of another write
-        self._touched: set[str] | None = None  # while a compaction runs: the points that were written since it looked
+        self._touched: Ids | None = None  # while a compaction runs: the points that were written since it looked
         self._commit = GroupCommit(self._sync_log)
         self._compacted = GroupCommit(self._rewrite)
         self._unflushed = threading.Event()
@@ -87,48 +88,60 @@ class EdgeEngine:
 
     def index(self, indexes: Mapping[str, Index]) -> None:
         """See `Engine.index`."""
-        for field, schema in indexes.items():
-            self._apply(edge.UpdateOperation.create_field_index(field, _index(schema)), NEW, ())
+        with self._writing, self._shards.use() as shard, _translated():
+            self._need(NEW)
+            for field, schema in indexes.items():
+                shard.engine.update(edge.UpdateOperation.create_field_index(field, _index(schema)))
         self._commit()
 
     def insert(self, points: Sequence[models.PointStruct]) -> None:
         """See `Engine.insert`."""
-        given = [_point(point) for point in points]
-        operation = edge.UpdateOperation.upsert_points(given, update_mode=edge.UpdateMode.InsertOnly)
-        self._write(operation, NEW, [str(point.id) for point in points])
+
+        def absent(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
+            there = _ids(shard.engine.retrieve([str(point.id) for point in points], False, False))
+            given = [_point(point) for point in points if str(point.id) not in there]
+            return {str(point.id) for point in given}, edge.UpdateOperation.upsert_points(given)
+
+        self._write(absent, NEW)
 
     def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
         """See `Engine.replace`."""
-        given = [_point(point) for point in points]
-        operation = edge.UpdateOperation.upsert_points(given, _filter(where), edge.UpdateMode.UpdateOnly)
-        self._write(operation, NEW, [str(point.id) for point in points])
+
+        def present(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
+            ids = _meeting(shard, where, [str(point.id) for point in points])
+            given = [_point(point) for point in points if str(point.id) in ids]
+            return ids, edge.UpdateOperation.upsert_points(given)
+
+        self._write(present, NEW)
 
     def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """See `Engine.set_payload`."""
-        condition = _filter(where)
-        operation = edge.UpdateOperation.set_payload_by_filter(condition, payload)
-        self._write(operation, REMOVE if urgent else FINISH, condition)
+
+        def met(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
+            ids = _meeting(shard, where)
+            return ids, edge.UpdateOperation.set_payload([*ids], payload)
+
+        self._write(met, REMOVE if urgent else FINISH)
 
     def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
         """See `Engine.update_vectors`."""
-        with self._writing, self._shards.use() as shard:  # nothing is deleted between the look and the write
-            self._need(FINISH)
-            there = _ids(shard.engine.retrieve(list(ids), with_payload=False, with_vector=False))
-            given = [
-                edge.PointVectors(point, {name: row})
-                for point, row in zip(ids, vectors.tolist(), strict=True)
-                if point in there
-            ]
-            if given:
-                self._note(shard, list(there))
-                with _translated():
-                    shard.engine.update(edge.UpdateOperation.update_vectors(given, _filter(where)))
-        self._commit()
+
+        def met(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
+            there = _meeting(shard, where, ids)
+            rows = zip(ids, vectors.tolist(), strict=True)
+            given = [edge.PointVectors(point, {name: row}) for point, row in rows if point in there]
+            return there, edge.UpdateOperation.update_vectors(given)
+
+        self._write(met, FINISH)
 
     def delete(self, where: models.Filter) -> None:
         """See `Engine.delete`."""
-        condition = _filter(where)
-        self._write(edge.UpdateOperation.delete_points_by_filter(condition), DELETE, condition)
+
+        def met(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
+            ids = _meeting(shard, where)
+            return ids, edge.UpdateOperation.delete_points([*ids])
+
+        self._write(met, DELETE)
 
     def retrieve(self, ids: Sequence[str]) -> list[Payload]:
         """See `Engine.retrieve`."""
@@ -242,7 +255,7 @@ class EdgeEngine:
             with self._writing:
                 self._touched = None
 
-    def _take_touched(self) -> set[str]:
+    def _take_touched(self) -> Ids:
         """The points that were written since this was called last; from now on they are noted anew."""
         with self._writing:
             touched, self._touched = self._touched or set(), set()
@@ -252,16 +265,6 @@ class EdgeEngine:
         if self._ending.is_set():
             raise Unavailable("the store ends in the middle of the compaction; send it again")
         self._need(NEW)
-
-    def _note(self, shard: Shard, touched: Sequence[str] | edge.Filter) -> None:
-        """Note which points are about to be written: by their ids, or all that meet a filter."""
-        if self._touched is None:
-            return
-        if isinstance(touched, edge.Filter):
-            records, _ = shard.engine.scroll(edge.ScrollRequest(limit=ALL, filter=touched, with_payload=False))
-            self._touched |= _ids(records)
-        else:
-            self._touched.update(touched)
 
     def _need(self, share: float, size: int = 0) -> None:
         check_room(self._folder, self._floor * share, size)
@@ -297,21 +300,22 @@ class EdgeEngine:
                     self._unflushed.set()
                     log.exception("the segments could not be written; the log holds what they lack")
 
-    def _write(self, operation: edge.UpdateOperation, share: float, touched: Sequence[str] | edge.Filter) -> None:
-        self._apply(operation, share, touched)
-        self._commit()
+    def _write(self, decide: Callable[[Shard], tuple[Ids, edge.UpdateOperation]], share: float) -> None:
+        """Decide which points are written and how, and write them, while nobody else does.
 
-    def _apply(self, operation: edge.UpdateOperation, share: float, touched: Sequence[str] | edge.Filter) -> None:
+        The log then holds points by their ids: it is applied again after a crash, to segments of which a part may be
+        newer than the rest, where a condition could find something else than it did.
+        """
         with self._writing, self._shards.use() as shard, _translated():
-            self._need(share, self._size(shard, touched))
-            self._note(shard, touched)
-            shard.engine.update(operation)
-
-    def _size(self, shard: Shard, touched: Sequence[str] | edge.Filter) -> int:
-        """Bytes that an operation on all that meets a filter may take; where it could matter, they are counted."""
-        if not isinstance(touched, edge.Filter) or shard.engine.info().points_count * PER_POINT < self._floor * DELETE:
-            return 0
-        return shard.engine.count(edge.CountRequest(exact=True, filter=touched)) * PER_POINT
+            self._need(share)
+            ids, operation = decide(shard)
+            if ids:
+                if (size := len(ids) * PER_POINT) > self._floor * DELETE:  # less is within the floors' own room
+                    self._need(share, size)
+                if self._touched is not None:
+                    self._touched.update(ids)
+                shard.engine.update(operation)
+        self._commit()  # even without a write: what made the condition fail may not be durable yet
 
 
 class GroupCommit:
@@ -380,8 +384,15 @@ def _size_of_copy(folder: Path) -> int:
     return segments + min(segments, LONGEST_LOG)
 
 
-def _ids(records: Iterable[edge.Record]) -> set[str]:
+def _ids(records: Iterable[edge.Record]) -> Ids:
     return {str(record.id) for record in records}
+
+
+def _meeting(shard: Shard, where: models.Filter, ids: Sequence[str] | None = None) -> Ids:
+    """The points that meet a filter; with `ids`, those of these."""
+    among = edge.Filter(must=[edge.HasIdCondition({*ids}), _filter(where)]) if ids is not None else _filter(where)
+    records, _ = shard.engine.scroll(edge.ScrollRequest(limit=ALL, filter=among, with_payload=False))
+    return _ids(records)
 
 
 def _index(schema: Index) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import OutOfSpace
+from schemas.image import State
 from services.memory.edge import EdgeEngine, GroupCommit
 from services.memory.memory import Memory
 from tests.contract.support import image
@@ -85,8 +86,12 @@ def _full() -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_the_log_alone_brings_back_what_the_segments_lost(tmp_path: Path) -> None:
-    """What a power cut leaves: segments as they were written long ago, and the log as it was synced last."""
+@pytest.mark.parametrize("newer", ["", "payload_index", "payload_storage"])
+def test_the_log_brings_back_what_the_segments_lost(tmp_path: Path, newer: str) -> None:
+    """What a power cut or a kill leaves: the log as it was synced last, and segments as they were written long ago.
+
+    A kill in the middle of a flush leaves a part of them newer than the rest.
+    """
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     engine = EdgeEngine(whole)
     memory = Memory(engine, "encoder", 4, {})
@@ -94,20 +99,29 @@ def test_the_log_alone_brings_back_what_the_segments_lost(tmp_path: Path) -> Non
     memory.put([image("default", "before"), image("default", "removed")])
     with engine._shards.use() as shard:
         shard.engine.flush()
-        wal = shard.folder.relative_to(whole) / "wal"
+        folder = shard.folder.relative_to(whole)
     shutil.copytree(whole, cut)
     memory.put([image("default", "after")])
     waiting = list(memory.get("default", ["before", "after"]).values())
     memory.remember(waiting, np.eye(2, 4, dtype=np.float32))
     memory.delete(list(memory.get("default", ["removed"]).values()))
-    shutil.rmtree(cut / wal)
-    shutil.copytree(whole / wal, cut / wal)
+    _take(folder / "wal", whole, cut)
+    with engine._shards.use() as shard:
+        shard.engine.flush()
+    for part in whole.glob(f"{folder}/segments/*/{newer}") if newer else ():
+        _take(part.relative_to(whole), whole, cut)
     expected = memory.get("default", ["before", "after", "removed"])
     memory.close()
 
     recovered = Memory(EdgeEngine(cut), "encoder", 4, {})
     assert recovered.get("default", ["before", "after", "removed"]) == expected
     assert set(expected) == {"before", "after"}
+    assert recovered.counts_by_state("default") == {State.REMEMBERED: 2}
     nearest = recovered.nearest("default", np.eye(1, 4, dtype=np.float32), 5)[0]
     assert [hit.similarity for hit in nearest] == [1.0, 0.0]
     recovered.close()
+
+
+def _take(part: Path, source: Path, target: Path) -> None:
+    shutil.rmtree(target / part)
+    shutil.copytree(source / part, target / part)

@@ -461,8 +461,9 @@ def test_a_caller_notices_an_owner_that_dies_or_hangs_in_the_middle(folder: Path
         memory.close()
 
 
-def test_kills_in_the_middle_of_writing_flushing_and_compacting(folder: Path) -> None:
+@pytest.mark.parametrize(("kills", "compacting"), [(3, True), (6, False)])
+def test_kills_in_the_middle_of_writing_flushing_and_compacting(folder: Path, kills: int, *, compacting: bool) -> None:
     """Promises 1 and 3: the short version of `tests/faults/test_engine.py`."""
-    outcome = kill_again_and_again(folder, kills=3)
-    assert outcome.during_compaction >= 1, outcome
+    outcome = kill_again_and_again(folder, kills, compacting=compacting)
+    assert outcome.during_compaction >= compacting, outcome
     assert (outcome.lost, outcome.returned) == (0, 0), outcome

@@ -128,8 +128,8 @@ class Outcome:
     writes: int
 
 
-def kill_again_and_again(folder: Path, kills: int, writers: int = 4) -> Outcome:
-    """Kill the owner at random moments of writing, flushing and compacting, then compare with the model."""
+def kill_again_and_again(folder: Path, kills: int, *, compacting: bool, writers: int = 4) -> Outcome:
+    """Kill the owner at random moments of writing, flushing and maybe compacting, then compare with the model."""
     stop = threading.Event()
     chance = random.Random(kills)
     with Owner(folder, prelude=OFTEN_FLUSHED) as owner:
@@ -138,12 +138,13 @@ def kill_again_and_again(folder: Path, kills: int, writers: int = 4) -> Outcome:
         shape = engine.inspect()
         writing = [Writer(engine, f"t{n}", stop, random.Random(n)) for n in range(writers)]
         threads = [threading.Thread(target=each.run) for each in writing]
-        threads.append(threading.Thread(target=_compact_on_and_on, args=(engine, stop)))
+        if compacting:
+            threads.append(threading.Thread(target=_compact_on_and_on, args=(engine, stop)))
         for thread in threads:
             thread.start()
         during = 0
         for number in range(kills):
-            if number % 2:  # every other kill waits for a compaction to begin
+            if compacting and number % 2:  # every other kill waits for a compaction to begin
                 until(lambda: _drafts(owner.data), "a compaction")
             time.sleep(chance.uniform(0, 0.3))
             during += _drafts(owner.data)

@@ -13,7 +13,9 @@ import PIL.Image
 from schemas.errors import OutOfSpace, Unavailable
 from schemas.image import State, StoredImage
 from schemas.removal import RemovalRequest, RemovalStatus
+from services.memory.filters import within
 from services.memory.memory import Memory
+from services.memory.payload import point_id
 from services.memory.remote import RemoteEngine
 from services.memory.space import MIB
 from tests.contract.support import METADATA, Owner, image, units
@@ -41,7 +43,7 @@ def fill_the_engine(disk: Path) -> dict[str, Any]:
         ballast.leave(FLOOR + 4 * MIB)
         accepted = _until_full(lambda n: _put(memory, n))
         ballast.leave(FLOOR / 2 + 4 * MIB)
-        remembered = _until_full(lambda n: _remember(memory, accepted[n * BATCH : (n + 1) * BATCH] or accepted[:BATCH]))
+        remembered = _until_full(lambda n: _embed(memory, accepted, n))
         refused += 2
         _check(memory, accepted, set(remembered))
 
@@ -163,6 +165,16 @@ def _put(memory: Memory, number: int) -> list[StoredImage]:
 def _remember(memory: Memory, images: list[StoredImage]) -> list[str]:
     assert memory.remember(images, units(len(images), dimension=DIMENSION)) == len(images)
     return [each.image_id for each in images]
+
+
+def _embed(memory: Memory, images: list[StoredImage], number: int) -> list[str]:
+    """Remember some of the images; once all are, the engine is given the vectors of the first again and again."""
+    some = images[number * BATCH : (number + 1) * BATCH]
+    if some:
+        return _remember(memory, some)
+    ids = [point_id("t", each.image_id) for each in images[:BATCH]]
+    memory._engine.update_vectors("e", ids, units(BATCH, dimension=DIMENSION), within("t"))
+    return []
 
 
 def _until_full(act: Callable[[int], list[Any]]) -> list[Any]:

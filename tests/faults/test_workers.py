@@ -14,10 +14,12 @@ from tests.faults.deadly.sitecustomize import DEADLY
 from tests.faults.support import further_workers, supervised
 from tests.faults.trials import kill_workers, stop_and_kill_a_worker
 from tests.shapes import as_file, picture
-from tests.stack import Stack, new_folder, running, until
+from tests.stack import Stack, new_folder, running
 
 AS_SHIPPED = {"WORKER__SWEEP_SECONDS": "5", "WORKER__OVERDUE_SECONDS": "20", "ENCODER__THREADS": "1"}
 RECOVERY_SECONDS = 60.0
+DEATHS_SECONDS = 300.0
+"""In which a worker may die six times, each time load its encoder, and wait for leases."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_a_picture_that_kills_its_worker_is_rejected_and_no_other(
         killers = [as_file(PIL.Image.new("RGB", DEADLY, colour)) for colour in ("red", "blue")]
         sent = [*(picture("disc") for _ in range(7)), killers[0], *(picture("bars") for _ in range(7)), killers[1]]
         ids = stack.teach(*sent, labels=["any"])
-        images = until(lambda: stack.settled(ids), "all to be settled")
+        images = stack.settled(ids, DEATHS_SECONDS)
         rejected = {image_id: image for image_id, image in images.items() if image.state is State.REJECTED}
         assert rejected.keys() == {ids[7], ids[15]}
         assert {image.reason for image in rejected.values()} == {"gave up after 3 attempts that did not end"}

@@ -87,6 +87,11 @@ def decide_all(parts: Parts, tenant: str, queries: Vectors, options: ClassifyOpt
 def test_after_a_removal_every_decision_is_that_of_a_memory_that_never_saw_it(
     parts: Parts, items: list[Item], options: ClassifyOptions, order: Random
 ) -> None:
+    assert unlearn(parts, items, options, order) > 0
+
+
+def unlearn(parts: Parts, items: list[Item], options: ClassifyOptions, order: Random) -> int:
+    """Hold a memory that forgot against one that never saw; how many decisions were compared."""
     both, only = f"t{uuid.uuid4().hex}", f"t{uuid.uuid4().hex}"
     numbered = list(enumerate(items))
     remember(parts, both, numbered)
@@ -109,6 +114,9 @@ def test_after_a_removal_every_decision_is_that_of_a_memory_that_never_saw_it(
     assert again is not None
     assert alone is not None
     assert again.model_copy(update={"id": alone.id, "made_at": alone.made_at}) == alone
-    assert decide_all(parts, both, queries, options) == decide_all(parts, only, queries, options)
+    decisions = decide_all(parts, both, queries, options)
+    assert decisions == decide_all(parts, only, queries, options)
+    assert decisions == [decide(each.neighbours, each.options, each.encoder) for each in decisions]
     assert parts.memory.count_labels(both) == parts.memory.count_labels(only)
     assert parts.memory.counts_by_state(both) == parts.memory.counts_by_state(only)
+    return len(decisions)
