@@ -27,6 +27,8 @@ FLOOR = 256 * MIB
 DIMENSION = 1280
 BATCH = 20
 SIDE = 280
+ROOM = 2**40
+"""Bytes; more than there are."""
 SETTLING = 300.0
 ROUNDS = 500
 """Nothing fills in as many; it bounds the loops."""
@@ -68,7 +70,7 @@ def fill_the_engine(disk: Path) -> dict[str, Any]:
         refused += _refused(memory.ping)
         time.sleep(2)
         assert _pid(owner) != pid
-        ballast.leave(FLOOR * 2.5)
+        ballast.leave(ROOM)
         _check(memory, kept, set(remembered) - {each.image_id for each in gone})
         assert memory.count("t", marked_by="r") == len(kept)
         memory.compact()
@@ -98,7 +100,7 @@ def fill_while_compacting(disk: Path) -> dict[str, Any]:
             refused += len(thread_refused)
             assert len(list(owner.data.glob("shard-*"))) == 1
             _check(memory, accepted, set())
-            ballast.leave(FLOOR * 2.5)
+            ballast.leave(ROOM)
         memory.compact()
         _check(memory, accepted, set())
         assert _pid(owner) == pid, "the owner died on the way"
@@ -137,7 +139,7 @@ def fill_while_accepting(disk: Path) -> dict[str, Any]:
         request = {"filter": {"image_id": accepted[:3]}, "reason": "asked to"}
         removed = stack.client.remove(RemovalRequest.model_validate(request)).id
         until(lambda: stack.client.removal(removed).status is RemovalStatus.DONE, "the removal on a full disk")
-        ballast.leave(FLOOR * 2.5)
+        ballast.leave(ROOM)
         more = stack.teach(_noise(10**6), labels=["x"], source="after")
         stack.remembered(more)
         assert stack.held({"image_id": accepted}).keys() == set(accepted[3:])
