@@ -58,6 +58,10 @@ def _report(encoder: str, pictures: Pictures) -> None:
     print(
         f"  soft pruning, rank vote, against none: {np.mean(soft - none):+.2%} over all k; worse at {worse} of 100 ks"
     )
+    for sets in found.sets or ():
+        print(
+            f"  sets asked to hold the right label for {sets.coverage:.0%}: {sets.covered:.1%}, {sets.size:.1f} labels"
+        )
     assert found.probe is not None
     print(f"  linear probe {found.probe.accuracy:.1%}, the rank vote of {found.k}: {found.probe.votes:.1%}")
     for shrinkage in SHRINKAGES:
