@@ -18,7 +18,7 @@ from services.memory.memory import Memory
 from services.memory.remote import RemoteEngine
 from services.perception.decoding import Limits, decode
 from services.perception.loading import load_encoder
-from services.places import Places
+from services.runtime.places import Places
 from services.settings import EncoderSettings, PictureSettings
 
 REMEMBERED = int(os.environ.get("BENCH_REMEMBERED", "500"))

@@ -1,1 +1,1 @@
-"""The use cases, a module each, and the rooms that they stand on; `services.bootstrap` wires them."""
+"""The rooms of the service; `services.bootstrap` wires what they hold."""

@@ -12,56 +12,56 @@ from celery import Celery
 
 from schemas.errors import Unavailable, VisualMemoryError
 from schemas.job import JobKind
-from services import metrics
-from services.accept import Accept
-from services.audit import Audit
-from services.backup import UNFINISHED, Backup, Restore
-from services.bell import Bell, make_celery
-from services.blocks import Blocks
-from services.classify import Classify
-from services.compact import Compact
-from services.curate import Curate
-from services.decisions import StoredDecisions
-from services.evaluate import Evaluate
-from services.evaluations import Evaluations
-from services.fetch import HTTPS, Fetch
-from services.forget import Forget
-from services.jobs import Jobs, RunJob, SweepJobs
-from services.judge import Judge
-from services.judgements import Judgements
-from services.judging import Judging
-from services.keys import Keys
+from services.access.audit import Audit
+from services.access.keys import Keys
+from services.access.rates import Rates
+from services.access.secret import load_secret
+from services.answers.classify import Classify
+from services.answers.decisions import StoredDecisions
+from services.answers.question import Question
+from services.answers.rerank import Rerank
+from services.answers.voters import Voters
+from services.curation.curate import Curate
+from services.curation.judge import Judge
+from services.curation.judgements import Judgements
+from services.curation.judging import Judging
+from services.curation.objections import Objections
+from services.evaluation.job import Evaluate
+from services.evaluation.records import Evaluations
+from services.forgetting.backup import UNFINISHED, Backup, Restore
+from services.forgetting.blocks import Blocks
+from services.forgetting.compact import Compact
+from services.forgetting.forget import Forget
+from services.forgetting.removal_log import RemovalLog
+from services.forgetting.removals import Removals
+from services.forgetting.retention import Expire, Retention
+from services.forgetting.tidy import Tidy
+from services.forgetting.unlearn import Unlearn
+from services.forgetting.verify import Verify
+from services.intake.accept import Accept
+from services.intake.fetch import HTTPS, Fetch
+from services.intake.remember import Remember, Sweep
 from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.memory.space import NEW
-from services.objections import Objections
 from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
 from services.perception.sandbox import Sandbox
-from services.places import Places
-from services.question import Question
-from services.rates import Rates
-from services.redis_server import limits_url, redis_url
-from services.remember import Remember, Sweep
-from services.removal_log import RemovalLog
-from services.removals import Removals
-from services.rerank import Rerank
-from services.retention import Expire, Retention
-from services.secret import load_secret
+from services.runtime import metrics
+from services.runtime.bell import Bell, make_celery
+from services.runtime.jobs import Jobs, RunJob, SweepJobs
+from services.runtime.places import Places
+from services.runtime.redis_server import limits_url, redis_url
 from services.settings import RerankSettings, Settings
-from services.tidy import Tidy
-from services.unlearn import Unlearn
-from services.verify import Verify
 from services.vision.gemini import URL as GOOGLE
 from services.vision.gemini import Gemini
 from services.vision.model import Provider
 from services.vision.openai import OpenAI
-from services.voters import Voters
 
 REMOVALS_AT_ONCE = 4
 EXAMINERS = 16

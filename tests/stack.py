@@ -18,9 +18,9 @@ from schemas.errors import Unavailable
 from schemas.filter import Filter
 from schemas.image import Image, ImageFields, State
 from schemas.key import KeyRequest
+from services.access.keys import Keys
 from services.cli.own_service import free_port, own_service
 from services.client import Client
-from services.keys import Keys
 from services.memory.ledger import Ledger
 
 SETTINGS = {

@@ -12,7 +12,7 @@ from typing import Any
 import httpcore
 import trustme
 
-from services.fetch import Fetch
+from services.intake.fetch import Fetch
 
 HOST = "pictures.example"
 PUBLIC = "93.184.216.34"

@@ -12,9 +12,9 @@ from functools import cache
 from celery.signals import setup_logging, worker_init, worker_shutdown
 
 from schemas.errors import NotAuthorized, Unavailable
-from services import logs, metrics
-from services.bell import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
 from services.bootstrap import Service, bootstrap, celery_of
+from services.runtime import logs, metrics
+from services.runtime.bell import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
 from services.settings import Settings
 
 settings = Settings()
@@ -52,14 +52,14 @@ def _stop(**_: object) -> None:
 
 @app.task(name=REMEMBER)  # type: ignore[untyped-decorator]
 def remember(*message: object) -> None:
-    """Give images their vectors, where the message is one that `services.bell.Bell.ring` sent."""
+    """Give images their vectors, where the message is one that `services.runtime.bell.Bell.ring` sent."""
     with _logged():
         service().remember(*service().bell.read(REMEMBER, message))
 
 
 @app.task(name=JOB)  # type: ignore[untyped-decorator]
 def job(*message: object) -> None:
-    """Do a job, where the message is one that `services.bell.Bell.ring_job` sent."""
+    """Do a job, where the message is one that `services.runtime.bell.Bell.ring_job` sent."""
     with _logged():
         tenant, ids = service().bell.read(JOB, message)
         service().run_job(tenant, *ids)

@@ -32,7 +32,7 @@ class Caller:
         return f"{self.key.name} (key {self.key.id})"
 
     def deed(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
-        """Do something that the audit log tells of; see `services.audit.Audit.deed`."""
+        """Do something that the audit log tells of; see `services.access.audit.Audit.deed`."""
         who = {"key": self.key.id, "request": self.request_id}
         return self.service.audit.deed(self.tenant, self.key.name, action, **who, **said)
 

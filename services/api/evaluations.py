@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Response
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.image import ImageFields
 from schemas.key import Scope
-from services.accept import Upload
 from services.api.caller import CallerDep, ServiceDep
 from services.api.errors import content
 from services.api.guard import GuardedRoute, needs
 from services.api.images import PRIVATE
 from services.api.uploads import SentImages, body_of, read_uploads
+from services.intake.accept import Upload
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"], route_class=GuardedRoute)
 

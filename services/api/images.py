@@ -10,12 +10,12 @@ from schemas.errors import InvalidRequest, NotFound
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount, StoredImage
 from schemas.key import Scope
-from services.accept import Upload
 from services.api.caller import Caller, CallerDep, ServiceDep
 from services.api.errors import content, explain
 from services.api.guard import GuardedRoute, needs
 from services.api.uploads import SentImages, body_of, read_uploads
 from services.bootstrap import Service
+from services.intake.accept import Upload
 from services.memory.payload import point_id
 from services.perception.decoding import media_type
 

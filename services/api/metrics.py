@@ -4,10 +4,10 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from schemas.key import Scope
-from services import metrics
 from services.api.caller import CallerDep, ServiceDep
 from services.api.errors import content
 from services.api.guard import GuardedRoute, needs
+from services.runtime import metrics
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
 

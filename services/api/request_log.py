@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from schemas.errors import VisualMemoryError
 from services.api.caller import Caller
 from services.api.errors import answer
-from services.logs import request_id
+from services.runtime.logs import request_id
 
 SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GONE = 499

@@ -15,11 +15,11 @@ from starlette.datastructures import FormData, UploadFile
 from schemas.decision import ClassifyOptions, QueryVector
 from schemas.errors import InvalidRequest
 from schemas.image import ImageFields
-from services.accept import Upload
 from services.api.caller import ServiceDep
 from services.api.errors import explain
 from services.bootstrap import Service
-from services.fetch import Fetch
+from services.intake.accept import Upload
+from services.intake.fetch import Fetch
 from services.settings import MOST_AT_ONCE
 
 FIELDS_BYTES = 64 * 1024

@@ -10,7 +10,7 @@ def up() -> None:
     """Start everything on this machine (API, worker, Redis, engine) and keep it alive until Ctrl-C."""
     from services.cli.announce import Announcer
     from services.cli.keys import make_first
-    from services.supervisor import AlreadyRunning, run
+    from services.runtime.supervisor import AlreadyRunning, run
 
     settings = read_settings()
     with errors():
@@ -25,10 +25,10 @@ def api() -> None:
     """Serve the HTTP API (one of the processes that `up` starts)."""
     import uvicorn
 
-    from services import logs, metrics
     from services.api.app import create_app
     from services.api.protocol import BoundedProtocol
     from services.bootstrap import bootstrap
+    from services.runtime import logs, metrics
 
     settings = read_settings()
     logs.configure("api")
@@ -47,7 +47,7 @@ def api() -> None:
 
 def worker() -> None:
     """Remember what waits: a Celery worker (one of the processes that `up` starts)."""
-    from services import logs
+    from services.runtime import logs
 
     read_settings()
     logs.configure("worker")
@@ -60,8 +60,8 @@ def worker() -> None:
 
 def beat() -> None:
     """Ring for the sweeper at its times: Celery beat (one of the processes that `up` starts)."""
-    from services import logs
     from services.bootstrap import celery_of
+    from services.runtime import logs
 
     settings = read_settings()
     logs.configure("beat")
@@ -70,9 +70,9 @@ def beat() -> None:
 
 def engine() -> None:
     """Own the embedded Qdrant engine (one of the processes that `up` starts)."""
-    from services import logs
     from services.memory.owner import serve
-    from services.places import Places
+    from services.runtime import logs
+    from services.runtime.places import Places
 
     settings = read_settings()
     places = Places(settings.data)

@@ -23,9 +23,9 @@ from schemas.image import ImageFields, State
 from schemas.job import JobState
 from schemas.key import Scope
 from schemas.removal import RemovalRequest
+from services.access.rates import PAUSE
 from services.client import Client
-from services.places import Places
-from services.rates import PAUSE
+from services.runtime.places import Places
 from tests.shapes import picture
 from tests.stack import Stack, suspended, unique, until
 

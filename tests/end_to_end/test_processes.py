@@ -14,9 +14,9 @@ import pytest
 import redis
 
 from schemas.image import State
-from services.bell import QUEUE, SWEEP, URGENT
 from services.cli.own_service import free_port
 from services.client import Client
+from services.runtime.bell import QUEUE, SWEEP, URGENT
 from tests.shapes import picture
 from tests.stack import Stack, fields, running, suspended, unique, until
 

@@ -12,10 +12,10 @@ from schemas.errors import Blocked, InvalidPicture, NotAuthorized, NotFound
 from schemas.filter import Filter
 from schemas.image import ImageFields, ImagePatch, State
 from schemas.removal import RemovalRequest
-from services.bell import QUEUE, REMEMBER, Bell, make_celery
 from services.client import Client
-from services.places import Places
-from services.redis_server import redis_url
+from services.runtime.bell import QUEUE, REMEMBER, Bell, make_celery
+from services.runtime.places import Places
+from services.runtime.redis_server import redis_url
 from services.settings import WorkerSettings
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, suspended, unique, until

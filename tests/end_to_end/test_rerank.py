@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from schemas.decision import ClassifyOptions, Decision, Rerank
+from services.answers.rerank import NO_PICTURE, NOT_ALLOWED
 from services.cli.app import app
 from services.client import Client
-from services.rerank import NO_PICTURE, NOT_ALLOWED
 from tests.shapes import as_file
 from tests.stack import Stack, unique
 from tests.vision import BUDGET, MODEL, TENANT, Server

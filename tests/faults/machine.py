@@ -21,11 +21,11 @@ from schemas.errors import Blocked, NotFound
 from schemas.filter import Filter
 from schemas.image import ImageFields, ImagePatch, State, label_paths, now
 from schemas.removal import RemovalRequest
-from services.accept import Upload
-from services.backup import Backup, Restore
+from services.forgetting.backup import Backup, Restore
+from services.forgetting.verify import Verify
+from services.intake.accept import Upload
 from services.memory.memory import Memory
 from services.memory.remote import RemoteEngine
-from services.verify import Verify
 from tests.contract.support import Owner, quick_folder
 from tests.integration.support import METADATA, Parts, Pixels, copy_records
 from tests.shapes import picture

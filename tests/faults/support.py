@@ -25,8 +25,8 @@ from pydantic import TypeAdapter
 
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, State
-from services.redis_server import find_redis_server
-from services.supervisor import Child
+from services.runtime.redis_server import find_redis_server
+from services.runtime.supervisor import Child
 from tests.shapes import KINDS, picture
 from tests.stack import Stack, fields, new_folder, running, unique, until
 

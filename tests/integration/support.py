@@ -18,29 +18,29 @@ from schemas.filter import FieldType
 from schemas.image import Accepted, Gate, ImageFields, StoredImage, now
 from schemas.job import Job, JobKind, JobState
 from schemas.judgement import Judgement
-from services.accept import Accept, Upload
-from services.blocks import Blocks
-from services.classify import Classify
-from services.decisions import StoredDecisions
-from services.forget import Forget
-from services.jobs import Progress
-from services.judge import Judge
-from services.judgements import Judgements
+from services.answers.classify import Classify
+from services.answers.decisions import StoredDecisions
+from services.answers.question import Question
+from services.answers.voters import Voters
+from services.curation.judge import Judge
+from services.curation.judgements import Judgements
+from services.curation.objections import Objections
+from services.forgetting.blocks import Blocks
+from services.forgetting.forget import Forget
+from services.forgetting.removal_log import RemovalLog
+from services.forgetting.removals import Removals
+from services.forgetting.retention import Retention
+from services.forgetting.unlearn import Unlearn
+from services.intake.accept import Accept, Upload
+from services.intake.remember import Remember
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
-from services.objections import Objections
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
-from services.question import Question
-from services.remember import Remember
-from services.removal_log import RemovalLog
-from services.removals import Removals
-from services.retention import Retention
-from services.unlearn import Unlearn
-from services.voters import Voters
+from services.runtime.jobs import Progress
 from tests.faulty import WORK
 
 METADATA = {"age": FieldType.INTEGER}

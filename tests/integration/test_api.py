@@ -23,7 +23,7 @@ from services.api import gate, health
 from services.api.app import create_app
 from services.api.guard import MOST_PLAIN
 from services.bootstrap import Service
-from services.logs import Formatter
+from services.runtime.logs import Formatter
 from services.settings import ApiSettings, Settings
 from tests.stack import until
 

@@ -11,7 +11,7 @@ from schemas.curation import CurationRequest
 from schemas.filter import Filter
 from schemas.image import MAX_HISTORY, ImagePatch, now
 from schemas.removal import RemovalRequest
-from services.curate import Curate
+from services.curation.curate import Curate
 from services.decision.votes import decide
 from tests.shapes import picture
 

@@ -14,14 +14,14 @@ from schemas.errors import Conflict, InvalidRequest
 from schemas.filter import Filter
 from schemas.image import Doubt, ImagePatch, State, now
 from schemas.removal import RemovalRequest
-from services.backup import UNFINISHED, Backup, Restore, Restored
+from services.forgetting.backup import UNFINISHED, Backup, Restore, Restored
+from services.forgetting.removals import Removals
+from services.forgetting.verify import Verify
 from services.memory.edge import EdgeEngine
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
-from services.removals import Removals
-from services.verify import Verify
 from tests.contract.support import quick_folder
 from tests.shapes import picture
 

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from services import bell as module
-from services.bell import Bell, make_celery
+from services.runtime import bell as module
+from services.runtime.bell import Bell, make_celery
 from services.settings import WorkerSettings
 
 

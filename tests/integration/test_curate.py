@@ -9,7 +9,7 @@ from schemas.errors import Conflict, InvalidFilter, InvalidRequest
 from schemas.filter import Filter
 from schemas.image import Doubt, Gate, State
 from schemas.removal import RemovalRequest
-from services.curate import Curate
+from services.curation.curate import Curate
 from services.memory.engine import Engine
 from services.memory.memory import Memory
 from tests.shapes import picture

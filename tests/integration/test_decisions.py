@@ -15,9 +15,9 @@ from schemas.errors import Blocked, NotFound, Unavailable
 from schemas.image import now
 from schemas.question import StoredDecision
 from schemas.removal import RemovalRequest
+from services.answers.decisions import StoredDecisions, vector_of
 from services.decision.votes import decide
-from services.decisions import StoredDecisions, vector_of
-from services.tidy import Tidy
+from services.forgetting.tidy import Tidy
 from tests.shapes import picture
 
 from .support import Hooked, Once, Parts

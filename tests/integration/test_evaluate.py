@@ -18,16 +18,16 @@ from schemas.filter import Filter
 from schemas.image import ImageFields, now
 from schemas.job import JobKind, JobState
 from schemas.removal import RemovalRequest
-from services import evaluate as module
-from services import evaluations as records
-from services.accept import Upload
-from services.backup import Backup
-from services.evaluate import Evaluate
-from services.evaluations import Evaluations
-from services.jobs import Jobs, RunJob
+from services.evaluation import job as module
+from services.evaluation import records
+from services.evaluation.job import Evaluate
+from services.evaluation.records import Evaluations
+from services.forgetting.backup import Backup
+from services.forgetting.tidy import Tidy
+from services.intake.accept import Upload
 from services.memory.blobs import Blobs
 from services.memory.memory import Memory
-from services.tidy import Tidy
+from services.runtime.jobs import Jobs, RunJob
 from tests.shapes import picture
 
 from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts

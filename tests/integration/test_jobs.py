@@ -7,8 +7,8 @@ import pytest
 
 from schemas.errors import InvalidRequest, NotFound, Unavailable
 from schemas.job import Job, JobKind, JobState
-from services.jobs import Jobs, Progress, RunJob
 from services.memory.ledger import Ledger
+from services.runtime.jobs import Jobs, Progress, RunJob
 from tests.contract.support import quick_folder
 from tests.stack import until
 
@@ -102,7 +102,7 @@ def test_one_that_fails_after_it_was_deleted_stays_deleted(jobs: Jobs, error: Ex
 
 
 def test_one_with_a_long_step_is_left_to_its_worker(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.jobs.TOUCH_SECONDS", 0.01)
+    monkeypatch.setattr("services.runtime.jobs.TOUCH_SECONDS", 0.01)
     job = jobs.create("a", KIND, "ann")
 
     def work(progress: Progress) -> None:

@@ -13,15 +13,15 @@ from schemas.image import ImagePatch, now
 from schemas.job import Job, JobKind, JobState
 from schemas.judgement import Judgement
 from schemas.removal import RemovalRequest
-from services.bell import Bell
-from services.fingerprint import is_stale
-from services.jobs import Jobs, Progress, RunJob
-from services.judge import PASSES, Judge
-from services.judgements import FOUND, RECORDS, Judgements
-from services.judging import SERVICE, Judging
+from services.answers.voters import Voters
+from services.curation.fingerprint import is_stale
+from services.curation.judge import PASSES, Judge
+from services.curation.judgements import FOUND, RECORDS, Judgements
+from services.curation.judging import SERVICE, Judging
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
-from services.voters import Voters
+from services.runtime.bell import Bell
+from services.runtime.jobs import Jobs, Progress, RunJob
 from tests.contract.support import image, units
 
 from .support import NEVER, Hooked, Killed, Once, Parts

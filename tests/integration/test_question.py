@@ -12,7 +12,7 @@ from schemas.decision import ClassifyOptions, Decision, Vote
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.image import ImagePatch
 from schemas.question import PreviewRequest, ReplayRequest
-from services.classify import WhatIf
+from services.answers.classify import WhatIf
 from tests.shapes import picture
 
 from .support import Parts, Pixels
@@ -151,7 +151,7 @@ def test_a_preview_says_what_is_wrong(wrong: dict[str, object]) -> None:
 
 
 def test_a_preview_of_too_many_is_refused(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.question.MAX_VALUES", 2)
+    monkeypatch.setattr("services.answers.question.MAX_VALUES", 2)
     teach(parts, "abc")
     with pytest.raises(InvalidRequest, match="more than the 2 images"):
         parts.question().preview(parts.tenant, preview_of(action="mute", filter={}))

@@ -13,9 +13,9 @@ import redis
 from schemas.errors import RateLimited
 from schemas.image import now
 from schemas.key import Key, Scope
-from services.places import Places
-from services.rates import PAUSE, Rates
-from services.redis_server import limits_url, redis_command, redis_url
+from services.access.rates import PAUSE, Rates
+from services.runtime.places import Places
+from services.runtime.redis_server import limits_url, redis_command, redis_url
 from tests.stack import suspended, until
 
 

@@ -13,11 +13,11 @@ import pytest
 from schemas.decision import ClassifyOptions
 from schemas.errors import Unavailable
 from schemas.image import State
-from services.bell import QUEUE, URGENT, Bell
+from services.intake.remember import Sweep
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
 from services.perception.room import Room
-from services.remember import Sweep
+from services.runtime.bell import QUEUE, URGENT, Bell
 from tests.faulty import spoilt
 from tests.shapes import as_file, picture
 from tests.stack import until

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from schemas.removal import Event, Removal, RemovalRequest
-from services.removal_log import RemovalLog
-from services.verify import Findings, Verify
+from services.forgetting.removal_log import RemovalLog
+from services.forgetting.verify import Findings, Verify
 from tests.shapes import picture
 
 from .support import KEY, Parts

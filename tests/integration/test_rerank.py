@@ -14,11 +14,8 @@ import pytest
 
 from schemas.decision import Decision
 from schemas.removal import RemovalRequest
-from services.bootstrap import _provider
-from services.cli.own_service import free_port
-from services.logs import Formatter
-from services.rates import Rates
-from services.rerank import (
+from services.access.rates import Rates
+from services.answers.rerank import (
     AT_ONCE,
     GONE,
     NO_LABEL,
@@ -30,6 +27,9 @@ from services.rerank import (
     TOO_SLOW,
     Rerank,
 )
+from services.bootstrap import _provider
+from services.cli.own_service import free_port
+from services.runtime.logs import Formatter
 from services.settings import RerankSettings
 from tests.shapes import as_file
 from tests.vision import KEY, MODEL, Fault, Handler, Seen, Server, serving

@@ -7,7 +7,7 @@ import pytest
 from schemas.errors import InvalidRequest
 from schemas.image import ImagePatch, now
 from schemas.removal import RemovalStatus
-from services.retention import Expire, Retention
+from services.forgetting.retention import Expire, Retention
 from tests.shapes import picture
 
 from .support import AT_ONCE, LIFETIMES, NEVER, Parts

@@ -9,13 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from schemas.image import now
-from services.blocks import Blocks
-from services.decisions import StoredDecisions
+from services.answers.decisions import StoredDecisions
+from services.forgetting.blocks import Blocks
+from services.forgetting.tidy import Tidy
 from services.memory.edge import EdgeEngine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
-from services.tidy import Tidy
 from tests.contract.support import ENCODER, METADATA, image
 
 

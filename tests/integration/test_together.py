@@ -12,7 +12,7 @@ from schemas.filter import Filter
 from schemas.image import now
 from schemas.question import PreviewRequest, ReplayRequest
 from schemas.removal import RemovalRequest
-from services.curate import Curate
+from services.curation.curate import Curate
 from services.decision.votes import decide
 from tests.shapes import picture
 

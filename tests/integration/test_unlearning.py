@@ -18,9 +18,9 @@ from schemas.decision import ClassifyOptions, Decision, Prune, Vote
 from schemas.filter import Filter
 from schemas.image import State, StoredImage, now
 from schemas.removal import RemovalRequest
+from services.answers.voters import Voters
 from services.decision.votes import decide
 from services.memory.engine import Vectors
-from services.voters import Voters
 
 from .support import Parts
 

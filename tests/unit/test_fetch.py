@@ -12,7 +12,7 @@ import trustme
 from pydantic import ValidationError
 
 from schemas.errors import FetchFailed, InvalidRequest, TooLarge
-from services.fetch import Fetch, is_public, resolve
+from services.intake.fetch import Fetch, is_public, resolve
 from services.settings import PictureSettings
 from tests.web import BODY, HOST, PUBLIC, Loopback, answering, fetching, serving
 

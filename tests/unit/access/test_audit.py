@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import Blocked, Unavailable
-from services.audit import BLOCK, Audit
+from services.access.audit import BLOCK, Audit
 
 WRITER = """
 import sys
 from pathlib import Path
-from services.audit import Audit
+from services.access.audit import Audit
 for number in range(200):
     Audit(Path(sys.argv[1])).write("north", sys.argv[2] * 200, "accept", images=number)
 """

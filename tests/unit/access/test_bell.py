@@ -4,7 +4,7 @@ import pytest
 from celery import Celery
 
 from schemas.errors import NotAuthorized
-from services.bell import CURATE, JOB, REMEMBER, Bell, make_celery
+from services.runtime.bell import CURATE, JOB, REMEMBER, Bell, make_celery
 from services.settings import WorkerSettings
 
 BELL = Bell(Celery(), b"k" * 32)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from schemas.errors import NotAuthorized, NotFound
 from schemas.key import Key, KeyRequest, Scope
-from services.keys import FRESH, MOST_HELD, Keys
+from services.access.keys import FRESH, MOST_HELD, Keys
 from services.memory.ledger import Ledger
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import InvalidRequest
-from services.logs import Formatter, kind, request_id
+from services.runtime.logs import Formatter, kind, request_id
 
 MARKER = "marker-4711"
 
@@ -32,11 +32,11 @@ def line(name: str, message: object, *arguments: object, error: BaseException | 
 
 
 def test_ours_are_told_in_full() -> None:
-    told = line("services.remember", "remembered %d", 3, tenant="north", points=["a", "b"])
+    told = line("services.intake.remember", "remembered %d", 3, tenant="north", points=["a", "b"])
     assert {**told, "time": None} == {
         "time": None,
         "level": "WARNING",
-        "logger": "services.remember",
+        "logger": "services.intake.remember",
         "process": "worker",
         "message": "remembered 3",
         "tenant": "north",
@@ -48,14 +48,14 @@ def test_ours_are_told_in_full() -> None:
 def test_the_request_is_named_while_it_is_answered() -> None:
     token = request_id.set("r-1")
     try:
-        assert line("services.bell", "x")["request"] == "r-1"
+        assert line("services.runtime.bell", "x")["request"] == "r-1"
     finally:
         request_id.reset(token)
-    assert "request" not in line("services.bell", "x")
+    assert "request" not in line("services.runtime.bell", "x")
 
 
 def test_an_error_is_its_class_and_place_and_that_of_its_cause() -> None:
-    told = line("services.remember", "failed", error=failed())
+    told = line("services.intake.remember", "failed", error=failed())
     assert MARKER not in json.dumps(told)
     classes = [row for row in told["exception"].splitlines() if not row.startswith(" ")]
     assert classes == ["InvalidRequest", "KeyError"]

@@ -6,7 +6,7 @@ from schemas.decision import ClassifyOptions, Vote
 from schemas.errors import NotJudged
 from schemas.image import now
 from schemas.judgement import CalibrationSample, Judgement
-from services.calibrations import KEPT, Calibrations
+from services.answers.calibrations import KEPT, Calibrations
 from services.decision.calibration import Calibration, calibrate
 
 SAMPLE = CalibrationSample(
@@ -41,7 +41,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[ClassifyOptions]:
         made.append(options)
         return calibrate(sample, options)
 
-    monkeypatch.setattr("services.calibrations.calibrate", note)
+    monkeypatch.setattr("services.answers.calibrations.calibrate", note)
     return made
 
 

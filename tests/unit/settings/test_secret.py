@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from services.places import Places
-from services.secret import load_secret
+from services.access.secret import load_secret
+from services.runtime.places import Places
 from services.settings import BrokerSettings, Settings
 
 

@@ -6,7 +6,7 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
-from services.places import Places
+from services.runtime.places import Places
 from services.settings import Settings
 
 

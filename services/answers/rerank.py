@@ -19,12 +19,12 @@ from schemas.decision import Decision, Neighbour
 from schemas.decision import Rerank as Outcome
 from schemas.errors import NotFound, VisualMemoryError
 from schemas.image import StoredImage
-from services import metrics
+from services.access.rates import Rates
+from services.forgetting.removals import Note
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
-from services.rates import Rates
-from services.removals import Note
+from services.runtime import metrics
 from services.settings import RerankSettings
 from services.vision.answers import Answers, digest
 from services.vision.model import Provider, VisionModel

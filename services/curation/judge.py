@@ -9,15 +9,15 @@ from schemas.errors import Conflict, InvalidRequest
 from schemas.image import now
 from schemas.job import Job
 from schemas.judgement import CalibrationSample, Judgement
+from services.curation.fingerprint import REMEMBERED, fingerprint
+from services.curation.judgements import Judgements
 from services.decision.leave_one_out import Memories, Opinion, opinion, report
 from services.decision.neighbours import NOBODY, Rows, Similarities, nearest
 from services.decision.pruning import are_right, count_votes
 from services.decision.suspects import suspects
-from services.fingerprint import REMEMBERED, fingerprint
-from services.jobs import Progress
-from services.judgements import Judgements
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
+from services.runtime.jobs import Progress
 
 PAGE = 500
 AT_ONCE = 128

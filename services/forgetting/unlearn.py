@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.judgements import Judgements
+from services.curation.judgements import Judgements
 from services.memory.memory import Memory
 
 
 @dataclass(frozen=True)
 class Unlearn:
-    """A hook of the removal, see `services.forget.Undo`: afterwards nothing tells of them but what people decided.
+    """A hook of the removal (`services.forgetting.forget.Undo`): then only what people decided tells of images.
 
     Judgements go first: whoever mutes by one looks afterwards whether it still counts.
     """

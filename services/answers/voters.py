@@ -8,8 +8,8 @@ import numpy as np
 from schemas.decision import ClassifyOptions, Prune
 from schemas.filter import Clause
 from schemas.judgement import Judgement
+from services.curation.judgements import Judgements
 from services.decision.pruning import reliability
-from services.judgements import Judgements
 from services.memory.engine import Vectors
 from services.memory.memory import Hit, Memory
 

@@ -15,8 +15,8 @@ from datetime import timedelta
 from schemas.errors import NotFound, Unavailable, VisualMemoryError
 from schemas.image import now
 from schemas.job import Job, JobKind, JobState
-from services.bell import Bell
 from services.memory.ledger import Ledger
+from services.runtime.bell import Bell
 
 TOUCH_SECONDS = 1.0
 """How often progress is written at most."""

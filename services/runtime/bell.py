@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from schemas.errors import NotAuthorized, Unavailable
-from services.logs import kind
+from services.runtime.logs import kind
 from services.settings import WorkerSettings
 
 QUEUE = "visual-memory"

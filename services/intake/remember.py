@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from schemas.image import State, StoredImage, now
-from services import metrics
-from services.bell import URGENT, Bell
+from services.curation.objections import Objections
 from services.memory.memory import Memory
 from services.memory.payload import point_id
 from services.memory.pictures import Pictures
-from services.objections import Objections
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
 from services.perception.room import Full, Hold
+from services.runtime import metrics
+from services.runtime.bell import URGENT, Bell
 
 SWEEP_LIMIT = 4096
 

@@ -12,12 +12,12 @@ from hashlib import sha256
 from schemas.errors import Conflict, NotFound
 from schemas.filter import FieldType, typed_metadata
 from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
-from services import metrics
-from services.blocks import Blocks
+from services.forgetting.blocks import Blocks
+from services.forgetting.retention import Retention, check_expiry
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
-from services.retention import Retention, check_expiry
+from services.runtime import metrics
 
 FIELDS = {"labels", "source", "subject", "captured_at", "expires_at", "metadata"}
 RETRIES = 3

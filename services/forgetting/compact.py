@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from schemas.image import now
 from schemas.removal import Erasure, Event
+from services.forgetting.removal_log import RemovalLog
+from services.forgetting.removals import Removals
+from services.forgetting.tidy import Tidy
 from services.memory.engine import Compaction
 from services.memory.memory import Memory
-from services.removal_log import RemovalLog
-from services.removals import Removals
-from services.tidy import Tidy
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from services.places import Places
+from services.runtime.places import Places
 
 
 def find_redis_server() -> Path:

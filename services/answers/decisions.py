@@ -31,12 +31,12 @@ from schemas.decision import ClassifyOptions, Decision
 from schemas.errors import Blocked, NotFound
 from schemas.image import StoredImage, now
 from schemas.question import StoredDecision
-from services.blocks import Blocks
 from services.decision.votes import decide
+from services.forgetting.blocks import Blocks
+from services.forgetting.removals import Note
 from services.memory.engine import Vectors
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
-from services.removals import Note
 
 ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
 FLOATS = "<f4"

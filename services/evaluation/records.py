@@ -21,10 +21,10 @@ from schemas.errors import InvalidRequest, NotFound
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.image import now
 from schemas.job import Job, JobKind, JobState
-from services.jobs import Jobs
 from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
 from services.memory.space import NEW
+from services.runtime.jobs import Jobs
 
 KIND = JobKind.EVALUATION
 AT_WORK = (JobState.WAITING, JobState.RUNNING)

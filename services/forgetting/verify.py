@@ -6,11 +6,11 @@ from itertools import groupby
 
 from schemas.image import StoredImage
 from schemas.removal import Event, Removal, RemovalStatus, Seal
-from services.forget import Undo
+from services.forgetting.forget import Undo
+from services.forgetting.removal_log import RemovalLog, digest_of
+from services.forgetting.removals import Note, Removals, burial
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
-from services.removal_log import RemovalLog, digest_of
-from services.removals import Note, Removals, burial
 
 PAGE = 1000
 
@@ -39,7 +39,7 @@ class Verify:
     """The use case, with the parts that it needs.
 
     Attributes:
-        undo: as in `services.forget.Forget`, for what is removed again.
+        undo: as in `services.forgetting.forget.Forget`, for what is removed again.
     """
 
     memory: Memory

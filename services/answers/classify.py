@@ -10,8 +10,8 @@ from schemas.errors import InvalidVector
 from schemas.filter import Clause, FieldType
 from schemas.image import State
 from schemas.judgement import Judgement
-from services import metrics
-from services.calibrations import Calibrations
+from services.answers.calibrations import Calibrations
+from services.answers.voters import Voters
 from services.decision.calibration import Calibration
 from services.decision.conformal import set_share
 from services.decision.novelty import novelty
@@ -20,7 +20,7 @@ from services.memory.engine import Vectors
 from services.memory.memory import Hit, Memory
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
-from services.voters import Voters
+from services.runtime import metrics
 
 
 @dataclass(frozen=True)

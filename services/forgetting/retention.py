@@ -8,9 +8,9 @@ from schemas.errors import InvalidRequest
 from schemas.filter import Filter
 from schemas.image import StoredImage, now
 from schemas.removal import RemovalRequest
-from services.forget import Forget
+from services.forgetting.forget import Forget
+from services.forgetting.removals import Removals
 from services.memory.memory import Memory
-from services.removals import Removals
 
 EVERY_OTHER = "*"
 REQUESTED_BY = "retention"

@@ -19,14 +19,14 @@ from qdrant_client import models
 from schemas.errors import Conflict, NotFound
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import StoredImage, now
-from services.archive import Archive, Contents, Manifest, Picture, new_archive
-from services.decisions import StoredDecisions
+from services.answers.decisions import StoredDecisions
+from services.forgetting.archive import Archive, Contents, Manifest, Picture, new_archive
+from services.forgetting.removals import Note, Removals, burial
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.payload import to_image
 from services.memory.pictures import Pictures
-from services.removals import Note, Removals, burial
 
 PAGE = 100
 UNFINISHED = "restore/unfinished"

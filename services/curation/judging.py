@@ -8,11 +8,11 @@ from itertools import islice
 from schemas.image import LabelCount, State, StoredImage
 from schemas.job import Job, JobKind, JobState
 from schemas.judgement import ClassReport, JudgementStatus, JudgementSummary, Suspect, Suspicion
-from services.bell import Bell
-from services.fingerprint import REMEMBERED, is_stale
-from services.jobs import Jobs
-from services.judgements import Judgements
+from services.curation.fingerprint import REMEMBERED, is_stale
+from services.curation.judgements import Judgements
 from services.memory.memory import Memory
+from services.runtime.bell import Bell
+from services.runtime.jobs import Jobs
 
 SERVICE = "the service"
 """Who asks for a judgement that is due."""

@@ -24,12 +24,12 @@ from schemas.question import (
     StoredDecision,
     Weight,
 )
-from services.classify import Classify, WhatIf
+from services.answers.classify import Classify, WhatIf
+from services.answers.decisions import StoredDecisions, vector_of
 from services.decision.comparison import compare, influence, voted
 from services.decision.counterfactual import smallest_flip
 from services.decision.hierarchy import depth
 from services.decision.votes import decide
-from services.decisions import StoredDecisions, vector_of
 from services.memory.engine import Vectors
 
 TOP = 20

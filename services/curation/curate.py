@@ -11,7 +11,7 @@ from schemas.curation import Action, Curated, CurationRequest
 from schemas.errors import Conflict, InvalidRequest
 from schemas.filter import Clause, FieldType
 from schemas.image import Doubt, State
-from services.judgements import Judgements
+from services.curation.judgements import Judgements
 from services.memory.memory import Memory
 
 PAGE = 1000

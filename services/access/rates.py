@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from schemas.errors import RateLimited
 from schemas.key import Key
-from services.logs import kind
+from services.runtime.logs import kind
 
 PATIENCE = 0.25
 """Seconds that a request waits for Redis at most."""

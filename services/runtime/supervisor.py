@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from services.places import Places
-from services.redis_server import redis_command
+from services.runtime.places import Places
+from services.runtime.redis_server import redis_command
 from services.settings import Settings
 
 PATIENCE = 15.0

@@ -24,12 +24,12 @@ from schemas.errors import NotFound, Unavailable
 from schemas.filter import Clause, FieldType, Filter
 from schemas.image import now
 from schemas.removal import Event, Removal, RemovalPreview, RemovalRequest, RemovalStatus
-from services import metrics
-from services.blocks import Blocks
+from services.forgetting.blocks import Blocks
+from services.forgetting.removal_log import RemovalLog
+from services.forgetting.removals import Journal, Note, Removals, Step
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
-from services.removal_log import RemovalLog
-from services.removals import Journal, Note, Removals, Step
+from services.runtime import metrics
 
 PAGE = 1000
 SAMPLE = 10

@@ -20,13 +20,13 @@ from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationS
 from schemas.filter import Clause
 from schemas.image import State
 from schemas.job import Job, JobState
-from services.accept import Upload
 from services.evaluation.material import Labelled, Material
-from services.evaluations import AT_WORK, Evaluations, Queries
-from services.jobs import Progress, Stopped
+from services.evaluation.records import AT_WORK, Evaluations, Queries
+from services.intake.accept import Upload
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
+from services.runtime.jobs import Progress, Stopped
 
 MOST_QUERIES = 20_000
 MOST_IMAGES = 200_000

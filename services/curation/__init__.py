@@ -1,0 +1,1 @@
+"""Curation: the memory judged by itself, and what is done about it."""
