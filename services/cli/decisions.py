@@ -7,7 +7,7 @@ import typer
 from services.cli.common import LOCAL, AsJson, Key, Url, connect, errors, print_json
 
 if TYPE_CHECKING:
-    from schemas.question import Counterfactual, Influence, Replay
+    from schemas.question import Counterfactual, Influence, Replay, StoredDecision
 
 
 def list_decisions(
@@ -37,19 +37,19 @@ def explain(
 ) -> None:
     """A stored decision: who voted, what is different today, and which images it hangs on."""
     from schemas.question import ReplayRequest
-    from services.cli import show
 
     with errors(), connect(url, key) as client:
         stored = client.decision(decision_id)
+        if not as_json:
+            _stored(
+                decision_id, stored
+            )  # first, for a memory that was not judged again yet may be unable to say the rest
         replay = client.replay(decision_id, ReplayRequest(without=without or []))
         counterfactual = client.counterfactual(decision_id)
     if as_json:
         parts = {"stored": stored, "replay": replay, "counterfactual": counterfactual}
         print_json({name: part.model_dump(mode="json") for name, part in parts.items()})
         return
-    show.decision(decision_id, stored.decision)
-    if stored.scrubbed:
-        typer.echo(f"neighbours that are gone: {stored.scrubbed}; the votes were counted again without them")
     _replay(replay)
     _counterfactual(counterfactual)
 
@@ -67,6 +67,14 @@ def influence(
         print_json(found.model_dump(mode="json"))
     else:
         _influence(found)
+
+
+def _stored(decision_id: str, found: "StoredDecision") -> None:
+    from services.cli import show
+
+    show.decision(decision_id, found.decision)
+    if found.scrubbed:
+        typer.echo(f"neighbours that are gone: {found.scrubbed}; the votes were counted again without them")
 
 
 def _replay(found: "Replay") -> None:
