@@ -10,8 +10,11 @@ DATA ?=
 demo: $(INSTALLED)
 	@$(BIN)/visual-memory demo $(if $(DATA),"$(DATA)")
 
+# The tests in two halves at once: each leaves a core idle half of the time.
 test: $(INSTALLED) check
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest tests/contract tests/integration tests/unit > $(VENV)/parts.log 2>&1 & parts=$$!; \
+	$(BIN)/python -m pytest tests/end_to_end; whole=$$?; \
+	wait $$parts; parts=$$?; cat $(VENV)/parts.log; exit $$((whole | parts))
 
 # Real kills, full disks and cut connections, with the full number of trials; takes long.
 test-faults: $(INSTALLED)

@@ -87,11 +87,14 @@ def _full() -> None:
 
 
 @pytest.mark.parametrize("newer", ["", "payload_index", "payload_storage"])
-def test_the_log_brings_back_what_the_segments_lost(tmp_path: Path, newer: str) -> None:
+def test_the_log_brings_back_what_the_segments_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newer: str
+) -> None:
     """What a power cut or a kill leaves: the log as it was synced last, and segments as they were written long ago.
 
     A kill in the middle of a flush leaves a part of them newer than the rest.
     """
+    monkeypatch.setattr("services.memory.edge.FLUSH_SECONDS", 3600)  # nothing is flushed but by this test
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     engine = EdgeEngine(whole)
     memory = Memory(engine, "encoder", 4, {})
