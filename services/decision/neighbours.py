@@ -1,19 +1,28 @@
 """Exact neighbours of many queries at once: matrix products find the candidates, and each is then compared by itself.
 
 A matrix product rounds the same pair of vectors differently, depending on what else is in it. So it only proposes; what
-counts is a sum over the pair alone, which depends on nothing else that is or ever was in the memory.
+counts is a product of the pair alone, which depends on nothing else that is or ever was in the memory.
 """
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 NOBODY = -1
 SLACK = 1e-5
-"""How far a matrix product of unit vectors in float32 may be from the sum over the pair."""
+"""How far a matrix product of unit vectors in float32 may be from the product of the pair."""
 SPARE = 16
 """Candidates beyond k, so that the last of k is seldom so near to the last candidate that more must be looked at."""
-QUERIES = 128
+QUERIES = 512
+LEAST_BLOCK = 512
 BLOCK = 8192
+PAIRS = 128
+"""Queries whose candidates are gathered at once: their vectors must be few enough for memory that is used again."""
 
 Vectors = NDArray[np.float32]
 Similarities = NDArray[np.float32]
@@ -23,7 +32,7 @@ Rows = NDArray[np.int64]
 def nearest(queries: Vectors, memory: Vectors, k: int, leave_out: Rows | None = None) -> tuple[Similarities, Rows]:
     """The k rows of a memory that are nearest to each query.
 
-    Rows that are equally near are ordered by their number, the lowest first.
+    Rows that are equally near are ordered by their number, the lowest first. Works on all cores.
 
     Args:
         queries: float32 [n, d], rows of length 1.
@@ -38,37 +47,83 @@ def nearest(queries: Vectors, memory: Vectors, k: int, leave_out: Rows | None = 
     similarities = np.full((len(queries), k), -1, np.float32)
     rows = np.full((len(queries), k), NOBODY, np.int64)
     hidden = np.full(len(queries), NOBODY, np.int64) if leave_out is None else leave_out
-    for start in range(0, len(queries), QUERIES):
-        left, width = np.arange(start, min(start + QUERIES, len(queries))), k + SPARE
-        while left.size and len(memory):
-            width = min(width, len(memory))
-            worst, candidates = _candidates(queries[left], memory, width, hidden[left])
-            exact = np.einsum("nd,nkd->nk", queries[left], memory[candidates])
-            exact[candidates == hidden[left][:, None]] = -np.inf
-            order = np.lexsort((candidates, -exact))[:, :k]
-            found, numbers = np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
-            nobody = np.isneginf(found)
-            similarities[left, : order.shape[1]] = np.where(nobody, -1, np.clip(found, -1, 1))
-            rows[left, : order.shape[1]] = np.where(nobody, NOBODY, numbers)
-            if width == len(memory):
-                break
-            left = left[worst + SLACK >= found[:, -1]]  # what is not among the candidates may be as near as the last
-            width *= 4
+    parts = [slice(start, start + QUERIES) for start in range(0, len(queries), QUERIES)]
+
+    def work(part: slice) -> None:
+        _fill(queries[part], memory, hidden[part], similarities[part], rows[part])
+
+    if len(parts) < 2:
+        for part in parts:
+            work(part)
+    else:
+        # A thread for each core that does all of a part keeps them busier than products that share every core.
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(work, parts))
     return similarities, rows
 
 
+def _fill(queries: Vectors, memory: Vectors, hidden: Rows, similarities: Similarities, rows: Rows) -> None:
+    """Fill in the neighbours of some queries, as `nearest` returns them."""
+    k = similarities.shape[1]
+    left, width = np.arange(len(queries)), k + SPARE
+    while left.size and len(memory):
+        width = min(width, len(memory))
+        worst, candidates = _candidates(queries[left], memory, width, hidden[left])
+        exact = _pairwise(queries[left], memory, candidates)
+        exact[(candidates == hidden[left][:, None]) | (candidates == NOBODY)] = -np.inf
+        order = np.lexsort((candidates, -exact))[:, :k]
+        found, numbers = np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
+        nobody = np.isneginf(found)
+        similarities[left, : order.shape[1]] = np.where(nobody, -1, np.clip(found, -1, 1))
+        rows[left, : order.shape[1]] = np.where(nobody, NOBODY, numbers)
+        if width == len(memory):
+            break
+        left = left[worst + SLACK >= found[:, -1]]  # what is not among the candidates may be as near as the last
+        width *= 4
+
+
+def _pairwise(queries: Vectors, memory: Vectors, candidates: Rows) -> Similarities:
+    """Each query's product with each of its candidates, float32 [n, width]."""
+    parts = (slice(start, start + PAIRS) for start in range(0, len(queries), PAIRS))
+    return np.concatenate([np.vecdot(queries[part][:, None], memory[candidates[part]]) for part in parts])
+
+
 def _candidates(queries: Vectors, memory: Vectors, width: int, hidden: Rows) -> tuple[Similarities, Rows]:
-    """By matrix product: the `width` rows nearest to each query, unordered, and the similarity [n] of the last."""
-    best = np.empty((len(queries), 0), np.float32)
-    rows = np.empty((len(queries), 0), np.int64)
-    for first in range(0, len(memory), BLOCK):
-        found = queries @ memory[first : first + BLOCK].T
-        inside = np.flatnonzero((hidden >= first) & (hidden < first + found.shape[1]))
+    """By matrix product: the `width` rows nearest to each query, the last first, and the similarity [n] of the last.
+
+    Only what is nearer than the last so far is looked at: of block after block that is less and less.
+    """
+    best = np.full((len(queries), width), -np.inf, np.float32)
+    rows = np.full((len(queries), width), NOBODY, np.int64)
+    for first, end in _blocks(len(memory)):
+        found = queries @ memory[first:end].T
+        inside = np.flatnonzero((hidden >= first) & (hidden < end))
         found[inside, hidden[inside] - first] = -np.inf
-        numbers = np.broadcast_to(np.arange(first, first + found.shape[1]), found.shape)
-        best, rows = np.concatenate([best, found], axis=1), np.concatenate([rows, numbers], axis=1)
-        if best.shape[1] > width:
-            keep = np.argpartition(best, -width, axis=1)[:, -width:]
-            best, rows = np.take_along_axis(best, keep, 1), np.take_along_axis(rows, keep, 1)
-    worst: Similarities = best.min(axis=1)
-    return worst, rows
+        nearer = _true_places(found > best[:, :1])
+        query, row = np.divmod(nearer, end - first)
+        number = np.bincount(query, minlength=len(queries))
+        column = width + np.arange(len(query)) - np.repeat(np.cumsum(number) - number, number)
+        more = partial(np.pad, pad_width=((0, 0), (0, number.max())))
+        best, rows = more(best, constant_values=-np.inf), more(rows, constant_values=NOBODY)
+        best[query, column], rows[query, column] = found.ravel()[nearer], row + first
+        keep = np.argpartition(best, -width, axis=1)[:, -width:]
+        best, rows = np.take_along_axis(best, keep, 1), np.take_along_axis(rows, keep, 1)
+    return best[:, 0], rows
+
+
+def _blocks(size: int) -> Iterator[tuple[int, int]]:
+    """First and end of each block; small ones first, so that there soon is a measure of what is near."""
+    first, length = 0, LEAST_BLOCK
+    while first < size:
+        yield first, min(first + length, size)
+        first, length = first + length, min(2 * length, BLOCK)
+
+
+def _true_places(mask: NDArray[np.bool_]) -> Rows:
+    """Where a flattened mask that is nearly always false is true: eight at once, where it can be cut into eights."""
+    flat = mask.ravel()
+    if flat.size % 8:
+        return np.flatnonzero(flat)
+    eights = np.flatnonzero(flat.view(np.uint64))
+    which, place = np.nonzero(flat.reshape(-1, 8)[eights])
+    return eights[which] * 8 + place
