@@ -285,7 +285,9 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
         verify=Verify(memory, pictures, removals, removal_log, undo),
         compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
         backup=Backup(engine, pictures, ledger),
-        restore=Restore(engine, pictures, ledger, removals, decisions, settings.metadata),
+        restore=Restore(
+            engine, pictures, ledger, removals, settings.metadata, [decisions.forget], decisions.settle_all
+        ),
     )
 
 

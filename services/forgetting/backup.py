@@ -8,7 +8,7 @@ was asked for after the backup. Before the first request is served it holds ever
 backup's and those of the place where it restores to; so those must be the latest there are.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,8 +19,8 @@ from qdrant_client import models
 from schemas.errors import Conflict, NotFound
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import StoredImage, now
-from services.answers.decisions import StoredDecisions
 from services.forgetting.archive import Archive, Contents, Manifest, Picture, new_archive
+from services.forgetting.forget import Undo
 from services.forgetting.removals import Note, Removals, burial
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
@@ -90,14 +90,17 @@ class Restore:
 
     Attributes:
         metadata: the declared metadata fields.
+        undo: as in `services.forgetting.forget.Forget`, for what does not come back because it was removed.
+        settle: called at the end, for records that may name images which are not there any more.
     """
 
     engine: Engine
     pictures: Pictures
     ledger: Ledger
     removals: Removals
-    decisions: StoredDecisions
     metadata: Mapping[str, FieldType]
+    undo: Sequence[Undo]
+    settle: Callable[[], object]
 
     def __call__(self, file: Path) -> Restored:
         """Bring back what a backup holds, into a memory without images; what was begun may be begun again.
@@ -124,7 +127,7 @@ class Restore:
         for memory in memories:
             for tenant in memory.tenants():
                 memory.reconsider(tenant)
-        self.decisions.settle_all()  # they may name images that are not there any more
+        self.settle()
         self.ledger.delete(UNFINISHED)
         return restored
 
@@ -163,7 +166,8 @@ class Restore:
         """Take images that do not come back out of what records say of them, as their removal did."""
         for tenant in {image.tenant for image in removed}:
             notes = [Note.model_validate(each, from_attributes=True) for each in removed if each.tenant == tenant]
-            self.decisions.forget(tenant, notes)
+            for undo in self.undo:
+                undo(tenant, notes)
 
 
 class Forgotten:

@@ -210,8 +210,17 @@ class Machine(RuleBasedStateMachine):
         old, file = self.parts, self.folder / f"backup-{self.backup.number}"
         self.settle()
         copy_records(old, self.parts)
-        records = self.parts.ledger, self.parts.removals, self.parts.decisions()
-        Restore(self.engine, self.parts.pictures, *records, METADATA)(file)
+        decisions = self.parts.decisions()
+        restore = Restore(
+            self.engine,
+            self.parts.pictures,
+            self.parts.ledger,
+            self.parts.removals,
+            METADATA,
+            [decisions.forget],
+            decisions.settle_all,
+        )
+        restore(file)
         shutil.copy(file, self.folder / file.name)
         since = [(moment, condition) for moment, condition in self.removed if moment >= self.backup.moment]
         self.images = {

@@ -61,8 +61,9 @@ def back_up(parts: Parts, file: Path) -> None:
 
 
 def restore(parts: Parts, file: Path) -> Restored:
-    parts_of_it = engine_of(parts), parts.pictures, parts.ledger, Removals(parts.ledger), parts.decisions(), METADATA
-    return Restore(*parts_of_it)(file)
+    removals, decisions = Removals(parts.ledger), parts.decisions()
+    hooks = [decisions.forget], decisions.settle_all
+    return Restore(engine_of(parts), parts.pictures, parts.ledger, removals, METADATA, *hooks)(file)
 
 
 def remove(parts: Parts, **condition: object) -> None:
