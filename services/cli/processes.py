@@ -60,7 +60,7 @@ def worker() -> None:
 
 def beat() -> None:
     """Ring for the sweeper at its times: Celery beat (one of the processes that `up` starts)."""
-    from services.bootstrap import celery_of
+    from services.parts import celery_of
     from services.runtime import logs
 
     settings = read_settings()
