@@ -1,6 +1,5 @@
 """The one place where objects are wired from settings."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,12 +50,12 @@ from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
 from services.perception.sandbox import Sandbox
-from services.runtime import metrics
+from services.runtime import cores, metrics
 from services.runtime.bell import Bell
 from services.runtime.jobs import Jobs, RunJob, SweepJobs
 from services.runtime.places import Places
 from services.runtime.redis_server import limits_url
-from services.settings import RerankSettings, Settings
+from services.settings import EncoderSettings, RerankSettings, Settings
 from services.vision.gemini import URL as GOOGLE
 from services.vision.gemini import Gemini
 from services.vision.model import Provider
@@ -148,9 +147,8 @@ def bootstrap(settings: Settings) -> Service:
         Unavailable: the store does not answer, or a restore did not end.
     """
     places, worker, curate = Places(settings.data), settings.worker, settings.curate
-    cores = os.cpu_count() or 1
-    pool = ThreadPoolExecutor(cores, thread_name_prefix="pictures")
-    encoder = MicroBatcher(partial(load_encoder, settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
+    pool = ThreadPoolExecutor(cores.count(), thread_name_prefix="pictures")
+    encoder = _encoder(settings.encoder)
     memory, prompt = (
         Memory(
             open_engine(settings.store, places.engine_socket, timeout),
@@ -165,7 +163,7 @@ def bootstrap(settings: Settings) -> Service:
     if ledger.exists(UNFINISHED):
         raise Unavailable("a restore was begun and did not end: run it again before anything is served")
     limits = Limits(settings.pictures.max_bytes, settings.pictures.max_pixels)
-    sandbox = Sandbox(limits, settings.pictures.decode_seconds, cores)
+    sandbox = Sandbox(limits, settings.pictures.decode_seconds, cores.count())
     decoder = Decoder(sandbox, pool)
     secret = load_secret(settings)
     bell = Bell(celery_of(settings), secret.key("messages"))
@@ -286,6 +284,13 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
         backup=Backup(engine, pictures, ledger),
         restore=Restore(engine, pictures, ledger, removals, decisions, settings.metadata),
     )
+
+
+def _encoder(settings: EncoderSettings) -> MicroBatcher:
+    """The encoder with a thread for each batch that it works at; a GPU works at one batch at a time."""
+    side_by_side = settings.threads or cores.count() if settings.device == "cpu" else 1
+    load = partial(load_encoder, settings.model_copy(update={"threads": 1}))
+    return MicroBatcher(load, settings.batch_size, metrics.observe_batch, side_by_side)
 
 
 def _provider(settings: RerankSettings) -> Provider | None:
