@@ -1,14 +1,11 @@
 """The one place where objects are wired from settings."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from urllib.parse import unquote
-
-from celery import Celery
 
 from schemas.errors import Unavailable, VisualMemoryError
 from schemas.job import JobKind
@@ -47,17 +44,18 @@ from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.memory.space import NEW
+from services.parts import audit_of, beside, broker_url, celery_of, ledger_of
 from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
 from services.perception.sandbox import Sandbox
-from services.runtime import metrics
-from services.runtime.bell import Bell, make_celery
+from services.runtime import cores, metrics
+from services.runtime.bell import Bell
 from services.runtime.jobs import Jobs, RunJob, SweepJobs
 from services.runtime.places import Places
-from services.runtime.redis_server import limits_url, redis_url
-from services.settings import RerankSettings, Settings
+from services.runtime.redis_server import limits_url
+from services.settings import EncoderSettings, RerankSettings, Settings
 from services.vision.gemini import URL as GOOGLE
 from services.vision.gemini import Gemini
 from services.vision.model import Provider
@@ -149,9 +147,8 @@ def bootstrap(settings: Settings) -> Service:
         Unavailable: the store does not answer, or a restore did not end.
     """
     places, worker, curate = Places(settings.data), settings.worker, settings.curate
-    cores = os.cpu_count() or 1
-    pool = ThreadPoolExecutor(cores, thread_name_prefix="pictures")
-    encoder = MicroBatcher(partial(load_encoder, settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
+    pool = ThreadPoolExecutor(cores.count(), thread_name_prefix="pictures")
+    encoder = _encoder(settings.encoder)
     memory, prompt = (
         Memory(
             open_engine(settings.store, places.engine_socket, timeout),
@@ -162,11 +159,11 @@ def bootstrap(settings: Settings) -> Service:
         for timeout in (settings.store.timeout, settings.store.request_timeout)
     )
     memory.open()
-    pictures, ledger = _pictures(settings), _ledger(settings)
+    pictures, ledger = _pictures(settings), ledger_of(settings)
     if ledger.exists(UNFINISHED):
         raise Unavailable("a restore was begun and did not end: run it again before anything is served")
     limits = Limits(settings.pictures.max_bytes, settings.pictures.max_pixels)
-    sandbox = Sandbox(limits, settings.pictures.decode_seconds, cores)
+    sandbox = Sandbox(limits, settings.pictures.decode_seconds, cores.count())
     decoder = Decoder(sandbox, pool)
     secret = load_secret(settings)
     bell = Bell(celery_of(settings), secret.key("messages"))
@@ -177,7 +174,7 @@ def bootstrap(settings: Settings) -> Service:
     judgements, evaluations = Judgements(ledger), _evaluations(settings, ledger, jobs)
     decisions = _decisions(settings, ledger, memory)
     tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, evaluations.tidy, decisions.settle_all])
-    limiter = limits_url(_broker(settings))
+    limiter = limits_url(broker_url(settings))
     rerank = Rerank(settings.rerank, _provider(settings.rerank), prompt, pictures, decoder, Rates(limiter))
     undo = (Unlearn(memory, judgements), evaluations.forget, decisions.forget, rerank.forget)
     forget = Forget(memory, pictures, blocks, removals, removal_log, overdue, undo)
@@ -274,7 +271,7 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     shape = engine.inspect()
     vector, size = next(iter(shape.vectors.items()), ("", 0)) if shape else ("", 0)
     memory = Memory(engine, unquote(vector), size, settings.metadata)
-    pictures, ledger = _pictures(settings), _ledger(settings)
+    pictures, ledger = _pictures(settings), ledger_of(settings)
     removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
     judgements, decisions = Judgements(ledger), _decisions(settings, ledger, memory)
     evaluations = _evaluations(settings, ledger, Jobs(ledger))
@@ -291,23 +288,11 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     )
 
 
-def celery_of(settings: Settings) -> Celery:
-    """The Celery app over the Redis that the settings name, or over this machine's own."""
-    return make_celery(_broker(settings), settings.worker, settings.curate.seconds)
-
-
-def keys_of(settings: Settings) -> Keys:
-    """The keys of a service, which need not run."""
-    return Keys(_ledger(settings))
-
-
-def audit_of(settings: Settings) -> Audit:
-    """This machine's audit log."""
-    return Audit(Places(settings.data).audit)
-
-
-def _broker(settings: Settings) -> str:
-    return settings.broker.url or redis_url(Places(settings.data))
+def _encoder(settings: EncoderSettings) -> MicroBatcher:
+    """The encoder with a thread for each batch that it works at; a GPU works at one batch at a time."""
+    side_by_side = settings.threads or cores.count() if settings.device == "cpu" else 1
+    load = partial(load_encoder, settings.model_copy(update={"threads": 1}))
+    return MicroBatcher(load, settings.batch_size, metrics.observe_batch, side_by_side)
 
 
 def _provider(settings: RerankSettings) -> Provider | None:
@@ -324,25 +309,16 @@ def _provider(settings: RerankSettings) -> Provider | None:
 
 
 def _pictures(settings: Settings) -> Pictures:
-    return Pictures(_beside(settings, "pictures"), settings.store.min_free_bytes)
-
-
-def _ledger(settings: Settings) -> Ledger:
-    return Ledger(_beside(settings, "records"), settings.store.min_free_bytes)
+    return Pictures(beside(settings, "pictures"), settings.store.min_free_bytes)
 
 
 def _decisions(settings: Settings, ledger: Ledger, memory: Memory) -> StoredDecisions:
-    roomy = Ledger(_beside(settings, "records"), settings.store.min_free_bytes, NEW)
+    roomy = Ledger(beside(settings, "records"), settings.store.min_free_bytes, NEW)
     return StoredDecisions(ledger, roomy, memory, Blocks(ledger), settings.decisions.keep)
 
 
 def _evaluations(settings: Settings, ledger: Ledger, jobs: Jobs) -> Evaluations:
-    return Evaluations(ledger, jobs, _beside(settings, "evaluations"), settings.store.min_free_bytes)
-
-
-def _beside(settings: Settings, kind: str) -> str:
-    base = settings.pictures.url or str(settings.data.absolute())
-    return f"{base.rstrip('/')}/{kind}"
+    return Evaluations(ledger, jobs, beside(settings, "evaluations"), settings.store.min_free_bytes)
 
 
 def _beyond(settings: Settings) -> str:

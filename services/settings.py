@@ -127,7 +127,7 @@ class EncoderSettings(_Section):
         Field(description="how a transformer's tokens become one vector; auto: as its family is meant to be used"),
     ] = "auto"
     batch_size: Annotated[int, Field(ge=1, le=1024, description="most pictures encoded at once")] = 16
-    threads: Annotated[int, Field(ge=0, description="threads of the encoder on a CPU; 0: one per core")] = 0
+    threads: Annotated[int, Field(ge=0, description="batches encoded side by side on a CPU; 0: one per core")] = 0
 
 
 class DecisionSettings(_Section):

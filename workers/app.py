@@ -12,7 +12,8 @@ from functools import cache
 from celery.signals import setup_logging, worker_init, worker_shutdown
 
 from schemas.errors import NotAuthorized, Unavailable
-from services.bootstrap import Service, bootstrap, celery_of
+from services.bootstrap import Service, bootstrap
+from services.parts import celery_of
 from services.runtime import logs, metrics
 from services.runtime.bell import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
 from services.settings import Settings

@@ -14,7 +14,7 @@ from schemas.errors import Unavailable
 from services.client import Client
 
 START_SECONDS = 120
-POLL = 0.2
+POLL = 0.1
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The processes: each can be run by itself; `up` starts what one machine needs."""
 
 from services.cli.common import errors, fail, read_settings
+from services.runtime import cores
 
 GRACE = 10
 """Seconds that the API waits for its last answers; the supervisor waits longer."""
@@ -23,6 +24,7 @@ def up() -> None:
 
 def api() -> None:
     """Serve the HTTP API (one of the processes that `up` starts)."""
+    cores.settle()
     import uvicorn
 
     from services.api.app import create_app
@@ -47,6 +49,7 @@ def api() -> None:
 
 def worker() -> None:
     """Remember what waits: a Celery worker (one of the processes that `up` starts)."""
+    cores.settle()
     from services.runtime import logs
 
     read_settings()
@@ -60,7 +63,7 @@ def worker() -> None:
 
 def beat() -> None:
     """Ring for the sweeper at its times: Celery beat (one of the processes that `up` starts)."""
-    from services.bootstrap import celery_of
+    from services.parts import celery_of
     from services.runtime import logs
 
     settings = read_settings()

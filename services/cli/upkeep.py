@@ -82,7 +82,8 @@ def restore(
 @contextmanager
 def _operator(action: str, alone: bool = False) -> "Iterator[Operator]":
     """What the command works with; the audit log has a line of it, of no tenant in particular."""
-    from services.bootstrap import audit_of, bootstrap_operator
+    from services.bootstrap import bootstrap_operator
+    from services.parts import audit_of
 
     settings = read_settings()
     with audit_of(settings).deed(EVERYBODY, BY, action):

@@ -17,19 +17,20 @@ from services.perception.encoder import Encoder, checked
 
 @dataclass(eq=False)
 class _Call:
-    """One caller's pictures, and the vectors of those that are done."""
+    """One caller's pictures, and the vectors of those that are done, by the place of the first."""
 
     images: Sequence[PIL.Image.Image]
     taken: int = 0
-    done: list[NDArray[np.float32]] = field(default_factory=list)
+    done: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     answer: "Future[NDArray[np.float32]]" = field(default_factory=Future)
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """The part of a call that goes into a batch."""
+    """The part of a call that goes into a batch, from a place on."""
 
     call: _Call
+    start: int
     images: Sequence[PIL.Image.Image]
 
 
@@ -39,13 +40,12 @@ class MicroBatcher:
     Callers take turns, so that one with a thousand pictures holds nobody up. A batch that fails is tried again caller
     by caller, so that a picture spoils only its own caller's call.
 
-    The encoder is loaded and used in one thread alone: OpenMP keeps threads for each thread that ever called it, and as
-    soon as there are more of them than cores, every operation waits for a thread to wake up (a half more time).
-
     Args:
         load: makes the encoder; whatever it raises, the constructor raises.
         max_batch: most pictures in a batch, at least 1.
         observe: told of each batch that succeeded: how many pictures, and how many seconds it took.
+        side_by_side: how many batches are worked at at once, each in a thread of its own; what waits is shared among
+            the threads that are free. At least 1; see `services.runtime.cores`.
     """
 
     def __init__(
@@ -53,18 +53,23 @@ class MicroBatcher:
         load: Callable[[], Encoder],
         max_batch: int,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
+        side_by_side: int = 1,
     ) -> None:
         self._max_batch = max_batch
         self._observe = observe
         self._waiting: deque[_Call] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        loaded: Future[Encoder] = Future()
-        self._thread = threading.Thread(target=self._work, args=(load, loaded), name="micro-batcher", daemon=True)
-        self._thread.start()
-        self._encoder = loaded.result()
+        self._free = 0
+        self._encoder = load()
         self.name = self._encoder.name
         self.dimension = self._encoder.dimension
+        self._threads = [
+            threading.Thread(target=self._work, name=f"micro-batcher-{number}", daemon=True)
+            for number in range(side_by_side)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """As in `Encoder`; waits for its turn.
@@ -84,35 +89,36 @@ class MicroBatcher:
         return call.answer.result()
 
     def close(self) -> None:
-        """Refuse new calls, finish those that wait, and stop the thread. Closing twice is harmless."""
+        """Refuse new calls, finish those that wait, and stop the threads. Closing twice is harmless."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def _work(self, load: Callable[[], Encoder], loaded: "Future[Encoder]") -> None:
-        try:
-            loaded.set_result(load())
-        except BaseException as error:  # noqa: BLE001 - it is the constructor's
-            loaded.set_exception(error)
-            return
+    def _work(self) -> None:
         while pieces := self._next():
             self._encode(pieces)
 
     def _next(self) -> list[_Piece]:
-        """The next batch; empty when closed and nobody waits."""
+        """The next batch, as large as leaves the others that are free as much; empty when closed and nobody waits."""
         with self._changed:
+            self._free += 1
             self._changed.wait_for(lambda: self._waiting or self._closed)
             pieces: list[_Piece] = []
-            room = self._max_batch
+            number = sum(len(call.images) - call.taken for call in self._waiting)
+            room = min(self._max_batch, -(-number // self._free))
+            self._free -= 1
             while room and self._waiting:
                 call = self._waiting.popleft()
                 images = call.images[call.taken : call.taken + room]
+                pieces.append(_Piece(call, call.taken, images))
                 call.taken += len(images)
                 room -= len(images)
-                pieces.append(_Piece(call, images))
                 if call.taken < len(call.images):
                     self._waiting.append(call)  # behind the others: its next turn is after theirs
+            if self._waiting:
+                self._changed.notify()
             return pieces
 
     def _encode(self, pieces: list[_Piece]) -> None:
@@ -126,7 +132,7 @@ class MicroBatcher:
                 self._encode([piece])
             return
         for piece in pieces:
-            self._deliver(piece.call, vectors[: len(piece.images)])
+            self._deliver(piece, vectors[: len(piece.images)])
             vectors = vectors[len(piece.images) :]
 
     def _vectors(self, images: list[PIL.Image.Image]) -> NDArray[np.float32]:
@@ -136,13 +142,17 @@ class MicroBatcher:
         # Any encoder may be behind this, and an answer that is too short would leave a caller waiting for ever.
         return checked(vectors, self.name, len(images), self.dimension)
 
-    def _deliver(self, call: _Call, rows: NDArray[np.float32]) -> None:
-        call.done.append(rows)
-        if sum(map(len, call.done)) == len(call.images):
-            call.answer.set_result(np.concatenate(call.done))
+    def _deliver(self, piece: _Piece, rows: NDArray[np.float32]) -> None:
+        call = piece.call
+        with self._changed:
+            call.done[piece.start] = rows
+            whole = sum(map(len, call.done.values())) == len(call.images)
+        if whole:
+            call.answer.set_result(np.concatenate([call.done[start] for start in sorted(call.done)]))
 
     def _fail(self, call: _Call, error: Exception) -> None:
         with self._changed:
             if call in self._waiting:
                 self._waiting.remove(call)  # the rest of its pictures is no use to anyone
-        call.answer.set_exception(error)
+            if not call.answer.done():  # another part of it may have failed too
+                call.answer.set_exception(error)

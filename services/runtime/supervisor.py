@@ -1,7 +1,7 @@
-"""One machine's processes: starts them in order, restarts what dies, stops them all at the end.
+"""One machine's processes: starts them side by side, restarts what dies, stops them all at the end.
 
-Children run in a process group of their own, so that Ctrl-C reaches the supervisor alone, which then stops them in
-order; should it be killed outright, the kernel tells them (Linux).
+Children run in a process group of their own, so that Ctrl-C reaches the supervisor alone, which then stops them, what
+others need last; should it be killed outright, the kernel tells them (Linux).
 """
 
 import ctypes
@@ -23,7 +23,7 @@ from services.runtime.redis_server import redis_command
 from services.settings import Settings
 
 PATIENCE = 15.0
-"""Seconds that a child has to stop by itself, and that a socket has to appear."""
+"""Seconds that a child has to stop by itself."""
 LONGEST_PAUSE = 10.0
 POLL = 0.1
 PR_SET_PDEATHSIG = 1
@@ -35,21 +35,18 @@ class AlreadyRunning(Exception):
 
 @dataclass
 class Child:
-    """A process to keep alive; `socket` appears when it can be used, where it has one."""
+    """A process to keep alive; who needs another one waits for it by itself, at the start as after its death."""
 
     name: str
     command: Sequence[str]
     log: Path
-    socket: Path | None = None
     process: "subprocess.Popen[bytes] | None" = None
     failures: int = 0
     started: float = 0.0
     retry_at: float = field(default=0.0)
 
     def start(self) -> None:
-        """Start it, and wait for its socket."""
-        if self.socket is not None:
-            self.socket.unlink(missing_ok=True)
+        """Start it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own commands
                 self.command,
@@ -60,10 +57,6 @@ class Child:
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
             )
         self.started = time.monotonic()
-        while self.socket is not None and not self.socket.exists() and self.process.poll() is None:
-            if time.monotonic() - self.started > PATIENCE:
-                break
-            time.sleep(POLL / 10)
 
     def revive(self) -> None:
         """Start it again if it died: at once, then with growing pauses while it dies young."""
@@ -80,30 +73,37 @@ class Child:
 
     def stop(self) -> None:
         """Ask it to stop, then make it."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
+        stop([self])
+
+
+def stop(together: Sequence[Child]) -> None:
+    """Ask them to stop, then make those that have not within `PATIENCE`."""
+    alive = [child.process for child in together if child.process is not None and child.process.poll() is None]
+    for process in alive:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for process in alive:
         try:
-            self.process.wait(PATIENCE)
+            process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def children(settings: Settings) -> list[Child]:
-    """The processes that these settings need on this machine, in the order in which they start."""
+def children(settings: Settings) -> tuple[list[Child], list[Child]]:
+    """The processes that these settings need on this machine: those that others need, and the others."""
     places = Places(settings.data)
     places.logs.mkdir(parents=True, exist_ok=True)
 
-    def child(name: str, command: Sequence[str], socket: Path | None = None) -> Child:
-        return Child(name, command, places.logs / f"{name}.log", socket)
+    def child(name: str, command: Sequence[str]) -> Child:
+        return Child(name, command, places.logs / f"{name}.log")
 
-    def ours(name: str, socket: Path | None = None) -> Child:
-        return child(name, [sys.executable, "-m", "services.cli", name], socket)
+    def ours(name: str) -> Child:
+        return child(name, [sys.executable, "-m", "services.cli", name])
 
-    own_redis = [child("redis", redis_command(places), places.redis_socket)] if settings.broker.url is None else []
-    own_engine = [ours("engine", places.engine_socket)] if settings.store.url is None else []
-    return [*own_redis, *own_engine, ours("worker"), ours("beat"), ours("api")]
+    own_redis = [child("redis", redis_command(places))] if settings.broker.url is None else []
+    own_engine = [ours("engine")] if settings.store.url is None else []
+    return [*own_redis, *own_engine], [ours("worker"), ours("api"), ours("beat")]
 
 
 def run(settings: Settings, each_turn: Callable[[], None]) -> None:
@@ -118,19 +118,19 @@ def run(settings: Settings, each_turn: Callable[[], None]) -> None:
         shutil.rmtree(places.metrics, ignore_errors=True)
         places.metrics.mkdir()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(places.metrics.absolute())
-        kept = children(settings)
+        needed, others = children(settings)
+        kept = [*needed, *others]
         try:
             for child in kept:
-                if not told():
-                    child.start()
+                child.start()
             while not told():
                 for child in kept:
                     child.revive()
                 each_turn()
                 time.sleep(POLL)
         finally:
-            for child in reversed(kept):
-                child.stop()
+            stop(others)
+            stop(needed)
 
 
 @contextmanager

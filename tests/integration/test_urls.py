@@ -16,6 +16,7 @@ from schemas.key import KeyRequest, Scope
 from services import bootstrap
 from services.api.app import create_app
 from services.bootstrap import Service
+from services.parts import keys_of
 from services.settings import Settings
 from tests.shapes import picture
 from tests.web import HOST, Loopback, Server, answering, fetching, serving
@@ -45,7 +46,7 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
             return replace(bootstrap.bootstrap(settings), fetch=fetching(pool, authority, Loopback(server.port)))
 
         settings = Settings(data=short_folder)
-        key = bootstrap.keys_of(settings).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))
+        key = keys_of(settings).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))
         headers = {"Authorization": f"Bearer {key.text}"}
         with TestClient(create_app(settings, wire), raise_server_exceptions=False, headers=headers) as api:
             yield Web(api, server, says)

@@ -44,9 +44,12 @@ class Numbers:
 
 @contextmanager
 def running(
-    encoder: Encoder, max_batch: int, observe: Callable[[int, float], None] | None = None
+    encoder: Encoder,
+    max_batch: int,
+    observe: Callable[[int, float], None] = lambda _size, _seconds: None,
+    side_by_side: int = 1,
 ) -> Iterator[MicroBatcher]:
-    batcher = MicroBatcher(lambda: encoder, max_batch, observe) if observe else MicroBatcher(lambda: encoder, max_batch)
+    batcher = MicroBatcher(lambda: encoder, max_batch, observe, side_by_side)
     try:
         yield batcher
     finally:
@@ -112,6 +115,43 @@ def test_one_with_a_thousand_pictures_does_not_starve_one_with_one() -> None:
     assert max(map(len, encoder.batches)) == 10
 
 
+def test_what_waits_is_shared_among_those_who_are_free() -> None:
+    encoder = Numbers()
+    encoder.gate.clear()
+    with running(encoder, 8, side_by_side=2) as batcher, ThreadPoolExecutor(1) as callers:
+        wait_until(lambda: batcher._free == 2)
+        answer = callers.submit(batcher.encode, [picture(n) for n in range(100, 107)])
+        wait_until(lambda: len(encoder.batches) == 2)
+        encoder.gate.set()
+        assert np.array_equal(answer.result(10), [vector(n) for n in range(100, 107)])
+    assert sorted(encoder.batches) == [[100, 101, 102, 103], [104, 105, 106]]
+
+
+def test_parts_that_end_in_another_order_come_back_in_theirs() -> None:
+    class Slow(Numbers):
+        def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
+            answer = super().encode(images)
+            if len(images) == 2:  # the first part waits until the second is done
+                wait_until(lambda: len(batcher._waiting) == 0 and batcher._free == 1)
+            return answer
+
+    with running(Slow(), 8, side_by_side=2) as batcher:
+        wait_until(lambda: batcher._free == 2)
+        assert np.array_equal(batcher.encode([picture(n) for n in range(3)]), [vector(n) for n in range(3)])
+
+
+def test_a_call_whose_parts_all_fail_fails_once() -> None:
+    encoder = Numbers()
+    encoder.gate.clear()
+    with running(encoder, 2, side_by_side=2) as batcher, ThreadPoolExecutor(1) as callers:
+        answer = callers.submit(batcher.encode, [picture(13)] * 4)
+        wait_until(lambda: len(encoder.batches) == 2)
+        encoder.gate.set()
+        with pytest.raises(ValueError, match="unlucky"):
+            answer.result(10)
+        assert np.array_equal(batcher.encode([picture(1)] * 3), [vector(1)] * 3)
+
+
 def test_a_bad_picture_fails_its_own_caller_alone() -> None:
     encoder = Numbers()
     encoder.gate.clear()
@@ -165,13 +205,14 @@ def test_close_finishes_those_who_wait_and_refuses_others() -> None:
         for n, answer in zip((1, 2), answers, strict=True):
             assert np.array_equal(answer.result(10), [vector(n)] * 3)
     batcher.close()
-    assert not batcher._thread.is_alive()
+    assert not any(thread.is_alive() for thread in batcher._threads)
 
 
-def test_many_callers_each_get_their_own() -> None:
+@pytest.mark.parametrize("side_by_side", [1, 3])
+def test_many_callers_each_get_their_own(side_by_side: int) -> None:
     def call(start: int) -> bool:
         numbers = range(start, start + start % 23 + 1)
         return np.array_equal(batcher.encode([picture(n) for n in numbers]), [vector(n) for n in numbers])
 
-    with running(Numbers(), 7) as batcher, ThreadPoolExecutor(16) as callers:
+    with running(Numbers(), 7, side_by_side=side_by_side) as batcher, ThreadPoolExecutor(16) as callers:
         assert all(callers.map(call, range(20, 320)))

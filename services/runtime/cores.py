@@ -1,0 +1,30 @@
+"""The one place that decides how many threads compute in each process of a machine.
+
+Threads that share one computation wait for each other by spinning (OpenMP), which pays only while every one of them
+has a core to itself. Beside anything else that computes, a decoder, the worker's encoder beside the API's, they take
+the cores from whoever would let them go on: on 2 cores, two encoders of two threads each made 7 pictures a second,
+two of one thread each 170. So nobody shares a computation; whoever has several things to do does them side by side:
+
+- an encoder works at one batch a core, each in one thread (`services.perception.batching.MicroBatcher`);
+- decoders are processes of one thread, at most one a core, and only as many as have something to decode;
+- threads that wait, for the store, a decoder or a caller, are as many as it takes, because they cost no core;
+- matrix products of numpy, in judgements and evaluations, use every core: OpenBLAS does not spin for long.
+"""
+
+import os
+
+
+def count() -> int:
+    """The cores that this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def settle() -> None:
+    """Let the libraries of this process do as said above, unless its environment says otherwise.
+
+    They look when they are imported, so it comes before numpy and torch.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(count()))  # it would heed the one above
