@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
+from schemas.decision import Effort
+
 Vectors = NDArray[np.float32]
 Payload = dict[str, Any]
 Index = models.PayloadSchemaType | models.KeywordIndexParams
@@ -29,14 +31,14 @@ class Search:
         name: the vector's name; points without it are not found.
         where: only points that meet it are found.
         k: at most so many for each vector.
-        exact: compare with every point instead of searching the index.
+        effort: how thoroughly.
         fields: the payload fields wanted.
     """
 
     name: str
     where: models.Filter
     k: int
-    exact: bool
+    effort: Effort
     fields: tuple[str, ...]
 
 

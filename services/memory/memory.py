@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from qdrant_client import models
 
+from schemas.decision import Effort
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import FIELDS, Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
@@ -354,7 +355,7 @@ class Memory:
         vectors: Vectors,
         k: int,
         clauses: Sequence[Clause] = (),
-        exact: bool = False,
+        effort: Effort = Effort.BALANCED,
         as_of: datetime | None = None,
     ) -> list[list[Hit]]:
         """The remembered images nearest to each vector.
@@ -364,7 +365,7 @@ class Memory:
             vectors: float32 [n, dimension], finite, no row zero.
             k: at most so many for each vector, at least 1.
             clauses: the checked filter.
-            exact: compare with every image instead of searching the index.
+            effort: how thoroughly they are searched for.
             as_of: only images that had been accepted by this moment, with the labels that they had then; without those
                 whose labels were changed so often since that they are not known any more.
 
@@ -384,7 +385,7 @@ class Memory:
         found: dict[int, list[Hit]] = {}
         limit = k + 1  # one more shows whether the last has its equals beyond
         while open_ends := [row for row in range(len(vectors)) if row not in found]:
-            search = Search(self._vector, where, limit, exact, fields)
+            search = Search(self._vector, where, limit, effort, fields)
             for row, answer in zip(open_ends, self._engine.query_batch(vectors[open_ends], search), strict=True):
                 hits = sorted((_hit(point, as_of) for point in answer), key=lambda hit: (-hit.similarity, hit.image_id))
                 if len(hits) < limit or hits[k - 1].similarity > hits[-1].similarity:

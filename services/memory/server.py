@@ -9,8 +9,10 @@ import grpc  # type: ignore[import-untyped]  # it ships no types
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from schemas.decision import Effort
 from schemas.errors import OutOfSpace, Unavailable
 from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, REACH, SCANNED
 
 ALL = 2**31 - 1
 STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
@@ -70,6 +72,12 @@ class QdrantEngine:
                     vectors_config={vector: models.VectorParams(size=size, distance=models.Distance.COSINE)},
                     shard_number=self._shards,
                     replication_factor=self._replicas,
+                    hnsw_config=models.HnswConfigDiff(m=EDGES, ef_construct=CANDIDATES, full_scan_threshold=SCANNED),
+                    quantization_config=models.ScalarQuantization(
+                        scalar=models.ScalarQuantizationConfig(
+                            type=models.ScalarType.INT8, quantile=QUANTILE, always_ram=True
+                        )
+                    ),
                     write_consistency_factor=self._replicas // 2 + 1,
                 )
         except Exception:
@@ -167,13 +175,14 @@ class QdrantEngine:
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
         """See `Engine.query_batch`."""
+        params = _params(search.effort)
         requests = [
             models.QueryRequest(
                 query=row,
                 using=search.name,
                 filter=search.where,
                 limit=search.k,
-                params=models.SearchParams(exact=search.exact),
+                params=params,
                 with_payload=list(search.fields),
             )
             for row in vectors.tolist()
@@ -212,6 +221,14 @@ class QdrantEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._client.close()
+
+
+def _params(effort: Effort) -> models.SearchParams:
+    reach = REACH.get(effort)
+    if reach is None:
+        return models.SearchParams(exact=True)
+    compared = models.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling)
+    return models.SearchParams(hnsw_ef=reach.candidates, quantization=compared)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,12 @@ class Shards:
         except BaseException:
             shutil.rmtree(folder)
             raise
+
+    def rebuild(self, shard: Shard, build: Callable[[Path], None]) -> None:
+        """Let something else work on a shard that nobody uses, which is closed meanwhile."""
+        shard.engine.close()
+        build(shard.folder)
+        shard.engine = edge.EdgeShard.load(str(shard.folder))
 
     def switch(self, shard: Shard, vectors: Mapping[str, int]) -> None:
         """Make a shard durable, then let it be the collection's."""

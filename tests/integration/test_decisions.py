@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, Vote
+from schemas.decision import ClassifyOptions, Effort, Vote
 from schemas.errors import Blocked, NotFound, Unavailable
 from schemas.image import now
 from schemas.question import StoredDecision
@@ -59,7 +59,7 @@ def teach_three(parts: Parts) -> tuple[list[str], bytes]:
         k=st.integers(1, 5),
         alpha=st.floats(0.1, 10),
         temperature=st.floats(0.05, 2),
-        exact=st.just(True),
+        search=st.just(Effort.EXACT),
     ),
     labels=st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True), max_size=6),
 )

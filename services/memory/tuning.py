@@ -1,0 +1,35 @@
+"""How an index is built and searched, in the words of both engines: chosen by ``benchmarks/search.py``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.decision import Effort
+
+EDGES = 16
+"""Links of a point in the graph (HNSW's m)."""
+CANDIDATES = 100
+"""Points among which the links of a new one are chosen (HNSW's ef_construct)."""
+SCANNED = 10_000
+"""KiB of vectors; where a filter leaves less, all that it leaves are compared, not the graph searched."""
+QUANTILE = 0.99
+"""The part of a vector's numbers that 8 bits must be able to tell apart; those beyond are cut."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a search looks.
+
+    Attributes:
+        candidates: points that it keeps in view on its way through the graph, at least (HNSW's ef).
+        oversampling: how many times as many as are wanted it compares anew, with their vectors in full.
+    """
+
+    candidates: int
+    oversampling: float
+
+
+REACH: Mapping[Effort, Reach] = {
+    Effort.FAST: Reach(candidates=64, oversampling=1.0),
+    Effort.BALANCED: Reach(candidates=256, oversampling=2.0),
+}
+"""What is not here is compared with every point."""
