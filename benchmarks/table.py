@@ -95,7 +95,7 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = ["| stage | ours | against | theirs | ours is so many times as fast | asked |", "|---|---|---|---|---|---|"]
     for row in rows:
         stage, ours = row.stage + (f" ({row.note})" if row.note else ""), f"{_figure(row.ours)} {row.unit}"
-        for name in row.ratios or {"": None}:
+        for name in row.ratios or {"": 0.0}:
             theirs = f"{_figure(row.others[name])} {row.unit}" if name in row.others else ""
             ratio = f"{row.ratios[name]:.2f}" if name in row.ratios else ""
             asked = f"{row.asked[name]:g}" if name in row.asked else ""

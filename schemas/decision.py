@@ -60,8 +60,8 @@ class ClassifyOptions(VoteOptions):
     Attributes:
         k: how many neighbours vote, 1 to 1000; fewer where the memory holds fewer.
         filter: only images that meet it vote.
-        search: ``exact`` compares with every image, ``balanced`` finds at least 99 of a hundred neighbours, ``fast`` a
-            few less.
+        search: ``exact`` compares with every image, ``balanced`` finds 99 of a hundred neighbours or more, ``fast``
+            about 95.
         show: how many of the neighbours to show, 0 to 1000; left out, all that voted.
         prune: ``soft``: an image's vote is multiplied by 1.75 / (1 + its wrong votes); ``hard``: images with
             `prune_above` or more wrong votes do not vote; left out, as the settings say. Where no judgement counts

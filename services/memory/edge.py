@@ -16,7 +16,7 @@ from qdrant_client import models
 from schemas.decision import Effort
 from schemas.errors import OutOfSpace, Unavailable
 from services.memory.copying import Copy
-from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
 from services.memory.indexing import IndexFailed, build_index
 from services.memory.shards import Shard, Shards, settle, sync
 from services.memory.space import DELETE, FINISH, NEW, REMOVE, check_room
@@ -70,6 +70,7 @@ class EdgeEngine:
         self._shards = Shards(folder, floor)
         self._writing = threading.Lock()  # an operation by filter must not meet half of another write
         self._touched: Ids | None = None  # while a compaction runs: the points that were written since it looked
+        self._written: Ids = set()  # since the shard was opened: they lie outside of its index
         self._commit = GroupCommit(self._sync_log)
         self._rewriting = threading.Lock()
         self._compacted = GroupCommit(self._erase)
@@ -193,7 +194,7 @@ class EdgeEngine:
         with self._shards.use() as shard:
             return {str(hit.value): hit.count for hit in shard.engine.facet(request).hits}
 
-    def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
+    def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
         params, where = _params(search.effort), _filter(search.where)
         requests = [
@@ -208,7 +209,7 @@ class EdgeEngine:
         ]
         with self._shards.use() as shard:
             answers = shard.engine.query_batch(edge.QueryBatchRequest(requests))
-        return [[Scored(point.score, point.payload or {}) for point in answer] for answer in answers]
+        return [Answer.of(((each.score, each.payload or {}) for each in one), search.fields) for one in answers]
 
     def compact(self) -> Compaction:
         """See `Engine.compact`."""
@@ -233,7 +234,7 @@ class EdgeEngine:
         with self._rewriting:
             try:
                 self._rewrite()
-            except IndexFailed:  # no reason to keep what was to be erased
+            except (IndexFailed, OutOfSpace):  # no reason to keep what was to be erased
                 log.exception("the collection is compacted without an index")
                 self._rewrite(index=False)
 
@@ -276,7 +277,7 @@ class EdgeEngine:
                 copy.again(self._touched or ())
                 copy.indexes()
                 self._shards.switch(new, vectors)
-                self._touched = None
+                self._touched, self._written = None, set()
         finally:
             with self._writing:
                 self._touched = None
@@ -347,10 +348,8 @@ class EdgeEngine:
         if vectors is None:
             return False
         with self._shards.use() as shard:
-            info = shard.engine.info()
-            if not _is_due(info.points_count - info.indexed_vectors_count, info.indexed_vectors_count):
-                return False  # those that wait are counted too, which is quick
-            return _is_due(_embedded(shard, vectors) - info.indexed_vectors_count, info.indexed_vectors_count)
+            indexed = shard.engine.info().indexed_vectors_count  # those that were deleted or moved since are among them
+            return _is_due(max(len(self._written), _embedded(shard, vectors) - indexed), indexed)
 
     def _write(self, decide: Callable[[Shard], tuple[Ids, edge.UpdateOperation]], share: float) -> None:
         """Decide which points are written and how, and write them, while nobody else does.
@@ -364,8 +363,9 @@ class EdgeEngine:
             if ids:
                 if (size := len(ids) * PER_POINT) > self._floor * DELETE:  # less is within the floors' own room
                     self._need(share, size)
+                self._written |= ids
                 if self._touched is not None:
-                    self._touched.update(ids)
+                    self._touched |= ids
                 shard.engine.update(operation)
         self._commit()  # even without a write: what made the condition fail may not be durable yet
 

@@ -1,6 +1,6 @@
 """The contract of a vector engine: the few primitives that the memory is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,11 +43,23 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A point that a search found: its cosine similarity and the payload fields that were asked for."""
+class Answer:
+    """The points that a search found for one vector, the nearest first; in columns, which are quick to send.
 
-    score: float
-    payload: Payload
+    Attributes:
+        scores: their cosine similarities.
+        columns: the payload fields that were asked for, each with its value of every point; None where it has none.
+    """
+
+    scores: list[float]
+    columns: Mapping[str, list[Any]]
+
+    @classmethod
+    def of(cls, points: Iterable[tuple[float, Payload]], fields: Iterable[str]) -> "Answer":
+        """Points, given as their scores and payloads."""
+        listed = list(points)
+        columns = {field: [payload.get(field) for _, payload in listed] for field in fields}
+        return cls([score for score, _ in listed], columns)
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ class Engine(Protocol):
     def facet(self, field: str, where: models.Filter) -> dict[str, int]:
         """How many points that meet the filter hold each value of an indexed keyword field, exactly."""
 
-    def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
+    def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """The nearest points to each vector.
 
         Args:
@@ -142,7 +154,7 @@ class Engine(Protocol):
             search: what is searched for all of them.
 
         Returns:
-            n lists, each by descending similarity.
+            n answers.
         """
 
     def compact(self) -> Compaction:

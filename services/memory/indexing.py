@@ -14,6 +14,7 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
+from services.memory.shards import config_of
 from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, SCANNED
 
 LOOK_SECONDS = 0.1
@@ -76,8 +77,8 @@ def main() -> None:
 
 def _config(vectors: Mapping[str, int]) -> edge.EdgeConfig:
     """One segment with a graph over all vectors, which are compared by 8 bits a number; however few they are."""
-    return edge.EdgeConfig(
-        vectors={name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()},
+    return config_of(
+        vectors,
         hnsw_config=edge.HnswIndexConfig(EDGES, CANDIDATES, SCANNED),
         quantization_config=edge.ScalarQuantizationConfig(
             edge.ScalarType.Int8, quantile=QUANTILE, memory=edge.Memory.Pinned

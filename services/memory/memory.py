@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from types import MappingProxyType
 from typing import cast
 from urllib.parse import quote, unquote
@@ -17,7 +18,7 @@ from schemas.decision import Effort
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import FIELDS, Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
-from services.memory.engine import Compaction, Engine, Index, Payload, Scored, Search, Vectors
+from services.memory.engine import Answer, Compaction, Engine, Index, Payload, Search, Vectors
 from services.memory.filters import expired_of_every_tenant, of_every_tenant, waiting_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
@@ -387,7 +388,7 @@ class Memory:
         while open_ends := [row for row in range(len(vectors)) if row not in found]:
             search = Search(self._vector, where, limit, effort, fields)
             for row, answer in zip(open_ends, self._engine.query_batch(vectors[open_ends], search), strict=True):
-                hits = sorted((_hit(point, as_of) for point in answer), key=lambda hit: (-hit.similarity, hit.image_id))
+                hits = sorted(_hits(answer, as_of), key=lambda hit: (-hit.similarity, hit.image_id))
                 if len(hits) < limit or hits[k - 1].similarity > hits[-1].similarity:
                     found[row] = hits[:k]
             limit *= 4
@@ -469,8 +470,13 @@ class Memory:
         return within(tenants.pop(), [pictures, *states, *([] if further is None else [further])], vector)
 
 
-def _hit(point: Scored, as_of: datetime | None) -> Hit:
-    return Hit(point.payload["image_id"], to_labels(point.payload, as_of), max(-1.0, min(1.0, point.score)))
+def _hits(answer: Answer, as_of: datetime | None) -> Iterator[Hit]:
+    """What was found, with the labels of a moment."""
+    histories = answer.columns.get("history", repeat(None))
+    for image_id, labels, history, score in zip(
+        answer.columns["image_id"], answer.columns["labels"], histories, answer.scores, strict=False
+    ):
+        yield Hit(image_id, to_labels(labels, history, as_of), max(-1.0, min(1.0, score)))
 
 
 def _alike(

@@ -11,7 +11,7 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from schemas.decision import Effort
 from schemas.errors import OutOfSpace, Unavailable
-from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
 from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, REACH, SCANNED
 
 ALL = 2**31 - 1
@@ -173,7 +173,7 @@ class QdrantEngine:
             hits = self._client.facet(self._name, field, where, limit=ALL, exact=True).hits
         return {str(hit.value): hit.count for hit in hits}
 
-    def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
+    def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
         params = _params(search.effort)
         requests = [
@@ -189,7 +189,7 @@ class QdrantEngine:
         ]
         with _answering():
             answers = self._client.query_batch_points(self._name, requests)
-        return [[Scored(point.score, point.payload or {}) for point in answer.points] for answer in answers]
+        return [Answer.of(((each.score, each.payload or {}) for each in one.points), search.fields) for one in answers]
 
     def compact(self) -> Compaction:
         """See `Engine.compact`: a server's optimisers vacuum the segments, and say only whether they are at rest."""

@@ -80,9 +80,8 @@ class Shards:
         """A new, empty shard, which does not count before `switch`."""
         folder = self._folder / f"shard-{uuid.uuid4().hex}"
         folder.mkdir()
-        params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
         try:
-            return Shard(folder, edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params)))
+            return Shard(folder, edge.EdgeShard.create(str(folder), config_of(vectors)))
         except BaseException:
             shutil.rmtree(folder)
             raise
@@ -149,6 +148,15 @@ class Shards:
             if held is None or folder.name != held["shard"]:
                 shutil.rmtree(folder)
         sync(self._folder)
+
+
+def config_of(vectors: Mapping[str, int], **further: Any) -> edge.EdgeConfig:
+    """What a shard of these named vectors is made with.
+
+    One thread searches for each caller: more of them take twice the time of a processor, to win nothing by it.
+    """
+    params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
+    return edge.EdgeConfig(vectors=params, max_search_threads=1, **further)
 
 
 def settle(shard: Shard) -> None:

@@ -9,7 +9,7 @@ EDGES = 16
 """Links of a point in the graph (HNSW's m)."""
 CANDIDATES = 100
 """Points among which the links of a new one are chosen (HNSW's ef_construct)."""
-SCANNED = 10_000
+SCANNED = 20_000
 """KiB of vectors; where a filter leaves less, all that it leaves are compared, not the graph searched."""
 QUANTILE = 0.99
 """The part of a vector's numbers that 8 bits must be able to tell apart; those beyond are cut."""
@@ -30,6 +30,6 @@ class Reach:
 
 REACH: Mapping[Effort, Reach] = {
     Effort.FAST: Reach(candidates=64, oversampling=1.0),
-    Effort.BALANCED: Reach(candidates=256, oversampling=2.0),
+    Effort.BALANCED: Reach(candidates=256, oversampling=1.5),
 }
 """What is not here is compared with every point."""

@@ -74,7 +74,7 @@ def indexed(engine: EdgeEngine) -> int:
 
 def found(engine: EdgeEngine, vectors: Vectors, k: int, effort: Effort) -> list[list[int]]:
     answers = engine.query_batch(vectors, Search(VECTOR, within("t"), k, effort, ("number",)))
-    return [[scored.payload["number"] for scored in answer] for answer in answers]
+    return [answer.columns["number"] for answer in answers]
 
 
 def everything(engine: EdgeEngine) -> dict[str, object]:
@@ -127,6 +127,15 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
     until(lambda: indexed(engine) == COUNT + 130, "another index")
     assert len(everything(engine)) == COUNT + 130
     engine.close()
+
+
+def test_points_that_were_moved_out_of_the_index_count_too(edge: EdgeEngine) -> None:
+    edge.compact()
+    edge.set_payload({"said": "so"}, of(half=1))
+    assert edge._index_is_due()
+    edge.compact()
+    assert not edge._index_is_due()
+    assert indexed(edge) == COUNT
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> None:

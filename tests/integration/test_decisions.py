@@ -85,6 +85,18 @@ def test_it_is_kept_with_what_it_takes_to_ask_again(parts: Parts) -> None:
     assert len(base64.b64decode(held.query)) == 4 * parts.memory.dimension
 
 
+@pytest.mark.parametrize(("exact", "search"), [(True, Effort.EXACT), (False, Effort.BALANCED)])
+def test_what_was_kept_with_the_former_flag_is_read_too(parts: Parts, exact: bool, search: Effort) -> None:
+    teach_three(parts)
+    [kept] = parts.keep(picture("disc"))
+    [key] = parts.ledger.list(f"decisions/{parts.tenant}/{kept.id}")
+    record = parts.ledger.get(key)
+    del record["decision"]["options"]["search"]
+    record["decision"]["options"]["exact"] = exact
+    parts.ledger.put(key, record)
+    assert parts.decisions().load(parts.tenant, str(kept.id)).decision.options.search is search
+
+
 def test_the_latest_come_first_and_the_oldest_go(parts: Parts) -> None:
     parts.teach(picture("disc"), labels=["disc"])
     parts.teach(picture("bars"), labels=["bars"])
