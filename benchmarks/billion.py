@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from benchmarks.growth import RESULTS
+from benchmarks.growth import RESULTS, Step, each_further
 from schemas.decision import Effort
 from services.memory.tuning import REACH
 
@@ -80,8 +80,8 @@ def cluster(asked: Plan, measured: dict[str, Any]) -> Cluster:
     last, exponent = measured["steps"][-1], max(0.0, measured["exponents"]["balanced"])
     shards = math.ceil(asked.memories / asked.shard)
     searched = last["milliseconds"]["balanced"] * (asked.memories / shards / last["memories"]) ** exponent
-    ram = last["resident_bytes"] / last["memories"] - FLOAT * measured["dimension"]
-    disk = last["disk_bytes"] / last["memories"]
+    resident, disk = each_further([Step(**step) for step in measured["steps"]])
+    ram = resident - FLOAT * measured["dimension"]
     copies, usable = asked.memories * asked.replicas / GIB, 1 - asked.spare
     machines = {
         "memory": math.ceil(ram * copies / (asked.ram * usable)),
@@ -89,7 +89,7 @@ def cluster(asked: Plan, measured: dict[str, Any]) -> Cluster:
         "queries": math.ceil(asked.queries * shards * searched / 1e3 / (asked.cores * asked.busy)),
         "replicas": asked.replicas,
     }
-    read = asked.read * math.ceil(REACH[Effort.BALANCED].oversampling * measured["k"])
+    read = asked.read * math.ceil(REACH[Effort.BALANCED].oversampling(measured["k"]) * measured["k"])
     return Cluster(shards, ram, disk, searched, read, machines)
 
 

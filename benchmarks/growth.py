@@ -43,7 +43,7 @@ class Step:
     Attributes:
         memories: how many are remembered.
         build_seconds: of the index, over all of them.
-        resident_bytes: of the engine's process after the queries, what it has mapped of its files included.
+        resident_bytes: of the engine's process after the queries, itself and what it has mapped of its files included.
         disk_bytes: of its folder.
         milliseconds: of one query, the median, by word; through the owner's socket.
         recall: of the k nearest, by word.
@@ -130,6 +130,15 @@ def exponent(steps: Sequence[Step], effort: Effort) -> float | None:
     return float(np.polyfit(np.log(sizes), np.log(taken), 1)[0])
 
 
+def each_further(steps: Sequence[Step]) -> tuple[float, float]:
+    """Bytes of memory and on the disk that each memory takes beyond those of the smallest size."""
+    if len(steps) < 2:
+        return float("nan"), float("nan")
+    first, last = steps[0], steps[-1]
+    more = last.memories - first.memories
+    return (last.resident_bytes - first.resident_bytes) / more, (last.disk_bytes - first.disk_bytes) / more
+
+
 def write(steps: Sequence[Step]) -> None:
     """The figures, the plot, and the page."""
     exponents = {effort: exponent(steps, effort) for effort in Effort}
@@ -159,7 +168,8 @@ def table(steps: Sequence[Step]) -> str:
         rooms = " | ".join(f"{size / step.memories:,.0f} B" for size in (step.resident_bytes, step.disk_bytes))
         lines.append(f"| {step.memories:,} | {step.build_seconds:.0f} s | {times} | {finds} | {rooms} |")
     fitted = " | ".join("" if (e := exponent(steps, word)) is None else f"N^{e:.2f}" for word in words)
-    return "\n".join([*lines, f"| time grows as | | {fitted} | | | | |"])
+    further = " | ".join(f"{size:,.0f} B" for size in each_further(steps))
+    return "\n".join([*lines, f"| from the first to the last | | {fitted} | | | {further} |"])
 
 
 def plot(steps: Sequence[Step]) -> None:

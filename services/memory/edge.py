@@ -13,7 +13,6 @@ import numpy as np
 import qdrant_edge as edge
 from qdrant_client import models
 
-from schemas.decision import Effort
 from schemas.errors import OutOfSpace, Unavailable
 from services.memory.copying import Copy
 from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
@@ -196,7 +195,7 @@ class EdgeEngine:
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
-        params, where = _params(search.effort), _filter(search.where)
+        params, where = _params(search), _filter(search.where)
         requests = [
             edge.QueryRequest(
                 limit=search.k,
@@ -348,8 +347,11 @@ class EdgeEngine:
         if vectors is None:
             return False
         with self._shards.use() as shard:
-            indexed = shard.engine.info().indexed_vectors_count  # those that were deleted or moved since are among them
-            return _is_due(max(len(self._written), _embedded(shard, vectors) - indexed), indexed)
+            info, written = shard.engine.info(), len(self._written)
+            indexed = info.indexed_vectors_count  # those that were deleted or moved since are among them
+            if not _is_due(max(written, info.points_count - indexed), indexed):
+                return False
+            return _is_due(max(written, _embedded(shard, vectors) - indexed), indexed)
 
     def _write(self, decide: Callable[[Shard], tuple[Ids, edge.UpdateOperation]], share: float) -> None:
         """Decide which points are written and how, and write them, while nobody else does.
@@ -447,11 +449,11 @@ def _embedded(shard: Shard, vectors: Iterable[str]) -> int:
     return shard.engine.count(edge.CountRequest(exact=True, filter=some))
 
 
-def _params(effort: Effort) -> edge.SearchParams:
-    reach = REACH.get(effort)
+def _params(search: Search) -> edge.SearchParams:
+    reach = REACH.get(search.effort)
     if reach is None:
         return edge.SearchParams(exact=True)
-    compared = edge.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling)
+    compared = edge.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
     return edge.SearchParams(hnsw_ef=reach.candidates, quantization=compared)
 
 

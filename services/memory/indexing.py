@@ -81,7 +81,7 @@ def _config(vectors: Mapping[str, int]) -> edge.EdgeConfig:
         vectors,
         hnsw_config=edge.HnswIndexConfig(EDGES, CANDIDATES, SCANNED),
         quantization_config=edge.ScalarQuantizationConfig(
-            edge.ScalarType.Int8, quantile=QUANTILE, memory=edge.Memory.Pinned
+            edge.ScalarType.Int8, quantile=QUANTILE, memory=edge.Memory.Cached
         ),
         optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, max_segment_size=NO_BOUND, indexing_threshold=1),
     )

@@ -9,7 +9,6 @@ import grpc  # type: ignore[import-untyped]  # it ships no types
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from schemas.decision import Effort
 from schemas.errors import OutOfSpace, Unavailable
 from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
 from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, REACH, SCANNED
@@ -175,7 +174,7 @@ class QdrantEngine:
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
-        params = _params(search.effort)
+        params = _params(search)
         requests = [
             models.QueryRequest(
                 query=row,
@@ -223,11 +222,11 @@ class QdrantEngine:
         self._client.close()
 
 
-def _params(effort: Effort) -> models.SearchParams:
-    reach = REACH.get(effort)
+def _params(search: Search) -> models.SearchParams:
+    reach = REACH.get(search.effort)
     if reach is None:
         return models.SearchParams(exact=True)
-    compared = models.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling)
+    compared = models.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
     return models.SearchParams(hnsw_ef=reach.candidates, quantization=compared)
 
 

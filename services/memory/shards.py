@@ -153,10 +153,11 @@ class Shards:
 def config_of(vectors: Mapping[str, int], **further: Any) -> edge.EdgeConfig:
     """What a shard of these named vectors is made with.
 
-    One thread searches for each caller: more of them take twice the time of a processor, to win nothing by it.
+    One thread searches for each caller: more of them take twice the time of a processor, to win nothing by it. Payloads
+    are kept in the system's cache like the vectors: every search reads some.
     """
     params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
-    return edge.EdgeConfig(vectors=params, max_search_threads=1, **further)
+    return edge.EdgeConfig(vectors=params, max_search_threads=1, payload_memory=edge.Memory.Cached, **further)
 
 
 def settle(shard: Shard) -> None:

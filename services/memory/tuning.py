@@ -21,15 +21,21 @@ class Reach:
 
     Attributes:
         candidates: points that it keeps in view on its way through the graph, at least (HNSW's ef).
-        oversampling: how many times as many as are wanted it compares anew, with their vectors in full.
+        times: so many times as many as are wanted are compared anew, with their vectors in full;
+        more: and at least so many more than are wanted.
     """
 
     candidates: int
-    oversampling: float
+    times: float
+    more: int = 0
+
+    def oversampling(self, k: int) -> float:
+        """How many times as many as the k that are wanted are compared anew."""
+        return max(self.times, 1 + self.more / k)
 
 
 REACH: Mapping[Effort, Reach] = {
-    Effort.FAST: Reach(candidates=64, oversampling=1.0),
-    Effort.BALANCED: Reach(candidates=256, oversampling=1.5),
+    Effort.FAST: Reach(candidates=64, times=1.0),
+    Effort.BALANCED: Reach(candidates=256, times=1.5, more=16),
 }
 """What is not here is compared with every point."""
