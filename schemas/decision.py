@@ -46,13 +46,22 @@ class Prune(StrEnum):
     HARD = "hard"
 
 
+class Effort(StrEnum):
+    """How thoroughly neighbours are searched for; what each finds and costs, `services.memory.tuning` says."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    EXACT = "exact"
+
+
 class ClassifyOptions(VoteOptions):
     """What to ask of a classification.
 
     Attributes:
         k: how many neighbours vote, 1 to 1000; fewer where the memory holds fewer.
         filter: only images that meet it vote.
-        exact: compare with every image instead of searching approximately.
+        search: ``exact`` compares with every image, ``balanced`` finds 99 of a hundred neighbours or more, ``fast``
+            about 95.
         show: how many of the neighbours to show, 0 to 1000; left out, all that voted.
         prune: ``soft``: an image's vote is multiplied by 1.75 / (1 + its wrong votes); ``hard``: images with
             `prune_above` or more wrong votes do not vote; left out, as the settings say. Where no judgement counts
@@ -75,7 +84,7 @@ class ClassifyOptions(VoteOptions):
 
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
     filter: Filter = Filter({})
-    exact: bool = False
+    search: Effort = Effort.BALANCED
     show: Annotated[int, Field(ge=0, le=MAX_K)] | None = None
     prune: Prune | None = None
     prune_above: Annotated[int, Field(ge=1, le=1_000_000)] = 16

@@ -243,7 +243,8 @@ class Evaluation(_Part):
         calibration: null where there is only one query.
         sets: prediction sets of the same answers; the memory asked about itself is calibrated on one half and measured
             on the other. Null where there was nothing to calibrate on.
-        recall: of the approximate search against the exact one, 0 to 1, by k; null where none was asked.
+        recall: of the ``balanced`` search against the exact one, 0 to 1, by k; null where none was asked.
+        fast_recall: the same of the ``fast`` one.
         scaling: null, as `probe`, where there were no vectors or too few of them.
         neighbours: by image id; a file of its own.
         thumbnails: JPEG files by their path in the report's folder.
@@ -270,6 +271,7 @@ class Evaluation(_Part):
     distances: Distances
     sensitivity: list[Sensitivity]
     recall: dict[int, float] | None
+    fast_recall: dict[int, float] | None
     scaling: Scaling | None
     probe: Probe | None
     neighbours: SkipValidation[dict[str, NeighbourList]] = Field(exclude=True)

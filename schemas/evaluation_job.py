@@ -35,7 +35,8 @@ class EvaluationSummary(BaseModel):
         ece: expected calibration error of its shares, 0 to 1; null where there were too few answers.
         calibrated_ece: the same after a temperature was fitted.
         probe: accuracy of a linear classifier on the same vectors, 0 to 1; null where there were too few of them.
-        recall: of the approximate search against the exact one, 0 to 1, by k; null where it was not asked.
+        recall: of the ``balanced`` search against the exact one, 0 to 1, by k; null where it was not asked.
+        fast_recall: the same of the ``fast`` one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +53,7 @@ class EvaluationSummary(BaseModel):
     calibrated_ece: float | None
     probe: float | None
     recall: dict[int, float] | None
+    fast_recall: dict[int, float] | None = None
 
     @classmethod
     def of(cls, found: Evaluation, known: int) -> Self:
@@ -71,6 +73,7 @@ class EvaluationSummary(BaseModel):
             calibrated_ece=calibration.after.ece if calibration else None,
             probe=found.probe.accuracy if found.probe else None,
             recall=found.recall,
+            fast_recall=found.fast_recall,
         )
 
 

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.decision import ClassifyOptions, Decision, Neighbour
+from schemas.decision import ClassifyOptions, Decision, Effort, Neighbour
 from schemas.filter import MAX_VALUES, Filter
 from schemas.image import ImageId, Label
 
@@ -37,6 +37,17 @@ class StoredDecision(BaseModel):
     content_hash: str | None = None
     scrubbed: int = 0
     decision: Decision
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_former_words(cls, record: Any) -> Any:
+        """Read what was kept when the options had a flag ``exact`` instead of ``search``."""
+        if isinstance(record, dict) and isinstance(decision := record.get("decision"), dict):
+            options = {**decision["options"]}
+            if "exact" in options:
+                options["search"] = Effort.EXACT if options.pop("exact") else Effort.BALANCED
+                return {**record, "decision": {**decision, "options": options}}
+        return record
 
     @property
     def id(self) -> str:

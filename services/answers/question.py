@@ -6,7 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
-from schemas.decision import ClassifyOptions, Decision, Neighbour
+from schemas.decision import ClassifyOptions, Decision, Effort, Neighbour
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import MAX_VALUES, Clause, matches
 from schemas.image import State, StoredImage
@@ -85,7 +85,7 @@ class Question:
         """
         stored = self.decisions.load(tenant, decision_id)
         query = self._queries([stored])
-        exact = _vote_alone(stored.decision.options).model_copy(update={"exact": True})
+        exact = _vote_alone(stored.decision.options).model_copy(update={"search": Effort.EXACT})
         [today] = self.classify.decide(tenant, query, exact)
         options = _at_its_level(today)
         for most in FLIPS:

@@ -38,7 +38,7 @@ class Voters:
         applied = options.model_copy(update={"prune": Prune.NONE if judgement is None else prune})
 
         def search(queries: Vectors, limit: int) -> list[list[Hit]]:
-            return self.memory.nearest(tenant, queries, limit, clauses, options.exact, options.as_of)
+            return self.memory.nearest(tenant, queries, limit, clauses, options.search, options.as_of)
 
         if judgement is None:
             return search(vectors, k), applied

@@ -95,7 +95,7 @@ def classify(
     vote: Annotated[str, typer.Option(help="rank, plurality, distance or softmax.")] = "rank",
     alpha: Annotated[float, typer.Option(help="Offset of the rank vote.")] = 2.0,
     temperature: Annotated[float, typer.Option(help="Temperature of the softmax vote.")] = 0.07,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every image.")] = False,
+    search: Annotated[str, typer.Option(help="fast, balanced or exact (compare with every image).")] = "balanced",
     level: Annotated[int | None, typer.Option(help="Cut labels to their first so many parts.")] = None,
     back_off: Annotated[float | None, typer.Option(help="Go up the labels' paths to this share, such as 0.8.")] = None,
     as_of: Annotated[str | None, typer.Option(help="Ask the memory of a moment: 2026-01-31T12:00:00Z.")] = None,
@@ -120,7 +120,7 @@ def classify(
     from services.cli import show
 
     with errors(), connect(url, key) as client:
-        asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "exact": exact, "show": show_}
+        asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "search": search, "show": show_}
         asked |= {"level": level, "back_off": back_off, "as_of": as_of, "prune": prune, "prune_above": prune_above}
         asked |= {"unknown_above": unknown_above, "coverage": coverage, "rerank": rerank, "store": store}
         where = filter_of(subject, source, label, image_id, filter_)

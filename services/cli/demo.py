@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from schemas.decision import ClassifyOptions, Decision, Vote
+from schemas.decision import ClassifyOptions, Decision, Effort, Vote
 from schemas.errors import Blocked, InvalidRequest
 from schemas.filter import Filter
 from schemas.image import ImageFields
@@ -84,7 +84,7 @@ def _teach(client: Client, found: Sequence[Found]) -> None:
 
 def _ask(client: Client, queries: Sequence[Found]) -> list[Decision]:
     """Each query's decision with its 100 nearest neighbours, found by exact search."""
-    options = ClassifyOptions(k=max(KS), exact=True)
+    options = ClassifyOptions(k=max(KS), search=Effort.EXACT)
     decisions: list[Decision] = []
     with show.progress(quiet=False) as progress:
         task = progress.add_task("classified", total=len(queries))

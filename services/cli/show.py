@@ -77,6 +77,9 @@ def evaluation(found: Evaluation, folder: Path) -> None:
             table.add_row(curve.vote, *(f"{value:.1%}" for value in [*values, max(curve.accuracy)]))
     console.print(table)
     console.print(f"{found.accuracy:.1%} right by the {found.options.vote} vote of {found.k}; {found.queries} asked")
+    if found.recall and found.fast_recall:
+        k, part = max(found.recall.items())
+        console.print(f"the search finds {part:.1%} of the {k} nearest, the fast one {found.fast_recall[k]:.1%}")
     console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.decision import ClassifyOptions
+from schemas.decision import ClassifyOptions, Effort
 from schemas.image import Doubt, Gate, StoredImage
 from services.decision.votes import decide
 from services.memory.memory import Memory, Objection
@@ -35,7 +35,8 @@ class Objections:
         if self.gate is Gate.OFF or not images:
             return {}
         found: dict[str, Objection] = {}
-        for image, hits in zip(images, self.memory.nearest(images[0].tenant, vectors, self.k), strict=True):
+        neighbours = self.memory.nearest(images[0].tenant, vectors, self.k, effort=Effort.EXACT)
+        for image, hits in zip(images, neighbours, strict=True):
             if len(hits) < min(FEWEST, self.k):
                 continue
             top = decide(hits, ClassifyOptions(k=self.k, show=0), "").shares[0]

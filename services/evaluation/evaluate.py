@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from schemas.decision import Prune
+from schemas.decision import Effort, Prune
 from schemas.errors import InvalidRequest
 from schemas.evaluation import Evaluation, EvaluationOptions, Mistake, NeighbourList
 from services.decision.pruning import HARD_K
@@ -52,7 +52,8 @@ def evaluate(material: Material, options: EvaluationOptions, progress: Progress)
     measured = _measured(study, options, progress, pruning, further, around)
     experiments = Experiments(study, material, queries.vectors, options, measured.k, progress)
     mistakes, thumbnails = _illustrated(measured.mistakes, material.thumbnail, itself=itself)
-    found = {"recall": experiments.recall(), "scaling": experiments.scaling(), "probe": experiments.probe()}
+    recall = {"recall": experiments.recall(Effort.BALANCED), "fast_recall": experiments.recall(Effort.FAST)}
+    found = {**recall, "scaling": experiments.scaling(), "probe": experiments.probe()}
     return measured.model_copy(update={**found, "mistakes": mistakes, "thumbnails": thumbnails})
 
 
@@ -124,6 +125,7 @@ def _measured(
         distances=answers.distances(),
         sensitivity=measures.sensitivity(study),
         recall=None,
+        fast_recall=None,
         scaling=None,
         probe=None,
         neighbours=authors.lists_of(study),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from schemas.decision import Effort
 from schemas.evaluation import EvaluationOptions, Probe, Scaling, Size
 from services.decision import scaling
 from services.decision.neighbours import NOBODY, nearest
@@ -68,22 +69,22 @@ class Experiments:
     k: int
     progress: Progress
 
-    def recall(self) -> dict[int, float] | None:
-        """How many of the k nearest the approximate search finds, 0 to 1; an equally near one counts as found."""
+    def recall(self, effort: Effort) -> dict[int, float] | None:
+        """How many of the k nearest an approximate search finds, 0 to 1; an equally near one counts as found."""
         if self.material.approximate is None:
             return None
         study, numbers = self.study, {image_id: row for row, image_id in enumerate(self.study.image_ids)}
         asked, width = self._draw(len(self.queries), MOST_SEARCHED), study.voters.rows.shape[1]
         found = {k: 0.0 for k in RECALLED if k <= width}
         for some in slices(len(asked), SEARCHES):
-            answers = self.material.approximate(self.queries[asked[some]], width + study.itself)
+            answers = self.material.approximate(self.queries[asked[some]], width + study.itself, effort)
             for query, image_ids in zip(asked[some].tolist(), answers, strict=True):
                 own = study.query_ids[query] if study.itself else None
                 rows = [numbers[each] for each in image_ids if each != own and each in numbers]
                 near, exact = self.material.memory.vectors[rows] @ self.queries[query], study.voters.similarities[query]
                 for k in found:
                     found[k] += float(np.mean(np.arange(k) < np.sum(near[:k] >= exact[k - 1] - SLACK)))
-            self.progress("approximate search", some.stop, len(asked))
+            self.progress(f"{effort} search", some.stop, len(asked))
         return {k: total / len(asked) for k, total in found.items()}
 
     def scaling(self) -> Scaling:

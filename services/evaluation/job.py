@@ -14,6 +14,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.decision import Effort
 from schemas.errors import Conflict, InvalidPicture, InvalidRequest, NotFound, Unavailable
 from schemas.evaluation import EvaluationOptions
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
@@ -161,9 +162,9 @@ class Evaluate:
         places: dict[str, tuple[str, int]] = {}
         queries = None if request.itself else self._queries(tenant, evaluation_id, places)
 
-        def approximate(vectors: Vectors, k: int) -> list[list[str]]:
+        def approximate(vectors: Vectors, k: int, effort: Effort) -> list[list[str]]:
             slices = np.split(vectors, range(SEARCHED_AT_ONCE, len(vectors), SEARCHED_AT_ONCE))
-            found = (hits for some in slices for hits in self.memory.nearest(tenant, some, k, clauses))
+            found = (hits for some in slices for hits in self.memory.nearest(tenant, some, k, clauses, effort))
             return [[hit.image_id for hit in hits] for hits in found]
 
         def thumbnail(image_id: str, query: bool) -> bytes | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.decision import Effort
+
 Vectors = NDArray[np.float32]
 
 
@@ -36,7 +38,7 @@ class Material:
         encoder: the name of the encoder that made the vectors.
         memory: the images that vote.
         queries: the images to ask about; None: the memory itself, leaving one out.
-        approximate: ids of the k images that the memory's own approximate search finds for each vector, the nearest
+        approximate: ids of the k images that the memory's own search finds for each vector with an effort, the nearest
             first; an image may be found for itself. None: there is no such search.
         thumbnail: a JPEG of the image of an id, if there is one; True: the id is a query's.
     """
@@ -44,5 +46,5 @@ class Material:
     encoder: str
     memory: Labelled
     queries: Labelled | None = None
-    approximate: Callable[[Vectors, int], list[list[str]]] | None = None
+    approximate: Callable[[Vectors, int, Effort], list[list[str]]] | None = None
     thumbnail: Callable[[str, bool], bytes | None] = no_thumbnail

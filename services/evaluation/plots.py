@@ -1,7 +1,7 @@
 """The plots of a report, drawn to look right on a light and on a dark page; the same numbers give the same bytes."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from schemas.decision import Prune, Vote
+from schemas.decision import Effort, Prune, Vote
 from schemas.evaluation import Calibration, Distances, Evaluation, Histogram, Reliability, Scaling, Sensitivity
 
 INK = "#868e96"
@@ -62,7 +62,8 @@ def draw(evaluation: Evaluation) -> dict[str, bytes]:
     }
     if evaluation.calibration:
         plots["calibration"] = _calibration(evaluation.calibration)
-    if recall := evaluation.recall:
+    words = {Effort.BALANCED: evaluation.recall, Effort.FAST: evaluation.fast_recall}
+    if recall := {effort: found for effort, found in words.items() if found}:
         plots["recall"] = _panels([partial(_recall, recall=recall)])
     if scaling := evaluation.scaling:
         plots["scaling"] = _panels([partial(_scaling, scaling=scaling)])
@@ -176,13 +177,13 @@ def _sensitivity(axes: Axes, sensitivity: Sensitivity) -> None:
     axes.legend(title=sensitivity.parameter, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def _recall(axes: Axes, recall: dict[int, float]) -> None:
-    axes.plot(list(recall), [PERCENT * value for value in recall.values()], marker="o", color=COLOURS[Vote.SOFTMAX])
-    axes.set(
-        xlabel="neighbours, k",
-        ylabel="found by the approximate search, %",
-        ylim=(min(0.9, *recall.values()) * PERCENT - 1, 101),
-    )
+def _recall(axes: Axes, recall: Mapping[Effort, Mapping[int, float]]) -> None:
+    for (effort, found), vote in zip(recall.items(), (Vote.SOFTMAX, Vote.RANK), strict=False):
+        values = [PERCENT * value for value in found.values()]
+        axes.plot(list(found), values, marker="o", color=COLOURS[vote], label=effort)
+    least = min(0.9, *(value for found in recall.values() for value in found.values()))
+    axes.set(xlabel="neighbours, k", ylabel="found by the search, %", ylim=(least * PERCENT - 1, 101))
+    axes.legend()
 
 
 def _scaling(axes: Axes, scaling: Scaling) -> None:

@@ -15,15 +15,23 @@ from qdrant_client import models
 
 from schemas.errors import OutOfSpace, Unavailable
 from services.memory.copying import Copy
-from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
+from services.memory.indexing import IndexFailed, build_index
 from services.memory.shards import Shard, Shards, settle, sync
 from services.memory.space import DELETE, FINISH, NEW, REMOVE, check_room
+from services.memory.tuning import REACH
 
 ALL = 2**31 - 1
 FLUSH_SECONDS = 2.0
 ROUNDS = 10
 FEW = 100
 """A compaction copies what was written meanwhile in rounds, until they are few or it has done so many times."""
+LOOK_SECONDS = 30.0
+REST_SECONDS = 3600.0
+"""How often to ask whether an index is due, and how long after one that could not be built."""
+FEWEST_PLAIN = 20_000
+PLAIN_PART = 5
+"""An index is due when so many points are outside of it, and a fifth of those within; all of them are compared."""
 PER_POINT = 512
 """Bytes; a mark on each of 20,000 points took 275 a point, a deletion 17."""
 BLOCK = 512
@@ -61,12 +69,16 @@ class EdgeEngine:
         self._shards = Shards(folder, floor)
         self._writing = threading.Lock()  # an operation by filter must not meet half of another write
         self._touched: Ids | None = None  # while a compaction runs: the points that were written since it looked
+        self._written: Ids = set()  # since the shard was opened: they lie outside of its index
         self._commit = GroupCommit(self._sync_log)
-        self._compacted = GroupCommit(self._rewrite)
+        self._rewriting = threading.Lock()
+        self._compacted = GroupCommit(self._erase)
         self._unflushed = threading.Event()
         self._ending = threading.Event()
         self._flusher = threading.Thread(target=self._flush_now_and_then, name="flusher", daemon=True)
         self._flusher.start()
+        self._indexer = threading.Thread(target=self._index_now_and_then, name="indexer", daemon=True)
+        self._indexer.start()
 
     def inspect(self) -> Shape | None:
         """See `Engine.inspect`."""
@@ -181,21 +193,22 @@ class EdgeEngine:
         with self._shards.use() as shard:
             return {str(hit.value): hit.count for hit in shard.engine.facet(request).hits}
 
-    def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
+    def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
+        params, where = _params(search), _filter(search.where)
         requests = [
             edge.QueryRequest(
                 limit=search.k,
                 query=edge.Query.Nearest(row, using=search.name),
-                filter=_filter(search.where),
-                params=edge.SearchParams(exact=search.exact),
+                filter=where,
+                params=params,
                 with_payload=list(search.fields),
             )
             for row in vectors.tolist()
         ]
         with self._shards.use() as shard:
             answers = shard.engine.query_batch(edge.QueryBatchRequest(requests))
-        return [[Scored(point.score, point.payload or {}) for point in answer] for answer in answers]
+        return [Answer.of(((each.score, each.payload or {}) for each in one), search.fields) for one in answers]
 
     def compact(self) -> Compaction:
         """See `Engine.compact`."""
@@ -212,34 +225,47 @@ class EdgeEngine:
         """See `Engine.close`."""
         self._ending.set()
         self._flusher.join()
+        self._indexer.join()
         self._shards.close()
         os.close(self._lock)
 
-    def _rewrite(self) -> None:
+    def _erase(self) -> None:
+        with self._rewriting:
+            try:
+                self._rewrite()
+            except (IndexFailed, OutOfSpace):  # no reason to keep what was to be erased
+                log.exception("the collection is compacted without an index")
+                self._rewrite(index=False)
+
+    def _rewrite(self, *, index: bool = True) -> None:
         """Copy what lives into a new shard and let it take the old one's place: the engine itself only marks.
 
-        Its optimiser skips small segments, and its log keeps old records.
+        Its optimiser skips small segments, and its log keeps old records. With enough points the copy gets an index.
         """
         vectors = self._shards.vectors()
         if vectors is None:
             return
         with self._shards.use() as old:
-            check_room(self._folder, self._floor * NEW, _size_of_copy(old.folder))
+            index = index and _is_due(_embedded(old, vectors), 0)
+            check_room(self._folder, self._floor * NEW, _size_of_copy(old.folder) * (1 + index))
             new = self._shards.make(vectors)
             try:
-                self._copy(old, new, vectors)
+                self._copy(old, new, vectors, index=index)
             except BaseException:
                 self._shards.discard(new)
                 raise
         self._shards.discard(old)
 
-    def _copy(self, old: Shard, new: Shard, vectors: Mapping[str, int]) -> None:
+    def _copy(self, old: Shard, new: Shard, vectors: Mapping[str, int], *, index: bool) -> None:
         """Copy while others write, then what they wrote, then the last of it while they wait."""
-        copy = Copy(old.engine, new.engine, self._may_copy)
         try:
-            copy.indexes()
+            copy = Copy(old.engine, new.engine, self._may_copy)
+            copy.indexes()  # before the points, and before a graph is built by them
             self._take_touched()
             copy.all()
+            if index:
+                self._shards.rebuild(new, lambda folder: build_index(folder, vectors, self._may_copy))
+                copy = Copy(old.engine, new.engine, self._may_copy)
             for _ in range(ROUNDS):
                 touched = self._take_touched()
                 copy.again(touched)
@@ -250,7 +276,7 @@ class EdgeEngine:
                 copy.again(self._touched or ())
                 copy.indexes()
                 self._shards.switch(new, vectors)
-                self._touched = None
+                self._touched, self._written = None, set()
         finally:
             with self._writing:
                 self._touched = None
@@ -300,6 +326,33 @@ class EdgeEngine:
                     self._unflushed.set()
                     log.exception("the segments could not be written; the log holds what they lack")
 
+    def _index_now_and_then(self) -> None:
+        """Build the index anew when too many points are outside of it: they are compared one by one."""
+        pause = LOOK_SECONDS
+        while not self._ending.wait(pause):
+            try:
+                with self._rewriting:
+                    if self._index_is_due():
+                        self._rewrite()
+            except Exception as error:
+                if self._ending.is_set():
+                    return
+                pause = REST_SECONDS
+                log.warning("no index is built, every search compares what is outside: %s", error, exc_info=error)
+            else:
+                pause = LOOK_SECONDS
+
+    def _index_is_due(self) -> bool:
+        vectors = self._shards.vectors()
+        if vectors is None:
+            return False
+        with self._shards.use() as shard:
+            info, written = shard.engine.info(), len(self._written)
+            indexed = info.indexed_vectors_count  # those that were deleted or moved since are among them
+            if not _is_due(max(written, info.points_count - indexed), indexed):
+                return False
+            return _is_due(max(written, _embedded(shard, vectors) - indexed), indexed)
+
     def _write(self, decide: Callable[[Shard], tuple[Ids, edge.UpdateOperation]], share: float) -> None:
         """Decide which points are written and how, and write them, while nobody else does.
 
@@ -312,8 +365,9 @@ class EdgeEngine:
             if ids:
                 if (size := len(ids) * PER_POINT) > self._floor * DELETE:  # less is within the floors' own room
                     self._need(share, size)
+                self._written |= ids
                 if self._touched is not None:
-                    self._touched.update(ids)
+                    self._touched |= ids
                 shard.engine.update(operation)
         self._commit()  # even without a write: what made the condition fail may not be durable yet
 
@@ -382,6 +436,25 @@ def _size_of_copy(folder: Path) -> int:
     """Bytes that the copy of a shard may take: its segments, and a log of what is put into it."""
     segments = sum(place.stat().st_blocks * BLOCK for place in (folder / "segments").rglob("*"))
     return segments + min(segments, LONGEST_LOG)
+
+
+def _is_due(outside: int, indexed: int) -> bool:
+    """Whether so many points outside of an index are too many."""
+    return outside > FEWEST_PLAIN and outside * PLAIN_PART > indexed
+
+
+def _embedded(shard: Shard, vectors: Iterable[str]) -> int:
+    """How many points have a vector."""
+    some = edge.Filter(should=[edge.HasVectorCondition(name) for name in vectors])
+    return shard.engine.count(edge.CountRequest(exact=True, filter=some))
+
+
+def _params(search: Search) -> edge.SearchParams:
+    reach = REACH.get(search.effort)
+    if reach is None:
+        return edge.SearchParams(exact=True)
+    compared = edge.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
+    return edge.SearchParams(hnsw_ef=reach.candidates, quantization=compared)
 
 
 def _ids(records: Iterable[edge.Record]) -> Ids:

@@ -1,12 +1,14 @@
 """The contract of a vector engine: the few primitives that the memory is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
+
+from schemas.decision import Effort
 
 Vectors = NDArray[np.float32]
 Payload = dict[str, Any]
@@ -29,23 +31,35 @@ class Search:
         name: the vector's name; points without it are not found.
         where: only points that meet it are found.
         k: at most so many for each vector.
-        exact: compare with every point instead of searching the index.
+        effort: how thoroughly.
         fields: the payload fields wanted.
     """
 
     name: str
     where: models.Filter
     k: int
-    exact: bool
+    effort: Effort
     fields: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A point that a search found: its cosine similarity and the payload fields that were asked for."""
+class Answer:
+    """The points that a search found for one vector, the nearest first; in columns, which are quick to send.
 
-    score: float
-    payload: Payload
+    Attributes:
+        scores: their cosine similarities.
+        columns: the payload fields that were asked for, each with its value of every point; None where it has none.
+    """
+
+    scores: list[float]
+    columns: Mapping[str, list[Any]]
+
+    @classmethod
+    def of(cls, points: Iterable[tuple[float, Payload]], fields: Iterable[str]) -> "Answer":
+        """Points, given as their scores and payloads."""
+        listed = list(points)
+        columns = {field: [payload.get(field) for _, payload in listed] for field in fields}
+        return cls([score for score, _ in listed], columns)
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,7 @@ class Engine(Protocol):
     def facet(self, field: str, where: models.Filter) -> dict[str, int]:
         """How many points that meet the filter hold each value of an indexed keyword field, exactly."""
 
-    def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
+    def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """The nearest points to each vector.
 
         Args:
@@ -140,7 +154,7 @@ class Engine(Protocol):
             search: what is searched for all of them.
 
         Returns:
-            n lists, each by descending similarity.
+            n answers.
         """
 
     def compact(self) -> Compaction:

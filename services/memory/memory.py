@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from types import MappingProxyType
 from typing import cast
 from urllib.parse import quote, unquote
@@ -13,10 +14,11 @@ from urllib.parse import quote, unquote
 import numpy as np
 from qdrant_client import models
 
+from schemas.decision import Effort
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import FIELDS, Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
-from services.memory.engine import Compaction, Engine, Index, Payload, Scored, Search, Vectors
+from services.memory.engine import Answer, Compaction, Engine, Index, Payload, Search, Vectors
 from services.memory.filters import expired_of_every_tenant, of_every_tenant, waiting_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
@@ -354,7 +356,7 @@ class Memory:
         vectors: Vectors,
         k: int,
         clauses: Sequence[Clause] = (),
-        exact: bool = False,
+        effort: Effort = Effort.BALANCED,
         as_of: datetime | None = None,
     ) -> list[list[Hit]]:
         """The remembered images nearest to each vector.
@@ -364,7 +366,7 @@ class Memory:
             vectors: float32 [n, dimension], finite, no row zero.
             k: at most so many for each vector, at least 1.
             clauses: the checked filter.
-            exact: compare with every image instead of searching the index.
+            effort: how thoroughly they are searched for.
             as_of: only images that had been accepted by this moment, with the labels that they had then; without those
                 whose labels were changed so often since that they are not known any more.
 
@@ -384,9 +386,9 @@ class Memory:
         found: dict[int, list[Hit]] = {}
         limit = k + 1  # one more shows whether the last has its equals beyond
         while open_ends := [row for row in range(len(vectors)) if row not in found]:
-            search = Search(self._vector, where, limit, exact, fields)
+            search = Search(self._vector, where, limit, effort, fields)
             for row, answer in zip(open_ends, self._engine.query_batch(vectors[open_ends], search), strict=True):
-                hits = sorted((_hit(point, as_of) for point in answer), key=lambda hit: (-hit.similarity, hit.image_id))
+                hits = sorted(_hits(answer, as_of), key=lambda hit: (-hit.similarity, hit.image_id))
                 if len(hits) < limit or hits[k - 1].similarity > hits[-1].similarity:
                     found[row] = hits[:k]
             limit *= 4
@@ -468,8 +470,13 @@ class Memory:
         return within(tenants.pop(), [pictures, *states, *([] if further is None else [further])], vector)
 
 
-def _hit(point: Scored, as_of: datetime | None) -> Hit:
-    return Hit(point.payload["image_id"], to_labels(point.payload, as_of), max(-1.0, min(1.0, point.score)))
+def _hits(answer: Answer, as_of: datetime | None) -> Iterator[Hit]:
+    """What was found, with the labels of a moment."""
+    histories = answer.columns.get("history", repeat(None))
+    for image_id, labels, history, score in zip(
+        answer.columns["image_id"], answer.columns["labels"], histories, answer.scores, strict=False
+    ):
+        yield Hit(image_id, to_labels(labels, history, as_of), max(-1.0, min(1.0, score)))
 
 
 def _alike(

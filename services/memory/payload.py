@@ -1,6 +1,7 @@
 """An image as a point: its id and its payload, and back."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from qdrant_client import models
@@ -34,12 +35,11 @@ def to_image(payload: Payload) -> StoredImage:
     return StoredImage.model_validate(payload)
 
 
-def to_labels(payload: Payload, moment: datetime | None) -> tuple[str, ...]:
-    """The labels of a payload as a point holds it, as they are now or were at a moment; see `FormerLabels`."""
+def to_labels(labels: Sequence[str], history: Sequence[Payload] | None, moment: datetime | None) -> tuple[str, ...]:
+    """Labels and their history as a point holds them: as they are now or were at a moment; see `FormerLabels`."""
     if moment is None:
-        return tuple(payload["labels"])
-    history = [FormerLabels.model_validate(each) for each in payload.get("history") or ()]
-    return tuple(labels_at(payload["labels"], history, moment))
+        return tuple(labels)
+    return tuple(labels_at(labels, [FormerLabels.model_validate(each) for each in history or ()], moment))
 
 
 def _fields(image: StoredImage) -> Payload:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from qdrant_client import models
 
 from schemas.errors import Unavailable
-from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
 from services.memory.wire import checked, key_file, limit
 
 PAUSE_SECONDS = 0.05
@@ -96,9 +96,9 @@ class RemoteEngine:
         """See `Engine.facet`."""
         return cast(dict[str, int], self._call("facet", field, where))
 
-    def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
+    def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
-        return cast(list[list[Scored]], self._call("query_batch", vectors, search))
+        return cast(list[Answer], self._call("query_batch", vectors, search))
 
     def compact(self) -> Compaction:
         """See `Engine.compact`; takes as long as it takes, while the owner answers others."""

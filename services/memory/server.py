@@ -10,7 +10,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from schemas.errors import OutOfSpace, Unavailable
-from services.memory.engine import Compaction, Index, Payload, Scored, Search, Shape, Vectors
+from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
+from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, REACH, SCANNED
 
 ALL = 2**31 - 1
 STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
@@ -70,6 +71,12 @@ class QdrantEngine:
                     vectors_config={vector: models.VectorParams(size=size, distance=models.Distance.COSINE)},
                     shard_number=self._shards,
                     replication_factor=self._replicas,
+                    hnsw_config=models.HnswConfigDiff(m=EDGES, ef_construct=CANDIDATES, full_scan_threshold=SCANNED),
+                    quantization_config=models.ScalarQuantization(
+                        scalar=models.ScalarQuantizationConfig(
+                            type=models.ScalarType.INT8, quantile=QUANTILE, always_ram=True
+                        )
+                    ),
                     write_consistency_factor=self._replicas // 2 + 1,
                 )
         except Exception:
@@ -165,22 +172,23 @@ class QdrantEngine:
             hits = self._client.facet(self._name, field, where, limit=ALL, exact=True).hits
         return {str(hit.value): hit.count for hit in hits}
 
-    def query_batch(self, vectors: Vectors, search: Search) -> list[list[Scored]]:
+    def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
+        params = _params(search)
         requests = [
             models.QueryRequest(
                 query=row,
                 using=search.name,
                 filter=search.where,
                 limit=search.k,
-                params=models.SearchParams(exact=search.exact),
+                params=params,
                 with_payload=list(search.fields),
             )
             for row in vectors.tolist()
         ]
         with _answering():
             answers = self._client.query_batch_points(self._name, requests)
-        return [[Scored(point.score, point.payload or {}) for point in answer.points] for answer in answers]
+        return [Answer.of(((each.score, each.payload or {}) for each in one.points), search.fields) for one in answers]
 
     def compact(self) -> Compaction:
         """See `Engine.compact`: a server's optimisers vacuum the segments, and say only whether they are at rest."""
@@ -212,6 +220,14 @@ class QdrantEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._client.close()
+
+
+def _params(search: Search) -> models.SearchParams:
+    reach = REACH.get(search.effort)
+    if reach is None:
+        return models.SearchParams(exact=True)
+    compared = models.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
+    return models.SearchParams(hnsw_ef=reach.candidates, quantization=compared)
 
 
 @contextmanager

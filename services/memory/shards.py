@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,12 +80,17 @@ class Shards:
         """A new, empty shard, which does not count before `switch`."""
         folder = self._folder / f"shard-{uuid.uuid4().hex}"
         folder.mkdir()
-        params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
         try:
-            return Shard(folder, edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors=params)))
+            return Shard(folder, edge.EdgeShard.create(str(folder), config_of(vectors)))
         except BaseException:
             shutil.rmtree(folder)
             raise
+
+    def rebuild(self, shard: Shard, build: Callable[[Path], None]) -> None:
+        """Let something else work on a shard that nobody uses, which is closed meanwhile."""
+        shard.engine.close()
+        build(shard.folder)
+        shard.engine = edge.EdgeShard.load(str(shard.folder))
 
     def switch(self, shard: Shard, vectors: Mapping[str, int]) -> None:
         """Make a shard durable, then let it be the collection's."""
@@ -143,6 +148,16 @@ class Shards:
             if held is None or folder.name != held["shard"]:
                 shutil.rmtree(folder)
         sync(self._folder)
+
+
+def config_of(vectors: Mapping[str, int], **further: Any) -> edge.EdgeConfig:
+    """What a shard of these named vectors is made with.
+
+    One thread searches for each caller: more of them take twice the time of a processor, to win nothing by it. Payloads
+    are kept in the system's cache like the vectors: every search reads some.
+    """
+    params = {name: edge.EdgeVectorParams(size, edge.Distance.Cosine) for name, size in vectors.items()}
+    return edge.EdgeConfig(vectors=params, max_search_threads=1, payload_memory=edge.Memory.Cached, **further)
 
 
 def settle(shard: Shard) -> None:

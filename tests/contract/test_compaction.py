@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
+from schemas.decision import Effort
 from schemas.errors import OutOfSpace, Unavailable
 from schemas.image import StoredImage
 from services.memory.copying import Copy
@@ -89,11 +90,11 @@ def test_a_compaction_changes_nothing_that_lives(engine: Engine, memory: Memory,
     memory.remember(images[:50], units(50))
     memory.delete(images[:10])
     shape, before = engine.inspect(), everything(engine)
-    hits = memory.nearest(tenant, units(5), 10, exact=True)
+    hits = memory.nearest(tenant, units(5), 10, effort=Effort.EXACT)
     done = memory.compact()
     assert engine.inspect() == shape
     assert everything(engine) == before
-    assert memory.nearest(tenant, units(5), 10, exact=True) == hits
+    assert memory.nearest(tenant, units(5), 10, effort=Effort.EXACT) == hits
     assert memory.count(tenant, clauses(subject="Ann")) == 34
     assert done.erased is not bool(done.note)
 
@@ -276,7 +277,7 @@ def test_searches_go_on_all_the_time(edge: EdgeEngine) -> None:
         nonlocal asked
         try:
             while not stop.is_set():
-                (found,) = memory.nearest("t", units(600)[599:], 1, exact=True)
+                (found,) = memory.nearest("t", units(600)[599:], 1, effort=Effort.EXACT)
                 assert [hit.image_id for hit in found] == ["i599"]
                 assert memory.get("t", ["i598"]).keys() == {"i598"}
                 asked += 1

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schemas.decision import Effort
 from schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
 from schemas.filter import Clause, FieldType
 from schemas.image import State, StoredImage
@@ -196,7 +197,7 @@ def test_a_search_as_of_a_moment_finds_the_labels_of_then(memory: Memory, tenant
     assert memory.amend(lost, unknown)
 
     def seen(moment: datetime) -> dict[str, tuple[str, ...]]:
-        [hits] = memory.nearest(tenant, vectors[:1], 9, exact=True, as_of=moment)
+        [hits] = memory.nearest(tenant, vectors[:1], 9, effort=Effort.EXACT, as_of=moment)
         return {hit.image_id: hit.labels for hit in hits}
 
     a, b, c = old.image_id, late.image_id, lost.image_id
@@ -405,19 +406,19 @@ def found(answers: list[list[Hit]]) -> list[list[tuple[str, float]]]:
     return [[(hit.image_id, hit.similarity) for hit in answer] for answer in answers]
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_searching_finds_the_nearest(memory: Memory, tenant: str, exact: bool) -> None:
+@pytest.mark.parametrize("effort", Effort)
+def test_searching_finds_the_nearest(memory: Memory, tenant: str, effort: Effort) -> None:
     images = [image(tenant, f"i{n:03}", labels=[f"x/{n % 3}"], metadata={"count": n}) for n in range(200)]
     vectors, queries = units(200, seed=1), units(5, seed=2) * np.float32(3)
     memory.put(images)
     memory.remember(images, vectors)
     for k in (1, 10, 300):
-        answers = memory.nearest(tenant, queries, k, exact=exact)
+        answers = memory.nearest(tenant, queries, k, effort=effort)
         assert found(answers) == [nearest_by_hand(images, vectors, query, k) for query in queries]
     few = [n for n in range(200) if n % 3 == 1 and n >= 50]
-    answers = memory.nearest(tenant, queries, 20, clauses(labels="x/1", metadata_count={"gte": 50}), exact=exact)
+    answers = memory.nearest(tenant, queries, 20, clauses(labels="x/1", metadata_count={"gte": 50}), effort=effort)
     assert found(answers) == [nearest_by_hand([images[n] for n in few], vectors[few], query, 20) for query in queries]
-    assert memory.nearest(tenant, queries, 20, clauses(labels="x/9"), exact=exact) == [[]] * 5
+    assert memory.nearest(tenant, queries, 20, clauses(labels="x/9"), effort=effort) == [[]] * 5
 
 
 def test_equal_similarities_come_by_image_id(memory: Memory, tenant: str) -> None:

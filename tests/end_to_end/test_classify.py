@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.decision import ClassifyOptions, Decision, Prune, Vote
+from schemas.decision import ClassifyOptions, Decision, Effort, Prune, Vote
 from schemas.filter import Filter
 from tests.shapes import picture
 from tests.stack import Stack, fields, unique
@@ -80,7 +80,12 @@ def test_a_new_class_is_right_a_moment_after_it_was_taught(taught: Taught) -> No
 @pytest.mark.parametrize("vote", list(Vote))
 def test_the_decision_is_recomputed_by_hand(taught: Taught, vote: Vote) -> None:
     options = ClassifyOptions(
-        k=9, vote=vote, alpha=1.5, temperature=0.2, exact=True, filter=Filter.model_validate({"source": taught.source})
+        k=9,
+        vote=vote,
+        alpha=1.5,
+        temperature=0.2,
+        search=Effort.EXACT,
+        filter=Filter.model_validate({"source": taught.source}),
     )
     [decision] = taught.stack.client.classify([picture("bars")], options).decisions
     assert decision.options == options.model_copy(update={"prune": Prune.NONE}), "no judgement was asked for"
@@ -131,7 +136,7 @@ def test_json_with_base64(taught: Taught) -> None:
 
 def test_vectors_vote_like_pictures_whatever_their_length(taught: Taught) -> None:
     rows = np.random.default_rng(1).normal(size=(2, DIMENSION))
-    options = ClassifyOptions(k=12, exact=True, filter=Filter.model_validate({"source": taught.source}))
+    options = ClassifyOptions(k=12, search=Effort.EXACT, filter=Filter.model_validate({"source": taught.source}))
     vectors = [rows[0].tolist(), (1e6 * rows[0]).tolist(), rows[1].tolist()]
     same, longer, other = taught.stack.client.classify_vectors(vectors, options).decisions
     assert [neighbour.image_id for neighbour in same.neighbours] == [each.image_id for each in longer.neighbours]
@@ -173,7 +178,7 @@ def test_a_level_and_backing_off(stack: Stack) -> None:
         for image_id in stack.teach(picture("bars" if "bars" in label else "disc"), labels=[label], source=source)
     ]
     stack.remembered(ids)
-    asked = {"k": 3, "vote": "plurality", "exact": True, "filter": Filter({"source": source})}
+    asked = {"k": 3, "vote": "plurality", "search": Effort.EXACT, "filter": Filter({"source": source})}
 
     def ask(**options: Any) -> Decision:
         return stack.client.classify([picture("disc")], ClassifyOptions.model_validate({**asked, **options})).decisions[

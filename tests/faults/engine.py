@@ -27,8 +27,8 @@ INDEXES: dict[str, Index] = {
     "picture": models.PayloadSchemaType.KEYWORD,
     "number": models.PayloadSchemaType.INTEGER,
 }
-OFTEN_FLUSHED = "from services.memory import edge; edge.FLUSH_SECONDS = 0.05"
-"""So that many kills meet a flush."""
+OFTEN_FLUSHED = "from services.memory import edge; edge.FLUSH_SECONDS = 0.05; edge.FEWEST_PLAIN = 20"
+"""So that many kills meet a flush, or the building of an index."""
 
 Held = dict[str, tuple[dict[str, Any], bytes]]
 """By id: the payload, and the vector's bytes; none where there is no vector."""

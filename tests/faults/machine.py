@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from schemas.decision import ClassifyOptions, Vote
+from schemas.decision import ClassifyOptions, Effort, Vote
 from schemas.errors import Blocked, NotFound
 from schemas.filter import Filter
 from schemas.image import ImageFields, ImagePatch, State, label_paths, now
@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
     @rule(content=st.integers(0, len(PICTURES) - 1), vote=st.sampled_from(Vote))
     def ask(self, content: int, vote: Vote) -> None:
         """Classify a picture: everybody who is remembered votes, with the right similarity and label."""
-        options = ClassifyOptions(k=100, vote=vote, exact=True)
+        options = ClassifyOptions(k=100, vote=vote, search=Effort.EXACT)
         classify = self.parts.classify()
         [decision] = classify.decide(TENANT, classify.embed([PICTURES[content]]), options)
         query, *rows = self.vectors(content, *(held.content for held in self.images.values()))

@@ -240,7 +240,7 @@ class Parts:
         return [found[image_id] for image_id in image_ids]
 
     def ask(self, picture: bytes, **options: Any) -> Decision:
-        asked, classify = ClassifyOptions.model_validate({"exact": True, **options}), self.classify()
+        asked, classify = ClassifyOptions.model_validate({"search": "exact", **options}), self.classify()
         [decision] = classify.decide(self.tenant, classify.embed([picture]), asked)
         return decision
 
@@ -248,7 +248,11 @@ class Parts:
         self, *pictures: bytes, decisions: StoredDecisions | None = None, asked_by: str = "a test", **options: Any
     ) -> list[Decision]:
         """Ask as the API does where the answers are to be stored."""
-        asked, asked_at, classify = ClassifyOptions.model_validate({"exact": True, **options}), now(), self.classify()
+        asked, asked_at, classify = (
+            ClassifyOptions.model_validate({"search": "exact", **options}),
+            now(),
+            self.classify(),
+        )
         vectors = classify.embed(pictures)
         voted = classify.decide(self.tenant, vectors, asked)
         return (decisions or self.decisions()).store(self.tenant, asked_by, asked_at, pictures, vectors, voted)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from schemas.decision import ClassifyOptions
+from schemas.decision import ClassifyOptions, Effort
 from schemas.errors import NotJudged
 from schemas.image import State, StoredImage
 from services.decision.votes import decide
@@ -85,7 +85,7 @@ def test_a_memory_that_was_not_judged_says_what_to_do(parts: Parts, asked: dict[
 
 def test_a_judgement_is_counted_once_and_a_new_one_at_once(judged: Parts) -> None:
     question, label = familiar(judged)
-    options = ClassifyOptions(k=5, unknown_above=90, exact=True)
+    options = ClassifyOptions(k=5, unknown_above=90, search=Effort.EXACT)
     first = judged.judgements.current(judged.tenant)
     assert first is not None
     close = first.sample.model_copy(update={"similarities": [[1.0] * len(row) for row in first.sample.similarities]})

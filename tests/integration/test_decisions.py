@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, Vote
+from schemas.decision import ClassifyOptions, Effort, Vote
 from schemas.errors import Blocked, NotFound, Unavailable
 from schemas.image import now
 from schemas.question import StoredDecision
@@ -59,7 +59,7 @@ def teach_three(parts: Parts) -> tuple[list[str], bytes]:
         k=st.integers(1, 5),
         alpha=st.floats(0.1, 10),
         temperature=st.floats(0.05, 2),
-        exact=st.just(True),
+        search=st.just(Effort.EXACT),
     ),
     labels=st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True), max_size=6),
 )
@@ -83,6 +83,18 @@ def test_it_is_kept_with_what_it_takes_to_ask_again(parts: Parts) -> None:
     assert before <= held.asked_at <= now()
     assert np.array_equal(vector_of(held), parts.classify().embed([data])[0])
     assert len(base64.b64decode(held.query)) == 4 * parts.memory.dimension
+
+
+@pytest.mark.parametrize(("exact", "search"), [(True, Effort.EXACT), (False, Effort.BALANCED)])
+def test_what_was_kept_with_the_former_flag_is_read_too(parts: Parts, exact: bool, search: Effort) -> None:
+    teach_three(parts)
+    [kept] = parts.keep(picture("disc"))
+    [key] = parts.ledger.list(f"decisions/{parts.tenant}/{kept.id}")
+    record = parts.ledger.get(key)
+    del record["decision"]["options"]["search"]
+    record["decision"]["options"]["exact"] = exact
+    parts.ledger.put(key, record)
+    assert parts.decisions().load(parts.tenant, str(kept.id)).decision.options.search is search
 
 
 def test_the_latest_come_first_and_the_oldest_go(parts: Parts) -> None:

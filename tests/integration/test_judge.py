@@ -85,7 +85,7 @@ def test_soft_pruning_weighs_by_wrong_votes_and_hard_pruning_takes_the_next(part
     query = units(1, 9, parts.memory.dimension)
 
     def voters(**asked: object) -> tuple[list[str], list[float], Prune | None]:
-        options = ClassifyOptions.model_validate({"k": 30, "exact": True, **asked})
+        options = ClassifyOptions.model_validate({"k": 30, "search": "exact", **asked})
         [hits], applied = Voters(parts.memory, parts.judgements)(parts.tenant, query, [], options, options.k)
         return [hit.image_id for hit in hits], [hit.reliability for hit in hits], applied.prune
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, Decision, Vote
+from schemas.decision import ClassifyOptions, Decision, Effort, Vote
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.image import ImagePatch
 from schemas.question import PreviewRequest, ReplayRequest
@@ -59,11 +59,11 @@ def test_a_replay_names_what_is_different(parts: Parts) -> None:
     replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest(without=[twin, second]))
     assert [(each.neighbour.image_id, each.why) for each in replay.gone] == [(second, "left out, as asked")]
     assert [each.image_id for each in replay.came] == [beyond]
-    options = ClassifyOptions(k=1, exact=True)
+    options = ClassifyOptions(k=1, search=Effort.EXACT)
     replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest(options=options))
     assert {each.why for each in replay.gone} == {"others are nearer"}
     assert len(replay.reweighted) == 0
-    by_rank = ReplayRequest(options=ClassifyOptions(k=3, exact=True))
+    by_rank = ReplayRequest(options=ClassifyOptions(k=3, search=Effort.EXACT))
     assert len(parts.question().replay(parts.tenant, str(decision.id), by_rank).reweighted) == 2
 
 
@@ -178,7 +178,7 @@ def test_what_would_be_otherwise_is_searched_for_alone(parts: Parts) -> None:
     ids = teach(parts, "ab")
     classify = parts.classify()
     query = classify.embed([picture("disc")])
-    options = ClassifyOptions(exact=True)
+    options = ClassifyOptions(search=Effort.EXACT)
     [[hit]], _ = classify.search(parts.tenant, query, options, 5, WhatIf(without=[ids[0]]))
     assert hit.image_id == ids[1]
     relabelled = classify.search(parts.tenant, query, options, 5, WhatIf(labels={ids[0]: ["z"]}))[0][0]

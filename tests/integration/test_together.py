@@ -72,7 +72,7 @@ def test_a_replay_runs_all_of_it_again(parts: Parts, moment: datetime) -> None:
     replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest())
     assert replay.decision.model_copy(update={"id": decision.id}) == decision
     assert (replay.changed, replay.came, replay.gone, replay.relabelled, replay.reweighted) == (False, [], [], [], [])
-    hard = asked(moment, prune="hard", prune_above=8, exact=True)
+    hard = asked(moment, prune="hard", prune_above=8, search="exact")
     replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest.model_validate({"options": hard}))
     assert [each.neighbour.image_id for each in replay.gone] == ["mislabelled"]
     assert [each.labels for each in replay.came] == [[BARS]]

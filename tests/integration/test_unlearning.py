@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from schemas.decision import ClassifyOptions, Decision, Prune, Vote
+from schemas.decision import ClassifyOptions, Decision, Effort, Prune, Vote
 from schemas.filter import Filter
 from schemas.image import State, StoredImage, now
 from schemas.removal import RemovalRequest
@@ -46,7 +46,7 @@ votes = st.builds(
     prune_above=st.integers(1, 6),
     vote=st.sampled_from(Vote),
     k=st.integers(1, 12),
-    exact=st.just(True),
+    search=st.just(Effort.EXACT),
     alpha=st.just(2.0),
 )
 

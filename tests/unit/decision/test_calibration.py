@@ -51,7 +51,7 @@ def test_what_the_vote_depends_on_is_counted_anew_and_all_else_is_not(counted: l
         {"coverage": 0.5},
         {"unknown_above": 3},
         {"show": 1},
-        {"exact": True},
+        {"search": "exact"},
         {"store": True},
     ]
     other: list[dict[str, object]] = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.decision import Prune, Vote
+from schemas.decision import Effort, Prune, Vote
 from schemas.errors import InvalidRequest
 from schemas.evaluation import Evaluation, EvaluationOptions
 from services.evaluation import authors
@@ -266,9 +266,11 @@ def test_what_an_approximate_search_misses_lowers_recall() -> None:
     given = material(itself=True)
     memory = given.memory
 
-    def every_second(vectors: Vectors, k: int) -> list[list[str]]:
+    def some(vectors: Vectors, k: int, effort: Effort) -> list[list[str]]:
+        step = {Effort.BALANCED: 2, Effort.FAST: 4}[effort]
         orders = [np.argsort(-(memory.vectors @ vector), kind="stable")[:k] for vector in vectors]
-        return [[memory.ids[row] for row in [order[0], *order[1::2]]] for order in orders]
+        return [[memory.ids[row] for row in [order[0], *order[1::step]]] for order in orders]
 
-    found = evaluate(Material("e", memory, None, every_second), OPTIONS, silent)
+    found = evaluate(Material("e", memory, None, some), OPTIONS, silent)
     assert found.recall == pytest.approx({1: 1.0, 5: 0.6, 10: 0.5, 20: 0.5}, abs=0.01)
+    assert found.fast_recall == pytest.approx({1: 1.0, 5: 0.4, 10: 0.3, 20: 0.25}, abs=0.01)

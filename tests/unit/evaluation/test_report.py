@@ -29,7 +29,7 @@ def found() -> Evaluation:
     memory = Labelled(
         memory.ids, [[label.replace("owl", HOSTILE) for label in some] for some in memory.labels], memory.vectors
     )
-    given = Material("an-encoder", memory, queries, lambda vectors, k: [list(memory.ids[:k])] * len(vectors), jpeg)
+    given = Material("an-encoder", memory, queries, lambda vectors, k, _: [list(memory.ids[:k])] * len(vectors), jpeg)
     return evaluate(given, EvaluationOptions(k=5, k_max=20), silent)
 
 

@@ -1,0 +1,211 @@
+"""The k nearest of 100,000 vectors by each of the three words, with and without filters, against other searches."""
+
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import QdrantClient
+from sklearn.neighbors import NearestNeighbors
+
+from benchmarks.clustered import CLUSTERS, DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
+from benchmarks.table import Measure, Row, compare
+from schemas.decision import Effort
+from schemas.filter import Filter
+from services.memory.edge import EdgeEngine
+from services.memory.engine import Vectors
+from services.memory.memory import Memory
+from services.memory.server import QdrantEngine
+from services.memory.tuning import REACH, Reach
+
+COUNT, K, QUERIES = 100_000, 100, 50
+FEW = 3
+"""Queries for qdrant-client's local mode, which takes 100 times as long."""
+AT_ONCE = 5_000
+ROUNDS = 3
+GOOD = 0.99
+SLOWER = 1.3
+"""How much longer the default may take than the fastest setting that is as good."""
+SETTINGS = [Reach(*each) for each in product((64, 128, 256), (1.0, 1.5, 2.0))]
+TENTH = CLUSTERS // 10
+FILTERS: Mapping[str, Mapping[str, Any]] = {
+    "no filter": {},
+    "a filter that half meet": {"source": "source-1"},
+    "a filter that 5 % meet": {"metadata.percent": [1, 21, 41, 61, 81]},
+    "a filter that 1 % meet": {"metadata.percent": [7]},
+    "a tenth of the labels": {"labels": [f"cluster/{number}" for number in range(TENTH)]},
+}
+Places = list[list[int]]
+Ask = Callable[[Vectors], Places]
+"""The places of the k nearest to each vector."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What everybody searches, by the number of each vector's cluster, and what is asked."""
+
+    vectors: Vectors
+    clusters: NDArray[np.int64]
+    queries: Vectors
+
+    def meeting(self, name: str) -> NDArray[np.int64]:
+        """The places of the vectors that meet a filter."""
+        places = np.arange(len(self.vectors))
+        meets = {
+            "no filter": places >= 0,
+            "a filter that half meet": places % 2 == 1,
+            "a filter that 5 % meet": places % 20 == 1,
+            "a filter that 1 % meet": places % 100 == 7,
+            "a tenth of the labels": self.clusters < TENTH,
+        }
+        kept: NDArray[np.int64] = places[meets[name]]
+        return kept
+
+
+def measure() -> list[Row]:
+    """Build all of them, and ask them in turn."""
+    vectors, numbers = clustered(COUNT, seed=0)
+    material = Material(vectors, np.array(numbers), clustered(QUERIES, seed=1)[0])
+    anybody = {"faiss HNSW": faiss_hnsw(vectors), "usearch": usearch(vectors)}
+    with tempfile.TemporaryDirectory() as folder, closing_memory(Path(folder), material) as memory:
+        return [row for name in FILTERS for row in rows(name, memory, material, anybody if name == "no filter" else {})]
+
+
+def rows(name: str, memory: Memory, material: Material, peers: Mapping[str, Ask]) -> Iterator[Row]:
+    """Each word under a filter: the default against all, the others against what they are for."""
+    ask = partial(nearest, memory, Filter.model_validate(FILTERS[name]))
+    exactly = partial(ask, effort=Effort.EXACT)
+    truth = exactly(material.queries)
+    kept = material.meeting(name)
+    flat = {"faiss Flat": faiss_flat(material.vectors, kept), "scikit-learn": scikit_learn(material.vectors, kept)}
+
+    def row(effort: Effort, against: Mapping[str, Measure], asked: Mapping[str, float], note: str = "") -> Row:
+        found = recall(partial(ask, effort=effort)(material.queries), truth)
+        stage = f"{COUNT:,} x {DIMENSION}, k = {K}, {name}: {effort}, finds {found:.2%}"
+        return compare(
+            stage, "ms", per_query(partial(ask, effort=effort), material.queries), against, ROUNDS, asked, note
+        )
+
+    fastest, reach = fastest_good(ask, material.queries, truth)
+    approximate = {f"{peer}, finds {recall(it(material.queries), truth):.2%}": it for peer, it in peers.items()}
+    others = {peer: per_query(it, material.queries) for peer, it in {**approximate, **flat}.items()}
+    best = f"the fastest setting that finds {GOOD:.0%}"
+    note = f"{KIND}; {best}: ef {reach.candidates}, oversampling {reach.times:g}"
+    yield row(Effort.BALANCED, {best: per_query(fastest, material.queries), **others}, {best: 1 / SLOWER}, note)
+    yield row(Effort.FAST, {"balanced": per_query(partial(ask, effort=Effort.BALANCED), material.queries)}, {})
+    exact_peers = {peer: per_query(it, material.queries) for peer, it in flat.items()}
+    if name == "no filter":
+        exact_peers["qdrant-client's local mode"] = local_mode(material)
+    yield row(Effort.EXACT, exact_peers, {})
+
+
+def nearest(memory: Memory, where: Filter, queries: Vectors, effort: Effort) -> Places:
+    """As the service asks."""
+    found = memory.nearest(TENANT, queries, K, where.clauses(METADATA), effort)
+    return [[int(hit.image_id.removeprefix("image-")) for hit in hits] for hits in found]
+
+
+def fastest_good(ask: Callable[..., Places], queries: Vectors, truth: Places) -> tuple[Ask, Reach]:
+    """The fastest of all settings that finds enough, and what it is."""
+
+    def with_reach(reach: Reach) -> Ask:
+        def asking(some: Vectors) -> Places:
+            with patch.dict(REACH, {Effort.BALANCED: reach}):
+                return ask(some, effort=Effort.BALANCED)
+
+        return asking
+
+    good = [reach for reach in SETTINGS if recall(with_reach(reach)(queries), truth) >= GOOD]
+    taken = {reach: per_query(with_reach(reach), queries)() for reach in good or SETTINGS[-1:]}
+    fastest = min(taken, key=taken.__getitem__)
+    return with_reach(fastest), fastest
+
+
+def recall(answers: Places, truth: Places) -> float:
+    """The part of the true neighbours that were found."""
+    return statistics.mean(len({*some} & {*all_}) / len(all_) for some, all_ in zip(answers, truth, strict=True))
+
+
+def per_query(ask: Ask, queries: Vectors) -> Measure:
+    """The median of asking for one after the other, in ms."""
+
+    def median() -> float:
+        taken = []
+        for row in range(len(queries)):
+            begun = time.perf_counter()
+            ask(queries[row : row + 1])
+            taken.append(time.perf_counter() - begun)
+        return 1e3 * statistics.median(taken)
+
+    return median
+
+
+@contextmanager
+def closing_memory(folder: Path, material: Material) -> Iterator[Memory]:
+    """Our memory over the embedded engine, with its index."""
+    memory = Memory(engine := EdgeEngine(folder), ENCODER, DIMENSION, METADATA)
+    memory.open()
+    for start in range(0, COUNT, AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        engine.insert([*points(material.vectors[some], material.clusters[some].tolist(), start)])
+    memory.compact()
+    try:
+        yield memory
+    finally:
+        memory.close()
+
+
+def local_mode(material: Material) -> Measure:
+    """What qdrant-client does by itself, without a server; it holds a tenth, as it grows with the number."""
+    part = COUNT // 10
+    engine = QdrantEngine(QdrantClient(":memory:"), "memory")
+    memory = Memory(engine, ENCODER, DIMENSION, METADATA)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it is slow
+        memory.open()
+        engine.insert([*points(material.vectors[:part], material.clusters[:part].tolist())])
+    one = per_query(partial(nearest, memory, Filter({}), effort=Effort.EXACT), material.queries[:FEW])
+    return lambda: one() * COUNT / part
+
+
+def faiss_flat(vectors: Vectors, kept: NDArray[np.int64]) -> Ask:
+    """Exact, over those that a filter leaves."""
+    faiss = import_module("faiss")
+    index = faiss.IndexFlatIP(DIMENSION)
+    index.add(vectors[kept])
+    return lambda queries: [kept[row].tolist() for row in index.search(queries, min(K, len(kept)))[1]]
+
+
+def faiss_hnsw(vectors: Vectors) -> Ask:
+    """A graph of the same size, searched as far."""
+    faiss = import_module("faiss")
+    index = faiss.IndexHNSWFlat(DIMENSION, 16, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction, index.hnsw.efSearch = 100, 256
+    index.add(vectors)
+    return lambda queries: cast(Places, index.search(queries, K)[1].tolist())
+
+
+def usearch(vectors: Vectors) -> Ask:
+    """The same, of another make."""
+    index = import_module("usearch.index").Index(
+        ndim=DIMENSION, metric="ip", dtype="f32", connectivity=16, expansion_add=100, expansion_search=256
+    )
+    index.add(np.arange(len(vectors)), vectors)
+    return lambda queries: cast(Places, np.atleast_2d(index.search(queries, K).keys).tolist())
+
+
+def scikit_learn(vectors: Vectors, kept: NDArray[np.int64]) -> Ask:
+    """Its brute force, over those that a filter leaves."""
+    found = NearestNeighbors(n_neighbors=min(K, len(kept)), algorithm="brute", metric="cosine").fit(vectors[kept])
+    return lambda queries: [kept[row].tolist() for row in found.kneighbors(queries, return_distance=False)]

@@ -1,0 +1,196 @@
+"""The index of the embedded engine: built beside the collection by another process, and nothing is lost meanwhile."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+from schemas.decision import Effort
+from schemas.errors import Unavailable
+from services.memory import edge as module
+from services.memory.edge import EdgeEngine
+from services.memory.engine import Search, Vectors
+from services.memory.filters import within
+from services.memory.indexing import build_index
+from tests.contract.support import units
+from tests.stack import until
+
+VECTOR = "v"
+DIMENSION = 32
+COUNT = 600
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index pays for a few hundred points already."""
+    monkeypatch.setattr(module, "FEWEST_PLAIN", 100)
+
+
+@pytest.fixture
+def edge(folder: Path) -> Iterator[EdgeEngine]:
+    engine = taught(folder / "data")
+    yield engine
+    engine.close()
+
+
+def taught(folder: Path) -> EdgeEngine:
+    """An engine with some points, that looks whether an index is due when it is opened again."""
+    engine = EdgeEngine(folder)
+    tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+    engine.create(VECTOR, DIMENSION, {"tenant": tenant, "half": models.PayloadSchemaType.INTEGER})
+    engine.insert(points(COUNT))
+    return engine
+
+
+def points(count: int, first: int = 0) -> list[models.PointStruct]:
+    rows = units(first + count, dimension=DIMENSION)[first:]
+    return [
+        models.PointStruct(
+            id=point(number),
+            vector={VECTOR: row.tolist()},
+            payload={"tenant": "t", "number": number, "half": number % 2},
+        )
+        for number, row in enumerate(rows, start=first)
+    ]
+
+
+def point(number: int) -> str:
+    return str(uuid.UUID(int=number))
+
+
+def of(**values: int) -> models.Filter:
+    return models.Filter(
+        must=[models.FieldCondition(key=key, match=models.MatchAny(any=[value])) for key, value in values.items()]
+    )
+
+
+def indexed(engine: EdgeEngine) -> int:
+    with engine._shards.use() as shard:
+        return shard.engine.info().indexed_vectors_count
+
+
+def found(engine: EdgeEngine, vectors: Vectors, k: int, effort: Effort) -> list[list[int]]:
+    answers = engine.query_batch(vectors, Search(VECTOR, within("t"), k, effort, ("number",)))
+    return [answer.columns["number"] for answer in answers]
+
+
+def everything(engine: EdgeEngine) -> dict[str, object]:
+    exported, cursor = engine.export(None, 10_000, None)
+    assert cursor is None
+    return {str(each.id): (each.payload, np.array(each.vector[VECTOR]).tobytes()) for each in exported}  # type: ignore[index, call-overload]
+
+
+def test_a_compaction_leaves_an_index_over_all_that_lives_as_it_was(edge: EdgeEngine) -> None:
+    assert indexed(edge) == 0
+    edge.delete(of(half=0))
+    before, shape = everything(edge), edge.inspect()
+    exactly = found(edge, units(20, seed=5, dimension=DIMENSION), 10, Effort.EXACT)
+    edge.compact()
+    assert indexed(edge) == COUNT // 2
+    assert everything(edge) == before
+    assert edge.inspect() == shape
+    assert found(edge, units(20, seed=5, dimension=DIMENSION), 10, Effort.EXACT) == exactly
+
+
+def test_the_words_find_what_they_promise(edge: EdgeEngine) -> None:
+    edge.compact()
+    asked = units(50, seed=5, dimension=DIMENSION)
+    exactly = found(edge, asked, 50, Effort.EXACT)
+    for effort, least in ((Effort.BALANCED, 0.99), (Effort.FAST, 0.9)):
+        answers = found(edge, asked, 50, effort)
+        hits = [len({*one} & {*other}) for one, other in zip(answers, exactly, strict=True)]
+        assert np.mean(hits) >= least * 50
+
+
+def test_what_comes_later_is_found_beside_the_index(edge: EdgeEngine) -> None:
+    edge.compact()
+    edge.insert(points(5, first=COUNT))
+    edge.set_payload({"half": 7}, within("t"))
+    asked = units(COUNT + 5, dimension=DIMENSION)[-5:]
+    for effort in Effort:
+        assert [answer[0] for answer in found(edge, asked, 1, effort)] == [*range(COUNT, COUNT + 5)]
+
+
+def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught(folder).close()
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    engine = EdgeEngine(folder)
+    until(lambda: indexed(engine) == COUNT, "an index")
+    engine.insert(points(100, first=COUNT))  # no more than are compared one by one
+    assert not engine._index_is_due()
+    engine.insert(points(30, first=COUNT + 100))
+    until(lambda: indexed(engine) == COUNT + 130, "another index")
+    assert len(everything(engine)) == COUNT + 130
+    engine.close()
+
+
+def test_points_that_were_moved_out_of_the_index_count_too(edge: EdgeEngine) -> None:
+    edge.compact()
+    edge.set_payload({"said": "so"}, of(half=1))
+    assert edge._index_is_due()
+    edge.compact()
+    assert not edge._index_is_due()
+    assert indexed(edge) == COUNT
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> None:
+    """Do something while an index is built."""
+
+    def build(shard: Path, vectors: Mapping[str, int], may_go_on: Callable[[], None]) -> None:
+        work()
+        build_index(shard, vectors, may_go_on)
+
+    monkeypatch.setattr(module, "build_index", build)
+
+
+def test_what_is_written_during_the_building_is_there_afterwards(
+    edge: EdgeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write() -> None:
+        edge.insert(points(10, first=COUNT))
+        edge.delete(of(number=0))
+        edge.set_payload({"said": "late"}, of(number=1))
+        edge.update_vectors(VECTOR, [point(2)], units(1, seed=9, dimension=DIMENSION), within("t"))
+        edge.index({"number": models.PayloadSchemaType.INTEGER})
+
+    edge.index({"number": models.PayloadSchemaType.INTEGER})
+    meanwhile(monkeypatch, write)
+    edge.compact()
+    assert COUNT - 3 <= indexed(edge) <= COUNT
+    held = everything(edge)
+    assert held.keys() == {point(number) for number in range(1, COUNT + 10)}
+    assert held[point(1)][0]["said"] == "late"  # type: ignore[index]
+    [answer] = found(edge, units(1, seed=9, dimension=DIMENSION), 1, Effort.BALANCED)
+    assert answer == [2]
+
+
+def test_a_builder_that_dies_keeps_no_compaction_from_erasing(
+    edge: EdgeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.memory.indexing.sys.executable", "false")
+    edge.set_payload({"said": "marker-gone"}, of(number=1))
+    edge.delete(of(number=1))
+    before = everything(edge)
+    edge.compact()
+    assert indexed(edge) == 0
+    assert everything(edge) == before
+    assert len(list((folder / "data").glob("shard-*"))) == 1
+    assert not any(b"marker-gone" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_ending_breaks_the_building_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = taught(folder)
+    before = everything(engine)
+    meanwhile(monkeypatch, engine._ending.set)
+    with pytest.raises(Unavailable, match="ends in the middle"):
+        engine.compact()
+    engine.close()
+    again = EdgeEngine(folder)
+    assert everything(again) == before
+    assert len(list(folder.glob("shard-*"))) == 1
+    again.close()
