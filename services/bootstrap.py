@@ -68,6 +68,8 @@ EXAMINERS = 16
 PATIENCE = 2.0
 """Seconds within which a part that is well says so."""
 SPARE = timedelta(hours=1)
+SLICE = 16
+"""Pictures that are held decoded at once, at least: each slice costs the store its calls, however small it is."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def bootstrap(settings: Settings) -> Service:
     places, worker, curate = Places(settings.data), settings.worker, settings.curate
     cores = os.cpu_count() or 1
     pool = ThreadPoolExecutor(cores, thread_name_prefix="pictures")
-    encoder = MicroBatcher(partial(load_encoder, settings.encoder), settings.encoder.batch_size, metrics.observe_batch)
+    encoder = MicroBatcher(partial(load_encoder, settings.encoder, places.encoder), metrics.observe_batch)
+    slice_size = max(SLICE, encoder.batch_size)
     memory, prompt = (
         Memory(
             open_engine(settings.store, places.engine_socket, timeout),
@@ -185,7 +188,7 @@ def bootstrap(settings: Settings) -> Service:
         memory,
         encoder,
         decoder,
-        settings.encoder.batch_size,
+        slice_size,
         prompt.ping,
         Voters(memory, judgements, curate.prune),
         judgements.current,
@@ -218,7 +221,7 @@ def bootstrap(settings: Settings) -> Service:
             pictures,
             encoder,
             decoder,
-            settings.encoder.batch_size,
+            slice_size,
             overdue,
             worker.max_attempts,
             Objections(memory, curate.gate, curate.gate_share, curate.k),

@@ -34,7 +34,7 @@ class _Piece:
 
 
 class MicroBatcher:
-    """An `Encoder` that hands another one batches: whatever waits when it is free, never waiting for more.
+    """An `Encoder` that hands another one batches of what waits when it is free, up to its batch size.
 
     Callers take turns, so that one with a thousand pictures holds nobody up. A batch that fails is tried again caller
     by caller, so that a picture spoils only its own caller's call.
@@ -44,17 +44,14 @@ class MicroBatcher:
 
     Args:
         load: makes the encoder; whatever it raises, the constructor raises.
-        max_batch: most pictures in a batch, at least 1.
         observe: told of each batch that succeeded: how many pictures, and how many seconds it took.
     """
 
     def __init__(
         self,
         load: Callable[[], Encoder],
-        max_batch: int,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
     ) -> None:
-        self._max_batch = max_batch
         self._observe = observe
         self._waiting: deque[_Call] = deque()
         self._changed = threading.Condition()
@@ -65,6 +62,7 @@ class MicroBatcher:
         self._encoder = loaded.result()
         self.name = self._encoder.name
         self.dimension = self._encoder.dimension
+        self.batch_size = self._encoder.batch_size
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """As in `Encoder`; waits for its turn.
@@ -104,7 +102,7 @@ class MicroBatcher:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             pieces: list[_Piece] = []
-            room = self._max_batch
+            room = self.batch_size
             while room and self._waiting:
                 call = self._waiting.popleft()
                 images = call.images[call.taken : call.taken + room]
