@@ -51,7 +51,9 @@ def measure() -> list[Row]:
                 return 1e3 * (time.perf_counter() - begun)
 
             stage = f"classify a picture over HTTP, {MEMORIES:,} memories"
-            one = compare(stage, "ms", over_http, {PARTS: parts}, rounds=80, asked={PARTS: 1 / 1.15})
+            one = compare(
+                stage, "ms", over_http, {PARTS: parts}, rounds=80, asked={PARTS: 1 / 1.15}, note="each on one core"
+            )
 
         def bare() -> float:
             begun, number = time.perf_counter(), 2 * PICTURES

@@ -1,6 +1,5 @@
 """The app: the routes, the errors and the limits put together around a wired service."""
 
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -36,7 +35,6 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
         current_default_thread_limiter().total_tokens = settings.api.max_requests + SPARE_THREADS
         try:
             app.state.service = await run_in_threadpool(wire, settings)
-            gc.freeze()  # what is there now stays: the collector need not go through a million objects again and again
         except Exception as error:
             log.critical("cannot start: %s", error, exc_info=error)  # it can quote no request, for none was read yet
             raise
