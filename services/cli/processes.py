@@ -32,8 +32,8 @@ def api() -> None:
     from services.api.app import create_app
     from services.api.protocol import BoundedProtocol
     from services.bootstrap import Service, bootstrap
-    from services.settings import Settings
     from services.runtime import logs, metrics
+    from services.settings import Settings
 
     settings = read_settings()
     logs.configure("api")
