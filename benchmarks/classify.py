@@ -1,76 +1,74 @@
-"""Classifying one picture over HTTP, against the sum of its parts: decode, encode, engine query."""
+"""Classifying pictures over HTTP: one after the other against the sum of its parts, and eight clients at once."""
 
-import os
-import re
-import statistics
-import tempfile
+import itertools
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
 from benchmarks.pictures import photographs
-from schemas.decision import ClassifyOptions
-from schemas.image import ImageFields
-from services.cli.own_service import free_port, own_service
-from services.memory.memory import Memory
-from services.memory.remote import RemoteEngine
+from benchmarks.serving import TENANT, load, serving
+from benchmarks.table import Row, compare
 from services.perception.decoding import Limits, decode
 from services.perception.loading import load_encoder
-from services.runtime.places import Places
+from services.runtime import cores
 from services.settings import EncoderSettings, PictureSettings
 
-REMEMBERED = int(os.environ.get("BENCH_REMEMBERED", "500"))
-QUERIES = int(os.environ.get("BENCH_QUERIES", "100"))
+MEMORIES = 10_000
+PICTURES = 64
 K = 50
-STAGES = ("decode", "encode", "search")
+CLIENTS = 8
+SECONDS = 4.0
+PARTS = "decode + encode + search, in this process"
+BARE = "the encoder alone, a batch a core"
+MEDIAN = "a third of its 99th percentile"
 
 
-def main() -> None:
-    """Print the medians of both, taken in turn, and their ratio."""
-    pictures = photographs(REMEMBERED + QUERIES)
-    encoder, settings = load_encoder(EncoderSettings()), PictureSettings()
+def measure() -> list[Row]:
+    """One request's time, the times under load, and pictures a second under load."""
+    encoder = load_encoder(EncoderSettings(threads=1))
+    pictures, settings = photographs(PICTURES), PictureSettings()
     limits = Limits(settings.max_bytes, settings.max_pixels)
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder, own_service(Path(folder), API__METRICS_PORT=str(port)) as client:
-        for start in range(0, REMEMBERED, 50):
-            client.add([(each, ImageFields(labels=[str(start)])) for each in pictures[start : start + 50]])
-        while any(image.state == "waiting" for image in client.images()):
-            time.sleep(0.5)
-        memory = Memory(
-            RemoteEngine(Places(Path(folder)).engine_socket, 30), encoder.name, encoder.dimension, metadata={}
-        )
-        client.classify(pictures[:1])
-        before = stage_seconds(port)
-        parts, whole = [], []
-        for picture in pictures[REMEMBERED:]:
-            begun = time.perf_counter()
-            memory.nearest("default", encoder.encode([decode(picture, limits)]), K)
-            between = time.perf_counter()
-            client.classify([picture], ClassifyOptions(k=K))
-            parts.append(between - begun)
-            whole.append(time.perf_counter() - between)
-        memory.close()
-        of_stages = (stage_seconds(port) - before) / QUERIES
-    print(
-        f"classify 1: over HTTP {statistics.mean(whole) * 1e3:.1f} ms (1.25 allowed)\n"
-        f"  {report(statistics.mean(parts), whole)} decode + encode + query alone, in another process\n"
-        f"  {report(of_stages, whole)} decode + encode + query as the service timed them"
-    )
+    decoded = [decode(picture, limits) for picture in pictures]
+    turn = itertools.cycle(range(PICTURES))
 
+    def send(http: httpx.Client, number: int) -> None:
+        files = [("files", ("picture", pictures[number % PICTURES]))]
+        http.post("/v1/classify", files=files).raise_for_status()
 
-def stage_seconds(port: int) -> float:
-    """Seconds that the service has spent decoding, encoding and searching, in all its processes."""
-    metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-    sums = (re.search(rf'stage_seconds_sum{{stage="{stage}"}} (\S+)', metrics) for stage in STAGES)
-    return sum(float(found[1]) for found in sums if found)
+    with serving(encoder, MEMORIES) as (client, memory):
+        headers = {"Authorization": f"Bearer {client.key}"}
+        with httpx.Client(base_url=client.url, headers=headers, trust_env=False) as http:
 
+            def over_http() -> float:
+                begun = time.perf_counter()
+                send(http, next(turn))
+                return 1e3 * (time.perf_counter() - begun)
 
-def report(parts: float, whole: Sequence[float]) -> str:
-    """The ratio of the means."""
-    return f"{statistics.mean(whole) / parts:.2f} times the {parts * 1e3:.1f} ms of"
+            def parts() -> float:
+                begun = time.perf_counter()
+                memory.nearest(TENANT, encoder.encode([decode(pictures[next(turn)], limits)]), K)
+                return 1e3 * (time.perf_counter() - begun)
 
+            stage = f"classify a picture over HTTP, {MEMORIES:,} memories"
+            one = compare(
+                stage, "ms", over_http, {PARTS: parts}, rounds=80, asked={PARTS: 1 / 1.15}, note="each on one core"
+            )
 
-if __name__ == "__main__":
-    main()
+        def bare() -> float:
+            begun, number = time.perf_counter(), 2 * PICTURES
+            halves = [decoded[start : start + 4] * 2 for start in range(0, PICTURES, 4)]
+            with ThreadPoolExecutor(cores.count()) as pool:
+                list(pool.map(encoder.encode, halves))
+            return number / (time.perf_counter() - begun)
+
+        loads = [load(client, send, CLIENTS, SECONDS) for _ in range(3)]
+        rates = iter(loads)
+        stage = f"classify pictures over HTTP, {CLIENTS} clients"
+        many = compare(stage, "pictures/s", lambda: next(rates).rate, {BARE: bare}, rounds=2, asked={BARE: 0.9})
+    middle = sorted(loads, key=lambda each: each.p99 / each.p50)[1]
+    slow = Row(
+        f"median time of {CLIENTS} clients", "ms", middle.p50, {MEDIAN: middle.p99 / 3},
+        {MEDIAN: middle.p99 / 3 / middle.p50}, {}, "at most 1 is asked for",
+    )  # fmt: skip
+    return [one, slow, many]

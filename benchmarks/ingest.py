@@ -42,7 +42,7 @@ def main() -> None:
 
 def bare_loop(pool: Executor, encoder: Encoder, pictures: Sequence[bytes]) -> float:
     """Seconds to decode and encode, batch after batch, each on all cores."""
-    settings, size = PictureSettings(), EncoderSettings().batch_size
+    settings, size = PictureSettings(), encoder.batch_size
     alone = partial(decode, limits=Limits(settings.max_bytes, settings.max_pixels))
     begun = time.perf_counter()
     for start in range(0, len(pictures), size):

@@ -66,6 +66,8 @@ EXAMINERS = 16
 PATIENCE = 2.0
 """Seconds within which a part that is well says so."""
 SPARE = timedelta(hours=1)
+SLICE = 16
+"""Pictures that are held decoded at once, at least: each slice costs the store its calls, however small it is."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def bootstrap(settings: Settings) -> Service:
     """
     places, worker, curate = Places(settings.data), settings.worker, settings.curate
     pool = ThreadPoolExecutor(cores.count(), thread_name_prefix="pictures")
-    encoder = _encoder(settings.encoder)
+    encoder = _encoder(settings.encoder, places)
+    slice_size = max(SLICE, encoder.batch_size)
     memory, prompt = (
         Memory(
             open_engine(settings.store, places.engine_socket, timeout),
@@ -182,7 +185,7 @@ def bootstrap(settings: Settings) -> Service:
         memory,
         encoder,
         decoder,
-        settings.encoder.batch_size,
+        slice_size,
         prompt.ping,
         Voters(memory, judgements, curate.prune),
         judgements.current,
@@ -215,7 +218,7 @@ def bootstrap(settings: Settings) -> Service:
             pictures,
             encoder,
             decoder,
-            settings.encoder.batch_size,
+            slice_size,
             overdue,
             worker.max_attempts,
             Objections(memory, curate.gate, curate.gate_share, curate.k),
@@ -288,11 +291,11 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     )
 
 
-def _encoder(settings: EncoderSettings) -> MicroBatcher:
+def _encoder(settings: EncoderSettings, places: Places) -> MicroBatcher:
     """The encoder with a thread for each batch that it works at; a GPU works at one batch at a time."""
     side_by_side = settings.threads or cores.count() if settings.device == "cpu" else 1
-    load = partial(load_encoder, settings.model_copy(update={"threads": 1}))
-    return MicroBatcher(load, settings.batch_size, metrics.observe_batch, side_by_side)
+    load = partial(load_encoder, settings.model_copy(update={"threads": 1}), places.encoder)
+    return MicroBatcher(load, metrics.observe_batch, side_by_side)
 
 
 def _provider(settings: RerankSettings) -> Provider | None:

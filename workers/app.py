@@ -4,6 +4,7 @@ Messages are JSON, carry ids only, and are signed. A task that fails leaves its 
 for them again; nothing is raised to Celery, which would log it in words.
 """
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ def _start(**_: object) -> None:
     """Load the encoder before the first message comes."""
     try:
         service()
+        gc.freeze()  # as the API does
     except Exception as error:  # it is tried again with each message
         log.critical("not ready: %s", error, exc_info=error)  # it can quote no picture, for none was read yet
     if settings.worker.metrics_port is not None:

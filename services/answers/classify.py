@@ -144,11 +144,9 @@ class Classify:
         with metrics.stage("search"):
             self.ask_store()
             found, applied = self.voters(tenant, vectors, clauses, options, k)
-        if (
-            options.as_of is not None or not what_if.labels
-        ):  # other labels from now on leave those of the past as they are
-            return found, applied
         labels = what_if.labels
+        if not labels or options.as_of is not None:  # other labels from now on leave those of the past as they are
+            return found, applied
         return [
             [replace(hit, labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found
         ], applied

@@ -25,19 +25,28 @@ def up() -> None:
 def api() -> None:
     """Serve the HTTP API (one of the processes that `up` starts)."""
     cores.settle()
+    import gc
+
     import uvicorn
 
     from services.api.app import create_app
     from services.api.protocol import BoundedProtocol
-    from services.bootstrap import bootstrap
+    from services.bootstrap import Service, bootstrap
     from services.runtime import logs, metrics
+    from services.settings import Settings
 
     settings = read_settings()
     logs.configure("api")
     if settings.api.metrics_port is not None:
         metrics.serve(settings.api.metrics_port)
+
+    def wire(settings: Settings) -> Service:
+        service = bootstrap(settings)
+        gc.freeze()  # all that is there by now stays; the collector went through it again and again, half of the time
+        return service
+
     uvicorn.run(
-        create_app(settings, bootstrap),
+        create_app(settings, wire),
         host=settings.api.host,
         port=settings.api.port,
         http=BoundedProtocol,

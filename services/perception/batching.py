@@ -35,14 +35,13 @@ class _Piece:
 
 
 class MicroBatcher:
-    """An `Encoder` that hands another one batches: whatever waits when it is free, never waiting for more.
+    """An `Encoder` that hands another one batches of what waits when it is free, up to its batch size.
 
     Callers take turns, so that one with a thousand pictures holds nobody up. A batch that fails is tried again caller
     by caller, so that a picture spoils only its own caller's call.
 
     Args:
         load: makes the encoder; whatever it raises, the constructor raises.
-        max_batch: most pictures in a batch, at least 1.
         observe: told of each batch that succeeded: how many pictures, and how many seconds it took.
         side_by_side: how many batches are worked at at once, each in a thread of its own; what waits is shared among
             the threads that are free. At least 1; see `services.runtime.cores`.
@@ -51,11 +50,9 @@ class MicroBatcher:
     def __init__(
         self,
         load: Callable[[], Encoder],
-        max_batch: int,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
         side_by_side: int = 1,
     ) -> None:
-        self._max_batch = max_batch
         self._observe = observe
         self._waiting: deque[_Call] = deque()
         self._changed = threading.Condition()
@@ -64,6 +61,7 @@ class MicroBatcher:
         self._encoder = load()
         self.name = self._encoder.name
         self.dimension = self._encoder.dimension
+        self.batch_size = self._encoder.batch_size
         self._threads = [
             threading.Thread(target=self._work, name=f"micro-batcher-{number}", daemon=True)
             for number in range(side_by_side)
@@ -107,7 +105,7 @@ class MicroBatcher:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             pieces: list[_Piece] = []
             number = sum(len(call.images) - call.taken for call in self._waiting)
-            room = min(self._max_batch, -(-number // self._free))
+            room = min(self.batch_size, -(-number // self._free))
             self._free -= 1
             while room and self._waiting:
                 call = self._waiting.popleft()

@@ -34,6 +34,10 @@ class Encoder(Protocol):
     def dimension(self) -> int:
         """Length of a vector, at least 1."""
 
+    @property
+    def batch_size(self) -> int:
+        """How many pictures at once are fastest, at least 1."""
+
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """Embed pictures.
 

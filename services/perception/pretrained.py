@@ -1,24 +1,30 @@
 """Any image model that sentence-transformers or transformers loads, from a hub name or a folder."""
 
+import copy
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import PIL.Image
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import is_sentence_transformer_model
 
-from services.perception.encoder import Encoder, EncoderUnusable
-from services.perception.sentence import SentenceEncoder
+from services.perception.encoder import EncoderUnusable
+from services.perception.network import Features, Forward, Network, Precision
 
 PIL_PROCESSOR = {"backend": "pil"}
 """The image processors of transformers without torchvision: the same numbers whether it is installed or not."""
 
 PoolingName = Literal["auto", "cls", "mean", "pooler"]
 
+FEW = 2
+"""Convolutions of a transformer: it cuts the picture into patches with one, and gains nothing from channels last."""
 
-def load_pretrained(name: str, pooling: PoolingName, device: str, batch_size: int) -> Encoder:
+
+def pretrained(name: str, pooling: PoolingName, device: str) -> Network:
     """Load an image model.
 
     Args:
@@ -27,23 +33,38 @@ def load_pretrained(name: str, pooling: PoolingName, device: str, batch_size: in
             else the projected embedding of a model that joins images and texts (CLIP, SigLIP), the class token
             (DINOv2, DINOv3, ViT), the model's own pooler, or the mean of all tokens: the first that there is.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        batch_size: most pictures at once.
-
-    Returns:
-        An encoder that has embedded its first picture.
 
     Raises:
-        EncoderUnusable: there is no such model, it cannot be loaded, or it takes no pictures.
+        EncoderUnusable: there is no such folder, or the model takes no pictures.
+        Exception: whatever the libraries raise where there is no such model, or it cannot be loaded.
     """
-    try:
-        return SentenceEncoder(_load(name, pooling, device), _vector_name(name, pooling), batch_size)
-    except EncoderUnusable:
-        raise
-    except Exception as error:  # the libraries raise many kinds, and all mean this
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        raise EncoderUnusable(
-            f"encoder.name {name!r} with pooling {pooling} cannot be loaded as an image model: {reason}"
-        ) from error
+    return _network(_load(name, pooling, device), _vector_name(name, pooling), device)
+
+
+def _network(model: SentenceTransformer, name: str, device: str) -> Network:
+    model.eval().requires_grad_(requires_grad=False).float()  # some come in the precision that they were saved in
+    if sum(isinstance(each, torch.nn.Conv2d) for each in model.modules()) > FEW:
+        model.to(memory_format=torch.channels_last)
+
+    def prepare(images: Sequence[PIL.Image.Image]) -> Features:
+        return model.preprocess(list(images))
+
+    def build(precision: Precision) -> Forward:
+        dtype: torch.dtype = getattr(torch, precision)
+        built = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
+
+        def forward(features: Features) -> torch.Tensor:
+            given = {name: _in(dtype, value) for name, value in features.items()}
+            return built(given)["sentence_embedding"][:, : model.truncate_dim]  # type: ignore[no-any-return]
+
+        return forward
+
+    return Network(name, device, prepare, build)
+
+
+def _in(dtype: torch.dtype, value: Any) -> Any:
+    """Numbers with a fraction in a precision, all else as it is."""
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def _load(name: str, pooling: PoolingName, device: str) -> SentenceTransformer:

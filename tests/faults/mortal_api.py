@@ -46,6 +46,7 @@ class NoEncoder:
 
     name = "efficientnet-lite0"
     dimension = 1280
+    batch_size = 8
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         raise NotImplementedError
@@ -62,7 +63,7 @@ def settings_beside(stack: Stack) -> Settings:
 
 def wire(settings: Settings) -> Service:
     """The service as `bootstrap` wires it, without the encoder's network."""
-    with patch.object(bootstrap, "load_encoder", lambda _settings: NoEncoder()):
+    with patch.object(bootstrap, "load_encoder", lambda _settings, _kept: NoEncoder()):
         return bootstrap.bootstrap(settings)
 
 

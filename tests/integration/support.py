@@ -63,6 +63,7 @@ class Pixels:
     before: Callable[[Sequence[PIL.Image.Image]], object] = lambda _images: None
     name: str = "pixels"
     dimension: int = GRID * GRID * 3
+    batch_size: int = 4
     encoded: int = 0
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ def api(parts: Parts, engine: KeepsOpen, short_folder: Path, monkeypatch: pytest
     """The app as `bootstrap` wires it, over the tests' engine and encoder; without a broker, as if Redis were down."""
     monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
     monkeypatch.setattr(bootstrap, "open_engine", lambda *_: engine)
-    monkeypatch.setattr(bootstrap, "load_encoder", lambda _: parts.encoder)
+    monkeypatch.setattr(bootstrap, "load_encoder", lambda *_: parts.encoder)
     settings = Settings(
         data=short_folder, metadata=dict[str, FieldType](METADATA), api=ApiSettings(max_body_bytes=MOST_BYTES)
     )

@@ -38,7 +38,7 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """The app as `bootstrap` wires it, but that HOST is played by a server on this machine."""
     authority, says = trustme.CA(), [answering(picture("disc"))]
     monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
-    monkeypatch.setattr(bootstrap, "load_encoder", lambda _: parts.encoder)
+    monkeypatch.setattr(bootstrap, "load_encoder", lambda *_: parts.encoder)
     monkeypatch.setattr(bootstrap, "open_engine", lambda *_: KeepsOpen(parts.memory._engine))
     with serving(authority, lambda: says) as server, ThreadPoolExecutor(1) as pool:
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import Unavailable
 from services.perception.batching import MicroBatcher
-from services.perception.encoder import Encoder, EncoderUnusable
+from services.perception.encoder import EncoderUnusable
 
 
 def picture(number: int) -> PIL.Image.Image:
@@ -27,6 +27,7 @@ class Numbers:
 
     name = "numbers"
     dimension = 2
+    batch_size = 2
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -44,12 +45,13 @@ class Numbers:
 
 @contextmanager
 def running(
-    encoder: Encoder,
-    max_batch: int,
+    encoder: Numbers,
+    batch_size: int,
     observe: Callable[[int, float], None] = lambda _size, _seconds: None,
     side_by_side: int = 1,
 ) -> Iterator[MicroBatcher]:
-    batcher = MicroBatcher(lambda: encoder, max_batch, observe, side_by_side)
+    encoder.batch_size = batch_size
+    batcher = MicroBatcher(lambda: encoder, observe, side_by_side)
     try:
         yield batcher
     finally:
@@ -69,7 +71,7 @@ def waiting(batcher: MicroBatcher) -> int:
 
 def test_it_is_the_encoder_to_its_callers() -> None:
     with running(Numbers(), 4) as batcher:
-        assert (batcher.name, batcher.dimension) == ("numbers", 2)
+        assert (batcher.name, batcher.dimension, batcher.batch_size) == ("numbers", 2, 4)
         assert batcher.encode([]).shape == (0, 2)
         assert np.array_equal(batcher.encode([picture(7)]), [vector(7)])
 
@@ -192,7 +194,7 @@ def test_a_short_answer_of_an_encoder_is_an_error_and_not_a_hang() -> None:
 def test_close_finishes_those_who_wait_and_refuses_others() -> None:
     encoder = Numbers()
     encoder.gate.clear()
-    batcher = MicroBatcher(lambda: encoder, 2)
+    batcher = MicroBatcher(lambda: encoder)
     with ThreadPoolExecutor(3) as callers:
         answers = [callers.submit(batcher.encode, [picture(n)] * 3) for n in (1, 2)]
         wait_until(lambda: sum(map(len, encoder.batches)) > 0 and waiting(batcher) == 2)

@@ -6,12 +6,15 @@ import pytest
 import torch
 from PIL.Image import Resampling
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
 
-from services.perception import efficientnet
-from services.perception.efficientnet import EfficientNetLite0, central, original, tuned
-from services.perception.encoder import EncoderUnusable
+from services.perception import efficientnet, folded
+from services.perception.efficientnet import central, original, prepare, scaled
+from services.perception.encoder import Encoder, EncoderUnusable
+from services.perception.folded import Folded, keep_sums
 from services.perception.loading import load_encoder
-from services.perception.sentence import SentenceEncoder
+from services.perception.module import EfficientNetLite0
+from services.perception.probes import probes
 from services.settings import EncoderSettings
 
 PICTURES = [
@@ -21,15 +24,15 @@ PICTURES = [
 
 
 @pytest.fixture(scope="module")
-def encoder() -> SentenceEncoder:
-    encoder = load_encoder(EncoderSettings(batch_size=2))
-    assert isinstance(encoder, SentenceEncoder)
-    return encoder
+def encoder() -> Encoder:
+    return load_encoder(EncoderSettings(precision="float32", batch_size=2))
 
 
-def test_it_gives_unit_rows_in_order(encoder: SentenceEncoder) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_gives_unit_rows_in_order_whatever_is_beside_them(precision: str) -> None:
+    encoder = load_encoder(EncoderSettings.model_validate({"precision": precision, "batch_size": 2}))
     found = encoder.encode(PICTURES)
-    assert (encoder.name, encoder.dimension) == ("efficientnet-lite0", 1280)
+    assert (encoder.name, encoder.dimension, encoder.batch_size) == ("efficientnet-lite0", 1280, 2)
     assert found.shape == (5, 1280)
     assert found.dtype == np.float32
     for picture, row in zip(PICTURES, found, strict=True):
@@ -37,19 +40,42 @@ def test_it_gives_unit_rows_in_order(encoder: SentenceEncoder) -> None:
     assert encoder.encode([]).shape == (0, 1280)
 
 
-def test_tuning_changes_the_speed_and_not_the_vectors() -> None:
-    pixels = EfficientNetLite0(tuned(original())).preprocess(PICTURES)["pixels"]
-    with torch.inference_mode():
-        plain = original().extract_features((pixels.float() - 127) / 128).mean((2, 3))
-        fast = EfficientNetLite0(tuned(original()))({"pixels": pixels})["sentence_embedding"]
-    assert torch.cosine_similarity(plain, fast).min() >= 0.99999
+@torch.inference_mode()
+def cosines(*ways: tuple[torch.dtype, bool]) -> list[float]:
+    """The least cosine of each way of computing the probes to the published network: precision, and whether folded."""
+    pixels = scaled(prepare(probes(16))["pixels"])
+    exact = original().extract_features(pixels).mean((2, 3))
+    found = []
+    for dtype, folds in ways:
+        if folds:
+            rows = Folded(original(), dtype, "cpu")(pixels)
+        else:
+            rows = original().to(dtype).extract_features(pixels.to(dtype)).mean((2, 3)).float()
+        found.append(torch.cosine_similarity(exact, rows).min().item())
+    return found
 
 
-def test_no_batch_norm_is_left_and_every_convolution_pads_inside_where_it_can() -> None:
-    modules = list(tuned(original()).modules())
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in modules)
-    copies = [module for module in modules if isinstance(module, torch.nn.ZeroPad2d)]
-    assert len(copies) == 5  # the stem and the four blocks of stride 2: TensorFlow pads those right and below
+def test_folding_changes_the_speed_and_not_the_vectors() -> None:
+    assert cosines((torch.float32, True))[0] >= 0.99999
+
+
+def test_in_half_precision_it_agrees_where_the_published_network_does_not() -> None:
+    spared, plain = cosines((torch.bfloat16, True), (torch.bfloat16, False))
+    assert spared >= 0.999 > plain
+
+
+def test_without_onednn_it_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folded, "has_one_call", lambda: False)
+    assert cosines((torch.float32, True))[0] >= 0.99999
+
+
+def test_rounding_keeps_the_sums_of_filters() -> None:
+    weight = torch.randn(64, 1, 3, 3, generator=torch.manual_seed(0))
+    rounded = keep_sums(weight, torch.bfloat16)
+    assert torch.equal(rounded, rounded.bfloat16().float())
+    assert (rounded - weight).abs().max() <= weight.abs().max() * 2**-7
+    lost, plainly = ((each - weight).sum((1, 2, 3)).abs() for each in (rounded, weight.bfloat16().float()))
+    assert lost.max() < 0.1 * plainly.max()
 
 
 @pytest.mark.parametrize("size", [(256, 256), (512, 256), (300, 900)])
@@ -62,10 +88,11 @@ def test_the_middle_is_that_of_resize_and_crop(size: tuple[int, int]) -> None:
     assert np.abs(central(picture) - by_hand).max() <= 2
 
 
-def test_it_is_saved_and_loaded(encoder: SentenceEncoder, tmp_path: Path) -> None:
-    encoder._model.save(str(tmp_path), create_model_card=False)
+def test_it_is_a_module_of_sentence_transformers(encoder: Encoder, tmp_path: Path) -> None:
+    model = SentenceTransformer(modules=[EfficientNetLite0(original()), Normalize()], device="cpu")
+    model.save(str(tmp_path), create_model_card=False)
     loaded = SentenceTransformer(str(tmp_path), device="cpu", trust_remote_code=True)
-    assert np.abs(loaded.encode(PICTURES, batch_size=2) - encoder.encode(PICTURES)).max() < 1e-6
+    assert np.abs(loaded.encode(PICTURES, batch_size=2) - encoder.encode(PICTURES)).max() < 1e-5
 
 
 def test_damaged_weights_are_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,10 +108,11 @@ def test_a_missing_device_is_said() -> None:
 
 def test_the_number_of_threads_is_set() -> None:
     before = torch.get_num_threads()
+    fixed = EncoderSettings(precision="float32", batch_size=2)
     try:
-        load_encoder(EncoderSettings(threads=1))
+        load_encoder(fixed.model_copy(update={"threads": 1}))
         assert torch.get_num_threads() == 1
-        load_encoder(EncoderSettings(threads=0))
+        load_encoder(fixed)
         assert torch.get_num_threads() == 1  # left as it was
     finally:
         torch.set_num_threads(before)

@@ -31,8 +31,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from services.perception.encoder import EncoderUnusable
-from services.perception.pretrained import PoolingName, load_pretrained
+from services.perception.encoder import Encoder, EncoderUnusable
+from services.perception.loading import load_encoder
+from services.perception.pretrained import PoolingName
+from services.settings import EncoderSettings
 
 PICTURES = [PIL.Image.effect_noise((40 + 9 * n, 60 - 5 * n), 90).convert("RGB") for n in range(5)]
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -67,6 +69,10 @@ def evaluated(model: Any) -> Any:
     return model.eval()
 
 
+def load_pretrained(name: str, pooling: PoolingName) -> Encoder:
+    return load_encoder(EncoderSettings(name=name, pooling=pooling, precision="float32", batch_size=2))
+
+
 def unit(vectors: torch.Tensor) -> NDArray[np.float32]:
     return torch.nn.functional.normalize(vectors, dim=1).detach().numpy()
 
@@ -86,7 +92,7 @@ def test_dinov2(tmp_path: Path, pooling: PoolingName) -> None:
         "mean": output.last_hidden_state.mean(1),
         "pooler": output.pooler_output,
     }
-    encoder = load_pretrained(str(tmp_path / "dinov2-tiny"), pooling, "cpu", 2)
+    encoder = load_pretrained(str(tmp_path / "dinov2-tiny"), pooling)
     assert encoder.name == ("dinov2-tiny" if pooling == "auto" else f"dinov2-tiny-{pooling}")
     assert encoder.dimension == 16
     assert_same(encoder.encode(PICTURES), unit(by_hand[pooling]))
@@ -100,7 +106,7 @@ def test_clip(tmp_path: Path, pooling: PoolingName) -> None:
     projected = model.visual_projection(model.vision_model(**pixels).pooler_output)
     assert torch.equal(projected, model.get_image_features(**pixels).pooler_output)
     by_hand = {"auto": projected, "cls": tokens[:, 0], "mean": tokens.mean(1), "pooler": projected}
-    encoder = load_pretrained(str(tmp_path), pooling, "cpu", 2)
+    encoder = load_pretrained(str(tmp_path), pooling)
     assert encoder.dimension == (12 if pooling in ("auto", "pooler") else 16)
     assert_same(encoder.encode(PICTURES), unit(by_hand[pooling]))
 
@@ -112,7 +118,7 @@ def test_siglip(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     joined(SiglipProcessor, processor).save_pretrained(tmp_path)
     pixels = processor(PICTURES, return_tensors="pt")
-    encoder = load_pretrained(str(tmp_path), "auto", "cpu", 2)
+    encoder = load_pretrained(str(tmp_path), "auto")
     assert_same(encoder.encode(PICTURES), unit(model.get_image_features(**pixels).pooler_output))
 
 
@@ -123,7 +129,7 @@ def test_a_convolutional_network_by_its_pooler(tmp_path: Path) -> None:
     processor = ConvNextImageProcessorPil(size={"shortest_edge": 32})
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    encoder = load_pretrained(str(tmp_path), "auto", "cpu", 2)
+    encoder = load_pretrained(str(tmp_path), "auto")
     output = model(**processor(PICTURES, return_tensors="pt")).pooler_output
     assert_same(encoder.encode(PICTURES), unit(output.flatten(1)))
 
@@ -133,21 +139,21 @@ def test_a_model_that_sentence_transformers_saved_is_loaded_as_saved(tmp_path: P
     saved = SentenceTransformer(str(tmp_path / "bare"), device="cpu")
     saved.save(str(tmp_path / "saved"), create_model_card=False)
     by_mean = saved.encode(PICTURES, normalize_embeddings=True)
-    assert_same(load_pretrained(str(tmp_path / "saved"), "auto", "cpu", 2).encode(PICTURES), by_mean)
-    by_class_token = load_pretrained(str(tmp_path / "bare"), "auto", "cpu", 2).encode(PICTURES)
-    assert_same(load_pretrained(str(tmp_path / "saved"), "cls", "cpu", 2).encode(PICTURES), by_class_token)
+    assert_same(load_pretrained(str(tmp_path / "saved"), "auto").encode(PICTURES), by_mean)
+    by_class_token = load_pretrained(str(tmp_path / "bare"), "auto").encode(PICTURES)
+    assert_same(load_pretrained(str(tmp_path / "saved"), "cls").encode(PICTURES), by_class_token)
     assert np.abs(by_class_token - by_mean).max() > 0.01
 
 
 def test_an_absent_folder(tmp_path: Path) -> None:
     with pytest.raises(EncoderUnusable, match="no such folder"):
-        load_pretrained(str(tmp_path / "nowhere"), "auto", "cpu", 2)
+        load_pretrained(str(tmp_path / "nowhere"), "auto")
 
 
 def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
     with pytest.raises(EncoderUnusable, match="cannot be loaded as an image model"):
-        load_pretrained(str(tmp_path), "auto", "cpu", 2)
+        load_pretrained(str(tmp_path), "auto")
 
 
 def test_a_model_that_takes_no_pictures(tmp_path: Path) -> None:
@@ -156,4 +162,4 @@ def test_a_model_that_takes_no_pictures(tmp_path: Path) -> None:
     BertTokenizer(vocab={word: at for at, word in enumerate(words)}).save_pretrained(tmp_path)
     for pooling in ("auto", "cls"):
         with pytest.raises(EncoderUnusable, match="takes no pictures"):
-            load_pretrained(str(tmp_path), pooling, "cpu", 2)
+            load_pretrained(str(tmp_path), pooling)

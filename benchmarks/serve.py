@@ -1,0 +1,87 @@
+"""Serving: decisions a second from vectors, the time from start to ready, and that of ``--help``."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from benchmarks.serving import directions, load, serving
+from benchmarks.table import Row, compare, seconds
+from services.cli.own_service import START_SECONDS, free_port
+from services.client import Client
+from services.perception.loading import load_encoder
+from services.settings import EncoderSettings
+
+MEMORIES = 100_000
+VECTORS = 64
+CLIENTS = 8
+SECONDS = 4.0
+ASKED = "asked for"
+JSON = {"Content-Type": "application/json"}
+
+
+def measure() -> list[Row]:
+    """Each against what is asked of it."""
+    stage = "visual-memory --help"
+    command = [sys.executable, "-m", "services.cli", "--help"]
+    shown = compare(stage, "s", lambda: seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)),
+                    {ASKED: lambda: 0.5}, asked={ASKED: 1})  # fmt: skip
+    with TemporaryDirectory(prefix="vm") as folder:
+        stage, note = "start to ready", "in a folder that was used before"
+        started = compare(
+            stage, "s", lambda: start(folder), {ASKED: lambda: 6.0}, rounds=3, asked={ASKED: 1}, note=note
+        )
+    return [shown, started, *of_vectors()]
+
+
+def start(folder: str) -> float:
+    """Seconds from ``visual-memory up`` until every part answers, the worker too."""
+    port = free_port()
+    ours = {"DATA": folder, "API__PORT": str(port), "CONFIG": os.devnull}
+    environment = {**os.environ, **{f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}}
+    command = [sys.executable, "-m", "services.cli", "up"]
+    begun = time.perf_counter()
+    with (
+        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as service,
+        Client(f"http://127.0.0.1:{port}") as client,
+    ):
+        while not client.is_ready():
+            if service.poll() is not None or time.perf_counter() - begun > START_SECONDS:
+                raise SystemExit(f"the service did not start: {Path(folder) / 'logs'}")
+            time.sleep(0.05)
+        taken = time.perf_counter() - begun
+        service.terminate()
+    return taken
+
+
+def of_vectors() -> list[Row]:
+    """Decisions a second from one vector a request, and from many."""
+    encoder = load_encoder(EncoderSettings(threads=1))
+    vectors = directions(VECTORS, encoder.dimension).round(6).tolist()
+    single = [json.dumps({"vectors": [vector]}) for vector in vectors]
+    whole = json.dumps({"vectors": vectors})
+
+    def one(http: httpx.Client, number: int) -> None:
+        http.post("/v1/classify", content=single[number % VECTORS], headers=JSON).raise_for_status()
+
+    def many(http: httpx.Client, _number: int) -> None:
+        http.post("/v1/classify", content=whole, headers=JSON).raise_for_status()
+
+    with serving(encoder, MEMORIES) as (client, _):
+        rows = []
+        for send, each, clients in ((one, 1, CLIENTS), (many, VECTORS, 2)):
+            stage = f"decisions from vectors, {each} a request, {clients} clients, {MEMORIES:,} memories"
+            ours = partial(_decisions, client, send, each, clients)
+            rows.append(compare(stage, "decisions/s", ours, {ASKED: lambda: 400.0}, rounds=3, asked={ASKED: 1}))
+        return rows
+
+
+def _decisions(client: Client, send: Callable[[httpx.Client, int], None], each: int, clients: int) -> float:
+    return each * load(client, send, clients, SECONDS).rate

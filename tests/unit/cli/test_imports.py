@@ -1,0 +1,40 @@
+"""What a command imports: no more than it needs, so that it answers at once and a small process stays small."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "matplotlib"}
+ENGINE = {"qdrant_client", "qdrant_edge", "grpc"}
+SERVER = {"fastapi", "uvicorn", "starlette"}
+QUEUE = {"celery", "kombu"}
+NUMBERS = {"numpy", "PIL"}
+
+
+@pytest.mark.parametrize(
+    ("code", "spared"),
+    [
+        ("from services.cli.app import app", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"pydantic", "httpx"}),
+        ("import services.cli.announce, services.runtime.supervisor", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
+        (
+            "from services.parts import keys_of; from services.settings import Settings; keys_of(Settings())",
+            HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"httpx"},
+        ),
+        (
+            "from services.parts import celery_of; from services.settings import Settings; celery_of(Settings()).Beat",
+            HEAVY | ENGINE | SERVER | NUMBERS | {"httpx"},
+        ),
+        ("import services.client", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
+        ("import services.memory.owner", HEAVY | SERVER | QUEUE),
+        ("import services.perception.confined", HEAVY | ENGINE | SERVER | QUEUE | {"httpx"}),
+        ("import services.bootstrap", HEAVY | SERVER),
+    ],
+    ids=["help", "up", "keys", "beat", "client", "engine", "decoder", "api and worker, before the encoder"],
+)
+def test_it_imports_no_more_than_it_needs(code: str, spared: set[str]) -> None:
+    told = f"{code}\nimport sys; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    imported = {name.partition(".")[0] for name in ended.stdout.split()}
+    assert "services" in imported
+    assert not imported & spared

@@ -1,0 +1,23 @@
+"""Who computes with how many threads is said in one place, and an environment that says otherwise is heeded."""
+
+import os
+
+import pytest
+
+from services.runtime import cores
+
+
+def test_a_computation_has_one_thread_and_matrix_products_every_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    cores.settle()
+    assert os.environ == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(cores.count())}
+
+
+def test_an_environment_that_names_a_number_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "5"})
+    cores.settle()
+    assert os.environ == {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "5"}
+
+
+def test_there_is_a_core() -> None:
+    assert 1 <= cores.count() <= (os.cpu_count() or 1)
