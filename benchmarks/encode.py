@@ -78,7 +78,7 @@ def dinov2(pictures: Sequence[PIL.Image.Image], folder: str) -> list[Row]:
     encoder = load_encoder(EncoderSettings(name=folder))
     plain = SentenceTransformer(folder, device="cpu")
     pixels = plain.preprocess([*pictures])["pixel_values"]
-    exact = Dinov2Model.from_pretrained(folder).eval()
+    exact = Dinov2Model.from_pretrained(folder)
     half = copy.deepcopy(exact).bfloat16()
     bare: dict[str, Forward] = {
         "float32": lambda given: exact(given["pixels"]).last_hidden_state[:, 0],
