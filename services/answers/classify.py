@@ -144,9 +144,8 @@ class Classify:
         with metrics.stage("search"):
             self.ask_store()
             found, applied = self.voters(tenant, vectors, clauses, options, k)
-        if (
-            options.as_of is not None or not what_if.labels
-        ):  # other labels from now on leave those of the past as they are
+        # other labels from now on leave those of the past as they are
+        if options.as_of is not None or not what_if.labels:
             return found, applied
         labels = what_if.labels
         return [
