@@ -13,7 +13,19 @@ from starlette.concurrency import run_in_threadpool
 
 from schemas.decision import ClassifyOptions
 from schemas.image import ImageFields
-from services.api import audit, classify, curate, decisions, errors, evaluations, health, images, metrics, removals
+from services.api import (
+    audit,
+    classify,
+    curate,
+    decisions,
+    errors,
+    evaluations,
+    health,
+    images,
+    metrics,
+    removals,
+    vectors,
+)
 from services.api.gate import Gate
 from services.api.guard import check_guarded
 from services.api.request_log import RequestLog
@@ -51,7 +63,7 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
     app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes)
     app.add_middleware(RequestLog)
     errors.install(app)
-    for module in (images, classify, decisions, removals, curate, evaluations, health, metrics, audit):
+    for module in (images, vectors, classify, decisions, removals, curate, evaluations, health, metrics, audit):
         check_guarded(module.router)
         app.include_router(module.router)
     _describe_bodies(app)
