@@ -32,11 +32,11 @@ def read_npy(data: bytes, most: int) -> Vectors:
     file = io.BytesIO(data)
     try:
         shape, fortran, dtype = _HEADERS[npy.read_magic(file)](file)
-    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
+    except Exception:  # noqa: BLE001 - headers are parsed as Python, which fails in many ways
         raise InvalidRequest(f"the vectors are no .npy file: {WANTED}") from None
     match shape:
         case (int(rows), int(numbers)) if dtype.kind == "f" and dtype.itemsize <= np.float64().itemsize:
-            pass
+            rows, numbers = int(rows), int(numbers)  # True is one too
         case _:
             raise InvalidRequest(f"the vectors are {dtype.name} {shape}: {WANTED}"[:200])
     if not 1 <= rows <= most:

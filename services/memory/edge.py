@@ -28,7 +28,7 @@ PER_POINT = 512
 """Bytes; a mark on each of 20,000 points took 275 a point, a deletion 17."""
 PER_NEW = 4096
 COPIES = 2
-"""A point with its vector took XX bytes, and its vector twice: in the log and in a segment."""
+"""A new point with its vector takes so much at most, and its vector twice: in the log and in a segment."""
 BLOCK = 512
 """Bytes of a block, as `os.stat` counts them."""
 LONGEST_LOG = 128 * 2**20
