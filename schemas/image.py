@@ -33,7 +33,7 @@ def _plain_text(value: str) -> str:
     """Refuse what cannot be seen or compared: blank ends, control characters, lone surrogates."""
     if not value or value != value.strip():
         raise ValueError("must not be empty, nor begin or end with white space")
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+    if not value.isprintable() and any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
         raise ValueError("must not hold control characters")
     return value
 
@@ -160,7 +160,7 @@ class ImageFields(BaseModel):
 
     Attributes:
         labels: 1 to 32 labels of at most 200 characters; a label may be a path, ``animal/cat/siamese``.
-        image_id: the caller's own name for it; left out, the SHA-256 of the picture's bytes in hex.
+        image_id: the caller's own name for it; left out, the SHA-256 of the picture's bytes in hex, or of its vector's.
         source: where it came from (a camera, a supplier).
         subject: whom or what it shows, the handle for removal requests.
         captured_at: when it was taken, with a time zone.
@@ -196,7 +196,8 @@ class Image(BaseModel):
     """An accepted image as callers see it.
 
     Attributes:
-        content_hash: SHA-256 of the picture's bytes, 64 hex digits.
+        content_hash: SHA-256 of the picture's bytes, 64 hex digits; of an image that came as a vector, of its vector as
+            it was sent, in float32, little-endian.
         reason: why it was rejected, or what its neighbours have against its label; else null.
         doubt: whether the service warns of it or has muted it by itself, else null.
         attempts: how often remembering was begun and did not end.
@@ -235,8 +236,8 @@ class StoredImage(Image):
 
     Attributes:
         tenant: whose it is.
-        picture: the key of its picture in the blob store; new with each acceptance of new content, so that an
-            operation conditional on it can never touch what came later.
+        picture: the key of its picture in the blob store, if it has one; new with each acceptance of new content, so
+            that an operation conditional on it can never touch what came later.
         begun_at: when a worker last began to remember it; it is that worker's for a while.
         history: its former labels since this picture was accepted, the earliest first; the last `MAX_HISTORY` of them.
         known_since: from when on its labels are known, where they were changed more often than that; else null.

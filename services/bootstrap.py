@@ -38,6 +38,7 @@ from services.forgetting.verify import Verify
 from services.intake.accept import Accept
 from services.intake.fetch import HTTPS, Fetch
 from services.intake.remember import Remember, Sweep
+from services.intake.vectors import AcceptVectors
 from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
 from services.memory.ledger import Ledger
@@ -99,6 +100,7 @@ class Service:
     examiners: ThreadPoolExecutor
     fetch: Fetch
     accept: Accept
+    accept_vectors: AcceptVectors
     remember: Remember
     sweep: Sweep
     classify: Classify
@@ -192,6 +194,9 @@ def bootstrap(settings: Settings) -> Service:
     )
     judge = Judge(memory, judgements, encoder.name, curate.k, curate.most_images)
     evaluate = Evaluate(evaluations, memory, pictures, decoder, classify.embed, encoder.name, bell.ring_job)
+    accept = Accept(
+        prompt, pictures, blocks, decoder, bell.ring, settings.metadata, Retention(settings.retention), pool
+    )
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
     return Service(
@@ -210,9 +215,8 @@ def bootstrap(settings: Settings) -> Service:
         background=ThreadPoolExecutor(REMOVALS_AT_ONCE, thread_name_prefix="removals"),
         examiners=examiners,
         fetch=Fetch(hosts, limits.max_bytes, settings.api.max_body_bytes, examiners),
-        accept=Accept(
-            prompt, pictures, blocks, decoder, bell.ring, settings.metadata, Retention(settings.retention), pool
-        ),
+        accept=accept,
+        accept_vectors=AcceptVectors(accept, memory, encoder.name),
         remember=Remember(
             memory,
             pictures,

@@ -7,12 +7,15 @@ with Client("http://127.0.0.1:8700", key="vm_...") as memory:
     print(memory.classify([Path("what.jpg").read_bytes()]).decisions[0].label)
 """
 
+import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from schemas.audit import AuditLine
@@ -80,6 +83,21 @@ class Client:
     def add(self, images: Sequence[tuple[bytes, ImageFields]]) -> list[Accepted]:
         """Send pictures with their fields, all or none; they are durable when this returns, remembered soon after."""
         return _ACCEPTED.validate_json(self._send("/v1/images", images).content)
+
+    def add_vectors(self, encoder: str, vectors: NDArray[np.float32], fields: Sequence[ImageFields]) -> list[Accepted]:
+        """Send vectors that were made by the service's encoder, all or none; they are remembered when this returns.
+
+        Args:
+            encoder: its name.
+            vectors: [n, d], at most 4,096 at once.
+            fields: n of them, or a single one for all.
+        """
+        file = io.BytesIO()
+        np.save(file, vectors, allow_pickle=False)
+        lines = "\n".join(each.model_dump_json(exclude_defaults=True) for each in fields)
+        parts = {"vectors": ("vectors.npy", file.getvalue()), "fields": ("fields.jsonl", lines.encode())}
+        answer = self._call("POST", "/v1/vectors", files=parts, data={"encoder": encoder})
+        return _ACCEPTED.validate_json(answer.content)
 
     def image(self, image_id: str) -> Image:
         """What is known of an image."""

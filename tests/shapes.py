@@ -6,6 +6,7 @@ from itertools import count
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+from numpy.typing import NDArray
 
 SIZE = 96
 KINDS = ("disc", "bars", "checks", "cross")
@@ -44,4 +45,11 @@ def as_file(image: PIL.Image.Image, file_format: str = "PNG") -> bytes:
     """The bytes of a file in a format that Pillow writes."""
     out = io.BytesIO()
     image.save(out, file_format)
+    return out.getvalue()
+
+
+def as_npy(vectors: NDArray[np.float32]) -> bytes:
+    """The bytes of a .npy file."""
+    out = io.BytesIO()
+    np.save(out, vectors)
     return out.getvalue()

@@ -18,6 +18,7 @@ from services.decision.novelty import novelty
 from services.decision.votes import decide
 from services.memory.engine import Vectors
 from services.memory.memory import Hit, Memory
+from services.memory.vectors import to_units
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
 from services.runtime import metrics
@@ -95,13 +96,7 @@ class Classify:
                 raise InvalidVector(
                     f"vector {place} has {len(vector)} numbers; {self.encoder.name} makes {self.memory.dimension}"
                 )
-        exact = np.array(vectors, np.float64).reshape(len(vectors), self.memory.dimension)
-        norms = np.linalg.norm(exact, axis=1, keepdims=True)
-        for place, norm in enumerate(norms[:, 0]):
-            if not np.isfinite(norm) or norm == 0:
-                raise InvalidVector(f"vector {place} is zero or not finite, and so has no direction to compare")
-        unit: Vectors = (exact / norms).astype(np.float32)
-        return unit
+        return to_units(np.array(vectors, np.float64).reshape(len(vectors), self.memory.dimension))
 
     def decide(
         self, tenant: str, vectors: Vectors, options: ClassifyOptions, what_if: WhatIf = AS_IT_IS

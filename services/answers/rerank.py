@@ -22,7 +22,7 @@ from schemas.image import StoredImage
 from services.access.rates import Rates
 from services.forgetting.removals import Note
 from services.memory.memory import Memory
-from services.memory.pictures import Pictures
+from services.memory.pictures import Pictures, has_picture
 from services.perception.decoder import Decoder
 from services.runtime import metrics
 from services.settings import RerankSettings
@@ -202,7 +202,10 @@ class Rerank:
             raise NotAsked(NOT_READ) from error
         if any(each.image_id not in held for each in nearest):
             raise NotAsked(GONE)
-        voted = ((held[each.image_id], _voted_for(each, asked.candidates)) for each in nearest)
+        pictured = [each for each in nearest if has_picture(held[each.image_id].picture)]
+        if not pictured:
+            raise NotAsked(NOT_SHOWN)
+        voted = ((held[each.image_id], _voted_for(each, asked.candidates)) for each in pictured)
         return [(image, labels) for image, labels in voted if labels]
 
     def _entry(self, asked: Close, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> str:

@@ -1,5 +1,6 @@
 """The app: the routes, the errors and the limits put together around a wired service."""
 
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,19 @@ from starlette.concurrency import run_in_threadpool
 
 from schemas.decision import ClassifyOptions
 from schemas.image import ImageFields
-from services.api import audit, classify, curate, decisions, errors, evaluations, health, images, metrics, removals
+from services.api import (
+    audit,
+    classify,
+    curate,
+    decisions,
+    errors,
+    evaluations,
+    health,
+    images,
+    metrics,
+    removals,
+    vectors,
+)
 from services.api.gate import Gate
 from services.api.guard import check_guarded
 from services.api.request_log import RequestLog
@@ -38,6 +51,8 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
         except Exception as error:
             log.critical("cannot start: %s", error, exc_info=error)  # it can quote no request, for none was read yet
             raise
+        gc.collect()
+        gc.freeze()  # what is there now stays: it need not be walked through whenever many images come
         yield
         await run_in_threadpool(app.state.service.close)
 
@@ -51,7 +66,7 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
     app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes)
     app.add_middleware(RequestLog)
     errors.install(app)
-    for module in (images, classify, decisions, removals, curate, evaluations, health, metrics, audit):
+    for module in (images, vectors, classify, decisions, removals, curate, evaluations, health, metrics, audit):
         check_guarded(module.router)
         app.include_router(module.router)
     _describe_bodies(app)

@@ -104,7 +104,7 @@ async def read_uploads(request: Request, parts: ServiceDep) -> list[Upload]:
         FetchFailed, TooLarge: a picture by URL cannot be had.
     """
     most = parts.settings.api.max_images
-    if _is_json(request):
+    if is_json(request):
         sent = await _parse_body(SentImages, await request.body(), parts)
         _check_number(len(sent.images), most)
         pictures = await run_in_threadpool(_pictures, sent.images, parts.fetch)
@@ -131,7 +131,7 @@ async def read_queries(request: Request, parts: ServiceDep) -> ClassifyRequest:
         FetchFailed, TooLarge: a picture by URL cannot be had.
     """
     most = parts.settings.api.max_images
-    if _is_json(request):
+    if is_json(request):
         sent = await _parse_body(ClassifyRequest, await request.body(), parts)
         _check_number(len(sent.pictures) + len(sent.urls) + len(sent.vectors), most)
         if sent.urls:
@@ -158,7 +158,12 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-def _is_json(request: Request) -> bool:
+def is_json(request: Request) -> bool:
+    """Whether a body is JSON, and else a form.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
     header = request.headers.get("content-type", "")
     kind = header.split(";")[0].strip().lower()
     if kind not in {"application/json", "multipart/form-data"}:

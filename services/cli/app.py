@@ -64,22 +64,27 @@ app.add_typer(curate.app, name="curate")
 
 @app.command()
 def add(
-    pictures: Annotated[Path, typer.Argument(help="FOLDER holding LABEL/*.jpg, or a manifest: .csv or .jsonl.")],
+    what: Annotated[
+        Path, typer.Argument(help="FOLDER holding LABEL/*.jpg, a manifest (.csv, .jsonl), or vectors (.npy, .parquet).")
+    ],
     source: Annotated[str | None, typer.Option(help="Where they come from, said of all of them.")] = None,
-    wait: Annotated[bool, typer.Option(help="Wait until all are remembered or rejected.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until all pictures are remembered or rejected.")] = True,
+    encoder: Annotated[str | None, typer.Option(help="The encoder that made the vectors.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Of a .npy file's vectors: .txt, .csv or .jsonl.")] = None,
     url: Url = LOCAL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Teach: send labelled pictures; labels come from the folders' names or a manifest's column."""
-    from services.cli import show
+    """Teach: send labelled pictures, with labels from the folders' names or a manifest; or vectors with theirs."""
+    from services.cli import bulk, show
     from services.cli.sources import read_pictures
     from services.cli.teach import teach
 
-    with errors():
-        found = list(read_pictures(pictures, source))
-        with connect(url, key) as client, show.progress(quiet=as_json) as progress:
-            outcome = teach(client, found, progress, wait=wait)
+    with errors(), connect(url, key) as client, show.progress(quiet=as_json) as progress:
+        if bulk.is_vectors(what):
+            outcome = bulk.teach_vectors(client, what, labels, encoder, source, progress)
+        else:
+            outcome = teach(client, list(read_pictures(what, source)), progress, wait=wait)
     if as_json:
         print_json(outcome.as_dict())
     else:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,10 @@ from schemas.image import ImageFields
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 FIELDS = ("image_id", "source", "subject", "captured_at", "expires_at")
+
+
+Line = tuple[str, Mapping[str, Any]]
+"""Where it is, and what it says."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ def read_pictures(where: Path, source: str | None) -> Iterator[Found]:
     if where.is_dir():
         found = _folder(where, source)
     elif where.suffix == ".csv":
-        found = _csv(where, source)
+        found = _manifest(where, source, _csv_lines(where))
     elif where.suffix == ".jsonl":
-        found = _jsonl(where, source)
+        found = _manifest(where, source, _jsonl_lines(where))
     else:
         raise InvalidRequest(f"{where}: give a folder, or a manifest that ends in .csv or .jsonl")
     empty = True
@@ -53,27 +57,58 @@ def _folder(folder: Path, source: str | None) -> Iterator[Found]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES and path.parent != folder:
             label = path.parent.relative_to(folder).as_posix()
-            yield Found(path, _fields({"labels": [label], "source": source}, str(path)))
+            yield Found(path, fields_of({"labels": [label], "source": source}, str(path)))
 
 
-def _csv(manifest: Path, source: str | None) -> Iterator[Found]:
+def read_fields(where: Path, source: str | None) -> Iterator[ImageFields]:
+    """What is to be said of each vector of a file, line by line.
+
+    In .txt a line is a label; .csv and .jsonl are as manifests, without ``path``.
+
+    Raises:
+        InvalidRequest: it is of another kind, or a line is not right; the message names it.
+    """
+    for place, values in _KINDS[_kind_of(where)](where):
+        yield fields_of({"source": source, **values}, place)
+
+
+def count_fields(where: Path) -> int:
+    """How many vectors a file speaks of."""
+    return sum(1 for _ in _KINDS[_kind_of(where)](where))
+
+
+def _kind_of(where: Path) -> str:
+    if where.suffix not in _KINDS:
+        raise InvalidRequest(f"{where}: labels come in a file that ends in {', '.join(_KINDS)}")
+    return where.suffix
+
+
+def _manifest(manifest: Path, source: str | None, lines: Iterator[Line]) -> Iterator[Found]:
+    for place, row in lines:
+        path = _path(manifest, row, place)
+        yield Found(path, fields_of({"source": source, **{k: v for k, v in row.items() if k != "path"}}, place))
+
+
+def _txt_lines(where: Path) -> Iterator[Line]:
+    with where.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            yield f"{where}, line {number}", {"labels": [line.strip()]}
+
+
+def _csv_lines(manifest: Path) -> Iterator[Line]:
     with manifest.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
-            place = f"{manifest}, line {number}"
             metadata = {
                 name.removeprefix("metadata."): _value(text)
                 for name, text in row.items()
                 if name and name.startswith("metadata.") and text
             }
-            fields = {name: row[name] for name in FIELDS if row.get(name)}
+            fields = {name: row[name] for name in ("path", *FIELDS) if row.get(name)}
             labels = [label for label in (row.get("labels") or "").split("|") if label]
-            yield Found(
-                _path(manifest, row, place),
-                _fields({"source": source, **fields, "labels": labels, "metadata": metadata}, place),
-            )
+            yield f"{manifest}, line {number}", {**fields, "labels": labels, "metadata": metadata}
 
 
-def _jsonl(manifest: Path, source: str | None) -> Iterator[Found]:
+def _jsonl_lines(manifest: Path) -> Iterator[Line]:
     with manifest.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -85,8 +120,14 @@ def _jsonl(manifest: Path, source: str | None) -> Iterator[Found]:
                 raise InvalidRequest(f"{place}: not JSON: {error}") from None
             if not isinstance(row, dict):
                 raise InvalidRequest(f"{place}: not an object")
-            path = _path(manifest, row, place)
-            yield Found(path, _fields({"source": source, **{k: v for k, v in row.items() if k != "path"}}, place))
+            yield place, row
+
+
+_KINDS: Mapping[str, Callable[[Path], Iterator[Line]]] = {
+    ".txt": _txt_lines,
+    ".csv": _csv_lines,
+    ".jsonl": _jsonl_lines,
+}
 
 
 def _value(text: str) -> Any:
@@ -104,7 +145,12 @@ def _path(manifest: Path, row: Mapping[str, Any], place: str) -> Path:
     return manifest.parent / str(row["path"])
 
 
-def _fields(values: Mapping[str, Any], place: str) -> ImageFields:
+def fields_of(values: Mapping[str, Any], place: str) -> ImageFields:
+    """What is said of an image.
+
+    Raises:
+        InvalidRequest: a value is not right; the message names the place and it.
+    """
     try:
         return ImageFields.model_validate(values)
     except ValidationError as error:

@@ -30,13 +30,17 @@ class Blocks:
 
     def blocks(self, image: StoredImage) -> bool:
         """Whether this image must not be accepted."""
-        if self.blocks_content(image.tenant, image.content_hash):
-            return True
-        return image.subject is not None and self._ledger.exists(_key(image.tenant, "subject", image.subject))
+        return bool(self.among([image]))
 
     def blocks_content(self, tenant: str, content_hash: str) -> bool:
         """Whether a picture with these bytes must not be accepted, whatever is said of it."""
         return self._ledger.exists(_key(tenant, "content", content_hash))
+
+    def among(self, images: Iterable[StoredImage]) -> list[StoredImage]:
+        """Those of some images that must not be accepted, in their order."""
+        keys = [(image, _keys(image)) for image in images]
+        there = self._ledger.existing({key for _, own in keys for key in own})
+        return [image for image, own in keys if not there.isdisjoint(own)]
 
     def check(self, images: Iterable[StoredImage]) -> None:
         """Refuse blocked images.
@@ -44,9 +48,14 @@ class Blocks:
         Raises:
             Blocked: the first of them that is blocked; the message names it.
         """
-        for image in images:
-            if self.blocks(image):
-                raise Blocked(f"image {image.image_id}: a removal refuses this content or subject from now on")
+        for image in self.among(images):
+            raise Blocked(f"image {image.image_id}: a removal refuses this content or subject from now on")
+
+
+def _keys(image: StoredImage) -> list[str]:
+    """What would block it."""
+    of_subject = [] if image.subject is None else [_key(image.tenant, "subject", image.subject)]
+    return [_key(image.tenant, "content", image.content_hash), *of_subject]
 
 
 def _key(tenant: str, kind: str, value: str) -> str:

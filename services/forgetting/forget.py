@@ -28,7 +28,7 @@ from services.forgetting.blocks import Blocks
 from services.forgetting.removal_log import RemovalLog
 from services.forgetting.removals import Journal, Note, Removals, Step
 from services.memory.memory import Memory
-from services.memory.pictures import Pictures
+from services.memory.pictures import Pictures, has_picture
 from services.runtime import metrics
 
 PAGE = 1000
@@ -126,14 +126,15 @@ class Forget:
 
     def _note(self, journal: Journal) -> Journal:
         removal = journal.removal
-        by_state = Counter(removal.by_state)
+        by_state, pictures = Counter(removal.by_state), removal.pictures
         for page in self.removals.note(journal, self._marked(journal)):
             by_state.update(note.state for note in page)
+            pictures += sum(has_picture(note.picture) for note in page)
             if removal.block:
                 self.blocks.block_contents(journal.tenant, {note.content_hash for note in page}, removal.id)
             self.removals.touch(journal.tenant, removal.id)
-        total = by_state.total()
-        counted = removal.model_copy(update={"images": total, "by_state": dict(by_state), "pictures": total})
+        counts = {"images": by_state.total(), "by_state": dict(by_state), "pictures": pictures}
+        counted = removal.model_copy(update=counts)
         return journal.model_copy(update={"removal": counted, "step": Step.DELETE})
 
     def _delete(self, journal: Journal) -> Journal:

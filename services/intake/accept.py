@@ -4,7 +4,7 @@ In this order, so that a failure at any step changes nothing that was there befo
 then the old picture goes. A crash in between leaves at most a picture without a point, which nobody was promised.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,13 +14,15 @@ from schemas.filter import FieldType, typed_metadata
 from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
 from services.forgetting.blocks import Blocks
 from services.forgetting.retention import Retention, check_expiry
-from services.memory.memory import Memory
+from services.memory.memory import Memory, Placed
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.runtime import metrics
 
 FIELDS = {"labels", "source", "subject", "captured_at", "expires_at", "metadata"}
 RETRIES = 3
+Put = Callable[[Sequence[StoredImage], Mapping[str, StoredImage]], Placed]
+"""Puts images, given also what is there of them, by their ids."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,10 @@ class Accept:
         images = [self._image(tenant, upload) for upload in uploads]
         self.blocks.check(images)
         sent = {image.image_id: (image, upload.data) for image, upload in zip(images, uploads, strict=True)}
+        latest = {image_id: image for image_id, (image, _) in sent.items()}
         with metrics.stage("accept"):
-            states = self._keep(tenant, sent)
-        self._refuse_blocked_meanwhile([image for image, _ in sent.values()])
+            states = self.keep(latest, lambda fresh, _held: self._put([sent[image.image_id] for image in fresh]))
+        self.refuse_blocked_meanwhile(latest.values())
         self.ring(tenant, [image_id for image_id, state in states.items() if state is State.WAITING])
         metrics.ACCEPTED.labels(tenant).inc(len(uploads))
         return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
@@ -98,38 +101,67 @@ class Accept:
         raise Conflict(f"image {image_id!r} is being replaced at this moment: send the change again")
 
     def _image(self, tenant: str, upload: Upload) -> StoredImage:
-        fields, content_hash = upload.fields, sha256(upload.data).hexdigest()
-        image_id = fields.image_id or content_hash
+        content_hash = sha256(upload.data).hexdigest()
+        picture = self.pictures.new_key(tenant, upload.fields.image_id or content_hash, content_hash)
+        return self.image(tenant, upload.fields, content_hash, picture, State.WAITING)
+
+    def image(
+        self,
+        tenant: str,
+        fields: ImageFields,
+        content_hash: str,
+        picture: str,
+        state: State,
+        encoder: str | None = None,
+    ) -> StoredImage:
+        """The image that is to be kept, by the rules of the service.
+
+        Raises:
+            InvalidRequest: it was to expire in the past, or a declared metadata field is of another type.
+        """
         check_expiry(fields.expires_at)
         image = StoredImage(
             **fields.model_dump(exclude={"image_id", "metadata"}),
             metadata=typed_metadata(fields.metadata, self.metadata),
-            image_id=image_id,
+            image_id=fields.image_id or content_hash,
             tenant=tenant,
-            state=State.WAITING,
+            state=state,
             accepted_at=now(),
             content_hash=content_hash,
-            picture=self.pictures.new_key(tenant, image_id, content_hash),
+            picture=picture,
+            encoder=encoder,
         )
         return self.retention.limited(image)
 
-    def _keep(self, tenant: str, sent: Mapping[str, tuple[StoredImage, bytes]]) -> dict[str, State]:
-        """Amend what is already there, put the rest; returns the state of each."""
+    def keep(self, sent: Mapping[str, StoredImage], put: Put) -> dict[str, State]:
+        """Amend what is already there, put the rest; returns the state of each.
+
+        Args:
+            sent: images of one tenant, by their ids.
+            put: puts those that are not there with this content.
+
+        Raises:
+            Conflict: one is being removed at this moment.
+        """
+        tenant = next(iter(sent.values())).tenant
         held = self.memory.get(tenant, list(sent))
         same = [
             image_id
             for image_id, there in held.items()
-            if there.content_hash == sent[image_id][0].content_hash and there.state is not State.REJECTED
+            if there.content_hash == sent[image_id].content_hash and there.state is not State.REJECTED
         ]
-        amended = self.pool.map(lambda image_id: self._take_over(held[image_id], sent[image_id][0]), same)
+        amended = self.pool.map(lambda image_id: self._take_over(held[image_id], sent[image_id]), same)
         states = {image_id: held[image_id].state for image_id, done in zip(same, amended, strict=True) if done}
-        fresh = {image_id: sent[image_id] for image_id in sent if image_id not in states}
-        if fresh:
-            self._put(fresh)
-        return states | dict.fromkeys(fresh, State.WAITING)
+        if fresh := [image for image_id, image in sent.items() if image_id not in states]:
+            placed = put(fresh, held)
+            self.pictures.delete(placed.unreferenced)
+            if placed.gone:
+                raise Conflict(f"image {placed.gone[0]!r} is being removed at this moment: send it again")
+        return states | {image.image_id: image.state for image in fresh}
 
     def _take_over(self, held: StoredImage, sent: StoredImage) -> bool:
-        return self._amend(held, held.changed({name: getattr(sent, name) for name in FIELDS}, now()))
+        changed = held.changed({name: getattr(sent, name) for name in FIELDS}, now())
+        return changed == held or self._amend(held, changed)
 
     def _amend(self, held: StoredImage, changed: StoredImage) -> bool:
         """Write the change; take it back where a removal blocked its subject between the check and the write."""
@@ -139,22 +171,23 @@ class Accept:
             self.blocks.check([changed])
         return written
 
-    def _put(self, fresh: Mapping[str, tuple[StoredImage, bytes]]) -> None:
-        """Pictures first, then their points, then away with the pictures that were replaced."""
-        images = [image for image, _ in fresh.values()]
+    def _put(self, fresh: Sequence[tuple[StoredImage, bytes]]) -> Placed:
+        """Pictures first, then their points."""
+        images = [image for image, _ in fresh]
         try:
-            list(self.pool.map(lambda pair: self.pictures.write(pair[0].picture, pair[1]), fresh.values()))
+            list(self.pool.map(lambda pair: self.pictures.write(pair[0].picture, pair[1]), fresh))
         except BaseException:
             self.pictures.delete([image.picture for image in images])
             raise
-        placed = self.memory.put(images)  # should it fail, points may be there all the same, and need their pictures
-        self.pictures.delete(placed.unreferenced)
-        if placed.gone:
-            raise Conflict(f"image {placed.gone[0]!r} is being removed at this moment: send it again")
+        return self.memory.put(images)  # should it fail, points may be there all the same, and need their pictures
 
-    def _refuse_blocked_meanwhile(self, images: Sequence[StoredImage]) -> None:
-        """Undo what a removal blocked between the check and the point."""
-        blocked = [image for image in images if self.blocks.blocks(image)]
+    def refuse_blocked_meanwhile(self, images: Iterable[StoredImage]) -> None:
+        """Undo what a removal blocked between the check and the point.
+
+        Raises:
+            Blocked: it blocked one.
+        """
+        blocked = self.blocks.among(images)
         if blocked:
             self.memory.delete(blocked)
             self.pictures.delete([image.picture for image in blocked])

@@ -15,7 +15,7 @@ from qdrant_client import models
 
 from schemas.errors import OutOfSpace, Unavailable
 from services.memory.copying import Copy
-from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
+from services.memory.engine import Answer, Compaction, Index, Named, Payload, Search, Shape, Vectors
 from services.memory.indexing import IndexFailed, build_index
 from services.memory.shards import Shard, Shards, settle, sync
 from services.memory.space import DELETE, FINISH, NEW, REMOVE, check_room
@@ -34,6 +34,9 @@ PLAIN_PART = 5
 """An index is due when so many points are outside of it, and a fifth of those within; all of them are compared."""
 PER_POINT = 512
 """Bytes; a mark on each of 20,000 points took 275 a point, a deletion 17."""
+PER_NEW = 4096
+COPIES = 2
+"""A new point with its vector takes so much at most, and its vector twice: in the log and in a segment."""
 BLOCK = 512
 """Bytes of a block, as `os.stat` counts them."""
 LONGEST_LOG = 128 * 2**20
@@ -106,25 +109,24 @@ class EdgeEngine:
                 shard.engine.update(edge.UpdateOperation.create_field_index(field, _index(schema)))
         self._commit()
 
-    def insert(self, points: Sequence[models.PointStruct]) -> None:
+    def insert(self, points: Sequence[models.PointStruct], vectors: Named | None = None) -> None:
         """See `Engine.insert`."""
 
         def absent(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
-            there = _ids(shard.engine.retrieve([str(point.id) for point in points], False, False))
-            given = [_point(point) for point in points if str(point.id) not in there]
-            return {str(point.id) for point in given}, edge.UpdateOperation.upsert_points(given)
+            given = [str(point.id) for point in points]
+            ids = {*given} - _ids(shard.engine.retrieve([*given], False, False))
+            return ids, edge.UpdateOperation.upsert_points(_points(points, vectors, ids))
 
-        self._write(absent, NEW)
+        self._write(absent, NEW, _size_of(vectors))
 
-    def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
+    def replace(self, points: Sequence[models.PointStruct], where: models.Filter, vectors: Named | None = None) -> None:
         """See `Engine.replace`."""
 
         def present(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
             ids = _meeting(shard, where, [str(point.id) for point in points])
-            given = [_point(point) for point in points if str(point.id) in ids]
-            return ids, edge.UpdateOperation.upsert_points(given)
+            return ids, edge.UpdateOperation.upsert_points(_points(points, vectors, ids))
 
-        self._write(present, NEW)
+        self._write(present, NEW, _size_of(vectors))
 
     def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """See `Engine.set_payload`."""
@@ -353,7 +355,9 @@ class EdgeEngine:
                 return False
             return _is_due(max(written, _embedded(shard, vectors) - indexed), indexed)
 
-    def _write(self, decide: Callable[[Shard], tuple[Ids, edge.UpdateOperation]], share: float) -> None:
+    def _write(
+        self, decide: Callable[[Shard], tuple[Ids, edge.UpdateOperation]], share: float, per_point: int = PER_POINT
+    ) -> None:
         """Decide which points are written and how, and write them, while nobody else does.
 
         The log then holds points by their ids: it is applied again after a crash, to segments of which a part may be
@@ -363,7 +367,7 @@ class EdgeEngine:
             self._need(share)
             ids, operation = decide(shard)
             if ids:
-                if (size := len(ids) * PER_POINT) > self._floor * DELETE:  # less is within the floors' own room
+                if (size := len(ids) * per_point) > self._floor * DELETE:  # less is within the floors' own room
                     self._need(share, size)
                 self._written |= ids
                 if self._touched is not None:
@@ -457,6 +461,11 @@ def _params(search: Search) -> edge.SearchParams:
     return edge.SearchParams(hnsw_ef=reach.candidates, quantization=compared)
 
 
+def _size_of(vectors: Named | None) -> int:
+    """Bytes that a new point may take."""
+    return PER_POINT if vectors is None else PER_NEW + COPIES * vectors.rows.itemsize * vectors.rows.shape[1]
+
+
 def _ids(records: Iterable[edge.Record]) -> Ids:
     return {str(record.id) for record in records}
 
@@ -474,10 +483,14 @@ def _index(schema: Index) -> Any:
     return _INDEXES[schema.value]
 
 
-def _point(point: models.PointStruct) -> edge.Point:
-    return edge.Point(
-        str(point.id), dict[str, Any](point.vector) if isinstance(point.vector, dict) else {}, point.payload
-    )
+def _points(points: Sequence[models.PointStruct], vectors: Named | None, ids: Ids) -> list[edge.Point]:
+    """Those of these ids in Edge's words."""
+    if vectors is None:
+        held = (dict[str, Any](point.vector) if isinstance(point.vector, dict) else {} for point in points)
+    else:
+        held = ({vectors.name: row.tolist()} for row in vectors.rows)  # one by one, so that they stay in the cache
+    given = zip(points, held, strict=True)
+    return [edge.Point(str(point.id), vector, point.payload) for point, vector in given if str(point.id) in ids]
 
 
 def _filter(given: models.Filter) -> edge.Filter:

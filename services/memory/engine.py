@@ -24,6 +24,14 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Named:
+    """Vectors of one name: float32 [n, d], a row for each of n points."""
+
+    name: str
+    rows: Vectors
+
+
+@dataclass(frozen=True)
 class Search:
     """What is searched: the same for every vector of a batch.
 
@@ -92,11 +100,22 @@ class Engine(Protocol):
     def index(self, indexes: Mapping[str, Index]) -> None:
         """Add payload indexes; one of another type on the same field is replaced."""
 
-    def insert(self, points: Sequence[models.PointStruct]) -> None:
-        """Insert points; those that exist stay as they are."""
+    def insert(self, points: Sequence[models.PointStruct], vectors: Named | None = None) -> None:
+        """Insert points; those that exist stay as they are.
 
-    def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
-        """Replace points whole, payload and vectors, those that exist and meet the filter; decided in one operation."""
+        Args:
+            points: each once.
+            vectors: theirs, in one array instead of in the points.
+        """
+
+    def replace(self, points: Sequence[models.PointStruct], where: models.Filter, vectors: Named | None = None) -> None:
+        """Replace points whole, payload and vectors, those that exist and meet the filter; decided in one operation.
+
+        Args:
+            points: each once.
+            where: only points that meet it are replaced.
+            vectors: theirs, in one array instead of in the points.
+        """
 
     def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """Set top-level payload fields, each as a whole, in one operation; a field that is set to None is removed.

@@ -1,7 +1,7 @@
 """Records that outlive the collection: a restored snapshot of the points must not undo a removal."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,10 @@ class Ledger:
     def exists(self, key: str) -> bool:
         """Whether there is such a record."""
         return self._blobs.exists(key)
+
+    def existing(self, keys: Collection[str]) -> set[str]:
+        """Those of some keys under which there are records."""
+        return self._blobs.existing(keys)
 
     def list(self, prefix: str) -> list[str]:
         """The keys that begin with ``prefix``, such as ``removals/default/``; sorted."""

@@ -18,7 +18,7 @@ from schemas.decision import Effort
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import FIELDS, Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
-from services.memory.engine import Answer, Compaction, Engine, Index, Payload, Search, Vectors
+from services.memory.engine import Answer, Compaction, Engine, Index, Named, Payload, Search, Vectors
 from services.memory.filters import expired_of_every_tenant, of_every_tenant, waiting_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
@@ -146,6 +146,37 @@ class Memory:
         referenced = {image.picture for image in after.values()}
         known = {image.picture for image in (*images, *before.values())}
         return Placed(sorted(known - referenced), sorted(set(ids) - after.keys()))
+
+    def put_remembered(
+        self, images: Sequence[StoredImage], vectors: Vectors, held: Mapping[str, StoredImage]
+    ) -> Placed:
+        """Insert images without pictures, with their vectors, or replace them whole; as `put`.
+
+        Only those that replace another are looked at afterwards: of the others no picture can be left over.
+
+        Args:
+            images: of one tenant, remembered, each id once.
+            vectors: float32 [len(images), dimension], rows of length 1.
+            held: what was there of them when it was last looked at, by image id.
+
+        Raises:
+            InvalidVector: a vector is not finite, zero, not of length 1, or there are not as many as images.
+        """
+        check_units(vectors, len(images), self.dimension)
+        if not images:
+            return Placed()
+        fresh = [row for row, image in enumerate(images) if image.image_id not in held]
+        if fresh:
+            self._engine.insert([to_point(images[row]) for row in fresh], Named(self._vector, vectors[fresh]))
+        before = {image.image_id: held[image.image_id] for image in images if image.image_id in held}
+        if not before:
+            return Placed()
+        there = [row for row, image in enumerate(images) if image.image_id in before]
+        points, rows = [to_point(images[row]) for row in there], Named(self._vector, vectors[there])
+        self._engine.replace(points, self._same(before.values()), rows)
+        after = self.get(images[0].tenant, before)
+        replaced = {image.picture for image in before.values()} - {image.picture for image in after.values()}
+        return Placed(sorted(replaced), sorted(before.keys() - after.keys()))
 
     def get(self, tenant: str, image_ids: Collection[str]) -> dict[str, StoredImage]:
         """Those images of a tenant that exist, by image id."""

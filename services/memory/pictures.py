@@ -1,13 +1,31 @@
 """The pictures: bytes under keys that are new with each acceptance."""
 
+import secrets
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+from schemas.errors import NotFound
 from services.memory.blobs import Blobs
 from services.memory.payload import point_id
 from services.memory.space import NEW
+
+RANDOM = 16
+"""Bytes of a key that are drawn."""
+NO_PICTURE = "vector."
+"""What the key of an image begins with that came as a vector; those of pictures hold a folder."""
+
+
+def new_keys_of_vectors(number: int) -> list[str]:
+    """Keys that were never given before, of images without pictures."""
+    drawn = secrets.token_hex(number * RANDOM)  # at once, for each draw is a system call
+    return [f"{NO_PICTURE}{drawn[start : start + 2 * RANDOM]}" for start in range(0, len(drawn), 2 * RANDOM)]
+
+
+def has_picture(key: str) -> bool:
+    """Whether an image with this key came as a picture."""
+    return "/" in key
 
 
 class Pictures:
@@ -40,8 +58,10 @@ class Pictures:
         """A picture's bytes.
 
         Raises:
-            NotFound: it is gone.
+            NotFound: it is gone, or there never was one.
         """
+        if not has_picture(key):
+            raise NotFound("this image has no picture: it came as a vector")
         return self._blobs.read(key)
 
     def all(self, tenant: str | None = None) -> list[str]:
@@ -57,8 +77,8 @@ class Pictures:
         return self._blobs.written_at(key)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete pictures; those that are gone already do not matter. Returns how many there were."""
-        return self._blobs.delete(keys)
+        """Delete pictures; those that are gone already, or never were, do not matter. Returns how many there were."""
+        return self._blobs.delete(filter(has_picture, keys))
 
     def delete_drafts(self, before: datetime) -> int:
         """Delete what a kill in the middle of a write left before a moment; returns how much."""

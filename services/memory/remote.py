@@ -13,7 +13,7 @@ from typing import Any, cast
 from qdrant_client import models
 
 from schemas.errors import Unavailable
-from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
+from services.memory.engine import Answer, Compaction, Index, Named, Payload, Search, Shape, Vectors
 from services.memory.wire import checked, key_file, limit
 
 PAUSE_SECONDS = 0.05
@@ -54,13 +54,13 @@ class RemoteEngine:
         """See `Engine.index`."""
         self._call("index", indexes)
 
-    def insert(self, points: Sequence[models.PointStruct]) -> None:
+    def insert(self, points: Sequence[models.PointStruct], vectors: Named | None = None) -> None:
         """See `Engine.insert`."""
-        self._call("insert", points)
+        self._call("insert", points, vectors)
 
-    def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
+    def replace(self, points: Sequence[models.PointStruct], where: models.Filter, vectors: Named | None = None) -> None:
         """See `Engine.replace`."""
-        self._call("replace", points, where)
+        self._call("replace", points, where, vectors)
 
     def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """See `Engine.set_payload`."""

@@ -10,12 +10,14 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from schemas.errors import OutOfSpace, Unavailable
-from services.memory.engine import Answer, Compaction, Index, Payload, Search, Shape, Vectors
+from services.memory.engine import Answer, Compaction, Index, Named, Payload, Search, Shape, Vectors
 from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, REACH, SCANNED
 
 ALL = 2**31 - 1
 STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
 TRIES = 5
+NUMBERS_AT_ONCE = 2**20
+"""Of vectors in one request: each takes about 20 bytes of JSON, and a server takes 32 MiB."""
 VACUUM = models.OptimizersConfigDiff(deleted_threshold=0.0, vacuum_min_vector_number=100)
 """Any deleted point is reason enough; the server takes no smaller number than 100."""
 VACUUM_LOOKS = 60
@@ -90,17 +92,19 @@ class QdrantEngine:
             for field, schema in indexes.items():
                 self._client.create_payload_index(self._name, field, schema, wait=True, ordering=STRONG)
 
-    def insert(self, points: Sequence[models.PointStruct]) -> None:
+    def insert(self, points: Sequence[models.PointStruct], vectors: Named | None = None) -> None:
         """See `Engine.insert`."""
-        self._upsert(points, update_mode=models.UpdateMode.INSERT_ONLY)
+        self._upsert(points, vectors, update_mode=models.UpdateMode.INSERT_ONLY)
 
-    def replace(self, points: Sequence[models.PointStruct], where: models.Filter) -> None:
+    def replace(self, points: Sequence[models.PointStruct], where: models.Filter, vectors: Named | None = None) -> None:
         """See `Engine.replace`."""
-        self._upsert(points, update_mode=models.UpdateMode.UPDATE_ONLY, update_filter=where)
+        self._upsert(points, vectors, update_mode=models.UpdateMode.UPDATE_ONLY, update_filter=where)
 
-    def _upsert(self, points: Sequence[models.PointStruct], **how: Any) -> None:
-        with _answering():
-            self._client.upsert(self._name, list(points), wait=True, ordering=STRONG, **how)
+    def _upsert(self, points: Sequence[models.PointStruct], vectors: Named | None, **how: Any) -> None:
+        batches = [list(points)] if vectors is None else _batches(points, vectors)
+        for batch in batches:
+            with _answering():
+                self._client.upsert(self._name, batch, wait=True, ordering=STRONG, **how)
 
     def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:  # noqa: ARG002
         """See `Engine.set_payload`."""
@@ -228,6 +232,18 @@ def _params(search: Search) -> models.SearchParams:
         return models.SearchParams(exact=True)
     compared = models.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
     return models.SearchParams(hnsw_ef=reach.candidates, quantization=compared)
+
+
+def _batches(points: Sequence[models.PointStruct], vectors: Named) -> Iterator[models.Batch]:
+    """Points with their vectors, in batches of a size that a server takes."""
+    size = max(1, NUMBERS_AT_ONCE // vectors.rows.shape[1])
+    for start in range(0, len(points), size):
+        some = points[start : start + size]
+        yield models.Batch(
+            ids=[point.id for point in some],
+            vectors={vectors.name: vectors.rows[start : start + size].tolist()},
+            payloads=[point.payload or {} for point in some],
+        )
 
 
 @contextmanager

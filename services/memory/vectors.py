@@ -1,6 +1,7 @@
 """Vectors that can be compared: an engine takes NaN, zero and any length without a word, so they are checked here."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.errors import InvalidVector
 from services.memory.engine import Vectors
@@ -25,6 +26,24 @@ def check_queries(vectors: Vectors, dimension: int) -> None:
         raise InvalidVector("a vector must hold finite numbers only")
     if not vectors.any(axis=1).all():
         raise InvalidVector("a vector must not be zero: it has no direction")
+
+
+def to_units(vectors: NDArray[np.float32] | NDArray[np.float64]) -> Vectors:
+    """Vectors brought to length 1, float32 [n, d].
+
+    Args:
+        vectors: [n, d].
+
+    Raises:
+        InvalidVector: one is zero or not finite; the message names its place, counted from 0.
+    """
+    exact = vectors.astype(np.float64)
+    norms = np.linalg.norm(exact, axis=1, keepdims=True)
+    bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+    if len(bad):
+        raise InvalidVector(f"vector {bad[0]} is zero or not finite, and so has no direction to compare")
+    unit: Vectors = (exact / norms).astype(np.float32)
+    return unit
 
 
 def check_units(vectors: Vectors, rows: int, dimension: int) -> None:

@@ -14,7 +14,7 @@ from schemas.filter import Clause, FieldType
 from schemas.image import State, StoredImage
 from services.memory.engine import Engine, Vectors
 from services.memory.filters import within
-from services.memory.memory import Hit, Memory
+from services.memory.memory import Hit, Memory, Placed
 from services.memory.payload import point_id, to_point
 from tests.contract.conftest import ENGINES
 from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, image, units
@@ -586,3 +586,55 @@ def test_the_embedded_images_come_page_by_page_with_their_vectors(memory: Memory
         np.testing.assert_allclose(found[each.image_id], vector, atol=1e-6)
     assert memory.embedded("a", clauses(image_id="i003"), 10)[0][0].image_id == "i003"
     assert memory.embedded("nobody", [], 10)[1].shape == (0, DIMENSION)
+
+
+# Ready-made vectors
+
+
+def ready_made(tenant: str, count: int, **fields: Any) -> list[StoredImage]:
+    return [image(tenant, f"v{n:03}", **{**REMEMBERED, **fields}) for n in range(count)]
+
+
+def test_ready_made_vectors_are_remembered_as_they_are(memory: Memory, tenant: str) -> None:
+    images, vectors = ready_made(tenant, 9, metadata={"count": 3}), units(9)
+    assert memory.put_remembered(images, vectors, {}) == Placed()
+    held, kept, _ = memory.embedded(tenant, clauses(metadata_count=3), 20)
+    place = {image.image_id: row for row, image in enumerate(images)}
+    assert {each.image_id: each for each in held} == {each.image_id: each for each in images}
+    assert np.abs(kept - vectors[[place[each.image_id] for each in held]]).max() < 1e-6
+
+
+def test_ready_made_vectors_replace_what_was_there_and_nothing_that_came_since(memory: Memory, tenant: str) -> None:
+    images, _ = remembered(memory, tenant, 4)
+    held = memory.get(tenant, [each.image_id for each in images])
+    memory.put([image(tenant, "i000", labels=["newer"])])  # replaced since it was read
+    memory.delete(images[1:2])
+    new = [image(tenant, f"i{n:03}", labels=["vector"], **REMEMBERED) for n in range(5)]
+    placed = memory.put_remembered(new, units(5, seed=9), held)
+    assert sorted(placed.unreferenced) == sorted(each.picture for each in images)
+    assert placed.gone == ["i001"]
+    after = memory.get(tenant, [each.image_id for each in new])
+    assert {name: each.labels for name, each in after.items()} == {
+        "i000": ["newer"],
+        "i002": ["vector"],
+        "i003": ["vector"],
+        "i004": ["vector"],
+    }
+    [[hit]] = memory.nearest(tenant, units(5, seed=9)[2:3], 1)
+    assert (hit.image_id, hit.labels) == ("i002", ("vector",))
+
+
+def test_ready_made_vectors_that_came_meanwhile_stay(memory: Memory, tenant: str) -> None:
+    first, second = ready_made(tenant, 2, labels=["first"]), ready_made(tenant, 3, labels=["second"])
+    memory.put_remembered(first, units(2), {})
+    assert memory.put_remembered(second, units(3, seed=1), {}) == Placed()
+    assert memory.count_labels(tenant) == [("first", 2), ("second", 1)]
+    [[hit]] = memory.nearest(tenant, units(2)[:1], 1)
+    assert hit.similarity == pytest.approx(1, abs=1e-5)
+
+
+def test_ready_made_vectors_must_be_units(memory: Memory, tenant: str) -> None:
+    for vectors in (units(2) * np.float32(2), units(3), units(2)[:, :-1]):
+        with pytest.raises(InvalidVector):
+            memory.put_remembered(ready_made(tenant, 2), vectors, {})
+    assert memory.put_remembered([], units(0), {}) == Placed()

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import redis
 
@@ -26,7 +27,7 @@ from schemas.removal import RemovalRequest
 from services.access.rates import PAUSE
 from services.client import Client
 from services.runtime.places import Places
-from tests.shapes import picture
+from tests.shapes import as_npy, picture
 from tests.stack import Stack, suspended, unique, until
 
 PICTURE = picture("disc")
@@ -107,6 +108,10 @@ def nothing_counted(answer: httpx.Response) -> bool:
 
 
 SENT = {"files": [("files", ("p", PICTURE))], "data": {"fields": json.dumps({"labels": ["x"], "image_id": "sent"})}}
+VECTOR = {
+    "files": {"vectors": ("v.npy", as_npy(np.ones((1, 1280), np.float32)))},
+    "data": {"encoder": "efficientnet-lite0", "fields": json.dumps({"labels": ["x"], "image_id": "vector"})},
+}
 ASKED: dict[str, Any] = {"files": [("files", ("p", PICTURE))]}
 CURATION = {"json": {"action": "unmute", "filter": {"state": "muted"}}}
 REMOVAL = {"json": {"everything": True, "reason": "a test", "dry_run": False}}
@@ -115,6 +120,9 @@ IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
 DECIDED, EVALUATED = "/v1/decisions/{decision_id}", "/v1/evaluations/{evaluation_id}"
 CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/images"): Call(Scope.REMEMBER, lambda answer: answer.json()[0]["state"] == "waiting", 202, SENT),
+    ("POST", "/v1/vectors"): Call(
+        Scope.REMEMBER, lambda answer: answer.json()[0]["state"] == "remembered", 200, VECTOR
+    ),
     ("GET", "/v1/images"): Call(Scope.CLASSIFY, exactly({"images": [], "cursor": None})),
     ("GET", IMAGE): Call(Scope.CLASSIFY, missing),
     ("PATCH", IMAGE): Call(Scope.REMEMBER, missing, arguments={"json": {"source": "another"}}),

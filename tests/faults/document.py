@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ from schemas.image import ImageFields, State
 from schemas.job import JobState
 from schemas.removal import RemovalRequest
 from services.client import Client
-from tests.shapes import picture
+from tests.shapes import as_npy, picture
 from tests.stack import Stack, fields, unique, until
 
 # Not positive_data_acceptance: that a picture can be decoded, or a label has no empty part, no JSON Schema says.
@@ -146,6 +147,9 @@ def _done(client: Client) -> str:
 
 
 def _put_pictures(body: dict[str, Any], path: str) -> None:
+    if "encoder" in body:
+        vectors = as_npy(np.ones((1, 1280), np.float32))
+        body |= {"vectors": vectors, "encoder": "efficientnet-lite0", "fields": fields(labels=["x"])}
     text = base64.b64encode(PICTURE).decode()
     if "files" in body:
         body["files"] = [PICTURE]

@@ -1,0 +1,201 @@
+"""Ready-made vectors from files to a memory that has them for good, against the bare engine and against reading alone.
+
+``python -m benchmarks.bulk 1000000`` tells how long a million takes, and how much memory each process.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import qdrant_edge as edge
+from pyarrow import FixedSizeListArray, array, parquet, table
+
+from benchmarks.table import Row, seconds
+from schemas.image import now
+from services.cli.own_service import own_service
+from services.client import Client
+from services.memory.edge import EdgeEngine
+from services.memory.engine import Vectors
+from services.memory.memory import Memory
+
+ROWS, SIZE, CLASSES, AT_ONCE = 100_000, 384, 100, 1024
+ENCODER = "random-384"
+BARE, NUMPY, PYARROW = "Edge's own upsert of the same points", "reading with numpy", "reading with pyarrow"
+SECONDS = 15.0
+"""What 100,000 may take."""
+POLL = 0.1
+SHOWN = {"api": "API", "engine": "engine", "worker": "worker"}
+
+
+def measure() -> list[Row]:
+    """Both kinds of file, one after the other, into one service; and as many points into a bare engine."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        npy, labels = write_npy(folder, ROWS)
+        file = write_parquet(folder)
+        with service(folder) as client:
+            add(client, write_npy(folder / "few", AT_ONCE))
+            (of_npy, of_parquet), peaks = peaks_of(client, [(npy, labels), (file,)])
+        bare, second = upsert(folder / "bare", 2)
+        reading = seconds(lambda: read_npy(npy)), seconds(lambda: read_parquet(file))
+    stage = f"{ROWS:,} x {SIZE} vectors, command line to durable, from"
+    return [
+        _row(f"{stage} .npy and .txt", of_npy, {BARE: bare, NUMPY: reading[0]}),
+        _row(f"{stage} .parquet", of_parquet, {BARE: second, PYARROW: reading[1]}),
+        *(Row(f"the same: peak memory of {name}", "MiB", peak) for name, peak in peaks.items()),
+    ]
+
+
+def _row(stage: str, ours: float, others: Mapping[str, float]) -> Row:
+    ratios = {name: each / ours for name, each in others.items()}
+    return Row(stage, "s", ours, others, ratios, note=f"{SECONDS:g} s allowed")
+
+
+def main(rows: int) -> None:
+    """Add so many once, and print the time and the memory that it took."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        files = write_npy(folder, rows)
+        with service(folder) as client:
+            (took,), peaks = peaks_of(client, [files])
+    print(f"{rows:,} x {SIZE} from .npy and .txt: {took:.1f} s, {rows / took:,.0f}/s")
+    for name, peak in peaks.items():
+        print(f"peak memory of {name}: {peak:,.0f} MiB")
+
+
+@contextmanager
+def service(folder: Path) -> Iterator[Client]:
+    """A service with an encoder of `SIZE` numbers."""
+    from transformers import Dinov2Config, Dinov2Model  # noqa: PLC0415 - takes seconds
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil  # noqa: PLC0415
+
+    model = Dinov2Model(Dinov2Config(hidden_size=SIZE, num_hidden_layers=1, num_attention_heads=6, image_size=28))
+    model.save_pretrained(folder / ENCODER)
+    BitImageProcessorPil().save_pretrained(folder / ENCODER)
+    with own_service(folder / "data", ENCODER__NAME=str(folder / ENCODER)) as client:
+        yield client
+
+
+def peaks_of(client: Client, files: list[tuple[Path, ...]]) -> tuple[list[float], dict[str, float]]:
+    """Seconds that each of some files takes to be added; MiB that each process held at most, with mapped files."""
+    own = psutil.Process(os.getpid())
+    taken = [add(client, each) for each in files]
+    commands = {process.pid: process.cmdline()[-1] for process in own.children(recursive=True)}
+    peaks = {f"the {SHOWN[name]}": _peak(pid) for pid, name in commands.items() if name in SHOWN}
+    peaks["the command"] = max(peak for _, peak in taken)
+    return [took for took, _ in taken], peaks
+
+
+def _peak(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in status if line.startswith("VmHWM")), 0) / 1024
+
+
+def add(client: Client, files: tuple[Path, ...]) -> tuple[float, float]:
+    """Seconds that the command takes, and MiB that it held at most."""
+    file, *labels = map(str, files)
+    said = [word for each in labels for word in ("--labels", each)]
+    command = [sys.executable, "-m", "services.cli", "add", file, *said, "--encoder", ENCODER, "--json"]
+    around = os.environ | {"VISUAL_MEMORY_URL": client.url, "VISUAL_MEMORY_KEY": client.key or ""}
+    begun = time.perf_counter()
+    peak = 0.0
+    with subprocess.Popen(command, env=around, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while not select.select([process.stdout], [], [], POLL)[0]:
+            peak = max(peak, _peak(process.pid))
+        told = json.loads(process.stdout.read())
+    took = time.perf_counter() - begun
+    assert not process.returncode, told
+    assert told["remembered"] == (len(np.load(file, mmap_mode="r")) if file.endswith(".npy") else ROWS), told
+    return took, peak
+
+
+def upsert(folder: Path, times: int) -> list[float]:
+    """Seconds that Edge takes for as many points of the same form, each time more of them in the same shard."""
+    engine = EdgeEngine(folder)
+    Memory(engine, ENCODER, SIZE, {}).open()  # for the payload's indexes
+    taken = []
+    with engine._shards.use() as shard:  # noqa: SLF001 - the bare engine is within
+        for seed in range(times):
+            vectors = random(seed, ROWS)
+            taken.append(seconds(lambda rows=vectors: _upsert(shard.engine, rows)))  # type: ignore[misc]
+    engine.close()
+    return taken
+
+
+def _upsert(shard: edge.EdgeShard, vectors: Vectors) -> None:
+    for start in range(0, len(vectors), AT_ONCE):
+        points = [
+            edge.Point(str(uuid.uuid4()), {ENCODER: row}, payload(start + place))
+            for place, row in enumerate(vectors[start : start + AT_ONCE].tolist())
+        ]
+        shard.update(edge.UpdateOperation.upsert_points(points))
+    shard.flush()
+
+
+def payload(row: int) -> dict[str, object]:
+    """What the service keeps of a vector."""
+    content_hash, labels = f"{row:064x}", [f"class/{row % CLASSES}"]
+    return {
+        "image_id": content_hash,
+        "content_hash": content_hash,
+        "labels": labels,
+        "label_paths": ["class", *labels],
+        "state": "remembered",
+        "attempts": 0,
+        "accepted_at": now().isoformat(),
+        "tenant": "default",
+        "picture": f"vector.{uuid.uuid4().hex}",
+        "encoder": ENCODER,
+    }
+
+
+def random(seed: int, rows: int) -> Vectors:
+    """So many directions, of any length."""
+    return np.random.default_rng(seed).standard_normal((rows, SIZE), np.float32)
+
+
+def write_npy(folder: Path, rows: int) -> tuple[Path, Path]:
+    """A file of so many vectors, and one of their labels."""
+    folder.mkdir(exist_ok=True)
+    file, labels = folder / "vectors.npy", folder / "labels.txt"
+    held = np.lib.format.open_memmap(file, "w+", np.float32, (rows, SIZE))
+    for start in range(0, rows, ROWS):
+        held[start : start + ROWS] = random(start + rows, min(ROWS, rows - start))
+    held.flush()
+    labels.write_text("".join(f"class/{row % CLASSES}\n" for row in range(rows)))
+    return file, labels
+
+
+def write_parquet(folder: Path) -> Path:
+    """A file of other vectors, with their labels."""
+    file = folder / "vectors.parquet"
+    vectors = FixedSizeListArray.from_arrays(array(random(1, ROWS).reshape(-1)), SIZE)
+    parquet.write_table(table({"vector": vectors, "label": [f"class/{row % CLASSES}" for row in range(ROWS)]}), file)
+    return file
+
+
+def read_npy(file: Path) -> None:
+    """Every vector, in chunks."""
+    for start in range(0, ROWS, AT_ONCE):
+        np.array(np.load(file, mmap_mode="r")[start : start + AT_ONCE])
+
+
+def read_parquet(file: Path) -> None:
+    """Every vector, in chunks."""
+    for batch in parquet.ParquetFile(file, buffer_size=2**20).iter_batches(AT_ONCE):
+        batch.column("vector").flatten().to_numpy()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

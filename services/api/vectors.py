@@ -1,0 +1,113 @@
+"""Vectors that are ready-made: many in a request, remembered when it is answered."""
+
+import logging
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+
+from schemas.errors import InvalidRequest
+from schemas.image import Accepted, ImageFields
+from schemas.key import Scope
+from services.api.caller import CallerDep, ServiceDep
+from services.api.errors import explain
+from services.api.guard import GuardedRoute, needs
+from services.api.uploads import FIELDS_BYTES, is_json
+from services.intake.npy import read_npy
+from services.intake.vectors import Sent
+from services.settings import MOST_AT_ONCE
+
+router = APIRouter(prefix="/v1", tags=["images"], route_class=GuardedRoute)
+
+log = logging.getLogger(__name__)
+
+PARTS = {"encoder", "fields", "vectors"}
+_BODY: dict[str, Any] = {
+    "type": "object",
+    "required": sorted(PARTS),
+    "additionalProperties": False,
+    "properties": {
+        "encoder": {"type": "string", "minLength": 1, "description": "the name of the encoder that made the vectors"},
+        "vectors": {"type": "string", "format": "binary", "description": "a .npy file of float32 [n, d]"},
+        "fields": {
+            "type": "string",
+            "contentMediaType": "application/jsonl",
+            "description": "a line of JSON for each vector, as `ImageFields`; or a single one for all",
+        },
+    },
+}
+
+
+async def read_vectors(request: Request) -> Sent:
+    """Vectors with their fields, multipart: ``vectors`` (a .npy file), ``fields`` (JSON lines), ``encoder`` (a name).
+
+    Raises:
+        InvalidRequest: the body is not of this form; the message says where.
+    """
+    if is_json(request):
+        raise InvalidRequest("vectors are sent as multipart/form-data")
+    async with request.form(max_files=len(PARTS), max_fields=len(PARTS), max_part_size=FIELDS_BYTES) as form:
+        if unknown := set(form) - PARTS:
+            raise InvalidRequest(f"there is no part {min(unknown)!r}: the parts are {', '.join(sorted(PARTS))}")
+        encoder, fields, vectors = [await _part(form, name) for name in sorted(PARTS)]
+    return await run_in_threadpool(_parse, encoder, fields, vectors)
+
+
+@router.post(
+    "/vectors", openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}}}
+)
+@needs(Scope.REMEMBER)
+def remember_vectors(
+    caller: CallerDep, service: ServiceDep, sent: Annotated[Sent, Depends(read_vectors)]
+) -> list[Accepted]:
+    """Remember vectors of the service's encoder, at most 4,096 and all or none; durable and remembered when answered.
+
+    They get length 1. Such images have no picture, and the gate does not look at them.
+    """
+    with caller.deed("accept", images=len(sent.fields)):
+        accepted = service.accept_vectors(caller.tenant, sent)
+    log.info("remembered %d vectors", len(accepted), extra={"tenant": caller.tenant})
+    return accepted
+
+
+async def _part(form: FormData, name: str) -> bytes:
+    match form.getlist(name):
+        case [str(text)]:
+            return text.encode(errors="replace")
+        case [UploadFile() as file]:
+            return await file.read()
+        case found:
+            raise InvalidRequest(f"{len(found)} parts {name!r} came: send one of each of {', '.join(sorted(PARTS))}")
+
+
+def _parse(encoder: bytes, fields: bytes, vectors: bytes) -> Sent:
+    rows = read_npy(vectors, MOST_AT_ONCE)
+    return Sent(encoder.decode(errors="replace"), rows, _lines(fields, len(rows)))
+
+
+def _lines(data: bytes, number: int) -> Sequence[ImageFields]:
+    """The fields of so many vectors.
+
+    Raises:
+        InvalidRequest: a line is not right, too long, or one too many; the message names it.
+    """
+    data = data.strip()
+    found = data.count(b"\n") + 1
+    if found not in {1, number}:
+        raise InvalidRequest(f"{number} vectors came with {found} lines of fields: send one for each, or a single one")
+    fields = [_line(place, line) for place, line in enumerate(data.split(b"\n"), 1)]
+    if len(fields) < number and fields[0].image_id is not None:
+        raise InvalidRequest("fields: the single line for all vectors must not name an image_id")
+    return fields * (number // found)
+
+
+def _line(place: int, line: bytes) -> ImageFields:
+    if len(line) > FIELDS_BYTES:
+        raise InvalidRequest(f"fields, line {place}: it is over {FIELDS_BYTES} bytes")
+    try:
+        return ImageFields.model_validate_json(line)
+    except ValidationError as error:
+        raise InvalidRequest(f"fields, line {place}: {explain(error)}") from None

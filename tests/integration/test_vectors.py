@@ -1,0 +1,182 @@
+"""Ready-made vectors: remembered at once, by the rules of every image, though without a picture."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from schemas.errors import Blocked, InvalidRequest, InvalidVector, NotFound
+from schemas.image import Accepted, ImageFields, State, now
+from schemas.removal import Removal, RemovalRequest
+from services.forgetting.blocks import Blocks
+from services.intake.vectors import AcceptVectors, Sent
+from services.memory.engine import Vectors
+from services.memory.memory import Memory
+from services.memory.pictures import has_picture
+from tests.contract.support import units
+from tests.shapes import picture
+
+from .support import LIFETIMES, Hooked, Once, Parts, Pixels
+from .test_backup import back_up, place, restore
+
+NAME, DIMENSION = Pixels().name, Pixels().dimension
+
+
+def send(
+    parts: Parts, vectors: Vectors, *fields: dict[str, Any], memory: object = None, encoder: str = NAME
+) -> list[Accepted]:
+    """Remember vectors; without fields all are cats."""
+    said = [ImageFields.model_validate({"labels": ["cat"], **each}) for each in fields or [{}] * len(vectors)]
+    held = cast(Memory, memory or parts.memory)
+    return AcceptVectors(parts.accept(held), held, NAME)(parts.tenant, Sent(encoder, vectors, said))
+
+
+def remove(parts: Parts, **request: Any) -> Removal:
+    forget = parts.forget()
+    asked = RemovalRequest.model_validate({"reason": "asked to", **request})
+    return forget.carry_on(parts.tenant, forget.request(parts.tenant, asked, "a test").id)
+
+
+def rows(number: int, seed: int = 0) -> Vectors:
+    return units(number, seed, DIMENSION)
+
+
+def test_they_vote_at_once_and_are_named_after_their_content(parts: Parts) -> None:
+    vectors = rows(3) * np.float32(7)
+    accepted = send(parts, vectors, {}, {"labels": ["dog"], "image_id": "rex", "subject": "ann"}, {})
+    names = [sha256(row.tobytes()).hexdigest() for row in vectors]
+    assert [(each.image_id, each.state) for each in accepted] == [
+        (names[0], State.REMEMBERED),
+        ("rex", State.REMEMBERED),
+        (names[2], State.REMEMBERED),
+    ]
+    [rex] = parts.held("rex")
+    assert (rex.content_hash, rex.encoder, rex.subject, rex.state) == (names[1], NAME, "ann", State.REMEMBERED)
+    [[hit]] = parts.memory.nearest(parts.tenant, rows(3)[1:2], 1)
+    assert (hit.image_id, hit.labels) == ("rex", ("dog",))
+    assert hit.similarity == pytest.approx(1, abs=1e-6), "it was brought to length 1"
+    assert parts.rung == [], "no worker has anything to do"
+
+
+def test_sent_again_nothing_is_written_but_what_is_said_anew(parts: Parts) -> None:
+    vectors = rows(4)
+    send(parts, vectors)
+    before = {image.image_id: image for image in parts.held(*(each.image_id for each in send(parts, vectors)))}
+    written: list[str] = []
+    again = Hooked(parts.memory, before=written.append)
+    ids = [each.image_id for each in send(parts, vectors, {}, {}, {}, {"labels": ["dog"]}, memory=again)]
+    assert [name for name in written if name != "get"] == ["amend"]
+    after = {image.image_id: image for image in parts.held(*ids)}
+    assert [after[each] for each in ids[:3]] == [before[each] for each in ids[:3]]
+    changed = after[ids[3]]
+    assert (changed.labels, [each.labels for each in changed.history]) == (["dog"], [["cat"]])
+    assert changed.picture == before[ids[3]].picture
+
+
+def test_of_an_id_that_comes_twice_the_last_counts(parts: Parts) -> None:
+    vectors = rows(2)
+    send(parts, vectors, {"image_id": "one"}, {"image_id": "one", "labels": ["dog"]})
+    [[hit]] = parts.memory.nearest(parts.tenant, vectors[1:], 1)
+    assert (hit.image_id, hit.labels) == ("one", ("dog",))
+    assert parts.memory.count(parts.tenant) == 1
+
+
+def test_a_vector_takes_a_picture_s_place_and_the_other_way_round(parts: Parts) -> None:
+    parts.teach(picture("disc"), image_id="one")
+    assert len(parts.files()) == 1
+    send(parts, rows(1), {"image_id": "one"})
+    assert parts.files() == set()
+    [[hit]] = parts.memory.nearest(parts.tenant, rows(1), 1)
+    assert hit.similarity == pytest.approx(1, abs=1e-6)
+    parts.teach(picture("disc"), image_id="one")
+    assert len(parts.files()) == 1
+    assert [image.state for image in parts.held("one")] == [State.REMEMBERED]
+    [[hit]] = parts.memory.nearest(parts.tenant, rows(1), 1)
+    assert hit.similarity < 0.99
+
+
+def broken(number: float) -> Vectors:
+    vectors = rows(3)
+    vectors[1] = number
+    return vectors
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "says"),
+    [
+        ({"encoder": "another"}, InvalidRequest, "of another .48 numbers., the memory holds those of pixels"),
+        ({"vectors": rows(3)[:, :-1]}, InvalidRequest, "of pixels .47 numbers."),
+        ({"vectors": rows(0)}, InvalidRequest, "0 vectors"),
+        ({"vectors": broken(0)}, InvalidVector, "vector 1 is zero"),
+        ({"vectors": broken(np.nan)}, InvalidVector, "vector 1 is zero or not finite"),
+        ({"vectors": broken(np.inf)}, InvalidVector, "vector 1 is zero or not finite"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_as_a_whole(
+    parts: Parts, given: dict[str, Any], kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        send(parts, **{"vectors": rows(3), **given})
+    assert parts.memory.count(parts.tenant) == 0
+
+
+def test_fields_that_are_wrong_refuse_all(parts: Parts) -> None:
+    for said in ({"expires_at": now()}, {"metadata": {"age": "old"}}):
+        with pytest.raises(InvalidRequest):
+            send(parts, rows(2), {}, said)
+    assert parts.memory.count(parts.tenant) == 0
+
+
+def test_they_live_no_longer_than_their_source_allows(parts: Parts) -> None:
+    [short] = parts.held(*(each.image_id for each in send(parts, rows(1), {"source": "short-lived"})))
+    assert short.expires_at == short.accepted_at + LIFETIMES["short-lived"]
+
+
+@pytest.mark.parametrize("said", [{}, {"subject": "ann"}])
+def test_what_a_removal_blocked_stays_out(parts: Parts, said: dict[str, Any]) -> None:
+    send(parts, rows(1), said)
+    condition = said or {"image_id": [image.image_id for image in parts.memory.page(parts.tenant, [], 9)[0]]}
+    receipt = remove(parts, filter=condition, block=True)
+    assert (receipt.images, receipt.pictures, receipt.by_state) == (1, 0, {State.REMEMBERED: 1})
+    with pytest.raises(Blocked):
+        send(parts, rows(2), said, said)
+    assert parts.memory.count(parts.tenant) == 0
+
+
+def test_what_is_blocked_between_the_check_and_the_write_is_taken_back(parts: Parts) -> None:
+    block = Once("put_remembered", lambda: Blocks(parts.ledger).block_subjects(parts.tenant, ["ann"], "1"))
+    with pytest.raises(Blocked):
+        send(parts, rows(2), {"subject": "ann"}, {}, memory=Hooked(parts.memory, before=block))
+    assert [image.subject for image in parts.memory.page(parts.tenant, [], 9)[0]] == [None]
+
+
+def test_a_tenant_meets_nothing_of_another(parts: Parts) -> None:
+    send(parts, rows(2), {"image_id": "one"}, {"image_id": "two"})
+    other = Parts(parts.folder, parts.memory, parts.pool)
+    send(other, rows(1, seed=5), {"image_id": "one", "labels": ["theirs"]})
+    [[hit], *_] = parts.memory.nearest(parts.tenant, rows(2), 1)
+    assert hit.labels == ("cat",)
+    assert remove(other, everything=True).images == 1
+    assert parts.memory.count(parts.tenant) == 2
+
+
+def test_there_is_no_picture_and_a_sentence_says_so(parts: Parts) -> None:
+    [image] = parts.held(send(parts, rows(1))[0].image_id)
+    assert not has_picture(image.picture)
+    with pytest.raises(NotFound, match="has no picture: it came as a vector"):
+        parts.pictures.read(image.picture)
+    assert parts.pictures.delete([image.picture]) == 0
+
+
+def test_a_backup_holds_them(parts: Parts, tmp_path: Path) -> None:
+    with place(parts) as here, place(parts) as there:
+        here.memory.open()
+        ids = [each.image_id for each in send(here, rows(3))]
+        here.teach(picture("disc"))
+        back_up(here, tmp_path / "backup.tar")
+        restored = restore(there, tmp_path / "backup.tar")
+        assert (restored.contents.points, restored.contents.pictures) == (4, 1)
+        assert there.held(*ids) == here.held(*ids)
+        assert there.memory.nearest(there.tenant, rows(3), 1) == here.memory.nearest(here.tenant, rows(3), 1)
