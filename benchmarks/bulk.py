@@ -76,8 +76,8 @@ def main(rows: int) -> None:
 @contextmanager
 def service(folder: Path) -> Iterator[Client]:
     """A service with an encoder of `SIZE` numbers."""
-    from transformers import Dinov2Config, Dinov2Model  # noqa: PLC0415 - takes seconds
-    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil  # noqa: PLC0415
+    from transformers import Dinov2Config, Dinov2Model
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
     model = Dinov2Model(Dinov2Config(hidden_size=SIZE, num_hidden_layers=1, num_attention_heads=6, image_size=28))
     model.save_pretrained(folder / ENCODER)
