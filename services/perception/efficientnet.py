@@ -69,6 +69,9 @@ def central(image: PIL.Image.Image) -> NDArray[np.uint8]:
     That is the short side resized to 256 and the central 224 cut out, in one step: no pixel outside is computed.
     """
     width, height = image.size
+    if min(width, height) == SHORT_SIDE:  # whoever decoded it made it so: nothing is left to resize
+        left, top = (width - SIDE) // 2, (height - SIDE) // 2
+        return np.asarray(image.crop((left, top, left + SIDE, top + SIDE)))
     half = min(width, height) * SIDE / SHORT_SIDE / 2
     box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
     return np.asarray(image.resize((SIDE, SIDE), Resampling.BICUBIC, box=box))
