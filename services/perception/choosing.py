@@ -2,8 +2,9 @@
 
 A collection holds vectors that different machines made, each in the way that is fastest there. They stay comparable
 because a way is taken by itself only where every probe's vector has a cosine of at least `AGREEMENT` with the exact
-one: by the angles' triangle inequality, two machines' similarities to the same neighbour then differ by at most 0.09
-at worst, and by some thousandths as the errors are spread over all dimensions.
+one: each then lies within 2.6 degrees of it, so that two machines' similarities to the same neighbour differ by less
+than 0.09 even if all errors point the same way. The least of all probes counts, and no quantile, because the probes
+are harder than photographs: for the built-in encoder their least cosine is 0.9992, that of 400 photographs 0.9994.
 """
 
 import logging

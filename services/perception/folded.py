@@ -6,7 +6,7 @@ is lost in few places, so these are spared:
 - The stem and the first depthwise convolution, which takes differences of its bright output, stay in float32.
 - A depthwise filter is rounded so that its sum stays: else a part of the brightness passes a filter of differences.
 - Biases stay in float32.
-Over photographs the cosine to the exact vectors is then at least 0.9994, where plain bfloat16 comes down to 0.956.
+Over 400 photographs the cosine to the exact vectors is then at least 0.9994; without all this it comes down to 0.956.
 """
 
 from collections.abc import Callable, Sequence
