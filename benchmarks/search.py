@@ -171,10 +171,9 @@ def local_mode(material: Material) -> Measure:
     part = COUNT // 10
     engine = QdrantEngine(QdrantClient(":memory:"), "memory")
     memory = Memory(engine, ENCODER, DIMENSION, METADATA)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that it is slow
-        memory.open()
-        engine.insert([*points(material.vectors[:part], material.clusters[:part].tolist())])
+    warnings.filterwarnings("ignore", module="qdrant_client")  # it says that it is slow
+    memory.open()
+    engine.insert([*points(material.vectors[:part], material.clusters[:part].tolist())])
     one = per_query(partial(nearest, memory, Filter({}), effort=Effort.EXACT), material.queries[:FEW])
     return lambda: one() * COUNT / part
 

@@ -36,6 +36,6 @@ class Reach:
 
 REACH: Mapping[Effort, Reach] = {
     Effort.FAST: Reach(candidates=64, times=1.0),
-    Effort.BALANCED: Reach(candidates=256, times=1.5, more=16),
+    Effort.BALANCED: Reach(candidates=160, times=1.5, more=16),
 }
 """What is not here is compared with every point."""
