@@ -2,6 +2,7 @@
 
 In this order, so that a failure at any step changes nothing that was there before: decode, picture, point, and only
 then the old picture goes. A crash in between leaves at most a picture without a point, which nobody was promised.
+What a picture was decoded to is kept beside it for the worker, so that nothing is decoded twice on the way in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,13 +63,17 @@ class Accept:
             InvalidRequest: one was to expire in the past; nothing was accepted.
             Blocked: a removal refuses a content or subject; nothing was accepted.
         """
-        with metrics.stage("decode"):
-            self.decoder.check([upload.data for upload in uploads])
         images = [self._image(tenant, upload) for upload in uploads]
         self.blocks.check(images)
         sent = {image.image_id: (image, upload.data) for image, upload in zip(images, uploads, strict=True)}
-        with metrics.stage("accept"):
-            states = self._keep(tenant, sent)
+        unclaimed = {image.picture for image in images}
+        try:
+            self._decode(images, uploads)
+            with metrics.stage("accept"):
+                states, put = self._keep(tenant, sent)
+            unclaimed -= put
+        finally:
+            self.pictures.drop_pixels(unclaimed)
         self._refuse_blocked_meanwhile([image for image, _ in sent.values()])
         self.ring(tenant, [image_id for image_id, state in states.items() if state is State.WAITING])
         metrics.ACCEPTED.labels(tenant).inc(len(uploads))
@@ -113,8 +118,15 @@ class Accept:
         )
         return self.retention.limited(image)
 
-    def _keep(self, tenant: str, sent: Mapping[str, tuple[StoredImage, bytes]]) -> dict[str, State]:
-        """Amend what is already there, put the rest; returns the state of each."""
+    def _decode(self, images: Sequence[StoredImage], uploads: Sequence[Upload]) -> None:
+        def keep(place: int, pixels: bytes) -> None:
+            self.pictures.keep_pixels(images[place].picture, pixels)
+
+        with metrics.stage("decode"):
+            self.decoder.check([upload.data for upload in uploads], keep)
+
+    def _keep(self, tenant: str, sent: Mapping[str, tuple[StoredImage, bytes]]) -> tuple[dict[str, State], set[str]]:
+        """Amend what is already there, put the rest; the state of each, and the pictures of what was put."""
         held = self.memory.get(tenant, list(sent))
         same = [
             image_id
@@ -126,7 +138,7 @@ class Accept:
         fresh = {image_id: sent[image_id] for image_id in sent if image_id not in states}
         if fresh:
             self._put(fresh)
-        return states | dict.fromkeys(fresh, State.WAITING)
+        return states | dict.fromkeys(fresh, State.WAITING), {image.picture for image, _ in fresh.values()}
 
     def _take_over(self, held: StoredImage, sent: StoredImage) -> bool:
         return self._amend(held, held.changed({name: getattr(sent, name) for name in FIELDS}, now()))
@@ -143,7 +155,7 @@ class Accept:
         """Pictures first, then their points, then away with the pictures that were replaced."""
         images = [image for image, _ in fresh.values()]
         try:
-            list(self.pool.map(lambda pair: self.pictures.write(pair[0].picture, pair[1]), fresh.values()))
+            self.pictures.write_some({image.picture: data for image, data in fresh.values()})
         except BaseException:
             self.pictures.delete([image.picture for image in images])
             raise

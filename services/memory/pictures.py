@@ -1,13 +1,16 @@
 """The pictures: bytes under keys that are new with each acceptance."""
 
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from services.memory.blobs import Blobs
 from services.memory.payload import point_id
 from services.memory.space import NEW
+
+FOLDERS = 256
 
 
 class Pictures:
@@ -24,9 +27,12 @@ class Pictures:
         self._blobs = Blobs(url, floor * NEW)
 
     def new_key(self, tenant: str, image_id: str, content_hash: str) -> str:
-        """A key that was never given before, under the tenant's folder."""
-        point = point_id(tenant, image_id)
-        return f"{tenant}/{point[:2]}/{point}.{content_hash[:16]}.{uuid.uuid4().hex}"
+        """A key that was never given before, under the tenant's folder.
+
+        Pictures that come within a second lie together, so that one sync of their folder serves many.
+        """
+        point, folder = point_id(tenant, image_id), int(time.time()) % FOLDERS
+        return f"{tenant}/{folder:02x}/{point}.{content_hash[:16]}.{uuid.uuid4().hex}"
 
     def write(self, key: str, data: bytes) -> None:
         """Write a picture; durable when it returns.
@@ -36,6 +42,14 @@ class Pictures:
         """
         self._blobs.write(key, data)
 
+    def write_some(self, pictures: Mapping[str, bytes]) -> None:
+        """Write pictures; durable when it returns, but some may be there where it raises.
+
+        Raises:
+            OutOfSpace: as `write`.
+        """
+        self._blobs.write_some(pictures)
+
     def read(self, key: str) -> bytes:
         """A picture's bytes.
 
@@ -43,6 +57,18 @@ class Pictures:
             NotFound: it is gone.
         """
         return self._blobs.read(key)
+
+    def keep_pixels(self, key: str, pixels: bytes) -> None:
+        """Keep what a picture was decoded to, where there is room, until `drop_pixels`; gone with it at the latest."""
+        self._blobs.write_beside(key, pixels)
+
+    def pixels(self, key: str) -> bytes | None:
+        """What a picture was decoded to; None where that is not kept. A crash may have damaged it."""
+        return self._blobs.read_beside(key)
+
+    def drop_pixels(self, keys: Iterable[str]) -> None:
+        """Delete what pictures were decoded to."""
+        self._blobs.delete_beside(keys)
 
     def all(self, tenant: str | None = None) -> list[str]:
         """The key of every picture of a tenant, or of every tenant; sorted."""
@@ -57,7 +83,7 @@ class Pictures:
         return self._blobs.written_at(key)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete pictures; those that are gone already do not matter. Returns how many there were."""
+        """Delete pictures and their pixels; those that are gone already do not matter. Returns how many there were."""
         return self._blobs.delete(keys)
 
     def delete_drafts(self, before: datetime) -> int:

@@ -65,6 +65,7 @@ class MicroBatcher:
         self._encoder = loaded.result()
         self.name = self._encoder.name
         self.dimension = self._encoder.dimension
+        self.side = self._encoder.side
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """As in `Encoder`; waits for its turn.

@@ -93,7 +93,7 @@ def load_efficientnet(device: str, batch_size: int) -> Encoder:
         EncoderUnusable: the weights are not the ones that this code was written for.
     """
     model = SentenceTransformer(modules=[EfficientNetLite0(tuned(original())), Normalize()], device=device)
-    return SentenceEncoder(model, NAME, batch_size)
+    return SentenceEncoder(model, NAME, batch_size, SHORT_SIDE)
 
 
 def original() -> EfficientNet:

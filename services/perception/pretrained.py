@@ -1,5 +1,6 @@
 """Any image model that sentence-transformers or transformers loads, from a hub name or a folder."""
 
+import math
 import re
 from pathlib import Path
 from typing import Literal
@@ -36,7 +37,8 @@ def load_pretrained(name: str, pooling: PoolingName, device: str, batch_size: in
         EncoderUnusable: there is no such model, it cannot be loaded, or it takes no pictures.
     """
     try:
-        return SentenceEncoder(_load(name, pooling, device), _vector_name(name, pooling), batch_size)
+        model = _load(name, pooling, device)
+        return SentenceEncoder(model, _vector_name(name, pooling), batch_size, _side(model))
     except EncoderUnusable:
         raise
     except Exception as error:  # the libraries raise many kinds, and all mean this
@@ -82,6 +84,16 @@ def _family(transformer: Transformer) -> Literal["cls", "mean", "pooler"]:
         return "cls"
     outputs = transformer._get_method_output_fields(transformer.model.forward) or []  # noqa: SLF001
     return "pooler" if "pooler_output" in outputs else "mean"
+
+
+def _side(model: SentenceTransformer) -> int:
+    """The short side of the pictures that the model's image processor begins with; 0 where it does not say."""
+    processor = getattr(model[0], "processor", None)
+    resizes = getattr(processor, "image_processor", processor)
+    size = getattr(resizes, "size", None) if getattr(resizes, "do_resize", False) else None
+    named = dict(size or {})
+    side = named.get("shortest_edge") or max(named.get("height") or 0, named.get("width") or 0)
+    return math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))  # so much more, of which it cuts the middle
 
 
 def _vector_name(name: str, pooling: PoolingName) -> str:

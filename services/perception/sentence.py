@@ -16,10 +16,12 @@ class SentenceEncoder:
     Attributes:
         name: as in `Encoder`.
         dimension: as in `Encoder`; found by embedding a picture.
+        side: as in `Encoder`.
     """
 
-    def __init__(self, model: SentenceTransformer, name: str, batch_size: int) -> None:
+    def __init__(self, model: SentenceTransformer, name: str, batch_size: int, side: int = 0) -> None:
         self.name = name
+        self.side = side
         self._model = model.eval()
         self._batch_size = batch_size
         self.dimension = self._embed([PIL.Image.radial_gradient("L").convert("RGB")]).shape[1]

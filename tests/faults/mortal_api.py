@@ -46,6 +46,7 @@ class NoEncoder:
 
     name = "efficientnet-lite0"
     dimension = 1280
+    side = 256
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         raise NotImplementedError

@@ -63,6 +63,7 @@ class Pixels:
     before: Callable[[Sequence[PIL.Image.Image]], object] = lambda _images: None
     name: str = "pixels"
     dimension: int = GRID * GRID * 3
+    side: int = 0
     encoded: int = 0
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
@@ -257,7 +258,11 @@ class Parts:
         return {neighbour.image_id for neighbour in self.ask(picture, k=1000).neighbours}
 
     def files(self) -> set[Path]:
-        return {path for path in (self.folder / "pictures").rglob("*") if path.is_file()}
+        return {path for path in (self.folder / "pictures").rglob("[!.]*") if path.is_file()}
+
+    def pixels(self) -> set[Path]:
+        """What lies beside pictures."""
+        return {path for path in (self.folder / "pictures").rglob(".*") if path.is_file()}
 
     def _ring(self, tenant: str, image_ids: Sequence[str]) -> bool:
         assert tenant == self.tenant

@@ -27,6 +27,7 @@ class Numbers:
 
     name = "numbers"
     dimension = 2
+    side = 0
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
