@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.table import Row, markdown
 
-NAMES = ("votes", "footprint")
+NAMES = ("decode", "ingest", "votes", "footprint")
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results.json", HERE / "README.md"
 START, END = "<!-- results -->", "<!-- /results -->"
