@@ -15,7 +15,18 @@ from typing import Any
 
 from benchmarks.table import Row, markdown
 
-NAMES = ("encode", "votes", "neighbours", "search", "classify", "serve", "bulk", "footprint")
+NAMES = (
+    "decode",
+    "encode",
+    "ingest",
+    "bulk",
+    "search",
+    "classify",
+    "serve",
+    "votes",
+    "neighbours",
+    "footprint",
+)
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results.json", HERE / "README.md"
 START, END = "<!-- results -->", "<!-- /results -->"

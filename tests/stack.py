@@ -120,7 +120,11 @@ class Stack:
 
     def picture_files(self) -> set[Path]:
         """The files of all pictures on the disk."""
-        return {path for path in (self.data / "pictures").rglob("*") if path.is_file()}
+        return {path for path in (self.data / "pictures").rglob("[!.]*") if path.is_file()}
+
+    def pixel_files(self) -> set[Path]:
+        """What lies beside the pictures of those that wait."""
+        return {path for path in (self.data / "pictures").rglob(".*") if path.is_file()}
 
     def metric(self, name: str, **labels: str) -> float:
         """A metric's value, of the tenant ``default`` where it is not of all; 0 where it is not there yet."""

@@ -2,6 +2,7 @@
 
 In this order, so that a failure at any step changes nothing that was there before: decode, picture, point, and only
 then the old picture goes. A crash in between leaves at most a picture without a point, which nobody was promised.
+What a picture was decoded to is kept beside it for the worker, so that nothing is decoded twice on the way in.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -64,14 +65,23 @@ class Accept:
             InvalidRequest: one was to expire in the past; nothing was accepted.
             Blocked: a removal refuses a content or subject; nothing was accepted.
         """
-        with metrics.stage("decode"):
-            self.decoder.check([upload.data for upload in uploads])
         images = [self._image(tenant, upload) for upload in uploads]
         self.blocks.check(images)
         sent = {image.image_id: (image, upload.data) for image, upload in zip(images, uploads, strict=True)}
         latest = {image_id: image for image_id, (image, _) in sent.items()}
-        with metrics.stage("accept"):
-            states = self.keep(latest, lambda fresh, _held: self._put([sent[image.image_id] for image in fresh]))
+        unclaimed = {image.picture for image in images}
+
+        def put(fresh: Sequence[StoredImage], _held: Mapping[str, StoredImage]) -> Placed:
+            placed = self._put([sent[image.image_id] for image in fresh])
+            unclaimed.difference_update(image.picture for image in fresh)
+            return placed
+
+        try:
+            self._decode(images, uploads)
+            with metrics.stage("accept"):
+                states = self.keep(latest, put)
+        finally:
+            self.pictures.drop_pixels(unclaimed)
         self.refuse_blocked_meanwhile(latest.values())
         self.ring(tenant, [image_id for image_id, state in states.items() if state is State.WAITING])
         metrics.ACCEPTED.labels(tenant).inc(len(uploads))
@@ -133,6 +143,13 @@ class Accept:
         )
         return self.retention.limited(image)
 
+    def _decode(self, images: Sequence[StoredImage], uploads: Sequence[Upload]) -> None:
+        def keep(place: int, pixels: bytes) -> None:
+            self.pictures.keep_pixels(images[place].picture, pixels)
+
+        with metrics.stage("decode"):
+            self.decoder.check([upload.data for upload in uploads], keep)
+
     def keep(self, sent: Mapping[str, StoredImage], put: Put) -> dict[str, State]:
         """Amend what is already there, put the rest; returns the state of each.
 
@@ -175,7 +192,7 @@ class Accept:
         """Pictures first, then their points."""
         images = [image for image, _ in fresh]
         try:
-            list(self.pool.map(lambda pair: self.pictures.write(pair[0].picture, pair[1]), fresh))
+            self.pictures.write_some({image.picture: data for image, data in fresh})
         except BaseException:
             self.pictures.delete([image.picture for image in images])
             raise

@@ -119,6 +119,7 @@ class Remember:
             with metrics.stage("remember"):
                 images = [image for image, _ in embedded]
                 remembered = self._keep(images, [vector for _, vector in embedded]) if images else 0
+                self.pictures.drop_pixels(image.picture for image in images)
             self.memory.release(behind)
         except Unavailable:
             self.memory.release(begun)
@@ -160,7 +161,9 @@ class Remember:
             return
         try:
             with metrics.stage("decode"):
-                yield image, self.decoder.held(self.pictures.read(image.picture), hold)
+                pixels = self.pictures.pixels(image.picture)
+                ready = self.decoder.unpacked(pixels, hold) if pixels else None
+                yield image, ready or self.decoder.held(self.pictures.read(image.picture), hold)
         except (Unavailable, DecoderFailed):
             raise
         except NotFound:
@@ -188,6 +191,7 @@ class Remember:
                 yield from self._embed([pair])
 
     def _reject(self, image: StoredImage, reason: str) -> None:
+        self.pictures.drop_pixels([image.picture])
         if self.memory.reject(image, reason):
             metrics.REJECTED.labels(image.tenant).inc()
             log.info("rejected", extra={"tenant": image.tenant, "points": _points([image])})

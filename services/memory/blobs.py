@@ -5,21 +5,23 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from schemas.errors import NotFound, OutOfSpace, Unavailable, VisualMemoryError
-from services.memory.space import check_room
+from services.memory.space import SPARE, check_room
 
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
 """Keys are made by us; anything that could leave the folder is not one."""
 FEW = 16
 """So many keys are asked for one by one."""
+OPEN_AT_ONCE = 8
 DRAFT = re.compile(r"\.[0-9a-f]{32}")
 
 
@@ -47,12 +49,20 @@ class Blobs:
         Raises:
             OutOfSpace: the disk is full, or too full for this.
         """
-        path = self._path(key)
-        with _translated(key):
+        self.write_some({key: data})
+
+    def write_some(self, blobs: Mapping[str, bytes]) -> None:
+        """Write each, or replace it as a whole; durable when it returns, but some may be there where it raises.
+
+        Raises:
+            OutOfSpace: the disk is full, or too full for this.
+        """
+        written = {self._path(key): data for key, data in blobs.items()}
+        with _translated(next(iter(blobs), "")):
             if self._local:
-                self._write_durably(Path(path), data)
+                self._write_durably({Path(path): data for path, data in written.items()})
             else:
-                self._files.pipe_file(path, data)
+                self._files.pipe(written)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write what is not there yet; False where it is. Of several who create the same at once, one does.
@@ -64,12 +74,38 @@ class Blobs:
         with _translated(key):
             try:
                 if self._local:
-                    self._write_durably(Path(path), data, os.link)
+                    self._write_durably({Path(path): data}, os.link)
                 else:
                     self._files.pipe_file(path, data, mode="create")
             except FileExistsError:
                 return False
         return True
+
+    def write_beside(self, key: str, data: bytes) -> None:
+        """Write what can be made again beside what is stored, or will be, under a key: it goes with that, or before.
+
+        It is not durable, is in no listing and goes after a while like a draft. Nothing is written to an object store,
+        where that would take longer than to make it again, nor to a disk that is not roomy.
+        """
+        path = self._beside(key)
+        with _translated(key), suppress(OutOfSpace):
+            if self._local:
+                for folder in _make(path.parent)[1:]:
+                    _sync(folder)
+                check_room(path.parent, self._floor * SPARE, len(data))
+                path.write_bytes(data)
+
+    def read_beside(self, key: str) -> bytes | None:
+        """What lies beside, which may be cut short by a crash; None where nothing does."""
+        with _translated(key), suppress(FileNotFoundError):
+            return self._beside(key).read_bytes() if self._local else None
+        return None
+
+    def delete_beside(self, keys: Iterable[str]) -> None:
+        """Delete what lies beside; a crash of the machine may bring it back until `delete` is called."""
+        for key in keys if self._local else ():
+            with _translated(key):
+                self._beside(key).unlink(missing_ok=True)
 
     def read(self, key: str) -> bytes:
         """What was written.
@@ -130,13 +166,14 @@ class Blobs:
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete what is there; durable when it returns. Returns how many there were.
+        """Delete what is there, and what lies beside it; durable when it returns. Returns how many there were.
 
         Folders stay: there are few, and taking an empty one away would meet others who write into it.
         """
         touched: list[Path] = []
         for key in keys:
             path = self._path(key)
+            self.delete_beside([key])
             with _translated(key):
                 try:
                     if not self._local and not self._files.isfile(path):
@@ -170,22 +207,41 @@ class Blobs:
         with _translated(""):
             self._files.exists(self._root)
 
-    def _write_durably(self, path: Path, data: bytes, place: Callable[[Path, Path], object] = os.replace) -> None:
-        """Write a draft, and let `place` put it under its name: `os.replace`, or `os.link`, which replaces nothing."""
-        made = _make(path.parent)
-        draft = path.with_name(f".{uuid.uuid4().hex}")  # a leading dot is no key, so a draft is never listed
-        try:
-            with draft.open("xb") as file:
-                with self._filling:
-                    check_room(path.parent, self._floor, len(data))
-                    file.write(data)
-                    file.flush()
-                os.fsync(file.fileno())
-            place(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-        for folder in made:
+    def _write_durably(self, blobs: Mapping[Path, bytes], place: Callable[[Path, Path], object] = os.replace) -> None:
+        """Write drafts, and let `place` put them under their names: `os.replace`, or `os.link`, which replaces nothing.
+
+        Some are written before the first of them is synced, and all before their folders are: the filesystem then
+        writes its journal once for many.
+        """
+        folders = {folder: None for parent in {path.parent for path in blobs} for folder in _make(parent)}
+        given = list(blobs)
+        for start in range(0, len(given), OPEN_AT_ONCE):
+            # a leading dot is no key, so a draft is never listed
+            drafts = {path: path.with_name(f".{uuid.uuid4().hex}") for path in given[start : start + OPEN_AT_ONCE]}
+            try:
+                self._write_drafts({draft: blobs[path] for path, draft in drafts.items()})
+                for path, draft in drafts.items():
+                    place(draft, path)
+            finally:
+                for draft in drafts.values():
+                    draft.unlink(missing_ok=True)
+        for folder in folders:
             _sync(folder)
+
+    def _write_drafts(self, drafts: Mapping[Path, bytes]) -> None:
+        with ExitStack() as opened:
+            files = {draft: opened.enter_context(draft.open("xb")) for draft in drafts}
+            with self._filling:
+                for draft, data in drafts.items():
+                    check_room(draft.parent, self._floor, len(data))
+                    files[draft].write(data)
+                    files[draft].flush()
+            for file in files.values():
+                os.fsync(file.fileno())
+
+    def _beside(self, key: str) -> Path:
+        path = Path(self._path(key))
+        return path.with_name(f".{blake2b(key.encode(), digest_size=16).hexdigest()}")
 
     def _path(self, key: str) -> str:
         if not KEY.fullmatch(key):

@@ -1,8 +1,9 @@
 """The pictures: bytes under keys that are new with each acceptance."""
 
 import secrets
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from services.memory.blobs import Blobs
 from services.memory.payload import point_id
 from services.memory.space import NEW
 
+FOLDERS = 256
 RANDOM = 16
 """Bytes of a key that are drawn."""
 NO_PICTURE = "vector."
@@ -42,9 +44,12 @@ class Pictures:
         self._blobs = Blobs(url, floor * NEW)
 
     def new_key(self, tenant: str, image_id: str, content_hash: str) -> str:
-        """A key that was never given before, under the tenant's folder."""
-        point = point_id(tenant, image_id)
-        return f"{tenant}/{point[:2]}/{point}.{content_hash[:16]}.{uuid.uuid4().hex}"
+        """A key that was never given before, under the tenant's folder.
+
+        Pictures that come within a second lie together, so that one sync of their folder serves many.
+        """
+        point, folder = point_id(tenant, image_id), int(time.time()) % FOLDERS
+        return f"{tenant}/{folder:02x}/{point}.{content_hash[:16]}.{uuid.uuid4().hex}"
 
     def write(self, key: str, data: bytes) -> None:
         """Write a picture; durable when it returns.
@@ -53,6 +58,14 @@ class Pictures:
             OutOfSpace: the disk is full, or too full for this.
         """
         self._blobs.write(key, data)
+
+    def write_some(self, pictures: Mapping[str, bytes]) -> None:
+        """Write pictures; durable when it returns, but some may be there where it raises.
+
+        Raises:
+            OutOfSpace: as `write`.
+        """
+        self._blobs.write_some(pictures)
 
     def read(self, key: str) -> bytes:
         """A picture's bytes.
@@ -63,6 +76,18 @@ class Pictures:
         if not has_picture(key):
             raise NotFound("this image has no picture: it came as a vector")
         return self._blobs.read(key)
+
+    def keep_pixels(self, key: str, pixels: bytes) -> None:
+        """Keep what a picture was decoded to, where there is room, until `drop_pixels`; gone with it at the latest."""
+        self._blobs.write_beside(key, pixels)
+
+    def pixels(self, key: str) -> bytes | None:
+        """What a picture was decoded to; None where that is not kept. A crash may have damaged it."""
+        return self._blobs.read_beside(key)
+
+    def drop_pixels(self, keys: Iterable[str]) -> None:
+        """Delete what pictures were decoded to."""
+        self._blobs.delete_beside(keys)
 
     def all(self, tenant: str | None = None) -> list[str]:
         """The key of every picture of a tenant, or of every tenant; sorted."""
@@ -77,7 +102,7 @@ class Pictures:
         return self._blobs.written_at(key)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete pictures; those that are gone already, or never were, do not matter. Returns how many there were."""
+        """Delete pictures and their pixels; returns how many there were. Those that are gone, or never were, do not matter."""
         return self._blobs.delete(filter(has_picture, keys))
 
     def delete_drafts(self, before: datetime) -> int:

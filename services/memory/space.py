@@ -9,6 +9,8 @@ from pathlib import Path
 from schemas.errors import OutOfSpace
 
 MIB = 2**20
+SPARE = 4.0
+"""The share of the floor that must stay free when something is kept that could be made again."""
 NEW = 1.0
 """The share of the floor that must stay free when something new comes: a picture, a point, an index."""
 FINISH = 0.5

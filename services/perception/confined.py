@@ -59,10 +59,11 @@ def serve() -> None:
 
 
 def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
-    """Decode, check or make a thumbnail: the head and the body of the answer.
+    """Decode or make a thumbnail: the head and the body of the answer.
 
     Args:
-        asked: ``do``: decode (the pixels come back), check (they do not) or thumbnail (of a longest side ``size``).
+        asked: ``do``: decode (to a short side ``side``; the pixels come back where they are at most ``most`` bytes) or
+            thumbnail (of a longest side ``size``).
         picture: the bytes of its file.
         limits: the largest picture that is taken.
 
@@ -71,8 +72,9 @@ def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], b
     """
     if asked["do"] == "thumbnail":
         return {}, thumbnail(picture, asked["size"], limits)
-    decoded = decode(picture, limits)
-    return {"size": decoded.size}, decoded.tobytes() if asked["do"] == "decode" else b""
+    decoded = decode(picture, limits, asked["side"])
+    wanted = 3 * decoded.width * decoded.height <= asked["most"]
+    return {"size": decoded.size}, decoded.tobytes() if wanted else b""
 
 
 def _end_with(parent: int) -> None:

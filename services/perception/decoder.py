@@ -9,6 +9,7 @@ import PIL.Image
 
 from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, UnsupportedFormat, VisualMemoryError
 from services.perception.decoding import check_bytes
+from services.perception.pixels import MOST, pack, unpack
 from services.perception.room import Full, Hold, Room
 from services.perception.sandbox import Sandbox
 
@@ -26,11 +27,13 @@ class Decoder:
     Args:
         sandbox: its processes decode.
         pool: its threads wait for them, so that several pictures are decoded at the same time.
+        side: how long the short side of a picture need be; as in `services.perception.decoding.decode`.
     """
 
-    def __init__(self, sandbox: Sandbox, pool: Executor) -> None:
+    def __init__(self, sandbox: Sandbox, pool: Executor, side: int = 0) -> None:
         self.sandbox = sandbox
         self.pool = pool
+        self.side = side
         self._largest = BYTES_PER_PIXEL * sandbox.limits.max_pixels
         self.room = Room((LARGEST_AT_ONCE + sandbox.processes) * self._largest)
 
@@ -41,11 +44,10 @@ class Decoder:
             InvalidPicture, UnsupportedFormat, TooLarge: as there.
             DecoderFailed: it took too much time or memory, or ended the process.
         """
-        head, pixels = self._ask({"do": "decode"}, picture)
-        match head.get("size"):
-            case [int(width), int(height)] if width > 0 and width * height * BYTES_PER_PIXEL == len(pixels) > 0:
-                return PIL.Image.frombytes("RGB", (width, height), pixels)
-        raise DecoderFailed("decoding this picture made something that is no picture")
+        decoded = self._decoded(picture, self._largest)
+        if decoded is None:
+            raise DecoderFailed("decoding this picture made something that is no picture")
+        return decoded
 
     def held(self, picture: bytes, hold: Hold) -> PIL.Image.Image:
         """Decode a picture and hold it; as `one`.
@@ -62,6 +64,17 @@ class Decoder:
         finally:
             hold.give(self._largest - taken)
 
+    def unpacked(self, pixels: bytes, hold: Hold) -> PIL.Image.Image | None:
+        """What `check` kept of a picture, which is held from now on; None where it is damaged, or of another side.
+
+        Raises:
+            Full: there is no room for it.
+        """
+        picture = unpack(pixels, self.side)
+        if picture is not None:
+            hold.take(BYTES_PER_PIXEL * picture.width * picture.height)
+        return picture
+
     def some(self, pictures: Sequence[bytes], start: int, most: int, hold: Hold) -> list[PIL.Image.Image]:
         """Decode pictures from `start` on: at least one, at most `most`, and no more than there is room for.
 
@@ -69,43 +82,65 @@ class Decoder:
         """
         full = False
 
-        def one(picture: bytes) -> PIL.Image.Image | None:
+        def one(place: int) -> PIL.Image.Image | None:
             nonlocal full
             try:
-                return None if full else self.held(picture, hold)
+                return None if full else self.held(pictures[place], hold)
             except Full:
                 full = True
                 return None
 
-        first = self._each(one, pictures, start, start + 1)  # alone, for the others do not wait for room
-        rest = self._each(one, pictures, start + 1, start + most)
+        places = range(len(pictures))[start : start + most]
+        first = self._each(one, places[:1], len(pictures))  # alone, for the others do not wait for room
+        rest = self._each(one, places[1:], len(pictures))
         return [image for image in takewhile(lambda image: image is not None, [*first, *rest]) if image is not None]
 
-    def check(self, pictures: Sequence[bytes]) -> None:
-        """Decode pictures and keep none of them; raises as `some`."""
-        self._each(lambda picture: self._ask({"do": "check"}, picture), pictures, 0, len(pictures))
+    def check(
+        self, pictures: Sequence[bytes], keep: Callable[[int, bytes], object] = lambda _place, _pixels: None
+    ) -> None:
+        """Decode pictures and hold none of them; raises as `some`.
+
+        Args:
+            pictures: their files.
+            keep: told of each, by its place from 0 and in any order, what `unpacked` takes; but not of huge ones.
+        """
+
+        def check(place: int) -> None:
+            decoded = self._decoded(pictures[place], MOST)
+            if decoded is not None:
+                keep(place, pack(decoded, self.side))
+
+        self._each(check, range(len(pictures)), len(pictures))
 
     def thumbnail(self, picture: bytes, size: int) -> bytes:
         """The bytes of a small JPEG; as `services.perception.decoding.thumbnail`, raises as `one`."""
-        _, small = self._ask({"do": "thumbnail", "size": size}, picture)
+        _, small = self._ask({"do": "thumbnail", "size": size}, picture, self._largest)
         return bytes(small)
 
-    def _ask(self, asked: dict[str, object], picture: bytes) -> tuple[dict[str, object], bytearray]:
-        limits = self.sandbox.limits
-        check_bytes(picture, limits)
-        head, body = self.sandbox.run(asked, picture, limits.max_pixels * BYTES_PER_PIXEL)
+    def _decoded(self, picture: bytes, most: int) -> PIL.Image.Image | None:
+        """A picture, if its pixels are at most so many bytes."""
+        head, pixels = self._ask({"do": "decode", "side": self.side, "most": most}, picture, most)
+        match head.get("size"):
+            case [int(width), int(height)] if width > 0 and width * height * BYTES_PER_PIXEL == len(pixels) > 0:
+                return PIL.Image.frombytes("RGB", (width, height), pixels)
+        return None
+
+    def _ask(self, asked: dict[str, object], picture: bytes, most: int) -> tuple[dict[str, object], bytearray]:
+        check_bytes(picture, self.sandbox.limits)
+        head, body = self.sandbox.run(asked, picture, most)
         if "error" in head:
             raise _ERRORS.get(str(head["error"]), DecoderFailed)(str(head.get("message")))
         return head, body
 
-    def _each(self, work: Callable[[bytes], Result], pictures: Sequence[bytes], start: int, end: int) -> list[Result]:
+    def _each(self, work: Callable[[int], Result], places: Sequence[int], number: int) -> list[Result]:
+        """What comes of the pictures at some places of so many."""
+
         def named(place: int) -> Result:
             try:
-                return work(pictures[place])
+                return work(place)
             except VisualMemoryError as error:
-                where = f"picture {place + 1} of {len(pictures)}: " if len(pictures) > 1 else ""
+                where = f"picture {place + 1} of {number}: " if number > 1 else ""
                 raise type(error)(f"{where}{error.message}") from error
 
-        places = range(len(pictures))[start:end]
         side_by_side = self.pool.map if len(places) > 1 else map  # one alone is not worth a thread's turn
         return list(side_by_side(named, places))

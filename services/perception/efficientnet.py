@@ -39,7 +39,7 @@ def efficientnet(device: str) -> Network:
     Raises:
         EncoderUnusable: the weights are not the ones that this code was written for.
     """
-    return Network(NAME, device, prepare, partial(_build, original(), device))
+    return Network(NAME, device, SHORT_SIDE, prepare, partial(_build, original(), device))
 
 
 def original() -> EfficientNet:

@@ -38,6 +38,13 @@ class Encoder(Protocol):
     def batch_size(self) -> int:
         """How many pictures at once are fastest, at least 1."""
 
+    @property
+    def side(self) -> int:
+        """The short side of the pictures that it begins with, in pixels: larger ones may be made so small before.
+
+        0: it wants all pixels that there are.
+        """
+
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """Embed pictures.
 

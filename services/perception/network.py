@@ -23,6 +23,7 @@ class Network:
     Attributes:
         name: as in `Encoder`.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        side: as in `Encoder`.
         prepare: pictures of mode RGB to what the network reads, tensors by name [n, ...], on the CPU.
         build: makes the network in a precision; it gives [n, dimension] or [n, dimension, 1, 1], of any length. It is
             exact in float32.
@@ -30,6 +31,7 @@ class Network:
 
     name: str
     device: str
+    side: int
     prepare: Callable[[Sequence[PIL.Image.Image]], Features]
     build: Callable[[Precision], Forward]
 
@@ -46,11 +48,13 @@ class NetworkEncoder:
 
     Attributes:
         name: as in `Encoder`.
+        side: as in `Encoder`.
         dimension: as in `Encoder`; found by embedding a picture.
     """
 
     def __init__(self, network: Network, forward: Forward, batch_size: int) -> None:
         self.name = network.name
+        self.side = network.side
         self.batch_size = batch_size
         self._network = network
         self._forward = forward

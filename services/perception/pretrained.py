@@ -1,6 +1,7 @@
 """Any image model that sentence-transformers or transformers loads, from a hub name or a folder."""
 
 import copy
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def _network(model: SentenceTransformer, name: str, device: str) -> Network:
 
         return forward
 
-    return Network(name, device, prepare, build)
+    return Network(name, device, _side(model), prepare, build)
 
 
 def _in(dtype: torch.dtype, value: Any) -> Any:
@@ -103,6 +104,16 @@ def _family(transformer: Transformer) -> Literal["cls", "mean", "pooler"]:
         return "cls"
     outputs = transformer._get_method_output_fields(transformer.model.forward) or []  # noqa: SLF001
     return "pooler" if "pooler_output" in outputs else "mean"
+
+
+def _side(model: SentenceTransformer) -> int:
+    """The short side of the pictures that the model's image processor begins with; 0 where it does not say."""
+    processor = getattr(model[0], "processor", None)
+    resizes = getattr(processor, "image_processor", processor)
+    size = getattr(resizes, "size", None) if getattr(resizes, "do_resize", False) else None
+    named = dict(size or {})
+    side = named.get("shortest_edge") or max(named.get("height") or 0, named.get("width") or 0)
+    return math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))  # so much more, of which it cuts the middle
 
 
 def _vector_name(name: str, pooling: PoolingName) -> str:

@@ -94,7 +94,7 @@ def test_what_waits_and_what_was_rejected_goes_too(stack: Stack) -> None:
     with suspended(stack.child("worker")):
         files = stack.picture_files()
         [rejected] = stack.teach(picture("disc"), labels=["x"], subject=subject)
-        for path in stack.picture_files() - files:
+        for path in (stack.picture_files() - files) | stack.pixel_files():
             path.unlink()
     image = stack.settled([rejected])[rejected]
     assert (image.state, image.reason) == (State.REJECTED, "its picture is gone from the blob store")
@@ -106,6 +106,7 @@ def test_what_waits_and_what_was_rejected_goes_too(stack: Stack) -> None:
         assert receipt.status is RemovalStatus.DONE
         assert receipt.by_state == {State.REMEMBERED: 1, State.REJECTED: 1, State.WAITING: 1}
         assert not stack.picture_files() - files
+        assert not stack.pixel_files()
     # the worker finds the message of the removed image, and must not bring it back
     [later] = stack.teach(picture("disc"), labels=["x"], subject=unique("bob"))
     stack.remembered([later])

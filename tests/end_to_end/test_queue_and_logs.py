@@ -106,7 +106,7 @@ def test_no_log_holds_what_was_sent_nor_a_key(unswept: Stack, forger: Celery) ->
         before = unswept.picture_files()
         with suspended(unswept.child("worker")):
             client.add([(picture("disc"), rejected)])
-            for path in unswept.picture_files() - before:
+            for path in (unswept.picture_files() - before) | unswept.pixel_files():
                 path.unlink()
         until(lambda: client.image(f"{marker}-rejected").state is State.REJECTED, "the rejection")
         held = [image.content_hash for image in client.images(where)]

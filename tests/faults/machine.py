@@ -242,6 +242,7 @@ class Machine(RuleBasedStateMachine):
             PICTURES[self.images[image.image_id].content] for image in page
         ]
         assert len(self.parts.files()) == len(page)
+        assert len(self.parts.pixels()) <= sum(not held.remembered for held in self.images.values())
 
     def teardown(self) -> None:
         """Every receipt is sound, and nothing came back; then everything is stopped."""

@@ -47,6 +47,7 @@ class NoEncoder:
     name = "efficientnet-lite0"
     dimension = 1280
     batch_size = 8
+    side = 256
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         raise NotImplementedError

@@ -64,6 +64,7 @@ class Pixels:
     name: str = "pixels"
     dimension: int = GRID * GRID * 3
     batch_size: int = 4
+    side: int = 0
     encoded: int = 0
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
@@ -262,7 +263,11 @@ class Parts:
         return {neighbour.image_id for neighbour in self.ask(picture, k=1000).neighbours}
 
     def files(self) -> set[Path]:
-        return {path for path in (self.folder / "pictures").rglob("*") if path.is_file()}
+        return {path for path in (self.folder / "pictures").rglob("[!.]*") if path.is_file()}
+
+    def pixels(self) -> set[Path]:
+        """What lies beside pictures."""
+        return {path for path in (self.folder / "pictures").rglob(".*") if path.is_file()}
 
     def _ring(self, tenant: str, image_ids: Sequence[str]) -> bool:
         assert tenant == self.tenant

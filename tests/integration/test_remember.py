@@ -62,6 +62,7 @@ def test_a_rejected_image_sent_again_is_tried_again(parts: Parts) -> None:
 def test_a_picture_that_is_gone_or_damaged_is_rejected_with_its_reason(parts: Parts) -> None:
     gone, damaged, whole = (each.image_id for each in parts.send(*(picture("disc") for _ in range(3))))
     parts.pictures.delete([parts.held(gone)[0].picture])
+    parts.pictures.drop_pixels([parts.held(damaged)[0].picture])
     parts.pictures.write(parts.held(damaged)[0].picture, b"no picture any more")
     parts.remember()(parts.tenant, [gone, damaged, whole])
     first, second, third = parts.held(gone, damaged, whole)
@@ -156,7 +157,7 @@ def test_a_part_that_does_not_answer_is_no_attempt(parts: Parts, part: str) -> N
     ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(2)))]
     broken = {
         "memory": parts.remember(memory=Hooked(parts.memory, Once("remember", fail))),
-        "pictures": parts.remember(pictures=Hooked(parts.pictures, Once("read", fail))),
+        "pictures": parts.remember(pictures=Hooked(parts.pictures, Once("pixels", fail))),
         "encoder": parts.remember(Pixels(before=lambda _images: fail())),
     }[part]
     with pytest.raises(Unavailable):
@@ -177,6 +178,8 @@ def test_a_message_of_any_size_is_embedded_in_batches(parts: Parts) -> None:
 def with_faults(parts: Parts) -> None:
     """Pictures that are spoilt fail their decoder from now on."""
     parts.decoder = Decoder(faulty_sandbox(), parts.pool)
+    for path in parts.pixels():
+        path.unlink()  # so that the worker decodes again
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Numbers:
     name = "numbers"
     dimension = 2
     batch_size = 2
+    side = 0
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

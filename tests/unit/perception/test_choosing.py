@@ -43,7 +43,7 @@ class Model:
 
     @property
     def network(self) -> Network:
-        return Network("model", "cpu", self.prepare, self.build)
+        return Network("model", "cpu", 0, self.prepare, self.build)
 
     def prepare(self, images: Sequence[PIL.Image.Image]) -> Features:
         return {"grid": torch.from_numpy(np.stack([np.asarray(each.resize((4, 4)), np.float32) for each in images]))}

@@ -235,7 +235,7 @@ def test_what_is_closed_decodes_no_more_and_leaves_no_process() -> None:
 def test_a_decoder_that_does_not_start_blames_no_picture() -> None:
     sandbox = Sandbox(LIMITS, SECONDS, 1, "tests.faulty:unheard_of")
     with pytest.raises(Unavailable, match="does not start"):
-        sandbox.run({"do": "check"}, GOOD, 0)
+        sandbox.run({"do": "decode", "side": 0, "most": 0}, GOOD, 0)
     sandbox.close()
 
 

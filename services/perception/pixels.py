@@ -1,0 +1,32 @@
+"""A decoded picture as bytes, so that it lies beside its file until the encoder has seen it."""
+
+import struct
+import zlib
+
+import PIL.Image
+
+MOST = 4 * 2**20
+"""Bytes; a panorama that has more is decoded again, or a small file could fill a disk."""
+_HEAD = struct.Struct("!IIII")
+
+
+def pack(picture: PIL.Image.Image, side: int) -> bytes:
+    """The pixels of a picture of mode RGB, after a head that tells whether they are whole.
+
+    Args:
+        picture: as `services.perception.decoding.decode` gives it for this `side`.
+        side: as there.
+    """
+    pixels = picture.tobytes()
+    return _HEAD.pack(side, *picture.size, zlib.crc32(pixels)) + pixels
+
+
+def unpack(packed: bytes, side: int) -> PIL.Image.Image | None:
+    """The picture; None where the bytes are damaged, or were made for another side."""
+    if len(packed) <= _HEAD.size:
+        return None
+    made_for, width, height, check = _HEAD.unpack_from(packed)
+    pixels = memoryview(packed)[_HEAD.size :]
+    if made_for != side or len(pixels) != 3 * width * height or zlib.crc32(pixels) != check:
+        return None
+    return PIL.Image.frombytes("RGB", (width, height), pixels)
