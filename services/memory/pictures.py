@@ -102,7 +102,7 @@ class Pictures:
         return self._blobs.written_at(key)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete pictures and their pixels; returns how many there were. Those that are gone, or never were, do not matter."""
+        """Delete pictures and their pixels, those that are there; returns how many there were."""
         return self._blobs.delete(filter(has_picture, keys))
 
     def delete_drafts(self, before: datetime) -> int:

@@ -148,4 +148,4 @@ def test_what_is_wrongly_given_is_named(tmp_path: Path) -> None:
         ((flat, labels), "an array of floats"),
     ):
         with pytest.raises(InvalidRequest, match=says):
-            teach(*given)  # type: ignore[arg-type]  # some are wrong on purpose
+            teach(*given)  # some are wrong on purpose
