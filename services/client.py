@@ -11,11 +11,9 @@ import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from schemas.audit import AuditLine
@@ -38,6 +36,10 @@ from schemas.question import (
     StoredDecision,
 )
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TRIES = 5
 _AUDIT = TypeAdapter(list[AuditLine])
@@ -84,7 +86,9 @@ class Client:
         """Send pictures with their fields, all or none; they are durable when this returns, remembered soon after."""
         return _ACCEPTED.validate_json(self._send("/v1/images", images).content)
 
-    def add_vectors(self, encoder: str, vectors: NDArray[np.float32], fields: Sequence[ImageFields]) -> list[Accepted]:
+    def add_vectors(
+        self, encoder: str, vectors: "NDArray[np.float32]", fields: Sequence[ImageFields]
+    ) -> list[Accepted]:
         """Send vectors that were made by the service's encoder, all or none; they are remembered when this returns.
 
         Args:
@@ -92,6 +96,8 @@ class Client:
             vectors: [n, d], at most 4,096 at once.
             fields: n of them, or a single one for all.
         """
+        import numpy as np
+
         file = io.BytesIO()
         np.save(file, vectors, allow_pickle=False)
         lines = "\n".join(each.model_dump_json(exclude_defaults=True) for each in fields)

@@ -1,6 +1,5 @@
 """The app: the routes, the errors and the limits put together around a wired service."""
 
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -51,8 +50,6 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
         except Exception as error:
             log.critical("cannot start: %s", error, exc_info=error)  # it can quote no request, for none was read yet
             raise
-        gc.collect()
-        gc.freeze()  # what is there now stays: it need not be walked through whenever many images come
         yield
         await run_in_threadpool(app.state.service.close)
 

@@ -42,7 +42,8 @@ def api() -> None:
 
     def wire(settings: Settings) -> Service:
         service = bootstrap(settings)
-        gc.freeze()  # all that is there by now stays; the collector went through it again and again, half of the time
+        gc.collect()
+        gc.freeze()  # what is there by now stays: the collector need not walk through it whenever many objects come
         return service
 
     uvicorn.run(

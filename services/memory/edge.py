@@ -117,7 +117,7 @@ class EdgeEngine:
             ids = {*given} - _ids(shard.engine.retrieve([*given], False, False))
             return ids, edge.UpdateOperation.upsert_points(_points(points, vectors, ids))
 
-        self._write(absent, NEW, _size_of(vectors))
+        self._write(absent, NEW, vectors)
 
     def replace(self, points: Sequence[models.PointStruct], where: models.Filter, vectors: Named | None = None) -> None:
         """See `Engine.replace`."""
@@ -126,7 +126,7 @@ class EdgeEngine:
             ids = _meeting(shard, where, [str(point.id) for point in points])
             return ids, edge.UpdateOperation.upsert_points(_points(points, vectors, ids))
 
-        self._write(present, NEW, _size_of(vectors))
+        self._write(present, NEW, vectors)
 
     def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
         """See `Engine.set_payload`."""
@@ -356,7 +356,7 @@ class EdgeEngine:
             return _is_due(max(written, _embedded(shard, vectors) - indexed), indexed)
 
     def _write(
-        self, decide: Callable[[Shard], tuple[Ids, edge.UpdateOperation]], share: float, per_point: int = PER_POINT
+        self, decide: Callable[[Shard], tuple[Ids, edge.UpdateOperation]], share: float, vectors: Named | None = None
     ) -> None:
         """Decide which points are written and how, and write them, while nobody else does.
 
@@ -367,7 +367,7 @@ class EdgeEngine:
             self._need(share)
             ids, operation = decide(shard)
             if ids:
-                if (size := len(ids) * per_point) > self._floor * DELETE:  # less is within the floors' own room
+                if (size := len(ids) * _size_of(vectors)) > self._floor * DELETE:  # less is within the floors' own room
                     self._need(share, size)
                 self._written |= ids
                 if self._touched is not None:
@@ -462,7 +462,7 @@ def _params(search: Search) -> edge.SearchParams:
 
 
 def _size_of(vectors: Named | None) -> int:
-    """Bytes that a new point may take."""
+    """Bytes that the change of a point may take; with its vector, where it is new."""
     return PER_POINT if vectors is None else PER_NEW + COPIES * vectors.rows.itemsize * vectors.rows.shape[1]
 
 

@@ -27,7 +27,7 @@ def new_keys_of_vectors(number: int) -> list[str]:
 
 def has_picture(key: str) -> bool:
     """Whether an image with this key came as a picture."""
-    return "/" in key
+    return not key.startswith(NO_PICTURE)
 
 
 class Pictures:
