@@ -69,7 +69,7 @@ def overhead() -> Row:
                 before = _without_decoders()
                 through_all(client, distinct(pictures, numbers))
                 taken = _without_decoders() - before
-                return 1e3 * (taken - _encoding(encoder, images, settings.batch_size)) / PICTURES
+                return 1e3 * (taken - _encoding(encoder, images, encoder.batch_size)) / PICTURES
 
             return compare(
                 "accept, queue and store a picture",

@@ -9,7 +9,7 @@ import PIL.Image
 
 from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, UnsupportedFormat, VisualMemoryError
 from services.perception.decoding import check_bytes
-from services.perception.pixels import MOST, pack, unpack
+from services.perception.pixels import MOST, Size, pack, unpack
 from services.perception.room import Full, Hold, Room
 from services.perception.sandbox import Sandbox
 
@@ -47,7 +47,7 @@ class Decoder:
         decoded = self._decoded(picture, self._largest)
         if decoded is None:
             raise DecoderFailed("decoding this picture made something that is no picture")
-        return decoded
+        return PIL.Image.frombytes("RGB", *decoded)
 
     def held(self, picture: bytes, hold: Hold) -> PIL.Image.Image:
         """Decode a picture and hold it; as `one`.
@@ -108,7 +108,7 @@ class Decoder:
         def check(place: int) -> None:
             decoded = self._decoded(pictures[place], MOST)
             if decoded is not None:
-                keep(place, pack(decoded, self.side))
+                keep(place, pack(*decoded, self.side))
 
         self._each(check, range(len(pictures)), len(pictures))
 
@@ -117,12 +117,12 @@ class Decoder:
         _, small = self._ask({"do": "thumbnail", "size": size}, picture, self._largest)
         return bytes(small)
 
-    def _decoded(self, picture: bytes, most: int) -> PIL.Image.Image | None:
-        """A picture, if its pixels are at most so many bytes."""
+    def _decoded(self, picture: bytes, most: int) -> tuple[Size, bytearray] | None:
+        """A picture's size and pixels, if these are at most so many bytes."""
         head, pixels = self._ask({"do": "decode", "side": self.side, "most": most}, picture, most)
         match head.get("size"):
             case [int(width), int(height)] if width > 0 and width * height * BYTES_PER_PIXEL == len(pixels) > 0:
-                return PIL.Image.frombytes("RGB", (width, height), pixels)
+                return (width, height), pixels
         return None
 
     def _ask(self, asked: dict[str, object], picture: bytes, most: int) -> tuple[dict[str, object], bytearray]:

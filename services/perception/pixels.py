@@ -10,15 +10,18 @@ MOST = 4 * 2**20
 _HEAD = struct.Struct("!IIII")
 
 
-def pack(picture: PIL.Image.Image, side: int) -> bytes:
+Size = tuple[int, int]
+
+
+def pack(size: Size, pixels: bytes | bytearray, side: int) -> bytes:
     """The pixels of a picture of mode RGB, after a head that tells whether they are whole.
 
     Args:
-        picture: as `services.perception.decoding.decode` gives it for this `side`.
+        size: width and height.
+        pixels: of a picture as `services.perception.decoding.decode` gives it for this `side`.
         side: as there.
     """
-    pixels = picture.tobytes()
-    return _HEAD.pack(side, *picture.size, zlib.crc32(pixels)) + pixels
+    return _HEAD.pack(side, *size, zlib.crc32(pixels)) + pixels
 
 
 def unpack(packed: bytes, side: int) -> PIL.Image.Image | None:

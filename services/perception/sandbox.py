@@ -25,6 +25,8 @@ START_SECONDS = 60.0
 BYTES_PER_PIXEL = 40
 """A TIFF of 32-bit numbers, the hungriest, was seen to take 29; a JPEG takes 12."""
 BYTES_BESIDE = 64 * 2**20
+KEPT_BYTES = 32 * 2**20
+"""Memory that the C library keeps from one picture to the next: fresh pages from the system cost as much as pixels."""
 FILES_AT_ONCE = 4
 """How often a file's bytes may lie in memory: as they arrive, as they are read, and as the codec buffers them."""
 
@@ -159,4 +161,5 @@ class _Child:
 def _environment() -> dict[str, str]:
     """Where modules and libraries are, and none of the secrets that our own environment may hold."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
+    ours = {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
+    return kept | ours | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(KEPT_BYTES))

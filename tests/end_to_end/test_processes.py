@@ -86,12 +86,12 @@ def test_beat_rings_again_after_it_was_killed(victim: Stack) -> None:
 def test_decoders_that_fail_lose_nothing(victim: Stack, number: signal.Signals) -> None:
     """Those of the worker, while pictures stream: each fails one picture at most, which is tried again."""
     source = unique("decoders")
-    victim.remembered(teach(victim, source))
+    victim.remembered(teach_undecoded(victim, source))
     ids: list[str] = []
     signalled = 0
     for _ in range(4):
         hit = decoders(victim.child("worker"))  # none where the last were killed and not needed since
-        ids += teach(victim, source, 8)
+        ids += teach_undecoded(victim, source, 8)
         for process in hit:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
@@ -104,6 +104,15 @@ def test_decoders_that_fail_lose_nothing(victim: Stack, number: signal.Signals) 
     victim.remembered(teach(victim, source))
     if number == signal.SIGSTOP:
         assert "took more than 2 s" in (victim.data / "logs" / "worker.log").read_text()
+
+
+def teach_undecoded(stack: Stack, source: str, pictures: int = 2) -> list[str]:
+    """Teach, and lose what the API has decoded, so that the worker decodes for itself."""
+    with suspended(stack.child("worker")):
+        ids = teach(stack, source, pictures)
+        for pixels in [path for path in (stack.data / "pictures").rglob(".*") if path.is_file()]:
+            pixels.unlink()
+    return ids
 
 
 def decoders(process: psutil.Process) -> list[psutil.Process]:

@@ -104,7 +104,7 @@ def test_the_built_in_encoder_meets_the_pixels_that_it_would_have_computed(size:
 
 def test_pixels_come_back_and_nothing_that_is_damaged() -> None:
     picture = made_small(PHOTOGRAPHS[1], SIDE)
-    kept = pack(picture, SIDE)
+    kept = pack(picture.size, picture.tobytes(), SIDE)
     back = unpack(kept, SIDE)
     assert back is not None
     assert (back.size, back.mode, back.tobytes()) == (picture.size, "RGB", picture.tobytes())
