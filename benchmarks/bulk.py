@@ -21,6 +21,7 @@ import qdrant_edge as edge
 from pyarrow import FixedSizeListArray, array, parquet, table
 
 from benchmarks.table import Row, seconds
+from benchmarks.tiny import tiny_encoder
 from schemas.image import now
 from services.cli.own_service import own_service
 from services.client import Client
@@ -76,12 +77,7 @@ def main(rows: int) -> None:
 @contextmanager
 def service(folder: Path) -> Iterator[Client]:
     """A service with an encoder of `SIZE` numbers."""
-    from transformers import Dinov2Config, Dinov2Model
-    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
-
-    model = Dinov2Model(Dinov2Config(hidden_size=SIZE, num_hidden_layers=1, num_attention_heads=6, image_size=28))
-    model.save_pretrained(folder / ENCODER)
-    BitImageProcessorPil().save_pretrained(folder / ENCODER)
+    tiny_encoder(folder / ENCODER, SIZE)
     with own_service(folder / "data", ENCODER__NAME=str(folder / ENCODER)) as client:
         yield client
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from benchmarks.pictures import photographs
-from benchmarks.serving import TENANT, Load, load, serving
+from benchmarks.serving import TENANT, Load, directions, load, serving
 from benchmarks.table import Row, compare
 from services.perception.decoding import Limits, decode
 from services.perception.loading import load_encoder
@@ -36,7 +36,7 @@ def measure() -> list[Row]:
         files = [("files", ("picture", pictures[number % PICTURES]))]
         http.post("/v1/classify", files=files).raise_for_status()
 
-    with serving(encoder, MEMORIES) as (client, memory):
+    with serving(encoder.name, directions(MEMORIES, encoder.dimension)) as (client, memory):
         headers = {"Authorization": f"Bearer {client.key}"}
         with httpx.Client(base_url=client.url, headers=headers, trust_env=False) as http:
 

@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from benchmarks.serving import directions, load, serving
+from benchmarks.clustered import DIMENSION, clustered
+from benchmarks.serving import load, serving
 from benchmarks.table import Row, compare, seconds
+from benchmarks.tiny import tiny_encoder
 from services.cli.own_service import START_SECONDS, free_port
 from services.client import Client
-from services.perception.loading import load_encoder
-from services.settings import EncoderSettings
 
 MEMORIES = 100_000
 VECTORS = 64
@@ -63,8 +63,7 @@ def start(folder: str) -> float:
 
 def of_vectors() -> list[Row]:
     """Decisions a second from one vector a request, and from many."""
-    encoder = load_encoder(EncoderSettings(threads=1))
-    vectors = directions(VECTORS, encoder.dimension).round(6).tolist()
+    vectors = clustered(VECTORS, seed=1)[0].round(6).tolist()
     single = [json.dumps({"vectors": [vector]}) for vector in vectors]
     whole = json.dumps({"vectors": vectors})
 
@@ -74,13 +73,17 @@ def of_vectors() -> list[Row]:
     def many(http: httpx.Client, _number: int) -> None:
         http.post("/v1/classify", content=whole, headers=JSON).raise_for_status()
 
-    with serving(encoder, MEMORIES) as (client, _):
-        rows = []
-        for send, each, clients in ((one, 1, CLIENTS), (many, VECTORS, 2)):
-            stage = f"decisions from vectors, {each} a request, {clients} clients, {MEMORIES:,} memories"
-            ours = partial(_decisions, client, send, each, clients)
-            rows.append(compare(stage, "decisions/s", ours, {ASKED: lambda: 400.0}, rounds=3, asked={ASKED: 1}))
-        return rows
+    rows = []
+    with TemporaryDirectory(prefix="vm") as folder:
+        model = tiny_encoder(Path(folder) / "tiny", DIMENSION)
+        with serving(model.name, clustered(MEMORIES, seed=0)[0], ENCODER__NAME=str(model)) as (client, _):
+            for send, each, clients in ((one, 1, CLIENTS), (many, VECTORS, 2)):
+                stage = (
+                    f"decisions from vectors, {each} a request, {clients} clients, {MEMORIES:,} x {DIMENSION} memories"
+                )
+                ours = partial(_decisions, client, send, each, clients)
+                rows.append(compare(stage, "decisions/s", ours, {ASKED: lambda: 400.0}, rounds=3, asked={ASKED: 1}))
+    return rows
 
 
 def _decisions(client: Client, send: Callable[[httpx.Client, int], None], each: int, clients: int) -> float:

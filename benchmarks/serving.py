@@ -20,23 +20,29 @@ from services.client import Client
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 from services.memory.remote import RemoteEngine
-from services.perception.encoder import Encoder
 from services.runtime.places import Places
 
 AT_ONCE = 5_000
 CLASSES = 100
-PATIENCE = 60
+PATIENCE = 600
 TENANT = "default"
 
 
 @contextmanager
-def serving(encoder: Encoder, memories: int) -> Iterator[tuple[Client, Memory]]:
-    """A service of one's own that remembers so many random vectors, and its memory as a second caller sees it."""
-    with TemporaryDirectory(prefix="vm") as folder, own_service(Path(folder)) as client:
+def serving(encoder: str, vectors: Vectors, **settings: str) -> Iterator[tuple[Client, Memory]]:
+    """A service of one's own that remembers vectors, with an index where that pays; its memory for a second caller.
+
+    Args:
+        encoder: its name.
+        vectors: float32 [n, d], rows of length 1.
+        settings: as for `own_service`.
+    """
+    with TemporaryDirectory(prefix="vm") as folder, own_service(Path(folder), **settings) as client:
         engine = RemoteEngine(Places(Path(folder)).engine_socket, PATIENCE)
-        memory = Memory(engine, encoder.name, encoder.dimension, metadata={})
-        for start in range(0, memories, AT_ONCE):
-            engine.insert(_points(encoder, start, min(AT_ONCE, memories - start)))
+        memory = Memory(engine, encoder, vectors.shape[1], metadata={})
+        for start in range(0, len(vectors), AT_ONCE):
+            engine.insert(_points(encoder, start, vectors[start : start + AT_ONCE]))
+        engine.compact()  # which makes the index that would come within a minute
         yield client, memory
         memory.close()
 
@@ -48,7 +54,7 @@ def directions(number: int, dimension: int, seed: int = 0) -> Vectors:
     return unit
 
 
-def _points(encoder: Encoder, start: int, number: int) -> list[models.PointStruct]:
+def _points(encoder: str, first: int, vectors: Vectors) -> list[models.PointStruct]:
     moment = now().isoformat()
 
     def payload(row: int) -> dict[str, object]:
@@ -56,10 +62,9 @@ def _points(encoder: Encoder, start: int, number: int) -> list[models.PointStruc
         said = {"labels": labels, "label_paths": labels, "picture": name, "accepted_at": moment}
         return {"tenant": TENANT, "image_id": name, "state": State.REMEMBERED.value, **said}
 
-    rows = zip(range(start, start + number), directions(number, encoder.dimension, start).tolist(), strict=True)
     return [
-        models.PointStruct(id=str(uuid.UUID(int=row)), vector={encoder.name: vector}, payload=payload(row))
-        for row, vector in rows
+        models.PointStruct(id=str(uuid.UUID(int=row)), vector={encoder: vector}, payload=payload(row))
+        for row, vector in enumerate(vectors.tolist(), first)
     ]
 
 

@@ -8,10 +8,10 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 SHORT, SIDE = 256, 32
 
 
-def tiny_encoder(folder: Path) -> Path:
-    """Save a vision transformer of one small layer with random weights; it looks at the very middle of its pictures."""
+def tiny_encoder(folder: Path, dimension: int = 64) -> Path:
+    """Save a vision transformer of one layer with random weights; it looks at the very middle of its pictures."""
     config = Dinov2Config(
-        hidden_size=64, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=SIDE, patch_size=16
+        hidden_size=dimension, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=SIDE, patch_size=16
     )
     Dinov2Model(config).save_pretrained(folder)
     crop = {"height": SIDE, "width": SIDE}
