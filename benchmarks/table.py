@@ -98,7 +98,7 @@ def markdown(rows: Sequence[Row]) -> str:
         for name in row.ratios or ("",):
             theirs = f"{_figure(row.others[name])} {row.unit}" if name in row.others else ""
             ratio = f"{row.ratios[name]:.2f}" if name in row.ratios else ""
-            asked = f"{row.asked[name]:g}" if name in row.asked else ""
+            asked = f"{row.asked[name]:.3g}" if name in row.asked else ""
             lines.append(f"| {stage} | {ours} | {name} | {theirs} | {ratio} | {asked} |")
             stage, ours = "", ""
     return "\n".join(lines)
