@@ -27,7 +27,14 @@ class Server:
         self.url = limits_url(redis_url(self.places))
         self.client = redis.Redis(unix_socket_path=str(self.places.redis_socket))
         self.process = subprocess.Popen(redis_command(self.places), stdout=subprocess.DEVNULL)
-        until(self.places.redis_socket.exists, "Redis' socket")
+        until(self.answers, "Redis' answer")  # the socket is there a moment before anybody listens
+
+    def answers(self) -> bool:
+        """Whether it answers."""
+        try:
+            return bool(self.client.ping())
+        except redis.ConnectionError:
+            return False
 
     def counted(self) -> int:
         """What is counted there, of every key."""
