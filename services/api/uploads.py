@@ -141,7 +141,7 @@ async def read_queries(request: Request, parts: ServiceDep) -> ClassifyRequest:
     async with request.form(max_files=most, max_fields=1, max_part_size=FIELDS_BYTES) as form:
         files = await _files(form, {"files", "options"})
         options = _parse(ClassifyOptions, str(form.get("options", "{}")))
-    return ClassifyRequest.model_construct(**dict(options), pictures=files, vectors=[])
+    return ClassifyRequest.model_construct(**dict(options), pictures=files, urls=[], vectors=[])
 
 
 def body_of(json: type[BaseModel], part: str, part_schema: type[BaseModel]) -> dict[str, Any]:
