@@ -29,6 +29,10 @@ FEW = 100
 LOOK_SECONDS = 30.0
 REST_SECONDS = 3600.0
 """How often to ask whether an index is due, and how long after one that could not be built."""
+BUSY = 10_000
+MOST_PUT_OFF = 10
+"""While more points than that are written from one look to the next, only every tenth look counts: an index would take
+the cores from those who write, and be too small when it is done."""
 FEWEST_PLAIN = 20_000
 PLAIN_PART = 5
 """An index is due when so many points are outside of it, and a fifth of those within; all of them are compared."""
@@ -330,8 +334,13 @@ class EdgeEngine:
 
     def _index_now_and_then(self) -> None:
         """Build the index anew when too many points are outside of it: they are compared one by one."""
-        pause = LOOK_SECONDS
+        pause, before, put_off = LOOK_SECONDS, 0, 0
         while not self._ending.wait(pause):
+            written = len(self._written)
+            busy, before = written - before > BUSY, written
+            put_off = put_off + 1 if busy else 0
+            if busy and put_off % MOST_PUT_OFF:
+                continue
             try:
                 with self._rewriting:
                     if self._index_is_due():
