@@ -201,10 +201,18 @@ def _check_number(sent: int, most: int) -> None:
         raise InvalidRequest(f"{sent} pictures or vectors are too many for one request: send at most {most}")
 
 
-async def _files(form: FormData, known: set[str]) -> Sequence[bytes]:
-    unknown = set(form) - known
-    if unknown:
+def check_parts(form: FormData, known: set[str]) -> None:
+    """Refuse a part of another name.
+
+    Raises:
+        InvalidRequest: there is one; the message names it.
+    """
+    if unknown := set(form) - known:
         raise InvalidRequest(f"there is no part {min(unknown)!r}: the parts are {', '.join(sorted(known))}")
+
+
+async def _files(form: FormData, known: set[str]) -> Sequence[bytes]:
+    check_parts(form, known)
     files = form.getlist("files")
     if not files or not all(isinstance(file, UploadFile) for file in files):
         raise InvalidRequest("send one or more parts 'files', each a picture with a file name")

@@ -15,7 +15,7 @@ from schemas.key import Scope
 from services.api.caller import CallerDep, ServiceDep
 from services.api.errors import explain
 from services.api.guard import GuardedRoute, needs
-from services.api.uploads import FIELDS_BYTES, is_json
+from services.api.uploads import FIELDS_BYTES, check_parts, is_json
 from services.intake.npy import read_npy
 from services.intake.vectors import Sent
 from services.settings import MOST_AT_ONCE
@@ -50,8 +50,7 @@ async def read_vectors(request: Request) -> Sent:
     if is_json(request):
         raise InvalidRequest("vectors are sent as multipart/form-data")
     async with request.form(max_files=len(PARTS), max_fields=len(PARTS), max_part_size=FIELDS_BYTES) as form:
-        if unknown := set(form) - PARTS:
-            raise InvalidRequest(f"there is no part {min(unknown)!r}: the parts are {', '.join(sorted(PARTS))}")
+        check_parts(form, PARTS)
         encoder, fields, vectors = [await _part(form, name) for name in sorted(PARTS)]
     return await run_in_threadpool(_parse, encoder, fields, vectors)
 

@@ -38,7 +38,7 @@ class Chunk:
     vectors: NDArray[np.float32]
     fields: Sequence[ImageFields]
 
-    def half(self, start: int, stop: int) -> "Chunk":
+    def part(self, start: int, stop: int) -> "Chunk":
         """Some of them."""
         return Chunk(self.first + start, self.vectors[start:stop], self.fields[start:stop])
 
@@ -99,7 +99,7 @@ def _send(client: Client, encoder: str, chunk: Chunk, refused: dict[str, str]) -
             refused[f"row {chunk.first}"] = error.message
             return 0
         middle = number // 2
-        halves = chunk.half(0, middle), chunk.half(middle, number)
+        halves = chunk.part(0, middle), chunk.part(middle, number)
         return sum(_send(client, encoder, half, refused) for half in halves)
 
 
@@ -157,7 +157,7 @@ def _parquet(file: Path, labels: Path | None, source: str | None) -> tuple[int, 
                 rows = batch.drop_columns("vector").to_pylist()
                 fields = [_said(row, source, f"{file}, row {first + place}") for place, row in enumerate(rows)]
                 whole, size = Chunk(first, vectors, fields), _rows_at_once(vectors.shape[1])
-                yield from (whole.half(start, start + size) for start in range(0, len(batch), size))
+                yield from (whole.part(start, start + size) for start in range(0, len(batch), size))
                 first += len(batch)
 
     return held.metadata.num_rows, chunks()

@@ -71,10 +71,6 @@ class Child:
             self.retry_at = 0.0
             self.start()
 
-    def stop(self) -> None:
-        """Ask it to stop, then make it."""
-        stop([self])
-
 
 def stop(together: Sequence[Child]) -> None:
     """Ask them to stop, then make those that have not within `PATIENCE`."""

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, State
 from services.runtime.redis_server import find_redis_server
-from services.runtime.supervisor import Child
+from services.runtime.supervisor import Child, stop
 from tests.shapes import KINDS, picture
 from tests.stack import Stack, fields, new_folder, running, unique, until
 
@@ -310,12 +310,11 @@ def further_workers(stack: Stack, number: int) -> Iterator[Sequence[Worker]]:
     try:
         yield [Worker(child.log, _process_of(child), partial(_restart, child)) for child in children]
     finally:
-        for child in children:
-            child.stop()
+        stop(children)
 
 
 def _restart(child: Child) -> None:
-    child.stop()  # it is dead, and this buries it
+    stop([child])  # it is dead, and this buries it
     child.start()
 
 
