@@ -41,9 +41,8 @@ def explain(
     with errors(), connect(url, key) as client:
         stored = client.decision(decision_id)
         if not as_json:
-            _stored(
-                decision_id, stored
-            )  # first, for a memory that was not judged again yet may be unable to say the rest
+            # first, for a memory that was not judged again yet may be unable to say the rest
+            _stored(decision_id, stored)
         replay = client.replay(decision_id, ReplayRequest(without=without or []))
         counterfactual = client.counterfactual(decision_id)
     if as_json:
