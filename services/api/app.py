@@ -47,6 +47,7 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
         current_default_thread_limiter().total_tokens = settings.api.max_requests + SPARE_THREADS
         try:
             app.state.service = await run_in_threadpool(wire, settings)
+            app.state.examinations = health.Examinations(app.state.service.examine)
         except Exception as error:
             log.critical("cannot start: %s", error, exc_info=error)  # it can quote no request, for none was read yet
             raise

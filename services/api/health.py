@@ -1,14 +1,11 @@
 """Health: is it alive, is every part there. Open to all, and says nothing of any tenant."""
 
 import asyncio
+from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import State
-
-from services.api.caller import ServiceDep
-from services.bootstrap import Service
 
 router = APIRouter(tags=["health"])
 
@@ -37,19 +34,34 @@ async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
+class Examinations:
+    """Strangers may ask as often as they like: there is one examination at a time, and those who wait share the next.
+
+    Nobody is told what an examination found that had begun before they asked: a part may have failed since.
+    """
+
+    def __init__(self, examine: Callable[[], dict[str, str]]) -> None:
+        self._examine = examine
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[dict[str, str]] | None = None
+
+    async def faults(self) -> dict[str, str]:
+        """What is wrong with each part, by name, found after this was called."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._examine_in_turn())
+        return await asyncio.shield(self._next)
+
+    async def _examine_in_turn(self) -> dict[str, str]:
+        async with self._turn:
+            self._next = None
+            return await run_in_threadpool(self._examine)
+
+
 @router.get("/readyz", responses={503: {"model": Readiness}})
-async def readyz(request: Request, service: ServiceDep, response: Response) -> Readiness:
+async def readyz(request: Request, response: Response) -> Readiness:
     """Ask every part by name."""
-    faults = await _examine(request.app.state, service)
+    faults = await request.app.state.examinations.faults()
     parts = {name: Part(ok=not fault, needed=name in NEEDED, detail=fault) for name, fault in faults.items()}
     ready = all(part.ok for part in parts.values() if part.needed)
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, parts=parts)
-
-
-async def _examine(state: State, service: Service) -> dict[str, str]:
-    """Strangers may ask as often as they like, so who comes while the parts are asked shares what they answer."""
-    running: asyncio.Task[dict[str, str]] | None = getattr(state, "examination", None)
-    if running is None or running.done():
-        running = state.examination = asyncio.create_task(run_in_threadpool(service.examine))
-    return await asyncio.shield(running)

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from starlette.datastructures import State
 from starlette.testclient import TestClient
 
 from schemas.errors import Unavailable
@@ -239,31 +238,34 @@ def test_a_route_without_pictures_takes_no_long_body(api: TestClient, service: S
         assert api.post(path, content=b" " * (MOST_PLAIN + 1), headers=sent).status_code == status
 
 
-def test_strangers_who_ask_for_health_at_once_share_one_examination(
-    api: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+def test_strangers_who_ask_for_health_share_an_examination_that_began_after_they_asked(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, arrived, go_on, ask = [], [], threading.Event(), health._examine
+    begun, arrived, turns, found = [], [], threading.Semaphore(0), {"store": ""}
 
-    def examine(_: Service) -> dict[str, str]:
-        asked.append(1)
-        go_on.wait(30)
-        return {"store": ""}
+    def examine() -> dict[str, str]:
+        begun.append(1)
+        faults = dict(found)
+        assert turns.acquire(timeout=30)
+        return faults
 
-    async def arrive(state: State, service: Service) -> dict[str, str]:
-        arrived.append(1)
-        return await ask(state, service)
+    class Counted(health.Examinations):
+        async def faults(self) -> dict[str, str]:
+            arrived.append(1)
+            return await super().faults()
 
-    monkeypatch.setattr(Service, "examine", examine)
-    monkeypatch.setattr(health, "_examine", arrive)
-    with ThreadPoolExecutor(8) as strangers:
+    monkeypatch.setattr(api.app.state, "examinations", Counted(examine))  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(9) as strangers:
+        first = strangers.submit(api.get, "/readyz")
+        until(lambda: begun, "the first examination")
+        found["store"] = "gone"
         answers = [strangers.submit(api.get, "/readyz") for _ in range(8)]
-        until(lambda: len(arrived) == 8, "all of them to ask")
+        until(lambda: len(arrived) == 9, "all of them to ask")
         assert api.get("/healthz").status_code == 200
-        go_on.set()
-        assert {answer.result().status_code for answer in answers} == {200}
-    assert len(asked) == 1
-    assert api.get("/readyz").status_code == 200
-    assert len(asked) == 2, "who comes later asks anew"
+        turns.release(2)
+        assert first.result().status_code == 200
+        assert {answer.result().status_code for answer in answers} == {503}, "the first one's answer is older than they"
+    assert len(begun) == 2
 
 
 def test_a_removal_takes_away_what_a_model_answered_beside_its_images(service: Service) -> None:
