@@ -58,6 +58,14 @@ class Shards:
         held = self._read()
         return None if held is None else dict(held["vectors"])
 
+    def need(self, share: float, size: int = 0) -> None:
+        """Return if the disk has room for so many bytes beside a share of the floor.
+
+        Raises:
+            OutOfSpace: it has not.
+        """
+        check_room(self._folder, self._floor * share, size)
+
     @contextmanager
     def use(self) -> Iterator[Shard]:
         """The collection's shard, which is not closed before this ends; opened where it was not.
@@ -123,7 +131,7 @@ class Shards:
                 return
             self._turn.wait_for(lambda: shard.users == 0, LAST_CALL)
         with suppress(OutOfSpace):  # the log holds what the segments lack
-            check_room(self._folder, self._floor * DELETE)
+            self.need(DELETE)
             shard.engine.flush()
         shard.engine.close()
 
@@ -134,7 +142,7 @@ class Shards:
             held = self._read()
             if held is None:
                 raise Unavailable("the collection is not created yet")
-            check_room(self._folder, self._floor * FINISH)
+            self.need(FINISH)
             folder = self._folder / held["shard"]
             self._current = Shard(folder, edge.EdgeShard.load(str(folder)))
         return self._current

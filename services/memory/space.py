@@ -4,6 +4,8 @@ The floor falls in steps, so that what makes room goes on when what takes room i
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.errors import OutOfSpace
@@ -39,3 +41,14 @@ def check_room(folder: Path, floor: float, size: int = 0) -> None:
             f"the disk has {free / MIB:.0f} MiB left, and this needs {(floor + size) / MIB:.0f} MiB, most of it"
             " kept for removals; make room, then send it again"
         )
+
+
+@contextmanager
+def full_disk_told() -> Iterator[None]:
+    """What the embedded engine raises of a full disk becomes `OutOfSpace`."""
+    try:
+        yield
+    except Exception as error:  # Edge raises nothing more particular
+        if "No space left" in str(error):
+            raise OutOfSpace("the disk is full; make room, then send it again") from error
+        raise

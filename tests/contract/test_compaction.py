@@ -202,7 +202,7 @@ def test_another_compaction_at_once_erases_what_was_deleted_before_it(folder: Pa
     memory = opened(edge)
     images = taught(memory, 300)
     copying, go_on = threading.Event(), threading.Event()
-    usual, calls = edge._may_copy, 0
+    usual, calls = edge._rewriting._may_go_on, 0
 
     def slow() -> None:
         nonlocal calls
@@ -212,7 +212,7 @@ def test_another_compaction_at_once_erases_what_was_deleted_before_it(folder: Pa
             copying.set()
             go_on.wait(30)
 
-    edge._may_copy = slow  # type: ignore[method-assign]
+    edge._rewriting._may_go_on = slow  # type: ignore[method-assign]
     threads = [threading.Thread(target=memory.compact)]
     threads[0].start()
     assert copying.wait(30)
@@ -237,7 +237,7 @@ def test_writes_of_every_kind_during_the_copying_are_there_afterwards(edge: Edge
     memory = opened(edge)
     images = taught(memory, 600)
     late = [image("t", f"late{n}") for n in range(5)]
-    usual, calls = edge._may_copy, 0
+    usual, calls = edge._rewriting._may_go_on, 0
 
     def meanwhile() -> None:
         nonlocal calls
@@ -253,7 +253,7 @@ def test_writes_of_every_kind_during_the_copying_are_there_afterwards(edge: Edge
             memory.mark("t", clauses(subject="s0"), "r")
             Memory(edge, ENCODER, DIMENSION, {**METADATA, "lens": METADATA["camera"]}).open()
 
-    edge._may_copy = meanwhile  # type: ignore[method-assign]
+    edge._rewriting._may_go_on = meanwhile  # type: ignore[method-assign]
     memory.compact()
     assert calls > 3
     assert memory.count("t") == 600 + 5 - 10
@@ -321,7 +321,7 @@ def test_an_ending_breaks_a_compaction_off(folder: Path) -> None:
     memory = opened(engine)
     taught(memory, 10)
     before = everything(engine)
-    copying, usual, errors = threading.Event(), engine._may_copy, list[Exception]()
+    copying, usual, errors = threading.Event(), engine._rewriting._may_go_on, list[Exception]()
 
     def endless() -> None:
         copying.set()
@@ -335,7 +335,7 @@ def test_an_ending_breaks_a_compaction_off(folder: Path) -> None:
         except Unavailable as error:
             errors.append(error)
 
-    engine._may_copy = endless  # type: ignore[method-assign]
+    engine._rewriting._may_go_on = endless  # type: ignore[method-assign]
     thread = threading.Thread(target=compact)
     thread.start()
     assert copying.wait(30)
@@ -400,7 +400,7 @@ def test_a_failed_compaction_leaves_no_draft(edge: EdgeEngine, monkeypatch: pyte
             with pytest.raises(OutOfSpace):
                 memory.compact()
         assert len(list(edge._folder.glob("shard-*"))) == 1
-        assert edge._touched is None
+        assert edge._writes._followed is None
         assert everything(edge) == before
     memory.compact()
     assert everything(edge) == before

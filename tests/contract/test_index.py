@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from schemas.decision import Effort
 from schemas.errors import Unavailable
-from services.memory import edge as module
+from services.memory import index_schedule, rewriting
 from services.memory.edge import EdgeEngine
 from services.memory.engine import Search, Vectors
 from services.memory.filters import within
@@ -26,7 +26,7 @@ COUNT = 600
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """An index pays for a few hundred points already."""
-    monkeypatch.setattr(module, "FEWEST_PLAIN", 100)
+    monkeypatch.setattr(index_schedule, "FEWEST_PLAIN", 100)
 
 
 @pytest.fixture
@@ -118,11 +118,11 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught(folder).close()
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(index_schedule, "LOOK_SECONDS", 0.05)
     engine = EdgeEngine(folder)
     until(lambda: indexed(engine) == COUNT, "an index")
     engine.insert(points(100, first=COUNT))  # no more than are compared one by one
-    assert not engine._index_is_due()
+    assert not engine._rewriting.index_is_due()
     engine.insert(points(30, first=COUNT + 100))
     until(lambda: indexed(engine) == COUNT + 130, "another index")
     assert len(everything(engine)) == COUNT + 130
@@ -132,9 +132,9 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
 def test_points_that_were_moved_out_of_the_index_count_too(edge: EdgeEngine) -> None:
     edge.compact()
     edge.set_payload({"said": "so"}, of(half=1))
-    assert edge._index_is_due()
+    assert edge._rewriting.index_is_due()
     edge.compact()
-    assert not edge._index_is_due()
+    assert not edge._rewriting.index_is_due()
     assert indexed(edge) == COUNT
 
 
@@ -145,7 +145,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> None
         work()
         build_index(shard, vectors, may_go_on)
 
-    monkeypatch.setattr(module, "build_index", build)
+    monkeypatch.setattr(rewriting, "build_index", build)
 
 
 def test_what_is_written_during_the_building_is_there_afterwards(

@@ -133,7 +133,7 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
 
 def test_a_copy_that_will_not_fit_is_not_begun(disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     memory.put([image("t", f"i{n}") for n in range(100)])
-    monkeypatch.setattr("services.memory.edge._size_of_copy", lambda _folder: 10 * MIB)
+    monkeypatch.setattr("services.memory.rewriting._size_of_copy", lambda _folder: 10 * MIB)
     disk.free = FLOOR + 10 * MIB - 1
     with pytest.raises(OutOfSpace):
         memory.compact()

@@ -27,7 +27,9 @@ INDEXES: dict[str, Index] = {
     "picture": models.PayloadSchemaType.KEYWORD,
     "number": models.PayloadSchemaType.INTEGER,
 }
-OFTEN_FLUSHED = "from services.memory import edge; edge.FLUSH_SECONDS = 0.05; edge.FEWEST_PLAIN = 20"
+OFTEN_FLUSHED = (
+    "from services.memory import commit, index_schedule; commit.FLUSH_SECONDS = 0.05; index_schedule.FEWEST_PLAIN = 20"
+)
 """So that many kills meet a flush, or the building of an index."""
 
 Held = dict[str, tuple[dict[str, Any], bytes]]
