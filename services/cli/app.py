@@ -68,8 +68,10 @@ def add(
         Path, typer.Argument(help="FOLDER holding LABEL/*.jpg, a manifest (.csv, .jsonl), or vectors (.npy, .parquet).")
     ],
     source: Annotated[str | None, typer.Option(help="Where they come from, said of all of them.")] = None,
-    wait: Annotated[bool, typer.Option(help="Wait until all pictures are remembered or rejected.")] = True,
-    encoder: Annotated[str | None, typer.Option(help="The encoder that made the vectors.")] = None,
+    wait: Annotated[
+        bool, typer.Option(help="Wait until all pictures are remembered or rejected; vectors are, once sent.")
+    ] = True,
+    encoder: Annotated[str | None, typer.Option(help="The encoder that made a file's vectors.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Of a .npy file's vectors: .txt, .csv or .jsonl.")] = None,
     url: Url = LOCAL,
     key: Key = None,
@@ -80,8 +82,15 @@ def add(
     from services.cli.sources import read_pictures
     from services.cli.teach import teach
 
+    of_vectors = bulk.is_vectors(what)
+    if of_vectors and not wait:
+        raise typer.BadParameter("--no-wait: vectors are remembered as they are sent; leave it out")
+    if not of_vectors and labels is not None:
+        raise typer.BadParameter("--labels is for vectors (.npy): pictures are labelled by their folders or a manifest")
+    if not of_vectors and encoder is not None:
+        raise typer.BadParameter("--encoder is for vectors (.npy, .parquet): the service's encodes pictures")
     with errors(), connect(url, key) as client, show.progress(quiet=as_json) as progress:
-        if bulk.is_vectors(what):
+        if of_vectors:
             outcome = bulk.teach_vectors(client, what, labels, encoder, source, progress)
         else:
             outcome = teach(client, list(read_pictures(what, source)), progress, wait=wait)

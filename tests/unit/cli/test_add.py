@@ -1,0 +1,20 @@
+"""`visual-memory add`: an option that would be passed over in silence is refused instead."""
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.app import app
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["pictures", "--labels", "l.txt"], "--labels is for vectors"),
+        (["manifest.csv", "--encoder", "e"], "--encoder is for vectors"),
+        (["v.npy", "--labels", "l.txt", "--encoder", "e", "--no-wait"], "--no-wait: vectors are remembered as they"),
+    ],
+)
+def test_an_option_that_would_mean_nothing_is_refused(words: list[str], says: str) -> None:
+    ended = CliRunner().invoke(app, ["add", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert ended.exit_code == 2
+    assert says in ended.stderr
