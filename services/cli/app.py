@@ -93,7 +93,7 @@ def add(
         if of_vectors:
             outcome = bulk.teach_vectors(client, what, labels, encoder, source, progress)
         else:
-            outcome = teach(client, list(read_pictures(what, source)), progress, wait=wait)
+            outcome = teach(client, *read_pictures(what, source), progress, wait=wait)
     if as_json:
         print_json(outcome.as_dict())
     else:

@@ -1,7 +1,7 @@
 """The demo: the whole product on real pictures, in a few minutes, with nothing left running at the end."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def run(data: Path | None) -> None:
     """Run the demo on a folder of one's own, or on handwritten digits."""
     with tempfile.TemporaryDirectory(prefix="visual-memory-demo-") as temporary:
         folder = Path(temporary)
-        material = _split(list(read_pictures(data, None))) if data else _digits(folder / "digits")
+        material = _split(read_pictures(data, None)[1]) if data else _digits(folder / "digits")
         with own_service(folder / "data") as client:
             _tell(client, material)
     console.print(NEXT.strip(), markup=False, highlight=False)
@@ -78,7 +78,7 @@ def _tell(client: Client, material: Material) -> None:
 
 def _teach(client: Client, found: Sequence[Found]) -> None:
     with show.progress(quiet=False) as progress:
-        outcome = teach(client, found, progress, wait=True)
+        outcome = teach(client, len(found), found, progress, wait=True)
     show.outcome(outcome)
 
 
@@ -163,7 +163,7 @@ def _digits(folder: Path) -> Material:
     return Material(memory, found[DIGITS_IN_MEMORY:], new_class="9")
 
 
-def _split(found: Sequence[Found]) -> Material:
+def _split(found: Iterable[Found]) -> Material:
     """Of each class every third picture to ask about, the others to teach; the last class comes later."""
     by_class: dict[str, list[Found]] = {}
     for each in found:

@@ -86,10 +86,10 @@ def _by_service(
     from services.cli import evaluation, show
     from services.cli.sources import read_pictures
 
-    found = [] if pictures is None else list(read_pictures(pictures, None))
+    number, found = (0, iter(())) if pictures is None else read_pictures(pictures, None)
     with connect(url, key) as client:
         with show.stages(quiet=quiet) as tell:
-            done = evaluation.ask(client, request, found, tell, refused)
+            done = evaluation.ask(client, request, number, found, tell, refused)
         evaluation.unpack(client.report(done.id), output)
     if done.summary and done.summary.known:
         typer.echo(f"{done.summary.known} of the pictures are remembered, and find themselves: this flatters", err=True)

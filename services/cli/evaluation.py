@@ -5,7 +5,7 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from schemas.errors import InvalidRequest
@@ -28,13 +28,19 @@ Tell = Callable[[str, int, int], None]
 
 
 def ask(
-    client: Client, request: EvaluationRequest, found: Sequence[Found], tell: Tell, refused: dict[str, str]
+    client: Client,
+    request: EvaluationRequest,
+    number: int,
+    found: Iterable[Found],
+    tell: Tell,
+    refused: dict[str, str],
 ) -> EvaluationJob:
     """Let the service evaluate its memory, and wait until that is done.
 
     Args:
         client: of the service.
         request: what is asked.
+        number: of the pictures.
         found: labelled pictures to ask about; none where the memory is asked about itself.
         tell: told how far it is.
         refused: filled with why a picture was not asked about, by its file.
@@ -44,7 +50,7 @@ def ask(
     """
     job = client.evaluate(request)
     if not request.itself:
-        _send(client, job.id, found, tell, refused)
+        _send(client, job.id, found, lambda done: tell("sent", done, number), refused)
         client.start_evaluation(job.id)
     return _follow(client, job.id, tell)
 
@@ -72,13 +78,15 @@ def read(folder: Path) -> Evaluation:
     return Evaluation.model_validate({**numbers, "neighbours": {}, "thumbnails": {}})
 
 
-def _send(client: Client, evaluation_id: str, found: Sequence[Found], tell: Tell, refused: dict[str, str]) -> None:
+def _send(
+    client: Client, evaluation_id: str, found: Iterable[Found], tell: Callable[[int], None], refused: dict[str, str]
+) -> None:
     def add(images: Sequence[tuple[bytes, ImageFields]]) -> Sequence[object]:
         asked = [(data, ImageFields(labels=fields.labels, image_id=fields.image_id)) for data, fields in images]
         client.add_to_evaluation(evaluation_id, asked)
         return images
 
-    if not send(add, found, lambda done: tell("sent", done, len(found)), refused):
+    if not sum(len(sent) for sent in send(add, found, tell, refused)):
         client.delete_evaluation(evaluation_id)
         raise InvalidRequest(f"no picture could be asked about: {next(iter(refused.values()))}")
 

@@ -28,36 +28,44 @@ class Found:
     fields: ImageFields
 
 
-def read_pictures(where: Path, source: str | None) -> Iterator[Found]:
-    """Every picture of a folder or manifest.
+def read_pictures(where: Path, source: str | None) -> tuple[int, Iterator[Found]]:
+    """How many pictures a folder or manifest has, and each of them, read anew when its turn comes.
 
+    All are read once before this returns, so that a mistake in the last is told before anything is done with the first.
     FOLDER/animal/cat/*.jpg has the label ``animal/cat``. A manifest has a column or field ``path`` (relative to the
     manifest) and those of `ImageFields`; in CSV ``labels`` are parted by ``|`` and metadata is ``metadata.NAME``.
 
     Raises:
         InvalidRequest: there is nothing to be found, or a line is not right; the message names it.
     """
+    number = sum(1 for _ in _pictures(where, source))
+    if not number:
+        raise InvalidRequest(f"{where}: no pictures; expected {where}/LABEL/*.jpg, or lines in a manifest")
+    return number, _pictures(where, source)
+
+
+def _pictures(where: Path, source: str | None) -> Iterator[Found]:
     if where.is_dir():
-        found = _folder(where, source)
+        yield from _folder(where, where, source)
     elif where.suffix == ".csv":
-        found = _manifest(where, source, _csv_lines(where))
+        yield from _manifest(where, source, _csv_lines(where))
     elif where.suffix == ".jsonl":
-        found = _manifest(where, source, _jsonl_lines(where))
+        yield from _manifest(where, source, _jsonl_lines(where))
     else:
         raise InvalidRequest(f"{where}: give a folder, or a manifest that ends in .csv or .jsonl")
-    empty = True
-    for each in found:
-        empty = False
-        yield each
-    if empty:
-        raise InvalidRequest(f"{where}: no pictures; expected {where}/LABEL/*.jpg, or lines in a manifest")
 
 
-def _folder(folder: Path, source: str | None) -> Iterator[Found]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.parent != folder:
-            label = path.parent.relative_to(folder).as_posix()
-            yield Found(path, fields_of({"labels": [label], "source": source}, str(path)))
+def _folder(top: Path, folder: Path, source: str | None) -> Iterator[Found]:
+    """The pictures below a folder; those of one label share what is said of them. Links to folders are left alone."""
+    fields: ImageFields | None = None
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            if not path.is_symlink():
+                yield from _folder(top, path, source)
+        elif path.suffix.lower() in SUFFIXES and folder != top:
+            label = folder.relative_to(top).as_posix()
+            fields = fields or fields_of({"labels": [label], "source": source}, str(path))
+            yield Found(path, fields)
 
 
 def read_fields(where: Path, source: str | None) -> Iterator[ImageFields]:

@@ -1,8 +1,9 @@
 """Teach: send many pictures in requests of a good size, and follow them until they are remembered."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
 from rich.progress import Progress
@@ -38,20 +39,23 @@ class Outcome:
         return asdict(self)
 
 
-def teach(client: Client, found: Sequence[Found], progress: Progress, *, wait: bool) -> Outcome:
-    """Send pictures, then wait until each is remembered or rejected (if `wait`)."""
-    outcome = Outcome()
-    sending = progress.add_task("sent", total=len(found))
-    accepted = send(client.add, found, lambda done: progress.update(sending, completed=done), outcome.refused)
-    image_ids = [each.image_id for each in accepted]
-    outcome.sent = len(image_ids)
+def teach(client: Client, number: int, found: Iterable[Found], progress: Progress, *, wait: bool) -> Outcome:
+    """Send so many pictures, then wait until each is remembered or rejected (if `wait`)."""
+    outcome, image_ids = Outcome(), dict[str, None]()  # a set that keeps the order
+    sending = progress.add_task("sent", total=number)
+    for accepted in send(client.add, found, lambda done: progress.update(sending, completed=done), outcome.refused):
+        outcome.sent += len(accepted)
+        if wait:
+            image_ids |= dict.fromkeys(each.image_id for each in accepted)
     if wait:
-        _follow(client, list(dict.fromkeys(image_ids)), outcome, progress)
+        _follow(client, image_ids, outcome, progress)
     return outcome
 
 
-def send(add: Add[Sent], found: Sequence[Found], tell: Callable[[int], object], refused: dict[str, str]) -> list[Sent]:
-    """Send pictures in requests of a good size.
+def send(
+    add: Add[Sent], found: Iterable[Found], tell: Callable[[int], object], refused: dict[str, str]
+) -> Iterator[Sequence[Sent]]:
+    """Send pictures in requests of a good size, each read when its turn comes.
 
     Args:
         add: sends some, all or none.
@@ -59,19 +63,18 @@ def send(add: Add[Sent], found: Sequence[Found], tell: Callable[[int], object], 
         tell: told how many of them have had their turn.
         refused: filled with why a picture stayed out, by its file.
 
-    Returns:
-        what `add` returned for each picture that is in.
+    Yields:
+        after each request what `add` returned, for each picture that is in.
     """
-    sent: list[Sent] = []
     done = 0
     for batch in _batches(found):
-        sent += _send(add, batch, refused)
+        sent = _send(add, batch, refused)
         done += len(batch)
         tell(done)
-    return sent
+        yield sent
 
 
-def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
     batch: list[Found] = []
     size = 0
     for each in found:
@@ -95,10 +98,9 @@ def _send(add: Add[Sent], batch: Sequence[Found], refused: dict[str, str]) -> Se
         return [sent for found in batch for sent in _send(add, [found], refused)]
 
 
-def _follow(client: Client, image_ids: Sequence[str], outcome: Outcome, progress: Progress) -> None:
-    following = progress.add_task("remembered", total=len(image_ids))
-    for start in range(0, len(image_ids), IDS_AT_ONCE):
-        waiting = list(image_ids[start : start + IDS_AT_ONCE])
+def _follow(client: Client, image_ids: Collection[str], outcome: Outcome, progress: Progress) -> None:
+    following, left = progress.add_task("remembered", total=len(image_ids)), iter(image_ids)
+    while waiting := list(islice(left, IDS_AT_ONCE)):
         while waiting:
             images = list(client.images(Filter.model_validate({"image_id": waiting})))
             outcome.rejected |= {each.image_id: each.reason or "" for each in images if each.state is State.REJECTED}

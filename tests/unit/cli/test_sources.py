@@ -11,7 +11,10 @@ from services.cli.sources import Found, read_pictures
 
 
 def read(where: Path, source: str | None = None) -> list[Found]:
-    return list(read_pictures(where, source))
+    number, found = read_pictures(where, source)
+    listed = list(found)
+    assert len(listed) == number
+    return listed
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -101,3 +104,16 @@ def test_a_folder_that_is_no_label_is_told(tmp_path: Path) -> None:
     touch(tmp_path, " cat/1.jpg")
     with pytest.raises(InvalidRequest, match="labels"):
         read(tmp_path)
+
+
+def test_a_mistake_in_the_last_line_is_told_before_there_is_a_first_picture(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,labels\na.png,cat\nb.png,\n")
+    with pytest.raises(InvalidRequest, match="line 3"):
+        read_pictures(manifest, None)
+
+
+def test_a_link_to_a_folder_leads_nowhere(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg")
+    (tmp_path / "cat" / "round").symlink_to(tmp_path, target_is_directory=True)
+    assert len(read(tmp_path)) == 1
