@@ -17,6 +17,7 @@ from services.decision.pruning import are_right, count_votes
 from services.decision.suspects import suspects
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
+from services.runtime import cores
 from services.runtime.jobs import Progress
 
 PAGE = 500
@@ -139,7 +140,7 @@ def _compare(asked: Rows, vectors: Vectors, k: int, stage: str, progress: Progre
     for start in range(0, len(asked), AT_ONCE):
         progress(stage, start, len(asked))
         part = slice(start, start + AT_ONCE)
-        similarities[part], rows[part] = nearest(vectors[asked[part]], vectors, k, leave_out=asked[part])
+        similarities[part], rows[part] = nearest(vectors[asked[part]], vectors, k, asked[part], cores.count())
     return similarities, rows
 
 

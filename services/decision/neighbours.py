@@ -4,7 +4,6 @@ A matrix product rounds the same pair of vectors differently, depending on what 
 counts is a product of the pair alone, which depends on nothing else that is or ever was in the memory.
 """
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -29,16 +28,19 @@ Similarities = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 
-def nearest(queries: Vectors, memory: Vectors, k: int, leave_out: Rows | None = None) -> tuple[Similarities, Rows]:
+def nearest(
+    queries: Vectors, memory: Vectors, k: int, leave_out: Rows | None = None, threads: int = 1
+) -> tuple[Similarities, Rows]:
     """The k rows of a memory that are nearest to each query.
 
-    Rows that are equally near are ordered by their number, the lowest first. Works on all cores.
+    Rows that are equally near are ordered by their number, the lowest first.
 
     Args:
         queries: float32 [n, d], rows of length 1.
         memory: float32 [m, d], rows of length 1.
         k: how many for each query, at least 1.
         leave_out: int64 [n], a row that is not a neighbour of each query, such as itself; `NOBODY` for none.
+        threads: that compute, each at a part of the queries; best as many as there are cores.
 
     Returns:
         cosine similarities float32 [n, k], the nearest first, -1 to 1, and rows int64 [n, k]; where the memory holds
@@ -57,7 +59,7 @@ def nearest(queries: Vectors, memory: Vectors, k: int, leave_out: Rows | None = 
             work(part)
     else:
         # A thread for each core that does all of a part keeps them busier than products that share every core.
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, parts))
     return similarities, rows
 

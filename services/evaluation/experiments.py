@@ -12,6 +12,7 @@ from services.decision.neighbours import NOBODY, nearest
 from services.decision.tally import Numbers, among
 from services.evaluation.material import Material, Vectors
 from services.evaluation.study import Study, Voters, slices
+from services.runtime import cores
 
 Progress = Callable[[str, int, int], None]
 """Told of the stage, in a word or two, and how much of it is done out of how much."""
@@ -46,7 +47,7 @@ def search(
     """The exact neighbours of queries, with progress; see `nearest`."""
     found = []
     for some in slices(len(queries), STEP):
-        found.append(nearest(queries[some], memory, k, None if leave_out is None else leave_out[some]))
+        found.append(nearest(queries[some], memory, k, None if leave_out is None else leave_out[some], cores.count()))
         told(some.stop, len(queries))
     similarities, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Voters.equal(similarities, rows)
@@ -143,7 +144,7 @@ class Experiments:
             place[images] = np.arange(len(images))
             own = place[asked]
         k = min(self.k, len(images) - (own is not None and bool((own != NOBODY).any())))
-        similarities, rows = nearest(self.queries[asked], self.material.memory.vectors[images], k, own)
+        similarities, rows = nearest(self.queries[asked], self.material.memory.vectors[images], k, own, cores.count())
         voters = Voters.equal(similarities, np.append(images, NOBODY)[rows])
         some = replace(self.study, truth=self.study.truth[asked])
         return float(some.accuracy(voters, [self.options])[0, -1])

@@ -9,7 +9,7 @@ two of one thread each 170. So nobody shares a computation; whoever has several 
 - decoders are processes of one thread, at most one a core, and only as many as have something to decode;
 - threads that wait, for the store, a decoder or a caller, are as many as it takes, because they cost no core;
 - matrix products of numpy may use every core, for OpenBLAS does not spin for long; where there are many, each is cut
-  into parts of one core (`services.decision.neighbours`).
+  into parts of one core (`services.decision.neighbours.nearest`, which is told of how many).
 """
 
 import os

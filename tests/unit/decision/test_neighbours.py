@@ -45,6 +45,15 @@ def test_what_is_left_out_is_no_neighbour(block: int, monkeypatch: pytest.Monkey
         assert rows[row, 39] == NOBODY
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_how_many_threads_compute_changes_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, asked = units(60, seed=1, dimension=33), units(20, seed=2, dimension=33)
+    at_once = nearest(asked, memory, 7)
+    monkeypatch.setattr(neighbours, "QUERIES", 3)
+    for one, other in zip(nearest(asked, memory, 7, threads=threads), at_once, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @given(size=st.integers(2, 400), gone=st.integers(1, 399), seed=st.integers(0, 1000))
 def test_nothing_tells_of_what_was_once_in_the_memory(size: int, gone: int, seed: int) -> None:
     """Promise 4: with others that are further away before and after it, similarities are the same to the last bit."""

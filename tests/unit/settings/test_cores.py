@@ -21,3 +21,13 @@ def test_an_environment_that_names_a_number_is_heeded(monkeypatch: pytest.Monkey
 
 def test_there_is_a_core() -> None:
     assert 1 <= cores.count() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no such thing")
+def test_cores_that_the_process_may_not_use_do_not_count() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert cores.count() == 1
+    finally:
+        os.sched_setaffinity(0, before)
