@@ -189,7 +189,7 @@ def bootstrap(settings: Settings) -> Service:
         decoder,
         slice_size,
         prompt.ping,
-        Voters(memory, judgements, curate.prune),
+        Voters(memory, curate.prune),
         judgements.current,
     )
     judge = Judge(memory, judgements, encoder.name, curate.k, curate.most_images)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from schemas.decision import ClassifyOptions, Decision
+from schemas.decision import ClassifyOptions, Decision, Prune
 from schemas.errors import InvalidVector
 from schemas.filter import Clause, FieldType
 from schemas.image import State
@@ -116,9 +116,9 @@ class Classify:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
             NotJudged: the options need a judgement of the memory.
         """
-        found, options = self.search(tenant, vectors, options, options.k, what_if)
+        found, options, judgement = self.search(tenant, vectors, options, options.k, what_if)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
-        calibration = self._calibration(tenant, options)
+        calibration = self.calibrations(judgement, options) if options.calibrated else None
         decisions = [_decide(hits, options, self.encoder.name, calibration) for hits in found]
         if all(decision.voters for decision in decisions):
             return decisions
@@ -127,24 +127,28 @@ class Classify:
 
     def search(
         self, tenant: str, vectors: Vectors, options: ClassifyOptions, k: int, what_if: WhatIf = AS_IT_IS
-    ) -> tuple[list[list[Hit]], ClassifyOptions]:
+    ) -> tuple[list[list[Hit]], ClassifyOptions, Judgement | None]:
         """The k images nearest to each vector, of those that may vote by the options; as `decide` otherwise.
 
         Returns:
-            n lists, and the options as they were applied.
+            n lists; the options as they were applied; the judgement that counts, where the options need one.
         """
         clauses = options.filter.clauses(self.memory.metadata)
         if what_if.without:
             clauses.append(Clause("image_id", FieldType.KEYWORD, tuple(what_if.without), negated=True))
         with metrics.stage("search"):
             self.ask_store()
-            found, applied = self.voters(tenant, vectors, clauses, options, k)
+            needed = options.calibrated or self.voters.pruning(options) is not Prune.NONE
+            judgement = self.judgement(tenant) if needed else None
+            found, applied = self.voters(tenant, vectors, clauses, options, k, judgement)
         labels = what_if.labels
         if not labels or options.as_of is not None:  # other labels from now on leave those of the past as they are
-            return found, applied
-        return [
-            [replace(hit, labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found
-        ], applied
+            return found, applied, judgement
+        return (
+            [[replace(hit, labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found],
+            applied,
+            judgement,
+        )
 
     def _encode(self, pictures: Sequence[bytes], start: int) -> Vectors:
         """The vectors of a slice of them."""
@@ -152,9 +156,6 @@ class Classify:
             with metrics.stage("decode"):
                 decoded = self.decoder.some(pictures, start, self.slice_size, hold)
             return self.encoder.encode(decoded)
-
-    def _calibration(self, tenant: str, options: ClassifyOptions) -> Calibration | None:
-        return self.calibrations(self.judgement(tenant), options) if options.calibrated else None
 
     def _why_nobody(self, tenant: str, options: ClassifyOptions) -> str:
         if not self.memory.counts_by_state(tenant, []).get(State.REMEMBERED):

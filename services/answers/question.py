@@ -89,7 +89,7 @@ class Question:
         [today] = self.classify.decide(tenant, query, exact)
         options = _at_its_level(today)
         for most in FLIPS:
-            [hits], _ = self.classify.search(tenant, query, options, options.k + most)
+            [hits], *_ = self.classify.search(tenant, query, options, options.k + most)
             places = smallest_flip(hits, options, most)
             if places is not None:
                 break

@@ -8,7 +8,6 @@ import numpy as np
 from schemas.decision import ClassifyOptions, Prune
 from schemas.filter import Clause
 from schemas.judgement import Judgement
-from services.curation.judgements import Judgements
 from services.decision.pruning import reliability
 from services.memory.engine import Vectors
 from services.memory.memory import Hit, Memory
@@ -23,24 +22,32 @@ class Voters:
     """
 
     memory: Memory
-    judgements: Judgements
     policy: Prune = Prune.NONE
 
+    def pruning(self, options: ClassifyOptions) -> Prune:
+        """How the options prune, where there is a judgement to prune by."""
+        return options.prune or self.policy
+
     def __call__(
-        self, tenant: str, vectors: Vectors, clauses: Sequence[Clause], options: ClassifyOptions, k: int
+        self,
+        tenant: str,
+        vectors: Vectors,
+        clauses: Sequence[Clause],
+        options: ClassifyOptions,
+        k: int,
+        judgement: Judgement | None,
     ) -> tuple[list[list[Hit]], ClassifyOptions]:
         """The k nearest to each vector of those that may vote by the options; and the options as they were applied.
 
         These always say how it was pruned: ``none`` where no judgement counts.
         """
-        prune = options.prune or self.policy
-        judgement = None if prune is Prune.NONE else self.judgements.current(tenant)
-        applied = options.model_copy(update={"prune": Prune.NONE if judgement is None else prune})
+        prune = Prune.NONE if judgement is None else self.pruning(options)
+        applied = options.model_copy(update={"prune": prune})
 
         def search(queries: Vectors, limit: int) -> list[list[Hit]]:
             return self.memory.nearest(tenant, queries, limit, clauses, options.search, options.as_of)
 
-        if judgement is None:
+        if judgement is None or prune is Prune.NONE:
             return search(vectors, k), applied
         if prune is Prune.SOFT:
             return [_weighed(hits, judgement) for hits in search(vectors, k)], applied

@@ -190,7 +190,7 @@ class Parts:
         )
 
     def classify(self) -> Classify:
-        voters = Voters(self.memory, self.judgements)
+        voters = Voters(self.memory)
         return Classify(self.memory, self.encoder, self.decoder, 4, self.memory.ping, voters, self.judgements.current)
 
     def judge(

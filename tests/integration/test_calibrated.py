@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from schemas.decision import ClassifyOptions, Effort
+from schemas.decision import ClassifyOptions, Effort, Prune
 from schemas.errors import NotJudged
 from schemas.image import State, StoredImage
+from schemas.judgement import Judgement
 from services.decision.votes import decide
 from tests.shapes import picture
 
@@ -81,6 +82,21 @@ def test_a_memory_that_was_not_judged_says_what_to_do(parts: Parts, asked: dict[
     with pytest.raises(NotJudged, match="no two of them"):
         parts.ask(picture("disc"), **asked)
     assert parts.memory.counts_by_state(parts.tenant) == {State.REMEMBERED: 1}
+
+
+def test_one_judgement_is_looked_up_for_all_of_a_decision(judged: Parts) -> None:
+    looked: list[str] = []
+
+    def current(tenant: str) -> Judgement | None:
+        looked.append(tenant)
+        return judged.judgements.current(tenant)
+
+    classify = replace(judged.classify(), judgement=current)
+    vectors = classify.embed([picture("disc")])
+    classify.decide(judged.tenant, vectors, ClassifyOptions(k=5, prune=Prune.SOFT, coverage=0.9))
+    assert looked == [judged.tenant]
+    classify.decide(judged.tenant, vectors, ClassifyOptions(k=5))
+    assert looked == [judged.tenant], "nothing asks for it"
 
 
 def test_a_judgement_is_counted_once_and_a_new_one_at_once(judged: Parts) -> None:

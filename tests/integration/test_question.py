@@ -179,7 +179,7 @@ def test_what_would_be_otherwise_is_searched_for_alone(parts: Parts) -> None:
     classify = parts.classify()
     query = classify.embed([picture("disc")])
     options = ClassifyOptions(search=Effort.EXACT)
-    [[hit]], _ = classify.search(parts.tenant, query, options, 5, WhatIf(without=[ids[0]]))
+    [[hit]], *_ = classify.search(parts.tenant, query, options, 5, WhatIf(without=[ids[0]]))
     assert hit.image_id == ids[1]
     relabelled = classify.search(parts.tenant, query, options, 5, WhatIf(labels={ids[0]: ["z"]}))[0][0]
     assert {each.image_id: each.labels for each in relabelled} == {ids[0]: ("z",), ids[1]: ("b",)}

@@ -78,7 +78,7 @@ def remember(parts: Parts, tenant: str, numbered: Sequence[tuple[int, Item]]) ->
 
 
 def decide_all(parts: Parts, tenant: str, queries: Vectors, options: ClassifyOptions) -> list[Decision]:
-    found, applied = Voters(parts.memory, parts.judgements)(tenant, queries, [], options, options.k)
+    found, applied = Voters(parts.memory)(tenant, queries, [], options, options.k, parts.judgements.current(tenant))
     return [decide(hits, applied, "pixels") for hits in found]
 
 
