@@ -25,9 +25,12 @@ Sources = Annotated[list[str] | None, typer.Option("--source", help="From this s
 Labels = Annotated[list[str] | None, typer.Option("--label", help="With this label or one below it; may be repeated.")]
 ImageIds = Annotated[list[str] | None, typer.Option("--image-id", help="This image; may be repeated.")]
 Where = Annotated[str, typer.Option("--filter", help='Further conditions as JSON: {"metadata.site": "north"}.')]
-LOCAL = "http://127.0.0.1:8700"
-
+Alpha = Annotated[float, typer.Option(help="Offset of the rank vote.")]
+Temperature = Annotated[float, typer.Option(help="Temperature of the softmax vote.")]
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+LOCAL = "http://127.0.0.1:8700"
 
 
 def read_settings() -> "Settings":

@@ -13,10 +13,12 @@ from services.cli.common import (
     ImageIds,
     Key,
     Labels,
+    Reason,
     Sources,
     Subjects,
     Url,
     Where,
+    Yes,
     connect,
     errors,
     fail,
@@ -38,10 +40,8 @@ IDS_AT_ONCE = 1000
 
 app = typer.Typer(help="Mute, unmute, relabel or remove images that deserve it.", no_args_is_help=True)
 
-Kind = Annotated[str | None, typer.Option(help="Of one kind: label, duplicate or outlier.")]
 SuspectsOf = Annotated[str | None, typer.Option("--suspects", help="The suspects of a kind, instead of a filter.")]
 Top = Annotated[int, typer.Option(help="With --suspects: the strongest so many.", min=1, max=IDS_AT_ONCE)]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def judge(
@@ -65,7 +65,7 @@ def judge(
 
 
 def suspects(
-    kind: Kind = None,
+    kind: Annotated[str | None, typer.Option(help="Of one kind: label, duplicate or outlier.")] = None,
     limit: Annotated[int, typer.Option(help="How many.", min=1)] = 20,
     url: Url = LOCAL,
     key: Key = None,
@@ -181,7 +181,7 @@ def relabel(
 
 @app.command()
 def remove(
-    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    reason: Reason,
     suspects_of: SuspectsOf = None,
     top: Top = 10,
     subject: Subjects = None,

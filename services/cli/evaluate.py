@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import LOCAL, PARTLY, AsJson, Key, Url, Where, connect, errors, print_json
+from services.cli.common import LOCAL, PARTLY, Alpha, AsJson, Key, Temperature, Url, Where, connect, errors, print_json
 
 if TYPE_CHECKING:
     from schemas.evaluation import Evaluation, EvaluationOptions
@@ -23,8 +23,8 @@ def evaluate(
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many neighbours vote for the answers that are looked at.")] = 50,
     vote: Annotated[str, typer.Option(help="The vote for them: rank, plurality, distance or softmax.")] = "rank",
-    alpha: Annotated[float, typer.Option(help="Offset of the rank vote.")] = 2.0,
-    temperature: Annotated[float, typer.Option(help="Temperature of the softmax vote.")] = 0.07,
+    alpha: Alpha = 2.0,
+    temperature: Temperature = 0.07,
     prune_above: Annotated[
         int | None,
         typer.Option(help="Wrong votes, over 100 neighbours, from which on hard pruning leaves an image out."),
