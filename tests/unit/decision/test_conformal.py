@@ -1,7 +1,6 @@
 """Prediction sets: the calibration against one image at a time, and the coverage on digits that were never seen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -18,16 +17,9 @@ from services.decision.conformal import set_share
 from services.decision.hierarchy import cut
 from services.decision.neighbours import nearest
 from services.decision.votes import decide
+from tests.unit.decision.support import Seen
 
 K = 30
-
-
-@dataclass(frozen=True)
-class Seen:
-    similarity: float
-    labels: list[str]
-    image_id: str = "one"
-    reliability: float = 1.0
 
 
 labels = st.lists(st.sampled_from(["a", "b", "a/x", "a/y", "b/x/y"]), min_size=1, max_size=3, unique=True)
@@ -62,7 +54,7 @@ def one_by_one(sample: CalibrationSample, options: ClassifyOptions) -> tuple[lis
         sample.labels, sample.similarities, sample.neighbour_labels, sample.neighbour_wrong, strict=True
     ):
         voters = [
-            Seen(similarity, theirs)
+            Seen("one", similarity, theirs)
             for similarity, theirs, wrong in zip(*row, strict=True)
             if options.prune is not Prune.HARD or wrong < options.prune_above
         ][: options.k]
@@ -115,14 +107,14 @@ def test_too_few_images_to_tell_give_every_label_that_got_a_vote() -> None:
     ("least", "named"), [(0.9, ["a"]), (0.6, ["a"]), (0.3, ["a", "b"]), (0.1, ["a", "b", "c"]), (0.0, ["a", "b", "c"])]
 )
 def test_the_winner_is_always_named_and_the_likeliest_come_first(least: float, named: list[str]) -> None:
-    seen = [Seen(0.9, [label]) for label in "aaaaaabbbc"]
+    seen = [Seen("one", 0.9, [label]) for label in "aaaaaabbbc"]
     decision = decide(seen, ClassifyOptions(vote=Vote.PLURALITY, coverage=0.9), "encoder", None, least)
     assert (decision.prediction_set, decision.set_share) == (named, least)
     assert decide(decision.neighbours, decision.options, decision.encoder, None, decision.set_share) == decision
 
 
 def test_the_set_is_of_the_level_that_was_asked_for_whatever_is_answered() -> None:
-    seen = [Seen(0.9, [label]) for label in ("pet/cat", "pet/cat", "pet/dog", "car/van")]
+    seen = [Seen("one", 0.9, [label]) for label in ("pet/cat", "pet/cat", "pet/dog", "car/van")]
     options = ClassifyOptions(vote=Vote.PLURALITY, back_off=0.7, coverage=0.9)
     decision = decide(seen, options, "encoder", None, 0.25)
     assert (decision.label, decision.prediction_set) == ("pet", ["pet/cat", "pet/dog", "car/van"])
@@ -164,7 +156,7 @@ def trial(encoder: str, seed: int) -> tuple[CalibrationSample, list[tuple[str, l
     )
     similarities, found = nearest(unit[asked], unit[memory], K)
     voters = [
-        [Seen(similarity, known[place]) for similarity, place in zip(near, row, strict=True)]
+        [Seen("one", similarity, known[place]) for similarity, place in zip(near, row, strict=True)]
         for near, row in zip(similarities.tolist(), found.tolist(), strict=True)
     ]
     return sample, [(names[number], each) for number, each in zip(asked, voters, strict=True)]

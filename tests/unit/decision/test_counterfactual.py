@@ -1,7 +1,6 @@
 """The smallest set of neighbours whose going flips a vote, against trying every set."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import combinations, repeat
 
 from hypothesis import given, settings
@@ -10,14 +9,7 @@ from hypothesis import strategies as st
 from schemas.decision import ClassifyOptions, Vote
 from services.decision.counterfactual import smallest_flip
 from services.decision.votes import decide
-
-
-@dataclass(frozen=True)
-class Seen:
-    image_id: str
-    similarity: float
-    labels: list[str]
-    reliability: float = 1.0
+from tests.unit.decision.support import Seen
 
 
 def line(*labels: str, step: float = 0.01, wrong: Iterable[int] = repeat(0)) -> list[Seen]:

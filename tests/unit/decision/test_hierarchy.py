@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
@@ -11,16 +10,9 @@ from hypothesis import strategies as st
 
 from schemas.decision import ClassifyOptions, Decision, Vote
 from services.decision.votes import decide
+from tests.unit.decision.support import Seen
 
 DEEPEST = 4
-
-
-@dataclass(frozen=True)
-class Seen:
-    image_id: str
-    similarity: float
-    labels: list[str]
-    reliability: float = 1.0
 
 
 paths = st.lists(st.sampled_from("ab"), min_size=1, max_size=DEEPEST).map("/".join)

@@ -1,7 +1,5 @@
 """Novelty: a percentile among the memory's own images, and no label beyond the one that was asked for."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,16 +9,9 @@ from pydantic import ValidationError
 from schemas.decision import ClassifyOptions, Novelty
 from services.decision.novelty import novelty
 from services.decision.votes import decide
+from tests.unit.decision.support import Seen
 
 numbers = st.floats(-1, 1, width=32)
-
-
-@dataclass(frozen=True)
-class Seen:
-    similarity: float
-    image_id: str = "one"
-    labels: tuple[str, ...] = ("cat",)
-    reliability: float = 1.0
 
 
 @given(similarities=st.lists(numbers, min_size=1), distances=st.lists(numbers.map(lambda s: 1 - s), min_size=1))
@@ -38,7 +29,7 @@ def test_above_what_was_asked_there_is_no_label_and_the_votes_stay_visible(
     percentile: float, label: str | None
 ) -> None:
     measured = Novelty(distance=0.4321, percentile=percentile)
-    decision = decide([Seen(0.5679)], ClassifyOptions(unknown_above=95), "encoder", measured)
+    decision = decide([Seen("one", 0.5679, ["cat"])], ClassifyOptions(unknown_above=95), "encoder", measured)
     assert decision.label == label
     assert decision.novelty == measured
     assert (decision.shares[0].label, decision.voters, len(decision.neighbours)) == ("cat", 1, 1)

@@ -1,7 +1,5 @@
 """All answers at every k at once, against the plain walk over the neighbours."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +9,7 @@ from schemas.decision import ClassifyOptions, Vote
 from services.decision.neighbours import NOBODY
 from services.decision.tally import Numbers, Weights, among, answers, ballots, scores
 from services.decision.votes import TIE, decide, weigh
+from tests.unit.decision.support import Seen
 
 LABELS = 4
 VOTERS = st.lists(
@@ -20,14 +19,6 @@ VOTERS = st.lists(
     ),
     max_size=12,
 ).map(lambda voters: sorted(voters, key=lambda voter: -voter[0]))
-
-
-@dataclass(frozen=True)
-class Seen:
-    image_id: str
-    similarity: float
-    labels: list[str]
-    reliability: float = 1.0
 
 
 def matrices(queries: list[list[tuple[float, list[int]]]]) -> tuple[Weights, Numbers]:

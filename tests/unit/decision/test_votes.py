@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,14 +11,7 @@ from hypothesis import strategies as st
 from schemas.decision import ClassifyOptions, Vote
 from services.decision.pruning import reliability
 from services.decision.votes import decide
-
-
-@dataclass(frozen=True)
-class Seen:
-    image_id: str
-    similarity: float
-    labels: list[str]
-    reliability: float = 1.0
+from tests.unit.decision.support import Seen
 
 
 def neighbours(*pairs: tuple[float, str]) -> list[Seen]:

@@ -1,0 +1,12 @@
+"""A neighbour that votes, made up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Seen:
+    image_id: str
+    similarity: float
+    labels: Sequence[str]
+    reliability: float = 1.0
