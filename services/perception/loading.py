@@ -1,6 +1,7 @@
 """From settings to an encoder. The heavy libraries are imported when one is loaded, not before."""
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from services.perception.network import Forward, Network
 
 BUILT_IN = "efficientnet-lite0"
+ROOM = Path(__file__).parent
 
 
 def load_encoder(settings: EncoderSettings, kept: Path | None = None) -> Encoder:
@@ -97,7 +99,7 @@ def _read(text: str) -> "dict[str, Choice]":
 
 
 def _here(name: str, settings: EncoderSettings) -> str:
-    """The encoder, all of this machine that its speed hangs on, and what was left to be measured."""
+    """The encoder, all of this machine and of our code that its speed hangs on, and what was left to be measured."""
     import torch
 
     if settings.device == "cpu":
@@ -109,4 +111,6 @@ def _here(name: str, settings: EncoderSettings) -> str:
     else:
         chip = torch.cuda.get_device_name(settings.device)
     asked = f"precision {settings.precision}, batch size {settings.batch_size}"
-    return f"{name} on {settings.device}: {chip}, {torch.get_num_threads()} threads, torch {torch.__version__}; {asked}"
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(ROOM.glob("*.py")))).hexdigest()[:8]
+    versions = f"torch {torch.__version__}, our code {code}"
+    return f"{name} on {settings.device}: {chip}, {torch.get_num_threads()} threads, {versions}; {asked}"

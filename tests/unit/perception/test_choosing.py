@@ -135,6 +135,15 @@ def test_what_was_measured_holds_for_the_same_question_alone(model: Model, tmp_p
     assert load_encoder(EncoderSettings(), kept).batch_size == 8
 
 
+def test_what_other_code_measured_does_not_hold(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "encoder.json"
+    load_encoder(EncoderSettings(), kept)
+    model.best = 16
+    (tmp_path / "network.py").write_text("another")
+    monkeypatch.setattr(loading, "ROOM", tmp_path)
+    assert load_encoder(EncoderSettings(), kept).batch_size == 16
+
+
 @pytest.mark.parametrize("text", ["", '{"half', '{"model": {"precision": "none", "batch_size": 0}}'])
 def test_a_damaged_file_is_measured_anew(model: Model, tmp_path: Path, text: str) -> None:
     kept = tmp_path / "encoder.json"
