@@ -9,27 +9,19 @@ from datetime import UTC, datetime
 from itertools import repeat
 from types import MappingProxyType
 from typing import cast
-from urllib.parse import quote, unquote
 
 import numpy as np
 from qdrant_client import models
 
 from schemas.decision import Effort
-from schemas.errors import EncoderMismatch, InvalidRequest
-from schemas.filter import FIELDS, Clause, FieldType
+from schemas.errors import InvalidRequest
+from schemas.filter import Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
-from services.memory.engine import Answer, Compaction, Engine, Index, Named, Payload, Search, Vectors
+from services.memory.collection import open_collection, vector_name
+from services.memory.engine import Answer, Compaction, Engine, Named, Payload, Search, Vectors
 from services.memory.filters import expired_of_every_tenant, of_every_tenant, waiting_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
-
-_INDEX: Mapping[FieldType, models.PayloadSchemaType] = {
-    FieldType.KEYWORD: models.PayloadSchemaType.KEYWORD,
-    FieldType.INTEGER: models.PayloadSchemaType.INTEGER,
-    FieldType.FLOAT: models.PayloadSchemaType.FLOAT,
-    FieldType.BOOLEAN: models.PayloadSchemaType.BOOL,
-    FieldType.DATETIME: models.PayloadSchemaType.DATETIME,
-}
 
 
 @dataclass(frozen=True)
@@ -94,9 +86,7 @@ class Memory:
     def __init__(self, engine: Engine, encoder_name: str, dimension: int, metadata: Mapping[str, FieldType]) -> None:
         self._engine = engine
         self._encoder = encoder_name
-        self._vector = quote(
-            encoder_name, safe=""
-        )  # engines make a folder of it, and an encoder may be named by a path
+        self._vector = vector_name(encoder_name)
         self.dimension = dimension
         self.metadata = metadata
 
@@ -106,28 +96,7 @@ class Memory:
         Raises:
             EncoderMismatch: it holds vectors of another name or length.
         """
-        wanted = self._indexes()
-        shape = self._engine.inspect()
-        if shape is None:
-            self._engine.create(self._vector, self.dimension, wanted)
-            shape = self._engine.inspect()  # another process may have been first, with another encoder
-        held = {} if shape is None else shape.vectors
-        if held.get(self._vector) != self.dimension:
-            names = ", ".join(f"{unquote(name)} ({size} numbers)" for name, size in held.items()) or "no encoder"
-            raise EncoderMismatch(
-                f"the collection holds vectors of {names}, the settings name"
-                f" {self._encoder} ({self.dimension} numbers); set that encoder again, or use another collection"
-            )
-        present = {} if shape is None else shape.indexes
-        missing = {field: index for field, index in wanted.items() if present.get(field) != _kind(index)}
-        if missing:
-            self._engine.index(missing)
-
-    def _indexes(self) -> dict[str, Index]:
-        fields = {**FIELDS, **{f"metadata.{name}": kind for name, kind in self.metadata.items()}}
-        ours = dict.fromkeys(("label_paths", "picture", "removal", "doubt"), models.PayloadSchemaType.KEYWORD)
-        tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-        return {"tenant": tenant, **ours, **{field: _INDEX[kind] for field, kind in fields.items()}}
+        open_collection(self._engine, self._encoder, self.dimension, self.metadata)
 
     def put(self, images: Sequence[StoredImage]) -> Placed:
         """Insert images of one tenant, or replace them whole: without a vector and without the mark of a removal.
@@ -238,8 +207,8 @@ class Memory:
             False if the image is gone or has another picture now.
         """
         self._engine.set_payload(amendment(changed), self._same([image]))
-        now = self.get(image.tenant, [image.image_id]).get(image.image_id)
-        return now is not None and now.picture == image.picture
+        held = self.get(image.tenant, [image.image_id]).get(image.image_id)
+        return held is not None and held.picture == image.picture
 
     def remember(
         self,
@@ -556,10 +525,6 @@ def _known_at(moment: datetime) -> list[Clause]:
 
 def _marked_by(removal_id: str) -> Clause:
     return Clause("removal", FieldType.KEYWORD, (removal_id,))
-
-
-def _kind(index: Index) -> str:
-    return str(index.type.value if isinstance(index, models.KeywordIndexParams) else index.value)
 
 
 def _cursor(point: str | None) -> str | None:

@@ -1,0 +1,66 @@
+"""The collection of a memory: it holds one encoder's vectors, and an index of every field that a filter may name."""
+
+from collections.abc import Mapping
+from urllib.parse import quote, unquote
+
+from qdrant_client import models
+
+from schemas.errors import EncoderMismatch
+from schemas.filter import FIELDS, FieldType
+from services.memory.engine import Engine, Index
+
+OURS = ("label_paths", "picture", "removal", "doubt")
+"""Further fields that are searched by."""
+_INDEX: Mapping[FieldType, models.PayloadSchemaType] = {
+    FieldType.KEYWORD: models.PayloadSchemaType.KEYWORD,
+    FieldType.INTEGER: models.PayloadSchemaType.INTEGER,
+    FieldType.FLOAT: models.PayloadSchemaType.FLOAT,
+    FieldType.BOOLEAN: models.PayloadSchemaType.BOOL,
+    FieldType.DATETIME: models.PayloadSchemaType.DATETIME,
+}
+
+
+def vector_name(encoder_name: str) -> str:
+    """The name of an encoder's vectors: engines make a folder of it, and an encoder may be named by a path."""
+    return quote(encoder_name, safe="")
+
+
+def open_collection(engine: Engine, encoder_name: str, dimension: int, metadata: Mapping[str, FieldType]) -> None:
+    """Create the collection, or check that it is this encoder's and add indexes that it lacks.
+
+    Args:
+        engine: holds it.
+        encoder_name: whose vectors it holds.
+        dimension: their length.
+        metadata: the declared metadata fields.
+
+    Raises:
+        EncoderMismatch: it holds vectors of another name or length.
+    """
+    vector, wanted = vector_name(encoder_name), _indexes(metadata)
+    shape = engine.inspect()
+    if shape is None:
+        engine.create(vector, dimension, wanted)
+        shape = engine.inspect()  # another process may have been first, with another encoder
+    held = {} if shape is None else shape.vectors
+    if held.get(vector) != dimension:
+        names = ", ".join(f"{unquote(name)} ({size} numbers)" for name, size in held.items()) or "no encoder"
+        raise EncoderMismatch(
+            f"the collection holds vectors of {names}, the settings name"
+            f" {encoder_name} ({dimension} numbers); set that encoder again, or use another collection"
+        )
+    present = {} if shape is None else shape.indexes
+    missing = {field: index for field, index in wanted.items() if present.get(field) != _kind(index)}
+    if missing:
+        engine.index(missing)
+
+
+def _indexes(metadata: Mapping[str, FieldType]) -> dict[str, Index]:
+    fields = {**FIELDS, **{f"metadata.{name}": kind for name, kind in metadata.items()}}
+    tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+    ours = dict.fromkeys(OURS, models.PayloadSchemaType.KEYWORD)
+    return {"tenant": tenant, **ours, **{field: _INDEX[kind] for field, kind in fields.items()}}
+
+
+def _kind(index: Index) -> str:
+    return str(index.type.value if isinstance(index, models.KeywordIndexParams) else index.value)
