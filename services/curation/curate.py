@@ -50,12 +50,7 @@ class Curate:
 
     def _relabel(self, tenant: str, clauses: Sequence[Clause], labels: Sequence[str]) -> int:
         """Page by page, as one operation would not know which pictures it meets."""
-        changed, cursor = 0, None
-        while True:
-            page, cursor = self.memory.page(tenant, clauses, PAGE, cursor)
-            changed += self.memory.relabel(page, labels)
-            if cursor is None:
-                return changed
+        return sum(self.memory.relabel(page, labels) for page in self.memory.pages(tenant, clauses, PAGE))
 
     def _prune(self, tenant: str, clauses: Sequence[Clause], least: int, dry_run: bool) -> Curated:
         """Mute by wrong votes, and take it back where these counted no more by then."""

@@ -99,26 +99,27 @@ class Judge:
 
     def _read(self, tenant: str, progress: Progress) -> tuple[list[str], list[list[str]], Vectors]:
         """Ids, labels and vectors of all remembered images, by ascending id."""
-        total = self.memory.count(tenant, [REMEMBERED])
         image_ids: list[str] = []
         labels: list[list[str]] = []
         blocks: list[Vectors] = []
-        cursor = None
-        while True:
-            if max(total, len(image_ids)) > self.most_images:
-                raise InvalidRequest(
-                    f"the memory holds {total} images and at most {self.most_images} are judged: raise"
-                    " VISUAL_MEMORY_CURATE__MOST_IMAGES if the workers have the room for their vectors"
-                )
-            progress("read", len(image_ids), total)
-            page, vectors, cursor = self.memory.embedded(tenant, [], PAGE, cursor)
+        total = self.memory.count(tenant, [REMEMBERED])
+        self._check(total)
+        progress("read", 0, total)
+        for page, vectors in self.memory.embedded(tenant, [], PAGE):
             image_ids += [image.image_id for image in page]
             labels += [image.labels for image in page]
             blocks.append(vectors)
-            if cursor is None:
-                break
+            self._check(len(image_ids))
+            progress("read", len(image_ids), total)
         order = sorted(range(len(image_ids)), key=image_ids.__getitem__)
         return [image_ids[row] for row in order], [labels[row] for row in order], _ordered(blocks, order)
+
+    def _check(self, images: int) -> None:
+        if images > self.most_images:
+            raise InvalidRequest(
+                f"the memory holds {images} images and at most {self.most_images} are judged: raise"
+                " VISUAL_MEMORY_CURATE__MOST_IMAGES if the workers have the room for their vectors"
+            )
 
 
 def _ordered(blocks: list[Vectors], order: Sequence[int]) -> Vectors:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.decision import Effort
 from schemas.errors import Conflict, InvalidPicture, InvalidRequest, NotFound, Unavailable
@@ -21,7 +20,7 @@ from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationS
 from schemas.filter import Clause
 from schemas.image import State
 from schemas.job import Job, JobState
-from services.evaluation.material import Labelled, Material
+from services.evaluation.material import Labelled, Material, Vectors
 from services.evaluation.records import AT_WORK, Evaluations, Queries
 from services.intake.accept import Upload
 from services.memory.memory import Memory
@@ -38,8 +37,6 @@ PAGE = 1000
 SEARCHED_AT_ONCE = 100
 THUMBNAIL = 96
 """Pixels of the longer side."""
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -183,15 +180,12 @@ class Evaluate:
         ids: list[str] = []
         labels: list[list[str]] = []
         pages: list[Vectors] = []
-        cursor = None
-        while True:
-            images, vectors, cursor = self.memory.embedded(tenant, clauses, PAGE, cursor)
+        for images, vectors in self.memory.embedded(tenant, clauses, PAGE):
             ids += [image.image_id for image in images]
             labels += [image.labels for image in images]
             pages.append(vectors)
             progress("reading the memory", len(ids), total)
-            if cursor is None:
-                return Labelled(ids, labels, np.concatenate(pages))
+        return Labelled(ids, labels, np.concatenate(pages))
 
     def _queries(self, tenant: str, evaluation_id: str, places: dict[str, tuple[str, int]]) -> Labelled:
         """The pictures that were sent, each once; fills `places` with where the thumbnail of each is."""

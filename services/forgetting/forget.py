@@ -161,12 +161,8 @@ class Forget:
         return journal.model_copy(update={"removal": sealed, "step": Step.NOTHING})
 
     def _marked(self, journal: Journal) -> Iterator[list[Note]]:
-        cursor = None
-        while True:
-            page, cursor = self.memory.marked(journal.tenant, journal.removal.id, PAGE, cursor)
+        for page in self.memory.pages(journal.tenant, [], PAGE, marked_by=journal.removal.id):
             yield [Note.model_validate(image, from_attributes=True) for image in page]
-            if cursor is None:
-                return
 
     def _clauses(self, journal: Journal) -> list[Clause]:
         return journal.removal.filter.clauses(self.memory.metadata)

@@ -90,16 +90,12 @@ class Verify:
 
     def _check_images(self, tenant: str, findings: Findings) -> None:
         buried = self.removals.buried(tenant)
-        cursor = None
-        while True:
-            page, cursor = self.memory.page(tenant, [], PAGE, cursor)
+        for page in self.memory.pages(tenant, [], PAGE):
             findings.images += len(page)
             for image in page:
                 if burial(image.picture) in buried:
                     findings.faults.append(f"image {image.image_id} of {tenant} is back, but a removal covered it")
                     findings.returned.append(image)
-            if cursor is None:
-                break
         for key in self.pictures.all(tenant):
             if burial(key) in buried:
                 findings.faults.append(f"picture {key} is there, but a removal covered it")

@@ -172,28 +172,33 @@ class Memory:
         payloads, following = self._engine.scroll(within(tenant, clauses), limit, _point(cursor))
         return [to_image(payload) for payload in payloads], _cursor(following)
 
+    def pages(
+        self, tenant: str, clauses: Sequence[Clause], size: int, marked_by: str | None = None
+    ) -> Iterator[list[StoredImage]]:
+        """All images that meet a filter, at most so many at a time; with `marked_by`, of those a removal marked."""
+        marked, cursor = [*clauses, *_marked_by(marked_by)], None
+        while True:
+            images, cursor = self.page(tenant, marked, size, cursor)
+            yield images
+            if cursor is None:
+                return
+
     def embedded(
-        self, tenant: str, clauses: Sequence[Clause], limit: int, cursor: str | None = None
-    ) -> tuple[list[StoredImage], Vectors, str | None]:
-        """Some of the remembered images that meet a filter, with their vectors; by ascending point id.
+        self, tenant: str, clauses: Sequence[Clause], size: int
+    ) -> Iterator[tuple[list[StoredImage], Vectors]]:
+        """The remembered images that meet a filter, at most so many at a time; by ascending point id.
 
-        Args:
-            tenant: whose images.
-            clauses: the checked filter.
-            limit: at most so many, at least 1.
-            cursor: where to go on, as the call before returned it.
-
-        Returns:
-            n images, their vectors float32 [n, dimension] of length 1, and the next cursor, None at the end.
-
-        Raises:
-            InvalidRequest: the cursor is not one of ours.
+        Yields:
+            n images and their vectors, float32 [n, dimension] of length 1.
         """
-        where = within(tenant, [*clauses, _in_state(State.REMEMBERED)], self._vector)
-        points, following = self._engine.export(where, limit, _point(cursor))
-        rows = [cast(dict[str, list[float]], point.vector)[self._vector] for point in points]
-        vectors = np.array(rows, np.float32).reshape(len(rows), self.dimension)
-        return [to_image(point.payload or {}) for point in points], vectors, _cursor(following)
+        where, point = within(tenant, [*clauses, _in_state(State.REMEMBERED)], self._vector), None
+        while True:
+            points, point = self._engine.export(where, size, point)
+            rows = [cast(dict[str, list[float]], each.vector)[self._vector] for each in points]
+            vectors = np.array(rows, np.float32).reshape(len(rows), self.dimension)
+            yield [to_image(each.payload or {}) for each in points], vectors
+            if point is None:
+                return
 
     def amend(self, image: StoredImage, changed: StoredImage) -> bool:
         """Write the labels and fields of `changed` to the image, unless its content was replaced meanwhile.
@@ -423,20 +428,13 @@ class Memory:
         """Mark every image that meets a filter for a removal, in one operation: it settles what the removal covers."""
         self._engine.set_payload({"removal": removal_id}, within(tenant, clauses), urgent=True)
 
-    def marked(
-        self, tenant: str, removal_id: str, limit: int, cursor: str | None = None
-    ) -> tuple[list[StoredImage], str | None]:
-        """Some of the images that a removal marked; as `page`."""
-        return self.page(tenant, [_marked_by(removal_id)], limit, cursor)
-
     def delete_marked(self, tenant: str, removal_id: str) -> None:
         """Delete every image that a removal marked, in one operation."""
-        self._engine.delete(within(tenant, [_marked_by(removal_id)]))
+        self._engine.delete(within(tenant, _marked_by(removal_id)))
 
     def count(self, tenant: str, clauses: Sequence[Clause] = (), marked_by: str | None = None) -> int:
         """How many images meet a filter; with `marked_by`, of those that this removal marked."""
-        mark = [] if marked_by is None else [_marked_by(marked_by)]
-        return self._engine.count(within(tenant, [*clauses, *mark]))
+        return self._engine.count(within(tenant, [*clauses, *_marked_by(marked_by)]))
 
     def compact(self) -> Compaction:
         """Erase what was deleted or overwritten before the call, of every tenant; see `Engine.compact`."""
@@ -523,8 +521,8 @@ def _known_at(moment: datetime) -> list[Clause]:
     ]
 
 
-def _marked_by(removal_id: str) -> Clause:
-    return Clause("removal", FieldType.KEYWORD, (removal_id,))
+def _marked_by(removal_id: str | None) -> list[Clause]:
+    return [] if removal_id is None else [Clause("removal", FieldType.KEYWORD, (removal_id,))]
 
 
 def _cursor(point: str | None) -> str | None:

@@ -464,11 +464,8 @@ def test_a_mark_settles_what_is_removed(memory: Memory, tenant: str) -> None:
     memory.remember(images[:4], units(4))
     memory.mark(tenant, clauses(subject="Ann"), "first")
     memory.put([image(tenant, "later", subject="Ann"), image(tenant, "i1", subject="Ann")])
-    found, cursor = memory.marked(tenant, "first", 2)
-    assert cursor is not None
-    rest, cursor = memory.marked(tenant, "first", 2, cursor)
-    assert cursor is None
-    assert sorted(each.image_id for each in found + rest) == ["i3", "i5", "i7"]
+    first, rest = memory.pages(tenant, [], 2, marked_by="first")
+    assert sorted(each.image_id for each in first + rest) == ["i3", "i5", "i7"]
     assert memory.count(tenant, marked_by="first") == 3
     assert memory.count(tenant, clauses(state="remembered"), marked_by="first") == 1
     memory.delete_marked(tenant, "first")
@@ -503,7 +500,7 @@ def test_tenants_are_apart_in_every_method(memory: Memory, tenant: str) -> None:
     memory.mark(other, [], "r")
     memory.mark(tenant, clauses(image_id="w"), "r")
     memory.delete_marked(other, "r")
-    assert memory.marked(other, "r", 9) == ([], None)
+    assert list(memory.pages(other, [], 9, marked_by="r")) == [[]]
     assert memory.count(other, marked_by="r") == 0
     assert memory.count(tenant, marked_by="r") == 1
     assert memory.get(tenant, ["i000", "i001", "i002", "w"]) == before
@@ -575,17 +572,16 @@ def test_the_embedded_images_come_page_by_page_with_their_vectors(memory: Memory
     remembered(memory, "b", 3)
     memory.put([image("a", "waits")])
     found: dict[str, Vectors] = {}
-    cursor = None
-    while True:
-        page, rows, cursor = memory.embedded("a", [], 4, cursor)
+    for page, rows in memory.embedded("a", [], 4):
+        assert len(page) <= 4
         found |= dict(zip((each.image_id for each in page), rows, strict=True))
-        if cursor is None:
-            break
     assert found.keys() == {each.image_id for each in images}
     for each, vector in zip(images, vectors, strict=True):
         np.testing.assert_allclose(found[each.image_id], vector, atol=1e-6)
-    assert memory.embedded("a", clauses(image_id="i003"), 10)[0][0].image_id == "i003"
-    assert memory.embedded("nobody", [], 10)[1].shape == (0, DIMENSION)
+    [([one], _)] = memory.embedded("a", clauses(image_id="i003"), 10)
+    assert one.image_id == "i003"
+    [(nobody, none)] = memory.embedded("nobody", [], 10)
+    assert (nobody, none.shape) == ([], (0, DIMENSION))
 
 
 # Ready-made vectors
@@ -598,7 +594,7 @@ def ready_made(tenant: str, count: int, **fields: Any) -> list[StoredImage]:
 def test_ready_made_vectors_are_remembered_as_they_are(memory: Memory, tenant: str) -> None:
     images, vectors = ready_made(tenant, 9, metadata={"count": 3}), units(9)
     assert memory.put_remembered(images, vectors, {}) == Placed()
-    held, kept, _ = memory.embedded(tenant, clauses(metadata_count=3), 20)
+    [(held, kept)] = memory.embedded(tenant, clauses(metadata_count=3), 20)
     place = {image.image_id: row for row, image in enumerate(images)}
     assert {each.image_id: each for each in held} == {each.image_id: each for each in images}
     assert np.abs(kept - vectors[[place[each.image_id] for each in held]]).max() < 1e-6

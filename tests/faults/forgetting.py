@@ -80,13 +80,10 @@ def forget_while_working(arena: Arena, images: int, seed: int) -> Outcome:
 
 def _outcome(parts: Parts, tenant: str, waiting: Sequence[StoredImage], receipt: Removal) -> Outcome:
     held: dict[str, StoredImage] = {}
-    listed, cursor = 0, None
-    while True:
-        page, cursor = parts.memory.page(tenant, [], 1000, cursor)
+    listed = 0
+    for page in parts.memory.pages(tenant, [], 1000):
         listed += len(page)
         held |= {image.image_id: image for image in page}
-        if cursor is None:
-            break
     assert listed == len(held), "each image is there once"
     files = set(parts.pictures.all(tenant))
     goes = [image for image in waiting if image.subject == "goes"]
