@@ -5,7 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from urllib.parse import unquote
 
 from schemas.errors import Unavailable, VisualMemoryError
 from schemas.job import JobKind
@@ -39,6 +38,7 @@ from services.intake.accept import Accept
 from services.intake.fetch import HTTPS, Fetch
 from services.intake.remember import Remember, Sweep
 from services.intake.vectors import AcceptVectors
+from services.memory.collection import encoder_of
 from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
 from services.memory.ledger import Ledger
@@ -277,7 +277,7 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
         engine = open_engine(settings.store, places.engine_socket, settings.store.timeout)
     shape = engine.inspect()
     vector, size = next(iter(shape.vectors.items()), ("", 0)) if shape else ("", 0)
-    memory = Memory(engine, unquote(vector), size, settings.metadata)
+    memory = Memory(engine, encoder_of(vector), size, settings.metadata)
     pictures, ledger = _pictures(settings), ledger_of(settings)
     removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
     judgements, decisions = Judgements(ledger), _decisions(settings, ledger, memory)

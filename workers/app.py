@@ -80,7 +80,7 @@ def sweep() -> None:
 
 @app.task(name=TIDY)  # type: ignore[untyped-decorator]
 def tidy() -> None:
-    """Delete pictures that a crash left without a point."""
+    """Delete what crashes left behind."""
     with _logged():
         service().tidy()
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import unquote
 
 from qdrant_client import models
 
@@ -22,6 +21,7 @@ from schemas.image import StoredImage, now
 from services.forgetting.archive import Archive, Contents, Manifest, Picture, new_archive
 from services.forgetting.forget import Undo
 from services.forgetting.removals import Note, Removals, burial
+from services.memory.collection import encoder_of
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
@@ -118,7 +118,7 @@ class Restore:
         self.ledger.put(UNFINISHED, {"file": file.name})
         self._restore_records(archive)
         memories = [
-            Memory(self.engine, unquote(vector), size, self.metadata)
+            Memory(self.engine, encoder_of(vector), size, self.metadata)
             for vector, size in archive.manifest.vectors.items()
         ]
         for memory in memories:

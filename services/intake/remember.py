@@ -1,9 +1,7 @@
 """Remember: from waiting points to vectors, and the sweep that finds those that were left behind."""
 
 import logging
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from schemas.image import State, StoredImage, now
 from services.curation.objections import Objections
+from services.intake.turns import Turns
 from services.memory.memory import Memory
 from services.memory.payload import point_id
 from services.memory.pictures import Pictures
@@ -26,35 +25,6 @@ from services.runtime.bell import URGENT, Bell
 SWEEP_LIMIT = 4096
 
 log = logging.getLogger(__name__)
-
-
-class Turns:
-    """Turns of threads: many work together, or one alone."""
-
-    def __init__(self) -> None:
-        self._door = threading.Lock()
-        self._ended = threading.Condition()
-        self._working = 0
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Work beside others, once nobody works alone or waits to."""
-        with self._door, self._ended:
-            self._working += 1
-        try:
-            yield
-        finally:
-            with self._ended:
-                self._working -= 1
-                self._ended.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Let nobody begin, and work once all others have ended."""
-        with self._door:
-            with self._ended:
-                self._ended.wait_for(lambda: not self._working)
-            yield
 
 
 @dataclass(frozen=True)
@@ -77,7 +47,6 @@ class Remember:
     lease: timedelta
     max_attempts: int
     objections: Objections
-
     turns: Turns = field(default_factory=Turns)
 
     def __call__(self, tenant: str, image_ids: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from schemas.errors import NotFound, OutOfSpace, Unavailable, VisualMemoryError
+from services.memory.durable import sync
 from services.memory.space import SPARE, check_room
 
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
@@ -91,7 +92,7 @@ class Blobs:
         with _translated(key), suppress(OutOfSpace):
             if self._local:
                 for folder in _make(path.parent)[1:]:
-                    _sync(folder)
+                    sync(folder)
                 check_room(path.parent, self._floor * SPARE, len(data))
                 path.write_bytes(data)
 
@@ -183,7 +184,7 @@ class Blobs:
                     continue
             touched.append(Path(path).parent)
         for folder in set(touched) if self._local else ():
-            _sync(folder)
+            sync(folder)
         return len(touched)
 
     def delete_drafts(self, before: datetime, folder: str = "") -> int:
@@ -226,7 +227,7 @@ class Blobs:
                 for draft in drafts.values():
                     draft.unlink(missing_ok=True)
         for folder in folders:
-            _sync(folder)
+            sync(folder)
 
     def _write_drafts(self, drafts: Mapping[Path, bytes]) -> None:
         with ExitStack() as opened:
@@ -277,13 +278,5 @@ def _delete_older(draft: Path, before: datetime) -> bool:
         draft.unlink()
     except FileNotFoundError:
         return False
-    _sync(draft.parent)
+    sync(draft.parent)
     return True
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

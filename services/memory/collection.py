@@ -25,6 +25,11 @@ def vector_name(encoder_name: str) -> str:
     return quote(encoder_name, safe="")
 
 
+def encoder_of(vector: str) -> str:
+    """The encoder of vectors of this name."""
+    return unquote(vector)
+
+
 def open_collection(engine: Engine, encoder_name: str, dimension: int, metadata: Mapping[str, FieldType]) -> None:
     """Create the collection, or check that it is this encoder's and add indexes that it lacks.
 
@@ -44,7 +49,7 @@ def open_collection(engine: Engine, encoder_name: str, dimension: int, metadata:
         shape = engine.inspect()  # another process may have been first, with another encoder
     held = {} if shape is None else shape.vectors
     if held.get(vector) != dimension:
-        names = ", ".join(f"{unquote(name)} ({size} numbers)" for name, size in held.items()) or "no encoder"
+        names = ", ".join(f"{encoder_of(name)} ({size} numbers)" for name, size in held.items()) or "no encoder"
         raise EncoderMismatch(
             f"the collection holds vectors of {names}, the settings name"
             f" {encoder_name} ({dimension} numbers); set that encoder again, or use another collection"

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable
 
 from schemas.errors import OutOfSpace
-from services.memory.shards import Shards, sync
+from services.memory.durable import sync
+from services.memory.shards import Shards
 from services.memory.space import DELETE, full_disk_told
 
 FLUSH_SECONDS = 2.0

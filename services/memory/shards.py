@@ -5,7 +5,6 @@ copy, as a whole or not at all. Whatever it does not name is rubbish of a crash.
 """
 
 import json
-import os
 import shutil
 import threading
 import uuid
@@ -18,6 +17,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from schemas.errors import OutOfSpace, Unavailable
+from services.memory.durable import sync
 from services.memory.space import DELETE, FINISH, check_room
 
 LAST_CALL = 10.0
@@ -173,12 +173,3 @@ def settle(shard: Shard) -> None:
     shard.engine.flush()
     for place in (*shard.folder.rglob("*"), shard.folder):
         sync(place)
-
-
-def sync(place: Path) -> None:
-    """Make a file's content, or a folder's entries, durable."""
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
