@@ -41,6 +41,8 @@ def evaluate(
 
     if [pictures is not None, itself, from_neighbours is not None].count(True) != 1:
         raise typer.BadParameter("give FOLDER or a manifest, or --self, or --from-neighbours: one of the three")
+    if from_neighbours is not None and filter_ != "{}":
+        raise typer.BadParameter("--filter is of a memory: a file of neighbours is measured as it is")
     refused: dict[str, str] = {}
     with errors():
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "prune_above": prune_above}
