@@ -26,9 +26,9 @@ from services.memory.pictures import Pictures, has_picture
 from services.perception.decoder import Decoder
 from services.runtime import metrics
 from services.settings import RerankSettings
-from services.vision.answers import Answers, digest
+from services.vision.answers import AnswerCache, digest
 from services.vision.model import Provider, VisionModel
-from services.vision.question import Example, NoAnswer, Question
+from services.vision.prompt import Example, NoAnswer, Prompt
 
 AT_ONCE = 4
 """Questions of one request that are asked at the same time."""
@@ -94,7 +94,7 @@ class Rerank:
         self._pictures = pictures
         self._decoder = decoder
         self._rates = rates
-        self._answers = Answers(settings.cache_entries)
+        self._answers = AnswerCache(settings.cache_entries)
         self._parts = ExitStack()
         if provider is not None:
             self._model = VisionModel(provider)
@@ -182,10 +182,10 @@ class Rerank:
             label = self._answers.get(asked.tenant, entry)
             if label is not None:
                 return Outcome(model=model, label=label, voted=voted, cached=True)
-            question = await to_thread.run_sync(self._question, asked, neighbours, abandon_on_cancel=True)
+            prompt = await to_thread.run_sync(self._prompt, asked, neighbours, abandon_on_cancel=True)
             if not await self._rates.take_question(asked.key_id, self._settings.calls_per_day):
                 raise NotAsked(f"the key has asked its {self._settings.calls_per_day} questions of this day")
-            label = await self._model.ask(question)
+            label = await self._model.ask(prompt)
         except NotAsked as why:
             return Outcome(voted=voted, fallback=str(why))
         except NoAnswer as why:
@@ -212,14 +212,14 @@ class Rerank:
         examples = [(image.image_id, image.picture, labels) for image, labels in neighbours]
         return digest(sha256(asked.picture).hexdigest(), examples, asked.candidates)
 
-    def _question(self, asked: Close, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> Question:
+    def _prompt(self, asked: Close, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> Prompt:
         side = self._settings.side
         try:
             examples = [
                 Example(self._decoder.thumbnail(self._pictures.read(image.picture), side), labels)
                 for image, labels in neighbours
             ]
-            return Question(self._decoder.thumbnail(asked.picture, side), examples, asked.candidates)
+            return Prompt(self._decoder.thumbnail(asked.picture, side), examples, asked.candidates)
         except NotFound as error:
             raise NotAsked(GONE) from error
         except VisualMemoryError as error:

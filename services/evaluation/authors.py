@@ -10,7 +10,7 @@ from schemas.errors import InvalidRequest, sentence
 from schemas.evaluation import NeighbourList
 from services.decision.neighbours import NOBODY
 from services.decision.pruning import HARD_K
-from services.evaluation.study import Study, Voters, study_of
+from services.evaluation.study import Neighbours, Study, study_of
 
 Classes = str | list[str]
 
@@ -51,7 +51,7 @@ def study_of_lists(lists: Mapping[str, NeighbourList]) -> Study:
     asked = [_labels(each["image_class"]) for each in lists.values()]
     known = asked if itself else [_labels(classes[image_id]) for image_id in images]
     used = (rows != NOBODY).sum(axis=0).astype(bool)
-    voters = Voters.equal(similarities[:, used], rows[:, used])
+    voters = Neighbours.equal(similarities[:, used], rows[:, used])
     return study_of(encoders[0], (list(lists), asked), (images, known), voters, itself=itself)
 
 

@@ -17,7 +17,7 @@ from services.evaluation.material import Labelled, Material
 from services.evaluation.measures import Answers
 from services.evaluation.prune import Pruning, Search
 from services.evaluation.sets import prediction_sets
-from services.evaluation.study import Study, Voters, study_of
+from services.evaluation.study import Neighbours, Study, study_of
 
 VOTES = "counting votes"
 
@@ -46,7 +46,7 @@ def evaluate(material: Material, options: EvaluationOptions, progress: Progress)
     study = study_of(material.encoder, *names, near.nearest(options.k_max), itself=itself)
     pruning = Pruning.of(study, around.rows, options.prune_above)
 
-    def further(asked: Numbers, k: int) -> Voters:
+    def further(asked: Numbers, k: int) -> Neighbours:
         return search(queries.vectors[asked], memory.vectors, k, asked if itself else None)
 
     measured = _measured(study, options, progress, pruning, further, around)
@@ -89,11 +89,11 @@ def _measured(
     progress: Progress,
     pruning: Pruning | None,
     further: Search | None,
-    around: Voters | None,
+    around: Neighbours | None,
 ) -> Evaluation:
     """Everything that needs no vectors."""
     k = min(options.k, study.voters.rows.shape[1])
-    variants: dict[Prune, Callable[[], Voters]] = {Prune.NONE: lambda: study.voters}
+    variants: dict[Prune, Callable[[], Neighbours]] = {Prune.NONE: lambda: study.voters}
     if pruning:
         variants |= {Prune.SOFT: pruning.softly, Prune.HARD: lambda: pruning.hard(further)}
     curves = []

@@ -11,7 +11,7 @@ from services.decision import scaling
 from services.decision.neighbours import NOBODY, nearest
 from services.decision.tally import Numbers, among
 from services.evaluation.material import Material, Vectors
-from services.evaluation.study import Study, Voters, slices
+from services.evaluation.study import Neighbours, Study, slices
 from services.runtime import cores
 
 Progress = Callable[[str, int, int], None]
@@ -43,14 +43,14 @@ def search(
     k: int,
     leave_out: Numbers | None,
     told: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Voters:
+) -> Neighbours:
     """The exact neighbours of queries, with progress; see `nearest`."""
     found = []
     for some in slices(len(queries), STEP):
         found.append(nearest(queries[some], memory, k, None if leave_out is None else leave_out[some], cores.count()))
         told(some.stop, len(queries))
     similarities, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Voters.equal(similarities, rows)
+    return Neighbours.equal(similarities, rows)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Experiments:
             own = place[asked]
         k = min(self.k, len(images) - (own is not None and bool((own != NOBODY).any())))
         similarities, rows = nearest(self.queries[asked], self.material.memory.vectors[images], k, own, cores.count())
-        voters = Voters.equal(similarities, np.append(images, NOBODY)[rows])
+        voters = Neighbours.equal(similarities, np.append(images, NOBODY)[rows])
         some = replace(self.study, truth=self.study.truth[asked])
         return float(some.accuracy(voters, [self.options])[0, -1])
 

@@ -14,7 +14,7 @@ from schemas.judgement import ClassReport
 from services.decision.confidence import confidence, fit_temperature, reliability
 from services.decision.neighbours import NOBODY
 from services.decision.tally import Numbers, among, answers, scores
-from services.evaluation.study import Study, Voters, slices
+from services.evaluation.study import Neighbours, Study, slices
 
 ALPHAS = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 TEMPERATURES = (0.01, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5)
@@ -26,7 +26,7 @@ EDGES = 21
 Flags = NDArray[np.bool_]
 
 
-def curves(study: Study, prune: Prune, voters: Voters, options: VoteOptions) -> list[Curve]:
+def curves(study: Study, prune: Prune, voters: Neighbours, options: VoteOptions) -> list[Curve]:
     """Accuracy of all four votes at every k, with neighbours that were pruned in this way."""
     votes = [options.model_copy(update={"vote": vote}) for vote in Vote]
     accuracy = study.accuracy(voters, votes).tolist()
@@ -67,7 +67,7 @@ class Answers:
     """
 
     study: Study
-    voters: Voters
+    voters: Neighbours
     answer: Numbers
     right: Flags
     scores: NDArray[np.float64]

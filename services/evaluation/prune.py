@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from services.decision.neighbours import NOBODY
 from services.decision.pruning import HARD_K, SOFT_K, count_votes, hard_threshold, reliability
 from services.decision.tally import Numbers, in_common
-from services.evaluation.study import Study, Voters
+from services.evaluation.study import Neighbours, Study
 
-Search = Callable[[Numbers, int], Voters]
+Search = Callable[[Numbers, int], Neighbours]
 """The nearest neighbours of the queries with these numbers, so many of each."""
 
 
@@ -55,13 +55,13 @@ class Pruning:
         """How many images are left out."""
         return int((self.many >= self.above).sum())
 
-    def softly(self) -> Voters:
+    def softly(self) -> Neighbours:
         """The same neighbours, their votes multiplied."""
         voters = self.study.voters
         wrong = self.few[voters.rows] - self._own(voters.rows, slice(None), SOFT_K)
-        return Voters(voters.similarities, voters.rows, reliability(wrong))
+        return Neighbours(voters.similarities, voters.rows, reliability(wrong))
 
-    def hard(self, search: Search | None) -> Voters:
+    def hard(self, search: Search | None) -> Neighbours:
         """The neighbours that are not left out: the next nearest take the places of the others.
 
         Args:
@@ -75,7 +75,7 @@ class Pruning:
             kept.similarities[left], kept.rows[left] = found.similarities, found.rows
         return kept
 
-    def _keep(self, voters: Voters, queries: slice | Numbers, k: int) -> Voters:
+    def _keep(self, voters: Neighbours, queries: slice | Numbers, k: int) -> Neighbours:
         """The nearest k of them that are not left out; nobody at the end where they are fewer."""
         wrong = self.many[voters.rows] - self._own(voters.rows, queries, HARD_K)
         fine = (wrong < self.above) & (voters.rows != NOBODY)
@@ -83,7 +83,7 @@ class Pruning:
         here, rows, similarities = (
             np.take_along_axis(each, order, 1) for each in (fine, voters.rows, voters.similarities)
         )
-        return Voters.equal(np.where(here, similarities, -1.0), np.where(here, rows, NOBODY))
+        return Neighbours.equal(np.where(here, similarities, -1.0), np.where(here, rows, NOBODY))
 
     def _own(self, rows: Numbers, queries: slice | Numbers, k: int) -> NDArray[np.bool_]:
         """Whether a neighbour has one of its wrong votes from the query itself."""

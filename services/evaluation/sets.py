@@ -10,14 +10,16 @@ from schemas.evaluation import EvaluationOptions, PredictionSets
 from services.decision.conformal import nonconformity, set_share
 from services.decision.votes import TIE
 from services.evaluation.measures import Answers
-from services.evaluation.study import Study, Voters, slices
+from services.evaluation.study import Neighbours, Study, slices
 
 COVERAGES = (0.8, 0.9, 0.95)
 
 Misfits = NDArray[np.float64]
 
 
-def prediction_sets(answers: Answers, around: Voters | None, options: EvaluationOptions) -> list[PredictionSets] | None:
+def prediction_sets(
+    answers: Answers, around: Neighbours | None, options: EvaluationOptions
+) -> list[PredictionSets] | None:
     """Sets calibrated on the memory's own images, each without itself, and measured on the queries.
 
     The memory asked about itself is calibrated on one half and measured on the other.
@@ -44,7 +46,7 @@ def prediction_sets(answers: Answers, around: Voters | None, options: Evaluation
     return [_measured(answers, misfits, everybody, own, coverage) for coverage in COVERAGES]
 
 
-def _misfits(study: Study, voters: Voters, options: VoteOptions) -> Misfits:
+def _misfits(study: Study, voters: Neighbours, options: VoteOptions) -> Misfits:
     """How badly the right labels of each query fit; see `nonconformity`."""
     parts = [
         nonconformity(study.truth[some], study.votes_for[voters.rows[some]], voters.of(some).weights(options))

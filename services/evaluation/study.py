@@ -18,7 +18,7 @@ SLICE = 8192
 
 
 @dataclass(frozen=True)
-class Voters:
+class Neighbours:
     """The neighbours of n queries, the nearest first.
 
     Attributes:
@@ -36,13 +36,13 @@ class Voters:
         """Neighbours whose votes are multiplied by nothing."""
         return cls(similarities.astype(np.float64), rows, np.ones(rows.shape))
 
-    def of(self, queries: slice) -> "Voters":
+    def of(self, queries: slice) -> "Neighbours":
         """Those of some queries."""
-        return Voters(self.similarities[queries], self.rows[queries], self.reliability[queries])
+        return Neighbours(self.similarities[queries], self.rows[queries], self.reliability[queries])
 
-    def nearest(self, k: int) -> "Voters":
+    def nearest(self, k: int) -> "Neighbours":
         """The nearest k of each query."""
-        return Voters(self.similarities[:, :k], self.rows[:, :k], self.reliability[:, :k])
+        return Neighbours(self.similarities[:, :k], self.rows[:, :k], self.reliability[:, :k])
 
     def weights(self, options: VoteOptions) -> NDArray[np.float64]:
         """What each gives to its labels, [n, k]."""
@@ -98,7 +98,7 @@ class Study:
     labels: list[str]
     truth: Numbers
     votes_for: Numbers
-    voters: Voters
+    voters: Neighbours
 
     def names(self, numbers: Numbers) -> list[str]:
         """The labels with these numbers, without `NOBODY`."""
@@ -108,11 +108,11 @@ class Study:
         """Whether each neighbour [n, k] of some queries has a label in common with its query."""
         return in_common(self.votes_for[rows], self.truth[queries])
 
-    def ballots(self, voters: Voters) -> Ballots:
+    def ballots(self, voters: Neighbours) -> Ballots:
         """The ballots of neighbours."""
         return ballots(self.votes_for[voters.rows])
 
-    def accuracy(self, voters: Voters, votes: Sequence[VoteOptions]) -> NDArray[np.float64]:
+    def accuracy(self, voters: Neighbours, votes: Sequence[VoteOptions]) -> NDArray[np.float64]:
         """The part of the queries that each vote answers rightly at k = 1, 2, ..., float64 [votes, k]."""
         right = np.zeros((len(votes), voters.rows.shape[1]))
         for queries in slices(len(self.truth)):
@@ -130,7 +130,7 @@ def slices(size: int, step: int = SLICE) -> Iterator[slice]:
         yield slice(start, min(start + step, size))
 
 
-def study_of(encoder: str, queries: Named, images: Named, voters: Voters, *, itself: bool) -> Study:
+def study_of(encoder: str, queries: Named, images: Named, voters: Neighbours, *, itself: bool) -> Study:
     """A study of queries and images, given as their ids and the labels of each; see `Study`."""
     numbering = Numbering()
     votes_for = numbering.matrix([*images[1], []])

@@ -11,7 +11,7 @@ from hashlib import sha256
 from threading import Lock
 
 
-class Answers:
+class AnswerCache:
     """The latest answers, of every tenant.
 
     Args:

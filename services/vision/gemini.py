@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, Field
 
-from services.vision.question import Question
+from services.vision.prompt import Prompt
 
 URL = "https://generativelanguage.googleapis.com/v1beta"
 
@@ -30,11 +30,11 @@ class Gemini:
     key: str
     parameters: Mapping[str, Any]
 
-    def request(self, question: Question) -> httpx.Request:
-        """The request that asks a question."""
-        form = {"responseMimeType": "application/json", "responseSchema": question.schema()}
+    def request(self, prompt: Prompt) -> httpx.Request:
+        """The request that puts a prompt."""
+        form = {"responseMimeType": "application/json", "responseSchema": prompt.schema()}
         body = {
-            "contents": [{"role": "user", "parts": [_part(part) for part in question.parts()]}],
+            "contents": [{"role": "user", "parts": [_part(part) for part in prompt.parts()]}],
             "generationConfig": {**form, "temperature": 0, **self.parameters},
         }
         url = f"{self.url}/models/{quote(self.model, safe='')}:generateContent"

@@ -6,7 +6,7 @@ import httpx
 from anyio import to_thread
 from pydantic import ValidationError
 
-from services.vision.question import NoAnswer, Question
+from services.vision.prompt import NoAnswer, Prompt
 
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "visual-memory"}
 MOST_BYTES = 2**18
@@ -20,8 +20,8 @@ class Provider(Protocol):
     def model(self) -> str:
         """The model's name."""
 
-    def request(self, question: Question) -> httpx.Request:
-        """The request that asks a question."""
+    def request(self, prompt: Prompt) -> httpx.Request:
+        """The request that puts a prompt."""
 
     def read(self, body: bytes) -> str:
         """What the model wrote; raises `pydantic.ValidationError` where the body is not of the protocol."""
@@ -43,14 +43,14 @@ class VisionModel:
         self.provider = provider
         self._http = httpx.AsyncHTTPTransport(trust_env=False)
 
-    async def ask(self, question: Question) -> str:
+    async def ask(self, prompt: Prompt) -> str:
         """The label that the model chooses.
 
         Raises:
             NoAnswer: its server cannot be reached, refuses, or answers with something else.
         """
         try:
-            request = await to_thread.run_sync(self.provider.request, question)
+            request = await to_thread.run_sync(self.provider.request, prompt)
             request.headers.update(HEADERS)
             response = await self._http.handle_async_request(request)
             try:
@@ -60,7 +60,7 @@ class VisionModel:
         except (httpx.TransportError, httpx.InvalidURL, UnicodeError):  # the last two: no such host can be
             raise NoAnswer("the model's server cannot be reached, or ends the connection") from None
         try:
-            return question.read(self.provider.read(body))
+            return prompt.read(self.provider.read(body))
         except ValidationError:
             raise NoAnswer("the model's server answers with something else than its protocol says") from None
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import httpx
 from pydantic import BaseModel, Field
 
-from services.vision.question import Question
+from services.vision.prompt import Prompt
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class OpenAI:
     key: str
     parameters: Mapping[str, Any]
 
-    def request(self, question: Question) -> httpx.Request:
-        """The request that asks a question."""
-        schema = {"name": "answer", "strict": True, "schema": {**question.schema(), "additionalProperties": False}}
+    def request(self, prompt: Prompt) -> httpx.Request:
+        """The request that puts a prompt."""
+        schema = {"name": "answer", "strict": True, "schema": {**prompt.schema(), "additionalProperties": False}}
         body = {
             "model": self.model,
-            "messages": [{"role": "user", "content": [_part(part) for part in question.parts()]}],
+            "messages": [{"role": "user", "content": [_part(part) for part in prompt.parts()]}],
             "response_format": {"type": "json_schema", "json_schema": schema},
             "temperature": 0,
             **self.parameters,

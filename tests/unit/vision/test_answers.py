@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.vision.answers import Answers, digest
+from services.vision.answers import AnswerCache, digest
 
 TENANTS = st.sampled_from(["north", "south"])
 QUESTIONS = st.sampled_from("abc")
@@ -18,7 +18,7 @@ DEEDS = st.lists(
 
 @given(DEEDS, st.integers(0, 4))
 def test_it_keeps_what_was_last_asked_for_until_it_is_forgotten(deeds: list[tuple[str, ...]], size: int) -> None:
-    answers, plain = Answers(size), list[tuple[tuple[str, str], str]]()
+    answers, plain = AnswerCache(size), list[tuple[tuple[str, str], str]]()
     for what, tenant, *rest in deeds:
         if what == "forget":
             answers.forget(tenant)

@@ -34,8 +34,8 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Question:
-    """Which of the candidates a picture has.
+class Prompt:
+    """A question as it is put to a model: which of the candidates a picture has.
 
     Attributes:
         picture: a JPEG's bytes.
