@@ -11,11 +11,11 @@ COLDEST, HOTTEST = 0.05, 20.0
 SURE = 1e-6
 """How near to 0 and 1 a confidence may come while a temperature is fitted: no single answer outweighs all others."""
 
-Numbers = NDArray[np.float64]
+Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
 
 
-def confidence(scores: Numbers, temperature: float = 1.0) -> Numbers:
+def confidence(scores: Floats, temperature: float = 1.0) -> Floats:
     """The winner's share of the vote.
 
     Args:
@@ -26,11 +26,11 @@ def confidence(scores: Numbers, temperature: float = 1.0) -> Numbers:
         [n], above 0 to 1.
     """
     relative = scores / scores.max(axis=1, keepdims=True)
-    shares: Numbers = np.reciprocal(np.power(relative, 1 / temperature).sum(axis=1))
+    shares: Floats = np.reciprocal(np.power(relative, 1 / temperature).sum(axis=1))
     return shares
 
 
-def fit_temperature(scores: Numbers, right: Truths) -> float:
+def fit_temperature(scores: Floats, right: Truths) -> float:
     """The temperature under which the winner's share says best how often it is right: the least logarithmic loss.
 
     Args:
@@ -49,7 +49,7 @@ def fit_temperature(scores: Numbers, right: Truths) -> float:
     return float(np.exp(found.x))
 
 
-def reliability(confidences: Numbers, right: Truths) -> Reliability:
+def reliability(confidences: Floats, right: Truths) -> Reliability:
     """The reliability diagram over 15 equal parts of 0 to 1, and the expected calibration error.
 
     Args:
