@@ -1,6 +1,6 @@
 """The one place where objects are wired from settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +11,7 @@ from schemas.job import JobKind
 from services.access.audit import Audit
 from services.access.keys import Keys
 from services.access.rates import Rates
-from services.access.secret import load_secret
+from services.access.secret import Secret, load_secret
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
@@ -27,7 +27,7 @@ from services.evaluation.records import Evaluations
 from services.forgetting.backup import UNFINISHED, Backup, Restore
 from services.forgetting.blocks import Blocks
 from services.forgetting.compact import Compact
-from services.forgetting.forget import Forget
+from services.forgetting.forget import Forget, Undo
 from services.forgetting.removal_log import RemovalLog
 from services.forgetting.removals import Removals
 from services.forgetting.retention import Expire, Retention
@@ -49,6 +49,7 @@ from services.parts import audit_of, beside, broker_url, celery_of, ledger_of
 from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
+from services.perception.encoder import Encoder
 from services.perception.loading import load_encoder
 from services.perception.sandbox import Sandbox
 from services.runtime import cores, metrics
@@ -56,7 +57,7 @@ from services.runtime.bell import Bell
 from services.runtime.jobs import Jobs, RunJob, SweepJobs
 from services.runtime.places import Places
 from services.runtime.redis_server import limits_url
-from services.settings import EncoderSettings, RerankSettings, Settings
+from services.settings import RerankSettings, Settings
 from services.vision.gemini import URL as GOOGLE
 from services.vision.gemini import Gemini
 from services.vision.model import Provider
@@ -150,58 +151,41 @@ def bootstrap(settings: Settings) -> Service:
         EncoderMismatch: the collection holds another encoder's vectors.
         Unavailable: the store does not answer, or a restore did not end.
     """
-    places, worker, curate = Places(settings.data), settings.worker, settings.curate
+    worker, curate = settings.worker, settings.curate
     pool = ThreadPoolExecutor(cores.count(), thread_name_prefix="pictures")
-    encoder = _encoder(settings.encoder, places)
+    encoder = _encoder(settings)
     slice_size = max(SLICE, encoder.batch_size)
     memory, prompt = (
-        Memory(
-            open_engine(settings.store, places.engine_socket, timeout),
-            encoder.name,
-            encoder.dimension,
-            settings.metadata,
-        )
-        for timeout in (settings.store.timeout, settings.store.request_timeout)
+        _memory(settings, encoder, timeout) for timeout in (settings.store.timeout, settings.store.request_timeout)
     )
     memory.open()
-    pictures, ledger = _pictures(settings), ledger_of(settings)
-    if ledger.exists(UNFINISHED):
+    if ledger_of(settings).exists(UNFINISHED):
         raise Unavailable("a restore was begun and did not end: run it again before anything is served")
     limits = Limits(settings.pictures.max_bytes, settings.pictures.max_pixels)
     sandbox = Sandbox(limits, settings.pictures.decode_seconds, cores.count())
     decoder = Decoder(sandbox, pool, encoder.side)
     secret = load_secret(settings)
+    kept = _kept(settings, memory, secret)
+    pictures, blocks, evaluations, decisions = kept.pictures, kept.blocks, kept.evaluations, kept.decisions
     bell = Bell(celery_of(settings), secret.key("messages"))
-    blocks, removals = Blocks(ledger), Removals(ledger)
-    removal_log = RemovalLog(ledger, secret.key("receipts"))
     overdue = timedelta(seconds=worker.overdue_seconds)
-    jobs = Jobs(ledger)
-    judgements, evaluations = Judgements(ledger), _evaluations(settings, ledger, jobs)
-    decisions = _decisions(settings, ledger, memory)
-    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, evaluations.tidy, decisions.settle_all])
     limiter = limits_url(broker_url(settings))
     rerank = Rerank(settings.rerank, _provider(settings.rerank), prompt, pictures, decoder, Rates(limiter))
-    undo = (Unlearn(memory, judgements), evaluations.forget, decisions.forget, rerank.forget)
-    forget = Forget(memory, pictures, blocks, removals, removal_log, overdue, undo)
-    classify = Classify(
-        memory,
-        encoder,
-        decoder,
-        slice_size,
-        prompt.ping,
-        Voters(memory, curate.prune),
-        judgements.current,
-    )
-    judge = Judge(memory, judgements, encoder.name, curate.k, curate.most_images)
+    undo = (*kept.undo, rerank.forget)
+    forget = Forget(memory, pictures, blocks, kept.removals, kept.removal_log, overdue, undo)
+    voters = Voters(memory, curate.prune)
+    classify = Classify(memory, encoder, decoder, slice_size, prompt.ping, voters, kept.judgements.current)
+    judge = Judge(memory, kept.judgements, encoder.name, curate.k, curate.most_images)
     evaluate = Evaluate(evaluations, memory, pictures, decoder, classify.embed, encoder.name, bell.ring_job)
     accept = Accept(
         prompt, pictures, blocks, decoder, bell.ring, settings.metadata, Retention(settings.retention), pool
     )
+    objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
     return Service(
         settings=settings,
-        keys=Keys(ledger),
+        keys=Keys(kept.ledger),
         rates=Rates(limiter),
         audit=audit_of(settings),
         memory=prompt,
@@ -217,33 +201,24 @@ def bootstrap(settings: Settings) -> Service:
         fetch=Fetch(hosts, limits.max_bytes, settings.api.max_body_bytes, examiners),
         accept=accept,
         accept_vectors=AcceptVectors(accept, memory, encoder.name),
-        remember=Remember(
-            memory,
-            pictures,
-            encoder,
-            decoder,
-            slice_size,
-            overdue,
-            worker.max_attempts,
-            Objections(memory, curate.gate, curate.gate_share, curate.k),
-        ),
+        remember=Remember(memory, pictures, encoder, decoder, slice_size, overdue, worker.max_attempts, objections),
         sweep=Sweep(memory, bell, overdue),
         classify=classify,
         rerank=rerank,
         decisions=decisions,
         question=Question(classify, decisions),
-        removals=removals,
+        removals=kept.removals,
         forget=forget,
-        expire=Expire(memory, removals, forget),
-        tidy=tidy,
-        compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
-        jobs=jobs,
+        expire=Expire(memory, kept.removals, forget),
+        tidy=kept.tidy,
+        compact=kept.compact,
+        jobs=kept.jobs,
         evaluations=evaluations,
         evaluate=evaluate,
-        run_job=RunJob(jobs, overdue, {JobKind.JUDGEMENT: judge, JobKind.EVALUATION: evaluate}),
-        sweep_jobs=SweepJobs(jobs, bell, overdue),
-        judging=Judging(prompt, judgements, jobs, bell, curate.most_images),
-        curate=Curate(memory, judgements),
+        run_job=RunJob(kept.jobs, overdue, {JobKind.JUDGEMENT: judge, JobKind.EVALUATION: evaluate}),
+        sweep_jobs=SweepJobs(kept.jobs, bell, overdue),
+        judging=Judging(prompt, kept.judgements, kept.jobs, bell, curate.most_images),
+        curate=Curate(memory, kept.judgements),
     )
 
 
@@ -278,16 +253,12 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     shape = engine.inspect()
     vector, size = next(iter(shape.vectors.items()), ("", 0)) if shape else ("", 0)
     memory = Memory(engine, encoder_of(vector), size, settings.metadata)
-    pictures, ledger = _pictures(settings), ledger_of(settings)
-    removals, removal_log = Removals(ledger), RemovalLog(ledger, load_secret(settings).key("receipts"))
-    judgements, decisions = Judgements(ledger), _decisions(settings, ledger, memory)
-    evaluations = _evaluations(settings, ledger, Jobs(ledger))
-    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, evaluations.tidy, decisions.settle_all])
-    undo = (Unlearn(memory, judgements), evaluations.forget, decisions.forget)
+    kept = _kept(settings, memory, load_secret(settings))
+    pictures, ledger, removals, decisions = kept.pictures, kept.ledger, kept.removals, kept.decisions
     return Operator(
         engine=engine,
-        verify=Verify(memory, pictures, removals, removal_log, undo),
-        compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
+        verify=Verify(memory, pictures, removals, kept.removal_log, kept.undo),
+        compact=kept.compact,
         backup=Backup(engine, pictures, ledger),
         restore=Restore(
             engine, pictures, ledger, removals, settings.metadata, [decisions.forget], decisions.settle_all
@@ -295,11 +266,65 @@ def bootstrap_operator(settings: Settings, alone: bool = False) -> Operator:
     )
 
 
-def _encoder(settings: EncoderSettings, places: Places) -> MicroBatcher:
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept beside the points of a memory.
+
+    Attributes:
+        undo: takes images that are removed out of all that was made of them.
+    """
+
+    pictures: Pictures
+    ledger: Ledger
+    blocks: Blocks
+    removals: Removals
+    removal_log: RemovalLog
+    jobs: Jobs
+    judgements: Judgements
+    evaluations: Evaluations
+    decisions: StoredDecisions
+    undo: Sequence[Undo]
+    tidy: Tidy
+    compact: Compact
+
+
+def _kept(settings: Settings, memory: Memory, secret: Secret) -> _Kept:
+    floor = settings.store.min_free_bytes
+    pictures, ledger = Pictures(beside(settings, "pictures"), floor), ledger_of(settings)
+    roomy = Ledger(beside(settings, "records"), floor, NEW)
+    blocks, jobs, judgements = Blocks(ledger), Jobs(ledger), Judgements(ledger)
+    removals, removal_log = Removals(ledger), RemovalLog(ledger, secret.key("receipts"))
+    evaluations = Evaluations(ledger, jobs, beside(settings, "evaluations"), floor)
+    decisions = StoredDecisions(ledger, roomy, memory, blocks, settings.decisions.keep)
+    tidy = Tidy(memory, pictures, ledger, SPARE, [judgements.tidy, evaluations.tidy, decisions.settle_all])
+    return _Kept(
+        pictures=pictures,
+        ledger=ledger,
+        blocks=blocks,
+        removals=removals,
+        removal_log=removal_log,
+        jobs=jobs,
+        judgements=judgements,
+        evaluations=evaluations,
+        decisions=decisions,
+        undo=(Unlearn(memory, judgements), evaluations.forget, decisions.forget),
+        tidy=tidy,
+        compact=Compact(memory, removals, removal_log, tidy, _beyond(settings)),
+    )
+
+
+def _encoder(settings: Settings) -> MicroBatcher:
     """The encoder with a thread for each batch that it works at; a GPU works at one batch at a time."""
-    side_by_side = settings.threads or cores.count() if settings.device == "cpu" else 1
-    load = partial(load_encoder, settings.model_copy(update={"threads": 1}), places.encoder)
+    asked = settings.encoder
+    side_by_side = asked.threads or cores.count() if asked.device == "cpu" else 1
+    load = partial(load_encoder, asked.model_copy(update={"threads": 1}), Places(settings.data).encoder)
     return MicroBatcher(load, metrics.observe_batch, side_by_side)
+
+
+def _memory(settings: Settings, encoder: Encoder, timeout: int) -> Memory:
+    """The memory of an encoder, over an engine that is waited for so many seconds."""
+    engine = open_engine(settings.store, Places(settings.data).engine_socket, timeout)
+    return Memory(engine, encoder.name, encoder.dimension, settings.metadata)
 
 
 def _provider(settings: RerankSettings) -> Provider | None:
@@ -313,19 +338,6 @@ def _provider(settings: RerankSettings) -> Provider | None:
             return Gemini(url, model, key, settings.parameters)
         case None:
             return None
-
-
-def _pictures(settings: Settings) -> Pictures:
-    return Pictures(beside(settings, "pictures"), settings.store.min_free_bytes)
-
-
-def _decisions(settings: Settings, ledger: Ledger, memory: Memory) -> StoredDecisions:
-    roomy = Ledger(beside(settings, "records"), settings.store.min_free_bytes, NEW)
-    return StoredDecisions(ledger, roomy, memory, Blocks(ledger), settings.decisions.keep)
-
-
-def _evaluations(settings: Settings, ledger: Ledger, jobs: Jobs) -> Evaluations:
-    return Evaluations(ledger, jobs, beside(settings, "evaluations"), settings.store.min_free_bytes)
 
 
 def _beyond(settings: Settings) -> str:
