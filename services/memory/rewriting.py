@@ -64,10 +64,10 @@ class Rewriting:
             Unavailable: the engine ends.
         """
         with self._turn:
-            if self.index_is_due():
+            if self.is_due():
                 self._rewrite()
 
-    def index_is_due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether too many points are outside of the index."""
         vectors = self._shards.vectors()
         if vectors is None:

@@ -122,7 +122,7 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
     engine = EdgeEngine(folder)
     until(lambda: indexed(engine) == COUNT, "an index")
     engine.insert(points(100, first=COUNT))  # no more than are compared one by one
-    assert not engine._rewriting.index_is_due()
+    assert not engine._rewriting.is_due()
     engine.insert(points(30, first=COUNT + 100))
     until(lambda: indexed(engine) == COUNT + 130, "another index")
     assert len(everything(engine)) == COUNT + 130
@@ -132,9 +132,9 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
 def test_points_that_were_moved_out_of_the_index_count_too(edge: EdgeEngine) -> None:
     edge.compact()
     edge.set_payload({"said": "so"}, of(half=1))
-    assert edge._rewriting.index_is_due()
+    assert edge._rewriting.is_due()
     edge.compact()
-    assert not edge._rewriting.index_is_due()
+    assert not edge._rewriting.is_due()
     assert indexed(edge) == COUNT
 
 
