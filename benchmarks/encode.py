@@ -21,7 +21,7 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from benchmarks.pictures import photographs
 from benchmarks.table import Row, compare, milliseconds, rate, seconds
 from services.perception.choosing import AGREEMENT
-from services.perception.efficientnet import SHORT_SIDE, original, prepare, scaled
+from services.perception.efficientnet import VIEW, original, prepare, scaled
 from services.perception.encoder import Encoder
 from services.perception.folded import Folded
 from services.perception.loading import load_encoder
@@ -80,7 +80,7 @@ def dinov2(pictures: Sequence[PIL.Image.Image], folder: str) -> list[Row]:
     """DINOv2 ViT-S/14 at 224 pixels, with random weights."""
     torch.manual_seed(0)
     config = Dinov2Config(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, patch_size=14, image_size=224)
-    size = {"shortest_edge": SHORT_SIDE}
+    size = {"shortest_edge": VIEW.side}
     Dinov2Model(config).save_pretrained(folder)
     BitImageProcessorPil(size=size, crop_size={"height": 224, "width": 224}).save_pretrained(folder)
     encoder = load_encoder(EncoderSettings(name=folder))
@@ -144,5 +144,5 @@ def split(pixels: torch.Tensor, size: int) -> list[Features]:
 
 def short(picture: PIL.Image.Image) -> PIL.Image.Image:
     """A picture with the short side that encoders begin with."""
-    scale = SHORT_SIDE / min(picture.size)
+    scale = VIEW.side / min(picture.size)
     return picture.resize((round(picture.width * scale), round(picture.height * scale)))
