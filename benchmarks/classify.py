@@ -29,7 +29,7 @@ def measure() -> list[Row]:
     encoder = load_encoder(EncoderSettings(threads=1))
     pictures, settings = photographs(PICTURES), PictureSettings()
     limits = Limits(settings.max_bytes, settings.max_pixels)
-    decoded = [decode(picture, limits) for picture in pictures]
+    decoded = [decode(picture, limits, encoder.view) for picture in pictures]
     turn = itertools.cycle(range(PICTURES))
 
     def send(http: httpx.Client, number: int) -> None:
@@ -47,7 +47,7 @@ def measure() -> list[Row]:
 
             def parts() -> float:
                 begun = time.perf_counter()
-                memory.nearest(TENANT, encoder.encode([decode(pictures[next(turn)], limits)]), K)
+                memory.nearest(TENANT, encoder.encode([decode(pictures[next(turn)], limits, encoder.view)]), K)
                 return 1e3 * (time.perf_counter() - begun)
 
             stage = f"classify a picture over HTTP, {MEMORIES:,} memories"

@@ -15,11 +15,12 @@ from benchmarks.table import Row, compare, rate
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
+from services.perception.view import View
 from services.settings import PictureSettings
 
-SIDE = 256
+VIEW = View(side=256, crop=224)
 LARGE = (4000, 3000)
-PLAIN = "Pillow: open, convert, resize"
+PLAIN = "Pillow: open, convert, resize, crop"
 BARE = "a loop over Pillow's reduced scale"
 
 
@@ -28,14 +29,14 @@ def measure() -> list[Row]:
     settings, cores = PictureSettings(), os.cpu_count() or 1
     sandbox = Sandbox(Limits(settings.max_bytes, settings.max_pixels), settings.decode_seconds, cores)
     with ThreadPoolExecutor(cores) as pool:
-        decoder = Decoder(sandbox, pool, SIDE)
+        decoder = Decoder(sandbox, pool, VIEW)
 
         def each(work: Callable[[bytes], object], pictures: Sequence[bytes]) -> Callable[[], object]:
             return lambda: list(pool.map(work, pictures))
 
         rows = [
             compare(
-                f"decode {stage} to a short side of {SIDE}",
+                f"decode {stage}, the middle {VIEW.crop} of a short side of {VIEW.side}",
                 "pictures/s",
                 rate(len(pictures), each(decoder.one, pictures)),
                 {
@@ -56,14 +57,18 @@ def measure() -> list[Row]:
 
 def plain(data: bytes) -> PIL.Image.Image:
     """What a user would write."""
-    return _small(PIL.Image.open(io.BytesIO(data)).convert("RGB"))
+    picture = PIL.Image.open(io.BytesIO(data)).convert("RGB")
+    scale = VIEW.side / min(picture.size)
+    small = picture.resize((round(picture.width * scale), round(picture.height * scale)), Resampling.BICUBIC)
+    left, upper = (small.width - VIEW.crop) // 2, (small.height - VIEW.crop) // 2
+    return small.crop((left, upper, left + VIEW.crop, upper + VIEW.crop))
 
 
 def reduced(data: bytes) -> PIL.Image.Image:
     """The fastest that Pillow does."""
     picture = PIL.Image.open(io.BytesIO(data))
-    picture.draft(None, (SIDE, SIDE))
-    return _small(picture.convert("RGB"))
+    picture.draft(None, (VIEW.side, VIEW.side))
+    return VIEW.of(picture.convert("RGB"))
 
 
 def large(number: int) -> list[bytes]:
@@ -78,8 +83,3 @@ def _noisy(original: PIL.Image.Image, noise: np.ndarray) -> bytes:
     out = io.BytesIO()
     PIL.Image.fromarray(enlarged.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
     return out.getvalue()
-
-
-def _small(picture: PIL.Image.Image) -> PIL.Image.Image:
-    scale = SIDE / min(picture.size)
-    return picture.resize((round(picture.width * scale), round(picture.height * scale)), Resampling.BICUBIC)

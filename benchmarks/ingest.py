@@ -43,7 +43,7 @@ def whole() -> Row:
     pictures, numbers = photographs(PICTURES), count()
     encoder = load_encoder(EncoderSettings())
     with ThreadPoolExecutor(os.cpu_count()) as pool, _service() as client:
-        alone = partial(decode, limits=_limits(), side=encoder.side)
+        alone = partial(decode, limits=_limits(), view=encoder.view)
         decoded = list(pool.map(alone, pictures))
         decoding = rate(PICTURES, lambda: list(pool.map(alone, pictures)))
         encoding = rate(PICTURES, lambda: encoder.encode(decoded))
@@ -67,7 +67,7 @@ def overhead() -> Row:
     with tempfile.TemporaryDirectory() as folder:
         settings = EncoderSettings(name=str(tiny_encoder(Path(folder) / "tiny")))
         encoder = load_encoder(settings)
-        images = [decode(picture, _limits(), encoder.side) for picture in pictures]
+        images = [decode(picture, _limits(), encoder.view) for picture in pictures]
         with _service(ENCODER__NAME=settings.name) as client:
 
             def ours() -> float:

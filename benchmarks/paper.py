@@ -4,7 +4,7 @@ python -m benchmarks.paper [FOLDER]
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from services.evaluation.evaluate import evaluate
 from services.evaluation.experiments import search
 from services.evaluation.material import Labelled, Material
 from services.evaluation.study import study_of
+from services.memory.engine import Vectors
 from services.perception.encoder import Encoder
 from services.perception.loading import load_encoder
 from services.settings import EncoderSettings
@@ -124,17 +125,21 @@ def _some(images: Labelled, wanted: Sequence[bool]) -> Labelled:
 def _digits(encoder: Encoder) -> Pictures:
     """Drawn as in the demo."""
     digits = load_digits()
-    drawn = [PIL.Image.fromarray(255 - (values * 15.9).astype("uint8")).convert("RGB") for values in digits.images]
+    drawn = [PIL.Image.fromarray(255 - (values * 15.9).astype("uint8")) for values in digits.images]
     names, labels = [f"digit-{n}" for n in range(len(drawn))], [[str(digit)] for digit in digits.target]
-    whole = Labelled(names, labels, encoder.encode(drawn))
+    whole = Labelled(names, labels, _embed(encoder, drawn))
     memory = [place < DIGITS_IN_MEMORY for place in range(len(drawn))]
     return Pictures("digits", _some(whole, memory), _some(whole, [not each for each in memory]))
+
+
+def _embed(encoder: Encoder, pictures: Iterable[PIL.Image.Image]) -> Vectors:
+    return encoder.encode([encoder.view.of(picture.convert("RGB")) for picture in pictures])
 
 
 def _folder(encoder: Encoder, folder: Path) -> Pictures:
     def part(name: str) -> Labelled:
         files = sorted((folder / name).glob("*/*.jpg"))
-        vectors = encoder.encode([PIL.Image.open(file).convert("RGB") for file in files])
+        vectors = _embed(encoder, map(PIL.Image.open, files))
         ids = [f"{name}/{file.parent.name}/{file.stem}" for file in files]
         return Labelled(ids, [[file.parent.name] for file in files], vectors)
 

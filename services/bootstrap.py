@@ -163,7 +163,7 @@ def bootstrap(settings: Settings) -> Service:
         raise Unavailable("a restore was begun and did not end: run it again before anything is served")
     limits = Limits(settings.pictures.max_bytes, settings.pictures.max_pixels)
     sandbox = Sandbox(limits, settings.pictures.decode_seconds, cores.count())
-    decoder = Decoder(sandbox, pool, encoder.side)
+    decoder = Decoder(sandbox, pool, encoder.view)
     secret = load_secret(settings)
     kept = _kept(settings, memory, secret)
     pictures, blocks, evaluations, decisions = kept.pictures, kept.blocks, kept.evaluations, kept.decisions

@@ -61,7 +61,7 @@ class MicroBatcher:
         self._encoder = load()
         self.name = self._encoder.name
         self.dimension = self._encoder.dimension
-        self.side = self._encoder.side
+        self.view = self._encoder.view
         self.batch_size = self._encoder.batch_size
         self._threads = [
             threading.Thread(target=self._work, name=f"micro-batcher-{number}", daemon=True)

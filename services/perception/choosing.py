@@ -56,7 +56,7 @@ def choose(network: Network, precision: Precision | Literal["auto"], batch_size:
     if precision != "auto" and batch_size:
         return Choice(precision=precision, batch_size=batch_size), network.build(precision)
     begun = time.monotonic()
-    trial = Trial(network, probes(PROBES))
+    trial = Trial(network, [network.view.of(probe) for probe in probes(PROBES)])
     size = batch_size or FIRST[trial.kind]
     forwards = dict(trial.agreeing(size)) if precision == "auto" else {precision: network.build(precision)}
     rates = {name: trial.rate(forward, size) for name, forward in forwards.items()}

@@ -28,6 +28,7 @@ from PIL import (  # noqa: F401 - Pillow imports them when it first needs them, 
 
 from schemas.errors import VisualMemoryError
 from services.perception.decoding import Limits, decode, thumbnail
+from services.perception.view import View
 from services.perception.wire import Head, receive, send
 
 PR_SET_PDEATHSIG = 1
@@ -62,7 +63,7 @@ def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], b
     """Decode or make a thumbnail: the head and the body of the answer.
 
     Args:
-        asked: ``do``: decode (to a short side ``side``; the pixels come back where they are at most ``most`` bytes) or
+        asked: ``do``: decode (a ``view``; its pixels come back where they are at most ``most`` bytes) or
             thumbnail (of a longest side ``size``).
         picture: the bytes of its file.
         limits: the largest picture that is taken.
@@ -72,7 +73,7 @@ def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], b
     """
     if asked["do"] == "thumbnail":
         return {}, thumbnail(picture, asked["size"], limits)
-    decoded = decode(picture, limits, asked["side"])
+    decoded = decode(picture, limits, View(**asked["view"]))
     wanted = 3 * decoded.width * decoded.height <= asked["most"]
     return {"size": decoded.size}, decoded.tobytes() if wanted else b""
 

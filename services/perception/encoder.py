@@ -8,6 +8,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from schemas.errors import VisualMemoryError
+from services.perception.view import View
 
 UNIT = 1e-3
 """How far from 1 a vector's length may be: float32 of a few thousand dimensions stays well within."""
@@ -39,23 +40,21 @@ class Encoder(Protocol):
         """How many pictures at once are fastest, at least 1."""
 
     @property
-    def side(self) -> int:
-        """The short side of the pictures that it begins with, in pixels: larger ones may be made so small before.
-
-        0: it wants all pixels that there are.
-        """
+    def view(self) -> View:
+        """What it begins with of a picture; whoever decodes one for it makes no more than that."""
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """Embed pictures.
 
         Args:
-            images: n pictures of mode RGB, of any sizes; n may be 0.
+            images: the encoder's `view` of n pictures of mode RGB; n may be 0.
 
         Returns:
             float32 [n, dimension], finite, each row of length 1 within `UNIT`, in the order of the pictures.
 
         Raises:
             EncoderUnusable: the model gave something else.
+            ValueError: a picture is not as its `view` is.
         """
 
 

@@ -9,7 +9,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from sentence_transformers.base.modality_types import Modality
 from sentence_transformers.sentence_transformer.modules import InputModule
 
-from services.perception.efficientnet import DIMENSION, NAME, prepare, scaled
+from services.perception.efficientnet import DIMENSION, NAME, VIEW, prepare, scaled
 
 
 class EfficientNetLite0(InputModule):
@@ -33,8 +33,8 @@ class EfficientNetLite0(InputModule):
     def preprocess(  # type: ignore[override]  # the library's own takes texts too; this one takes pictures alone
         self, inputs: Sequence[PIL.Image.Image], **_: Any
     ) -> dict[str, torch.Tensor]:
-        """As `prepare`."""
-        return prepare(inputs)
+        """Pictures of mode RGB and any sizes, as `prepare` takes them."""
+        return prepare([VIEW.of(picture) for picture in inputs])
 
     def forward(self, features: dict[str, torch.Tensor], **_: Any) -> dict[str, torch.Tensor]:
         """Adds ``sentence_embedding``, float32 [n, 1280]."""

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from services.perception.encoder import checked
+from services.perception.view import View
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Features = Mapping[str, Any]
@@ -23,15 +24,15 @@ class Network:
     Attributes:
         name: as in `Encoder`.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        side: as in `Encoder`.
-        prepare: pictures of mode RGB to what the network reads, tensors by name [n, ...], on the CPU.
+        view: as in `Encoder`.
+        prepare: views of pictures of mode RGB to what the network reads, tensors by name [n, ...], on the CPU.
         build: makes the network in a precision; it gives [n, dimension] or [n, dimension, 1, 1], of any length. It is
             exact in float32.
     """
 
     name: str
     device: str
-    side: int
+    view: View
     prepare: Callable[[Sequence[PIL.Image.Image]], Features]
     build: Callable[[Precision], Forward]
 
@@ -48,17 +49,17 @@ class NetworkEncoder:
 
     Attributes:
         name: as in `Encoder`.
-        side: as in `Encoder`.
+        view: as in `Encoder`.
         dimension: as in `Encoder`; found by embedding a picture.
     """
 
     def __init__(self, network: Network, forward: Forward, batch_size: int) -> None:
         self.name = network.name
-        self.side = network.side
+        self.view = network.view
         self.batch_size = batch_size
         self._network = network
         self._forward = forward
-        self.dimension = self._embed([PIL.Image.radial_gradient("L").convert("RGB")]).shape[1]
+        self.dimension = self._embed([network.view.of(PIL.Image.radial_gradient("L").convert("RGB"))]).shape[1]
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """As in `Encoder`."""

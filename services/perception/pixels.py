@@ -5,31 +5,33 @@ import zlib
 
 import PIL.Image
 
+from services.perception.view import View
+
 MOST = 4 * 2**20
 """Bytes; a panorama that has more is decoded again, or a small file could fill a disk."""
-_HEAD = struct.Struct("!IIII")
+_HEAD = struct.Struct("!IIIII")
 
 
 Size = tuple[int, int]
 
 
-def pack(size: Size, pixels: bytes | bytearray, side: int) -> bytes:
+def pack(size: Size, pixels: bytes | bytearray, view: View) -> bytes:
     """The pixels of a picture of mode RGB, after a head that tells whether they are whole.
 
     Args:
         size: width and height.
-        pixels: of a picture as `services.perception.decoding.decode` gives it for this `side`.
-        side: as there.
+        pixels: of a picture as `services.perception.decoding.decode` gives it for this `view`.
+        view: as there.
     """
-    return _HEAD.pack(side, *size, zlib.crc32(pixels)) + pixels
+    return _HEAD.pack(view.side, view.crop, *size, zlib.crc32(pixels)) + pixels
 
 
-def unpack(packed: bytes, side: int) -> PIL.Image.Image | None:
-    """The picture; None where the bytes are damaged, or were made for another side."""
+def unpack(packed: bytes, view: View) -> PIL.Image.Image | None:
+    """The picture; None where the bytes are damaged, or were made for another view."""
     if len(packed) <= _HEAD.size:
         return None
-    made_for, width, height, check = _HEAD.unpack_from(packed)
+    side, crop, width, height, check = _HEAD.unpack_from(packed)
     pixels = memoryview(packed)[_HEAD.size :]
-    if made_for != side or len(pixels) != 3 * width * height or zlib.crc32(pixels) != check:
+    if (side, crop) != (view.side, view.crop) or len(pixels) != 3 * width * height or zlib.crc32(pixels) != check:
         return None
     return PIL.Image.frombytes("RGB", (width, height), pixels)

@@ -15,6 +15,7 @@ from sentence_transformers.util import is_sentence_transformer_model
 
 from services.perception.encoder import EncoderUnusable
 from services.perception.network import Features, Forward, Network, Precision
+from services.perception.view import View
 
 PIL_PROCESSOR = {"backend": "pil"}
 """The image processors of transformers without torchvision: the same numbers whether it is installed or not."""
@@ -60,7 +61,7 @@ def _network(model: SentenceTransformer, name: str, device: str) -> Network:
 
         return forward
 
-    return Network(name, device, _side(model), prepare, build)
+    return Network(name, device, _view(model), prepare, build)
 
 
 def _in(dtype: torch.dtype, value: Any) -> Any:
@@ -106,14 +107,16 @@ def _family(transformer: Transformer) -> Literal["cls", "mean", "pooler"]:
     return "pooler" if "pooler_output" in outputs else "mean"
 
 
-def _side(model: SentenceTransformer) -> int:
-    """The short side of the pictures that the model's image processor begins with; 0 where it does not say."""
+def _view(model: SentenceTransformer) -> View:
+    """The short side of the pictures that the model's image processor begins with, which cuts them itself."""
     processor = getattr(model[0], "processor", None)
     resizes = getattr(processor, "image_processor", processor)
     size = getattr(resizes, "size", None) if getattr(resizes, "do_resize", False) else None
     named = dict(size or {})
     side = named.get("shortest_edge") or max(named.get("height") or 0, named.get("width") or 0)
-    return math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))  # so much more, of which it cuts the middle
+    return View(
+        math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))
+    )  # so much more, of which it cuts the middle
 
 
 def _vector_name(name: str, pooling: PoolingName) -> str:

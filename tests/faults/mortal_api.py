@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from services import bootstrap
 from services.api.app import create_app
 from services.bootstrap import Service
+from services.perception.view import View
 from services.settings import Settings
 from tests.integration.support import Hooked
 from tests.stack import Stack, until
@@ -47,7 +48,7 @@ class NoEncoder:
     name = "efficientnet-lite0"
     dimension = 1280
     batch_size = 8
-    side = 256
+    view = View(256, 224)
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         raise NotImplementedError

@@ -40,6 +40,7 @@ from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
+from services.perception.view import ALL, View
 from services.runtime.jobs import Progress
 from tests.faulty import WORK
 
@@ -64,7 +65,7 @@ class Pixels:
     name: str = "pixels"
     dimension: int = GRID * GRID * 3
     batch_size: int = 4
-    side: int = 0
+    view: View = ALL
     encoded: int = 0
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:

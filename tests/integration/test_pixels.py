@@ -17,6 +17,7 @@ from services.memory import blobs
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.perception.sandbox import Sandbox
+from services.perception.view import ALL, View
 from tests.shapes import picture
 
 from .support import LIMITS, Killed, Parts, Pixels, sound_sandbox
@@ -25,8 +26,8 @@ from .support import LIMITS, Killed, Parts, Pixels, sound_sandbox
 class Counting(Decoder):
     """Notes how many files it decodes."""
 
-    def __init__(self, sandbox: Sandbox, parts: Parts, side: int = 0) -> None:
-        super().__init__(sandbox, parts.pool, side)
+    def __init__(self, sandbox: Sandbox, parts: Parts, view: View = ALL) -> None:
+        super().__init__(sandbox, parts.pool, view)
         self.decoded = 0
 
     def _ask(self, *asked: object) -> tuple[dict[str, object], bytearray]:
@@ -60,7 +61,7 @@ def test_nothing_is_decoded_twice_on_the_way_in(parts: Parts, decoder: Counting)
     assert sorted(seen) == sorted(decoder.one(data).tobytes() for data in held)
 
 
-@pytest.mark.parametrize("fault", ["missing", "cut", "changed", "of another side"])
+@pytest.mark.parametrize("fault", ["missing", "cut", "changed", "of another view"])
 def test_where_they_are_not_whole_the_file_is_decoded_again(parts: Parts, decoder: Counting, fault: str) -> None:
     ids = accepted(parts)
     for path in parts.pixels():
@@ -72,8 +73,8 @@ def test_where_they_are_not_whole_the_file_is_decoded_again(parts: Parts, decode
                 path.write_bytes(data[:-1])
             case "changed":
                 path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    if fault == "of another side":
-        parts.decoder = decoder = Counting(sound_sandbox(), parts, 32)
+    if fault == "of another view":
+        parts.decoder = decoder = Counting(sound_sandbox(), parts, View(32))
     before = decoder.decoded
     parts.remember()(parts.tenant, ids)
     assert decoder.decoded - before == 2

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from schemas.errors import Unavailable
 from services.perception.batching import MicroBatcher
 from services.perception.encoder import EncoderUnusable
+from services.perception.view import ALL
 
 
 def picture(number: int) -> PIL.Image.Image:
@@ -28,7 +29,7 @@ class Numbers:
     name = "numbers"
     dimension = 2
     batch_size = 2
-    side = 0
+    view = ALL
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

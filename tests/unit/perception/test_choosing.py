@@ -15,6 +15,7 @@ from services.perception import choosing, loading
 from services.perception.choosing import choose
 from services.perception.loading import load_encoder
 from services.perception.network import Features, Forward, Network, Precision
+from services.perception.view import ALL
 from services.settings import EncoderSettings
 
 SLOW, FAST = 2.0, 1.0
@@ -43,7 +44,7 @@ class Model:
 
     @property
     def network(self) -> Network:
-        return Network("model", "cpu", 0, self.prepare, self.build)
+        return Network("model", "cpu", ALL, self.prepare, self.build)
 
     def prepare(self, images: Sequence[PIL.Image.Image]) -> Features:
         return {"grid": torch.from_numpy(np.stack([np.asarray(each.resize((4, 4)), np.float32) for each in images]))}

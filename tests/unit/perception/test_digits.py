@@ -32,7 +32,7 @@ def png(digit: NDArray[np.float64]) -> bytes:
 def test_the_rank_vote_keeps_its_accuracy_at_100_neighbours() -> None:
     digits = load_digits()
     encoder = load_encoder(EncoderSettings(precision="float32", batch_size=8))
-    vectors = encoder.encode([decode(png(digit), Limits(10_000, 10_000)) for digit in digits.images])
+    vectors = encoder.encode([decode(png(digit), Limits(10_000, 10_000), encoder.view) for digit in digits.images])
     memory, queries, labels = vectors[:MEMORY], vectors[MEMORY:], [[str(digit)] for digit in digits.target]
     names = [str(place) for place in range(len(labels))]
     asked, known = (names[MEMORY:], labels[MEMORY:]), (names[:MEMORY], labels[:MEMORY])

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 from services.perception import efficientnet, folded
-from services.perception.efficientnet import central, original, prepare, scaled
+from services.perception.efficientnet import VIEW, original, prepare, scaled
 from services.perception.encoder import Encoder, EncoderUnusable
 from services.perception.folded import Folded, keep_sums
 from services.perception.loading import load_encoder
@@ -21,6 +21,7 @@ PICTURES = [
     PIL.Image.merge("RGB", [PIL.Image.effect_noise((width, height), spread) for spread in (30, 60, 90)])
     for width, height in ((224, 224), (300, 200), (97, 350), (8, 8), (1, 1))
 ]
+SEEN = [VIEW.of(picture) for picture in PICTURES]
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,11 @@ def encoder() -> Encoder:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_it_gives_unit_rows_in_order_whatever_is_beside_them(precision: str) -> None:
     encoder = load_encoder(EncoderSettings.model_validate({"precision": precision, "batch_size": 2}))
-    found = encoder.encode(PICTURES)
+    found = encoder.encode(SEEN)
     assert (encoder.name, encoder.dimension, encoder.batch_size) == ("efficientnet-lite0", 1280, 2)
     assert found.shape == (5, 1280)
     assert found.dtype == np.float32
-    for picture, row in zip(PICTURES, found, strict=True):
+    for picture, row in zip(SEEN, found, strict=True):
         assert np.abs(encoder.encode([picture])[0] - row).max() < 1e-4
     assert encoder.encode([]).shape == (0, 1280)
 
@@ -43,7 +44,7 @@ def test_it_gives_unit_rows_in_order_whatever_is_beside_them(precision: str) -> 
 @torch.inference_mode()
 def cosines(*ways: tuple[torch.dtype, bool]) -> list[float]:
     """The least cosine of each way of computing the probes to the published network: precision, and whether folded."""
-    pixels = scaled(prepare(probes(16))["pixels"])
+    pixels = scaled(prepare([VIEW.of(probe) for probe in probes(16)])["pixels"])
     exact = original().extract_features(pixels).mean((2, 3))
     found = []
     for dtype, folds in ways:
@@ -85,14 +86,19 @@ def test_the_middle_is_that_of_resize_and_crop(size: tuple[int, int]) -> None:
     whole = picture.resize((round(size[0] * scale), round(size[1] * scale)), Resampling.BICUBIC)
     left, top = (whole.width - 224) // 2, (whole.height - 224) // 2
     by_hand = np.asarray(whole.crop((left, top, left + 224, top + 224)), np.int16)
-    assert np.abs(central(picture) - by_hand).max() <= 2
+    assert np.abs(np.asarray(VIEW.of(picture), np.int16) - by_hand).max() <= 2
+
+
+def test_what_is_no_view_of_a_picture_is_refused(encoder: Encoder) -> None:
+    with pytest.raises(ValueError, match="300 x 200; efficientnet-lite0 takes its view of one, 224 x 224"):
+        encoder.encode([SEEN[0], PICTURES[1]])
 
 
 def test_it_is_a_module_of_sentence_transformers(encoder: Encoder, tmp_path: Path) -> None:
     model = SentenceTransformer(modules=[EfficientNetLite0(original()), Normalize()], device="cpu")
     model.save(str(tmp_path), create_model_card=False)
     loaded = SentenceTransformer(str(tmp_path), device="cpu", trust_remote_code=True)
-    assert np.abs(loaded.encode(PICTURES, batch_size=2) - encoder.encode(PICTURES)).max() < 1e-5
+    assert np.abs(loaded.encode(PICTURES, batch_size=2) - encoder.encode(SEEN)).max() < 1e-5
 
 
 def test_damaged_weights_are_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,26 +14,26 @@ from sklearn.datasets import load_sample_images
 
 from schemas.errors import InvalidPicture
 from services.perception.decoding import Limits, decode
-from services.perception.efficientnet import central
 from services.perception.loading import load_encoder
 from services.perception.pixels import pack, unpack
+from services.perception.view import ALL, View
 from services.settings import EncoderSettings
 from tests.hostile import SEEDS, packed
 
 LIMITS = Limits(max_bytes=2**24, max_pixels=20_000_000)
-SIDE = 32
+VIEWS = [View(32), View(32, 28)]
 PHOTOGRAPHS = [PIL.Image.fromarray(image) for image in load_sample_images().images]
 MODES = [("JPEG", mode) for mode in ("RGB", "L", "CMYK")] + [
     (kind, mode) for kind in ("PNG", "WEBP", "TIFF") for mode in ("RGB", "RGBA")
 ]
 
 
-def made_small(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:
+def made_small(picture: PIL.Image.Image, view: View) -> PIL.Image.Image:
     """The slow way: every pixel is there first."""
-    short = min(picture.size)
-    if short <= side:
+    short, side = min(picture.size), view.side
+    if short <= side and not view.crop:
         return picture
-    width, height = (side + 2 * ((length * side - short * side) // (2 * short)) for length in picture.size)
+    width, height = (view.crop or side + 2 * ((each * side - short * side) // (2 * short)) for each in picture.size)
     across, down = width * short / side / 2, height * short / side / 2
     x, y = picture.width / 2, picture.height / 2
     return picture.resize((width, height), Resampling.BICUBIC, (x - across, y - down, x + across, y + down))
@@ -49,24 +49,25 @@ def apart(one: PIL.Image.Image, other: PIL.Image.Image) -> float:
     kind=st.sampled_from(MODES),
     orientation=st.integers(1, 8),
     size=st.tuples(st.integers(1, 320), st.integers(1, 320)),
+    view=st.sampled_from(VIEWS),
     options=st.sampled_from([{}, {"progressive": True}, {"subsampling": 0}]),
 )
 def test_it_is_the_whole_picture_made_small(
-    kind: tuple[str, str], orientation: int, size: tuple[int, int], options: dict[str, Any]
+    kind: tuple[str, str], orientation: int, size: tuple[int, int], view: View, options: dict[str, Any]
 ) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     photograph = PHOTOGRAPHS[0].resize(size, Resampling.BICUBIC, (200, 100, 300, 200)).convert(kind[1])
     data = packed(photograph, kind[0], exif=exif, **(options if kind[0] == "JPEG" else {}))
-    found, expected = decode(data, LIMITS, SIDE), made_small(decode(data, LIMITS), SIDE)
+    found, expected = decode(data, LIMITS, view), made_small(decode(data, LIMITS), view)
     assert apart(found, expected) <= (6 if kind[0] == "JPEG" else 0.5)
-    assert min(found.size) == min(SIDE, *size)
+    assert min(found.size) == (view.crop or min(view.side, *size))
     assert (found.mode, found.info) == ("RGB", {})
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_small_pictures_stay_as_they_are(seed: bytes) -> None:
-    assert decode(seed, LIMITS, SIDE).tobytes() == decode(seed, LIMITS).tobytes()
+    assert decode(seed, LIMITS, View(32)).tobytes() == decode(seed, LIMITS).tobytes()
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -74,9 +75,9 @@ def test_small_pictures_stay_as_they_are(seed: bytes) -> None:
 def test_a_large_jpeg_that_ends_too_early_is_refused_all_the_same(progressive: bool, part: float) -> None:
     data = packed(PHOTOGRAPHS[0], "JPEG", progressive=progressive)
     cut = data[: int(len(data) * part)]
-    for side in (0, SIDE):
+    for view in (ALL, *VIEWS):
         with pytest.raises(InvalidPicture, match="damaged or ends too early"):
-            decode(cut, LIMITS, side)
+            decode(cut, LIMITS, view)
 
 
 def test_the_encoder_sees_the_same() -> None:
@@ -90,29 +91,36 @@ def test_the_encoder_sees_the_same() -> None:
             sharp = np.asarray(part.filter(ImageFilter.UnsharpMask(4, 150)), np.float64)
             grainy = PIL.Image.fromarray((sharp + chance.normal(0, 8, sharp.shape)).clip(0, 255).astype(np.uint8))
             data = packed(grainy, "JPEG", quality=92)
-            exact, reduced = encoder.encode([decode(data, LIMITS), decode(data, LIMITS, encoder.side)])
+            exact, reduced = encoder.encode([encoder.view.of(decode(data, LIMITS)), decode(data, LIMITS, encoder.view)])
             agreed.append(exact @ reduced)
     assert min(agreed) >= 0.995
 
 
-@pytest.mark.parametrize("size", [(640, 427), (427, 640), (401, 533), (1000, 256), (257, 256), (300, 300)])
-def test_the_built_in_encoder_meets_the_pixels_that_it_would_have_computed(size: tuple[int, int]) -> None:
-    data = packed(PHOTOGRAPHS[1].resize(size), "PNG")
-    exact, reduced = central(decode(data, LIMITS)), central(decode(data, LIMITS, 256))
-    assert np.abs(exact.astype(int) - reduced).mean() <= 0.2
+@pytest.mark.parametrize("size", [(640, 427), (427, 640), (401, 533), (1000, 256), (258, 256), (300, 300)])
+def test_one_that_cuts_for_itself_meets_the_pixels_that_it_would_have_computed(size: tuple[int, int]) -> None:
+    data, cut = packed(PHOTOGRAPHS[1].resize(size), "PNG"), View(256, 224)
+    exact, reduced = decode(data, LIMITS, cut), decode(data, LIMITS, View(256))
+    left, top = (reduced.width - 224) // 2, (reduced.height - 224) // 2
+    assert apart(exact, reduced.crop((left, top, left + 224, top + 224))) <= 0.2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 70), (224, 224), (700, 300)])
+def test_a_view_with_a_crop_has_always_its_size(size: tuple[int, int]) -> None:
+    assert decode(packed(PHOTOGRAPHS[1].resize(size), "PNG"), LIMITS, View(256, 224)).size == (224, 224)
 
 
 def test_pixels_come_back_and_nothing_that_is_damaged() -> None:
-    picture = made_small(PHOTOGRAPHS[1], SIDE)
-    kept = pack(picture.size, picture.tobytes(), SIDE)
-    back = unpack(kept, SIDE)
+    picture = made_small(PHOTOGRAPHS[1], VIEWS[0])
+    kept = pack(picture.size, picture.tobytes(), VIEWS[0])
+    back = unpack(kept, VIEWS[0])
     assert back is not None
     assert (back.size, back.mode, back.tobytes()) == (picture.size, "RGB", picture.tobytes())
     spoilt = bytearray(kept)
     spoilt[100] ^= 1
-    for damaged in (b"", kept[:10], kept[:16], kept[:-1], kept + b"x", bytes(len(kept)), bytes(spoilt)):
-        assert unpack(damaged, SIDE) is None
-    assert unpack(kept, SIDE + 1) is None
+    for damaged in (b"", kept[:10], kept[:20], kept[:-1], kept + b"x", bytes(len(kept)), bytes(spoilt)):
+        assert unpack(damaged, VIEWS[0]) is None
+    assert unpack(kept, View(33)) is None
+    assert unpack(kept, VIEWS[1]) is None
 
 
 def test_a_file_is_read_to_its_end_at_every_scale() -> None:
@@ -121,6 +129,6 @@ def test_a_file_is_read_to_its_end_at_every_scale() -> None:
     whole = PIL.Image.open(io.BytesIO(data))
     whole.load()
     cut = data[: len(data) // 2]
-    for side in (0, 8, SIDE, 256):
+    for view in (ALL, View(8), *VIEWS, View(256)):
         with pytest.raises(InvalidPicture):
-            decode(cut, LIMITS, side)
+            decode(cut, LIMITS, view)

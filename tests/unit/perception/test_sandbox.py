@@ -159,7 +159,7 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
     assert loaded.isdisjoint({"torch", "transformers", "celery", "pydantic", "httpx", "ssl", "qdrant_edge", "typer"})
     assert {module for module in told["modules"] if module.startswith("services.")} <= {
         "services.perception",
-        *(f"services.perception.{name}" for name in ("confined", "decoding", "formats", "wire")),
+        *(f"services.perception.{name}" for name in ("confined", "decoding", "formats", "view", "wire")),
     }
 
 
