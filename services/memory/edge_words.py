@@ -38,7 +38,7 @@ def params_of(search: Search) -> edge.SearchParams:
     if reach is None:
         return edge.SearchParams(exact=True)
     compared = edge.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
-    return edge.SearchParams(hnsw_ef=reach.candidates, quantization=compared)
+    return edge.SearchParams(hnsw_ef=reach.ef(far=search.far), quantization=compared)
 
 
 def points_of(points: Sequence[models.PointStruct], vectors: Named | None, ids: Collection[str]) -> list[edge.Point]:
@@ -46,7 +46,7 @@ def points_of(points: Sequence[models.PointStruct], vectors: Named | None, ids: 
     if vectors is None:
         held = (dict[str, Any](point.vector) if isinstance(point.vector, dict) else {} for point in points)
     else:
-        held = ({vectors.name: row.tolist()} for row in vectors.rows)  # one by one, so that they stay in the cache
+        held = ({vectors.name: memoryview(row)} for row in vectors.rows)  # Edge reads each number out of it
     given = zip(points, held, strict=True)
     return [edge.Point(str(point.id), vector, point.payload) for point, vector in given if str(point.id) in ids]
 

@@ -41,6 +41,7 @@ class Search:
         k: at most so many for each vector.
         effort: how thoroughly.
         fields: the payload fields wanted.
+        far: whether the filter may leave out all that is near, so that the nearest are farther to seek.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Search:
     k: int
     effort: Effort
     fields: tuple[str, ...]
+    far: bool = False
 
 
 @dataclass(frozen=True)

@@ -388,10 +388,11 @@ class Memory:
         then = [] if as_of is None else _known_at(as_of)
         where = within(tenant, [*clauses, *then, _in_state(State.REMEMBERED)])
         fields = ("image_id", "labels") if as_of is None else ("image_id", "labels", "history")
+        far = any(clause.field == "labels" for clause in clauses)  # what looks alike is mostly labelled alike
         found: dict[int, list[Hit]] = {}
         limit = k + 1  # one more shows whether the last has its equals beyond
         while open_ends := [row for row in range(len(vectors)) if row not in found]:
-            search = Search(self._vector, where, limit, effort, fields)
+            search = Search(self._vector, where, limit, effort, fields, far)
             for row, answer in zip(open_ends, self._engine.query_batch(vectors[open_ends], search), strict=True):
                 hits = sorted(_hits(answer, as_of), key=lambda hit: (-hit.similarity, hit.image_id))
                 if len(hits) < limit or hits[k - 1].similarity > hits[-1].similarity:

@@ -3,6 +3,7 @@
 Not `multiprocessing.managers`: its proxies name objects of an owner that may have died, and wait without a limit.
 """
 
+import gc
 import os
 import secrets
 import signal
@@ -46,6 +47,7 @@ def serve(folder: Path, socket_path: Path, floor: int = 0) -> None:
     try:
         engine = EdgeEngine(folder, floor)  # from here on no other owner lives: what is left of its socket may go
         calls = _Calls(engine)
+        gc.freeze()  # as the API does
         try:
             _listen(calls, socket_path)
         finally:

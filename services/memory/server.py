@@ -231,7 +231,7 @@ def _params(search: Search) -> models.SearchParams:
     if reach is None:
         return models.SearchParams(exact=True)
     compared = models.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
-    return models.SearchParams(hnsw_ef=reach.candidates, quantization=compared)
+    return models.SearchParams(hnsw_ef=reach.ef(far=search.far), quantization=compared)
 
 
 def _batches(points: Sequence[models.PointStruct], vectors: Named) -> Iterator[models.Batch]:

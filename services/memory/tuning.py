@@ -14,6 +14,10 @@ SCANNED = 20_000
 QUANTILE = 0.99
 """The part of a vector's numbers that 8 bits must be able to tell apart; those beyond are cut."""
 
+FARTHER = 4
+"""So many times as many candidates where a filter may leave out all that is near. Of the 100 nearest of 60,000 that met
+such a filter, 128 candidates found 0.91 to 0.93, and 512 found 0.995."""
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -29,6 +33,10 @@ class Reach:
     times: float
     more: int = 0
 
+    def ef(self, *, far: bool) -> int:
+        """The candidates of a search; see `Search.far`."""
+        return self.candidates * (FARTHER if far else 1)
+
     def oversampling(self, k: int) -> float:
         """How many times as many as the k that are wanted are compared anew."""
         return max(self.times, 1 + self.more / k)
@@ -36,6 +44,6 @@ class Reach:
 
 REACH: Mapping[Effort, Reach] = {
     Effort.FAST: Reach(candidates=64, times=1.0),
-    Effort.BALANCED: Reach(candidates=160, times=1.5, more=16),
+    Effort.BALANCED: Reach(candidates=128, times=1.5, more=16),
 }
 """What is not here is compared with every point."""

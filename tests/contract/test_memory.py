@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from services.memory.engine import Engine, Vectors
 from services.memory.filters import within
 from services.memory.memory import Hit, Memory, Placed
 from services.memory.payload import point_id, to_point
+from services.memory.tuning import REACH
 from tests.contract.conftest import ENGINES
 from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, image, units
 
@@ -324,6 +326,17 @@ def test_a_bad_vector_is_refused(memory: Memory, tenant: str, vectors: Any) -> N
 def test_a_bad_query_is_refused(memory: Memory, tenant: str, query: Any) -> None:
     with pytest.raises(InvalidVector):
         memory.nearest(tenant, query, 5)
+
+
+def test_under_a_filter_by_labels_a_search_looks_farther(engine: Engine, memory: Memory, tenant: str) -> None:
+    images, vectors = remembered(memory, tenant, 3, labels=["animal/cat"])
+    with patch.object(engine, "query_batch", wraps=engine.query_batch) as asked:
+        for conditions in ({}, {"source": {"not": "x"}}, {"labels": "animal"}, {"labels": {"not": "dog"}}):
+            [hits] = memory.nearest(tenant, vectors[:1], 9, clauses(**conditions))
+            assert len(hits) == len(images)
+    assert [call.args[1].far for call in asked.call_args_list] == [False, False, True, True]
+    reach = REACH[Effort.BALANCED]
+    assert reach.ef(far=True) > reach.ef(far=False)
 
 
 def test_rejecting(memory: Memory, tenant: str) -> None:
