@@ -25,7 +25,7 @@ from benchmarks.tiny import tiny_encoder
 from schemas.image import now
 from services.cli.own_service import own_service
 from services.client import Client
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 

@@ -21,18 +21,23 @@ from matplotlib.figure import Figure
 from benchmarks.__main__ import HERE, machine
 from benchmarks.clustered import DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
 from schemas.decision import Effort
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.indexing import build_index
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Vectors
-from services.memory.indexing import build_index
 from services.memory.memory import Memory
-from services.memory.remote import RemoteEngine
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 K, QUERIES = 100, 200
 AT_ONCE = 5_000
 RESULTS, PLOT, PAGE = HERE / "growth.json", HERE / "growth.png", HERE / "README.md"
 START, END = "<!-- growth -->", "<!-- /growth -->"
-OWNER = "import sys; from pathlib import Path; from services.memory.owner import serve; serve(*map(Path, sys.argv[1:]))"
+OWNER = """
+import sys
+from pathlib import Path
+from services.memory.embedded.owner import serve
+serve(*map(Path, sys.argv[1:]))
+"""
 COLOURS = {Effort.FAST: "#009e73", Effort.BALANCED: "#0072b2", Effort.EXACT: "#d55e00"}
 
 

@@ -23,7 +23,7 @@ from benchmarks.clustered import CLUSTERS, DIMENSION, ENCODER, KIND, METADATA, T
 from benchmarks.table import Measure, Row, compare
 from schemas.decision import Effort
 from schemas.filter import Filter
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 from services.memory.server import QdrantEngine

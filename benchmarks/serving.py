@@ -17,9 +17,9 @@ from qdrant_client import models
 from schemas.image import State, now
 from services.cli.own_service import own_service
 from services.client import Client
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
-from services.memory.remote import RemoteEngine
 from services.runtime.places import Places
 
 AT_ONCE = 5_000

@@ -83,7 +83,7 @@ def beat() -> None:
 
 def engine() -> None:
     """Own the embedded Qdrant engine (one of the processes that `up` starts)."""
-    from services.memory.owner import serve
+    from services.memory.embedded.owner import serve
     from services.runtime import logs
     from services.runtime.places import Places
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from qdrant_client import QdrantClient
 
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Engine
-from services.memory.remote import RemoteEngine
 from services.memory.server import QdrantEngine
 from services.settings import StoreSettings
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from qdrant_client import QdrantClient
 
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Engine
 from services.memory.memory import Memory
-from services.memory.remote import RemoteEngine
 from services.memory.server import QdrantEngine
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, quick_folder
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from schemas.filter import Clause, FieldType, Filter
 from schemas.image import State, StoredImage
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Vectors
-from services.memory.remote import RemoteEngine
 
 ENCODER = "made/up encoder"
 DIMENSION = 8
@@ -79,7 +79,7 @@ class Owner:
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
         code = (
-            "import sys; from pathlib import Path; from services.memory.owner import serve;"
+            "import sys; from pathlib import Path; from services.memory.embedded.owner import serve;"
             f"{self._prelude};"
             "serve(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))"
         )

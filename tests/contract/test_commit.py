@@ -10,8 +10,8 @@ import pytest
 
 from schemas.errors import OutOfSpace
 from schemas.image import State
-from services.memory.commit import GroupCommit
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.commit import GroupCommit
+from services.memory.embedded.edge import EdgeEngine
 from services.memory.memory import Memory
 from tests.contract.support import image
 
@@ -95,7 +95,7 @@ def test_the_log_brings_back_what_the_segments_lost(
 
     A kill in the middle of a flush leaves a part of them newer than the rest.
     """
-    monkeypatch.setattr("services.memory.commit.FLUSH_SECONDS", 3600)  # nothing is flushed but by this test
+    monkeypatch.setattr("services.memory.embedded.commit.FLUSH_SECONDS", 3600)  # nothing is flushed but by this test
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     engine = EdgeEngine(whole)
     memory = Memory(engine, "encoder", 4, {})

@@ -18,13 +18,13 @@ from qdrant_client import QdrantClient, models
 from schemas.decision import Effort
 from schemas.errors import OutOfSpace, Unavailable
 from schemas.image import StoredImage
-from services.memory.copying import Copy
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.copying import Copy
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.remote import RemoteEngine
+from services.memory.embedded.shards import Shards
 from services.memory.engine import Compaction, Engine
 from services.memory.memory import Memory
-from services.memory.remote import RemoteEngine
 from services.memory.server import QdrantEngine
-from services.memory.shards import Shards
 from tests.contract.conftest import ENGINES
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
 from tests.faults.engine import kill_again_and_again
@@ -352,7 +352,7 @@ def test_an_ending_breaks_a_compaction_off(folder: Path) -> None:
 
 CRASH = """
 import os, pathlib, shutil, sys
-from services.memory import copying, edge, shards
+from services.memory.embedded import copying, edge, shards
 engine = edge.EdgeEngine(pathlib.Path(sys.argv[1]))
 steps = {"make": shards.Shards, "_put": copying.Copy, "switch": shards.Shards, "replace": pathlib.Path,
     "discard": shards.Shards, "rmtree": shutil}
@@ -410,7 +410,7 @@ def test_a_failed_compaction_leaves_no_draft(edge: EdgeEngine, monkeypatch: pyte
 
 
 def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: Path) -> None:
-    slow = "import time; from services.memory import copying; copying.Copy.again = lambda *_: time.sleep(0.5)"
+    slow = "import time; from services.memory.embedded import copying; copying.Copy.again = lambda *_: time.sleep(0.5)"
     with Owner(folder, prelude=slow) as owner:
         engine = RemoteEngine(owner.ready().socket, timeout=30)
         memory = opened(engine)
@@ -431,7 +431,9 @@ def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: 
 
 
 def test_a_caller_notices_an_owner_that_dies_or_hangs_in_the_middle(folder: Path) -> None:
-    endless = "import time; from services.memory import copying; copying.Copy.again = lambda *_: time.sleep(3600)"
+    endless = (
+        "import time; from services.memory.embedded import copying; copying.Copy.again = lambda *_: time.sleep(3600)"
+    )
     with Owner(folder, prelude=endless) as owner:
         memory = opened(RemoteEngine(owner.ready().socket, timeout=30))
         taught(memory, 10)

@@ -10,11 +10,11 @@ from qdrant_client import models
 
 from schemas.decision import Effort
 from schemas.errors import Unavailable
-from services.memory import index_schedule, rewriting
-from services.memory.edge import EdgeEngine
+from services.memory.embedded import rewriting, schedule
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.indexing import build_index
 from services.memory.engine import Search, Vectors
 from services.memory.filters import within
-from services.memory.indexing import build_index
 from tests.contract.support import units
 from tests.stack import until
 
@@ -26,7 +26,7 @@ COUNT = 600
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """An index pays for a few hundred points already."""
-    monkeypatch.setattr(index_schedule, "FEWEST_PLAIN", 100)
+    monkeypatch.setattr(schedule, "FEWEST_PLAIN", 100)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught(folder).close()
-    monkeypatch.setattr(index_schedule, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(schedule, "LOOK_SECONDS", 0.05)
     engine = EdgeEngine(folder)
     until(lambda: indexed(engine) == COUNT, "an index")
     engine.insert(points(100, first=COUNT))  # no more than are compared one by one
@@ -172,7 +172,7 @@ def test_what_is_written_during_the_building_is_there_afterwards(
 def test_a_builder_that_dies_keeps_no_compaction_from_erasing(
     edge: EdgeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.memory.indexing.sys.executable", "false")
+    monkeypatch.setattr("services.memory.embedded.indexing.sys.executable", "false")
     edge.set_payload({"said": "marker-gone"}, of(number=1))
     edge.delete(of(number=1))
     before = everything(edge)

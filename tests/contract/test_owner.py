@@ -14,12 +14,12 @@ from qdrant_client import models
 
 from schemas.errors import Unavailable
 from schemas.image import State
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.remote import RemoteEngine
+from services.memory.embedded.wire import key_file
 from services.memory.engines import open_engine
 from services.memory.filters import within
 from services.memory.memory import Memory
-from services.memory.remote import RemoteEngine
-from services.memory.wire import key_file
 from services.settings import StoreSettings
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, image, units
 

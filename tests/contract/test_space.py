@@ -12,14 +12,14 @@ import pytest
 from qdrant_client import models
 
 from schemas.errors import OutOfSpace
-from services.memory.copying import Copy
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.copying import Copy
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.filters import within
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.payload import to_point
 from services.memory.pictures import Pictures
-from services.memory.remote import RemoteEngine
 from services.memory.space import MIB
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
 from tests.faults.disk import on_small_disk
@@ -123,7 +123,7 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
     disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory.put([image("t", f"i{n}", source="s" if n < 10 else None) for n in range(100)])
-    monkeypatch.setattr("services.memory.edge.PER_POINT", FLOOR // 200)
+    monkeypatch.setattr("services.memory.embedded.edge.PER_POINT", FLOOR // 200)
     disk.free = FLOOR * 0.25 + FLOOR // 200 * 50
     with pytest.raises(OutOfSpace):
         memory.mark("t", [], "r")
@@ -133,7 +133,7 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
 
 def test_a_copy_that_will_not_fit_is_not_begun(disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     memory.put([image("t", f"i{n}") for n in range(100)])
-    monkeypatch.setattr("services.memory.rewriting._size_of_copy", lambda _folder: 10 * MIB)
+    monkeypatch.setattr("services.memory.embedded.rewriting._size_of_copy", lambda _folder: 10 * MIB)
     disk.free = FLOOR + 10 * MIB - 1
     with pytest.raises(OutOfSpace):
         memory.compact()

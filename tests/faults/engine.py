@@ -14,9 +14,9 @@ from qdrant_client import models
 
 from schemas.errors import Unavailable
 from schemas.filter import Clause, FieldType
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Index
 from services.memory.filters import within
-from services.memory.remote import RemoteEngine
 from tests.contract.support import Owner, units
 from tests.stack import until
 
@@ -28,7 +28,7 @@ INDEXES: dict[str, Index] = {
     "number": models.PayloadSchemaType.INTEGER,
 }
 OFTEN_FLUSHED = (
-    "from services.memory import commit, index_schedule; commit.FLUSH_SECONDS = 0.05; index_schedule.FEWEST_PLAIN = 20"
+    "from services.memory.embedded import commit, schedule; commit.FLUSH_SECONDS = 0.05; schedule.FEWEST_PLAIN = 20"
 )
 """So that many kills meet a flush, or the building of an index."""
 

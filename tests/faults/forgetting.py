@@ -15,8 +15,8 @@ from schemas.filter import Filter
 from schemas.image import State, StoredImage, now
 from schemas.removal import Removal, RemovalRequest
 from services.intake.remember import Remember
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.memory import Memory
-from services.memory.remote import RemoteEngine
 from tests.contract.support import Owner, quick_folder
 from tests.integration.support import METADATA, Parts, Pixels
 from tests.shapes import picture

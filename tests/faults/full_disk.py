@@ -13,10 +13,10 @@ import PIL.Image
 from schemas.errors import OutOfSpace, Unavailable
 from schemas.image import State, StoredImage
 from schemas.removal import RemovalRequest, RemovalStatus
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.filters import within
 from services.memory.memory import Memory
 from services.memory.payload import point_id
-from services.memory.remote import RemoteEngine
 from services.memory.space import MIB
 from tests.contract.support import METADATA, Owner, image, units
 from tests.faults.disk import Ballast
@@ -82,7 +82,7 @@ def fill_the_engine(disk: Path) -> dict[str, Any]:
 
 def fill_while_compacting(disk: Path) -> dict[str, Any]:
     """The room goes while the copy is written: it is broken off, removed, and done once there is room."""
-    slow = "import time; from services.memory import copying as c; p = c.Copy._put;"
+    slow = "import time; from services.memory.embedded import copying as c; p = c.Copy._put;"
     slow += "c.Copy._put = lambda self, records: (time.sleep(0.3), p(self, records))"
     ballast, refused = Ballast(disk), 0
     with Owner(disk / "o", FLOOR, slow) as owner:

@@ -24,8 +24,8 @@ from schemas.removal import RemovalRequest
 from services.forgetting.backup import Backup, Restore
 from services.forgetting.verify import Verify
 from services.intake.accept import Upload
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.memory import Memory
-from services.memory.remote import RemoteEngine
 from tests.contract.support import Owner, quick_folder
 from tests.integration.support import METADATA, Parts, Pixels, copy_records
 from tests.shapes import picture

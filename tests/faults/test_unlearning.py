@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.decision import ClassifyOptions
 from schemas.errors import EncoderMismatch
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
 from services.memory.memory import Memory
 from tests.contract.support import quick_folder
 from tests.integration.support import METADATA, Parts, Pixels

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
 from services.memory.memory import Memory
 from tests.contract.support import quick_folder
 

@@ -17,7 +17,7 @@ from schemas.removal import RemovalRequest
 from services.forgetting.backup import UNFINISHED, Backup, Restore, Restored
 from services.forgetting.removals import Removals
 from services.forgetting.verify import Verify
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory

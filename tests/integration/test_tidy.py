@@ -12,7 +12,7 @@ from schemas.image import now
 from services.answers.decisions import StoredDecisions
 from services.forgetting.blocks import Blocks
 from services.forgetting.tidy import Tidy
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures

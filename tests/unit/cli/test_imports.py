@@ -26,7 +26,7 @@ NUMBERS = {"numpy", "PIL"}
             HEAVY | ENGINE | SERVER | NUMBERS | {"httpx"},
         ),
         ("import services.client", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
-        ("import services.memory.owner", HEAVY | SERVER | QUEUE),
+        ("import services.memory.embedded.owner", HEAVY | SERVER | QUEUE),
         ("import services.perception.confined", HEAVY | ENGINE | SERVER | QUEUE | {"httpx"}),
         ("import services.bootstrap", HEAVY | SERVER),
     ],

@@ -11,14 +11,14 @@ import qdrant_edge as edge
 from qdrant_client import models
 
 from schemas.errors import Unavailable
-from services.memory.commit import Flushing, GroupCommit
-from services.memory.edge_words import filter_of, index_of, named_indexes, params_of, points_of
+from services.memory.embedded.commit import Flushing, GroupCommit
+from services.memory.embedded.rewriting import Rewriting
+from services.memory.embedded.schedule import IndexSchedule
+from services.memory.embedded.shards import Shard, Shards
+from services.memory.embedded.words import filter_of, index_of, named_indexes, params_of, points_of
+from services.memory.embedded.writes import Ids, Writes
 from services.memory.engine import Answer, Compaction, Index, Named, Payload, Search, Shape, Vectors
-from services.memory.index_schedule import IndexSchedule
-from services.memory.rewriting import Rewriting
-from services.memory.shards import Shard, Shards
 from services.memory.space import DELETE, FINISH, NEW, REMOVE, full_disk_told
-from services.memory.writes import Ids, Writes
 
 ALL = 2**31 - 1
 PER_POINT = 512

@@ -14,9 +14,9 @@ from types import FrameType
 from typing import Any
 
 from schemas.errors import VisualMemoryError
-from services.memory.edge import EdgeEngine
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.wire import METHODS, checked, key_file, limit
 from services.memory.engine import Engine
-from services.memory.wire import METHODS, checked, key_file, limit
 
 HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 20.0

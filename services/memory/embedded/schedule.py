@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 import qdrant_edge as edge
 
-from services.memory.shards import Shard
-from services.memory.writes import Writes
+from services.memory.embedded.shards import Shard
+from services.memory.embedded.writes import Writes
 
 LOOK_SECONDS = 30.0
 REST_SECONDS = 3600.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from schemas.errors import OutOfSpace
 from services.memory.durable import sync
-from services.memory.shards import Shards
+from services.memory.embedded.shards import Shards
 from services.memory.space import DELETE, full_disk_told
 
 FLUSH_SECONDS = 2.0

@@ -13,8 +13,8 @@ from typing import Any, cast
 from qdrant_client import models
 
 from schemas.errors import Unavailable
+from services.memory.embedded.wire import checked, key_file, limit
 from services.memory.engine import Answer, Compaction, Index, Named, Payload, Search, Shape, Vectors
-from services.memory.wire import checked, key_file, limit
 
 PAUSE_SECONDS = 0.05
 SENDS = 2

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-from services.memory.shards import config_of
+from services.memory.embedded.shards import config_of
 from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, SCANNED
 
 LOOK_SECONDS = 0.1
@@ -42,7 +42,7 @@ def build_index(shard: Path, vectors: Mapping[str, int], may_go_on: Callable[[],
         IndexFailed: the process ended otherwise than well; the shard may be unusable.
     """
     told = json.dumps({"shard": str(shard), "vectors": dict(vectors), "parent": os.getpid()})
-    command = [sys.executable, "-m", "services.memory.indexing", told]
+    command = [sys.executable, "-m", "services.memory.embedded.indexing", told]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_environment()) as process:  # noqa: S603 - our own
         try:
             while process.poll() is None:

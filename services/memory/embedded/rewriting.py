@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from schemas.errors import OutOfSpace, Unavailable
-from services.memory.copying import Copy
-from services.memory.index_schedule import index_is_due, index_pays
-from services.memory.indexing import IndexFailed, build_index
-from services.memory.shards import Shard, Shards, settle
+from services.memory.embedded.copying import Copy
+from services.memory.embedded.indexing import IndexFailed, build_index
+from services.memory.embedded.schedule import index_is_due, index_pays
+from services.memory.embedded.shards import Shard, Shards, settle
+from services.memory.embedded.writes import Writes
 from services.memory.space import NEW
-from services.memory.writes import Writes
 
 ROUNDS = 10
 FEW = 100
