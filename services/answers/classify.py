@@ -1,7 +1,7 @@
 """Classify: from a picture or vector to the vote of its nearest neighbours."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -143,7 +143,7 @@ class Classify:
         if not labels or options.as_of is not None:  # other labels from now on leave those of the past as they are
             return found, applied
         return [
-            [replace(hit, labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found
+            [hit._replace(labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found
         ], applied
 
     def _encode(self, pictures: Sequence[bytes], start: int) -> Vectors:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
 from types import MappingProxyType
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -46,8 +46,7 @@ class Placed:
     gone: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """A remembered image that is near, with the labels of the moment that was asked for.
 
     Its cosine similarity is within -1 to 1; `reliability` is for pruning to set.
