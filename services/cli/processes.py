@@ -53,6 +53,7 @@ def api() -> None:
         http=BoundedProtocol,
         ws="none",
         log_config=None,
+        access_log=False,  # `services.api.request_log` has a line for each
         timeout_graceful_shutdown=GRACE,
     )
 
