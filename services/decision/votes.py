@@ -173,10 +173,11 @@ def count(ballots: Sequence[Sequence[str]], weights: Sequence[float]) -> list[Cl
         ballots: the labels that each neighbour votes for, distinct, the nearest first; at least one.
         weights: of each neighbour, above 0.
     """
-    scores = dict(_walk(ballots, weights))
+    walk = list(_walk(ballots, weights))
+    scores = dict(walk)
     total = sum(scores.values())
     enough = max(scores.values()) * (1 - TIE)
-    winner = next(label for label, score in _walk(ballots, weights) if score >= enough)
+    winner = next(label for label, score in walk if score >= enough)
     order = sorted(scores, key=lambda label: (label != winner, -scores[label]))
     return [ClassShare(label=label, score=scores[label], share=scores[label] / total) for label in order]
 
