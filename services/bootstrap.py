@@ -13,7 +13,7 @@ from services.access.audit import Audit
 from services.access.keys import Keys
 from services.access.rates import Rates
 from services.access.secret import load_secret
-from services.answers.classify import Classify
+from services.answers.classify import Attentive, Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.answers.rerank import Rerank
@@ -188,7 +188,7 @@ def bootstrap(settings: Settings) -> Service:
         encoder,
         decoder,
         slice_size,
-        prompt.ping,
+        Attentive(prompt.ping),
         Voters(memory, judgements, curate.prune),
         judgements.current,
     )

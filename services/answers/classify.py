@@ -1,5 +1,7 @@
 """Classify: from a picture or vector to the vote of its nearest neighbours."""
 
+import math
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +40,29 @@ class WhatIf:
 
 
 AS_IT_IS = WhatIf()
+MOMENT = 0.1
+"""Seconds for which a store that answered is not asked again whether it does."""
+
+
+class Attentive:
+    """Asks whether the store answers, unless it has just now: where many are asking, few of them need to.
+
+    Args:
+        ask: raises `Unavailable` soon where it is silent.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, ask: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._until = -math.inf
+
+    def __call__(self) -> None:
+        """Return if it answers, or did a moment ago."""
+        begun = self._clock()
+        if begun >= self._until:
+            self._ask()
+            self._until = begun + MOMENT
 
 
 @dataclass(frozen=True)
