@@ -12,7 +12,7 @@ from services.access.audit import Audit
 from services.access.keys import Keys
 from services.access.rates import Rates
 from services.access.secret import Secret, load_secret
-from services.answers.classify import Classify
+from services.answers.classify import Attentive, Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.answers.rerank import Rerank
@@ -174,7 +174,8 @@ def bootstrap(settings: Settings) -> Service:
     undo = (*kept.undo, rerank.forget)
     forget = Forget(memory, pictures, blocks, kept.removals, kept.removal_log, overdue, undo)
     voters = Voters(memory, curate.prune)
-    classify = Classify(memory, encoder, decoder, slice_size, prompt.ping, voters, kept.judgements.current)
+    ask_store, judgement = Attentive(prompt.ping), kept.judgements.current
+    classify = Classify(memory, encoder, decoder, slice_size, ask_store, voters, judgement)
     judge = Judge(memory, kept.judgements, encoder.name, curate.k, curate.most_images)
     evaluate = Evaluate(evaluations, memory, pictures, decoder, classify.embed, encoder.name, bell.ring_job)
     accept = Accept(

@@ -43,7 +43,7 @@ class Keys:
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._held: dict[str, tuple[float, _Record | None]] = {}
+        self._held: dict[str, tuple[float, tuple[Key, str] | None]] = {}
 
     def make(self, wanted: KeyRequest) -> NewKey:
         """Make a key; its text is not kept."""
@@ -88,22 +88,23 @@ class Keys:
             NotAuthorized: it opens nothing.
         """
         parsed = TEXT.fullmatch(text)
-        record = self._recent(parsed[1]) if parsed else None
-        expected = record.digest if record else _digest("")
+        key, expected = (self._recent(parsed[1]) if parsed else None) or (None, _digest(""))
         right = compare_digest(_digest(parsed[2] if parsed else ""), expected)
-        if not right or record is None or record.revoked_at is not None:
+        if not right or key is None or key.revoked_at is not None:
             raise NotAuthorized("send a valid key as 'Authorization: Bearer KEY'; 'visual-memory keys make' makes one")
-        return record.told()
+        return key
 
-    def _recent(self, key_id: str) -> _Record | None:
+    def _recent(self, key_id: str) -> tuple[Key, str] | None:
+        """A key and its digest, as they were within the last `FRESH` seconds."""
         fresh = self._fresh(key_id)
         if fresh is None:
             if len(self._held) >= MOST_HELD:
                 self._held.clear()
-            fresh = self._held[key_id] = (self._clock(), self._read(key_id))
+            asked, record = self._clock(), self._read(key_id)
+            fresh = self._held[key_id] = (asked, (record.told(), record.digest) if record else None)
         return fresh[1]
 
-    def _fresh(self, key_id: str) -> tuple[float, _Record | None] | None:
+    def _fresh(self, key_id: str) -> tuple[float, tuple[Key, str] | None] | None:
         held = self._held.get(key_id)
         return held if held and self._clock() - held[0] < FRESH else None
 

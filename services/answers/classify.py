@@ -1,7 +1,9 @@
 """Classify: from a picture or vector to the vote of its nearest neighbours."""
 
+import math
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,6 +40,29 @@ class WhatIf:
 
 
 AS_IT_IS = WhatIf()
+MOMENT = 0.1
+"""Seconds for which a store that answered is not asked again whether it does."""
+
+
+class Attentive:
+    """Asks whether the store answers, unless it has just now: where many are asking, few of them need to.
+
+    Args:
+        ask: raises `Unavailable` soon where it is silent.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, ask: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._until = -math.inf
+
+    def __call__(self) -> None:
+        """Return if it answers, or did a moment ago."""
+        begun = self._clock()
+        if begun >= self._until:
+            self._ask()
+            self._until = begun + MOMENT
 
 
 @dataclass(frozen=True)
@@ -145,7 +170,7 @@ class Classify:
         if not labels or options.as_of is not None:  # other labels from now on leave those of the past as they are
             return found, applied, judgement
         return (
-            [[replace(hit, labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found],
+            [[hit._replace(labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found],
             applied,
             judgement,
         )

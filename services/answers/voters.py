@@ -1,7 +1,7 @@
 """Voters: who votes in a classification, and how reliable each of them is."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Voters:
 def _weighed(hits: Sequence[Hit], judgement: Judgement) -> list[Hit]:
     """Those that gave wrong votes count less."""
     given = reliability(np.array([_wrong(judgement, hit) for hit in hits], np.int64)).tolist()
-    return [replace(hit, reliability=each) for hit, each in zip(hits, given, strict=True)]
+    return [hit._replace(reliability=each) for hit, each in zip(hits, given, strict=True)]
 
 
 def _spared(

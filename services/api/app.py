@@ -27,7 +27,7 @@ from services.api import (
     vectors,
 )
 from services.api.gate import Gate
-from services.api.guard import check_guarded
+from services.api.guard import SECURITY, check_guarded
 from services.api.request_log import RequestLog
 from services.api.uploads import ClassifyRequest, SentImages
 from services.bootstrap import Service
@@ -64,15 +64,15 @@ def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastA
     app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes)
     app.add_middleware(RequestLog)
     errors.install(app)
-    for module in (images, vectors, classify, decisions, removals, curate, evaluations, health, metrics, audit):
+    for module in (classify, images, vectors, decisions, removals, curate, evaluations, health, metrics, audit):
         check_guarded(module.router)
         app.include_router(module.router)
-    _describe_bodies(app)
+    _describe(app)
     return app
 
 
-def _describe_bodies(app: FastAPI) -> None:
-    """Add the schemas of the bodies that FastAPI does not parse itself to the OpenAPI document."""
+def _describe(app: FastAPI) -> None:
+    """Add what FastAPI does not see to the OpenAPI document: keys, and the bodies that it does not parse itself."""
     generated = app.openapi
 
     @cache
@@ -83,6 +83,7 @@ def _describe_bodies(app: FastAPI) -> None:
             [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
         )
         document["components"]["schemas"] |= schemas["$defs"]
+        document["components"]["securitySchemes"] = SECURITY
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents for changing it

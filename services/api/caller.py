@@ -4,8 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
@@ -62,10 +61,7 @@ async def service(request: Request) -> Service:
     return parts
 
 
-async def caller(
-    request: Request,
-    _for_the_document: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))],
-) -> Caller:
+async def caller(request: Request) -> Caller:
     """Whom the guard has let in; see `services.api.guard`."""
     found = request.state.caller
     assert isinstance(found, Caller)

@@ -21,6 +21,9 @@ NOT_JSON = "the body cannot be read: send JSON in UTF-8, not nested deeply, of n
 OPEN = {"/healthz", "/readyz"}
 """The only routes that answer without a key; they say nothing of any tenant."""
 
+SECURITY = {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
+"""How requests show their key, as OpenAPI says it."""
+
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _needed: dict[Callable[..., Any], Scope] = {}
 
@@ -45,6 +48,7 @@ class GuardedRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
         if endpoint not in _needed:
             raise LookupError(f"{path} says nothing of the scope that it needs: put @needs(...) above its function")
+        given["openapi_extra"] = {**(given.get("openapi_extra") or {}), "security": [{name: []} for name in SECURITY]}
         super().__init__(path, endpoint, **given)
         self.description += f"\n\nNeeds a key with the scope `{_needed[endpoint]}`."
         self._parameters = {field.alias for field in self.dependant.query_params}

@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from schemas.decision import ClassifyOptions, QueryVector
 from schemas.errors import InvalidRequest
 from schemas.image import ImageFields
-from services.api.caller import ServiceDep
+from services.api.caller import service
 from services.api.errors import explain
 from services.bootstrap import Service
 from services.intake.accept import Upload
@@ -93,7 +93,7 @@ class ClassifyRequest(ClassifyOptions):
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_uploads(request: Request, parts: ServiceDep) -> list[Upload]:
+async def read_uploads(request: Request) -> list[Upload]:
     """The pictures of an acceptance with their fields; those by URL are fetched now, so that 202 holds for them too.
 
     Multipart: parts ``files``, and parts ``fields`` that each hold the fields of one file as JSON, in the same order;
@@ -103,6 +103,7 @@ async def read_uploads(request: Request, parts: ServiceDep) -> list[Upload]:
         InvalidRequest: the body is not of this form; the message says where.
         FetchFailed, TooLarge: a picture by URL cannot be had.
     """
+    parts = await service(request)
     most = parts.settings.api.max_images
     if is_json(request):
         sent = await _parse_body(SentImages, await request.body(), parts)
@@ -123,13 +124,14 @@ async def read_uploads(request: Request, parts: ServiceDep) -> list[Upload]:
     return [Upload(data, each) for data, each in zip(files, fields, strict=True)]
 
 
-async def read_queries(request: Request, parts: ServiceDep) -> ClassifyRequest:
+async def read_queries(request: Request) -> ClassifyRequest:
     """The pictures or vectors of a classification with its options; multipart: ``files`` and one ``options`` (JSON).
 
     Raises:
         InvalidRequest: the body is not of this form; the message says where.
         FetchFailed, TooLarge: a picture by URL cannot be had.
     """
+    parts = await service(request)
     most = parts.settings.api.max_images
     if is_json(request):
         sent = await _parse_body(ClassifyRequest, await request.body(), parts)

@@ -5,6 +5,8 @@ from services.runtime import cores
 
 GRACE = 10
 """Seconds that the API waits for its last answers; the supervisor waits longer."""
+SELDOM = 10_000
+"""New objects before the collector looks for cycles: a request makes hundreds, and next to none of them in a cycle."""
 
 
 def up() -> None:
@@ -44,6 +46,7 @@ def api() -> None:
         service = bootstrap(settings)
         gc.collect()
         gc.freeze()  # what is there by now stays: the collector need not walk through it whenever many objects come
+        gc.set_threshold(SELDOM)
         return service
 
     uvicorn.run(
@@ -53,6 +56,7 @@ def api() -> None:
         http=BoundedProtocol,
         ws="none",
         log_config=None,
+        access_log=False,  # `services.api.request_log` has a line for each
         timeout_graceful_shutdown=GRACE,
     )
 

@@ -13,6 +13,7 @@ winner of a deeper level: where one kind of car has 30 % of the vote, and seven 
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 SEPARATOR = "/"
 
@@ -34,7 +35,10 @@ def climb(ballots: Sequence[Sequence[str]], level: int | None) -> Iterator[list[
         ballots: the whole labels of each neighbour.
         level: the deepest level; None: the whole labels.
     """
-    deepest = max((depth(label) for labels in ballots for label in labels), default=1)
+    deepest = max(map(depth, chain.from_iterable(ballots)), default=1)
     lowest = deepest if level is None else min(level, deepest)
+    if lowest == deepest:
+        yield [list(dict.fromkeys(labels)) for labels in ballots]  # cutting would only take time
+        lowest -= 1
     for each in range(lowest, 0, -1):
         yield [cut(labels, each) for labels in ballots]

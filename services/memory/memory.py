@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
 from types import MappingProxyType
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from qdrant_client import models
@@ -38,8 +38,7 @@ class Placed:
     gone: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """A remembered image that is near, with the labels of the moment that was asked for.
 
     Its cosine similarity is within -1 to 1; `reliability` is for pruning to set.
