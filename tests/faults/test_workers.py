@@ -10,7 +10,6 @@ import pytest
 from schemas.image import State
 from tests.faults.conftest import Report
 from tests.faults.deadly import sitecustomize as hook
-from tests.faults.deadly.sitecustomize import DEADLY
 from tests.faults.support import further_workers, supervised
 from tests.faults.trials import kill_workers, stop_and_kill_a_worker
 from tests.shapes import as_file, picture
@@ -50,7 +49,7 @@ def test_a_picture_that_kills_its_worker_is_rejected_and_no_other(
     with new_folder() as folder, running(folder) as stack:
         worker = supervised(stack)
         lives = worker.begun()
-        killers = [as_file(PIL.Image.new("RGB", DEADLY, colour)) for colour in ("red", "blue")]
+        killers = [as_file(PIL.Image.new("RGB", (33, 33), colour)) for colour in ("red", "blue")]
         sent = [*(picture("disc") for _ in range(7)), killers[0], *(picture("bars") for _ in range(7)), killers[1]]
         ids = stack.teach(*sent, labels=["any"])
         images = stack.settled(ids, DEATHS_SECONDS)
