@@ -40,6 +40,8 @@ SETTINGS = {
 }
 PATIENCE = 60.0
 POLL = 0.05
+MOST_VALUES = 1000
+"""So many values a filter's list may have."""
 SHARED = ("visual_memory_batch_size", "visual_memory_stage_seconds")
 """Metrics that only the operator's port shows."""
 
@@ -102,7 +104,8 @@ class Stack:
         """The images once none of them waits any more."""
 
         def done() -> dict[str, Image] | None:
-            held = self.held({"image_id": list(image_ids)})
+            parts = (image_ids[start : start + MOST_VALUES] for start in range(0, len(image_ids), MOST_VALUES))
+            held = {name: image for part in parts for name, image in self.held({"image_id": list(part)}).items()}
             waiting = [image for image in held.values() if image.state is State.WAITING]
             return None if waiting or len(held) != len(set(image_ids)) else held
 
