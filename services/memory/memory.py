@@ -175,7 +175,7 @@ class Memory:
         self, tenant: str, clauses: Sequence[Clause], size: int, marked_by: str | None = None
     ) -> Iterator[list[StoredImage]]:
         """All images that meet a filter, at most so many at a time; with `marked_by`, of those a removal marked."""
-        marked, cursor = [*clauses, *_marked_by(marked_by)], None
+        marked, cursor = [*clauses, *_perhaps_marked(marked_by)], None
         while True:
             images, cursor = self.page(tenant, marked, size, cursor)
             yield images
@@ -430,11 +430,11 @@ class Memory:
 
     def delete_marked(self, tenant: str, removal_id: str) -> None:
         """Delete every image that a removal marked, in one operation."""
-        self._engine.delete(within(tenant, _marked_by(removal_id)))
+        self._engine.delete(within(tenant, [_marked_by(removal_id)]))
 
     def count(self, tenant: str, clauses: Sequence[Clause] = (), marked_by: str | None = None) -> int:
         """How many images meet a filter; with `marked_by`, of those that this removal marked."""
-        return self._engine.count(within(tenant, [*clauses, *_marked_by(marked_by)]))
+        return self._engine.count(within(tenant, [*clauses, *_perhaps_marked(marked_by)]))
 
     def compact(self) -> Compaction:
         """Erase what was deleted or overwritten before the call, of every tenant; see `Engine.compact`."""
@@ -521,8 +521,13 @@ def _known_at(moment: datetime) -> list[Clause]:
     ]
 
 
-def _marked_by(removal_id: str | None) -> list[Clause]:
-    return [] if removal_id is None else [Clause("removal", FieldType.KEYWORD, (removal_id,))]
+def _marked_by(removal_id: str) -> Clause:
+    return Clause("removal", FieldType.KEYWORD, (removal_id,))
+
+
+def _perhaps_marked(removal_id: str | None) -> list[Clause]:
+    """Only to look: without a removal it leaves nothing out."""
+    return [] if removal_id is None else [_marked_by(removal_id)]
 
 
 def _cursor(point: str | None) -> str | None:
