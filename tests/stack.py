@@ -172,10 +172,24 @@ class Stack:
             raise AssertionError(f"{error}; last seen: {seen[-1]}") from None
 
 
+def stand_still(process: psutil.Process) -> None:
+    """Suspend a process, once each of its threads has stopped: until its main thread has run, the others go on."""
+    process.suspend()
+
+    def have_stopped() -> bool:
+        try:
+            threads = [thread.read_text() for thread in Path(f"/proc/{process.pid}/task").glob("*/stat")]
+        except FileNotFoundError:  # one has just ended
+            return False
+        return all(thread.rpartition(")")[2].split()[0] in "TZX" for thread in threads)
+
+    until(have_stopped, "its threads to stop")
+
+
 @contextmanager
 def suspended(process: psutil.Process) -> Iterator[None]:
     """Let a process stand still for a while."""
-    process.suspend()
+    stand_still(process)
     try:
         yield
     finally:

@@ -1,6 +1,5 @@
 """Images, vectors and owner processes for the tests of the memory."""
 
-import signal
 import subprocess
 import sys
 import uuid
@@ -12,11 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
+import psutil
 
 from schemas.filter import Clause, FieldType, Filter
 from schemas.image import State, StoredImage
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Vectors
+from tests.stack import stand_still
 
 ENCODER = "made/up encoder"
 DIMENSION = 8
@@ -101,7 +102,7 @@ class Owner:
 
     def suspend(self) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        stand_still(psutil.Process(self.process.pid))
 
     def stop(self) -> int:
         """End it as a supervisor does; its exit status."""

@@ -108,11 +108,25 @@ def test_a_signal_ends_it_with_status_0(folder: Path, number: signal.Signals) ->
         assert owner.process.wait(20) == 0
 
 
+def test_a_signal_that_does_not_wake_the_main_thread_ends_it_too(folder: Path) -> None:
+    """As one that comes just before the main thread begins to wait: here another thread gets it."""
+    prelude = (
+        "import signal, threading, time;"
+        "listening = iter(Path(sys.argv[2]).exists, True);"
+        "end = lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM);"
+        "threading.Thread(target=lambda: ([time.sleep(0.05) for _ in listening], end()), daemon=True).start()"
+    )
+    with Owner(folder, prelude=prelude) as owner:
+        owner.start()
+        assert owner.process is not None
+        assert owner.process.wait(20) == 0
+
+
 def test_an_owner_that_hangs_is_unavailable(folder: Path) -> None:
     with Owner(folder) as owner:
         memory = opened(owner.ready(), timeout=1)
         assert owner.process is not None
-        owner.process.send_signal(signal.SIGSTOP)
+        owner.suspend()
         large = [image("t", f"i{n}", metadata={"camera": "x" * 1000}) for n in range(2000)]
         for call in (memory.ping, memory.ping, lambda: memory.put(large)):  # pooled, new, and larger than the buffers
             start = time.monotonic()

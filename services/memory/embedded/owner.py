@@ -7,10 +7,12 @@ import gc
 import os
 import secrets
 import signal
+import socket
 import threading
-from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from schemas.errors import VisualMemoryError
@@ -22,10 +24,6 @@ HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 20.0
 COMPACT = "compact"
 """Not waited for at the end: it may take minutes, and the engine breaks it off when it is closed."""
-
-
-class _Stop(Exception):  # noqa: N818, RUF100
-    """A signal asked the owner to end."""
 
 
 def serve(folder: Path, socket_path: Path, floor: int = 0) -> None:
@@ -42,33 +40,47 @@ def serve(folder: Path, socket_path: Path, floor: int = 0) -> None:
         Unavailable: another process holds the folder, or the socket's path is too long.
     """
     checked(socket_path)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
-    try:
+    with _ending() as ending:
         engine = EdgeEngine(folder, floor)  # from here on no other owner lives: what is left of its socket may go
         calls = _Calls(engine)
         gc.freeze()  # as the API does
         try:
-            _listen(calls, socket_path)
+            _listen(calls, socket_path, ending)
         finally:
             calls.drain()
             engine.close()
             socket_path.unlink(missing_ok=True)
-    except _Stop:
-        return
 
 
-def _listen(calls: "_Calls", path: Path) -> None:
+@contextmanager
+def _ending() -> Iterator[socket.socket]:
+    """A socket that receives a byte when a signal asks for the end.
+
+    The handlers do nothing, for Python calls them only once the main thread does something, and it would wait for the
+    next caller if the signal came just before it began to wait.
+    """
+    receiver, sender = socket.socketpair()
+    with receiver, sender:
+        sender.setblocking(False)
+        signal.set_wakeup_fd(sender.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: None)
+        yield receiver
+        signal.set_wakeup_fd(-1)
+
+
+def _listen(calls: "_Calls", path: Path, ending: socket.socket) -> None:
     key = _new_key(path)
     path.unlink(missing_ok=True)
-    before = os.umask(0o177)
-    try:
-        listener = Listener(str(path), "AF_UNIX", backlog=128)
-    finally:
-        os.umask(before)
-    with listener:
-        while True:
-            connection = listener.accept()
+    with socket.socket(socket.AF_UNIX) as server:
+        before = os.umask(0o177)
+        try:
+            server.bind(str(path))
+        finally:
+            os.umask(before)
+        server.listen(128)
+        while ending not in wait([server, ending]):
+            connection = Connection(server.accept()[0].detach())
             threading.Thread(target=_attend, args=(connection, key, calls), daemon=True).start()
 
 
@@ -140,9 +152,3 @@ def _sendable(error: Exception) -> Exception:
     if isinstance(error, VisualMemoryError) or type(error).__module__ == "builtins":
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the ending
-    raise _Stop
