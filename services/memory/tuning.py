@@ -10,7 +10,7 @@ EDGES = 16
 CANDIDATES = 100
 """Points among which the links of a new one are chosen (HNSW's ef_construct)."""
 SCANNED = 20_000
-"""KiB of vectors; where a filter leaves less, all that it leaves are compared, not the graph searched."""
+"""KiB of vectors; so few are compared one by one: no graph is built of them, nor searched for what a filter leaves."""
 QUANTILE = 0.99
 """The part of a vector's numbers that 8 bits must be able to tell apart; those beyond are cut."""
 

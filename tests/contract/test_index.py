@@ -26,7 +26,7 @@ COUNT = 600
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """An index pays for a few hundred points already."""
-    monkeypatch.setattr(schedule, "FEWEST_PLAIN", 100)
+    monkeypatch.setattr(schedule, "SCANNED", 100 * DIMENSION * schedule.BYTES / 1024)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ INDEXES: dict[str, Index] = {
     "number": models.PayloadSchemaType.INTEGER,
 }
 OFTEN_FLUSHED = (
-    "from services.memory.embedded import commit, schedule; commit.FLUSH_SECONDS = 0.05; schedule.FEWEST_PLAIN = 20"
+    "from services.memory.embedded import commit, schedule; commit.FLUSH_SECONDS = 0.05; schedule.SCANNED = 1"  # of KiB
 )
 """So that many kills meet a flush, or the building of an index."""
 

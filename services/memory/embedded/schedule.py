@@ -2,12 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import qdrant_edge as edge
 
 from services.memory.embedded.shards import Shard
 from services.memory.embedded.writes import Writes
+from services.memory.tuning import SCANNED
 
 LOOK_SECONDS = 30.0
 REST_SECONDS = 3600.0
@@ -16,9 +17,10 @@ BUSY = 10_000
 MOST_PUT_OFF = 10
 """While more points than that are written from one look to the next, only every tenth look counts: an index would take
 the cores from those who write, and be too small when it is done."""
-FEWEST_PLAIN = 20_000
 PLAIN_PART = 5
-"""An index is due when so many points are outside of it, and a fifth of those within; all of them are compared."""
+"""An index is due when more than `SCANNED` is outside of it, and a fifth of the points within: all that is compared."""
+BYTES = 4
+"""Of a number in a vector."""
 log = logging.getLogger(__name__)
 
 
@@ -65,31 +67,31 @@ class IndexSchedule:
         return self._put_off % MOST_PUT_OFF > 0
 
 
-def index_is_due(shard: Shard, vectors: Iterable[str], written: int) -> bool:
+def index_is_due(shard: Shard, vectors: Mapping[str, int], written: int) -> bool:
     """Whether too many points are outside of a shard's index.
 
     Args:
         shard: must stay open meanwhile.
-        vectors: names of its vectors.
+        vectors: names of its vectors with their sizes.
         written: how many points were written since it was opened, all of them outside.
     """
     info = shard.engine.info()
     indexed = info.indexed_vectors_count  # those that were deleted or moved since are among them
-    if not _are_too_many(max(written, info.points_count - indexed), indexed):
+    if not _are_too_many(max(written, info.points_count - indexed), indexed, vectors):
         return False  # without counting
-    return _are_too_many(max(written, _embedded(shard, vectors) - indexed), indexed)
+    return _are_too_many(max(written, _embedded(shard, vectors) - indexed), indexed, vectors)
 
 
-def index_pays(shard: Shard, vectors: Iterable[str]) -> bool:
+def index_pays(shard: Shard, vectors: Mapping[str, int]) -> bool:
     """Whether a shard has so many points with a vector that an index over all of them is due."""
-    return _are_too_many(_embedded(shard, vectors), 0)
+    return _are_too_many(_embedded(shard, vectors), 0, vectors)
 
 
-def _are_too_many(outside: int, indexed: int) -> bool:
-    return outside > FEWEST_PLAIN and outside * PLAIN_PART > indexed
+def _are_too_many(outside: int, indexed: int, vectors: Mapping[str, int]) -> bool:
+    return outside * BYTES * max(vectors.values()) > SCANNED * 1024 and outside * PLAIN_PART > indexed
 
 
-def _embedded(shard: Shard, vectors: Iterable[str]) -> int:
+def _embedded(shard: Shard, vectors: Mapping[str, int]) -> int:
     """How many points have a vector."""
     some = edge.Filter(should=[edge.HasVectorCondition(name) for name in vectors])
     return shard.engine.count(edge.CountRequest(exact=True, filter=some))
