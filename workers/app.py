@@ -41,9 +41,10 @@ def _start(**_: object) -> None:
     """Load the encoder before the first message comes."""
     try:
         service()
-        gc.freeze()  # as the API does
     except Exception as error:  # it is tried again with each message
         log.critical("not ready: %s", error, exc_info=error)  # it can quote no picture, for none was read yet
+    gc.freeze()
+    gc.enable()
     if settings.worker.metrics_port is not None:
         metrics.serve(settings.worker.metrics_port)
 

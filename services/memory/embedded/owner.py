@@ -43,7 +43,8 @@ def serve(folder: Path, socket_path: Path, floor: int = 0) -> None:
     with _ending() as ending:
         engine = EdgeEngine(folder, floor)  # from here on no other owner lives: what is left of its socket may go
         calls = _Calls(engine)
-        gc.freeze()  # as the API does
+        gc.freeze()  # what is there by now stays
+        gc.enable()  # where whoever started the process let it rest
         try:
             _listen(calls, socket_path, ending)
         finally:
