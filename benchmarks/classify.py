@@ -3,11 +3,10 @@
 import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
-
-import httpx
+from contextlib import closing
 
 from benchmarks.pictures import photographs
-from benchmarks.serving import TENANT, Load, directions, load, serving
+from benchmarks.serving import TENANT, Caller, Load, directions, load, request, serving
 from benchmarks.table import Row, compare
 from services.perception.decoding import Limits, decode
 from services.perception.loading import load_encoder
@@ -30,19 +29,14 @@ def measure() -> list[Row]:
     pictures, settings = photographs(PICTURES), PictureSettings()
     limits = Limits(settings.max_bytes, settings.max_pixels)
     decoded = [decode(picture, limits, encoder.view) for picture in pictures]
+    requests = [request("/v1/classify", files=[("files", ("picture", picture))]) for picture in pictures]
     turn = itertools.cycle(range(PICTURES))
-
-    def send(http: httpx.Client, number: int) -> None:
-        files = [("files", ("picture", pictures[number % PICTURES]))]
-        http.post("/v1/classify", files=files).raise_for_status()
-
     with serving(encoder.name, directions(MEMORIES, encoder.dimension)) as (client, memory):
-        headers = {"Authorization": f"Bearer {client.key}"}
-        with httpx.Client(base_url=client.url, headers=headers, trust_env=False) as http:
+        with closing(Caller(client)) as call:
 
             def over_http() -> float:
                 begun = time.perf_counter()
-                send(http, next(turn))
+                call(requests[next(turn)])
                 return 1e3 * (time.perf_counter() - begun)
 
             def parts() -> float:
@@ -65,7 +59,7 @@ def measure() -> list[Row]:
         loads: list[Load] = []
 
         def at_once() -> float:
-            loads.append(load(client, send, CLIENTS, SECONDS))
+            loads.append(load(client, requests, CLIENTS, SECONDS))
             return loads[-1].rate
 
         stage = f"classify pictures over HTTP, {CLIENTS} clients"

@@ -1,11 +1,10 @@
 """Serving: decisions a second from vectors, the time from start to ready, and that of ``--help``."""
 
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from benchmarks.clustered import DIMENSION, clustered
-from benchmarks.serving import load, serving
+from benchmarks.serving import load, request, serving
 from benchmarks.table import Row, compare, seconds
 from benchmarks.tiny import tiny_encoder
 from services.cli.own_service import START_SECONDS, free_port
@@ -24,7 +23,6 @@ VECTORS = 64
 CLIENTS = 8
 SECONDS = 4.0
 ASKED = "asked for"
-JSON = {"Content-Type": "application/json"}
 
 
 def measure() -> list[Row]:
@@ -64,27 +62,20 @@ def start(folder: str) -> float:
 def of_vectors() -> list[Row]:
     """Decisions a second from one vector a request, and from many."""
     vectors = clustered(VECTORS, seed=1)[0].round(6).tolist()
-    single = [json.dumps({"vectors": [vector]}) for vector in vectors]
-    whole = json.dumps({"vectors": vectors})
-
-    def one(http: httpx.Client, number: int) -> None:
-        http.post("/v1/classify", content=single[number % VECTORS], headers=JSON).raise_for_status()
-
-    def many(http: httpx.Client, _number: int) -> None:
-        http.post("/v1/classify", content=whole, headers=JSON).raise_for_status()
-
+    single = [request("/v1/classify", json={"vectors": [vector]}) for vector in vectors]
+    whole = [request("/v1/classify", json={"vectors": vectors})]
     rows = []
     with TemporaryDirectory(prefix="vm") as folder:
         model = tiny_encoder(Path(folder) / "tiny", DIMENSION)
         with serving(model.name, clustered(MEMORIES, seed=0)[0], ENCODER__NAME=str(model)) as (client, _):
-            for send, each, clients in ((one, 1, CLIENTS), (many, VECTORS, 2)):
+            for requests, each, clients in ((single, 1, CLIENTS), (whole, VECTORS, 2)):
                 stage = (
                     f"decisions from vectors, {each} a request, {clients} clients, {MEMORIES:,} x {DIMENSION} memories"
                 )
-                ours = partial(_decisions, client, send, each, clients)
+                ours = partial(_decisions, client, requests, each, clients)
                 rows.append(compare(stage, "decisions/s", ours, {ASKED: lambda: 400.0}, rounds=3, asked={ASKED: 1}))
     return rows
 
 
-def _decisions(client: Client, send: Callable[[httpx.Client, int], None], each: int, clients: int) -> float:
-    return each * load(client, send, clients, SECONDS).rate
+def _decisions(client: Client, requests: Sequence[httpx.Request], each: int, clients: int) -> float:
+    return each * load(client, requests, clients, SECONDS).rate

@@ -1,14 +1,18 @@
 """What the benchmarks of serving share: a memory that is filled through the engine, and clients that ask at once."""
 
 import statistics
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
 import numpy as np
@@ -68,6 +72,37 @@ def _points(encoder: str, first: int, vectors: Vectors) -> list[models.PointStru
     ]
 
 
+class Caller:
+    """One client with a connection of its own, which takes as little of the cores as Python can.
+
+    It sends requests that were made beforehand: the service is to be measured, and shares its cores with this.
+    """
+
+    def __init__(self, client: Client) -> None:
+        url = httpx.URL(client.url)
+        self._connection = HTTPConnection(url.host, url.port, timeout=PATIENCE)
+        self._headers = {"Authorization": f"Bearer {client.key}"}
+
+    def __call__(self, request: httpx.Request) -> None:
+        """Send it, and read the whole answer; raise `SystemExit` where it is a refusal."""
+        self._connection.request("POST", request.url.path, request.content, {**self._headers, **request.headers})
+        answer = self._connection.getresponse()
+        body = answer.read()
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise SystemExit(f"the service answered with {answer.status}: {body.decode()}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def request(path: str, **content: Any) -> httpx.Request:
+    """A request to the service, ready to be sent; `content` as for `httpx.Client.post`."""
+    made = httpx.Request("POST", f"http://service{path}", **content)
+    made.read()
+    return made
+
+
 @dataclass(frozen=True)
 class Load:
     """What clients saw that asked at once: answers per second, and milliseconds at two percentiles."""
@@ -77,12 +112,12 @@ class Load:
     p99: float
 
 
-def load(client: Client, send: Callable[[httpx.Client, int], object], clients: int, seconds: float) -> Load:
+def load(client: Client, requests: Sequence[httpx.Request], clients: int, seconds: float) -> Load:
     """Let clients ask one after the other, each as soon as it is answered.
 
     Args:
         client: of the service.
-        send: sends the request of this number.
+        requests: are sent in turn.
         clients: how many at once.
         seconds: for how long.
     """
@@ -90,19 +125,16 @@ def load(client: Client, send: Callable[[httpx.Client, int], object], clients: i
     begun = time.perf_counter()
 
     def ask(first: int) -> None:
-        headers = {"Authorization": f"Bearer {client.key}"}
-        with httpx.Client(base_url=client.url, headers=headers, timeout=60, trust_env=False) as http:
-            number = first
-            while (before := time.perf_counter()) < begun + seconds:
-                send(http, number)
+        with closing(Caller(client)) as call:
+            for each in islice(cycle(requests), first, None, clients):
+                before = time.perf_counter()
+                if before >= begun + seconds:
+                    return
+                call(each)
                 times.append(time.perf_counter() - before)
-                number += clients
 
-    threads = [threading.Thread(target=ask, args=(first,)) for first in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(clients) as threads:
+        list(threads.map(ask, range(clients)))
     return Load(len(times) / (time.perf_counter() - begun), *(1e3 * each for each in percentiles(times)))
 
 
