@@ -11,8 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,21 +38,20 @@ SHOWN = {"api": "API", "engine": "engine", "worker": "worker"}
 
 
 def measure() -> list[Row]:
-    """Both kinds of file, one after the other, into one service; and as many points into a bare engine."""
+    """Both kinds of file, each into a service of its own, and as many points into a bare engine."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        npy, labels = write_npy(folder, ROWS)
-        file = write_parquet(folder)
-        with service(folder) as client:
-            add(client, write_npy(folder / "few", AT_ONCE))
-            (of_npy, of_parquet), peaks = peaks_of(client, [(npy, labels), (file,)])
-        bare, second = upsert(folder / "bare", 2)
-        reading = seconds(lambda: read_npy(npy)), seconds(lambda: read_parquet(file))
+        npy, columns = write_npy(folder, ROWS), (write_parquet(folder),)
+        (of_npy, peaks), (of_parquet, others) = (
+            taught(folder / f"for {each[0].name}", each) for each in (npy, columns)
+        )
+        bare, second = upsert(folder / "bare"), upsert(folder / "second")
+        reading = seconds(lambda: read_npy(npy[0])), seconds(lambda: read_parquet(*columns))
     stage = f"{ROWS:,} x {SIZE} vectors, command line to durable, from"
     return [
         _row(f"{stage} .npy and .txt", of_npy, {BARE: bare, NUMPY: reading[0]}),
         _row(f"{stage} .parquet", of_parquet, {BARE: second, PYARROW: reading[1]}),
-        *(Row(f"the same: peak memory of {name}", "MiB", peak) for name, peak in peaks.items()),
+        *(Row(f"the same: peak memory of {name}", "MiB", max(peak, others[name])) for name, peak in peaks.items()),
     ]
 
 
@@ -66,30 +64,26 @@ def main(rows: int) -> None:
     """Add so many once, and print the time and the memory that it took."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        files = write_npy(folder, rows)
-        with service(folder) as client:
-            (took,), peaks = peaks_of(client, [files])
+        took, peaks = taught(folder / "taught", write_npy(folder, rows))
     print(f"{rows:,} x {SIZE} from .npy and .txt: {took:.1f} s, {rows / took:,.0f}/s")
     for name, peak in peaks.items():
         print(f"peak memory of {name}: {peak:,.0f} MiB")
 
 
-@contextmanager
-def service(folder: Path) -> Iterator[Client]:
-    """A service with an encoder of `SIZE` numbers."""
+def taught(folder: Path, files: tuple[Path, ...]) -> tuple[float, dict[str, float]]:
+    """Add files to a service of their own, which was used before.
+
+    Returns:
+        Seconds that it took; MiB that each process held at most, with mapped files.
+    """
+    folder.mkdir()
     tiny_encoder(folder / ENCODER, SIZE)
     with own_service(folder / "data", ENCODER__NAME=str(folder / ENCODER)) as client:
-        yield client
-
-
-def peaks_of(client: Client, files: list[tuple[Path, ...]]) -> tuple[list[float], dict[str, float]]:
-    """Seconds that each of some files takes to be added; MiB that each process held at most, with mapped files."""
-    own = psutil.Process(os.getpid())
-    taken = [add(client, each) for each in files]
-    commands = {process.pid: process.cmdline()[-1] for process in own.children(recursive=True)}
-    peaks = {f"the {SHOWN[name]}": _peak(pid) for pid, name in commands.items() if name in SHOWN}
-    peaks["the command"] = max(peak for _, peak in taken)
-    return [took for took, _ in taken], peaks
+        add(client, write_npy(folder / "few", AT_ONCE))
+        took, peak = add(client, files)
+        commands = {child.pid: child.cmdline()[-1] for child in psutil.Process().children(recursive=True)}
+        peaks = {f"the {SHOWN[name]}": _peak(pid) for pid, name in commands.items() if name in SHOWN}
+    return took, {**peaks, "the command": peak}
 
 
 def _peak(pid: int) -> float:
@@ -116,15 +110,13 @@ def add(client: Client, files: tuple[Path, ...]) -> tuple[float, float]:
     return took, peak
 
 
-def upsert(folder: Path, times: int) -> list[float]:
-    """Seconds that Edge takes for as many points of the same form, each time more of them in the same shard."""
+def upsert(folder: Path) -> float:
+    """Seconds that Edge takes for as many points of the same form."""
     engine = EdgeEngine(folder)
     Memory(engine, ENCODER, SIZE, {}).open()  # for the payload's indexes
-    taken = []
+    vectors = random(0, ROWS)
     with engine._shards.use() as shard:  # noqa: SLF001 - the bare engine is within
-        for seed in range(times):
-            vectors = random(seed, ROWS)
-            taken.append(seconds(lambda rows=vectors: _upsert(shard.engine, rows)))  # type: ignore[misc]
+        taken = seconds(lambda: _upsert(shard.engine, vectors))
     engine.close()
     return taken
 
