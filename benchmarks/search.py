@@ -46,6 +46,7 @@ FILTERS: Mapping[str, Mapping[str, Any]] = {
     "a filter that half meet": {"source": "source-1"},
     "a filter that 5 % meet": {"metadata.percent": [1, 21, 41, 61, 81]},
     "a filter that 1 % meet": {"metadata.percent": [7]},
+    "a range that a fifth meet": {"metadata.percent": {"lt": 20}},
     "a tenth of the labels": {"labels": [f"cluster/{number}" for number in range(TENTH)]},
     "half of the labels": {"labels": [f"cluster/{number}" for number in range(HALF)]},
 }
@@ -70,6 +71,7 @@ class Material:
             "a filter that half meet": places % 2 == 1,
             "a filter that 5 % meet": places % 20 == 1,
             "a filter that 1 % meet": places % 100 == 7,
+            "a range that a fifth meet": places % 100 < 20,
             "a tenth of the labels": self.clusters < TENTH,
             "half of the labels": self.clusters < HALF,
         }

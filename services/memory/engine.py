@@ -12,7 +12,14 @@ from schemas.decision import Effort
 
 Vectors = NDArray[np.float32]
 Payload = dict[str, Any]
-Index = models.PayloadSchemaType | models.KeywordIndexParams
+Index = (
+    models.PayloadSchemaType
+    | models.KeywordIndexParams
+    | models.IntegerIndexParams
+    | models.FloatIndexParams
+    | models.BoolIndexParams
+    | models.DatetimeIndexParams
+)
 
 
 @dataclass(frozen=True)

@@ -385,9 +385,11 @@ class Memory:
         if not len(vectors):
             return []
         then = [] if as_of is None else _known_at(as_of)
-        where = within(tenant, [*clauses, *then, _in_state(State.REMEMBERED)])
+        asked = [*clauses, *then]
+        where = within(tenant, [*asked, _in_state(State.REMEMBERED)])
         fields = ("image_id", "labels") if as_of is None else ("image_id", "labels", "history")
-        far = any(clause.field == "labels" for clause in clauses)  # what looks alike is mostly labelled alike
+        # what looks alike is mostly labelled alike, and the graph has no paths of its own within a part of a range
+        far = any(clause.field == "labels" or clause.bounds for clause in asked)
         found: dict[int, list[Hit]] = {}
         limit = k + 1  # one more shows whether the last has its equals beyond
         while open_ends := [row for row in range(len(vectors)) if row not in found]:

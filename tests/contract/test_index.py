@@ -10,12 +10,15 @@ from qdrant_client import models
 
 from schemas.decision import Effort
 from schemas.errors import Unavailable
+from schemas.filter import FieldType
+from services.memory.collection import AT_HAND
 from services.memory.embedded import rewriting, schedule
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.indexing import build_index
 from services.memory.engine import Search, Vectors
 from services.memory.filters import within
-from tests.contract.support import units
+from services.memory.memory import Memory
+from tests.contract.support import image, units
 from tests.stack import until
 
 VECTOR = "v"
@@ -194,3 +197,22 @@ def test_an_ending_breaks_the_building_off(folder: Path, monkeypatch: pytest.Mon
     assert everything(again) == before
     assert len(list(folder.glob("shard-*"))) == 1
     again.close()
+
+
+def test_what_few_searches_ask_for_is_left_to_the_cache_and_stays_so(folder: Path) -> None:
+    edge = EdgeEngine(folder / "data")
+    memory = Memory(edge, "e", DIMENSION, {kind: kind for kind in FieldType})
+    memory.open()
+
+    def held() -> dict[str, bool]:
+        with edge._shards.use() as shard:
+            schema = shard.engine.info().payload_schema
+        return {field: index.params is None or index.params.memory is None for field, index in schema.items()}
+
+    at_hand = {field for field, in_memory in held().items() if in_memory}
+    assert at_hand == {"tenant", *AT_HAND}
+    memory.put([image("t", "a", metadata={"integer": 1})])
+    before = held()
+    memory.compact()
+    assert held() == before
+    memory.close()

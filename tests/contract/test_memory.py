@@ -328,13 +328,22 @@ def test_a_bad_query_is_refused(memory: Memory, tenant: str, query: Any) -> None
         memory.nearest(tenant, query, 5)
 
 
-def test_under_a_filter_by_labels_a_search_looks_farther(engine: Engine, memory: Memory, tenant: str) -> None:
+def test_under_a_filter_by_labels_or_a_range_a_search_looks_farther(
+    engine: Engine, memory: Memory, tenant: str
+) -> None:
     images, vectors = remembered(memory, tenant, 3, labels=["animal/cat"])
     with patch.object(engine, "query_batch", wraps=engine.query_batch) as asked:
-        for conditions in ({}, {"source": {"not": "x"}}, {"labels": "animal"}, {"labels": {"not": "dog"}}):
+        nearby: list[dict[str, Any]] = [{}, {"source": {"not": "x"}}]
+        far: list[dict[str, Any]] = [
+            {"labels": "animal"},
+            {"labels": {"not": "dog"}},
+            {"accepted_at": {"lte": "2027-01-01T00:00:00Z"}},
+        ]
+        for conditions in [*nearby, *far]:
             [hits] = memory.nearest(tenant, vectors[:1], 9, clauses(**conditions))
             assert len(hits) == len(images)
-    assert [call.args[1].far for call in asked.call_args_list] == [False, False, True, True]
+        memory.nearest(tenant, vectors[:1], 9, as_of=datetime.now(UTC))
+    assert [call.args[1].far for call in asked.call_args_list] == [False, False, True, True, True, True]
     reach = REACH[Effort.BALANCED]
     assert reach.ef(far=True) > reach.ef(far=False)
 

@@ -1,6 +1,6 @@
 """What the contract says, in Qdrant Edge's words."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,21 @@ _INDEXES: Mapping[str, edge.PayloadSchemaType] = {
     "datetime": edge.PayloadSchemaType.Datetime,
 }
 
+_PARAMS: Mapping[type, Callable[..., Any]] = {
+    models.KeywordIndexParams: edge.KeywordIndexParams,
+    models.IntegerIndexParams: edge.IntegerIndexParams,
+    models.FloatIndexParams: edge.FloatIndexParams,
+    models.BoolIndexParams: edge.BoolIndexParams,
+    models.DatetimeIndexParams: edge.DatetimeIndexParams,
+}
+
 
 def index_of(schema: Index) -> Any:
-    """A payload index."""
-    if isinstance(schema, models.KeywordIndexParams):
-        return edge.KeywordIndexParams(is_tenant=schema.is_tenant)
-    return _INDEXES[schema.value]
+    """A payload index; what is to be on the disk is read through the system's cache."""
+    if isinstance(schema, models.PayloadSchemaType):
+        return _INDEXES[schema.value]
+    tenant = {"is_tenant": schema.is_tenant} if isinstance(schema, models.KeywordIndexParams) else {}
+    return _PARAMS[type(schema)](memory=edge.Memory.Cached if schema.on_disk else None, **tenant)
 
 
 def named_indexes(schema: Mapping[str, Any]) -> dict[str, str]:
