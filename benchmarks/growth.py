@@ -8,8 +8,10 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,6 +50,8 @@ class Step:
     Attributes:
         memories: how many are remembered.
         build_seconds: of the index, over all of them.
+        open_seconds: until the engine has opened them.
+        still_seconds: for which another thread of its process stood still meanwhile, at most.
         resident_bytes: of the engine's process after the queries, itself and what it has mapped of its files included.
         disk_bytes: of its folder.
         milliseconds: of one query, the median, by word; through the owner's socket, asked the second time.
@@ -56,6 +60,8 @@ class Step:
 
     memories: int
     build_seconds: float
+    open_seconds: float
+    still_seconds: float
     resident_bytes: int
     disk_bytes: int
     milliseconds: Mapping[Effort, float]
@@ -92,6 +98,7 @@ def grow(data: Path, held: int, size: int) -> float:
 
 def measured(folder: Path, queries: Vectors, size: int, build_seconds: float) -> Step:
     """Ask the engine in a process of its own, as the service does."""
+    opening = opened(folder / "data")
     with owner(folder) as (memory, process):
         taken: dict[Effort, float] = {}
         found: dict[Effort, list[set[str]]] = {}
@@ -110,7 +117,25 @@ def measured(folder: Path, queries: Vectors, size: int, build_seconds: float) ->
         }
         resident = process.memory_info().rss
     disk = sum(path.stat().st_blocks * 512 for path in (folder / "data").rglob("*"))
-    return Step(size, build_seconds, resident, disk, taken, recall)
+    return Step(size, build_seconds, *opening, resident, disk, taken, recall)
+
+
+def opened(data: Path) -> tuple[float, float]:
+    """Seconds that the engine takes to open a folder, and for which another thread stands still meanwhile, at most."""
+    ended, beats = threading.Event(), [time.perf_counter()]
+
+    def beat() -> None:
+        while not ended.wait(0.001):
+            beats.append(time.perf_counter())
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(beat)
+        begun = time.perf_counter()
+        engine = EdgeEngine(data)
+        opened = time.perf_counter()
+        ended.set()
+    engine.close()
+    return opened - begun, float(np.diff([*beats, opened]).max())
 
 
 @contextmanager
@@ -163,18 +188,20 @@ def table(steps: Sequence[Step]) -> str:
     """A row for each size, and the exponents below their words."""
     words = [*Effort]
     times = " | ".join(f"{word}, ms" for word in words)
+    opening = "index built in | opened in | standing still"
     lines = [
-        f"| memories | index built in | {times} | finds, fast | finds, balanced | memory each | disk each |",
-        "|---" * (len(words) + 6) + "|",
+        f"| memories | {opening} | {times} | finds, fast | finds, balanced | memory each | disk each |",
+        "|---" * (len(words) + 8) + "|",
     ]
     for step in steps:
         times = " | ".join(f"{step.milliseconds[word]:.2f}" for word in words)
         finds = " | ".join(f"{step.recall[word]:.2%}" for word in (Effort.FAST, Effort.BALANCED))
         rooms = " | ".join(f"{size / step.memories:,.0f} B" for size in (step.resident_bytes, step.disk_bytes))
-        lines.append(f"| {step.memories:,} | {step.build_seconds:.0f} s | {times} | {finds} | {rooms} |")
+        opening = f"{step.open_seconds:.1f} s | {step.still_seconds:.2f} s"
+        lines.append(f"| {step.memories:,} | {step.build_seconds:.0f} s | {opening} | {times} | {finds} | {rooms} |")
     fitted = " | ".join("" if (e := exponent(steps, word)) is None else f"N^{e:.2f}" for word in words)
     further = " | ".join(f"{size:,.0f} B" for size in each_further(steps))
-    return "\n".join([*lines, f"| from the first to the last | | {fitted} | | | {further} |"])
+    return "\n".join([*lines, f"| from the first to the last | | | | {fitted} | | | {further} |"])
 
 
 def plot(steps: Sequence[Step]) -> None:

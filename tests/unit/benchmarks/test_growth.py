@@ -10,7 +10,16 @@ from benchmarks.growth import Step, each_further, exponent
 from schemas.decision import Effort
 
 STEPS = [
-    Step(size, 1.0, 10**8 + 2000 * size, 3000 * size, dict.fromkeys(Effort, size**0.25), dict.fromkeys(Effort, 1.0))
+    Step(
+        size,
+        1.0,
+        1.0,
+        1.0,
+        10**8 + 2000 * size,
+        3000 * size,
+        dict.fromkeys(Effort, size**0.25),
+        dict.fromkeys(Effort, 1.0),
+    )
     for size in (10_000, 100_000, 1_000_000)
 ]
 MEASURED = {"steps": [asdict(step) for step in STEPS], "exponents": {"balanced": 0.25}, "dimension": 384, "k": 100}
