@@ -12,7 +12,7 @@ from services.access.audit import Audit
 from services.access.keys import Keys
 from services.access.rates import Rates
 from services.access.secret import Secret, load_secret
-from services.answers.classify import Attentive, Classify
+from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.answers.rerank import Rerank
@@ -173,9 +173,8 @@ def bootstrap(settings: Settings) -> Service:
     rerank = Rerank(settings.rerank, _provider(settings.rerank), prompt, pictures, decoder, Rates(limiter))
     undo = (*kept.undo, rerank.forget)
     forget = Forget(memory, pictures, blocks, kept.removals, kept.removal_log, overdue, undo)
-    voters = Voters(memory, curate.prune)
-    ask_store, judgement = Attentive(prompt.ping), kept.judgements.current
-    classify = Classify(memory, encoder, decoder, slice_size, ask_store, voters, judgement)
+    voters = Voters(prompt, curate.prune)
+    classify = Classify(prompt, encoder, decoder, slice_size, voters, kept.judgements.current)
     judge = Judge(memory, kept.judgements, encoder.name, curate.k, curate.most_images)
     evaluate = Evaluate(evaluations, memory, pictures, decoder, classify.embed, encoder.name, bell.ring_job)
     accept = Accept(

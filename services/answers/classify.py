@@ -1,7 +1,5 @@
 """Classify: from a picture or vector to the vote of its nearest neighbours."""
 
-import math
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -40,29 +38,6 @@ class WhatIf:
 
 
 AS_IT_IS = WhatIf()
-MOMENT = 0.1
-"""Seconds for which a store that answered is not asked again whether it does."""
-
-
-class Attentive:
-    """Asks whether the store answers, unless it has just now: where many are asking, few of them need to.
-
-    Args:
-        ask: raises `Unavailable` soon where it is silent.
-        clock: seconds that only grow.
-    """
-
-    def __init__(self, ask: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._ask = ask
-        self._clock = clock
-        self._until = -math.inf
-
-    def __call__(self) -> None:
-        """Return if it answers, or did a moment ago."""
-        begun = self._clock()
-        if begun >= self._until:
-            self._ask()
-            self._until = begun + MOMENT
 
 
 @dataclass(frozen=True)
@@ -71,7 +46,6 @@ class Classify:
 
     Attributes:
         slice_size: how many pictures are held decoded at most, however many a request brings.
-        ask_store: raises `Unavailable` soon where the store is silent; a search, which may take long, does not.
         voters: finds who votes.
         judgement: the judgement of a tenant's memory that counts now, or None.
     """
@@ -80,7 +54,6 @@ class Classify:
     encoder: Encoder
     decoder: Decoder
     slice_size: int
-    ask_store: Callable[[], None]
     voters: Voters
     judgement: Callable[[str], Judgement | None]
     calibrations: Calibrations = field(default_factory=Calibrations)
@@ -162,7 +135,6 @@ class Classify:
         if what_if.without:
             clauses.append(Clause("image_id", FieldType.KEYWORD, tuple(what_if.without), negated=True))
         with metrics.stage("search"):
-            self.ask_store()
             needed = options.calibrated or self.voters.pruning(options) is not Prune.NONE
             judgement = self.judgement(tenant) if needed else None
             found, applied = self.voters(tenant, vectors, clauses, options, k, judgement)

@@ -17,9 +17,11 @@ def open_engine(settings: StoreSettings, socket_path: Path, timeout: int) -> Eng
     Args:
         settings: with an address, a Qdrant server; without, the owner process of this machine.
         socket_path: where that owner listens.
-        timeout: seconds to wait for an answer.
+        timeout: seconds to wait for an answer; a search may take as long as the settings say.
     """
-    return RemoteEngine(socket_path, timeout) if settings.url is None else _server(settings, timeout)
+    if settings.url is None:
+        return RemoteEngine(socket_path, timeout, settings.timeout)
+    return _server(settings, timeout)
 
 
 def hold_engine(settings: StoreSettings, folder: Path) -> Engine:
@@ -40,4 +42,4 @@ def _server(settings: StoreSettings, timeout: int) -> Engine:
         timeout=timeout,
         check_compatibility=False,  # it would ask the server now, which may start after us
     )
-    return QdrantEngine(client, settings.collection, settings.shards, settings.replicas)
+    return QdrantEngine(client, settings.collection, settings.shards, settings.replicas, settings.timeout)

@@ -45,13 +45,22 @@ class QdrantEngine:
         collection: its name.
         shards: of a collection that has yet to be created.
         replicas: of each of its shards; a write is acknowledged by most of them.
+        search_timeout: seconds that a search may take; None: as long as any call of the client.
     """
 
-    def __init__(self, client: QdrantClient, collection: str, shards: int = 1, replicas: int = 1) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        collection: str,
+        shards: int = 1,
+        replicas: int = 1,
+        search_timeout: int | None = None,
+    ) -> None:
         self._client = client
         self._name = collection
         self._shards = shards
         self._replicas = replicas
+        self._search_timeout = search_timeout
 
     def inspect(self) -> Shape | None:
         """See `Engine.inspect`."""
@@ -190,8 +199,9 @@ class QdrantEngine:
             )
             for row in vectors.tolist()
         ]
+        self.ping()  # a search may take long, and a silent server is to be noticed soon
         with _answering():
-            answers = self._client.query_batch_points(self._name, requests)
+            answers = self._client.query_batch_points(self._name, requests, timeout=self._search_timeout)
         return [Answer.of(((each.score, each.payload or {}) for each in one.points), search.fields) for one in answers]
 
     def compact(self) -> Compaction:

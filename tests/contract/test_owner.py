@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 from qdrant_client import models
 
+from schemas.decision import Effort
 from schemas.errors import Unavailable
 from schemas.image import State
+from services.memory.collection import vector_name
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.embedded.wire import key_file
+from services.memory.engine import Search
 from services.memory.engines import open_engine
 from services.memory.filters import within
 from services.memory.memory import Memory
@@ -137,6 +140,28 @@ def test_an_owner_that_hangs_is_unavailable(folder: Path) -> None:
         memory.put(large)  # the answers to the calls that were given up reach nobody
         assert memory.count("t") == 2000
         memory.close()
+
+
+def test_a_long_search_is_waited_for_while_the_owner_answers_others(folder: Path) -> None:
+    prelude = (
+        "import time; from services.memory.embedded.edge import EdgeEngine; search = EdgeEngine.query_batch;"
+        "EdgeEngine.query_batch = lambda *given: (time.sleep(2), search(*given))[1]"
+    )
+    with Owner(folder, prelude=prelude) as owner:
+        memory = opened(owner.ready())
+        memory.put([image("t", "a")])
+        patient, hasty = (RemoteEngine(owner.socket, 0.5, search_timeout) for search_timeout in (30.0, 0.0))
+        asked = units(1), Search(vector_name(ENCODER), within("t"), 1, Effort.EXACT, ())
+        assert len(patient.query_batch(*asked)) == 1
+        with pytest.raises(Unavailable, match=r"within 0\.5 s"):
+            hasty.query_batch(*asked)
+        owner.suspend()
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match=r"within 0\.5 s"):
+            patient.query_batch(*asked)
+        assert time.monotonic() - start < 10
+        for each in (patient, hasty, memory):
+            each.close()
 
 
 def test_no_owner_is_unavailable(folder: Path) -> None:

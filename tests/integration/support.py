@@ -192,7 +192,7 @@ class Parts:
 
     def classify(self) -> Classify:
         voters = Voters(self.memory)
-        return Classify(self.memory, self.encoder, self.decoder, 4, self.memory.ping, voters, self.judgements.current)
+        return Classify(self.memory, self.encoder, self.decoder, 4, voters, self.judgements.current)
 
     def judge(
         self, tenant: str | None = None, memory: object = None, progress: Progress = lambda *_: None, k: int = 10

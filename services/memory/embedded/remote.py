@@ -30,14 +30,16 @@ class RemoteEngine:
     Args:
         socket_path: where the owner listens, at most 100 bytes.
         timeout: seconds within which a call is answered, or raises `Unavailable`.
+        search_timeout: seconds that a search may take beyond that, while the owner answers others.
 
     Raises:
         Unavailable: the socket's path is too long.
     """
 
-    def __init__(self, socket_path: Path, timeout: float) -> None:
+    def __init__(self, socket_path: Path, timeout: float, search_timeout: float = 0.0) -> None:
         self._path = checked(socket_path)
         self._timeout = timeout
+        self._search_timeout = search_timeout
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._process = os.getpid()
@@ -98,7 +100,7 @@ class RemoteEngine:
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
-        return cast(list[Answer], self._call("query_batch", vectors, search))
+        return cast(list[Answer], self._call("query_batch", vectors, search, patience=self._search_timeout))
 
     def compact(self) -> Compaction:
         """See `Engine.compact`; takes as long as it takes, while the owner answers others."""
@@ -155,12 +157,12 @@ class RemoteEngine:
                 if connection is not None:
                     connection.close()
                 self._forget()
-                if isinstance(error, BlockingIOError) or (
-                    isinstance(error, (OSError, EOFError, AuthenticationError)) and time.monotonic() > deadline
-                ):
-                    raise Unavailable(f"the store does not answer ({type(error).__name__}); send it again") from error
+                if isinstance(error, BlockingIOError):
+                    raise Unavailable(f"the store did not answer within {self._timeout:g} s; send it again") from error
                 if not isinstance(error, (OSError, EOFError, AuthenticationError)):
                     raise
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"the store does not answer ({type(error).__name__}); send it again") from error
                 time.sleep(PAUSE_SECONDS)
             else:
                 return connection
