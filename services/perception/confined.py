@@ -27,11 +27,11 @@ from PIL import (  # noqa: F401 - Pillow imports them when it first needs them, 
 )
 
 from schemas.errors import VisualMemoryError
+from services.parent import end_with
 from services.perception.decoding import Limits, decode, thumbnail
 from services.perception.view import View
 from services.perception.wire import Head, receive, send
 
-PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 NOTHING = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
 
@@ -43,7 +43,9 @@ def serve() -> None:
     module, name = told["work"].split(":")
     answer = getattr(import_module(module), name)
     PIL.Image.preinit()
-    _end_with(told["parent"])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they are meant for the parent, which closes the channel
+    end_with(told["parent"], signal.SIGKILL)
     _confine(told["memory"])
     with socket.socket(fileno=sys.stdin.fileno()) as channel:
         send(channel, {"ready": True})
@@ -76,15 +78,6 @@ def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], b
     decoded = decode(picture, limits, View(**asked["view"]))
     wanted = 3 * decoded.width * decoded.height <= asked["most"]
     return {"size": decoded.size}, decoded.tobytes() if wanted else b""
-
-
-def _end_with(parent: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they are meant for the parent, which closes the channel
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent is gone")
 
 
 def _confine(memory: int) -> None:

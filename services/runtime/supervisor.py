@@ -4,7 +4,6 @@ Children run in a process group of their own, so that Ctrl-C reaches the supervi
 others need last; should it be killed outright, the kernel tells them (Linux).
 """
 
-import ctypes
 import fcntl
 import os
 import shutil
@@ -15,9 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from services.parent import end_with
 from services.runtime.places import Places
 from services.runtime.redis_server import redis_command
 from services.settings import Settings
@@ -26,7 +27,6 @@ PATIENCE = 15.0
 """Seconds that a child has to stop by itself."""
 LONGEST_PAUSE = 10.0
 POLL = 0.1
-PR_SET_PDEATHSIG = 1
 
 
 class AlreadyRunning(Exception):
@@ -47,6 +47,7 @@ class Child:
 
     def start(self) -> None:
         """Start it."""
+        ours = partial(end_with, os.getpid(), signal.SIGTERM)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own commands
                 self.command,
@@ -54,7 +55,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
+                preexec_fn=ours,  # noqa: PLW1509 - the supervisor has one thread
             )
         self.started = time.monotonic()
 
@@ -154,8 +155,3 @@ def _until_told() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -3,7 +3,6 @@
 The process holds no setting and no secret, gives way to others, and ends with its parent, however that ends.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -16,10 +15,10 @@ import qdrant_edge as edge
 
 from services.memory.embedded.shards import config_of
 from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, SCANNED
+from services.parent import end_with
 
 LOOK_SECONDS = 0.1
 NICENESS = 10
-PR_SET_PDEATHSIG = 1
 NO_BOUND = 2**40
 """KiB."""
 
@@ -67,7 +66,8 @@ def _environment() -> dict[str, str]:
 def main() -> None:
     """Build the index that the first argument tells of (JSON)."""
     told = json.loads(sys.argv[1])
-    _end_with(told["parent"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the parent, which ends this
+    end_with(told["parent"], signal.SIGKILL)
     os.nice(NICENESS)
     shard = edge.EdgeShard.load(told["shard"], _config(told["vectors"]))
     shard.optimize()
@@ -85,14 +85,6 @@ def _config(vectors: Mapping[str, int]) -> edge.EdgeConfig:
         ),
         optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, max_segment_size=NO_BOUND, indexing_threshold=1),
     )
-
-
-def _end_with(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the parent, which ends this
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before this was asked for
-        raise SystemExit(1)
 
 
 if __name__ == "__main__":
