@@ -132,10 +132,10 @@ def opened(data: Path) -> tuple[float, float]:
         other.submit(beat)
         begun = time.perf_counter()
         engine = EdgeEngine(data)
-        opened = time.perf_counter()
+        done = time.perf_counter()
         ended.set()
     engine.close()
-    return opened - begun, float(np.diff([*beats, opened]).max())
+    return done - begun, float(np.diff([*beats, done]).max())
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from schemas.filter import FIELDS, FieldType
 from services.memory.engine import Engine, Index
 
 AT_HAND = ("state", "label_paths", "removal", "doubt")
-"""Beside the tenant, what most searches ask for: held in memory."""
+"""Beside the tenant, what searches, removals and curation ask for again and again: held in memory."""
 _INDEX: Mapping[FieldType, Index] = {
     FieldType.KEYWORD: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True),
     FieldType.INTEGER: models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, on_disk=True),

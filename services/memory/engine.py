@@ -175,7 +175,7 @@ class Engine(Protocol):
         """How many points that meet the filter hold each value of an indexed keyword field, exactly."""
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
-        """The nearest points to each vector; may take longer than other calls, but a silent engine is noticed as soon.
+        """The nearest points to each vector; may take longer than other calls, though not where the engine is silent.
 
         Args:
             vectors: float32 [n, d].

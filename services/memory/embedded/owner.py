@@ -66,8 +66,10 @@ def _ending() -> Iterator[socket.socket]:
         signal.set_wakeup_fd(sender.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: None)
-        yield receiver
-        signal.set_wakeup_fd(-1)
+        try:
+            yield receiver
+        finally:
+            signal.set_wakeup_fd(-1)
 
 
 def _listen(calls: "_Calls", path: Path, ending: socket.socket) -> None:
