@@ -27,9 +27,9 @@ from services.evaluation.records import Evaluations
 from services.forgetting.backup import UNFINISHED, Backup, Restore
 from services.forgetting.blocks import Blocks
 from services.forgetting.compact import Compact
-from services.forgetting.forget import Forget, Undo
+from services.forgetting.forget import Forget
 from services.forgetting.removal_log import RemovalLog
-from services.forgetting.removals import Removals
+from services.forgetting.removals import RemovalHook, Removals
 from services.forgetting.retention import Expire, Retention
 from services.forgetting.tidy import Tidy
 from services.forgetting.unlearn import Unlearn
@@ -283,7 +283,7 @@ class _Kept:
     judgements: Judgements
     evaluations: Evaluations
     decisions: StoredDecisions
-    undo: Sequence[Undo]
+    undo: Sequence[RemovalHook]
     tidy: Tidy
     compact: Compact
 

@@ -33,7 +33,7 @@ from schemas.image import StoredImage, now
 from schemas.question import StoredDecision
 from services.decision.votes import decide
 from services.forgetting.blocks import Blocks
-from services.forgetting.removals import Note
+from services.forgetting.removals import CoveredImages
 from services.memory.engine import Vectors
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
@@ -41,6 +41,8 @@ from services.memory.memory import Memory
 ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
 FLOATS = "<f4"
 AT_ONCE = 256
+SOUGHT_AT_ONCE = 50_000
+"""Removed images for which the decisions are read once; they take some 25 MB meanwhile."""
 TRIMS = 100
 """Decisions over the bound are deleted when a hundredth of it has come in, so that few calls list them."""
 
@@ -145,9 +147,12 @@ class StoredDecisions:
         self.ledger.create(_gone_key(tenant, decision_id), True)
         self.ledger.delete(_key(tenant, decision_id))
 
-    def forget(self, tenant: str, notes: Sequence[Note]) -> None:
-        """Take images that are gone out of the decisions: the removal's hook; may be called again."""
-        ids, hashes = {note.image_id for note in notes}, {note.content_hash for note in notes}
+    def forget(self, tenant: str, covered: CoveredImages) -> None:
+        """Take images that are gone out of the decisions: the removal's hook."""
+        for ids, hashes in _sought(covered):
+            self._forget(tenant, ids, hashes)
+
+    def _forget(self, tenant: str, ids: AbstractSet[str], hashes: AbstractSet[str]) -> None:
         touched = []
         for key in self.ledger.mentioning(_key(tenant, ""), ids | hashes):
             for _, record in self.ledger.get_some([key]):
@@ -245,6 +250,19 @@ def scrubbed(stored: StoredDecision, image_ids: AbstractSet[str]) -> StoredDecis
 def vector_of(stored: StoredDecision) -> Vectors:
     """The vector that was asked with, float32 [dimension]."""
     return np.frombuffer(base64.b64decode(stored.query), FLOATS).astype(np.float32)
+
+
+def _sought(covered: CoveredImages) -> Iterator[tuple[set[str], set[str]]]:
+    """The ids and content hashes of covered images, of at most `SOUGHT_AT_ONCE` and a page at once."""
+    ids, hashes = set[str](), set[str]()
+    for page in covered:
+        ids.update(note.image_id for note in page)
+        hashes.update(note.content_hash for note in page)
+        if len(ids) >= SOUGHT_AT_ONCE:
+            yield ids, hashes
+            ids, hashes = set(), set()
+    if ids:
+        yield ids, hashes
 
 
 def _neighbours(record: Any) -> Iterator[str]:

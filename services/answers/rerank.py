@@ -20,7 +20,7 @@ from schemas.decision import Rerank as Outcome
 from schemas.errors import NotFound, VisualMemoryError
 from schemas.image import StoredImage
 from services.access.rates import Rates
-from services.forgetting.removals import Note
+from services.forgetting.removals import CoveredImages
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures, has_picture
 from services.perception.decoder import Decoder
@@ -105,7 +105,7 @@ class Rerank:
         """Let go of the connections."""
         self._parts.close()
 
-    def forget(self, tenant: str, _notes: Sequence[Note]) -> None:
+    def forget(self, tenant: str, _covered: CoveredImages) -> None:
         """Drop the answers of a tenant whose images are removed; a hook of the removal."""
         self._answers.forget(tenant)
 

@@ -8,7 +8,7 @@ how far it is.
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +21,7 @@ from schemas.errors import InvalidRequest, NotFound
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.image import now
 from schemas.job import Job, JobKind, JobState
+from services.forgetting.removals import CoveredImages
 from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
 from services.memory.space import NEW
@@ -211,13 +212,12 @@ class Evaluations:
         drafts = self._blobs.delete_drafts(now(), folder)  # of a writer that was killed, or whose work is for nothing
         return drafts + self._blobs.delete(self._blobs.list(f"{folder}/"))
 
-    def forget(self, tenant: str, gone: Sequence[object]) -> None:
-        """Delete every evaluation of a tenant: images that are gone had a part in it. May be called again."""
-        if gone:
-            records = {_last(key) for key in self._ledger.list(f"evaluations/{tenant}/")}
-            folders = {key.split("/")[1] for key in self._blobs.list(f"{tenant}/")}
-            for evaluation_id in records | folders | {job.id for job in self._jobs.all(tenant, KIND)}:
-                self.delete(tenant, evaluation_id)
+    def forget(self, tenant: str, _covered: CoveredImages) -> None:
+        """Delete every evaluation of a tenant, as images that are gone had a part in it: the removal's hook."""
+        records = {_last(key) for key in self._ledger.list(f"evaluations/{tenant}/")}
+        folders = {key.split("/")[1] for key in self._blobs.list(f"{tenant}/")}
+        for evaluation_id in records | folders | {job.id for job in self._jobs.all(tenant, KIND)}:
+            self.delete(tenant, evaluation_id)
 
     def tidy(self, before: datetime) -> int:
         """Delete files that a crash left without a record, and evaluations that wait for their pictures in vain.

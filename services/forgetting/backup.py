@@ -19,8 +19,7 @@ from schemas.errors import Conflict, NotFound
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import StoredImage, now
 from services.forgetting.archive import Archive, Contents, Manifest, Picture, new_archive
-from services.forgetting.forget import Undo
-from services.forgetting.removals import Note, Removals, burial
+from services.forgetting.removals import CoveredImages, RemovalHook, Removals, burial
 from services.memory.collection import encoder_of
 from services.memory.engine import Engine
 from services.memory.ledger import Ledger
@@ -29,6 +28,8 @@ from services.memory.payload import to_image
 from services.memory.pictures import Pictures
 
 PAGE = 100
+FORGOTTEN_AT_ONCE = 10_000
+"""Images that do not come back are taken out of the records together: that reads all of these."""
 UNFINISHED = "restore/unfinished"
 PASSING = {"open", "notes", "unerased"}
 """Records of how far a removal is: where the removal is known already, they are older than what is there."""
@@ -99,7 +100,7 @@ class Restore:
     ledger: Ledger
     removals: Removals
     metadata: Mapping[str, FieldType]
-    undo: Sequence[Undo]
+    undo: Sequence[RemovalHook]
     settle: Callable[[], object]
 
     def __call__(self, file: Path) -> Restored:
@@ -147,6 +148,7 @@ class Restore:
         forgotten = Forgotten(self.removals, self.metadata, archive.manifest.begun_at)
         points, pictures, left_out = 0, 0, 0
         wanted: set[str] = set()
+        gone: list[StoredImage] = []
         for each in archive.images():
             if isinstance(each, Picture):
                 if each.key in wanted:
@@ -159,15 +161,19 @@ class Restore:
             wanted = {images[str(point.id)].picture for point in kept}
             self.engine.insert(kept)
             points, left_out = points + len(kept), left_out + len(removed)
-            self._forget(removed.values())
+            gone += removed.values()
+            if len(gone) >= FORGOTTEN_AT_ONCE:
+                self._forget(gone)
+                gone.clear()
+        self._forget(gone)
         return Restored(Contents(points=points, pictures=pictures, records=archive.contents.records), left_out)
 
     def _forget(self, removed: Collection[StoredImage]) -> None:
         """Take images that do not come back out of what records say of them, as their removal did."""
         for tenant in {image.tenant for image in removed}:
-            notes = [Note.model_validate(each, from_attributes=True) for each in removed if each.tenant == tenant]
+            covered = CoveredImages.of(each for each in removed if each.tenant == tenant)
             for undo in self.undo:
-                undo(tenant, notes)
+                undo(tenant, covered)
 
 
 class Forgotten:

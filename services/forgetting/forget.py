@@ -16,9 +16,10 @@ A late worker gives its vector only to a point that still has the same picture k
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from schemas.errors import NotFound, Unavailable
 from schemas.filter import Clause, FieldType, Filter
@@ -26,7 +27,7 @@ from schemas.image import now
 from schemas.removal import Event, Removal, RemovalPreview, RemovalRequest, RemovalStatus
 from services.forgetting.blocks import Blocks
 from services.forgetting.removal_log import RemovalLog
-from services.forgetting.removals import Journal, Note, Removals, Step
+from services.forgetting.removals import CoveredImages, Journal, Note, RemovalHook, Removals, Step
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures, has_picture
 from services.runtime import metrics
@@ -37,17 +38,13 @@ SAMPLE = 10
 log = logging.getLogger(__name__)
 
 
-Undo = Callable[[str, Sequence[Note]], None]
-"""Takes away what was made of images that are gone, such as stored decisions: a tenant, and what they were."""
-
-
 @dataclass(frozen=True)
 class Forget:
     """The use case, with the parts that it needs.
 
     Attributes:
         lease: how long an unfinished removal is left to whoever works on it.
-        undo: called for every page of what is covered, after its points are deleted; may be called again.
+        undo: called once for all that is covered, after its points and pictures are deleted.
     """
 
     memory: Memory
@@ -56,7 +53,7 @@ class Forget:
     removals: Removals
     removal_log: RemovalLog
     lease: timedelta
-    undo: Sequence[Undo] = ()
+    undo: Sequence[RemovalHook] = ()
 
     def preview(self, tenant: str, request: RemovalRequest) -> RemovalPreview:
         """Count what a removal would cover, and show some of it; changes nothing."""
@@ -140,11 +137,12 @@ class Forget:
     def _delete(self, journal: Journal) -> Journal:
         removal, tenant = journal.removal, journal.tenant
         self.memory.delete_marked(tenant, removal.id)
-        for page in self.removals.notes(journal):
+        covered = CoveredImages(partial(self._noted, journal))
+        for page in covered:
             self.pictures.delete([note.picture for note in page])
+        if covered:
             for undo in self.undo:
-                undo(tenant, page)
-            self.removals.touch(tenant, removal.id)
+                undo(tenant, covered)
         before = Clause("accepted_at", FieldType.DATETIME, bounds={"lte": removal.requested_at})
         left = self.memory.count(tenant, [*self._clauses(journal), before])
         if left or self.memory.count(tenant, [], marked_by=removal.id):
@@ -163,6 +161,12 @@ class Forget:
     def _marked(self, journal: Journal) -> Iterator[list[Note]]:
         for page in self.memory.pages(journal.tenant, [], PAGE, marked_by=journal.removal.id):
             yield [Note.model_validate(image, from_attributes=True) for image in page]
+
+    def _noted(self, journal: Journal) -> Iterator[list[Note]]:
+        """What was noted; whoever goes through it is at work on the removal."""
+        for page in self.removals.notes(journal):
+            self.removals.touch(journal.tenant, journal.removal.id)
+            yield page
 
     def _clauses(self, journal: Journal) -> list[Clause]:
         return journal.removal.filter.clauses(self.memory.metadata)

@@ -6,9 +6,8 @@ from itertools import groupby
 
 from schemas.image import StoredImage
 from schemas.removal import Event, Removal, RemovalStatus, Seal
-from services.forgetting.forget import Undo
 from services.forgetting.removal_log import RemovalLog, digest_of
-from services.forgetting.removals import Note, Removals, burial
+from services.forgetting.removals import CoveredImages, RemovalHook, Removals, burial
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 
@@ -46,7 +45,7 @@ class Verify:
     pictures: Pictures
     removals: Removals
     removal_log: RemovalLog
-    undo: Sequence[Undo] = ()
+    undo: Sequence[RemovalHook] = ()
 
     def __call__(self, receipts: Iterable[Removal] = ()) -> Findings:
         """Check every tenant's removals; changes nothing.
@@ -70,9 +69,9 @@ class Verify:
         for image in findings.returned:
             self.memory.delete([image])
         for tenant, images in groupby(findings.returned, key=lambda image: image.tenant):
-            notes = [Note.model_validate(image, from_attributes=True) for image in images]
+            covered = CoveredImages.of(images)
             for undo in self.undo:
-                undo(tenant, notes)
+                undo(tenant, covered)
         self.pictures.delete([*findings.pictures, *(image.picture for image in findings.returned)])
 
     def _check_records(self, tenant: str, entries: list[Seal], findings: Findings) -> None:

@@ -17,6 +17,7 @@ from schemas.question import StoredDecision
 from schemas.removal import RemovalRequest
 from services.answers.decisions import StoredDecisions, vector_of
 from services.decision.votes import decide
+from services.forgetting.removals import CoveredImages, Note
 from services.forgetting.tidy import Tidy
 from tests.shapes import picture
 
@@ -152,6 +153,23 @@ def test_a_removal_leaves_no_trace_in_a_decision(parts: Parts) -> None:
     held = stored(parts, decision.id)
     assert (held.scrubbed, held.decision.label, held.decision.neighbours) == (3, None, [])
     assert held.decision.reason == "every image that voted is gone"
+
+
+def test_what_is_covered_is_taken_out_whether_it_is_sought_at_once_or_in_parts(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.answers.decisions.SOUGHT_AT_ONCE", 1)
+    ids, question = teach_three(parts)
+    same = [parts.pictures.read(image.picture) for image in parts.held(*ids[:2])]
+    decision, *asked_with_them = (parts.keep(each)[0] for each in (question, *same))
+    notes = [Note.model_validate(image, from_attributes=True) for image in parts.held(*ids[:2])]
+    parts.memory.delete(parts.held(*ids[:2]))
+    parts.decisions().forget(parts.tenant, CoveredImages(lambda: [[note] for note in notes]))
+    for gone in asked_with_them:
+        with pytest.raises(NotFound):
+            stored(parts, gone.id)
+    assert stored(parts, decision.id).scrubbed == 2
+    assert mentions(parts, *ids, MARK) == ids[2:]
 
 
 def test_a_decision_on_what_is_removed_goes_whole(parts: Parts) -> None:

@@ -1,13 +1,15 @@
 """Promise 2: a removal that was recorded is carried out, at whatever step its process dies, and its receipt is true."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from schemas.errors import Blocked, Unavailable
 from schemas.filter import FieldType
-from schemas.image import State
+from schemas.image import State, StoredImage, now
 from schemas.removal import RemovalRequest, RemovalStatus
+from services.forgetting.removals import CoveredImages
 from tests.shapes import picture
 
 from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts
@@ -148,6 +150,57 @@ def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_to
     assert (receipt.status, receipt.images, receipt.pictures) == (RemovalStatus.DONE, 5, 5)
     assert parts.memory.get(parts.tenant, ["late"]) == {}
     assert len(parts.files()) == 2
+
+
+@dataclass
+class Recorder:
+    """A hook that keeps what it is called with, and may fail first."""
+
+    calls: list[tuple[str, list[int], set[str]]] = field(default_factory=list)
+    fails: int = 0
+
+    def __call__(self, tenant: str, covered: CoveredImages) -> None:
+        ids = {note.image_id for page in covered for note in page}
+        self.calls.append((tenant, [len(page) for page in covered], ids))
+        if len(self.calls) <= self.fails:
+            raise Unavailable("as a test")
+
+
+def put_many(parts: Parts, number: int) -> set[str]:
+    """Waiting images of Ann, more than a page of a removal; their ids."""
+    images = [
+        StoredImage(
+            image_id=f"image-{each}",
+            labels=["cat"],
+            state=State.WAITING,
+            subject="ann",
+            accepted_at=now(),
+            content_hash=f"{each:064d}",
+            tenant=parts.tenant,
+            picture=f"vector.{each}",
+        )
+        for each in range(number)
+    ]
+    parts.memory.put(images)
+    return {image.image_id for image in images}
+
+
+def test_a_hook_is_called_once_for_all_pages_and_again_after_a_crash(parts: Parts) -> None:
+    ids, hook = put_many(parts, 2100), Recorder(fails=1)
+    forget = replace(parts.forget(), undo=[hook])
+    recorded = forget.request(parts.tenant, REQUEST, "a test")
+    with pytest.raises(Unavailable):
+        forget.carry_on(parts.tenant, recorded.id)
+    assert hook.calls == [(parts.tenant, [1000, 1000, 100], ids)]
+    assert forget.carry_on(parts.tenant, recorded.id).images == 2100
+    assert hook.calls == [(parts.tenant, [1000, 1000, 100], ids)] * 2
+
+
+def test_where_nothing_is_covered_no_hook_is_called(parts: Parts) -> None:
+    hook = Recorder()
+    forget = replace(parts.forget(), undo=[hook])
+    assert forget.carry_on(parts.tenant, forget.request(parts.tenant, REQUEST, "a test").id).images == 0
+    assert hook.calls == []
 
 
 def test_a_store_that_does_not_answer_leaves_it_to_be_carried_on(parts: Parts) -> None:
