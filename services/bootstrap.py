@@ -58,10 +58,7 @@ from services.runtime.jobs import Jobs, RunJob, SweepJobs
 from services.runtime.places import Places
 from services.runtime.redis_server import limits_url
 from services.settings import RerankSettings, Settings
-from services.vision.gemini import URL as GOOGLE
-from services.vision.gemini import Gemini
-from services.vision.model import Provider
-from services.vision.openai import OpenAI
+from services.vision.model import VisionModel
 
 REMOVALS_AT_ONCE = 4
 EXAMINERS = 16
@@ -170,7 +167,7 @@ def bootstrap(settings: Settings) -> Service:
     bell = Bell(celery_of(settings), secret.key("messages"))
     overdue = timedelta(seconds=worker.overdue_seconds)
     limiter = limits_url(broker_url(settings))
-    rerank = Rerank(settings.rerank, _provider(settings.rerank), prompt, pictures, decoder, Rates(limiter))
+    rerank = Rerank(settings.rerank, _vision_model(settings.rerank), prompt, pictures, decoder, Rates(limiter))
     undo = (*kept.undo, rerank.forget)
     forget = Forget(memory, pictures, blocks, kept.removals, kept.removal_log, overdue, undo)
     voters = Voters(prompt, curate.prune)
@@ -327,17 +324,12 @@ def _memory(settings: Settings, encoder: Encoder, timeout: int) -> Memory:
     return Memory(engine, encoder.name, encoder.dimension, settings.metadata)
 
 
-def _provider(settings: RerankSettings) -> Provider | None:
-    """The protocol of the vision-language model that the settings name; None where they name none."""
-    url, model = (settings.url or GOOGLE).rstrip("/"), settings.model or ""
+def _vision_model(settings: RerankSettings) -> VisionModel | None:
+    """The vision-language model that the settings name; None where they name none."""
+    if settings.url is None or settings.model is None:
+        return None
     key = settings.api_key.get_secret_value() if settings.api_key else ""
-    match settings.provider:
-        case "openai":
-            return OpenAI(url, model, key, settings.parameters)
-        case "gemini":
-            return Gemini(url, model, key, settings.parameters)
-        case None:
-            return None
+    return VisionModel(settings.url, settings.model, key, settings.parameters)
 
 
 def _beyond(settings: Settings) -> str:

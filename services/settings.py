@@ -4,10 +4,11 @@ The environment wins over the file. The file is looked for in the working direct
 says. An unknown name, a bad value or a combination that cannot work stops the start with a sentence.
 """
 
+import logging
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
 from pydantic.fields import FieldInfo
@@ -30,8 +31,14 @@ NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY"
 HOST = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$"
 """A host name in lower case (IDNA), with a port where it is not the usual one."""
 
+GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
+"""Where Google's models speak OpenAI's protocol."""
+
 MOST_AT_ONCE = 4096
 """What nobody may send more of in one request, whatever the settings say."""
+
+
+log = logging.getLogger(__name__)
 
 
 class _Section(BaseModel):
@@ -163,15 +170,11 @@ class WorkerSettings(_Section):
 class RerankSettings(_Section):
     """The vision-language model that may decide where the vote is close."""
 
-    provider: Annotated[
-        Literal["openai", "gemini"] | None,
-        Field(description="protocol of the model: openai (vLLM, Ollama, most hosted ones) or gemini; unset: none"),
-    ] = None
     url: Annotated[
         str | None,
         Field(
             pattern=r"^https?://[^\s/?#]+(/[^\s/?#]+)*/?$",
-            description="the API's base, such as http://localhost:11434/v1; unset, for gemini: Google's own",
+            description="base of an API of OpenAI's protocol, such as http://localhost:11434/v1; unset: no model",
         ),
     ] = None
     model: Annotated[str | None, Field(min_length=1, description="name of the model")] = None
@@ -192,16 +195,27 @@ class RerankSettings(_Section):
     calls_per_day: Annotated[int, Field(ge=1, description="most questions of one key in a day")] = 1000
     cache_entries: Annotated[int, Field(ge=0, description="answers that a process keeps at hand; 0: none")] = 10_000
 
+    @model_validator(mode="before")
+    @classmethod
+    def _speaks_one_protocol(cls, given: Any) -> Any:
+        """The setting of versions with two protocols; OpenAI's is still taken, with a warning."""
+        if not isinstance(given, dict) or "provider" not in given:
+            return given
+        provider, rest = given["provider"], {name: value for name, value in given.items() if name != "provider"}
+        if provider != "openai":
+            raise ValueError(
+                "rerank.provider is gone, for every model is spoken to in OpenAI's protocol: leave it out and set"
+                f" VISUAL_MEMORY_RERANK__URL, for Gemini to {GEMINI}"
+            )
+        log.warning("rerank.provider does nothing any more: leave it out, the url and the model suffice")
+        return rest
+
     @model_validator(mode="after")
     def _names_what_it_needs(self) -> "RerankSettings":
-        if self.provider is None and (self.url or self.model or self.api_key):
-            raise ValueError("url, model and api_key are of a provider: set VISUAL_MEMORY_RERANK__PROVIDER too")
-        if self.provider is not None and self.model is None:
-            raise ValueError("the provider needs a model: set VISUAL_MEMORY_RERANK__MODEL")
-        if self.provider == "openai" and self.url is None:
-            raise ValueError("openai is a protocol of many: set VISUAL_MEMORY_RERANK__URL to the base of the API")
-        if self.provider == "gemini" and self.api_key is None:
-            raise ValueError("gemini needs a key: set VISUAL_MEMORY_RERANK__API_KEY")
+        if (self.url is None) != (self.model is None):
+            raise ValueError("a model needs both: set VISUAL_MEMORY_RERANK__URL and VISUAL_MEMORY_RERANK__MODEL")
+        if self.api_key and self.url is None:
+            raise ValueError("api_key is of a model: set VISUAL_MEMORY_RERANK__URL and VISUAL_MEMORY_RERANK__MODEL too")
         return self
 
 

@@ -1,6 +1,6 @@
 """A vision-language model's server on loopback: it really looks at the pictures, and answers by their colours.
 
-It speaks OpenAI's protocol and Gemini's, refuses what is not of their form, and does worse where a test says so.
+It speaks OpenAI's protocol, refuses what is not of its form, and does worse where a test says so.
 """
 
 import base64
@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         try:
-            seen = self._openai(body) if self.path == "/v1/chat/completions" else self._gemini(body)
+            seen = self._seen(body)
         except (KeyError, ValueError, AssertionError) as error:
             self.server.faults.append(repr(error))
             return self.say(b"{}", 400)
@@ -65,13 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def write(self, text: str) -> None:
         """An answer of the protocol, in which the model wrote this."""
-        thought = {"text": "It is {none of} your business.", "thought": True}
-        answer: dict[str, Any] = (
-            {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]}
-            if "completions" in self.path
-            else {"candidates": [{"content": {"role": "model", "parts": [thought, {"text": text}]}}]}
-        )
-        self.say(json.dumps(answer).encode())
+        self.say(json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]}).encode())
 
     def say(self, body: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -85,7 +79,8 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
 
-    def _openai(self, body: dict[str, Any]) -> Seen:
+    def _seen(self, body: dict[str, Any]) -> Seen:
+        assert self.path == "/v1/chat/completions"
         assert body["model"] == MODEL
         assert self.headers["Authorization"] == f"Bearer {KEY}"
         [message] = body["messages"]
@@ -97,18 +92,6 @@ class Handler(BaseHTTPRequestHandler):
         assert form["strict"]
         assert form["schema"]["additionalProperties"] is False
         return look(parts, form["schema"], body["temperature"])
-
-    def _gemini(self, body: dict[str, Any]) -> Seen:
-        assert self.path == f"/v1/models/{MODEL.replace('/', '%2F')}:generateContent"
-        assert self.headers["x-goog-api-key"] == KEY
-        [content] = body["contents"]
-        parts = [
-            each["text"] if "text" in each else base64.b64decode(each["inline_data"]["data"], validate=True)
-            for each in content["parts"]
-        ]
-        config = body["generationConfig"]
-        assert config["responseMimeType"] == "application/json"
-        return look(parts, config["responseSchema"], config["temperature"])
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -143,7 +126,7 @@ class Server(ThreadingHTTPServer):
 
 def settings(url: str) -> dict[str, str]:
     """Settings of a service that may send pictures of `TENANT` to the server, `BUDGET` times a day for a key."""
-    named = {"PROVIDER": "openai", "URL": url, "MODEL": MODEL, "API_KEY": KEY, "TENANTS": json.dumps([TENANT])}
+    named = {"URL": url, "MODEL": MODEL, "API_KEY": KEY, "TENANTS": json.dumps([TENANT])}
     named |= {"MARGIN": "0.5", "CALLS_PER_DAY": str(BUDGET)}
     return {f"RERANK__{name}": value for name, value in named.items()}
 

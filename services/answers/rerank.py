@@ -27,7 +27,7 @@ from services.perception.decoder import Decoder
 from services.runtime import metrics
 from services.settings import RerankSettings
 from services.vision.answers import AnswerCache, digest
-from services.vision.model import Provider, VisionModel
+from services.vision.model import VisionModel
 from services.vision.prompt import Example, NoAnswer, Prompt
 
 AT_ONCE = 4
@@ -72,7 +72,7 @@ class Rerank:
 
     Args:
         settings: when a model may be asked, and what goes to it.
-        provider: the protocol that it is spoken to in; None: there is no model.
+        model: whom to ask; None: there is no model.
         memory: finds the neighbours' pictures.
         pictures: has them.
         decoder: makes them small.
@@ -82,24 +82,23 @@ class Rerank:
     def __init__(
         self,
         settings: RerankSettings,
-        provider: Provider | None,
+        model: VisionModel | None,
         memory: Memory,
         pictures: Pictures,
         decoder: Decoder,
         rates: Rates,
     ) -> None:
         self._settings = settings
-        self._provider = provider
         self._memory = memory
         self._pictures = pictures
         self._decoder = decoder
         self._rates = rates
         self._answers = AnswerCache(settings.cache_entries)
         self._parts = ExitStack()
-        if provider is not None:
-            self._model = VisionModel(provider)
+        self._model = model
+        if model is not None:
             self._portal = self._parts.enter_context(start_blocking_portal(name="rerank"))
-            self._parts.callback(self._portal.call, self._model.aclose)
+            self._parts.callback(self._portal.call, model.aclose)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -135,7 +134,7 @@ class Rerank:
     def _outcomes(self, asked: Sequence[Close]) -> list[Outcome]:
         why = [self._why_not(each) for each in asked]
         close = [each for each, reason in zip(asked, why, strict=True) if reason is None]
-        answers = iter(self._portal.call(self._ask_all, close) if close else [])
+        answers = iter(self._portal.call(self._ask_all, self._model, close) if self._model and close else [])
         return [
             next(answers) if reason is None else Outcome(voted=each.decision.label, fallback=reason)
             for each, reason in zip(asked, why, strict=True)
@@ -144,7 +143,7 @@ class Rerank:
     def _why_not(self, asked: Close) -> str | None:
         """Why the model is not asked, as far as that is known at once."""
         margin, least = asked.decision.margin, self._settings.margin
-        if self._provider is None:
+        if self._model is None:
             return NOT_SET_UP
         if asked.tenant not in self._settings.tenants:
             return NOT_ALLOWED
@@ -156,15 +155,14 @@ class Rerank:
             return NO_PICTURE
         return None if asked.decision.neighbours else NOT_SHOWN
 
-    async def _ask_all(self, asked: Sequence[Close]) -> list[Outcome]:
+    async def _ask_all(self, model: VisionModel, asked: Sequence[Close]) -> list[Outcome]:
         """What becomes of each question; those that have no answer when the time is over are given up."""
-        model = self._model.provider.model
-        outcomes = [Outcome(model=model, voted=each.decision.label, fallback=TOO_SLOW) for each in asked]
+        outcomes = [Outcome(model=model.name, voted=each.decision.label, fallback=TOO_SLOW) for each in asked]
         turns = anyio.Semaphore(AT_ONCE)
 
         async def ask(place: int) -> None:
             async with turns:
-                outcomes[place] = await self._ask(asked[place])
+                outcomes[place] = await self._ask(model, asked[place])
 
         with anyio.move_on_after(self._settings.timeout):
             async with anyio.create_task_group() as group:
@@ -174,24 +172,24 @@ class Rerank:
             log.warning("a vision-language model was of no help: %s", reason)
         return outcomes
 
-    async def _ask(self, asked: Close) -> Outcome:
-        model, voted = self._model.provider.model, asked.decision.label
+    async def _ask(self, model: VisionModel, asked: Close) -> Outcome:
+        voted = asked.decision.label
         try:
             neighbours = await to_thread.run_sync(self._neighbours, asked, abandon_on_cancel=True)
             entry = self._entry(asked, neighbours)
             label = self._answers.get(asked.tenant, entry)
             if label is not None:
-                return Outcome(model=model, label=label, voted=voted, cached=True)
+                return Outcome(model=model.name, label=label, voted=voted, cached=True)
             prompt = await to_thread.run_sync(self._prompt, asked, neighbours, abandon_on_cancel=True)
             if not await self._rates.take_question(asked.key_id, self._settings.calls_per_day):
                 raise NotAsked(f"the key has asked its {self._settings.calls_per_day} questions of this day")
-            label = await self._model.ask(prompt)
+            label = await model.ask(prompt)
         except NotAsked as why:
             return Outcome(voted=voted, fallback=str(why))
         except NoAnswer as why:
-            return Outcome(model=model, voted=voted, fallback=str(why))
+            return Outcome(model=model.name, voted=voted, fallback=str(why))
         self._answers.put(asked.tenant, entry, label)
-        return Outcome(model=model, label=label, voted=voted)
+        return Outcome(model=model.name, label=label, voted=voted)
 
     def _neighbours(self, asked: Close) -> list[tuple[StoredImage, list[str]]]:
         """The images that go with the question, each with the candidates that it voted for."""

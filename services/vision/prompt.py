@@ -62,7 +62,7 @@ class Prompt:
     def schema(self) -> dict[str, Any]:
         """The JSON schema of an answer."""
         label = {"type": "string", "enum": list(self.candidates)}
-        return {"type": "object", "properties": {"label": label}, "required": ["label"]}
+        return {"type": "object", "properties": {"label": label}, "required": ["label"], "additionalProperties": False}
 
     def read(self, text: str) -> str:
         """The label that the model chose; words around the JSON do not matter.

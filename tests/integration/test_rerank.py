@@ -27,10 +27,10 @@ from services.answers.rerank import (
     TOO_SLOW,
     Rerank,
 )
-from services.bootstrap import _provider
 from services.cli.own_service import free_port
 from services.runtime.logs import Formatter
 from services.settings import RerankSettings
+from services.vision.model import VisionModel
 from tests.shapes import as_file
 from tests.vision import KEY, MODEL, Fault, Handler, Seen, Server, serving
 
@@ -67,11 +67,12 @@ def taught(parts: Parts) -> Parts:
 @contextmanager
 def reranking(parts: Parts, server: Server | None, pictures: object = None, **changes: Any) -> Iterator[Rerank]:
     url = "http://127.0.0.1:1" if server is None else server.url
-    wanted = {"provider": "openai", "url": url, "model": MODEL, "api_key": KEY, "tenants": [parts.tenant]}
-    settings = RerankSettings.model_validate({**wanted, "margin": 0.5, "timeout": 30, **changes})
+    wanted = {"url": url, "model": MODEL, "tenants": [parts.tenant], "margin": 0.5, "timeout": 30}
+    settings = RerankSettings.model_validate({**wanted, **changes})
     rates = Rates("redis+unix:///nowhere/at-all")
     held: Any = pictures or parts.pictures
-    rerank = Rerank(settings, _provider(settings), parts.memory, held, parts.decoder, rates)
+    model = VisionModel(url, MODEL, KEY, settings.parameters)
+    rerank = Rerank(settings, model, parts.memory, held, parts.decoder, rates)
     try:
         yield rerank
     finally:
@@ -96,10 +97,9 @@ def stands(decision: Decision, vote: Decision) -> str | None:
     return decision.rerank.fallback
 
 
-@pytest.mark.parametrize("provider", ["openai", "gemini"])
-def test_the_model_decides_a_close_vote(taught: Parts, server: Server, provider: str) -> None:
+def test_the_model_decides_a_close_vote(taught: Parts, server: Server) -> None:
     vote = voted(taught)
-    with reranking(taught, server, provider=provider, side=64) as rerank:
+    with reranking(taught, server, side=64) as rerank:
         [decision] = rerank(taught.tenant, "key", [QUERY], [vote])
     assert vote.label == COLD
     assert decision.rerank is not None
@@ -138,10 +138,9 @@ def test_labels_that_were_cut_to_a_level_go_along_as_they_voted(parts: Parts, se
 
 
 def test_parameters_of_the_settings_win(taught: Parts, server: Server) -> None:
-    for provider in ("openai", "gemini"):
-        with reranking(taught, server, provider=provider, parameters={"temperature": 1}) as rerank:
-            assert ask(rerank, taught).label == WARM
-    assert [seen.temperature for seen in server.seen] == [1, 1]
+    with reranking(taught, server, parameters={"temperature": 1}) as rerank:
+        assert ask(rerank, taught).label == WARM
+    assert [seen.temperature for seen in server.seen] == [1]
 
 
 def test_labels_that_give_orders_are_only_labels(parts: Parts, server: Server) -> None:
@@ -211,20 +210,24 @@ def test_every_key_has_a_budget_of_its_own(taught: Parts, server: Server) -> Non
     assert len(server.seen) == 4
 
 
-def test_what_is_at_hand_ends_with_what_it_was_made_of(taught: Parts, server: Server) -> None:
+def test_another_neighbour_is_another_question(taught: Parts, server: Server) -> None:
     with reranking(taught, server) as rerank:
         ask(rerank, taught)
         taught.teach(plain(30, 40, 220), labels=[COLD])
-        assert not asked_again(ask(rerank, taught, k=3)).cached, "another neighbour"
-        warm = next(each.image_id for each in voted(taught).neighbours if each.labels == [WARM])
-        removal = RemovalRequest.model_validate({"filter": {"labels": COLD}, "reason": "a test"})
-        answers = rerank._answers
-        answers.put("another", "question", "label")
-        assert {tenant for tenant, _ in answers._labels} == {taught.tenant, "another"}
-        forget = replace(taught.forget(), undo=[rerank.forget])
+        assert not asked_again(ask(rerank, taught)).cached
+
+
+def test_a_removal_drops_what_is_at_hand(taught: Parts, server: Server) -> None:
+    taught.teach(plain(0, 0, 255), labels=["gone"])
+    removal = RemovalRequest.model_validate({"filter": {"labels": "gone"}, "reason": "a test"})
+    with reranking(taught, server) as rerank:
+        ask(rerank, taught)
+        assert asked_again(ask(rerank, taught)).cached
+        forget, vote = replace(taught.forget(), undo=[rerank.forget]), voted(taught)
         forget.carry_on(taught.tenant, forget.request(taught.tenant, removal, "a test").id)
-        assert set(answers._labels) == {("another", "question")}
-    assert [each.image_id for each in voted(taught).neighbours] == [warm]
+        assert (voted(taught).neighbours, voted(taught).shares) == (vote.neighbours, vote.shares), "it did not vote"
+        assert not asked_again(ask(rerank, taught)).cached
+    assert len(server.seen) == 2
 
 
 def asked_again(decision: Decision) -> Any:
@@ -363,15 +366,6 @@ def test_a_fault_of_the_model_leaves_the_vote(taught: Parts, server: Server, nam
             assert len(server.seen) == 1, "it was asked, once"
             server.fault = None
             assert ask(rerank, taught).label == WARM, "what went wrong is not kept"
-
-
-@pytest.mark.parametrize(
-    "body", [b'{"candidates": []}', b'{"candidates": [{"finishReason": "SAFETY"}]}', b'{"promptFeedback": {}}', b"[]"]
-)
-def test_what_is_not_gemini_s_protocol_leaves_the_vote(taught: Parts, server: Server, body: bytes) -> None:
-    server.fault = spoken(body)
-    with reranking(taught, server, provider="gemini") as rerank:
-        assert stands(ask(rerank, taught), voted(taught)) == NOT_THE_PROTOCOL
 
 
 @pytest.mark.parametrize(

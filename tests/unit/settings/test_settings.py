@@ -77,11 +77,11 @@ BAD = [
     ("ENCODER__PRECISION", "half", "encoder.precision"),
     ("ENCODER__BATCH_SIZE", "-1", "encoder.batch_size"),
     ("WORKER__CONCURRENCY", "0", "worker.concurrency"),
-    ("RERANK__PROVIDER", "another", "rerank.provider"),
-    ("RERANK__PROVIDER", "openai", "set VISUAL_MEMORY_RERANK__MODEL"),
-    ("RERANK__MODEL", "a-model", "set VISUAL_MEMORY_RERANK__PROVIDER too"),
-    ("RERANK", '{"provider": "openai", "model": "a-model"}', "set VISUAL_MEMORY_RERANK__URL"),
-    ("RERANK", '{"provider": "gemini", "model": "a-model"}', "set VISUAL_MEMORY_RERANK__API_KEY"),
+    ("RERANK__PROVIDER", "another", "every model is spoken to in OpenAI's protocol"),
+    ("RERANK__PROVIDER", "gemini", "for Gemini to https://generativelanguage.googleapis.com/v1beta/openai"),
+    ("RERANK__MODEL", "a-model", "set VISUAL_MEMORY_RERANK__URL and"),
+    ("RERANK__URL", "http://localhost:11434/v1", "VISUAL_MEMORY_RERANK__MODEL"),
+    ("RERANK__API_KEY", "a key", "api_key is of a model"),
     ("RERANK__URL", "ftp://host/v1", "rerank.url"),
     ("RERANK__TENANTS", '["*"]', "rerank.tenants.0"),
     ("RERANK__NEIGHBOURS", "51", "rerank.neighbours"),
@@ -98,6 +98,14 @@ def test_a_bad_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: st
         Settings()
     told = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in caught.value.errors())
     assert says in told
+
+
+def test_the_protocol_of_older_settings_is_taken_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VISUAL_MEMORY_RERANK", '{"provider": "openai", "url": "http://localhost/v1", "model": "m"}')
+    assert Settings().rerank.model == "m"
+    assert "rerank.provider does nothing any more" in caplog.text
 
 
 def test_a_setting_that_is_not_json_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Answers at hand: the latest, of every tenant alone."""
 
+from itertools import product
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +35,8 @@ def test_it_keeps_what_was_last_asked_for_until_it_is_forgotten(deeds: list[tupl
         now = held if what == "get" else rest[1]
         if now is not None:
             plain = [*(each for each in plain if each[0] != entry), (entry, now)][-size or len(plain) + 1 :]
-    assert list(answers._labels.items()) == plain
+    assert {entry: answers.get(*entry) for entry in dict(plain)} == dict(plain)
+    assert not any(answers.get(*entry) for entry in product(("north", "south"), "abc") if entry not in dict(plain))
 
 
 def test_a_digest_tells_apart_what_reads_alike() -> None:
