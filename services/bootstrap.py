@@ -34,6 +34,7 @@ from services.forgetting.retention import Expire, Retention
 from services.forgetting.tidy import Tidy
 from services.forgetting.unlearn import Unlearn
 from services.forgetting.verify import Verify
+from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.intake.accept import Accept
 from services.intake.fetch import HTTPS, Fetch
 from services.intake.remember import Remember, Sweep
@@ -53,7 +54,6 @@ from services.perception.encoder import Encoder
 from services.perception.loading import load_encoder
 from services.perception.sandbox import Sandbox
 from services.runtime import cores, metrics
-from services.runtime.bell import Bell
 from services.runtime.jobs import Jobs, RunJob, SweepJobs
 from services.runtime.places import Places
 from services.runtime.redis_server import limits_url
@@ -92,7 +92,7 @@ class Service:
     encoder: MicroBatcher
     sandbox: Sandbox
     decoder: Decoder
-    bell: Bell
+    task_queue: TaskQueue
     pool: ThreadPoolExecutor
     background: ThreadPoolExecutor
     examiners: ThreadPoolExecutor
@@ -123,8 +123,8 @@ class Service:
         asks: dict[str, Callable[[], object]] = {
             "store": self.memory.ping,
             "pictures": self.pictures.ping,
-            "broker": self.bell.waiting_messages,
-            "worker": self.bell.find_worker,
+            "broker": self.task_queue.waiting_messages,
+            "worker": self.task_queue.find_worker,
         }
         asked = {name: self.examiners.submit(ask) for name, ask in asks.items()}
         return {"encoder": "", **{name: _fault(answer) for name, answer in asked.items()}}
@@ -164,7 +164,7 @@ def bootstrap(settings: Settings) -> Service:
     secret = load_secret(settings)
     kept = _kept(settings, memory, secret)
     pictures, blocks, evaluations, decisions = kept.pictures, kept.blocks, kept.evaluations, kept.decisions
-    bell = Bell(celery_of(settings), secret.key("messages"))
+    task_queue = TaskQueue(celery_of(settings), secret.key("messages"))
     overdue = timedelta(seconds=worker.overdue_seconds)
     limiter = limits_url(broker_url(settings))
     rerank = Rerank(settings.rerank, _vision_model(settings.rerank), prompt, pictures, decoder, Rates(limiter))
@@ -173,9 +173,9 @@ def bootstrap(settings: Settings) -> Service:
     voters = Voters(prompt, curate.prune)
     classify = Classify(prompt, encoder, decoder, slice_size, voters, kept.judgements.current)
     judge = Judge(memory, kept.judgements, encoder.name, curate.k, curate.most_images)
-    evaluate = Evaluate(evaluations, memory, pictures, decoder, classify.embed, encoder.name, bell.ring_job)
+    evaluate = Evaluate(evaluations, memory, pictures, decoder, classify.embed, encoder.name, task_queue.enqueue_job)
     accept = Accept(
-        prompt, pictures, blocks, decoder, bell.ring, settings.metadata, Retention(settings.retention), pool
+        prompt, pictures, blocks, decoder, task_queue.enqueue, settings.metadata, Retention(settings.retention), pool
     )
     objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
     examiners = ThreadPoolExecutor(EXAMINERS, thread_name_prefix="examiners")
@@ -191,7 +191,7 @@ def bootstrap(settings: Settings) -> Service:
         encoder=encoder,
         sandbox=sandbox,
         decoder=decoder,
-        bell=bell,
+        task_queue=task_queue,
         pool=pool,
         background=ThreadPoolExecutor(REMOVALS_AT_ONCE, thread_name_prefix="removals"),
         examiners=examiners,
@@ -199,7 +199,7 @@ def bootstrap(settings: Settings) -> Service:
         accept=accept,
         accept_vectors=AcceptVectors(accept, memory, encoder.name),
         remember=Remember(memory, pictures, encoder, decoder, slice_size, overdue, worker.max_attempts, objections),
-        sweep=Sweep(memory, bell, overdue),
+        sweep=Sweep(memory, task_queue, overdue),
         classify=classify,
         rerank=rerank,
         decisions=decisions,
@@ -213,8 +213,8 @@ def bootstrap(settings: Settings) -> Service:
         evaluations=evaluations,
         evaluate=evaluate,
         run_job=RunJob(kept.jobs, overdue, {JobKind.JUDGEMENT: judge, JobKind.EVALUATION: evaluate}),
-        sweep_jobs=SweepJobs(kept.jobs, bell, overdue),
-        judging=Judging(prompt, kept.judgements, kept.jobs, bell, curate.most_images),
+        sweep_jobs=SweepJobs(kept.jobs, task_queue, overdue),
+        judging=Judging(prompt, kept.judgements, kept.jobs, task_queue, curate.most_images),
         curate=Curate(memory, kept.judgements),
     )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def celery_of(settings: Settings) -> "Celery":
     """The Celery app over the Redis that the settings name, or over this machine's own."""
-    from services.runtime.bell import make_celery
+    from services.infrastructure.task_queue.celery_app import make_celery
 
     return make_celery(broker_url(settings), settings.worker, settings.curate.seconds)
 

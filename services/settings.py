@@ -69,7 +69,7 @@ class ApiSettings(_Section):
 
 
 class BrokerSettings(_Section):
-    """Redis, which rings the bell for the workers."""
+    """Redis, which carries messages to the workers."""
 
     url: Annotated[
         str | None,
@@ -160,7 +160,7 @@ class WorkerSettings(_Section):
     ] = 86_400
     overdue_seconds: Annotated[
         int,
-        Field(ge=1, description="how long an image waits, or is left to whoever began it, until it is rung for again"),
+        Field(ge=1, description="how long an image waits, or is left to whoever began it, until it is enqueued again"),
     ] = 20
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for a worker's own /metrics; unset: none")

@@ -1,7 +1,7 @@
 """The Celery app: ``celery --app workers.app worker`` and ``... beat``, or ``visual-memory worker`` and ``... beat``.
 
-Messages are JSON, carry ids only, and are signed. A task that fails leaves its images waiting, and the sweeper rings
-for them again; nothing is raised to Celery, which would log it in words.
+Messages are JSON, carry ids only, and are signed. A task that fails leaves its images waiting, and the sweep
+enqueues them again; nothing is raised to Celery, which would log it in words.
 """
 
 import gc
@@ -14,9 +14,9 @@ from celery.signals import setup_logging, worker_init, worker_shutdown
 
 from schemas.errors import NotAuthorized, Unavailable
 from services.bootstrap import Service, bootstrap
+from services.infrastructure.task_queue.task_names import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
 from services.parts import celery_of
 from services.runtime import logs, metrics
-from services.runtime.bell import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
 from services.settings import Settings
 
 settings = Settings()
@@ -56,22 +56,22 @@ def _stop(**_: object) -> None:
 
 @app.task(name=REMEMBER)  # type: ignore[untyped-decorator]
 def remember(*message: object) -> None:
-    """Give images their vectors, where the message is one that `services.runtime.bell.Bell.ring` sent."""
+    """Give images their vectors, where the message is one that `TaskQueue.enqueue` sent."""
     with _logged():
-        service().remember(*service().bell.read(REMEMBER, message))
+        service().remember(*service().task_queue.read(REMEMBER, message))
 
 
 @app.task(name=JOB)  # type: ignore[untyped-decorator]
 def job(*message: object) -> None:
-    """Do a job, where the message is one that `services.runtime.bell.Bell.ring_job` sent."""
+    """Do a job, where the message is one that `TaskQueue.enqueue_job` sent."""
     with _logged():
-        tenant, ids = service().bell.read(JOB, message)
+        tenant, ids = service().task_queue.read(JOB, message)
         service().run_job(tenant, *ids)
 
 
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
 def sweep() -> None:
-    """Ring again for images and jobs that were left behind, carry on removals that were, remove what has expired."""
+    """Enqueue again images and jobs that were left behind, carry on removals that were, remove what has expired."""
     with _logged():
         service().sweep()
         service().sweep_jobs()

@@ -10,8 +10,8 @@ from schemas.job import Job, JobKind, JobState
 from schemas.judgement import ClassReport, JudgementStatus, JudgementSummary, Suspect, Suspicion
 from services.curation.fingerprint import REMEMBERED, is_stale
 from services.curation.judgements import Judgements
+from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.memory.memory import Memory
-from services.runtime.bell import Bell
 from services.runtime.jobs import Jobs
 
 SERVICE = "the service"
@@ -30,7 +30,7 @@ class Judging:
     memory: Memory
     judgements: Judgements
     jobs: Jobs
-    bell: Bell
+    task_queue: TaskQueue
     most_images: int
 
     def start(self, tenant: str, requested_by: str) -> Job:
@@ -40,7 +40,7 @@ class Judging:
                 return job
             self.jobs.delete(tenant, job.id)
         job = self.jobs.create(tenant, JobKind.JUDGEMENT, requested_by)
-        self.bell.ring_job(tenant, job.id)
+        self.task_queue.enqueue_job(tenant, job.id)
         return job
 
     def start_due(self) -> int:

@@ -46,7 +46,7 @@ class Evaluate:
     Attributes:
         embed: pictures to vectors; raises what decoding raises.
         encoder: whose vectors these are.
-        ring: tells the workers of a job; may fail quietly.
+        enqueue_job: tells the workers of a job; may fail quietly.
         turn: a process does one evaluation at a time, for each holds a whole memory.
     """
 
@@ -56,7 +56,7 @@ class Evaluate:
     decoder: Decoder
     embed: Callable[[Sequence[bytes]], Vectors]
     encoder: str
-    ring: Callable[[str, str], bool]
+    enqueue_job: Callable[[str, str], bool]
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def request(self, tenant: str, request: EvaluationRequest, requested_by: str) -> EvaluationJob:
@@ -108,7 +108,7 @@ class Evaluate:
             raise InvalidRequest("this evaluation has nothing to ask: send labelled pictures before it is started")
         self._check_turn(tenant)
         self.evaluations.start(tenant, evaluation_id)
-        self.ring(tenant, evaluation_id)
+        self.enqueue_job(tenant, evaluation_id)
         return self.evaluations.load(tenant, evaluation_id)
 
     def __call__(self, tenant: str, job: Job, progress: Progress) -> None:

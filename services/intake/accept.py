@@ -39,7 +39,7 @@ class Accept:
     """The use case, with the parts that it needs.
 
     Attributes:
-        ring: tells the workers; may fail quietly.
+        enqueue: tells the workers; may fail quietly.
         metadata: the declared metadata fields.
         retention: the longest life of what is accepted.
         pool: for what can be done for several pictures at once.
@@ -49,7 +49,7 @@ class Accept:
     pictures: Pictures
     blocks: Blocks
     decoder: Decoder
-    ring: Callable[[str, Sequence[str]], bool]
+    enqueue: Callable[[str, Sequence[str]], bool]
     metadata: Mapping[str, FieldType]
     retention: Retention
     pool: Executor
@@ -83,7 +83,7 @@ class Accept:
         finally:
             self.pictures.drop_pixels(unclaimed)
         self.refuse_blocked_meanwhile(latest.values())
-        self.ring(tenant, [image_id for image_id, state in states.items() if state is State.WAITING])
+        self.enqueue(tenant, [image_id for image_id, state in states.items() if state is State.WAITING])
         metrics.ACCEPTED.labels(tenant).inc(len(uploads))
         return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
 

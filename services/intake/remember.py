@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from schemas.image import State, StoredImage, now
 from services.curation.objections import Objections
+from services.infrastructure.task_queue.enqueue import TaskQueue
+from services.infrastructure.task_queue.task_names import URGENT_QUEUE
 from services.intake.turns import Turns
 from services.memory.memory import Memory
 from services.memory.payload import point_id
@@ -20,7 +22,6 @@ from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
 from services.perception.room import Full, Hold
 from services.runtime import metrics
-from services.runtime.bell import URGENT, Bell
 
 SWEEP_LIMIT = 4096
 
@@ -56,7 +57,7 @@ class Remember:
         process has nothing else in its hands, so that it takes none with it, and no other's death counts against it.
 
         Raises:
-            Unavailable: a part does not answer; the images go on waiting and are rung for again.
+            Unavailable: a part does not answer; the images go on waiting and are enqueued again.
         """
         due = [image for image in self.memory.get(tenant, image_ids).values() if self._is_due(image)]
         fresh = [image for image in due if not image.attempts]
@@ -120,7 +121,7 @@ class Remember:
                 log.warning("attempt %d: %s", image.attempts, error.message, extra=named)
                 if image.attempts >= self.max_attempts:
                     self._reject(image, error.message)
-                return decoded, begun[place:]  # it is left begun: its lease ends, and the sweeper rings again
+                return decoded, begun[place:]  # it is left begun: its lease ends, and the sweep enqueues it again
         return decoded, []
 
     def _decode(self, image: StoredImage, hold: Hold) -> Iterator[tuple[StoredImage, PIL.Image.Image]]:
@@ -173,21 +174,21 @@ def _points(images: Sequence[StoredImage]) -> list[str]:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rings again for images that have waited too long: their bell was lost, or their worker died.
+    """Enqueues images that have waited too long: their message was lost, or their worker died.
 
-    It rings in a queue of its own, and leaves it alone while it holds messages, for what is overdue is most likely in
-    there. What it rings for may lie in the other queue too, which costs a look at an image that is done by then.
+    It uses a queue of its own, and leaves it alone while it holds messages, for what is overdue is most likely in
+    there. What it enqueues may lie in the other queue too, which costs a look at an image that is done by then.
     """
 
     memory: Memory
-    bell: Bell
+    task_queue: TaskQueue
     overdue: timedelta
 
     def __call__(self) -> int:
-        """Ring for all that is overdue; returns how many that were."""
-        if self.bell.waiting_messages(URGENT):
+        """Enqueue all that is overdue; returns how many that were."""
+        if self.task_queue.waiting_messages(URGENT_QUEUE):
             return 0
-        rung = 0
+        enqueued = 0
         for tenant, image_ids in self.memory.overdue(now() - self.overdue, SWEEP_LIMIT).items():
-            rung += len(image_ids) if self.bell.ring(tenant, image_ids, URGENT) else 0
-        return rung
+            enqueued += len(image_ids) if self.task_queue.enqueue(tenant, image_ids, URGENT_QUEUE) else 0
+        return enqueued

@@ -1,7 +1,7 @@
 """Jobs: their records, and how a worker does one.
 
 A job is a record under ``jobs/``; whoever deletes the record stops the job at its next progress. A worker that dies
-leaves it untouched, and the sweeper rings for it again; it then begins anew, so a job must be harmless when repeated.
+leaves it untouched, and the sweep enqueues it again; it then begins anew, so a job must be harmless when repeated.
 """
 
 import logging
@@ -15,8 +15,8 @@ from datetime import timedelta
 from schemas.errors import NotFound, Unavailable, VisualMemoryError
 from schemas.image import now
 from schemas.job import Job, JobKind, JobState
+from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.memory.ledger import Ledger
-from services.runtime.bell import Bell
 
 TOUCH_SECONDS = 1.0
 """How often progress is written at most."""
@@ -109,7 +109,7 @@ class RunJob:
         """Do the job to its end, unless it is gone, done, or in other hands.
 
         Raises:
-            Unavailable: a part does not answer; the job is rung for again.
+            Unavailable: a part does not answer; the job is enqueued again.
         """
         try:
             job = self.jobs.load(tenant, job_id)
@@ -186,19 +186,19 @@ class _Progress:
 
 @dataclass(frozen=True)
 class SweepJobs:
-    """Rings again for jobs whose bell was lost, or whose worker died.
+    """Enqueues again jobs whose message was lost, or whose worker died.
 
     Attributes:
         lease: as in `RunJob`.
     """
 
     jobs: Jobs
-    bell: Bell
+    task_queue: TaskQueue
     lease: timedelta
 
     def __call__(self) -> int:
-        """Ring for each that nobody works on; returns how many that were."""
-        return sum(self.bell.ring_job(tenant, job_id) for tenant, job_id in self.jobs.untouched(self.lease))
+        """Enqueue each that nobody works on; returns how many that were."""
+        return sum(self.task_queue.enqueue_job(tenant, job_id) for tenant, job_id in self.jobs.untouched(self.lease))
 
 
 def _key(tenant: str, job_id: str) -> str:

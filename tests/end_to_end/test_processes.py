@@ -16,7 +16,7 @@ import redis
 from schemas.image import State
 from services.cli.own_service import free_port
 from services.client import Client
-from services.runtime.bell import QUEUE, SWEEP, URGENT
+from services.infrastructure.task_queue.task_names import REMEMBER_QUEUE, SWEEP, URGENT_QUEUE
 from tests.shapes import picture
 from tests.stack import Stack, fields, running, suspended, unique, until
 
@@ -68,18 +68,21 @@ def test_a_lost_message_is_found_by_the_sweeper(victim: Stack) -> None:
     kill([victim.child("worker")])
     ids = teach(victim, source, 3)
     with broker(victim) as queue:
-        assert any(ids[0].encode() in _body(message) for message in queue.lrange(QUEUE, 0, -1))
+        assert any(ids[0].encode() in _body(message) for message in queue.lrange(REMEMBER_QUEUE, 0, -1))
         queue.flushall()
-        assert not any(ids[0].encode() in _body(message) for message in queue.lrange(QUEUE, 0, -1))
+        assert not any(ids[0].encode() in _body(message) for message in queue.lrange(REMEMBER_QUEUE, 0, -1))
     assert {image.state for image in victim.held({"source": source}).values()} == {State.WAITING}
     victim.remembered(ids)
 
 
-def test_beat_rings_again_after_it_was_killed(victim: Stack) -> None:
+def test_beat_enqueues_again_after_it_was_killed(victim: Stack) -> None:
     with suspended(victim.child("worker")), broker(victim) as queue:
         kill([victim.child("beat")])
         queue.flushall()
-        until(lambda: [m for m in queue.lrange(URGENT, 0, -1) if json.loads(m)["headers"]["task"] == SWEEP], "a sweep")
+        until(
+            lambda: [m for m in queue.lrange(URGENT_QUEUE, 0, -1) if json.loads(m)["headers"]["task"] == SWEEP],
+            "a sweep",
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])

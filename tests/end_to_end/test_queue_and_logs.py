@@ -13,7 +13,9 @@ from schemas.filter import Filter
 from schemas.image import ImageFields, ImagePatch, State
 from schemas.removal import RemovalRequest
 from services.client import Client
-from services.runtime.bell import QUEUE, REMEMBER, Bell, make_celery
+from services.infrastructure.task_queue.celery_app import make_celery
+from services.infrastructure.task_queue.enqueue import TaskQueue
+from services.infrastructure.task_queue.task_names import REMEMBER, REMEMBER_QUEUE
 from services.runtime.places import Places
 from services.runtime.redis_server import redis_url
 from services.settings import WorkerSettings
@@ -52,7 +54,7 @@ def left_waiting(stack: Stack) -> str:
     worker.wait(10)
     [image_id] = stack.teach(picture("disc"), labels=["x"], image_id=unique("waiting"))
     with redis.Redis(unix_socket_path=str(Places(stack.data).redis_socket)) as server:
-        assert server.delete(QUEUE) == 1
+        assert server.delete(REMEMBER_QUEUE) == 1
     stack.until_ready()
     return image_id
 
@@ -63,8 +65,8 @@ def test_a_forged_message_touches_nothing_and_the_worker_lives_on(unswept: Stack
     forged = [
         ["default", [waiting]],
         ["default", [waiting], ""],
-        ["default", [waiting], Bell(forger, b"another key").sign(REMEMBER, "default", [waiting])],
-        ["default", [waiting], Bell(forger, b"").sign(REMEMBER, "default", [waiting])],
+        ["default", [waiting], TaskQueue(forger, b"another key").sign(REMEMBER, "default", [waiting])],
+        ["default", [waiting], TaskQueue(forger, b"").sign(REMEMBER, "default", [waiting])],
         ["default", waiting, None],
         [["default"], {"ids": [waiting]}, 7],
         [],

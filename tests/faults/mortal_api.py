@@ -82,7 +82,7 @@ def serve(settings: Settings, steps: int) -> None:
         service.pictures._blobs = hooked(service.pictures._blobs)  # type: ignore[assignment]
         service.accept.blocks._ledger = hooked(service.accept.blocks._ledger)  # type: ignore[assignment]
         os.fsync = hooked(os).fsync
-        return replace(service, accept=replace(service.accept, ring=hooked(service.bell).ring))
+        return replace(service, accept=replace(service.accept, enqueue=hooked(service.task_queue).enqueue))
 
     uvicorn.run(create_app(settings, mortal), host=settings.api.host, port=settings.api.port, log_config=None)
 

@@ -1,4 +1,4 @@
-"""Promise 1: Redis only rings the bell; whatever becomes of it, acceptance goes on and nothing accepted is lost."""
+"""Promise 1: Redis only carries messages; whatever becomes of it, acceptance goes on and nothing accepted is lost."""
 
 from collections.abc import Iterator, Sequence
 

@@ -22,7 +22,7 @@ TENANT = "default"
 """Whose the key of the service is that a test starts."""
 KILL_SECONDS = 2.0
 FULL_SECONDS = 5.0
-"""How long Redis is full or out of reach: longer than the bell is left alone after it failed."""
+"""How long Redis is full or out of reach: longer than it is left alone after it failed."""
 
 
 def kill_workers(stack: Stack, workers: Sequence[Worker], trials: int) -> float:

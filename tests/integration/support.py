@@ -149,7 +149,7 @@ class Parts:
     pool: ThreadPoolExecutor
     encoder: Pixels = field(default_factory=Pixels)
     tenant: str = field(default_factory=lambda: f"t{uuid.uuid4().hex}")
-    rung: list[str] = field(default_factory=list)
+    enqueued: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.pictures = Pictures(self.folder / "pictures")
@@ -164,7 +164,7 @@ class Parts:
             cast(Pictures, pictures or self.pictures),
             Blocks(self.ledger),
             self.decoder,
-            self._ring,
+            self._enqueue,
             METADATA,
             Retention(LIFETIMES),
             self.pool,
@@ -270,9 +270,9 @@ class Parts:
         """What lies beside pictures."""
         return {path for path in (self.folder / "pictures").rglob(".*") if path.is_file()}
 
-    def _ring(self, tenant: str, image_ids: Sequence[str]) -> bool:
+    def _enqueue(self, tenant: str, image_ids: Sequence[str]) -> bool:
         assert tenant == self.tenant
-        self.rung += image_ids
+        self.enqueued += image_ids
         return True
 
 

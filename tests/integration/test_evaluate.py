@@ -42,7 +42,7 @@ class Place:
 
     parts: Parts
     memory: Any = None
-    rung: list[str] = field(default_factory=list)
+    enqueued: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.memory = self.memory or self.parts.memory
@@ -93,7 +93,7 @@ class Place:
 
     def _ring(self, tenant: str, job_id: str) -> bool:
         assert tenant == self.tenant
-        self.rung.append(job_id)
+        self.enqueued.append(job_id)
         return True
 
 
@@ -124,9 +124,9 @@ def test_labelled_pictures_are_asked_about_and_not_kept(place: Place) -> None:
     place.add(asked, disc, picture("disc"), label="disc")
     place.add(asked, disc, place.parts.pictures.read(place.parts.held(remembered)[0].picture), label="disc")
     assert place.add(asked, picture("bars"), picture("cross"), label="bars").pictures == 6
-    assert place.rung == []
+    assert place.enqueued == []
     started = place.evaluate.start(place.tenant, asked)
-    assert (started.state, place.rung) == (JobState.WAITING, [asked])
+    assert (started.state, place.enqueued) == (JobState.WAITING, [asked])
     place.run(asked)
     done = place.load(asked)
     assert (done.state, done.error, done.pictures) == (JobState.DONE, None, 0)
@@ -144,7 +144,7 @@ def test_labelled_pictures_are_asked_about_and_not_kept(place: Place) -> None:
 def test_the_memory_against_itself_is_narrowed_by_a_filter(place: Place) -> None:
     place.parts.teach(*(picture("cross") for _ in range(3)), labels=["cross"], subject="eve")
     asked = place.ask(ITSELF.model_copy(update={"filter": Filter.model_validate({"subject": {"not": "eve"}})}))
-    assert place.rung == [asked]
+    assert place.enqueued == [asked]
     place.run(asked)
     summary = place.load(asked).summary
     assert summary is not None

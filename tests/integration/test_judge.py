@@ -18,9 +18,9 @@ from services.curation.fingerprint import is_stale
 from services.curation.judge import PASSES, Judge
 from services.curation.judgements import FOUND, RECORDS, Judgements
 from services.curation.judging import SERVICE, Judging
+from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
-from services.runtime.bell import Bell
 from services.runtime.jobs import Jobs, Progress, RunJob
 from tests.contract.support import image, units
 
@@ -173,13 +173,13 @@ def test_removals_without_end_fail_it(parts: Parts) -> None:
     assert records(parts) == []
 
 
-class Rung:
-    """A bell that only says for whom it was rung."""
+class Enqueued:
+    """A task queue that only says what was enqueued."""
 
     def __init__(self) -> None:
         self.jobs: list[tuple[str, str]] = []
 
-    def ring_job(self, tenant: str, job_id: str) -> bool:
+    def enqueue_job(self, tenant: str, job_id: str) -> bool:
         self.jobs.append((tenant, job_id))
         return True
 
@@ -198,20 +198,20 @@ class Own:
 
 
 def test_a_memory_is_judged_when_it_was_changed_and_only_then(parts: Parts) -> None:
-    jobs, bell = Jobs(parts.ledger), Rung()
+    jobs, queue = Jobs(parts.ledger), Enqueued()
     memory = cast(Memory, Own(parts.memory, parts.tenant))
-    judging = Judging(memory, parts.judgements, jobs, cast(Bell, bell), 8)
+    judging = Judging(memory, parts.judgements, jobs, cast(TaskQueue, queue), 8)
 
     def judge(_tenant: str, _job: Job, _progress: Progress) -> None:
         parts.judge()
 
     def due() -> bool:
         """Whether one is started; then it is carried out."""
-        before = len(bell.jobs)
+        before = len(queue.jobs)
         started = judging.start_due()
         judging.start_due()
-        assert len(bell.jobs) == before + started, "one that waits is not asked for again"
-        for tenant, job_id in bell.jobs[before:]:
+        assert len(queue.jobs) == before + started, "one that waits is not asked for again"
+        for tenant, job_id in queue.jobs[before:]:
             assert tenant == parts.tenant
             assert jobs.load(tenant, job_id).requested_by == SERVICE
             RunJob(jobs, NEVER, {JobKind.JUDGEMENT: judge})(tenant, job_id)

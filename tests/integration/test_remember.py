@@ -13,11 +13,12 @@ import pytest
 from schemas.decision import ClassifyOptions
 from schemas.errors import Unavailable
 from schemas.image import State
+from services.infrastructure.task_queue.enqueue import TaskQueue
+from services.infrastructure.task_queue.task_names import REMEMBER_QUEUE, URGENT_QUEUE
 from services.intake.remember import Sweep
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
 from services.perception.room import Room
-from services.runtime.bell import QUEUE, URGENT, Bell
 from tests.faulty import spoilt
 from tests.shapes import as_file, picture
 from tests.stack import until
@@ -228,45 +229,45 @@ def test_a_part_that_does_not_answer_takes_nothing_back_from_a_picture_that_fail
 
 
 class Queue:
-    """What the sweeper sees of the broker; everything that it rings for is kept."""
+    """What the sweeper sees of the broker; everything that it enqueues is kept."""
 
     def __init__(self, messages: dict[str, int] | None = None, *, up: bool = True) -> None:
         self.messages = messages or {}
         self.up = up
-        self.rung: dict[str, list[str]] = {}
+        self.enqueued: dict[str, list[str]] = {}
 
     def waiting_messages(self, queue: str) -> int:
         return self.messages.get(queue, 0)
 
-    def ring(self, tenant: str, image_ids: list[str], queue: str) -> bool:
-        assert queue == URGENT
-        self.rung[tenant] = image_ids
+    def enqueue(self, tenant: str, image_ids: list[str], queue: str) -> bool:
+        assert queue == URGENT_QUEUE
+        self.enqueued[tenant] = image_ids
         return self.up
 
 
 def sweep(parts: Parts, queue: Queue, overdue: timedelta = AT_ONCE) -> int:
-    return Sweep(parts.memory, cast(Bell, queue), overdue)()
+    return Sweep(parts.memory, cast(TaskQueue, queue), overdue)()
 
 
-def test_the_sweeper_rings_for_what_waits_too_long_and_for_nothing_else(parts: Parts) -> None:
+def test_the_sweep_enqueues_what_waits_too_long_and_for_nothing_else(parts: Parts) -> None:
     parts.teach(picture("disc"))
     waiting = [each.image_id for each in parts.send(*(picture("disc") for _ in range(2)))]
     queue, early = Queue(), Queue()
     assert sweep(parts, queue) >= 2
-    assert sorted(queue.rung[parts.tenant]) == sorted(waiting)
+    assert sorted(queue.enqueued[parts.tenant]) == sorted(waiting)
     sweep(parts, early, NEVER)
-    assert parts.tenant not in early.rung
+    assert parts.tenant not in early.enqueued
 
 
-def test_the_sweeper_adds_nothing_to_what_it_rang_for_before(parts: Parts) -> None:
+def test_the_sweep_adds_nothing_to_what_it_enqueued_before(parts: Parts) -> None:
     [waiting] = (each.image_id for each in parts.send(picture("disc")))
-    queue = Queue({URGENT: 1})
+    queue = Queue({URGENT_QUEUE: 1})
     assert sweep(parts, queue) == 0
-    assert queue.rung == {}
+    assert queue.enqueued == {}
     assert sweep(parts, Queue(up=False)) == 0
-    loaded = Queue({QUEUE: 1000})
+    loaded = Queue({REMEMBER_QUEUE: 1000})
     assert sweep(parts, loaded) >= 1
-    assert loaded.rung[parts.tenant] == [waiting], "a backlog keeps nobody waiting whose message was lost"
+    assert loaded.enqueued[parts.tenant] == [waiting], "a backlog keeps nobody waiting whose message was lost"
 
 
 def test_an_empty_memory_says_so_and_so_does_one_that_still_waits(parts: Parts) -> None:

@@ -57,7 +57,7 @@ def test_they_vote_at_once_and_are_named_after_their_content(parts: Parts) -> No
     [[hit]] = parts.memory.nearest(parts.tenant, rows(3)[1:2], 1)
     assert (hit.image_id, hit.labels) == ("rex", ("dog",))
     assert hit.similarity == pytest.approx(1, abs=1e-6), "it was brought to length 1"
-    assert parts.rung == [], "no worker has anything to do"
+    assert parts.enqueued == [], "no worker has anything to do"
 
 
 def test_sent_again_nothing_is_written_but_what_is_said_anew(parts: Parts) -> None:

@@ -48,10 +48,10 @@ def test_ours_are_told_in_full() -> None:
 def test_the_request_is_named_while_it_is_answered() -> None:
     token = request_id.set("r-1")
     try:
-        assert line("services.runtime.bell", "x")["request"] == "r-1"
+        assert line("services.infrastructure.task_queue.enqueue", "x")["request"] == "r-1"
     finally:
         request_id.reset(token)
-    assert "request" not in line("services.runtime.bell", "x")
+    assert "request" not in line("services.infrastructure.task_queue.enqueue", "x")
 
 
 def test_an_error_is_its_class_and_place_and_that_of_its_cause() -> None:

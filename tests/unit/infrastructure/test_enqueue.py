@@ -4,18 +4,20 @@ import pytest
 from celery import Celery
 
 from schemas.errors import NotAuthorized
-from services.runtime.bell import CURATE, JOB, REMEMBER, Bell, make_celery
+from services.infrastructure.task_queue.celery_app import make_celery
+from services.infrastructure.task_queue.enqueue import TaskQueue
+from services.infrastructure.task_queue.task_names import CURATE, JOB, REMEMBER
 from services.settings import WorkerSettings
 
-BELL = Bell(Celery(), b"k" * 32)
+QUEUE = TaskQueue(Celery(), b"k" * 32)
 
 
 def test_what_was_signed_is_read() -> None:
     for ids in (["a"], ["a", "b"], []):
-        assert BELL.read(REMEMBER, ["north", ids, BELL.sign(REMEMBER, "north", ids)]) == ("north", ids)
+        assert QUEUE.read(REMEMBER, ["north", ids, QUEUE.sign(REMEMBER, "north", ids)]) == ("north", ids)
 
 
-SIGNED = BELL.sign(REMEMBER, "north", ["a", "b"])
+SIGNED = QUEUE.sign(REMEMBER, "north", ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -39,14 +41,14 @@ SIGNED = BELL.sign(REMEMBER, "north", ["a", "b"])
         ["north", [["a"], "b"], SIGNED],
         [["north"], ["a", "b"], SIGNED],
         [7, [None], {}],
-        ["north", ["a", "b"], Bell(Celery(), b"K" * 32).sign(REMEMBER, "north", ["a", "b"])],
-        ["north", ["a", "b"], BELL.sign(JOB, "north", ["a", "b"])],
+        ["north", ["a", "b"], TaskQueue(Celery(), b"K" * 32).sign(REMEMBER, "north", ["a", "b"])],
+        ["north", ["a", "b"], QUEUE.sign(JOB, "north", ["a", "b"])],
     ],
     ids=ascii,
 )
 def test_whatever_else_is_refused(message: list[object]) -> None:
     with pytest.raises(NotAuthorized, match="without a valid signature"):
-        BELL.read(REMEMBER, message)
+        QUEUE.read(REMEMBER, message)
 
 
 @pytest.mark.parametrize("seconds", [0, 600])

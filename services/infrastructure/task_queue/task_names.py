@@ -1,0 +1,11 @@
+"""Queues and tasks by name."""
+
+REMEMBER_QUEUE = "visual-memory"
+URGENT_QUEUE = "visual-memory-urgent"
+"""The sweep's own queue, and that of what it enqueues: workers take from both in turn, so no backlog delays it."""
+REMEMBER = "visual_memory.remember"
+JOB = "visual_memory.job"
+SWEEP = "visual_memory.sweep"
+TIDY = "visual_memory.tidy"
+COMPACT = "visual_memory.compact"
+CURATE = "visual_memory.curate"
