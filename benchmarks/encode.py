@@ -20,7 +20,6 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 
 from benchmarks.pictures import photographs
 from benchmarks.table import Row, compare, milliseconds, rate, seconds
-from services.perception.choosing import AGREEMENT
 from services.perception.efficientnet import VIEW, original, prepare, scaled
 from services.perception.encoder import Encoder
 from services.perception.folded import Folded
@@ -32,6 +31,8 @@ from services.settings import EncoderSettings
 PICTURES, FEWER = 128, 32
 """How many are encoded at a time, by the built-in encoder and by DINOv2."""
 SIZES = (1, 2, 4, 8, 16)
+AGREEMENT = 0.999
+"""Least cosine to float32 of what is compared with."""
 BARE, PLAIN = "the network alone", "plain SentenceTransformer.encode"
 
 
@@ -87,7 +88,7 @@ def dinov2(pictures: Sequence[PIL.Image.Image], folder: str) -> list[Row]:
     size = {"shortest_edge": VIEW.side}
     Dinov2Model(config).save_pretrained(folder)
     BitImageProcessorPil(size=size, crop_size={"height": 224, "width": 224}).save_pretrained(folder)
-    encoder = load_encoder(EncoderSettings(name=folder))
+    encoder = load_encoder(EncoderSettings(name=folder, precision="bfloat16"))  # as one sets where it agrees
     plain = SentenceTransformer(folder, device="cpu")
     pixels = plain.preprocess([*pictures])["pixel_values"]
     exact = Dinov2Model.from_pretrained(folder)

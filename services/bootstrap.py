@@ -314,7 +314,7 @@ def _encoder(settings: Settings) -> MicroBatcher:
     """The encoder with a thread for each batch that it works at; a GPU works at one batch at a time."""
     asked = settings.encoder
     side_by_side = asked.threads or cores.count() if asked.device == "cpu" else 1
-    load = partial(load_encoder, asked.model_copy(update={"threads": 1}), Places(settings.data).encoder)
+    load = partial(load_encoder, asked.model_copy(update={"threads": 1}))
     return MicroBatcher(load, metrics.observe_batch, side_by_side)
 
 

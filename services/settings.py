@@ -135,10 +135,10 @@ class EncoderSettings(_Section):
     ] = "auto"
     precision: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        Field(description="of the encoder's numbers; auto: the fastest that agrees with float32, by a measurement"),
+        Field(description="of the encoder's numbers; auto: bfloat16 where processor and encoder are fit for it"),
     ] = "auto"
     batch_size: Annotated[
-        int, Field(ge=0, le=1024, description="most pictures encoded at once; 0: the fastest, by a measurement")
+        int, Field(ge=0, le=1024, description="most pictures encoded at once; 0: 8 on a CPU, 64 on a GPU")
     ] = 0
     threads: Annotated[int, Field(ge=0, description="batches encoded side by side on a CPU; 0: one per core")] = 0
 

@@ -32,11 +32,6 @@ class Places:
         return self.data / "metrics"
 
     @property
-    def encoder(self) -> Path:
-        """How encoders are fastest on this machine, as was measured."""
-        return self.data / "encoder.json"
-
-    @property
     def audit(self) -> Path:
         """Who did what on this machine; for this user alone."""
         return self.data / "audit.jsonl"

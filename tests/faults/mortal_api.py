@@ -65,7 +65,7 @@ def settings_beside(stack: Stack) -> Settings:
 
 def wire(settings: Settings) -> Service:
     """The service as `bootstrap` wires it, without the encoder's network."""
-    with patch.object(bootstrap, "load_encoder", lambda _settings, _kept: NoEncoder()):
+    with patch.object(bootstrap, "load_encoder", lambda _settings: NoEncoder()):
         return bootstrap.bootstrap(settings)
 
 

@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import numpy as np
@@ -5,16 +6,17 @@ import PIL.Image
 import pytest
 import torch
 from PIL.Image import Resampling
+from PIL.ImageFilter import GaussianBlur
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
-from services.perception import efficientnet, folded
+from benchmarks.pictures import photographs
+from services.perception import efficientnet, folded, loading
 from services.perception.efficientnet import VIEW, original, prepare, scaled
 from services.perception.encoder import Encoder, EncoderUnusable
 from services.perception.folded import Folded, keep_sums
 from services.perception.loading import load_encoder
 from services.perception.module import EfficientNetLite0
-from services.perception.probes import probes
 from services.settings import EncoderSettings
 
 PICTURES = [
@@ -27,6 +29,16 @@ SEEN = [VIEW.of(picture) for picture in PICTURES]
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
     return load_encoder(EncoderSettings(precision="float32", batch_size=2))
+
+
+@pytest.mark.parametrize(("processor", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_bfloat16_is_taken_where_the_processor_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, processor: bool, precision: str
+) -> None:
+    monkeypatch.setattr(loading, "has_bfloat16", lambda: processor)
+    found, named = load_encoder(EncoderSettings()), EncoderSettings.model_validate({"precision": precision})
+    assert found.batch_size == 8
+    assert np.array_equal(found.encode(SEEN), load_encoder(named).encode(SEEN))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -43,8 +55,10 @@ def test_it_gives_unit_rows_in_order_whatever_is_beside_them(precision: str) -> 
 
 @torch.inference_mode()
 def cosines(*ways: tuple[torch.dtype, bool]) -> list[float]:
-    """The least cosine of each way of computing the probes to the published network: precision, and whether folded."""
-    pixels = scaled(prepare([VIEW.of(probe) for probe in probes(16)])["pixels"])
+    """The least cosine of each way of computing to the published network: precision, and whether folded."""
+    pictures = [PIL.Image.open(io.BytesIO(data)).convert("RGB") for data in photographs(8)]
+    pictures += [each.filter(GaussianBlur(20)) for each in pictures]
+    pixels = scaled(prepare([VIEW.of(each) for each in pictures])["pixels"])
     exact = original().extract_features(pixels).mean((2, 3))
     found = []
     for dtype, folds in ways:

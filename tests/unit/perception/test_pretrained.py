@@ -98,6 +98,17 @@ def test_dinov2(tmp_path: Path, pooling: PoolingName) -> None:
     assert_same(encoder.encode(PICTURES), unit(by_hand[pooling]))
 
 
+def test_what_is_not_known_to_agree_in_half_precision_stays_in_float32(tmp_path: Path) -> None:
+    dinov2(tmp_path)
+    half = EncoderSettings(name=str(tmp_path), precision="bfloat16")
+    exact, found, asked = (
+        load_encoder(each)
+        for each in (half.model_copy(update={"precision": "float32"}), EncoderSettings(name=str(tmp_path)), half)
+    )
+    assert np.array_equal(found.encode(PICTURES), exact.encode(PICTURES))
+    assert not np.array_equal(asked.encode(PICTURES), exact.encode(PICTURES))
+
+
 @pytest.mark.parametrize("pooling", ["auto", "cls", "mean", "pooler"])
 def test_clip(tmp_path: Path, pooling: PoolingName) -> None:
     model, processor = clip(tmp_path)
