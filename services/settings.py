@@ -282,6 +282,11 @@ class Settings(BaseSettings):
     curate: CurateSettings = CurateSettings()
     decisions: DecisionSettings = DecisionSettings()
 
+    def url_of(self, kind: str) -> str:
+        """Where things of a kind are kept, such as pictures: a folder in the data folder, or at the pictures' URL."""
+        base = self.pictures.url or str(self.data.absolute())
+        return f"{base.rstrip('/')}/{kind}"
+
     @model_validator(mode="after")
     def _knows_every_name(self) -> "Settings":
         for name in os.environ:

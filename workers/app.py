@@ -1,4 +1,4 @@
-"""The Celery app: ``celery --app workers.app worker`` and ``... beat``, or ``visual-memory worker`` and ``... beat``.
+"""The worker: ``visual-memory worker`` runs `work`.
 
 Messages are JSON, carry ids only, and are signed. A task that fails leaves its images waiting, and the sweep
 enqueues them again; nothing is raised to Celery, which would log it in words.
@@ -7,15 +7,14 @@ enqueues them again; nothing is raised to Celery, which would log it in words.
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import ExitStack, contextmanager
 
-from celery.signals import setup_logging, worker_init, worker_shutdown
+from celery.signals import setup_logging
 
 from schemas.errors import NotAuthorized, Unavailable
-from services.bootstrap import Service, bootstrap
+from services.bootstrap.wire_task_queue import celery_of
+from services.bootstrap.worker_process import WorkerProcess, worker_process
 from services.infrastructure.task_queue.task_names import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
-from services.parts import celery_of
 from services.runtime import logs, metrics
 from services.settings import Settings
 
@@ -24,34 +23,41 @@ app = celery_of(settings)
 log = logging.getLogger(__name__)
 
 
-@cache
-def service() -> Service:
-    """The wired parts of this worker process, encoder and all."""
-    return bootstrap(settings)
+_process: WorkerProcess | None = None
+
+
+def work() -> None:
+    """Wire this process, then take messages until it is told to end; what cannot be wired ends it at once.
+
+    Raises:
+        SystemExit: it could not be wired; the log says why.
+    """
+    global _process  # noqa: PLW0603 - there is one in each process
+    with ExitStack() as opened:
+        try:
+            _process = opened.enter_context(worker_process(settings))
+        except Exception as error:
+            log.critical("cannot start: %s", error, exc_info=error)  # it can quote no picture, for none was read yet
+            raise SystemExit(1) from None
+        gc.freeze()
+        gc.enable()
+        if settings.worker.metrics_port is not None:
+            metrics.serve(settings.worker.metrics_port)
+        app.worker_main(
+            ["--quiet", "worker", "--pool", "threads", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+        )
+
+
+def service() -> WorkerProcess:
+    """The use cases of this process."""
+    assert _process is not None
+    return _process
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_: object) -> None:
     """Write logs as every process does; Celery then leaves them alone."""
     logs.configure("worker")
-
-
-@worker_init.connect  # type: ignore[untyped-decorator]
-def _start(**_: object) -> None:
-    """Load the encoder before the first message comes."""
-    try:
-        service()
-    except Exception as error:  # it is tried again with each message
-        log.critical("not ready: %s", error, exc_info=error)  # it can quote no picture, for none was read yet
-    gc.freeze()
-    gc.enable()
-    if settings.worker.metrics_port is not None:
-        metrics.serve(settings.worker.metrics_port)
-
-
-@worker_shutdown.connect  # type: ignore[untyped-decorator]
-def _stop(**_: object) -> None:
-    service().close()
 
 
 @app.task(name=REMEMBER)  # type: ignore[untyped-decorator]
@@ -83,7 +89,7 @@ def sweep() -> None:
 def tidy() -> None:
     """Delete what crashes left behind."""
     with _logged():
-        service().tidy()
+        service().compact.tidy()
 
 
 @app.task(name=COMPACT)  # type: ignore[untyped-decorator]

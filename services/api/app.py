@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from functools import cache
 from typing import Any
 
@@ -30,7 +30,7 @@ from services.api.gate import Gate
 from services.api.guard import SECURITY, check_guarded
 from services.api.request_log import RequestLog
 from services.api.uploads import ClassifyRequest, SentImages
-from services.bootstrap import Service
+from services.bootstrap.api_process import ApiProcess
 from services.settings import Settings
 
 SPARE_THREADS = 16
@@ -39,20 +39,21 @@ SPARE_THREADS = 16
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, wire: Callable[[Settings], Service]) -> FastAPI:
-    """The ASGI app; `wire` is called when it starts, and what it made is closed when it stops."""
+def create_app(settings: Settings, wire: Callable[[Settings], AbstractContextManager[ApiProcess]]) -> FastAPI:
+    """The ASGI app; the context that `wire` makes is entered when it starts and left when it stops."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = settings.api.max_requests + SPARE_THREADS
+        opened = ExitStack()
         try:
-            app.state.service = await run_in_threadpool(wire, settings)
-            app.state.examinations = health.Examinations(app.state.service.examine)
+            app.state.service = await run_in_threadpool(opened.enter_context, wire(settings))
+            app.state.examinations = health.Examinations(app.state.service.readiness.faults)
         except Exception as error:
             log.critical("cannot start: %s", error, exc_info=error)  # it can quote no request, for none was read yet
             raise
         yield
-        await run_in_threadpool(app.state.service.close)
+        await run_in_threadpool(opened.close)
 
     app = FastAPI(
         title="Visual Memory",

@@ -9,7 +9,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
 from schemas.key import Key
-from services.bootstrap import Service
+from services.bootstrap.api_process import ApiProcess
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Caller:
 
     key: Key
     request_id: str
-    service: Service
+    service: ApiProcess
 
     @property
     def tenant(self) -> str:
@@ -54,10 +54,10 @@ async def identify(request: Request) -> Caller:
 # Both are coroutines only so that they run where they are: a plain function would cost each request a thread's turn.
 
 
-async def service(request: Request) -> Service:
+async def service(request: Request) -> ApiProcess:
     """The wired parts, of which there is one set in each process."""
     parts = request.app.state.service
-    assert isinstance(parts, Service)
+    assert isinstance(parts, ApiProcess)
     return parts
 
 
@@ -68,5 +68,5 @@ async def caller(request: Request) -> Caller:
     return found
 
 
-ServiceDep = Annotated[Service, Depends(service)]
+ServiceDep = Annotated[ApiProcess, Depends(service)]
 CallerDep = Annotated[Caller, Depends(caller)]

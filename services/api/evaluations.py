@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"], route_class=G
 def request(caller: CallerDep, service: ServiceDep, asked: EvaluationRequest) -> EvaluationJob:
     """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started."""
     with caller.deed("evaluations.request"):
-        return service.evaluate.request(caller.tenant, asked, caller.name)
+        return service.request_evaluation.request(caller.tenant, asked, caller.name)
 
 
 @router.post("/{evaluation_id}/pictures", status_code=202, openapi_extra=body_of(SentImages, "fields", ImageFields))
@@ -32,7 +32,7 @@ def add(
 ) -> EvaluationJob:
     """Send pictures to ask about, all or none; they are not remembered. Of their fields, labels and id count."""
     with caller.deed("evaluations.add", images=len(uploads)):
-        return service.evaluate.add(caller.tenant, evaluation_id, uploads)
+        return service.request_evaluation.add(caller.tenant, evaluation_id, uploads)
 
 
 @router.post("/{evaluation_id}/start", status_code=202)
@@ -40,7 +40,7 @@ def add(
 def start(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
     """Let a worker do it, now that all pictures are there."""
     with caller.deed("evaluations.start"):
-        return service.evaluate.start(caller.tenant, evaluation_id)
+        return service.request_evaluation.start(caller.tenant, evaluation_id)
 
 
 @router.get("")

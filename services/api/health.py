@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 router = APIRouter(tags=["health"])
 
-NEEDED = {"encoder", "store", "pictures"}
+NEEDED = {"store", "pictures"}
 """Without these no request can be answered; without the others what is accepted waits."""
 
 

@@ -14,7 +14,7 @@ from services.api.caller import Caller, CallerDep, ServiceDep
 from services.api.errors import content, explain
 from services.api.guard import GuardedRoute, needs
 from services.api.uploads import SentImages, body_of, read_uploads
-from services.bootstrap import Service
+from services.bootstrap.api_process import ApiProcess
 from services.intake.accept import Upload
 from services.memory.payload import point_id
 from services.perception.decoding import media_type
@@ -114,7 +114,7 @@ def labels(
     )
 
 
-def held(service: Service, caller: Caller, image_id: str) -> StoredImage:
+def held(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
     """The image of this id.
 
     Raises:

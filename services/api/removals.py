@@ -11,7 +11,7 @@ from schemas.removal import Removal, RemovalPreview, RemovalRequest
 from services.api.caller import Caller, CallerDep, ServiceDep
 from services.api.guard import GuardedRoute, needs
 from services.api.images import held
-from services.bootstrap import Service
+from services.bootstrap.api_process import ApiProcess
 
 router = APIRouter(prefix="/v1", tags=["removals"], route_class=GuardedRoute)
 
@@ -53,7 +53,7 @@ def removal(caller: CallerDep, service: ServiceDep, removal_id: str) -> Removal:
     return service.removals.load(caller.tenant, removal_id).removal
 
 
-def _carry_out(service: Service, caller: Caller, request: RemovalRequest, response: Response) -> Removal:
+def _carry_out(service: ApiProcess, caller: Caller, request: RemovalRequest, response: Response) -> Removal:
     """Record a removal, then wait a while for its receipt; from the record on it will be done, whatever happens."""
     with caller.deed("remove") as said:
         recorded = service.forget.request(caller.tenant, request, caller.name)

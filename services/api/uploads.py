@@ -17,7 +17,7 @@ from schemas.errors import InvalidRequest
 from schemas.image import ImageFields
 from services.api.caller import service
 from services.api.errors import explain
-from services.bootstrap import Service
+from services.bootstrap.api_process import ApiProcess
 from services.intake.accept import Upload
 from services.intake.fetch import Fetch
 from services.settings import MOST_AT_ONCE
@@ -176,7 +176,7 @@ def is_json(request: Request) -> bool:
     return kind == "application/json"
 
 
-async def _parse_body(model: type[Body], body: bytes, parts: Service) -> Body:
+async def _parse_body(model: type[Body], body: bytes, parts: ApiProcess) -> Body:
     """As `_parse`, unless it holds so many values that these, or their errors, would take 300 times its length."""
     most = parts.settings.api.max_images * (parts.memory.dimension + FIELDS_VALUES) + MOST_FILTERED
     if sum(map(body.count, (b",", b"[", b"{"))) > most:

@@ -28,7 +28,7 @@ def make(
 ) -> None:
     """Make a key, and print it this once."""
     from schemas.key import KeyRequest
-    from services.parts import audit_of, keys_of
+    from services.bootstrap.wire_access import audit_of, keys_of
 
     with errors():
         settings = read_settings()
@@ -42,8 +42,8 @@ def make(
 @app.command(name="list")
 def list_(as_json: AsJson = False) -> None:
     """Every key with its tenant, scopes and limits; revoked ones too."""
+    from services.bootstrap.wire_access import keys_of
     from services.cli import show
-    from services.parts import keys_of
 
     with errors():
         found = keys_of(read_settings()).all()
@@ -57,7 +57,7 @@ def list_(as_json: AsJson = False) -> None:
 @app.command()
 def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
     """Let a key open nothing any more, for ever."""
-    from services.parts import audit_of, keys_of
+    from services.bootstrap.wire_access import audit_of, keys_of
 
     with errors():
         settings = read_settings()
@@ -72,7 +72,7 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
 @app.command()
 def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
     """Give a key a new secret, and print it this once; the old one opens nothing from a second on."""
-    from services.parts import audit_of, keys_of
+    from services.bootstrap.wire_access import audit_of, keys_of
 
     with errors():
         settings = read_settings()
@@ -84,7 +84,7 @@ def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
 def make_first(settings: "Settings") -> None:
     """Where no key was ever made, make one that may do everything for the tenant ``default``, and show it."""
     from schemas.key import KeyRequest, Scope
-    from services.parts import audit_of, keys_of
+    from services.bootstrap.wire_access import audit_of, keys_of
 
     keys = keys_of(settings)
     if keys.all():

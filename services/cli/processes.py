@@ -5,6 +5,8 @@ the time. Whoever has made it ready freezes what is there and lets the collector
 """
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from services.cli.common import errors, fail, read_settings
 from services.runtime import cores
@@ -38,7 +40,7 @@ def api() -> None:
 
     from services.api.app import create_app
     from services.api.protocol import BoundedProtocol
-    from services.bootstrap import Service, bootstrap
+    from services.bootstrap.api_process import ApiProcess, api_process
     from services.runtime import logs, metrics
     from services.settings import Settings
 
@@ -47,12 +49,13 @@ def api() -> None:
     if settings.api.metrics_port is not None:
         metrics.serve(settings.api.metrics_port)
 
-    def wire(settings: Settings) -> Service:
-        service = bootstrap(settings)
-        gc.freeze()
-        gc.set_threshold(SELDOM)
-        gc.enable()
-        return service
+    @contextmanager
+    def wire(settings: Settings) -> Iterator[ApiProcess]:
+        with api_process(settings) as process:
+            gc.freeze()
+            gc.set_threshold(SELDOM)
+            gc.enable()
+            yield process
 
     uvicorn.run(
         create_app(settings, wire),
@@ -74,16 +77,14 @@ def worker() -> None:
 
     read_settings()
     logs.configure("worker")
-    from workers.app import app
+    from workers.app import work
 
-    app.worker_main(
-        ["--quiet", "worker", "--pool", "threads", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-    )
+    work()
 
 
 def beat() -> None:
     """Ring for the sweeper at its times: Celery beat (one of the processes that `up` starts)."""
-    from services.parts import celery_of
+    from services.bootstrap.wire_task_queue import celery_of
     from services.runtime import logs
 
     settings = read_settings()

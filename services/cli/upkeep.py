@@ -10,7 +10,7 @@ import typer
 from services.cli.common import BY, FAILED, AsJson, errors, print_json, read_settings
 
 if TYPE_CHECKING:
-    from services.bootstrap import Operator
+    from services.bootstrap.operator_commands import OperatorCommands
 
 EVERYBODY = "*"
 """No tenant has this name."""
@@ -80,15 +80,11 @@ def restore(
 
 
 @contextmanager
-def _operator(action: str, alone: bool = False) -> "Iterator[Operator]":
+def _operator(action: str, alone: bool = False) -> "Iterator[OperatorCommands]":
     """What the command works with; the audit log has a line of it, of no tenant in particular."""
-    from services.bootstrap import bootstrap_operator
-    from services.parts import audit_of
+    from services.bootstrap.operator_commands import operator_commands
+    from services.bootstrap.wire_access import audit_of
 
     settings = read_settings()
-    with audit_of(settings).deed(EVERYBODY, BY, action):
-        operator = bootstrap_operator(settings, alone)
-        try:
-            yield operator
-        finally:
-            operator.engine.close()
+    with audit_of(settings).deed(EVERYBODY, BY, action), operator_commands(settings, alone) as operator:
+        yield operator

@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 
 import numpy as np
@@ -40,24 +41,21 @@ THUMBNAIL = 96
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """The use case, with the parts that it needs.
+class RequestEvaluation:
+    """The use case before a worker's: collects what is to be evaluated, and lets a worker do it.
 
     Attributes:
         embed: pictures to vectors; raises what decoding raises.
         encoder: whose vectors these are.
         enqueue_job: tells the workers of a job; may fail quietly.
-        turn: a process does one evaluation at a time, for each holds a whole memory.
     """
 
     evaluations: Evaluations
     memory: Memory
-    pictures: Pictures
     decoder: Decoder
     embed: Callable[[Sequence[bytes]], Vectors]
     encoder: str
     enqueue_job: Callable[[str, str], bool]
-    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def request(self, tenant: str, request: EvaluationRequest, requested_by: str) -> EvaluationJob:
         """Begin an evaluation: of the memory against itself at once, else it waits for pictures, and to be started.
@@ -88,7 +86,7 @@ class Evaluate:
             ids=[upload.fields.image_id or sha256(upload.data).hexdigest() for upload in uploads],
             labels=[upload.fields.labels for upload in uploads],
             vectors=self.embed(pictures).tobytes(),
-            thumbnails=list(self.decoder.pool.map(self._thumbnail, pictures)),
+            thumbnails=list(self.decoder.pool.map(partial(self.decoder.thumbnail, size=THUMBNAIL), pictures)),
         )
         self.evaluations.put_queries(tenant, evaluation_id, queries)
         return self.evaluations.load(tenant, evaluation_id)
@@ -110,6 +108,28 @@ class Evaluate:
         self.evaluations.start(tenant, evaluation_id)
         self.enqueue_job(tenant, evaluation_id)
         return self.evaluations.load(tenant, evaluation_id)
+
+    def _check_turn(self, tenant: str) -> None:
+        at_work = sum(each.state in AT_WORK for each in self.evaluations.all(tenant))
+        if at_work >= MOST_AT_WORK:
+            raise Conflict(f"{at_work} evaluations wait or run already: start this one when one of them is done")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """The use case of a worker; it embeds nothing, for pictures that ask came as vectors.
+
+    Attributes:
+        encoder: whose vectors the memory holds.
+        turn: a process does one evaluation at a time, for each holds a whole memory.
+    """
+
+    evaluations: Evaluations
+    memory: Memory
+    pictures: Pictures
+    decoder: Decoder
+    encoder: str
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, tenant: str, job: Job, progress: Progress) -> None:
         """Do an evaluation that was started; done twice, it is as if it were done once.
@@ -206,17 +226,9 @@ class Evaluate:
         """A remembered image's thumbnail, if it can be had."""
         try:
             held = self.memory.get(tenant, [image_id]).get(image_id)
-            return None if held is None else self._thumbnail(self.pictures.read(held.picture))
+            return None if held is None else self.decoder.thumbnail(self.pictures.read(held.picture), THUMBNAIL)
         except (NotFound, InvalidPicture):  # it was replaced at this moment, or decoding it takes too long now
             return None
-
-    def _thumbnail(self, picture: bytes) -> bytes:
-        return self.decoder.thumbnail(picture, THUMBNAIL)
-
-    def _check_turn(self, tenant: str) -> None:
-        at_work = sum(each.state in AT_WORK for each in self.evaluations.all(tenant))
-        if at_work >= MOST_AT_WORK:
-            raise Conflict(f"{at_work} evaluations wait or run already: start this one when one of them is done")
 
 
 def _zipped(files: Mapping[str, bytes]) -> bytes:

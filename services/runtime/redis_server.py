@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from services.runtime.places import Places
+from services.settings import Settings
 
 
 def find_redis_server() -> Path:
@@ -40,6 +41,11 @@ def redis_command(places: Places) -> list[str]:
         "maxmemory-policy": "noeviction",
     }
     return [str(find_redis_server()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def broker_url(settings: Settings) -> str:
+    """The Redis of the settings as Celery names it, else the private server of this machine."""
+    return settings.broker.url or redis_url(Places(settings.data))
 
 
 def limits_url(url: str) -> str:

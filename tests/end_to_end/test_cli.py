@@ -165,7 +165,7 @@ def test_status(cli: Cli, stack: Stack) -> None:
     stack.remembered(stack.teach(picture("disc"), labels=[label]))
     [told] = cli.json("status")
     assert told["ready"] is True
-    assert told["parts"]["worker"]["ok"] is True
+    assert told["parts"]["broker"]["ok"] is True
     assert told["labels"][label] == 1
     assert "ok    store" in cli("status").stdout
 
@@ -174,7 +174,7 @@ def test_status_without_a_key_tells_the_parts_alone(stack: Stack) -> None:
     stranger = Cli(stack.url, "")
     stack.remembered(stack.teach(picture("disc"), labels=[unique("hidden")]))
     [told] = stranger.json("status")
-    assert told["parts"]["worker"]["ok"] is True
+    assert told["parts"]["broker"]["ok"] is True
     assert told["labels"] == {}
     refused = stranger("audit", code=1)
     assert "send a valid key" in refused.stderr

@@ -12,7 +12,7 @@ import pytest
 from schemas.decision import ClassifyOptions
 from schemas.filter import Filter
 from schemas.removal import RemovalRequest, RemovalStatus
-from services.bootstrap import bootstrap_operator
+from services.bootstrap.operator_commands import operator_commands
 from services.settings import Settings
 from tests.shapes import picture
 from tests.stack import SETTINGS, Stack, new_folder, running
@@ -55,9 +55,8 @@ def holding(folder: Path, needle: bytes) -> list[str]:
 def vectors(stack: Stack) -> dict[str, bytes]:
     """The stored vector of every image, as its bytes."""
     settings = Settings(data=stack.data)
-    engine = bootstrap_operator(settings).engine
-    points, _ = engine.export(None, 1000, None)
-    engine.close()
+    with operator_commands(settings) as operator:
+        points, _ = operator.engine.export(None, 1000, None)
     found = {}
     for point in points:
         assert isinstance(point.vector, dict)

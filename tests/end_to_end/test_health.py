@@ -1,12 +1,16 @@
 """Health: every part by name, and metrics that count what happened."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
 from schemas.filter import Filter
 from schemas.removal import RemovalRequest
 from tests.shapes import picture
 from tests.stack import SHARED, Stack, fields, suspended, unique
 
 STAGES = ("accept", "decode", "encode", "remember", "search", "forget")
-PARTS = {"encoder": True, "store": True, "pictures": True, "broker": False, "worker": False}
+PARTS = {"store": True, "pictures": True, "broker": False}
 
 
 def test_alive(stack: Stack) -> None:
@@ -21,13 +25,20 @@ def test_ready_names_every_part(stack: Stack) -> None:
     assert answer.json() == {"ready": True, "parts": expected}
 
 
-def test_a_missing_worker_is_named_but_stops_nobody(stack: Stack) -> None:
-    with suspended(stack.child("worker")):
-        answer = stack.http.get("/readyz")
-    assert answer.status_code == 200
-    worker = answer.json()["parts"]["worker"]
-    assert worker["ok"] is False
-    assert "no worker answers" in worker["detail"]
+def test_a_silent_broker_is_named_but_stops_nobody(victim: Stack) -> None:
+    with suspended(victim.child("redis")):
+        answer = victim.http.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (200, True)
+    assert down(answer) == ["broker"]
+
+
+def test_a_silent_store_marks_itself_alone_however_often_it_is_asked(victim: Stack) -> None:
+    with suspended(victim.child("engine")), ThreadPoolExecutor(16) as strangers:
+        for _ in range(3):
+            for answer in strangers.map(lambda _: victim.http.get("/readyz"), range(16)):
+                assert answer.status_code == 503
+                assert down(answer) == ["store"]
+    victim.until_ready()
 
 
 def test_a_missing_store_makes_it_not_ready(victim: Stack) -> None:
@@ -77,6 +88,10 @@ def test_metrics_are_in_prometheus_text_format(stack: Stack) -> None:
     names = {line.split()[2] for line in answer.text.splitlines() if line.startswith("# TYPE")}
     assert "visual_memory_images" in names
     assert not names & set(SHARED), "how busy all tenants are is the operator's to know"
+
+
+def down(answer: httpx.Response) -> list[str]:
+    return [name for name, part in answer.json()["parts"].items() if not part["ok"]]
 
 
 def _encoded(stack: Stack) -> float:

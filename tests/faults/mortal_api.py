@@ -17,9 +17,9 @@ import PIL.Image
 import uvicorn
 from numpy.typing import NDArray
 
-from services import bootstrap
 from services.api.app import create_app
-from services.bootstrap import Service
+from services.bootstrap import wire_memory
+from services.bootstrap.api_process import ApiProcess, api_process
 from services.perception.view import View
 from services.settings import Settings
 from tests.integration.support import Hooked
@@ -43,7 +43,7 @@ class Fate:
 
 
 class NoEncoder:
-    """What `bootstrap` needs to know of the service's encoder; acceptance embeds nothing, so it need not be loaded."""
+    """What the API's wiring needs to know of the encoder; acceptance embeds nothing, so it need not be loaded."""
 
     name = "efficientnet-lite0"
     dimension = 1280
@@ -63,26 +63,33 @@ def settings_beside(stack: Stack) -> Settings:
         return Settings()
 
 
-def wire(settings: Settings) -> Service:
-    """The service as `bootstrap` wires it, without the encoder's network."""
-    with patch.object(bootstrap, "load_encoder", lambda _settings: NoEncoder()):
-        return bootstrap.bootstrap(settings)
+@contextmanager
+def wire(settings: Settings) -> Iterator[ApiProcess]:
+    """The API's process as it is wired, without the encoder's network."""
+    with (
+        patch.object(wire_memory, "load_encoder", lambda _settings: NoEncoder()),
+        api_process(settings) as process,
+    ):
+        yield process
 
 
 def serve(settings: Settings, steps: int) -> None:
     """Serve until step `steps` of the work on requests."""
 
-    def mortal(given: Settings) -> Service:
-        service, fate = wire(given), Fate(steps)
+    @contextmanager
+    def mortal(given: Settings) -> Iterator[ApiProcess]:
+        fate = Fate(steps)
 
         def hooked(part: object) -> Hooked:
             return Hooked(part, fate, fate)
 
-        service.memory._engine = hooked(service.memory._engine)
-        service.pictures._blobs = hooked(service.pictures._blobs)  # type: ignore[assignment]
-        service.accept.blocks._ledger = hooked(service.accept.blocks._ledger)  # type: ignore[assignment]
-        os.fsync = hooked(os).fsync
-        return replace(service, accept=replace(service.accept, enqueue=hooked(service.task_queue).enqueue))
+        with wire(given) as service:
+            service.memory._engine = hooked(service.memory._engine)
+            service.pictures._blobs = hooked(service.pictures._blobs)  # type: ignore[assignment]
+            service.accept.blocks._ledger = hooked(service.accept.blocks._ledger)  # type: ignore[assignment]
+            os.fsync = hooked(os).fsync
+            enqueue = service.accept.enqueue
+            yield replace(service, accept=replace(service.accept, enqueue=Hooked(enqueue, fate, fate).__call__))
 
     uvicorn.run(create_app(settings, mortal), host=settings.api.host, port=settings.api.port, log_config=None)
 

@@ -12,7 +12,9 @@ import httpx
 import psutil
 import redis
 
-from services.bootstrap import Service
+from services.bootstrap.api_process import ApiProcess
+from services.bootstrap.operator_commands import operator_commands
+from services.settings import Settings
 from tests.faults.mortal_api import mortal_api, settings_beside, wire
 from tests.faults.support import Proxy, Streams, Worker
 from tests.shapes import picture
@@ -109,7 +111,17 @@ def kill_api(stack: Stack, sending: str, stride: int = 1) -> int:
         stride: how many steps further on it is killed each time.
     """
     settings = settings_beside(stack)
-    parts = wire(settings)
+    with wire(settings) as parts, operator_commands(settings) as operator:
+        pairs = _kill_at_each_step(stack, parts, settings, sending, stride)
+        stack.remembered([image_id for pair in pairs for image_id in pair.ids])
+        replace(operator.compact.tidy, spare=timedelta(0))()
+        held, _ = parts.memory.page(TENANT, [], 10**6)
+        pictures = sorted(image.picture for image in held)
+        assert parts.pictures.all(TENANT) == pictures, "a picture without a point, or a point without a picture"
+    return len(pairs) - 1
+
+
+def _kill_at_each_step(stack: Stack, parts: ApiProcess, settings: Settings, sending: str, stride: int) -> "list[Pair]":
     pairs = []
     for steps in range(1, MOST_STEPS, stride):
         pairs.append(Pair(stack, parts, sending))
@@ -120,24 +132,16 @@ def kill_api(stack: Stack, sending: str, stride: int = 1) -> int:
                 assert api.exitcode == -signal.SIGKILL
         pairs[-1].check(answered)
         if answered:
-            break
+            return pairs
         assert pairs[-1].send(stack.url), "what was not answered can be sent again"
         pairs[-1].check(answered=True)
-    else:
-        raise AssertionError("it never came to an answer")
-    stack.remembered([image_id for pair in pairs for image_id in pair.ids])
-    replace(parts.tidy, spare=timedelta(0))()
-    held, _ = parts.memory.page(TENANT, [], 10**6)
-    pictures = sorted(image.picture for image in held)
-    assert parts.pictures.all(TENANT) == pictures, "a picture without a point, or a point without a picture"
-    parts.close()
-    return len(pairs) - 1
+    raise AssertionError("it never came to an answer")
 
 
 class Pair:
     """Two pictures that are sent together."""
 
-    def __init__(self, stack: Stack, parts: Service, sending: str) -> None:
+    def __init__(self, stack: Stack, parts: ApiProcess, sending: str) -> None:
         self._stack, self._parts = stack, parts
         self.ids = [unique("mortal") for _ in range(2)]
         self._data = [picture("bars") for _ in self.ids]

@@ -17,11 +17,11 @@ from starlette.testclient import TestClient
 from schemas.errors import Unavailable
 from schemas.filter import FieldType
 from schemas.key import KeyRequest
-from services import bootstrap
 from services.api import gate, health
 from services.api.app import create_app
 from services.api.guard import MOST_PLAIN
-from services.bootstrap import Service
+from services.bootstrap import wire_memory
+from services.bootstrap.api_process import ApiProcess, api_process
 from services.runtime.logs import Formatter
 from services.settings import ApiSettings, Settings
 from tests.stack import until
@@ -38,21 +38,21 @@ def engine(parts: Parts) -> KeepsOpen:
 
 @pytest.fixture
 def api(parts: Parts, engine: KeepsOpen, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """The app as `bootstrap` wires it, over the tests' engine and encoder; without a broker, as if Redis were down."""
+    """The app as it is wired, over the tests' engine and encoder; without a broker, as if Redis were down."""
     monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
-    monkeypatch.setattr(bootstrap, "open_engine", lambda *_: engine)
-    monkeypatch.setattr(bootstrap, "load_encoder", lambda *_: parts.encoder)
+    monkeypatch.setattr(wire_memory, "open_engine", lambda *_: engine)
+    monkeypatch.setattr(wire_memory, "load_encoder", lambda *_: parts.encoder)
     settings = Settings(
         data=short_folder, metadata=dict[str, FieldType](METADATA), api=ApiSettings(max_body_bytes=MOST_BYTES)
     )
-    with TestClient(create_app(settings, bootstrap.bootstrap)) as client:
+    with TestClient(create_app(settings, api_process)) as client:
         yield client
 
 
 @pytest.fixture
-def service(api: TestClient) -> Service:
+def service(api: TestClient) -> ApiProcess:
     found = api.app.state.service  # type: ignore[attr-defined]
-    assert isinstance(found, Service)
+    assert isinstance(found, ApiProcess)
     return found
 
 
@@ -70,7 +70,7 @@ def log() -> Iterator[io.StringIO]:
     root.removeHandler(handler)
 
 
-def header(service: Service, tenant: str, *scopes: str, **limits: int) -> dict[str, str]:
+def header(service: ApiProcess, tenant: str, *scopes: str, **limits: int) -> dict[str, str]:
     """What a new key is sent as."""
     wanted = {"name": "camera", "tenant": tenant, "scopes": scopes or ["admin"], **limits}
     return {"Authorization": f"Bearer {service.keys.make(KeyRequest.model_validate(wanted)).text}"}
@@ -86,7 +86,7 @@ def header(service: Service, tenant: str, *scopes: str, **limits: int) -> dict[s
     ],
 )
 def test_a_stranger_s_body_is_not_read_before_the_key_is_checked(
-    api: TestClient, service: Service, parts: Parts, method: str, path: str
+    api: TestClient, service: ApiProcess, parts: Parts, method: str, path: str
 ) -> None:
     lacking = {"/v1/images": "classify", "/v1/classify": "remember", "/v1/removals": "remember"}.get(path, "classify")
     for headers, status, code in [
@@ -99,7 +99,7 @@ def test_a_stranger_s_body_is_not_read_before_the_key_is_checked(
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
 
 
-def test_the_record_of_a_removal_names_the_key(api: TestClient, service: Service, parts: Parts) -> None:
+def test_the_record_of_a_removal_names_the_key(api: TestClient, service: ApiProcess, parts: Parts) -> None:
     sent = header(service, parts.tenant, "remove")
     answer = api.post("/v1/removals", json={"filter": {"subject": "ann"}, "reason": "asked to"}, headers=sent)
     [key] = service.keys.all()
@@ -111,7 +111,7 @@ def test_the_record_of_a_removal_names_the_key(api: TestClient, service: Service
 
 
 def test_an_action_that_cannot_be_logged_is_not_answered_as_done(
-    api: TestClient, service: Service, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, service: ApiProcess, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise Unavailable("done, but not written to the audit log: the disk is full")
@@ -138,7 +138,7 @@ def test_the_document_describes_every_body_and_scope(api: TestClient) -> None:
 
 
 def test_what_goes_wrong_inside_is_neither_told_nor_logged_in_words(
-    api: TestClient, service: Service, parts: Parts, engine: KeepsOpen, log: io.StringIO
+    api: TestClient, service: ApiProcess, parts: Parts, engine: KeepsOpen, log: io.StringIO
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a secret of the house")
@@ -153,7 +153,7 @@ def test_what_goes_wrong_inside_is_neither_told_nor_logged_in_words(
     assert "secret" not in answer.text + log.getvalue()
 
 
-def test_each_request_is_a_line(api: TestClient, service: Service, parts: Parts, log: io.StringIO) -> None:
+def test_each_request_is_a_line(api: TestClient, service: ApiProcess, parts: Parts, log: io.StringIO) -> None:
     sent = header(service, parts.tenant, "classify")
     api.get("/v1/images/an-id?a-query", headers={**sent, "X-Request-Id": "try-8"})
     api.get("/nowhere/an-id")
@@ -179,7 +179,7 @@ def test_a_request_id_that_is_not_safe_is_replaced(api: TestClient, name: str) -
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
-def test_requests_over_the_key_s_limit_are_refused(api: TestClient, service: Service, parts: Parts) -> None:
+def test_requests_over_the_key_s_limit_are_refused(api: TestClient, service: ApiProcess, parts: Parts) -> None:
     limited = header(service, parts.tenant, "classify", requests_per_minute=3)
     for _ in range(3):
         assert api.get("/v1/labels", headers=limited).status_code == 200
@@ -192,7 +192,7 @@ def test_requests_over_the_key_s_limit_are_refused(api: TestClient, service: Ser
 
 @pytest.mark.parametrize("path", ["/v1/images", "/v1/removals"])
 def test_bytes_over_the_key_s_limit_are_refused_as_they_arrive(
-    api: TestClient, service: Service, parts: Parts, path: str
+    api: TestClient, service: ApiProcess, parts: Parts, path: str
 ) -> None:
     limited = header(service, parts.tenant, bytes_per_minute=1000)
     headers = {**limited, "content-type": "application/json"}
@@ -205,7 +205,7 @@ def test_bytes_over_the_key_s_limit_are_refused_as_they_arrive(
 
 @pytest.mark.parametrize("path", ["/v1/images", "/v1/removals"])
 def test_a_body_without_length_that_is_too_long_is_refused_as_such(
-    api: TestClient, service: Service, parts: Parts, path: str
+    api: TestClient, service: ApiProcess, parts: Parts, path: str
 ) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(MOST_BYTES // 10**6 + 1):
@@ -217,7 +217,7 @@ def test_a_body_without_length_that_is_too_long_is_refused_as_such(
 
 
 def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answers(
-    api: TestClient, service: Service, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, service: ApiProcess, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate, "PATIENCE", 0.05)
     sent = header(service, parts.tenant)
@@ -232,7 +232,7 @@ def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answe
     assert api.get("/readyz").json()["parts"]["store"]["ok"]
 
 
-def test_a_route_without_pictures_takes_no_long_body(api: TestClient, service: Service, parts: Parts) -> None:
+def test_a_route_without_pictures_takes_no_long_body(api: TestClient, service: ApiProcess, parts: Parts) -> None:
     sent = {**header(service, parts.tenant), "content-type": "application/json"}
     for path, status in (("/v1/removals", 413), ("/v1/classify", 422)):
         assert api.post(path, content=b" " * (MOST_PLAIN + 1), headers=sent).status_code == status
@@ -268,5 +268,5 @@ def test_strangers_who_ask_for_health_share_an_examination_that_began_after_they
     assert len(begun) == 2
 
 
-def test_a_removal_takes_away_what_a_model_answered_beside_its_images(service: Service) -> None:
+def test_a_removal_takes_away_what_a_model_answered_beside_its_images(service: ApiProcess) -> None:
     assert service.rerank.forget in service.forget.undo

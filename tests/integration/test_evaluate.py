@@ -20,7 +20,7 @@ from schemas.job import JobKind, JobState
 from schemas.removal import RemovalRequest
 from services.evaluation import job as module
 from services.evaluation import records
-from services.evaluation.job import Evaluate
+from services.evaluation.job import Evaluate, RequestEvaluation
 from services.evaluation.records import Evaluations
 from services.forgetting.backup import Backup
 from services.forgetting.tidy import Tidy
@@ -48,15 +48,11 @@ class Place:
         self.memory = self.memory or self.parts.memory
         self.jobs = Jobs(self.parts.ledger)
         self.evaluations = Evaluations(self.parts.ledger, self.jobs, self.folder)
-        self.evaluate = Evaluate(
-            self.evaluations,
-            cast(Memory, self.memory),
-            self.parts.pictures,
-            self.parts.decoder,
-            self.parts.classify().embed,
-            self.parts.encoder.name,
-            self._ring,
+        memory, decoder, encoder = cast(Memory, self.memory), self.parts.decoder, self.parts.encoder.name
+        self.request = RequestEvaluation(
+            self.evaluations, memory, decoder, self.parts.classify().embed, encoder, self._ring
         )
+        self.evaluate = Evaluate(self.evaluations, memory, self.parts.pictures, decoder, encoder)
 
     @property
     def folder(self) -> Path:
@@ -67,11 +63,11 @@ class Place:
         return self.parts.tenant
 
     def ask(self, request: EvaluationRequest = PICTURES) -> str:
-        return self.evaluate.request(self.tenant, request, "a test").id
+        return self.request.request(self.tenant, request, "a test").id
 
     def add(self, evaluation_id: str, *pictures: bytes, label: str) -> EvaluationJob:
         fields = ImageFields(labels=[label])
-        return self.evaluate.add(self.tenant, evaluation_id, [Upload(data, fields) for data in pictures])
+        return self.request.add(self.tenant, evaluation_id, [Upload(data, fields) for data in pictures])
 
     def run(self, evaluation_id: str, lease: timedelta = NEVER, tenant: str | None = None) -> None:
         RunJob(self.jobs, lease, {JobKind.EVALUATION: self.evaluate})(tenant or self.tenant, evaluation_id)
@@ -125,7 +121,7 @@ def test_labelled_pictures_are_asked_about_and_not_kept(place: Place) -> None:
     place.add(asked, disc, place.parts.pictures.read(place.parts.held(remembered)[0].picture), label="disc")
     assert place.add(asked, picture("bars"), picture("cross"), label="bars").pictures == 6
     assert place.enqueued == []
-    started = place.evaluate.start(place.tenant, asked)
+    started = place.request.start(place.tenant, asked)
     assert (started.state, place.enqueued) == (JobState.WAITING, [asked])
     place.run(asked)
     done = place.load(asked)
@@ -155,7 +151,7 @@ def test_the_memory_against_itself_is_narrowed_by_a_filter(place: Place) -> None
 def test_a_worker_that_dies_is_followed_by_another(place: Place) -> None:
     asked = place.ask()
     place.add(asked, picture("disc"), picture("bars"), label="disc")
-    place.evaluate.start(place.tenant, asked)
+    place.request.start(place.tenant, asked)
 
     def die() -> None:
         raise Killed
@@ -176,7 +172,7 @@ def test_a_worker_that_dies_after_the_report_has_nothing_left_to_do(
 ) -> None:
     asked = place.ask()
     place.add(asked, picture("disc"), label="disc")
-    place.evaluate.start(place.tenant, asked)
+    place.request.start(place.tenant, asked)
 
     delete = place.evaluations.delete_queries
 
@@ -211,7 +207,7 @@ def test_a_removal_takes_every_evaluation_with_it(place: Place) -> None:
     assert other.load(spared).state is JobState.COLLECTING
     place.run(waiting)
     with pytest.raises(NotFound):
-        place.evaluate.add(place.tenant, collecting, [])
+        place.request.add(place.tenant, collecting, [])
     again = place.ask(ITSELF)
     place.run(again)
     summary = place.load(again).summary
@@ -314,7 +310,7 @@ def test_bad_input_is_refused_and_changes_nothing(place: Place, monkeypatch: pyt
         place.ask(EvaluationRequest(filter=Filter({"colour": "red"})))
     asked = place.ask()
     with pytest.raises(InvalidRequest, match="nothing to ask"):
-        place.evaluate.start(place.tenant, asked)
+        place.request.start(place.tenant, asked)
     with pytest.raises(InvalidPicture, match="picture 2 of 2"):
         place.add(asked, picture("disc"), picture("disc")[:500], label="disc")
     assert place.load(asked).pictures == 0
@@ -322,7 +318,7 @@ def test_bad_input_is_refused_and_changes_nothing(place: Place, monkeypatch: pyt
     with pytest.raises(InvalidRequest, match="at most 1"):
         place.add(asked, picture("disc"), picture("disc"), label="disc")
     place.add(asked, picture("disc"), label="disc")
-    place.evaluate.start(place.tenant, asked)
+    place.request.start(place.tenant, asked)
     with pytest.raises(InvalidRequest, match="started already"):
         place.add(asked, picture("disc"), label="disc")
     with pytest.raises(InvalidRequest, match="about itself"):
@@ -337,13 +333,13 @@ def test_bad_input_is_refused_and_changes_nothing(place: Place, monkeypatch: pyt
 def test_pictures_that_come_too_late_are_refused_and_deleted(place: Place) -> None:
     asked = place.ask()
     place.add(asked, picture("disc"), label="disc")
-    embed = place.evaluate.embed
+    embed = place.request.embed
 
     def slow(pictures: Sequence[bytes]) -> Any:
-        place.evaluate.start(place.tenant, asked)
+        place.request.start(place.tenant, asked)
         return embed(pictures)
 
-    late = dataclasses.replace(place.evaluate, embed=slow)
+    late = dataclasses.replace(place.request, embed=slow)
     with pytest.raises(InvalidRequest, match="started already"):
         late.add(place.tenant, asked, [Upload(picture("bars"), ImageFields(labels=["bars"]))])
     assert place.load(asked).pictures == 1
@@ -365,7 +361,7 @@ def test_what_cannot_be_evaluated_fails_with_a_reason(place: Place, monkeypatch:
 def test_vectors_of_another_encoder_are_not_compared(place: Place) -> None:
     asked = place.ask()
     place.add(asked, picture("disc"), label="disc")
-    place.evaluate.start(place.tenant, asked)
+    place.request.start(place.tenant, asked)
     place.evaluate = dataclasses.replace(place.evaluate, encoder="another")
     place.run(asked)
     assert "encoder pixels" in (place.load(asked).error or "")

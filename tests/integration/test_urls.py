@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,10 +14,10 @@ import trustme
 from starlette.testclient import TestClient
 
 from schemas.key import KeyRequest, Scope
-from services import bootstrap
 from services.api.app import create_app
-from services.bootstrap import Service
-from services.parts import keys_of
+from services.bootstrap import wire_memory
+from services.bootstrap.api_process import ApiProcess, api_process
+from services.bootstrap.wire_access import keys_of
 from services.settings import Settings
 from tests.shapes import picture
 from tests.web import HOST, Loopback, Server, answering, fetching, serving
@@ -35,15 +36,17 @@ class Web:
 
 @pytest.fixture
 def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    """The app as `bootstrap` wires it, but that HOST is played by a server on this machine."""
+    """The app as it is wired, but that HOST is played by a server on this machine."""
     authority, says = trustme.CA(), [answering(picture("disc"))]
     monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
-    monkeypatch.setattr(bootstrap, "load_encoder", lambda *_: parts.encoder)
-    monkeypatch.setattr(bootstrap, "open_engine", lambda *_: KeepsOpen(parts.memory._engine))
+    monkeypatch.setattr(wire_memory, "load_encoder", lambda *_: parts.encoder)
+    monkeypatch.setattr(wire_memory, "open_engine", lambda *_: KeepsOpen(parts.memory._engine))
     with serving(authority, lambda: says) as server, ThreadPoolExecutor(1) as pool:
 
-        def wire(settings: Settings) -> Service:
-            return replace(bootstrap.bootstrap(settings), fetch=fetching(pool, authority, Loopback(server.port)))
+        @contextmanager
+        def wire(settings: Settings) -> Iterator[ApiProcess]:
+            with api_process(settings) as process:
+                yield replace(process, fetch=fetching(pool, authority, Loopback(server.port)))
 
         settings = Settings(data=short_folder)
         key = keys_of(settings).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))

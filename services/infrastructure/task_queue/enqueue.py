@@ -18,7 +18,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from schemas.errors import NotAuthorized, Unavailable
+from schemas.errors import NotAuthorized
 from services.infrastructure.task_queue.task_names import JOB, REMEMBER, REMEMBER_QUEUE
 from services.runtime.logs import kind
 
@@ -91,19 +91,6 @@ class TaskQueue:
         """
         with self._connection() as connection:
             return int(connection.default_channel.client.llen(queue))
-
-    def find_worker(self) -> None:
-        """Return when a worker answers, within a second.
-
-        Raises:
-            Unavailable: none does.
-        """
-        with self._connection() as connection:
-            answers = self._celery.control.broadcast(
-                "ping", reply=True, limit=1, timeout=TIMEOUT, connection=connection
-            )
-        if not answers:
-            raise Unavailable("no worker answers: what is accepted waits until one does")
 
     def _connection(self) -> Any:
         """A connection that soon gives up on a Redis which is gone or hangs."""

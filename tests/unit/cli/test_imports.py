@@ -10,6 +10,7 @@ ENGINE = {"qdrant_client", "qdrant_edge", "grpc"}
 SERVER = {"fastapi", "uvicorn", "starlette"}
 QUEUE = {"celery", "kombu"}
 NUMBERS = {"numpy", "PIL"}
+SETTINGS = "from services.settings import Settings; settings = Settings()"
 
 
 @pytest.mark.parametrize(
@@ -18,17 +19,17 @@ NUMBERS = {"numpy", "PIL"}
         ("from services.cli.app import app", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"pydantic", "httpx"}),
         ("import services.cli.announce, services.runtime.supervisor", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
         (
-            "from services.parts import keys_of; from services.settings import Settings; keys_of(Settings())",
+            f"{SETTINGS}; from services.bootstrap.wire_access import keys_of; keys_of(settings)",
             HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"httpx"},
         ),
         (
-            "from services.parts import celery_of; from services.settings import Settings; celery_of(Settings()).Beat",
+            f"{SETTINGS}; from services.bootstrap.wire_task_queue import celery_of; celery_of(settings).Beat",
             HEAVY | ENGINE | SERVER | NUMBERS | {"httpx"},
         ),
         ("import services.client", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
         ("import services.memory.embedded.owner", HEAVY | SERVER | QUEUE),
         ("import services.perception.confined", HEAVY | ENGINE | SERVER | QUEUE | {"httpx"}),
-        ("import services.bootstrap", HEAVY | SERVER),
+        ("import services.bootstrap.api_process, services.bootstrap.worker_process", HEAVY | SERVER),
     ],
     ids=["help", "up", "keys", "beat", "client", "engine", "decoder", "api and worker, before the encoder"],
 )

@@ -9,9 +9,9 @@ from typer.testing import CliRunner, Result
 
 from schemas.errors import NotAuthorized
 from schemas.key import Scope
+from services.bootstrap.wire_access import audit_of, keys_of
 from services.cli.app import app
 from services.cli.keys import make_first
-from services.parts import audit_of, keys_of
 from services.settings import Settings
 
 

@@ -1,0 +1,146 @@
+"""All that the API needs."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from services.access.audit import Audit
+from services.access.keys import Keys
+from services.access.rates import Rates
+from services.access.secret import load_secret
+from services.answers.classify import Classify
+from services.answers.decisions import StoredDecisions
+from services.answers.question import Question
+from services.answers.rerank import Rerank
+from services.answers.voters import Voters
+from services.bootstrap.wire_access import audit_of, keys_of
+from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory, wire_threads
+from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
+from services.bootstrap.wire_reranking import wire_rerank
+from services.bootstrap.wire_task_queue import wire_task_queue
+from services.curation.curate import Curate
+from services.curation.judging import Judging
+from services.evaluation.job import RequestEvaluation
+from services.evaluation.records import Evaluations
+from services.forgetting.forget import Forget
+from services.forgetting.removals import Removals
+from services.forgetting.retention import Retention
+from services.intake.accept import Accept
+from services.intake.fetch import HTTPS, Fetch
+from services.intake.vectors import AcceptVectors
+from services.memory.memory import Memory
+from services.memory.pictures import Pictures
+from services.perception.decoder import Decoder
+from services.runtime.readiness import Check, ReadinessChecks
+from services.runtime.redis_server import broker_url, limits_url
+from services.settings import Settings
+
+REMOVALS_AT_ONCE = 4
+NAMES_AT_ONCE = 16
+"""Host names that are looked up at once."""
+
+
+@dataclass(frozen=True)
+class ApiProcess:
+    """The wired parts and use cases.
+
+    Attributes:
+        memory: gives up on a silent store soon, because a caller waits.
+        background: for removals, which may take long.
+    """
+
+    settings: Settings
+    keys: Keys
+    rates: Rates
+    audit: Audit
+    readiness: ReadinessChecks
+    memory: Memory
+    pictures: Pictures
+    decoder: Decoder
+    fetch: Fetch
+    accept: Accept
+    accept_vectors: AcceptVectors
+    classify: Classify
+    rerank: Rerank
+    decisions: StoredDecisions
+    question: Question
+    removals: Removals
+    forget: Forget
+    background: ThreadPoolExecutor
+    evaluations: Evaluations
+    request_evaluation: RequestEvaluation
+    judging: Judging
+    curate: Curate
+
+
+@contextmanager
+def api_process(settings: Settings) -> Iterator[ApiProcess]:
+    """Load the encoder, open the collection, wire the use cases.
+
+    Raises:
+        EncoderUnusable: the encoder cannot be loaded.
+        EncoderMismatch: the collection holds another encoder's vectors.
+        Unavailable: the store does not answer, or a restore did not end.
+    """
+    with ExitStack() as opened:
+        curate, secret = settings.curate, load_secret(settings)
+        encoder = wire_encoder(settings, opened)
+        patient, memory = (
+            wire_memory(settings, opened, encoder.name, encoder.dimension, timeout)
+            for timeout in (settings.store.timeout, settings.store.request_timeout)
+        )
+        patient.open()
+        stores = wire_stores(settings, patient, secret)
+        check_restored(stores)
+        pictures, decisions = stores.pictures, stores.decisions
+        decoder = wire_decoder(settings, opened, encoder.view)
+        task_queue = wire_task_queue(settings, secret)
+        rerank = wire_rerank(settings, opened, memory, pictures, decoder)
+        voters = Voters(memory, curate.prune)
+        classify = Classify(memory, encoder, decoder, slice_size(encoder), voters, stores.judgements.current)
+        retention = Retention(settings.retention)
+        accept = Accept(
+            memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention, decoder.pool
+        )
+        lease = timedelta(seconds=settings.worker.overdue_seconds)
+        checks: dict[str, Check] = {
+            "store": memory.ping,
+            "pictures": pictures.ping,
+            "broker": task_queue.waiting_messages,
+        }
+        yield ApiProcess(
+            settings=settings,
+            keys=keys_of(settings),
+            rates=Rates(limits_url(broker_url(settings))),
+            audit=audit_of(settings),
+            readiness=ReadinessChecks(checks),
+            memory=memory,
+            pictures=pictures,
+            decoder=decoder,
+            fetch=_fetch(settings, opened),
+            accept=accept,
+            accept_vectors=AcceptVectors(accept, patient, encoder.name),
+            classify=classify,
+            rerank=rerank,
+            decisions=decisions,
+            question=Question(classify, decisions),
+            removals=stores.removals,
+            forget=wire_forget(patient, stores, lease, rerank.forget),
+            background=wire_threads(opened, REMOVALS_AT_ONCE, "removals"),
+            evaluations=stores.evaluations,
+            request_evaluation=RequestEvaluation(
+                stores.evaluations, patient, decoder, classify.embed, encoder.name, task_queue.enqueue_job
+            ),
+            judging=Judging(memory, stores.judgements, stores.jobs, task_queue, curate.most_images),
+            curate=Curate(patient, stores.judgements),
+        )
+
+
+def _fetch(settings: Settings, opened: ExitStack) -> Fetch:
+    """Fetching by URL; a name that hangs is not waited for at the end."""
+    hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
+    names = ThreadPoolExecutor(NAMES_AT_ONCE, thread_name_prefix="names")
+    opened.callback(names.shutdown, wait=False, cancel_futures=True)
+    return Fetch(hosts, settings.pictures.max_bytes, settings.api.max_body_bytes, names)

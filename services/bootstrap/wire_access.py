@@ -1,0 +1,22 @@
+"""Keys, audit log and records: they need neither memory nor encoder, so that small commands stay small."""
+
+from services.access.audit import Audit
+from services.access.keys import Keys
+from services.memory.ledger import Ledger
+from services.runtime.places import Places
+from services.settings import Settings
+
+
+def keys_of(settings: Settings) -> Keys:
+    """The keys of a service, which need not run."""
+    return Keys(records_of(settings))
+
+
+def audit_of(settings: Settings) -> Audit:
+    """This machine's audit log."""
+    return Audit(Places(settings.data).audit)
+
+
+def records_of(settings: Settings) -> Ledger:
+    """The records, beside the pictures."""
+    return Ledger(settings.url_of("records"), settings.store.min_free_bytes)

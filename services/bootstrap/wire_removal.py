@@ -1,0 +1,107 @@
+"""What is kept beside the points of a memory, and how images are taken out of all of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from schemas.errors import Unavailable
+from services.access.secret import Secret
+from services.answers.decisions import StoredDecisions
+from services.bootstrap.wire_access import records_of
+from services.curation.judgements import Judgements
+from services.evaluation.records import Evaluations
+from services.forgetting.backup import UNFINISHED
+from services.forgetting.blocks import Blocks
+from services.forgetting.compact import Compact
+from services.forgetting.forget import Forget
+from services.forgetting.removal_log import RemovalLog
+from services.forgetting.removals import RemovalHook, Removals
+from services.forgetting.tidy import Tidy
+from services.forgetting.unlearn import Unlearn
+from services.memory.ledger import Ledger
+from services.memory.memory import Memory
+from services.memory.pictures import Pictures
+from services.memory.space import NEW
+from services.runtime.jobs import Jobs
+from services.settings import Settings
+
+SPARE = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What is kept beside the points of a memory.
+
+    Attributes:
+        undo: takes images that are removed out of all that was made of them.
+    """
+
+    pictures: Pictures
+    ledger: Ledger
+    blocks: Blocks
+    removals: Removals
+    removal_log: RemovalLog
+    jobs: Jobs
+    judgements: Judgements
+    evaluations: Evaluations
+    decisions: StoredDecisions
+    undo: Sequence[RemovalHook]
+
+
+def wire_stores(settings: Settings, memory: Memory, secret: Secret) -> Stores:
+    """The stores of the settings."""
+    floor = settings.store.min_free_bytes
+    ledger, roomy = records_of(settings), Ledger(settings.url_of("records"), floor, NEW)
+    blocks, jobs, judgements = Blocks(ledger), Jobs(ledger), Judgements(ledger)
+    evaluations = Evaluations(ledger, jobs, settings.url_of("evaluations"), floor)
+    decisions = StoredDecisions(ledger, roomy, memory, blocks, settings.decisions.keep)
+    return Stores(
+        pictures=Pictures(settings.url_of("pictures"), floor),
+        ledger=ledger,
+        blocks=blocks,
+        removals=Removals(ledger),
+        removal_log=RemovalLog(ledger, secret.key("receipts")),
+        jobs=jobs,
+        judgements=judgements,
+        evaluations=evaluations,
+        decisions=decisions,
+        undo=(Unlearn(memory, judgements), evaluations.forget, decisions.forget),
+    )
+
+
+def check_restored(stores: Stores) -> None:
+    """Refuse to serve a memory that is restored in part.
+
+    Raises:
+        Unavailable: a restore was begun and did not end.
+    """
+    if stores.ledger.exists(UNFINISHED):
+        raise Unavailable("a restore was begun and did not end: run it again before anything is served")
+
+
+def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> Forget:
+    """Removals; `further` are hooks that this process alone has."""
+    undo = (*stores.undo, *further)
+    return Forget(memory, stores.pictures, stores.blocks, stores.removals, stores.removal_log, lease, undo)
+
+
+def wire_tidy(memory: Memory, stores: Stores) -> Tidy:
+    """The removal of what crashes left."""
+    further: list[Callable[[datetime], int]] = [
+        stores.judgements.tidy,
+        stores.evaluations.tidy,
+        stores.decisions.settle_all,
+    ]
+    return Tidy(memory, stores.pictures, stores.ledger, SPARE, further)
+
+
+def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> Compact:
+    """Erasure."""
+    return Compact(memory, stores.removals, stores.removal_log, wire_tidy(memory, stores), _beyond(settings))
+
+
+def _beyond(settings: Settings) -> str:
+    """What is left to an operator beyond the store; empty where the pictures lie on this machine."""
+    if settings.pictures.url is None:
+        return ""
+    return f"The pictures were deleted from {settings.pictures.url}; its versions and backups are its operator's."
