@@ -264,7 +264,7 @@ class Client:
         return body
 
     def is_ready(self) -> bool:
-        """Whether every part of the service answers, the workers among them."""
+        """Whether every component of the service answers."""
         try:
             return all(part["ok"] for part in self.readiness()["parts"].values())
         except (Unavailable, KeyError, ValueError):
