@@ -82,7 +82,7 @@ def sweep() -> None:
         service().sweep()
         service().sweep_jobs()
         service().forget.carry_on_all()
-        service().expire()
+        service().expire.if_due()
 
 
 @app.task(name=TIDY)  # type: ignore[untyped-decorator]

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from schemas.errors import NotFound, Unavailable
+from schemas.errors import NotFound
 from schemas.filter import Clause, FieldType, Filter
 from schemas.image import now
 from schemas.removal import Event, Removal, RemovalPreview, RemovalRequest, RemovalStatus
@@ -31,6 +31,7 @@ from services.forgetting.removals import CoveredImages, Journal, Note, RemovalHo
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures, has_picture
 from services.runtime import metrics
+from services.runtime.duties import isolated
 
 PAGE = 1000
 SAMPLE = 10
@@ -101,17 +102,19 @@ class Forget:
     def carry_on_all(self) -> int:
         """Carry on what nobody has worked on for the length of the lease; returns how many were finished."""
         finished = 0
-        for tenant, removal_id in self.removals.untouched_since(now() - self.lease):
-            try:
-                self.carry_on(tenant, removal_id)
-                finished += 1
-            except NotFound:  # the record was never written, so nobody was promised anything
-                self.removals.close(tenant, removal_id)
-            except Unavailable:
-                raise
-            except Exception:
-                log.exception("removal %s cannot be carried on; the others are", removal_id)
+        for tenant, removal_id in self.removals.abandoned(self.lease):
+            with isolated("removal", removal_id, self.memory.ping):
+                finished += self._is_carried_on(tenant, removal_id)
         return finished
+
+    def _is_carried_on(self, tenant: str, removal_id: str) -> bool:
+        try:
+            self.removals.load(tenant, removal_id)
+        except NotFound:  # the record was never written, so nobody was promised anything
+            self.removals.close(tenant, removal_id)
+            return False
+        self.carry_on(tenant, removal_id)
+        return True
 
     def _mark(self, journal: Journal) -> Journal:
         removal = journal.removal

@@ -8,17 +8,19 @@ anything that comes back is known again. A key is new with each acceptance and r
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from schemas.errors import NotFound
+from schemas.errors import NotFound, Unavailable
 from schemas.image import State, StoredImage, now
 from schemas.removal import Removal
 from services.memory.ledger import Ledger
+from services.runtime.moments import is_over
 
 
 class Step(StrEnum):
@@ -101,12 +103,18 @@ class Removals:
 
         Raises:
             NotFound: there is no such removal.
+            ValueError: its record is damaged.
         """
+        missing = NotFound(f"there is no removal {removal_id!r}")
         try:
-            uuid.UUID(removal_id)  # it comes from a URL and becomes part of a key
-            return Journal.model_validate(self._ledger.get(_key(tenant, removal_id)))
-        except (NotFound, ValueError):
-            raise NotFound(f"there is no removal {removal_id!r}") from None
+            key = _key(tenant, str(uuid.UUID(removal_id)))  # it comes from a URL
+        except ValueError:
+            raise missing from None
+        try:
+            record = self._ledger.get(key)
+        except NotFound:
+            raise missing from None
+        return Journal.model_validate(record)
 
     def all(self, tenant: str) -> list[Removal]:
         """A tenant's removals, the latest first."""
@@ -122,16 +130,17 @@ class Removals:
         """Say that somebody works on it at this moment."""
         self._ledger.put(_open_key(tenant, removal_id), {"touched": now().isoformat()})
 
-    def untouched_since(self, moment: datetime) -> Iterator[tuple[str, str]]:
-        """The removals that are not done and that nobody works on: tenant and id of each."""
+    def abandoned(self, lease: timedelta) -> Iterator[tuple[str, str]]:
+        """The removals that are not done and that nobody has worked on for the length of a lease: tenant and id."""
         for tenant, removal_id in self._marks("open"):
-            if datetime.fromisoformat(self._ledger.get(_open_key(tenant, removal_id))["touched"]) <= moment:
+            if self._is_over(_open_key(tenant, removal_id), "touched", lease, now()):
                 yield tenant, removal_id
 
     def running(self, tenant: str) -> Iterator[Removal]:
-        """A tenant's removals that are not done."""
+        """A tenant's removals that are not done, those with a record that can be read."""
         for key in self._ledger.list(f"open/{tenant}/"):
-            yield self.load(tenant, key.rsplit("/", 1)[1]).removal
+            with suppress(NotFound, ValueError):
+                yield self.load(tenant, key.rsplit("/", 1)[1]).removal
 
     def close(self, tenant: str, removal_id: str) -> None:
         """Say that there is nothing left to be done."""
@@ -159,8 +168,8 @@ class Removals:
         return {digest for key in self._ledger.list(f"buried/{tenant}/") for digest in self._ledger.get(key)}
 
     def expect_erasure(self, tenant: str, removal_id: str) -> None:
-        """Mark that no compaction was done since."""
-        self._ledger.put(f"unerased/{tenant}/{removal_id}", True)
+        """Mark that no compaction was done since this moment."""
+        self._ledger.put(_unerased_key(tenant, removal_id), {"since": now().isoformat()})
 
     def unerased(self) -> list[tuple[str, str]]:
         """The removals without a compaction since: tenant and id of each."""
@@ -168,7 +177,20 @@ class Removals:
 
     def erased(self, tenant: str, removal_id: str) -> None:
         """Take that mark away."""
-        self._ledger.delete(f"unerased/{tenant}/{removal_id}")
+        self._ledger.delete(_unerased_key(tenant, removal_id))
+
+    def erasure_is_due(self, wait: timedelta, moment: datetime) -> bool:
+        """Whether a removal has been waiting for a compaction for so long at a moment."""
+        return any(self._is_over(_unerased_key(*each), "since", wait, moment) for each in self.unerased())
+
+    def _is_over(self, key: str, field: str, duration: timedelta, moment: datetime) -> bool:
+        """Whether a duration has passed since a moment in a record; True where that cannot be read."""
+        try:
+            return is_over(datetime.fromisoformat(self._ledger.get(key)[field]), duration, moment)
+        except NotFound:  # it was deleted right now
+            return False
+        except (KeyError, TypeError, ValueError, Unavailable):  # whoever deals with the removal writes it anew
+            return True
 
     def _marks(self, kind: str) -> Iterator[tuple[str, str]]:
         for key in self._ledger.list(f"{kind}/"):
@@ -187,6 +209,10 @@ def _key(tenant: str, removal_id: str) -> str:
 
 def _open_key(tenant: str, removal_id: str) -> str:
     return f"open/{tenant}/{removal_id}"
+
+
+def _unerased_key(tenant: str, removal_id: str) -> str:
+    return f"unerased/{tenant}/{removal_id}"
 
 
 def _page_name(journal: Journal) -> str:

@@ -11,6 +11,7 @@ from schemas.removal import RemovalRequest
 from services.forgetting.forget import Forget
 from services.forgetting.removals import Removals
 from services.memory.memory import Memory
+from services.runtime.duties import isolated
 
 EVERY_OTHER = "*"
 REQUESTED_BY = "retention"
@@ -47,20 +48,33 @@ def check_expiry(expires_at: datetime | None) -> None:
 
 @dataclass(frozen=True)
 class Expire:
-    """Removes what has expired: a removal like any other, with a receipt."""
+    """Removes what has expired, which votes no more already: a removal like any other, with a receipt.
+
+    Attributes:
+        every: a tenant's is removed when some of it expired so long ago: one removal for all that did meanwhile.
+    """
 
     memory: Memory
     removals: Removals
     forget: Forget
+    every: timedelta = timedelta(hours=1)
 
-    def __call__(self) -> int:
-        """Remove it for every tenant; returns how many images that were."""
-        moment, removed = now(), 0
-        for tenant in self.memory.expired(moment):
-            if any(removal.requested_by == REQUESTED_BY for removal in self.removals.running(tenant)):
-                continue  # another sweep is at it
-            condition = Filter.model_validate({"expires_at": {"lte": moment.isoformat()}})
-            request = RemovalRequest(filter=condition, reason="its time is over")
-            recorded = self.forget.request(tenant, request, REQUESTED_BY)
-            removed += self.forget.carry_on(tenant, recorded.id).images
+    def if_due(self, moment: datetime | None = None) -> int:
+        """Remove it for every tenant whose turn it is; returns how many images that were.
+
+        Args:
+            moment: the present; given by those who simulate it.
+        """
+        moment, removed = moment or now(), 0
+        for tenant in self.memory.expired(moment - self.every):
+            with isolated("expiry", tenant, self.memory.ping):
+                removed += self._remove(tenant, moment)
         return removed
+
+    def _remove(self, tenant: str, moment: datetime) -> int:
+        if any(removal.requested_by == REQUESTED_BY for removal in self.removals.running(tenant)):
+            return 0  # another process is at it, or it is carried on soon
+        condition = Filter.model_validate({"expires_at": {"lte": moment.isoformat()}})
+        request = RemovalRequest(filter=condition, reason="its time is over")
+        recorded = self.forget.request(tenant, request, REQUESTED_BY)
+        return self.forget.carry_on(tenant, recorded.id).images

@@ -19,6 +19,7 @@ from schemas.filter import Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
 from services.memory.collection import open_collection, vector_name
 from services.memory.engine import Answer, Compaction, Engine, Named, Payload, Search, Vectors
+from services.memory.expiry import ExpiringTenants
 from services.memory.filters import expired_of_every_tenant, of_every_tenant, waiting_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
@@ -86,6 +87,7 @@ class Memory:
         self._engine = engine
         self._encoder = encoder_name
         self._vector = vector_name(encoder_name)
+        self._expiring = ExpiringTenants(self.expired)
         self.dimension = dimension
         self.metadata = metadata
 
@@ -185,12 +187,12 @@ class Memory:
     def embedded(
         self, tenant: str, clauses: Sequence[Clause], size: int
     ) -> Iterator[tuple[list[StoredImage], Vectors]]:
-        """The remembered images that meet a filter, at most so many at a time; by ascending point id.
+        """The remembered images that meet a filter and have not expired, at most so many at a time; by point id.
 
         Yields:
             n images and their vectors, float32 [n, dimension] of length 1.
         """
-        where, point = within(tenant, [*clauses, _in_state(State.REMEMBERED)], self._vector), None
+        where, point = within(tenant, [*clauses, *self._voting(tenant)], self._vector), None
         while True:
             points, point = self._engine.export(where, size, point)
             rows = [cast(dict[str, list[float]], each.vector)[self._vector] for each in points]
@@ -363,7 +365,7 @@ class Memory:
         effort: Effort = Effort.BALANCED,
         as_of: datetime | None = None,
     ) -> list[list[Hit]]:
-        """The remembered images nearest to each vector.
+        """The remembered images nearest to each vector; none that has expired by now, whenever it is asked as of.
 
         Args:
             tenant: whose images.
@@ -386,7 +388,7 @@ class Memory:
             return []
         then = [] if as_of is None else _known_at(as_of)
         asked = [*clauses, *then]
-        where = within(tenant, [*asked, _in_state(State.REMEMBERED)])
+        where = within(tenant, [*asked, *self._voting(tenant)])
         fields = ("image_id", "labels") if as_of is None else ("image_id", "labels", "history")
         # what looks alike is mostly labelled alike, and the graph has no paths of its own within a part of a range
         far = any(clause.field == "labels" or clause.bounds for clause in asked)
@@ -419,7 +421,7 @@ class Memory:
         return found
 
     def expired(self, moment: datetime) -> list[str]:
-        """The tenants that hold images which were to be kept until a moment at most."""
+        """The tenants that hold images which were to be kept until a moment at most; quick where few are."""
         return sorted(self._engine.facet("tenant", expired_of_every_tenant(moment)))
 
     def tenants(self) -> list[str]:
@@ -453,6 +455,11 @@ class Memory:
     def close(self) -> None:
         """Release what is held; no other method may be called afterwards."""
         self._engine.close()
+
+    def _voting(self, tenant: str) -> list[Clause]:
+        """What an image must meet to vote."""
+        remembered = _in_state(State.REMEMBERED)
+        return [remembered, _not_expired(now())] if tenant in self._expiring else [remembered]
 
     def _same(
         self,
@@ -509,6 +516,10 @@ def _since(begun_at: datetime | None) -> Clause:
 
 def _in_state(*states: State) -> Clause:
     return Clause("state", FieldType.KEYWORD, tuple(state.value for state in states))
+
+
+def _not_expired(moment: datetime) -> Clause:
+    return Clause("expires_at", FieldType.DATETIME, bounds={"lte": moment}, negated=True)
 
 
 def _doubted(*doubts: Doubt) -> Clause:

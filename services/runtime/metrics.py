@@ -21,6 +21,9 @@ REMEMBERED = Counter("visual_memory_remembered", "Images that got their vector."
 REJECTED = Counter("visual_memory_rejected", "Images that could not be remembered.", ["tenant"])
 REMOVED = Counter("visual_memory_removed", "Images that removals deleted.", ["tenant"])
 CLASSIFIED = Counter("visual_memory_classified", "Pictures and vectors that were classified.", ["tenant"])
+FAILED = Counter(
+    "visual_memory_failed", "Records that background work could not deal with, and left for later.", ["duty"]
+)
 BATCH = Histogram("visual_memory_batch_size", "Pictures per encoder batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 STAGE = Histogram(
     "visual_memory_stage_seconds",

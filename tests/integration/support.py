@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
 
 from schemas.decision import ClassifyOptions, Decision
 from schemas.filter import FieldType
@@ -280,3 +281,13 @@ def copy_records(source: Parts, target: Parts) -> None:
     """What outlives the collection, taken to another place."""
     for key in source.ledger.list(""):
         target.ledger.put(key, source.ledger.get(key))
+
+
+def damage(parts: Parts, key: str) -> None:
+    """Leave half a record, as a broken disk does."""
+    (parts.folder / "records" / key).write_text('{"half')
+
+
+def failures(duty: str) -> float:
+    """How many records a duty could not deal with so far."""
+    return REGISTRY.get_sample_value("visual_memory_failed_total", {"duty": duty}) or 0

@@ -12,7 +12,7 @@ from schemas.removal import RemovalRequest, RemovalStatus
 from services.forgetting.removals import CoveredImages
 from tests.shapes import picture
 
-from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts
+from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, damage, failures
 
 REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to", "block": True})
 WRITES = {"mark", "delete_marked", "put", "create", "delete"}
@@ -133,6 +133,46 @@ def test_a_removal_that_cannot_be_done_any_more_holds_no_other_up(parts: Parts) 
     assert parts.forget(memory=Undeclared(parts)).carry_on_all() == 1
     assert stuck.removals.load(stuck.tenant, first.id).removal.status is RemovalStatus.RUNNING
     assert after.removals.load(after.tenant, second.id).removal.status is RemovalStatus.DONE
+
+
+def test_a_damaged_record_holds_no_other_up_and_is_not_dropped(parts: Parts) -> None:
+    tenants = sorted((parts, Parts(parts.folder, parts.memory, parts.pool)), key=lambda each: each.tenant)
+    for each in tenants:
+        fill(each)
+    damaged, after = tenants
+    first = damaged.forget().request(damaged.tenant, REQUEST, "a test")
+    whole = damaged.ledger.get(f"removals/{damaged.tenant}/{first.id}")
+    second = after.forget().request(after.tenant, REQUEST, "a test")
+    damage(damaged, f"removals/{damaged.tenant}/{first.id}")
+    before = failures("removal")
+    assert parts.forget().carry_on_all() == 1
+    assert failures("removal") == before + 1
+    assert after.removals.load(after.tenant, second.id).removal.status is RemovalStatus.DONE
+    damaged.ledger.put(f"removals/{damaged.tenant}/{first.id}", whole)
+    assert parts.forget().carry_on_all() == 1, "somebody mended it"
+
+
+def test_a_store_that_is_gone_is_not_waited_for_once_a_record(parts: Parts) -> None:
+    other = Parts(parts.folder, parts.memory, parts.pool)
+    for each in (parts, other):
+        each.forget().request(each.tenant, REQUEST, "a test")
+    calls: list[str] = []
+
+    def fail(name: str) -> None:
+        calls.append(name)
+        raise Unavailable("the store does not answer")
+
+    with pytest.raises(Unavailable):
+        parts.forget(memory=Hooked(parts.memory, fail)).carry_on_all()
+    assert calls == ["mark", "ping"]
+
+
+@pytest.mark.parametrize("touched", [{"touched": (now() + NEVER * 24).isoformat()}, {"touched": 3}, {}, None])
+def test_a_mark_of_the_future_or_a_damaged_one_delays_nothing(parts: Parts, touched: object) -> None:
+    fill(parts)
+    recorded = parts.forget().request(parts.tenant, REQUEST, "a test")
+    parts.ledger.put(f"open/{parts.tenant}/{recorded.id}", touched)
+    assert parts.forget(NEVER).carry_on_all() == 1
 
 
 def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_too(parts: Parts) -> None:

@@ -1,27 +1,45 @@
 """Promise 2: what has expired is removed by itself, as by a removal, with a receipt."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from schemas.errors import InvalidRequest
 from schemas.image import ImagePatch, now
-from schemas.removal import RemovalStatus
+from schemas.removal import RemovalRequest, RemovalStatus
 from services.forgetting.retention import Expire, Retention
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.memory import Memory
+from tests.contract.support import quick_folder
 from tests.shapes import picture
 
-from .support import AT_ONCE, LIFETIMES, NEVER, Parts
+from .support import AT_ONCE, LIFETIMES, METADATA, NEVER, Parts, Pixels, damage, failures
 
-DAY = timedelta(days=1)
-
-
-def expire(parts: Parts) -> int:
-    return Expire(parts.memory, parts.removals, parts.forget(AT_ONCE))()
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to"})
 
 
-def let_expire(parts: Parts, *image_ids: str) -> None:
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    """Each test's own: an expiry is for every tenant, and these simulate later moments."""
+    with quick_folder() as folder:
+        encoder = Pixels()
+        opened = Memory(EdgeEngine(folder), encoder.name, encoder.dimension, METADATA)
+        opened.open()
+        yield opened
+        opened.close()
+
+
+def expire(parts: Parts, moment: datetime | None = None) -> int:
+    return Expire(parts.memory, parts.removals, parts.forget(AT_ONCE)).if_due(moment)
+
+
+def let_expire(parts: Parts, *image_ids: str, since: timedelta = DAY) -> None:
     for image in parts.held(*image_ids):
-        parts.memory.amend(image, image.model_copy(update={"expires_at": now() - DAY}))
+        parts.memory.amend(image, image.model_copy(update={"expires_at": now() - since}))
 
 
 def test_what_has_expired_is_removed_with_a_receipt_and_nothing_else(parts: Parts) -> None:
@@ -44,23 +62,101 @@ def test_what_has_expired_is_removed_with_a_receipt_and_nothing_else(parts: Part
     assert len(parts.removals.all(parts.tenant)) == 1, "nothing expired, so there is nothing to have a receipt for"
 
 
+def in_another_process(parts: Parts) -> Parts:
+    """The same tenant, in a process that has not looked yet who has images that expire."""
+    memory = Memory(parts.memory._engine, parts.encoder.name, parts.encoder.dimension, METADATA)
+    return replace(parts, memory=memory)
+
+
+@pytest.mark.parametrize("as_of", [timedelta(0), timedelta(minutes=1)])
+def test_what_has_expired_votes_no_more_before_it_is_removed(parts: Parts, as_of: timedelta) -> None:
+    over, later, unlimited = (
+        parts.teach(picture("disc"), **limit) for limit in ({"expires_at": now() + DAY},) * 2 + ({},)
+    )
+    options = {"k": 1000} | ({"as_of": now().isoformat()} if as_of else {})
+    everybody = {*over, *later, *unlimited}
+    assert {each.image_id for each in in_another_process(parts).ask(picture("disc"), **options).neighbours} == everybody
+    let_expire(parts, *over, since=timedelta(seconds=1))
+
+    asked = in_another_process(parts)
+    assert {each.image_id for each in asked.ask(picture("disc"), **options).neighbours} == {*later, *unlimited}
+    assert expire(parts) == 0, "its hour is not over"
+    assert set(parts.memory.get(parts.tenant, over)) == {*over}
+    judged = asked.judge()
+    assert judged is not None
+    assert judged.images == 2
+
+
+def test_a_camera_has_one_removal_an_hour_and_one_call_of_each_hook(parts: Parts) -> None:
+    """Its images expire one a minute for three hours; it is looked after every minute."""
+    start, minutes = now() + DAY, 180
+    ids = parts.teach(*(picture("disc") for _ in range(6)))
+    images = [
+        image.model_copy(update={"image_id": f"image-{number}", "expires_at": start + timedelta(minutes=number)})
+        for number, image in enumerate(parts.held(*ids * (minutes // len(ids))))
+    ]
+    parts.memory.put(images)
+    calls: list[int] = []
+    forget = replace(parts.forget(), undo=[lambda _, covered: calls.append(sum(map(len, covered)))])
+    duty = Expire(parts.memory, parts.removals, forget)
+    for minute in range(minutes + 61):
+        duty.if_due(start + timedelta(minutes=minute))
+    assert calls == [61, 61, 58]
+    assert [each.images for each in parts.removals.all(parts.tenant)][::-1] == calls
+    assert len(parts.memory.get(parts.tenant, ids)) == len(ids)
+
+
+def test_a_clock_that_was_set_back_removes_nothing_early_and_holds_up_nothing(parts: Parts) -> None:
+    [image_id] = parts.teach(picture("disc"), expires_at=now() + DAY)
+    assert expire(parts, now() - 300 * DAY) == 0
+    assert expire(parts, now() + DAY) == 0
+    assert expire(parts, now() + DAY + HOUR) == 1
+    assert parts.memory.get(parts.tenant, [image_id]) == {}
+
+
+def test_one_tenant_whose_removal_fails_delays_no_other(parts: Parts) -> None:
+    tenants = sorted((parts, Parts(parts.folder, parts.memory, parts.pool)), key=lambda each: each.tenant)
+    for each in tenants:
+        let_expire(each, *each.teach(picture("disc"), expires_at=now() + DAY))
+    stuck, after = tenants
+    before = failures("expiry")
+    memory = Stuck(parts.memory, stuck.tenant)
+    assert Expire(parts.memory, parts.removals, parts.forget(NEVER, memory=memory)).if_due() == 1
+    assert failures("expiry") == before + 1
+    assert [each.status for each in after.removals.all(after.tenant)] == [RemovalStatus.DONE]
+    assert [each.status for each in stuck.removals.all(stuck.tenant)] == [RemovalStatus.RUNNING]
+
+
+def test_an_unreadable_removal_delays_no_expiry(parts: Parts) -> None:
+    let_expire(parts, *parts.teach(picture("disc"), expires_at=now() + DAY))
+    recorded = parts.forget().request(parts.tenant, REQUEST, "a test")
+    damage(parts, f"removals/{parts.tenant}/{recorded.id}")
+    assert expire(parts) == 1
+
+
 def test_an_expiry_that_was_begun_is_not_begun_again(parts: Parts) -> None:
     ids = parts.teach(picture("disc"), expires_at=now() + DAY)
     let_expire(parts, *ids)
-    unfinished = Expire(parts.memory, parts.removals, parts.forget(NEVER, memory=Unmarkable(parts)))
-    with pytest.raises(RuntimeError, match="as a test"):
-        unfinished()
-    assert Expire(parts.memory, parts.removals, parts.forget(NEVER))() == 0
+    stuck = Stuck(parts.memory, parts.tenant)
+    assert Expire(parts.memory, parts.removals, parts.forget(NEVER, memory=stuck)).if_due() == 0
+    assert Expire(parts.memory, parts.removals, parts.forget(NEVER)).if_due() == 0
     assert parts.forget(AT_ONCE).carry_on_all() == 1
     assert [receipt.images for receipt in parts.removals.all(parts.tenant)] == [1]
 
 
-class Unmarkable:
-    def __init__(self, parts: Parts) -> None:
-        self.metadata = parts.memory.metadata
+class Stuck:
+    """The memory, in which nothing of one tenant can be marked."""
 
-    def mark(self, *_: object) -> None:
-        raise RuntimeError("as a test")
+    def __init__(self, memory: Memory, tenant: str) -> None:
+        self._memory, self._tenant = memory, tenant
+
+    def mark(self, tenant: str, *arguments: Any) -> None:
+        if tenant == self._tenant:
+            raise RuntimeError("as a test")
+        self._memory.mark(tenant, *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._memory, name)
 
 
 def test_the_source_limits_the_life_and_a_picture_may_shorten_it(parts: Parts) -> None:
