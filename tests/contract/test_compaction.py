@@ -27,7 +27,6 @@ from services.memory.memory import Memory
 from services.memory.server import QdrantEngine
 from tests.contract.conftest import ENGINES
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
-from tests.faults.engine import kill_again_and_again
 from tests.stack import until
 
 pytestmark = [
@@ -462,11 +461,3 @@ def test_a_caller_notices_an_owner_that_dies_or_hangs_in_the_middle(folder: Path
             assert len(list(owner.data.glob("shard-*"))) == 1
         engine.close()
         memory.close()
-
-
-@pytest.mark.parametrize(("kills", "compacting"), [(3, True), (6, False)])
-def test_kills_in_the_middle_of_writing_flushing_and_compacting(folder: Path, kills: int, *, compacting: bool) -> None:
-    """Promises 1 and 3: the short version of `tests/faults/test_engine.py`."""
-    outcome = kill_again_and_again(folder, kills, compacting=compacting)
-    assert outcome.during_compaction >= compacting, outcome
-    assert (outcome.lost, outcome.returned) == (0, 0), outcome

@@ -22,8 +22,6 @@ from services.memory.payload import to_point
 from services.memory.pictures import Pictures
 from services.memory.space import MIB
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
-from tests.faults.disk import on_small_disk
-from tests.faults.full_disk import fill_the_engine
 from tests.stack import until
 
 FLOOR = 256 * MIB
@@ -222,11 +220,3 @@ def test_those_who_write_at_once_do_not_fill_the_disk_together(folder: Path, mon
     assert len(refused) == 5
     assert len(pictures.all()) == 3
     assert not list(folder.rglob(".*"))
-
-
-def test_a_real_disk_fills_and_nothing_dies() -> None:
-    """Promise 1: the short version of `tests/faults/test_disk.py`."""
-    outcome = on_small_disk(fill_the_engine, 1000)
-    assert outcome["points"] > 100
-    assert outcome["embedded"] > 20
-    assert outcome["refused"] == 8

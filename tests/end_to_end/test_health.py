@@ -3,11 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from schemas.filter import Filter
 from schemas.removal import RemovalRequest
 from tests.shapes import picture
-from tests.stack import SHARED, Stack, fields, suspended, unique
+from tests.stack import SETTINGS, SHARED, Stack, fields, suspended, unique
 
 STAGES = ("accept", "decode", "encode", "remember", "search", "forget")
 PARTS = {"store": True, "pictures": True, "broker": False}
@@ -49,6 +50,16 @@ def test_a_missing_store_makes_it_not_ready(victim: Stack) -> None:
     parts = answer.json()["parts"]
     assert [name for name, part in parts.items() if not part["ok"] and part["needed"]] == ["store"]
     assert "no answer within 2 s" in parts["store"]["detail"]
+
+
+@pytest.mark.parametrize("route", ["images", "classify"])
+def test_a_store_that_hangs_is_said_soon(victim: Stack, route: str) -> None:
+    said = {"fields": fields(labels=["disc"])} if route == "images" else {}
+    with suspended(victim.child("engine")):
+        answer = victim.http.post(f"/v1/{route}", files=[("files", ("p", picture("disc")))], data=said)
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert f"did not answer within {SETTINGS['STORE__REQUEST_TIMEOUT']} s" in answer.json()["error"]["message"]
 
 
 def test_metrics_count_what_happened(stack: Stack) -> None:

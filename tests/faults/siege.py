@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, unique, until
 
-from .hostile_bodies import TABLE, ask, begun, complaints, mutations, spools, status_of
+from .hostile_bodies import ask, begun, complaints, mutations, spools, status_of
 
 BODY_SECONDS = 2
 ROOM = 4_000_000
@@ -38,12 +38,6 @@ def check_sound(stack: Stack) -> None:
     assert complaints(stack) == []
     until(lambda: not spools(stack), "temporary files to be closed")
     assert len(stack.picture_files()) == len(stack.held({}))
-
-
-def send_the_table(stack: Stack) -> dict[str, int]:
-    """Every hostile request that is not answered as it should be, with its answer."""
-    answered = [(each, status_of(ask(stack, each.written(stack.client.key or "")))) for each in TABLE]
-    return {f"{each.line[:40]!r}: {each.name}": status for each, status in answered if status not in each.statuses}
 
 
 def send_mutations(stack: Stack, number: int, seed: int) -> Counter[int]:

@@ -7,9 +7,9 @@ import pytest
 from tests.stack import Stack, new_folder, running
 
 from .conftest import Report
-from .hostile_bodies import TABLE
+from .hostile_bodies import CLOSED
 from .overload import MOST_GROWN, OVERLOADED, overload
-from .siege import besieged, check_sound, hang_up, send_mutations, send_the_table, stall
+from .siege import besieged, check_sound, hang_up, send_mutations, stall
 
 MUTATIONS = 10_000
 STALLED = 200
@@ -24,12 +24,12 @@ def siege() -> Iterator[Stack]:
         yield stack
 
 
-def test_hostile_and_mutated_requests(siege: Stack, report: Report) -> None:
-    assert send_the_table(siege) == {}
+def test_mutated_requests(siege: Stack, report: Report) -> None:
     answered = send_mutations(siege, MUTATIONS, seed=1)
     assert {status for status in answered if status >= 500} == set()
+    assert answered.keys() >= {CLOSED, 200, 400, 422}
     check_sound(siege)
-    report(7, "hostile and mutated requests over plain sockets", len(TABLE) + MUTATIONS, 0, 0)
+    report(7, "mutated requests over plain sockets", MUTATIONS, 0, 0)
 
 
 def test_uploads_that_stall(siege: Stack, report: Report) -> None:

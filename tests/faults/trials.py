@@ -1,4 +1,4 @@
-"""The trials, as often as asked for: the tier of the fault tests repeats them, the other tests try each shortly."""
+"""The trials of the fault tests."""
 
 import random
 import signal
@@ -102,17 +102,16 @@ SENDINGS = ("new", "replaced", "amended")
 MOST_STEPS = 200
 
 
-def kill_api(stack: Stack, sending: str, stride: int = 1) -> int:
-    """Kill an API at every step, or each `stride`-th, of taking two pictures; how often it was killed.
+def kill_api(stack: Stack, sending: str) -> int:
+    """Kill an API at every step of taking two pictures; how often it was killed.
 
     Args:
         stack: the service beside which it runs.
         sending: whether the pictures are new, replace others, or are known and get other fields.
-        stride: how many steps further on it is killed each time.
     """
     settings = settings_beside(stack)
     with wire(settings) as parts, operator_commands(settings) as operator:
-        pairs = _kill_at_each_step(stack, parts, settings, sending, stride)
+        pairs = _kill_at_each_step(stack, parts, settings, sending)
         stack.remembered([image_id for pair in pairs for image_id in pair.ids])
         replace(operator.compact.tidy, spare=timedelta(0))()
         held, _ = parts.memory.page(TENANT, [], 10**6)
@@ -121,9 +120,9 @@ def kill_api(stack: Stack, sending: str, stride: int = 1) -> int:
     return len(pairs) - 1
 
 
-def _kill_at_each_step(stack: Stack, parts: ApiProcess, settings: Settings, sending: str, stride: int) -> "list[Pair]":
+def _kill_at_each_step(stack: Stack, parts: ApiProcess, settings: Settings, sending: str) -> "list[Pair]":
     pairs = []
-    for steps in range(1, MOST_STEPS, stride):
+    for steps in range(1, MOST_STEPS):
         pairs.append(Pair(stack, parts, sending))
         with mortal_api(settings, steps) as api:
             answered = pairs[-1].send(f"http://{settings.api.host}:{settings.api.port}")
