@@ -4,18 +4,18 @@ Messages are JSON, carry ids only, and are signed. A task that fails leaves its 
 enqueues them again; nothing is raised to Celery, which would log it in words.
 """
 
-import gc
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_ready
 
 from schemas.errors import NotAuthorized, Unavailable
 from services.bootstrap.wire_task_queue import celery_of
-from services.bootstrap.worker_process import WorkerProcess, worker_process
+from services.bootstrap.worker_process import WorkerProcess
+from services.infrastructure.processes.ready_message import send_ready
 from services.infrastructure.task_queue.task_names import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
-from services.runtime import logs, metrics
+from services.runtime import logs
 from services.settings import Settings
 
 settings = Settings()
@@ -26,26 +26,14 @@ log = logging.getLogger(__name__)
 _process: WorkerProcess | None = None
 
 
-def work() -> None:
-    """Wire this process, then take messages until it is told to end; what cannot be wired ends it at once.
-
-    Raises:
-        SystemExit: it could not be wired; the log says why.
-    """
+def work(process: WorkerProcess) -> None:
+    """Take messages until it is told to end."""
     global _process  # noqa: PLW0603 - there is one in each process
-    with ExitStack() as opened:
-        try:
-            _process = opened.enter_context(worker_process(settings))
-        except Exception as error:
-            log.critical("cannot start: %s", error, exc_info=error)  # it can quote no picture, for none was read yet
-            raise SystemExit(1) from None
-        gc.freeze()
-        gc.enable()
-        if settings.worker.metrics_port is not None:
-            metrics.serve(settings.worker.metrics_port)
-        app.worker_main(
-            ["--quiet", "worker", "--pool", "threads", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-        )
+    _process = process
+    worker_ready.connect(lambda **_: send_ready(), weak=False)
+    app.worker_main(
+        ["--quiet", "worker", "--pool", "threads", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+    )
 
 
 def service() -> WorkerProcess:

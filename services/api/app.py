@@ -1,15 +1,13 @@
 """The app: the routes, the errors and the limits put together around a wired service."""
 
-import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
-from starlette.concurrency import run_in_threadpool
 
 from schemas.decision import ClassifyOptions
 from schemas.image import ImageFields
@@ -36,24 +34,14 @@ from services.settings import Settings
 SPARE_THREADS = 16
 """For what needs a thread for a moment only: keys, health, uploads on their way."""
 
-log = logging.getLogger(__name__)
 
-
-def create_app(settings: Settings, wire: Callable[[Settings], AbstractContextManager[ApiProcess]]) -> FastAPI:
-    """The ASGI app; the context that `wire` makes is entered when it starts and left when it stops."""
+def create_app(settings: Settings, process: ApiProcess) -> FastAPI:
+    """The ASGI app over a process that is wired."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = settings.api.max_requests + SPARE_THREADS
-        opened = ExitStack()
-        try:
-            app.state.service = await run_in_threadpool(opened.enter_context, wire(settings))
-            app.state.examinations = health.Examinations(app.state.service.readiness.faults)
-        except Exception as error:
-            log.critical("cannot start: %s", error, exc_info=error)  # it can quote no request, for none was read yet
-            raise
         yield
-        await run_in_threadpool(opened.close)
 
     app = FastAPI(
         title="Visual Memory",
@@ -62,6 +50,8 @@ def create_app(settings: Settings, wire: Callable[[Settings], AbstractContextMan
         lifespan=lifespan,
         responses={"4XX": {"model": errors.ErrorAnswer}, "5XX": {"model": errors.ErrorAnswer}},
     )
+    app.state.service = process
+    app.state.examinations = health.Examinations(process.readiness.faults)
     app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes)
     app.add_middleware(RequestLog)
     errors.install(app)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from schemas.errors import Unavailable
 from services.client import Client
+from services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
 
 START_SECONDS = 120
 POLL = 0.1
@@ -19,7 +21,7 @@ POLL = 0.1
 
 @contextmanager
 def own_service(data: Path, **settings: str) -> Iterator[Client]:
-    """Start ``visual-memory up`` on a free port, wait until every part answers, and stop it at the end.
+    """Start ``visual-memory up`` on a free port, wait until it says that it is ready, and stop it at the end.
 
     The client has a key of its own, with every scope, for the tenant ``default``.
 
@@ -43,14 +45,16 @@ def own_service(data: Path, **settings: str) -> Iterator[Client]:
     )
     if made.returncode:
         raise Unavailable(f"no key could be made in {data}, so the service was not started")
-    process = subprocess.Popen([sys.executable, "-m", "services.cli", "up"], env=environment)
-    try:
-        with Client(f"http://127.0.0.1:{port}", json.loads(made.stdout)["text"]) as client:
-            _wait_until_ready(client, process, data)
-            yield client
-    finally:
-        process.terminate()
-        process.wait()
+    with TemporaryDirectory(prefix="vm") as folder, ready_messages(Path(folder) / "ready") as messages:
+        told = {**environment, ADDRESS: f"{folder}/ready"}
+        process = subprocess.Popen([sys.executable, "-m", "services.cli", "up"], env=told)
+        try:
+            _wait_until_ready(messages, process, data)
+            with Client(f"http://127.0.0.1:{port}", json.loads(made.stdout)["text"]) as client:
+                yield client
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def free_port() -> int:
@@ -60,10 +64,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(client: Client, process: "subprocess.Popen[bytes]", data: Path) -> None:
+def _wait_until_ready(messages: ReadyMessages, process: "subprocess.Popen[bytes]", data: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        if client.is_ready():
+        if process.pid in messages.receive():
             return
         time.sleep(POLL)
     raise Unavailable(f"the service did not start; its logs are in {data / 'logs'}")

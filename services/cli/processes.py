@@ -5,101 +5,134 @@ the time. Whoever has made it ready freezes what is there and lets the collector
 """
 
 import gc
+import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
-from services.cli.common import errors, fail, read_settings
+import typer
+
+from services.cli.common import FAILED, errors, fail, read_settings
 from services.runtime import cores
 
-GRACE = 10
-"""Seconds that the API waits for its last answers; the supervisor waits longer."""
+if TYPE_CHECKING:
+    from services.settings import Settings
+
 SELDOM = 10_000
 """New objects before the collector looks for cycles: a request makes hundreds, and next to none of them in a cycle."""
+
+Process = TypeVar("Process")
 
 
 def up() -> None:
     """Start everything on this machine (API, worker, Redis, engine) and keep it alive until Ctrl-C."""
-    from services.cli.announce import Announcer
     from services.cli.keys import make_first
+    from services.infrastructure.processes.ready_message import send_ready
     from services.runtime.supervisor import AlreadyRunning, run
 
     settings = read_settings()
+    url = f"http://{settings.api.host}:{settings.api.port}"
+
+    def tell() -> None:
+        typer.echo(f"ready at {url} (the API is described at {url}/docs); Ctrl-C stops it", err=True)
+        send_ready()
+
     with errors():
         make_first(settings)
+        typer.echo(f"starting; data and logs are in {settings.data.absolute()}", err=True)
         try:
-            run(settings, Announcer(settings).turn)
+            run(settings, tell)
         except AlreadyRunning as error:
             fail(str(error))
 
 
 def api() -> None:
     """Serve the HTTP API (one of the processes that `up` starts)."""
-    gc.disable()
-    cores.settle()
-    import uvicorn
-
+    settings = _begin("api")
     from services.api.app import create_app
-    from services.api.protocol import BoundedProtocol
-    from services.bootstrap.api_process import ApiProcess, api_process
-    from services.runtime import logs, metrics
-    from services.settings import Settings
+    from services.api.server import serve
+    from services.bootstrap.api_process import api_process
 
-    settings = read_settings()
-    logs.configure("api")
-    if settings.api.metrics_port is not None:
-        metrics.serve(settings.api.metrics_port)
-
-    @contextmanager
-    def wire(settings: Settings) -> Iterator[ApiProcess]:
-        with api_process(settings) as process:
-            gc.freeze()
-            gc.set_threshold(SELDOM)
-            gc.enable()
-            yield process
-
-    uvicorn.run(
-        create_app(settings, wire),
-        host=settings.api.host,
-        port=settings.api.port,
-        http=BoundedProtocol,
-        ws="none",
-        log_config=None,
-        access_log=False,  # `services.api.request_log` has a line for each
-        timeout_graceful_shutdown=GRACE,
-    )
+    with _wired(api_process(settings), settings.api.metrics_port) as process:
+        gc.set_threshold(SELDOM)
+        serve(create_app(settings, process), settings.api)
 
 
 def worker() -> None:
     """Remember what waits: a Celery worker (one of the processes that `up` starts)."""
-    gc.disable()
-    cores.settle()
-    from services.runtime import logs
-
-    read_settings()
-    logs.configure("worker")
+    settings = _begin("worker")
+    from services.bootstrap.worker_process import worker_process
     from workers.app import work
 
-    work()
+    with _wired(worker_process(settings), settings.worker.metrics_port) as process:
+        work(process)
 
 
 def beat() -> None:
-    """Ring for the sweeper at its times: Celery beat (one of the processes that `up` starts)."""
-    from services.bootstrap.wire_task_queue import celery_of
-    from services.runtime import logs
+    """Enqueue what is due, again and again: Celery beat (one of the processes that `up` starts)."""
+    settings = _begin("beat")
+    from celery.signals import beat_init
 
-    settings = read_settings()
-    logs.configure("beat")
+    from services.bootstrap.wire_task_queue import celery_of
+    from services.infrastructure.processes.ready_message import send_ready
+
+    gc.enable()
+    beat_init.connect(lambda **_: send_ready(), weak=False)
     celery_of(settings).Beat(scheduler_cls="celery.beat:Scheduler", loglevel="WARNING", quiet=True).run()
 
 
 def engine() -> None:
     """Own the embedded Qdrant engine (one of the processes that `up` starts)."""
-    gc.disable()
+    settings = _begin("engine")
     from services.memory.embedded.owner import serve
-    from services.runtime import logs
     from services.runtime.places import Places
 
-    settings = read_settings()
     places = Places(settings.data)
-    logs.configure("engine")
-    serve(places.engine, places.engine_socket, settings.store.min_free_bytes)
+    with _sentences():
+        serve(places.engine, places.engine_socket, settings.store.min_free_bytes)
+
+
+def _begin(name: str) -> "Settings":
+    """What every process begins with."""
+    gc.disable()
+    cores.settle()
+    from services.runtime import logs
+
+    settings = read_settings()
+    logs.configure(name)
+    return settings
+
+
+@contextmanager
+def _wired(process: AbstractContextManager[Process], metrics_port: int | None) -> Iterator[Process]:
+    """A process that is wired, or that ends with a sentence in its log; what it has opened is closed at the end."""
+    from services.runtime import metrics
+
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())  # until there is a server that handles it better
+    with ExitStack() as opened:
+        with _sentences():
+            wired = opened.enter_context(process)
+            if metrics_port is not None:
+                metrics.serve(metrics_port)
+        gc.freeze()
+        gc.enable()
+        yield wired
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """What cannot run ends with a sentence in the log: it can quote nothing that was sent, for nothing was read."""
+    import logging
+
+    from schemas.errors import VisualMemoryError
+
+    log = logging.getLogger(__name__)
+    try:
+        yield
+    except (VisualMemoryError, OSError) as error:
+        log.critical("cannot run: %s", error)
+        raise typer.Exit(FAILED) from None
+    except Exception as error:
+        log.critical("cannot run: %s: %s", type(error).__name__, error, exc_info=error)
+        raise typer.Exit(FAILED) from None

@@ -52,6 +52,11 @@ class Places:
         return self._sockets / "redis.sock"
 
     @property
+    def ready_socket(self) -> Path:
+        """Where the processes say that they are ready."""
+        return self._sockets / "ready.sock"
+
+    @property
     def _sockets(self) -> Path:
         """A folder of this user alone, in the data folder where its path is short enough for a socket."""
         folder = self.data.absolute() / "run"

@@ -1,5 +1,7 @@
 """One machine's processes: starts them side by side, restarts what dies, stops them all at the end.
 
+Each says itself when it is ready. What dies before it has run well for a while is restarted after pauses that grow.
+
 Children run in a process group of their own, so that Ctrl-C reaches the supervisor alone, which then stops them, what
 others need last; should it be killed outright, the kernel tells them (Linux).
 """
@@ -8,24 +10,29 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
 from services.parent import end_with
 from services.runtime.places import Places
 from services.runtime.redis_server import redis_command
 from services.settings import Settings
 
-PATIENCE = 15.0
+STOP_SECONDS = 15.0
 """Seconds that a child has to stop by itself."""
-LONGEST_PAUSE = 10.0
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 30.0
+RUNS_WELL = 10.0
+"""Seconds after which a process that said that it is ready counts as one that runs well."""
 POLL = 0.1
 
 
@@ -35,15 +42,24 @@ class AlreadyRunning(Exception):
 
 @dataclass
 class Child:
-    """A process to keep alive; who needs another one waits for it by itself, at the start as after its death."""
+    """A process to keep alive; who needs another one waits for it by itself, at the start as after its death.
+
+    Attributes:
+        answers: asks it whether it is ready, where it cannot say so itself.
+        environment: what it gets beside that of this process.
+        failures: how often it died in a row, without having run well.
+        ready_at: when it was ready in this life; 0: not yet. As the others a moment of the monotonic clock.
+    """
 
     name: str
     command: Sequence[str]
     log: Path
+    answers: Callable[[], bool] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
     failures: int = 0
-    started: float = 0.0
-    retry_at: float = field(default=0.0)
+    ready_at: float = 0.0
+    retry_at: float = 0.0
 
     def start(self) -> None:
         """Start it."""
@@ -55,30 +71,42 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **self.environment},
                 preexec_fn=ours,  # noqa: PLW1509 - the supervisor has one thread
             )
-        self.started = time.monotonic()
+        self.ready_at = self.retry_at = 0.0
 
-    def revive(self) -> None:
-        """Start it again if it died: at once, then with growing pauses while it dies young."""
-        if self.process is None or self.process.poll() is None:
+    def look(self, said_ready: Collection[int]) -> None:
+        """See how it is; start it again if it died, and its pause is over.
+
+        Args:
+            said_ready: the ids of processes that have said that they are ready.
+        """
+        if self.process is None:
             return
-        if not self.retry_at:
-            young = time.monotonic() - self.started < LONGEST_PAUSE
-            self.failures = self.failures + 1 if young else 0
-            self.retry_at = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2**self.failures)
-            print(f"{self.name} ended with {self.process.returncode}; see {self.log}", file=sys.stderr)  # noqa: T201
-        if time.monotonic() >= self.retry_at:
-            self.retry_at = 0.0
+        if self.process.poll() is None:
+            if not self.ready_at and (self.process.pid in said_ready or (self.answers and self.answers())):
+                self.ready_at = time.monotonic()
+        elif not self.retry_at:
+            self._plan(time.monotonic(), self.process.returncode)
+        elif time.monotonic() >= self.retry_at:
             self.start()
+
+    def _plan(self, moment: float, status: int) -> None:
+        """Decide when it is started again."""
+        ran_well = self.ready_at and moment - self.ready_at >= RUNS_WELL
+        self.failures = 0 if ran_well else self.failures + 1
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self.failures, 32))
+        self.retry_at = moment + pause
+        print(f"{self.name} ended with {status}, and is started again in {pause:g} s; see {self.log}", file=sys.stderr)  # noqa: T201
 
 
 def stop(together: Sequence[Child]) -> None:
-    """Ask them to stop, then make those that have not within `PATIENCE`."""
+    """Ask them to stop, then make those that have not within `STOP_SECONDS`."""
     alive = [child.process for child in together if child.process is not None and child.process.poll() is None]
     for process in alive:
         process.terminate()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STOP_SECONDS
     for process in alive:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
@@ -92,42 +120,64 @@ def children(settings: Settings) -> tuple[list[Child], list[Child]]:
     places = Places(settings.data)
     places.logs.mkdir(parents=True, exist_ok=True)
 
-    def child(name: str, command: Sequence[str]) -> Child:
-        return Child(name, command, places.logs / f"{name}.log")
+    environment = {ADDRESS: str(places.ready_socket), "PROMETHEUS_MULTIPROC_DIR": str(places.metrics.absolute())}
 
     def ours(name: str) -> Child:
-        return child(name, [sys.executable, "-m", "services.cli", name])
+        command = [sys.executable, "-m", "services.cli", name]
+        return Child(name, command, places.logs / f"{name}.log", environment=environment)
 
-    own_redis = [child("redis", redis_command(places))] if settings.broker.url is None else []
-    own_engine = [ours("engine")] if settings.store.url is None else []
-    return [*own_redis, *own_engine], [ours("worker"), ours("api"), ours("beat")]
+    needed = []
+    if settings.broker.url is None:
+        listens = partial(_listens, places.redis_socket)  # it speaks no other language
+        needed.append(Child("redis", redis_command(places), places.logs / "redis.log", listens))
+    if settings.store.url is None:
+        needed.append(ours("engine"))
+    return needed, [ours("worker"), ours("api"), ours("beat")]
 
 
-def run(settings: Settings, each_turn: Callable[[], None]) -> None:
-    """Keep the processes alive until SIGINT or SIGTERM; `each_turn` is called ten times a second meanwhile.
+def run(settings: Settings, on_ready: Callable[[], object]) -> None:
+    """Keep the processes alive until SIGINT or SIGTERM.
+
+    Args:
+        settings: of the service.
+        on_ready: called once, when all of them are ready.
 
     Raises:
         AlreadyRunning: another supervisor uses the data folder.
     """
     places = Places(settings.data)
     settings.data.mkdir(parents=True, exist_ok=True)
-    with _alone(places.data / "lock"), _until_told() as told:
+    with _alone(places.data / "lock"), _until_told() as told, ready_messages(places.ready_socket) as messages:
         shutil.rmtree(places.metrics, ignore_errors=True)
         places.metrics.mkdir()
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(places.metrics.absolute())
         needed, others = children(settings)
-        kept = [*needed, *others]
         try:
-            for child in kept:
-                child.start()
-            while not told():
-                for child in kept:
-                    child.revive()
-                each_turn()
-                time.sleep(POLL)
+            _keep_alive([*needed, *others], told, messages, on_ready)
         finally:
             stop(others)
             stop(needed)
+
+
+def _keep_alive(
+    kept: Sequence[Child], told: Callable[[], bool], messages: ReadyMessages, on_ready: Callable[[], object]
+) -> None:
+    for child in kept:
+        child.start()
+    announced = False
+    while not told():
+        said_ready = set(messages.receive())
+        for child in kept:
+            child.look(said_ready)
+        if not announced and all(child.ready_at for child in kept):
+            announced = True
+            on_ready()
+        time.sleep(POLL)
+
+
+def _listens(path: Path) -> bool:
+    """Whether a process listens at a socket."""
+    with socket.socket(socket.AF_UNIX) as link:
+        return link.connect_ex(str(path)) == 0
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -151,27 +151,53 @@ def test_a_second_up_on_the_same_folder_is_refused(stack: Stack) -> None:
 def test_the_first_start_shows_a_key_that_opens_everything_and_later_ones_do_not(short_folder: Path) -> None:
     port = free_port()
 
-    def told_until(words: str) -> str:
-        """What `up` says until it says this; then it is stopped."""
-        settings = {"VISUAL_MEMORY_DATA": str(short_folder), "VISUAL_MEMORY_CONFIG": os.devnull}
-        environment = {**_environment(), **settings, "VISUAL_MEMORY_API__PORT": str(port)}
-        command = [sys.executable, "-m", "services.cli", "up"]
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as started:
-            assert started.stderr
-            told = ""
-            while words not in told:
-                line = started.stderr.readline()
-                assert line, f"it ended: {told}"
-                told += line
-            if words == "ready":
-                key = told.split("export VISUAL_MEMORY_KEY=")[1].split()[0]
-                with Client(f"http://127.0.0.1:{port}", key) as client:
-                    assert [line.action for line in client.audit()] == ["keys.make"]
-            started.terminate()
-        return told
+    def is_ready(told: str) -> bool:
+        if "ready" not in told:
+            return False
+        key = told.split("export VISUAL_MEMORY_KEY=")[1].split(maxsplit=1)[0]
+        with Client(f"http://127.0.0.1:{port}", key) as client:
+            assert [line.action for line in client.audit()] == ["keys.make"]
+        return True
 
-    assert told_until("ready").count("shown only this once") == 1
-    assert "VISUAL_MEMORY_KEY" not in told_until("data and logs are in")
+    assert told_by_up(short_folder, is_ready, API__PORT=str(port)).count("shown only this once") == 1
+    assert "VISUAL_MEMORY_KEY" not in told_by_up(short_folder, lambda told: "data and logs are in" in told)
+
+
+def test_another_service_at_its_port_does_not_make_it_ready(stack: Stack, short_folder: Path) -> None:
+    """`up` says that it is ready when its own processes have said so."""
+    port = stack.url.rpartition(":")[2]
+    told = told_by_up(short_folder, lambda told: told.count("api ended with") == 2, API__PORT=port)
+    assert "ready" not in told
+    assert "address already in use" in (short_folder / "logs" / "api.log").read_text()
+
+
+def test_a_process_that_cannot_start_ends_with_a_sentence_and_is_tried_again_less_and_less_often(
+    short_folder: Path,
+) -> None:
+    told = told_by_up(short_folder, lambda told: told.count("worker ended with 1") == 3, ENCODER__NAME="/no/such/model")
+    assert "ready" not in told
+    waits = [float(each.split("s;")[0]) for each in told.split("worker ended with 1, and is started again in ")[1:]]
+    assert waits == sorted(set(waits)), "each longer than the one before"
+    log = [json.loads(line) for line in (short_folder / "logs" / "worker.log").read_text().splitlines()]
+    said = [line["message"] for line in log if line["level"] == "CRITICAL"]
+    assert len(said) == 3
+    assert all(line.startswith("cannot run: encoder.name '/no/such/model'") for line in said)
+
+
+def told_by_up(data: Path, enough: Callable[[str], bool], **settings: str) -> str:
+    """What `up` says until that is enough; then it is stopped."""
+    ours = {"DATA": str(data), "CONFIG": os.devnull, "API__PORT": str(free_port()), **settings}
+    environment = {**_environment(), **{f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}}
+    command = [sys.executable, "-m", "services.cli", "up"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stderr
+        told = ""
+        while not enough(told):
+            line = started.stderr.readline()
+            assert line, f"it ended: {told}"
+            told += line
+        started.terminate()
+    return told
 
 
 def test_sigterm_stops_every_process_and_the_data_survive(victim: Stack) -> None:

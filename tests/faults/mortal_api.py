@@ -76,22 +76,19 @@ def wire(settings: Settings) -> Iterator[ApiProcess]:
 def serve(settings: Settings, steps: int) -> None:
     """Serve until step `steps` of the work on requests."""
 
-    @contextmanager
-    def mortal(given: Settings) -> Iterator[ApiProcess]:
-        fate = Fate(steps)
+    fate = Fate(steps)
 
-        def hooked(part: object) -> Hooked:
-            return Hooked(part, fate, fate)
+    def hooked(part: object) -> Hooked:
+        return Hooked(part, fate, fate)
 
-        with wire(given) as service:
-            service.memory._engine = hooked(service.memory._engine)
-            service.pictures._blobs = hooked(service.pictures._blobs)  # type: ignore[assignment]
-            service.accept.blocks._ledger = hooked(service.accept.blocks._ledger)  # type: ignore[assignment]
-            os.fsync = hooked(os).fsync
-            enqueue = service.accept.enqueue
-            yield replace(service, accept=replace(service.accept, enqueue=Hooked(enqueue, fate, fate).__call__))
-
-    uvicorn.run(create_app(settings, mortal), host=settings.api.host, port=settings.api.port, log_config=None)
+    with wire(settings) as service:
+        service.memory._engine = hooked(service.memory._engine)
+        service.pictures._blobs = hooked(service.pictures._blobs)  # type: ignore[assignment]
+        service.accept.blocks._ledger = hooked(service.accept.blocks._ledger)  # type: ignore[assignment]
+        os.fsync = hooked(os).fsync
+        enqueue = Hooked(service.accept.enqueue, fate, fate).__call__
+        mortal = replace(service, accept=replace(service.accept, enqueue=enqueue))
+        uvicorn.run(create_app(settings, mortal), host=settings.api.host, port=settings.api.port, log_config=None)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def api(parts: Parts, engine: KeepsOpen, short_folder: Path, monkeypatch: pytest
     settings = Settings(
         data=short_folder, metadata=dict[str, FieldType](METADATA), api=ApiSettings(max_body_bytes=MOST_BYTES)
     )
-    with TestClient(create_app(settings, api_process)) as client:
+    with api_process(settings) as process, TestClient(create_app(settings, process)) as client:
         yield client
 
 

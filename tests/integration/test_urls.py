@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +15,7 @@ from starlette.testclient import TestClient
 from schemas.key import KeyRequest, Scope
 from services.api.app import create_app
 from services.bootstrap import wire_memory
-from services.bootstrap.api_process import ApiProcess, api_process
+from services.bootstrap.api_process import api_process
 from services.bootstrap.wire_access import keys_of
 from services.settings import Settings
 from tests.shapes import picture
@@ -41,17 +40,16 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
     monkeypatch.setattr(wire_memory, "load_encoder", lambda *_: parts.encoder)
     monkeypatch.setattr(wire_memory, "open_engine", lambda *_: KeepsOpen(parts.memory._engine))
-    with serving(authority, lambda: says) as server, ThreadPoolExecutor(1) as pool:
-
-        @contextmanager
-        def wire(settings: Settings) -> Iterator[ApiProcess]:
-            with api_process(settings) as process:
-                yield replace(process, fetch=fetching(pool, authority, Loopback(server.port)))
-
-        settings = Settings(data=short_folder)
+    settings = Settings(data=short_folder)
+    with (
+        serving(authority, lambda: says) as server,
+        ThreadPoolExecutor(1) as pool,
+        api_process(settings) as wired,
+    ):
+        process = replace(wired, fetch=fetching(pool, authority, Loopback(server.port)))
         key = keys_of(settings).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))
         headers = {"Authorization": f"Bearer {key.text}"}
-        with TestClient(create_app(settings, wire), raise_server_exceptions=False, headers=headers) as api:
+        with TestClient(create_app(settings, process), raise_server_exceptions=False, headers=headers) as api:
             yield Web(api, server, says)
 
 

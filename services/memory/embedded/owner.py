@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import VisualMemoryError
+from services.infrastructure.processes.ready_message import send_ready
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.wire import METHODS, checked, key_file, limit
 from services.memory.engine import Engine
@@ -82,6 +83,7 @@ def _listen(calls: "_Calls", path: Path, ending: socket.socket) -> None:
         finally:
             os.umask(before)
         server.listen(128)
+        send_ready()
         while ending not in wait([server, ending]):
             connection = Connection(server.accept()[0].detach())
             threading.Thread(target=_attend, args=(connection, key, calls), daemon=True).start()

@@ -17,7 +17,7 @@ SETTINGS = "from services.settings import Settings; settings = Settings()"
     ("code", "spared"),
     [
         ("from services.cli.app import app", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"pydantic", "httpx"}),
-        ("import services.cli.announce, services.runtime.supervisor", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
+        ("import services.cli.processes, services.runtime.supervisor", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
         (
             f"{SETTINGS}; from services.bootstrap.wire_access import keys_of; keys_of(settings)",
             HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"httpx"},
