@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import numpy as np
-from qdrant_client import models
 
 from schemas.filter import FieldType
 from schemas.image import State, StoredImage, label_paths
-from services.memory.engine import Vectors
+from services.memory.engine import Point, Vectors
 from services.memory.payload import point_id, to_point
 
 DIMENSION = 384
@@ -36,7 +35,7 @@ def clustered(count: int, seed: int) -> tuple[Vectors, list[int]]:
     return vectors, numbers.tolist()
 
 
-def points(vectors: Vectors, numbers: list[int], first: int = 0) -> Iterator[models.PointStruct]:
+def points(vectors: Vectors, numbers: list[int], first: int = 0) -> Iterator[Point]:
     """Remembered images with these vectors, labelled by cluster; every hundredth has the same ``metadata.percent``."""
     alike = to_point(
         StoredImage(
@@ -62,4 +61,4 @@ def points(vectors: Vectors, numbers: list[int], first: int = 0) -> Iterator[mod
             "metadata": {"percent": place % 100},
         }
         point = point_id(TENANT, image_id)
-        yield models.PointStruct(id=point, vector={ENCODER: vector}, payload={**(alike or {}), **differing})
+        yield Point(point, {**alike, **differing}, {ENCODER: vector})

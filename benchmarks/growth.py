@@ -26,7 +26,7 @@ from schemas.decision import Effort
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.indexing import build_index
 from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import Vectors
+from services.memory.engine import Insert, Vectors
 from services.memory.memory import Memory
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -88,7 +88,7 @@ def grow(data: Path, held: int, size: int) -> float:
     memory.open()
     for start in range(held, size, AT_ONCE):
         vectors, numbers = clustered(min(AT_ONCE, size - start), seed=start + 2)
-        engine.insert([*points(vectors, numbers, start)])
+        engine.write([Insert([*points(vectors, numbers, start)])])
     memory.close()
     shard = data / json.loads((data / "collection.json").read_text())["shard"]
     begun = time.perf_counter()

@@ -24,7 +24,7 @@ from benchmarks.table import Measure, Row, compare
 from schemas.decision import Effort
 from schemas.filter import Filter
 from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import Vectors
+from services.memory.engine import Insert, Vectors
 from services.memory.memory import Memory
 from services.memory.server import QdrantEngine
 from services.memory.tuning import REACH, Reach
@@ -171,7 +171,7 @@ def closing_memory(folder: Path, material: Material) -> Iterator[Memory]:
     memory.open()
     for start in range(0, COUNT, AT_ONCE):
         some = slice(start, start + AT_ONCE)
-        engine.insert([*points(material.vectors[some], material.clusters[some].tolist(), start)])
+        engine.write([Insert([*points(material.vectors[some], material.clusters[some].tolist(), start)])])
     memory.compact()
     try:
         yield memory
@@ -186,7 +186,7 @@ def local_mode(material: Material) -> Measure:
     memory = Memory(engine, ENCODER, DIMENSION, METADATA)
     warnings.filterwarnings("ignore", module="qdrant_client")  # it says that it is slow
     memory.open()
-    engine.insert([*points(material.vectors[:part], material.clusters[:part].tolist())])
+    engine.write([Insert([*points(material.vectors[:part], material.clusters[:part].tolist())])])
     one = per_query(partial(nearest, memory, Filter({}), effort=Effort.EXACT), material.queries[:FEW])
     return lambda: one() * COUNT / part
 

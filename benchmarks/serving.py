@@ -16,13 +16,12 @@ from typing import Any
 
 import httpx
 import numpy as np
-from qdrant_client import models
 
 from schemas.image import State, now
 from services.cli.own_service import own_service
 from services.client import Client
 from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import Vectors
+from services.memory.engine import Insert, Point, Vectors
 from services.memory.memory import Memory
 from services.runtime.places import Places
 
@@ -45,7 +44,7 @@ def serving(encoder: str, vectors: Vectors, **settings: str) -> Iterator[tuple[C
         engine = RemoteEngine(Places(Path(folder)).engine_socket, PATIENCE)
         memory = Memory(engine, encoder, vectors.shape[1], metadata={})
         for start in range(0, len(vectors), AT_ONCE):
-            engine.insert(_points(encoder, start, vectors[start : start + AT_ONCE]))
+            engine.write([Insert(_points(encoder, start, vectors[start : start + AT_ONCE]))])
         engine.compact()  # which makes the index that would come within a minute
         yield client, memory
         memory.close()
@@ -58,7 +57,7 @@ def directions(number: int, dimension: int, seed: int = 0) -> Vectors:
     return unit
 
 
-def _points(encoder: str, first: int, vectors: Vectors) -> list[models.PointStruct]:
+def _points(encoder: str, first: int, vectors: Vectors) -> list[Point]:
     moment = now().isoformat()
 
     def payload(row: int) -> dict[str, object]:
@@ -67,7 +66,7 @@ def _points(encoder: str, first: int, vectors: Vectors) -> list[models.PointStru
         return {"tenant": TENANT, "image_id": name, "state": State.REMEMBERED.value, **said}
 
     return [
-        models.PointStruct(id=str(uuid.UUID(int=row)), vector={encoder: vector}, payload=payload(row))
+        Point(str(uuid.UUID(int=row)), payload(row), {encoder: vector})
         for row, vector in enumerate(vectors.tolist(), first)
     ]
 

@@ -35,6 +35,8 @@ from schemas.image import MetadataInteger, MetadataValue, Moment, State, StoredI
 
 MAX_VALUES = 1000
 MAX_CONDITIONS = 100
+SAFE_INTEGER = 2**53 - 1
+"""Engines compare ranges as float64: beyond it, neighbouring whole numbers are one and the same to them."""
 
 
 class FieldType(StrEnum):
@@ -120,7 +122,8 @@ class Filter(RootModel[Conditions]):
             metadata: the declared metadata fields with their types, without the ``metadata.`` before them.
 
         Raises:
-            InvalidFilter: a field is unknown or a value is not of the field's type; the message names both.
+            InvalidFilter: a field is unknown, or a value is not of the field's type or too large for a range; the
+                message names both.
         """
         fields = {**FIELDS, **{f"metadata.{name}": kind for name, kind in metadata.items()}}
         return [_clause(field, condition, fields) for field, condition in self.root.items()]
@@ -197,6 +200,8 @@ def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType]) -
         if kind in (FieldType.KEYWORD, FieldType.BOOLEAN):
             raise ValueError(f"{field} holds {_TYPES[kind][1]} and takes a value or a list, not a range")
         bounds = {name: typed(field, kind, value) for name, value in condition.bounds().items()}
+        if kind is FieldType.INTEGER and any(abs(cast("int", bound)) > SAFE_INTEGER for bound in bounds.values()):
+            raise ValueError(f"a range on {field} takes whole numbers up to 2**53 - 1; name the values instead")
         return Clause(field, kind, bounds=bounds, negated=negated)
     except ValueError as error:
         raise InvalidFilter(f"filter: {error}") from None

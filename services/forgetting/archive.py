@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
-from qdrant_client import models
 
 from schemas.errors import InvalidRequest
+from services.memory.engine import Point
 
 FORMAT = 1
 MANIFEST, POINTS, PICTURES, RECORDS, END = "manifest.json", "points/", "pictures/", "records/", "end.json"
@@ -66,7 +66,7 @@ class Writer:
         """Say what the archive is of; comes first."""
         self._add(MANIFEST, manifest.model_dump_json().encode())
 
-    def points(self, points: Sequence[models.PointStruct]) -> None:
+    def points(self, points: Sequence[Point]) -> None:
         """Add a page of points."""
         self._pages += 1
         self._add(f"{POINTS}{self._pages:08d}.json", json.dumps([_record(point) for point in points]).encode())
@@ -154,7 +154,7 @@ class Archive:
             if name.startswith(RECORDS):
                 yield name.removeprefix(RECORDS), json.loads(read())
 
-    def images(self) -> Iterator[list[models.PointStruct] | Picture]:
+    def images(self) -> Iterator[list[Point] | Picture]:
         """Every page of points, and after each the pictures of its points."""
         for name, read in self._members():
             if name.startswith(POINTS):
@@ -173,14 +173,13 @@ class Archive:
             raise InvalidRequest(f"{self._file} is no backup, or damaged: {error}") from None
 
 
-def _record(point: models.PointStruct) -> dict[str, Any]:
-    vectors = point.vector if isinstance(point.vector, dict) else {}
-    packed = {name: base64.b64encode(np.asarray(row, FLOATS).tobytes()).decode() for name, row in vectors.items()}
-    return {"id": str(point.id), "payload": point.payload, "vectors": packed}
+def _record(point: Point) -> dict[str, Any]:
+    packed = {name: base64.b64encode(np.asarray(row, FLOATS).tobytes()).decode() for name, row in point.vectors.items()}
+    return {"id": point.id, "payload": point.payload, "vectors": packed}
 
 
-def _point(record: dict[str, Any]) -> models.PointStruct:
+def _point(record: dict[str, Any]) -> Point:
     vectors = {
         name: np.frombuffer(base64.b64decode(packed), FLOATS).tolist() for name, packed in record["vectors"].items()
     }
-    return models.PointStruct(id=record["id"], payload=record["payload"], vector=vectors)
+    return Point(record["id"], record["payload"], vectors)

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from qdrant_client import models
-
 from schemas.errors import Conflict, NotFound
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import StoredImage, now
 from services.forgetting.archive import Archive, Contents, Manifest, Picture, new_archive
 from services.forgetting.removals import CoveredImages, RemovalHook, Removals, burial
 from services.memory.collection import encoder_of
-from services.memory.engine import Engine
+from services.memory.engine import EVERY_POINT, Engine, Insert, Point
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.payload import to_image
@@ -57,7 +55,7 @@ class Backup:
             archive.begin(Manifest(begun_at=begun_at, vectors=dict(shape.vectors) if shape else {}))
             cursor = None
             while shape:
-                page, cursor = self.engine.export(None, PAGE, cursor)
+                page, cursor = self.engine.export(EVERY_POINT, PAGE, cursor)
                 archive.points(page)
                 for picture in self._pictures(page):
                     archive.picture(picture)
@@ -68,9 +66,9 @@ class Backup:
                     archive.record(key, record)
         return archive.contents
 
-    def _pictures(self, page: Sequence[models.PointStruct]) -> Iterator[Picture]:
+    def _pictures(self, page: Sequence[Point]) -> Iterator[Picture]:
         for point in page:
-            key = to_image(point.payload or {}).picture
+            key = to_image(point.payload).picture
             try:
                 yield Picture(key, self.pictures.read(key))
             except NotFound:  # it is being removed at this moment
@@ -112,7 +110,7 @@ class Restore:
         """
         archive = Archive(file)
         shape = self.engine.inspect()
-        if shape and self.engine.count(models.Filter()) and not self.ledger.exists(UNFINISHED):
+        if shape and self.engine.count(EVERY_POINT) and not self.ledger.exists(UNFINISHED):
             raise Conflict(
                 "the memory holds images: restore into an empty data folder, or move DATA/engine out of the way"
             )
@@ -155,11 +153,11 @@ class Restore:
                     self.pictures.write(each.key, each.data)
                     pictures += 1
                 continue
-            images = {str(point.id): to_image(point.payload or {}) for point in each}
+            images = {point.id: to_image(point.payload) for point in each}
             removed = {point: image for point, image in images.items() if image in forgotten}
-            kept = [point for point in each if str(point.id) not in removed]
-            wanted = {images[str(point.id)].picture for point in kept}
-            self.engine.insert(kept)
+            kept = [point for point in each if point.id not in removed]
+            wanted = {images[point.id].picture for point in kept}
+            self.engine.write([Insert(kept)])
             points, left_out = points + len(kept), left_out + len(removed)
             gone += removed.values()
             if len(gone) >= FORGOTTEN_AT_ONCE:

@@ -3,22 +3,15 @@
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from qdrant_client import models
-
 from schemas.errors import EncoderMismatch
 from schemas.filter import FIELDS, FieldType
 from services.memory.engine import Engine, Index
 
 AT_HAND = ("state", "label_paths", "removal", "doubt")
-"""Beside the tenant, what searches, removals and curation ask for again and again: held in memory."""
-_INDEX: Mapping[FieldType, Index] = {
-    FieldType.KEYWORD: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True),
-    FieldType.INTEGER: models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, on_disk=True),
-    FieldType.FLOAT: models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True),
-    FieldType.BOOLEAN: models.BoolIndexParams(type=models.BoolIndexType.BOOL, on_disk=True),
-    FieldType.DATETIME: models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, on_disk=True),
-}
-"""The others lie in the system's cache: a collection is opened in two thirds of the time, and searched as quickly."""
+"""Beside the tenant, what searches, removals and curation ask for again and again: held in memory. The others lie
+in the system's cache: a collection is opened in two thirds of the time, and searched as quickly."""
+_BOOL = {FieldType.BOOLEAN: "bool"}
+"""Engines call the type of an index as we call that of the field, but for this."""
 
 
 def vector_name(encoder_name: str) -> str:
@@ -63,10 +56,10 @@ def open_collection(engine: Engine, encoder_name: str, dimension: int, metadata:
 
 def _indexes(metadata: Mapping[str, FieldType]) -> dict[str, Index]:
     fields = {"picture": FieldType.KEYWORD, **FIELDS, **{f"metadata.{name}": kind for name, kind in metadata.items()}}
-    tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-    at_hand = dict.fromkeys(AT_HAND, models.PayloadSchemaType.KEYWORD)
-    return {**{field: _INDEX[kind] for field, kind in fields.items()}, **at_hand, "tenant": tenant}
+    indexes = {field: Index(kind, on_disk=True) for field, kind in fields.items()}
+    at_hand = dict.fromkeys(AT_HAND, Index(FieldType.KEYWORD))
+    return {**indexes, **at_hand, "tenant": Index(FieldType.KEYWORD, is_tenant=True)}
 
 
 def _kind(index: Index) -> str:
-    return str(index.value if isinstance(index, models.PayloadSchemaType) else index.type.value)
+    return _BOOL.get(index.kind, index.kind.value)

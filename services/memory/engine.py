@@ -2,24 +2,61 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from qdrant_client import models
 
 from schemas.decision import Effort
+from schemas.filter import Clause, FieldType
 
 Vectors = NDArray[np.float32]
 Payload = dict[str, Any]
-Index = (
-    models.PayloadSchemaType
-    | models.KeywordIndexParams
-    | models.IntegerIndexParams
-    | models.FloatIndexParams
-    | models.BoolIndexParams
-    | models.DatetimeIndexParams
-)
+
+
+@dataclass(frozen=True)
+class Index:
+    """A payload index.
+
+    Attributes:
+        kind: what the field holds.
+        on_disk: whether it lies in the system's cache, and not in memory for good.
+        is_tenant: whether the field tells tenants apart.
+    """
+
+    kind: FieldType
+    on_disk: bool = False
+    is_tenant: bool = False
+
+
+@dataclass(frozen=True)
+class PointFilter:
+    """Which points an operation is about; made by `services.memory.filters`, translated once by each engine.
+
+    Attributes:
+        tenant: only its points; None: those of every tenant.
+        clauses: all of them hold, as `schemas.filter.matches` understands them.
+        vector: only points that have the vector of this name.
+        ids: only these points.
+    """
+
+    tenant: str | None = None
+    clauses: tuple[Clause, ...] = ()
+    vector: str | None = None
+    ids: tuple[str, ...] | None = None
+
+
+EVERY_POINT = PointFilter()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point: its UUID, its payload and its vectors by name, each a row of float32 numbers."""
+
+    id: str
+    payload: Payload
+    vectors: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,6 +76,62 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Insert:
+    """Points that are inserted, each once; those that exist stay as they are.
+
+    Attributes:
+        vectors: theirs, in one array instead of in the points.
+    """
+
+    points: Sequence[Point]
+    vectors: Named | None = None
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Points that are replaced whole, payload and vectors, each once: those that exist and meet the filter.
+
+    Attributes:
+        vectors: theirs, in one array instead of in the points.
+    """
+
+    points: Sequence[Point]
+    where: PointFilter
+    vectors: Named | None = None
+
+
+@dataclass(frozen=True)
+class SetPayload:
+    """Top-level payload fields that are set, each as a whole; one that is set to None is removed."""
+
+    payload: Payload
+    where: PointFilter
+
+
+@dataclass(frozen=True)
+class UpdateVectors:
+    """Vectors that are given to points that meet the filter; those that are gone stay gone.
+
+    Attributes:
+        ids: the points, one for each row.
+    """
+
+    ids: Sequence[str]
+    vectors: Named
+    where: PointFilter
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Every point that meets the filter is deleted."""
+
+    where: PointFilter
+
+
+Write = Insert | Replace | SetPayload | UpdateVectors | Delete
+
+
+@dataclass(frozen=True)
 class Search:
     """What is searched: the same for every vector of a batch.
 
@@ -52,7 +145,7 @@ class Search:
     """
 
     name: str
-    where: models.Filter
+    where: PointFilter
     k: int
     effort: Effort
     fields: tuple[str, ...]
@@ -109,58 +202,35 @@ class Engine(Protocol):
     def index(self, indexes: Mapping[str, Index]) -> None:
         """Add payload indexes; one of another type on the same field is replaced."""
 
-    def insert(self, points: Sequence[models.PointStruct], vectors: Named | None = None) -> None:
-        """Insert points; those that exist stay as they are.
+    def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:
+        """Make some writes in their order, in one round trip; durable together when it returns.
+
+        Each is one operation: it decides which points meet its filter as the writes before it left them. Where one
+        fails, those before it may stay.
 
         Args:
-            points: each once.
-            vectors: theirs, in one array instead of in the points.
+            writes: each harmless when repeated.
+            read: the points whose payloads are wanted as they are afterwards.
+            urgent: payloads may use the room on the disk that is kept for removals.
+
+        Returns:
+            as `retrieve`.
         """
-
-    def replace(self, points: Sequence[models.PointStruct], where: models.Filter, vectors: Named | None = None) -> None:
-        """Replace points whole, payload and vectors, those that exist and meet the filter; decided in one operation.
-
-        Args:
-            points: each once.
-            where: only points that meet it are replaced.
-            vectors: theirs, in one array instead of in the points.
-        """
-
-    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
-        """Set top-level payload fields, each as a whole, in one operation; a field that is set to None is removed.
-
-        Args:
-            payload: the fields.
-            where: the points that get them.
-            urgent: it may use the room on the disk that is kept for removals.
-        """
-
-    def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
-        """Give points a vector.
-
-        Args:
-            name: the vector's name.
-            ids: the points; those that are gone stay gone, the others get their vector all the same.
-            vectors: float32 [len(ids), d].
-            where: only points that meet it get theirs; decided in the same operation.
-        """
-
-    def delete(self, where: models.Filter) -> None:
-        """Delete every point that meets the filter, in one operation."""
 
     def retrieve(self, ids: Sequence[str]) -> list[Payload]:
         """The payloads of those points that exist, in any order."""
 
-    def scroll(self, where: models.Filter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
+    def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """Payloads by ascending point id, from the id `cursor` on; the id to go on from, None at the end."""
 
-    def export(
-        self, where: models.Filter | None, limit: int, cursor: str | None
-    ) -> tuple[list[models.PointStruct], str | None]:
-        """Whole points; `insert` takes them back as they were, to the last bit.
+    def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
+        """Payloads of points by an indexed field that holds moments, the earliest first; without it none is found."""
+
+    def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
+        """Whole points; `Insert` takes them back as they were, to the last bit.
 
         Args:
-            where: only points that meet it; None: every point of every tenant.
+            where: only points that meet it.
             limit: at most so many.
             cursor: the id to go on from, as the call before returned it.
 
@@ -168,10 +238,10 @@ class Engine(Protocol):
             points by ascending id, with payload and vectors (by name, float32); the next cursor, None at the end.
         """
 
-    def count(self, where: models.Filter) -> int:
+    def count(self, where: PointFilter) -> int:
         """How many points meet the filter, exactly."""
 
-    def facet(self, field: str, where: models.Filter) -> dict[str, int]:
+    def facet(self, field: str, where: PointFilter) -> dict[str, int]:
         """How many points that meet the filter hold each value of an indexed keyword field, exactly."""
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:

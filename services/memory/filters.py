@@ -1,19 +1,15 @@
-"""The one place where engine filters are built: a tenant, and the conditions of a checked filter."""
+"""The one place where filters of points are built, and what they mean in the terms that an engine offers."""
 
 import math
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from qdrant_client import models
-
-from schemas.errors import InvalidFilter
 from schemas.filter import Clause, FieldType
 from schemas.image import State
+from services.memory.engine import PointFilter
 
-SAFE_INTEGER = 2**53 - 1
-"""Engines compare ranges as float64: beyond it, neighbouring whole numbers are one and the same to them."""
 SLACK = 2
 """Engines read a stored number back up to two units in the last place off: as far away, it counts as the same.
 
@@ -21,7 +17,7 @@ Numbers of at most 15 significant digits are further apart, so for them a filter
 """
 
 
-def within(tenant: str, clauses: Iterable[Clause] = (), vector: str | None = None) -> models.Filter:
+def within(tenant: str, clauses: Iterable[Clause] = (), vector: str | None = None) -> PointFilter:
     """Every point of a tenant that meets every clause.
 
     Args:
@@ -29,69 +25,89 @@ def within(tenant: str, clauses: Iterable[Clause] = (), vector: str | None = Non
         clauses: as `schemas.filter.matches` understands them; their fields may also be ``picture``,
             ``removal`` and ``doubt``.
         vector: only points that have the vector of this name.
-
-    Raises:
-        InvalidFilter: a range bound on a whole number is beyond +-(2**53 - 1), where engines cannot tell numbers apart.
     """
-    must: list[models.Condition] = [_equal("tenant", tenant)]
-    must_not: list[models.Condition] = []
-    for clause in clauses:
-        (must_not if clause.negated else must).append(_condition(clause))
-    if vector is not None:
-        must.append(models.HasVectorCondition(has_vector=vector))
-    return models.Filter(must=must, must_not=must_not)
+    return PointFilter(tenant, tuple(clauses), vector)
 
 
-def waiting_of_every_tenant(before: datetime) -> models.Filter:
+def waiting_of_every_tenant(before: datetime) -> PointFilter:
     """Every point that waits, neither accepted nor begun since a moment, whosever it is: for the sweeper alone."""
-    accepted = models.FieldCondition(key="accepted_at", range=models.DatetimeRange(lt=before))
-    begun = models.FieldCondition(key="begun_at", range=models.DatetimeRange(gte=before))
-    return models.Filter(must=[_equal("state", State.WAITING.value), accepted], must_not=[begun])
+    return PointFilter(
+        clauses=(
+            Clause("state", FieldType.KEYWORD, (State.WAITING.value,)),
+            Clause("accepted_at", FieldType.DATETIME, bounds={"lt": before}),
+            Clause("begun_at", FieldType.DATETIME, bounds={"gte": before}, negated=True),
+        )
+    )
 
 
-def expired_of_every_tenant(moment: datetime) -> models.Filter:
+def expired_of_every_tenant(moment: datetime) -> PointFilter:
     """Every point that was to be kept until a moment at most, whosever it is: for retention alone."""
-    return models.Filter(must=[models.FieldCondition(key="expires_at", range=models.DatetimeRange(lte=moment))])
+    return PointFilter(clauses=(Clause("expires_at", FieldType.DATETIME, bounds={"lte": moment}),))
 
 
-def of_every_tenant() -> models.Filter:
-    """Every point, whosever it is: to find out who has any."""
-    return models.Filter()
+class FilterTerms(Protocol):
+    """How an engine writes a filter and its conditions."""
+
+    def all_of(self, must: list[Any], must_not: list[Any]) -> Any:
+        """Every condition of the first list is met, and none of the second."""
+
+    def one_of(self, conditions: list[Any]) -> Any:
+        """One condition at least is met."""
+
+    def equal(self, field: str, value: str | bool) -> Any:
+        """The field has the value."""
+
+    def equal_any(self, field: str, values: list[str] | list[int]) -> Any:
+        """The field has one of the values."""
+
+    def numbers(self, field: str, bounds: Mapping[str, float]) -> Any:
+        """The field's number lies within bounds, named gt, gte, lt, lte."""
+
+    def moments(self, field: str, bounds: Mapping[str, str]) -> Any:
+        """The field's moment lies within bounds, written as in ISO 8601."""
+
+    def has_vector(self, name: str) -> Any:
+        """The point has the vector of this name."""
+
+    def has_id(self, ids: tuple[str, ...]) -> Any:
+        """The point is one of these."""
 
 
-def _condition(clause: Clause) -> models.Condition:
-    key = "label_paths" if clause.field == "labels" else clause.field
+def translated(where: PointFilter, terms: FilterTerms) -> Any:
+    """A filter in the terms of an engine."""
+    must: list[Any] = [] if where.tenant is None else [terms.equal("tenant", where.tenant)]
+    must_not: list[Any] = []
+    for clause in where.clauses:
+        (must_not if clause.negated else must).append(_condition(clause, terms))
+    if where.vector is not None:
+        must.append(terms.has_vector(where.vector))
+    if where.ids is not None:
+        must.append(terms.has_id(where.ids))
+    return terms.all_of(must, must_not)
+
+
+def _condition(clause: Clause, terms: FilterTerms) -> Any:
+    field = "label_paths" if clause.field == "labels" else clause.field
     if not clause.values:
-        return _range(key, clause.kind, clause.bounds)
+        return _range(field, clause.kind, clause.bounds, terms)
     match clause.kind:
         case FieldType.KEYWORD | FieldType.INTEGER:
-            values = cast(list[str] | list[int], list(clause.values))
-            return models.FieldCondition(key=key, match=models.MatchAny(any=values))
+            return terms.equal_any(field, cast(list[str] | list[int], list(clause.values)))
         case FieldType.BOOLEAN:
-            return _one_of([_equal(key, cast(bool, value)) for value in clause.values])
+            return terms.one_of([terms.equal(field, cast(bool, value)) for value in clause.values])
         case FieldType.FLOAT | FieldType.DATETIME:  # engines match neither of them by value
-            return _one_of([_range(key, clause.kind, {"gte": value, "lte": value}) for value in clause.values])
+            return terms.one_of(
+                [_range(field, clause.kind, {"gte": value, "lte": value}, terms) for value in clause.values]
+            )
 
 
-def _equal(key: str, value: str | bool) -> models.FieldCondition:
-    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
-
-
-def _one_of(conditions: list[models.Condition] | list[models.FieldCondition]) -> models.Filter:
-    return models.Filter(should=cast(list[models.Condition], conditions))
-
-
-def _range(key: str, kind: FieldType, bounds: Mapping[str, Any]) -> models.FieldCondition:
+def _range(field: str, kind: FieldType, bounds: Mapping[str, Any], terms: FilterTerms) -> Any:
     if not bounds:
-        raise ValueError(f"a clause on {key} needs values or bounds")
+        raise ValueError(f"a clause on {field} needs values or bounds")
     if kind is FieldType.DATETIME:
-        return models.FieldCondition(key=key, range=models.DatetimeRange(**bounds))
-    if kind is FieldType.INTEGER and any(abs(bound) > SAFE_INTEGER for bound in bounds.values()):
-        raise InvalidFilter(f"filter: a range on {key} takes whole numbers up to 2**53 - 1; name the values instead")
+        return terms.moments(field, {name: moment.isoformat() for name, moment in bounds.items()})
     slack = SLACK if kind is FieldType.FLOAT else 0
-    return models.FieldCondition(
-        key=key, range=models.Range(**{name: _moved(name, bound, slack) for name, bound in bounds.items()})
-    )
+    return terms.numbers(field, {name: _moved(name, bound, slack) for name, bound in bounds.items()})
 
 
 def _moved(name: str, bound: float, slack: int) -> float:

@@ -8,19 +8,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
-from qdrant_client import models
 
 from schemas.decision import Effort
 from schemas.errors import InvalidRequest
 from schemas.filter import Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
 from services.memory.collection import open_collection, vector_name
-from services.memory.engine import Answer, Compaction, Engine, Named, Payload, Search, Vectors
+from services.memory.engine import (
+    EVERY_POINT,
+    Answer,
+    Compaction,
+    Delete,
+    Engine,
+    Insert,
+    Named,
+    Payload,
+    Point,
+    PointFilter,
+    Replace,
+    Search,
+    SetPayload,
+    UpdateVectors,
+    Vectors,
+)
 from services.memory.expiry import ExpiringTenants
-from services.memory.filters import expired_of_every_tenant, of_every_tenant, waiting_of_every_tenant, within
+from services.memory.filters import expired_of_every_tenant, waiting_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
 
@@ -109,9 +124,9 @@ class Memory:
         tenant, ids = images[0].tenant, [image.image_id for image in images]
         before = self.get(tenant, ids)
         if fresh := [to_point(image) for image in images if image.image_id not in before]:
-            self._engine.insert(fresh)
+            self._engine.write([Insert(fresh)])
         if there := [to_point(image) for image in images if image.image_id in before]:
-            self._engine.replace(there, self._same(before.values()))
+            self._engine.write([Replace(there, self._same(before.values()))])
         after = self.get(tenant, ids)
         referenced = {image.picture for image in after.values()}
         known = {image.picture for image in (*images, *before.values())}
@@ -137,13 +152,14 @@ class Memory:
             return Placed()
         fresh = [row for row, image in enumerate(images) if image.image_id not in held]
         if fresh:
-            self._engine.insert([to_point(images[row]) for row in fresh], Named(self._vector, vectors[fresh]))
+            points = [to_point(images[row]) for row in fresh]
+            self._engine.write([Insert(points, Named(self._vector, vectors[fresh]))])
         before = {image.image_id: held[image.image_id] for image in images if image.image_id in held}
         if not before:
             return Placed()
         there = [row for row, image in enumerate(images) if image.image_id in before]
         points, rows = [to_point(images[row]) for row in there], Named(self._vector, vectors[there])
-        self._engine.replace(points, self._same(before.values()), rows)
+        self._engine.write([Replace(points, self._same(before.values()), rows)])
         after = self.get(images[0].tenant, before)
         replaced = {image.picture for image in before.values()} - {image.picture for image in after.values()}
         return Placed(sorted(replaced), sorted(before.keys() - after.keys()))
@@ -195,9 +211,9 @@ class Memory:
         where, point = within(tenant, [*clauses, *self._voting(tenant)], self._vector), None
         while True:
             points, point = self._engine.export(where, size, point)
-            rows = [cast(dict[str, list[float]], each.vector)[self._vector] for each in points]
+            rows = [each.vectors[self._vector] for each in points]
             vectors = np.array(rows, np.float32).reshape(len(rows), self.dimension)
-            yield [to_image(each.payload or {}) for each in points], vectors
+            yield [to_image(each.payload) for each in points], vectors
             if point is None:
                 return
 
@@ -212,7 +228,7 @@ class Memory:
         Returns:
             False if the image is gone or has another picture now.
         """
-        self._engine.set_payload(amendment(changed), self._same([image]))
+        self._engine.write([SetPayload(amendment(changed), self._same([image]))])
         held = self.get(image.tenant, [image.image_id]).get(image.image_id)
         return held is not None and held.picture == image.picture
 
@@ -239,13 +255,14 @@ class Memory:
         if not images:
             return 0
         ids = [point_id(image.tenant, image.image_id) for image in images]
-        self._engine.update_vectors(self._vector, ids, vectors, self._same(images, State.WAITING))
+        where = self._same(images, State.WAITING)
+        self._engine.write([UpdateVectors(ids, Named(self._vector, vectors), where)])
         done = {"state": State.REMEMBERED.value, "encoder": self._encoder, "attempts": 0, "begun_at": None}
         # A crash before this leaves them waiting, and they are remembered again. The vector is a condition, so that a
         # point which was put again in between is never called remembered without one.
         if clear := [image for image in images if image.image_id not in objections]:
             plain = {**done, "doubt": None, "reason": None}
-            self._engine.set_payload(plain, self._same(clear, State.WAITING, self._vector))
+            self._engine.write([SetPayload(plain, self._same(clear, State.WAITING, self._vector))])
         for image in images:
             if image.image_id in objections:
                 self._remember_doubted(image, objections[image.image_id], done)
@@ -258,17 +275,17 @@ class Memory:
         doubts away after its points. So it finds the doubt, or they are found missing: then the image goes on waiting.
         """
         doubt = {"doubt": objection.doubt.value}
-        self._engine.set_payload(doubt, self._same([image], State.WAITING, self._vector))
+        self._engine.write([SetPayload(doubt, self._same([image], State.WAITING, self._vector))])
         voters = Clause("image_id", FieldType.KEYWORD, tuple(objection.voters))
         if self.count(image.tenant, [voters, _in_state(State.REMEMBERED)]) == len(objection.voters):
             state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
             where = self._same([image], State.WAITING, self._vector, _doubted(objection.doubt))
-            self._engine.set_payload({**done, "state": state.value, "reason": objection.reason}, where)
+            self._engine.write([SetPayload({**done, "state": state.value, "reason": objection.reason}, where)])
 
     def reject(self, image: StoredImage, reason: str) -> bool:
         """Give up on an image that still waits with the same picture; whether it is rejected now."""
         rejected = {"state": State.REJECTED.value, "reason": reason, "begun_at": None}
-        self._engine.set_payload(rejected, self._same([image], State.WAITING))
+        self._engine.write([SetPayload(rejected, self._same([image], State.WAITING))])
         return self._engine.count(self._same([image], State.REJECTED)) == 1
 
     def begin(self, images: Sequence[StoredImage]) -> list[StoredImage]:
@@ -285,7 +302,7 @@ class Memory:
         moment = now()
         for image, alike in _alike(images, _begun):
             begun = {"attempts": image.attempts + 1, "begun_at": moment.isoformat()}
-            self._engine.set_payload(begun, self._same(alike, State.WAITING, further=_since(image.begun_at)))
+            self._engine.write([SetPayload(begun, self._same(alike, State.WAITING, further=_since(image.begun_at)))])
         held = self.get(images[0].tenant, [image.image_id for image in images]) if images else {}
         return [
             there
@@ -303,7 +320,7 @@ class Memory:
         for image, alike in _alike(images, _begun):
             released = {"attempts": image.attempts - 1, "begun_at": None}
             where = self._same(alike, State.WAITING, further=_since(image.begun_at))
-            self._engine.set_payload(released, where, urgent=True)  # or a full disk would cost them an attempt
+            self._engine.write([SetPayload(released, where)], urgent=True)  # or a full disk would cost them an attempt
 
     def mute(self, tenant: str, clauses: Sequence[Clause], doubt: Doubt | None = None) -> int:
         """Let the remembered images that meet a filter vote no more, in one operation; returns how many that were.
@@ -316,14 +333,14 @@ class Memory:
         muted = {"state": State.MUTED.value, "doubt": None if doubt is None else doubt.value, "reason": None}
         number = self.count(tenant, [*clauses, _in_state(State.REMEMBERED)])
         states = _in_state(State.REMEMBERED, *([State.MUTED] if doubt is None else []))
-        self._engine.set_payload(muted, within(tenant, [*clauses, states], self._vector))
+        self._engine.write([SetPayload(muted, within(tenant, [*clauses, states], self._vector))])
         return number
 
     def unmute(self, tenant: str, clauses: Sequence[Clause]) -> int:
         """Let the muted images that meet a filter vote again, in one operation; returns how many that were."""
         where = within(tenant, [*clauses, _in_state(State.MUTED)], self._vector)
         number = self._engine.count(where)
-        self._engine.set_payload({"state": State.REMEMBERED.value, "doubt": None, "reason": None}, where)
+        self._engine.write([SetPayload({"state": State.REMEMBERED.value, "doubt": None, "reason": None}, where)])
         return number
 
     def relabel(self, images: Sequence[StoredImage], labels: Sequence[str]) -> int:
@@ -334,7 +351,7 @@ class Memory:
         for image, alike in _alike(images, _labelled):
             changed = amendment(image.changed({"labels": [*labels]}, moment))
             about_labels = {field: changed[field] for field in ("labels", "label_paths", "history", "known_since")}
-            self._engine.set_payload(about_labels, self._same(alike))
+            self._engine.write([SetPayload(about_labels, self._same(alike))])
         return self._engine.count(self._same(images))
 
     def reconsider(self, tenant: str) -> None:
@@ -346,15 +363,17 @@ class Memory:
             return
         waiting = {"state": State.WAITING.value, "doubt": None, "reason": None, "attempts": 0, "begun_at": None}
         held = within(tenant, [_doubted(Doubt.HELD), _in_state(State.MUTED)])
-        self._engine.set_payload(waiting, held, urgent=True)
+        self._engine.write([SetPayload(waiting, held)], urgent=True)
         pruned = within(tenant, [_doubted(Doubt.PRUNED), _in_state(State.MUTED)])
-        self._engine.set_payload({"state": State.REMEMBERED.value, "doubt": None}, pruned, urgent=True)
-        self._engine.set_payload({"doubt": None, "reason": None}, within(tenant, [_doubted(*Doubt)]), urgent=True)
+        self._engine.write([SetPayload({"state": State.REMEMBERED.value, "doubt": None}, pruned)], urgent=True)
+        self._engine.write(
+            [SetPayload({"doubt": None, "reason": None}, within(tenant, [_doubted(*Doubt)]))], urgent=True
+        )
 
     def delete(self, images: Sequence[StoredImage]) -> None:
         """Delete images of one tenant, those that still have the same picture."""
         if images:
-            self._engine.delete(self._same(images))
+            self._engine.write([Delete(self._same(images))])
 
     def nearest(
         self,
@@ -426,15 +445,15 @@ class Memory:
 
     def tenants(self) -> list[str]:
         """Everybody who has images."""
-        return sorted(self._engine.facet("tenant", of_every_tenant()))
+        return sorted(self._engine.facet("tenant", EVERY_POINT))
 
     def mark(self, tenant: str, clauses: Sequence[Clause], removal_id: str) -> None:
         """Mark every image that meets a filter for a removal, in one operation: it settles what the removal covers."""
-        self._engine.set_payload({"removal": removal_id}, within(tenant, clauses), urgent=True)
+        self._engine.write([SetPayload({"removal": removal_id}, within(tenant, clauses))], urgent=True)
 
     def delete_marked(self, tenant: str, removal_id: str) -> None:
         """Delete every image that a removal marked, in one operation."""
-        self._engine.delete(within(tenant, [_marked_by(removal_id)]))
+        self._engine.write([Delete(within(tenant, [_marked_by(removal_id)]))])
 
     def count(self, tenant: str, clauses: Sequence[Clause] = (), marked_by: str | None = None) -> int:
         """How many images meet a filter; with `marked_by`, of those that this removal marked."""
@@ -444,9 +463,9 @@ class Memory:
         """Erase what was deleted or overwritten before the call, of every tenant; see `Engine.compact`."""
         return self._engine.compact()
 
-    def export(self, limit: int, cursor: str | None = None) -> tuple[list[models.PointStruct], str | None]:
+    def export(self, limit: int, cursor: str | None = None) -> tuple[list[Point], str | None]:
         """Whole points of every tenant, for a backup; see `Engine.export`."""
-        return self._engine.export(None, limit, cursor)
+        return self._engine.export(EVERY_POINT, limit, cursor)
 
     def ping(self) -> None:
         """Return if the engine answers."""
@@ -467,7 +486,7 @@ class Memory:
         state: State | None = None,
         vector: str | None = None,
         further: Clause | None = None,
-    ) -> models.Filter:
+    ) -> PointFilter:
         """The images with the very pictures that they were read with: never what was put later under the same id."""
         tenants = {image.tenant for image in images}
         if len(tenants) != 1:

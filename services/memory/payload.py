@@ -4,10 +4,8 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from qdrant_client import models
-
 from schemas.image import FormerLabels, StoredImage, label_paths, labels_at
-from services.memory.engine import Payload
+from services.memory.engine import Payload, Point
 
 NAMESPACE = uuid.UUID("6c1f3a52-9d0e-5b7a-8f43-2b64d1c0e9aa")
 AMENDABLE = ("labels", "source", "subject", "captured_at", "expires_at", "metadata")
@@ -18,10 +16,10 @@ def point_id(tenant: str, image_id: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{tenant}/{image_id}"))
 
 
-def to_point(image: StoredImage) -> models.PointStruct:
+def to_point(image: StoredImage) -> Point:
     """The point of an image, without a vector."""
     payload = {field: value for field, value in _fields(image).items() if value is not None}
-    return models.PointStruct(id=point_id(image.tenant, image.image_id), vector={}, payload=payload)
+    return Point(point_id(image.tenant, image.image_id), payload)
 
 
 def amendment(image: StoredImage) -> Payload:

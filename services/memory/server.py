@@ -10,14 +10,32 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from schemas.errors import OutOfSpace, Unavailable
-from services.memory.engine import Answer, Compaction, Index, Named, Payload, Search, Shape, Vectors
-from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, REACH, SCANNED
+from services.memory.engine import (
+    Answer,
+    Compaction,
+    Index,
+    Payload,
+    Point,
+    PointFilter,
+    Search,
+    Shape,
+    UpdateVectors,
+    Vectors,
+    Write,
+)
+from services.memory.qdrant_converters import (
+    to_operation,
+    to_qdrant_filter,
+    to_qdrant_index,
+    to_requests,
+    to_search_params,
+    without_the_gone,
+)
+from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, SCANNED
 
 ALL = 2**31 - 1
 STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
 TRIES = 5
-NUMBERS_AT_ONCE = 2**20
-"""Of vectors in one request: each takes about 20 bytes of JSON, and a server takes 32 MiB."""
 VACUUM = models.OptimizersConfigDiff(deleted_threshold=0.0, vacuum_min_vector_number=100)
 """Any deleted point is reason enough; the server takes no smaller number than 100."""
 VACUUM_LOOKS = 60
@@ -98,101 +116,89 @@ class QdrantEngine:
     def index(self, indexes: Mapping[str, Index]) -> None:
         """See `Engine.index`."""
         with _answering():
-            for field, schema in indexes.items():
-                self._client.create_payload_index(self._name, field, schema, wait=True, ordering=STRONG)
+            for field, index in indexes.items():
+                self._client.create_payload_index(self._name, field, to_qdrant_index(index), wait=True, ordering=STRONG)
 
-    def insert(self, points: Sequence[models.PointStruct], vectors: Named | None = None) -> None:
-        """See `Engine.insert`."""
-        self._upsert(points, vectors, update_mode=models.UpdateMode.INSERT_ONLY)
+    def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:  # noqa: ARG002
+        """See `Engine.write`; what is read is a request of its own, and large inserts are several."""
+        for request in to_requests(writes):
+            self._write(request)
+        return self.retrieve(read) if read else []
 
-    def replace(self, points: Sequence[models.PointStruct], where: models.Filter, vectors: Named | None = None) -> None:
-        """See `Engine.replace`."""
-        self._upsert(points, vectors, update_mode=models.UpdateMode.UPDATE_ONLY, update_filter=where)
-
-    def _upsert(self, points: Sequence[models.PointStruct], vectors: Named | None, **how: Any) -> None:
-        batches = [list(points)] if vectors is None else _batches(points, vectors)
-        for batch in batches:
-            with _answering():
-                self._client.upsert(self._name, batch, wait=True, ordering=STRONG, **how)
-
-    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:  # noqa: ARG002
-        """See `Engine.set_payload`."""
-        with _answering():
-            self._client.set_payload(self._name, payload, points=where, wait=True, ordering=STRONG)
-
-    def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
-        """See `Engine.update_vectors`."""
-        points = [
-            models.PointVectors(id=point, vector={name: row}) for point, row in zip(ids, vectors.tolist(), strict=True)
-        ]
+    def _write(self, writes: Sequence[Write]) -> None:
+        left = list(writes)
         for _ in range(TRIES):
+            if not left:
+                return
             try:
                 with _answering():
-                    self._client.update_vectors(self._name, points, wait=True, ordering=STRONG, update_filter=where)
+                    operations = [to_operation(write) for write in left]
+                    self._client.batch_update_points(self._name, operations, wait=True, ordering=STRONG)
             except (UnexpectedResponse, grpc.RpcError, KeyError) as error:  # KeyError: local mode's 404
                 if not isinstance(error, KeyError) and _status(error) not in _NOT_FOUND:
                     raise
-                points = self._existing(points)  # a point is gone: the others must not suffer for it
-                if points:
-                    continue
-            return
+                left = without_the_gone(
+                    left, self._existing(left)
+                )  # the others must not suffer for a point that is gone
+            else:
+                return
         raise Unavailable("points are deleted faster than their vectors can be written; send it again")
 
-    def _existing(self, points: list[models.PointVectors]) -> list[models.PointVectors]:
+    def _existing(self, writes: Sequence[Write]) -> set[str]:
+        ids = [point for write in writes if isinstance(write, UpdateVectors) for point in write.ids]
         with _answering():
-            records = self._client.retrieve(self._name, [point.id for point in points], with_payload=False)
-        there = {record.id for record in records}
-        return [point for point in points if point.id in there]
-
-    def delete(self, where: models.Filter) -> None:
-        """See `Engine.delete`."""
-        with _answering():
-            self._client.delete(self._name, models.FilterSelector(filter=where), wait=True, ordering=STRONG)
+            records = self._client.retrieve(self._name, ids, with_payload=False)
+        return {str(record.id) for record in records}
 
     def retrieve(self, ids: Sequence[str]) -> list[Payload]:
         """See `Engine.retrieve`."""
         with _answering():
             return [record.payload or {} for record in self._client.retrieve(self._name, list(ids), with_payload=True)]
 
-    def scroll(self, where: models.Filter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
+    def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """See `Engine.scroll`."""
         with _answering():
-            records, following = self._client.scroll(self._name, where, limit=limit, offset=cursor, with_payload=True)
+            records, following = self._client.scroll(
+                self._name, to_qdrant_filter(where), limit=limit, offset=cursor, with_payload=True
+            )
         return [record.payload or {} for record in records], None if following is None else str(following)
 
-    def export(
-        self, where: models.Filter | None, limit: int, cursor: str | None
-    ) -> tuple[list[models.PointStruct], str | None]:
+    def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
+        """See `Engine.oldest`."""
+        with _answering():
+            records, _ = self._client.scroll(
+                self._name, to_qdrant_filter(where), limit=limit, order_by=field, with_payload=True
+            )
+        return [record.payload or {} for record in records]
+
+    def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
         """See `Engine.export`."""
         with _answering():
             records, following = self._client.scroll(
-                self._name, where, limit=limit, offset=cursor, with_payload=True, with_vectors=True
+                self._name, to_qdrant_filter(where), limit=limit, offset=cursor, with_payload=True, with_vectors=True
             )
-        points = [
-            models.PointStruct(id=str(record.id), vector=cast(Any, record.vector or {}), payload=record.payload)
-            for record in records
-        ]
+        points = [Point(str(each.id), each.payload or {}, cast(Any, each.vector or {})) for each in records]
         return points, None if following is None else str(following)
 
-    def count(self, where: models.Filter) -> int:
+    def count(self, where: PointFilter) -> int:
         """See `Engine.count`."""
         with _answering():
-            return self._client.count(self._name, where, exact=True).count
+            return self._client.count(self._name, to_qdrant_filter(where), exact=True).count
 
-    def facet(self, field: str, where: models.Filter) -> dict[str, int]:
+    def facet(self, field: str, where: PointFilter) -> dict[str, int]:
         """See `Engine.facet`."""
         with _answering():
-            hits = self._client.facet(self._name, field, where, limit=ALL, exact=True).hits
+            hits = self._client.facet(self._name, field, to_qdrant_filter(where), limit=ALL, exact=True).hits
         return {str(hit.value): hit.count for hit in hits}
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
-        params = _params(search)
+        params, where = to_search_params(search), to_qdrant_filter(search.where)
         requests = [
             models.QueryRequest(
                 query=row,
                 using=search.name,
-                filter=search.where,
+                filter=where,
                 limit=search.k,
                 params=params,
                 with_payload=list(search.fields),
@@ -234,26 +240,6 @@ class QdrantEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._client.close()
-
-
-def _params(search: Search) -> models.SearchParams:
-    reach = REACH.get(search.effort)
-    if reach is None:
-        return models.SearchParams(exact=True)
-    compared = models.QuantizationSearchParams(rescore=True, oversampling=reach.oversampling(search.k))
-    return models.SearchParams(hnsw_ef=reach.ef(far=search.far), quantization=compared)
-
-
-def _batches(points: Sequence[models.PointStruct], vectors: Named) -> Iterator[models.Batch]:
-    """Points with their vectors, in batches of a size that a server takes."""
-    size = max(1, NUMBERS_AT_ONCE // vectors.rows.shape[1])
-    for start in range(0, len(points), size):
-        some = points[start : start + size]
-        yield models.Batch(
-            ids=[point.id for point in some],
-            vectors={vectors.name: vectors.rows[start : start + size].tolist()},
-            payloads=[point.payload or {} for point in some],
-        )
 
 
 @contextmanager

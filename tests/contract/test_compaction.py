@@ -22,7 +22,7 @@ from services.memory.embedded.copying import Copy
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.embedded.shards import Shards
-from services.memory.engine import Compaction, Engine
+from services.memory.engine import EVERY_POINT, Compaction, Engine, Insert
 from services.memory.memory import Memory
 from services.memory.server import QdrantEngine
 from tests.contract.conftest import ENGINES
@@ -40,13 +40,13 @@ EXACT = [name for name in ENGINES if name != "local"]
 
 def everything(engine: Engine, limit: int = 50) -> dict[str, tuple[Any, dict[str, bytes]]]:
     """Every point with its payload and the bytes of its vectors, by id; checks the order on the way."""
-    points, cursor = engine.export(None, limit, None)
+    points, cursor = engine.export(EVERY_POINT, limit, None)
     while cursor is not None:
-        more, cursor = engine.export(None, limit, cursor)
+        more, cursor = engine.export(EVERY_POINT, limit, cursor)
         points += more
-    ids = [uuid.UUID(str(point.id)) for point in points]
+    ids = [uuid.UUID(point.id) for point in points]
     assert ids == sorted(set(ids))
-    return {str(point.id): (point.payload, _bytes(point.vector)) for point in points}
+    return {point.id: (point.payload, _bytes(point.vectors)) for point in points}
 
 
 def _bytes(vectors: Any) -> dict[str, bytes]:
@@ -148,13 +148,13 @@ def test_points_come_back_from_an_export_to_the_last_bit(engine: Engine, memory:
     points, cursor = memory.export(10**6)
     assert cursor is None
     before = everything(engine)
-    mine = [point for point in points if (point.payload or {})["tenant"] == tenant]
+    mine = [point for point in points if point.payload["tenant"] == tenant]
     assert len(mine) == 300
-    assert sum(not point.vector for point in mine) == 10
+    assert sum(not point.vectors for point in mine) == 10
     memory.mark(tenant, [], "r")
     memory.delete_marked(tenant, "r")
     assert memory.count(tenant) == 0
-    engine.insert(mine)
+    engine.write([Insert(mine)])
     assert everything(engine, limit=7) == before
 
 

@@ -6,16 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qdrant_client import models
 
 from schemas.decision import Effort
 from schemas.errors import Unavailable
-from schemas.filter import FieldType
+from schemas.filter import Clause, FieldType
 from services.memory.collection import AT_HAND
 from services.memory.embedded import rewriting, schedule
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.indexing import build_index
-from services.memory.engine import Search, Vectors
+from services.memory.engine import (
+    EVERY_POINT,
+    Delete,
+    Index,
+    Insert,
+    Named,
+    Point,
+    PointFilter,
+    Search,
+    SetPayload,
+    UpdateVectors,
+    Vectors,
+)
 from services.memory.filters import within
 from services.memory.memory import Memory
 from tests.contract.support import image, units
@@ -42,20 +53,17 @@ def edge(folder: Path) -> Iterator[EdgeEngine]:
 def taught(folder: Path) -> EdgeEngine:
     """An engine with some points, that looks whether an index is due when it is opened again."""
     engine = EdgeEngine(folder)
-    tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-    engine.create(VECTOR, DIMENSION, {"tenant": tenant, "half": models.PayloadSchemaType.INTEGER})
-    engine.insert(points(COUNT))
+    engine.create(
+        VECTOR, DIMENSION, {"tenant": Index(FieldType.KEYWORD, is_tenant=True), "half": Index(FieldType.INTEGER)}
+    )
+    engine.write([Insert(points(COUNT))])
     return engine
 
 
-def points(count: int, first: int = 0) -> list[models.PointStruct]:
+def points(count: int, first: int = 0) -> list[Point]:
     rows = units(first + count, dimension=DIMENSION)[first:]
     return [
-        models.PointStruct(
-            id=point(number),
-            vector={VECTOR: row.tolist()},
-            payload={"tenant": "t", "number": number, "half": number % 2},
-        )
+        Point(point(number), {"tenant": "t", "number": number, "half": number % 2}, {VECTOR: row.tolist()})
         for number, row in enumerate(rows, start=first)
     ]
 
@@ -64,10 +72,8 @@ def point(number: int) -> str:
     return str(uuid.UUID(int=number))
 
 
-def of(**values: int) -> models.Filter:
-    return models.Filter(
-        must=[models.FieldCondition(key=key, match=models.MatchAny(any=[value])) for key, value in values.items()]
-    )
+def of(**values: int) -> PointFilter:
+    return within("t", [Clause(field, FieldType.INTEGER, (value,)) for field, value in values.items()])
 
 
 def indexed(engine: EdgeEngine) -> int:
@@ -81,14 +87,14 @@ def found(engine: EdgeEngine, vectors: Vectors, k: int, effort: Effort) -> list[
 
 
 def everything(engine: EdgeEngine) -> dict[str, object]:
-    exported, cursor = engine.export(None, 10_000, None)
+    exported, cursor = engine.export(EVERY_POINT, 10_000, None)
     assert cursor is None
-    return {str(each.id): (each.payload, np.array(each.vector[VECTOR]).tobytes()) for each in exported}  # type: ignore[index, call-overload]
+    return {each.id: (each.payload, np.array(each.vectors[VECTOR]).tobytes()) for each in exported}
 
 
 def test_a_compaction_leaves_an_index_over_all_that_lives_as_it_was(edge: EdgeEngine) -> None:
     assert indexed(edge) == 0
-    edge.delete(of(half=0))
+    edge.write([Delete(of(half=0))])
     before, shape = everything(edge), edge.inspect()
     exactly = found(edge, units(20, seed=5, dimension=DIMENSION), 10, Effort.EXACT)
     edge.compact()
@@ -110,8 +116,8 @@ def test_the_words_find_what_they_promise(edge: EdgeEngine) -> None:
 
 def test_what_comes_later_is_found_beside_the_index(edge: EdgeEngine) -> None:
     edge.compact()
-    edge.insert(points(5, first=COUNT))
-    edge.set_payload({"half": 7}, within("t"))
+    edge.write([Insert(points(5, first=COUNT))])
+    edge.write([SetPayload({"half": 7}, within("t"))])
     asked = units(COUNT + 5, dimension=DIMENSION)[-5:]
     for effort in Effort:
         assert [answer[0] for answer in found(edge, asked, 1, effort)] == [*range(COUNT, COUNT + 5)]
@@ -124,9 +130,9 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
     monkeypatch.setattr(schedule, "LOOK_SECONDS", 0.05)
     engine = EdgeEngine(folder)
     until(lambda: indexed(engine) == COUNT, "an index")
-    engine.insert(points(100, first=COUNT))  # no more than are compared one by one
+    engine.write([Insert(points(100, first=COUNT))])  # no more than are compared one by one
     assert not engine._rewriting.is_due()
-    engine.insert(points(30, first=COUNT + 100))
+    engine.write([Insert(points(30, first=COUNT + 100))])
     until(lambda: indexed(engine) == COUNT + 130, "another index")
     assert len(everything(engine)) == COUNT + 130
     engine.close()
@@ -134,7 +140,7 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
 
 def test_points_that_were_moved_out_of_the_index_count_too(edge: EdgeEngine) -> None:
     edge.compact()
-    edge.set_payload({"said": "so"}, of(half=1))
+    edge.write([SetPayload({"said": "so"}, of(half=1))])
     assert edge._rewriting.is_due()
     edge.compact()
     assert not edge._rewriting.is_due()
@@ -155,13 +161,13 @@ def test_what_is_written_during_the_building_is_there_afterwards(
     edge: EdgeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write() -> None:
-        edge.insert(points(10, first=COUNT))
-        edge.delete(of(number=0))
-        edge.set_payload({"said": "late"}, of(number=1))
-        edge.update_vectors(VECTOR, [point(2)], units(1, seed=9, dimension=DIMENSION), within("t"))
-        edge.index({"number": models.PayloadSchemaType.INTEGER})
+        edge.write([Insert(points(10, first=COUNT))])
+        edge.write([Delete(of(number=0))])
+        edge.write([SetPayload({"said": "late"}, of(number=1))])
+        edge.write([UpdateVectors([point(2)], Named(VECTOR, units(1, seed=9, dimension=DIMENSION)), within("t"))])
+        edge.index({"number": Index(FieldType.INTEGER)})
 
-    edge.index({"number": models.PayloadSchemaType.INTEGER})
+    edge.index({"number": Index(FieldType.INTEGER)})
     meanwhile(monkeypatch, write)
     edge.compact()
     assert COUNT - 3 <= indexed(edge) <= COUNT
@@ -176,8 +182,8 @@ def test_a_builder_that_dies_keeps_no_compaction_from_erasing(
     edge: EdgeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.memory.embedded.indexing.sys.executable", "false")
-    edge.set_payload({"said": "marker-gone"}, of(number=1))
-    edge.delete(of(number=1))
+    edge.write([SetPayload({"said": "marker-gone"}, of(number=1))])
+    edge.write([Delete(of(number=1))])
     before = everything(edge)
     edge.compact()
     assert indexed(edge) == 0

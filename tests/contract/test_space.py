@@ -9,12 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from qdrant_client import models
 
 from schemas.errors import OutOfSpace
+from schemas.filter import FieldType
 from services.memory.embedded.copying import Copy
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.remote import RemoteEngine
+from services.memory.engine import EVERY_POINT, Index, Insert, SetPayload
 from services.memory.filters import within
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
@@ -63,8 +64,8 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
     new: list[Callable[[], object]] = [
         lambda: memory.put([image("t", "new")]),
         lambda: memory.put([image("t", "old1")]),
-        lambda: engine.insert([to_point(image("t", "new"))]),
-        lambda: engine.index({"metadata.camera": models.PayloadSchemaType.KEYWORD}),
+        lambda: engine.write([Insert([to_point(image("t", "new"))])]),
+        lambda: engine.index({"metadata.camera": Index(FieldType.KEYWORD)}),
         lambda: pictures.write("t/aa/x", b"x"),
         memory.compact,
     ]
@@ -87,7 +88,7 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
         memory.ping,
         lambda: memory.get("t", ["old0"]),
         lambda: memory.nearest("t", vectors, 1),
-        lambda: engine.export(None, 10, None),
+        lambda: engine.export(EVERY_POINT, 10, None),
         lambda: pictures.delete(["t/aa/x"]),
         lambda: ledger.delete("a/b"),
     ]
@@ -125,7 +126,7 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
     disk.free = FLOOR * 0.25 + FLOOR // 200 * 50
     with pytest.raises(OutOfSpace):
         memory.mark("t", [], "r")
-    memory._engine.set_payload({"removal": "r"}, within("t", clauses(source="s")), urgent=True)
+    memory._engine.write([SetPayload({"removal": "r"}, within("t", clauses(source="s")))], urgent=True)
     assert memory.count("t", marked_by="r") == 10
 
 

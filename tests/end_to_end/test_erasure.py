@@ -13,6 +13,7 @@ from schemas.decision import ClassifyOptions
 from schemas.filter import Filter
 from schemas.removal import RemovalRequest, RemovalStatus
 from services.bootstrap.operator_commands import operator_commands
+from services.memory.engine import EVERY_POINT
 from services.settings import Settings
 from tests.shapes import picture
 from tests.stack import SETTINGS, Stack, new_folder, running
@@ -56,12 +57,10 @@ def vectors(stack: Stack) -> dict[str, bytes]:
     """The stored vector of every image, as its bytes."""
     settings = Settings(data=stack.data)
     with operator_commands(settings) as operator:
-        points, _ = operator.engine.export(None, 1000, None)
+        points, _ = operator.engine.export(EVERY_POINT, 1000, None)
     found = {}
     for point in points:
-        assert isinstance(point.vector, dict)
-        assert point.payload is not None
-        for row in point.vector.values():
+        for row in point.vectors.values():
             found[point.payload["image_id"]] = b"".join(_float32(number) for number in row)
     return found
 

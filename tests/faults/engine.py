@@ -10,12 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qdrant_client import models
 
 from schemas.errors import Unavailable
 from schemas.filter import Clause, FieldType
 from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import Index
+from services.memory.engine import (
+    EVERY_POINT,
+    Delete,
+    Index,
+    Insert,
+    Named,
+    Point,
+    PointFilter,
+    Replace,
+    SetPayload,
+    UpdateVectors,
+    Write,
+)
 from services.memory.filters import within
 from tests.contract.support import Owner, units
 from tests.stack import until
@@ -23,9 +34,9 @@ from tests.stack import until
 VECTOR = "v"
 DIMENSION = 8
 INDEXES: dict[str, Index] = {
-    "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-    "picture": models.PayloadSchemaType.KEYWORD,
-    "number": models.PayloadSchemaType.INTEGER,
+    "tenant": Index(FieldType.KEYWORD, is_tenant=True),
+    "picture": Index(FieldType.KEYWORD),
+    "number": Index(FieldType.INTEGER),
 }
 OFTEN_FLUSHED = (
     "from services.memory.embedded import commit, schedule; commit.FLUSH_SECONDS = 0.05; schedule.SCANNED = 1"  # of KiB
@@ -61,13 +72,13 @@ class Writer:
     def _insert(self) -> None:
         ids = [str(uuid.UUID(int=self.random.getrandbits(128), version=4)) for _ in range(self.random.randint(1, 5))]
         fresh = {point: self._payload() for point in ids}
-        self._send("insert", [_point(point, payload) for point, payload in fresh.items()])
+        self._send(Insert([Point(point, payload) for point, payload in fresh.items()]))
         self.held |= {point: (payload, b"") for point, payload in fresh.items()}
 
     def _replace(self) -> None:
         for point in self._some():
             new = self._payload()
-            self._send("replace", [_point(point, new)], within(self.tenant))
+            self._send(Replace([Point(point, new)], within(self.tenant)))
             self.gone.append(self.held[point][0]["picture"])
             self.held[point] = (new, b"")
 
@@ -75,7 +86,7 @@ class Writer:
         for point in self._some():
             payload, vector = self.held[point]
             change = {"picture": self._payload()["picture"]}
-            self._send("set_payload", change, self._same(payload))
+            self._send(SetPayload(change, self._same(payload)))
             self.gone.append(payload["picture"])
             self.held[point] = ({**payload, **change}, vector)
 
@@ -83,21 +94,21 @@ class Writer:
         ids = self._some()
         vectors = units(len(ids), seed=self.random.getrandbits(32), dimension=DIMENSION)
         if ids:
-            self._send("update_vectors", VECTOR, ids, vectors, within(self.tenant))
+            self._send(UpdateVectors(ids, Named(VECTOR, vectors), within(self.tenant)))
         for point, vector in zip(ids, vectors, strict=True):
             self.held[point] = (self.held[point][0], vector.tobytes())
 
     def _delete(self) -> None:
         for point in self._some()[:2]:
             payload, _ = self.held[point]
-            self._send("delete", self._same(payload))
+            self._send(Delete(self._same(payload)))
             self.gone.append(payload["picture"])
             del self.held[point]
 
-    def _send(self, method: str, *arguments: object) -> None:
+    def _send(self, write: Write) -> None:
         while True:
             try:
-                getattr(self.engine, method)(*arguments)
+                self.engine.write([write])
             except Unavailable:
                 continue
             return
@@ -109,7 +120,7 @@ class Writer:
         marker = f"marker-{self.random.getrandbits(64):016x}"
         return {"tenant": self.tenant, "picture": marker, "number": self.random.getrandbits(40)}
 
-    def _same(self, payload: dict[str, Any]) -> models.Filter:
+    def _same(self, payload: dict[str, Any]) -> PointFilter:
         return within(self.tenant, [Clause("picture", FieldType.KEYWORD, (payload["picture"],))])
 
 
@@ -178,11 +189,11 @@ def kill_again_and_again(folder: Path, kills: int, *, compacting: bool, writers:
 
 def held_by(engine: RemoteEngine) -> Held:
     """Every point of an engine."""
-    points, cursor = engine.export(None, 500, None)
+    points, cursor = engine.export(EVERY_POINT, 500, None)
     while cursor is not None:
-        more, cursor = engine.export(None, 500, cursor)
+        more, cursor = engine.export(EVERY_POINT, 500, cursor)
         points += more
-    return {str(point.id): (point.payload or {}, _bytes(point.vector)) for point in points}
+    return {point.id: (point.payload, _bytes(point.vectors)) for point in points}
 
 
 def _compact_on_and_on(engine: RemoteEngine, stop: threading.Event) -> None:
@@ -195,10 +206,6 @@ def _compact_on_and_on(engine: RemoteEngine, stop: threading.Event) -> None:
 
 def _drafts(folder: Path) -> bool:
     return len(list(folder.glob("shard-*"))) > 1
-
-
-def _point(point: str, payload: dict[str, Any]) -> models.PointStruct:
-    return models.PointStruct(id=point, vector={}, payload=payload)
 
 
 def _bytes(vectors: Any) -> bytes:

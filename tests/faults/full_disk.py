@@ -14,6 +14,7 @@ from schemas.errors import OutOfSpace, Unavailable
 from schemas.image import State, StoredImage
 from schemas.removal import RemovalRequest, RemovalStatus
 from services.memory.embedded.remote import RemoteEngine
+from services.memory.engine import Named, UpdateVectors
 from services.memory.filters import within
 from services.memory.memory import Memory
 from services.memory.payload import point_id
@@ -175,7 +176,7 @@ def _embed(memory: Memory, images: list[StoredImage], number: int) -> list[str]:
     if some:
         return _remember(memory, some)
     ids = [point_id("t", each.image_id) for each in images[:BATCH]]
-    memory._engine.update_vectors("e", ids, units(BATCH, dimension=DIMENSION), within("t"))
+    memory._engine.write([UpdateVectors(ids, Named("e", units(BATCH, dimension=DIMENSION)), within("t"))])
     return []
 
 

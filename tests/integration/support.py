@@ -78,7 +78,10 @@ class Pixels:
 
 
 class Hooked:
-    """An object with something done before or after some of its methods; everything else is passed on."""
+    """An object with something done before or after some of its methods; everything else is passed on.
+
+    An engine's `write` is known by the classes of its writes.
+    """
 
     def __init__(
         self,
@@ -94,9 +97,16 @@ class Hooked:
             return held
 
         def call(*arguments: Any, **named: Any) -> Any:
-            self._before(name)
+            steps = (
+                [type(write).__name__ for write in arguments[0]]
+                if name == "write" and isinstance(arguments[0], list)
+                else [name]
+            )
+            for step in steps:
+                self._before(step)
             result = held(*arguments, **named)
-            self._after(name)
+            for step in steps:
+                self._after(step)
             return result
 
         return call

@@ -187,7 +187,7 @@ def test_a_removal_takes_back_what_neighbours_objected_to(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", ["update_vectors", "count"])
+@pytest.mark.parametrize("step", ["UpdateVectors", "count"])
 def test_no_objection_of_images_outlasts_their_removal_at_the_same_moment(parts: Parts, step: str, when: str) -> None:
     """Before the doubt is written, between that and the look for those who voted, and between that and what follows."""
     parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"], subject="ann")

@@ -3,21 +3,43 @@
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import qdrant_edge as edge
-from qdrant_client import models
 
 from schemas.errors import Unavailable
 from services.memory.embedded.commit import Flushing, GroupCommit
+from services.memory.embedded.edge_converters import (
+    named_indexes,
+    params_of,
+    to_edge_filter,
+    to_edge_index,
+    to_edge_points,
+)
 from services.memory.embedded.rewriting import Rewriting
 from services.memory.embedded.schedule import IndexSchedule
 from services.memory.embedded.shards import Shard, Shards
-from services.memory.embedded.words import filter_of, index_of, named_indexes, params_of, points_of
 from services.memory.embedded.writes import Ids, Writes
-from services.memory.engine import Answer, Compaction, Index, Named, Payload, Search, Shape, Vectors
+from services.memory.engine import (
+    Answer,
+    Compaction,
+    Delete,
+    Index,
+    Insert,
+    Payload,
+    Point,
+    PointFilter,
+    Replace,
+    Search,
+    SetPayload,
+    Shape,
+    UpdateVectors,
+    Vectors,
+    Write,
+)
 from services.memory.space import DELETE, FINISH, NEW, REMOVE, full_disk_told
 
 ALL = 2**31 - 1
@@ -77,56 +99,16 @@ class EdgeEngine:
         with self._writes.turn, self._shards.use() as shard, full_disk_told():
             self._shards.need(NEW)
             for field, schema in indexes.items():
-                shard.engine.update(edge.UpdateOperation.create_field_index(field, index_of(schema)))
+                shard.engine.update(edge.UpdateOperation.create_field_index(field, to_edge_index(schema)))
         self._commit()
 
-    def insert(self, points: Sequence[models.PointStruct], vectors: Named | None = None) -> None:
-        """See `Engine.insert`."""
-
-        def absent(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
-            given = [str(point.id) for point in points]
-            ids = {*given} - _ids(shard.engine.retrieve([*given], False, False))
-            return ids, edge.UpdateOperation.upsert_points(points_of(points, vectors, ids))
-
-        self._write(absent, NEW, vectors)
-
-    def replace(self, points: Sequence[models.PointStruct], where: models.Filter, vectors: Named | None = None) -> None:
-        """See `Engine.replace`."""
-
-        def present(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
-            ids = _meeting(shard, where, [str(point.id) for point in points])
-            return ids, edge.UpdateOperation.upsert_points(points_of(points, vectors, ids))
-
-        self._write(present, NEW, vectors)
-
-    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
-        """See `Engine.set_payload`."""
-
-        def met(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
-            ids = _meeting(shard, where)
-            return ids, edge.UpdateOperation.set_payload([*ids], payload)
-
-        self._write(met, REMOVE if urgent else FINISH)
-
-    def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
-        """See `Engine.update_vectors`."""
-
-        def met(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
-            there = _meeting(shard, where, ids)
-            rows = zip(ids, vectors.tolist(), strict=True)
-            given = [edge.PointVectors(point, {name: row}) for point, row in rows if point in there]
-            return there, edge.UpdateOperation.update_vectors(given)
-
-        self._write(met, FINISH)
-
-    def delete(self, where: models.Filter) -> None:
-        """See `Engine.delete`."""
-
-        def met(shard: Shard) -> tuple[Ids, edge.UpdateOperation]:
-            ids = _meeting(shard, where)
-            return ids, edge.UpdateOperation.delete_points([*ids])
-
-        self._write(met, DELETE)
+    def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:
+        """See `Engine.write`."""
+        with self._writes.turn, self._shards.use() as shard, full_disk_told():
+            for write in writes:
+                self._write(shard, write, urgent=urgent)
+        self._commit()  # even where nothing was written: what made a condition fail may not be durable yet
+        return self.retrieve(read) if read else []
 
     def retrieve(self, ids: Sequence[str]) -> list[Payload]:
         """See `Engine.retrieve`."""
@@ -134,41 +116,46 @@ class EdgeEngine:
             records = shard.engine.retrieve(list(ids), with_payload=True, with_vector=False)
         return [record.payload or {} for record in records]
 
-    def scroll(self, where: models.Filter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
+    def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """See `Engine.scroll`."""
-        request = edge.ScrollRequest(offset=cursor, limit=limit, filter=filter_of(where), with_payload=True)
+        request = edge.ScrollRequest(offset=cursor, limit=limit, filter=to_edge_filter(where), with_payload=True)
         with self._shards.use() as shard:
             records, following = shard.engine.scroll(request)
         return [record.payload or {} for record in records], None if following is None else str(following)
 
-    def export(
-        self, where: models.Filter | None, limit: int, cursor: str | None
-    ) -> tuple[list[models.PointStruct], str | None]:
+    def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
+        """See `Engine.oldest`."""
+        request = edge.ScrollRequest(
+            limit=limit, filter=to_edge_filter(where), with_payload=True, order_by=edge.OrderBy(field)
+        )
+        with self._shards.use() as shard:
+            records, _ = shard.engine.scroll(request)
+        return [record.payload or {} for record in records]
+
+    def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
         """See `Engine.export`."""
-        condition = None if where is None else filter_of(where)
-        request = edge.ScrollRequest(offset=cursor, limit=limit, filter=condition, with_payload=True, with_vector=True)
+        request = edge.ScrollRequest(
+            offset=cursor, limit=limit, filter=to_edge_filter(where), with_payload=True, with_vector=True
+        )
         with self._shards.use() as shard:
             records, following = shard.engine.scroll(request)
-        points = [
-            models.PointStruct(id=str(record.id), vector=cast(Any, record.vector or {}), payload=record.payload)
-            for record in records
-        ]
+        points = [Point(str(each.id), each.payload or {}, cast(Any, each.vector or {})) for each in records]
         return points, None if following is None else str(following)
 
-    def count(self, where: models.Filter) -> int:
+    def count(self, where: PointFilter) -> int:
         """See `Engine.count`."""
         with self._shards.use() as shard:
-            return shard.engine.count(edge.CountRequest(exact=True, filter=filter_of(where)))
+            return shard.engine.count(edge.CountRequest(exact=True, filter=to_edge_filter(where)))
 
-    def facet(self, field: str, where: models.Filter) -> dict[str, int]:
+    def facet(self, field: str, where: PointFilter) -> dict[str, int]:
         """See `Engine.facet`."""
-        request = edge.FacetRequest(field, limit=ALL, exact=True, filter=filter_of(where))
+        request = edge.FacetRequest(field, limit=ALL, exact=True, filter=to_edge_filter(where))
         with self._shards.use() as shard:
             return {str(hit.value): hit.count for hit in shard.engine.facet(request).hits}
 
     def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
         """See `Engine.query_batch`."""
-        params, where = params_of(search), filter_of(search.where)
+        params, where = params_of(search), to_edge_filter(search.where)
         requests = [
             edge.QueryRequest(
                 limit=search.k,
@@ -206,23 +193,20 @@ class EdgeEngine:
         self._shards.close()
         os.close(self._lock)
 
-    def _write(
-        self, decide: Callable[[Shard], tuple[Ids, edge.UpdateOperation]], share: float, vectors: Named | None = None
-    ) -> None:
-        """Decide which points are written and how, and write them, while nobody else does.
+    def _write(self, shard: Shard, write: Write, *, urgent: bool) -> None:
+        """Decide which points are written and how, and write them; nobody else writes meanwhile.
 
         The log then holds points by their ids: it is applied again after a crash, to segments of which a part may be
         newer than the rest, where a condition could find something else than it did.
         """
-        with self._writes.turn, self._shards.use() as shard, full_disk_told():
-            self._shards.need(share)
-            ids, operation = decide(shard)
-            if ids:
-                if (size := len(ids) * _size_of(vectors)) > self._floor * DELETE:  # less is within the floors' own room
-                    self._shards.need(share, size)
-                self._writes.note(ids)
-                shard.engine.update(operation)
-        self._commit()  # even without a write: what made the condition fail may not be durable yet
+        share = _share_of(write, urgent=urgent)
+        self._shards.need(share)
+        ids, operation = _decided(shard, write)
+        if ids:
+            if (size := len(ids) * _size_of(write)) > self._floor * DELETE:  # less is within the floors' own room
+                self._shards.need(share, size)
+            self._writes.note(ids)
+            shard.engine.update(operation)
 
 
 def _hold(path: Path) -> int:
@@ -235,17 +219,56 @@ def _hold(path: Path) -> int:
     return lock
 
 
-def _size_of(vectors: Named | None) -> int:
+def _decided(shard: Shard, write: Write) -> tuple[Ids, edge.UpdateOperation]:
+    """The points that a write is about at this moment, and what is done to them."""
+    match write:
+        case Insert():
+            given = [point.id for point in write.points]
+            ids = {*given} - _ids(shard.engine.retrieve([*given], False, False))
+            return ids, edge.UpdateOperation.upsert_points(to_edge_points(write.points, write.vectors, ids))
+        case Replace():
+            ids = _meeting(shard, write.where, [point.id for point in write.points])
+            return ids, edge.UpdateOperation.upsert_points(to_edge_points(write.points, write.vectors, ids))
+        case SetPayload():
+            ids = _meeting(shard, write.where)
+            return ids, edge.UpdateOperation.set_payload([*ids], write.payload)
+        case UpdateVectors():
+            ids = _meeting(shard, write.where, write.ids)
+            rows = zip(write.ids, write.vectors.rows.tolist(), strict=True)
+            vectors = [edge.PointVectors(point, {write.vectors.name: row}) for point, row in rows if point in ids]
+            return ids, edge.UpdateOperation.update_vectors(vectors)
+        case Delete():
+            ids = _meeting(shard, write.where)
+            return ids, edge.UpdateOperation.delete_points([*ids])
+
+
+def _share_of(write: Write, *, urgent: bool) -> float:
+    """The part of the floor that must stay free; see `services.memory.space`."""
+    match write:
+        case Insert() | Replace():
+            return NEW
+        case SetPayload():
+            return REMOVE if urgent else FINISH
+        case UpdateVectors():
+            return FINISH
+        case Delete():
+            return DELETE
+
+
+def _size_of(write: Write) -> int:
     """Bytes that the change of a point may take; with its vector, where it is new."""
-    return PER_POINT if vectors is None else PER_NEW + COPIES * vectors.rows.itemsize * vectors.rows.shape[1]
+    if not isinstance(write, Insert | Replace) or write.vectors is None:
+        return PER_POINT
+    return PER_NEW + COPIES * write.vectors.rows.itemsize * int(write.vectors.rows.shape[1])
 
 
 def _ids(records: Iterable[edge.Record]) -> Ids:
     return {str(record.id) for record in records}
 
 
-def _meeting(shard: Shard, where: models.Filter, ids: Sequence[str] | None = None) -> Ids:
+def _meeting(shard: Shard, where: PointFilter, ids: Sequence[str] | None = None) -> Ids:
     """The points that meet a filter; with `ids`, those of these."""
-    among = edge.Filter(must=[edge.HasIdCondition({*ids}), filter_of(where)]) if ids is not None else filter_of(where)
-    records, _ = shard.engine.scroll(edge.ScrollRequest(limit=ALL, filter=among, with_payload=False))
+    among = where if ids is None else replace(where, ids=tuple(ids))
+    request = edge.ScrollRequest(limit=ALL, filter=to_edge_filter(among), with_payload=False)
+    records, _ = shard.engine.scroll(request)
     return _ids(records)

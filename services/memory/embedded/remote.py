@@ -10,11 +10,9 @@ from multiprocessing.connection import Connection, answer_challenge, deliver_cha
 from pathlib import Path
 from typing import Any, cast
 
-from qdrant_client import models
-
 from schemas.errors import Unavailable
 from services.memory.embedded.wire import checked, key_file, limit
-from services.memory.engine import Answer, Compaction, Index, Named, Payload, Search, Shape, Vectors
+from services.memory.engine import Answer, Compaction, Index, Payload, Point, PointFilter, Search, Shape, Vectors, Write
 
 PAUSE_SECONDS = 0.05
 SENDS = 2
@@ -56,45 +54,31 @@ class RemoteEngine:
         """See `Engine.index`."""
         self._call("index", indexes)
 
-    def insert(self, points: Sequence[models.PointStruct], vectors: Named | None = None) -> None:
-        """See `Engine.insert`."""
-        self._call("insert", points, vectors)
-
-    def replace(self, points: Sequence[models.PointStruct], where: models.Filter, vectors: Named | None = None) -> None:
-        """See `Engine.replace`."""
-        self._call("replace", points, where, vectors)
-
-    def set_payload(self, payload: Payload, where: models.Filter, urgent: bool = False) -> None:
-        """See `Engine.set_payload`."""
-        self._call("set_payload", payload, where, urgent)
-
-    def update_vectors(self, name: str, ids: Sequence[str], vectors: Vectors, where: models.Filter) -> None:
-        """See `Engine.update_vectors`."""
-        self._call("update_vectors", name, ids, vectors, where)
-
-    def delete(self, where: models.Filter) -> None:
-        """See `Engine.delete`."""
-        self._call("delete", where)
+    def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:
+        """See `Engine.write`."""
+        return cast(list[Payload], self._call("write", writes, read, urgent))
 
     def retrieve(self, ids: Sequence[str]) -> list[Payload]:
         """See `Engine.retrieve`."""
         return cast(list[Payload], self._call("retrieve", ids))
 
-    def scroll(self, where: models.Filter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
+    def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
         """See `Engine.scroll`."""
         return cast(tuple[list[Payload], str | None], self._call("scroll", where, limit, cursor))
 
-    def export(
-        self, where: models.Filter | None, limit: int, cursor: str | None
-    ) -> tuple[list[models.PointStruct], str | None]:
-        """See `Engine.export`."""
-        return cast(tuple[list[models.PointStruct], str | None], self._call("export", where, limit, cursor))
+    def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
+        """See `Engine.oldest`."""
+        return cast(list[Payload], self._call("oldest", field, where, limit))
 
-    def count(self, where: models.Filter) -> int:
+    def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
+        """See `Engine.export`."""
+        return cast(tuple[list[Point], str | None], self._call("export", where, limit, cursor))
+
+    def count(self, where: PointFilter) -> int:
         """See `Engine.count`."""
         return cast(int, self._call("count", where))
 
-    def facet(self, field: str, where: models.Filter) -> dict[str, int]:
+    def facet(self, field: str, where: PointFilter) -> dict[str, int]:
         """See `Engine.facet`."""
         return cast(dict[str, int], self._call("facet", field, where))
 
