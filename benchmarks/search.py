@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.clustered import CLUSTERS, DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
 from benchmarks.table import Measure, Row, compare
-from schemas.decision import Effort
+from schemas.decision import Effort, GroupBy
 from schemas.filter import Filter
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Insert, Vectors
@@ -125,7 +125,7 @@ def rows(name: str, memory: Memory, material: Material, peers: Mapping[str, Ask]
 
 def nearest(memory: Memory, where: Filter, queries: Vectors, effort: Effort) -> Places:
     """As the service asks."""
-    found = memory.nearest(TENANT, queries, K, where.clauses(METADATA), effort)
+    found = memory.nearest(TENANT, queries, K, where.clauses(METADATA), effort, group_by=GroupBy.NONE)
     return [[int(hit.image_id.removeprefix("image-")) for hit in hits] for hits in found]
 
 

@@ -23,12 +23,20 @@ class Vote(StrEnum):
     SOFTMAX = "softmax"
 
 
+class GroupBy(StrEnum):
+    """Which neighbours share one vote: the copies of one ``content``, or ``none``, so that each image has its own."""
+
+    CONTENT = "content"
+    NONE = "none"
+
+
 class VoteOptions(BaseModel):
     """How neighbours vote.
 
     Attributes:
         alpha: offset of the rank vote, 1 / (rank + alpha); 1e-6 to 1000.
         temperature: tau of the softmax vote, exp(similarity / tau); 0.01 to 100.
+        group_by: which neighbours share one rank and one vote; see `services.decision.grouping`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +44,7 @@ class VoteOptions(BaseModel):
     vote: Vote = Vote.RANK
     alpha: Annotated[float, Field(ge=1e-6, le=1000)] = 2.0
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 0.07
+    group_by: GroupBy = GroupBy.CONTENT
 
 
 class Prune(StrEnum):
@@ -58,7 +67,8 @@ class ClassifyOptions(VoteOptions):
     """What to ask of a classification.
 
     Attributes:
-        k: how many neighbours vote, 1 to 1000; fewer where the memory holds fewer.
+        k: how many neighbours vote, 1 to 1000, those that share a vote counted once; fewer where the memory holds
+            fewer, or where `Decision.truncated` says so.
         filter: only images that meet it vote.
         search: ``exact`` compares with every image, ``balanced`` finds 99 of a hundred neighbours or more, ``fast``
             about 95.
@@ -112,11 +122,12 @@ class Neighbour(BaseModel):
     """A remembered image that voted.
 
     Attributes:
-        rank: its place from the nearest, counted from 0.
+        rank: its place from the nearest, counted from 0; neighbours that share a vote share it.
         similarity: cosine similarity to the query, -1 to 1.
         labels: the labels of the image, whole, whatever the level of the vote; with `as_of`, those it had then.
         reliability: what its vote was multiplied by because of earlier wrong votes, 1 where it has none.
-        weight: what it gives to each of its labels, reliability included.
+        copies: how many neighbours share its rank, itself among them; its weight is divided by it.
+        weight: what it gives to each of its labels: that of its rank and similarity, times reliability, by copies.
         share: its weight as part of the sum of all scores, 0 to 1.
     """
 
@@ -127,8 +138,14 @@ class Neighbour(BaseModel):
     similarity: float
     labels: list[str]
     reliability: float = 1.0
+    copies: int = 1
     weight: float
     share: float
+
+    @property
+    def group(self) -> int:
+        """What those that share its vote have in common."""
+        return self.rank
 
 
 class ClassShare(BaseModel):
@@ -185,7 +202,10 @@ class Decision(BaseModel):
             says why.
         shares: every class that got a vote, the winner first, then by score; at the level that was answered.
         margin: the winner's share less the runner-up's, 0 to 1.
-        voters: how many neighbours voted, at most k.
+        voters: how many neighbours voted: at most k, those that share a vote counted once.
+        truncated: whether more images might have voted than the 4 k that were looked at: too many are equally near,
+            share a vote, or are left out by pruning. Which of those that are equally near voted then depends on the
+            engine, and may depend on what else it ever held.
         neighbours: those that are shown, the nearest first.
         encoder: the name of the encoder whose vectors were compared.
         options: as they were applied; `prune` says how those that voted were pruned.
@@ -206,6 +226,7 @@ class Decision(BaseModel):
     margin: float = 0.0
     shares: list[ClassShare] = Field(default_factory=list)
     voters: int = 0
+    truncated: bool = False
     neighbours: list[Neighbour] = Field(default_factory=list)
     encoder: str
     options: ClassifyOptions

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.job import Job
 
@@ -60,6 +60,8 @@ class CalibrationSample(BaseModel):
         similarities: of each image's neighbours, the nearest first; at most 100 each.
         neighbour_labels: of the same neighbours.
         neighbour_wrong: wrong votes of the same neighbours.
+        neighbour_groups: of the same neighbours, a number, 0 or more, that those of one content have in common; empty
+            in judgements that were made before these shared a vote.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +70,7 @@ class CalibrationSample(BaseModel):
     similarities: list[list[float]]
     neighbour_labels: list[list[list[str]]]
     neighbour_wrong: list[list[int]]
+    neighbour_groups: list[list[int]] = Field(default_factory=list)
 
 
 class Judgement(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.decision import ClassifyOptions, Decision, Effort, Neighbour
+from schemas.decision import ClassifyOptions, Decision, Effort, GroupBy, Neighbour
 from schemas.filter import MAX_VALUES, Filter
 from schemas.image import ImageId, Label
 
@@ -41,12 +41,12 @@ class StoredDecision(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_former_words(cls, record: Any) -> Any:
-        """Read what was kept when the options had a flag ``exact`` instead of ``search``."""
+        """Read what was kept when the options had a flag ``exact`` instead of ``search``, and each image its vote."""
         if isinstance(record, dict) and isinstance(decision := record.get("decision"), dict):
-            options = {**decision["options"]}
+            options = {"group_by": GroupBy.NONE, **decision["options"]}
             if "exact" in options:
                 options["search"] = Effort.EXACT if options.pop("exact") else Effort.BALANCED
-                return {**record, "decision": {**decision, "options": options}}
+            return {**record, "decision": {**decision, "options": options}}
         return record
 
     @property
@@ -127,7 +127,8 @@ class Pivot(BaseModel):
     """An image that a vote hangs on.
 
     Attributes:
-        rank: its place from the nearest; `options.k` or more where it votes only once others are gone.
+        rank: its place from the nearest, those that share a vote counted once; `options.k` or more where it votes only
+            once others are gone.
     """
 
     rank: int
@@ -143,12 +144,14 @@ class Counterfactual(BaseModel):
         label: today's winner, by exact search; before abstaining or a re-rank; at the level that it backed off to.
         becomes: the winner without `images`, as it came out when it was run; null where no set was found.
         images: the set; empty where none was found, and then `reason` says why.
+        truncated: as `Decision.truncated`, of the images that were looked at: there may be a smaller set then.
     """
 
     label: str | None
     becomes: str | None = None
     images: list[Pivot] = Field(default_factory=list)
     reason: str | None = None
+    truncated: bool = False
 
 
 class Intervention(StrEnum):

@@ -11,13 +11,14 @@ from schemas.filter import Clause, FieldType
 from schemas.image import State
 from schemas.judgement import Judgement
 from services.answers.calibrations import Calibrations
-from services.answers.voters import Voters
 from services.decision.calibration import Calibration
 from services.decision.conformal import set_share
+from services.decision.grouping import side_by_side
 from services.decision.novelty import novelty
+from services.decision.pruning import reliability
 from services.decision.votes import decide
 from services.memory.engine import Vectors
-from services.memory.memory import Hit, Memory
+from services.memory.memory import Hits, Memory
 from services.memory.vectors import to_units
 from services.perception.decoder import Decoder
 from services.perception.encoder import Encoder
@@ -46,7 +47,7 @@ class Classify:
 
     Attributes:
         slice_size: how many pictures are held decoded at most, however many a request brings.
-        voters: finds who votes.
+        prune: how to prune where the options do not say.
         judgement: the judgement of a tenant's memory that counts now, or None.
     """
 
@@ -54,7 +55,7 @@ class Classify:
     encoder: Encoder
     decoder: Decoder
     slice_size: int
-    voters: Voters
+    prune: Prune
     judgement: Callable[[str], Judgement | None]
     calibrations: Calibrations = field(default_factory=Calibrations)
 
@@ -125,27 +126,59 @@ class Classify:
 
     def search(
         self, tenant: str, vectors: Vectors, options: ClassifyOptions, k: int, what_if: WhatIf = AS_IT_IS
-    ) -> tuple[list[list[Hit]], ClassifyOptions, Judgement | None]:
+    ) -> tuple[list[Hits], ClassifyOptions, Judgement | None]:
         """The k images nearest to each vector, of those that may vote by the options; as `decide` otherwise.
 
         Returns:
-            n lists; the options as they were applied; the judgement that counts, where the options need one.
+            n of them; the options as they were applied, which always say how it was pruned: ``none`` where no
+            judgement counts; the judgement that counts, where the options need one.
         """
         clauses = options.filter.clauses(self.memory.metadata)
         if what_if.without:
             clauses.append(Clause("image_id", FieldType.KEYWORD, tuple(what_if.without), negated=True))
+        prune = options.prune or self.prune
         with metrics.stage("search"):
-            needed = options.calibrated or self.voters.pruning(options) is not Prune.NONE
-            judgement = self.judgement(tenant) if needed else None
-            found, applied = self.voters(tenant, vectors, clauses, options, k, judgement)
+            judgement = self.judgement(tenant) if options.calibrated or prune is not Prune.NONE else None
+            applied = options.model_copy(update={"prune": Prune.NONE if judgement is None else prune})
+            found = self._nearest(tenant, vectors, clauses, applied, k, judgement)
         labels = what_if.labels
         if not labels or options.as_of is not None:  # other labels from now on leave those of the past as they are
             return found, applied, judgement
-        return (
-            [[hit._replace(labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits] for hits in found],
-            applied,
-            judgement,
+        relabelled = [
+            Hits((hit._replace(labels=tuple(labels.get(hit.image_id, hit.labels))) for hit in hits), hits.truncated)
+            for hits in found
+        ]
+        return relabelled, applied, judgement
+
+    def _nearest(
+        self,
+        tenant: str,
+        vectors: Vectors,
+        clauses: Sequence[Clause],
+        options: ClassifyOptions,
+        k: int,
+        judgement: Judgement | None,
+    ) -> list[Hits]:
+        """The neighbours that may vote; those that gave wrong votes count less, or not at all."""
+        votes = {} if judgement is None else judgement.votes
+
+        def wrong(image_id: str) -> int:
+            return votes.get(image_id, (0, 0))[0]
+
+        def is_pruned(image_id: str) -> bool:
+            return wrong(image_id) >= options.prune_above
+
+        leave_out = is_pruned if options.prune is Prune.HARD else None
+        found = self.memory.nearest(
+            tenant, vectors, k, clauses, options.search, options.as_of, options.group_by, leave_out
         )
+        if options.prune is not Prune.SOFT:
+            return found
+        given = (reliability(np.array([wrong(hit.image_id) for hit in hits], np.int64)).tolist() for hits in found)
+        return [
+            Hits((hit._replace(reliability=one) for hit, one in zip(hits, some, strict=True)), hits.truncated)
+            for hits, some in zip(found, given, strict=True)
+        ]
 
     def _encode(self, pictures: Sequence[bytes], start: int) -> Vectors:
         """The vectors of a slice of them."""
@@ -162,10 +195,11 @@ class Classify:
         return "no remembered image meets the filter"
 
 
-def _decide(hits: Sequence[Hit], options: ClassifyOptions, encoder: str, calibration: Calibration | None) -> Decision:
-    """The vote of the hits, by the measure of the memory's own images where the options ask for it."""
+def _decide(hits: Hits, options: ClassifyOptions, encoder: str, calibration: Calibration | None) -> Decision:
+    """The vote of what was found, by the measure of the memory's own images where the options ask for it."""
     if calibration is None or not hits:
-        return decide(hits, options, encoder)
-    found = novelty(np.array([hit.similarity for hit in hits]), calibration.distances)
+        return decide(hits, options, encoder, truncated=hits.truncated)
+    nearest = [group[0].similarity for group in side_by_side(hits)]
+    measured = None if options.unknown_above is None else novelty(np.array(nearest), calibration.distances)
     least = None if options.coverage is None else set_share(calibration.nonconformity, options.coverage)
-    return decide(hits, options, encoder, found if options.unknown_above is not None else None, least)
+    return decide(hits, options, encoder, measured, least, truncated=hits.truncated)

@@ -28,6 +28,7 @@ from services.answers.classify import Classify, WhatIf
 from services.answers.decisions import StoredDecisions, vector_of
 from services.decision.comparison import compare, influence, voted
 from services.decision.counterfactual import smallest_flip
+from services.decision.grouping import first_groups, side_by_side
 from services.decision.hierarchy import depth
 from services.decision.votes import decide
 from services.memory.engine import Vectors
@@ -36,6 +37,7 @@ TOP = 20
 FLIPS = (16, 64, 256)
 """How many images may go to flip a decision: looked for among few first, since the search goes as far beyond the k."""
 AT_ONCE = 1000
+TRUNCATED = "so many images are equally near, or share a vote, that others took the places of those that went"
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,23 @@ class Question:
             places = smallest_flip(hits, options, most)
             if places is not None:
                 break
-        label = decide(hits[: options.k], options, stored.decision.encoder).label
+        voters, _ = first_groups(hits, options.k)
+        counted = Counterfactual(label=decide(voters, options, stored.decision.encoder).label, truncated=hits.truncated)
         if places is None:
-            return Counterfactual(label=label, reason=f"no {FLIPS[-1]} images or fewer decide it: it keeps its label")
+            reason = f"no {FLIPS[-1]} images or fewer decide it: it keeps its label"
+            return counted.model_copy(update={"reason": reason})
+        flipping = {hits[place].image_id for place in places}
         pivots = [
-            Pivot(rank=place, image_id=hit.image_id, similarity=hit.similarity, labels=list(hit.labels))
-            for place, hit in enumerate(hits)
-            if place in places
+            Pivot(rank=rank, image_id=hit.image_id, similarity=hit.similarity, labels=list(hit.labels))
+            for rank, group in enumerate(side_by_side(hits))
+            for hit in group
+            if hit.image_id in flipping
         ]
         [without] = self.classify.decide(tenant, query, options, WhatIf(without=[each.image_id for each in pivots]))
-        if without.label == label:
-            return Counterfactual(label=label, reason="the memory is changing at this moment: ask again")
-        return Counterfactual(label=label, becomes=without.label, images=pivots)
+        if without.label == counted.label:
+            reason = TRUNCATED if hits.truncated else "the memory is changing at this moment: ask again"
+            return counted.model_copy(update={"reason": reason})
+        return counted.model_copy(update={"becomes": without.label, "images": pivots})
 
     def preview(self, tenant: str, request: PreviewRequest) -> Preview:
         """Which of the latest stored decisions would have another label if something were done to images.

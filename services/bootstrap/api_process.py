@@ -14,7 +14,6 @@ from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.answers.rerank import Rerank
-from services.answers.voters import Voters
 from services.bootstrap.wire_access import audit_of, keys_of
 from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory, wire_threads
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
@@ -98,8 +97,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         decoder = wire_decoder(settings, opened, encoder.view)
         task_queue = wire_task_queue(settings, secret)
         rerank = wire_rerank(settings, opened, memory, pictures, decoder)
-        voters = Voters(memory, curate.prune)
-        classify = Classify(memory, encoder, decoder, slice_size(encoder), voters, stores.judgements.current)
+        classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.current)
         retention = Retention(settings.retention)
         accept = Accept(
             memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention, decoder.pool

@@ -78,9 +78,9 @@ class Judge:
 
     def _judge(self, tenant: str, registration: str, progress: Progress) -> Judgement:
         made_at, print_before = now(), fingerprint(self.memory, tenant)
-        image_ids, labels, vectors = self._read(tenant, progress)
+        image_ids, labels, contents, vectors = self._read(tenant, progress)
         everybody = np.arange(len(image_ids))
-        memories = Memories(image_ids, labels, *_compare(everybody, vectors, self.k, "compared", progress))
+        memories = Memories(image_ids, labels, *_compare(everybody, vectors, self.k, "compared", progress), contents)
         votes = count_votes(memories.rows, are_right(labels, memories.rows))
         opinions = list(_opinions(memories, progress))
         given = zip(image_ids, votes.tolist(), strict=True)
@@ -93,14 +93,15 @@ class Judge:
             votes={image_id: (wrong, right) for image_id, (wrong, right) in given if wrong or right},
             classes=report(labels, opinions),
             suspects=suspects(memories, opinions),
-            sample=_sample(labels, vectors, votes[:, 0], progress),
+            sample=_sample(labels, contents, vectors, votes[:, 0], progress),
             fingerprint=print_before,
         )
 
-    def _read(self, tenant: str, progress: Progress) -> tuple[list[str], list[list[str]], Vectors]:
-        """Ids, labels and vectors of all remembered images, by ascending id."""
+    def _read(self, tenant: str, progress: Progress) -> tuple[list[str], list[list[str]], list[str], Vectors]:
+        """Ids, labels, content hashes and vectors of all remembered images, by ascending id."""
         image_ids: list[str] = []
         labels: list[list[str]] = []
+        contents: list[str] = []
         blocks: list[Vectors] = []
         total = self.memory.count(tenant, [REMEMBERED])
         self._check(total)
@@ -108,11 +109,13 @@ class Judge:
         for page, vectors in self.memory.embedded(tenant, [], PAGE):
             image_ids += [image.image_id for image in page]
             labels += [image.labels for image in page]
+            contents += [image.content_hash for image in page]
             blocks.append(vectors)
             self._check(len(image_ids))
             progress("read", len(image_ids), total)
         order = sorted(range(len(image_ids)), key=image_ids.__getitem__)
-        return [image_ids[row] for row in order], [labels[row] for row in order], _ordered(blocks, order)
+        in_order = [image_ids[row] for row in order], [labels[row] for row in order], [contents[row] for row in order]
+        return *in_order, _ordered(blocks, order)
 
     def _check(self, images: int) -> None:
         if images > self.most_images:
@@ -152,11 +155,14 @@ def _opinions(memories: Memories, progress: Progress) -> Iterator[Opinion]:
         yield opinion(memories, row)
 
 
-def _sample(labels: Sequence[list[str]], vectors: Vectors, wrong: Rows, progress: Progress) -> CalibrationSample:
+def _sample(
+    labels: Sequence[list[str]], contents: Sequence[str], vectors: Vectors, wrong: Rows, progress: Progress
+) -> CalibrationSample:
     """Some of the images, spread evenly, with more of their neighbours."""
     drawn = np.linspace(0, max(0, len(labels) - 1), min(len(labels), SAMPLE)).astype(np.int64)
     similarities, rows = _compare(drawn, vectors, SAMPLE_NEIGHBOURS, "sampled", progress)
     there = rows != NOBODY
+    groups = np.unique(contents, return_inverse=True)[1]
     return CalibrationSample(
         labels=[labels[row] for row in drawn.tolist()],
         similarities=[found[held].tolist() for found, held in zip(similarities, there, strict=True)],
@@ -164,4 +170,5 @@ def _sample(labels: Sequence[list[str]], vectors: Vectors, wrong: Rows, progress
             [labels[row] for row in found[held].tolist()] for found, held in zip(rows, there, strict=True)
         ],
         neighbour_wrong=[wrong[found[held]].tolist() for found, held in zip(rows, there, strict=True)],
+        neighbour_groups=[groups[found[held]].tolist() for found, held in zip(rows, there, strict=True)],
     )

@@ -7,10 +7,12 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.decision import MAX_LEVEL, ClassifyOptions, Prune
+from schemas.decision import MAX_LEVEL, ClassifyOptions, GroupBy, Prune
 from schemas.judgement import CalibrationSample
 from services.decision.conformal import nonconformity
+from services.decision.grouping import ranked
 from services.decision.hierarchy import cut
+from services.decision.neighbours import NOBODY
 from services.decision.pruning import reliability
 from services.decision.votes import weigh
 
@@ -42,18 +44,25 @@ def calibrate(sample: CalibrationSample, options: ClassifyOptions) -> Calibratio
     wrong, _ = _table(sample.neighbour_wrong)
     if options.prune is Prune.HARD:
         present &= wrong < options.prune_above
-    order = np.argsort(~present, axis=1, kind="stable")[:, : options.k]  # the first k of those that may vote
-    similarities, wrong = np.take_along_axis(similarities, order, 1), np.take_along_axis(wrong, order, 1)
-    present = np.take_along_axis(present, order, 1)
-    weights = weigh(similarities, options) * present
+    found = ranked(_groups(sample, present, options.group_by), similarities, options.k)
+    similarities, wrong = (np.take_along_axis(each, found.order, 1) for each in (similarities, wrong))
+    votes = (found.ranks != NOBODY) / found.copies
+    weights = weigh(similarities, options, np.maximum(found.ranks, 0)) * votes
     if options.prune is Prune.SOFT:
         weights = weights * reliability(wrong)
     own, neighbours = _labels(sample, options.level or MAX_LEVEL)
-    neighbours = np.take_along_axis(neighbours, order[:, :, None], 1)
-    voted = present.any(axis=1)
-    voters = present.sum(axis=1)[voted]
-    distances = ((1 - similarities) * present).sum(axis=1)[voted] / voters
+    neighbours = np.take_along_axis(neighbours, found.order[:, :, None], 1)
+    voted = votes.any(axis=1)
+    distances = ((1 - similarities) * votes).sum(axis=1)[voted] / votes.sum(axis=1)[voted]
     return Calibration(np.sort(distances), np.sort(nonconformity(own, neighbours, weights)[voted]))
+
+
+def _groups(sample: CalibrationSample, present: NDArray[np.bool_], group_by: GroupBy) -> NDArray[np.int64]:
+    """What the neighbours that may vote have in common with those that share their vote, int64 [n, widest]."""
+    groups = np.broadcast_to(np.arange(present.shape[1]), present.shape)
+    if group_by is not GroupBy.NONE and sample.neighbour_groups:
+        groups = _table(sample.neighbour_groups)[0].astype(np.int64)
+    return np.where(present, groups, NOBODY)
 
 
 def _table(rows: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

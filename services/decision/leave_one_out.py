@@ -21,12 +21,14 @@ class Memories:
         labels: of the same images.
         similarities: float32 [n, k], of each image's neighbours, the nearest first.
         rows: int64 [n, k], the same neighbours; `NOBODY` where there are fewer.
+        contents: of the images, what those that share a vote have in common.
     """
 
     image_ids: Sequence[str]
     labels: Sequence[Sequence[str]]
     similarities: Similarities
     rows: Rows
+    contents: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,14 @@ class _Voter:
     image_id: str
     labels: Sequence[str]
     similarity: float
+    group: str
     reliability: float = 1.0
 
 
 def opinion(memories: Memories, row: int) -> Opinion:
     """What the neighbours of an image say of it, by the rank vote."""
     found = [
-        _Voter(memories.image_ids[there], memories.labels[there], similarity)
+        _Voter(memories.image_ids[there], memories.labels[there], similarity, memories.contents[there])
         for there, similarity in zip(memories.rows[row].tolist(), memories.similarities[row].tolist(), strict=True)
         if there != NOBODY
     ]

@@ -15,7 +15,8 @@ def novelty(similarities: NDArray[np.float64], distances: NDArray[np.float64]) -
     """The novelty of a picture.
 
     Args:
-        similarities: cosine similarities [k] to the neighbours that vote; at least one.
+        similarities: cosine similarities [k] to the neighbours that vote, of those that share a vote to the nearest; at
+            least one.
         distances: mean distances [n] of the memory's own images, ascending; at least one.
     """
     distance = float(np.mean(1 - similarities))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.decision.grouping import first_alike
 from services.decision.neighbours import NOBODY
 from services.decision.votes import TIE
 
@@ -38,13 +39,7 @@ def ballots(classes: Numbers) -> Ballots:
         classes: int64 [n, k, l], the labels of the neighbours.
     """
     flat = classes.reshape(len(classes), -1)
-    order = np.argsort(flat, axis=1, kind="stable")
-    ranked = np.take_along_axis(flat, order, 1)
-    starts = np.zeros(flat.shape, np.int64)
-    starts[:, 1:] = np.where(ranked[:, 1:] != ranked[:, :-1], np.arange(1, flat.shape[1]), 0)
-    first = np.take_along_axis(order, np.maximum.accumulate(starts, axis=1), 1)
-    slots = np.empty_like(first)
-    np.put_along_axis(slots, order, first, 1)
+    slots = first_alike(flat)
     return Ballots(np.ascontiguousarray(flat.T), np.ascontiguousarray(slots.T), classes.shape[2])
 
 

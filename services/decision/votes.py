@@ -9,14 +9,15 @@ Neighbours come ordered from the nearest; rank i counts from 0, s is the cosine 
 | softmax   | exp(s / temperature)              |
 | rank      | 1 / (i + alpha)                   |
 
-Each weight is multiplied by the neighbour's reliability, which is 1 unless earlier wrong votes cost it some.
+Each weight is multiplied by the neighbour's reliability, which is 1 unless earlier wrong votes cost it some, and
+divided by how many share its vote; see `services.decision.grouping`.
 
 A class scores the sum of the weights of the neighbours that carry its label; a neighbour with several labels gives its
 weight to each. The highest score wins; of classes with equal scores, the one that was the first to reach it, walking
 from the nearest. `services.decision.hierarchy` says at which level of their paths labels vote.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from schemas.decision import ClassifyOptions, ClassShare, Decision, Neighbour, Novelty, Vote, VoteOptions
+from services.decision.grouping import side_by_side
 from services.decision.hierarchy import climb
 from services.decision.novelty import why_unknown
 
@@ -51,13 +53,20 @@ class Voter(Protocol):
     def reliability(self) -> float:
         """What its vote is multiplied by, above 0; see `services.decision.pruning`."""
 
+    @property
+    def group(self) -> Hashable:
+        """What those that share its vote have in common."""
 
-def weigh(similarities: NDArray[np.float64], options: VoteOptions) -> NDArray[np.float64]:
-    """Each neighbour's weight.
+
+def weigh(
+    similarities: NDArray[np.float64], options: VoteOptions, ranks: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Each neighbour's weight, alone at its rank.
 
     Args:
         similarities: cosine similarities [..., k], the nearest first.
         options: which vote, with its alpha or temperature.
+        ranks: [..., k], 0 or more; None: 0, 1, ... k - 1.
 
     Returns:
         weights [..., k], each above 0.
@@ -70,8 +79,8 @@ def weigh(similarities: NDArray[np.float64], options: VoteOptions) -> NDArray[np
         case Vote.SOFTMAX:
             return np.exp(similarities / options.temperature)
         case Vote.RANK:
-            ranks = np.arange(similarities.shape[-1], dtype=np.float64)
-            return np.broadcast_to(np.reciprocal(ranks + options.alpha), similarities.shape)
+            given = np.arange(similarities.shape[-1], dtype=np.float64) if ranks is None else ranks
+            return np.broadcast_to(np.reciprocal(given + options.alpha), similarities.shape)
 
 
 def decide(
@@ -80,23 +89,31 @@ def decide(
     encoder: str,
     novelty: Novelty | None = None,
     set_share: float | None = None,
+    *,
+    truncated: bool = False,
 ) -> Decision:
     """Let neighbours vote.
 
     The decision depends on nothing but the arguments, and shows them all: with the neighbours of a decision that shows
-    all its voters, and with its options, novelty and `set_share`, the same decision comes out again.
+    all its voters, and with its options, novelty, `set_share` and `truncated`, the same decision comes out again.
 
     Args:
-        voters: at most `options.k` neighbours, the nearest first; empty gives a decision without a label.
+        voters: neighbours of at most `options.k` groups, the nearest first; empty gives a decision without a label.
         options: which vote, at which level, whether to back off or to abstain, how many of the neighbours to show.
         encoder: the name of the encoder whose vectors were compared.
         novelty: how far the voters are; the label is null where its percentile is above `options.unknown_above`.
         set_share: the share of the vote from which on a label is in the prediction set; None: there is none.
+        truncated: whether more might have voted.
     """
     if not voters:
-        return Decision(label=None, encoder=encoder, options=options)
+        return Decision(label=None, encoder=encoder, options=options, truncated=truncated)
+    groups = side_by_side(voters)
+    voters = [voter for group in groups for voter in group]
+    sizes = np.array([len(group) for group in groups])
+    ranks, copies = np.repeat(np.arange(len(groups)), sizes), np.repeat(sizes, sizes)
     reliabilities = np.array([voter.reliability for voter in voters], np.float64)
-    weights = (weigh(np.array([voter.similarity for voter in voters], np.float64), options) * reliabilities).tolist()
+    alone = weigh(np.array([voter.similarity for voter in voters], np.float64), options, ranks)
+    weights = (alone * reliabilities / copies).tolist()
     levels = (count(ballots, weights) for ballots in climb([voter.labels for voter in voters], options.level))
     asked = next(levels)
     shares, reason = (asked, None) if options.back_off is None else _back_off(asked, levels, options.back_off)
@@ -109,7 +126,8 @@ def decide(
         margin=shares[0].share - (shares[1].share if len(shares) > 1 else 0.0),
         shares=shares,
         voters=len(voters),
-        neighbours=_neighbours(voters[:shown], weights[:shown], total),
+        truncated=truncated,
+        neighbours=_neighbours(voters[:shown], ranks.tolist(), copies.tolist(), weights, total),
         encoder=encoder,
         options=options,
         novelty=novelty,
@@ -126,7 +144,9 @@ def shown(decision: Decision, show: int | None) -> Decision:
     return decision.model_copy(update={"options": options, "neighbours": decision.neighbours[:show]})
 
 
-def _neighbours(voters: Sequence[Voter], weights: Sequence[float], total: float) -> list[Neighbour]:
+def _neighbours(
+    shown: Sequence[Voter], ranks: Sequence[int], copies: Sequence[int], weights: Sequence[float], total: float
+) -> list[Neighbour]:
     """Those that are shown; made all at once, in half the time that each by itself would take."""
     return _NEIGHBOURS.validate_python(
         [
@@ -136,10 +156,11 @@ def _neighbours(voters: Sequence[Voter], weights: Sequence[float], total: float)
                 "similarity": voter.similarity,
                 "labels": list(voter.labels),
                 "reliability": voter.reliability,
+                "copies": number,
                 "weight": weight,
                 "share": weight / total,
             }
-            for rank, (voter, weight) in enumerate(zip(voters, weights, strict=True))
+            for voter, rank, number, weight in zip(shown, ranks, copies, weights, strict=False)
         ]
     )
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from schemas.decision import Effort
+from schemas.decision import Effort, GroupBy
 from schemas.errors import Conflict, InvalidPicture, InvalidRequest, NotFound, Unavailable
 from schemas.evaluation import EvaluationOptions
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
@@ -181,7 +181,8 @@ class Evaluate:
 
         def approximate(vectors: Vectors, k: int, effort: Effort) -> list[list[str]]:
             slices = np.split(vectors, range(SEARCHED_AT_ONCE, len(vectors), SEARCHED_AT_ONCE))
-            found = (hits for some in slices for hits in self.memory.nearest(tenant, some, k, clauses, effort))
+            each_alone = partial(self.memory.nearest, tenant, group_by=GroupBy.NONE)
+            found = (hits for some in slices for hits in each_alone(some, k, clauses, effort))
             return [[hit.image_id for hit in hits] for hits in found]
 
         def thumbnail(image_id: str, query: bool) -> bytes | None:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schemas.decision import Effort
+from schemas.decision import Effort, GroupBy
 from schemas.errors import InvalidRequest
 from schemas.filter import Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
+from services.decision.grouping import first_groups
 from services.memory.collection import open_collection, vector_name
 from services.memory.engine import (
     EVERY_POINT,
@@ -39,6 +40,11 @@ from services.memory.filters import expired_of_every_tenant, waiting_of_every_te
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
 
+MAX_TIMES_K = 4
+"""So many times k images are looked at for a query, at most."""
+GROUP_FIELDS = {GroupBy.CONTENT: "content_hash", GroupBy.NONE: "image_id"}
+"""What images that share a vote have in common."""
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -57,13 +63,27 @@ class Placed:
 class Hit(NamedTuple):
     """A remembered image that is near, with the labels of the moment that was asked for.
 
-    Its cosine similarity is within -1 to 1; `reliability` is for pruning to set.
+    Its cosine similarity is within -1 to 1; `group` is what it has in common with those that share its vote;
+    `reliability` is for pruning to set.
     """
 
     image_id: str
     labels: tuple[str, ...]
     similarity: float
+    group: str
     reliability: float = 1.0
+
+
+class Hits(list[Hit]):
+    """The images near a vector, by descending similarity, then by image id.
+
+    Attributes:
+        truncated: whether more might have been among them than were looked at.
+    """
+
+    def __init__(self, hits: Iterable[Hit] = (), truncated: bool = False) -> None:
+        super().__init__(hits)
+        self.truncated = truncated
 
 
 @dataclass(frozen=True)
@@ -383,21 +403,25 @@ class Memory:
         clauses: Sequence[Clause] = (),
         effort: Effort = Effort.BALANCED,
         as_of: datetime | None = None,
-    ) -> list[list[Hit]]:
+        group_by: GroupBy = GroupBy.CONTENT,
+        leave_out: Callable[[str], bool] | None = None,
+    ) -> list[Hits]:
         """The remembered images nearest to each vector; none that has expired by now, whenever it is asked as of.
+
+        So many are looked at that all are seen which are as near as the k-th, and nothing depends on what else was ever
+        in the memory; of those that are equally near, the ones with the lowest ids are the nearest. Where it would take
+        more than `MAX_TIMES_K` k, this holds among those that the engine returned, and `Hits.truncated` says so.
 
         Args:
             tenant: whose images.
             vectors: float32 [n, dimension], finite, no row zero.
-            k: at most so many for each vector, at least 1.
+            k: at most so many for each vector, at least 1, those that share a vote counted once.
             clauses: the checked filter.
             effort: how thoroughly they are searched for.
             as_of: only images that had been accepted by this moment, with the labels that they had then; without those
                 whose labels were changed so often since that they are not known any more.
-
-        Returns:
-            n lists, by descending similarity, then by image id; of images that are equally near as the last one, those
-            with the lowest ids, so that nothing depends on what else was ever in the memory.
+            group_by: which images share a vote.
+            leave_out: tells by their ids the images that are passed over.
 
         Raises:
             InvalidVector: a vector is not finite, zero or of another length.
@@ -408,18 +432,20 @@ class Memory:
         then = [] if as_of is None else _known_at(as_of)
         asked = [*clauses, *then]
         where = within(tenant, [*asked, *self._voting(tenant)])
-        fields = ("image_id", "labels") if as_of is None else ("image_id", "labels", "history")
+        fields = dict.fromkeys(("image_id", "labels", GROUP_FIELDS[group_by], *([] if as_of is None else ["history"])))
         # what looks alike is mostly labelled alike, and the graph has no paths of its own within a part of a range
         far = any(clause.field == "labels" or clause.bounds for clause in asked)
-        found: dict[int, list[Hit]] = {}
-        limit = k + 1  # one more shows whether the last has its equals beyond
-        while open_ends := [row for row in range(len(vectors)) if row not in found]:
-            search = Search(self._vector, where, limit, effort, fields, far)
-            for row, answer in zip(open_ends, self._engine.query_batch(vectors[open_ends], search), strict=True):
-                hits = sorted(_hits(answer, as_of), key=lambda hit: (-hit.similarity, hit.image_id))
-                if len(hits) < limit or hits[k - 1].similarity > hits[-1].similarity:
-                    found[row] = hits[:k]
-            limit *= 4
+        found: dict[int, Hits] = {}
+        for limit in (k + 1, MAX_TIMES_K * k):  # one more shows whether the last has its equals beyond
+            left = [row for row in range(len(vectors)) if row not in found]
+            search = Search(self._vector, where, limit, effort, tuple(fields), far)
+            for row, answer in zip(left, self._engine.query_batch(vectors[left], search) if left else (), strict=True):
+                hits = sorted(_hits(answer, as_of, group_by), key=lambda hit: (-hit.similarity, hit.image_id))
+                voting = hits if leave_out is None else [hit for hit in hits if not leave_out(hit.image_id)]
+                nearest, enough = first_groups(voting, k)
+                whole = len(hits) < limit or (enough and nearest[-1].similarity > hits[-1].similarity)
+                if whole or limit == MAX_TIMES_K * k:
+                    found[row] = Hits(nearest, truncated=not whole)
         return [found[row] for row in range(len(vectors))]
 
     def counts_by_state(self, tenant: str, clauses: Sequence[Clause] = ()) -> dict[State, int]:
@@ -496,13 +522,14 @@ class Memory:
         return within(tenants.pop(), [pictures, *states, *([] if further is None else [further])], vector)
 
 
-def _hits(answer: Answer, as_of: datetime | None) -> Iterator[Hit]:
+def _hits(answer: Answer, as_of: datetime | None, group_by: GroupBy) -> Iterator[Hit]:
     """What was found, with the labels of a moment."""
     histories = answer.columns.get("history", repeat(None))
-    for image_id, labels, history, score in zip(
-        answer.columns["image_id"], answer.columns["labels"], histories, answer.scores, strict=False
+    groups = answer.columns[GROUP_FIELDS[group_by]]
+    for image_id, labels, history, group, score in zip(
+        answer.columns["image_id"], answer.columns["labels"], histories, groups, answer.scores, strict=False
     ):
-        yield Hit(image_id, to_labels(labels, history, as_of), max(-1.0, min(1.0, score)))
+        yield Hit(image_id, to_labels(labels, history, as_of), max(-1.0, min(1.0, score)), group)
 
 
 def _alike(

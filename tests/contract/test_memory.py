@@ -16,7 +16,7 @@ from schemas.filter import Clause, FieldType
 from schemas.image import State, StoredImage
 from services.memory.engine import Engine, Payload, Replace, SetPayload, Vectors, Write
 from services.memory.filters import within
-from services.memory.memory import Hit, Memory, Placed
+from services.memory.memory import Hits, Memory, Placed
 from services.memory.payload import point_id, to_point
 from services.memory.tuning import REACH
 from tests.contract.conftest import ENGINES
@@ -430,7 +430,7 @@ def nearest_by_hand(images: list[StoredImage], vectors: Vectors, query: Vectors,
     return [(images[n].image_id, pytest.approx(similarities[n], abs=1e-5)) for n in np.argsort(-similarities)[:k]]
 
 
-def found(answers: list[list[Hit]]) -> list[list[tuple[str, float]]]:
+def found(answers: list[Hits]) -> list[list[tuple[str, float]]]:
     return [[(hit.image_id, hit.similarity) for hit in answer] for answer in answers]
 
 

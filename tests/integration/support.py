@@ -14,7 +14,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
-from schemas.decision import ClassifyOptions, Decision
+from schemas.decision import ClassifyOptions, Decision, Prune
 from schemas.filter import FieldType
 from schemas.image import Accepted, Gate, ImageFields, StoredImage, now
 from schemas.job import Job, JobKind, JobState
@@ -22,7 +22,6 @@ from schemas.judgement import Judgement
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
-from services.answers.voters import Voters
 from services.curation.judge import Judge
 from services.curation.judgements import Judgements
 from services.curation.objections import Objections
@@ -201,9 +200,8 @@ class Parts:
             Objections(self.memory, gate, 0.9, 10),
         )
 
-    def classify(self) -> Classify:
-        voters = Voters(self.memory)
-        return Classify(self.memory, self.encoder, self.decoder, 4, voters, self.judgements.current)
+    def classify(self, prune: Prune = Prune.NONE) -> Classify:
+        return Classify(self.memory, self.encoder, self.decoder, 4, prune, self.judgements.current)
 
     def judge(
         self, tenant: str | None = None, memory: object = None, progress: Progress = lambda *_: None, k: int = 10

@@ -13,7 +13,6 @@ from schemas.image import ImagePatch, now
 from schemas.job import Job, JobKind, JobState
 from schemas.judgement import Judgement
 from schemas.removal import RemovalRequest
-from services.answers.voters import Voters
 from services.curation.fingerprint import is_stale
 from services.curation.judge import PASSES, Judge
 from services.curation.judgements import FOUND, RECORDS, Judgements
@@ -86,8 +85,7 @@ def test_soft_pruning_weighs_by_wrong_votes_and_hard_pruning_takes_the_next(part
 
     def voters(**asked: object) -> tuple[list[str], list[float], Prune | None]:
         options = ClassifyOptions.model_validate({"k": 30, "search": "exact", **asked})
-        judgement = parts.judgements.current(parts.tenant)
-        [hits], applied = Voters(parts.memory)(parts.tenant, query, [], options, options.k, judgement)
+        [hits], applied, _ = parts.classify().search(parts.tenant, query, options, options.k)
         return [hit.image_id for hit in hits], [hit.reliability for hit in hits], applied.prune
 
     everybody = voters()[0]
@@ -100,8 +98,7 @@ def test_soft_pruning_weighs_by_wrong_votes_and_hard_pruning_takes_the_next(part
     assert 0 < len(inside) < 30
     assert voters(prune="hard", prune_above=5) == (inside, [1.0] * len(inside), Prune.HARD)
     assert voters(prune="hard", prune_above=5, k=4)[0] == inside[:4], "the next nearest take their places"
-    policy, judgement = Voters(parts.memory, Prune.SOFT), parts.judgements.current(parts.tenant)
-    assert policy(parts.tenant, query, [], ClassifyOptions(), 5, judgement)[1].prune is Prune.SOFT
+    assert parts.classify(Prune.SOFT).search(parts.tenant, query, ClassifyOptions(), 5)[1].prune is Prune.SOFT
 
 
 def test_a_removal_voids_it_and_deletes_what_it_says(parts: Parts) -> None:

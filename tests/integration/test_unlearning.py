@@ -18,7 +18,6 @@ from schemas.decision import ClassifyOptions, Decision, Effort, Prune, Vote
 from schemas.filter import Filter
 from schemas.image import State, StoredImage, now
 from schemas.removal import RemovalRequest
-from services.answers.voters import Voters
 from services.decision.votes import decide
 from services.memory.engine import Vectors
 
@@ -78,8 +77,7 @@ def remember(parts: Parts, tenant: str, numbered: Sequence[tuple[int, Item]]) ->
 
 
 def decide_all(parts: Parts, tenant: str, queries: Vectors, options: ClassifyOptions) -> list[Decision]:
-    found, applied = Voters(parts.memory)(tenant, queries, [], options, options.k, parts.judgements.current(tenant))
-    return [decide(hits, applied, "pixels") for hits in found]
+    return parts.classify().decide(tenant, queries, options)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,3 +10,8 @@ class Seen:
     similarity: float
     labels: Sequence[str]
     reliability: float = 1.0
+    content: str = ""
+
+    @property
+    def group(self) -> str | int:
+        return self.content or id(self)

@@ -8,20 +8,29 @@ from hypothesis import strategies as st
 
 from schemas.decision import ClassifyOptions, Vote
 from services.decision.counterfactual import smallest_flip
+from services.decision.grouping import first_groups
 from services.decision.votes import decide
 from tests.unit.decision.support import Seen
 
 
-def line(*labels: str, step: float = 0.01, wrong: Iterable[int] = repeat(0)) -> list[Seen]:
-    """Neighbours with these labels, ``+`` between several, and so many wrong votes, the nearest first."""
-    return [
-        Seen(str(rank), 0.9 - step * rank, label.split("+"), 1.75 / (1 + votes) if votes else 1.0)
-        for rank, (label, votes) in enumerate(zip(labels, wrong, strict=False))
-    ]
+def line(
+    *labels: str, step: float = 0.01, wrong: Iterable[int] = repeat(0), copies: Iterable[bool] = repeat(False)
+) -> list[Seen]:
+    """Neighbours with these labels, ``+`` between several, and so many wrong votes, the nearest first.
+
+    Where it says so, one is a copy of that before it.
+    """
+    voters: list[Seen] = []
+    for label, votes, copy in zip(labels, wrong, copies, strict=False):
+        content = int(voters[-1].content) + (not copy) if voters else 0
+        similarity = 0.9 - step * content
+        reliability = 1.75 / (1 + votes) if votes else 1.0
+        voters.append(Seen(str(len(voters)), similarity, label.split("+"), reliability, str(content)))
+    return voters
 
 
 def winner(voters: list[Seen], options: ClassifyOptions) -> str | None:
-    return decide(voters[: options.k], options, "").label
+    return decide(first_groups(voters, options.k)[0], options, "").label
 
 
 def by_trying(voters: list[Seen], options: ClassifyOptions, most: int) -> int | None:
@@ -53,6 +62,12 @@ def test_who_goes_need_not_have_voted_for_the_winner() -> None:
     assert len(places) == by_trying(late, options, 2)
 
 
+def test_copies_that_stay_have_the_vote_of_those_that_go() -> None:
+    alike = line("a", "a", "a", "b", copies=[False, True, True, False])
+    assert smallest_flip(alike, ClassifyOptions(), 2) is None
+    assert smallest_flip(alike, ClassifyOptions(), 3) == [0, 1, 2]
+
+
 def test_nothing_flips_where_all_agree_or_too_few_may_go() -> None:
     assert smallest_flip(line("a", "a", "a"), ClassifyOptions(), 3) is None
     assert smallest_flip([], ClassifyOptions(), 3) is None
@@ -67,6 +82,7 @@ def test_nothing_flips_where_all_agree_or_too_few_may_go() -> None:
         max_size=8,
     ),
     wrong=st.lists(st.sampled_from([0, 0, 1, 6]), min_size=8, max_size=8),
+    copies=st.lists(st.booleans(), min_size=8, max_size=8),
     level=st.sampled_from([None, 1]),
     vote=st.sampled_from(list(Vote)),
     k=st.integers(1, 6),
@@ -77,6 +93,7 @@ def test_nothing_flips_where_all_agree_or_too_few_may_go() -> None:
 def test_it_is_the_smallest_of_all(
     labels: list[str],
     wrong: list[int],
+    copies: list[bool],
     level: int | None,
     vote: Vote,
     k: int,
@@ -85,7 +102,7 @@ def test_it_is_the_smallest_of_all(
     most: int,
 ) -> None:
     options = ClassifyOptions(vote=vote, k=k, alpha=alpha, temperature=0.2, level=level)
-    voters = line(*labels, step=step, wrong=wrong)
+    voters = line(*labels, step=step, wrong=wrong, copies=copies)
     places = smallest_flip(voters, options, most)
     assert (None if places is None else len(places)) == by_trying(voters, options, most)
     if places is not None:

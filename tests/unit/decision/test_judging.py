@@ -24,7 +24,8 @@ images = st.lists(
 def memories(images: list[tuple[int, list[str]]], k: int = 10) -> Memories:
     vectors = DIRECTIONS[[direction for direction, _ in images]].reshape(len(images), 16)
     similarities, rows = nearest(vectors, vectors, k, leave_out=np.arange(len(images)))
-    return Memories([f"image-{row:03}" for row in range(len(images))], [own for _, own in images], similarities, rows)
+    ids = [f"image-{row:03}" for row in range(len(images))]
+    return Memories(ids, [own for _, own in images], similarities, rows, ids)
 
 
 def neighbours_by_hand(images: list[tuple[int, list[str]]], row: int, k: int) -> list[int]:
@@ -80,7 +81,7 @@ def around(angles: list[float], labels: list[str], k: int = 10) -> list[Suspect]
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     similarities, rows = nearest(vectors, vectors, k, leave_out=np.arange(len(angles)))
     ids = [f"image-{row:03}" for row in range(len(angles))]
-    judged = Memories(ids, [[label] for label in labels], similarities, rows)
+    judged = Memories(ids, [[label] for label in labels], similarities, rows, ids)
     return suspects(judged, [opinion(judged, row) for row in range(len(ids))])
 
 
