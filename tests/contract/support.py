@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -36,7 +37,7 @@ def image(tenant: str, image_id: str, **fields: Any) -> StoredImage:
         "labels": ["cat"],
         "state": State.WAITING,
         "accepted_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
-        "content_hash": "0" * 64,
+        "content_hash": sha256(image_id.encode()).hexdigest(),
         "picture": f"{tenant}/{image_id}/{uuid.uuid4()}",
     }
     return StoredImage(tenant=tenant, image_id=image_id, **(given | fields))
