@@ -156,7 +156,7 @@ class WorkerSettings(_Section):
     max_attempts: Annotated[int, Field(ge=1, description="how often an image is tried before it is rejected")] = 3
     sweep_seconds: Annotated[int, Field(ge=1, description="how often the sweeper looks for what was left behind")] = 5
     compact_seconds: Annotated[
-        int, Field(ge=60, description="how often what was removed is erased from the disk, where anything was")
+        int, Field(ge=60, description="how long what was removed may wait until its bytes are erased from the disk")
     ] = 86_400
     overdue_seconds: Annotated[
         int,

@@ -77,12 +77,12 @@ def sweep() -> None:
 def tidy() -> None:
     """Delete what crashes left behind."""
     with _logged():
-        service().compact.tidy()
+        service().compact.tidy.if_due()
 
 
 @app.task(name=COMPACT)  # type: ignore[untyped-decorator]
 def compact() -> None:
-    """Erase from the disk what was removed since the last time."""
+    """Erase from the disk what was removed, where some of it has waited long enough."""
     with _logged():
         service().compact.if_due()
 

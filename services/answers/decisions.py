@@ -191,16 +191,21 @@ class StoredDecisions:
                     left.add(decision_id)
         return refused
 
-    def settle_all(self, _before: datetime | None = None) -> int:
-        """`settle` every decision of every tenant: after a restore, and for what a kill left behind after a write.
+    def settle_all(self, _before: datetime | None = None, since: datetime | None = None) -> int:
+        """`settle` the decisions of every tenant: after a restore, and for what a kill left behind after a write.
+
+        Args:
+            since: only those that were made since this moment are read; None: all.
 
         Returns:
             how many had to go as a whole.
         """
+        first = "" if since is None else _id_of(since)
         by_tenant: dict[str, list[str]] = {}
         for key in self.ledger.list("decisions/"):
             _, tenant, decision_id = key.split("/")
-            by_tenant.setdefault(tenant, []).append(decision_id)
+            if decision_id >= first:
+                by_tenant.setdefault(tenant, []).append(decision_id)
         return sum(len(self.settle(tenant, ids)) for tenant, ids in by_tenant.items())
 
     def _write(self, tenant: str, stored: StoredDecision) -> None:
@@ -281,7 +286,12 @@ def _names(options: ClassifyOptions, image_ids: AbstractSet[str]) -> bool:
 
 
 def _new_id() -> str:
-    return f"{now():%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+    return f"{_id_of(now())}-{secrets.token_hex(4)}"
+
+
+def _id_of(moment: datetime) -> str:
+    """What the ids begin with of decisions that are made at a moment."""
+    return f"{moment:%Y%m%dT%H%M%S%f}"
 
 
 def _key(tenant: str, decision_id: str) -> str:

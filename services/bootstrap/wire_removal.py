@@ -87,7 +87,7 @@ def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: Remo
 
 def wire_tidy(memory: Memory, stores: Stores) -> Tidy:
     """The removal of what crashes left."""
-    further: list[Callable[[datetime], int]] = [
+    further: list[Callable[[datetime, datetime | None], int]] = [
         stores.judgements.tidy,
         stores.evaluations.tidy,
         stores.decisions.settle_all,
@@ -97,7 +97,8 @@ def wire_tidy(memory: Memory, stores: Stores) -> Tidy:
 
 def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> Compact:
     """Erasure."""
-    return Compact(memory, stores.removals, stores.removal_log, wire_tidy(memory, stores), _beyond(settings))
+    every, tidy = timedelta(seconds=settings.worker.compact_seconds), wire_tidy(memory, stores)
+    return Compact(memory, stores.removals, stores.removal_log, tidy, _beyond(settings), every)
 
 
 def _beyond(settings: Settings) -> str:

@@ -67,7 +67,7 @@ class Judgements:
         for key in sorted(keys, key=lambda key: key.endswith(FOUND)):
             self._ledger.delete(key)
 
-    def tidy(self, _before: datetime | None = None) -> int:
+    def tidy(self, _before: datetime | None = None, _since: datetime | None = None) -> int:
         """Delete what a pass left that was killed right after a removal had voided it; returns how much."""
         left = [key for key in self._ledger.list(RECORDS) if key.endswith(FOUND)]
         return sum(self._ledger.delete(key) for key in left if not self._ledger.exists(key.removesuffix(FOUND)))

@@ -219,7 +219,7 @@ class Evaluations:
         for evaluation_id in records | folders | {job.id for job in self._jobs.all(tenant, KIND)}:
             self.delete(tenant, evaluation_id)
 
-    def tidy(self, before: datetime) -> int:
+    def tidy(self, before: datetime, _since: datetime | None = None) -> int:
         """Delete files that a crash left without a record, and evaluations that wait for their pictures in vain.
 
         Args:

@@ -24,6 +24,7 @@ from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.payload import to_image
 from services.memory.pictures import Pictures
+from services.runtime import schedule
 
 PAGE = 100
 FORGOTTEN_AT_ONCE = 10_000
@@ -31,7 +32,7 @@ FORGOTTEN_AT_ONCE = 10_000
 UNFINISHED = "restore/unfinished"
 PASSING = {"open", "notes", "unerased"}
 """Records of how far a removal is: where the removal is known already, they are older than what is there."""
-LEFT_OUT = {"judgements", "evaluations", "jobs"}
+LEFT_OUT = {"judgements", "evaluations", "jobs", schedule.RECORDS}
 """Records that no backup holds: they were made of images that may be removed since, and can be made again."""
 
 

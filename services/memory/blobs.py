@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -169,7 +170,7 @@ class Blobs:
     def delete(self, keys: Iterable[str]) -> int:
         """Delete what is there, and what lies beside it; durable when it returns. Returns how many there were.
 
-        Folders stay: there are few, and taking an empty one away would meet others who write into it.
+        Folders stay, for others may be about to write into them: see `delete_empty`.
         """
         touched: list[Path] = []
         for key in keys:
@@ -198,10 +199,29 @@ class Blobs:
         """
         if not self._local:
             return 0
-        root = Path(self._path(folder) if folder else self._root)
+        root, age = Path(self._path(folder) if folder else self._root), time.time() - before.timestamp()
         drafts = [path for path in root.rglob(".*") if DRAFT.fullmatch(path.name)]
         with _translated(""):
-            return sum(_delete_older(draft, before) for draft in drafts)
+            return sum(_delete_older(draft, age) for draft in drafts)
+
+    def folders(self) -> Sequence[str]:
+        """The names of the uppermost folders; sorted."""
+        with suppress(NotFound), _translated(""):
+            found = self._files.ls(self._root, detail=True)
+            names = [str(each["name"]).rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"]
+            return sorted(name for name in names if KEY.fullmatch(name))
+        return []
+
+    def delete_empty(self, named: Callable[[str], bool]) -> None:
+        """Delete the folders within the uppermost ones that are empty, of those with certain names.
+
+        An object store has no empty folders.
+        """
+        with _translated(""):
+            for folder in Path(self._root).glob("*/*") if self._local else ():
+                if named(folder.name):
+                    with suppress(OSError):  # it is not empty
+                        folder.rmdir()
 
     def ping(self) -> None:
         """Return if the filesystem answers."""
@@ -271,9 +291,10 @@ def _make(folder: Path) -> list[Path]:
     return [folder, *(parent.parent for parent in missing)]
 
 
-def _delete_older(draft: Path, before: datetime) -> bool:
+def _delete_older(draft: Path, age: float) -> bool:
+    """Delete what was written so many seconds ago; or so far in the future, by a clock that was wrong."""
     try:
-        if draft.stat().st_mtime >= before.timestamp():
+        if abs(time.time() - draft.stat().st_mtime) <= age:
             return False
         draft.unlink()
     except FileNotFoundError:

@@ -1,18 +1,21 @@
 """The pictures: bytes under keys that are new with each acceptance."""
 
+import re
 import secrets
-import time
 import uuid
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from schemas.errors import NotFound
+from schemas.image import now
 from services.memory.blobs import Blobs
 from services.memory.payload import point_id
 from services.memory.space import NEW
 
-FOLDERS = 256
+HOUR = timedelta(hours=1)
+HOURS = re.compile(r"[0-9]{10}")
+"""The folders of new pictures; those that were made before are called otherwise, and stay."""
 RANDOM = 16
 """Bytes of a key that are drawn."""
 NO_PICTURE = "vector."
@@ -44,12 +47,12 @@ class Pictures:
         self._blobs = Blobs(url, floor * NEW)
 
     def new_key(self, tenant: str, image_id: str, content_hash: str) -> str:
-        """A key that was never given before, under the tenant's folder.
+        """A key that was never given before, under the tenant's folder of this hour.
 
-        Pictures that come within a second lie together, so that one sync of their folder serves many.
+        One sync of the folder serves many, and what came lately is found without reading all there is.
         """
-        point, folder = point_id(tenant, image_id), int(time.time()) % FOLDERS
-        return f"{tenant}/{folder:02x}/{point}.{content_hash[:16]}.{uuid.uuid4().hex}"
+        point, folder = point_id(tenant, image_id), _folder(tenant, now())
+        return f"{folder}/{point}.{content_hash[:16]}.{uuid.uuid4().hex}"
 
     def write(self, key: str, data: bytes) -> None:
         """Write a picture; durable when it returns.
@@ -89,9 +92,18 @@ class Pictures:
         """Delete what pictures were decoded to."""
         self._blobs.delete_beside(keys)
 
-    def all(self, tenant: str | None = None) -> list[str]:
-        """The key of every picture of a tenant, or of every tenant; sorted."""
-        return self._blobs.list("" if tenant is None else f"{tenant}/")
+    def tenants(self) -> Sequence[str]:
+        """Everybody who ever had pictures."""
+        return self._blobs.folders()
+
+    def folders(self, tenant: str, since: datetime, until: datetime) -> list[str]:
+        """The folders to which a tenant's new pictures went from a moment to another, and an hour before and after."""
+        hours = range(-1, int((until - since) / HOUR) + 2)
+        return [_folder(tenant, since + hour * HOUR) for hour in hours]
+
+    def all(self, folder: str | None = None) -> list[str]:
+        """The key of every picture of a tenant, of a folder, or of every tenant; sorted."""
+        return self._blobs.list("" if folder is None else f"{folder}/")
 
     def written_at(self, key: str) -> datetime:
         """When a picture was written.
@@ -105,10 +117,23 @@ class Pictures:
         """Delete pictures and their pixels, those that are there; returns how many there were."""
         return self._blobs.delete(filter(has_picture, keys))
 
-    def delete_drafts(self, before: datetime) -> int:
-        """Delete what a kill in the middle of a write left before a moment; returns how much."""
-        return self._blobs.delete_drafts(before)
+    def delete_drafts(self, before: datetime, folder: str = "") -> int:
+        """Delete what a kill in the middle of a write left before a moment, in a folder or in all; returns how much."""
+        return self._blobs.delete_drafts(before, folder)
+
+    def delete_empty_folders(self, before: datetime) -> None:
+        """Delete the folders of the hours before a moment in which nothing is left."""
+        last = _hour(before)
+        self._blobs.delete_empty(lambda name: HOURS.fullmatch(name) is not None and name < last)
 
     def ping(self) -> None:
         """Return if the filesystem answers."""
         self._blobs.ping()
+
+
+def _folder(tenant: str, moment: datetime) -> str:
+    return f"{tenant}/{_hour(moment)}"
+
+
+def _hour(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y%m%d%H}"

@@ -5,9 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
+import pytest
+
+from schemas.errors import Unavailable
 from schemas.image import now
 from services.answers.decisions import StoredDecisions
 from services.forgetting.blocks import Blocks
@@ -17,6 +23,10 @@ from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from tests.contract.support import ENCODER, METADATA, image
+
+from .support import Hooked, failures
+
+HOUR = timedelta(hours=1)
 
 
 def tidy_of(memory: Memory, pictures: Pictures, ledger: Ledger) -> Tidy:
@@ -79,3 +89,127 @@ def test_what_a_kill_left_half_written_goes_after_a_while(tmp_path: Path) -> Non
     assert ledger.list("") == ["a/c"]
     assert (tmp_path / "pictures" / "t" / "aa" / ".keep").exists()
     memory.close()
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Memory]:
+    opened = Memory(EdgeEngine(tmp_path / "engine"), ENCODER, 8, METADATA)
+    opened.open()
+    yield opened
+    opened.close()
+
+
+class Place:
+    """Pictures and records, and what tidies them; `looks` counts how often the points are looked at."""
+
+    def __init__(self, folder: Path, memory: Memory) -> None:
+        self.folder = folder
+        self.pictures, self.ledger = Pictures(folder / "pictures"), Ledger(folder / "records")
+        self.looks: list[str] = []
+        self.tidy = tidy_of(cast(Memory, Hooked(memory, self._look)), self.pictures, self.ledger)
+
+    def _look(self, name: str) -> None:
+        if name == "page":
+            self.looks.append(name)
+
+    def file(self, key: str) -> Path:
+        return self.folder / "pictures" / key
+
+    def orphan(self, tenant: str = "a", hour: str | None = None) -> str:
+        key = self.pictures.new_key(tenant, "x", "0" * 64)
+        key = key if hour is None else "/".join((tenant, hour, key.rpartition("/")[2]))
+        self.pictures.write(key, b"picture")
+        return key
+
+
+@pytest.fixture
+def place(tmp_path: Path, memory: Memory) -> Place:
+    return Place(tmp_path, memory)
+
+
+def test_it_is_due_an_hour_after_the_last_time_whatever_process_asks(
+    place: Place, tmp_path: Path, memory: Memory
+) -> None:
+    start = now()
+    assert place.tidy.if_due(start) == 0
+    key = place.orphan()
+    assert place.tidy.if_due(start + HOUR) == 0, "it is younger than an hour by the clock of its disk"
+    again = Place(tmp_path, memory)
+    assert again.tidy.if_due(start + 1.9 * HOUR) == 0
+    assert again.pictures.all() == [key]
+    assert again.tidy.if_due(start + 2.1 * HOUR) == 1
+    assert again.pictures.all() == []
+
+
+def test_what_came_since_is_looked_at_and_nothing_else(place: Place) -> None:
+    old = [place.orphan(hour=hour) for hour in ("2020010100", "7f")]
+    start = now() + 2 * HOUR
+    assert place.tidy.if_due(start) == 2, "the first time it is everything"
+    assert not set(old) & set(place.pictures.all())
+
+    spared, place.looks[:] = place.orphan(hour="2020010100"), []
+    place.orphan()
+    assert place.tidy.if_due(start + HOUR) == 1
+    assert len(place.looks) == 1
+    assert place.tidy.if_due(start + 5 * HOUR) == 0
+    assert len(place.looks) == 1
+    assert place.pictures.all() == [spared]
+    assert replace(place.tidy, spare=timedelta(0))() == 1, "before a compaction it is everything"
+
+
+def test_a_run_that_did_not_come_to_its_end_is_made_up_for(place: Place, memory: Memory) -> None:
+    start = now() + 2 * HOUR
+    place.tidy.if_due(start)
+    place.orphan()
+
+    def fail(name: str) -> None:
+        if name in {"page", "ping"}:
+            raise Unavailable("the store does not answer")
+
+    with pytest.raises(Unavailable):
+        replace(place.tidy, memory=cast(Memory, Hooked(memory, fail))).if_due(start + HOUR)
+    assert place.tidy.if_due(start + 1.5 * HOUR) == 0
+    assert place.tidy.if_due(start + 20 * HOUR) == 1
+
+
+def test_a_clock_that_was_set_back_holds_it_up_no_longer(place: Place) -> None:
+    place.tidy.if_due(now() + 300 * 24 * HOUR)
+    key = place.orphan()
+    os.utime(place.file(key), (time.time() + 10**7,) * 2)
+    assert place.tidy.if_due() == 1
+    assert place.tidy.if_due() == 0
+
+
+@pytest.mark.parametrize("record", ['{"half', "[]", '{"begun": 3}', '{"begun": "x"}'])
+def test_a_damaged_record_of_the_last_run_counts_as_none(place: Place, record: str, tmp_path: Path) -> None:
+    place.tidy.if_due(now())
+    [file] = (tmp_path / "records" / "schedule").iterdir()
+    file.write_text(record)
+    place.orphan(hour="2020010100")
+    assert place.tidy.if_due(now() + 2 * HOUR) == 1
+
+
+def test_one_tenant_that_fails_holds_no_other_up(place: Place, memory: Memory) -> None:
+    for tenant in "abc":
+        place.orphan(tenant)
+    before = failures("tidy")
+
+    class Failing(Hooked):
+        def page(self, tenant: str, *arguments: object) -> object:
+            if tenant == "b":
+                raise RuntimeError("as a test")
+            return memory.page(tenant, *arguments)  # type: ignore[arg-type]
+
+    assert replace(place.tidy, memory=cast(Memory, Failing(memory)), spare=timedelta(0))() == 2
+    assert failures("tidy") == before + 1
+
+
+def test_the_folders_of_hours_long_past_go_when_they_are_empty(place: Place, tmp_path: Path) -> None:
+    kept, other = place.orphan(hour="2020010100"), "a/2020010101"
+    for folder in (other, "a/7f"):
+        (tmp_path / "pictures" / folder).mkdir()
+    young = place.orphan()
+    place.pictures.delete([young])
+    place.tidy.pictures.delete_empty_folders(now() - HOUR)
+    left = {str(path.relative_to(tmp_path / "pictures")) for path in (tmp_path / "pictures").glob("*/*")}
+    assert left == {kept.rpartition("/")[0], "a/7f", young.rpartition("/")[0]}

@@ -5,17 +5,18 @@ from typing import Any
 from services.infrastructure.task_queue.task_names import COMPACT, CURATE, SWEEP, TIDY
 from services.settings import WorkerSettings
 
-TIDY_SECONDS = 3600
+LOOK_SECONDS = 60
+"""How often it is looked whether something is due that stored records tell of."""
 
 
 def beat_schedule(worker: WorkerSettings, curate_seconds: int) -> dict[str, dict[str, Any]]:
     """Entries for Celery beat.
 
     Args:
-        worker: how often workers sweep and compact, in seconds.
+        worker: how often workers sweep, in seconds.
         curate_seconds: how often it is looked whether a memory is to be judged; 0: never.
     """
-    every = {SWEEP: worker.sweep_seconds, TIDY: TIDY_SECONDS, COMPACT: worker.compact_seconds, CURATE: curate_seconds}
+    every = {SWEEP: worker.sweep_seconds, TIDY: LOOK_SECONDS, COMPACT: LOOK_SECONDS, CURATE: curate_seconds}
     return {task.rpartition(".")[2]: _entry(task, seconds) for task, seconds in every.items() if seconds}
 
 
