@@ -17,8 +17,7 @@ from schemas.decision import Prune, Vote
 from schemas.evaluation import EvaluationOptions
 from services.evaluation.evaluate import evaluate
 from services.evaluation.experiments import search
-from services.evaluation.material import Labelled, Material
-from services.evaluation.study import study_of
+from services.evaluation.study import Labelled, study_of
 from services.memory.engine import Vectors
 from services.perception.encoder import Encoder
 from services.perception.loading import load_encoder
@@ -49,7 +48,7 @@ def main() -> None:
 def _report(encoder: str, pictures: Pictures) -> None:
     print(f"{pictures.name}: {len(pictures.memory.ids)} in memory, {len(pictures.queries.ids)} asked, exact search")
     options = EvaluationOptions()
-    found = evaluate(Material(encoder, pictures.memory, pictures.queries), options, lambda *_: None)
+    found = evaluate(pictures.memory, pictures.queries, options, lambda *_: None, encoder=encoder)
     curves = {(curve.vote, curve.prune): np.array(curve.accuracy) for curve in found.curves}
     for vote in Vote:
         plain = curves[vote, Prune.NONE]

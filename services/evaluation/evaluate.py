@@ -12,29 +12,43 @@ from schemas.evaluation import Evaluation, EvaluationOptions, Mistake, Neighbour
 from services.decision.pruning import HARD_K
 from services.decision.tally import Numbers
 from services.evaluation import authors, measures
-from services.evaluation.experiments import Experiments, Progress, search
-from services.evaluation.material import Labelled, Material
+from services.evaluation.experiments import Approximate, Experiments, Progress, search
 from services.evaluation.measures import Answers
 from services.evaluation.prune import Pruning, Search
 from services.evaluation.sets import prediction_sets
-from services.evaluation.study import Neighbours, Study, study_of
+from services.evaluation.study import Labelled, Neighbours, Study, study_of
 
 VOTES = "counting votes"
+Thumbnail = Callable[[str, bool], bytes | None]
+"""A JPEG of the image of an id, if there is one; True: the id is a query's."""
 
 
-def evaluate(material: Material, options: EvaluationOptions, progress: Progress) -> Evaluation:
+def evaluate(
+    memory: Labelled,
+    queries: Labelled | None,
+    options: EvaluationOptions,
+    progress: Progress,
+    *,
+    encoder: str,
+    approximate: Approximate | None = None,
+    thumbnail: Thumbnail = lambda _image_id, _query: None,
+) -> Evaluation:
     """Ask a memory about every query, by exact search, and measure the answers.
 
     Args:
-        material: the memory and the queries.
+        memory: the images that vote.
+        queries: the images to ask about; None: the memory itself, leaving one out.
         options: what to ask.
         progress: told of the stage, in a word or two, and how much of it is done out of how much.
+        encoder: the name of the encoder that made the vectors.
+        approximate: the search whose recall is measured; None: there is none.
+        thumbnail: makes the pictures of mistakes.
 
     Raises:
         InvalidRequest: there is nothing to ask, or nobody to answer.
     """
-    memory, itself = material.memory, material.queries is None
-    queries = memory if material.queries is None else material.queries
+    itself = queries is None
+    queries = queries or memory
     _check(queries, memory, itself=itself)
     own = np.arange(len(memory.ids))
     width = max(1, min(HARD_K, len(own) - 1))
@@ -43,17 +57,19 @@ def evaluate(material: Material, options: EvaluationOptions, progress: Progress)
         width = min(options.k_max, len(own))
         near = search(queries.vectors, memory.vectors, width, None, partial(progress, "the queries' neighbours"))
     names = (queries.ids, queries.labels), (memory.ids, memory.labels)
-    study = study_of(material.encoder, *names, near.nearest(options.k_max), itself=itself)
+    study = study_of(encoder, *names, near.nearest(options.k_max), itself=itself)
     pruning = Pruning.of(study, around.rows, options.prune_above)
 
     def further(asked: Numbers, k: int) -> Neighbours:
         return search(queries.vectors[asked], memory.vectors, k, asked if itself else None)
 
     measured = _measured(study, options, progress, pruning, further, around)
-    experiments = Experiments(study, material, queries.vectors, options, measured.k, progress)
-    mistakes, thumbnails = _illustrated(measured.mistakes, material.thumbnail, itself=itself)
-    recall = {"recall": experiments.recall(Effort.BALANCED), "fast_recall": experiments.recall(Effort.FAST)}
-    found = {**recall, "scaling": experiments.scaling(), "probe": experiments.probe()}
+    experiments = Experiments(study, memory.vectors, queries.vectors, options, measured.k, progress)
+    mistakes, thumbnails = _illustrated(measured.mistakes, thumbnail, itself=itself)
+    found: dict[str, object] = {"scaling": experiments.scaling(), "probe": experiments.probe()}
+    if approximate is not None:
+        found["recall"] = experiments.recall(approximate, Effort.BALANCED)
+        found["fast_recall"] = experiments.recall(approximate, Effort.FAST)
     return measured.model_copy(update={**found, "mistakes": mistakes, "thumbnails": thumbnails})
 
 
@@ -136,7 +152,7 @@ def _measured(
 
 
 def _illustrated(
-    mistakes: list[Mistake], thumbnail: Callable[[str, bool], bytes | None], *, itself: bool
+    mistakes: list[Mistake], thumbnail: Thumbnail, *, itself: bool
 ) -> tuple[list[Mistake], dict[str, bytes]]:
     """The mistakes with the paths of their thumbnails, and the thumbnails by path."""
     paths: dict[tuple[str, bool], str | None] = {}

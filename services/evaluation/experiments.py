@@ -10,10 +10,12 @@ from schemas.evaluation import EvaluationOptions, Probe, Scaling, Size
 from services.decision import scaling
 from services.decision.neighbours import NOBODY, nearest
 from services.decision.tally import Numbers, among
-from services.evaluation.material import Material, Vectors
-from services.evaluation.study import Neighbours, Study, slices
+from services.evaluation.study import Neighbours, Study, Vectors, slices
 from services.runtime import cores
 
+Approximate = Callable[[Vectors, int, Effort], list[list[str]]]
+"""The memory's own search: ids of the k images that it finds for each vector with an effort, the nearest first; an
+image may be found for itself."""
 Progress = Callable[[str, int, int], None]
 """Told of the stage, in a word or two, and how much of it is done out of how much."""
 
@@ -58,31 +60,29 @@ class Experiments:
     """A study with the vectors it was made of.
 
     Attributes:
-        material: what the study is of.
+        memory: float32 [m, d], the vectors of the images that vote.
         queries: float32 [n, d], the vectors of the study's queries.
         k: how many neighbours vote.
     """
 
     study: Study
-    material: Material
+    memory: Vectors
     queries: Vectors
     options: EvaluationOptions
     k: int
     progress: Progress
 
-    def recall(self, effort: Effort) -> dict[int, float] | None:
+    def recall(self, approximate: Approximate, effort: Effort) -> dict[int, float]:
         """How many of the k nearest an approximate search finds, 0 to 1; an equally near one counts as found."""
-        if self.material.approximate is None:
-            return None
         study, numbers = self.study, {image_id: row for row, image_id in enumerate(self.study.image_ids)}
         asked, width = self._draw(len(self.queries), MOST_SEARCHED), study.voters.rows.shape[1]
         found = {k: 0.0 for k in RECALLED if k <= width}
         for some in slices(len(asked), SEARCHES):
-            answers = self.material.approximate(self.queries[asked[some]], width + study.itself, effort)
+            answers = approximate(self.queries[asked[some]], width + study.itself, effort)
             for query, image_ids in zip(asked[some].tolist(), answers, strict=True):
                 own = study.query_ids[query] if study.itself else None
                 rows = [numbers[each] for each in image_ids if each != own and each in numbers]
-                near, exact = self.material.memory.vectors[rows] @ self.queries[query], study.voters.similarities[query]
+                near, exact = self.memory[rows] @ self.queries[query], study.voters.similarities[query]
                 for k in found:
                     found[k] += float(np.mean(np.arange(k) < np.sum(near[:k] >= exact[k - 1] - SLACK)))
             self.progress(f"{effort} search", some.stop, len(asked))
@@ -123,7 +123,7 @@ class Experiments:
         from sklearn.linear_model import RidgeClassifierCV  # noqa: PLC0415 - takes a second to import
 
         probe = RidgeClassifierCV(alphas=PENALTIES)
-        probe.fit(self.material.memory.vectors[taught], self.study.votes_for[taught, 0])
+        probe.fit(self.memory[taught], self.study.votes_for[taught, 0])
         return float(among(probe.predict(self.queries[asked]), self.study.truth[asked]).sum())
 
     def _folds(self) -> Iterator[tuple[Numbers, Numbers]]:
@@ -144,7 +144,7 @@ class Experiments:
             place[images] = np.arange(len(images))
             own = place[asked]
         k = min(self.k, len(images) - (own is not None and bool((own != NOBODY).any())))
-        similarities, rows = nearest(self.queries[asked], self.material.memory.vectors[images], k, own, cores.count())
+        similarities, rows = nearest(self.queries[asked], self.memory[images], k, own, cores.count())
         voters = Neighbours.equal(similarities, np.append(images, NOBODY)[rows])
         some = replace(self.study, truth=self.study.truth[asked])
         return float(some.accuracy(voters, [self.options])[0, -1])

@@ -21,8 +21,8 @@ from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationS
 from schemas.filter import Clause
 from schemas.image import State
 from schemas.job import Job, JobState
-from services.evaluation.material import Labelled, Material, Vectors
 from services.evaluation.records import AT_WORK, Evaluations, Queries
+from services.evaluation.study import Labelled, Vectors
 from services.intake.accept import Upload
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -167,31 +167,37 @@ class Evaluate:
         from services.evaluation import report  # noqa: PLC0415
         from services.evaluation.evaluate import evaluate  # noqa: PLC0415
 
-        material = self._material(tenant, evaluation_id, request, progress)
-        known = len({*material.memory.ids} & {*material.queries.ids}) if material.queries else 0
-        options = EvaluationOptions(**request.model_dump(exclude={"itself", "filter"}))
-        found = evaluate(material, options, progress)
-        progress("writing the report", 0, 1)
-        return EvaluationSummary.of(found, known), _zipped(report.files(found))
-
-    def _material(self, tenant: str, evaluation_id: str, request: EvaluationRequest, progress: Progress) -> Material:
         clauses = request.filter.clauses(self.memory.metadata)
         places: dict[str, tuple[str, int]] = {}
         queries = None if request.itself else self._queries(tenant, evaluation_id, places)
+        memory = self._memory(tenant, clauses, progress)
+        found = evaluate(
+            memory,
+            queries,
+            EvaluationOptions(**request.model_dump(exclude={"itself", "filter"})),
+            progress,
+            encoder=self.encoder,
+            approximate=partial(self._search, tenant, clauses),
+            thumbnail=lambda image_id, query: self._thumbnail_of(tenant, image_id, places if query else {}),
+        )
+        progress("writing the report", 0, 1)
+        known = len({*memory.ids} & {*queries.ids}) if queries else 0
+        return EvaluationSummary.of(found, known), _zipped(report.files(found))
 
-        def approximate(vectors: Vectors, k: int, effort: Effort) -> list[list[str]]:
-            slices = np.split(vectors, range(SEARCHED_AT_ONCE, len(vectors), SEARCHED_AT_ONCE))
-            each_alone = partial(self.memory.nearest, tenant, group_by=GroupBy.NONE)
-            found = (hits for some in slices for hits in each_alone(some, k, clauses, effort))
-            return [[hit.image_id for hit in hits] for hits in found]
+    def _search(
+        self, tenant: str, clauses: Sequence[Clause], vectors: Vectors, k: int, effort: Effort
+    ) -> list[list[str]]:
+        slices = np.split(vectors, range(SEARCHED_AT_ONCE, len(vectors), SEARCHED_AT_ONCE))
+        each_alone = partial(self.memory.nearest, tenant, group_by=GroupBy.NONE)
+        found = (hits for some in slices for hits in each_alone(some, k, clauses, effort))
+        return [[hit.image_id for hit in hits] for hits in found]
 
-        def thumbnail(image_id: str, query: bool) -> bytes | None:
-            if query:
-                key, place = places[image_id]
-                return self.evaluations.read_queries(key).thumbnails[place]
+    def _thumbnail_of(self, tenant: str, image_id: str, places: Mapping[str, tuple[str, int]]) -> bytes | None:
+        """Of a query, which has a place, or else of a remembered image."""
+        if image_id not in places:
             return self._remembered(tenant, image_id)
-
-        return Material(self.encoder, self._memory(tenant, clauses, progress), queries, approximate, thumbnail)
+        key, place = places[image_id]
+        return self.evaluations.read_queries(key).thumbnails[place]
 
     def _memory(self, tenant: str, clauses: Sequence[Clause], progress: Progress) -> Labelled:
         """Every remembered image that meets the filter."""

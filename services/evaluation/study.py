@@ -12,9 +12,25 @@ from services.decision.neighbours import NOBODY
 from services.decision.tally import Ballots, Numbers, among, answers, ballots, in_common
 from services.decision.votes import weigh
 
+Vectors = NDArray[np.float32]
 Named = tuple[Sequence[str], Sequence[Sequence[str]]]
 SLICE = 8192
 """Queries whose votes are counted at once, so that the room this takes does not grow with their number."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their labels and vectors.
+
+    Attributes:
+        ids: n image ids, each once.
+        labels: of each image, one or more, each once.
+        vectors: float32 [n, d], rows of length 1.
+    """
+
+    ids: Sequence[str]
+    labels: Sequence[Sequence[str]]
+    vectors: Vectors
 
 
 @dataclass(frozen=True)

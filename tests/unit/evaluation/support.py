@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.evaluation.material import Labelled, Material
+from services.evaluation.study import Labelled
 
 LABELS = ("cat", "dog", "fox", "owl")
 
@@ -18,10 +18,6 @@ def labelled(number: int, seed: int, name: str = "image") -> Labelled:
         for place, (one, other) in enumerate(zip(first, second, strict=True))
     ]
     return Labelled([f"{name}-{place}" for place in range(number)], labels, unit)
-
-
-def material(*, itself: bool, number: int = 110) -> Material:
-    return Material("an-encoder", labelled(number, seed=1), None if itself else labelled(25, seed=2, name="query"))
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:

@@ -13,8 +13,8 @@ from schemas.errors import InvalidRequest
 from schemas.evaluation import Evaluation, EvaluationOptions
 from services.evaluation import authors
 from services.evaluation.evaluate import evaluate, evaluate_neighbours
-from services.evaluation.material import Labelled, Material, Vectors
-from tests.unit.evaluation.support import labelled, material, silent
+from services.evaluation.study import Labelled, Vectors
+from tests.unit.evaluation.support import labelled, silent
 
 OPTIONS = EvaluationOptions(k=9, k_max=30, prune_above=75)
 
@@ -22,10 +22,10 @@ OPTIONS = EvaluationOptions(k=9, k_max=30, prune_above=75)
 class Plainly:
     """Everything again from the vectors, by loops."""
 
-    def __init__(self, material: Material, options: EvaluationOptions) -> None:
-        self.memory, self.options = material.memory, options
-        self.itself = material.queries is None
-        self.queries = material.queries or material.memory
+    def __init__(self, memory: Labelled, queries: Labelled | None, options: EvaluationOptions) -> None:
+        self.memory, self.options = memory, options
+        self.itself = queries is None
+        self.queries = queries or memory
         self.around = [self.order(self.memory, image, image) for image in range(len(self.memory.ids))]
 
     def order(self, asked: Labelled, place: int, without: int | None) -> list[int]:
@@ -106,8 +106,9 @@ class Plainly:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["the memory against itself", "queries"])
 def both(request: pytest.FixtureRequest) -> tuple[Plainly, Evaluation]:
-    given = material(itself=request.param)
-    return Plainly(given, OPTIONS), evaluate(given, OPTIONS, silent)
+    memory = labelled(110, seed=1)
+    queries = None if request.param else labelled(25, seed=2, name="query")
+    return Plainly(memory, queries, OPTIONS), evaluate(memory, queries, OPTIONS, silent, encoder="e")
 
 
 def test_every_curve_is_that_of_plain_counting(both: tuple[Plainly, Evaluation]) -> None:
@@ -255,22 +256,21 @@ def test_contradictions_are_named(change: dict[str, object], named: str, tmp_pat
 
 def test_without_anybody_there_is_nothing_to_evaluate() -> None:
     empty, one, two = (labelled(number, seed=1) for number in (0, 1, 2))
-    for given in (Material("e", empty), Material("e", one), Material("e", empty, one), Material("e", one, empty)):
+    for memory, queries in ((empty, None), (one, None), (empty, one), (one, empty)):
         with pytest.raises(InvalidRequest):
-            evaluate(given, OPTIONS, silent)
-    assert evaluate(Material("e", two), OPTIONS, silent).queries == 2
-    assert evaluate(Material("e", one, two), OPTIONS, silent).scaling is not None
+            evaluate(memory, queries, OPTIONS, silent, encoder="e")
+    assert evaluate(two, None, OPTIONS, silent, encoder="e").queries == 2
+    assert evaluate(one, two, OPTIONS, silent, encoder="e").scaling is not None
 
 
 def test_what_an_approximate_search_misses_lowers_recall() -> None:
-    given = material(itself=True)
-    memory = given.memory
+    memory = labelled(110, seed=1)
 
     def some(vectors: Vectors, k: int, effort: Effort) -> list[list[str]]:
         step = {Effort.BALANCED: 2, Effort.FAST: 4}[effort]
         orders = [np.argsort(-(memory.vectors @ vector), kind="stable")[:k] for vector in vectors]
         return [[memory.ids[row] for row in [order[0], *order[1::step]]] for order in orders]
 
-    found = evaluate(Material("e", memory, None, some), OPTIONS, silent)
+    found = evaluate(memory, None, OPTIONS, silent, encoder="e", approximate=some)
     assert found.recall == pytest.approx({1: 1.0, 5: 0.6, 10: 0.5, 20: 0.5}, abs=0.01)
     assert found.fast_recall == pytest.approx({1: 1.0, 5: 0.4, 10: 0.3, 20: 0.25}, abs=0.01)

@@ -8,10 +8,11 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from schemas.decision import Effort
 from schemas.evaluation import Evaluation, EvaluationOptions
 from services.evaluation import report
 from services.evaluation.evaluate import evaluate, evaluate_neighbours
-from services.evaluation.material import Labelled, Material
+from services.evaluation.study import Labelled, Vectors
 from tests.unit.evaluation.support import labelled, silent
 
 HOSTILE = "<script>alert(1)</script> $x_$ 猫"
@@ -29,8 +30,12 @@ def found() -> Evaluation:
     memory = Labelled(
         memory.ids, [[label.replace("owl", HOSTILE) for label in some] for some in memory.labels], memory.vectors
     )
-    given = Material("an-encoder", memory, queries, lambda vectors, k, _: [list(memory.ids[:k])] * len(vectors), jpeg)
-    return evaluate(given, EvaluationOptions(k=5, k_max=20), silent)
+
+    def first(vectors: Vectors, k: int, _: Effort) -> list[list[str]]:
+        return [list(memory.ids[:k])] * len(vectors)
+
+    options = EvaluationOptions(k=5, k_max=20)
+    return evaluate(memory, queries, options, silent, encoder="an-encoder", approximate=first, thumbnail=jpeg)
 
 
 @pytest.fixture(scope="module")
