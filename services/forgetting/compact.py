@@ -53,12 +53,13 @@ class Compact:
         return result
 
     def if_due(self, moment: datetime | None = None) -> Compaction | None:
-        """The same, where a removal has waited for it long enough.
+        """The same, where a removal has waited for it long enough; puts right what one that died left.
 
         Args:
             moment: the present; given by those who simulate it.
         """
         moment = moment or now()
+        self.memory.recover()
         rested = self.tidy.schedule.is_due(DUTY, min(self.every, RETRY), moment)
         if not rested or not self.removals.erasure_is_due(self.every, moment):
             return None

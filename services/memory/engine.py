@@ -262,6 +262,9 @@ class Engine(Protocol):
             OutOfSpace: there is no room for what it takes.
         """
 
+    def recover(self) -> None:
+        """Put right what a compaction that died left changed, where none is at work."""
+
     def ping(self) -> None:
         """Return if the engine answers."""
 

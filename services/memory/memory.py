@@ -493,6 +493,10 @@ class Memory:
         """Whole points of every tenant, for a backup; see `Engine.export`."""
         return self._engine.export(EVERY_POINT, limit, cursor)
 
+    def recover(self) -> None:
+        """Put right what a compaction that died left changed, where none is at work."""
+        self._engine.recover()
+
     def ping(self) -> None:
         """Return if the engine answers."""
         self._engine.ping()

@@ -1,6 +1,5 @@
 """The contract over a Qdrant server (or over qdrant-client's local mode, which tests use)."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -32,21 +31,11 @@ from services.memory.qdrant_converters import (
     without_the_gone,
 )
 from services.memory.tuning import CANDIDATES, EDGES, QUANTILE, SCANNED
+from services.memory.vacuum import Vacuum
 
 ALL = 2**31 - 1
 STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
 TRIES = 5
-VACUUM = models.OptimizersConfigDiff(deleted_threshold=0.0, vacuum_min_vector_number=100)
-"""Any deleted point is reason enough; the server takes no smaller number than 100."""
-VACUUM_LOOKS = 60
-VACUUM_PAUSE = 0.5
-"""How often, and every how many seconds, to ask whether the optimisers are at rest."""
-ASKED = "The server was asked to vacuum every segment of over 100 vectors that holds a deleted point."
-STILL_BUSY = "Its optimisers were still at work when this was written."
-LEFT = (
-    "Smaller segments, the write-ahead log, snapshots, replicas and backups are left to the server's operator:"
-    " only there can it be said when the bytes are gone."
-)
 _NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
 _OUR_FAULT = {400, 404, 409, 422} | {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -79,6 +68,7 @@ class QdrantEngine:
         self._shards = shards
         self._replicas = replicas
         self._search_timeout = search_timeout
+        self._vacuum = Vacuum(client, collection)
 
     def inspect(self) -> Shape | None:
         """See `Engine.inspect`."""
@@ -213,24 +203,12 @@ class QdrantEngine:
     def compact(self) -> Compaction:
         """See `Engine.compact`: a server's optimisers vacuum the segments, and say only whether they are at rest."""
         with _answering():
-            before = self._client.get_collection(self._name).config.optimizer_config
-            self._client.update_collection(self._name, optimizers_config=VACUUM)
-            try:
-                rested = self._wait_for_optimisers()
-            finally:
-                usual = models.OptimizersConfigDiff(
-                    deleted_threshold=before.deleted_threshold, vacuum_min_vector_number=before.vacuum_min_vector_number
-                )
-                self._client.update_collection(self._name, optimizers_config=usual)
-        return Compaction(erased=False, note=f"{ASKED} {'They came to rest.' if rested else STILL_BUSY} {LEFT}")
+            return self._vacuum()
 
-    def _wait_for_optimisers(self) -> bool:
-        """Whether they have nothing more to do; they need a moment to begin."""
-        for _ in range(VACUUM_LOOKS):
-            time.sleep(VACUUM_PAUSE)
-            if self._client.get_collection(self._name).status == models.CollectionStatus.GREEN:
-                return True
-        return False
+    def recover(self) -> None:
+        """See `Engine.recover`."""
+        with _answering():
+            self._vacuum.recover()
 
     def ping(self) -> None:
         """See `Engine.ping`."""

@@ -112,9 +112,9 @@ def test_a_server_is_asked_to_vacuum_and_left_as_it_was(monkeypatch: pytest.Monk
     asked: list[models.OptimizersConfigDiff] = []
     update = client.update_collection
 
-    def note(name: str, optimizers_config: models.OptimizersConfigDiff) -> bool:
-        asked.append(optimizers_config)
-        return update(name, optimizers_config=optimizers_config)
+    def note(name: str, **changes: Any) -> bool:
+        asked.extend(changes[each] for each in ("optimizers_config",) if each in changes)
+        return update(name, **changes)
 
     monkeypatch.setattr(client, "update_collection", note)
     usual = client.get_collection("test").config.optimizer_config

@@ -85,8 +85,9 @@ def test_without_room_it_is_tried_once_an_hour(parts: Parts) -> None:
     calls: list[str] = []
 
     def fail(name: str) -> None:
-        calls.append(name)
-        raise OutOfSpace("no room")
+        if name == "compact":
+            calls.append(name)
+            raise OutOfSpace("no room")
 
     full, due = compact(parts, Hooked(parts.memory, fail)), now() + DAY
     for minutes, ends in ((0, True), (1, False), (59, False), (60, True)):

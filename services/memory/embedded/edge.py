@@ -179,6 +179,9 @@ class EdgeEngine:
         self._erase()
         return Compaction(erased=True)
 
+    def recover(self) -> None:
+        """See `Engine.recover`: opening the folder has done it."""
+
     def ping(self) -> None:
         """See `Engine.ping`."""
         if self._shards.vectors() is not None:

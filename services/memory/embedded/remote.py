@@ -90,6 +90,10 @@ class RemoteEngine:
         """See `Engine.compact`; takes as long as it takes, while the owner answers others."""
         return cast(Compaction, self._call("compact", patience=LONGEST_COMPACTION))
 
+    def recover(self) -> None:
+        """See `Engine.recover`."""
+        self._call("recover")
+
     def ping(self) -> None:
         """See `Engine.ping`."""
         self._call("ping")
