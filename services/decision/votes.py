@@ -113,7 +113,7 @@ def decide(
     ranks, copies = np.repeat(np.arange(len(groups)), sizes), np.repeat(sizes, sizes)
     reliabilities = np.array([voter.reliability for voter in voters], np.float64)
     alone = weigh(np.array([voter.similarity for voter in voters], np.float64), options, ranks)
-    weights = (alone * reliabilities / copies).tolist()
+    weights = (alone * (reliabilities / copies)).tolist()
     levels = (count(ballots, weights) for ballots in climb([voter.labels for voter in voters], options.level))
     asked = next(levels)
     shares, reason = (asked, None) if options.back_off is None else _back_off(asked, levels, options.back_off)

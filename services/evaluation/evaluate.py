@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from schemas.decision import Effort, Prune
+from schemas.decision import Effort, GroupBy, Prune
 from schemas.errors import InvalidRequest
 from schemas.evaluation import Evaluation, EvaluationOptions, Mistake, NeighbourList
 from services.decision.pruning import HARD_K
@@ -52,19 +52,26 @@ def evaluate(
     _check(queries, memory, itself=itself)
     own = np.arange(len(memory.ids))
     width = max(1, min(HARD_K, len(own) - 1))
-    near = around = search(memory.vectors, memory.vectors, width, own, partial(progress, "the memory's neighbours"))
+    contents = _contents(memory, options)
+    told = partial(progress, "the memory's neighbours")
+    near = around = search(memory.vectors, memory.vectors, width, own, told, contents)
     if not itself:
         width = min(options.k_max, len(own))
-        near = search(queries.vectors, memory.vectors, width, None, partial(progress, "the queries' neighbours"))
+        told = partial(progress, "the queries' neighbours")
+        near = search(queries.vectors, memory.vectors, width, None, told, contents)
     names = (queries.ids, queries.labels), (memory.ids, memory.labels)
-    study = study_of(encoder, *names, near.nearest(options.k_max), itself=itself)
-    pruning = Pruning.of(study, around.rows, options.prune_above)
+    each_alone = study_of(encoder, *names, near.nearest(options.k_max), itself=itself)
+    study = replace(each_alone, voters=near.sharing(contents, options.k_max), contents=contents)
+    candidates = each_alone.voters if contents is None else near
+    pruning = Pruning.of(replace(study, voters=candidates), around.rows, options.prune_above)
 
     def further(asked: Numbers, k: int) -> Neighbours:
         return search(queries.vectors[asked], memory.vectors, k, asked if itself else None)
 
     measured = _measured(study, options, progress, pruning, further, around)
-    experiments = Experiments(study, memory.vectors, queries.vectors, options, measured.k, progress)
+    experiments = Experiments(
+        replace(each_alone, contents=contents), memory.vectors, queries.vectors, options, measured.k, progress
+    )
     mistakes, thumbnails = _illustrated(measured.mistakes, thumbnail, itself=itself)
     found: dict[str, object] = {"scaling": experiments.scaling(), "probe": experiments.probe()}
     if approximate is not None:
@@ -90,6 +97,14 @@ def evaluate_neighbours(
     return _measured(study, options, progress, pruning, None, None)
 
 
+def _contents(memory: Labelled, options: EvaluationOptions) -> Numbers | None:
+    """What images that share a vote have in common, int64 [m]; None where none does."""
+    distinct, numbers = np.unique(memory.contents, return_inverse=True)
+    if options.group_by is GroupBy.NONE or len(distinct) in (0, len(memory.ids)):
+        return None
+    return numbers.astype(np.int64)
+
+
 def _check(queries: Labelled, memory: Labelled, *, itself: bool) -> None:
     if itself and len(memory.ids) < 2:
         raise InvalidRequest("the memory holds fewer than two images: without the one that is asked, nobody can answer")
@@ -108,10 +123,13 @@ def _measured(
     around: Neighbours | None,
 ) -> Evaluation:
     """Everything that needs no vectors."""
-    k = min(options.k, study.voters.rows.shape[1])
+    k, k_max = min(options.k, study.voters.k), options.k_max
     variants: dict[Prune, Callable[[], Neighbours]] = {Prune.NONE: lambda: study.voters}
     if pruning:
-        variants |= {Prune.SOFT: pruning.softly, Prune.HARD: lambda: pruning.hard(further)}
+        variants |= {
+            Prune.SOFT: lambda: pruning.softly().sharing(study.contents, k_max),
+            Prune.HARD: lambda: pruning.hard(further).sharing(study.contents, k_max),
+        }
     curves = []
     for done, (prune, voters) in enumerate(variants.items()):
         progress(VOTES, done, len(variants) + 1)

@@ -1,16 +1,18 @@
 """What needs the vectors: approximate search against exact, the size of the memory, and a linear probe."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.decision import Effort
 from schemas.evaluation import EvaluationOptions, Probe, Scaling, Size
 from services.decision import scaling
+from services.decision.grouping import MAX_TIMES_K, ranked
 from services.decision.neighbours import NOBODY, nearest
 from services.decision.tally import Numbers, among
-from services.evaluation.study import Neighbours, Study, Vectors, slices
+from services.evaluation.study import Neighbours, Study, T, Vectors, slices
 from services.runtime import cores
 
 Approximate = Callable[[Vectors, int, Effort], list[list[str]]]
@@ -45,14 +47,33 @@ def search(
     k: int,
     leave_out: Numbers | None,
     told: Callable[[int, int], None] = lambda _done, _total: None,
+    contents: Numbers | None = None,
 ) -> Neighbours:
-    """The exact neighbours of queries, with progress; see `nearest`."""
+    """The exact neighbours of queries, with progress; see `nearest`.
+
+    With `contents` of the images, they are as many as it takes for k that do not share a vote, up to 4 k.
+    """
     found = []
+    width = k if contents is None else min(MAX_TIMES_K * k, len(memory))
     for some in slices(len(queries), STEP):
-        found.append(nearest(queries[some], memory, k, None if leave_out is None else leave_out[some], cores.count()))
+        own = None if leave_out is None else leave_out[some]
+        similarities, rows = nearest(queries[some], memory, width, own, cores.count())
+        if contents is not None:
+            groups = np.where(rows == NOBODY, NOBODY, contents[rows])
+            voting = ranked(groups, similarities, k)
+            last = int(np.where(voting.ranks == NOBODY, 0, voting.order).max(initial=0))
+            similarities, rows = similarities[:, : last + 1], rows[:, : last + 1]
+        found.append((similarities, rows))
         told(some.stop, len(queries))
-    similarities, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Neighbours.equal(similarities, rows)
+    widest = max((rows.shape[1] for _, rows in found), default=k)
+    return Neighbours.equal(
+        _stacked([each for each, _ in found], widest, -1), _stacked([each for _, each in found], widest, NOBODY)
+    )
+
+
+def _stacked(parts: Sequence[NDArray[T]], width: int, fill: float) -> NDArray[T]:
+    """Tables below each other, each filled up to a width."""
+    return np.concatenate([np.pad(each, ((0, 0), (0, width - each.shape[1])), constant_values=fill) for each in parts])
 
 
 @dataclass(frozen=True)
@@ -144,8 +165,10 @@ class Experiments:
             place[images] = np.arange(len(images))
             own = place[asked]
         k = min(self.k, len(images) - (own is not None and bool((own != NOBODY).any())))
-        similarities, rows = nearest(self.queries[asked], self.memory[images], k, own, cores.count())
-        voters = Neighbours.equal(similarities, np.append(images, NOBODY)[rows])
+        contents = self.study.contents
+        alike = None if contents is None else contents[images]
+        near = search(self.queries[asked], self.memory[images], k, own, contents=alike)
+        voters = replace(near, rows=np.append(images, NOBODY)[near.rows]).sharing(contents, k)
         some = replace(self.study, truth=self.study.truth[asked])
         return float(some.accuracy(voters, [self.options])[0, -1])
 

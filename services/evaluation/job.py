@@ -206,13 +206,15 @@ class Evaluate:
             raise InvalidRequest(f"{total} images are too many for one evaluation: narrow it to {MOST_IMAGES} or fewer")
         ids: list[str] = []
         labels: list[list[str]] = []
+        contents: list[str] = []
         pages: list[Vectors] = []
         for images, vectors in self.memory.embedded(tenant, clauses, PAGE):
             ids += [image.image_id for image in images]
             labels += [image.labels for image in images]
+            contents += [image.content_hash for image in images]
             pages.append(vectors)
             progress("reading the memory", len(ids), total)
-        return Labelled(ids, labels, np.concatenate(pages))
+        return Labelled(ids, labels, np.concatenate(pages), contents)
 
     def _queries(self, tenant: str, evaluation_id: str, places: dict[str, tuple[str, int]]) -> Labelled:
         """The pictures that were sent, each once; fills `places` with where the thumbnail of each is."""

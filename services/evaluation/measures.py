@@ -35,8 +35,11 @@ def curves(study: Study, prune: Prune, voters: Neighbours, options: VoteOptions)
 
 def by_rank(study: Study) -> tuple[list[float], list[float]]:
     """How often the neighbour at each rank carries a right label, and how often one is among the k nearest."""
-    right = study.right(study.voters.rows)
-    return right.mean(axis=0).tolist(), np.logical_or.accumulate(right, axis=1).mean(axis=0).tolist()
+    voters = study.voters
+    right = study.right(voters.rows) & voters.first_of_each()
+    place = np.argsort(~voters.first_of_each(), axis=1, kind="stable")[:, : voters.k]
+    hit = voters.at_each_k(np.logical_or.accumulate(study.right(voters.rows), axis=1), voters.k)
+    return np.take_along_axis(right, place, 1).mean(axis=0).tolist(), hit.mean(axis=0).tolist()
 
 
 def sensitivity(study: Study) -> list[Sensitivity]:
@@ -153,7 +156,7 @@ class Answers:
 
     def distances(self) -> Distances:
         """Novelty: how far right and wrong answers are from those that voted."""
-        distances = np.where(self.voters.rows == NOBODY, np.nan, 1 - self.voters.similarities)
+        distances = np.where(self.voters.first_of_each(), 1 - self.voters.similarities, np.nan)
         return Distances(
             mean=self._histogram(np.nanmean(distances, axis=1)), median=self._histogram(np.nanmedian(distances, axis=1))
         )

@@ -32,7 +32,7 @@ def prediction_sets(
     Returns:
         one for each coverage; None where there is nothing to calibrate on, or to measure.
     """
-    study, k = answers.study, answers.voters.rows.shape[1]
+    study, k = answers.study, answers.voters.k
     misfits = _misfits(study, answers.voters, options)
     if study.itself:
         if len(misfits) < 2:
@@ -42,7 +42,7 @@ def prediction_sets(
     if around is None:
         return None
     memory = replace(study, truth=study.votes_for[:-1])
-    own, everybody = np.sort(_misfits(memory, around.nearest(k), options)), np.arange(len(misfits))
+    own, everybody = np.sort(_misfits(memory, around.sharing(study.contents, k), options)), np.arange(len(misfits))
     return [_measured(answers, misfits, everybody, own, coverage) for coverage in COVERAGES]
 
 

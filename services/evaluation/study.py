@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.decision import VoteOptions
+from services.decision.grouping import ranked
 from services.decision.neighbours import NOBODY
 from services.decision.tally import Ballots, Numbers, among, answers, ballots, in_common
 from services.decision.votes import weigh
 
 Vectors = NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 Named = tuple[Sequence[str], Sequence[Sequence[str]]]
 SLICE = 8192
 """Queries whose votes are counted at once, so that the room this takes does not grow with their number."""
@@ -26,43 +28,92 @@ class Labelled:
         ids: n image ids, each once.
         labels: of each image, one or more, each once.
         vectors: float32 [n, d], rows of length 1.
+        contents: of each image, what those that share a vote have in common; empty where none does.
     """
 
     ids: Sequence[str]
     labels: Sequence[Sequence[str]]
     vectors: Vectors
+    contents: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The neighbours of n queries, the nearest first.
+    """The neighbours of n queries, the nearest first; or, where some share a vote, these side by side.
 
     Attributes:
         similarities: float64 [n, k], cosine similarities; -1 where there is nobody.
         rows: int64 [n, k], which images of the memory; `NOBODY` where there is nobody.
         reliability: float64 [n, k], what their votes are multiplied by.
+        ranks: int64 [n, k], which those that share a vote have in common; None: none does.
     """
 
     similarities: NDArray[np.float64]
     rows: Numbers
     reliability: NDArray[np.float64]
+    ranks: Numbers | None = None
 
     @classmethod
     def equal(cls, similarities: NDArray[np.floating], rows: Numbers) -> Self:
         """Neighbours whose votes are multiplied by nothing."""
         return cls(similarities.astype(np.float64), rows, np.ones(rows.shape))
 
+    @property
+    def k(self) -> int:
+        """How many vote at most, those that share a vote counted once."""
+        return self.rows.shape[1] if self.ranks is None else int(self.ranks.max(initial=NOBODY)) + 1
+
     def of(self, queries: slice) -> "Neighbours":
         """Those of some queries."""
-        return Neighbours(self.similarities[queries], self.rows[queries], self.reliability[queries])
+        ranks = None if self.ranks is None else self.ranks[queries]
+        return Neighbours(self.similarities[queries], self.rows[queries], self.reliability[queries], ranks)
 
     def nearest(self, k: int) -> "Neighbours":
         """The nearest k of each query."""
-        return Neighbours(self.similarities[:, :k], self.rows[:, :k], self.reliability[:, :k])
+        if self.ranks is None:
+            return Neighbours(self.similarities[:, :k], self.rows[:, :k], self.reliability[:, :k])
+        votes = (self.ranks != NOBODY) & (self.ranks < k)
+        some = slice(int(votes.sum(axis=1).max(initial=0)))  # those who vote come first
+        similarities, rows = np.where(votes, self.similarities, -1.0), np.where(votes, self.rows, NOBODY)
+        ranks = np.where(votes, self.ranks, NOBODY)
+        return Neighbours(similarities[:, some], rows[:, some], self.reliability[:, some], ranks[:, some])
+
+    def sharing(self, contents: Numbers | None, k: int) -> "Neighbours":
+        """The nearest k of each query, where those of one content share a vote.
+
+        Args:
+            contents: int64 [m], of each image of the memory; None: none shares its vote.
+            k: how many, those that share a vote counted once.
+        """
+        if contents is None:
+            return self.nearest(k)
+        groups = np.where(self.rows == NOBODY, NOBODY, contents[self.rows])
+        found = ranked(groups, self.similarities, k)
+        similarities = np.take_along_axis(self.similarities, found.order, 1)
+        rows = np.take_along_axis(self.rows, found.order, 1)
+        reliability = np.take_along_axis(self.reliability, found.order, 1) / found.copies
+        return Neighbours(similarities, rows, reliability, found.ranks).nearest(k)
 
     def weights(self, options: VoteOptions) -> NDArray[np.float64]:
         """What each gives to its labels, [n, k]."""
-        return weigh(self.similarities, options) * self.reliability
+        ranks = None if self.ranks is None else np.maximum(self.ranks, 0)
+        return weigh(self.similarities, options, ranks) * self.reliability
+
+    def first_of_each(self) -> NDArray[np.bool_]:
+        """Whether each [n, k] is there, and the nearest of those that share its vote."""
+        there: NDArray[np.bool_] = self.rows != NOBODY
+        if self.ranks is not None:
+            there[:, 1:] &= self.ranks[:, 1:] != self.ranks[:, :-1]
+        return there
+
+    def at_each_k(self, by_place: NDArray[T], k: int) -> NDArray[T]:
+        """What holds after each of the neighbours, [n, places], as what holds after the nearest 1, 2, ... k of them."""
+        if self.ranks is None:
+            return by_place
+        query, place = np.nonzero(self.ranks != NOBODY)
+        numbers = np.bincount(query * k + self.ranks[query, place], minlength=len(self.ranks) * k)
+        last = np.cumsum(numbers.reshape(-1, k), axis=1) - 1
+        return np.take_along_axis(by_place, np.maximum(last, 0), 1)
 
 
 class Numbering:
@@ -105,6 +156,7 @@ class Study:
         votes_for: int64 [m + 1, l], the numbers of each image's labels, filled up with `NOBODY`; the last row is all
             `NOBODY`, so that it is what `NOBODY` votes for.
         voters: the neighbours of each query.
+        contents: int64 [m], what those images have in common that share a vote; None: none does.
     """
 
     encoder: str
@@ -115,6 +167,7 @@ class Study:
     truth: Numbers
     votes_for: Numbers
     voters: Neighbours
+    contents: Numbers | None = None
 
     def names(self, numbers: Numbers) -> list[str]:
         """The labels with these numbers, without `NOBODY`."""
@@ -130,12 +183,12 @@ class Study:
 
     def accuracy(self, voters: Neighbours, votes: Sequence[VoteOptions]) -> NDArray[np.float64]:
         """The part of the queries that each vote answers rightly at k = 1, 2, ..., float64 [votes, k]."""
-        right = np.zeros((len(votes), voters.rows.shape[1]))
+        right = np.zeros((len(votes), voters.k))
         for queries in slices(len(self.truth)):
             some = voters.of(queries)
             cast = self.ballots(some)
             for place, options in enumerate(votes):
-                won = answers(cast, some.weights(options))
+                won = some.at_each_k(answers(cast, some.weights(options)), voters.k)
                 right[place] += among(won, self.truth[queries]).sum(axis=0)
         return right / len(self.truth)
 

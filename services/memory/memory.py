@@ -16,7 +16,7 @@ from schemas.decision import Effort, GroupBy
 from schemas.errors import InvalidRequest
 from schemas.filter import Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
-from services.decision.grouping import first_groups
+from services.decision.grouping import MAX_TIMES_K, first_groups
 from services.memory.collection import open_collection, vector_name
 from services.memory.engine import (
     EVERY_POINT,
@@ -40,8 +40,6 @@ from services.memory.filters import expired_of_every_tenant, waiting_of_every_te
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
 
-MAX_TIMES_K = 4
-"""So many times k images are looked at for a query, at most."""
 GROUP_FIELDS = {GroupBy.CONTENT: "content_hash", GroupBy.NONE: "image_id"}
 """What images that share a vote have in common."""
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from schemas.decision import Effort
+from schemas.decision import Effort, GroupBy
 from schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
 from schemas.filter import Clause, FieldType
 from schemas.image import State, StoredImage
@@ -454,6 +454,52 @@ def test_equal_similarities_come_by_image_id(memory: Memory, tenant: str) -> Non
     memory.put(images)
     memory.remember(images, np.repeat(units(1), 3, axis=0))
     assert [hit.image_id for hit in memory.nearest(tenant, units(1), 5)[0]] == ["a", "b", "c"]
+
+
+def test_of_too_many_that_are_equally_near_four_times_k_are_looked_at(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, f"i{n:02}") for n in range(30)]
+    memory.put(images)
+    memory.remember(images, np.repeat(units(2), [25, 5], axis=0))
+    [near, far] = memory.nearest(tenant, units(2), 5, effort=Effort.EXACT)
+    assert (near.truncated, len(near)) == (True, 5)
+    assert {hit.image_id for hit in near} < {f"i{n:02}" for n in range(25)}
+    assert [hit.image_id for hit in near] == sorted(hit.image_id for hit in near)
+    assert (far.truncated, [hit.image_id for hit in far]) == (False, [f"i{n:02}" for n in range(25, 30)])
+    [near, far] = memory.nearest(tenant, units(2), 7, effort=Effort.EXACT)
+    assert (near.truncated, [hit.image_id for hit in near]) == (False, [f"i{n:02}" for n in range(7)])
+    assert far.truncated, "behind the five there are 25 that are equally near, one more than are looked at with them"
+
+
+def test_copies_of_a_content_count_once(memory: Memory, tenant: str) -> None:
+    contents = ["aaaa", "aaaa", "bbbb", "aaaa", "cccc", "dddd"]
+    images = [image(tenant, f"i{n}", content_hash=content) for n, content in enumerate(contents)]
+    memory.put(images)
+    memory.remember(images, units(4)[[0, 0, 1, 0, 2, 3]])
+    query = units(4).T @ np.array([8, 4, 2, 1], np.float32)
+    ordered = sorted({0, 1, 2, 3}, key=lambda row: -float(units(4)[row] @ query))
+    by_content = {content: [f"i{n}" for n, each in enumerate(contents) if each == content] for content in contents}
+    expected = [each for row in ordered[:2] for each in by_content["abcd"[row] * 4]]
+    [hits] = memory.nearest(tenant, query[None], 2, effort=Effort.EXACT)
+    assert ([hit.image_id for hit in hits], hits.truncated) == (expected, False)
+    [alone] = memory.nearest(tenant, query[None], 2, effort=Effort.EXACT, group_by=GroupBy.NONE)
+    assert [hit.image_id for hit in alone] == [each for row in ordered for each in by_content["abcd"[row] * 4]][:2]
+
+
+def test_what_is_left_out_is_passed_over_and_too_much_of_it_is_told(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, f"i{n:02}") for n in range(20)]
+    vectors = units(20)
+    memory.put(images)
+    memory.remember(images, vectors)
+    ordered = [image_id for image_id, _ in nearest_by_hand(images, vectors, vectors[0], 20)]
+
+    def nearest(k: int, without: int) -> tuple[list[str], bool]:
+        gone = set(ordered[:without])
+        [hits] = memory.nearest(tenant, vectors[:1], k, effort=Effort.EXACT, leave_out=gone.__contains__)
+        return [hit.image_id for hit in hits], hits.truncated
+
+    assert nearest(4, 8) == (ordered[8:12], False)
+    assert nearest(4, 14) == (ordered[14:16], True), "16 are looked at"
+    assert nearest(6, 18) == (ordered[18:], False), "there are no others"
 
 
 def test_only_the_remembered_are_found(memory: Memory, tenant: str) -> None:

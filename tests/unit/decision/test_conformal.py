@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from schemas.decision import ClassifyOptions, Prune, Vote
+from schemas.decision import ClassifyOptions, GroupBy, Prune, Vote
 from schemas.judgement import CalibrationSample
 from services.decision.calibration import calibrate
 from services.decision.conformal import set_share
+from services.decision.grouping import first_groups, side_by_side
 from services.decision.hierarchy import cut
 from services.decision.neighbours import nearest
 from services.decision.votes import decide
@@ -23,7 +24,8 @@ K = 30
 
 
 labels = st.lists(st.sampled_from(["a", "b", "a/x", "a/y", "b/x/y"]), min_size=1, max_size=3, unique=True)
-neighbour = st.tuples(st.floats(-1, 1, width=32), labels, st.integers(0, 6))
+similarities = st.floats(-1, 1, width=32) | st.sampled_from([0.25, 0.5])
+neighbour = st.tuples(similarities, labels, st.integers(0, 6))
 samples = st.lists(st.tuples(labels, st.lists(neighbour, max_size=7)), max_size=6)
 questions = st.builds(
     ClassifyOptions,
@@ -34,6 +36,7 @@ questions = st.builds(
     level=st.none() | st.integers(1, 3),
     prune=st.none() | st.just(Prune.NONE) | st.just(Prune.HARD),
     prune_above=st.integers(1, 6),
+    group_by=st.sampled_from(GroupBy),
 )
 
 
@@ -44,23 +47,32 @@ def sampled(images: list[tuple[list[str], list[tuple[float, list[str], int]]]]) 
         similarities=[[voter[0] for voter in voters] for voters in ordered],
         neighbour_labels=[[voter[1] for voter in voters] for voters in ordered],
         neighbour_wrong=[[voter[2] for voter in voters] for voters in ordered],
+        neighbour_groups=[[content_of(voter[0]) for voter in voters] for voters in ordered],
     )
+
+
+def content_of(similarity: float) -> int:
+    """What copies have in common: here, how near they are."""
+    return int(1000 * (similarity + 1))
 
 
 def one_by_one(sample: CalibrationSample, options: ClassifyOptions) -> tuple[list[float], list[float]]:
     """Distances and misfits, from a decision on each image."""
     distances, misfits = [], []
+    alone = options.group_by is GroupBy.NONE
     for own, *row in zip(
         sample.labels, sample.similarities, sample.neighbour_labels, sample.neighbour_wrong, strict=True
     ):
         voters = [
-            Seen("one", similarity, theirs)
+            Seen("one", similarity, theirs, content="" if alone else str(content_of(similarity)))
             for similarity, theirs, wrong in zip(*row, strict=True)
             if options.prune is not Prune.HARD or wrong < options.prune_above
-        ][: options.k]
+        ]
+        voters, _ = first_groups(voters, options.k)
         if voters:
             shares = {each.label: each.share for each in decide(voters, options, "encoder").shares}
-            distances.append(float(np.mean([1 - voter.similarity for voter in voters])))
+            groups = side_by_side(voters)
+            distances.append(float(np.mean([np.mean([1 - voter.similarity for voter in group]) for group in groups])))
             misfits.append(1 - max(shares.get(label, 0.0) for label in cut(own, options.level or 100)))
     return sorted(distances), sorted(misfits)
 

@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from schemas.decision import Effort, Prune, Vote
+from schemas.decision import ClassifyOptions, Effort, GroupBy, Prune, Vote
 from schemas.errors import InvalidRequest
 from schemas.evaluation import Evaluation, EvaluationOptions
+from services.decision.grouping import first_groups
+from services.decision.votes import decide
 from services.evaluation import authors
 from services.evaluation.evaluate import evaluate, evaluate_neighbours
 from services.evaluation.study import Labelled, Vectors
+from tests.unit.decision.support import Seen
 from tests.unit.evaluation.support import labelled, silent
 
 OPTIONS = EvaluationOptions(k=9, k_max=30, prune_above=75)
@@ -50,15 +54,19 @@ class Plainly:
 
     def voters(self, query: int, prune: Prune) -> list[tuple[float, list[str], float]]:
         """Similarity, labels and multiplier of everybody who may vote, the nearest first."""
+        return list(self.voters_by_image(query, prune).values())
+
+    def voters_by_image(self, query: int, prune: Prune) -> dict[int, tuple[float, list[str], float]]:
+        """The same by the image."""
         own = query if self.itself else None
-        voters = []
+        voters = {}
         for image in self.order(self.queries, query, own):
             similarity = float(np.einsum("d,d->", self.queries.vectors[query], self.memory.vectors[image]))
             wrong = self.wrong(image, 10 if prune == Prune.SOFT else 100, own)
             if prune == Prune.HARD and wrong >= (self.options.prune_above or 0):
                 continue
             soft = 1.75 / (1 + wrong) if prune == Prune.SOFT and wrong else 1.0
-            voters.append((similarity, list(self.memory.labels[image]), soft))
+            voters[image] = (similarity, list(self.memory.labels[image]), soft)
         return voters
 
     def answer(self, voters: Sequence[tuple[float, list[str], float]], vote: Vote) -> tuple[str, float]:
@@ -274,3 +282,31 @@ def test_what_an_approximate_search_misses_lowers_recall() -> None:
     found = evaluate(memory, None, OPTIONS, silent, encoder="e", approximate=some)
     assert found.recall == pytest.approx({1: 1.0, 5: 0.6, 10: 0.5, 20: 0.5}, abs=0.01)
     assert found.fast_recall == pytest.approx({1: 1.0, 5: 0.4, 10: 0.3, 20: 0.25}, abs=0.01)
+
+
+def with_copies(number: int) -> Labelled:
+    """A memory in which many a content came two or three times, under other labels."""
+    memory = labelled(number, seed=3)
+    content = np.repeat(np.arange(number // 2), [1, 2, 3] * (number // 6))[:number]
+    return replace(memory, vectors=memory.vectors[content], contents=[f"content-{each}" for each in content])
+
+
+@pytest.mark.parametrize("group_by", GroupBy)
+@pytest.mark.parametrize("queries", [None, labelled(25, seed=4, name="query")])
+def test_copies_share_a_vote_in_every_curve(queries: Labelled | None, group_by: GroupBy) -> None:
+    options = EvaluationOptions(k=9, k_max=20, prune_above=75, group_by=group_by)
+    memory = with_copies(66)
+    plainly, found = Plainly(memory, queries, options), evaluate(memory, queries, options, silent, encoder="e")
+    groups = memory.ids if group_by is GroupBy.NONE else memory.contents
+    for curve in found.curves:
+        right = np.zeros(options.k_max)
+        for query, truth in enumerate(plainly.queries.labels):
+            seen = [
+                Seen("", similarity, labels, soft, groups[image])
+                for image, (similarity, labels, soft) in plainly.voters_by_image(query, curve.prune).items()
+            ]
+            for k in range(1, options.k_max + 1):
+                voters, _ = first_groups(seen, k)
+                vote = ClassifyOptions(vote=curve.vote, temperature=options.temperature, alpha=options.alpha)
+                right[k - 1] += decide(voters, vote, "").label in truth
+        assert curve.accuracy == pytest.approx(right / len(plainly.queries.ids)), (curve.vote, curve.prune)
