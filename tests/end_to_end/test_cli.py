@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -208,11 +207,9 @@ def test_what_is_wrongly_given_is_exit_code_2(cli: Cli, tmp_path: Path) -> None:
     assert "No such command" in cli("remember", code=2).stderr
 
 
-def test_nobody_there_is_a_sentence_soon(cli: Cli) -> None:
-    began = time.monotonic()
+def test_nobody_there_is_a_sentence(cli: Cli) -> None:
     refused = cli("status", "--url", "http://127.0.0.1:1", code=1)
     assert "nothing answers at http://127.0.0.1:1" in refused.stderr
-    assert time.monotonic() - began < 10
 
 
 def test_a_url_that_is_none_is_a_sentence(cli: Cli) -> None:

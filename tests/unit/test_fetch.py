@@ -371,6 +371,9 @@ def test_a_compressed_answer_is_refused(pool: ThreadPoolExecutor, authority: tru
         fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
 
 
+SOON, GIVEN_UP = 0.2, r"more than 0\.2 s"
+
+
 def endless(start: bytes, part: bytes, pause: float = 0) -> Callable[[], Iterator[bytes]]:
     def says() -> Iterator[bytes]:
         yield start
@@ -447,25 +450,23 @@ def test_a_host_that_takes_its_time_is_given_up(
     pool: ThreadPoolExecutor, authority: trustme.CA, says: Callable[[], Iterable[bytes]]
 ) -> None:
     """It says something every now and then, so that no single wait is long."""
-    with serving(authority, says) as server, pytest.raises(FetchFailed, match="more than 1 s"):
-        fetching(pool, authority, Loopback(server.port), seconds=1.0)([f"https://{HOST}/"])
+    with serving(authority, says) as server, pytest.raises(FetchFailed, match=GIVEN_UP):
+        fetching(pool, authority, Loopback(server.port), seconds=SOON)([f"https://{HOST}/"])
 
 
 def test_a_host_that_never_shakes_hands_is_given_up(
     pool: ThreadPoolExecutor, authority: trustme.CA, canary: Canary
 ) -> None:
-    begun = time.monotonic()
-    with pytest.raises(FetchFailed, match="more than 1 s"):
-        fetching(pool, authority, Loopback(canary.port), seconds=1.0)([f"https://{HOST}/"])
-    assert time.monotonic() - begun < 15
+    with pytest.raises(FetchFailed, match=GIVEN_UP):
+        fetching(pool, authority, Loopback(canary.port), seconds=SOON)([f"https://{HOST}/"])
     assert canary.sings()
 
 
 def test_a_name_that_is_looked_up_for_ever_is_given_up(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
     ended = threading.Event()
-    fetch = fetching(pool, authority, Loopback(), seconds=0.5, resolve=lambda *_: ended.wait(60) and [])
+    fetch = fetching(pool, authority, Loopback(), seconds=SOON, resolve=lambda *_: ended.wait(60) and [])
     try:
-        with pytest.raises(FetchFailed, match=r"more than 0\.5 s"):
+        with pytest.raises(FetchFailed, match=GIVEN_UP):
             fetch([f"https://{HOST}/"])
     finally:
         ended.set()
