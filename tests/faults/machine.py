@@ -8,7 +8,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from schemas.filter import Filter
 from schemas.image import ImageFields, ImagePatch, State, label_paths, now
 from schemas.removal import RemovalRequest
 from services.forgetting.backup import Backup, Restore
+from services.forgetting.retention import Expire
 from services.forgetting.verify import Verify
 from services.intake.accept import Upload
 from services.memory.embedded.remote import RemoteEngine
@@ -31,6 +32,7 @@ from tests.integration.support import METADATA, Parts, Pixels, copy_records
 from tests.shapes import picture
 
 TENANT = "default"
+HOUR = timedelta(hours=1)
 IDS = tuple(f"image-{n}" for n in range(8))
 SUBJECTS = ("ann", "bob", "eve")
 LABELS = ("cat", "dog", "animal/owl", "animal/cat")
@@ -39,13 +41,15 @@ PICTURES = tuple(picture(kind) for kind in ("disc", "bars", "checks", "cross") f
 
 @dataclass(frozen=True)
 class Held:
-    """What the model knows of an image."""
+    """What the model knows of an image; `serial` is another for each content that was accepted under its id."""
 
+    serial: int
     content: int
     label: str
     subject: str
     remembered: bool
     accepted_at: datetime
+    expired: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,9 @@ conditions = st.one_of(
 
 
 def meets(condition: Condition, image_id: str, held: Held) -> bool:
-    """The filter's meaning, written down once more."""
+    """The filter's meaning, written down once more; by expiry nobody but retention removes, and all that is over."""
+    if "expires_at" in condition:
+        return held.expired
     subject, label, wanted = condition.get("subject"), condition.get("labels"), condition.get("image_id")
     if isinstance(subject, dict) and held.subject == subject["not"]:
         return False
@@ -80,7 +86,7 @@ def meets(condition: Condition, image_id: str, held: Held) -> bool:
 
 
 class Machine(RuleBasedStateMachine):
-    """Accept, send again, relabel, remember, ask, remove, crash, compact, back up, restore."""
+    """Accept, send again, relabel, remember, ask, remove, expire, crash, compact, back up, restore."""
 
     @initialize()
     def begin(self) -> None:
@@ -91,6 +97,7 @@ class Machine(RuleBasedStateMachine):
         self.subjects: set[str] = set()
         self.contents: set[int] = set()
         self.removed: list[tuple[datetime, Condition]] = []
+        self.serials, self.gone = 0, set[int]()
         self.backup: Kept | None = None
         self.settle()
         self.parts.memory.open()
@@ -99,10 +106,12 @@ class Machine(RuleBasedStateMachine):
         """A new place with an engine of its own."""
         self.folder = self.stack.enter_context(quick_folder())
         self.owner = self.stack.enter_context(Owner(self.folder)).ready()
-        encoder = Pixels()
         self.engine = RemoteEngine(self.owner.socket, timeout=60)
-        memory = Memory(self.engine, encoder.name, encoder.dimension, METADATA)
-        self.parts = Parts(self.folder, memory, self.pool, encoder, TENANT)
+        self.parts = Parts(self.folder, self.opened(), self.pool, Pixels(), TENANT)
+
+    def opened(self) -> Memory:
+        """The memory, as another process has it."""
+        return Memory(self.engine, Pixels().name, Pixels().dimension, METADATA)
 
     @rule(
         image_id=st.sampled_from(IDS),
@@ -120,9 +129,10 @@ class Machine(RuleBasedStateMachine):
         self.parts.accept()(TENANT, [sent])
         held = self.images.get(image_id)
         if held is not None and held.content == content:
-            self.images[image_id] = replace(held, label=label, subject=subject)
+            self.images[image_id] = replace(held, label=label, subject=subject, expired=False)
         else:
-            self.images[image_id] = Held(content, label, subject, remembered=False, accepted_at=now())
+            self.serials += 1
+            self.images[image_id] = Held(self.serials, content, label, subject, remembered=False, accepted_at=now())
 
     @rule(image_ids=st.lists(st.sampled_from(IDS), max_size=4))
     def remember(self, image_ids: list[str]) -> None:
@@ -153,24 +163,48 @@ class Machine(RuleBasedStateMachine):
         recorded = forget.request(TENANT, request, "a test")
         covered = {image_id for image_id, held in self.images.items() if meets(condition, image_id, held)}
         assert forget.carry_on(TENANT, recorded.id).images == len(covered)
-        self.removed.append((recorded.requested_at, condition))
+        self.forgotten(covered, recorded.requested_at, condition)
         if block == 0:
             self.contents |= {self.images[image_id].content for image_id in covered}
             named = condition.get("subject")
             self.subjects |= {named} if isinstance(named, str) else set()
         self.images = {image_id: held for image_id, held in self.images.items() if image_id not in covered}
 
+    def forgotten(self, covered: set[str], requested_at: datetime, condition: Condition) -> None:
+        """Note what a removal covered."""
+        self.removed.append((requested_at, condition))
+        self.gone |= {self.images[image_id].serial for image_id in covered}
+
+    @rule(image_ids=st.lists(st.sampled_from(IDS), max_size=3))
+    def let_expire(self, image_ids: list[str]) -> None:
+        """The time of images is over since a while."""
+        for image in self.parts.memory.get(TENANT, image_ids).values():
+            over = image.model_copy(update={"expires_at": now() - 2 * HOUR})
+            assert self.parts.memory.amend(image, over)
+            self.images[image.image_id] = replace(self.images[image.image_id], expired=True)
+
+    @rule()
+    def expire(self) -> None:
+        """Remove what has expired."""
+        expire = Expire(self.parts.memory, self.parts.removals, self.parts.forget())
+        covered = {image_id for image_id, held in self.images.items() if held.expired}
+        assert expire.if_due() == len(covered)
+        if covered:
+            latest, *_ = self.parts.removals.all(TENANT)
+            self.forgotten(covered, latest.requested_at, {"expires_at": "over"})
+        self.images = {image_id: held for image_id, held in self.images.items() if not held.expired}
+
     @rule(content=st.integers(0, len(PICTURES) - 1), vote=st.sampled_from(Vote))
     def ask(self, content: int, vote: Vote) -> None:
-        """Classify a picture: everybody who is remembered votes, with the right similarity and label."""
+        """Classify a picture: everybody who is remembered votes unless expired, with the right similarity and label."""
         options = ClassifyOptions(k=100, vote=vote, search=Effort.EXACT)
-        classify = self.parts.classify()
+        classify = replace(self.parts, memory=self.opened()).classify()  # in a process that has not asked yet
         [decision] = classify.decide(TENANT, classify.embed([PICTURES[content]]), options)
         query, *rows = self.vectors(content, *(held.content for held in self.images.values()))
         expected = {
             image_id: (float(row @ query), [held.label])
             for (image_id, held), row in zip(self.images.items(), rows, strict=True)
-            if held.remembered
+            if held.remembered and not held.expired
         }
         answered = {each.image_id: (each.similarity, each.labels) for each in decision.neighbours}
         assert answered.keys() == expected.keys()
@@ -226,7 +260,7 @@ class Machine(RuleBasedStateMachine):
         self.images = {
             image_id: held
             for image_id, held in self.backup.images.items()
-            if not any(meets(condition, image_id, held) for moment, condition in since)
+            if held.serial not in self.gone and not any(meets(condition, image_id, held) for moment, condition in since)
         }
 
     @invariant()
