@@ -26,6 +26,7 @@ from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
 from services.memory.space import NEW
 from services.runtime.jobs import Jobs
+from services.runtime.moments import is_over
 
 KIND = JobKind.EVALUATION
 AT_WORK = (JobState.WAITING, JobState.RUNNING)
@@ -239,7 +240,7 @@ class Evaluations:
             job = self._job(tenant, evaluation_id)
         except NotFound:
             return True
-        return job.state is JobState.COLLECTING and job.requested_at < now() - ABANDONED
+        return job.state is JobState.COLLECTING and is_over(job.requested_at, ABANDONED, now())
 
     def _job(self, tenant: str, evaluation_id: str) -> Job:
         try:

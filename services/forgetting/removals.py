@@ -116,10 +116,13 @@ class Removals:
             raise missing from None
         return Journal.model_validate(record)
 
+    def ids(self, tenant: str) -> list[str]:
+        """The ids of a tenant's removals."""
+        return [key.rsplit("/", 1)[1] for key in self._ledger.list(f"removals/{tenant}/")]
+
     def all(self, tenant: str) -> list[Removal]:
         """A tenant's removals, the latest first."""
-        ids = [key.rsplit("/", 1)[1] for key in self._ledger.list(f"removals/{tenant}/")]
-        removals = [self.load(tenant, each).removal for each in ids]
+        removals = [self.load(tenant, each).removal for each in self.ids(tenant)]
         return sorted(removals, key=lambda removal: removal.requested_at, reverse=True)
 
     def tenants(self) -> list[str]:
@@ -164,7 +167,10 @@ class Removals:
             yield _NOTES.validate_python(self._ledger.get(key))
 
     def buried(self, tenant: str) -> set[str]:
-        """The digests of everything that a tenant's removals ever covered."""
+        """The digests of everything that a tenant's removals ever covered, some 120 bytes of memory each.
+
+        Only what an operator runs by hand reads them: a verification, and a restore.
+        """
         return {digest for key in self._ledger.list(f"buried/{tenant}/") for digest in self._ledger.get(key)}
 
     def expect_erasure(self, tenant: str, removal_id: str) -> None:

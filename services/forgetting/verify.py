@@ -75,13 +75,18 @@ class Verify:
         self.pictures.delete([*findings.pictures, *(image.picture for image in findings.returned)])
 
     def _check_records(self, tenant: str, entries: list[Seal], findings: Findings) -> None:
-        records = {removal.id: removal for removal in self.removals.all(tenant)}
+        records = {}
+        for removal_id in self.removals.ids(tenant):
+            try:
+                records[removal_id] = self.removals.load(tenant, removal_id).removal
+            except ValueError:
+                findings.faults.append(f"the record of removal {removal_id} is damaged")
         findings.removals += len(records)
         running = {removal.id for removal in self.removals.running(tenant)}
         findings.running += len(running)
         latest = {entry.removal: entry for entry in entries}
         asked = {entry.removal: entry for entry in entries if entry.event is Event.REQUESTED}
-        for removal_id in sorted(latest.keys() - records.keys()):
+        for removal_id in sorted(latest.keys() - {*self.removals.ids(tenant)}):
             findings.faults.append(f"the record of removal {removal_id} is gone, but the log has it")
         for removal in records.values():
             if removal.id not in running:

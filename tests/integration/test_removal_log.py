@@ -12,7 +12,7 @@ from services.forgetting.removal_log import RemovalLog
 from services.forgetting.verify import Findings, Verify
 from tests.shapes import picture
 
-from .support import KEY, Parts
+from .support import KEY, Parts, damage
 
 REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to"})
 
@@ -53,6 +53,11 @@ def test_the_log_is_a_chain_of_signed_entries(parts: Parts, receipts: list[Remov
     assert not any(RemovalLog(parts.ledger, b"x" * 32).signed(entry) for entry in entries)
     assert [receipt.seal for receipt in receipts] == [entries[1], entries[3]]
     assert all(earlier.at <= later.at for earlier, later in pairwise(entries))
+
+
+def test_a_damaged_record_is_a_fault_and_the_others_are_checked(parts: Parts, receipts: list[Removal]) -> None:
+    damage(parts, f"removals/{parts.tenant}/{receipts[0].id}")
+    assert faults(parts) == [f"the record of removal {receipts[0].id} is damaged"]
 
 
 def test_many_who_write_at_once_make_one_chain(parts: Parts, receipts: list[Removal]) -> None:
