@@ -99,9 +99,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         rerank = wire_rerank(settings, opened, memory, pictures, decoder)
         classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.current)
         retention = Retention(settings.retention)
-        accept = Accept(
-            memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention, decoder.pool
-        )
+        accept = Accept(memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention)
         lease = timedelta(seconds=settings.worker.overdue_seconds)
         checks: dict[str, Check] = {
             "store": memory.ping,
