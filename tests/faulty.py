@@ -16,7 +16,7 @@ import psutil
 
 from services.perception import confined
 from services.perception.decoding import Limits
-from services.perception.wire import Head
+from services.perception.wire import Head, send
 
 WORK = "tests.faulty:work"
 _hoard: list[bytes] = []
@@ -60,6 +60,13 @@ def _hold_all_memory() -> None:
             size //= 2
 
 
+def _speak_first() -> None:
+    """An answer that nobody asked for; the one that was asked for follows."""
+    channel = socket.socket(fileno=sys.stdin.fileno())
+    send(channel, {"size": [1, 1]}, bytes(3))
+    channel.detach()
+
+
 def _try_everything() -> tuple[dict[str, Any], bytes]:
     """What is forbidden by the kernel's word, or allowed."""
     if os.getuid() == 0:  # the limit of processes holds for everyone else
@@ -89,6 +96,7 @@ _FAULTS: dict[str, Callable[[], object]] = {
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "hang": _hang,
     "eat": _hold_all_memory,
+    "speak first": _speak_first,
     "try": _try_everything,
     "who": lambda: ({"pid": os.getpid()}, b""),
     "lie about size": lambda: ({"size": [1000, 1000]}, b"123"),

@@ -67,8 +67,8 @@ class Classify:
         """
         options.filter.clauses(self.memory.metadata)
 
-    def embed(self, pictures: Sequence[bytes]) -> Vectors:
-        """The vectors of pictures, given as the bytes of their files.
+    def embed(self, tenant: str, pictures: Sequence[bytes]) -> Vectors:
+        """The vectors of a tenant's pictures, given as the bytes of their files.
 
         Returns:
             float32 [len(pictures), dimension], rows of length 1.
@@ -78,7 +78,7 @@ class Classify:
         """
         vectors = np.empty((0, self.encoder.dimension), np.float32)
         while len(vectors) < len(pictures):
-            vectors = np.concatenate([vectors, self._encode(pictures, len(vectors))])
+            vectors = np.concatenate([vectors, self._encode(tenant, pictures, len(vectors))])
         return vectors
 
     def unit(self, vectors: Sequence[Sequence[float]]) -> Vectors:
@@ -180,9 +180,9 @@ class Classify:
             for hits, some in zip(found, given, strict=True)
         ]
 
-    def _encode(self, pictures: Sequence[bytes], start: int) -> Vectors:
+    def _encode(self, tenant: str, pictures: Sequence[bytes], start: int) -> Vectors:
         """The vectors of a slice of them."""
-        with self.decoder.room.hold() as hold:
+        with self.decoder.room.hold(tenant) as hold:
             with metrics.stage("decode"):
                 decoded = self.decoder.some(pictures, start, self.slice_size, hold)
             return self.encoder.encode(decoded)

@@ -214,10 +214,10 @@ class Rerank:
         side = self._settings.side
         try:
             examples = [
-                Example(self._decoder.thumbnail(self._pictures.read(image.picture), side), labels)
+                Example(self._decoder.thumbnail(asked.tenant, self._pictures.read(image.picture), side), labels)
                 for image, labels in neighbours
             ]
-            return Prompt(self._decoder.thumbnail(asked.picture, side), examples, asked.candidates)
+            return Prompt(self._decoder.thumbnail(asked.tenant, asked.picture, side), examples, asked.candidates)
         except NotFound as error:
             raise NotAsked(GONE) from error
         except VisualMemoryError as error:

@@ -25,7 +25,11 @@ def classify(caller: CallerDep, asked: Annotated[ClassifyRequest, Depends(read_q
     whole = options.model_copy(update={"show": None}) if options.store or options.rerank else options
     service.classify.check(options)
     asked_at = now()
-    vectors = service.classify.embed(asked.pictures) if asked.pictures else service.classify.unit(asked.vectors)
+    vectors = (
+        service.classify.embed(caller.tenant, asked.pictures)
+        if asked.pictures
+        else service.classify.unit(asked.vectors)
+    )
     decisions = service.classify.decide(caller.tenant, vectors, whole)
     decisions = service.rerank(caller.tenant, caller.key.id, asked.pictures, decisions)
     if options.store:

@@ -96,7 +96,7 @@ def thumb(
 ) -> Response:
     """A small JPEG of the picture, made anew each time, so that there is none to forget."""
     data = service.pictures.read(held(service, caller, image_id).picture)
-    return Response(service.decoder.thumbnail(data, size), media_type="image/jpeg", headers=PRIVATE)
+    return Response(service.decoder.thumbnail(caller.tenant, data, size), media_type="image/jpeg", headers=PRIVATE)
 
 
 @router.get("/labels", response_model_exclude_none=True)

@@ -53,7 +53,7 @@ class RequestEvaluation:
     evaluations: Evaluations
     memory: Memory
     decoder: Decoder
-    embed: Callable[[Sequence[bytes]], Vectors]
+    embed: Callable[[str, Sequence[bytes]], Vectors]
     encoder: str
     enqueue_job: Callable[[str, str], bool]
 
@@ -85,8 +85,8 @@ class RequestEvaluation:
         queries = Queries(
             ids=[upload.fields.image_id or sha256(upload.data).hexdigest() for upload in uploads],
             labels=[upload.fields.labels for upload in uploads],
-            vectors=self.embed(pictures).tobytes(),
-            thumbnails=list(self.decoder.pool.map(partial(self.decoder.thumbnail, size=THUMBNAIL), pictures)),
+            vectors=self.embed(tenant, pictures).tobytes(),
+            thumbnails=self.decoder.thumbnails(tenant, pictures, THUMBNAIL),
         )
         self.evaluations.put_queries(tenant, evaluation_id, queries)
         return self.evaluations.load(tenant, evaluation_id)
@@ -235,7 +235,7 @@ class Evaluate:
         """A remembered image's thumbnail, if it can be had."""
         try:
             held = self.memory.get(tenant, [image_id]).get(image_id)
-            return None if held is None else self.decoder.thumbnail(self.pictures.read(held.picture), THUMBNAIL)
+            return None if held is None else self.decoder.thumbnail(tenant, self.pictures.read(held.picture), THUMBNAIL)
         except (NotFound, InvalidPicture):  # it was replaced at this moment, or decoding it takes too long now
             return None
 

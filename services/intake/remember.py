@@ -81,7 +81,7 @@ class Remember:
         """Give these images their vectors, up to one that fails the decoder; the ids of those behind it."""
         begun = self.memory.begin(due)
         try:
-            with self.decoder.room.hold() as hold:
+            with self.decoder.room.hold(due[0].tenant) as hold:
                 decoded, behind = self._decode_all(begun, hold)
                 begun = [*(image for image, _ in decoded), *behind]  # without the one that failed: its attempt counts
                 embedded = list(self._embed(decoded))

@@ -54,11 +54,12 @@ def serve() -> None:
                 asked, picture = receive(channel, limits.max_bytes)
             except EOFError:
                 return
+            number = asked.pop("number")
             try:
                 head, body = answer(asked, bytes(picture), limits)
             except VisualMemoryError as error:
                 head, body = {"error": error.code, "message": error.message}, b""
-            send(channel, head, body)
+            send(channel, {**head, "number": number}, body)
 
 
 def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:

@@ -1,5 +1,6 @@
 """Many pictures at once: decoded side by side in the sandbox, and a bad one is named by its place."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
@@ -28,25 +29,26 @@ class Decoder:
 
     Args:
         sandbox: its processes decode.
-        pool: its threads wait for them, so that several pictures are decoded at the same time.
+        pool: its threads help the caller's, so that several of its pictures are decoded at the same time.
         view: what of a picture is wanted; as in `services.perception.decoding.decode`.
     """
 
     def __init__(self, sandbox: Sandbox, pool: Executor, view: View = ALL) -> None:
         self.sandbox = sandbox
-        self.pool = pool
+        self._pool = pool
         self.view = view
         self._largest = BYTES_PER_PIXEL * max(sandbox.limits.max_pixels, view.crop**2)
-        self.room = Room((LARGEST_AT_ONCE + sandbox.processes) * self._largest)
+        most = (LARGEST_AT_ONCE + sandbox.processes) * self._largest
+        self.room = Room(most + self._largest, most)  # a tenant that fills its part leaves a picture's to the others
 
-    def one(self, picture: bytes) -> PIL.Image.Image:
+    def one(self, tenant: str, picture: bytes) -> PIL.Image.Image:
         """Decode a picture; as `services.perception.decoding.decode`.
 
         Raises:
             InvalidPicture, UnsupportedFormat, TooLarge: as there.
             DecoderFailed: it took too much time or memory, or ended the process.
         """
-        decoded = self._decoded(picture, self._largest)
+        decoded = self._decoded(tenant, picture, self._largest)
         if decoded is None:
             raise DecoderFailed("decoding this picture made something that is no picture")
         return PIL.Image.frombytes("RGB", *decoded)
@@ -60,7 +62,7 @@ class Decoder:
         hold.take(self._largest)
         taken = 0
         try:
-            image = self.one(picture)
+            image = self.one(hold.tenant, picture)
             taken = BYTES_PER_PIXEL * image.width * image.height
             return image
         finally:
@@ -99,54 +101,86 @@ class Decoder:
 
     def check(
         self,
+        tenant: str,
         pictures: Sequence[bytes],
         keep: Callable[[int, bytes], object] = lambda _place, _pixels: None,
-        places: Sequence[int] | None = None,
     ) -> None:
         """Decode pictures and hold none of them; raises as `some`.
 
         Args:
+            tenant: whose they are.
             pictures: their files.
             keep: told of each, by its place from 0 and in any order, what `unpacked` takes; but not of huge ones.
-            places: of those that are decoded; None: of all.
         """
 
         def check(place: int) -> None:
-            decoded = self._decoded(pictures[place], MOST)
+            decoded = self._decoded(tenant, pictures[place], MOST)
             if decoded is not None:
                 keep(place, pack(*decoded, self.view))
 
-        self._each(check, range(len(pictures)) if places is None else places, len(pictures))
+        self._each(check, range(len(pictures)), len(pictures))
 
-    def thumbnail(self, picture: bytes, size: int) -> bytes:
+    def thumbnail(self, tenant: str, picture: bytes, size: int) -> bytes:
         """The bytes of a small JPEG; as `services.perception.decoding.thumbnail`, raises as `one`."""
-        _, small = self._ask({"do": "thumbnail", "size": size}, picture, self._largest)
+        _, small = self._ask(tenant, {"do": "thumbnail", "size": size}, picture, self._largest)
         return bytes(small)
 
-    def _decoded(self, picture: bytes, most: int) -> tuple[Size, bytearray] | None:
+    def thumbnails(self, tenant: str, pictures: Sequence[bytes], size: int) -> list[bytes]:
+        """As `thumbnail`, of many; raises as `some`."""
+        places = range(len(pictures))
+        return self._each(lambda place: self.thumbnail(tenant, pictures[place], size), places, len(pictures))
+
+    def _decoded(self, tenant: str, picture: bytes, most: int) -> tuple[Size, bytearray] | None:
         """A picture's size and pixels, if these are at most so many bytes."""
-        head, pixels = self._ask({"do": "decode", "view": asdict(self.view), "most": most}, picture, most)
+        head, pixels = self._ask(tenant, {"do": "decode", "view": asdict(self.view), "most": most}, picture, most)
         match head.get("size"):
             case [int(width), int(height)] if width > 0 and width * height * BYTES_PER_PIXEL == len(pixels) > 0:
                 return (width, height), pixels
         return None
 
-    def _ask(self, asked: dict[str, object], picture: bytes, most: int) -> tuple[dict[str, object], bytearray]:
+    def _ask(
+        self, tenant: str, asked: dict[str, object], picture: bytes, most: int
+    ) -> tuple[dict[str, object], bytearray]:
         check_bytes(picture, self.sandbox.limits)
-        head, body = self.sandbox.run(asked, picture, most)
+        head, body = self.sandbox.run(tenant, asked, picture, most)
         if "error" in head:
             raise _ERRORS.get(str(head["error"]), DecoderFailed)(str(head.get("message")))
         return head, body
 
     def _each(self, work: Callable[[int], Result], places: Sequence[int], number: int) -> list[Result]:
-        """What comes of the pictures at some places of so many."""
+        """What comes of the pictures at some places of so many; the first bad one ends it.
 
-        def named(place: int) -> Result:
-            try:
-                return work(place)
-            except VisualMemoryError as error:
-                where = f"picture {place + 1} of {number}: " if number > 1 else ""
-                raise type(error)(f"{where}{error.message}") from error
+        The caller's thread does it, and those of the pool help while they have nothing else to do: so nobody's pictures
+        wait for a thread that waits for another's.
+        """
+        waiting, results, errors = deque(places), dict[int, Result](), dict[int, BaseException]()
 
-        side_by_side = self.pool.map if len(places) > 1 else map  # one alone is not worth a thread's turn
-        return list(side_by_side(named, places))
+        def work_off() -> None:
+            while waiting:
+                try:
+                    place = waiting.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                try:
+                    results[place] = work(place)
+                except BaseException as error:  # noqa: BLE001 - it is the caller's
+                    errors[place] = error
+                    waiting.clear()
+
+        helpers = [self._pool.submit(work_off) for _ in places[1 : self.sandbox.processes]]
+        work_off()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+        if errors:
+            raise _named(errors[min(errors)], min(errors), number)
+        return [results[place] for place in places]
+
+
+def _named(error: BaseException, place: int, number: int) -> BaseException:
+    """An error that names the bad one of several pictures."""
+    if number == 1 or not isinstance(error, VisualMemoryError):
+        return error
+    named = type(error)(f"picture {place + 1} of {number}: {error.message}")
+    named.__cause__ = error
+    return named

@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from queue import LifoQueue
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from schemas.errors import DecoderFailed, Unavailable
+from services.infrastructure.processes.fair_queue import FairQueue
 from services.perception import wire
 from services.perception.decoding import Limits
 from services.perception.wire import Head
@@ -36,10 +36,13 @@ log = logging.getLogger(__name__)
 class Sandbox:
     """Processes that decode, started when they are first needed and replaced when they fail.
 
+    A process that is free goes to the tenant that has the fewest at work. There is one more than a tenant may have, so
+    that no tenant has to wait until another's picture is decoded.
+
     Args:
         limits: the largest picture that is taken.
         seconds: how long one picture may take.
-        processes: how many there are at most, at least 1.
+        processes: how many decode for one tenant at most, at least 1.
         work: what they do, as module:function; see `services.perception.confined.work`.
     """
 
@@ -49,16 +52,15 @@ class Sandbox:
         self.processes = processes
         self._work = work
         self._closed = False
-        self._idle: LifoQueue[_Child | None] = LifoQueue()  # the last used first: what is not needed never starts
-        for _ in range(processes):
-            self._idle.put(None)
+        self._slots = FairQueue([_Slot() for _ in range(processes + 1)], processes)
         # The kernel ends a child with the thread that started it, not with the process; this thread stays.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="decoder-starter")
 
-    def run(self, asked: Head, picture: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
+    def run(self, tenant: str, asked: Head, picture: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
         """Have a process answer; waits until one is free.
 
         Args:
+            tenant: for whom.
             asked: what to do.
             picture: the bytes of its file.
             most: longest answer that is taken, in bytes.
@@ -70,29 +72,30 @@ class Sandbox:
             DecoderFailed: it took too much time or memory, or ended the process.
             Unavailable: no process can be started, or the sandbox is closed.
         """
-        child = self._idle.get()
-        try:
+        with self._slots.item(tenant) as slot:
             if self._closed:
                 raise Unavailable("the decoders are shutting down; send it again later")
-            if child is not None and not child.is_alive():  # it failed before, or died while nobody asked it
-                child.end()
-                child = None
-            child = child or self._start()
-            return child.ask(asked, picture, most, self._seconds)
-        except DecoderFailed as error:
-            assert child is not None
-            log.warning("%s; its exit status is %s", error, child.end())
-            raise
-        finally:
-            self._idle.put(child)
+            if slot.child is not None and not slot.child.is_alive():  # it died while nobody asked it
+                slot.end()
+            child = slot.child = slot.child or self._start()
+            try:
+                return child.ask(asked, picture, most, self._seconds)
+            except BaseException as error:
+                # Whatever it was, an answer may be on its way that is not for the next one who asks.
+                status = slot.end()
+                if isinstance(error, DecoderFailed):
+                    log.warning("%s; its exit status is %s", error, status)
+                raise
 
     def close(self) -> None:
         """Wait for what is being decoded, then end the processes. Closing twice is harmless."""
         self._closed = True
-        for child in [self._idle.get() for _ in range(self.processes)]:
-            if child is not None:
-                child.end()
-            self._idle.put(None)
+        owners = [f"closing {number}" for number in range(self.processes + 1)]  # for no owner may hold all
+        taken = [self._slots.request(owner) for owner in owners]
+        for slot in taken:
+            slot.result().end()
+        for owner, slot in zip(owners, taken, strict=True):
+            self._slots.release(owner, slot)
         self._starter.shutdown()
 
     def _start(self) -> "_Child":
@@ -108,9 +111,11 @@ class Sandbox:
             raise Unavailable(f"no decoder can be started: {error}") from error
         try:
             child.wait_until_ready()
-        except (OSError, EOFError, ValueError) as error:
+        except BaseException as error:
             child.end()
-            raise Unavailable("a decoder does not start; the service's log says why") from error
+            if isinstance(error, OSError | EOFError | ValueError):
+                raise Unavailable("a decoder does not start; the service's log says why") from error
+            raise
         return child
 
 
@@ -123,6 +128,7 @@ class _Child:
     """One process, and our end of its channel."""
 
     def __init__(self, told: str) -> None:
+        self._asked = 0
         self._channel, theirs = wire.pair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -140,9 +146,12 @@ class _Child:
 
     def ask(self, asked: Head, picture: bytes, most: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
         deadline = time.monotonic() + seconds
+        self._asked += 1
         try:
-            wire.send(self._channel, asked, picture, deadline)
+            wire.send(self._channel, {**asked, "number": self._asked}, picture, deadline)
             head, body = wire.receive(self._channel, most, deadline)
+            if head.pop("number", None) != self._asked:
+                raise ValueError("the answer to another question")
         except TimeoutError:
             raise DecoderFailed(f"decoding this picture took more than {seconds:g} s") from None
         except (OSError, EOFError, ValueError):
@@ -156,6 +165,18 @@ class _Child:
         self._channel.close()
         self._process.kill()
         return self._process.wait()
+
+
+@dataclass
+class _Slot:
+    """The place of one process, which may not be there."""
+
+    child: _Child | None = None
+
+    def end(self) -> int | None:
+        """End the process, if there is one; its exit status."""
+        child, self.child = self.child, None
+        return child.end() if child is not None else None
 
 
 def _environment() -> dict[str, str]:

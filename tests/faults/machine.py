@@ -199,7 +199,7 @@ class Machine(RuleBasedStateMachine):
         """Classify a picture: everybody who is remembered votes unless expired, with the right similarity and label."""
         options = ClassifyOptions(k=100, vote=vote, search=Effort.EXACT)
         classify = replace(self.parts, memory=self.opened()).classify()  # in a process that has not asked yet
-        [decision] = classify.decide(TENANT, classify.embed([PICTURES[content]]), options)
+        [decision] = classify.decide(TENANT, classify.embed(TENANT, [PICTURES[content]]), options)
         query, *rows = self.vectors(content, *(held.content for held in self.images.values()))
         expected = {
             image_id: (float(row @ query), [held.label])
@@ -214,7 +214,7 @@ class Machine(RuleBasedStateMachine):
 
     def vectors(self, *contents: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         """The encoder's vectors of pictures."""
-        decoded = [self.parts.decoder.one(PICTURES[content]) for content in contents]
+        decoded = [self.parts.decoder.one(TENANT, PICTURES[content]) for content in contents]
         return list(Pixels().encode(decoded))
 
     @rule()

@@ -67,7 +67,7 @@ def test_pictures_that_fail_their_decoder_among_others(report: Report) -> None:
 
         def fails(word: str) -> bool:
             try:
-                assert decoder.one(spoilt(picture("disc"), word)).size == (96, 96)
+                assert decoder.one("a", spoilt(picture("disc"), word)).size == (96, 96)
             except DecoderFailed:
                 return True
             return False
@@ -89,8 +89,8 @@ def test_decoders_killed_from_outside_at_random(report: Report) -> None:
     data = picture("bars")
     with ThreadPoolExecutor(4) as pool:
         decoder = Decoder(sandbox, pool)
-        expected = decoder.one(data).tobytes()
-        answers = [pool.submit(decoder.one, data) for _ in range(4000)]
+        expected = decoder.one("a", data).tobytes()
+        answers = [pool.submit(decoder.one, "a", data) for _ in range(4000)]
         while not answers[-1].done() and kills < 100:
             for child in set(decoders(os.getpid())) - others:
                 if chance.random() < 0.1 and child.rlimit(psutil.RLIMIT_NOFILE) == (0, 0):

@@ -177,6 +177,7 @@ class Parts:
             self._enqueue,
             METADATA,
             Retention(LIFETIMES),
+            self.pool,
         )
 
     def remember(
@@ -252,7 +253,7 @@ class Parts:
 
     def ask(self, picture: bytes, **options: Any) -> Decision:
         asked, classify = ClassifyOptions.model_validate({"search": "exact", **options}), self.classify()
-        [decision] = classify.decide(self.tenant, classify.embed([picture]), asked)
+        [decision] = classify.decide(self.tenant, classify.embed(self.tenant, [picture]), asked)
         return decision
 
     def keep(
@@ -264,7 +265,7 @@ class Parts:
             now(),
             self.classify(),
         )
-        vectors = classify.embed(pictures)
+        vectors = classify.embed(self.tenant, pictures)
         voted = classify.decide(self.tenant, vectors, asked)
         return (decisions or self.decisions()).store(self.tenant, asked_by, asked_at, pictures, vectors, voted)
 

@@ -92,7 +92,7 @@ def test_one_judgement_is_looked_up_for_all_of_a_decision(judged: Parts) -> None
         return judged.judgements.current(tenant)
 
     classify = replace(judged.classify(), judgement=current)
-    vectors = classify.embed([picture("disc")])
+    vectors = classify.embed(judged.tenant, [picture("disc")])
     classify.decide(judged.tenant, vectors, ClassifyOptions(k=5, prune=Prune.SOFT, coverage=0.9))
     assert looked == [judged.tenant]
     classify.decide(judged.tenant, vectors, ClassifyOptions(k=5))
@@ -109,7 +109,7 @@ def test_a_judgement_is_counted_once_and_a_new_one_at_once(judged: Parts) -> Non
     classify = replace(judged.classify(), judgement=lambda _tenant: counts[-1])
 
     def answered() -> str | None:
-        return classify.decide(judged.tenant, classify.embed([question]), options)[0].label
+        return classify.decide(judged.tenant, classify.embed(judged.tenant, [question]), options)[0].label
 
     assert answered() == label
     counts.append(first.model_copy(update={"sample": close}))

@@ -82,7 +82,7 @@ def test_it_is_kept_with_what_it_takes_to_ask_again(parts: Parts) -> None:
     held = stored(parts, decision.id)
     assert (held.asked_by, held.content_hash, held.scrubbed) == ("me", sha256(data).hexdigest(), 0)
     assert before <= held.asked_at <= now()
-    assert np.array_equal(vector_of(held), parts.classify().embed([data])[0])
+    assert np.array_equal(vector_of(held), parts.classify().embed(parts.tenant, [data])[0])
     assert len(base64.b64decode(held.query)) == 4 * parts.memory.dimension
 
 

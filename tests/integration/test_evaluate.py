@@ -335,9 +335,9 @@ def test_pictures_that_come_too_late_are_refused_and_deleted(place: Place) -> No
     place.add(asked, picture("disc"), label="disc")
     embed = place.request.embed
 
-    def slow(pictures: Sequence[bytes]) -> Any:
+    def slow(tenant: str, pictures: Sequence[bytes]) -> Any:
         place.request.start(place.tenant, asked)
-        return embed(pictures)
+        return embed(tenant, pictures)
 
     late = dataclasses.replace(place.request, embed=slow)
     with pytest.raises(InvalidRequest, match="started already"):

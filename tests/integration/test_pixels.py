@@ -58,7 +58,7 @@ def test_nothing_is_decoded_twice_on_the_way_in(parts: Parts, decoder: Counting)
     assert decoder.decoded == 5
     assert parts.pixels() == set()
     held = [parts.pictures.read(image.picture) for image in parts.held(*ids)]
-    assert sorted(seen) == sorted(decoder.one(data).tobytes() for data in held)
+    assert sorted(seen) == sorted(decoder.one(parts.tenant, data).tobytes() for data in held)
 
 
 @pytest.mark.parametrize("fault", ["missing", "cut", "changed", "of another view"])

@@ -177,7 +177,7 @@ def test_influence_sums_the_shares_of_winners(parts: Parts) -> None:
 def test_what_would_be_otherwise_is_searched_for_alone(parts: Parts) -> None:
     ids = teach(parts, "ab")
     classify = parts.classify()
-    query = classify.embed([picture("disc")])
+    query = classify.embed(parts.tenant, [picture("disc")])
     options = ClassifyOptions(search=Effort.EXACT)
     [[hit]], *_ = classify.search(parts.tenant, query, options, 5, WhatIf(without=[ids[0]]))
     assert hit.image_id == ids[1]

@@ -293,14 +293,14 @@ def test_a_tenant_sees_nothing_of_another(parts: Parts) -> None:
     parts.teach(data)
     assert other.ask(data).label is None
     assert other.memory.count(other.tenant) == 0
-    vector = Pixels().encode([parts.decoder.one(data)])
+    vector = Pixels().encode([parts.decoder.one(parts.tenant, data)])
     assert other.classify().decide(other.tenant, vector, ClassifyOptions())[0].voters == 0
 
 
 def test_large_pictures_are_remembered_a_few_at_a_time_where_there_is_no_room_for_all(parts: Parts) -> None:
     large = [as_file(PIL.Image.new("RGB", (1000, 1000), (shade, 0, 0))) for shade in range(5)]
     ids = [each.image_id for each in parts.send(*large)]
-    parts.decoder.room = Room(2 * 3 * LIMITS.max_pixels)
+    parts.decoder.room = Room(2 * 3 * LIMITS.max_pixels, 2 * 3 * LIMITS.max_pixels)
     batches: list[int] = []
     parts.remember(Pixels(before=lambda images: batches.append(len(images))))(parts.tenant, ids)
     assert {(image.state, image.attempts) for image in parts.held(*ids)} == {(State.REMEMBERED, 0)}

@@ -116,7 +116,7 @@ def test_what_is_scrubbed_tells_nothing_that_the_removed_had_a_part_in(parts: Pa
 
 def test_a_policy_of_the_settings_is_kept_with_the_decision(parts: Parts, moment: datetime) -> None:
     classify, pruning = parts.classify(), parts.classify(Prune.SOFT)
-    options, query = ClassifyOptions.model_validate(asked(moment)), classify.embed([picture("disc")])
+    options, query = ClassifyOptions.model_validate(asked(moment)), classify.embed(parts.tenant, [picture("disc")])
     [pruned] = pruning.decide(parts.tenant, query, options.model_copy(update={"prune": None}))
     assert [pruned] == classify.decide(parts.tenant, query, options)
     assert pruned.options.prune is Prune.SOFT

@@ -1,1 +1,1 @@
-"""Processes of one machine."""
+"""Processes of one machine, and what their threads share."""

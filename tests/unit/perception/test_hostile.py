@@ -35,10 +35,10 @@ def decoder() -> Iterator[Decoder]:
 
 def attack(decoder: Decoder, data: bytes) -> str:
     """Decode in the sandbox, and here where that went well; how it ended."""
-    confined = outcome(decoder.one, data)
+    confined = outcome(partial(decoder.one, "a"), data)
     assert confined[0] in ALLOWED, confined
     assert outcome(partial(decode, limits=LIMITS), data) == confined
-    small = outcome(partial(decoder.thumbnail, size=16), data)
+    small = outcome(partial(decoder.thumbnail, "a", size=16), data)
     assert outcome(partial(thumbnail, size=16, limits=LIMITS), data) == small
     return str(confined[0])
 
@@ -76,13 +76,14 @@ def test_a_webp_that_announces_too_much_is_too_large(
 QUIETLY = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits, decode
 from services.perception.sandbox import Sandbox
 from tests.hostile import SEEDS, outcome
 limits = Limits(2**20, 10**6)
 sandbox = Sandbox(limits, 60, 1)
-confined = Decoder(sandbox, ThreadPoolExecutor(1)).one
+confined = partial(Decoder(sandbox, ThreadPoolExecutor(1)).one, "a")
 for seed in SEEDS:
     for end in range(0, len(seed), 40):
         outcome(confined if sys.argv[1] == "sandbox" else lambda data: decode(data, limits), seed[:end])

@@ -1,8 +1,9 @@
 """Promise 7: however many large pictures come at once, only so many are held decoded, and nobody waits for ever."""
 
+import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import PIL.Image
 import pytest
@@ -26,38 +27,41 @@ def decoder() -> Iterator[Decoder]:
     sandbox = Sandbox(Limits(2**20, SIDE * SIDE), 60, 2)
     with ThreadPoolExecutor(2) as pool:
         made = Decoder(sandbox, pool)
-        made.room = Room(ROOM * LARGEST)
+        made.room = Room(ROOM * LARGEST, ROOM * LARGEST)
         yield made
     sandbox.close()
 
 
-def free(decoder: Decoder) -> int:
-    return decoder.room._free
+def check_free(decoder: Decoder, number: int) -> None:
+    """Check that exactly so many bytes are free."""
+    with decoder.room.hold("a") as hold:
+        hold.take(number)
+        with pytest.raises(Full):
+            hold.take(1)
 
 
 def test_a_slice_ends_where_the_room_does(decoder: Decoder) -> None:
-    with decoder.room.hold() as hold:
+    with decoder.room.hold("a") as hold:
         assert len(decoder.some([LARGE] * 10, 2, 8, hold)) == ROOM
-        assert free(decoder) == 0
         with pytest.raises(Full):
             decoder.held(LARGE, hold)
-    assert free(decoder) == ROOM * LARGEST
+    check_free(decoder, ROOM * LARGEST)
 
 
 def test_small_pictures_take_what_they_are(decoder: Decoder) -> None:
-    with decoder.room.hold() as hold:
+    with decoder.room.hold("a") as hold:
         assert len(decoder.some([picture("disc")] * 10, 2, 99, hold)) == 8
-        assert free(decoder) == ROOM * LARGEST - 8 * BYTES_PER_PIXEL * 96 * 96
+        check_free(decoder, ROOM * LARGEST - 8 * BYTES_PER_PIXEL * 96 * 96)
 
 
 def test_many_at_once_all_get_done_within_the_room(decoder: Decoder) -> None:
     held, most, lock = 0, 0, threading.Lock()
 
-    def work(_: int) -> int:
+    def work(number: int) -> int:
         nonlocal held, most
         done = 0
         while done < 5:
-            with decoder.room.hold() as hold:
+            with decoder.room.hold(f"tenant-{number % 5}") as hold:
                 decoded = len(decoder.some([LARGE] * 5, done, 4, hold))
                 with lock:
                     held += decoded
@@ -70,26 +74,55 @@ def test_many_at_once_all_get_done_within_the_room(decoder: Decoder) -> None:
     with ThreadPoolExecutor(12) as callers:
         assert list(callers.map(work, range(24))) == [5] * 24
     assert 1 <= most <= ROOM
-    assert free(decoder) == ROOM * LARGEST
+    check_free(decoder, ROOM * LARGEST)
 
 
 def test_a_slice_that_fails_gives_everything_back(decoder: Decoder) -> None:
     for place in range(ROOM):
         pictures = [LARGE] * ROOM
         pictures[place] = b"no picture"
-        with pytest.raises(InvalidPicture, match=f"picture {place + 1} of 3"), decoder.room.hold() as hold:
+        with pytest.raises(InvalidPicture, match=f"picture {place + 1} of 3"), decoder.room.hold("a") as hold:
             decoder.some(pictures, 0, ROOM, hold)
-        until(lambda: free(decoder) == ROOM * LARGEST, "the room to be free")
-    with decoder.room.hold() as hold:
-        assert len(decoder.some([LARGE] * 4, 0, 4, hold)) == ROOM
+        check_free(decoder, ROOM * LARGEST)
 
 
-def test_what_still_runs_when_a_slice_ends_takes_and_gives_nothing() -> None:
-    room = Room(10)
-    with room.hold() as hold:
-        hold.take(10)
-    assert room._free == 10
-    hold.give(10)
-    with pytest.raises(Full):
-        hold.take(1)
-    assert room._free == 10
+def test_a_tenant_that_holds_all_it_may_leaves_room_for_another() -> None:
+    room = Room(11, 10)
+    with room.hold("a") as first, room.hold("b") as other:
+        first.take(10)
+        other.take(1)
+        with pytest.raises(Full):
+            other.take(1)
+
+
+def test_what_becomes_free_goes_to_the_tenant_that_holds_the_least() -> None:
+    room = Room(10, 10)
+    first, second, other = room.hold("a"), room.hold("a"), room.hold("c")
+    for hold in (first, second):
+        hold.take(4)
+    other.take(2)
+
+    def waiting(tenant: str) -> "Future[None]":
+        taken: Future[None] = Future()
+
+        def take() -> None:
+            room.hold(tenant).take(4)
+            taken.set_result(None)
+
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        until(lambda: _waits(thread), "it to wait")
+        return taken
+
+    same = waiting("a")
+    newcomer = waiting("b")
+    first.give(4)
+    newcomer.result(60)
+    assert not same.done()
+    second.give(4)
+    same.result(60)
+
+
+def _waits(thread: threading.Thread) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code is threading.Condition.wait.__code__

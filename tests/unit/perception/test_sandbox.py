@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import PIL.Image
 import psutil
 import pytest
 
 from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, Unavailable, UnsupportedFormat
+from services.perception import wire
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits, decode, thumbnail
 from services.perception.sandbox import Sandbox, memory_for
@@ -25,6 +27,7 @@ from tests.stack import suspended, until
 LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
 SECONDS = 2.0
 GOOD = picture("disc")
+TENANT = "a"
 
 
 @contextmanager
@@ -44,13 +47,13 @@ def decoder() -> Iterator[Decoder]:
 
 
 def some(decoder: Decoder, *pictures: bytes) -> list[PIL.Image.Image]:
-    with decoder.room.hold() as hold:
+    with decoder.room.hold(TENANT) as hold:
         return decoder.some(pictures, 0, len(pictures), hold)
 
 
 def pid(decoder: Decoder) -> int:
     """The process of a decoder that has one."""
-    head, _ = decoder.sandbox.run({}, spoilt(GOOD, "who"), 0)
+    head, _ = decoder.sandbox.run(TENANT, {}, spoilt(GOOD, "who"), 0)
     number = head["pid"]
     assert isinstance(number, int)
     return number
@@ -58,10 +61,10 @@ def pid(decoder: Decoder) -> int:
 
 def test_the_answers_are_those_of_decoding_in_this_process(decoder: Decoder) -> None:
     for data in (GOOD, picture("bars", "JPEG"), as_file(PIL.Image.new("RGBA", (3, 700)), "WEBP")):
-        found, expected = decoder.one(data), decode(data, LIMITS)
+        found, expected = decoder.one(TENANT, data), decode(data, LIMITS)
         assert (found.mode, found.size, found.tobytes()) == ("RGB", expected.size, expected.tobytes())
-        assert decoder.thumbnail(data, 32) == thumbnail(data, 32, LIMITS)
-        decoder.check([data])
+        assert decoder.thumbnail(TENANT, data, 32) == thumbnail(data, 32, LIMITS)
+        decoder.check(TENANT, [data])
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,11 @@ def test_a_bad_picture_has_the_same_error_as_in_this_process(
     before = pid(decoder)
     with pytest.raises(kind) as expected:
         decode(data, LIMITS)
-    for use in (decoder.one, lambda data: decoder.thumbnail(data, 32), lambda data: decoder.check([data])):
+    for use in (
+        lambda data: decoder.one(TENANT, data),
+        lambda data: decoder.thumbnail(TENANT, data, 32),
+        lambda data: decoder.check(TENANT, [data]),
+    ):
         with pytest.raises(kind) as found:
             use(data)
         assert (type(found.value), found.value.message) == (kind, expected.value.message)
@@ -94,7 +101,7 @@ def test_a_picture_that_ends_the_decoder_is_an_error_and_the_next_one_is_decoded
     before = pid(decoder)
     with pytest.raises(DecoderFailed, match=r"^picture 2 of 2: decoding this picture ended the decoder$"):
         some(decoder, GOOD, spoilt(GOOD, word))
-    assert decoder.one(GOOD).size == (96, 96)
+    assert decoder.one(TENANT, GOOD).size == (96, 96)
     assert pid(decoder) != before
 
 
@@ -102,19 +109,19 @@ def test_a_picture_that_ends_the_decoder_is_an_error_and_the_next_one_is_decoded
 def test_a_picture_that_takes_too_long_is_given_up(decoder: Decoder, word: str) -> None:
     before = pid(decoder)
     with pytest.raises(DecoderFailed, match="took more than 2 s"):
-        decoder.one(spoilt(GOOD, word))
+        decoder.one(TENANT, spoilt(GOOD, word))
     assert not psutil.pid_exists(before)
-    assert decoder.one(GOOD).size == (96, 96)
+    assert decoder.one(TENANT, GOOD).size == (96, 96)
 
 
 def test_a_picture_that_needs_too_much_memory_is_given_up(decoder: Decoder) -> None:
     large = as_file(PIL.Image.new("RGB", (1000, 1000)))
-    assert decoder.one(large).size == (1000, 1000)
+    assert decoder.one(TENANT, large).size == (1000, 1000)
     before = pid(decoder)
     with pytest.raises(DecoderFailed, match="more memory than is allowed"):
-        decoder.one(spoilt(large, "eat"))
+        decoder.one(TENANT, spoilt(large, "eat"))
     assert not psutil.pid_exists(before), "what it took is given back with its process"
-    assert decoder.one(large).size == (1000, 1000)
+    assert decoder.one(TENANT, large).size == (1000, 1000)
 
 
 def test_memory_is_limited_by_what_the_largest_picture_needs(decoder: Decoder) -> None:
@@ -133,7 +140,7 @@ HUNGRY = {
 @pytest.mark.parametrize("name", HUNGRY)
 def test_the_largest_picture_of_the_hungriest_formats_has_room(name: str) -> None:
     with opened(limits=Limits(2**20, 16_000_000), seconds=60) as decoder:
-        assert decoder.one(HUNGRY[name]()).size == (4000, 4000)
+        assert decoder.one(TENANT, HUNGRY[name]()).size == (4000, 4000)
 
 
 def _turned(side: int) -> bytes:
@@ -145,7 +152,7 @@ def _turned(side: int) -> bytes:
 def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISUAL_MEMORY_SECRET", "a secret of thirty-two characters")
     with opened() as decoder:
-        told, _ = decoder.sandbox.run({}, spoilt(GOOD, "try"), 0)
+        told, _ = decoder.sandbox.run(TENANT, {}, spoilt(GOOD, "try"), 0)
     assert told["told"] == {
         "read": "OSError",
         "write": "OSError",
@@ -167,34 +174,34 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
 @pytest.mark.parametrize("word", ["lie about size", "lie about nothing", "negative", "tell nothing"])
 def test_pixels_that_are_no_picture_are_not_believed(decoder: Decoder, word: str) -> None:
     with pytest.raises(DecoderFailed, match="no picture"):
-        decoder.one(spoilt(GOOD, word))
+        decoder.one(TENANT, spoilt(GOOD, word))
 
 
 @pytest.mark.parametrize("word", ["talk too much", "talk at length"])
 def test_an_answer_that_is_too_long_is_not_read(decoder: Decoder, word: str) -> None:
     with pytest.raises(DecoderFailed, match="ended the decoder"):
-        decoder.one(spoilt(GOOD, word))
-    assert decoder.one(GOOD).size == (96, 96)
+        decoder.one(TENANT, spoilt(GOOD, word))
+    assert decoder.one(TENANT, GOOD).size == (96, 96)
 
 
 def test_an_error_that_decoders_do_not_have_is_one_they_do(decoder: Decoder) -> None:
     with pytest.raises(DecoderFailed, match="gone"):
-        decoder.one(spoilt(GOOD, "make up an error"))
+        decoder.one(TENANT, spoilt(GOOD, "make up an error"))
 
 
 def test_a_decoder_that_was_killed_while_it_was_idle_is_no_fault_of_the_next_picture(decoder: Decoder) -> None:
     idle = psutil.Process(pid(decoder))
     idle.kill()
     until(lambda: idle.status() == psutil.STATUS_ZOMBIE, "it to be dead")
-    assert decoder.one(GOOD).size == (96, 96)
+    assert decoder.one(TENANT, GOOD).size == (96, 96)
 
 
 def test_a_decoder_that_stands_still_holds_nobody_up_for_ever() -> None:
     large = bytes(LIMITS.max_bytes)  # more than its channel takes while it does not read
     with opened() as decoder, suspended(psutil.Process(pid(decoder))):
         with pytest.raises(DecoderFailed, match="took more than 2 s"):
-            decoder.check([large])
-        assert decoder.one(GOOD).size == (96, 96)
+            decoder.check(TENANT, [large])
+        assert decoder.one(TENANT, GOOD).size == (96, 96)
 
 
 def test_a_decoder_outlives_the_thread_that_first_needed_it() -> None:
@@ -217,9 +224,56 @@ def test_as_many_at_once_as_there_are_processes_and_the_others_wait() -> None:
         assert len(set(decoders(os.getpid())) - set(before)) <= 2
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError, CancelledError, RuntimeError])
+@pytest.mark.parametrize("moment", ["send", "receive"])
+def test_whatever_happens_between_question_and_answer_the_next_one_gets_its_own(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], moment: str
+) -> None:
+    """Promise 5: an answer that is left in the channel would be the next tenant's picture."""
+    decoder.one("a", GOOD)
+    original = getattr(wire, moment)
+
+    def interrupted(*given: Any) -> Any:
+        if moment == "send":
+            original(*given)
+        raise error
+
+    monkeypatch.setattr(wire, moment, interrupted)
+    with pytest.raises(error):
+        decoder.one("a", as_file(PIL.Image.new("RGB", (5, 7))))
+    monkeypatch.undo()
+    assert decoder.one("b", GOOD).size == (96, 96)
+
+
+def test_an_answer_to_no_question_is_nobodys(decoder: Decoder) -> None:
+    with pytest.raises(DecoderFailed, match="ended the decoder"):
+        decoder.one("a", spoilt(GOOD, "speak first"))
+    assert decoder.one("b", GOOD).size == (96, 96)
+
+
+def test_however_many_of_one_tenant_stand_still_others_are_decoded() -> None:
+    before = {process.pid for process in decoders(os.getpid())}
+
+    def stopped() -> list[psutil.Process]:
+        mine = [each for each in decoders(os.getpid()) if each.pid not in before]
+        return [each for each in mine if each.status() == psutil.STATUS_STOPPED]
+
+    with opened(processes=2, seconds=600) as decoder, ThreadPoolExecutor(16) as threads:
+        slow = [threads.submit(decoder.one, "a", spoilt(GOOD, "stop")) for _ in range(16)]
+        until(lambda: len(stopped()) == 2, "both that one tenant may have")
+        for _ in range(3):
+            assert decoder.one("b", GOOD).size == (96, 96)
+            decoder.check("b", [GOOD] * 20)
+        assert not any(each.done() for each in slow)
+        while not all(each.done() for each in slow):
+            for process in stopped():
+                process.resume()
+        assert {each.result().size for each in slow} == {(96, 96)}
+
+
 def _fails(decoder: Decoder, data: bytes) -> bool:
     try:
-        decoder.check([data])
+        decoder.check(TENANT, [data])
     except DecoderFailed:
         return True
     return False
@@ -231,28 +285,26 @@ def test_what_is_closed_decodes_no_more_and_leaves_no_process() -> None:
         decoder.sandbox.close()
         assert not mine.is_running()
         with pytest.raises(Unavailable, match="shutting down"):
-            decoder.one(GOOD)
+            decoder.one(TENANT, GOOD)
 
 
 def test_a_decoder_that_does_not_start_blames_no_picture() -> None:
     sandbox = Sandbox(LIMITS, SECONDS, 1, "tests.faulty:unheard_of")
     with pytest.raises(Unavailable, match="does not start"):
-        sandbox.run({"do": "decode", "side": 0, "most": 0}, GOOD, 0)
+        sandbox.run(TENANT, {"do": "decode", "side": 0, "most": 0}, GOOD, 0)
     sandbox.close()
 
 
 PARENT = f"""
-import sys, threading, time
+import sys, threading
 from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
 from tests.faulty import spoilt
 from tests.shapes import picture
-sandbox = Sandbox(Limits(2**20, 10**6), 600, 2, {WORK!r})
-hanging = threading.Thread(target=sandbox.run, args=({{}}, spoilt(picture("disc"), "hang"), 0), daemon=True)
+sandbox = Sandbox(Limits(2**20, 10**6), 600, 1, {WORK!r})
+hanging = threading.Thread(target=sandbox.run, args=("a", {{}}, spoilt(picture("disc"), "hang"), 0), daemon=True)
 hanging.start()
-while sandbox._idle.qsize() > 1:
-    time.sleep(0.01)
-print(sandbox.run({{}}, spoilt(picture("disc"), "who"), 0)[0]["pid"], flush=True)
+print(sandbox.run("b", {{}}, spoilt(picture("disc"), "who"), 0)[0]["pid"], flush=True)
 sys.stdin.read()
 """
 
