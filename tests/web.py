@@ -3,8 +3,7 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ import httpcore
 import trustme
 
 from services.intake.fetch import Fetch
+from services.intake.resolver import Resolver
 
 HOST = "pictures.example"
 PUBLIC = "93.184.216.34"
@@ -98,7 +98,13 @@ class Loopback(httpcore.NetworkBackend):
         return httpcore.SyncBackend().connect_tcp("127.0.0.1", self.port, *arguments, **named)
 
 
-def fetching(pool: Executor, authority: trustme.CA, network: Loopback, hosts: str = HOST, **changes: Any) -> Fetch:
+def fetching(
+    authority: trustme.CA,
+    network: Loopback,
+    hosts: str = HOST,
+    resolve: Callable[[str, int], Sequence[str]] = lambda _host, _port: [PUBLIC],
+    **changes: Any,
+) -> Fetch:
     """A fetch as in the service, but that names lead to a public address and that leads to this machine."""
 
     def trust() -> ssl.SSLContext:
@@ -106,5 +112,5 @@ def fetching(pool: Executor, authority: trustme.CA, network: Loopback, hosts: st
         authority.configure_trust(context)
         return context
 
-    parts = {"resolve": lambda _host, _port: [PUBLIC], "trust": trust, "seconds": 30.0, **changes}
-    return Fetch(frozenset(hosts.split()), 100_000, 250_000, pool, network=network, **parts)
+    parts = {"names": Resolver(resolve), "trust": trust, "seconds": 30.0, **changes}
+    return Fetch(frozenset(hosts.split()), 100_000, 250_000, network=network, **parts)

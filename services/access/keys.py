@@ -7,7 +7,6 @@ guess or tabulate 256 random bits, so a plain digest gives nothing away and cost
 import re
 import secrets
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from hmac import compare_digest
 
@@ -18,7 +17,6 @@ from services.memory.ledger import Ledger
 
 FRESH = 1.0
 """Seconds for which a record is taken from memory: so long, at most, does a revoked key go on opening."""
-MOST_HELD = 4096
 TEXT = re.compile(r"vm_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _PREFIX = "keys/"
 
@@ -37,13 +35,12 @@ class Keys:
 
     Args:
         ledger: keeps them, under ``keys/ID``.
-        clock: seconds that only grow.
     """
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._clock = clock
-        self._held: dict[str, tuple[float, tuple[Key, str] | None]] = {}
+        self._ids: frozenset[str] = frozenset()
+        self._held: dict[str, tuple[float, Key, str]] = {}
 
     def make(self, wanted: KeyRequest) -> NewKey:
         """Make a key; its text is not kept."""
@@ -76,6 +73,15 @@ class Keys:
             raise NotFound(f"key {key_id} is revoked: make a new one")
         return self._renew(record.told())
 
+    def look(self) -> None:
+        """Look which keys there are, for `knows`."""
+        self._ids = frozenset(key.removeprefix(_PREFIX) for key in self._ledger.list(_PREFIX))
+
+    def knows(self, text: str) -> str | None:
+        """The id in the text of a key, where there was one of this id at the last `look`."""
+        parsed = TEXT.fullmatch(text)
+        return parsed[1] if parsed and parsed[1] in self._ids else None
+
     def at_hand(self, text: str) -> bool:
         """Whether `check` would not have to ask the ledger."""
         parsed = TEXT.fullmatch(text)
@@ -98,15 +104,16 @@ class Keys:
         """A key and its digest, as they were within the last `FRESH` seconds."""
         fresh = self._fresh(key_id)
         if fresh is None:
-            if len(self._held) >= MOST_HELD:
-                self._held.clear()
-            asked, record = self._clock(), self._read(key_id)
-            fresh = self._held[key_id] = (asked, (record.told(), record.digest) if record else None)
-        return fresh[1]
+            asked, record = time.monotonic(), self._read(key_id)
+            if record is None:
+                self._held.pop(key_id, None)
+                return None
+            fresh = self._held[key_id] = asked, record.told(), record.digest
+        return fresh[1:]
 
-    def _fresh(self, key_id: str) -> tuple[float, tuple[Key, str] | None] | None:
+    def _fresh(self, key_id: str) -> tuple[float, Key, str] | None:
         held = self._held.get(key_id)
-        return held if held and self._clock() - held[0] < FRESH else None
+        return held if held and time.monotonic() - held[0] < FRESH else None
 
     def _renew(self, key: Key) -> NewKey:
         secret = secrets.token_urlsafe(32)

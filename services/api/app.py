@@ -24,9 +24,12 @@ from services.api import (
     removals,
     vectors,
 )
-from services.api.gate import Gate
+from services.api.caller import KeyCheck
+from services.api.gate import Answering, Gate
 from services.api.guard import SECURITY, check_guarded
+from services.api.protocol import MOST_CONNECTIONS
 from services.api.request_log import RequestLog
+from services.api.shared_call import SharedCall
 from services.api.uploads import ClassifyRequest, SentImages
 from services.bootstrap.api_process import ApiProcess
 from services.settings import Settings
@@ -51,8 +54,10 @@ def create_app(settings: Settings, process: ApiProcess) -> FastAPI:
         responses={"4XX": {"model": errors.ErrorAnswer}, "5XX": {"model": errors.ErrorAnswer}},
     )
     app.state.service = process
-    app.state.examinations = health.Examinations(process.readiness.faults)
-    app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes)
+    app.state.key_check = KeyCheck(process.keys)
+    app.state.find_faults = SharedCall(process.readiness.faults)
+    app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes, MOST_CONNECTIONS)
+    app.add_middleware(Answering)
     app.add_middleware(RequestLog)
     errors.install(app)
     for module in (classify, images, vectors, decisions, removals, curate, evaluations, health, metrics, audit):

@@ -1,5 +1,6 @@
 """Who is calling: the key that a request carries, and the memory that it opens."""
 
+import asyncio
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -9,7 +10,13 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
 from schemas.key import Key
+from services.access.keys import Keys
+from services.api.shared_call import SharedCall
 from services.bootstrap.api_process import ApiProcess
+from services.infrastructure.processes.fair_queue import FairQueue
+
+READS = 4
+"""Keys that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,38 @@ class Caller:
         return self.service.audit.deed(self.tenant, self.key.name, action, **who, **said)
 
 
+class KeyCheck:
+    """Checks keys on the event loop; what must be read for it takes few threads, however many keys are tried.
+
+    Args:
+        keys: all of them.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._look = SharedCall(keys.look)
+        self._reads = FairQueue([None] * READS, 1)
+
+    async def __call__(self, text: str) -> Key:
+        """As `Keys.check`."""
+        if self._keys.at_hand(text):
+            return self._keys.check(text)
+        if self._keys.knows(text) is None:
+            await self._look()
+        key_id = self._keys.knows(text)
+        return await self._read(key_id, text) if key_id else self._keys.check("")
+
+    async def _read(self, key_id: str, text: str) -> Key:
+        turn = self._reads.request(key_id)
+        try:
+            await asyncio.wrap_future(turn)
+            if self._keys.at_hand(text):  # another request of the key has read it meanwhile
+                return self._keys.check(text)
+            return await run_in_threadpool(self._keys.check, text)
+        finally:
+            self._reads.release(key_id, turn)
+
+
 async def identify(request: Request) -> Caller:
     """Find out who sent a request, from its headers alone.
 
@@ -45,8 +84,7 @@ async def identify(request: Request) -> Caller:
     parts = await service(request)
     scheme, text = get_authorization_scheme_param(request.headers.get("Authorization"))
     text = text if scheme.lower() == "bearer" else ""
-    check = parts.keys.check
-    key = check(text) if parts.keys.at_hand(text) else await run_in_threadpool(check, text)
+    key = await request.app.state.key_check(text)
     found = request.state.caller = Caller(key, request.state.request_id, parts)
     return found
 

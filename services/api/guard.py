@@ -12,7 +12,7 @@ from schemas.errors import Forbidden, InvalidRequest
 from schemas.key import Scope
 from services.api.body import Body
 from services.api.caller import Caller, identify
-from services.api.gate import Visit
+from services.api.gate import PART, Visit
 
 WITHOUT_BODY = {"GET", "DELETE"}
 MOST_PLAIN = 2**20
@@ -63,14 +63,19 @@ class GuardedRoute(APIRoute):
             if not caller.key.may(scope):
                 raise Forbidden(f"this needs a key with the scope {scope}; this one has {', '.join(caller.key.scopes)}")
             self._check_parameters(request)
-            with request.app.state.gate.visit(caller.tenant) as visit:
-                if request.method in WITHOUT_BODY:
-                    await visit.begin()
-                body = self._body(request, caller, visit)
-                try:
-                    return await answer(Request(request.scope, body))
-                except HTTPException as error:  # FastAPI makes one of whatever goes wrong while it reads a body
-                    raise body.fault or (InvalidRequest(NOT_JSON) if self.body_field else error) from None
+            visit = request.state.visits.enter_context(request.app.state.gate.visit(caller.tenant))
+            if request.method in WITHOUT_BODY:
+                await visit.begin()
+            body = self._body(request, caller, visit)
+            try:
+                answered = await answer(Request(request.scope, body))
+            except HTTPException as error:  # FastAPI makes one of whatever goes wrong while it reads a body
+                raise body.fault or (InvalidRequest(NOT_JSON) if self.body_field else error) from None
+            finally:
+                visit.end()
+            if len(answered.body) > PART:
+                visit.hold(len(answered.body))
+            return answered
 
         return guarded
 

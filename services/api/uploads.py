@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
@@ -19,7 +20,6 @@ from services.api.caller import service
 from services.api.errors import explain
 from services.bootstrap.api_process import ApiProcess
 from services.intake.accept import Upload
-from services.intake.fetch import Fetch
 from services.settings import MOST_AT_ONCE
 
 FIELDS_BYTES = 64 * 1024
@@ -108,7 +108,7 @@ async def read_uploads(request: Request) -> list[Upload]:
     if is_json(request):
         sent = await _parse_body(SentImages, await request.body(), parts)
         _check_number(len(sent.images), most)
-        pictures = await run_in_threadpool(_pictures, sent.images, parts.fetch)
+        pictures = await run_in_threadpool(_pictures, sent.images, partial(parts.fetch, request.state.caller.tenant))
         fields = [ImageFields(**image.model_dump(exclude={"picture", "url"})) for image in sent.images]
         return [Upload(data, each) for data, each in zip(pictures, fields, strict=True)]
     async with request.form(max_files=most, max_fields=most, max_part_size=FIELDS_BYTES) as form:
@@ -137,7 +137,7 @@ async def read_queries(request: Request) -> ClassifyRequest:
         sent = await _parse_body(ClassifyRequest, await request.body(), parts)
         _check_number(len(sent.pictures) + len(sent.urls) + len(sent.vectors), most)
         if sent.urls:
-            fetched = await run_in_threadpool(parts.fetch, sent.urls)
+            fetched = await run_in_threadpool(parts.fetch, request.state.caller.tenant, sent.urls)
             sent = sent.model_copy(update={"pictures": fetched, "urls": []})
         return sent
     async with request.form(max_files=most, max_fields=1, max_part_size=FIELDS_BYTES) as form:
@@ -193,7 +193,7 @@ def _parse(model: type[Body], text: str | bytes) -> Body:
         raise InvalidRequest(explain(error)) from None
 
 
-def _pictures(images: Sequence[SentImage], fetch: Fetch) -> list[bytes]:
+def _pictures(images: Sequence[SentImage], fetch: Callable[[Sequence[str]], list[bytes]]) -> list[bytes]:
     fetched = iter(fetch([image.url for image in images if image.url is not None]))
     return [next(fetched) if image.picture is None else image.picture for image in images]
 

@@ -36,9 +36,8 @@ from services.runtime.readiness import Check, ReadinessChecks
 from services.runtime.redis_server import broker_url, limits_url
 from services.settings import Settings
 
+AMENDED_AT_ONCE = 4
 REMOVALS_AT_ONCE = 4
-NAMES_AT_ONCE = 16
-"""Host names that are looked up at once."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,10 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         task_queue = wire_task_queue(settings, secret)
         rerank = wire_rerank(settings, opened, memory, pictures, decoder)
         classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.current)
-        retention = Retention(settings.retention)
-        accept = Accept(memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention)
+        retention, amending = Retention(settings.retention), wire_threads(opened, AMENDED_AT_ONCE, "amending")
+        accept = Accept(
+            memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention, amending
+        )
         lease = timedelta(seconds=settings.worker.overdue_seconds)
         checks: dict[str, Check] = {
             "store": memory.ping,
@@ -115,7 +116,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
             memory=memory,
             pictures=pictures,
             decoder=decoder,
-            fetch=_fetch(settings, opened),
+            fetch=_fetch(settings),
             accept=accept,
             accept_vectors=AcceptVectors(accept, patient, encoder.name),
             classify=classify,
@@ -134,9 +135,6 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         )
 
 
-def _fetch(settings: Settings, opened: ExitStack) -> Fetch:
-    """Fetching by URL; a name that hangs is not waited for at the end."""
+def _fetch(settings: Settings) -> Fetch:
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
-    names = ThreadPoolExecutor(NAMES_AT_ONCE, thread_name_prefix="names")
-    opened.callback(names.shutdown, wait=False, cancel_futures=True)
-    return Fetch(hosts, settings.pictures.max_bytes, settings.api.max_body_bytes, names)
+    return Fetch(hosts, settings.pictures.max_bytes, settings.api.max_body_bytes)

@@ -9,9 +9,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -19,6 +18,7 @@ import httpcore
 import httpx
 
 from schemas.errors import FetchFailed, InvalidRequest, TooLarge, VisualMemoryError
+from services.intake.resolver import Resolver, left
 
 SECONDS = 10.0
 HTTPS = 443
@@ -31,12 +31,6 @@ HEADERS: Mapping[bytes | str, bytes | str] = {
 }
 
 log = logging.getLogger(__name__)
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Every address of a host, as the system knows it."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def is_public(address: str) -> bool:
@@ -59,24 +53,22 @@ class Fetch:
         hosts: names in lower case, each with ``:port`` where that is not 443; empty: nothing is fetched.
         max_bytes: largest picture.
         max_total: most bytes of all pictures of a call.
-        pool: looks names up, which may hang.
         seconds: how long a call may take in all.
         trust: makes the TLS context.
-        resolve, may_reach, network: looked up, asked and used for each connection.
+        names, may_reach, network: looked up, asked and used for each connection.
     """
 
     hosts: frozenset[str]
     max_bytes: int
     max_total: int
-    pool: Executor
     seconds: float = SECONDS
     trust: Callable[[], ssl.SSLContext] = httpx.create_ssl_context
-    resolve: Callable[[str, int], Sequence[str]] = resolve
+    names: Resolver = field(default_factory=Resolver)
     may_reach: Callable[[str], bool] = is_public
     network: httpcore.NetworkBackend = httpcore.SyncBackend()  # noqa: RUF009 - it holds no state
 
-    def __call__(self, urls: Sequence[str]) -> list[bytes]:
-        """The bytes behind these URLs; an error names the first bad one by its place, counted from 1.
+    def __call__(self, tenant: str, urls: Sequence[str]) -> list[bytes]:
+        """The bytes behind these URLs of a tenant; an error names the first bad one by its place, counted from 1.
 
         Raises:
             InvalidRequest: a URL is none, or not of a host on the list; nothing was asked of anyone.
@@ -90,7 +82,7 @@ class Fetch:
         if not targets:
             return []
         deadline = time.monotonic() + self.seconds
-        with httpcore.ConnectionPool(self.trust(), network_backend=_Pinned(self, deadline)) as pool:
+        with httpcore.ConnectionPool(self.trust(), network_backend=_Pinned(self, tenant, deadline)) as pool:
             for place, target in enumerate(targets, 1):
                 with _named(place, len(urls)):
                     fetched.append(self._get(pool, target, self.max_total - sum(map(len, fetched))))
@@ -156,8 +148,9 @@ def _limited(chunks: Iterable[bytes], most: int, room: int) -> bytes:
 class _Pinned(httpcore.NetworkBackend):
     """Connects to the addresses that were looked at, within what is left of the time."""
 
-    def __init__(self, fetch: Fetch, deadline: float) -> None:
+    def __init__(self, fetch: Fetch, tenant: str, deadline: float) -> None:
         self._fetch = fetch
+        self._tenant = tenant
         self._deadline = deadline
 
     def connect_tcp(
@@ -173,7 +166,7 @@ class _Pinned(httpcore.NetworkBackend):
         for address in self._addresses(host, port):
             try:
                 stream = self._fetch.network.connect_tcp(
-                    address, port, _left(self._deadline), local_address, socket_options
+                    address, port, left(self._deadline), local_address, socket_options
                 )
             except httpcore.ConnectError as error:
                 failed = error
@@ -183,7 +176,7 @@ class _Pinned(httpcore.NetworkBackend):
 
     def _addresses(self, host: str, port: int) -> list[str]:
         try:
-            found = self._fetch.pool.submit(self._fetch.resolve, host, port).result(_left(self._deadline))
+            found = self._fetch.names(self._tenant, host, port, self._deadline)
         except (socket.gaierror, UnicodeError):
             raise FetchFailed("the host has no address") from None
         if not all(self._fetch.may_reach(address) for address in found):
@@ -201,11 +194,11 @@ class _Timed(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
         """As httpcore asks."""
-        return self._inner.read(max_bytes, _left(self._deadline))
+        return self._inner.read(max_bytes, left(self._deadline))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         """As httpcore asks."""
-        self._inner.write(buffer, _left(self._deadline))
+        self._inner.write(buffer, left(self._deadline))
 
     def close(self) -> None:
         """As httpcore asks."""
@@ -218,15 +211,8 @@ class _Timed(httpcore.NetworkStream):
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
         """As httpcore asks."""
-        return _Timed(self._inner.start_tls(ssl_context, server_hostname, _left(self._deadline)), self._deadline)
+        return _Timed(self._inner.start_tls(ssl_context, server_hostname, left(self._deadline)), self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
         """As httpcore asks."""
         return self._inner.get_extra_info(info)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left

@@ -1,6 +1,5 @@
 """The API over a real engine in one process: keys and limits before bodies, errors that tell nothing of the inside."""
 
-import asyncio
 import io
 import json
 import logging
@@ -17,11 +16,13 @@ from starlette.testclient import TestClient
 from schemas.errors import Unavailable
 from schemas.filter import FieldType
 from schemas.key import KeyRequest
-from services.api import gate, health
+from services.api import gate
 from services.api.app import create_app
 from services.api.guard import MOST_PLAIN
+from services.api.shared_call import SharedCall
 from services.bootstrap import wire_memory
 from services.bootstrap.api_process import ApiProcess, api_process
+from services.infrastructure.processes.fair_queue import FairQueue
 from services.runtime.logs import Formatter
 from services.settings import ApiSettings, Settings
 from tests.stack import until
@@ -222,7 +223,7 @@ def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answe
     monkeypatch.setattr(gate, "PATIENCE", 0.05)
     sent = header(service, parts.tenant)
     assert api.get("/v1/labels", headers=sent).status_code == 200
-    api.app.state.gate.turns = asyncio.Semaphore(0)  # type: ignore[attr-defined]
+    api.app.state.gate.turns = FairQueue[None]([], 0)  # type: ignore[attr-defined]
     for method, path in (("GET", "/v1/labels"), ("DELETE", "/v1/images/x"), ("POST", "/v1/removals")):
         answer = api.request(method, path, headers={**sent, "content-type": "application/json"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable"), path
@@ -249,12 +250,12 @@ def test_strangers_who_ask_for_health_share_an_examination_that_began_after_they
         assert turns.acquire(timeout=30)
         return faults
 
-    class Counted(health.Examinations):
-        async def faults(self) -> dict[str, str]:
+    class Counted(SharedCall[dict[str, str]]):
+        async def __call__(self) -> dict[str, str]:
             arrived.append(1)
-            return await super().faults()
+            return await super().__call__()
 
-    monkeypatch.setattr(api.app.state, "examinations", Counted(examine))  # type: ignore[attr-defined]
+    monkeypatch.setattr(api.app.state, "find_faults", Counted(examine))  # type: ignore[attr-defined]
     with ThreadPoolExecutor(9) as strangers:
         first = strangers.submit(api.get, "/readyz")
         until(lambda: begun, "the first examination")

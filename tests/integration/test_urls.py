@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -43,10 +42,9 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     settings = Settings(data=short_folder)
     with (
         serving(authority, lambda: says) as server,
-        ThreadPoolExecutor(1) as pool,
         api_process(settings) as wired,
     ):
-        process = replace(wired, fetch=fetching(pool, authority, Loopback(server.port)))
+        process = replace(wired, fetch=fetching(authority, Loopback(server.port)))
         key = keys_of(settings).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))
         headers = {"Authorization": f"Bearer {key.text}"}
         with TestClient(create_app(settings, process), raise_server_exceptions=False, headers=headers) as api:

@@ -12,7 +12,8 @@ import trustme
 from pydantic import ValidationError
 
 from schemas.errors import FetchFailed, InvalidRequest, TooLarge
-from services.intake.fetch import Fetch, is_public, resolve
+from services.intake.fetch import HTTPS, Fetch, is_public
+from services.intake.resolver import LOOKUPS_OF_ONE, Resolver, resolve
 from services.settings import PictureSettings
 from tests.web import BODY, HOST, PUBLIC, Loopback, answering, fetching, serving
 
@@ -24,19 +25,11 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
-
-
-def test_a_picture_is_fetched_from_the_address_that_was_looked_at(
-    pool: ThreadPoolExecutor, authority: trustme.CA
-) -> None:
+def test_a_picture_is_fetched_from_the_address_that_was_looked_at(authority: trustme.CA) -> None:
     with serving(authority) as server:
         network = Loopback(server.port)
-        fetch = fetching(pool, authority, network)
-        assert fetch([f"https://{HOST}/a%20b/c.jpg?size=1#part", f"HTTPS://{HOST.upper()}:443"]) == [BODY, BODY]
+        fetch = fetching(authority, network)
+        assert fetch("a", [f"https://{HOST}/a%20b/c.jpg?size=1#part", f"HTTPS://{HOST.upper()}:443"]) == [BODY, BODY]
         assert network.asked == [(PUBLIC, 443)], "one connection for both"
         assert server.names == [HOST]
         first, second = server.asked
@@ -44,7 +37,7 @@ def test_a_picture_is_fetched_from_the_address_that_was_looked_at(
         assert b"\r\nHost: pictures.example\r\n" in first
         assert b"\r\nAccept-Encoding: identity\r\n" in first
         assert second.startswith(b"GET / HTTP/1.1\r\n")
-    assert fetch([]) == []
+    assert fetch("a", []) == []
 
 
 # --- which URLs are taken
@@ -163,7 +156,7 @@ TRICKS = [
 
 
 @pytest.mark.parametrize("trick", [*TRICKS, *(f"https://{local}:{{port}}/" for local in LOCAL)])
-def test_what_is_not_on_the_list_is_not_asked(pool: ThreadPoolExecutor, canary: Canary, trick: str) -> None:
+def test_what_is_not_on_the_list_is_not_asked(canary: Canary, trick: str) -> None:
     url = trick.format(host=HOST, local=f"127.0.0.1:{canary.port}", port=canary.port)
     lands = {f"https://{HOST}#@127.0.0.1:{canary.port}/", f"https://{HOST}?@127.0.0.1:{canary.port}/"}
     looked_up: list[str] = []
@@ -172,56 +165,52 @@ def test_what_is_not_on_the_list_is_not_asked(pool: ThreadPoolExecutor, canary: 
         looked_up.append(host)
         return []
 
-    fetch = Fetch(frozenset({HOST}), 1000, 1000, pool, resolve=nowhere)
+    fetch = Fetch(frozenset({HOST}), 1000, 1000, names=Resolver(nowhere))
     with pytest.raises(FetchFailed if url in lands else InvalidRequest):
-        fetch([url])
+        fetch("a", [url])
     assert looked_up == [HOST] * (url in lands), "these two are of the host on the list, with an odd path"
     assert not canary.sings()
 
 
 @pytest.mark.parametrize("local", LOCAL)
-def test_even_a_host_on_the_list_may_not_lead_to_this_machine(
-    pool: ThreadPoolExecutor, canary: Canary, local: str
-) -> None:
+def test_even_a_host_on_the_list_may_not_lead_to_this_machine(canary: Canary, local: str) -> None:
     """By the system's own resolver."""
     bare = local.strip("[]").replace("。", ".")
-    fetch = Fetch(frozenset({f"{bare.lower()}:{canary.port}"}), 1000, 1000, pool)
+    fetch = Fetch(frozenset({f"{bare.lower()}:{canary.port}"}), 1000, 1000)
     with pytest.raises(InvalidRequest):
-        fetch([f"https://{local}:{canary.port}/"])
+        fetch("a", [f"https://{local}:{canary.port}/"])
     assert not canary.sings()
 
 
-def test_the_canary_would_sing(pool: ThreadPoolExecutor, canary: Canary) -> None:
-    fetch = Fetch(
-        frozenset({f"localhost:{canary.port}"}), 1000, 1000, pool, seconds=1.0, may_reach=lambda _address: True
-    )
+def test_the_canary_would_sing(canary: Canary) -> None:
+    fetch = Fetch(frozenset({f"localhost:{canary.port}"}), 1000, 1000, seconds=1.0, may_reach=lambda _address: True)
     with pytest.raises(FetchFailed):
-        fetch([f"https://localhost:{canary.port}/"])
+        fetch("a", [f"https://localhost:{canary.port}/"])
     assert canary.sings()
 
 
-def test_without_a_list_nothing_is_fetched(pool: ThreadPoolExecutor) -> None:
+def test_without_a_list_nothing_is_fetched() -> None:
     with pytest.raises(InvalidRequest, match=r"pictures\.url_hosts is empty"):
-        Fetch(frozenset(), 1000, 1000, pool)([f"https://{HOST}/"])
+        Fetch(frozenset(), 1000, 1000)("a", [f"https://{HOST}/"])
 
 
-def test_a_name_in_another_script_is_that_of_its_ascii_form(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+def test_a_name_in_another_script_is_that_of_its_ascii_form(authority: trustme.CA) -> None:
     with serving(authority, name="xn--bcher-kva.example") as server:
-        fetch = fetching(pool, authority, Loopback(server.port), hosts="xn--bcher-kva.example")
-        assert fetch(["https://Bücher.example/"]) == [BODY]
+        fetch = fetching(authority, Loopback(server.port), hosts="xn--bcher-kva.example")
+        assert fetch("a", ["https://Bücher.example/"]) == [BODY]
         with pytest.raises(InvalidRequest):
-            fetch(["https://bucher.example/"])
+            fetch("a", ["https://bucher.example/"])
 
 
-def test_another_port_where_the_list_names_it(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+def test_another_port_where_the_list_names_it(authority: trustme.CA) -> None:
     with serving(authority) as server:
         network = Loopback(server.port)
-        fetch = fetching(pool, authority, network, hosts=f"{HOST}:8443")
-        assert fetch([f"https://{HOST}:8443/"]) == [BODY]
+        fetch = fetching(authority, network, hosts=f"{HOST}:8443")
+        assert fetch("a", [f"https://{HOST}:8443/"]) == [BODY]
         assert network.asked == [(PUBLIC, 8443)]
         for port in ("", ":443", ":8444"):
             with pytest.raises(InvalidRequest, match="host and port"):
-                fetch([f"https://{HOST}{port}/"])
+                fetch("a", [f"https://{HOST}{port}/"])
 
 
 @pytest.mark.parametrize(
@@ -282,18 +271,20 @@ NOT_PUBLIC = [
 ]
 
 
+def giving(addresses: list[str]) -> Callable[[str, int], list[str]]:
+    return lambda _host, _port: addresses
+
+
 @pytest.mark.parametrize(
     "address",
     NOT_PUBLIC,
 )
-def test_an_address_that_is_not_public_is_not_connected_to(
-    pool: ThreadPoolExecutor, authority: trustme.CA, address: str
-) -> None:
+def test_an_address_that_is_not_public_is_not_connected_to(authority: trustme.CA, address: str) -> None:
     network = Loopback()
     for answers in ([address], [PUBLIC, address], [address, PUBLIC], [PUBLIC6, PUBLIC, address]):
-        fetch = fetching(pool, authority, network, resolve=lambda _host, _port, found=answers: found)
+        fetch = fetching(authority, network, resolve=giving(answers))
         with pytest.raises(FetchFailed, match="an address that is not public") as told:
-            fetch([f"https://{HOST}/"])
+            fetch("a", [f"https://{HOST}/"])
         assert address not in told.value.message
     assert network.asked == []
 
@@ -305,27 +296,25 @@ def test_an_address_that_is_public_is(address: str) -> None:
     assert is_public(address)
 
 
-def test_a_name_is_looked_up_once_for_each_connection_and_looked_at_each_time(
-    pool: ThreadPoolExecutor, authority: trustme.CA
-) -> None:
+def test_a_name_is_looked_up_once_for_each_connection_and_looked_at_each_time(authority: trustme.CA) -> None:
     """Rebinding: what a name leads to changes between the look and the connection, and between two connections."""
     answers = iter([[PUBLIC], ["127.0.0.1"]])
     with serving(authority, lambda: [answering(Connection="close")]) as server:
         network = Loopback(server.port)
-        fetch = fetching(pool, authority, network, resolve=lambda _host, _port: next(answers))
+        fetch = fetching(authority, network, resolve=lambda _host, _port: next(answers))
         with pytest.raises(FetchFailed, match="URL 2 of 2: the host has an address that is not public"):
-            fetch([f"https://{HOST}/1", f"https://{HOST}/2"])
+            fetch("a", [f"https://{HOST}/1", f"https://{HOST}/2"])
     assert network.asked == [(PUBLIC, 443)]
 
 
-def test_the_next_address_is_tried_where_one_cannot_be_reached(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+def test_the_next_address_is_tried_where_one_cannot_be_reached(authority: trustme.CA) -> None:
     network = Loopback()
     with pytest.raises(FetchFailed, match="does not answer"):
-        fetching(pool, authority, network, resolve=lambda *_: [PUBLIC6, PUBLIC])([f"https://{HOST}/"])
+        fetching(authority, network, resolve=lambda *_: [PUBLIC6, PUBLIC])("a", [f"https://{HOST}/"])
     assert network.asked == [(PUBLIC6, 443), (PUBLIC, 443)]
 
 
-def test_a_name_without_an_address(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+def test_a_name_without_an_address(authority: trustme.CA) -> None:
     def unknown(_host: str, _port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
@@ -334,7 +323,7 @@ def test_a_name_without_an_address(pool: ThreadPoolExecutor, authority: trustme.
 
     for how in (unknown, nowhere):
         with pytest.raises(FetchFailed, match="no address"):
-            fetching(pool, authority, Loopback(), resolve=how)([f"https://{HOST}/"])
+            fetching(authority, Loopback(), resolve=how)("a", [f"https://{HOST}/"])
     assert resolve("127.0.0.1", 443) == ["127.0.0.1"]
 
 
@@ -344,31 +333,29 @@ def test_a_name_without_an_address(pool: ThreadPoolExecutor, authority: trustme.
 @pytest.mark.parametrize(
     "status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent", "304 Not"]
 )
-def test_a_redirect_is_not_followed(
-    pool: ThreadPoolExecutor, authority: trustme.CA, canary: Canary, status: str
-) -> None:
+def test_a_redirect_is_not_followed(authority: trustme.CA, canary: Canary, status: str) -> None:
     target = f"https://localhost:{canary.port}/secret"
     with serving(authority, lambda: [answering(b"", status, Location=target)]) as server:
         network = Loopback(server.port)
-        fetch = fetching(pool, authority, network, hosts=f"{HOST} localhost:{canary.port}")
+        fetch = fetching(authority, network, hosts=f"{HOST} localhost:{canary.port}")
         with pytest.raises(FetchFailed, match="redirect, which is not followed") as told:
-            fetch([f"https://{HOST}/"])
+            fetch("a", [f"https://{HOST}/"])
         assert "secret" not in told.value.message
         assert len(network.asked) == len(server.asked) == 1
     assert not canary.sings()
 
 
 @pytest.mark.parametrize("status", ["204 No", "206 Part", "401 Who", "404 Not Found", "500 Oh", "503 Later"])
-def test_an_answer_that_is_no_picture(pool: ThreadPoolExecutor, authority: trustme.CA, status: str) -> None:
+def test_an_answer_that_is_no_picture(authority: trustme.CA, status: str) -> None:
     match = f"answers {status[:3]} instead"
     with serving(authority, lambda: [answering(b"", status)]) as server, pytest.raises(FetchFailed, match=match):
-        fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+        fetching(authority, Loopback(server.port))("a", [f"https://{HOST}/"])
 
 
-def test_a_compressed_answer_is_refused(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+def test_a_compressed_answer_is_refused(authority: trustme.CA) -> None:
     zipped = answering(Content_Encoding="gzip")
     with serving(authority, lambda: [zipped]) as server, pytest.raises(FetchFailed, match="compresses"):
-        fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+        fetching(authority, Loopback(server.port))("a", [f"https://{HOST}/"])
 
 
 SOON, GIVEN_UP = 0.2, r"more than 0\.2 s"
@@ -398,21 +385,19 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["one byte", "much", "without end", "as it said", "in chunks"],
 )
-def test_bytes_are_counted_as_they_arrive(
-    pool: ThreadPoolExecutor, authority: trustme.CA, says: Callable[[], Iterable[bytes]]
-) -> None:
+def test_bytes_are_counted_as_they_arrive(authority: trustme.CA, says: Callable[[], Iterable[bytes]]) -> None:
     with serving(authority, says) as server:
         with pytest.raises(TooLarge, match="more than 100,000 bytes"):
-            fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+            fetching(authority, Loopback(server.port))("a", [f"https://{HOST}/"])
         assert server.sent < 20_000_000, "what the sockets hold, and no more"
 
 
-def test_as_much_as_is_taken(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+def test_as_much_as_is_taken(authority: trustme.CA) -> None:
     with serving(authority, lambda: [answering(bytes(100_000))]) as server:
-        fetch = fetching(pool, authority, Loopback(server.port))
-        assert list(map(len, fetch([f"https://{HOST}/"] * 2))) == [100_000] * 2
+        fetch = fetching(authority, Loopback(server.port))
+        assert list(map(len, fetch("a", [f"https://{HOST}/"] * 2))) == [100_000] * 2
         with pytest.raises(TooLarge, match=r"URL 3 of 3: .* fetch fewer at once"):
-            fetch([f"https://{HOST}/"] * 3)
+            fetch("a", [f"https://{HOST}/"] * 3)
 
 
 @pytest.mark.parametrize(
@@ -427,12 +412,10 @@ def test_as_much_as_is_taken(pool: ThreadPoolExecutor, authority: trustme.CA) ->
     ],
     ids=["many headers", "a long header", "SSH", "length", "header", "chunk"],
 )
-def test_what_is_no_http_or_has_no_end_of_headers(
-    pool: ThreadPoolExecutor, authority: trustme.CA, says: Callable[[], Iterable[bytes]]
-) -> None:
+def test_what_is_no_http_or_has_no_end_of_headers(authority: trustme.CA, says: Callable[[], Iterable[bytes]]) -> None:
     with serving(authority, says) as server:
         with pytest.raises(FetchFailed, match="does not answer as a web server"):
-            fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+            fetching(authority, Loopback(server.port))("a", [f"https://{HOST}/"])
         assert server.sent < 20_000_000
 
 
@@ -446,44 +429,59 @@ def test_what_is_no_http_or_has_no_end_of_headers(
     ],
     ids=["silent", "headers", "continue", "body"],
 )
-def test_a_host_that_takes_its_time_is_given_up(
-    pool: ThreadPoolExecutor, authority: trustme.CA, says: Callable[[], Iterable[bytes]]
-) -> None:
+def test_a_host_that_takes_its_time_is_given_up(authority: trustme.CA, says: Callable[[], Iterable[bytes]]) -> None:
     """It says something every now and then, so that no single wait is long."""
     with serving(authority, says) as server, pytest.raises(FetchFailed, match=GIVEN_UP):
-        fetching(pool, authority, Loopback(server.port), seconds=SOON)([f"https://{HOST}/"])
+        fetching(authority, Loopback(server.port), seconds=SOON)("a", [f"https://{HOST}/"])
 
 
-def test_a_host_that_never_shakes_hands_is_given_up(
-    pool: ThreadPoolExecutor, authority: trustme.CA, canary: Canary
-) -> None:
+def test_a_host_that_never_shakes_hands_is_given_up(authority: trustme.CA, canary: Canary) -> None:
     with pytest.raises(FetchFailed, match=GIVEN_UP):
-        fetching(pool, authority, Loopback(canary.port), seconds=SOON)([f"https://{HOST}/"])
+        fetching(authority, Loopback(canary.port), seconds=SOON)("a", [f"https://{HOST}/"])
     assert canary.sings()
 
 
-def test_a_name_that_is_looked_up_for_ever_is_given_up(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+def test_a_name_that_is_looked_up_for_ever_is_given_up(authority: trustme.CA) -> None:
     ended = threading.Event()
-    fetch = fetching(pool, authority, Loopback(), seconds=SOON, resolve=lambda *_: ended.wait(60) and [])
+    fetch = fetching(authority, Loopback(), seconds=SOON, resolve=lambda *_: [str(ended.wait(60))])
     try:
         with pytest.raises(FetchFailed, match=GIVEN_UP):
-            fetch([f"https://{HOST}/"])
+            fetch("a", [f"https://{HOST}/"])
     finally:
         ended.set()
 
 
+def test_names_of_one_tenant_that_hang_hold_up_no_other_tenant() -> None:
+    ended, begun = threading.Event(), threading.Semaphore(0)
+
+    def look_up(host: str, _port: int) -> list[str]:
+        if host == "hangs":
+            begun.release()
+            assert ended.wait(60)
+        return [host]
+
+    names, never = Resolver(look_up), time.monotonic() + 600
+    with ThreadPoolExecutor(16) as threads:
+        hanging = [threads.submit(names, "a", "hangs", HTTPS, never) for _ in range(16)]
+        for _ in range(LOOKUPS_OF_ONE):
+            assert begun.acquire(timeout=60)
+        assert names("b", "answers", HTTPS, never) == ["answers"]
+        assert not begun.acquire(blocking=False), "one tenant has no more than its part"
+        ended.set()
+        assert [each.result() for each in hanging] == [["hangs"]] * 16
+    assert names("a", "answers", HTTPS, never) == ["answers"]
+
+
 @pytest.mark.parametrize("name", ["another.example", "*.pictures.example", "127.0.0.1", PUBLIC])
-def test_a_certificate_of_another_name_is_not_accepted(
-    pool: ThreadPoolExecutor, authority: trustme.CA, name: str
-) -> None:
+def test_a_certificate_of_another_name_is_not_accepted(authority: trustme.CA, name: str) -> None:
     with serving(authority, name=name) as server:
         with pytest.raises(FetchFailed, match="valid certificate"):
-            fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+            fetching(authority, Loopback(server.port))("a", [f"https://{HOST}/"])
         assert server.asked == []
 
 
-def test_a_certificate_of_nobody_we_trust_is_not_accepted(pool: ThreadPoolExecutor, authority: trustme.CA) -> None:
+def test_a_certificate_of_nobody_we_trust_is_not_accepted(authority: trustme.CA) -> None:
     with serving(trustme.CA()) as server:
         with pytest.raises(FetchFailed, match="valid certificate"):
-            fetching(pool, authority, Loopback(server.port))([f"https://{HOST}/"])
+            fetching(authority, Loopback(server.port))("a", [f"https://{HOST}/"])
         assert server.asked == []

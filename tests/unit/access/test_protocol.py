@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 import uvicorn
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.api import protocol
-from services.api.protocol import HEAD_BYTES, BoundedProtocol
+from services.api.protocol import HEAD_BYTES, MOST_HEADERS, BoundedProtocol
 from services.cli.own_service import free_port
 from tests.stack import until
 
@@ -23,8 +24,15 @@ LARGE = 20_000_000
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
+released = threading.Event()
+
+
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers a body with its length, and /large at length."""
+    """Answers a body with its length, and /large at length; /known and /unknown once they are released."""
+    if scope["path"] == "/known":
+        scope["state"]["caller"] = "somebody"
+    if scope["path"] in {"/known", "/unknown"}:
+        await run_in_threadpool(released.wait, 60)
     with contextlib.suppress(ClientDisconnect):
         body = await Request(scope, receive).body()
         await Response(b"x" * LARGE if scope["path"] == "/large" else b"%d" % len(body))(scope, receive, send)
@@ -34,6 +42,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 def server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[uvicorn.Server]:
     """A server whose patience is short; nothing that a test does to it may be an error of its own."""
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+    released.clear()
     config = uvicorn.Config(app, port=free_port(), http=BoundedProtocol, lifespan="off", log_config=None)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)
@@ -46,8 +55,9 @@ def server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
 
 
 @contextlib.contextmanager
-def connected(server: uvicorn.Server) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", server.config.port), timeout=30) as connection:
+def connected(server: uvicorn.Server, address: str = "127.0.0.1") -> Iterator[socket.socket]:
+    given = ("127.0.0.1", server.config.port)
+    with socket.create_connection(given, timeout=30, source_address=(address, 0)) as connection:
         yield connection
 
 
@@ -161,25 +171,106 @@ def test_an_answer_that_is_taken_is_not_cut_off_and_one_that_is_not_is(
         assert len(everything(idle)) < LARGE
 
 
-def test_one_connection_too_many_is_refused_and_those_before_are_served(
-    server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def is_served(connection: socket.socket) -> bool:
+    connection.sendall(GET)
+    came = b""
+    while not came.endswith(b"\r\n\r\n0"):
+        more = connection.recv(1000)
+        if not more:
+            return False
+        came += more
+    return came.startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.fixture
+def _three_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit, and a patience that no test waits for."""
     monkeypatch.setattr(protocol, "MOST_CONNECTIONS", 3)
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 60)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 600)
+
+
+@pytest.mark.usefixtures("_three_connections")
+def test_a_connection_too_many_takes_the_place_of_the_one_that_did_nothing_longest(server: uvicorn.Server) -> None:
     with contextlib.ExitStack() as all_of_them:
         held = [all_of_them.enter_context(connected(server)) for _ in range(3)]
-        until(lambda: len(server.server_state.connections) == 3, "three connections")
+        assert all(is_served(connection) for connection in held)
+        assert is_served(held[0])
+        with connected(server) as one_more:
+            assert is_served(one_more)
+            assert everything(held[1]) == b""
+            assert all(is_served(connection) for connection in (held[0], held[2]))
+
+
+@pytest.mark.usefixtures("_three_connections")
+def test_an_address_with_many_connections_gives_way_before_one_with_few(server: uvicorn.Server) -> None:
+    with contextlib.ExitStack() as all_of_them:
+        few = all_of_them.enter_context(connected(server, "127.0.0.2"))
+        many = [all_of_them.enter_context(connected(server, "127.0.0.3")) for _ in range(5)]
+        assert is_served(many[-1])
+        assert is_served(few)
+        assert everything(many[0]) == b""
+
+
+@pytest.mark.usefixtures("_three_connections")
+def test_requests_of_known_callers_are_not_cut_off_and_one_too_many_is_refused(server: uvicorn.Server) -> None:
+    known, unknown = (GET.replace(b"/ ", path) for path in (b"/known ", b"/unknown "))
+    with contextlib.ExitStack() as all_of_them:
+        held = [all_of_them.enter_context(connected(server)) for _ in range(3)]
+        for connection in held:
+            connection.sendall(known)
+        until(lambda: len(server.server_state.tasks) == 3, "three requests")
         with connected(server) as refused:
             answer = everything(refused)
         assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
         assert b"retry-after: 5\r\n" in answer
+        released.set()
+        assert all(connection.recv(1000).startswith(b"HTTP/1.1 200 OK") for connection in held)
+        released.clear()
         for connection in held:
-            connection.sendall(GET)
-            assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
-    until(lambda: not server.server_state.connections, "all to be gone")
+            connection.sendall(unknown)
+        until(lambda: len(server.server_state.tasks) == 3, "three requests")
+        with connected(server) as served:
+            assert is_served(served)
+        released.set()
+
+
+def test_many_headers_are_refused_with_a_sentence(server: uvicorn.Server) -> None:
+    for more, status in ((MOST_HEADERS - 1, b"200 OK"), (MOST_HEADERS, b"431 Request Header Fields Too Large")):
+        with connected(server) as connection:
+            connection.sendall(GET[:-2] + b"x: y\r\n" * more + b"\r\n")
+            answer = connection.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+
+
+def test_what_follows_a_request_for_another_protocol_is_not_read(server: uvicorn.Server) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    for request in (GET[:-2] + upgrade + b"\r\n", b"POST / HTTP/1.1\r\nContent-Length: 3\r\n" + upgrade + b"\r\nabc"):
+        with connected(server) as connection:
+            connection.sendall(request + GET * 3)
+            answer = everything(connection)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("size", [1, 100, 300, 5000, 10**6])
+def test_requests_in_any_pieces_are_answered_one_by_one_and_in_order(server: uvicorn.Server, size: int) -> None:
+    bodies = [b"x" * length for length in (0, 1, 255, 256, 257, 70_000, 2)]
+    sent = b"".join(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(each) + each for each in bodies)
+    sent += b"".join(
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"%x\r\n%b\r\n" % (len(each), each) * bool(each)
+        + b"0\r\n\r\n"
+        for each in bodies
+    )
+    sent += b"GET / HTTP/1.0\r\n\r\n"
     with connected(server) as connection:
-        connection.sendall(GET)
-        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(sent), size) if size > 1 else range(3000):
+            connection.sendall(sent[start : start + size])
+        if size == 1:
+            connection.sendall(sent[3000:])
+        answers = everything(connection).split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert [int(each.split(b"\r\n\r\n")[1]) for each in answers] == [*map(len, bodies), *map(len, bodies), 0]
 
 
 def test_who_hangs_up_in_the_middle_leaves_nothing(server: uvicorn.Server) -> None:
