@@ -36,7 +36,6 @@ from services.runtime.readiness import Check, ReadinessChecks
 from services.runtime.redis_server import broker_url, limits_url
 from services.settings import Settings
 
-AMENDED_AT_ONCE = 4
 REMOVALS_AT_ONCE = 4
 
 
@@ -97,10 +96,8 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         task_queue = wire_task_queue(settings, secret)
         rerank = wire_rerank(settings, opened, memory, pictures, decoder)
         classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.current)
-        retention, amending = Retention(settings.retention), wire_threads(opened, AMENDED_AT_ONCE, "amending")
-        accept = Accept(
-            memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention, amending
-        )
+        retention = Retention(settings.retention)
+        accept = Accept(memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention)
         lease = timedelta(seconds=settings.worker.overdue_seconds)
         checks: dict[str, Check] = {
             "store": memory.ping,

@@ -1,12 +1,12 @@
 """Accept: from bytes and fields to a durable point that waits for its vector.
 
-In this order, so that a failure at any step changes nothing that was there before: decode, picture, point, and only
-then the old picture goes. A crash in between leaves at most a picture without a point, which nobody was promised.
-What a picture was decoded to is kept beside it for the worker, so that nothing is decoded twice on the way in.
+In this order, so that a failure at any step changes nothing that was there before: hash, look what is there, decode
+what is new, picture, point, and only then the old picture goes. A crash in between leaves at most a picture without a
+point, which nobody was promised. What a picture was decoded to is kept beside it for the worker, so that nothing is
+decoded twice on the way in.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -15,15 +15,16 @@ from schemas.filter import FieldType, typed_metadata
 from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
 from services.forgetting.blocks import Blocks
 from services.forgetting.retention import Retention, check_expiry
-from services.memory.memory import Memory, Placed
+from services.intake.idempotent_put import Plan, planned
+from services.memory.engine import Vectors
+from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.runtime import metrics
 
-FIELDS = {"labels", "source", "subject", "captured_at", "expires_at", "metadata"}
 RETRIES = 3
-Put = Callable[[Sequence[StoredImage], Mapping[str, StoredImage]], Placed]
-"""Puts images, given also what is there of them, by their ids."""
+Prepare = Callable[[Sequence[StoredImage]], Vectors | None]
+"""Makes ready what is about to be put: writes its pictures, or picks its vectors."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ class Accept:
         enqueue: tells the workers; may fail quietly.
         metadata: the declared metadata fields.
         retention: the longest life of what is accepted.
-        pool: for what can be done for several pictures at once.
     """
 
     memory: Memory
@@ -52,7 +52,6 @@ class Accept:
     enqueue: Callable[[str, Sequence[str]], bool]
     metadata: Mapping[str, FieldType]
     retention: Retention
-    pool: Executor
 
     def __call__(self, tenant: str, uploads: Sequence[Upload]) -> list[Accepted]:
         """Accept pictures, all or none; durable when it returns.
@@ -67,22 +66,28 @@ class Accept:
         """
         images = [self._image(tenant, upload) for upload in uploads]
         self.blocks.check(images)
-        sent = {image.image_id: (image, upload.data) for image, upload in zip(images, uploads, strict=True)}
-        latest = {image_id: image for image_id, (image, _) in sent.items()}
-        unclaimed = {image.picture for image in images}
+        latest = {image.image_id: place for place, image in enumerate(images)}
+        sent = {image_id: images[place] for image_id, place in latest.items()}
+        plan = planned(sent, self.memory.get(tenant, latest), now())
+        replaced = {place for place, image in enumerate(images) if latest[image.image_id] != place}
+        decoded, written = replaced | {latest[image.image_id] for image in plan.new}, set[str]()
 
-        def put(fresh: Sequence[StoredImage], _held: Mapping[str, StoredImage]) -> Placed:
-            placed = self._put([sent[image.image_id] for image in fresh])
-            unclaimed.difference_update(image.picture for image in fresh)
-            return placed
+        def prepare(new: Sequence[StoredImage]) -> None:
+            chosen = [latest[image.image_id] for image in new]
+            more = {*chosen} - decoded
+            decoded.update(more)
+            self._decode(images, uploads, sorted(more))
+            self._write({images[place].picture: uploads[place].data for place in chosen})
+            written.update(image.picture for image in new)
 
         try:
-            self._decode(images, uploads)
+            self._decode(images, uploads, sorted(decoded))
             with metrics.stage("accept"):
-                states = self.keep(latest, put)
+                states = self.keep(sent, plan, prepare)
         finally:
-            self.pictures.drop_pixels(unclaimed)
-        self.refuse_blocked_meanwhile(latest.values())
+            self.pictures.drop_pixels(
+                images[place].picture for place in decoded if images[place].picture not in written
+            )
         self.enqueue(tenant, [image_id for image_id, state in states.items() if state is State.WAITING])
         metrics.ACCEPTED.labels(tenant).inc(len(uploads))
         return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
@@ -106,7 +111,8 @@ class Accept:
                 raise NotFound(f"there is no image {image_id!r}")
             changed = self.retention.limited(held.changed(changes, now()))
             self.blocks.check([changed])
-            if self._amend(held, changed):
+            if self.memory.amend(held, changed):
+                self._refuse_blocked_meanwhile(Plan((), ((held, changed),)))
                 return changed
         raise Conflict(f"image {image_id!r} is being replaced at this moment: send the change again")
 
@@ -143,69 +149,61 @@ class Accept:
         )
         return self.retention.limited(image)
 
-    def _decode(self, images: Sequence[StoredImage], uploads: Sequence[Upload]) -> None:
+    def _decode(self, images: Sequence[StoredImage], uploads: Sequence[Upload], places: Sequence[int]) -> None:
         def keep(place: int, pixels: bytes) -> None:
             self.pictures.keep_pixels(images[place].picture, pixels)
 
-        with metrics.stage("decode"):
-            self.decoder.check(images[0].tenant, [upload.data for upload in uploads], keep)
+        if places:
+            with metrics.stage("decode"):
+                self.decoder.check(images[0].tenant, [upload.data for upload in uploads], keep, places)
 
-    def keep(self, sent: Mapping[str, StoredImage], put: Put) -> dict[str, State]:
-        """Amend what is already there, put the rest; returns the state of each.
+    def _write(self, pictures: Mapping[str, bytes]) -> None:
+        try:
+            if pictures:
+                self.pictures.write_some(pictures)
+        except BaseException:
+            self.pictures.delete(pictures)
+            raise
+
+    def keep(self, sent: Mapping[str, StoredImage], plan: Plan, prepare: Prepare) -> dict[str, State]:
+        """Put what is new and amend the rest, in one write; returns the state of each.
+
+        What others replaced or removed meanwhile is looked at once more.
 
         Args:
             sent: images of one tenant, by their ids.
-            put: puts those that are not there with this content.
+            plan: what they are to what is there.
+            prepare: called with what is put, before. Should the write fail, points may be there all the same, and need
+                their pictures.
 
         Raises:
-            Conflict: one is being removed at this moment.
+            Blocked: a removal refused one meanwhile; it is not there.
+            Conflict: one is being removed, or replaced again and again, at this moment.
         """
-        tenant = next(iter(sent.values())).tenant
-        held = self.memory.get(tenant, list(sent))
-        same = [
-            image_id
-            for image_id, there in held.items()
-            if there.content_hash == sent[image_id].content_hash and there.state is not State.REJECTED
-        ]
-        amended = self.pool.map(lambda image_id: self._take_over(held[image_id], sent[image_id]), same)
-        states = {image_id: held[image_id].state for image_id, done in zip(same, amended, strict=True) if done}
-        if fresh := [image for image_id, image in sent.items() if image_id not in states]:
-            placed = put(fresh, held)
+        states: dict[str, State] = {}
+        for _ in range(RETRIES):
+            vectors = prepare(plan.new)
+            placed = self.memory.put(plan.new, plan.held, plan.amended, vectors)
             self.pictures.delete(placed.unreferenced)
+            self._refuse_blocked_meanwhile(plan)
             if placed.gone:
                 raise Conflict(f"image {placed.gone[0]!r} is being removed at this moment: send it again")
-        return states | {image.image_id: image.state for image in fresh}
+            states |= plan.states
+            if not placed.overtaken:
+                return states
+            plan = planned({image_id: sent[image_id] for image_id in placed.overtaken}, placed.after, now())
+        raise Conflict(f"image {placed.overtaken[0]!r} is being replaced at this moment: send it again")
 
-    def _take_over(self, held: StoredImage, sent: StoredImage) -> bool:
-        changed = held.changed({name: getattr(sent, name) for name in FIELDS}, now())
-        return changed == held or self._amend(held, changed)
-
-    def _amend(self, held: StoredImage, changed: StoredImage) -> bool:
-        """Write the change; take it back where a removal blocked its subject between the check and the write."""
-        written = self.memory.amend(held, changed)
-        if written and self.blocks.blocks(changed):
-            self.memory.amend(changed, held)
-            self.blocks.check([changed])
-        return written
-
-    def _put(self, fresh: Sequence[tuple[StoredImage, bytes]]) -> Placed:
-        """Pictures first, then their points."""
-        images = [image for image, _ in fresh]
-        try:
-            self.pictures.write_some({image.picture: data for image, data in fresh})
-        except BaseException:
-            self.pictures.delete([image.picture for image in images])
-            raise
-        return self.memory.put(images)  # should it fail, points may be there all the same, and need their pictures
-
-    def refuse_blocked_meanwhile(self, images: Iterable[StoredImage]) -> None:
-        """Undo what a removal blocked between the check and the point.
+    def _refuse_blocked_meanwhile(self, plan: Plan) -> None:
+        """Undo what a removal blocked between the check and the write.
 
         Raises:
             Blocked: it blocked one.
         """
-        blocked = self.blocks.among(images)
+        blocked = self.blocks.among(plan.written)
         if blocked:
-            self.memory.delete(blocked)
-            self.pictures.delete([image.picture for image in blocked])
+            undone = plan.undone({image.image_id for image in blocked})
+            self.memory.delete(undone.new)
+            self.pictures.delete(image.picture for image in undone.new)
+            self.memory.put((), amended=undone.amended)
             self.blocks.check(blocked)

@@ -1,14 +1,15 @@
 """Vectors that are ready-made: remembered at once, many in a request; without pictures, queue or worker."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from schemas.errors import InvalidRequest
-from schemas.image import Accepted, ImageFields, State, StoredImage
+from schemas.image import Accepted, ImageFields, State, StoredImage, now
 from services.intake.accept import Accept
+from services.intake.idempotent_put import planned
 from services.memory.engine import Vectors
-from services.memory.memory import Memory, Placed
+from services.memory.memory import Memory
 from services.memory.pictures import new_keys_of_vectors
 from services.memory.vectors import to_units
 from services.runtime import metrics
@@ -69,12 +70,12 @@ class AcceptVectors:
         rows = {image.image_id: row for row, image in enumerate(images)}
         latest = {image_id: images[row] for image_id, row in rows.items()}
 
-        def put(fresh: Sequence[StoredImage], held: Mapping[str, StoredImage]) -> Placed:
-            return self.memory.put_remembered(fresh, units[[rows[image.image_id] for image in fresh]], held)
+        def prepare(new: Sequence[StoredImage]) -> Vectors:
+            return units[[rows[image.image_id] for image in new]]
 
         with metrics.stage("remember"):
-            states = self.accept.keep(latest, put)
-        self.accept.refuse_blocked_meanwhile(latest.values())
+            plan = planned(latest, self.memory.get(tenant, latest), now())
+            states = self.accept.keep(latest, plan, prepare)
         metrics.ACCEPTED.labels(tenant).inc(len(images))
         metrics.REMEMBERED.labels(tenant).inc(len(images))
         return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]

@@ -2,9 +2,11 @@
 
 import base64
 import binascii
+import json
 import uuid
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
 from itertools import repeat
 from types import MappingProxyType
@@ -34,6 +36,7 @@ from services.memory.engine import (
     SetPayload,
     UpdateVectors,
     Vectors,
+    Write,
 )
 from services.memory.expiry import ExpiringTenants
 from services.memory.filters import expired_of_every_tenant, waiting_of_every_tenant, within
@@ -46,16 +49,20 @@ GROUP_FIELDS = {GroupBy.CONTENT: "content_hash", GroupBy.NONE: "image_id"}
 
 @dataclass(frozen=True)
 class Placed:
-    """What became of images that were put.
+    """What became of images that were put or amended.
 
     Attributes:
         unreferenced: keys of pictures that no point has any more, nor ever will: of what was replaced, and of what
             was itself replaced at once.
-        gone: ids of those that a removal took at the same moment.
+        gone: ids of those that were put and that a removal took at the same moment.
+        overtaken: ids of those that were not amended, because they are gone or have another picture by now.
+        after: what is there of all that was looked at afterwards, by image id.
     """
 
     unreferenced: Sequence[str] = ()
     gone: Sequence[str] = ()
+    overtaken: Sequence[str] = ()
+    after: Mapping[str, StoredImage] = dataclass_field(default_factory=dict)
 
 
 class Hit(NamedTuple):
@@ -132,60 +139,65 @@ class Memory:
         """
         open_collection(self._engine, self._encoder, self.dimension, self.metadata)
 
-    def put(self, images: Sequence[StoredImage]) -> Placed:
-        """Insert images of one tenant, or replace them whole: without a vector and without the mark of a removal.
-
-        Of several who put the same image at once, one stays: the others count as put before it, and replaced by it.
-        """
-        if not images:
-            return Placed()
-        tenant, ids = images[0].tenant, [image.image_id for image in images]
-        before = self.get(tenant, ids)
-        if fresh := [to_point(image) for image in images if image.image_id not in before]:
-            self._engine.write([Insert(fresh)])
-        if there := [to_point(image) for image in images if image.image_id in before]:
-            self._engine.write([Replace(there, self._same(before.values()))])
-        after = self.get(tenant, ids)
-        referenced = {image.picture for image in after.values()}
-        known = {image.picture for image in (*images, *before.values())}
-        return Placed(sorted(known - referenced), sorted(set(ids) - after.keys()))
-
-    def put_remembered(
-        self, images: Sequence[StoredImage], vectors: Vectors, held: Mapping[str, StoredImage]
+    def put(
+        self,
+        images: Sequence[StoredImage],
+        held: Mapping[str, StoredImage] = MappingProxyType({}),
+        amended: Sequence[tuple[StoredImage, StoredImage]] = (),
+        vectors: Vectors | None = None,
     ) -> Placed:
-        """Insert images without pictures, with their vectors, or replace them whole; as `put`.
+        """Insert images of one tenant, or replace them whole, and amend others; in one write.
 
-        Only those that replace another are looked at afterwards: of the others no picture can be left over.
+        Those that are replaced lose the mark of a removal, and their vector where none comes with them. What was read
+        is replaced or amended only while it has the picture that it was read with. Of several who put the same image at
+        once, one stays: the others count as put before it, and replaced by it.
 
         Args:
-            images: of one tenant, remembered, each id once.
-            vectors: float32 [len(images), dimension], rows of length 1.
-            held: what was there of them when it was last looked at, by image id.
+            images: each id once.
+            held: what was there of them when it was last read, by image id; others do not matter.
+            amended: images as they were read, each with what it becomes: other labels, source, subject, captured_at,
+                expires_at or metadata, and the history of the labels; nothing else of it is written.
+            vectors: of images without pictures: float32 [len(images), dimension], rows of length 1. Only those that
+                replace another are then looked at afterwards: of the others no picture can be left over.
 
         Raises:
             InvalidVector: a vector is not finite, zero, not of length 1, or there are not as many as images.
         """
-        check_units(vectors, len(images), self.dimension)
-        if not images:
-            return Placed()
-        fresh = [row for row, image in enumerate(images) if image.image_id not in held]
-        if fresh:
-            points = [to_point(images[row]) for row in fresh]
-            self._engine.write([Insert(points, Named(self._vector, vectors[fresh]))])
+        if vectors is not None:
+            check_units(vectors, len(images), self.dimension)
         before = {image.image_id: held[image.image_id] for image in images if image.image_id in held}
-        if not before:
+        writes: list[Write] = []
+        if fresh := [row for row, image in enumerate(images) if image.image_id not in before]:
+            writes.append(Insert(*self._points(images, vectors, fresh)))
+        if there := [row for row, image in enumerate(images) if image.image_id in before]:
+            points, rows = self._points(images, vectors, there)
+            writes.append(Replace(points, self._same(before.values()), rows))
+        writes += [SetPayload(payload, self._same(alike)) for payload, alike in _amendments(amended)]
+        if not writes:
             return Placed()
-        there = [row for row, image in enumerate(images) if image.image_id in before]
-        points, rows = [to_point(images[row]) for row in there], Named(self._vector, vectors[there])
-        self._engine.write([Replace(points, self._same(before.values()), rows)])
-        after = self.get(images[0].tenant, before)
-        replaced = {image.picture for image in before.values()} - {image.picture for image in after.values()}
-        return Placed(sorted(replaced), sorted(before.keys() - after.keys()))
+        put = [*before] if vectors is not None else [image.image_id for image in images]
+        tenant, listed = (*images, *(each for each, _ in amended))[0].tenant, [each for each, _ in amended]
+        read = [point_id(tenant, image_id) for image_id in (*put, *(each.image_id for each in listed))]
+        after = _by_id(self._engine.write(writes, read))
+        referenced = {image.picture for image in after.values()}
+        known = {image.picture for image in ((*images, *before.values()) if vectors is None else before.values())}
+        return Placed(
+            tuple(sorted(known - referenced)),
+            tuple(sorted(set(put) - after.keys())),
+            tuple(sorted(each.image_id for each in listed if each.picture not in referenced)),
+            after,
+        )
+
+    def _points(
+        self, images: Sequence[StoredImage], vectors: Vectors | None, rows: Sequence[int]
+    ) -> tuple[list[Point], Named | None]:
+        """The points of some of the images, and their vectors."""
+        named = None if vectors is None else Named(self._vector, vectors[rows])
+        return [to_point(images[row]) for row in rows], named
 
     def get(self, tenant: str, image_ids: Collection[str]) -> dict[str, StoredImage]:
         """Those images of a tenant that exist, by image id."""
-        payloads = self._engine.retrieve([point_id(tenant, image_id) for image_id in set(image_ids)])
-        return {image.image_id: image for image in map(to_image, payloads)}
+        return _by_id(self._engine.retrieve([point_id(tenant, image_id) for image_id in set(image_ids)]))
 
     def page(
         self, tenant: str, clauses: Sequence[Clause], limit: int, cursor: str | None = None
@@ -236,19 +248,8 @@ class Memory:
                 return
 
     def amend(self, image: StoredImage, changed: StoredImage) -> bool:
-        """Write the labels and fields of `changed` to the image, unless its content was replaced meanwhile.
-
-        Args:
-            image: as it was read.
-            changed: the same with other labels, source, subject, captured_at or metadata, and the history of the
-                labels; nothing else is written.
-
-        Returns:
-            False if the image is gone or has another picture now.
-        """
-        self._engine.write([SetPayload(amendment(changed), self._same([image]))])
-        held = self.get(image.tenant, [image.image_id]).get(image.image_id)
-        return held is not None and held.picture == image.picture
+        """Amend one image, as `put` does; whether it was still there with the picture that it was read with."""
+        return not self.put((), amended=[(image, changed)]).overtaken
 
     def remember(
         self,
@@ -532,6 +533,21 @@ def _hits(answer: Answer, as_of: datetime | None, group_by: GroupBy) -> Iterator
         answer.columns["image_id"], answer.columns["labels"], histories, groups, answer.scores, strict=False
     ):
         yield Hit(image_id, to_labels(labels, history, as_of), max(-1.0, min(1.0, score)), group)
+
+
+def _by_id(payloads: Iterable[Payload]) -> dict[str, StoredImage]:
+    return {image.image_id: image for image in map(to_image, payloads)}
+
+
+def _amendments(
+    amended: Sequence[tuple[StoredImage, StoredImage]],
+) -> Iterator[tuple[Payload, list[StoredImage]]]:
+    """What is set, and of which images: those that become the same in all that is set share it."""
+    groups: dict[str, tuple[Payload, list[StoredImage]]] = {}
+    for image, changed in amended:
+        payload = amendment(changed)
+        groups.setdefault(json.dumps(payload, sort_keys=True), (payload, []))[1].append(image)
+    yield from groups.values()
 
 
 def _alike(

@@ -104,6 +104,7 @@ class Decoder:
         tenant: str,
         pictures: Sequence[bytes],
         keep: Callable[[int, bytes], object] = lambda _place, _pixels: None,
+        places: Sequence[int] | None = None,
     ) -> None:
         """Decode pictures and hold none of them; raises as `some`.
 
@@ -111,6 +112,7 @@ class Decoder:
             tenant: whose they are.
             pictures: their files.
             keep: told of each, by its place from 0 and in any order, what `unpacked` takes; but not of huge ones.
+            places: of those that are decoded; None: of all.
         """
 
         def check(place: int) -> None:
@@ -118,7 +120,7 @@ class Decoder:
             if decoded is not None:
                 keep(place, pack(*decoded, self.view))
 
-        self._each(check, range(len(pictures)), len(pictures))
+        self._each(check, range(len(pictures)) if places is None else places, len(pictures))
 
     def thumbnail(self, tenant: str, picture: bytes, size: int) -> bytes:
         """The bytes of a small JPEG; as `services.perception.decoding.thumbnail`, raises as `one`."""

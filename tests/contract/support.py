@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,6 +18,7 @@ from schemas.filter import Clause, FieldType, Filter
 from schemas.image import State, StoredImage
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Vectors
+from services.memory.memory import Memory, Placed
 from tests.stack import stand_still
 
 ENCODER = "made/up encoder"
@@ -41,6 +42,11 @@ def image(tenant: str, image_id: str, **fields: Any) -> StoredImage:
         "picture": f"{tenant}/{image_id}/{uuid.uuid4()}",
     }
     return StoredImage(tenant=tenant, image_id=image_id, **(given | fields))
+
+
+def put(memory: Memory, images: Sequence[StoredImage]) -> Placed:
+    """Put images of one tenant, in the place of what is there."""
+    return memory.put(images, memory.get(images[0].tenant, [each.image_id for each in images]))
 
 
 def clauses(**conditions: Any) -> list[Clause]:

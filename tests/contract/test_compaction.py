@@ -26,7 +26,7 @@ from services.memory.engine import EVERY_POINT, Compaction, Engine, Insert
 from services.memory.memory import Memory
 from services.memory.server import QdrantEngine
 from tests.contract.conftest import ENGINES
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, put, units
 from tests.stack import until
 
 pytestmark = [
@@ -74,7 +74,7 @@ def opened(engine: Engine) -> Memory:
 
 def taught(memory: Memory, count: int, tenant: str = "t") -> list[StoredImage]:
     images = [image(tenant, f"i{n}", subject=f"s{n % 3}") for n in range(count)]
-    memory.put(images)
+    put(memory, images)
     memory.remember(images, units(count))
     return images
 
@@ -85,7 +85,7 @@ def taught(memory: Memory, count: int, tenant: str = "t") -> list[StoredImage]:
 @pytest.mark.parametrize("engine", EXACT, indirect=True, scope="session")
 def test_a_compaction_changes_nothing_that_lives(engine: Engine, memory: Memory, tenant: str) -> None:
     images = [image(tenant, f"i{n}", subject="Ann" if n % 3 else "Bob") for n in range(60)]
-    memory.put(images)
+    put(memory, images)
     memory.remember(images[:50], units(50))
     memory.delete(images[:10])
     shape, before = engine.inspect(), everything(engine)
@@ -143,7 +143,7 @@ def test_points_come_back_from_an_export_to_the_last_bit(engine: Engine, memory:
     vectors = units(300, seed=9)
     vectors[::2] *= np.float32(1.0005)  # as far from length 1 as the memory lets pass
     images = [image(tenant, f"i{n}", metadata={"weight": 0.1 * n, "count": 2**60 + n}) for n in range(300)]
-    memory.put(images)
+    put(memory, images)
     memory.remember(images[:290], vectors[:290])
     points, cursor = memory.export(10**6)
     assert cursor is None
@@ -166,14 +166,14 @@ def test_no_byte_of_what_was_deleted_or_amended_is_left(folder: Path, edge: Edge
     vectors = units(400, seed=3)
     vectors[::2] *= np.float32(1.0005)  # these are stored otherwise than they were given
     images = [image("t", f"i{n:03}", subject=f"marker-{n:03}", metadata={"camera": f"lens-{n:03}"}) for n in range(400)]
-    memory.put(images)
+    put(memory, images)
     memory.remember(images, vectors)
     held = memory.get("t", [each.image_id for each in images])
     stored = {payload["image_id"]: next(iter(row.values())) for payload, row in everything(edge).values()}
     assert stored["i000"] != vectors[0].tobytes()
     for each in images[:50]:
         memory.amend(held[each.image_id], held[each.image_id].model_copy(update={"subject": f"new-{each.image_id}"}))
-    memory.put([images[50].model_copy(update={"picture": "t/new"})])  # replaced: its vector is gone
+    put(memory, [images[50].model_copy(update={"picture": "t/new"})])  # replaced: its vector is gone
     memory.mark("t", clauses(image_id=[each.image_id for each in images[100:]]), "r")
     memory.delete_marked("t", "r")
     memory.delete(images[90:100])
@@ -215,7 +215,7 @@ def test_another_compaction_at_once_erases_what_was_deleted_before_it(folder: Pa
     threads = [threading.Thread(target=memory.compact)]
     threads[0].start()
     assert copying.wait(30)
-    memory.put([image("t", "late", subject="marker-late")])
+    put(memory, [image("t", "late", subject="marker-late")])
     memory.delete(list(memory.get("t", ["late"]).values()))
     memory.delete(images[:100])
     threads.append(threading.Thread(target=memory.compact))
@@ -243,11 +243,11 @@ def test_writes_of_every_kind_during_the_copying_are_there_afterwards(edge: Edge
         usual()
         calls += 1
         if calls == 3:  # two pages of three are copied
-            memory.put(late)
+            put(memory, late)
             memory.remember(late[:3], units(3, seed=5))
             held = memory.get("t", ["i1", "i2"])
             memory.amend(held["i1"], held["i1"].model_copy(update={"subject": "amended"}))
-            memory.put([held["i2"].model_copy(update={"picture": "t/other"})])
+            put(memory, [held["i2"].model_copy(update={"picture": "t/other"})])
             memory.delete(images[10:20])
             memory.mark("t", clauses(subject="s0"), "r")
             Memory(edge, ENCODER, DIMENSION, {**METADATA, "lens": METADATA["camera"]}).open()
@@ -307,7 +307,7 @@ def test_a_search_that_runs_during_the_switch_ends_well(edge: EdgeEngine) -> Non
         thread = threading.Thread(target=memory.compact)
         thread.start()
         until(lambda: old.folder.name not in edge._shards._file.read_text(), "the switch")
-        memory.put([image("t", "on-the-new-one")])
+        put(memory, [image("t", "on-the-new-one")])
         assert old.engine.info().points_count == 50
         assert thread.is_alive()
     thread.join()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.filter import Filter, matches
 from services.memory.memory import Memory
-from tests.contract.support import METADATA, image
+from tests.contract.support import METADATA, image, put
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
@@ -85,7 +85,7 @@ def test_engines_and_plain_python_agree(
     memory: Memory, held: list[dict[str, Any]], asked: list[dict[str, Any]]
 ) -> None:
     mine = {f"i{n}": image("agree", f"i{n}", **given) for n, given in enumerate(held)}
-    memory.put(list(mine.values()))  # replaces those of the example before
+    put(memory, list(mine.values()))  # replaces those of the example before
     assert memory.get("agree", list(mine)) == mine
     for condition in asked:
         clauses = Filter.model_validate(condition).clauses(METADATA)

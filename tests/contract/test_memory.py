@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import repeat
 from typing import Any
 from unittest.mock import patch
 
@@ -20,7 +21,7 @@ from services.memory.memory import Hits, Memory, Placed
 from services.memory.payload import point_id, to_point
 from services.memory.tuning import REACH
 from tests.contract.conftest import ENGINES
-from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, image, units
+from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, image, put, units
 
 pytestmark = [  # what local mode says of what it does not need
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -34,7 +35,7 @@ CAPTURED = datetime(2025, 12, 31, 23, 59, 59, 999999, tzinfo=timezone(timedelta(
 def remembered(memory: Memory, tenant: str, count: int, **fields: Any) -> tuple[list[StoredImage], Vectors]:
     images = [image(tenant, f"i{n:03}", **fields) for n in range(count)]
     vectors = units(count, seed=count)
-    memory.put(images)
+    put(memory, images)
     assert memory.remember(images, vectors) == count
     return images, vectors
 
@@ -90,13 +91,13 @@ def test_an_image_comes_back_as_it_was_put(memory: Memory, tenant: str) -> None:
         attempts=2,
     )
     bare = image(tenant, "bare")
-    memory.put([full, bare])
+    put(memory, [full, bare])
     assert memory.get(tenant, ["full", "bare", "bare", "none"]) == {"full": full, "bare": bare}
     assert type(memory.get(tenant, ["full"])["full"].metadata["whole"]) is float
 
 
 def test_absent_fields_are_left_out_and_moments_are_utc(engine: Engine, memory: Memory, tenant: str) -> None:
-    memory.put([image(tenant, "a", labels=["x/y"], captured_at=CAPTURED)])
+    put(memory, [image(tenant, "a", labels=["x/y"], captured_at=CAPTURED)])
     (payload,) = engine.retrieve([point_id(tenant, "a")])
     assert {"source", "subject", "metadata", "reason", "encoder", "removal"}.isdisjoint(payload)
     assert payload["captured_at"] == "2025-12-31T18:29:59.999999+00:00"
@@ -116,14 +117,14 @@ def test_nothing_to_do_is_no_error(memory: Memory, tenant: str) -> None:
 
 def test_a_cursor_walks_everything_exactly_once(memory: Memory, tenant: str) -> None:
     images = [image(tenant, f"i{n}", source="even" if n % 2 == 0 else None) for n in range(23)]
-    memory.put(images)
+    put(memory, images)
     for limit in (1, 7, 23, 24):
         assert sorted(everything(memory, tenant, limit=limit)) == sorted(each.image_id for each in images)
     assert len(everything(memory, tenant, clauses(source="even"))) == 12
 
 
 def test_a_cursor_outlives_the_image_it_points_at(memory: Memory, tenant: str) -> None:
-    memory.put([image(tenant, f"i{n}") for n in range(10)])
+    put(memory, [image(tenant, f"i{n}") for n in range(10)])
     first, cursor = memory.page(tenant, [], 4)
     second, _ = memory.page(tenant, [], 4, cursor)
     memory.mark(tenant, clauses(image_id=second[0].image_id), "r")
@@ -156,7 +157,7 @@ def test_amending_replaces_the_fields_as_a_whole(engine: Engine, memory: Memory,
     after = before.model_copy(
         update={"labels": ["c/d"], "source": None, "subject": "Bob", "captured_at": None, "metadata": {"count": 3}}
     )
-    memory.put([before])
+    put(memory, [before])
     assert memory.amend(before, after)
     assert memory.get(tenant, ["a"]) == {"a": after}
     assert everything(memory, tenant, clauses(labels="c")) == ["a"]
@@ -177,8 +178,8 @@ def test_amending_keeps_vector_state_and_mark(memory: Memory, tenant: str) -> No
 
 def test_amending_spares_what_was_replaced_or_deleted(memory: Memory, tenant: str) -> None:
     old, new = image(tenant, "a", subject="old"), image(tenant, "a", subject="new")
-    memory.put([old])
-    memory.put([new])
+    put(memory, [old])
+    put(memory, [new])
     assert not memory.amend(old, old.model_copy(update={"subject": "changed"}))
     assert memory.get(tenant, ["a"]) == {"a": new}
     memory.mark(tenant, [], "r")
@@ -194,7 +195,7 @@ def test_a_search_as_of_a_moment_finds_the_labels_of_then(memory: Memory, tenant
     changed = old.changed({"labels": ["dog"]}, noon).changed({"labels": ["owl"]}, noon + hour)
     assert memory.amend(old, changed)
     assert memory.get(tenant, [old.image_id]) == {old.image_id: changed.model_copy(update=REMEMBERED)}
-    memory.put([late.model_copy(update={"accepted_at": noon})])
+    put(memory, [late.model_copy(update={"accepted_at": noon})])
     memory.remember([late], vectors[1:2])
     unknown = lost.model_copy(update={"known_since": noon + hour})
     assert memory.amend(lost, unknown)
@@ -217,7 +218,7 @@ def test_a_search_as_of_a_moment_finds_the_labels_of_then(memory: Memory, tenant
 
 def test_remembering_gives_vector_state_and_encoder(memory: Memory, tenant: str) -> None:
     waiting = image(tenant, "a", attempts=2)
-    memory.put([waiting])
+    put(memory, [waiting])
     assert memory.nearest(tenant, units(1), 5) == [[]]
     assert memory.remember([waiting], units(1)) == 1
     held = memory.get(tenant, ["a"])["a"]
@@ -229,7 +230,7 @@ def test_remembering_gives_vector_state_and_encoder(memory: Memory, tenant: str)
 
 def test_a_deleted_image_stays_gone_and_its_batch_mates_are_remembered(memory: Memory, tenant: str) -> None:
     images = [image(tenant, f"i{n}", subject="Ann" if n in {0, 2, 5} else None) for n in range(6)]
-    memory.put(images)
+    put(memory, images)
     memory.mark(tenant, clauses(subject="Ann"), "r")
     memory.delete_marked(tenant, "r")
     assert memory.remember(images, units(6)) == 3
@@ -243,7 +244,7 @@ def test_a_replaced_image_loses_vector_and_mark_and_takes_no_old_vector(memory: 
     (old,), vectors = remembered(memory, tenant, 1)
     memory.mark(tenant, [], "r")
     new = image(tenant, old.image_id)
-    memory.put([new])
+    put(memory, [new])
     assert memory.nearest(tenant, vectors, 1) == [[]]
     assert memory.count(tenant, marked_by="r") == 0
     assert memory.remember([old], vectors) == 0
@@ -255,7 +256,7 @@ def test_a_replaced_image_loses_vector_and_mark_and_takes_no_old_vector(memory: 
 @pytest.mark.parametrize("state", [State.REJECTED, State.MUTED])
 def test_only_what_waits_is_remembered(memory: Memory, tenant: str, state: State) -> None:
     other = image(tenant, "a", state=state)
-    memory.put([other])
+    put(memory, [other])
     assert memory.remember([other], units(1)) == 0
     memory.reject(other, "too late")
     assert memory.begin([other]) == []
@@ -266,7 +267,7 @@ def test_of_all_who_put_at_once_every_picture_but_one_is_told_unreferenced(memor
     """Promise 2: a picture whose point was replaced without anyone knowing could never be removed."""
     versions = [image(tenant, "same", content_hash=f"{number:064d}") for number in range(24)]
     with ThreadPoolExecutor(8) as threads:
-        placed = list(threads.map(memory.put, [[each] for each in versions]))
+        placed = list(threads.map(put, repeat(memory), [[each] for each in versions]))
     told = {picture for each in placed for picture in each.unreferenced}
     left = memory.get(tenant, ["same"])["same"]
     assert told == {each.picture for each in versions} - {left.picture}
@@ -294,7 +295,7 @@ def test_a_point_put_again_between_the_two_steps_waits_on(engine: Engine, tenant
         def __getattr__(self, name: str) -> Any:
             return getattr(engine, name)
 
-    memory.put([waiting])
+    put(memory, [waiting])
     late: Any = Interrupted()
     assert Memory(late, ENCODER, DIMENSION, METADATA).remember([waiting], units(1)) == 0
     assert memory.counts_by_state(tenant) == {State.WAITING: 1}
@@ -322,7 +323,7 @@ def _spoilt(value: float) -> Vectors:
 )
 def test_a_bad_vector_is_refused(memory: Memory, tenant: str, vectors: Any) -> None:
     images = [image(tenant, "a"), image(tenant, "b")]
-    memory.put(images)
+    put(memory, images)
     with pytest.raises(InvalidVector):
         memory.remember(images, vectors)
     assert memory.counts_by_state(tenant) == {State.WAITING: 2}
@@ -356,19 +357,19 @@ def test_under_a_filter_by_labels_or_a_range_a_search_looks_farther(
 
 def test_rejecting(memory: Memory, tenant: str) -> None:
     old = image(tenant, "a")
-    memory.put([old])
+    put(memory, [old])
     assert memory.reject(old, "it is no picture")
     rejected = old.model_copy(update={"state": State.REJECTED, "reason": "it is no picture"})
     assert memory.get(tenant, ["a"]) == {"a": rejected}
     new = image(tenant, "a")
-    memory.put([new])
+    put(memory, [new])
     assert not memory.reject(old, "the old picture was bad")
     assert memory.get(tenant, ["a"]) == {"a": new}
 
 
 def test_of_two_workers_one_begins(memory: Memory, tenant: str) -> None:
     images = [image(tenant, name, attempts=n) for n, name in enumerate("abc")]
-    memory.put(images)
+    put(memory, images)
     first = memory.begin(images[:2])
     assert [(each.image_id, each.attempts) for each in first] == [("a", 1), ("b", 2)]
     assert [each.image_id for each in memory.begin(images)] == ["c"]
@@ -383,7 +384,7 @@ def test_of_two_workers_one_begins(memory: Memory, tenant: str) -> None:
 
 def test_what_was_begun_is_remembered_or_rejected(memory: Memory, tenant: str) -> None:
     images = [image(tenant, "a"), image(tenant, "b")]
-    memory.put(images)
+    put(memory, images)
     first, second = memory.begin(images)
     assert memory.remember([first], units(1)) == 1
     assert memory.reject(second, "bad")
@@ -397,9 +398,9 @@ def test_what_was_begun_is_remembered_or_rejected(memory: Memory, tenant: str) -
 
 def test_deleting_spares_what_was_replaced(memory: Memory, tenant: str) -> None:
     images = [image(tenant, "a"), image(tenant, "b")]
-    memory.put(images)
+    put(memory, images)
     new = image(tenant, "b")
-    memory.put([new])
+    put(memory, [new])
     memory.delete(images)
     assert memory.get(tenant, ["a", "b"]) == {"b": new}
 
@@ -408,12 +409,12 @@ def test_overdue_finds_what_waits_for_long(memory: Memory, tenant: str) -> None:
     start = datetime(1990, 1, 1, tzinfo=UTC)  # before everything that the other tests put
     tenants = [f"{tenant}-{n}" for n in range(3)]
     for n, each in enumerate(tenants):
-        memory.put([image(each, "a", accepted_at=start + timedelta(microseconds=n))])
+        put(memory, [image(each, "a", accepted_at=start + timedelta(microseconds=n))])
     done = image(tenants[0], "b", accepted_at=start)
-    memory.put([done])
+    put(memory, [done])
     memory.remember([done], units(1))
     begun = image(tenants[0], "c", accepted_at=start)
-    memory.put([begun])
+    put(memory, [begun])
     memory.begin([begun])
     assert memory.overdue(start + timedelta(microseconds=2), 10) == {tenants[0]: ["a"], tenants[1]: ["a"]}
     assert len(memory.overdue(start + timedelta(microseconds=2), 1)) == 1
@@ -438,7 +439,7 @@ def found(answers: list[Hits]) -> list[list[tuple[str, float]]]:
 def test_searching_finds_the_nearest(memory: Memory, tenant: str, effort: Effort) -> None:
     images = [image(tenant, f"i{n:03}", labels=[f"x/{n % 3}"], metadata={"count": n}) for n in range(200)]
     vectors, queries = units(200, seed=1), units(5, seed=2) * np.float32(3)
-    memory.put(images)
+    put(memory, images)
     memory.remember(images, vectors)
     for k in (1, 10, 300):
         answers = memory.nearest(tenant, queries, k, effort=effort)
@@ -451,7 +452,7 @@ def test_searching_finds_the_nearest(memory: Memory, tenant: str, effort: Effort
 
 def test_equal_similarities_come_by_image_id(memory: Memory, tenant: str) -> None:
     images = [image(tenant, name) for name in "cab"]
-    memory.put(images)
+    put(memory, images)
     memory.remember(images, np.repeat(units(1), 3, axis=0))
     assert [hit.image_id for hit in memory.nearest(tenant, units(1), 5)[0]] == ["a", "b", "c"]
 
@@ -504,7 +505,7 @@ def test_what_is_left_out_is_passed_over_and_too_much_of_it_is_told(memory: Memo
 
 def test_only_the_remembered_are_found(memory: Memory, tenant: str) -> None:
     (held, *_), vectors = remembered(memory, tenant, 3)
-    memory.put([image(tenant, "waiting"), held.model_copy(update={"state": State.MUTED})])
+    put(memory, [image(tenant, "waiting"), held.model_copy(update={"state": State.MUTED})])
     assert {hit.image_id for hit in memory.nearest(tenant, vectors[:1], 9)[0]} == {"i001", "i002"}
 
 
@@ -528,16 +529,16 @@ def test_counting_labels_and_states(memory: Memory, tenant: str) -> None:
 
 
 def test_all_labels_are_counted(memory: Memory, tenant: str) -> None:
-    memory.put([image(tenant, f"i{n}", labels=[f"l{n}-{m}" for m in range(20)]) for n in range(30)])
+    put(memory, [image(tenant, f"i{n}", labels=[f"l{n}-{m}" for m in range(20)]) for n in range(30)])
     assert sorted(memory.count_labels(tenant)) == sorted((f"l{n}-{m}", 1) for n in range(30) for m in range(20))
 
 
 def test_a_mark_settles_what_is_removed(memory: Memory, tenant: str) -> None:
     images = [image(tenant, f"i{n}", subject="Ann" if n % 2 else "Bob") for n in range(9)]
-    memory.put(images)
+    put(memory, images)
     memory.remember(images[:4], units(4))
     memory.mark(tenant, clauses(subject="Ann"), "first")
-    memory.put([image(tenant, "later", subject="Ann"), image(tenant, "i1", subject="Ann")])
+    put(memory, [image(tenant, "later", subject="Ann"), image(tenant, "i1", subject="Ann")])
     first, rest = memory.pages(tenant, [], 2, marked_by="first")
     assert sorted(each.image_id for each in first + rest) == ["i3", "i5", "i7"]
     assert memory.count(tenant, marked_by="first") == 3
@@ -554,7 +555,7 @@ def test_tenants_are_apart_in_every_method(memory: Memory, tenant: str) -> None:
     """The same image ids, and even the same picture keys, with two tenants: nothing done for one touches the other."""
     ours, vectors = remembered(memory, tenant, 3, subject="Ann")
     waiting = image(tenant, "w", subject="Ann")
-    memory.put([waiting])
+    put(memory, [waiting])
     before = memory.get(tenant, ["i000", "i001", "i002", "w"])
     other = f"{tenant}x"
     theirs = [each.model_copy(update={"tenant": other, "labels": ["theirs"]}) for each in [*ours, waiting]]
@@ -579,7 +580,7 @@ def test_tenants_are_apart_in_every_method(memory: Memory, tenant: str) -> None:
     assert memory.count(tenant, marked_by="r") == 1
     assert memory.get(tenant, ["i000", "i001", "i002", "w"]) == before
 
-    memory.put(theirs)
+    put(memory, theirs)
     assert memory.get(tenant, ["i000", "i001", "i002", "w"]) == before
     _, cursor = memory.page(tenant, [], 1)
     assert {each.tenant for each in memory.page(other, [], 9, cursor)[0]} <= {other}
@@ -594,7 +595,7 @@ def test_a_range_that_engines_cannot_tell_apart_is_refused(memory: Memory, tenan
     for bound in (2**53, -(2**53)):
         with pytest.raises(InvalidFilter):
             memory.count(tenant, clauses(metadata_count={"lt": bound}))
-    memory.put([image(tenant, "a", metadata={"count": 2**53 + 1}), image(tenant, "b", metadata={"count": 2**53 - 2})])
+    put(memory, [image(tenant, "a", metadata={"count": 2**53 + 1}), image(tenant, "b", metadata={"count": 2**53 - 2})])
     assert everything(memory, tenant, clauses(metadata_count={"gt": 2**53 - 1})) == ["a"]
     assert everything(memory, tenant, clauses(metadata_count=2**53 + 1)) == ["a"]
     assert everything(memory, tenant, clauses(metadata_count=2**53)) == []
@@ -626,7 +627,7 @@ def _against_a_model(memory: Memory, tenant: str, number: int) -> None:
     images = [image(tenant, f"{number}-{n}", source=f"s{number}") for n in range(10)]
     vectors = units(10, seed=number)
     for each in images:
-        memory.put([each])
+        put(memory, [each])
         assert memory.get(tenant, [each.image_id]) == {each.image_id: each}
     memory.mark(tenant, clauses(image_id=[each.image_id for each in images[5:]]), f"r{number}")
     memory.delete_marked(tenant, f"r{number}")
@@ -634,7 +635,7 @@ def _against_a_model(memory: Memory, tenant: str, number: int) -> None:
     for n, each in enumerate(images[:5]):
         (found,) = memory.nearest(tenant, vectors[n : n + 1], 1, mine)
         assert found[0].image_id == each.image_id
-    memory.put([image(tenant, f"{number}-0", source=f"s{number}")])
+    put(memory, [image(tenant, f"{number}-0", source=f"s{number}")])
     assert memory.counts_by_state(tenant, mine) == {State.REMEMBERED: 4, State.WAITING: 1}
 
 
@@ -644,7 +645,7 @@ def _against_a_model(memory: Memory, tenant: str, number: int) -> None:
 def test_the_embedded_images_come_page_by_page_with_their_vectors(memory: Memory) -> None:
     images, vectors = remembered(memory, "a", 10)
     remembered(memory, "b", 3)
-    memory.put([image("a", "waits")])
+    put(memory, [image("a", "waits")])
     found: dict[str, Vectors] = {}
     for page, rows in memory.embedded("a", [], 4):
         assert len(page) <= 4
@@ -667,7 +668,7 @@ def ready_made(tenant: str, count: int, **fields: Any) -> list[StoredImage]:
 
 def test_ready_made_vectors_are_remembered_as_they_are(memory: Memory, tenant: str) -> None:
     images, vectors = ready_made(tenant, 9, metadata={"count": 3}), units(9)
-    assert memory.put_remembered(images, vectors, {}) == Placed()
+    assert memory.put(images, vectors=vectors) == Placed()
     [(held, kept)] = memory.embedded(tenant, clauses(metadata_count=3), 20)
     place = {image.image_id: row for row, image in enumerate(images)}
     assert {each.image_id: each for each in held} == {each.image_id: each for each in images}
@@ -677,12 +678,12 @@ def test_ready_made_vectors_are_remembered_as_they_are(memory: Memory, tenant: s
 def test_ready_made_vectors_replace_what_was_there_and_nothing_that_came_since(memory: Memory, tenant: str) -> None:
     images, _ = remembered(memory, tenant, 4)
     held = memory.get(tenant, [each.image_id for each in images])
-    memory.put([image(tenant, "i000", labels=["newer"])])  # replaced since it was read
+    put(memory, [image(tenant, "i000", labels=["newer"])])  # replaced since it was read
     memory.delete(images[1:2])
     new = [image(tenant, f"i{n:03}", labels=["vector"], **REMEMBERED) for n in range(5)]
-    placed = memory.put_remembered(new, units(5, seed=9), held)
+    placed = memory.put(new, held, vectors=units(5, seed=9))
     assert sorted(placed.unreferenced) == sorted(each.picture for each in images)
-    assert placed.gone == ["i001"]
+    assert placed.gone == ("i001",)
     after = memory.get(tenant, [each.image_id for each in new])
     assert {name: each.labels for name, each in after.items()} == {
         "i000": ["newer"],
@@ -696,8 +697,8 @@ def test_ready_made_vectors_replace_what_was_there_and_nothing_that_came_since(m
 
 def test_ready_made_vectors_that_came_meanwhile_stay(memory: Memory, tenant: str) -> None:
     first, second = ready_made(tenant, 2, labels=["first"]), ready_made(tenant, 3, labels=["second"])
-    memory.put_remembered(first, units(2), {})
-    assert memory.put_remembered(second, units(3, seed=1), {}) == Placed()
+    memory.put(first, vectors=units(2))
+    assert memory.put(second, vectors=units(3, seed=1)) == Placed()
     assert memory.count_labels(tenant) == [("first", 2), ("second", 1)]
     [[hit]] = memory.nearest(tenant, units(2)[:1], 1)
     assert hit.similarity == pytest.approx(1, abs=1e-5)
@@ -706,5 +707,5 @@ def test_ready_made_vectors_that_came_meanwhile_stay(memory: Memory, tenant: str
 def test_ready_made_vectors_must_be_units(memory: Memory, tenant: str) -> None:
     for vectors in (units(2) * np.float32(2), units(3), units(2)[:, :-1]):
         with pytest.raises(InvalidVector):
-            memory.put_remembered(ready_made(tenant, 2), vectors, {})
-    assert memory.put_remembered([], units(0), {}) == Placed()
+            memory.put(ready_made(tenant, 2), vectors=vectors)
+    assert memory.put([], vectors=units(0)) == Placed()

@@ -22,7 +22,7 @@ from services.memory.memory import Memory
 from services.memory.payload import to_point
 from services.memory.pictures import Pictures
 from services.memory.space import MIB
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, put, units
 from tests.stack import until
 
 FLOOR = 256 * MIB
@@ -57,13 +57,13 @@ def memory(disk: Disk, folder: Path) -> Iterator[Memory]:
 def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> None:
     pictures, ledger = Pictures(folder / "pictures", FLOOR), Ledger(folder / "records", FLOOR)
     old = [image("t", f"old{n}") for n in range(3)]
-    memory.put(old)
+    put(memory, old)
     held = memory.begin(old)[0]
     vectors, engine = units(3), memory._engine
 
     new: list[Callable[[], object]] = [
-        lambda: memory.put([image("t", "new")]),
-        lambda: memory.put([image("t", "old1")]),
+        lambda: put(memory, [image("t", "new")]),
+        lambda: put(memory, [image("t", "old1")]),
         lambda: engine.write([Insert([to_point(image("t", "new"))])]),
         lambda: engine.index({"metadata.camera": Index(FieldType.KEYWORD)}),
         lambda: pictures.write("t/aa/x", b"x"),
@@ -108,7 +108,7 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
 def test_each_step_does_its_work_just_above_its_floor(disk: Disk, memory: Memory) -> None:
     images = [image("t", f"i{n}") for n in range(4)]
     disk.free = FLOOR
-    memory.put(images)
+    put(memory, images)
     disk.free = FLOOR // 2
     assert memory.remember(images, units(4)) == 4
     disk.free = FLOOR // 4
@@ -121,7 +121,7 @@ def test_each_step_does_its_work_just_above_its_floor(disk: Disk, memory: Memory
 def test_a_mark_on_more_points_than_the_room_allows_is_refused(
     disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory.put([image("t", f"i{n}", source="s" if n < 10 else None) for n in range(100)])
+    put(memory, [image("t", f"i{n}", source="s" if n < 10 else None) for n in range(100)])
     monkeypatch.setattr("services.memory.embedded.edge.PER_POINT", FLOOR // 200)
     disk.free = FLOOR * 0.25 + FLOOR // 200 * 50
     with pytest.raises(OutOfSpace):
@@ -131,7 +131,7 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
 
 
 def test_a_copy_that_will_not_fit_is_not_begun(disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory.put([image("t", f"i{n}") for n in range(100)])
+    put(memory, [image("t", f"i{n}") for n in range(100)])
     monkeypatch.setattr("services.memory.embedded.rewriting._size_of_copy", lambda _folder: 10 * MIB)
     disk.free = FLOOR + 10 * MIB - 1
     with pytest.raises(OutOfSpace):
@@ -143,7 +143,7 @@ def test_a_copy_that_will_not_fit_is_not_begun(disk: Disk, memory: Memory, monke
 def test_a_copy_that_meets_the_floor_on_its_way_is_removed(
     disk: Disk, memory: Memory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory.put([image("t", f"i{n}") for n in range(500)])
+    put(memory, [image("t", f"i{n}") for n in range(500)])
     usual = Copy._put
 
     def fill(self: Copy, records: Any) -> None:
@@ -163,7 +163,7 @@ def test_a_copy_that_meets_the_floor_on_its_way_is_removed(
 def test_an_engine_opens_once_there_is_room(disk: Disk, folder: Path) -> None:
     memory = Memory(EdgeEngine(folder / "data", FLOOR), ENCODER, DIMENSION, METADATA)
     memory.open()
-    memory.put([image("t", "a")])
+    put(memory, [image("t", "a")])
     memory.close()
     disk.free = FLOOR // 2 - 1
     again = Memory(EdgeEngine(folder / "data", FLOOR), ENCODER, DIMENSION, METADATA)

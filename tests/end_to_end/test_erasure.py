@@ -6,19 +6,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schemas.decision import ClassifyOptions
 from schemas.filter import Filter
 from schemas.removal import RemovalRequest, RemovalStatus
 from services.bootstrap.operator_commands import operator_commands
+from services.client import Client
 from services.memory.engine import EVERY_POINT
 from services.settings import Settings
 from tests.shapes import picture
-from tests.stack import SETTINGS, Stack, new_folder, running
+from tests.stack import SETTINGS, Stack
 
+TENANT = "erased"
 MARKS = {
     "labels": ["Mark-Of-Label/and-below"],
     "source": "mark-of-source",
@@ -29,10 +33,10 @@ TEXTS = (b"Mark-Of-Label", b"mark-of-source", b"mark-of-subject", b"mark-of-site
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[Stack]:
-    """A service of its own: nothing but these tests' images may be in its files."""
-    with new_folder() as folder, running(folder) as service:
-        yield service
+def own(stack: Stack) -> Iterator[Stack]:
+    """A tenant of its own, for the decisions of others know other images."""
+    with Client(stack.url, stack.new_key(TENANT)) as client:
+        yield replace(stack, client=client)
 
 
 def command(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -76,20 +80,16 @@ def written(path: Path) -> bytes:
 
 def vectors(stack: Stack) -> dict[str, bytes]:
     """The stored vector of every image, as its bytes."""
-    settings = Settings(data=stack.data)
-    with operator_commands(settings) as operator:
-        points, _ = operator.engine.export(EVERY_POINT, 1000, None)
-    found = {}
-    for point in points:
-        for row in point.vectors.values():
-            found[point.payload["image_id"]] = b"".join(_float32(number) for number in row)
-    return found
+    with operator_commands(Settings(data=stack.data)) as operator:
+        points, cursor = operator.engine.export(EVERY_POINT, 1000, None)
+        while cursor is not None:
+            more, cursor = operator.engine.export(EVERY_POINT, 1000, cursor)
+            points += more
+    return {str(each.payload["image_id"]): b"".join(map(_bytes, each.vectors.values())) for each in points}
 
 
-def _float32(number: object) -> bytes:
-    import numpy as np
-
-    return bytes(np.float32(number).tobytes())  # type: ignore[arg-type]
+def _bytes(vector: object) -> bytes:
+    return np.asarray(vector, np.float32).tobytes()
 
 
 def test_no_byte_of_what_was_removed_is_left(own: Stack) -> None:
@@ -110,7 +110,7 @@ def test_no_byte_of_what_was_removed_is_left(own: Stack) -> None:
     done = command(own, "compact", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"erased": True, "note": ""}), done.stderr
 
-    record = f"records/removals/default/{removed.id}"  # it says what was asked for
+    record = f"records/removals/{TENANT}/{removed.id}"  # it says what was asked for
     left = holding(own.data, [*TEXTS, *erased, *stays])
     assert set().union(*(left[needle] for needle in TEXTS)) <= {record}
     assert set().union(*(left[needle] for needle in erased)) == set()

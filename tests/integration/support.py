@@ -177,7 +177,6 @@ class Parts:
             self._enqueue,
             METADATA,
             Retention(LIFETIMES),
-            self.pool,
         )
 
     def remember(

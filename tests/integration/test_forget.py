@@ -183,7 +183,8 @@ def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_to
     def come_in() -> None:
         parts.send(picture("disc"), image_id="late", subject="ann")
         [late] = parts.held("late")
-        parts.memory.put([late.model_copy(update={"accepted_at": recorded.requested_at})])
+        earlier = late.model_copy(update={"accepted_at": recorded.requested_at})
+        parts.memory.put([earlier], {"late": late})
 
     memory = Hooked(parts.memory, Once("delete_marked", come_in))
     receipt = parts.forget(memory=memory).carry_on(parts.tenant, recorded.id)

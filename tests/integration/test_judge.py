@@ -21,7 +21,7 @@ from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.runtime.jobs import Jobs, Progress, RunJob
-from tests.contract.support import image, units
+from tests.contract.support import image, put, units
 
 from .support import NEVER, Hooked, Killed, Once, Parts
 
@@ -32,7 +32,7 @@ def remember(parts: Parts, labels: Sequence[str], seed: int = 0, prefix: str = "
         image(parts.tenant, f"{prefix}-{number:03}", labels=[label], subject=prefix, accepted_at=now())
         for number, label in enumerate(labels)
     ]
-    parts.memory.put(images)
+    put(parts.memory, images)
     assert parts.memory.remember(images, units(len(labels), seed, parts.memory.dimension)) == len(images)
     return [image.image_id for image in images]
 

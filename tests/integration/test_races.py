@@ -78,7 +78,7 @@ def test_a_removal_between_the_check_and_the_point_refuses_the_picture(parts: Pa
 def test_a_removal_while_an_image_is_given_to_its_subject_refuses_it(parts: Parts) -> None:
     data = picture("disc")
     parts.teach(data, image_id="one", subject="bob")
-    race = Once("amend", lambda: remove(parts, filter={"subject": "ann"}, block=True))
+    race = Once("put", lambda: remove(parts, filter={"subject": "ann"}, block=True))
     with pytest.raises(Blocked):
         parts.send(data, image_id="one", subject="ann", accept=parts.accept(memory=Hooked(parts.memory, race)))
     assert race.called

@@ -67,7 +67,7 @@ def test_sent_again_nothing_is_written_but_what_is_said_anew(parts: Parts) -> No
     written: list[str] = []
     again = Hooked(parts.memory, before=written.append)
     ids = [each.image_id for each in send(parts, vectors, {}, {}, {}, {"labels": ["dog"]}, memory=again)]
-    assert [name for name in written if name != "get"] == ["amend"]
+    assert [name for name in written if name != "get"] == ["put"]
     after = {image.image_id: image for image in parts.held(*ids)}
     assert [after[each] for each in ids[:3]] == [before[each] for each in ids[:3]]
     changed = after[ids[3]]
@@ -146,7 +146,7 @@ def test_what_a_removal_blocked_stays_out(parts: Parts, said: dict[str, Any]) ->
 
 
 def test_what_is_blocked_between_the_check_and_the_write_is_taken_back(parts: Parts) -> None:
-    block = Once("put_remembered", lambda: Blocks(parts.ledger).block_subjects(parts.tenant, ["ann"], "1"))
+    block = Once("put", lambda: Blocks(parts.ledger).block_subjects(parts.tenant, ["ann"], "1"))
     with pytest.raises(Blocked):
         send(parts, rows(2), {"subject": "ann"}, {}, memory=Hooked(parts.memory, before=block))
     assert [image.subject for image in parts.memory.page(parts.tenant, [], 9)[0]] == [None]
