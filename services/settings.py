@@ -55,10 +55,19 @@ class ApiSettings(_Section):
         int, Field(ge=1, description="longest time that a request's body may take, and 1 s more for each 256 KiB")
     ] = 60
     max_held_bytes: Annotated[
-        int, Field(ge=1024, description="bytes of requests held at once; a tenant may fill three quarters of it")
+        int,
+        Field(
+            ge=1024,
+            description="bytes of requests and long answers held at once; a tenant alone may fill three quarters",
+        ),
     ] = 256 * 2**20
     max_requests: Annotated[
-        int, Field(ge=2, le=1000, description="requests worked on at once, a tenant's up to three quarters; more wait")
+        int,
+        Field(
+            ge=2,
+            le=1000,
+            description="requests worked on at once, a tenant's up to three quarters; more wait, each tenant in turn",
+        ),
     ] = 32
     max_images: Annotated[int, Field(ge=1, le=MOST_AT_ONCE, description="most pictures or vectors in one request")] = (
         256

@@ -20,7 +20,9 @@ HEAD_BYTES = 64 * 1024
 MOST_HEADERS = 256
 """Each takes a hundred bytes more than were sent."""
 PARSED_AT_ONCE = 256
-"""Bytes, but for bodies whose length is known: some ten requests may begin in them, and each takes 4 KiB."""
+"""Bytes in which some ten requests may begin, and each takes 4 KiB; bodies whose length is known are parsed whole."""
+CHUNKS_AT_ONCE = 2048
+"""The same while a body of unknown length comes, which only known callers are asked for."""
 SLOWEST = 16 * 1024
 """Bytes of an answer that a client takes in a second at least."""
 MOST_CONNECTIONS = 512
@@ -136,7 +138,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Parse what came, up to the end of a request that is not answered."""
         while self._unparsed and not self._is_busy() and not self.transport.is_closing():
             data = memoryview(self._unparsed)
-            number = max(self._left_of_body, PARSED_AT_ONCE)
+            number = max(self._left_of_body, CHUNKS_AT_ONCE if self._is_in_body() else PARSED_AT_ONCE)
             self._unparsed = data[number:] or b""
             self._outside_bodies += len(data[:number])
             super().data_received(data[:number])  # type: ignore[arg-type]  # httptools takes any bytes
@@ -149,6 +151,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
         elif was_full and len(self.cycle.body) <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()
+
+    def _is_in_body(self) -> bool:
+        """Whether the request that is worked on has not come whole."""
+        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
     def _is_busy(self) -> bool:
         """Whether a whole request is there that is not answered, or one that begins behind another."""

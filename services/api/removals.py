@@ -1,6 +1,7 @@
 """Removals: ask for one, see its receipt."""
 
 from concurrent.futures import TimeoutError as StillRunning
+from functools import partial
 
 from fastapi import APIRouter, Response
 
@@ -58,8 +59,9 @@ def _carry_out(service: ApiProcess, caller: Caller, request: RemovalRequest, res
     with caller.deed("remove") as said:
         recorded = service.forget.request(caller.tenant, request, caller.name)
         said["removal"] = recorded.id
+        carry_on = partial(service.forget.carry_on, caller.tenant, recorded.id)
         try:
-            done = service.background.submit(service.forget.carry_on, caller.tenant, recorded.id).result(PATIENCE)
+            done = service.background.submit(caller.tenant, carry_on).result(PATIENCE)
         except (StillRunning, Unavailable):
             response.status_code, said["outcome"] = 202, "running"
             return service.removals.load(caller.tenant, recorded.id).removal

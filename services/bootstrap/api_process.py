@@ -1,7 +1,6 @@
 """All that the API needs."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +25,7 @@ from services.evaluation.records import Evaluations
 from services.forgetting.forget import Forget
 from services.forgetting.removals import Removals
 from services.forgetting.retention import Retention
+from services.infrastructure.processes.fair_executor import FairExecutor
 from services.intake.accept import Accept
 from services.intake.fetch import HTTPS, Fetch
 from services.intake.vectors import AcceptVectors
@@ -65,7 +65,7 @@ class ApiProcess:
     question: Question
     removals: Removals
     forget: Forget
-    background: ThreadPoolExecutor
+    background: FairExecutor
     evaluations: Evaluations
     request_evaluation: RequestEvaluation
     judging: Judging
@@ -122,7 +122,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
             question=Question(classify, decisions),
             removals=stores.removals,
             forget=wire_forget(patient, stores, lease, rerank.forget),
-            background=wire_threads(opened, REMOVALS_AT_ONCE, "removals"),
+            background=FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE),
             evaluations=stores.evaluations,
             request_evaluation=RequestEvaluation(
                 stores.evaluations, patient, decoder, classify.embed, encoder.name, task_queue.enqueue_job
