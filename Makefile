@@ -10,11 +10,13 @@ DATA ?=
 demo: $(INSTALLED)
 	@$(BIN)/visual-memory demo $(if $(DATA),"$(DATA)")
 
-# The tests in two halves at once: each leaves a core idle half of the time.
-test: $(INSTALLED) check
-	@$(BIN)/python -m pytest tests/contract tests/integration tests/unit > $(VENV)/parts.log 2>&1 & parts=$$!; \
+# All at once, for none of them keeps two cores busy: format, lint and types, and the tests in two halves.
+test: $(INSTALLED)
+	@$(MAKE) --no-print-directory check > $(VENV)/check.log 2>&1 & check=$$!; \
+	$(BIN)/python -m pytest tests/contract tests/integration tests/unit > $(VENV)/parts.log 2>&1 & parts=$$!; \
 	$(BIN)/python -m pytest tests/end_to_end; whole=$$?; \
-	wait $$parts; parts=$$?; cat $(VENV)/parts.log; exit $$((whole | parts))
+	wait $$check; check=$$?; wait $$parts; parts=$$?; \
+	cat $(VENV)/parts.log $(VENV)/check.log; exit $$((whole | parts | check))
 
 # Real kills, full disks and cut connections, with the full number of trials; takes long.
 test-faults: $(INSTALLED)

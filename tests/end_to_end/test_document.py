@@ -5,7 +5,7 @@ from tests.stack import Stack
 
 
 def test_every_operation_keeps_to_its_document(stack: Stack) -> None:
-    answered = attack(stack, 15, same=True)
+    answered = attack(stack, 10, same=True)
     every = {label for label, _ in answered}
     assert {label for label, status in answered if status < 300} == every, "one that never answers well is not attacked"
     assert {label for label, status in answered if status >= 400} == every - NOTHING_TO_SEND

@@ -86,7 +86,7 @@ def test_the_encoder_sees_the_same() -> None:
     chance = np.random.default_rng(0)
     agreed = []
     for photograph in PHOTOGRAPHS:
-        for left in (0, 100, 200):
+        for left in (0, 200):
             part = photograph.resize((2400, 1800), Resampling.BICUBIC, box=(left, 20, left + 400, 320))
             sharp = np.asarray(part.filter(ImageFilter.UnsharpMask(4, 150)), np.float64)
             grainy = PIL.Image.fromarray((sharp + chance.normal(0, 8, sharp.shape)).clip(0, 255).astype(np.uint8))
