@@ -399,7 +399,6 @@ def test_a_failed_compaction_leaves_no_draft(edge: EdgeEngine, monkeypatch: pyte
             with pytest.raises(OutOfSpace):
                 memory.compact()
         assert len(list(edge._folder.glob("shard-*"))) == 1
-        assert edge._writes._followed is None
         assert everything(edge) == before
     memory.compact()
     assert everything(edge) == before

@@ -75,7 +75,8 @@ def test_those_that_nobody_asks_for_go(counted: list[ClassifyOptions]) -> None:
         kept(judgement(f"number {number}"), options)
         kept(judgement("number 0"), options)
     assert len(counted) == KEPT + 5, "what is asked for again and again stays"
-    assert len(kept._kept) == KEPT
+    kept(judgement("number 1"), options)
+    assert len(counted) == KEPT + 6, "what was not asked for went"
 
 
 def test_without_a_judgement_that_compares_anything_nothing_is_answered() -> None:

@@ -196,6 +196,7 @@ def test_a_short_answer_of_an_encoder_is_an_error_and_not_a_hang() -> None:
 def test_close_finishes_those_who_wait_and_refuses_others() -> None:
     encoder = Numbers()
     encoder.gate.clear()
+    before = set(threading.enumerate())
     batcher = MicroBatcher(lambda: encoder)
     with ThreadPoolExecutor(3) as callers:
         answers = [callers.submit(batcher.encode, [picture(n)] * 3) for n in (1, 2)]
@@ -209,7 +210,7 @@ def test_close_finishes_those_who_wait_and_refuses_others() -> None:
         for n, answer in zip((1, 2), answers, strict=True):
             assert np.array_equal(answer.result(10), [vector(n)] * 3)
     batcher.close()
-    assert not any(thread.is_alive() for thread in batcher._threads)
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize("side_by_side", [1, 3])
