@@ -5,6 +5,7 @@ import signal
 import stat
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
 from pathlib import Path
@@ -18,13 +19,14 @@ from schemas.image import State
 from services.memory.collection import vector_name
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.remote import RemoteEngine
-from services.memory.embedded.wire import key_file
+from services.memory.embedded.wire import Message, key_file
 from services.memory.engine import PointFilter, Search
 from services.memory.engines import open_engine
 from services.memory.filters import within
 from services.memory.memory import Memory
 from services.settings import StoreSettings
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, image, units
+from tests.stack import until
 
 
 def opened(owner: Owner, timeout: float = 30) -> Memory:
@@ -162,6 +164,52 @@ def test_a_long_search_is_waited_for_while_the_owner_answers_others(folder: Path
             each.close()
 
 
+def test_a_silent_owner_is_told_within_one_timeout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the deadlines that are given: a search that may take longer asks in time whether others are served."""
+    asked: list[tuple[str, float]] = []
+    ask = RemoteEngine._ask
+
+    def noted(engine: RemoteEngine, message: Message, deadline: float, longer: float = 0.0) -> object:
+        asked.append((message[0], deadline))
+        return ask(engine, message, deadline, longer)
+
+    with Owner(folder) as owner:
+        memory = opened(owner.ready())
+        engine = RemoteEngine(owner.socket, 0.4, search_timeout=1000.0)
+        engine.ping()
+        owner.suspend()
+        monkeypatch.setattr(RemoteEngine, "_ask", noted)
+        with pytest.raises(Unavailable, match=r"within 0\.4 s"):
+            engine.query_batch(units(1), Search(vector_name(ENCODER), within("t"), 1, Effort.EXACT, ()))
+        with pytest.raises(Unavailable, match=r"within 0\.4 s"):
+            engine.count(within("t"))
+        assert [name for name, _ in asked] == ["query_batch", "ping", "count"]
+        assert asked[1][1] == asked[0][1], "the look has what is left of the search's own time"
+        for each in (engine, memory):
+            each.close()
+
+
+def test_nobody_waits_for_calls_that_hang(folder: Path) -> None:
+    prelude = (
+        "import threading, uuid; from services.memory.embedded.edge import EdgeEngine; folder = Path(sys.argv[1]);"
+        "EdgeEngine.count = lambda *given: ((folder / f'hangs-{uuid.uuid4()}').touch(), threading.Event().wait())"
+    )
+    with Owner(folder, prelude=prelude) as hanging, Owner(folder) as sound:
+        memory = opened(hanging.ready())
+        engine = RemoteEngine(hanging.socket, timeout=60)
+        with ThreadPoolExecutor(20) as threads:
+            counts = [threads.submit(engine.count, within("t")) for _ in range(20)]
+            until(lambda: len(list(hanging.data.glob("hangs-*"))) == 20, "all to hang")
+            for _ in range(20):
+                engine.ping()
+            assert not any(count.done() for count in counts)
+            hanging.kill()
+            sound.start()
+            assert [count.result() for count in counts] == [0] * 20
+        engine.close()
+        memory.close()
+
+
 def test_no_owner_is_unavailable(folder: Path) -> None:
     start = time.monotonic()
     with pytest.raises(Unavailable):
@@ -197,7 +245,7 @@ def test_only_the_contract_can_be_called(folder: Path) -> None:
         key = key_file(owner.socket).read_bytes()
         with Client(str(owner.socket), authkey=key) as connection:
             for name in ("close", "_open", "__init__", "nothing"):
-                connection.send((name, ()))
+                connection.send((name, (), {}))
                 well, error = connection.recv()
                 assert not well
                 assert isinstance(error, TypeError)

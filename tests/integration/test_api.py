@@ -1,5 +1,6 @@
 """The API over a real engine in one process: keys and limits before bodies, errors that tell nothing of the inside."""
 
+import base64
 import io
 import json
 import logging
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from starlette.testclient import TestClient
@@ -23,8 +25,10 @@ from services.api.shared_call import SharedCall
 from services.bootstrap import wire_memory
 from services.bootstrap.api_process import ApiProcess, api_process
 from services.infrastructure.processes.fair_queue import FairQueue
+from services.memory.engine import Engine
 from services.runtime.logs import Formatter
 from services.settings import ApiSettings, Settings
+from tests.shapes import picture
 from tests.stack import until
 
 from .support import METADATA, KeepsOpen, Parts
@@ -122,6 +126,46 @@ def test_an_action_that_cannot_be_logged_is_not_answered_as_done(
     answer = api.post("/v1/removals", json={"filter": {"subject": "ann"}, "reason": "asked to"}, headers=sent)
     assert answer.status_code == 503
     assert "audit log" in answer.json()["error"]["message"]
+
+
+class Silent:
+    """An engine that does not answer, and counts who asks."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_: object, **__: object) -> None:
+            self.asked += 1
+            raise Unavailable("the store did not answer within 2 s; send it again")
+
+        return call
+
+
+PICTURE = base64.b64encode(picture("disc")).decode()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/images", {"images": [{"picture": PICTURE, "labels": ["cat"]}] * 2}),
+        ("POST", "/v1/classify", {"pictures": [PICTURE]}),
+        ("GET", "/v1/images", None),
+        ("GET", "/v1/images/x", None),
+        ("PATCH", "/v1/images/x", {"subject": "ann"}),
+        ("GET", "/v1/labels", None),
+        ("POST", "/v1/curations", {"action": "mute", "filter": {"labels": "cat"}}),
+    ],
+)
+def test_a_request_waits_for_a_silent_store_once(
+    api: TestClient, service: ApiProcess, parts: Parts, engine: KeepsOpen, method: str, path: str, body: object
+) -> None:
+    """So that it is answered within one timeout of the store, whatever else it would ask."""
+    silent = Silent()
+    engine._engine = cast(Engine, silent)
+    answer = api.request(method, path, json=body, headers=header(service, parts.tenant))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable"), answer.text
+    assert silent.asked == 1
 
 
 def test_the_document_describes_every_body_and_scope(api: TestClient) -> None:

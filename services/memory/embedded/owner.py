@@ -18,7 +18,7 @@ from typing import Any
 from schemas.errors import VisualMemoryError
 from services.infrastructure.processes.ready_message import send_ready
 from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.wire import METHODS, checked, key_file, limit
+from services.memory.embedded.wire import METHODS, Message, checked, key_file, limit
 from services.memory.engine import Engine
 
 HANDSHAKE_SECONDS = 10.0
@@ -108,8 +108,7 @@ def _attend(connection: Connection, key: bytes, calls: "_Calls") -> None:
             answer_challenge(connection, key)
             limit(connection, 0)
             while True:
-                method, arguments = connection.recv()
-                answer = calls.run(method, arguments)
+                answer = calls.run(connection.recv())
                 if answer is None:
                     return  # ending: the caller sees the connection close and asks the next owner
                 connection.send(answer)
@@ -128,8 +127,9 @@ class _Calls:
         self._running = 0
         self._ending = False
 
-    def run(self, method: str, arguments: tuple[Any, ...]) -> tuple[bool, Any] | None:
+    def run(self, message: Message) -> tuple[bool, Any] | None:
         """Whether a call went well, with its result or its error; None if the owner is ending."""
+        method, arguments, named = message
         with self._idle:
             if self._ending:
                 return None
@@ -137,7 +137,7 @@ class _Calls:
         try:
             if method not in METHODS:
                 raise TypeError(f"{method!r} is no method of the contract")
-            return True, getattr(self._engine, method)(*arguments)
+            return True, getattr(self._engine, method)(*arguments, **named)
         except Exception as error:  # noqa: BLE001 - it is the caller's to handle
             return False, _sendable(error)
         finally:

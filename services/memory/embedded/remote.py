@@ -4,26 +4,31 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from functools import partial
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any, cast
 
 from schemas.errors import Unavailable
-from services.memory.embedded.wire import checked, key_file, limit
-from services.memory.engine import Answer, Compaction, Index, Payload, Point, PointFilter, Search, Shape, Vectors, Write
+from services.memory.embedded.wire import METHODS, Message, checked, key_file, limit
 
 PAUSE_SECONDS = 0.05
+SHORTEST = 0.05
+"""Seconds that a read or write has at least, so that what lies ready is taken even when the time is over."""
 SENDS = 2
 """How often a call is handed over: once more after an owner died with it, not for ever if it is what kills them."""
-
 LONGEST_COMPACTION = 3600.0
 """Seconds."""
+PING: Message = ("ping", (), {})
 
 
 class RemoteEngine:
-    """An engine in the owner process; survives the owner's restart, because every call may be repeated.
+    """An engine in the owner process: every method of `services.memory.engine.Engine` is a call of the same there.
+
+    It survives the owner's restart, because every call may be repeated. Callers do not wait for one another: each has a
+    connection of its own.
 
     Args:
         socket_path: where the owner listens, at most 100 bytes.
@@ -37,77 +42,36 @@ class RemoteEngine:
     def __init__(self, socket_path: Path, timeout: float, search_timeout: float = 0.0) -> None:
         self._path = checked(socket_path)
         self._timeout = timeout
-        self._search_timeout = search_timeout
+        self._longer = {"query_batch": search_timeout, "compact": LONGEST_COMPACTION}
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._process = os.getpid()
 
-    def inspect(self) -> Shape | None:
-        """See `Engine.inspect`."""
-        return cast(Shape | None, self._call("inspect"))
-
-    def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
-        """See `Engine.create`."""
-        self._call("create", vector, size, indexes)
-
-    def index(self, indexes: Mapping[str, Index]) -> None:
-        """See `Engine.index`."""
-        self._call("index", indexes)
-
-    def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:
-        """See `Engine.write`."""
-        return cast(list[Payload], self._call("write", writes, read, urgent))
-
-    def retrieve(self, ids: Sequence[str]) -> list[Payload]:
-        """See `Engine.retrieve`."""
-        return cast(list[Payload], self._call("retrieve", ids))
-
-    def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
-        """See `Engine.scroll`."""
-        return cast(tuple[list[Payload], str | None], self._call("scroll", where, limit, cursor))
-
-    def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
-        """See `Engine.oldest`."""
-        return cast(list[Payload], self._call("oldest", field, where, limit))
-
-    def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
-        """See `Engine.export`."""
-        return cast(tuple[list[Point], str | None], self._call("export", where, limit, cursor))
-
-    def count(self, where: PointFilter) -> int:
-        """See `Engine.count`."""
-        return cast(int, self._call("count", where))
-
-    def facet(self, field: str, where: PointFilter) -> dict[str, int]:
-        """See `Engine.facet`."""
-        return cast(dict[str, int], self._call("facet", field, where))
-
-    def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
-        """See `Engine.query_batch`."""
-        return cast(list[Answer], self._call("query_batch", vectors, search, patience=self._search_timeout))
-
-    def compact(self) -> Compaction:
-        """See `Engine.compact`; takes as long as it takes, while the owner answers others."""
-        return cast(Compaction, self._call("compact", patience=LONGEST_COMPACTION))
-
-    def recover(self) -> None:
-        """See `Engine.recover`."""
-        self._call("recover")
-
-    def ping(self) -> None:
-        """See `Engine.ping`."""
-        self._call("ping")
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in METHODS:
+            raise AttributeError(f"{name!r} is no method of the contract")
+        return partial(self._call, name)
 
     def close(self) -> None:
         """Close the connections; the owner lives on."""
         self._forget()
 
-    def _call(self, method: str, *arguments: Any, patience: float = 0.0) -> Any:
+    def _call(self, method: str, /, *arguments: Any, **named: Any) -> Any:
         deadline = time.monotonic() + self._timeout
+        return self._ask((method, arguments, named), deadline, self._longer.get(method, 0.0))
+
+    def _ask(self, message: Message, deadline: float, longer: float = 0.0) -> Any:
+        """The answer to a message.
+
+        Args:
+            message: is handed over by the deadline.
+            deadline: the moment by which the owner answers this, or others.
+            longer: seconds after it by which it answers this.
+        """
         for _ in range(SENDS):
-            connection = self._handed_over((method, arguments), deadline)
+            connection = self._handed_over(message, deadline)
             try:
-                well, result = self._answer(connection, deadline, patience)
+                well, result = self._answer(connection, deadline, longer)
             except (EOFError, ConnectionError):
                 connection.close()
                 self._forget()  # the others were of the same owner
@@ -122,35 +86,39 @@ class RemoteEngine:
             raise result
         raise Unavailable("the store ended in the middle of the call; send it again")
 
-    def _answer(self, connection: Connection, deadline: float, patience: float) -> tuple[bool, Any]:
-        last = deadline + patience
-        while not connection.poll(max(0.0, deadline - time.monotonic())):
-            if deadline >= last:
-                raise Unavailable(f"the store did not answer within {self._timeout + patience:g} s; send it again")
-            self.ping()  # raises where the owner answers nobody
-            deadline = min(last, time.monotonic() + self._timeout)
+    def _answer(self, connection: Connection, deadline: float, longer: float) -> tuple[bool, Any]:
+        last = deadline + longer
+        while not connection.poll(max(0.0, self._look_at(deadline, last) - time.monotonic())):
+            if time.monotonic() >= last:
+                raise Unavailable(f"the store did not answer within {self._timeout + longer:g} s; send it again")
+            self._ask(PING, deadline)  # raises where the owner answers nobody
+            deadline = time.monotonic() + self._timeout
+        limit(connection, max(SHORTEST, last - time.monotonic()))
         try:
             return cast(tuple[bool, Any], connection.recv())
         except BlockingIOError:
             raise Unavailable("the store stopped in the middle of its answer; send it again") from None
 
-    def _handed_over(self, message: tuple[str, tuple[Any, ...]], deadline: float) -> Connection:
+    def _look_at(self, deadline: float, last: float) -> float:
+        """When to ask whether the owner answers others, to know it by the deadline; or when all time is over."""
+        return last if last <= deadline else min(last, deadline - self._timeout / 2)
+
+    def _handed_over(self, message: Message, deadline: float) -> Connection:
         """A connection that took the message; waits for an owner that is just being restarted."""
         while True:
             connection = None
             try:
-                connection = self._pooled() or self._connect()
+                connection = self._pooled() or self._connect(deadline)
+                limit(connection, max(SHORTEST, deadline - time.monotonic()))
                 connection.send(message)
             except BaseException as error:
                 if connection is not None:
                     connection.close()
                 self._forget()
-                if isinstance(error, BlockingIOError):
-                    raise Unavailable(f"the store did not answer within {self._timeout:g} s; send it again") from error
                 if not isinstance(error, (OSError, EOFError, AuthenticationError)):
                     raise
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"the store does not answer ({type(error).__name__}); send it again") from error
+                if time.monotonic() >= deadline:
+                    raise Unavailable(f"the store did not answer within {self._timeout:g} s; send it again") from error
                 time.sleep(PAUSE_SECONDS)
             else:
                 return connection
@@ -161,15 +129,16 @@ class RemoteEngine:
                 self._process, self._idle = os.getpid(), []
             return self._idle.pop() if self._idle else None
 
-    def _connect(self) -> Connection:
+    def _connect(self, deadline: float) -> Connection:
         """As `multiprocessing.connection.Client`, which would wait for the handshake without a limit."""
+        left = max(SHORTEST, deadline - time.monotonic())
         with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(self._timeout)
+            link.settimeout(left)
             link.connect(str(self._path))
             link.setblocking(True)
             connection = Connection(link.detach())
         try:
-            limit(connection, self._timeout)
+            limit(connection, left)
             key = key_file(self._path).read_bytes()
             answer_challenge(connection, key)
             deliver_challenge(connection, key)

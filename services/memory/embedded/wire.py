@@ -4,10 +4,13 @@ import socket
 import struct
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import Unavailable
 from services.memory.engine import Engine
 
+Message = tuple[str, tuple[Any, ...], dict[str, Any]]
+"""A call: the method, its arguments by place and by name."""
 METHODS = frozenset(name for name in vars(Engine) if not name.startswith("_")) - {"close"}
 LONGEST_PATH = 100
 
