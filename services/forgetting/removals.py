@@ -84,7 +84,8 @@ class CoveredImages:
 RemovalHook = Callable[[str, CoveredImages], None]
 """Takes away what was made of images that are gone, such as stored decisions: a tenant, and what they were.
 
-It is called once for all that a removal covered, after their points are deleted, and again after a crash.
+It is called once for all that a removal covered, after their points are deleted; again after a crash, and for what had
+been accepted before the request but was written after its mark.
 """
 
 

@@ -257,6 +257,20 @@ def test_what_cannot_be_checked_is_not_kept(parts: Parts) -> None:
     assert decision_files(parts) == []
 
 
+def test_of_what_was_stored_before_the_last_time_nothing_is_read(parts: Parts) -> None:
+    ids, question = teach_three(parts)
+    [first], between, [second] = parts.keep(question), now(), parts.keep(question)
+    records = {key: parts.ledger.get(key) for key in parts.ledger.list("decisions/")}
+    remove(parts, filter={"subject": "ann"})
+    for key, record in records.items():
+        parts.ledger.put(key, record)
+    assert parts.decisions().settle_all(since=between) == 0
+    assert [stored(parts, each.id).scrubbed for each in (first, second)] == [0, 2]
+    assert mentions(parts, *ids[:2]) == ids[:2]
+    assert parts.decisions().settle_all() == 0
+    assert mentions(parts, *ids[:2]) == []
+
+
 def test_what_a_kill_between_write_and_check_left_goes_when_it_is_tidied(parts: Parts) -> None:
     ids, question = teach_three(parts)
     [decision] = parts.keep(question)

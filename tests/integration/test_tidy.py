@@ -65,7 +65,8 @@ Ledger(sys.argv[1]).put("a/b", "marker-record")
 """
 
 
-def test_what_a_kill_left_half_written_goes_after_a_while(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [-3700, 3700, 10**8], ids=["an hour ago", "in an hour", "in three years"])
+def test_what_a_kill_left_half_written_goes_after_a_while(tmp_path: Path, written: int) -> None:
     """Promise 3: a draft of a picture holds the picture."""
     memory = Memory(EdgeEngine(tmp_path / "engine"), ENCODER, 8, METADATA)
     memory.open()
@@ -78,11 +79,11 @@ def test_what_a_kill_left_half_written_goes_after_a_while(tmp_path: Path) -> Non
     assert [b"marker" in draft.read_bytes() for draft in drafts] == [True, True]
     assert pictures.all() == ledger.list("") == []
     assert tidy() == 0
-    an_hour_ago = time.time() - 3700
+    moment = time.time() + written
     for draft in drafts:
-        os.utime(draft, (an_hour_ago, an_hour_ago))
+        os.utime(draft, (moment, moment))
     (tmp_path / "pictures" / "t" / "aa" / ".keep").touch()
-    os.utime(tmp_path / "pictures" / "t" / "aa" / ".keep", (an_hour_ago, an_hour_ago))
+    os.utime(tmp_path / "pictures" / "t" / "aa" / ".keep", (moment, moment))
     ledger.put("a/c", "kept")
     assert tidy() == 2
     assert not any(draft.exists() for draft in drafts)
