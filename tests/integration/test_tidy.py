@@ -22,11 +22,17 @@ from services.memory.embedded.edge import EdgeEngine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
-from tests.contract.support import ENCODER, METADATA, image
+from tests.contract.support import ENCODER, METADATA, image, quick_folder
 
 from .support import Hooked, failures
 
 HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with quick_folder() as quick:
+        yield quick
 
 
 def tidy_of(memory: Memory, pictures: Pictures, ledger: Ledger) -> Tidy:
@@ -34,10 +40,10 @@ def tidy_of(memory: Memory, pictures: Pictures, ledger: Ledger) -> Tidy:
     return Tidy(memory, pictures, ledger, timedelta(hours=1), [decisions.settle_all])
 
 
-def test_only_old_pictures_without_a_point_go(tmp_path: Path) -> None:
-    memory = Memory(EdgeEngine(tmp_path / "engine"), ENCODER, 8, METADATA)
+def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
+    memory = Memory(EdgeEngine(folder / "engine"), ENCODER, 8, METADATA)
     memory.open()
-    pictures = Pictures(tmp_path / "pictures")
+    pictures = Pictures(folder / "pictures")
     keys = {
         name: pictures.new_key(tenant, name, "0" * 64) for name, tenant in (("kept", "a"), ("old", "b"), ("young", "a"))
     }
@@ -45,10 +51,10 @@ def test_only_old_pictures_without_a_point_go(tmp_path: Path) -> None:
         pictures.write(key, b"picture")
     an_hour_ago = time.time() - 3700
     for name in ("kept", "old"):
-        os.utime(tmp_path / "pictures" / keys[name], (an_hour_ago, an_hour_ago))
+        os.utime(folder / "pictures" / keys[name], (an_hour_ago, an_hour_ago))
     memory.put([image("a", "kept", picture=keys["kept"])])
 
-    assert tidy_of(memory, pictures, Ledger(tmp_path / "records"))() == 1
+    assert tidy_of(memory, pictures, Ledger(folder / "records"))() == 1
     assert pictures.all() == sorted([keys["kept"], keys["young"]])
     assert pictures.written_at(keys["young"]) > now() - timedelta(minutes=5)
     memory.close()
@@ -66,35 +72,35 @@ Ledger(sys.argv[1]).put("a/b", "marker-record")
 
 
 @pytest.mark.parametrize("written", [-3700, 3700, 10**8], ids=["an hour ago", "in an hour", "in three years"])
-def test_what_a_kill_left_half_written_goes_after_a_while(tmp_path: Path, written: int) -> None:
+def test_what_a_kill_left_half_written_goes_after_a_while(folder: Path, written: int) -> None:
     """Promise 3: a draft of a picture holds the picture."""
-    memory = Memory(EdgeEngine(tmp_path / "engine"), ENCODER, 8, METADATA)
+    memory = Memory(EdgeEngine(folder / "engine"), ENCODER, 8, METADATA)
     memory.open()
-    pictures, ledger = Pictures(tmp_path / "pictures"), Ledger(tmp_path / "records")
+    pictures, ledger = Pictures(folder / "pictures"), Ledger(folder / "records")
     tidy = tidy_of(memory, pictures, ledger)
     for kind in ("picture", "record"):
-        command = [sys.executable, "-c", WRITE, str(tmp_path / f"{kind}s"), kind]
+        command = [sys.executable, "-c", WRITE, str(folder / f"{kind}s"), kind]
         assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
-    drafts = [path for kind in ("pictures", "records") for path in (tmp_path / kind).rglob(".*")]
+    drafts = [path for kind in ("pictures", "records") for path in (folder / kind).rglob(".*")]
     assert [b"marker" in draft.read_bytes() for draft in drafts] == [True, True]
     assert pictures.all() == ledger.list("") == []
     assert tidy() == 0
     moment = time.time() + written
     for draft in drafts:
         os.utime(draft, (moment, moment))
-    (tmp_path / "pictures" / "t" / "aa" / ".keep").touch()
-    os.utime(tmp_path / "pictures" / "t" / "aa" / ".keep", (moment, moment))
+    (folder / "pictures" / "t" / "aa" / ".keep").touch()
+    os.utime(folder / "pictures" / "t" / "aa" / ".keep", (moment, moment))
     ledger.put("a/c", "kept")
     assert tidy() == 2
     assert not any(draft.exists() for draft in drafts)
     assert ledger.list("") == ["a/c"]
-    assert (tmp_path / "pictures" / "t" / "aa" / ".keep").exists()
+    assert (folder / "pictures" / "t" / "aa" / ".keep").exists()
     memory.close()
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Memory]:
-    opened = Memory(EdgeEngine(tmp_path / "engine"), ENCODER, 8, METADATA)
+def memory(folder: Path) -> Iterator[Memory]:
+    opened = Memory(EdgeEngine(folder / "engine"), ENCODER, 8, METADATA)
     opened.open()
     yield opened
     opened.close()
@@ -124,18 +130,18 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, memory: Memory) -> Place:
-    return Place(tmp_path, memory)
+def place(folder: Path, memory: Memory) -> Place:
+    return Place(folder, memory)
 
 
 def test_it_is_due_an_hour_after_the_last_time_whatever_process_asks(
-    place: Place, tmp_path: Path, memory: Memory
+    place: Place, folder: Path, memory: Memory
 ) -> None:
     start = now()
     assert place.tidy.if_due(start) == 0
     key = place.orphan()
     assert place.tidy.if_due(start + HOUR) == 0, "it is younger than an hour by the clock of its disk"
-    again = Place(tmp_path, memory)
+    again = Place(folder, memory)
     assert again.tidy.if_due(start + 1.9 * HOUR) == 0
     assert again.pictures.all() == [key]
     assert again.tidy.if_due(start + 2.1 * HOUR) == 1
@@ -182,9 +188,9 @@ def test_a_clock_that_was_set_back_holds_it_up_no_longer(place: Place) -> None:
 
 
 @pytest.mark.parametrize("record", ['{"half', "[]", '{"begun": 3}', '{"begun": "x"}'])
-def test_a_damaged_record_of_the_last_run_counts_as_none(place: Place, record: str, tmp_path: Path) -> None:
+def test_a_damaged_record_of_the_last_run_counts_as_none(place: Place, record: str, folder: Path) -> None:
     place.tidy.if_due(now())
-    [file] = (tmp_path / "records" / "schedule").iterdir()
+    [file] = (folder / "records" / "schedule").iterdir()
     file.write_text(record)
     place.orphan(hour="2020010100")
     assert place.tidy.if_due(now() + 2 * HOUR) == 1
@@ -205,12 +211,12 @@ def test_one_tenant_that_fails_holds_no_other_up(place: Place, memory: Memory) -
     assert failures("tidy") == before + 1
 
 
-def test_the_folders_of_hours_long_past_go_when_they_are_empty(place: Place, tmp_path: Path) -> None:
+def test_the_folders_of_hours_long_past_go_when_they_are_empty(place: Place, folder: Path) -> None:
     kept, other = place.orphan(hour="2020010100"), "a/2020010101"
-    for folder in (other, "a/7f"):
-        (tmp_path / "pictures" / folder).mkdir()
+    for name in (other, "a/7f"):
+        (folder / "pictures" / name).mkdir()
     young = place.orphan()
     place.pictures.delete([young])
     place.tidy.pictures.delete_empty_folders(now() - HOUR)
-    left = {str(path.relative_to(tmp_path / "pictures")) for path in (tmp_path / "pictures").glob("*/*")}
+    left = {str(path.relative_to(folder / "pictures")) for path in (folder / "pictures").glob("*/*")}
     assert left == {kept.rpartition("/")[0], "a/7f", young.rpartition("/")[0]}
