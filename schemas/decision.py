@@ -9,6 +9,12 @@ from schemas.filter import Filter
 from schemas.image import Moment
 
 MAX_K = 1000
+MAX_TIMES_K = 4
+"""So many times k images are looked at for a picture, at most."""
+MAX_VOTES = 32_768
+"""Pictures or vectors times k, of one request."""
+MAX_LABEL_TEXT = 4 * 2**20
+"""Characters of the labels of all neighbours that vote in one request."""
 MAX_LEVEL = 100
 MAX_CALIBRATED = 100
 """Neighbours of each image that a judgement keeps, and so the largest k that can be compared with the memory's own."""
@@ -208,7 +214,6 @@ class Decision(BaseModel):
             engine, and may depend on what else it ever held.
         neighbours: those that are shown, the nearest first.
         encoder: the name of the encoder whose vectors were compared.
-        options: as they were applied; `prune` says how those that voted were pruned.
         novelty: where `unknown_above` was asked for.
         prediction_set: where `coverage` was asked for: the labels that may be right, the likeliest first; at the level
             that was asked for, before backing off.
@@ -229,7 +234,6 @@ class Decision(BaseModel):
     truncated: bool = False
     neighbours: list[Neighbour] = Field(default_factory=list)
     encoder: str
-    options: ClassifyOptions
     novelty: Novelty | None = None
     prediction_set: list[str] | None = None
     set_share: float | None = None
@@ -237,8 +241,15 @@ class Decision(BaseModel):
 
 
 class Decisions(BaseModel):
-    """One decision for each picture or vector, in the order they came."""
+    """One decision for each picture or vector, in the order they came.
 
+    Attributes:
+        options: of all of them, as they were applied; `prune` says how those that voted were pruned.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    options: ClassifyOptions
     decisions: list[Decision]
 
 

@@ -26,6 +26,7 @@ class StoredDecision(BaseModel):
         scrubbed: how many of its neighbours are gone from the memory, and so from here: the votes were counted again
             without them, each as reliable as any, and what else had been made of them (novelty, prediction set,
             re-rank) was dropped.
+        options: as they were applied.
         decision: with all its neighbours, however many were shown.
     """
 
@@ -36,18 +37,20 @@ class StoredDecision(BaseModel):
     query: str
     content_hash: str | None = None
     scrubbed: int = 0
+    options: ClassifyOptions
     decision: Decision
 
     @model_validator(mode="before")
     @classmethod
     def _with_former_words(cls, record: Any) -> Any:
-        """Read what was kept when the options had a flag ``exact`` instead of ``search``, and each image its vote."""
-        if isinstance(record, dict) and isinstance(decision := record.get("decision"), dict):
-            options = {"group_by": GroupBy.NONE, **decision["options"]}
-            if "exact" in options:
-                options["search"] = Effort.EXACT if options.pop("exact") else Effort.BALANCED
-            return {**record, "decision": {**decision, "options": options}}
-        return record
+        """Read what was kept when options were the decision's, had a flag ``exact``, and no image shared its vote."""
+        if not isinstance(record, dict) or "options" in record:
+            return record
+        decision = {**record["decision"]}
+        options = {"group_by": GroupBy.NONE, **decision.pop("options")}
+        if "exact" in options:
+            options["search"] = Effort.EXACT if options.pop("exact") else Effort.BALANCED
+        return {**record, "options": options, "decision": decision}
 
     @property
     def id(self) -> str:
@@ -110,12 +113,14 @@ class Replay(BaseModel):
     Attributes:
         before: the label of the stored vote; a re-rank is not run again, and not compared.
         changed: whether the label is another now.
+        options: as they were applied today.
         decision: today's.
         came: neighbours that vote now and did not then.
     """
 
     before: str | None
     changed: bool
+    options: ClassifyOptions
     decision: Decision
     came: list[Neighbour]
     gone: list[Gone]

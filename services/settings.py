@@ -156,6 +156,9 @@ class DecisionSettings(_Section):
     """Decisions that callers ask to have kept."""
 
     keep: Annotated[int, Field(ge=1, description="stored decisions kept of each tenant; the oldest go")] = 10_000
+    keep_bytes: Annotated[
+        int, Field(ge=2**20, description="bytes of stored decisions kept of each tenant; the oldest go")
+    ] = 256 * 2**20
 
 
 class WorkerSettings(_Section):

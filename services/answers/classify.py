@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from schemas.decision import ClassifyOptions, Decision, Prune
-from schemas.errors import InvalidVector
+from schemas.decision import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions, Decision, Decisions, Prune
+from schemas.errors import InvalidVector, TooLarge
 from schemas.filter import Clause, FieldType
 from schemas.image import State
 from schemas.judgement import Judgement
@@ -39,6 +39,8 @@ class WhatIf:
 
 
 AS_IT_IS = WhatIf()
+AT_ONCE = 16_384
+"""Neighbours that are searched for at once, so that their labels are counted before there are too many."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,19 @@ class Classify:
     judgement: Callable[[str], Judgement | None]
     calibrations: Calibrations = field(default_factory=Calibrations)
 
-    def check(self, options: ClassifyOptions) -> None:
-        """Refuse what `decide` would refuse, before a picture is decoded for it.
+    def check(self, options: ClassifyOptions, queries: int) -> None:
+        """Refuse what `decide` would refuse, before a picture is decoded for it, and what its answer is too large for.
 
         Raises:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
+            TooLarge: so many pictures or vectors with so many neighbours are more than `MAX_VOTES`.
         """
         options.filter.clauses(self.memory.metadata)
+        if queries * options.k > MAX_VOTES:
+            raise TooLarge(
+                f"{queries} pictures or vectors with k = {options.k} are {queries * options.k:,} votes in one request;"
+                f" at most {MAX_VOTES:,} are counted: send fewer at once, or ask for a smaller k"
+            )
 
     def embed(self, tenant: str, pictures: Sequence[bytes]) -> Vectors:
         """The vectors of a tenant's pictures, given as the bytes of their files.
@@ -97,9 +105,7 @@ class Classify:
                 )
         return to_units(np.array(vectors, np.float64).reshape(len(vectors), self.memory.dimension))
 
-    def decide(
-        self, tenant: str, vectors: Vectors, options: ClassifyOptions, what_if: WhatIf = AS_IT_IS
-    ) -> list[Decision]:
+    def decide(self, tenant: str, vectors: Vectors, options: ClassifyOptions, what_if: WhatIf = AS_IT_IS) -> Decisions:
         """Let the neighbours of each vector vote.
 
         Args:
@@ -109,20 +115,21 @@ class Classify:
             what_if: what would be otherwise in memory.
 
         Returns:
-            n decisions, in the order of the vectors.
+            n decisions, in the order of the vectors, and the options as they were applied.
 
         Raises:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
             NotJudged: the options need a judgement of the memory.
+            TooLarge: the labels of those who vote are more than `MAX_LABEL_TEXT`.
         """
         found, options, judgement = self.search(tenant, vectors, options, options.k, what_if)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
         calibration = self.calibrations(judgement, options) if options.calibrated else None
         decisions = [_decide(hits, options, self.encoder.name, calibration) for hits in found]
-        if all(decision.voters for decision in decisions):
-            return decisions
-        reason = self._why_nobody(tenant, options)
-        return [each if each.voters else each.model_copy(update={"reason": reason}) for each in decisions]
+        if not all(decision.voters for decision in decisions):
+            reason = self._why_nobody(tenant, options)
+            decisions = [each if each.voters else each.model_copy(update={"reason": reason}) for each in decisions]
+        return Decisions(options=options, decisions=decisions)
 
     def search(
         self, tenant: str, vectors: Vectors, options: ClassifyOptions, k: int, what_if: WhatIf = AS_IT_IS
@@ -169,9 +176,26 @@ class Classify:
             return wrong(image_id) >= options.prune_above
 
         leave_out = is_pruned if options.prune is Prune.HARD else None
-        found = self.memory.nearest(
-            tenant, vectors, k, clauses, options.search, options.as_of, options.group_by, leave_out
-        )
+        found: list[Hits] = []
+        text = 0
+        for start in range(0, len(vectors), step := max(1, AT_ONCE // k)):
+            some = self.memory.nearest(
+                tenant,
+                vectors[start : start + step],
+                k,
+                clauses,
+                options.search,
+                options.as_of,
+                options.group_by,
+                leave_out,
+            )
+            found += some
+            text += sum(len(label) for hits in some for hit in hits for label in hit.labels)
+            if text > MAX_LABEL_TEXT:
+                raise TooLarge(
+                    f"the labels of those who would vote hold more than {MAX_LABEL_TEXT:,} characters, the most in one"
+                    " answer: send fewer at once, or ask for a smaller k"
+                )
         if options.prune is not Prune.SOFT:
             return found
         given = (reliability(np.array([wrong(hit.image_id) for hit in hits], np.int64)).tolist() for hits in found)

@@ -16,19 +16,18 @@ import base64
 import re
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
 
 from schemas.decision import ClassifyOptions, Decision
-from schemas.errors import Blocked, NotFound
+from schemas.errors import Blocked, NotFound, TooLarge
 from schemas.image import StoredImage, now
 from schemas.question import StoredDecision
 from services.decision.votes import decide
@@ -40,11 +39,14 @@ from services.memory.memory import Memory
 
 ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
 FLOATS = "<f4"
-AT_ONCE = 256
+AT_ONCE = 32
+"""Decisions that are read at once, each of at most `MAX_BYTES`."""
 SOUGHT_AT_ONCE = 50_000
 """Removed images for which the decisions are read once; they take some 25 MB meanwhile."""
 TRIMS = 100
 """Decisions over the bound are deleted when a hundredth of it has come in, so that few calls list them."""
+MAX_BYTES = 2**20
+"""Of one decision: a thousand neighbours with a label or two take a quarter of it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class StoredDecisions:
         roomy: the same, for what is new.
         memory: tells which images are there.
         keep: how many of each tenant; the oldest go.
+        keep_bytes: how many bytes of each tenant's; the oldest go.
     """
 
     ledger: Ledger
@@ -63,7 +66,8 @@ class StoredDecisions:
     memory: Memory
     blocks: Blocks
     keep: int
-    _stored: Counter[str] = field(default_factory=Counter)
+    keep_bytes: int
+    _grown: dict[str, float] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def store(
@@ -73,6 +77,7 @@ class StoredDecisions:
         asked_at: datetime,
         pictures: Sequence[bytes],
         vectors: Vectors,
+        options: ClassifyOptions,
         decisions: Sequence[Decision],
     ) -> list[Decision]:
         """Keep decisions; durable when it returns.
@@ -83,6 +88,7 @@ class StoredDecisions:
             asked_at: a moment before their neighbours were searched for.
             pictures: that were asked with; empty where vectors were.
             vectors: float32 [n, dimension], that were asked with.
+            options: as they were applied.
             decisions: n, each with all its neighbours.
 
         Returns:
@@ -90,6 +96,7 @@ class StoredDecisions:
 
         Raises:
             Blocked: a removal refuses a picture's content from now on.
+            TooLarge: one is larger than `MAX_BYTES`; none is kept.
             OutOfSpace: there is no room for them.
         """
         hashes = [sha256(picture).hexdigest() for picture in pictures]
@@ -99,13 +106,19 @@ class StoredDecisions:
                 asked_by=asked_by,
                 query=base64.b64encode(vector.astype(FLOATS).tobytes()).decode(),
                 content_hash=content_hash,
+                options=options,
                 decision=decision.model_copy(update={"id": _new_id()}),
             )
             for vector, content_hash, decision in zip(
                 vectors, hashes or repeat(None, len(decisions)), decisions, strict=True
             )
         ]
-        ids = [each.id for each in stored]
+        ids, sizes = [each.id for each in stored], [len(each.model_dump_json().encode()) for each in stored]
+        if max(sizes, default=0) > MAX_BYTES:
+            raise TooLarge(
+                f"a decision with all its neighbours takes {max(sizes):,} bytes, and at most {MAX_BYTES:,} are kept of"
+                " one: ask for a smaller k, or without store"
+            )
         try:
             for each in stored:
                 self.roomy.put(_key(tenant, each.id), each.model_dump(mode="json"))
@@ -117,7 +130,7 @@ class StoredDecisions:
             for decision_id in ids:
                 self.ledger.delete(_key(tenant, decision_id))
             raise
-        self._trim_now_and_then(tenant, len(ids))
+        self._trim_now_and_then(tenant, len(ids) / self.keep + sum(sizes) / self.keep_bytes)
         return [each.decision for each in stored]
 
     def load(self, tenant: str, decision_id: str) -> StoredDecision:
@@ -131,16 +144,13 @@ class StoredDecisions:
                 return StoredDecision.model_validate(record)
         raise NotFound(f"there is no stored decision {decision_id!r}")
 
-    def latest(self, tenant: str, limit: int, label: str | None = None) -> list[StoredDecision]:
-        """The latest decisions, of a label if one is named; the latest first."""
+    def latest(self, tenant: str, limit: int, label: str | None = None) -> Iterator[StoredDecision]:
+        """The latest decisions, of a label if one is named; the latest first, a few in memory at once."""
         keys = self.ledger.list(_key(tenant, ""))[::-1]
-        found: list[StoredDecision] = []
-        for _, record in self.ledger.get_some(keys[:limit] if label is None else keys):
-            if label in (None, record["decision"]["label"]):
-                found.append(StoredDecision.model_validate(record))
-            if len(found) == limit:
-                break
-        return found
+        some = (keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE))
+        records = (record for part in some for _, record in self.ledger.get_some(part))
+        wanted = (record for record in records if label in (None, record["decision"]["label"]))
+        return map(StoredDecision.model_validate, islice(wanted, limit))
 
     def delete(self, tenant: str, decision_id: str) -> None:
         """Delete a decision for good."""
@@ -157,7 +167,7 @@ class StoredDecisions:
         for key in self.ledger.mentioning(_key(tenant, ""), ids | hashes):
             for _, record in self.ledger.get_some([key]):
                 stored = StoredDecision.model_validate(record)
-                if stored.content_hash in hashes or _names(stored.decision.options, ids):
+                if stored.content_hash in hashes or _names(stored.options, ids):
                     self.delete(tenant, stored.id)
                 elif (left := scrubbed(stored, ids)) != stored:
                     self._write(tenant, left)
@@ -219,19 +229,23 @@ class StoredDecisions:
         content_hash = record["content_hash"]
         return content_hash is not None and self.blocks.blocks_content(tenant, content_hash)
 
-    def _trim_now_and_then(self, tenant: str, more: int) -> None:
-        every = max(1, self.keep // TRIMS)
+    def _trim_now_and_then(self, tenant: str, more: float) -> None:
+        """Trim what is kept of a tenant where it grew by this part of what may be kept, and that adds up to enough."""
         with self._counting:
-            before = self._stored[tenant]
-            self._stored[tenant] += more
-        if before == 0 or before // every != (before + more) // every:
+            before = self._grown.get(tenant, 0.0)
+            self._grown[tenant] = before + more
+        if before == 0 or int(before * TRIMS) != int((before + more) * TRIMS):
             self._trim(tenant)
 
     def _trim(self, tenant: str) -> None:
-        ids = [key.rpartition("/")[2] for key in self.ledger.list(_key(tenant, ""))]
-        for decision_id in ids[: -self.keep]:
-            self.ledger.delete(_key(tenant, decision_id))
-        oldest = min(ids[-self.keep :], default="")
+        sizes = self.ledger.sizes(_key(tenant, ""))
+        total, oldest = 0, ""
+        for number, key in enumerate(sorted(sizes, reverse=True)):
+            total += sizes[key]
+            if number >= self.keep or total > self.keep_bytes:
+                self.ledger.delete(key)
+            else:
+                oldest = key.rpartition("/")[2]
         for mark in self.ledger.list(_gone_key(tenant, "")):
             if mark < _gone_key(tenant, oldest):
                 self.ledger.delete(mark)
@@ -246,7 +260,8 @@ def scrubbed(stored: StoredDecision, image_ids: AbstractSet[str]) -> StoredDecis
         if neighbour.image_id not in image_ids
     ]
     gone = len(decision.neighbours) - len(left)
-    counted = decide(left, decision.options, decision.encoder).model_copy(update={"id": decision.id})
+    counted = decide(left, stored.options, decision.encoder, truncated=decision.truncated)
+    counted = counted.model_copy(update={"id": decision.id})
     if not left:
         counted = counted.model_copy(update={"reason": "every image that voted is gone"})
     return stored.model_copy(update={"decision": counted, "scrubbed": stored.scrubbed + gone}) if gone else stored

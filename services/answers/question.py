@@ -1,12 +1,12 @@
 """Question a decision: run it again, find what it hangs on, see what an intervention would change."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from datetime import datetime
 
 import numpy as np
 
-from schemas.decision import ClassifyOptions, Decision, Effort, Neighbour
+from schemas.decision import MAX_VOTES, ClassifyOptions, Decision, Decisions, Effort, Neighbour
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import MAX_VALUES, Clause, matches
 from schemas.image import State, StoredImage
@@ -41,6 +41,16 @@ TRUNCATED = "so many images are equally near, or share a vote, that others took 
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """What a stored decision was asked with: the options of the vote alone, and a vector float32 [dimension]."""
+
+    id: str
+    asked_at: datetime
+    options: ClassifyOptions
+    query: Vectors
+
+
+@dataclass(frozen=True)
 class Question:
     """The use case, with the parts that it needs."""
 
@@ -56,9 +66,10 @@ class Question:
             InvalidFilter: its filter, or the one that is given instead, cannot be met any more.
         """
         stored = self.decisions.load(tenant, decision_id)
-        options = _whole(request.options or stored.decision.options)
-        query = self._queries([stored])
-        [decision] = self.classify.decide(tenant, query, options, WhatIf(without=request.without))
+        options = _whole(request.options or stored.options)
+        query = self._query(stored)
+        today = self.classify.decide(tenant, query, options, WhatIf(without=request.without))
+        [decision] = today.decisions
         found = compare(stored.decision, decision)
         held = self.classify.memory.get(tenant, [each.image_id for each in found.gone])
         clauses = options.filter.clauses(self.classify.memory.metadata)
@@ -66,6 +77,7 @@ class Question:
         return Replay(
             before=before,
             changed=before != decision.label,
+            options=today.options,
             decision=decision,
             came=found.came,
             gone=[
@@ -86,10 +98,9 @@ class Question:
             NotFound, EncoderMismatch, InvalidFilter: as in `replay`.
         """
         stored = self.decisions.load(tenant, decision_id)
-        query = self._queries([stored])
-        exact = _vote_alone(stored.decision.options).model_copy(update={"search": Effort.EXACT})
-        [today] = self.classify.decide(tenant, query, exact)
-        options = _at_its_level(today)
+        query = self._query(stored)
+        exact = _vote_alone(stored.options).model_copy(update={"search": Effort.EXACT})
+        options = _at_its_level(self.classify.decide(tenant, query, exact))
         for most in FLIPS:
             [hits], *_ = self.classify.search(tenant, query, options, options.k + most)
             places = smallest_flip(hits, options, most)
@@ -107,7 +118,8 @@ class Question:
             for hit in group
             if hit.image_id in flipping
         ]
-        [without] = self.classify.decide(tenant, query, options, WhatIf(without=[each.image_id for each in pivots]))
+        what_if = WhatIf(without=[each.image_id for each in pivots])
+        [without] = self.classify.decide(tenant, query, options, what_if).decisions
         if without.label == counted.label:
             reason = TRUNCATED if hits.truncated else "the memory is changing at this moment: ask again"
             return counted.model_copy(update={"reason": reason})
@@ -126,11 +138,11 @@ class Question:
         ids = self._covered(tenant, request)
         what_if = WhatIf(labels=dict.fromkeys(ids, request.labels)) if request.labels else WhatIf(without=ids)
         looked_at, touched, changed = 0, 0, list[LabelChange]()
-        for options, group in self._by_options(self.decisions.latest(tenant, request.last)):
-            queries = self._queries(group)
-            before = self.classify.decide(tenant, queries, options)
+        for group in self._by_options(self.decisions.latest(tenant, request.last)):
+            options, queries = group[0].options, np.stack([each.query for each in group])
+            before = self.classify.decide(tenant, queries, options).decisions
             hit = [row for row, each in enumerate(before) if not _voters(each).isdisjoint(ids)]
-            after = self.classify.decide(tenant, queries[hit], options, what_if)
+            after = self.classify.decide(tenant, queries[hit], options, what_if).decisions
             looked_at, touched = looked_at + len(group), touched + len(hit)
             changed += [
                 LabelChange(id=group[row].id, asked_at=group[row].asked_at, before=old.label, after=new.label)
@@ -142,8 +154,7 @@ class Question:
 
     def influence(self, tenant: str, last: int) -> Influence:
         """Which images decided most of the latest stored decisions, as they were made."""
-        stored = self.decisions.latest(tenant, last)
-        parts, labels = influence([each.decision for each in stored])
+        number, parts, labels = influence(each.decision for each in self.decisions.latest(tenant, last))
         ids = list(parts)
         held: dict[str, StoredImage] = {}
         for start in range(0, len(ids), AT_ONCE):
@@ -153,7 +164,7 @@ class Question:
             sources[image.source] = sources.get(image.source, 0.0) + parts[image_id].share
         ranked = sorted(sources.items(), key=lambda item: (-item[1], item[0] or ""))
         return Influence(
-            decisions=len(stored),
+            decisions=number,
             images=[
                 InfluentialImage(
                     image_id=image_id,
@@ -168,26 +179,30 @@ class Question:
             sources=[Weight(name=name, share=share) for name, share in ranked[:TOP]],
         )
 
-    def _queries(self, stored: Sequence[StoredDecision]) -> Vectors:
-        """The vectors that were asked with, float32 [len(stored), dimension]."""
+    def _query(self, stored: StoredDecision) -> Vectors:
+        """The vector that was asked with, float32 [1, dimension].
+
+        Raises:
+            EncoderMismatch: it is another encoder's.
+        """
+        if stored.decision.encoder != self.classify.encoder.name:
+            raise EncoderMismatch(
+                f"decision {stored.id} was made with vectors of {stored.decision.encoder}, and the memory holds those"
+                f" of {self.classify.encoder.name}: they cannot be compared; classify the picture again"
+            )
+        return vector_of(stored)[None]
+
+    def _by_options(self, stored: Iterable[StoredDecision]) -> Iterator[list[_Asked]]:
+        """What was asked with today's encoder, in groups that one search serves; without the decisions themselves."""
+        groups: dict[str, list[_Asked]] = {}
         for each in stored:
-            if each.decision.encoder != self.classify.encoder.name:
-                raise EncoderMismatch(
-                    f"decision {each.id} was made with vectors of {each.decision.encoder}, and the memory holds those"
-                    f" of {self.classify.encoder.name}: they cannot be compared; classify the picture again"
-                )
-        return np.stack([vector_of(each) for each in stored])
-
-    def _by_options(self, stored: Sequence[StoredDecision]) -> Iterator[tuple[ClassifyOptions, list[StoredDecision]]]:
-        """Decisions of today's encoder that one search serves; their options, and they."""
-
-        def asked(each: StoredDecision) -> str:
-            return _vote_alone(each.decision.options).model_dump_json()
-
-        alike = [each for each in stored if each.decision.encoder == self.classify.encoder.name]
-        for _, group in groupby(sorted(alike, key=asked), key=asked):
-            members = list(group)
-            yield _vote_alone(members[0].decision.options), members
+            if each.decision.encoder == self.classify.encoder.name:
+                options = _vote_alone(each.options)
+                asked = _Asked(each.id, each.asked_at, options, vector_of(each))
+                groups.setdefault(options.model_dump_json(), []).append(asked)
+        for group in groups.values():
+            step = max(1, MAX_VOTES // group[0].options.k)
+            yield from (group[start : start + step] for start in range(0, len(group), step))
 
     def _covered(self, tenant: str, request: PreviewRequest) -> list[str]:
         """The ids of the images that it would be done to."""
@@ -210,12 +225,13 @@ def _vote_alone(options: ClassifyOptions) -> ClassifyOptions:
     return _whole(options).model_copy(update={"unknown_above": None, "coverage": None})
 
 
-def _at_its_level(decision: Decision) -> ClassifyOptions:
-    """The options by which the vote comes out as in the decision without backing off: at the level it backed off to."""
-    if decision.options.back_off is None or not decision.shares:
-        return decision.options
+def _at_its_level(made: Decisions) -> ClassifyOptions:
+    """The options by which a vote comes out as it did without backing off: at the level that it backed off to."""
+    [decision] = made.decisions
+    if made.options.back_off is None or not decision.shares:
+        return made.options
     level = max(depth(each.label) for each in decision.shares)
-    return decision.options.model_copy(update={"level": level, "back_off": None})
+    return made.options.model_copy(update={"level": level, "back_off": None})
 
 
 def _voters(decision: Decision) -> set[str]:

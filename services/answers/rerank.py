@@ -111,7 +111,7 @@ class Rerank:
     def __call__(
         self, tenant: str, key_id: str, pictures: Sequence[bytes], decisions: Sequence[Decision]
     ) -> list[Decision]:
-        """The decisions, with the model's label where it was asked for, asked and gave one.
+        """The decisions, with the model's label where it was asked and gave one.
 
         Args:
             tenant: whose memory voted.
@@ -120,16 +120,11 @@ class Rerank:
             decisions: as the votes made them, one for each picture; the neighbours that they show go with a question.
         """
         shown = pictures or [b""] * len(decisions)
-        asked = [
-            Close(tenant, key_id, picture, decision)
-            for picture, decision in zip(shown, decisions, strict=True)
-            if decision.options.rerank
-        ]
-        if not asked:
-            return list(decisions)
+        asked = [Close(tenant, key_id, picture, decision) for picture, decision in zip(shown, decisions, strict=True)]
         with metrics.stage("rerank"):
-            outcomes = iter(self._outcomes(asked))
-        return [_reranked(each, next(outcomes)) if each.options.rerank else each for each in decisions]
+            return [
+                _reranked(decision, outcome) for decision, outcome in zip(decisions, self._outcomes(asked), strict=True)
+            ]
 
     def _outcomes(self, asked: Sequence[Close]) -> list[Outcome]:
         why = [self._why_not(each) for each in asked]
@@ -193,7 +188,7 @@ class Rerank:
 
     def _neighbours(self, asked: Close) -> list[tuple[StoredImage, list[str]]]:
         """The images that go with the question, each with the candidates that it voted for."""
-        nearest = asked.decision.neighbours[: self._settings.neighbours]
+        nearest = _distinct(asked.decision.neighbours)[: self._settings.neighbours]
         try:
             held = self._memory.get(asked.tenant, [each.image_id for each in nearest])
         except VisualMemoryError as error:
@@ -222,6 +217,11 @@ class Rerank:
             raise NotAsked(GONE) from error
         except VisualMemoryError as error:
             raise NotAsked(NOT_READ) from error
+
+
+def _distinct(neighbours: Sequence[Neighbour]) -> list[Neighbour]:
+    """Of copies with the same labels the first: their pictures say no more than its own."""
+    return list({(each.group, *each.labels): each for each in reversed(neighbours)}.values())[::-1]
 
 
 def _voted_for(neighbour: Neighbour, candidates: Sequence[str]) -> list[str]:

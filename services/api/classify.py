@@ -7,11 +7,9 @@ from fastapi import APIRouter, Depends, Response
 from schemas.decision import ClassifyOptions, Decisions
 from schemas.image import now
 from schemas.key import Scope
-from services.api.answer import as_json
 from services.api.caller import CallerDep
 from services.api.guard import GuardedRoute, needs
 from services.api.uploads import ClassifyRequest, body_of, read_queries
-from services.decision.votes import shown
 
 router = APIRouter(prefix="/v1", tags=["classify"], route_class=GuardedRoute)
 
@@ -22,16 +20,22 @@ def classify(caller: CallerDep, asked: Annotated[ClassifyRequest, Depends(read_q
     """Let the nearest neighbours vote on each picture or vector, and show who voted."""
     service = caller.service
     options = ClassifyOptions(**asked.model_dump(exclude={"pictures", "urls", "vectors"}))
-    whole = options.model_copy(update={"show": None}) if options.store or options.rerank else options
-    service.classify.check(options)
+    service.classify.check(options, len(asked.pictures or asked.vectors))
     asked_at = now()
     vectors = (
         service.classify.embed(caller.tenant, asked.pictures)
         if asked.pictures
         else service.classify.unit(asked.vectors)
     )
-    decisions = service.classify.decide(caller.tenant, vectors, whole)
-    decisions = service.rerank(caller.tenant, caller.key.id, asked.pictures, decisions)
+    whole = options.model_copy(update={"show": None}) if options.store or options.rerank else options
+    made = service.classify.decide(caller.tenant, vectors, whole)
+    applied, decisions = made.options.model_copy(update={"show": options.show}), made.decisions
+    if options.rerank:
+        decisions = service.rerank(caller.tenant, caller.key.id, asked.pictures, decisions)
     if options.store:
-        decisions = service.decisions.store(caller.tenant, caller.name, asked_at, asked.pictures, vectors, decisions)
-    return as_json(Decisions(decisions=[shown(each, options.show) for each in decisions]))
+        decisions = service.decisions.store(
+            caller.tenant, caller.name, asked_at, asked.pictures, vectors, made.options, decisions
+        )
+    shown = [each.model_copy(update={"neighbours": each.neighbours[: options.show]}) for each in decisions]
+    # made here, as bytes: FastAPI would check it in another thread, and write it out on the event loop
+    return Response(Decisions(options=applied, decisions=shown).model_dump_json(), media_type="application/json")

@@ -54,7 +54,8 @@ def wire_stores(settings: Settings, memory: Memory, secret: Secret) -> Stores:
     ledger, roomy = records_of(settings), Ledger(settings.url_of("records"), floor, NEW)
     blocks, jobs, judgements = Blocks(ledger), Jobs(ledger), Judgements(ledger)
     evaluations = Evaluations(ledger, jobs, settings.url_of("evaluations"), floor)
-    decisions = StoredDecisions(ledger, roomy, memory, blocks, settings.decisions.keep)
+    kept = settings.decisions
+    decisions = StoredDecisions(ledger, roomy, memory, blocks, kept.keep, kept.keep_bytes)
     return Stores(
         pictures=Pictures(settings.url_of("pictures"), floor),
         ledger=ledger,

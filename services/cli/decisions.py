@@ -71,7 +71,7 @@ def influence(
 def _stored(decision_id: str, found: "StoredDecision") -> None:
     from services.cli import show
 
-    show.decision(decision_id, found.decision)
+    show.decision(decision_id, found.decision, found.options)
     if found.scrubbed:
         typer.echo(f"neighbours that are gone: {found.scrubbed}; the votes were counted again without them")
 
@@ -95,7 +95,8 @@ def _counterfactual(found: "Counterfactual") -> None:
     if found.reason is not None:
         typer.echo(found.reason)
         return
-    typer.echo(f"without these it would be {found.becomes}, and no fewer would do:")
+    fewest = "there may be fewer that would do" if found.truncated else "no fewer would do"
+    typer.echo(f"without these it would be {found.becomes}, and {fewest}:")
     for each in found.images:
         typer.echo(f"  {each.image_id} ({', '.join(each.labels)}), similarity {each.similarity:.4f}, rank {each.rank}")
 

@@ -19,6 +19,7 @@ from services.cli.receipt import wait_for_receipt
 from services.cli.sources import Found, read_pictures
 from services.cli.teach import teach
 from services.client import Client
+from services.decision.grouping import first_groups
 from services.decision.votes import decide
 
 KS = (1, 5, 10, 20, 50, 100)
@@ -116,7 +117,9 @@ def _accuracy(
 
 
 def _recount(decision: Decision, vote: Vote, k: int) -> str | None:
-    return decide(decision.neighbours[:k], ClassifyOptions(k=k, vote=vote, show=0), decision.encoder).label
+    return decide(
+        first_groups(decision.neighbours, k)[0], ClassifyOptions(k=k, vote=vote, show=0), decision.encoder
+    ).label
 
 
 def _forget(client: Client, material: Material, decisions: Sequence[Decision]) -> None:

@@ -73,6 +73,7 @@ def classify(
     vote: Annotated[str, typer.Option(help="rank, plurality, distance or softmax.")] = "rank",
     alpha: Alpha = 2.0,
     temperature: Temperature = 0.07,
+    group_by: Annotated[str, typer.Option(help="What shares a vote: copies of one content, or none.")] = "content",
     search: Annotated[str, typer.Option(help="fast, balanced or exact (compare with every image).")] = "balanced",
     level: Annotated[int | None, typer.Option(help="Cut labels to their first so many parts.")] = None,
     back_off: Annotated[float | None, typer.Option(help="Go up the labels' paths to this share, such as 0.8.")] = None,
@@ -100,15 +101,18 @@ def classify(
     with errors(), connect(url, key) as client:
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "search": search, "show": show_}
         asked |= {"level": level, "back_off": back_off, "as_of": as_of, "prune": prune, "prune_above": prune_above}
+        asked |= {"group_by": group_by}
         asked |= {"unknown_above": unknown_above, "coverage": coverage, "rerank": rerank, "store": store}
         where = filter_of(subject, source, label, image_id, filter_)
         options = ClassifyOptions.model_validate({**asked, "filter": where})
         for picture in pictures:
-            decision = client.classify([picture.read_bytes()], options).decisions[0]
+            answer = client.classify([picture.read_bytes()], options)
+            [decision] = answer.decisions
             if as_json:
-                print_json({"picture": str(picture), **decision.model_dump(mode="json")})
+                applied = answer.options.model_dump(mode="json")
+                print_json({"picture": str(picture), **decision.model_dump(mode="json"), "options": applied})
             else:
-                show.decision(picture, decision)
+                show.decision(picture, decision, answer.options)
 
 
 def remove(

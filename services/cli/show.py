@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from schemas.audit import AuditLine
-from schemas.decision import Decision, Prune, Rerank
+from schemas.decision import MAX_TIMES_K, ClassifyOptions, Decision, Prune, Rerank
 from schemas.evaluation import Evaluation
 from schemas.image import LabelCount
 from schemas.key import Key
@@ -83,7 +83,7 @@ def evaluation(found: Evaluation, folder: Path) -> None:
     console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
-def decision(name: Path | str, result: Decision) -> None:
+def decision(name: Path | str, result: Decision, options: ClassifyOptions) -> None:
     """A decision with the classes that got votes and the neighbours that gave them."""
     said = f"no label: {result.reason}" if result.label is None else result.label
     shares = ", ".join(f"{each.label} {each.share:.0%}" for each in result.shares[:5])
@@ -96,7 +96,13 @@ def decision(name: Path | str, result: Decision) -> None:
             result.set_share == 0
         )
         console.print(
-            f"  if it is like the memory's images, {result.options.coverage:.1%} sure to be one of: {among}",
+            f"  if it is like the memory's images, {options.coverage:.1%} sure to be one of: {among}",
+            markup=False,
+        )
+    if result.truncated:
+        console.print(
+            f"  only {MAX_TIMES_K * options.k} images were looked at: too many are equally near, copies of each other,"
+            " or left out by pruning; which of them voted may depend on chance",
             markup=False,
         )
     if result.rerank is not None:

@@ -1,7 +1,7 @@
 """Comparison: what is different in a decision when it is made again, and which images decide the most."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from schemas.decision import Decision, Neighbour
@@ -55,10 +55,12 @@ class Part:
     decisions: int
 
 
-def influence(decisions: Sequence[Decision]) -> tuple[dict[str, Part], dict[str, float]]:
-    """The parts of images by id, and those of the labels that won, the greatest first."""
+def influence(decisions: Iterable[Decision]) -> tuple[int, dict[str, Part], dict[str, float]]:
+    """How many decisions there are; the parts of images by id, and those of the labels that won, the greatest first."""
+    number = 0
     shares, labels, times = defaultdict[str, float](float), defaultdict[str, float](float), Counter[str]()
     for decision in decisions:
+        number += 1
         label = voted(decision)
         for each in decision.neighbours if label is not None else ():
             if any(carried == label or carried.startswith(f"{label}/") for carried in each.labels):
@@ -66,7 +68,7 @@ def influence(decisions: Sequence[Decision]) -> tuple[dict[str, Part], dict[str,
                 times[each.image_id] += 1
                 labels[str(label)] += each.share
     ranked = {image_id: Part(share, times[image_id]) for image_id, share in _ranked(shares)}
-    return ranked, dict(_ranked(labels))
+    return number, ranked, dict(_ranked(labels))
 
 
 def _ranked(sums: Mapping[str, float]) -> Iterator[tuple[str, float]]:

@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 
 from services.decision.neighbours import NOBODY
 
-MAX_TIMES_K = 4
-"""So many times k images are looked at for a query, at most."""
-
 Numbers = NDArray[np.int64]
 
 

@@ -94,8 +94,8 @@ def decide(
 ) -> Decision:
     """Let neighbours vote.
 
-    The decision depends on nothing but the arguments, and shows them all: with the neighbours of a decision that shows
-    all its voters, and with its options, novelty, `set_share` and `truncated`, the same decision comes out again.
+    The decision depends on nothing but the arguments: with the neighbours of a decision that shows all its voters, and
+    with the same options and its novelty, `set_share` and `truncated`, the same decision comes out again.
 
     Args:
         voters: neighbours of at most `options.k` groups, the nearest first; empty gives a decision without a label.
@@ -106,7 +106,7 @@ def decide(
         truncated: whether more might have voted.
     """
     if not voters:
-        return Decision(label=None, encoder=encoder, options=options, truncated=truncated)
+        return Decision(label=None, encoder=encoder, truncated=truncated)
     groups = side_by_side(voters)
     voters = [voter for group in groups for voter in group]
     sizes = np.array([len(group) for group in groups])
@@ -129,19 +129,10 @@ def decide(
         truncated=truncated,
         neighbours=_neighbours(voters[:shown], ranks.tolist(), copies.tolist(), weights, total),
         encoder=encoder,
-        options=options,
         novelty=novelty,
         prediction_set=None if set_share is None else _likely(asked, set_share),
         set_share=set_share,
     )
-
-
-def shown(decision: Decision, show: int | None) -> Decision:
-    """The decision with so many neighbours (None: all), where it was made with more for whoever needs them."""
-    if decision.options.show == show:
-        return decision
-    options = decision.options.model_copy(update={"show": show})
-    return decision.model_copy(update={"options": options, "neighbours": decision.neighbours[:show]})
 
 
 def _neighbours(

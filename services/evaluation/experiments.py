@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.decision import Effort
+from schemas.decision import MAX_TIMES_K, Effort
 from schemas.evaluation import EvaluationOptions, Probe, Scaling, Size
 from services.decision import scaling
-from services.decision.grouping import MAX_TIMES_K, ranked
+from services.decision.grouping import ranked
 from services.decision.neighbours import NOBODY, nearest
 from services.decision.tally import Numbers, among
 from services.evaluation.study import Neighbours, Study, T, Vectors, slices

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -150,11 +151,20 @@ class Blobs:
 
     def list(self, prefix: str) -> list[str]:
         """The keys that begin with ``prefix``: empty, a folder with its slash, or a folder and the start of a name."""
+        return sorted(key for key, _ in self._find(prefix, detail=False))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The bytes of what was written, by the keys that begin with ``prefix``; as in `list`."""
+        return {key: int(info["size"]) for key, info in self._find(prefix, detail=True)}
+
+    def _find(self, prefix: str, *, detail: bool) -> Iterator[tuple[str, Any]]:
         folder = prefix.rpartition("/")[0]
         with _translated(prefix):
-            found = self._files.find(self._path(folder) if folder else self._root)
-        keys = (str(path).removeprefix(f"{self._root}/") for path in found)
-        return sorted(key for key in keys if key.startswith(prefix) and KEY.fullmatch(key))
+            found = self._files.find(self._path(folder) if folder else self._root, detail=detail)
+        for path in found:
+            key = str(path).removeprefix(f"{self._root}/")
+            if key.startswith(prefix) and KEY.fullmatch(key):
+                yield key, found[path] if detail else None
 
     def written_at(self, key: str) -> datetime:
         """When it was written.

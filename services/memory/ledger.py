@@ -86,6 +86,10 @@ class Ledger:
         """The keys that begin with ``prefix``, such as ``removals/default/``; sorted."""
         return self._blobs.list(prefix)
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The bytes of the records whose keys begin with `prefix`, as in `list`."""
+        return self._blobs.sizes(prefix)
+
     def delete(self, key: str) -> bool:
         """Delete a record; whether there was one."""
         return self._blobs.delete([key]) == 1

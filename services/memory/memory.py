@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schemas.decision import Effort, GroupBy
+from schemas.decision import MAX_TIMES_K, Effort, GroupBy
 from schemas.errors import InvalidRequest
 from schemas.filter import Clause, FieldType
 from schemas.image import Doubt, State, StoredImage, now
-from services.decision.grouping import MAX_TIMES_K, first_groups
+from services.decision.grouping import first_groups
 from services.memory.collection import open_collection, vector_name
 from services.memory.engine import (
     EVERY_POINT,

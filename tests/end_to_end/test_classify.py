@@ -87,8 +87,9 @@ def test_the_decision_is_recomputed_by_hand(taught: Taught, vote: Vote) -> None:
         search=Effort.EXACT,
         filter=Filter.model_validate({"source": taught.source}),
     )
-    [decision] = taught.stack.client.classify([picture("bars")], options).decisions
-    assert decision.options == options.model_copy(update={"prune": Prune.NONE}), "no judgement was asked for"
+    answer = taught.stack.client.classify([picture("bars")], options)
+    [decision] = answer.decisions
+    assert answer.options == options.model_copy(update={"prune": Prune.NONE}), "no judgement was asked for"
     assert decision.voters == len(decision.neighbours) == 9
     assert [neighbour.rank for neighbour in decision.neighbours] == list(range(9))
     similarities = [neighbour.similarity for neighbour in decision.neighbours]

@@ -33,8 +33,9 @@ class Taught:
     def neighbour(self, prune: Prune | None = None) -> Neighbour | None:
         """The mislabelled image as it votes on a disc."""
         options = ClassifyOptions(k=7, search=Effort.EXACT, prune=prune)
-        [decision] = self.client.classify([self.disc], options).decisions
-        assert decision.options.prune == (prune or Prune.NONE)
+        answer = self.client.classify([self.disc], options)
+        [decision] = answer.decisions
+        assert answer.options.prune == (prune or Prune.NONE)
         assert decision.label == "disc"
         return next((each for each in decision.neighbours if each.image_id == "odd"), None)
 
@@ -119,5 +120,5 @@ def test_classes_tell_how_they_do_until_a_removal_voids_the_judgement(taught: Ta
     assert client.judgement().current is None
     assert taught.neighbour() is None
     assert client.suspects() == []
-    [decision] = client.classify([taught.disc], ClassifyOptions(prune=Prune.SOFT)).decisions
-    assert decision.options.prune is Prune.NONE, "no judgement counts, and the decision says so"
+    answer = client.classify([taught.disc], ClassifyOptions(prune=Prune.SOFT))
+    assert answer.options.prune is Prune.NONE, "no judgement counts, and the decision says so"

@@ -199,7 +199,7 @@ class Machine(RuleBasedStateMachine):
         """Classify a picture: everybody who is remembered votes unless expired, with the right similarity and label."""
         options = ClassifyOptions(k=100, vote=vote, search=Effort.EXACT)
         classify = replace(self.parts, memory=self.opened()).classify()  # in a process that has not asked yet
-        [decision] = classify.decide(TENANT, classify.embed(TENANT, [PICTURES[content]]), options)
+        [decision] = classify.decide(TENANT, classify.embed(TENANT, [PICTURES[content]]), options).decisions
         query, *rows = self.vectors(content, *(held.content for held in self.images.values()))
         expected = {
             image_id: (float(row @ query), [held.label])

@@ -14,7 +14,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
-from schemas.decision import ClassifyOptions, Decision, Prune
+from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
 from schemas.filter import FieldType
 from schemas.image import Accepted, Gate, ImageFields, StoredImage, now
 from schemas.job import Job, JobKind, JobState
@@ -211,9 +211,11 @@ class Parts:
         judge(tenant or self.tenant, job, progress)
         return self.judgements.current(tenant or self.tenant)
 
-    def decisions(self, memory: object = None, ledger: object = None, keep: int = 100) -> StoredDecisions:
+    def decisions(
+        self, memory: object = None, ledger: object = None, keep: int = 100, keep_bytes: int = 2**30
+    ) -> StoredDecisions:
         kept = cast(Ledger, ledger or self.ledger)
-        return StoredDecisions(kept, kept, cast(Memory, memory or self.memory), Blocks(kept), keep)
+        return StoredDecisions(kept, kept, cast(Memory, memory or self.memory), Blocks(kept), keep, keep_bytes)
 
     def question(self) -> Question:
         return Question(self.classify(), self.decisions())
@@ -250,10 +252,12 @@ class Parts:
         found = self.memory.get(self.tenant, image_ids)
         return [found[image_id] for image_id in image_ids]
 
-    def ask(self, picture: bytes, **options: Any) -> Decision:
+    def answer(self, picture: bytes, **options: Any) -> Decisions:
         asked, classify = ClassifyOptions.model_validate({"search": "exact", **options}), self.classify()
-        [decision] = classify.decide(self.tenant, classify.embed(self.tenant, [picture]), asked)
-        return decision
+        return classify.decide(self.tenant, classify.embed(self.tenant, [picture]), asked)
+
+    def ask(self, picture: bytes, **options: Any) -> Decision:
+        return self.answer(picture, **options).decisions[0]
 
     def keep(
         self, *pictures: bytes, decisions: StoredDecisions | None = None, asked_by: str = "a test", **options: Any
@@ -265,8 +269,8 @@ class Parts:
             self.classify(),
         )
         vectors = classify.embed(self.tenant, pictures)
-        voted = classify.decide(self.tenant, vectors, asked)
-        return (decisions or self.decisions()).store(self.tenant, asked_by, asked_at, pictures, vectors, voted)
+        made, kept = classify.decide(self.tenant, vectors, asked), decisions or self.decisions()
+        return kept.store(self.tenant, asked_by, asked_at, pictures, vectors, made.options, made.decisions)
 
     def voters(self, picture: bytes) -> set[str]:
         return {neighbour.image_id for neighbour in self.ask(picture, k=1000).neighbours}

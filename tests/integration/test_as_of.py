@@ -163,7 +163,8 @@ def test_the_decision_of_then_is_recomputed_from_what_it_shows(parts: Parts) -> 
     parts.teach(picture("disc"), image_id="one", labels=["cat"])
     then = now()
     amend(parts, "one", labels=["dog"])
-    decision = parts.ask(picture("disc"), as_of=then)
-    assert (decision.label, decision.options.as_of) == ("cat", then)
-    assert decide(decision.neighbours, decision.options, decision.encoder) == decision
+    answer = parts.answer(picture("disc"), as_of=then)
+    [decision] = answer.decisions
+    assert (decision.label, answer.options.as_of) == ("cat", then)
+    assert decide(decision.neighbours, answer.options, decision.encoder) == decision
     assert parts.ask(picture("disc")).label == "dog"

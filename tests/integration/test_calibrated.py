@@ -40,7 +40,8 @@ def familiar(parts: Parts) -> tuple[bytes, str]:
 def test_what_is_like_the_memory_is_known_and_what_is_not_is_unknown(judged: Parts) -> None:
     question, label = familiar(judged)
     asked = {"k": 5, "unknown_above": 90, "coverage": 0.8}
-    known, unknown = (judged.ask(each, **asked) for each in (question, picture("cross")))
+    answers = [judged.answer(each, **asked) for each in (question, picture("cross"))]
+    [known], [unknown] = (each.decisions for each in answers)
     assert (known.label, known.prediction_set, known.reason) == (label, [label], None)
     assert unknown.label is None
     assert unknown.novelty is not None
@@ -50,8 +51,8 @@ def test_what_is_like_the_memory_is_known_and_what_is_not_is_unknown(judged: Par
     assert f"{unknown.novelty.distance:.4f}" in unknown.reason
     assert (unknown.voters, len(unknown.neighbours)) == (5, 5)
     assert unknown.prediction_set, "what the vote would say stays visible"
-    for each in (known, unknown):
-        assert decide(each.neighbours, each.options, each.encoder, each.novelty, each.set_share) == each
+    for each, answer in zip((known, unknown), answers, strict=True):
+        assert decide(each.neighbours, answer.options, each.encoder, each.novelty, each.set_share) == each
 
 
 def test_what_was_not_asked_for_is_not_there(judged: Parts) -> None:
@@ -109,7 +110,7 @@ def test_a_judgement_is_counted_once_and_a_new_one_at_once(judged: Parts) -> Non
     classify = replace(judged.classify(), judgement=lambda _tenant: counts[-1])
 
     def answered() -> str | None:
-        return classify.decide(judged.tenant, classify.embed(judged.tenant, [question]), options)[0].label
+        return classify.decide(judged.tenant, classify.embed(judged.tenant, [question]), options).decisions[0].label
 
     assert answered() == label
     counts.append(first.model_copy(update={"sample": close}))

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, Effort, Vote
+from schemas.decision import ClassifyOptions, Effort, GroupBy, Vote
 from schemas.errors import Blocked, NotFound, Unavailable
 from schemas.image import now
-from schemas.question import StoredDecision
+from schemas.question import ReplayRequest, StoredDecision
 from schemas.removal import RemovalRequest
 from services.answers.decisions import StoredDecisions, vector_of
 from services.decision.votes import decide
@@ -71,7 +71,7 @@ def test_what_is_read_back_counts_to_itself(parts: Parts, options: ClassifyOptio
     [decision] = each.keep(picture("disc"), **options.model_dump())
     held = stored(each, decision.id)
     assert held.decision == decision
-    counted = decide(held.decision.neighbours, held.decision.options, held.decision.encoder)
+    counted = decide(held.decision.neighbours, held.options, held.decision.encoder)
     assert counted.model_copy(update={"id": decision.id, "reason": decision.reason}) == held.decision
 
 
@@ -87,15 +87,19 @@ def test_it_is_kept_with_what_it_takes_to_ask_again(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize(("exact", "search"), [(True, Effort.EXACT), (False, Effort.BALANCED)])
-def test_what_was_kept_with_the_former_flag_is_read_too(parts: Parts, exact: bool, search: Effort) -> None:
+def test_what_was_kept_with_former_options_is_read_too(parts: Parts, exact: bool, search: Effort) -> None:
     teach_three(parts)
     [kept] = parts.keep(picture("disc"))
     [key] = parts.ledger.list(f"decisions/{parts.tenant}/{kept.id}")
     record = parts.ledger.get(key)
-    del record["decision"]["options"]["search"]
-    record["decision"]["options"]["exact"] = exact
+    options = record["decision"]["options"] = record.pop("options")
+    del options["search"], options["group_by"]
+    options["exact"] = exact
     parts.ledger.put(key, record)
-    assert parts.decisions().load(parts.tenant, str(kept.id)).decision.options.search is search
+    held = stored(parts, kept.id)
+    assert (held.options.search, held.options.group_by) == (search, GroupBy.NONE)
+    assert held.decision == kept
+    assert parts.question().replay(parts.tenant, str(kept.id), ReplayRequest()).options.group_by is GroupBy.NONE
 
 
 def test_the_latest_come_first_and_the_oldest_go(parts: Parts) -> None:
@@ -121,7 +125,7 @@ def test_each_tenant_has_its_own(parts: Parts) -> None:
     teach_three(parts)
     other = Parts(parts.folder, parts.memory, parts.pool)
     [decision] = parts.keep(picture("disc"))
-    assert other.decisions().latest(other.tenant, 10) == []
+    assert list(other.decisions().latest(other.tenant, 10)) == []
     with pytest.raises(NotFound):
         stored(other, decision.id)
     remove(other, everything=True)
@@ -146,7 +150,7 @@ def test_a_removal_leaves_no_trace_in_a_decision(parts: Parts) -> None:
     assert mentions(parts, *similarities[:2]) == []
     held = stored(parts, decision.id)
     assert (held.scrubbed, held.decision.label, held.decision.voters) == (2, "bars", 1)
-    counted = decide(held.decision.neighbours, held.decision.options, held.decision.encoder)
+    counted = decide(held.decision.neighbours, held.options, held.decision.encoder)
     assert counted.model_copy(update={"id": decision.id}) == held.decision
 
     remove(parts, filter={"subject": "bob"})

@@ -294,7 +294,7 @@ def test_a_tenant_sees_nothing_of_another(parts: Parts) -> None:
     assert other.ask(data).label is None
     assert other.memory.count(other.tenant) == 0
     vector = Pixels().encode([parts.decoder.one(parts.tenant, data)])
-    assert other.classify().decide(other.tenant, vector, ClassifyOptions())[0].voters == 0
+    assert other.classify().decide(other.tenant, vector, ClassifyOptions()).decisions[0].voters == 0
 
 
 def test_large_pictures_are_remembered_a_few_at_a_time_where_there_is_no_room_for_all(parts: Parts) -> None:

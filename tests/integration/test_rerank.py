@@ -435,12 +435,3 @@ def test_the_log_says_what_was_wrong_and_nothing_of_what_was_sent(taught: Parts,
         root.removeHandler(handler)
     assert "it answers 400" in log.getvalue()
     assert not {each for each in (WARM, COLD, KEY) if each in log.getvalue()}
-
-
-def test_the_options_say_how_many_neighbours_an_answer_shows(taught: Parts) -> None:
-    from services.decision.votes import shown
-
-    whole = voted(taught)
-    few = whole.options.model_copy(update={"show": 1})
-    cut = shown(whole, 1)
-    assert cut == whole.model_copy(update={"options": few, "neighbours": whole.neighbours[:1]})

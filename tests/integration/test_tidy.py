@@ -36,7 +36,7 @@ def folder() -> Iterator[Path]:
 
 
 def tidy_of(memory: Memory, pictures: Pictures, ledger: Ledger) -> Tidy:
-    decisions = StoredDecisions(ledger, ledger, memory, Blocks(ledger), 100)
+    decisions = StoredDecisions(ledger, ledger, memory, Blocks(ledger), 100, 2**30)
     return Tidy(memory, pictures, ledger, timedelta(hours=1), [decisions.settle_all])
 
 

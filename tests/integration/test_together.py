@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.curation import CurationRequest
-from schemas.decision import ClassifyOptions, Decision, Prune
+from schemas.decision import ClassifyOptions, Decision, Novelty, Prune
 from schemas.filter import Filter
 from schemas.image import now
 from schemas.question import PreviewRequest, ReplayRequest
@@ -46,9 +46,14 @@ def asked(moment: datetime, **changes: Any) -> dict[str, Any]:
     return {**options, "coverage": 0.8, "unknown_above": 100, **changes}
 
 
-def recounted(decision: Decision) -> Decision:
+def measured(decision: Decision) -> tuple[Novelty | None, float | None]:
+    return decision.novelty, decision.set_share
+
+
+def recounted(decision: Decision, moment: datetime) -> Decision:
     """The decision that comes out of what it shows."""
-    again = decide(decision.neighbours, decision.options, decision.encoder, decision.novelty, decision.set_share)
+    options = ClassifyOptions.model_validate(asked(moment))
+    again = decide(decision.neighbours, options, decision.encoder, *measured(decision))
     return again.model_copy(update={"id": decision.id})
 
 
@@ -57,13 +62,13 @@ def test_it_shows_all_that_it_is_made_of(parts: Parts, moment: datetime) -> None
     labels = {label for each in decision.neighbours for label in each.labels}
     assert labels == {DISC, RING, BARS}, "the labels of then, and nobody who came later"
     assert {each.reliability for each in decision.neighbours} == {1.75 / 7, 1.75 / 10}
-    assert decision.options.prune is Prune.SOFT
+    assert parts.decisions().load(parts.tenant, str(decision.id)).options.prune is Prune.SOFT
     assert decision.label == "shape/round", "where discs and rings agree"
     assert decision.novelty is not None
     assert decision.prediction_set is not None
     assert set(decision.prediction_set) <= labels, "the set is of the level that was asked for"
     stored = parts.decisions().load(parts.tenant, str(decision.id)).decision
-    assert stored == decision == recounted(decision)
+    assert stored == decision == recounted(decision, moment)
 
 
 def test_a_replay_runs_all_of_it_again(parts: Parts, moment: datetime) -> None:
@@ -75,7 +80,8 @@ def test_a_replay_runs_all_of_it_again(parts: Parts, moment: datetime) -> None:
     replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest.model_validate({"options": hard}))
     assert [each.neighbour.image_id for each in replay.gone] == ["mislabelled"]
     assert [each.labels for each in replay.came] == [[BARS]]
-    assert recounted(replay.decision) == replay.decision
+    again = decide(replay.decision.neighbours, replay.options, replay.decision.encoder, *measured(replay.decision))
+    assert again == replay.decision
 
 
 def test_a_counterfactual_flips_the_level_that_was_answered(parts: Parts, moment: datetime) -> None:
@@ -111,12 +117,12 @@ def test_what_is_scrubbed_tells_nothing_that_the_removed_had_a_part_in(parts: Pa
     assert stored.scrubbed == 1
     assert {each.reliability for each in stored.decision.neighbours} == {1}
     assert (stored.decision.novelty, stored.decision.prediction_set, stored.decision.set_share) == (None, None, None)
-    assert recounted(stored.decision) == stored.decision
+    assert recounted(stored.decision, moment) == stored.decision
 
 
 def test_a_policy_of_the_settings_is_kept_with_the_decision(parts: Parts, moment: datetime) -> None:
     classify, pruning = parts.classify(), parts.classify(Prune.SOFT)
     options, query = ClassifyOptions.model_validate(asked(moment)), classify.embed(parts.tenant, [picture("disc")])
-    [pruned] = pruning.decide(parts.tenant, query, options.model_copy(update={"prune": None}))
-    assert [pruned] == classify.decide(parts.tenant, query, options)
+    pruned = pruning.decide(parts.tenant, query, options.model_copy(update={"prune": None}))
+    assert pruned == classify.decide(parts.tenant, query, options)
     assert pruned.options.prune is Prune.SOFT

@@ -82,11 +82,8 @@ def remember(parts: Parts, tenant: str, numbered: Sequence[tuple[int, Item]]) ->
 
 def decide_all(parts: Parts, tenant: str, queries: Vectors, options: ClassifyOptions) -> list[Decision]:
     """Decisions of which nothing is left to the engine."""
-    decisions = parts.classify().decide(tenant, queries, options)
-    return [
-        each if not each.truncated else Decision(label=None, encoder="", options=options, truncated=True)
-        for each in decisions
-    ]
+    decisions = parts.classify().decide(tenant, queries, options).decisions
+    return [each if not each.truncated else Decision(label=None, encoder="", truncated=True) for each in decisions]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -124,7 +121,7 @@ def unlearn(parts: Parts, items: list[Item], options: ClassifyOptions, order: Ra
     decisions = decide_all(parts, both, queries, options)
     assert decisions == decide_all(parts, only, queries, options)
     whole = [each for each in decisions if not each.truncated]
-    assert all(decide(each.neighbours, each.options, each.encoder) == each for each in whole if each.voters)
+    assert all(decide(each.neighbours, options, each.encoder) == each for each in whole if each.voters)
     assert parts.memory.count_labels(both) == parts.memory.count_labels(only)
     assert parts.memory.counts_by_state(both) == parts.memory.counts_by_state(only)
     return len(whole)

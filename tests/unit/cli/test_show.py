@@ -11,8 +11,8 @@ from services.cli import show
 def said(capsys: pytest.CaptureFixture[str], **fields: object) -> list[str]:
     shares = [ClassShare(label="cat", score=3, share=0.75), ClassShare(label="dog", score=1, share=0.25)]
     options = ClassifyOptions(coverage=0.9)
-    given = {"label": "cat", "shares": shares, "voters": 4, "encoder": "encoder", "options": options, **fields}
-    show.decision(Path("a.jpg"), Decision.model_validate(given))
+    given = {"label": "cat", "shares": shares, "voters": 4, "encoder": "encoder", **fields}
+    show.decision(Path("a.jpg"), Decision.model_validate(given), options)
     return [line for line in " ".join(capsys.readouterr().out.split("\n")).split("  ") if line]
 
 

@@ -120,9 +120,10 @@ def test_too_few_images_to_tell_give_every_label_that_got_a_vote() -> None:
 )
 def test_the_winner_is_always_named_and_the_likeliest_come_first(least: float, named: list[str]) -> None:
     seen = [Seen("one", 0.9, [label]) for label in "aaaaaabbbc"]
-    decision = decide(seen, ClassifyOptions(vote=Vote.PLURALITY, coverage=0.9), "encoder", None, least)
+    options = ClassifyOptions(vote=Vote.PLURALITY, coverage=0.9)
+    decision = decide(seen, options, "encoder", None, least)
     assert (decision.prediction_set, decision.set_share) == (named, least)
-    assert decide(decision.neighbours, decision.options, decision.encoder, None, decision.set_share) == decision
+    assert decide(decision.neighbours, options, decision.encoder, None, decision.set_share) == decision
 
 
 def test_the_set_is_of_the_level_that_was_asked_for_whatever_is_answered() -> None:

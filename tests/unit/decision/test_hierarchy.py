@@ -95,7 +95,8 @@ def test_recomputed_from_its_own_explanation(
     labels: list[list[str]], vote: Vote, level: int | None, threshold: float | None
 ) -> None:
     decision = ask(labels, vote, level=level, back_off=threshold)
-    assert decide(decision.neighbours, decision.options, decision.encoder) == decision
+    options = ClassifyOptions(vote=vote, level=level, back_off=threshold)
+    assert decide(decision.neighbours, options, decision.encoder) == decision
     assert sum(share.share for share in decision.shares) == pytest.approx(1)
 
 

@@ -29,11 +29,12 @@ def test_above_what_was_asked_there_is_no_label_and_the_votes_stay_visible(
     percentile: float, label: str | None
 ) -> None:
     measured = Novelty(distance=0.4321, percentile=percentile)
-    decision = decide([Seen("one", 0.5679, ["cat"])], ClassifyOptions(unknown_above=95), "encoder", measured)
+    options = ClassifyOptions(unknown_above=95)
+    decision = decide([Seen("one", 0.5679, ["cat"])], options, "encoder", measured)
     assert decision.label == label
     assert decision.novelty == measured
     assert (decision.shares[0].label, decision.voters, len(decision.neighbours)) == ("cat", 1, 1)
-    assert decide(decision.neighbours, decision.options, decision.encoder, decision.novelty) == decision
+    assert decide(decision.neighbours, options, decision.encoder, decision.novelty) == decision
     if label is None:
         assert decision.reason == (
             "unknown: its neighbours are at a mean distance of 0.4321, which is more than for 95.1 % of the memory's"

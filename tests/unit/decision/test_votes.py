@@ -97,7 +97,7 @@ def test_recomputed_from_its_own_explanation(voters: list[tuple[float, list[str]
     seen = [Seen(str(rank), *voter) for rank, voter in enumerate(voters)]
     options = ClassifyOptions(vote=vote)
     decision = decide(seen, options, "encoder")
-    assert decide(decision.neighbours, decision.options, decision.encoder) == decision
+    assert decide(decision.neighbours, options, decision.encoder) == decision
     formula, by_hand = dict(FORMULAS)[vote], dict[str, float]()
     for neighbour in decision.neighbours:
         assert neighbour.weight == pytest.approx(formula(neighbour.rank, neighbour.similarity) * neighbour.reliability)
