@@ -100,9 +100,15 @@ def filter_of(
     image_ids: list[str] | None,
     further: str,
 ) -> "Filter":
-    """What the options of a command name, all of which must hold."""
+    """What the options of a command name, all of which must hold.
+
+    Raises:
+        InvalidFilter: they name too much for one filter.
+    """
     from schemas.filter import Filter
 
     named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
     written = Filter.model_validate_json(further)
-    return Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})
+    where = Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})
+    where.check_size()
+    return where

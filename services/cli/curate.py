@@ -35,13 +35,12 @@ if TYPE_CHECKING:
     from services.client import Client
 
 POLL = 0.5
-IDS_AT_ONCE = 1000
-"""So many values a filter takes."""
+MOST_SUSPECTS = 1000
 
 app = typer.Typer(help="Mute, unmute, relabel or remove images that deserve it.", no_args_is_help=True)
 
 SuspectsOf = Annotated[str | None, typer.Option("--suspects", help="The suspects of a kind, instead of a filter.")]
-Top = Annotated[int, typer.Option(help="With --suspects: the strongest so many.", min=1, max=IDS_AT_ONCE)]
+Top = Annotated[int, typer.Option(help="With --suspects: the strongest so many.", min=1, max=MOST_SUSPECTS)]
 
 
 def judge(
@@ -122,9 +121,9 @@ def mute(
     from schemas.curation import CurationRequest
 
     with errors(), connect(url, key) as client:
-        where = _which(client, suspects_of, top, filter_of(subject, source, label, image_id, filter_))
-        request = CurationRequest.model_validate({"action": "mute", "filter": where, "wrong_votes": wrong_votes})
-        _curate(client, [request], yes, as_json)
+        filters = _which(client, suspects_of, top, filter_of(subject, source, label, image_id, filter_))
+        asked = {"action": "mute", "wrong_votes": wrong_votes}
+        _curate(client, [CurationRequest.model_validate({**asked, "filter": each}) for each in filters], yes, as_json)
 
 
 @app.command()
@@ -174,8 +173,9 @@ def relabel(
                 fail("name images by --suspects or by a filter, not by both")
             requests = list(_as_suggested(_suspects(client, suspects_of, top)))
         else:
-            where = _which(client, suspects_of, top, where)
-            requests = [CurationRequest.model_validate({"action": "relabel", "filter": where, "labels": to or []})]
+            asked = {"action": "relabel", "labels": to or []}
+            filters = _which(client, suspects_of, top, where)
+            requests = [CurationRequest.model_validate({**asked, "filter": each}) for each in filters]
         _curate(client, requests, yes, as_json)
 
 
@@ -200,10 +200,10 @@ def remove(
     from services.cli.receipt import remove_with_receipt
 
     with errors(), connect(url, key) as client:
-        where = _which(client, suspects_of, top, filter_of(subject, source, label, image_id, filter_))
-        if not yes and not as_json:
-            foretell(client, {"action": "remove", "filter": where})
-        remove_with_receipt(client, RemovalRequest(filter=where, reason=reason), yes=yes, as_json=as_json)
+        for where in _which(client, suspects_of, top, filter_of(subject, source, label, image_id, filter_)):
+            if not yes and not as_json:
+                foretell(client, {"action": "remove", "filter": where})
+            remove_with_receipt(client, RemovalRequest(filter=where, reason=reason), yes=yes, as_json=as_json)
 
 
 def _suspects(client: "Client", kind: str | None, limit: int) -> "list[Suspect]":
@@ -216,31 +216,31 @@ def _suspects(client: "Client", kind: str | None, limit: int) -> "list[Suspect]"
     return client.suspects(None if kind is None else Suspicion(kind), limit)
 
 
-def _which(client: "Client", suspects_of: str | None, top: int, where: "Filter") -> "Filter":
-    """The filter, or one of the strongest suspects of a kind."""
-    from schemas.filter import Filter
+def _which(client: "Client", suspects_of: str | None, top: int, where: "Filter") -> "list[Filter]":
+    """The filter, or those of the strongest suspects of a kind: more than one where they are too many for one."""
+    from schemas.filter import by_image_ids
 
     if suspects_of is None:
-        return where
+        return [where]
     if where:
         fail("name images by --suspects or by a filter, not by both")
     found = _suspects(client, suspects_of, top)
     if not found:
         fail(f"there are no suspects of the kind {suspects_of}")
-    return Filter.model_validate({"image_id": [each.image_id for each in found]})
+    return list(by_image_ids(each.image_id for each in found))
 
 
 def _as_suggested(found: "list[Suspect]") -> "Iterator[CurationRequest]":
     """For each label that was suggested, one request."""
     from schemas.curation import CurationRequest
+    from schemas.filter import by_image_ids
 
     groups: dict[str, list[str]] = defaultdict(list)
     for each in found:
         groups[each.suggestion].append(each.image_id)
     for label, image_ids in groups.items():
-        yield CurationRequest.model_validate(
-            {"action": "relabel", "filter": {"image_id": image_ids}, "labels": [label]}
-        )
+        for where in by_image_ids(image_ids):
+            yield CurationRequest.model_validate({"action": "relabel", "filter": where, "labels": [label]})
 
 
 def _curate(client: "Client", requests: "list[CurationRequest]", yes: bool, as_json: bool) -> None:

@@ -190,7 +190,7 @@ class Forgotten:
         self._buried = {tenant: removals.buried(tenant) for tenant in tenants}
         self._later: dict[str, list[tuple[datetime, list[Clause]]]] = {
             tenant: [
-                (removal.requested_at, removal.filter.clauses(metadata))
+                (removal.requested_at, removal.filter.clauses(metadata, stored=True))
                 for removal in removals.all(tenant)
                 if (removal.verified_at or removal.requested_at) >= since
             ]

@@ -172,7 +172,7 @@ class Forget:
             yield page
 
     def _clauses(self, journal: Journal) -> list[Clause]:
-        return journal.removal.filter.clauses(self.memory.metadata)
+        return journal.removal.filter.clauses(self.memory.metadata, stored=True)
 
 
 def _subjects(condition: Filter) -> Iterator[str]:

@@ -33,7 +33,7 @@ from services.forgetting.retention import Retention
 from services.forgetting.unlearn import Unlearn
 from services.intake.accept import Accept, Upload
 from services.intake.remember import Remember
-from services.memory.engine import Engine
+from services.memory.engine import Engine, Vectors
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -271,6 +271,12 @@ class Parts:
         vectors = classify.embed(self.tenant, pictures)
         made, kept = classify.decide(self.tenant, vectors, asked), decisions or self.decisions()
         return kept.store(self.tenant, asked_by, asked_at, pictures, vectors, made.options, made.decisions)
+
+    def keep_made(
+        self, kept: StoredDecisions, vectors: Vectors, options: ClassifyOptions, made: Sequence[Decision]
+    ) -> list[Decision]:
+        """Keep decisions on vectors."""
+        return kept.store(self.tenant, "a test", now(), [], vectors, options, made)
 
     def voters(self, picture: bytes) -> set[str]:
         return {neighbour.image_id for neighbour in self.ask(picture, k=1000).neighbours}

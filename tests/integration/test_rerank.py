@@ -161,15 +161,6 @@ def test_words_around_the_answer_do_not_matter(taught: Parts, server: Server) ->
         assert ask(rerank, taught).label == WARM
 
 
-def test_who_does_not_ask_for_it_gets_the_vote(taught: Parts, server: Server) -> None:
-    vote = voted(taught, rerank=False)
-    with reranking(taught, server) as rerank:
-        assert rerank(taught.tenant, "key", [QUERY], [vote]) == [vote]
-        first, last = rerank(taught.tenant, "key", [QUERY, QUERY], [vote, voted(taught)])
-    assert (first, last.label) == (vote, WARM)
-    assert len(server.seen) == 1
-
-
 def test_several_pictures_keep_their_places(taught: Parts, server: Server) -> None:
     queries = [plain(150 + shade, 60, 50) if shade % 3 else plain(20, 20, 150 + shade) for shade in range(12)]
     votes = [voted(taught, query) for query in queries]

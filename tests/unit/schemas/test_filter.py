@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.errors import InvalidFilter
-from schemas.filter import FIELDS, FieldType, Filter, matches
+from schemas.filter import FIELDS, FieldType, Filter, by_image_ids, matches
 from schemas.image import State, StoredImage
 
 METADATA = {
@@ -150,3 +150,22 @@ def test_is_the_same_after_a_journey_as_json(where: dict[str, Any]) -> None:
     assert arrived == sent
     assert arrived.clauses(METADATA) == sent.clauses(METADATA)
     assert bool(arrived) == bool(where)
+
+
+def test_a_filter_is_at_most_64_kib_of_json() -> None:
+    longest = {"image_id": ["x" * 64] * 970}
+    assert len(Filter.model_validate(longest).clauses({})[0].values) == 970
+    with pytest.raises(InvalidFilter, match=r"has 66,679 bytes, and at most 65,536"):
+        Filter.model_validate({"image_id": ["x" * 64] * 995}).clauses({})
+    wide = Filter.model_validate({"labels": ["\u00e4" * 200] * 170})
+    with pytest.raises(InvalidFilter, match="bytes"):
+        wide.clauses({})
+    assert wide.clauses({}, stored=True), "what was accepted before is still understood"
+
+
+@pytest.mark.parametrize("length", [1, 64, 200])
+def test_many_ids_become_filters_that_are_short_enough(length: int) -> None:
+    ids = [f"{number}".rjust(length, "x") for number in range(2500)]
+    filters = list(by_image_ids(ids))
+    assert [value for each in filters for value in each.clauses({})[0].values] == ids
+    assert list(by_image_ids([])) == []
