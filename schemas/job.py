@@ -11,6 +11,8 @@ class JobKind(StrEnum):
 
     EVALUATION = "evaluation"
     JUDGEMENT = "judgement"
+    COUNTERFACTUAL = "counterfactual"
+    INFLUENCE = "influence"
 
 
 class JobState(StrEnum):

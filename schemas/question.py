@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from schemas.decision import ClassifyOptions, Decision, Effort, GroupBy, Neighbour
 from schemas.filter import MAX_VALUES, Filter
 from schemas.image import ImageId, Label
+from schemas.job import Job
 
 MAX_LAST = 1000
 
@@ -261,3 +262,19 @@ class Influence(BaseModel):
     images: list[InfluentialImage]
     labels: list[Weight]
     sources: list[Weight]
+
+
+class QuestionJob(Job):
+    """A question that takes longer than an answer may; a removal takes it away, whatever it has found.
+
+    Attributes:
+        decision: whose counterfactual is looked for.
+        last: on how many of the latest decisions influence is looked for.
+        counterfactual: once it is found.
+        influence: once it is found.
+    """
+
+    decision: str | None = None
+    last: int | None = None
+    counterfactual: Counterfactual | None = None
+    influence: Influence | None = None

@@ -31,6 +31,7 @@ from schemas.question import (
     Influence,
     Preview,
     PreviewRequest,
+    QuestionJob,
     Replay,
     ReplayRequest,
     StoredDecision,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TRIES = 5
+ACCEPTED = 202
 _AUDIT = TypeAdapter(list[AuditLine])
 _ACCEPTED = TypeAdapter(list[Accepted])
 _DECISIONS = TypeAdapter(list[DecisionSummary])
@@ -185,19 +187,26 @@ class Client:
             self._call("POST", f"/v1/decisions/{decision_id}/replay", **_json(body)).content
         )
 
-    def counterfactual(self, decision_id: str) -> Counterfactual:
-        """The fewest images without which a stored decision would have another label."""
-        answer = self._call("GET", f"/v1/decisions/{decision_id}/counterfactual")
-        return Counterfactual.model_validate_json(answer.content)
+    def counterfactual(self, decision_id: str) -> Counterfactual | QuestionJob:
+        """The fewest images without which a stored decision would have another label; the job, where it takes long."""
+        answer = self._call("POST", f"/v1/decisions/{decision_id}/counterfactual")
+        found = QuestionJob if answer.status_code == ACCEPTED else Counterfactual
+        return found.model_validate_json(answer.content)
+
+    def question(self, job_id: str) -> QuestionJob:
+        """How far a counterfactual or influence is that became a job; with what was found, once it is done."""
+        return QuestionJob.model_validate_json(self._call("GET", f"/v1/jobs/{job_id}").content)
 
     def preview_change(self, request: PreviewRequest) -> Preview:
         """Which stored decisions would have another label if something were done to images; does nothing."""
         body = request.model_dump_json(exclude_defaults=True)
         return Preview.model_validate_json(self._call("POST", "/v1/decisions/preview", **_json(body)).content)
 
-    def influence(self, last: int = 1000) -> Influence:
-        """Which images decide most of the latest stored decisions."""
-        return Influence.model_validate_json(self._call("GET", "/v1/influence", params={"last": last}).content)
+    def influence(self, last: int = 1000) -> Influence | QuestionJob:
+        """Which images decide most of the latest stored decisions; the job, where there is much to read."""
+        answer = self._call("POST", "/v1/influence", params={"last": last})
+        found = QuestionJob if answer.status_code == ACCEPTED else Influence
+        return found.model_validate_json(answer.content)
 
     def preview(self, request: RemovalRequest) -> RemovalPreview:
         """What a removal would cover; changes nothing."""

@@ -152,6 +152,11 @@ class StoredDecisions:
         wanted = (record for record in records if label in (None, record["decision"]["label"]))
         return map(StoredDecision.model_validate, islice(wanted, limit))
 
+    def bytes_of_latest(self, tenant: str, limit: int) -> int:
+        """How many bytes the latest decisions are."""
+        sizes = self.ledger.sizes(_key(tenant, ""))
+        return sum(sizes[key] for key in sorted(sizes, reverse=True)[:limit])
+
     def delete(self, tenant: str, decision_id: str) -> None:
         """Delete a decision for good."""
         self.ledger.create(_gone_key(tenant, decision_id), True)

@@ -1,5 +1,6 @@
 """Question a decision: run it again, find what it hangs on, see what an intervention would change."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,17 +28,49 @@ from schemas.question import (
 from services.answers.classify import Classify, WhatIf
 from services.answers.decisions import StoredDecisions, vector_of
 from services.decision.comparison import compare, influence, voted
-from services.decision.counterfactual import smallest_flip
+from services.decision.counterfactual import cells, smallest_flip
 from services.decision.grouping import first_groups, side_by_side
 from services.decision.hierarchy import depth
 from services.decision.votes import decide
 from services.memory.engine import Vectors
+from services.runtime.jobs import Progress
 
 TOP = 20
 FLIPS = (16, 64, 256)
 """How many images may go to flip a decision: looked for among few first, since the search goes as far beyond the k."""
-AT_ONCE = 1000
+READ_AT_ONCE = 1000
 TRUNCATED = "so many images are equally near, or share a vote, that others took the places of those that went"
+
+
+class OverBudget(Exception):
+    """A question takes more than its budget."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What answering a question may take.
+
+    Attributes:
+        images: that are compared with the decision's vector, again and again.
+        cells: of the tables that a counterfactual is found by; some 50 ns each.
+        bytes: of stored decisions that are read.
+        refuses: whether what takes more is refused; else less is looked for, and the answer says so.
+    """
+
+    images: float
+    cells: float
+    bytes: float
+    refuses: bool
+
+
+AT_ONCE = Budget(images=100_000, cells=2e7, bytes=32 * 2**20, refuses=True)
+"""A second or so; what takes more is a job."""
+AS_A_JOB = Budget(images=math.inf, cells=5e8, bytes=math.inf, refuses=False)
+"""Half a minute for each size of a counterfactual; larger sets are not looked for, and the answer says so."""
+
+
+def nobody_is_told(_stage: str, _done: int, _total: int) -> None:
+    """Progress of what is answered at once."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +121,9 @@ class Question:
             reweighted=found.reweighted,
         )
 
-    def counterfactual(self, tenant: str, decision_id: str) -> Counterfactual:
+    def counterfactual(
+        self, tenant: str, decision_id: str, budget: Budget = AS_A_JOB, progress: Progress = nobody_is_told
+    ) -> Counterfactual:
         """The fewest images without which a stored decision, made again today, would have another label.
 
         It is computed from the votes and then run against the memory without them. The search is exact, so the set is
@@ -96,20 +131,30 @@ class Question:
 
         Raises:
             NotFound, EncoderMismatch, InvalidFilter: as in `replay`.
+            OverBudget: it takes more than what may be done at once.
         """
         stored = self.decisions.load(tenant, decision_id)
         query = self._query(stored)
         exact = _vote_alone(stored.options).model_copy(update={"search": Effort.EXACT})
+        clauses = exact.filter.clauses(self.classify.memory.metadata)
+        if self.classify.memory.counts_by_state(tenant, clauses).get(State.REMEMBERED, 0) > budget.images:
+            raise OverBudget
         options = _at_its_level(self.classify.decide(tenant, query, exact))
-        for most in FLIPS:
+        tried = 0
+        for done, most in enumerate(FLIPS):
+            progress("counterfactual", done, len(FLIPS))
             [hits], *_ = self.classify.search(tenant, query, options, options.k + most)
-            places = smallest_flip(hits, options, most)
+            if cells(hits, most) > budget.cells and (tried or budget.refuses):
+                if budget.refuses:
+                    raise OverBudget
+                break
+            places, tried = smallest_flip(hits, options, most), most
             if places is not None:
                 break
         voters, _ = first_groups(hits, options.k)
         counted = Counterfactual(label=decide(voters, options, stored.decision.encoder).label, truncated=hits.truncated)
         if places is None:
-            reason = f"no {FLIPS[-1]} images or fewer decide it: it keeps its label"
+            reason = f"no {tried} images or fewer decide it: it keeps its label"
             return counted.model_copy(update={"reason": reason})
         flipping = {hits[place].image_id for place in places}
         pivots = [
@@ -152,13 +197,27 @@ class Question:
         changed.sort(key=lambda change: change.id, reverse=True)
         return Preview(images=len(ids), decisions=looked_at, touched=touched, changed=changed)
 
-    def influence(self, tenant: str, last: int) -> Influence:
-        """Which images decided most of the latest stored decisions, as they were made."""
-        number, parts, labels = influence(each.decision for each in self.decisions.latest(tenant, last))
+    def influence(
+        self, tenant: str, last: int, budget: Budget = AS_A_JOB, progress: Progress = nobody_is_told
+    ) -> Influence:
+        """Which images decided most of the latest stored decisions, as they were made.
+
+        Raises:
+            OverBudget: it takes more than what may be done at once.
+        """
+        if self.decisions.bytes_of_latest(tenant, last) > budget.bytes:
+            raise OverBudget
+
+        def read() -> Iterator[Decision]:
+            for done, each in enumerate(self.decisions.latest(tenant, last)):
+                progress("decisions", done, last)
+                yield each.decision
+
+        number, parts, labels = influence(read())
         ids = list(parts)
         held: dict[str, StoredImage] = {}
-        for start in range(0, len(ids), AT_ONCE):
-            held |= self.classify.memory.get(tenant, ids[start : start + AT_ONCE])
+        for start in range(0, len(ids), READ_AT_ONCE):
+            held |= self.classify.memory.get(tenant, ids[start : start + READ_AT_ONCE])
         sources: dict[str | None, float] = {}
         for image_id, image in held.items():
             sources[image.source] = sources.get(image.source, 0.0) + parts[image_id].share

@@ -1,10 +1,11 @@
 """Stored decisions: look at them, run them again, ask what they hang on."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from schemas.image import Label
+from schemas.job import JobKind
 from schemas.key import Scope
 from schemas.question import (
     MAX_LAST,
@@ -13,15 +14,21 @@ from schemas.question import (
     Influence,
     Preview,
     PreviewRequest,
+    QuestionJob,
     Replay,
     ReplayRequest,
     StoredDecision,
 )
+from services.answers.question import AT_ONCE, OverBudget
+from services.answers.question_jobs import Asked
 from services.api.caller import CallerDep, ServiceDep
 from services.api.guard import GuardedRoute, needs
 
 router = APIRouter(prefix="/v1", tags=["decisions"], route_class=GuardedRoute)
 
+LATER: dict[int | str, dict[str, Any]] = {
+    202: {"model": QuestionJob, "description": "It takes longer than an answer may: the job that finds it"}
+}
 Last = Annotated[int, Query(ge=1, le=MAX_LAST)]
 
 
@@ -64,18 +71,38 @@ def replay(caller: CallerDep, service: ServiceDep, decision_id: str, request: Re
     return service.question.replay(caller.tenant, decision_id, request)
 
 
-@router.get("/decisions/{decision_id}/counterfactual")
+@router.post("/decisions/{decision_id}/counterfactual", responses=LATER)
 @needs(Scope.CLASSIFY)
-def counterfactual(caller: CallerDep, service: ServiceDep, decision_id: str) -> Counterfactual:
-    """The fewest images without which a decision, made again today, would have another label."""
-    return service.question.counterfactual(caller.tenant, decision_id)
+def counterfactual(
+    caller: CallerDep, service: ServiceDep, decision_id: str, response: Response
+) -> Counterfactual | QuestionJob:
+    """The fewest images without which a decision, made again today, would have another label; maybe as a job."""
+    try:
+        return service.question.counterfactual(caller.tenant, decision_id, AT_ONCE)
+    except OverBudget:
+        response.status_code = 202
+        asked = Asked(decision=decision_id)
+        return service.ask_later(caller.tenant, JobKind.COUNTERFACTUAL, asked, caller.name)
 
 
-@router.get("/influence")
+@router.post("/influence", responses=LATER)
 @needs(Scope.CLASSIFY)
-def influence(caller: CallerDep, service: ServiceDep, last: Last = MAX_LAST) -> Influence:
-    """Which images decide most of the latest stored decisions."""
-    return service.question.influence(caller.tenant, last)
+def influence(
+    caller: CallerDep, service: ServiceDep, response: Response, last: Last = MAX_LAST
+) -> Influence | QuestionJob:
+    """Which images decide most of the latest stored decisions; a job where there is much to read."""
+    try:
+        return service.question.influence(caller.tenant, last, AT_ONCE)
+    except OverBudget:
+        response.status_code = 202
+        return service.ask_later(caller.tenant, JobKind.INFLUENCE, Asked(last=last), caller.name)
+
+
+@router.get("/jobs/{job_id}")
+@needs(Scope.CLASSIFY)
+def job(caller: CallerDep, service: ServiceDep, job_id: str) -> QuestionJob:
+    """How far a counterfactual or influence is that became a job; with what was found, once it is done."""
+    return service.questions.load(caller.tenant, job_id)
 
 
 def _summary(stored: StoredDecision) -> DecisionSummary:

@@ -12,6 +12,7 @@ from services.access.secret import load_secret
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
+from services.answers.question_jobs import AskLater, Questions
 from services.answers.rerank import Rerank
 from services.bootstrap.wire_access import audit_of, keys_of
 from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory, wire_threads
@@ -63,6 +64,8 @@ class ApiProcess:
     rerank: Rerank
     decisions: StoredDecisions
     question: Question
+    questions: Questions
+    ask_later: AskLater
     removals: Removals
     forget: Forget
     background: FairExecutor
@@ -120,6 +123,8 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
             rerank=rerank,
             decisions=decisions,
             question=Question(classify, decisions),
+            questions=stores.questions,
+            ask_later=AskLater(stores.questions, task_queue.enqueue_job),
             removals=stores.removals,
             forget=wire_forget(patient, stores, lease, rerank.forget),
             background=FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from schemas.errors import Unavailable
 from services.access.secret import Secret
 from services.answers.decisions import StoredDecisions
+from services.answers.question_jobs import Questions
 from services.bootstrap.wire_access import records_of
 from services.curation.judgements import Judgements
 from services.evaluation.records import Evaluations
@@ -45,6 +46,7 @@ class Stores:
     judgements: Judgements
     evaluations: Evaluations
     decisions: StoredDecisions
+    questions: Questions
     undo: Sequence[RemovalHook]
 
 
@@ -56,6 +58,7 @@ def wire_stores(settings: Settings, memory: Memory, secret: Secret) -> Stores:
     evaluations = Evaluations(ledger, jobs, settings.url_of("evaluations"), floor)
     kept = settings.decisions
     decisions = StoredDecisions(ledger, roomy, memory, blocks, kept.keep, kept.keep_bytes)
+    questions = Questions(ledger, jobs)
     return Stores(
         pictures=Pictures(settings.url_of("pictures"), floor),
         ledger=ledger,
@@ -66,7 +69,8 @@ def wire_stores(settings: Settings, memory: Memory, secret: Secret) -> Stores:
         judgements=judgements,
         evaluations=evaluations,
         decisions=decisions,
-        undo=(Unlearn(memory, judgements), evaluations.forget, decisions.forget),
+        questions=questions,
+        undo=(Unlearn(memory, judgements), evaluations.forget, decisions.forget, questions.forget),
     )
 
 

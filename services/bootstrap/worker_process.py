@@ -7,6 +7,9 @@ from datetime import timedelta
 
 from schemas.job import JobKind
 from services.access.secret import load_secret
+from services.answers.classify import Classify
+from services.answers.question import Question
+from services.answers.question_jobs import AnswerQuestion
 from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory
 from services.bootstrap.wire_removal import check_restored, wire_compact, wire_forget, wire_stores
 from services.bootstrap.wire_task_queue import wire_task_queue
@@ -58,6 +61,8 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
         lease = timedelta(seconds=worker.overdue_seconds)
         forget = wire_forget(memory, stores, lease)
         objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
+        classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.current)
+        answer_question = AnswerQuestion(stores.questions, Question(classify, stores.decisions))
         yield WorkerProcess(
             task_queue=task_queue,
             remember=Remember(
@@ -74,6 +79,8 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
                 lease,
                 {
                     JobKind.JUDGEMENT: Judge(memory, stores.judgements, encoder.name, curate.k, curate.most_images),
+                    JobKind.COUNTERFACTUAL: answer_question,
+                    JobKind.INFLUENCE: answer_question,
                     JobKind.EVALUATION: Evaluate(stores.evaluations, memory, stores.pictures, decoder, encoder.name),
                 },
             ),

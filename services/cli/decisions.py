@@ -1,13 +1,17 @@
 """Commands over stored decisions."""
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import LOCAL, AsJson, Key, Url, connect, errors, print_json
+from services.cli.common import LOCAL, AsJson, Key, Url, connect, errors, fail, print_json
 
 if TYPE_CHECKING:
-    from schemas.question import Counterfactual, Influence, Replay, StoredDecision
+    from schemas.question import Counterfactual, Influence, QuestionJob, Replay, StoredDecision
+    from services.client import Client
+
+POLL = 0.5
 
 
 def list_decisions(
@@ -44,7 +48,7 @@ def explain(
             # first, for a memory that was not judged again yet may be unable to say the rest
             _stored(decision_id, stored)
         replay = client.replay(decision_id, ReplayRequest(without=without or []))
-        counterfactual = client.counterfactual(decision_id)
+        counterfactual = _counterfactual_of(client, decision_id, quiet=as_json)
     if as_json:
         parts = {"stored": stored, "replay": replay, "counterfactual": counterfactual}
         print_json({name: part.model_dump(mode="json") for name, part in parts.items()})
@@ -61,11 +65,47 @@ def influence(
 ) -> None:
     """Which images, labels and sources decide most of the stored decisions."""
     with errors(), connect(url, key) as client:
-        found = client.influence(last)
+        found = _influence_of(client, last, quiet=as_json)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
         _influence(found)
+
+
+def _counterfactual_of(client: "Client", decision_id: str, *, quiet: bool) -> "Counterfactual":
+    from schemas.question import Counterfactual
+
+    found = client.counterfactual(decision_id)
+    answer = found if isinstance(found, Counterfactual) else _followed(client, found, quiet=quiet).counterfactual
+    if answer is None:
+        fail("no counterfactual was found: ask again")
+    return answer
+
+
+def _influence_of(client: "Client", last: int, *, quiet: bool) -> "Influence":
+    from schemas.question import Influence
+
+    found = client.influence(last)
+    answer = found if isinstance(found, Influence) else _followed(client, found, quiet=quiet).influence
+    if answer is None:
+        fail("no influence was found: ask again")
+    return answer
+
+
+def _followed(client: "Client", job: "QuestionJob", *, quiet: bool) -> "QuestionJob":
+    """Show how far a job is until it is done."""
+    from schemas.job import JobState
+    from services.cli import show
+
+    with show.progress(quiet=quiet) as progress:
+        task = progress.add_task("waiting", total=None)
+        while job.state is not JobState.DONE:
+            if job.state is JobState.FAILED:
+                fail(f"the {job.kind} could not be found: {job.error}")
+            progress.update(task, description=job.stage or "waiting", completed=job.done, total=job.total or None)
+            time.sleep(POLL)
+            job = client.question(job.id)
+    return job
 
 
 def _stored(decision_id: str, found: "StoredDecision") -> None:

@@ -56,6 +56,14 @@ def smallest_flip(voters: Sequence[Voter], options: ClassifyOptions, most: int) 
     return None
 
 
+def cells(voters: Sequence[Voter], most: int) -> int:
+    """How large the tables of `smallest_flip` are, all together: what it takes grows with it."""
+    groups = len(side_by_side(voters))
+    others = min(most, len(voters) - groups)
+    labels = {label for voter in voters for label in voter.labels}
+    return groups * len(labels) * (most + 1) * (others + 1)
+
+
 def _winner(voters: Sequence[Voter], options: ClassifyOptions) -> str | None:
     return decide(first_groups(voters, options.k)[0], options, "").label
 

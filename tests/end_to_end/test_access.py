@@ -136,10 +136,11 @@ CALLS: dict[tuple[str, str], Call] = {
     ("GET", DECIDED): Call(Scope.CLASSIFY, missing),
     ("DELETE", DECIDED): Call(Scope.REMOVE, missing, 204),
     ("POST", DECIDED + "/replay"): Call(Scope.CLASSIFY, missing, arguments={"json": {}}),
-    ("GET", DECIDED + "/counterfactual"): Call(Scope.CLASSIFY, missing),
-    ("GET", "/v1/influence"): Call(
+    ("POST", DECIDED + "/counterfactual"): Call(Scope.CLASSIFY, missing),
+    ("POST", "/v1/influence"): Call(
         Scope.CLASSIFY, exactly({"decisions": 0, "images": [], "labels": [], "sources": []})
     ),
+    ("GET", "/v1/jobs/{job_id}"): Call(Scope.CLASSIFY, missing),
     ("POST", "/v1/removals"): Call(Scope.REMOVE, nothing_removed, arguments=REMOVAL),
     ("GET", "/v1/removals"): Call(Scope.REMOVE, exactly([])),
     ("GET", REMOVED): Call(Scope.REMOVE, missing),
@@ -165,6 +166,7 @@ def ask(scene: Scene, route: tuple[str, str], call: Call, headers: Mapping[str, 
         removal_id=scene.removal_id,
         decision_id=scene.decision_id,
         evaluation_id=scene.evaluation_id,
+        job_id=scene.evaluation_id,
     )
     sent = {name.encode(): value.encode() for name, value in headers.items()}
     with scene.stack.caller(None) as http:
@@ -313,6 +315,7 @@ class Two:
         with httpx.Client(base_url=client.url, headers=bearer(client.key), trust_env=False, timeout=60) as http:
             asked = {path: http.get(path) for method, path in CALLS if method == "GET" and "{" not in path}
             asked |= {path: http.get(path) for path in ("/v1/images/one", "/v1/images/one/thumbnail")}
+            asked["/v1/influence"] = http.post("/v1/influence")
             asked["classify"] = http.post("/v1/classify", **ASKED)
             asked["preview"] = http.post("/v1/removals", json={"everything": True, "reason": "x", "dry_run": True})
             return {name: answer.text for name, answer in asked.items()}

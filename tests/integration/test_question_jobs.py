@@ -1,0 +1,145 @@
+"""Counterfactuals and influences that take too long for an answer are jobs; a removal takes what they find away."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from schemas.errors import Conflict, NotFound
+from schemas.filter import Filter
+from schemas.job import JobKind, JobState
+from schemas.question import QuestionJob
+from schemas.removal import RemovalRequest
+from services.answers.question import AS_A_JOB, AT_ONCE, OverBudget, Question
+from services.answers.question_jobs import FOUND, AnswerQuestion, Asked, AskLater, Questions
+from services.runtime.jobs import Jobs, RunJob
+from tests.shapes import picture
+
+from .support import NEVER, Parts
+
+
+class Workers:
+    """Does jobs as they are enqueued, or when it is told to."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts, self.jobs = parts, Jobs(parts.ledger)
+        self.questions = Questions(parts.ledger, self.jobs)
+        self.waiting: list[str] = []
+        self.later = AskLater(self.questions, self.enqueue)
+
+    def enqueue(self, _tenant: str, job_id: str) -> bool:
+        self.waiting.append(job_id)
+        return True
+
+    def ask(self, kind: JobKind, **asked: Any) -> QuestionJob:
+        return self.later(self.parts.tenant, kind, Asked(**asked), "a test")
+
+    def do(self, question: object = None) -> None:
+        answer = AnswerQuestion(self.questions, cast(Question, question or self.parts.question()))
+        run = RunJob(self.jobs, NEVER, {JobKind.COUNTERFACTUAL: answer, JobKind.INFLUENCE: answer})
+        run(self.parts.tenant, self.waiting.pop(0))
+
+    def load(self, job_id: str) -> QuestionJob:
+        return self.questions.load(self.parts.tenant, job_id)
+
+    def remove(self, **condition: object) -> None:
+        request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
+        forget = replace(self.parts.forget(), undo=(self.questions.forget,))
+        forget.carry_on(self.parts.tenant, forget.request(self.parts.tenant, request, "a test").id)
+
+    def records(self) -> list[str]:
+        return self.parts.ledger.list("questions/") + self.parts.ledger.list("jobs/")
+
+
+@pytest.fixture
+def workers(parts: Parts) -> Workers:
+    parts.teach(*(picture("disc") for _ in range(3)), labels=["a"], subject="ann")
+    parts.teach(*(picture("disc") for _ in range(2)), labels=["b"])
+    return Workers(parts)
+
+
+def test_what_takes_more_than_its_budget_is_refused_at_once_and_done_by_a_job(workers: Workers) -> None:
+    parts, question = workers.parts, workers.parts.question()
+    [decision] = parts.keep(picture("disc"), k=5, vote="plurality")
+    decision_id = str(decision.id)
+    plain = question.counterfactual(parts.tenant, decision_id, AT_ONCE)
+    assert plain.images
+    for little in (replace(AT_ONCE, images=4), replace(AT_ONCE, cells=10)):
+        with pytest.raises(OverBudget):
+            question.counterfactual(parts.tenant, decision_id, little)
+    with pytest.raises(OverBudget):
+        question.influence(parts.tenant, 10, replace(AT_ONCE, bytes=100))
+
+    job = workers.ask(JobKind.COUNTERFACTUAL, decision=decision_id)
+    assert (job.state, job.decision, job.counterfactual) == (JobState.WAITING, decision_id, None)
+    workers.do()
+    done = workers.load(job.id)
+    assert (done.state, done.counterfactual, done.influence) == (JobState.DONE, plain, None)
+    job = workers.ask(JobKind.INFLUENCE, last=10)
+    workers.do()
+    assert workers.load(job.id).influence == question.influence(parts.tenant, 10, AT_ONCE)
+
+
+def test_a_job_that_would_take_too_long_says_how_far_it_looked(workers: Workers) -> None:
+    parts = workers.parts
+    parts.teach(*(picture("disc") for _ in range(40)), labels=["a"])
+    [decision] = parts.keep(picture("disc"), k=45, vote="plurality")
+    few = replace(AS_A_JOB, cells=10)
+    found = parts.question().counterfactual(parts.tenant, str(decision.id), few)
+    assert found.reason == "no 16 images or fewer decide it: it keeps its label"
+    assert parts.question().counterfactual(parts.tenant, str(decision.id)).images
+
+
+def test_a_removal_takes_away_what_was_found_and_what_is_being_found(workers: Workers) -> None:
+    parts = workers.parts
+    [decision] = parts.keep(picture("disc"), k=5)
+    done = workers.ask(JobKind.INFLUENCE, last=10)
+    workers.do()
+    assert any(key.endswith(FOUND) for key in workers.records())
+    running = workers.ask(JobKind.COUNTERFACTUAL, decision=str(decision.id))
+
+    class Interrupted:
+        """Finds something, and then a removal comes before it is kept."""
+
+        def counterfactual(self, tenant: str, decision_id: str, **told: Any) -> object:
+            found = parts.question().counterfactual(tenant, decision_id, **told)
+            workers.remove(subject="ann")
+            return found
+
+    workers.do(Interrupted())
+    assert workers.records() == []
+    for job in (done, running):
+        with pytest.raises(NotFound):
+            workers.load(job.id)
+
+
+def test_few_wait_at_once_and_the_oldest_results_go(workers: Workers) -> None:
+    first = workers.ask(JobKind.INFLUENCE, last=1)
+    workers.ask(JobKind.INFLUENCE, last=1)
+    with pytest.raises(Conflict, match="2 questions wait"):
+        workers.ask(JobKind.COUNTERFACTUAL, decision="x")
+    workers.do()
+    workers.do()
+    for _ in range(20):
+        workers.ask(JobKind.INFLUENCE, last=1)
+        workers.do()
+    with pytest.raises(NotFound):
+        workers.load(first.id)
+    assert len(workers.parts.ledger.list("questions/")) == 2 * 20
+
+
+def test_a_decision_that_is_gone_fails_the_job_with_a_sentence(workers: Workers) -> None:
+    job = workers.ask(JobKind.COUNTERFACTUAL, decision="20260101T000000000000-00000000")
+    workers.do()
+    failed = workers.load(job.id)
+    assert (failed.state, failed.error) == (
+        JobState.FAILED,
+        "there is no stored decision '20260101T000000000000-00000000'",
+    )
+
+
+def test_what_is_no_question_is_not_found(workers: Workers) -> None:
+    other = workers.jobs.create(workers.parts.tenant, JobKind.JUDGEMENT, "a test")
+    for job_id in (other.id, "../../keys", "x"):
+        with pytest.raises(NotFound):
+            workers.load(job_id)
