@@ -10,8 +10,7 @@ from schemas.errors import InvalidVector, TooLarge
 from schemas.filter import Clause, FieldType
 from schemas.image import State
 from schemas.judgement import Judgement
-from services.answers.calibrations import Calibrations
-from services.decision.calibration import Calibration
+from services.decision.calibration import Calibration, calibration_of
 from services.decision.conformal import set_share
 from services.decision.grouping import side_by_side
 from services.decision.novelty import novelty
@@ -59,7 +58,6 @@ class Classify:
     slice_size: int
     prune: Prune
     judgement: Callable[[str], Judgement | None]
-    calibrations: Calibrations = field(default_factory=Calibrations)
 
     def check(self, options: ClassifyOptions, queries: int) -> None:
         """Refuse what `decide` would refuse, before a picture is decoded for it, and what its answer is too large for.
@@ -124,7 +122,7 @@ class Classify:
         """
         found, options, judgement = self.search(tenant, vectors, options, options.k, what_if)
         metrics.CLASSIFIED.labels(tenant).inc(len(found))
-        calibration = self.calibrations(judgement, options) if options.calibrated else None
+        calibration = calibration_of(judgement, options) if options.calibrated else None
         decisions = [_decide(hits, options, self.encoder.name, calibration) for hits in found]
         if not all(decision.voters for decision in decisions):
             reason = self._why_nobody(tenant, options)

@@ -1,14 +1,17 @@
 """The memory's own images under the options of a question: the measure of novelty and of prediction sets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
+from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.decision import MAX_LEVEL, ClassifyOptions, GroupBy, Prune
-from schemas.judgement import CalibrationSample
+from schemas.errors import NotJudged
+from schemas.judgement import CalibrationSample, Judgement
 from services.decision.conformal import nonconformity
 from services.decision.grouping import ranked
 from services.decision.hierarchy import cut
@@ -17,6 +20,9 @@ from services.decision.pruning import reliability
 from services.decision.votes import weigh
 
 NO_LABEL = -1
+KEPT = 64
+DECISIVE = {"vote", "alpha", "temperature", "group_by", "k", "level", "prune", "prune_above"}
+"""The options that a calibration depends on."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,43 @@ class Calibration:
 
     distances: NDArray[np.float64]
     nonconformity: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a calibration depends on; the sample is that of the judgement, and is not kept alive."""
+
+    judgement: str
+    options: str
+    sample: "ReferenceType[CalibrationSample]" = field(compare=False)
+
+
+def calibration_of(judgement: Judgement | None, options: ClassifyOptions) -> Calibration:
+    """What a judgement says of a question's options; the last `KEPT` are at hand, without anything that names an image.
+
+    Raises:
+        NotJudged: there is no judgement, or it is of a memory without two images to compare.
+    """
+    if judgement is None:
+        raise NotJudged(
+            "unknown_above and coverage need a judgement of the memory, and there is none that counts:"
+            " judge the memory first, with 'visual-memory judge'"
+        )
+    asked = _Asked(judgement.id, options.model_dump_json(include=DECISIVE), ref(judgement.sample))
+    found = _calibrated(asked)
+    if not len(found.distances):
+        raise NotJudged(
+            "unknown_above and coverage compare images of the memory with each other, and when it was judged no"
+            " two of them could vote: add images, then judge it again, with 'visual-memory judge'"
+        )
+    return found
+
+
+@lru_cache(KEPT)
+def _calibrated(asked: _Asked) -> Calibration:
+    sample = asked.sample()
+    assert sample is not None, "whoever asks holds it"
+    return calibrate(sample, ClassifyOptions.model_validate_json(asked.options))
 
 
 def calibrate(sample: CalibrationSample, options: ClassifyOptions) -> Calibration:

@@ -115,5 +115,5 @@ def test_a_judgement_is_counted_once_and_a_new_one_at_once(judged: Parts) -> Non
     assert answered() == label
     counts.append(first.model_copy(update={"sample": close}))
     assert answered() == label, "it is at hand under the id of the judgement"
-    counts.append(first.model_copy(update={"sample": close, "id": "two"}))
+    counts.append(first.model_copy(update={"sample": close, "id": f"{first.id}-two"}))
     assert answered() is None, "among images that are all equal, everything else is unknown"

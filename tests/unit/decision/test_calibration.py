@@ -1,13 +1,16 @@
 """The cache of calibrations: one for each judgement and what the vote depends on, and few of them."""
 
+import gc
+import weakref
+from uuid import uuid4
+
 import pytest
 
 from schemas.decision import ClassifyOptions, Vote
 from schemas.errors import NotJudged
 from schemas.image import now
 from schemas.judgement import CalibrationSample, Judgement
-from services.answers.calibrations import KEPT, Calibrations
-from services.decision.calibration import Calibration, calibrate
+from services.decision.calibration import KEPT, Calibration, calibrate, calibration_of
 
 SAMPLE = CalibrationSample(
     labels=[["a"], ["a"]],
@@ -41,12 +44,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[ClassifyOptions]:
         made.append(options)
         return calibrate(sample, options)
 
-    monkeypatch.setattr("services.answers.calibrations.calibrate", note)
+    monkeypatch.setattr("services.decision.calibration.calibrate", note)
     return made
 
 
 def test_what_the_vote_depends_on_is_counted_anew_and_all_else_is_not(counted: list[ClassifyOptions]) -> None:
-    kept, plain = Calibrations(), ClassifyOptions(coverage=0.9)
+    plain, one = ClassifyOptions(coverage=0.9), judgement(str(uuid4()))
     same: list[dict[str, object]] = [
         {"coverage": 0.5},
         {"unknown_above": 3},
@@ -59,29 +62,40 @@ def test_what_the_vote_depends_on_is_counted_anew_and_all_else_is_not(counted: l
         {"k": 3},
         {"alpha": 1},
         {"temperature": 1},
+        {"group_by": "none"},
         {"level": 1},
         {"prune": "hard"},
     ]
     for update in [*same, *other, *same, *other]:
-        kept(judgement("one"), ClassifyOptions.model_validate(plain.model_dump() | update))
+        calibration_of(one, ClassifyOptions.model_validate(plain.model_dump() | update))
     assert len(counted) == 1 + len(other)
-    kept(judgement("two"), plain)
+    calibration_of(judgement(str(uuid4())), plain)
     assert len(counted) == 2 + len(other)
 
 
 def test_those_that_nobody_asks_for_go(counted: list[ClassifyOptions]) -> None:
-    kept, options = Calibrations(), ClassifyOptions(coverage=0.9)
-    for number in range(KEPT + 5):
-        kept(judgement(f"number {number}"), options)
-        kept(judgement("number 0"), options)
-    assert len(counted) == KEPT + 5, "what is asked for again and again stays"
-    kept(judgement("number 1"), options)
-    assert len(counted) == KEPT + 6, "what was not asked for went"
+    options, first = ClassifyOptions(coverage=0.9), judgement(str(uuid4()))
+    others = [judgement(str(uuid4())) for _ in range(KEPT + 5)]
+    for each in others:
+        calibration_of(each, options)
+        calibration_of(first, options)
+    assert len(counted) == 1 + len(others), "what is asked for again and again stays"
+    calibration_of(others[0], options)
+    assert len(counted) == 2 + len(others)
+
+
+def test_what_was_counted_does_not_keep_the_judgement_alive() -> None:
+    one = judgement(str(uuid4()), SAMPLE.model_copy())
+    sample = weakref.ref(one.sample)
+    calibration_of(one, ClassifyOptions(coverage=0.9))
+    del one
+    gc.collect()
+    assert sample() is None
 
 
 def test_without_a_judgement_that_compares_anything_nothing_is_answered() -> None:
     empty = CalibrationSample(labels=[["a"]], similarities=[[]], neighbour_labels=[[]], neighbour_wrong=[[]])
     with pytest.raises(NotJudged, match="visual-memory judge"):
-        Calibrations()(None, ClassifyOptions(coverage=0.9))
+        calibration_of(None, ClassifyOptions(coverage=0.9))
     with pytest.raises(NotJudged, match="add images"):
-        Calibrations()(judgement("one", empty), ClassifyOptions(coverage=0.9))
+        calibration_of(judgement(str(uuid4()), empty), ClassifyOptions(coverage=0.9))
