@@ -62,7 +62,7 @@ def _points(encoder: str, first: int, vectors: Vectors) -> list[Point]:
 
     def payload(row: int) -> dict[str, object]:
         labels, name = [f"class-{row % CLASSES}"], f"{row:08}"
-        said = {"labels": labels, "label_paths": labels, "picture": name, "accepted_at": moment}
+        said = {"labels": labels, "label_paths": labels, "picture": name, "content_hash": name, "accepted_at": moment}
         return {"tenant": TENANT, "image_id": name, "state": State.REMEMBERED.value, **said}
 
     return [

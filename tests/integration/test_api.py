@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,8 @@ from starlette.testclient import TestClient
 from schemas.errors import Unavailable
 from schemas.filter import FieldType
 from schemas.key import KeyRequest
-from services.api import gate
+from services.answers.question import AT_ONCE
+from services.api import decisions, gate
 from services.api.app import create_app
 from services.api.guard import MOST_PLAIN
 from services.api.shared_call import SharedCall
@@ -315,3 +317,49 @@ def test_strangers_who_ask_for_health_share_an_examination_that_began_after_they
 
 def test_a_removal_takes_away_what_a_model_answered_beside_its_images(service: ApiProcess) -> None:
     assert service.rerank.forget in service.forget.undo
+
+
+def test_options_stand_once_and_what_is_too_much_is_refused_with_a_sentence(
+    api: TestClient, service: ApiProcess, parts: Parts
+) -> None:
+    parts.teach(picture("disc"))
+    sent, vector = header(service, parts.tenant), [1.0] * parts.memory.dimension
+    answer = api.post("/v1/classify", json={"vectors": [vector] * 3, "k": 2, "prune": "soft"}, headers=sent).json()
+    assert answer.keys() == {"options", "decisions"}
+    assert (answer["options"]["prune"], answer["options"]["group_by"]) == ("none", "content"), "as they were applied"
+    assert [each["voters"] for each in answer["decisions"]] == [1, 1, 1]
+    assert not any("options" in each for each in answer["decisions"])
+    for asked, status, word in [
+        ({"vectors": [vector] * 33, "k": 1000}, 413, "33,000 votes"),
+        ({"vectors": [vector], "filter": {"labels": ["x" * 1000] * 70}}, 422, "65,536"),
+    ]:
+        refused = api.post("/v1/classify", json=asked, headers=sent)
+        assert (refused.status_code, word in refused.json()["error"]["message"]) == (status, True), refused.text
+    long = {"filter": {"source": ["x" * 1000] * 70}, "reason": "asked", "action": "mute", "everything": False}
+    for path, fields in {
+        "/v1/removals": ("filter", "reason"),
+        "/v1/curations": ("filter", "action"),
+        "/v1/evaluations": ("filter",),
+        "/v1/decisions/preview": ("filter", "action"),
+    }.items():
+        refused = api.post(path, json={name: long[name] for name in fields}, headers=sent)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_filter"), refused.text
+
+
+def test_a_question_that_takes_long_is_answered_with_a_job(
+    api: TestClient, service: ApiProcess, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.teach(picture("disc"))
+    sent, vector = header(service, parts.tenant), [1.0] * parts.memory.dimension
+    asked = {"vectors": [vector], "store": True}
+    decision_id = api.post("/v1/classify", json=asked, headers=sent).json()["decisions"][0]["id"]
+    paths = [f"/v1/decisions/{decision_id}/counterfactual", "/v1/influence"]
+    assert [api.post(path, headers=sent).status_code for path in paths] == [200, 200]
+    monkeypatch.setattr(decisions, "AT_ONCE", replace(AT_ONCE, images=0, bytes=0))
+    answers = [api.post(path, headers=sent) for path in paths]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    for answer in answers:
+        job = api.get(f"/v1/jobs/{answer.json()['id']}", headers=sent)
+        assert (job.status_code, job.json()["state"]) == (200, "waiting")
+    assert api.post(paths[0], headers=sent).status_code == 409, "two wait already"
+    assert api.post("/v1/decisions/x/counterfactual", headers=sent).status_code == 404
