@@ -19,8 +19,8 @@ from services.decision.votes import decide
 from services.memory.engine import Vectors
 from services.memory.memory import Hits, Memory
 from services.memory.vectors import to_units
+from services.perception.batching import SharedEncoder
 from services.perception.decoder import Decoder
-from services.perception.encoder import Encoder
 from services.runtime import metrics
 
 
@@ -53,7 +53,7 @@ class Classify:
     """
 
     memory: Memory
-    encoder: Encoder
+    encoder: SharedEncoder
     decoder: Decoder
     slice_size: int
     prune: Prune
@@ -207,7 +207,7 @@ class Classify:
         with self.decoder.room.hold(tenant) as hold:
             with metrics.stage("decode"):
                 decoded = self.decoder.some(pictures, start, self.slice_size, hold)
-            return self.encoder.encode(decoded)
+            return self.encoder.encode(decoded, tenant)
 
     def _why_nobody(self, tenant: str, options: ClassifyOptions) -> str:
         if not self.memory.counts_by_state(tenant, []).get(State.REMEMBERED):

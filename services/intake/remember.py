@@ -18,8 +18,8 @@ from services.intake.turns import Turns
 from services.memory.memory import Memory
 from services.memory.payload import point_id
 from services.memory.pictures import Pictures
+from services.perception.batching import SharedEncoder
 from services.perception.decoder import Decoder
-from services.perception.encoder import Encoder
 from services.perception.room import Full, Hold
 from services.runtime import metrics
 
@@ -42,7 +42,7 @@ class Remember:
 
     memory: Memory
     pictures: Pictures
-    encoder: Encoder
+    encoder: SharedEncoder
     decoder: Decoder
     slice_size: int
     lease: timedelta
@@ -149,7 +149,7 @@ class Remember:
             return
         images, pictures = zip(*decoded, strict=True)
         try:
-            yield from zip(images, self.encoder.encode(pictures), strict=True)
+            yield from zip(images, self.encoder.encode(pictures, images[0].tenant), strict=True)
         except Unavailable:  # the encoder is shutting down, which is none of the pictures' fault
             raise
         except Exception as error:

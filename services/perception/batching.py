@@ -1,4 +1,4 @@
-"""MicroBatcher: callers in many threads share the encoder's batches."""
+"""MicroBatcher: tenants in many threads share the encoder's batches."""
 
 import threading
 import time
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import PIL.Image
@@ -15,10 +16,18 @@ from schemas.errors import Unavailable
 from services.perception.encoder import Encoder, checked
 
 
+class SharedEncoder(Encoder, Protocol):
+    """An `Encoder` that tenants share."""
+
+    def encode(self, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:
+        """As in `Encoder`, for a tenant."""
+
+
 @dataclass(eq=False)
 class _Call:
     """One caller's pictures, and the vectors of those that are done, by the place of the first."""
 
+    tenant: str
     images: Sequence[PIL.Image.Image]
     taken: int = 0
     done: dict[int, NDArray[np.float32]] = field(default_factory=dict)
@@ -35,10 +44,10 @@ class _Piece:
 
 
 class MicroBatcher:
-    """An `Encoder` that hands another one batches of what waits when it is free, up to its batch size.
+    """A `SharedEncoder` that hands an encoder batches of what waits when it is free, up to its batch size.
 
-    Callers take turns, so that one with a thousand pictures holds nobody up. A batch that fails is tried again caller
-    by caller, so that a picture spoils only its own caller's call.
+    Tenants take turns, and so do the callers of each, so that one with a thousand pictures holds nobody up. A batch
+    that fails is tried again caller by caller, so that a picture spoils only its own caller's call.
 
     Args:
         load: makes the encoder; whatever it raises, the constructor raises.
@@ -54,7 +63,7 @@ class MicroBatcher:
         side_by_side: int = 1,
     ) -> None:
         self._observe = observe
-        self._waiting: deque[_Call] = deque()
+        self._waiting: dict[str, deque[_Call]] = {}
         self._changed = threading.Condition()
         self._closed = False
         self._free = 0
@@ -70,8 +79,8 @@ class MicroBatcher:
         for thread in self._threads:
             thread.start()
 
-    def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
-        """As in `Encoder`; waits for its turn.
+    def encode(self, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:
+        """As in `SharedEncoder`; waits for its turn.
 
         Raises:
             Unavailable: the batcher is closed.
@@ -79,11 +88,11 @@ class MicroBatcher:
         """
         if not images:
             return np.empty((0, self.dimension), np.float32)
-        call = _Call(images)
+        call = _Call(tenant, images)
         with self._changed:
             if self._closed:
                 raise Unavailable("the encoder is shutting down; send it again later")
-            self._waiting.append(call)
+            self._waiting.setdefault(tenant, deque()).append(call)
             self._changed.notify()
         return call.answer.result()
 
@@ -105,20 +114,28 @@ class MicroBatcher:
             self._free += 1
             self._changed.wait_for(lambda: self._waiting or self._closed)
             pieces: list[_Piece] = []
-            number = sum(len(call.images) - call.taken for call in self._waiting)
+            number = sum(len(call.images) - call.taken for calls in self._waiting.values() for call in calls)
             room = min(self.batch_size, -(-number // self._free))
             self._free -= 1
             while room and self._waiting:
-                call = self._waiting.popleft()
-                images = call.images[call.taken : call.taken + room]
-                pieces.append(_Piece(call, call.taken, images))
-                call.taken += len(images)
-                room -= len(images)
-                if call.taken < len(call.images):
-                    self._waiting.append(call)  # behind the others: its next turn is after theirs
+                pieces.append(self._take(-(-room // len(self._waiting))))
+                room -= len(pieces[-1].images)
             if self._waiting:
                 self._changed.notify()
             return pieces
+
+    def _take(self, most: int) -> _Piece:
+        """So many pictures at most of the tenant whose turn it is; its next turn is after those of the others."""
+        tenant, calls = next(iter(self._waiting.items()))
+        del self._waiting[tenant]
+        call = calls.popleft()
+        piece = _Piece(call, call.taken, call.images[call.taken : call.taken + most])
+        call.taken += len(piece.images)
+        if call.taken < len(call.images):
+            calls.append(call)
+        if calls:
+            self._waiting[tenant] = calls
+        return piece
 
     def _encode(self, pieces: list[_Piece]) -> None:
         try:
@@ -151,7 +168,10 @@ class MicroBatcher:
 
     def _fail(self, call: _Call, error: Exception) -> None:
         with self._changed:
-            if call in self._waiting:
-                self._waiting.remove(call)  # the rest of its pictures is no use to anyone
+            calls = self._waiting.get(call.tenant, deque())
+            if call in calls:
+                calls.remove(call)  # the rest of its pictures is no use to anyone
+                if not calls:
+                    del self._waiting[call.tenant]
             if not call.answer.done():  # another part of it may have failed too
                 call.answer.set_exception(error)

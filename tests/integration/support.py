@@ -68,7 +68,8 @@ class Pixels:
     view: View = ALL
     encoded: int = 0
 
-    def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
+    def encode(self, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:
+        assert isinstance(tenant, str)
         self.before(images)
         self.encoded += len(images)
         rows = np.stack([np.asarray(image.resize((GRID, GRID)), np.float64).reshape(-1) + 1 for image in images])

@@ -17,9 +17,9 @@ if sys.orig_argv[-2:] == ["services.cli", "worker"]:
 
     encode = MicroBatcher.encode
 
-    def die_of_deadly(self: MicroBatcher, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
+    def die_of_deadly(self: MicroBatcher, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:
         if any(image.getcolors(1) for image in images):
             os.kill(os.getpid(), signal.SIGKILL)
-        return encode(self, images)
+        return encode(self, images, tenant)
 
     MicroBatcher.encode = die_of_deadly  # type: ignore[method-assign]

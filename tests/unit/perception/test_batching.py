@@ -68,7 +68,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def waiting(batcher: MicroBatcher) -> int:
-    return len(batcher._waiting)
+    return sum(map(len, batcher._waiting.values()))
 
 
 def test_it_is_the_encoder_to_its_callers() -> None:
@@ -117,6 +117,24 @@ def test_one_with_a_thousand_pictures_does_not_starve_one_with_one() -> None:
     # One batch was under way and one of the large call's slices was next; then it was the small one's turn.
     assert [1 in batch for batch in encoder.batches].index(True) <= 2
     assert max(map(len, encoder.batches)) == 10
+
+
+def test_many_callers_of_one_tenant_do_not_hold_up_another_tenant() -> None:
+    encoder = Numbers()
+    encoder.gate.clear()
+    with running(encoder, 10) as batcher, ThreadPoolExecutor(32) as callers:
+        first = callers.submit(batcher.encode, [picture(1000)], "a")
+        wait_until(lambda: len(encoder.batches) == 1)
+        many = [callers.submit(batcher.encode, [picture(n) for n in range(100, 150)], "a") for _ in range(24)]
+        wait_until(lambda: waiting(batcher) == 24)
+        small = callers.submit(batcher.encode, [picture(1), picture(2)], "b")
+        wait_until(lambda: waiting(batcher) == 25)
+        encoder.gate.set()
+        assert np.array_equal(small.result(10), [vector(1), vector(2)])
+        for each in [first, *many]:
+            each.result(10)
+    assert {1, 2} <= set(encoder.batches[1]), "both in the next batch"
+    assert len(encoder.batches[1]) == 10, "and the others fill it"
 
 
 def test_what_waits_is_shared_among_those_who_are_free() -> None:
