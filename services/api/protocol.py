@@ -3,7 +3,6 @@
 import time
 from asyncio import TimerHandle, Transport
 from collections import Counter
-from math import inf
 
 from starlette.responses import Response
 from uvicorn._types import ASGI3Application
@@ -14,7 +13,10 @@ from schemas.errors import HeadTooLarge, MalformedRequest, Unavailable, VisualMe
 from services.api.errors import answer
 
 HEAD_SECONDS = 15.0
-"""How long a client may take to send the head of a request, from the connection or from the answer before."""
+"""How long a client may take to send a head, from the connection or the answer before, and to take a part of an answer.
+
+A part is `services.api.gate.PART`, so it takes 4 KiB a second at least.
+"""
 HEAD_BYTES = 64 * 1024
 """How much may come that is no part of a body: the request's line, headers, trailers, the frames of chunks."""
 MOST_HEADERS = 256
@@ -23,8 +25,6 @@ PARSED_AT_ONCE = 256
 """Bytes in which some ten requests may begin, and each takes 4 KiB; bodies whose length is known are parsed whole."""
 CHUNKS_AT_ONCE = 2048
 """The same while a body of unknown length comes, which only known callers are asked for."""
-SLOWEST = 16 * 1024
-"""Bytes of an answer that a client takes in a second at least."""
 MOST_CONNECTIONS = 512
 """Half of the files that a process may usually have open; the other half is for what the requests need."""
 
@@ -194,19 +194,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[error.status] + headers + b"\r\n" + bytes(refusal.body))
         self.transport.close()
 
-    def _wait(self, left: float = inf) -> None:
+    def _wait(self) -> None:
         self._wait_no_more()
-        self._waiting = self.loop.call_later(HEAD_SECONDS, self._overdue, left)
+        self._waiting = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def _wait_no_more(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
-
-    def _overdue(self, left: float) -> None:
-        """Cut the client off, unless it is taking an answer, and not too slowly."""
-        untaken = self.transport.get_write_buffer_size()
-        if 0 < untaken <= left - SLOWEST * HEAD_SECONDS:
-            self._wait(untaken)
-        else:
-            self.transport.abort()

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.api import protocol
+from services.api.gate import Answering
 from services.api.protocol import HEAD_BYTES, MOST_HEADERS, BoundedProtocol
 from services.cli.own_service import free_port
 from tests.stack import until
@@ -43,7 +44,7 @@ def server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
     """A server whose patience is short; nothing that a test does to it may be an error of its own."""
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
     released.clear()
-    config = uvicorn.Config(app, port=free_port(), http=BoundedProtocol, lifespan="off", log_config=None)
+    config = uvicorn.Config(Answering(app), port=free_port(), http=BoundedProtocol, lifespan="off", log_config=None)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -156,6 +157,7 @@ def test_an_answer_that_is_taken_is_not_cut_off_and_one_that_is_not_is(
     server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = GET.replace(b"/ ", b"/large ", 1)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 2)
     with connected(server) as connection:
         connection.sendall(large)
         taken = 0
@@ -163,7 +165,7 @@ def test_an_answer_that_is_taken_is_not_cut_off_and_one_that_is_not_is(
             came = len(connection.recv(500_000))
             assert came, "cut off although it takes its answer"
             taken += came
-            time.sleep(0.03)  # longer than a head may take, and than is waited between two looks
+            time.sleep(0.06)  # longer together than a part may take
     with connected(server) as idle:
         until(lambda: len(server.server_state.connections) == 1, "only this one to be there")
         idle.sendall(large * 50)  # the first fills the buffers, and the others wait for it
