@@ -61,14 +61,14 @@ class Questions:
         return self.load(tenant, job.id)
 
     def load(self, tenant: str, job_id: str) -> QuestionJob:
-        """A question, with what was found once it is done.
+        """A job; of a question, with what was found once it is done.
 
         Raises:
             NotFound: there is none, or a removal took it away.
         """
         job = self._jobs.load(tenant, job_id)  # what comes from a URL is a UUID from here on
         if job.kind not in KINDS:
-            raise NotFound(f"there is no job {job_id!r}")
+            return QuestionJob(**dict(job))
         asked = self.asked(tenant, job_id)
         result = None
         if job.state is JobState.DONE:

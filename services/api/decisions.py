@@ -101,7 +101,7 @@ def influence(
 @router.get("/jobs/{job_id}")
 @needs(Scope.CLASSIFY)
 def job(caller: CallerDep, service: ServiceDep, job_id: str) -> QuestionJob:
-    """How far a counterfactual or influence is that became a job; with what was found, once it is done."""
+    """How far a job is; of a counterfactual or influence, with what was found once it is done."""
     return service.questions.load(caller.tenant, job_id)
 
 

@@ -138,8 +138,9 @@ def test_a_decision_that_is_gone_fails_the_job_with_a_sentence(workers: Workers)
     )
 
 
-def test_what_is_no_question_is_not_found(workers: Workers) -> None:
+def test_other_jobs_are_told_of_and_what_is_none_is_not_found(workers: Workers) -> None:
     other = workers.jobs.create(workers.parts.tenant, JobKind.JUDGEMENT, "a test")
-    for job_id in (other.id, "../../keys", "x"):
+    assert dict(workers.load(other.id)).items() >= dict(other).items()
+    for job_id in ("../../keys", "x"):
         with pytest.raises(NotFound):
             workers.load(job_id)
