@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from schemas.errors import NotFound, OutOfSpace, Unavailable, VisualMemoryError
 from services.memory.durable import sync
-from services.memory.space import SPARE, check_room
+from services.memory.space import check_room
 
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
 """Keys are made by us; anything that could leave the folder is not one."""
@@ -61,7 +60,7 @@ class Blobs:
             OutOfSpace: the disk is full, or too full for this.
         """
         written = {self._path(key): data for key, data in blobs.items()}
-        with _translated(next(iter(blobs), "")):
+        with translated(next(iter(blobs), "")):
             if self._local:
                 self._write_durably({Path(path): data for path, data in written.items()})
             else:
@@ -74,7 +73,7 @@ class Blobs:
             OutOfSpace: the disk is full.
         """
         path = self._path(key)
-        with _translated(key):
+        with translated(key):
             try:
                 if self._local:
                     self._write_durably({Path(path): data}, os.link)
@@ -84,32 +83,6 @@ class Blobs:
                 return False
         return True
 
-    def write_beside(self, key: str, data: bytes) -> None:
-        """Write what can be made again beside what is stored, or will be, under a key: it goes with that, or before.
-
-        It is not durable, is in no listing and goes after a while like a draft. Nothing is written to an object store,
-        where that would take longer than to make it again, nor to a disk that is not roomy.
-        """
-        path = self._beside(key)
-        with _translated(key), suppress(OutOfSpace):
-            if self._local:
-                for folder in _make(path.parent)[1:]:
-                    sync(folder)
-                check_room(path.parent, self._floor * SPARE, len(data))
-                path.write_bytes(data)
-
-    def read_beside(self, key: str) -> bytes | None:
-        """What lies beside, which may be cut short by a crash; None where nothing does."""
-        with _translated(key), suppress(FileNotFoundError):
-            return self._beside(key).read_bytes() if self._local else None
-        return None
-
-    def delete_beside(self, keys: Iterable[str]) -> None:
-        """Delete what lies beside; a crash of the machine may bring it back until `delete` is called."""
-        for key in keys if self._local else ():
-            with _translated(key):
-                self._beside(key).unlink(missing_ok=True)
-
     def read(self, key: str) -> bytes:
         """What was written.
 
@@ -117,14 +90,14 @@ class Blobs:
             NotFound: nothing is there.
         """
         path = self._path(key)
-        with _translated(key):
+        with translated(key):
             return bytes(self._files.cat_file(path))
 
     def read_some(self, keys: Sequence[str]) -> dict[str, bytes]:
         """What was written under those keys that are there; an object store is asked for all of them at once."""
         found: dict[str, bytes] = {}
         if keys:
-            with _translated(keys[0]):
+            with translated(keys[0]):
                 answers = self._files.cat([self._path(key) for key in keys], on_error="return")
                 for path, answer in answers.items():
                     if isinstance(answer, bytes):
@@ -136,13 +109,13 @@ class Blobs:
     def exists(self, key: str) -> bool:
         """Whether something is there."""
         path = self._path(key)
-        with _translated(key):
+        with translated(key):
             return bool(self._files.isfile(path))
 
     def existing(self, keys: Collection[str]) -> set[str]:
         """Those of some keys under which something is; of many, an object store is asked for their folders."""
         if self._local:
-            with _translated(""):
+            with translated(""):
                 return {key for key in keys if os.path.isfile(self._path(key))}  # noqa: PTH113 - a Path takes longer
         if len(keys) <= FEW:
             return {key for key in keys if self.exists(key)}
@@ -159,7 +132,7 @@ class Blobs:
 
     def _find(self, prefix: str, *, detail: bool) -> Iterator[tuple[str, Any]]:
         folder = prefix.rpartition("/")[0]
-        with _translated(prefix):
+        with translated(prefix):
             found = self._files.find(self._path(folder) if folder else self._root, detail=detail)
         for path in found:
             key = str(path).removeprefix(f"{self._root}/")
@@ -173,20 +146,19 @@ class Blobs:
             NotFound: nothing is there.
         """
         path = self._path(key)
-        with _translated(key):
+        with translated(key):
             moment: datetime = self._files.modified(path)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete what is there, and what lies beside it; durable when it returns. Returns how many there were.
+        """Delete what is there; durable when it returns. Returns how many there were.
 
         Folders stay, for others may be about to write into them: see `delete_empty`.
         """
         touched: list[Path] = []
         for key in keys:
             path = self._path(key)
-            self.delete_beside([key])
-            with _translated(key):
+            with translated(key):
                 try:
                     if not self._local and not self._files.isfile(path):
                         continue  # an object store deletes what is not there without a word
@@ -211,12 +183,12 @@ class Blobs:
             return 0
         root, age = Path(self._path(folder) if folder else self._root), time.time() - before.timestamp()
         drafts = [path for path in root.rglob(".*") if DRAFT.fullmatch(path.name)]
-        with _translated(""):
+        with translated(""):
             return sum(_delete_older(draft, age) for draft in drafts)
 
-    def folders(self) -> Sequence[str]:
+    def top_folders(self) -> Sequence[str]:
         """The names of the uppermost folders; sorted."""
-        with suppress(NotFound), _translated(""):
+        with suppress(NotFound), translated(""):
             found = self._files.ls(self._root, detail=True)
             names = [str(each["name"]).rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"]
             return sorted(name for name in names if KEY.fullmatch(name))
@@ -227,7 +199,7 @@ class Blobs:
 
         An object store has no empty folders.
         """
-        with _translated(""):
+        with translated(""):
             for folder in Path(self._root).glob("*/*") if self._local else ():
                 if named(folder.name):
                     with suppress(OSError):  # it is not empty
@@ -235,7 +207,7 @@ class Blobs:
 
     def ping(self) -> None:
         """Return if the filesystem answers."""
-        with _translated(""):
+        with translated(""):
             self._files.exists(self._root)
 
     def _write_durably(self, blobs: Mapping[Path, bytes], place: Callable[[Path, Path], object] = os.replace) -> None:
@@ -244,7 +216,7 @@ class Blobs:
         Some are written before the first of them is synced, and all before their folders are: the filesystem then
         writes its journal once for many.
         """
-        folders = {folder: None for parent in {path.parent for path in blobs} for folder in _make(parent)}
+        folders = {folder: None for parent in {path.parent for path in blobs} for folder in make_folder(parent)}
         given = list(blobs)
         for start in range(0, len(given), OPEN_AT_ONCE):
             # a leading dot is no key, so a draft is never listed
@@ -270,10 +242,6 @@ class Blobs:
             for file in files.values():
                 os.fsync(file.fileno())
 
-    def _beside(self, key: str) -> Path:
-        path = Path(self._path(key))
-        return path.with_name(f".{blake2b(key.encode(), digest_size=16).hexdigest()}")
-
     def _path(self, key: str) -> str:
         if not KEY.fullmatch(key):
             raise ValueError(f"no key of a blob: {key!r}")
@@ -281,7 +249,8 @@ class Blobs:
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
+def translated(key: str) -> Iterator[None]:
+    """Turn what a filesystem raises into the errors of `Blobs`."""
     try:
         yield
     except VisualMemoryError:
@@ -294,7 +263,7 @@ def _translated(key: str) -> Iterator[None]:
         raise Unavailable(f"the blob store does not answer: {type(error).__name__}") from error
 
 
-def _make(folder: Path) -> list[Path]:
+def make_folder(folder: Path) -> list[Path]:
     """Make a folder; the folders whose entries must be synced for it, the deepest first."""
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,20 @@
-"""The pictures: bytes under keys that are new with each acceptance."""
+"""The pictures: bytes under keys that are new with each acceptance, and beside them what they were decoded to."""
 
 import re
 import secrets
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
 
-from schemas.errors import NotFound
+from schemas.errors import NotFound, OutOfSpace
 from schemas.image import now
-from services.memory.blobs import Blobs
+from services.memory.blobs import Blobs, make_folder, translated
+from services.memory.durable import sync
 from services.memory.payload import point_id
-from services.memory.space import NEW
+from services.memory.space import SPARE, check_room
 
 HOUR = timedelta(hours=1)
 HOURS = re.compile(r"[0-9]{10}")
@@ -33,18 +36,13 @@ def has_picture(key: str) -> bool:
     return not key.startswith(NO_PICTURE)
 
 
-class Pictures:
+class Pictures(Blobs):
     """The pictures of every tenant.
 
-    Every method raises `schemas.errors.Unavailable` where the filesystem does not answer.
-
-    Args:
-        url: a folder of this machine, or an fsspec URL such as ``s3://bucket/folder``.
-        floor: bytes that must stay free on this machine's disk; see `services.memory.space`.
+    Pixels that a picture was decoded to lie beside it, or where it will be, and go with it, or before. They are not
+    durable, are in no listing and go after a while like a draft. None are kept beside an object store, where that would
+    take longer than to decode again, nor on a disk that is not roomy.
     """
-
-    def __init__(self, url: str | Path, floor: int = 0) -> None:
-        self._blobs = Blobs(url, floor * NEW)
 
     def new_key(self, tenant: str, image_id: str, content_hash: str) -> str:
         """A key that was never given before, under the tenant's folder of this hour.
@@ -54,22 +52,6 @@ class Pictures:
         point, folder = point_id(tenant, image_id), _folder(tenant, now())
         return f"{folder}/{point}.{content_hash[:16]}.{uuid.uuid4().hex}"
 
-    def write(self, key: str, data: bytes) -> None:
-        """Write a picture; durable when it returns.
-
-        Raises:
-            OutOfSpace: the disk is full, or too full for this.
-        """
-        self._blobs.write(key, data)
-
-    def write_some(self, pictures: Mapping[str, bytes]) -> None:
-        """Write pictures; durable when it returns, but some may be there where it raises.
-
-        Raises:
-            OutOfSpace: as `write`.
-        """
-        self._blobs.write_some(pictures)
-
     def read(self, key: str) -> bytes:
         """A picture's bytes.
 
@@ -78,23 +60,33 @@ class Pictures:
         """
         if not has_picture(key):
             raise NotFound("this image has no picture: it came as a vector")
-        return self._blobs.read(key)
+        return super().read(key)
 
     def keep_pixels(self, key: str, pixels: bytes) -> None:
-        """Keep what a picture was decoded to, where there is room, until `drop_pixels`; gone with it at the latest."""
-        self._blobs.write_beside(key, pixels)
+        """Keep what a picture was decoded to, where there is room."""
+        place = self._pixels_of(key)
+        with translated(key), suppress(OutOfSpace):
+            if self._local:
+                for folder in make_folder(place.parent)[1:]:
+                    sync(folder)
+                check_room(place.parent, self._floor * SPARE, len(pixels))
+                place.write_bytes(pixels)
 
     def pixels(self, key: str) -> bytes | None:
-        """What a picture was decoded to; None where that is not kept. A crash may have damaged it."""
-        return self._blobs.read_beside(key)
+        """What a picture was decoded to; None where that is not kept. A crash may have cut it short."""
+        with translated(key), suppress(FileNotFoundError):
+            return self._pixels_of(key).read_bytes() if self._local else None
+        return None
 
     def drop_pixels(self, keys: Iterable[str]) -> None:
-        """Delete what pictures were decoded to."""
-        self._blobs.delete_beside(keys)
+        """Delete what pictures were decoded to; a crash of the machine may bring it back until `delete` is called."""
+        for key in keys if self._local else ():
+            with translated(key):
+                self._pixels_of(key).unlink(missing_ok=True)
 
     def tenants(self) -> Sequence[str]:
         """Everybody who ever had pictures."""
-        return self._blobs.folders()
+        return self.top_folders()
 
     def folders(self, tenant: str, since: datetime, until: datetime) -> list[str]:
         """The folders to which a tenant's new pictures went from a moment to another, and an hour before and after."""
@@ -103,32 +95,22 @@ class Pictures:
 
     def all(self, folder: str | None = None) -> list[str]:
         """The key of every picture of a tenant, of a folder, or of every tenant; sorted."""
-        return self._blobs.list("" if folder is None else f"{folder}/")
-
-    def written_at(self, key: str) -> datetime:
-        """When a picture was written.
-
-        Raises:
-            NotFound: it is gone.
-        """
-        return self._blobs.written_at(key)
+        return self.list("" if folder is None else f"{folder}/")
 
     def delete(self, keys: Iterable[str]) -> int:
         """Delete pictures and their pixels, those that are there; returns how many there were."""
-        return self._blobs.delete(filter(has_picture, keys))
-
-    def delete_drafts(self, before: datetime, folder: str = "") -> int:
-        """Delete what a kill in the middle of a write left before a moment, in a folder or in all; returns how much."""
-        return self._blobs.delete_drafts(before, folder)
+        given = [*filter(has_picture, keys)]
+        self.drop_pixels(given)
+        return super().delete(given)
 
     def delete_empty_folders(self, before: datetime) -> None:
         """Delete the folders of the hours before a moment in which nothing is left."""
         last = _hour(before)
-        self._blobs.delete_empty(lambda name: HOURS.fullmatch(name) is not None and name < last)
+        self.delete_empty(lambda name: HOURS.fullmatch(name) is not None and name < last)
 
-    def ping(self) -> None:
-        """Return if the filesystem answers."""
-        self._blobs.ping()
+    def _pixels_of(self, key: str) -> Path:
+        place = Path(self._path(key))
+        return place.with_name(f".{blake2b(key.encode(), digest_size=16).hexdigest()}")
 
 
 def _folder(tenant: str, moment: datetime) -> str:

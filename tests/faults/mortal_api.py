@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
+from typing import cast
 from unittest.mock import patch
 
 import httpx
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from services.api.app import create_app
 from services.bootstrap import wire_memory
 from services.bootstrap.api_process import ApiProcess, api_process
+from services.memory.pictures import Pictures
 from services.perception.view import View
 from services.settings import Settings
 from tests.integration.support import Hooked
@@ -83,11 +85,11 @@ def serve(settings: Settings, steps: int) -> None:
 
     with wire(settings) as service:
         service.memory._engine = hooked(service.memory._engine)
-        service.pictures._blobs = hooked(service.pictures._blobs)  # type: ignore[assignment]
+        pictures = cast(Pictures, hooked(service.pictures))
         service.accept.blocks._ledger = hooked(service.accept.blocks._ledger)  # type: ignore[assignment]
         os.fsync = hooked(os).fsync
         enqueue = Hooked(service.accept.enqueue, fate, fate).__call__
-        mortal = replace(service, accept=replace(service.accept, enqueue=enqueue))
+        mortal = replace(service, accept=replace(service.accept, pictures=pictures, enqueue=enqueue))
         uvicorn.run(create_app(settings, mortal), host=settings.api.host, port=settings.api.port, log_config=None)
 
 
