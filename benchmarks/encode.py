@@ -39,7 +39,7 @@ BARE, PLAIN = "the network alone", "plain SentenceTransformer.encode"
 class Plain(EfficientNetLite0):
     """The module as most are: a picture's channels lie one after the other."""
 
-    def preprocess(self, inputs: Sequence[PIL.Image.Image], **_: Any) -> dict[str, torch.Tensor]:  # type: ignore[override]
+    def preprocess(self, inputs: Sequence[PIL.Image.Image], **_: Any) -> dict[str, torch.Tensor]:
         return {"pixels": super().preprocess(inputs)["pixels"].contiguous()}
 
 

@@ -12,7 +12,7 @@ from sentence_transformers.sentence_transformer.modules import InputModule
 from services.perception.efficientnet import DIMENSION, NAME, VIEW, prepare, scaled
 
 
-class EfficientNetLite0(InputModule):
+class EfficientNetLite0(InputModule):  # type: ignore[misc]  # it has no type where the library is not read
     """Pictures to pooled features, as the first module of a `SentenceTransformer`.
 
     Args:
@@ -22,7 +22,7 @@ class EfficientNetLite0(InputModule):
     save_in_root = False
 
     def __init__(self, network: EfficientNet | None = None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # the library leaves it so
+        super().__init__()
         self.network = network or EfficientNet.from_name(NAME).eval()
 
     @property
@@ -30,9 +30,7 @@ class EfficientNetLite0(InputModule):
         """Pictures alone."""
         return ["image"]
 
-    def preprocess(  # type: ignore[override]  # the library's own takes texts too; this one takes pictures alone
-        self, inputs: Sequence[PIL.Image.Image], **_: Any
-    ) -> dict[str, torch.Tensor]:
+    def preprocess(self, inputs: Sequence[PIL.Image.Image], **_: Any) -> dict[str, torch.Tensor]:
         """Pictures of mode RGB and any sizes, as `prepare` takes them."""
         return prepare([VIEW.of(picture) for picture in inputs])
 
@@ -50,9 +48,7 @@ class EfficientNetLite0(InputModule):
         self.save_torch_weights(output_path, safe_serialization=safe_serialization)
 
     @classmethod
-    def load(  # type: ignore[override]  # the library passes the rest by name, here as `where`
-        cls, model_name_or_path: str, subfolder: str = "", **where: Any
-    ) -> Self:
+    def load(cls, model_name_or_path: str, subfolder: str = "", **where: Any) -> Self:
         """Read what `save` wrote."""
         hub = {key: where[key] for key in ("token", "cache_folder", "revision", "local_files_only") if key in where}
         module = cls()

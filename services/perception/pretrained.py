@@ -49,7 +49,8 @@ def _network(model: SentenceTransformer, name: str, device: str) -> Network:
         model.to(memory_format=torch.channels_last)
 
     def prepare(images: Sequence[PIL.Image.Image]) -> Features:
-        return model.preprocess(list(images))
+        features: Features = model.preprocess(list(images))
+        return features
 
     def build(precision: Precision) -> Forward:
         dtype: torch.dtype = getattr(torch, precision)
