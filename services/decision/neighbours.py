@@ -20,8 +20,8 @@ SPARE = 16
 QUERIES = 512
 LEAST_BLOCK = 512
 BLOCK = 8192
-PAIRS = 128
-"""Queries whose candidates are gathered at once: their vectors must be few enough for memory that is used again."""
+GATHERED_BYTES = 64 * 2**20
+"""Of candidates' vectors that are gathered at once: few enough for memory that is used again."""
 
 Vectors = NDArray[np.float32]
 Similarities = NDArray[np.float32]
@@ -71,12 +71,12 @@ def _fill(queries: Vectors, memory: Vectors, hidden: Rows, similarities: Similar
     while left.size and len(memory):
         width = min(width, len(memory))
         worst, candidates = _candidates(queries[left], memory, width, hidden[left])
-        exact = _pairwise(queries[left], memory, candidates)
+        exact = np.clip(_pairwise(queries[left], memory, candidates), -1, 1)
         exact[(candidates == hidden[left][:, None]) | (candidates == NOBODY)] = -np.inf
         order = np.lexsort((candidates, -exact))[:, :k]
         found, numbers = np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
         nobody = np.isneginf(found)
-        similarities[left, : order.shape[1]] = np.where(nobody, -1, np.clip(found, -1, 1))
+        similarities[left, : order.shape[1]] = np.where(nobody, -1, found)
         rows[left, : order.shape[1]] = np.where(nobody, NOBODY, numbers)
         if width == len(memory):
             break
@@ -86,7 +86,8 @@ def _fill(queries: Vectors, memory: Vectors, hidden: Rows, similarities: Similar
 
 def _pairwise(queries: Vectors, memory: Vectors, candidates: Rows) -> Similarities:
     """Each query's product with each of its candidates, float32 [n, width]."""
-    parts = (slice(start, start + PAIRS) for start in range(0, len(queries), PAIRS))
+    step = max(1, GATHERED_BYTES // (candidates.shape[1] * memory.shape[1] * memory.itemsize))
+    parts = (slice(start, start + step) for start in range(0, len(queries), step))
     return np.concatenate([np.vecdot(queries[part][:, None], memory[candidates[part]]) for part in parts])
 
 
