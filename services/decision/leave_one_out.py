@@ -1,15 +1,24 @@
 """A memory classified by itself: every image by the votes of its nearest neighbours, leaving itself out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from schemas.decision import ClassifyOptions
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.decision import VoteOptions
 from schemas.judgement import ClassReport
+from services.decision.grouping import ranked
 from services.decision.neighbours import NOBODY, Rows, Similarities
-from services.decision.votes import decide
+from services.decision.pruning import numbered
+from services.decision.tally import Numbers, among, answers, ballots, scores
+from services.decision.votes import weigh
 
 MOST_CONFUSIONS = 5
+AT_ONCE = 4096
+"""Images whose votes are counted at once."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +28,19 @@ class Memories:
     Attributes:
         image_ids: of n images, ascending, so that nothing depends on when they came.
         labels: of the same images.
-        similarities: float32 [n, k], of each image's neighbours, the nearest first.
-        rows: int64 [n, k], the same neighbours; `NOBODY` where there are fewer.
-        contents: of the images, what those that share a vote have in common.
+        similarities: float32 [n, w], of the neighbours that vote on each image, the nearest first.
+        rows: int64 [n, w], the same neighbours; `NOBODY` where there are fewer.
+        contents: int64 [n], of the images, a number, 0 or more, that those have in common which share a vote.
     """
 
     image_ids: Sequence[str]
     labels: Sequence[Sequence[str]]
     similarities: Similarities
     rows: Rows
-    contents: Sequence[str]
+    contents: Rows
 
 
-@dataclass(frozen=True)
-class Opinion:
+class Opinion(NamedTuple):
     """What its neighbours say of an image.
 
     Attributes:
@@ -50,28 +58,68 @@ class Opinion:
     asked: int = 0
 
 
-@dataclass(frozen=True)
-class _Voter:
-    image_id: str
-    labels: Sequence[str]
-    similarity: float
-    group: str
-    reliability: float = 1.0
+def voting(similarities: Similarities, rows: Rows, contents: Rows, k: int) -> tuple[Similarities, Rows]:
+    """Of the neighbours of images those that vote, as in a classification: see `services.decision.grouping`.
+
+    Args:
+        similarities: float32 [n, w], the nearest first.
+        rows: int64 [n, w], the same neighbours; `NOBODY` where there are fewer.
+        contents: int64 [n], see `Memories`.
+        k: how many contents vote.
+
+    Returns:
+        both [n, v], with those that vote only.
+    """
+    parts = [slice(start, start + AT_ONCE) for start in range(0, len(rows), AT_ONCE)]
+    votes = (
+        np.concatenate([_vote(similarities[part], rows[part], contents, k) for part in parts]) if parts else rows > 0
+    )
+    width = int(votes.sum(axis=1).max(initial=1))
+    order = np.argsort(~votes, axis=1, kind="stable")[:, :width]
+    there = np.take_along_axis(votes, order, 1)
+    return (
+        np.where(there, np.take_along_axis(similarities, order, 1), np.float32(-1)),
+        np.where(there, np.take_along_axis(rows, order, 1), NOBODY),
+    )
 
 
-def opinion(memories: Memories, row: int) -> Opinion:
-    """What the neighbours of an image say of it, by the rank vote."""
-    found = [
-        _Voter(memories.image_ids[there], memories.labels[there], similarity, memories.contents[there])
-        for there, similarity in zip(memories.rows[row].tolist(), memories.similarities[row].tolist(), strict=True)
-        if there != NOBODY
-    ]
-    if not found:
-        return Opinion()
-    shares = decide(found, ClassifyOptions(show=0), "").shares
-    own = max((each.share for each in shares if each.label in memories.labels[row]), default=0.0)
-    agreeing = sum(shares[0].label in voter.labels for voter in found)
-    return Opinion(shares[0].label, shares[0].share, own, agreeing, len(found))
+def _vote(similarities: Similarities, rows: Rows, contents: Rows, k: int) -> NDArray[np.bool_]:
+    """Whether each neighbour votes."""
+    found = ranked(np.where(rows == NOBODY, NOBODY, contents[rows]), similarities, k)
+    votes = np.zeros(rows.shape, bool)
+    np.put_along_axis(votes, found.order, found.ranks != NOBODY, 1)
+    return votes
+
+
+def opinions(memories: Memories) -> list[Opinion]:
+    """What the neighbours of each image say of it, by the rank vote; as `services.decision.votes.decide` counts it."""
+    names, codes = numbered(memories.labels)
+    codes = np.concatenate([codes, np.full((1, codes.shape[1]), NOBODY)])  # the last row is what nobody votes for
+    found: list[Opinion] = []
+    for start in range(0, len(memories.image_ids), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        found += _opinions(memories, part, codes, names)
+    return found
+
+
+def _opinions(memories: Memories, part: slice, codes: Numbers, names: Sequence[str]) -> Iterator[Opinion]:
+    """Of some images; the labels of all are given by their numbers, with the names of these."""
+    rows, similarities = memories.rows[part], memories.similarities[part].astype(np.float64)
+    found = ranked(np.where(rows == NOBODY, NOBODY, memories.contents[rows]), similarities, rows.shape[1])
+    rows, similarities = (np.take_along_axis(each, found.order, 1) for each in (rows, similarities))
+    votes_for, there = codes[rows], rows != NOBODY
+    weights = weigh(similarities, VoteOptions(), np.maximum(found.ranks, 0)) * there / found.copies
+    cast = ballots(votes_for)
+    won = answers(cast, weights)[:, -1]
+    counted = scores(cast, weights)
+    total = np.cumsum(counted, axis=1)[:, -1]  # in the order of `decide`, so that the sum is the same to the last bit
+    classes = cast.classes.T
+    best = np.where(classes == won[:, None], counted, 0).max(axis=1)
+    owned = np.where(among(classes, codes[:-1][part]), counted, 0).max(axis=1)
+    agreeing = among(votes_for, won[:, None]).any(axis=2).sum(axis=1)
+    columns = (won, total, best, owned, agreeing, there.sum(axis=1))
+    for label, everything, share, own, agree, asked in zip(*(column.tolist() for column in columns), strict=True):
+        yield Opinion(names[label], share / everything, own / everything, agree, asked) if asked else Opinion()
 
 
 def report(labels: Sequence[Sequence[str]], opinions: Sequence[Opinion]) -> list[ClassReport]:

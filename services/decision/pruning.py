@@ -42,7 +42,7 @@ def are_right(labels: Sequence[Sequence[str]], rows: Numbers) -> NDArray[np.bool
     Returns:
         [n, k]; of no meaning where there is nobody.
     """
-    codes, right = _codes(labels), np.zeros(rows.shape, bool)
+    (_, codes), right = numbered(labels), np.zeros(rows.shape, bool)
     for start in range(0, len(rows), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         right[part] = in_common(codes[rows[part]], codes[part])
@@ -73,10 +73,11 @@ def hard_threshold(wrong: Numbers, k: int) -> int:
     return int(np.ceil(max(HARD_VOTES * k, HARD_TIMES * wrong.mean())))
 
 
-def _codes(labels: Sequence[Sequence[str]]) -> Numbers:
-    """The labels as numbers [n, most labels of one image]; `NOBODY` where an image has fewer."""
-    numbers = {label: number for number, label in enumerate(sorted({label for each in labels for label in each}))}
+def numbered(labels: Sequence[Sequence[str]]) -> tuple[list[str], Numbers]:
+    """All labels, and those of each image by their numbers [n, most labels of one]; `NOBODY` where it has fewer."""
+    names = sorted({label for each in labels for label in each})
+    numbers = {label: number for number, label in enumerate(names)}
     codes = np.full((len(labels), max(map(len, labels), default=0)), NOBODY, np.int64)
-    for row, each in enumerate(labels):
-        codes[row, : len(each)] = [numbers[label] for label in each]
-    return codes
+    for row, each in zip(codes, labels, strict=True):
+        row[: len(each)] = [numbers[label] for label in each]
+    return names, codes

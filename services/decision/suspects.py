@@ -1,6 +1,6 @@
 """Suspects: images that deserve a look, from the neighbours of each, leaving itself out; ranked, with reasons."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -25,21 +25,28 @@ def suspects(memories: Memories, opinions: Sequence[Opinion]) -> list[Suspect]:
         memories: the images with their neighbours.
         opinions: what the neighbours say of each image, in the same order.
     """
-    kinds = (_label_errors(memories, opinions), _duplicates(memories), _outliers(memories, opinions))
-    return [each for found in kinds for each in sorted(found, key=lambda one: (-one.score, one.image_id))[:MOST]]
+    return [*_label_errors(memories, opinions), *_duplicates(memories), *_outliers(memories, opinions)]
+
+
+def _strongest(scores: Mapping[int, float]) -> list[int]:
+    """The rows with the highest scores, then the lowest, as rows are in the order of ids."""
+    return sorted(scores, key=lambda row: (-scores[row], row))[:MOST]
 
 
 def _label_errors(memories: Memories, opinions: Sequence[Opinion]) -> Iterator[Suspect]:
     """Images whose neighbours agree on another label; the score is its share less that of the image's own."""
-    for row, said in enumerate(opinions):
-        own = list(memories.labels[row])
-        if said.label in own or said.share < AGREED:
-            continue
+    scores = {
+        row: said.share - said.own
+        for row, (said, own) in enumerate(zip(opinions, memories.labels, strict=True))
+        if said.share >= AGREED and said.label not in own
+    }
+    for row in _strongest(scores):
+        said, own = opinions[row], list(memories.labels[row])
         yield Suspect(
             suspicion=Suspicion.LABEL,
             image_id=memories.image_ids[row],
             labels=own,
-            score=said.share - said.own,
+            score=scores[row],
             reason=f"{said.agreeing} of its {said.asked} neighbours are {said.label}, with {said.share:.0%} of the"
             f" vote; {' and '.join(own)} has {said.own:.0%}",
             suggestion=said.label,
@@ -50,9 +57,9 @@ def _duplicates(memories: Memories) -> Iterator[Suspect]:
     """Of images that are nearly the same, all but that with the lowest id; the score is the similarity."""
     here = np.arange(len(memories.image_ids))[:, None]
     alike = (memories.similarities >= DUPLICATE) & (memories.rows != NOBODY) & (memories.rows < here)
-    for row in np.flatnonzero(alike.any(axis=1)).tolist():
-        place = int(alike[row].argmax())
-        other, similarity = int(memories.rows[row, place]), float(memories.similarities[row, place])
+    places = {int(row): int(alike[row].argmax()) for row in np.flatnonzero(alike.any(axis=1))}
+    for row in _strongest({row: float(memories.similarities[row, place]) for row, place in places.items()}):
+        other, similarity = int(memories.rows[row, places[row]]), float(memories.similarities[row, places[row]])
         own, theirs = list(memories.labels[row]), list(memories.labels[other])
         differ = f"but is labelled {' and '.join(own)}, not {' and '.join(theirs)}"
         yield Suspect(
@@ -74,7 +81,7 @@ def _outliers(memories: Memories, opinions: Sequence[Opinion]) -> Iterator[Suspe
     distances = np.where(there, 1 - memories.similarities, 0).sum(axis=1, dtype=np.float64) / there.sum(axis=1)
     nearer = np.searchsorted(np.sort(distances), distances) / (len(distances) - 1)
     usual = float(np.median(distances))
-    for row in np.flatnonzero(nearer >= FAR).tolist():
+    for row in _strongest({int(row): float(nearer[row]) for row in np.flatnonzero(nearer >= FAR)}):
         yield Suspect(
             suspicion=Suspicion.OUTLIER,
             image_id=memories.image_ids[row],

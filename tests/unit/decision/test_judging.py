@@ -1,16 +1,22 @@
 """A memory judged by itself: votes, reports and suspects against counting by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.decision import ClassifyOptions
 from schemas.judgement import Suspect, Suspicion
 from services.decision import pruning
-from services.decision.leave_one_out import Memories, Opinion, opinion, report
+from services.decision.grouping import first_groups
+from services.decision.leave_one_out import Memories, Opinion, opinions, report, voting
 from services.decision.neighbours import NOBODY, nearest
 from services.decision.pruning import are_right, count_votes, reliability
 from services.decision.suspects import suspects
+from services.decision.votes import decide
+from services.memory.memory import Hit
 
 LABELS = ("cat", "dog", "animal/owl", "bat")
 DIRECTIONS = np.random.default_rng(5).integers(0, 2, (12, 16)).astype(np.float32) * 0.5 - 0.25
@@ -25,7 +31,7 @@ def memories(images: list[tuple[int, list[str]]], k: int = 10) -> Memories:
     vectors = DIRECTIONS[[direction for direction, _ in images]].reshape(len(images), 16)
     similarities, rows = nearest(vectors, vectors, k, leave_out=np.arange(len(images)))
     ids = [f"image-{row:03}" for row in range(len(images))]
-    return Memories(ids, [own for _, own in images], similarities, rows, ids)
+    return Memories(ids, [own for _, own in images], similarities, rows, np.arange(len(ids)))
 
 
 def neighbours_by_hand(images: list[tuple[int, list[str]]], row: int, k: int) -> list[int]:
@@ -47,11 +53,46 @@ def test_votes_are_those_counted_by_hand(images: list[tuple[int, list[str]]], k:
     assert votes.tolist() == by_hand
 
 
+def by_decide(judged: Memories, row: int) -> Opinion:
+    """What a classification by the same neighbours says, to the last bit."""
+    voters = [
+        Hit(judged.image_ids[other], tuple(judged.labels[other]), float(similarity), str(judged.contents[other]))
+        for other, similarity in zip(judged.rows[row], judged.similarities[row], strict=True)
+        if other != NOBODY
+    ]
+    if not voters:
+        return Opinion()
+    shares = decide(voters, ClassifyOptions(show=0), "").shares
+    own = max((each.share for each in shares if each.label in judged.labels[row]), default=0.0)
+    agreeing = sum(shares[0].label in voter.labels for voter in voters)
+    return Opinion(shares[0].label, shares[0].share, own, agreeing, len(voters))
+
+
+@given(images=images, kinds=st.integers(1, 12), k=st.integers(1, 12))
+def test_copies_of_one_content_vote_as_in_a_classification(
+    images: list[tuple[int, list[str]]], kinds: int, k: int
+) -> None:
+    nearest = memories(images, 40)
+    contents = np.array([direction % kinds for direction, _ in images], np.int64)
+    similarities, rows = voting(nearest.similarities, nearest.rows, contents, k)
+    judged = replace(nearest, similarities=similarities, rows=rows, contents=contents)
+    for row, voters in enumerate(rows):
+        everybody = [
+            Hit(str(other), (), float(similarity), str(contents[other]))
+            for other, similarity in zip(nearest.rows[row], nearest.similarities[row], strict=True)
+            if other != NOBODY
+        ]
+        expected, _ = first_groups(everybody, k)
+        assert [str(voter) for voter in voters if voter != NOBODY] == [hit.image_id for hit in expected]
+    assert opinions(judged) == [by_decide(judged, row) for row in range(len(images))]
+
+
 @given(images=images)
 def test_opinions_and_reports_are_those_counted_by_hand(images: list[tuple[int, list[str]]]) -> None:
     judged = memories(images)
-    opinions = [opinion(judged, row) for row in range(len(images))]
-    for row, said in enumerate(opinions):
+    found = opinions(judged)
+    assert found == [by_decide(judged, row) for row in range(len(images))]
+    for row, said in enumerate(found):
         scores: dict[str, float] = {}
         for rank, other in enumerate(neighbours_by_hand(images, row, 10)):
             for label in images[other][1]:
@@ -61,11 +102,9 @@ def test_opinions_and_reports_are_those_counted_by_hand(images: list[tuple[int, 
             assert scores[said.label] == pytest.approx(max(scores.values()))
             assert said.share == pytest.approx(max(scores.values()) / total)
             assert said.own == pytest.approx(max(scores.get(label, 0) for label in images[row][1]) / total)
-    for each in report(judged.labels, opinions):
-        said_of = [said.label for said, (_, own) in zip(opinions, images, strict=True) if each.label in own]
-        right = [
-            said for said, (_, own) in zip(opinions, images, strict=True) if each.label in own and said.label in own
-        ]
+    for each in report(judged.labels, found):
+        said_of = [said.label for said, (_, own) in zip(found, images, strict=True) if each.label in own]
+        right = [said for said, (_, own) in zip(found, images, strict=True) if each.label in own and said.label in own]
         assert each.images == len(said_of)
         assert each.accuracy == pytest.approx(len(right) / len(said_of))
         for label, number in each.confused_with.items():
@@ -81,8 +120,8 @@ def around(angles: list[float], labels: list[str], k: int = 10) -> list[Suspect]
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     similarities, rows = nearest(vectors, vectors, k, leave_out=np.arange(len(angles)))
     ids = [f"image-{row:03}" for row in range(len(angles))]
-    judged = Memories(ids, [[label] for label in labels], similarities, rows, ids)
-    return suspects(judged, [opinion(judged, row) for row in range(len(ids))])
+    judged = Memories(ids, [[label] for label in labels], similarities, rows, np.arange(len(ids)))
+    return suspects(judged, opinions(judged))
 
 
 def of(kind: Suspicion, found: list[Suspect]) -> list[Suspect]:
@@ -117,7 +156,7 @@ def test_what_is_far_from_everything_is_an_outlier() -> None:
 def test_a_memory_without_neighbours_has_no_opinion(size: int) -> None:
     judged = memories([(0, ["cat"])] * size)
     assert (judged.rows == NOBODY).all()
-    opinions = [opinion(judged, row) for row in range(size)]
-    assert opinions == [Opinion()] * size
-    assert suspects(judged, opinions) == []
-    assert [(each.accuracy, each.confused_with) for each in report(judged.labels, opinions)] == [(0, {})] * size
+    found = opinions(judged)
+    assert found == [Opinion()] * size
+    assert suspects(judged, found) == []
+    assert [(each.accuracy, each.confused_with) for each in report(judged.labels, found)] == [(0, {})] * size
