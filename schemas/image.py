@@ -241,6 +241,8 @@ class StoredImage(Image):
         begun_at: when a worker last began to remember it; it is that worker's for a while.
         history: its former labels since this picture was accepted, the earliest first; the last `MAX_HISTORY` of them.
         known_since: from when on its labels are known, where they were changed more often than that; else null.
+        objectors: ids of the neighbours whose votes made the service warn of it or hold it.
+        pruned_from: how many wrong votes were enough to mute it, where it was muted for them.
     """
 
     tenant: str
@@ -248,6 +250,8 @@ class StoredImage(Image):
     begun_at: datetime | None = None
     history: list[FormerLabels] = Field(default_factory=list)
     known_since: datetime | None = None
+    objectors: list[str] = Field(default_factory=list)
+    pruned_from: int | None = None
 
     def changed(self, changes: Mapping[str, Any], moment: datetime) -> "StoredImage":
         """The image with other fields from a moment on; labels that it loses by that become history."""

@@ -74,11 +74,11 @@ class CalibrationSample(BaseModel):
 
 
 class Judgement(BaseModel):
-    """What one pass over a tenant's memory found; a removal deletes it, for what was removed had a part in it.
+    """What one pass over a tenant's memory found; a removal leaves one that never saw what it covered.
 
     Attributes:
         id: new with each pass; ids of later ones sort after it.
-        made_at: when the pass began to read the memory.
+        made_at: when the pass began to read the memory; what was changed since is not in it.
         encoder: whose vectors were compared.
         k: how many neighbours voted for `votes`.
         images: how many images were judged.
@@ -86,7 +86,6 @@ class Judgement(BaseModel):
         classes: by label, the least accurate first.
         suspects: the most suspicious first, by kind; at most 1,000 of each.
         sample: what novelty and prediction sets are calibrated on.
-        fingerprint: of the memory it was made from; another one means that the memory has changed since.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -100,7 +99,6 @@ class Judgement(BaseModel):
     classes: list[ClassReport]
     suspects: list[Suspect]
     sample: CalibrationSample
-    fingerprint: str
 
 
 class JudgementSummary(BaseModel):

@@ -235,11 +235,19 @@ class CurateSettings(_Section):
     """What a memory learns from judging itself."""
 
     seconds: Annotated[
-        int, Field(ge=0, description="how often memories that were changed are judged anew; 0: only when asked to")
+        int,
+        Field(
+            ge=0,
+            description="how often memories that were changed, and whose judgements are used, are judged; 0: only when"
+            " asked to",
+        ),
     ] = 600
     most_images: Annotated[
         int, Field(ge=1, description="larger memories are not judged: a worker holds all their vectors at once")
     ] = 100_000
+    cache_bytes: Annotated[
+        int, Field(ge=0, description="vectors that a worker keeps in memory from one judgement to the next, in bytes")
+    ] = 2**30
     k: Annotated[int, Field(ge=1, le=100, description="how many neighbours vote on each image")] = 10
     prune: Annotated[Prune, Field(description="how classifications that do not say are pruned: none, soft or hard")] = (
         Prune.NONE

@@ -98,7 +98,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         decoder = wire_decoder(settings, opened, encoder.view)
         task_queue = wire_task_queue(settings, secret)
         rerank = wire_rerank(settings, opened, memory, pictures, decoder)
-        classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.current)
+        classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.used)
         retention = Retention(settings.retention)
         accept = Accept(memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention)
         lease = timedelta(seconds=settings.worker.overdue_seconds)
@@ -133,7 +133,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
                 stores.evaluations, patient, decoder, classify.embed, encoder.name, task_queue.enqueue_job
             ),
             judging=Judging(memory, stores.judgements, stores.jobs, task_queue, curate.most_images),
-            curate=Curate(patient, stores.judgements),
+            curate=Curate(patient, stores.judgements, stores.undo_votes),
         )
 
 

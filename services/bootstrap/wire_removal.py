@@ -10,6 +10,9 @@ from services.answers.decisions import StoredDecisions
 from services.answers.question_jobs import Questions
 from services.bootstrap.wire_access import records_of
 from services.curation.judgements import Judgements
+from services.curation.objections import Objections
+from services.curation.search_short_lists import SearchShortLists
+from services.curation.undo_after_removal import UndoAfterRemoval
 from services.evaluation.records import Evaluations
 from services.forgetting.backup import UNFINISHED
 from services.forgetting.blocks import Blocks
@@ -18,7 +21,7 @@ from services.forgetting.forget import Forget
 from services.forgetting.removal_log import RemovalLog
 from services.forgetting.removals import RemovalHook, Removals
 from services.forgetting.tidy import Tidy
-from services.forgetting.unlearn import Unlearn
+from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -34,6 +37,7 @@ class Stores:
     """What is kept beside the points of a memory.
 
     Attributes:
+        undo_votes: takes images that are removed out of judgements, and out of what was done because of votes.
         undo: takes images that are removed out of all that was made of them.
     """
 
@@ -47,6 +51,7 @@ class Stores:
     evaluations: Evaluations
     decisions: StoredDecisions
     questions: Questions
+    undo_votes: UndoAfterRemoval
     undo: Sequence[RemovalHook]
 
 
@@ -54,7 +59,10 @@ def wire_stores(settings: Settings, memory: Memory, secret: Secret) -> Stores:
     """The stores of the settings."""
     floor = settings.store.min_free_bytes
     ledger, roomy = records_of(settings), Ledger(settings.url_of("records"), floor, NEW)
-    blocks, jobs, judgements = Blocks(ledger), Jobs(ledger), Judgements(ledger)
+    blocks, jobs, curate = Blocks(ledger), Jobs(ledger), settings.curate
+    judgements = Judgements(ledger, Blobs(settings.url_of("judgements"), floor))
+    objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
+    undo_votes = UndoAfterRemoval(memory, judgements, objections, SearchShortLists(memory))
     evaluations = Evaluations(ledger, jobs, settings.url_of("evaluations"), floor)
     kept = settings.decisions
     decisions = StoredDecisions(ledger, roomy, memory, blocks, kept.keep, kept.keep_bytes)
@@ -70,7 +78,8 @@ def wire_stores(settings: Settings, memory: Memory, secret: Secret) -> Stores:
         evaluations=evaluations,
         decisions=decisions,
         questions=questions,
-        undo=(Unlearn(memory, judgements), evaluations.forget, decisions.forget, questions.forget),
+        undo_votes=undo_votes,
+        undo=(undo_votes, evaluations.forget, decisions.forget, questions.forget),
     )
 
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from schemas.decision import Prune
 from schemas.job import JobKind
 from services.access.secret import load_secret
 from services.answers.classify import Classify
@@ -13,9 +14,11 @@ from services.answers.question_jobs import AnswerQuestion
 from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory
 from services.bootstrap.wire_removal import check_restored, wire_compact, wire_forget, wire_stores
 from services.bootstrap.wire_task_queue import wire_task_queue
+from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge
 from services.curation.judging import Judging
 from services.curation.objections import Objections
+from services.curation.vector_cache import VectorCache
 from services.evaluation.job import Evaluate
 from services.forgetting.compact import Compact
 from services.forgetting.forget import Forget
@@ -60,8 +63,9 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
         decoder, task_queue = wire_decoder(settings, opened, encoder.view), wire_task_queue(settings, secret)
         lease = timedelta(seconds=worker.overdue_seconds)
         forget = wire_forget(memory, stores, lease)
+        fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
         objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
-        classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.current)
+        classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.used)
         answer_question = AnswerQuestion(stores.questions, Question(classify, stores.decisions))
         yield WorkerProcess(
             task_queue=task_queue,
@@ -73,12 +77,19 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
             forget=forget,
             expire=Expire(memory, stores.removals, forget),
             compact=wire_compact(settings, memory, stores),
-            judging=Judging(memory, stores.judgements, stores.jobs, task_queue, curate.most_images),
+            judging=Judging(
+                memory,
+                stores.judgements,
+                stores.jobs,
+                task_queue,
+                curate.most_images,
+                always=curate.prune is not Prune.NONE,
+            ),
             run_job=RunJob(
                 stores.jobs,
                 lease,
                 {
-                    JobKind.JUDGEMENT: Judge(memory, stores.judgements, encoder.name, curate.k, curate.most_images),
+                    JobKind.JUDGEMENT: Judge(memory, stores.judgements, fold, encoder.name, curate.k),
                     JobKind.COUNTERFACTUAL: answer_question,
                     JobKind.INFLUENCE: answer_question,
                     JobKind.EVALUATION: Evaluate(stores.evaluations, memory, stores.pictures, decoder, encoder.name),

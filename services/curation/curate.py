@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from schemas.curation import Action, Curated, CurationRequest
 from schemas.errors import Conflict, InvalidRequest
 from schemas.filter import Clause, FieldType
-from schemas.image import Doubt, State
+from schemas.image import State
 from services.curation.judgements import Judgements
+from services.curation.undo_after_removal import UndoAfterRemoval
 from services.memory.memory import Memory
 
 PAGE = 1000
@@ -25,6 +26,7 @@ class Curate:
 
     memory: Memory
     judgements: Judgements
+    undo: UndoAfterRemoval
 
     def __call__(self, tenant: str, request: CurationRequest) -> Curated:
         """Do what is asked; votes follow at once.
@@ -54,7 +56,7 @@ class Curate:
 
     def _prune(self, tenant: str, clauses: Sequence[Clause], least: int, dry_run: bool) -> Curated:
         """Mute by wrong votes, and take it back where these counted no more by then."""
-        judgement = self.judgements.current(tenant)
+        judgement = self.judgements.used(tenant)
         if judgement is None:
             raise InvalidRequest("wrong_votes: no judgement counts at present; start one with POST /v1/judgements")
         named = tuple(image_id for image_id, (wrong, _) in judgement.votes.items() if wrong >= least)
@@ -63,9 +65,9 @@ class Curate:
         clauses = [*clauses, Clause("image_id", FieldType.KEYWORD, named)]
         if dry_run:
             return Curated(action=Action.MUTE, images=self._count(tenant, clauses, Action.MUTE))
-        changed = self.memory.mute(tenant, clauses, Doubt.PRUNED)
+        changed = self.memory.mute(tenant, clauses, least)
         if not self.judgements.is_valid(tenant, judgement.id):
-            self.memory.reconsider(tenant)
+            self.undo.review_pruned(tenant)
             raise Conflict("the judgement was voided or replaced at this moment: send it again")
         return Curated(action=Action.MUTE, images=changed)
 

@@ -1,166 +1,129 @@
 """Judge: a pass over a tenant's memory, in which each image is classified by the others."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.errors import Conflict, InvalidRequest
-from schemas.image import now
+from schemas.decision import MAX_TIMES_K
+from schemas.filter import Clause, FieldType
+from schemas.image import Doubt, now
 from schemas.job import Job
 from schemas.judgement import CalibrationSample, Judgement
-from services.curation.fingerprint import REMEMBERED, fingerprint
+from services.curation.fold_changes import FoldChanges
+from services.curation.judged_images import JudgedImages
 from services.curation.judgements import Judgements
-from services.decision.leave_one_out import Memories, Opinion, opinion, report
-from services.decision.neighbours import NOBODY, Rows, Similarities, nearest
+from services.decision.leave_one_out import Memories, opinions, report, voting
+from services.decision.neighbour_lists import KEPT
+from services.decision.neighbours import NOBODY, Rows
 from services.decision.pruning import are_right, count_votes
 from services.decision.suspects import suspects
-from services.memory.engine import Vectors
 from services.memory.memory import Memory
-from services.runtime import cores
 from services.runtime.jobs import Progress
 
-PAGE = 500
-AT_ONCE = 128
-"""Images between two looks at whether the pass still counts."""
 SAMPLE = 1000
-SAMPLE_NEIGHBOURS = 100
-PASSES = 3
-"""So often a job begins anew where removals come in between."""
-
-
-class Voided(Exception):
-    """A removal came in between."""
+PRUNED = Clause("doubt", FieldType.KEYWORD, (Doubt.PRUNED.value,))
 
 
 @dataclass(frozen=True)
 class Judge:
     """The use case: does a job of the kind ``judgement``.
 
+    What the judgement before was made of is taken, and what changed since is folded in; the result is that of a pass
+    that begins with nothing.
+
     Attributes:
         encoder: the name of the encoder whose vectors are compared.
-        k: how many neighbours vote.
-        most_images: a memory of more is not judged, for its vectors are held at once.
+        k: how many neighbours vote, at most `KEPT`.
     """
 
     memory: Memory
     judgements: Judgements
+    fold: FoldChanges
     encoder: str
     k: int
-    most_images: int
 
     def __call__(self, tenant: str, _job: Job, progress: Progress) -> None:
-        """Judge a tenant's memory, anew where a removal comes in between.
+        """Judge a tenant's memory.
 
         Raises:
             InvalidRequest: it holds too many images.
-            Conflict: removals came in between every time.
         """
         if self.judgements.current(tenant) is None:
-            self.memory.reconsider(tenant)  # a crash may have left what was muted by a judgement that was voided
-        for _ in range(PASSES):
+            self.memory.unmute(tenant, [PRUNED])  # a crash may have left what was muted by one that was voided
+        unkept = None
+        while True:
             registration = self.judgements.register(tenant)
-            try:
-                judgement = self._judge(tenant, registration, self._watching(tenant, registration, progress))
-            except Voided:
-                continue
-            if self.judgements.keep(tenant, judgement):
+            self.judgements.forget_uses(tenant)
+            base = self._base(tenant)
+            # Where removals came in between and left nothing to begin with, what was compared already is not lost.
+            complete, base = base is None, base or unkept or JudgedImages.of_none(now())
+            unkept = self.fold(tenant, base, complete, progress)
+            progress("counted", 0, len(unkept.image_ids))
+            if self.judgements.keep(tenant, judgement_of(unkept, registration, self.encoder, self.k), unkept):
                 return
-        raise Conflict(f"images were removed during each of {PASSES} passes: start another once that has ended")
 
-    def _watching(self, tenant: str, registration: str, progress: Progress) -> Progress:
-        def say(stage: str, done: int, total: int) -> None:
-            if not self.judgements.is_valid(tenant, registration):
-                raise Voided
-            progress(stage, done, total)
-
-        return say
-
-    def _judge(self, tenant: str, registration: str, progress: Progress) -> Judgement:
-        made_at, print_before = now(), fingerprint(self.memory, tenant)
-        image_ids, labels, contents, vectors = self._read(tenant, progress)
-        everybody = np.arange(len(image_ids))
-        memories = Memories(image_ids, labels, *_compare(everybody, vectors, self.k, "compared", progress), contents)
-        votes = count_votes(memories.rows, are_right(labels, memories.rows))
-        opinions = list(_opinions(memories, progress))
-        given = zip(image_ids, votes.tolist(), strict=True)
-        return Judgement(
-            id=registration,
-            made_at=made_at,
-            encoder=self.encoder,
-            k=self.k,
-            images=len(image_ids),
-            votes={image_id: (wrong, right) for image_id, (wrong, right) in given if wrong or right},
-            classes=report(labels, opinions),
-            suspects=suspects(memories, opinions),
-            sample=_sample(labels, contents, vectors, votes[:, 0], progress),
-            fingerprint=print_before,
-        )
-
-    def _read(self, tenant: str, progress: Progress) -> tuple[list[str], list[list[str]], list[str], Vectors]:
-        """Ids, labels, content hashes and vectors of all remembered images, by ascending id."""
-        image_ids: list[str] = []
-        labels: list[list[str]] = []
-        contents: list[str] = []
-        blocks: list[Vectors] = []
-        total = self.memory.count(tenant, [REMEMBERED])
-        self._check(total)
-        progress("read", 0, total)
-        for page, vectors in self.memory.embedded(tenant, [], PAGE):
-            image_ids += [image.image_id for image in page]
-            labels += [image.labels for image in page]
-            contents += [image.content_hash for image in page]
-            blocks.append(vectors)
-            self._check(len(image_ids))
-            progress("read", len(image_ids), total)
-        order = sorted(range(len(image_ids)), key=image_ids.__getitem__)
-        in_order = [image_ids[row] for row in order], [labels[row] for row in order], [contents[row] for row in order]
-        return *in_order, _ordered(blocks, order)
-
-    def _check(self, images: int) -> None:
-        if images > self.most_images:
-            raise InvalidRequest(
-                f"the memory holds {images} images and at most {self.most_images} are judged: raise"
-                " VISUAL_MEMORY_CURATE__MOST_IMAGES if the workers have the room for their vectors"
-            )
+    def _base(self, tenant: str) -> JudgedImages | None:
+        judgement = self.judgements.current(tenant)
+        if judgement is None or judgement.encoder != self.encoder:
+            return None
+        return self.judgements.made_of(tenant, judgement)
 
 
-def _ordered(blocks: list[Vectors], order: Sequence[int]) -> Vectors:
-    """The rows of all blocks in an order; the blocks are let go of on the way, so that it takes little more room."""
-    places = np.empty(len(order), np.int64)
-    places[np.array(order, np.int64)] = np.arange(len(order))
-    vectors = np.empty((len(order), blocks[0].shape[1]), np.float32)
-    end = len(order)
-    while blocks:
-        block = blocks.pop()
-        vectors[places[end - len(block) : end]] = block
-        end -= len(block)
-    return vectors
+def judgement_of(images: JudgedImages, judgement_id: str, encoder: str, k: int) -> Judgement:
+    """What the neighbours of images say of each; only of and by those that vote.
+
+    Args:
+        images: each with at least `looked_at` neighbours that vote, those that are `sampled` with `KEPT`, where there
+            are so many.
+        judgement_id: of the judgement.
+        encoder: whose vectors were compared.
+        k: how many contents vote on each.
+    """
+    judged = images.voting()
+    memories = _memories(judged, k)
+    votes = count_votes(memories.rows, are_right(memories.labels, memories.rows))
+    found = opinions(memories)
+    given = zip(judged.image_ids, votes.tolist(), strict=True)
+    return Judgement(
+        id=judgement_id,
+        made_at=images.read_at,
+        encoder=encoder,
+        k=k,
+        images=len(judged.image_ids),
+        votes={image_id: (wrong, right) for image_id, (wrong, right) in given if wrong or right},
+        classes=report(judged.labels, found),
+        suspects=suspects(memories, found),
+        sample=_sample(judged, memories.contents, votes[:, 0]),
+    )
 
 
-def _compare(asked: Rows, vectors: Vectors, k: int, stage: str, progress: Progress) -> tuple[Similarities, Rows]:
-    """The neighbours of these rows, each leaving itself out; see `nearest`."""
-    similarities, rows = np.full((len(asked), k), -1, np.float32), np.full((len(asked), k), NOBODY, np.int64)
-    for start in range(0, len(asked), AT_ONCE):
-        progress(stage, start, len(asked))
-        part = slice(start, start + AT_ONCE)
-        similarities[part], rows[part] = nearest(vectors[asked[part]], vectors, k, asked[part], cores.count())
-    return similarities, rows
+def wrong_votes(images: JudgedImages, k: int) -> list[int]:
+    """The wrong votes that each of some images would have given, had all of them voted."""
+    memories = _memories(images, k)
+    wrong: list[int] = count_votes(memories.rows, are_right(memories.labels, memories.rows))[:, 0].tolist()
+    return wrong
 
 
-def _opinions(memories: Memories, progress: Progress) -> Iterator[Opinion]:
-    for row in range(len(memories.image_ids)):
-        if row % AT_ONCE == 0:
-            progress("counted", row, len(memories.image_ids))
-        yield opinion(memories, row)
+def looked_at(k: int) -> int:
+    """How many neighbours are looked at for k contents: as many as in a classification, of those that are kept."""
+    return min(MAX_TIMES_K * k, KEPT)
 
 
-def _sample(
-    labels: Sequence[list[str]], contents: Sequence[str], vectors: Vectors, wrong: Rows, progress: Progress
-) -> CalibrationSample:
-    """Some of the images, spread evenly, with more of their neighbours."""
-    drawn = np.linspace(0, max(0, len(labels) - 1), min(len(labels), SAMPLE)).astype(np.int64)
-    similarities, rows = _compare(drawn, vectors, SAMPLE_NEIGHBOURS, "sampled", progress)
+def _memories(images: JudgedImages, k: int) -> Memories:
+    width, contents = looked_at(k), np.unique(images.contents, return_inverse=True)[1]
+    near, rows = images.lists.similarities[:, :width], images.lists.rows[:, :width].astype(np.int64)
+    return Memories(images.image_ids, images.labels, *voting(near, rows, contents, k), contents)
+
+
+def sampled(images: int) -> Rows:
+    """Which of so many images are the sample: spread evenly by the order of their ids; int64 [n]."""
+    return np.linspace(0, max(0, images - 1), min(images, SAMPLE)).astype(np.int64)
+
+
+def _sample(judged: JudgedImages, contents: Rows, wrong: Rows) -> CalibrationSample:
+    """Some of the images, with more of their neighbours."""
+    drawn, labels = sampled(len(judged.image_ids)), judged.labels
+    rows, similarities = judged.lists.rows[drawn, :KEPT], judged.lists.similarities[drawn, :KEPT]
     there = rows != NOBODY
     groups = np.unique(contents, return_inverse=True)[1]
     return CalibrationSample(

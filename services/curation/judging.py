@@ -3,20 +3,28 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import islice
 
-from schemas.image import LabelCount, State, StoredImage
+from schemas.filter import Clause, FieldType
+from schemas.image import LabelCount, State, StoredImage, now
 from schemas.job import Job, JobKind, JobState
-from schemas.judgement import ClassReport, JudgementStatus, JudgementSummary, Suspect, Suspicion
-from services.curation.fingerprint import REMEMBERED, is_stale
+from schemas.judgement import ClassReport, Judgement, JudgementStatus, JudgementSummary, Suspect, Suspicion
+from services.curation.fold_changes import voting
 from services.curation.judgements import Judgements
 from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.memory.memory import Memory
 from services.runtime.jobs import Jobs
 
+WAITING = Clause("state", FieldType.KEYWORD, (State.WAITING.value,))
+SETTLED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value, State.MUTED.value))
 SERVICE = "the service"
 """Who asks for a judgement that is due."""
 SUSPECTS_AT_ONCE = 200
+JUST_NOW = timedelta(minutes=1)
+"""While images wait, or were accepted within this time, more of them are expected."""
+LONGEST_DELAY = timedelta(hours=1)
+"""So long it is waited for their end."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Judging:
 
     Attributes:
         most_images: a memory of more is not judged.
+        always: whether every classification is pruned by a judgement, so that each memory needs one.
     """
 
     memory: Memory
@@ -32,6 +41,7 @@ class Judging:
     jobs: Jobs
     task_queue: TaskQueue
     most_images: int
+    always: bool = False
 
     def start(self, tenant: str, requested_by: str) -> Job:
         """Let the workers judge a tenant's memory; the job, or the one that is not done yet."""
@@ -44,8 +54,14 @@ class Judging:
         return job
 
     def start_due(self) -> int:
-        """Start a judgement of each memory that was changed since its last, or has none; returns how many these are."""
-        due = [tenant for tenant in self.memory.tenants() if self._is_due(tenant)]
+        """Start a judgement of each memory that needs one; returns how many these are.
+
+        Needed is one that somebody asked for since the last, where the memory was changed since; what comes in one go
+        is judged once, at the end.
+        """
+        uses = self.judgements.uses()
+        tenants = self.memory.tenants() if self.always else sorted(uses)
+        due = [tenant for tenant in tenants if self._is_due(tenant, uses.get(tenant))]
         for tenant in due:
             self.start(tenant, SERVICE)
         return len(due)
@@ -59,11 +75,11 @@ class Judging:
         kinds = Counter(suspect.suspicion for suspect in judgement.suspects)
         named = judgement.model_dump(include={"id", "made_at", "encoder", "k", "images", "classes"})
         summary = JudgementSummary(**named, suspects={kind: kinds[kind] for kind in Suspicion})
-        return JudgementStatus(current=summary, stale=is_stale(self.memory, tenant, judgement), job=job)
+        return JudgementStatus(current=summary, stale=self._is_stale(tenant, judgement), job=job)
 
     def suspects(self, tenant: str, kind: Suspicion | None, limit: int) -> list[Suspect]:
         """The strongest suspicions, by kind: of images that still vote, with the labels that they were judged by."""
-        judgement = self.judgements.current(tenant)
+        judgement = self.judgements.used(tenant)
         if judgement is None:
             return []
         named = [each for each in judgement.suspects if kind in (None, each.suspicion)]
@@ -71,17 +87,32 @@ class Judging:
 
     def with_judgement(self, tenant: str, counts: list[LabelCount]) -> list[LabelCount]:
         """How each class does, beside how many images carry its label."""
-        judgement = self.judgements.current(tenant)
+        judgement = self.judgements.used(tenant)
         if judgement is None:
             return counts
         classes = {each.label: each for each in judgement.classes}
         return [_with_report(count, classes.get(count.label), judgement.k) for count in counts]
 
-    def _is_due(self, tenant: str) -> bool:
-        if not 0 < self.memory.count(tenant, [REMEMBERED]) <= self.most_images:
+    def _is_due(self, tenant: str, used_at: datetime | None) -> bool:
+        if not 0 < self.memory.count(tenant, voting(now())) <= self.most_images:
             return False
         judgement = self.judgements.current(tenant)
-        return judgement is None or is_stale(self.memory, tenant, judgement)
+        if judgement is not None and not self._is_stale(tenant, judgement):
+            return False
+        since = used_at if judgement is None else judgement.made_at
+        return not self._is_filling(tenant) or (since is not None and since <= now() - LONGEST_DELAY)
+
+    def _is_stale(self, tenant: str, judgement: Judgement) -> bool:
+        """Whether a memory was changed since it was judged; that counts until the next judgement all the same."""
+        if self.memory.count(tenant, voting(now())) != judgement.images:
+            return True
+        since = Clause("changed_at", FieldType.DATETIME, bounds={"gt": judgement.made_at})
+        return self.memory.count(tenant, [SETTLED, since]) > 0
+
+    def _is_filling(self, tenant: str) -> bool:
+        """Whether more images are expected at this moment."""
+        just_now = Clause("accepted_at", FieldType.DATETIME, bounds={"gt": now() - JUST_NOW})
+        return self.memory.count(tenant, [WAITING]) > 0 or self.memory.count(tenant, [just_now]) > 0
 
     def _still(self, tenant: str, named: list[Suspect]) -> Iterator[Suspect]:
         for start in range(0, len(named), SUSPECTS_AT_ONCE):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from schemas.decision import ClassifyOptions, Effort
 from schemas.image import Doubt, Gate, StoredImage
+from services.decision.grouping import first_groups
 from services.decision.votes import decide
 from services.memory.memory import Memory, Objection
 
@@ -31,12 +32,13 @@ class Objections:
     k: int = 10
 
     def __call__(self, images: Sequence[StoredImage], vectors: NDArray[np.float32]) -> dict[str, Objection]:
-        """What speaks against images of one tenant that are about to be remembered, by image id."""
+        """What speaks against images of one tenant that are about to be remembered, or are held, by image id."""
         if self.gate is Gate.OFF or not images:
             return {}
         found: dict[str, Objection] = {}
-        neighbours = self.memory.nearest(images[0].tenant, vectors, self.k, effort=Effort.EXACT)
-        for image, hits in zip(images, neighbours, strict=True):
+        neighbours = self.memory.nearest(images[0].tenant, vectors, self.k + 1, effort=Effort.EXACT)
+        for image, near in zip(images, neighbours, strict=True):
+            hits, _ = first_groups([hit for hit in near if hit.image_id != image.image_id], self.k)
             if len(hits) < min(FEWEST, self.k):
                 continue
             top = decide(hits, ClassifyOptions(k=self.k, show=0), "").shares[0]

@@ -106,7 +106,8 @@ def _opinions(memories: Memories, part: slice, codes: Numbers, names: Sequence[s
     """Of some images; the labels of all are given by their numbers, with the names of these."""
     rows, similarities = memories.rows[part], memories.similarities[part].astype(np.float64)
     found = ranked(np.where(rows == NOBODY, NOBODY, memories.contents[rows]), similarities, rows.shape[1])
-    rows, similarities = (np.take_along_axis(each, found.order, 1) for each in (rows, similarities))
+    rows = np.take_along_axis(rows, found.order, 1)
+    similarities = np.take_along_axis(similarities, found.order, 1)
     votes_for, there = codes[rows], rows != NOBODY
     weights = weigh(similarities, VoteOptions(), np.maximum(found.ranks, 0)) * there / found.copies
     cast = ballots(votes_for)

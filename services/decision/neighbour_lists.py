@@ -6,6 +6,7 @@ anew where so many left that it is too short. Similarities are products of the p
 `services.decision.neighbours`), so a list does not depend on the order in which images came.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -75,13 +76,16 @@ class NeighbourLists:
         similarities[lost] = np.where(rows[lost] == NOBODY, -1, moved)
         return NeighbourLists(similarities, rows)
 
-    def folded(self, vectors: Vectors, new: Mask, threads: int = 1) -> "NeighbourLists":
+    def folded(
+        self, vectors: Vectors, new: Mask, threads: int = 1, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> "NeighbourLists":
         """The lists of these and new images; those that are too short are looked for anew.
 
         Args:
             vectors: of all images, old and new, float32 [m, d], rows of length 1.
             new: [m], which of them are new; the others are those of these lists, in the same order.
             threads: that compute; best as many as there are cores.
+            progress: told how many new images were compared, of how many; what it raises ends the work.
         """
         old, fresh = np.flatnonzero(~new), np.flatnonzero(new)
         lists, copies = _empty(len(new)), _Copies.of(vectors)
@@ -94,18 +98,15 @@ class NeighbourLists:
             for start in range(0, len(fresh), NEW_AT_ONCE):
                 insert = partial(_insert, lists, copies, new=fresh[start : start + NEW_AT_ONCE])
                 list(pool.map(insert, [old[part] for part in parts], [whole[part] for part in parts]))
-        lists.look_for(copies, fresh, threads)
-        lists.look_for(copies, lists.short(), threads)
+        for start in range(0, len(fresh), NEW_AT_ONCE):
+            progress(start, len(fresh))
+            _search(lists, copies, fresh[start : start + NEW_AT_ONCE], threads)
+        _search(lists, copies, lists.short(), threads)
         return lists
 
     def refilled(self, vectors: Vectors, threads: int = 1) -> "NeighbourLists":
         """The lists with those that are too short looked for anew; see `folded`."""
         return self.folded(vectors, np.zeros(len(self), bool), threads) if len(self.short()) else self
-
-    def look_for(self, copies: "_Copies", asked: Rows, threads: int) -> None:
-        """Look for the neighbours of some images anew, in place."""
-        if len(asked):
-            self.similarities[asked], self.rows[asked] = copies.nearest(asked, threads)
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,12 @@ def _empty(size: int) -> NeighbourLists:
 def _renumber(numbers: Rows, rows: ListRows) -> ListRows:
     """Rows by their new numbers; `NOBODY` stays so."""
     return np.append(numbers, NOBODY).astype(np.int32)[rows]
+
+
+def _search(lists: NeighbourLists, copies: _Copies, asked: Rows, threads: int) -> None:
+    """Look for the neighbours of some images anew; their lists are changed in place."""
+    if len(asked):
+        lists.similarities[asked], lists.rows[asked] = copies.nearest(asked, threads)
 
 
 def _insert(lists: NeighbourLists, copies: _Copies, old: Rows, whole: Mask, new: Rows) -> None:

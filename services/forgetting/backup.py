@@ -32,7 +32,7 @@ FORGOTTEN_AT_ONCE = 10_000
 UNFINISHED = "restore/unfinished"
 PASSING = {"open", "notes", "unerased"}
 """Records of how far a removal is: where the removal is known already, they are older than what is there."""
-LEFT_OUT = {"judgements", "evaluations", "questions", "jobs", schedule.RECORDS}
+LEFT_OUT = {"judgements", "judgement_uses", "evaluations", "questions", "jobs", schedule.RECORDS}
 """Records that no backup holds: they were made of images that may be removed since, and can be made again."""
 
 

@@ -55,7 +55,8 @@ def open_collection(engine: Engine, encoder_name: str, dimension: int, metadata:
 
 
 def _indexes(metadata: Mapping[str, FieldType]) -> dict[str, Index]:
-    fields = {"picture": FieldType.KEYWORD, **FIELDS, **{f"metadata.{name}": kind for name, kind in metadata.items()}}
+    ours = {"picture": FieldType.KEYWORD, "changed_at": FieldType.DATETIME}
+    fields = {**ours, **FIELDS, **{f"metadata.{name}": kind for name, kind in metadata.items()}}
     indexes = {field: Index(kind, on_disk=True) for field, kind in fields.items()}
     at_hand = dict.fromkeys(AT_HAND, Index(FieldType.KEYWORD))
     return {**indexes, **at_hand, "tenant": Index(FieldType.KEYWORD, is_tenant=True)}

@@ -5,7 +5,7 @@ import binascii
 import json
 import uuid
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
 from itertools import repeat
@@ -106,6 +106,12 @@ class Objection:
     voters: Sequence[str]
 
 
+NOT_DOUBTED = MappingProxyType({"doubt": None, "reason": None, "objectors": None, "pruned_from": None})
+"""As a payload to set."""
+DATED = frozenset({"state", "labels"})
+"""Fields that say whether an image votes, and for what: ``changed_at`` says when they were written last."""
+
+
 class Memory:
     """Images as points of one collection, under one encoder's name; call `open` before anything else.
 
@@ -178,7 +184,7 @@ class Memory:
         put = [*before] if vectors is not None else [image.image_id for image in images]
         tenant, listed = (*images, *(each for each, _ in amended))[0].tenant, [each for each, _ in amended]
         read = [point_id(tenant, image_id) for image_id in (*put, *(each.image_id for each in listed))]
-        after = _by_id(self._engine.write(writes, read))
+        after = _by_id(self._write(writes, read))
         referenced = {image.picture for image in after.values()}
         known = {image.picture for image in ((*images, *before.values()) if vectors is None else before.values())}
         return Placed(
@@ -231,14 +237,21 @@ class Memory:
                 return
 
     def embedded(
-        self, tenant: str, clauses: Sequence[Clause], size: int
+        self, tenant: str, clauses: Sequence[Clause], size: int, states: Collection[State] = ()
     ) -> Iterator[tuple[list[StoredImage], Vectors]]:
-        """The remembered images that meet a filter and have not expired, at most so many at a time; by point id.
+        """Images with vectors that meet a filter, at most so many at a time; by point id.
+
+        Args:
+            tenant: whose images.
+            clauses: the checked filter.
+            size: at most so many at a time.
+            states: in which they are, whether they have expired or not; empty: those that vote at this moment.
 
         Yields:
             n images and their vectors, float32 [n, dimension] of length 1.
         """
-        where, point = within(tenant, [*clauses, *self._voting(tenant)], self._vector), None
+        which = [_in_state(*states)] if states else self._voting(tenant)
+        where, point = within(tenant, [*clauses, *which], self._vector), None
         while True:
             points, point = self._engine.export(where, size, point)
             rows = [each.vectors[self._vector] for each in points]
@@ -275,13 +288,13 @@ class Memory:
             return 0
         ids = [point_id(image.tenant, image.image_id) for image in images]
         where = self._same(images, State.WAITING)
-        self._engine.write([UpdateVectors(ids, Named(self._vector, vectors), where)])
+        self._write([UpdateVectors(ids, Named(self._vector, vectors), where)])
         done = {"state": State.REMEMBERED.value, "encoder": self._encoder, "attempts": 0, "begun_at": None}
         # A crash before this leaves them waiting, and they are remembered again. The vector is a condition, so that a
         # point which was put again in between is never called remembered without one.
         if clear := [image for image in images if image.image_id not in objections]:
-            plain = {**done, "doubt": None, "reason": None}
-            self._engine.write([SetPayload(plain, self._same(clear, State.WAITING, self._vector))])
+            plain = {**done, **NOT_DOUBTED}
+            self._write([SetPayload(plain, self._same(clear, State.WAITING, self._vector))])
         for image in images:
             if image.image_id in objections:
                 self._remember_doubted(image, objections[image.image_id], done)
@@ -293,18 +306,16 @@ class Memory:
         The doubt is there before it is seen that all of them are, and a condition of what follows; a removal takes
         doubts away after its points. So it finds the doubt, or they are found missing: then the image goes on waiting.
         """
-        doubt = {"doubt": objection.doubt.value}
-        self._engine.write([SetPayload(doubt, self._same([image], State.WAITING, self._vector))])
-        voters = Clause("image_id", FieldType.KEYWORD, tuple(objection.voters))
-        if self.count(image.tenant, [voters, _in_state(State.REMEMBERED)]) == len(objection.voters):
+        self._write([SetPayload(_objected(objection), self._same([image], State.WAITING, self._vector))])
+        if self._all_vote(image.tenant, objection):
             state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
             where = self._same([image], State.WAITING, self._vector, _doubted(objection.doubt))
-            self._engine.write([SetPayload({**done, "state": state.value, "reason": objection.reason}, where)])
+            self._write([SetPayload({**done, "state": state.value, "reason": objection.reason}, where)])
 
     def reject(self, image: StoredImage, reason: str) -> bool:
         """Give up on an image that still waits with the same picture; whether it is rejected now."""
         rejected = {"state": State.REJECTED.value, "reason": reason, "begun_at": None}
-        self._engine.write([SetPayload(rejected, self._same([image], State.WAITING))])
+        self._write([SetPayload(rejected, self._same([image], State.WAITING))])
         return self._engine.count(self._same([image], State.REJECTED)) == 1
 
     def begin(self, images: Sequence[StoredImage]) -> list[StoredImage]:
@@ -321,7 +332,7 @@ class Memory:
         moment = now()
         for image, alike in _alike(images, _begun):
             begun = {"attempts": image.attempts + 1, "begun_at": moment.isoformat()}
-            self._engine.write([SetPayload(begun, self._same(alike, State.WAITING, further=_since(image.begun_at)))])
+            self._write([SetPayload(begun, self._same(alike, State.WAITING, further=_since(image.begun_at)))])
         held = self.get(images[0].tenant, [image.image_id for image in images]) if images else {}
         return [
             there
@@ -339,27 +350,30 @@ class Memory:
         for image, alike in _alike(images, _begun):
             released = {"attempts": image.attempts - 1, "begun_at": None}
             where = self._same(alike, State.WAITING, further=_since(image.begun_at))
-            self._engine.write([SetPayload(released, where)], urgent=True)  # or a full disk would cost them an attempt
+            self._write([SetPayload(released, where)], urgent=True)  # or a full disk would cost them an attempt
 
-    def mute(self, tenant: str, clauses: Sequence[Clause], doubt: Doubt | None = None) -> int:
+    def mute(self, tenant: str, clauses: Sequence[Clause], wrong_votes: int | None = None) -> int:
         """Let the remembered images that meet a filter vote no more, in one operation; returns how many that were.
 
         Args:
             tenant: whose images.
             clauses: the checked filter.
-            doubt: why, where it is to be taken back by a removal. Without, those that are muted already stay so too.
+            wrong_votes: how many of them are the reason: a removal that leaves an image fewer takes it back. Without,
+                those that are muted already stay so too.
         """
-        muted = {"state": State.MUTED.value, "doubt": None if doubt is None else doubt.value, "reason": None}
+        muted: Payload = {**NOT_DOUBTED, "state": State.MUTED.value}
+        if wrong_votes is not None:
+            muted |= {"doubt": Doubt.PRUNED.value, "pruned_from": wrong_votes}
         number = self.count(tenant, [*clauses, _in_state(State.REMEMBERED)])
-        states = _in_state(State.REMEMBERED, *([State.MUTED] if doubt is None else []))
-        self._engine.write([SetPayload(muted, within(tenant, [*clauses, states], self._vector))])
+        states = _in_state(State.REMEMBERED, *([State.MUTED] if wrong_votes is None else []))
+        self._write([SetPayload(muted, within(tenant, [*clauses, states], self._vector))])
         return number
 
     def unmute(self, tenant: str, clauses: Sequence[Clause]) -> int:
         """Let the muted images that meet a filter vote again, in one operation; returns how many that were."""
         where = within(tenant, [*clauses, _in_state(State.MUTED)], self._vector)
         number = self._engine.count(where)
-        self._engine.write([SetPayload({"state": State.REMEMBERED.value, "doubt": None, "reason": None}, where)])
+        self._write([SetPayload({**NOT_DOUBTED, "state": State.REMEMBERED.value}, where)], urgent=True)
         return number
 
     def relabel(self, images: Sequence[StoredImage], labels: Sequence[str]) -> int:
@@ -370,7 +384,7 @@ class Memory:
         for image, alike in _alike(images, _labelled):
             changed = amendment(image.changed({"labels": [*labels]}, moment))
             about_labels = {field: changed[field] for field in ("labels", "label_paths", "history", "known_since")}
-            self._engine.write([SetPayload(about_labels, self._same(alike))])
+            self._write([SetPayload(about_labels, self._same(alike))])
         return self._engine.count(self._same(images))
 
     def reconsider(self, tenant: str) -> None:
@@ -380,19 +394,47 @@ class Memory:
         """
         if not self.count(tenant, [_doubted(*Doubt)]):
             return
-        waiting = {"state": State.WAITING.value, "doubt": None, "reason": None, "attempts": 0, "begun_at": None}
+        waiting = {**NOT_DOUBTED, "state": State.WAITING.value, "attempts": 0, "begun_at": None}
         held = within(tenant, [_doubted(Doubt.HELD), _in_state(State.MUTED)])
-        self._engine.write([SetPayload(waiting, held)], urgent=True)
+        self._write([SetPayload(waiting, held)], urgent=True)
         pruned = within(tenant, [_doubted(Doubt.PRUNED), _in_state(State.MUTED)])
-        self._engine.write([SetPayload({"state": State.REMEMBERED.value, "doubt": None}, pruned)], urgent=True)
-        self._engine.write(
-            [SetPayload({"doubt": None, "reason": None}, within(tenant, [_doubted(*Doubt)]))], urgent=True
-        )
+        self._write([SetPayload({**NOT_DOUBTED, "state": State.REMEMBERED.value}, pruned)], urgent=True)
+        self._write([SetPayload({**NOT_DOUBTED}, within(tenant, [_doubted(*Doubt)]))], urgent=True)
+
+    def withdraw_objections(self, images: Sequence[StoredImage]) -> None:
+        """Take back what was objected to images of one tenant: those that were held vote, the others go on as they are.
+
+        Args:
+            images: as they were read; what was decided about them since stays.
+        """
+        if images:
+            objected, vote = _doubted(Doubt.HELD, Doubt.WARNED), {**NOT_DOUBTED, "state": State.REMEMBERED.value}
+            self._write([SetPayload(vote, self._same(images, State.MUTED, self._vector, objected))], urgent=True)
+            self._write([SetPayload({**NOT_DOUBTED}, self._same(images, further=objected))], urgent=True)
+
+    def object_again(self, images: Sequence[StoredImage], objections: Mapping[str, Objection]) -> None:
+        """Let these objections to images stand, instead of those that there were.
+
+        Args:
+            images: of one tenant, held or warned of, as they were read; what was decided about them since stays.
+            objections: to some of them, by image id.
+        """
+        self.withdraw_objections([image for image in images if image.image_id not in objections])
+        for image in images:
+            if image.image_id in objections:
+                objection = objections[image.image_id]
+                further = _doubted(Doubt.HELD, Doubt.WARNED)
+                state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
+                stands = {**_objected(objection), "reason": objection.reason, "state": state.value}
+                where = self._same([image], image.state, self._vector, further)
+                self._write([SetPayload(stands, where)], urgent=True)
+                if not self._all_vote(image.tenant, objection):
+                    self.withdraw_objections([image])
 
     def delete(self, images: Sequence[StoredImage]) -> None:
         """Delete images of one tenant, those that still have the same picture."""
         if images:
-            self._engine.write([Delete(self._same(images))])
+            self._write([Delete(self._same(images))])
 
     def nearest(
         self,
@@ -474,11 +516,11 @@ class Memory:
 
     def mark(self, tenant: str, clauses: Sequence[Clause], removal_id: str) -> None:
         """Mark every image that meets a filter for a removal, in one operation: it settles what the removal covers."""
-        self._engine.write([SetPayload({"removal": removal_id}, within(tenant, clauses))], urgent=True)
+        self._write([SetPayload({"removal": removal_id}, within(tenant, clauses))], urgent=True)
 
     def delete_marked(self, tenant: str, removal_id: str) -> None:
         """Delete every image that a removal marked, in one operation."""
-        self._engine.write([Delete(within(tenant, [_marked_by(removal_id)]))])
+        self._write([Delete(within(tenant, [_marked_by(removal_id)]))])
 
     def count(self, tenant: str, clauses: Sequence[Clause] = (), marked_by: str | None = None) -> int:
         """How many images meet a filter; with `marked_by`, of those that this removal marked."""
@@ -504,6 +546,16 @@ class Memory:
         """Release what is held; no other method may be called afterwards."""
         self._engine.close()
 
+    def _write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:
+        """Every write goes through here: what may change how images vote is dated, so that it is found again."""
+        moment = {"changed_at": now().isoformat()}
+        return self._engine.write([_dated(write, moment) for write in writes], read, urgent)
+
+    def _all_vote(self, tenant: str, objection: Objection) -> bool:
+        """Whether all vote still that objected."""
+        voters = Clause("image_id", FieldType.KEYWORD, tuple(objection.voters))
+        return self.count(tenant, [voters, _in_state(State.REMEMBERED)]) == len(objection.voters)
+
     def _voting(self, tenant: str) -> list[Clause]:
         """What an image must meet to vote."""
         remembered = _in_state(State.REMEMBERED)
@@ -523,6 +575,21 @@ class Memory:
         pictures = Clause("picture", FieldType.KEYWORD, tuple(image.picture for image in images))
         states = [] if state is None else [_in_state(state)]
         return within(tenants.pop(), [pictures, *states, *([] if further is None else [further])], vector)
+
+
+def _dated(write: Write, moment: Payload) -> Write:
+    """The write with the moment of the change, where it may change how an image votes."""
+    match write:
+        case Insert() | Replace():
+            return replace(write, points=[replace(each, payload=each.payload | moment) for each in write.points])
+        case SetPayload() if not DATED.isdisjoint(write.payload):
+            return replace(write, payload=write.payload | moment)
+    return write
+
+
+def _objected(objection: Objection) -> Payload:
+    """What is there of an objection before it counts."""
+    return {"doubt": objection.doubt.value, "objectors": list(objection.voters)}
 
 
 def _hits(answer: Answer, as_of: datetime | None, group_by: GroupBy) -> Iterator[Hit]:

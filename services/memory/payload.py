@@ -52,6 +52,7 @@ def _fields(image: StoredImage) -> Payload:
         "metadata": image.metadata or None,
         "history": [{"labels": each.labels, "until": _utc(each.until)} for each in image.history] or None,
         "known_since": _utc(image.known_since),
+        "objectors": image.objectors or None,
         "label_paths": label_paths(image.labels),
     }
 

@@ -89,6 +89,8 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
     assert "odd" not in {each.image_id for each in client.suspects()}, "it is no suspect while it is silent"
     taught.command("curate", "unmute", "--filter", '{"state": "muted"}', "--yes")
     assert taught.neighbour() == before
+    assert client.judgement().stale, "what was touched is looked at by the next"
+    taught.command("judge")
     assert client.judgement().stale is False
 
     taught.command("curate", "relabel", "--suspects", "label", "--top", "1", "--yes")
@@ -101,7 +103,7 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
     ]
 
 
-def test_classes_tell_how_they_do_until_a_removal_voids_the_judgement(taught: Taught) -> None:
+def test_classes_tell_how_they_do_and_a_removal_takes_what_goes_out_of_it(taught: Taught) -> None:
     client = taught.client
     plain = client._call("GET", "/v1/labels").json()
     assert all(each.keys() == {"label", "images"} for each in plain), "as before, where nothing is judged"
@@ -117,8 +119,13 @@ def test_classes_tell_how_they_do_until_a_removal_voids_the_judgement(taught: Ta
     assert "disc" in taught.command("suspects", "--kind", "label")
     shown = taught.command("curate", "remove", "--suspects", "label", "--reason", "wrong", "--yes", "--json")
     assert json.loads(shown)["images"] == 1
-    assert client.judgement().current is None
+    current = client.judgement().current
+    assert current is not None
+    assert [(each.label, each.images, each.confused_with) for each in current.classes] == [
+        ("bars", 6, {}),
+        ("disc", 6, {}),
+    ]
     assert taught.neighbour() is None
-    assert client.suspects() == []
+    assert client.suspects(Suspicion.LABEL) == []
     answer = client.classify([taught.disc], ClassifyOptions(prune=Prune.SOFT))
-    assert answer.options.prune is Prune.NONE, "no judgement counts, and the decision says so"
+    assert answer.options.prune is Prune.SOFT, "the judgement counts still"

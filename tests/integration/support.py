@@ -22,17 +22,21 @@ from schemas.judgement import Judgement
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
+from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge
 from services.curation.judgements import Judgements
 from services.curation.objections import Objections
+from services.curation.search_short_lists import SearchShortLists
+from services.curation.undo_after_removal import UndoAfterRemoval
+from services.curation.vector_cache import VectorCache
 from services.forgetting.blocks import Blocks
 from services.forgetting.forget import Forget
 from services.forgetting.removal_log import RemovalLog
 from services.forgetting.removals import Removals
 from services.forgetting.retention import Retention
-from services.forgetting.unlearn import Unlearn
 from services.intake.accept import Accept, Upload
 from services.intake.remember import Remember
+from services.memory.blobs import Blobs
 from services.memory.engine import Engine, Vectors
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
@@ -166,7 +170,8 @@ class Parts:
         self.pictures = Pictures(self.folder / "pictures")
         self.ledger = Ledger(self.folder / "records")
         self.removals, self.removal_log = Removals(self.ledger), RemovalLog(self.ledger, KEY)
-        self.judgements = Judgements(self.ledger)
+        self.judgements = Judgements(self.ledger, Blobs(self.folder / "judgements"))
+        self.vectors = VectorCache(2**20)
         self.decoder = Decoder(sound_sandbox(), self.pool)
 
     def accept(self, memory: object = None, pictures: object = None) -> Accept:
@@ -208,7 +213,8 @@ class Parts:
     ) -> Judgement | None:
         """Judge the memory; what counts afterwards."""
         job = Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="a test", requested_at=now())
-        judge = Judge(cast(Memory, memory or self.memory), self.judgements, self.encoder.name, k, 1000)
+        kept = cast(Memory, memory or self.memory)
+        judge = Judge(kept, self.judgements, FoldChanges(kept, self.vectors, 1000), self.encoder.name, k)
         judge(tenant or self.tenant, job, progress)
         return self.judgements.current(tenant or self.tenant)
 
@@ -221,6 +227,10 @@ class Parts:
     def question(self) -> Question:
         return Question(self.classify(), self.decisions())
 
+    def undo_votes(self, gate: Gate = Gate.OFF) -> UndoAfterRemoval:
+        objections = Objections(self.memory, gate, 0.9, 10)
+        return UndoAfterRemoval(self.memory, self.judgements, objections, SearchShortLists(self.memory))
+
     def forget(
         self,
         lease: timedelta = AT_ONCE,
@@ -228,6 +238,7 @@ class Parts:
         pictures: object = None,
         ledger: object = None,
         decisions: StoredDecisions | None = None,
+        gate: Gate = Gate.OFF,
     ) -> Forget:
         kept = cast(Ledger, ledger or self.ledger)
         return Forget(
@@ -237,7 +248,7 @@ class Parts:
             Removals(kept),
             RemovalLog(kept, KEY),
             lease,
-            (Unlearn(self.memory, self.judgements), (decisions or self.decisions(ledger=kept)).forget),
+            (self.undo_votes(gate), (decisions or self.decisions(ledger=kept)).forget),
         )
 
     def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:

@@ -27,7 +27,7 @@ def amend(parts: Parts, image_id: str, **changes: Any) -> None:
 
 def relabel(parts: Parts, image_ids: list[str], labels: list[str]) -> None:
     asked = {"action": "relabel", "filter": {"image_id": image_ids}, "labels": labels}
-    Curate(parts.memory, parts.judgements)(parts.tenant, CurationRequest.model_validate(asked))
+    Curate(parts.memory, parts.judgements, parts.undo_votes())(parts.tenant, CurationRequest.model_validate(asked))
 
 
 def remove(parts: Parts, image_id: str) -> None:

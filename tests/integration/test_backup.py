@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import Conflict, InvalidRequest
 from schemas.filter import Filter
-from schemas.image import Doubt, ImagePatch, State, now
+from schemas.image import ImagePatch, State, now
 from schemas.removal import RemovalRequest
 from services.forgetting.backup import UNFINISHED, Backup, Restore, Restored
 from services.forgetting.removals import Removals
@@ -249,7 +249,7 @@ def test_nothing_comes_back_that_was_computed_from_images(here: Parts, there: Pa
     here.teach(*(picture("disc") for _ in range(5)), labels=["disc"])
     [odd] = here.teach(picture("disc"), labels=["bars"])
     assert here.judge() is not None
-    here.memory.mute(here.tenant, Filter({"image_id": odd}).clauses({}), Doubt.PRUNED)
+    here.memory.mute(here.tenant, Filter({"image_id": odd}).clauses({}), 3)
     back_up(here, tmp_path / "b")
     copy_records(here, there)
     restore(there, tmp_path / "b")

@@ -19,7 +19,7 @@ from .support import AT_ONCE, Hooked, Once, Parts
 
 def curate(parts: Parts, action: str, memory: object = None, **asked: object) -> int:
     request = CurationRequest.model_validate({"action": action, **asked})
-    done = Curate(cast(Memory, memory or parts.memory), parts.judgements)(parts.tenant, request)
+    done = Curate(cast(Memory, memory or parts.memory), parts.judgements, parts.undo_votes())(parts.tenant, request)
     assert done.action is Action(action)
     return done.images
 
@@ -107,16 +107,27 @@ def mislabelled(parts: Parts) -> str:
     return odd
 
 
-def test_what_was_muted_for_its_wrong_votes_votes_again_after_a_removal(parts: Parts) -> None:
+@pytest.mark.parametrize("judged_between", [False, True])
+def test_what_was_muted_for_its_wrong_votes_votes_again_where_a_removal_leaves_too_few(
+    parts: Parts, judged_between: bool
+) -> None:
+    """And only there: promise 4, a memory that never saw those that are gone would have muted the others too."""
     odd = mislabelled(parts)
-    [gone] = parts.teach(picture("disc"), labels=["disc"], subject="ann")
+    first, *others = parts.teach(*(picture("disc") for _ in range(3)), labels=["disc"], subject="ann")
     parts.judge()
-    assert curate(parts, "mute", wrong_votes=4, filter={"labels": "cross"}) == 0, "both must hold"
-    assert curate(parts, "mute", wrong_votes=4, dry_run=True) == 1
-    assert curate(parts, "mute", wrong_votes=4) == 1
+    assert curate(parts, "mute", wrong_votes=6, filter={"labels": "cross"}) == 0, "both must hold"
+    assert curate(parts, "mute", wrong_votes=6, dry_run=True) == 1
+    assert curate(parts, "mute", wrong_votes=6) == 1
     assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.MUTED, Doubt.PRUNED)]
-    remove(parts, image_id=gone)
+    if judged_between:
+        parts.judge()
+    remove(parts, image_id=first)
+    assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.MUTED, Doubt.PRUNED)]
+    remove(parts, image_id=others)
     assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.REMEMBERED, None)]
+    judgement = parts.judgements.current(parts.tenant)
+    assert judgement is not None
+    assert judgement.votes[odd] == (5, 0)
 
 
 def test_what_a_person_muted_stays_so(parts: Parts) -> None:
@@ -128,13 +139,14 @@ def test_what_a_person_muted_stays_so(parts: Parts) -> None:
     assert states(parts, odd) == [State.MUTED]
 
 
-def test_a_removal_while_it_is_muted_by_wrong_votes_leaves_it_to_vote(parts: Parts) -> None:
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_removal_while_it_is_muted_by_wrong_votes_leaves_it_to_vote(parts: Parts, side: str) -> None:
     odd = mislabelled(parts)
     [gone] = parts.teach(picture("disc"), labels=["disc"])
     parts.judge()
     race = Once("mute", lambda: remove(parts, image_id=gone))
-    with pytest.raises(Conflict, match="voided"):
-        curate(parts, "mute", memory=Hooked(parts.memory, race), wrong_votes=4)
+    with pytest.raises(Conflict, match="replaced"):
+        curate(parts, "mute", memory=Hooked(parts.memory, **{side: race}), wrong_votes=6)
     assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.REMEMBERED, None)]
 
 
@@ -171,19 +183,49 @@ def test_a_few_neighbours_object_to_nothing(parts: Parts) -> None:
     assert states(parts, "odd") == [State.REMEMBERED]
 
 
-def test_a_removal_takes_back_what_neighbours_objected_to(parts: Parts) -> None:
-    """Promise 4: the memory that is left decides anew, without those that were removed."""
+def gate_again(parts: Parts, gate: Gate, **condition: object) -> None:
+    forget = parts.forget(gate=gate)
+    request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
+    forget.carry_on(parts.tenant, forget.request(parts.tenant, request, "a test").id)
+
+
+def test_a_removal_takes_back_what_nobody_objects_to_any_more(parts: Parts) -> None:
+    """Promise 4: as in a memory without those that were removed; and nothing is encoded again for it."""
     parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"], subject="ann")
     gated(parts, Gate.HOLD)
     [warned] = parts.send(picture("disc"), labels=["cross"], image_id="warned")
     parts.remember(gate=Gate.WARN)(parts.tenant, [warned.image_id])
-    remove(parts, subject="ann")
-    assert [(image.state, image.doubt, image.reason) for image in parts.held("odd", "warned")] == [
-        (State.WAITING, None, None),
-        (State.REMEMBERED, None, None),
-    ]
-    parts.remember(gate=Gate.HOLD)(parts.tenant, ["odd"])
-    assert states(parts, "odd") == [State.REMEMBERED]
+    encoded = parts.encoder.encoded
+    gate_again(parts, Gate.HOLD, subject="ann")
+    assert [(image.state, image.doubt, image.reason, image.objectors) for image in parts.held("odd", "warned")] == [
+        (State.REMEMBERED, None, None, [])
+    ] * 2
+    assert parts.encoder.encoded == encoded
+
+
+@pytest.mark.parametrize(("gate", "state"), [(Gate.WARN, State.REMEMBERED), (Gate.HOLD, State.MUTED)])
+def test_what_others_object_to_without_those_that_are_gone_stays_doubted(
+    parts: Parts, gate: Gate, state: State
+) -> None:
+    parts.teach(*(picture("disc") for _ in range(12)), labels=["disc"])
+    gated(parts, gate)
+    [before] = parts.held("odd")
+    gate_again(parts, gate, image_id=before.objectors[0])
+    [after] = parts.held("odd")
+    assert (after.state, after.doubt) == (state, before.doubt)
+    assert before.objectors[0] not in after.objectors
+    assert len(after.objectors) == 10
+    assert after.reason == "its 10 nearest neighbours vote for disc, with 100% of the vote"
+
+
+def test_what_was_objected_to_by_others_than_those_that_are_gone_is_not_looked_at(parts: Parts) -> None:
+    parts.teach(*(picture("disc") for _ in range(10)), labels=["disc"])
+    [far] = parts.teach(picture("bars"), labels=["bars"])
+    gated(parts, Gate.HOLD)
+    gate_again(parts, Gate.OFF, image_id=far)
+    assert states(parts, "odd") == [State.MUTED]
+    gate_again(parts, Gate.OFF, image_id=parts.held("odd")[0].objectors[0])
+    assert states(parts, "odd") == [State.REMEMBERED], "the gate was opened since"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -1,23 +1,27 @@
 """A judgement counts from the end of its pass until a removal, whatever happens at the same moment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import cast
 
 import numpy as np
 import pytest
 
 from schemas.decision import ClassifyOptions, Prune
-from schemas.errors import Conflict, InvalidRequest
+from schemas.errors import InvalidRequest
 from schemas.filter import Filter
 from schemas.image import ImagePatch, now
 from schemas.job import Job, JobKind, JobState
 from schemas.judgement import Judgement
 from schemas.removal import RemovalRequest
-from services.curation.fingerprint import is_stale
-from services.curation.judge import PASSES, Judge
+from services.curation import judging as judging_module
+from services.curation.fold_changes import FoldChanges
+from services.curation.judge import Judge
 from services.curation.judgements import FOUND, RECORDS, Judgements
 from services.curation.judging import SERVICE, Judging
 from services.infrastructure.task_queue.enqueue import TaskQueue
+from services.memory.blobs import Blobs
+from services.memory.engine import Vectors
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.runtime.jobs import Jobs, Progress, RunJob
@@ -29,7 +33,7 @@ from .support import NEVER, Hooked, Killed, Once, Parts
 def remember(parts: Parts, labels: Sequence[str], seed: int = 0, prefix: str = "image") -> list[str]:
     """Images with random vectors; their ids."""
     images = [
-        image(parts.tenant, f"{prefix}-{number:03}", labels=[label], subject=prefix, accepted_at=now())
+        image(parts.tenant, f"{prefix}-{number:03}", labels=[label], subject=prefix)
         for number, label in enumerate(labels)
     ]
     put(parts.memory, images)
@@ -101,34 +105,93 @@ def test_soft_pruning_weighs_by_wrong_votes_and_hard_pruning_takes_the_next(part
     assert parts.classify(Prune.SOFT).search(parts.tenant, query, ClassifyOptions(), 5)[1].prune is Prune.SOFT
 
 
-def test_a_removal_voids_it_and_deletes_what_it_says(parts: Parts) -> None:
-    remember(parts, ["cat"] * 5)
-    remember(parts, ["dog"] * 2, seed=1, prefix="goes")
-    judged(parts)
+def same(one: Judgement | None, other: Judgement | None) -> bool:
+    """Whether two judgements say the same of the same images."""
+    assert one is not None
+    assert other is not None
+    return one == other.model_copy(update={"id": one.id, "made_at": one.made_at})
+
+
+def test_a_removal_leaves_the_judgement_of_a_memory_that_never_saw_what_it_covered(parts: Parts) -> None:
+    remember(parts, ["cat", "dog"] * 80)
+    remember(parts, ["dog", "owl"] * 60, seed=1, prefix="goes")
+    first = judged(parts)
     other = Parts(parts.folder, parts.memory, parts.pool)
-    remember(other, ["cat"])
+    remember(other, ["cat", "dog"] * 80)
     kept = judged(other)
     remove(parts, subject="goes")
-    assert parts.judgements.current(parts.tenant) is None
-    assert {key.split("/")[1] for key in records(parts)} == {other.tenant}
+    found = parts.judgements.current(parts.tenant)
+    assert same(found, kept)
+    assert found is not None
+    assert (found.made_at, found.images) == (first.made_at, 160)
     assert other.judgements.current(other.tenant) == kept
+    assert same(judged(parts), kept), "and so is the next"
     remove(other, subject="nobody")
     assert other.judgements.current(other.tenant) == kept, "nothing was removed"
 
 
+def test_nothing_on_the_disk_names_what_was_removed(parts: Parts) -> None:
+    remember(parts, ["cat"] * 120)
+    remember(parts, ["secret"] * 9, seed=1, prefix="goes")
+    judged(parts)
+    written = [parts.folder / "judgements", parts.folder / "records" / "judgements"]
+
+    def names() -> bool:
+        data = [file.read_bytes() for folder in written for file in folder.rglob("*") if file.is_file()]
+        return any(word in each for each in data for word in (b"goes-", b"secret"))
+
+    assert names()
+    vector = units(1, 1, parts.memory.dimension).tobytes()
+    assert not any(vector in file.read_bytes() for file in written[0].rglob("*") if file.is_file()), "nor any vector"
+    remove(parts, subject="goes")
+    found = parts.judgements.current(parts.tenant)
+    assert found is not None
+    assert found.images == 120
+    assert not names()
+
+
+def test_one_whose_neighbours_are_nearly_all_gone_gets_the_next_ones(parts: Parts) -> None:
+    """A removal of a whole cluster: the few of it that stay have hardly any left in their lists."""
+    never_saw = Parts(parts.folder, parts.memory, parts.pool)
+    near = units(1, 5, parts.memory.dimension) + 0.01 * units(140, 6, parts.memory.dimension)
+    cluster = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
+    ids = [f"near-{row:03}" for row in range(140)]
+    for some, rows in ((parts, slice(None)), (never_saw, slice(0, 4))):
+        remember(some, ["cat"] * 150)
+        put_rows(some, cluster[rows], ids[rows])
+    assert judged(parts).images == 290
+    remove(parts, image_id=ids[4:])
+    assert same(parts.judgements.current(parts.tenant), judged(never_saw))
+    assert same(judged(parts), judged(never_saw))
+
+
+def put_rows(parts: Parts, vectors: Vectors, ids: Sequence[str]) -> None:
+    images = [image(parts.tenant, image_id, labels=["dog"]) for image_id in ids]
+    parts.memory.put(images)
+    assert parts.memory.remember(images, vectors) == len(images)
+
+
+def hooked(parts: Parts, **hooks: Callable[[str], object]) -> Judgements:
+    return Judgements(cast(Ledger, Hooked(parts.ledger, **hooks)), Blobs(parts.folder / "judgements"))
+
+
 @pytest.mark.parametrize("side", ["before", "after"])
-@pytest.mark.parametrize("step", ["read", "compared", "counted", "sampled", "put"])
-def test_one_that_runs_while_a_removal_completes_never_counts(parts: Parts, step: str, side: str) -> None:
-    """Wherever the removal comes, what counts afterwards was read after it: the pass began anew."""
+@pytest.mark.parametrize("step", ["read", "compared", "counted", "put"])
+@pytest.mark.parametrize("anew", [True, False])
+def test_one_that_runs_while_a_removal_completes_tells_of_nothing_that_is_gone(
+    parts: Parts, step: str, side: str, anew: bool
+) -> None:
+    """Wherever the removal comes, what counts afterwards never saw it."""
     remember(parts, ["cat"] * 5)
+    if not anew:
+        judged(parts)
     remember(parts, ["dog"] * 2, seed=1, prefix="goes")
     race = Once(step, lambda: remove(parts, subject="goes"))
 
     def progress(stage: str, _done: int, _total: int) -> None:
         race(stage)
 
-    hooks = {"before": race} if side == "before" else {"after": race}
-    parts.judgements = Judgements(cast(Ledger, Hooked(parts.ledger, **hooks)))
+    parts.judgements = hooked(parts, **{side: race})
     found = parts.judge(progress=progress)
     assert race.called
     assert found is not None
@@ -137,37 +200,60 @@ def test_one_that_runs_while_a_removal_completes_never_counts(parts: Parts, step
     assert sorted(records(parts)) == [f"{RECORDS}{parts.tenant}/{found.id}{end}" for end in ("", FOUND)]
 
 
+def die() -> None:
+    raise Killed
+
+
 def test_one_that_is_killed_between_its_writing_and_its_look_does_not_count_and_is_tidied(parts: Parts) -> None:
     remember(parts, ["cat"] * 5)
-
-    def die() -> None:
-        raise Killed
-
     removed = Once("put", lambda: remove(parts, image_id="image-000"))
-    parts.judgements = Judgements(cast(Ledger, Hooked(parts.ledger, removed, Once("put", die))))
+    parts.judgements = hooked(parts, before=removed, after=Once("put", die))
     with pytest.raises(Killed):
         parts.judge()
     assert parts.judgements.current(parts.tenant) is None
     [left] = records(parts)
     assert left.endswith(FOUND)
-    assert parts.judgements.tidy() == 1
+    assert parts.judgements.tidy(now()) == 1
     assert records(parts) == []
     kept = judged(parts)
-    assert parts.judgements.tidy() == 0
+    assert parts.judgements.tidy(now()) == 0
     assert parts.judgements.current(parts.tenant) == kept
 
 
-def test_removals_without_end_fail_it(parts: Parts) -> None:
-    remember(parts, ["cat"] * 9)
-    going = iter(range(9))
+@pytest.mark.parametrize("step", ["create", "put", "delete"])
+def test_a_removal_that_is_killed_while_it_repairs_is_carried_on(parts: Parts, step: str) -> None:
+    remember(parts, ["cat"] * 5)
+    remember(parts, ["dog"] * 2, seed=1, prefix="goes")
+    whole, _ = parts.judgements, judged(parts)
+    request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
+    recorded = parts.forget().request(parts.tenant, request, "a test")
+    parts.judgements = hooked(parts, after=Once(step, die))
+    with pytest.raises(Killed):
+        parts.forget().carry_on(parts.tenant, recorded.id)
+    parts.judgements = whole
+    parts.forget().carry_on(parts.tenant, recorded.id)
+    found = parts.judgements.current(parts.tenant)
+    assert found is not None
+    assert (found.images, [each.label for each in found.classes]) == (5, ["cat"])
 
-    def progress(stage: str, _done: int, _total: int) -> None:
-        if stage == "sampled":
-            remove(parts, image_id=f"image-{next(going):03}")
 
-    with pytest.raises(Conflict, match=f"each of {PASSES} passes"):
-        parts.judge(progress=progress)
-    assert records(parts) == []
+@pytest.mark.parametrize("step", ["create", "put", "exists", "delete"])
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_of_two_removals_at_once_each_takes_out_what_it_covers(parts: Parts, step: str, side: str) -> None:
+    remember(parts, ["cat"] * 20)
+    judged(parts)
+    race = Once(step, lambda: remove(parts, image_id="image-001"))
+    parts.judgements, whole = hooked(parts, **{side: race}), parts.judgements
+    removing = parts.forget()
+    parts.judgements = whole
+    request = RemovalRequest(filter=Filter({"image_id": "image-000"}), reason="asked to")
+    removing.carry_on(parts.tenant, removing.request(parts.tenant, request, "a test").id)
+    assert race.called
+    found = parts.judgements.current(parts.tenant)
+    if found is not None:  # where each meets the other's traces only, none counts until the next pass
+        assert found.images == 18
+        assert not found.votes.keys() & {"image-000", "image-001"}
+    assert judged(parts).images == 18
 
 
 class Enqueued:
@@ -194,7 +280,7 @@ class Own:
         return getattr(self._memory, name)
 
 
-def test_a_memory_is_judged_when_it_was_changed_and_only_then(parts: Parts) -> None:
+def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says(parts: Parts) -> None:
     jobs, queue = Jobs(parts.ledger), Enqueued()
     memory = cast(Memory, Own(parts.memory, parts.tenant))
     judging = Judging(memory, parts.judgements, jobs, cast(TaskQueue, queue), 8)
@@ -202,8 +288,10 @@ def test_a_memory_is_judged_when_it_was_changed_and_only_then(parts: Parts) -> N
     def judge(_tenant: str, _job: Job, _progress: Progress) -> None:
         parts.judge()
 
-    def due() -> bool:
+    def due(*, used: bool = True) -> bool:
         """Whether one is started; then it is carried out."""
+        if used:
+            judging.suspects(parts.tenant, None, 1)
         before = len(queue.jobs)
         started = judging.start_due()
         judging.start_due()
@@ -217,30 +305,56 @@ def test_a_memory_is_judged_when_it_was_changed_and_only_then(parts: Parts) -> N
 
     assert not due(), "nobody is there"
     ids = remember(parts, ["cat"] * 4)
-    assert due()
+    assert due(), "somebody asked before there was anything"
     assert not due()
     remember(parts, ["cat"], seed=3, prefix="more")
     assert due(), "one came"
+    judging.suspects(parts.tenant, None, 1)
     parts.accept().amend(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
-    assert due(), "one has another label"
+    assert due(used=False), "one has another label, and it was asked for since the last"
+    parts.accept().amend(parts.tenant, ids[0], ImagePatch(labels=["cat"]))
+    assert not due(used=False), "nobody asked for it since"
+    assert due()
     parts.memory.mute(parts.tenant, Filter({"image_id": ids[1]}).clauses({}))
     assert due(), "one is muted"
     remember(parts, ["dog", "cat", "cat", "cat"])
     assert due(), "the same ids and labels with other pictures"
     remove(parts, subject="more")
-    assert due(), "one was removed, and the judgement with it"
+    assert not due(), "what is removed is out of it at once"
+    parts.memory.put([image(parts.tenant, "waits")])
+    assert not due(), "more images are on their way"
     assert not due()
+    remove(parts, image_id="waits")
     remember(parts, ["cat"] * 9, prefix="many")
     assert not due(), "they are too many"
     assert len(jobs.all(parts.tenant, JobKind.JUDGEMENT)) == 1, "jobs that are done do not pile up"
 
 
+def test_a_memory_that_fills_for_ever_is_judged_all_the_same(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember(parts, ["cat"] * 4)
+    parts.memory.put([image(parts.tenant, "waits", accepted_at=now())])
+    memory = cast(Memory, Own(parts.memory, parts.tenant))
+    judging = Judging(memory, parts.judgements, Jobs(parts.ledger), cast(TaskQueue, Enqueued()), 8)
+    judging.suspects(parts.tenant, None, 1)
+    assert judging.start_due() == 0
+    monkeypatch.setattr(judging_module, "LONGEST_DELAY", timedelta(0))
+    assert judging.start_due() == 1
+
+
+def test_what_prunes_every_classification_needs_a_judgement_of_each_memory(parts: Parts) -> None:
+    remember(parts, ["cat"] * 4)
+    memory, queue = cast(Memory, Own(parts.memory, parts.tenant)), cast(TaskQueue, Enqueued())
+    assert Judging(memory, parts.judgements, Jobs(parts.ledger), queue, 8).start_due() == 0
+    assert Judging(memory, parts.judgements, Jobs(parts.ledger), queue, 8, always=True).start_due() == 1
+
+
 def test_a_stale_one_counts_until_the_next(parts: Parts) -> None:
+    judging = Judging(parts.memory, parts.judgements, Jobs(parts.ledger), cast(TaskQueue, Enqueued()), 100)
     remember(parts, ["cat"] * 4)
     first = judged(parts)
-    assert not is_stale(parts.memory, parts.tenant, first)
+    assert not judging.status(parts.tenant).stale
     remember(parts, ["cat"], seed=3, prefix="more")
-    assert is_stale(parts.memory, parts.tenant, first)
+    assert judging.status(parts.tenant).stale
     assert parts.judgements.current(parts.tenant) == first
     second = judged(parts)
     assert (second.images, parts.judgements.current(parts.tenant)) == (5, second)
@@ -249,7 +363,7 @@ def test_a_stale_one_counts_until_the_next(parts: Parts) -> None:
 
 def test_too_large_a_memory_is_refused(parts: Parts) -> None:
     remember(parts, ["cat"] * 3)
-    judge = Judge(parts.memory, parts.judgements, "pixels", 10, 2)
+    judge = Judge(parts.memory, parts.judgements, FoldChanges(parts.memory, parts.vectors, 2), "pixels", 10)
     job = Jobs(parts.ledger).create(parts.tenant, JobKind.JUDGEMENT, "a test")
     with pytest.raises(InvalidRequest, match="at most 2 are judged"):
         judge(parts.tenant, job, lambda *_: None)

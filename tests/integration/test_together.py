@@ -38,7 +38,7 @@ def moment(parts: Parts) -> datetime:
 
 
 def curate(parts: Parts, **asked: Any) -> None:
-    Curate(parts.memory, parts.judgements)(parts.tenant, CurationRequest.model_validate(asked))
+    Curate(parts.memory, parts.judgements, parts.undo_votes())(parts.tenant, CurationRequest.model_validate(asked))
 
 
 def asked(moment: datetime, **changes: Any) -> dict[str, Any]:

@@ -102,8 +102,9 @@ def unlearn(parts: Parts, items: list[Item], options: ClassifyOptions, order: Ra
     kept = [pair for pair in numbered if not pair[1].goes]
     order.shuffle(kept)
     remember(parts, only, kept)
-    judged = parts.judge(both)
+    judged, alone = parts.judge(both), parts.judge(only)
     assert judged is not None
+    assert alone is not None
     assert judged.images == len(items)
     request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
     forget = parts.forget()
@@ -111,13 +112,10 @@ def unlearn(parts: Parts, items: list[Item], options: ClassifyOptions, order: Ra
 
     queries = np.concatenate([directions(parts.memory.dimension), directions(parts.memory.dimension)[:3] + 0.01])
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    if len(kept) < len(items):
-        assert parts.judgements.current(both) is None
+    for found in (parts.judgements.current(both), parts.judge(both)):
+        assert found is not None
+        assert found.model_copy(update={"id": alone.id, "made_at": alone.made_at}) == alone
         assert decide_all(parts, both, queries, options) == decide_all(parts, only, queries, options)
-    again, alone = parts.judge(both), parts.judge(only)
-    assert again is not None
-    assert alone is not None
-    assert again.model_copy(update={"id": alone.id, "made_at": alone.made_at}) == alone
     decisions = decide_all(parts, both, queries, options)
     assert decisions == decide_all(parts, only, queries, options)
     whole = [each for each in decisions if not each.truncated]

@@ -31,7 +31,6 @@ def judgement(name: str, sample: CalibrationSample = SAMPLE) -> Judgement:
         classes=[],
         suspects=[],
         sample=sample,
-        fingerprint="",
     )
 
 
