@@ -43,6 +43,11 @@ def first_groups(neighbours: Sequence[N], k: int) -> tuple[list[N], bool]:
     Returns:
         they, in the same order; whether these are k groups.
     """
+    nearest = neighbours[:k]
+    groups: set[Hashable] = {each.group for each in nearest}
+    if len(groups) == k:  # as it mostly is
+        copies = (each for each in neighbours[k:] if each.similarity >= nearest[-1].similarity and each.group in groups)
+        return [*nearest, *copies], True
     first: dict[Hashable, float] = {}
     for each in neighbours:
         first.setdefault(each.group, each.similarity)
