@@ -239,6 +239,7 @@ class StoredImage(Image):
         picture: the key of its picture in the blob store, if it has one; new with each acceptance of new content, so
             that an operation conditional on it can never touch what came later.
         begun_at: when a worker last began to remember it; it is that worker's for a while.
+        lease: which slice of which worker it was begun with; drawn anew for each.
         history: its former labels since this picture was accepted, the earliest first; the last `MAX_HISTORY` of them.
         known_since: from when on its labels are known, where they were changed more often than that; else null.
         objectors: ids of the neighbours whose votes made the service warn of it or hold it.
@@ -248,6 +249,7 @@ class StoredImage(Image):
     tenant: str
     picture: str
     begun_at: datetime | None = None
+    lease: str | None = None
     history: list[FormerLabels] = Field(default_factory=list)
     known_since: datetime | None = None
     objectors: list[str] = Field(default_factory=list)

@@ -84,6 +84,13 @@ class BrokerSettings(_Section):
         str | None,
         Field(description="redis://, rediss:// or redis+socket://; unset: a private server in the data folder"),
     ] = None
+    prefix: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+            description="what the names of all keys in Redis begin with, before a digest of collection and secret",
+        ),
+    ] = "visual-memory"
 
 
 class StoreSettings(_Section):
@@ -166,7 +173,7 @@ class WorkerSettings(_Section):
 
     concurrency: Annotated[int, Field(ge=1, le=256, description="messages that one worker handles at once")] = 4
     max_attempts: Annotated[int, Field(ge=1, description="how often an image is tried before it is rejected")] = 3
-    sweep_seconds: Annotated[int, Field(ge=1, description="how often the sweeper looks for what was left behind")] = 5
+    sweep_seconds: Annotated[int, Field(ge=1, description="how often it is looked for what was left behind")] = 5
     compact_seconds: Annotated[
         int, Field(ge=60, description="how long what was removed may wait until its bytes are erased from the disk")
     ] = 86_400
@@ -279,7 +286,7 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(
             min_length=32,
-            description="what receipts and messages are signed with, 32 characters or more; unset: in the data folder",
+            description="what receipts are signed with, 32 characters or more; unset: in the data folder",
         ),
     ] = None
     metadata: Annotated[

@@ -19,9 +19,11 @@ from schemas.filter import Filter
 from schemas.image import Image, ImageFields, State
 from schemas.key import KeyRequest
 from services.access.keys import Keys
+from services.bootstrap.wire_task_queue import key_prefix
 from services.cli.own_service import free_port, own_service
 from services.client import Client
 from services.memory.ledger import Ledger
+from services.settings import Settings
 
 SETTINGS = {
     "METADATA": '{"site": "keyword", "age": "integer"}',
@@ -42,7 +44,7 @@ PATIENCE = 60.0
 POLL = 0.05
 MOST_VALUES = 1000
 """So many values a filter's list may have."""
-SHARED = ("visual_memory_batch_size", "visual_memory_stage_seconds")
+SHARED = ("visual_memory_batch_size", "visual_memory_stage_seconds", "visual_memory_dropped_messages")
 """Metrics that only the operator's port shows."""
 
 Result = TypeVar("Result")
@@ -94,6 +96,10 @@ class Stack:
     @property
     def url(self) -> str:
         return str(self.http.base_url)
+
+    def key_in_redis(self, name: str) -> str:
+        """The full name of a key of this service's, such as a queue."""
+        return f"{key_prefix(Settings(data=self.data))}{name}"
 
     def teach(self, *pictures: bytes, **fields: Any) -> list[str]:
         """Send pictures with the same fields; their image ids."""

@@ -1,19 +1,21 @@
 """The worker: ``visual-memory worker`` runs `work`.
 
-Messages are JSON, carry ids only, and are signed. A task that fails leaves its images waiting, and the sweep
-enqueues them again; nothing is raised to Celery, which would log it in words.
+A message says whose images wait, or which job. A task that fails leaves them waiting, and the sweep enqueues them
+again; nothing is raised to Celery, which would log it in words.
 """
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from celery import Task
 from celery.signals import setup_logging, worker_ready
 
-from schemas.errors import NotAuthorized, Unavailable
+from schemas.errors import InvalidRequest, Unavailable
 from services.bootstrap.wire_task_queue import celery_of
 from services.bootstrap.worker_process import WorkerProcess
 from services.infrastructure.processes.ready_message import send_ready
+from services.infrastructure.task_queue.task_arguments import job_of, tenant_of
 from services.infrastructure.task_queue.task_names import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
 from services.runtime import logs
 from services.settings import Settings
@@ -23,6 +25,8 @@ app = celery_of(settings)
 log = logging.getLogger(__name__)
 
 
+ALONE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+"""Workers tell each other nothing."""
 _process: WorkerProcess | None = None
 
 
@@ -31,9 +35,7 @@ def work(process: WorkerProcess) -> None:
     global _process  # noqa: PLW0603 - there is one in each process
     _process = process
     worker_ready.connect(lambda **_: send_ready(), weak=False)
-    app.worker_main(
-        ["--quiet", "worker", "--pool", "threads", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-    )
+    app.worker_main(["--quiet", "worker", "--pool", "threads", "--loglevel", "INFO", *ALONE])
 
 
 def service() -> WorkerProcess:
@@ -48,19 +50,20 @@ def _log(**_: object) -> None:
     logs.configure("worker")
 
 
-@app.task(name=REMEMBER)  # type: ignore[untyped-decorator]
-def remember(*message: object) -> None:
-    """Give images their vectors, where the message is one that `TaskQueue.enqueue` sent."""
+@app.task(name=REMEMBER, bind=True)  # type: ignore[untyped-decorator]
+def remember(self: Task, *message: object) -> None:
+    """Give a slice of a tenant's waiting images their vectors."""
     with _logged():
-        service().remember(*service().task_queue.read(REMEMBER, message))
+        tenant = tenant_of(message)
+        service().task_queue.take(tenant, self.request.id)
+        service().remember(tenant)
 
 
 @app.task(name=JOB)  # type: ignore[untyped-decorator]
 def job(*message: object) -> None:
-    """Do a job, where the message is one that `TaskQueue.enqueue_job` sent."""
+    """Do a job."""
     with _logged():
-        tenant, ids = service().task_queue.read(JOB, message)
-        service().run_job(tenant, *ids)
+        service().run_job(*job_of(message))
 
 
 @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
@@ -100,7 +103,7 @@ def _logged() -> Iterator[None]:
         yield
     except Unavailable as error:
         log.warning("left for later: %s", logs.kind(error))
-    except NotAuthorized as error:
-        log.warning("refused: %s", error)
+    except InvalidRequest as error:
+        log.warning("refused: %s", error.message)
     except Exception:
         log.exception("failed")

@@ -31,11 +31,14 @@ class Rates:
 
     Args:
         url: of the Redis that all API processes share: redis://, rediss:// or redis+unix://.
+        prefix: what the names of all keys in it begin with.
         clock: seconds that only grow.
     """
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._shared = FixedWindowRateLimiter(RedisStorage(f"async+{url}", implementation="redispy"))
+    def __init__(self, url: str, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shared = FixedWindowRateLimiter(
+            RedisStorage(f"async+{url}", implementation="redispy", key_prefix=f"{prefix}limits")
+        )
         self._own = FixedWindowRateLimiter(MemoryStorage())
         self._clock = clock
         self._ask_again = 0.0

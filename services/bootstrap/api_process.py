@@ -18,7 +18,7 @@ from services.bootstrap.wire_access import audit_of, keys_of
 from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory, wire_threads
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
 from services.bootstrap.wire_reranking import wire_rerank
-from services.bootstrap.wire_task_queue import wire_task_queue
+from services.bootstrap.wire_task_queue import wire_rates, wire_task_queue
 from services.curation.curate import Curate
 from services.curation.judging import Judging
 from services.evaluation.job import RequestEvaluation
@@ -34,7 +34,6 @@ from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.runtime.readiness import Check, ReadinessChecks
-from services.runtime.redis_server import broker_url, limits_url
 from services.settings import Settings
 
 REMOVALS_AT_ONCE = 4
@@ -96,7 +95,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         check_restored(stores)
         pictures, decisions = stores.pictures, stores.decisions
         decoder = wire_decoder(settings, opened, encoder.view)
-        task_queue = wire_task_queue(settings, secret)
+        task_queue = wire_task_queue(settings, opened)
         rerank = wire_rerank(settings, opened, memory, pictures, decoder)
         classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.used)
         retention = Retention(settings.retention)
@@ -110,7 +109,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         yield ApiProcess(
             settings=settings,
             keys=keys_of(settings),
-            rates=Rates(limits_url(broker_url(settings))),
+            rates=wire_rates(settings),
             audit=audit_of(settings),
             readiness=ReadinessChecks(checks),
             memory=memory,

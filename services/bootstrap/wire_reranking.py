@@ -2,19 +2,18 @@
 
 from contextlib import ExitStack
 
-from services.access.rates import Rates
 from services.answers.rerank import Rerank
+from services.bootstrap.wire_task_queue import wire_rates
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
-from services.runtime.redis_server import broker_url, limits_url
 from services.settings import RerankSettings, Settings
 from services.vision.model import VisionModel
 
 
 def wire_rerank(settings: Settings, opened: ExitStack, memory: Memory, pictures: Pictures, decoder: Decoder) -> Rerank:
     """Re-ranking; it has rates of its own, for it counts in an event loop of its own."""
-    model, rates = vision_model(settings.rerank), Rates(limits_url(broker_url(settings)))
+    model, rates = vision_model(settings.rerank), wire_rates(settings)
     rerank = Rerank(settings.rerank, model, memory, pictures, decoder, rates)
     opened.callback(rerank.close)
     return rerank

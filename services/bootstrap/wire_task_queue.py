@@ -1,19 +1,35 @@
 """The Celery app over the Redis that the settings name, or over this machine's own, and what enqueues with it."""
 
+from contextlib import ExitStack
+
 from celery import Celery
 
-from services.access.secret import Secret
+from services.access.rates import Rates
+from services.access.secret import load_secret
 from services.infrastructure.task_queue.celery_app import make_celery
 from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.runtime.redis_server import broker_url
+from services.runtime.redis_server import broker_url, limits_url
 from services.settings import Settings
+
+
+def key_prefix(settings: Settings) -> str:
+    """What the names of all keys in Redis begin with: another service on the same Redis has another."""
+    digest = load_secret(settings).key(f"keys in redis of {settings.store.collection}").hex()[:16]
+    return f"{settings.broker.prefix}:{digest}:"
 
 
 def celery_of(settings: Settings) -> Celery:
     """The Celery app that sends and takes messages."""
-    return make_celery(broker_url(settings), settings.worker, settings.curate.seconds)
+    return make_celery(broker_url(settings), key_prefix(settings), settings.worker, settings.curate.seconds)
 
 
-def wire_task_queue(settings: Settings, secret: Secret) -> TaskQueue:
+def wire_task_queue(settings: Settings, opened: ExitStack) -> TaskQueue:
     """What tells the workers that something waits."""
-    return TaskQueue(celery_of(settings), secret.key("messages"))
+    task_queue = TaskQueue(celery_of(settings), broker_url(settings), key_prefix(settings))
+    opened.callback(task_queue.close)
+    return task_queue
+
+
+def wire_rates(settings: Settings) -> Rates:
+    """What counts what keys may send; for one event loop."""
+    return Rates(limits_url(broker_url(settings)), key_prefix(settings))

@@ -60,7 +60,7 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
         memory.open()
         stores = wire_stores(settings, memory, secret)
         check_restored(stores)
-        decoder, task_queue = wire_decoder(settings, opened, encoder.view), wire_task_queue(settings, secret)
+        decoder, task_queue = wire_decoder(settings, opened, encoder.view), wire_task_queue(settings, opened)
         lease = timedelta(seconds=worker.overdue_seconds)
         forget = wire_forget(memory, stores, lease)
         fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
@@ -70,7 +70,15 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
         yield WorkerProcess(
             task_queue=task_queue,
             remember=Remember(
-                memory, stores.pictures, encoder, decoder, slice_size(encoder), lease, worker.max_attempts, objections
+                memory,
+                stores.pictures,
+                encoder,
+                decoder,
+                task_queue.enqueue,
+                slice_size(encoder),
+                lease,
+                worker.max_attempts,
+                objections,
             ),
             sweep=Sweep(memory, task_queue, lease),
             sweep_jobs=SweepJobs(stores.jobs, task_queue, lease),

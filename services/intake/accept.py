@@ -40,7 +40,7 @@ class Accept:
     """The use case, with the parts that it needs.
 
     Attributes:
-        enqueue: tells the workers; may fail quietly.
+        enqueue: tells the workers that a tenant has work; may fail quietly.
         metadata: the declared metadata fields.
         retention: the longest life of what is accepted.
     """
@@ -49,7 +49,7 @@ class Accept:
     pictures: Pictures
     blocks: Blocks
     decoder: Decoder
-    enqueue: Callable[[str, Sequence[str]], bool]
+    enqueue: Callable[[str], object]
     metadata: Mapping[str, FieldType]
     retention: Retention
 
@@ -88,7 +88,8 @@ class Accept:
             self.pictures.drop_pixels(
                 images[place].picture for place in decoded if images[place].picture not in written
             )
-        self.enqueue(tenant, [image_id for image_id, state in states.items() if state is State.WAITING])
+        if State.WAITING in states.values():
+            self.enqueue(tenant)
         metrics.ACCEPTED.labels(tenant).inc(len(uploads))
         return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
 

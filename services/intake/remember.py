@@ -1,7 +1,8 @@
-"""Remember: from waiting points to vectors, and the sweep that finds those that were left behind."""
+"""Remember: from waiting points to vectors, slice by slice, and the sweep that finds tenants without a message."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,22 +11,42 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
-from schemas.image import State, StoredImage, now
+from schemas.image import StoredImage
 from services.curation.objections import Objections
 from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.infrastructure.task_queue.task_names import URGENT_QUEUE
 from services.intake.turns import Turns
-from services.memory.memory import Memory
+from services.memory.memory import Memory, NotRemembered
 from services.memory.payload import point_id
 from services.memory.pictures import Pictures
 from services.perception.batching import SharedEncoder
 from services.perception.decoder import Decoder
 from services.perception.room import Full, Hold
 from services.runtime import metrics
+from services.runtime.logs import kind
 
-SWEEP_LIMIT = 4096
+SLICE_SECONDS = 2.0
+"""A slice that has taken so long to decode ends, so that other tenants get their turns and no lease ends meanwhile."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Slice:
+    """Images that were begun together, and what becomes of them.
+
+    Attributes:
+        behind: those that were not come to.
+        decoded: those that were, with their pictures.
+        failed: those that failed the decoder; they stay begun, so that it counts.
+        rejected: those to give up, with reasons.
+        postponed: those whose pictures cannot be had at the moment.
+    """
+
+    behind: Sequence[StoredImage]
+    decoded: list[tuple[StoredImage, PIL.Image.Image]] = field(default_factory=list)
+    failed: list[StoredImage] = field(default_factory=list)
+    rejected: list[tuple[StoredImage, str]] = field(default_factory=list)
+    postponed: list[StoredImage] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -33,10 +54,12 @@ class Remember:
     """The use case, with the parts that it needs.
 
     Attributes:
-        slice_size: how many images are worked on at once, however many a message names.
+        enqueue: tells the workers that a tenant has work; may fail quietly.
+        slice_size: how many images are worked on at once.
         lease: how long an image that was begun is left to the worker that began it.
         max_attempts: how often an image is begun before it is rejected.
         objections: what the neighbours of new images have against their labels.
+        slice_seconds: how long a slice may be decoded before it ends where it is.
         turns: the turns of this process' threads.
     """
 
@@ -44,105 +67,105 @@ class Remember:
     pictures: Pictures
     encoder: SharedEncoder
     decoder: Decoder
+    enqueue: Callable[[str], object]
     slice_size: int
     lease: timedelta
     max_attempts: int
     objections: Objections
+    slice_seconds: float = SLICE_SECONDS
     turns: Turns = field(default_factory=Turns)
 
-    def __call__(self, tenant: str, image_ids: Sequence[str]) -> None:
-        """Give these images their vectors; those that are gone, done or in other hands are passed over.
+    def __call__(self, tenant: str) -> None:
+        """Give a slice of a tenant's oldest waiting images their vectors; with more of them, it is enqueued again.
+
+        That comes before the pictures are decoded, so that other workers go on with this tenant meanwhile, and after
+        all other tenants in the queue, so that each gets its turn.
 
         An image that was begun before and did not end may be what its worker died of. It is worked on while this
         process has nothing else in its hands, so that it takes none with it, and no other's death counts against it.
 
         Raises:
-            Unavailable: a part does not answer; the images go on waiting and are enqueued again.
+            Unavailable: a part does not answer; the images go on waiting, and the sweep enqueues the tenant.
         """
-        due = [image for image in self.memory.get(tenant, image_ids).values() if self._is_due(image)]
+        waiting = self.memory.oldest_waiting(tenant, self.slice_size + 1, self.lease)
+        due = waiting[: self.slice_size]
         fresh = [image for image in due if not image.attempts]
-        suspects = [image for image in due if image.attempts]
-        for start in range(0, len(fresh), self.slice_size):
-            left = fresh[start : start + self.slice_size]
-            while left:
-                with self.turns.together():
-                    behind = self._remember(left)
-                left = [image for image in left if image.image_id in behind]
+        suspects = sorted((image for image in due if image.attempts), key=lambda image: image.attempts)[:1]
+        more = len(waiting) > len(fresh) + len(suspects)
+        if not waiting:
+            log.info("a message for a tenant of whom nothing waits")
+        if fresh:
+            with self.turns.together():
+                self._remember(tenant, fresh, more=more)
         if suspects:
             with self.turns.alone():
-                for suspect in sorted(suspects, key=lambda image: image.attempts):
-                    self._remember([suspect])
+                self._remember(tenant, suspects, more=more)
 
-    def _is_due(self, image: StoredImage) -> bool:
-        leased = image.begun_at is not None and image.begun_at > now() - self.lease
-        return image.state is State.WAITING and not leased
-
-    def _remember(self, due: Sequence[StoredImage]) -> list[str]:
-        """Give these images their vectors, up to one that fails the decoder; the ids of those behind it."""
-        begun = self.memory.begin(due)
+    def _remember(self, tenant: str, images: Sequence[StoredImage], *, more: bool) -> None:
+        """Begin images, and end those that were begun."""
+        begun = self.memory.begin(images)
+        if more:
+            self.enqueue(tenant)
+        if not begun:
+            return
+        result = _Slice(begun)
         try:
-            with self.decoder.room.hold(due[0].tenant) as hold:
-                decoded, behind = self._decode_all(begun, hold)
-                begun = [*(image for image, _ in decoded), *behind]  # without the one that failed: its attempt counts
-                embedded = list(self._embed(decoded))
-                decoded.clear()
-            with metrics.stage("remember"):
-                images = [image for image, _ in embedded]
-                remembered = self._keep(images, [vector for _, vector in embedded]) if images else 0
-                self.pictures.drop_pixels(image.picture for image in images)
-            self.memory.release(behind)
+            with self.decoder.room.hold(tenant) as hold:
+                self._decode_all(begun, result, hold)
+                embedded = list(self._embed(result, result.decoded))
+                result.decoded.clear()
+            remembered = self._finish(result, embedded)
         except Unavailable:
-            self.memory.release(begun)
+            self.memory.release([image for image in begun if image not in result.failed])
             raise
-        for tenant in {image.tenant for image in images}:
-            metrics.REMEMBERED.labels(tenant).inc(remembered)
-            log.info("remembered %d", remembered, extra={"tenant": tenant, "points": _points(images)})
-        return [image.image_id for image in behind]
+        self._report(tenant, remembered, [image for image, _ in embedded], result)
+        if result.behind and not result.postponed:
+            self.enqueue(tenant)
 
-    def _keep(self, images: Sequence[StoredImage], rows: Sequence[NDArray[np.float32]]) -> int:
-        vectors = np.stack(rows)
-        return self.memory.remember(images, vectors, self.objections(images, vectors))
+    def _decode_all(self, begun: Sequence[StoredImage], result: _Slice, hold: Hold) -> None:
+        """Decode images, up to one that fails the decoder, cannot be read, or finds no room; or until time is up.
 
-    def _decode_all(
-        self, begun: Sequence[StoredImage], hold: Hold
-    ) -> tuple[list[tuple[StoredImage, PIL.Image.Image]], Sequence[StoredImage]]:
-        """Images with their pictures, up to one that fails the decoder or finds no room, and the images behind it.
-
-        Such a picture may have taken long, and its like may follow; the lease of the others must not end meanwhile.
+        Where one took long its like may follow, and the lease of the others must not end meanwhile.
         """
-        decoded: list[tuple[StoredImage, PIL.Image.Image]] = []
+        deadline = time.monotonic() + self.slice_seconds
         for place, image in enumerate(begun, 1):
+            ended = True
             try:
-                decoded += self._decode(image, hold)
+                self._decode(image, result, hold)
+                ended = time.monotonic() >= deadline
             except Full:
-                return decoded, begun[place - 1 :]
+                return
+            except Unavailable as error:
+                log.warning("postponed: %s", kind(error), extra=_names([image]))
+                result.postponed.append(image)
             except DecoderFailed as error:
-                named = {"tenant": image.tenant, "points": _points([image])}
-                log.warning("attempt %d: %s", image.attempts, error.message, extra=named)
+                log.warning("attempt %d: %s", image.attempts, error.message, extra=_names([image]))
+                result.failed.append(image)  # its lease ends, and the sweep enqueues its tenant
                 if image.attempts >= self.max_attempts:
-                    self._reject(image, error.message)
-                return decoded, begun[place:]  # it is left begun: its lease ends, and the sweep enqueues it again
-        return decoded, []
+                    result.rejected.append((image, error.message))
+            result.behind = begun[place:]
+            if ended:
+                return
 
-    def _decode(self, image: StoredImage, hold: Hold) -> Iterator[tuple[StoredImage, PIL.Image.Image]]:
-        """The image with its picture, or nothing where it had to be rejected."""
+    def _decode(self, image: StoredImage, result: _Slice, hold: Hold) -> None:
+        """Add the image with its picture to what is decoded, or with a reason to what is rejected."""
         if image.attempts > self.max_attempts:
-            self._reject(image, f"gave up after {self.max_attempts} attempts that did not end")
+            result.rejected.append((image, f"gave up after {self.max_attempts} attempts that did not end"))
             return
         try:
             with metrics.stage("decode"):
                 pixels = self.pictures.pixels(image.picture)
                 ready = self.decoder.unpacked(pixels, hold) if pixels else None
-                yield image, ready or self.decoder.held(self.pictures.read(image.picture), hold)
+                result.decoded.append((image, ready or self.decoder.held(self.pictures.read(image.picture), hold)))
         except (Unavailable, DecoderFailed):
             raise
         except NotFound:
-            self._reject(image, "its picture is gone from the blob store")
+            result.rejected.append((image, "its picture is gone from the blob store"))
         except VisualMemoryError as error:
-            self._reject(image, error.message)
+            result.rejected.append((image, error.message))
 
     def _embed(
-        self, decoded: Sequence[tuple[StoredImage, PIL.Image.Image]]
+        self, result: _Slice, decoded: Sequence[tuple[StoredImage, PIL.Image.Image]]
     ) -> Iterator[tuple[StoredImage, NDArray[np.float32]]]:
         """Vectors for all at once; where that fails, one by one, so that only the guilty are rejected."""
         if not decoded:
@@ -154,41 +177,45 @@ class Remember:
             raise
         except Exception as error:
             if len(images) == 1:
-                self._reject(images[0], f"the encoder cannot embed it: {error}")
+                result.rejected.append((images[0], f"the encoder cannot embed it: {error}"))
                 return
             log.exception("a batch of %d failed, its pictures are tried one by one", len(images))
             for pair in decoded:
-                yield from self._embed([pair])
+                yield from self._embed(result, [pair])
 
-    def _reject(self, image: StoredImage, reason: str) -> None:
-        self.pictures.drop_pixels([image.picture])
-        if self.memory.reject(image, reason):
-            metrics.REJECTED.labels(image.tenant).inc()
-            log.info("rejected", extra={"tenant": image.tenant, "points": _points([image])})
+    def _finish(self, result: _Slice, embedded: Sequence[tuple[StoredImage, NDArray[np.float32]]]) -> int:
+        """Write what became of the slice; how many images are remembered now."""
+        images = [image for image, _ in embedded]
+        vectors = np.array([vector for _, vector in embedded], np.float32).reshape(len(images), self.memory.dimension)
+        others = NotRemembered(result.rejected, result.behind, result.postponed)
+        with metrics.stage("remember"):
+            remembered = self.memory.remember(images, vectors, self.objections(images, vectors), others)
+            ended = [*images, *(image for image, _ in result.rejected)]
+            self.pictures.drop_pixels(image.picture for image in ended)
+        return remembered
+
+    def _report(self, tenant: str, remembered: int, images: Sequence[StoredImage], result: _Slice) -> None:
+        if images:
+            metrics.REMEMBERED.labels(tenant).inc(remembered)
+            log.info("remembered %d", remembered, extra=_names(images))
+        if rejected := [image for image, _ in result.rejected]:
+            metrics.REJECTED.labels(tenant).inc(len(rejected))
+            log.info("rejected %d", len(rejected), extra=_names(rejected))
 
 
-def _points(images: Sequence[StoredImage]) -> list[str]:
-    """How logs name images."""
-    return [point_id(image.tenant, image.image_id) for image in images]
+def _names(images: Sequence[StoredImage]) -> dict[str, object]:
+    """How logs name images of one tenant."""
+    return {"tenant": images[0].tenant, "points": [point_id(image.tenant, image.image_id) for image in images]}
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Enqueues images that have waited too long: their message was lost, or their worker died.
-
-    It uses a queue of its own, and leaves it alone while it holds messages, for what is overdue is most likely in
-    there. What it enqueues may lie in the other queue too, which costs a look at an image that is done by then.
-    """
+    """Enqueues tenants whose images wait and have no message any more: it was lost, or the worker died."""
 
     memory: Memory
     task_queue: TaskQueue
-    overdue: timedelta
+    lease: timedelta
 
     def __call__(self) -> int:
-        """Enqueue all that is overdue; returns how many that were."""
-        if self.task_queue.waiting_messages(URGENT_QUEUE):
-            return 0
-        enqueued = 0
-        for tenant, image_ids in self.memory.overdue(now() - self.overdue, SWEEP_LIMIT).items():
-            enqueued += len(image_ids) if self.task_queue.enqueue(tenant, image_ids, URGENT_QUEUE) else 0
-        return enqueued
+        """Enqueue them; returns how many these were."""
+        return self.task_queue.enqueue_again(self.memory.tenants_with_work(self.lease))

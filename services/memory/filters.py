@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Protocol, cast
 
 from schemas.filter import Clause, FieldType
-from schemas.image import State
 from services.memory.engine import PointFilter
 
 SLACK = 2
@@ -27,17 +26,6 @@ def within(tenant: str, clauses: Iterable[Clause] = (), vector: str | None = Non
         vector: only points that have the vector of this name.
     """
     return PointFilter(tenant, tuple(clauses), vector)
-
-
-def waiting_of_every_tenant(before: datetime) -> PointFilter:
-    """Every point that waits, neither accepted nor begun since a moment, whosever it is: for the sweeper alone."""
-    return PointFilter(
-        clauses=(
-            Clause("state", FieldType.KEYWORD, (State.WAITING.value,)),
-            Clause("accepted_at", FieldType.DATETIME, bounds={"lt": before}),
-            Clause("begun_at", FieldType.DATETIME, bounds={"gte": before}, negated=True),
-        )
-    )
 
 
 def expired_of_every_tenant(moment: datetime) -> PointFilter:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from types import MappingProxyType
 from typing import NamedTuple
@@ -39,7 +39,7 @@ from services.memory.engine import (
     Write,
 )
 from services.memory.expiry import ExpiringTenants
-from services.memory.filters import expired_of_every_tenant, waiting_of_every_tenant, within
+from services.memory.filters import expired_of_every_tenant, within
 from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
 
@@ -112,6 +112,26 @@ DATED = frozenset({"state", "labels"})
 """Fields that say whether an image votes, and for what: ``changed_at`` says when they were written last."""
 
 
+@dataclass(frozen=True)
+class NotRemembered:
+    """Images that were begun and get no vector.
+
+    Attributes:
+        rejected: they are given up, each for its reason, a sentence.
+        released: they go on waiting; that they were begun is no attempt.
+        postponed: as these, but their leases run to their ends.
+    """
+
+    rejected: Sequence[tuple[StoredImage, str]] = ()
+    released: Sequence[StoredImage] = ()
+    postponed: Sequence[StoredImage] = ()
+
+
+NOTHING_ELSE = NotRemembered()
+NOT_BEGUN = MappingProxyType({"begun_at": None, "lease": None})
+"""In nobody's hands, as a payload to set."""
+
+
 class Memory:
     """Images as points of one collection, under one encoder's name; call `open` before anything else.
 
@@ -133,6 +153,7 @@ class Memory:
         self._engine = engine
         self._encoder = encoder_name
         self._vector = vector_name(encoder_name)
+        self._done = {**NOT_BEGUN, "state": State.REMEMBERED.value, "encoder": encoder_name, "attempts": 0}
         self._expiring = ExpiringTenants(self.expired)
         self.dimension = dimension
         self.metadata = metadata
@@ -264,62 +285,24 @@ class Memory:
         """Amend one image, as `put` does; whether it was still there with the picture that it was read with."""
         return not self.put((), amended=[(image, changed)]).overtaken
 
-    def remember(
-        self,
-        images: Sequence[StoredImage],
-        vectors: Vectors,
-        objections: Mapping[str, Objection] = MappingProxyType({}),
-    ) -> int:
-        """Give images their vectors, those that still wait with the same picture; the others are quietly dropped.
+    def oldest_waiting(self, tenant: str, limit: int, lease: timedelta) -> list[StoredImage]:
+        """A tenant's images that wait and are in no worker's hands, those that were accepted first.
 
         Args:
-            images: of one tenant, as they were read.
-            vectors: float32 [len(images), dimension], rows of length 1.
-            objections: to some of them, by image id.
-
-        Returns:
-            how many of them are remembered now.
-
-        Raises:
-            InvalidVector: a vector is not finite, zero, not of length 1, or there are not as many as images.
+            tenant: whose images.
+            limit: at most so many.
+            lease: how long an image that was begun is left to the worker that began it.
         """
-        check_units(vectors, len(images), self.dimension)
-        if not images:
-            return 0
-        ids = [point_id(image.tenant, image.image_id) for image in images]
-        where = self._same(images, State.WAITING)
-        self._write([UpdateVectors(ids, Named(self._vector, vectors), where)])
-        done = {"state": State.REMEMBERED.value, "encoder": self._encoder, "attempts": 0, "begun_at": None}
-        # A crash before this leaves them waiting, and they are remembered again. The vector is a condition, so that a
-        # point which was put again in between is never called remembered without one.
-        if clear := [image for image in images if image.image_id not in objections]:
-            plain = {**done, **NOT_DOUBTED}
-            self._write([SetPayload(plain, self._same(clear, State.WAITING, self._vector))])
-        for image in images:
-            if image.image_id in objections:
-                self._remember_doubted(image, objections[image.image_id], done)
-        return self._engine.count(self._same(images, State.REMEMBERED))
+        where = within(tenant, [_in_state(State.WAITING), _unleased(lease)])
+        return [to_image(payload) for payload in self._engine.oldest("accepted_at", where, limit)]
 
-    def _remember_doubted(self, image: StoredImage, objection: Objection, done: Payload) -> None:
-        """Remember or mute an image that waits, unless a removal took one of those that voted against it.
-
-        The doubt is there before it is seen that all of them are, and a condition of what follows; a removal takes
-        doubts away after its points. So it finds the doubt, or they are found missing: then the image goes on waiting.
-        """
-        self._write([SetPayload(_objected(objection), self._same([image], State.WAITING, self._vector))])
-        if self._all_vote(image.tenant, objection):
-            state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
-            where = self._same([image], State.WAITING, self._vector, _doubted(objection.doubt))
-            self._write([SetPayload({**done, "state": state.value, "reason": objection.reason}, where)])
-
-    def reject(self, image: StoredImage, reason: str) -> bool:
-        """Give up on an image that still waits with the same picture; whether it is rejected now."""
-        rejected = {"state": State.REJECTED.value, "reason": reason, "begun_at": None}
-        self._write([SetPayload(rejected, self._same([image], State.WAITING))])
-        return self._engine.count(self._same([image], State.REJECTED)) == 1
+    def tenants_with_work(self, lease: timedelta) -> list[str]:
+        """The tenants that have images which wait and are in no worker's hands; see `oldest_waiting`."""
+        where = PointFilter(clauses=(_in_state(State.WAITING), _unleased(lease)))
+        return sorted(self._engine.facet("tenant", where))
 
     def begin(self, images: Sequence[StoredImage]) -> list[StoredImage]:
-        """Begin to remember images: one attempt more, and `begun_at` is the present.
+        """Begin to remember images: one attempt more, `begun_at` is the present, and they get a lease.
 
         Only those that still wait as they were read: of two workers that read the same image, one begins it.
 
@@ -329,17 +312,56 @@ class Memory:
         Returns:
             those that were begun, as they are now.
         """
-        moment = now()
-        for image, alike in _alike(images, _begun):
-            begun = {"attempts": image.attempts + 1, "begun_at": moment.isoformat()}
-            self._write([SetPayload(begun, self._same(alike, State.WAITING, further=_since(image.begun_at)))])
-        held = self.get(images[0].tenant, [image.image_id for image in images]) if images else {}
-        return [
-            there
-            for image in images
-            if (there := held.get(image.image_id)) is not None
-            and (there.picture, there.begun_at) == (image.picture, moment)
+        begun = {"begun_at": now().isoformat(), "lease": uuid.uuid4().hex}
+        writes = [
+            SetPayload(
+                {**begun, "attempts": image.attempts + 1},
+                self._same(alike, [_in_state(State.WAITING), _since(image.begun_at)]),
+            )
+            for image, alike in _alike(images, _begun)
         ]
+        held = self._written(writes, images)
+        return [each for image in images if (each := held.get(image.image_id)) and each.lease == begun["lease"]]
+
+    def remember(
+        self,
+        images: Sequence[StoredImage],
+        vectors: Vectors,
+        objections: Mapping[str, Objection] = MappingProxyType({}),
+        others: NotRemembered = NOTHING_ELSE,
+    ) -> int:
+        """End what `begin` has begun, of one tenant: with their vectors, with reasons, or with nothing.
+
+        Whatever was taken out of the caller's hands meanwhile, by a removal, a new picture or the end of its lease, is
+        quietly left as it is.
+
+        Args:
+            images: get their vectors.
+            vectors: float32 [len(images), dimension], rows of length 1.
+            objections: to some of these images, by image id.
+            others: what was begun with these images, and gets no vector.
+
+        Returns:
+            how many of the images are remembered now.
+
+        Raises:
+            InvalidVector: a vector is not finite, zero, not of length 1, or there are not as many as images.
+        """
+        check_units(vectors, len(images), self.dimension)
+        writes = [*self._without_vectors(others), *self._vectors(images, vectors, objections)]
+        if not writes:
+            return 0
+        voters = {voter for objection in objections.values() for voter in objection.voters}
+        held = self._written(writes, images, voters)
+        if objections:
+            remembered = {image_id for image_id, image in held.items() if image.state is State.REMEMBERED}
+            standing = {each: held for each, held in objections.items() if remembered.issuperset(held.voters)}
+            held = self._written([*self._settled(images, standing)], images)
+        return sum(
+            image.state is State.REMEMBERED and image.picture == given.picture
+            for given in images
+            if (image := held.get(given.image_id))
+        )
 
     def release(self, images: Sequence[StoredImage]) -> None:
         """Take back that images were begun, for a reason that is none of theirs.
@@ -347,10 +369,9 @@ class Memory:
         Args:
             images: of one tenant, as `begin` returned them; those that were begun by another since are spared.
         """
-        for image, alike in _alike(images, _begun):
-            released = {"attempts": image.attempts - 1, "begun_at": None}
-            where = self._same(alike, State.WAITING, further=_since(image.begun_at))
-            self._write([SetPayload(released, where)], urgent=True)  # or a full disk would cost them an attempt
+        releases = [*self._releases(images, NOT_BEGUN)]
+        if releases:
+            self._write(releases, urgent=True)  # or a full disk would cost them an attempt
 
     def mute(self, tenant: str, clauses: Sequence[Clause], wrong_votes: int | None = None) -> int:
         """Let the remembered images that meet a filter vote no more, in one operation; returns how many that were.
@@ -394,7 +415,7 @@ class Memory:
         """
         if not self.count(tenant, [_doubted(*Doubt)]):
             return
-        waiting = {**NOT_DOUBTED, "state": State.WAITING.value, "attempts": 0, "begun_at": None}
+        waiting = {**NOT_DOUBTED, **NOT_BEGUN, "state": State.WAITING.value, "attempts": 0}
         held = within(tenant, [_doubted(Doubt.HELD), _in_state(State.MUTED)])
         self._write([SetPayload(waiting, held)], urgent=True)
         pruned = within(tenant, [_doubted(Doubt.PRUNED), _in_state(State.MUTED)])
@@ -409,8 +430,10 @@ class Memory:
         """
         if images:
             objected, vote = _doubted(Doubt.HELD, Doubt.WARNED), {**NOT_DOUBTED, "state": State.REMEMBERED.value}
-            self._write([SetPayload(vote, self._same(images, State.MUTED, self._vector, objected))], urgent=True)
-            self._write([SetPayload({**NOT_DOUBTED}, self._same(images, further=objected))], urgent=True)
+            self._write(
+                [SetPayload(vote, self._same(images, [_in_state(State.MUTED), objected], self._vector))], urgent=True
+            )
+            self._write([SetPayload({**NOT_DOUBTED}, self._same(images, [objected]))], urgent=True)
 
     def object_again(self, images: Sequence[StoredImage], objections: Mapping[str, Objection]) -> None:
         """Let these objections to images stand, instead of those that there were.
@@ -426,7 +449,7 @@ class Memory:
                 further = _doubted(Doubt.HELD, Doubt.WARNED)
                 state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
                 stands = {**_objected(objection), "reason": objection.reason, "state": state.value}
-                where = self._same([image], image.state, self._vector, further)
+                where = self._same([image], [_in_state(image.state), further], self._vector)
                 self._write([SetPayload(stands, where)], urgent=True)
                 if not self._all_vote(image.tenant, objection):
                     self.withdraw_objections([image])
@@ -498,14 +521,6 @@ class Memory:
         counts = self._engine.facet("labels", within(tenant, clauses))
         return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
-    def overdue(self, before: datetime, limit: int) -> dict[str, list[str]]:
-        """The ids of images that wait, neither accepted nor begun since a moment, by tenant; of every tenant."""
-        payloads, _ = self._engine.scroll(waiting_of_every_tenant(before), limit, None)
-        found: dict[str, list[str]] = {}
-        for payload in payloads:
-            found.setdefault(payload["tenant"], []).append(payload["image_id"])
-        return found
-
     def expired(self, moment: datetime) -> list[str]:
         """The tenants that hold images which were to be kept until a moment at most; quick where few are."""
         return sorted(self._engine.facet("tenant", expired_of_every_tenant(moment)))
@@ -561,20 +576,73 @@ class Memory:
         remembered = _in_state(State.REMEMBERED)
         return [remembered, _not_expired(now())] if tenant in self._expiring else [remembered]
 
+    def _vectors(
+        self, images: Sequence[StoredImage], vectors: Vectors, objections: Mapping[str, Objection]
+    ) -> Iterator[Write]:
+        """Vectors, and that they are there; of images with objections, the doubts.
+
+        The vector is a condition of the rest, so that a point which was put again in between is never called
+        remembered without one.
+        """
+        if not images:
+            return
+        ids = [point_id(image.tenant, image.image_id) for image in images]
+        yield UpdateVectors(ids, Named(self._vector, vectors), self._waiting(images))
+        if clear := [image for image in images if image.image_id not in objections]:
+            yield SetPayload({**self._done, **NOT_DOUBTED}, self._waiting(clear, vector=self._vector))
+        for image in images:
+            if image.image_id in objections:
+                doubt = _objected(objections[image.image_id])
+                yield SetPayload(doubt, self._waiting([image], vector=self._vector))
+
+    def _settled(self, images: Sequence[StoredImage], objections: Mapping[str, Objection]) -> Iterator[Write]:
+        """Remember or mute images whose doubt is still there, once it was seen that all of its voters are.
+
+        The doubt was written before, and a removal takes doubts away after its points. So it finds the doubt, or the
+        voters are found missing: then the image goes on waiting.
+        """
+        for image in images:
+            if (objection := objections.get(image.image_id)) is not None:
+                state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
+                where = self._waiting([image], [_doubted(objection.doubt)], vector=self._vector)
+                yield SetPayload({**self._done, "state": state.value, "reason": objection.reason}, where)
+
+    def _without_vectors(self, others: NotRemembered) -> Iterator[Write]:
+        for image, reason in others.rejected:
+            given_up = {**NOT_BEGUN, "state": State.REJECTED.value, "reason": reason}
+            yield SetPayload(given_up, self._waiting([image]))
+        yield from self._releases(others.released, NOT_BEGUN)
+        yield from self._releases(others.postponed, {"lease": None})
+
+    def _releases(self, images: Iterable[StoredImage], undone: Mapping[str, None]) -> Iterator[Write]:
+        for image, alike in _alike(images, _begun):
+            yield SetPayload({**undone, "attempts": image.attempts - 1}, self._waiting(alike))
+
+    def _written(
+        self, writes: Sequence[Write], images: Sequence[StoredImage], others: Iterable[str] = ()
+    ) -> dict[str, StoredImage]:
+        """Make writes; images of one tenant as they are afterwards, and others of it, by image id."""
+        ids = {*(image.image_id for image in images), *others}
+        wanted = [point_id(images[0].tenant, image_id) for image_id in ids]
+        return _by_id(self._write(writes, wanted))
+
+    def _waiting(
+        self, images: Sequence[StoredImage], clauses: Sequence[Clause] = (), vector: str | None = None
+    ) -> PointFilter:
+        """Of images those that wait, still with the lease that they were read with."""
+        leases = {image.lease for image in images if image.lease is not None}
+        held = [Clause("lease", FieldType.KEYWORD, tuple(leases))] if leases else []
+        return self._same(images, [_in_state(State.WAITING), *held, *clauses], vector)
+
     def _same(
-        self,
-        images: Iterable[StoredImage],
-        state: State | None = None,
-        vector: str | None = None,
-        further: Clause | None = None,
+        self, images: Iterable[StoredImage], clauses: Sequence[Clause] = (), vector: str | None = None
     ) -> PointFilter:
         """The images with the very pictures that they were read with: never what was put later under the same id."""
         tenants = {image.tenant for image in images}
         if len(tenants) != 1:
             raise ValueError(f"images of one tenant were expected, not of {sorted(tenants)}")
         pictures = Clause("picture", FieldType.KEYWORD, tuple(image.picture for image in images))
-        states = [] if state is None else [_in_state(state)]
-        return within(tenants.pop(), [pictures, *states, *([] if further is None else [further])], vector)
+        return within(tenants.pop(), [pictures, *clauses], vector)
 
 
 def _dated(write: Write, moment: Payload) -> Write:
@@ -636,6 +704,12 @@ def _begun(image: StoredImage) -> tuple[int, datetime | None]:
 def _labelled(image: StoredImage) -> str:
     """Its labels, and which it had when."""
     return image.model_dump_json(include={"labels", "history", "known_since"})
+
+
+def _unleased(lease: timedelta) -> Clause:
+    """Begun longer ago than a lease, or not at all; or so far in the future that the clock was set back since."""
+    moment = now()
+    return Clause("begun_at", FieldType.DATETIME, bounds={"gt": moment - lease, "lte": moment + lease}, negated=True)
 
 
 def _since(begun_at: datetime | None) -> Clause:

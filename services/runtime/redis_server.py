@@ -38,6 +38,7 @@ def redis_command(places: Places) -> list[str]:
         "appendonly": "no",
         "dir": str(places.data.absolute()),
         "maxmemory": "256mb",
+        "proto-max-bulk-len": "1mb",  # no message is larger
         "maxmemory-policy": "noeviction",
     }
     return [str(find_redis_server()), *(word for name, value in options.items() for word in (f"--{name}", value))]
@@ -46,6 +47,11 @@ def redis_command(places: Places) -> list[str]:
 def broker_url(settings: Settings) -> str:
     """The Redis of the settings as Celery names it, else the private server of this machine."""
     return settings.broker.url or redis_url(Places(settings.data))
+
+
+def client_url(url: str) -> str:
+    """A server that Celery names, as the Redis client names it: they differ in sockets alone."""
+    return url.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1)
 
 
 def limits_url(url: str) -> str:

@@ -18,7 +18,7 @@ from schemas.filter import Clause, FieldType, Filter
 from schemas.image import State, StoredImage
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Vectors
-from services.memory.memory import Memory, Placed
+from services.memory.memory import Memory, NotRemembered, Placed
 from tests.stack import stand_still
 
 ENCODER = "made/up encoder"
@@ -47,6 +47,13 @@ def image(tenant: str, image_id: str, **fields: Any) -> StoredImage:
 def put(memory: Memory, images: Sequence[StoredImage]) -> Placed:
     """Put images of one tenant, in the place of what is there."""
     return memory.put(images, memory.get(images[0].tenant, [each.image_id for each in images]))
+
+
+def reject(memory: Memory, image: StoredImage, reason: str) -> bool:
+    """Give up an image; whether it is rejected now."""
+    memory.remember([], units(0, dimension=memory.dimension), others=NotRemembered(rejected=[(image, reason)]))
+    held = memory.get(image.tenant, [image.image_id]).get(image.image_id)
+    return held is not None and (held.picture, held.state) == (image.picture, State.REJECTED)
 
 
 def clauses(**conditions: Any) -> list[Clause]:

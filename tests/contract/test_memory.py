@@ -14,14 +14,14 @@ import pytest
 from schemas.decision import Effort, GroupBy
 from schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
 from schemas.filter import Clause, FieldType
-from schemas.image import State, StoredImage
+from schemas.image import State, StoredImage, now
 from services.memory.engine import Engine, Payload, Replace, SetPayload, Vectors, Write
 from services.memory.filters import within
-from services.memory.memory import Hits, Memory, Placed
+from services.memory.memory import Hits, Memory, NotRemembered, Placed
 from services.memory.payload import point_id, to_point
 from services.memory.tuning import REACH
 from tests.contract.conftest import ENGINES
-from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, image, put, units
+from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, image, put, reject, units
 
 pytestmark = [  # what local mode says of what it does not need
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -258,7 +258,7 @@ def test_only_what_waits_is_remembered(memory: Memory, tenant: str, state: State
     other = image(tenant, "a", state=state)
     put(memory, [other])
     assert memory.remember([other], units(1)) == 0
-    memory.reject(other, "too late")
+    reject(memory, other, "too late")
     assert memory.begin([other]) == []
     assert memory.get(tenant, ["a"]) == {"a": other}
 
@@ -358,12 +358,12 @@ def test_under_a_filter_by_labels_or_a_range_a_search_looks_farther(
 def test_rejecting(memory: Memory, tenant: str) -> None:
     old = image(tenant, "a")
     put(memory, [old])
-    assert memory.reject(old, "it is no picture")
+    assert reject(memory, old, "it is no picture")
     rejected = old.model_copy(update={"state": State.REJECTED, "reason": "it is no picture"})
     assert memory.get(tenant, ["a"]) == {"a": rejected}
     new = image(tenant, "a")
     put(memory, [new])
-    assert not memory.reject(old, "the old picture was bad")
+    assert not reject(memory, old, "the old picture was bad")
     assert memory.get(tenant, ["a"]) == {"a": new}
 
 
@@ -387,7 +387,7 @@ def test_what_was_begun_is_remembered_or_rejected(memory: Memory, tenant: str) -
     put(memory, images)
     first, second = memory.begin(images)
     assert memory.remember([first], units(1)) == 1
-    assert memory.reject(second, "bad")
+    assert reject(memory, second, "bad")
     memory.release([first, second])
     held = memory.get(tenant, ["a", "b"])
     assert [(held[name].begun_at, held[name].state) for name in "ab"] == [
@@ -405,22 +405,59 @@ def test_deleting_spares_what_was_replaced(memory: Memory, tenant: str) -> None:
     assert memory.get(tenant, ["a", "b"]) == {"b": new}
 
 
-def test_overdue_finds_what_waits_for_long(memory: Memory, tenant: str) -> None:
-    start = datetime(1990, 1, 1, tzinfo=UTC)  # before everything that the other tests put
-    tenants = [f"{tenant}-{n}" for n in range(3)]
-    for n, each in enumerate(tenants):
-        put(memory, [image(each, "a", accepted_at=start + timedelta(microseconds=n))])
-    done = image(tenants[0], "b", accepted_at=start)
-    put(memory, [done])
-    memory.remember([done], units(1))
-    begun = image(tenants[0], "c", accepted_at=start)
-    put(memory, [begun])
-    memory.begin([begun])
-    assert memory.overdue(start + timedelta(microseconds=2), 10) == {tenants[0]: ["a"], tenants[1]: ["a"]}
-    assert len(memory.overdue(start + timedelta(microseconds=2), 1)) == 1
-    for each in tenants:
-        memory.mark(each, [], "r")
-        memory.delete_marked(each, "r")
+LEASE = timedelta(minutes=1)
+
+
+def test_what_waits_is_found_in_the_order_in_which_it_was_accepted(memory: Memory, tenant: str) -> None:
+    start = datetime(1990, 1, 1, tzinfo=UTC)
+    images = [image(tenant, name, accepted_at=start + timedelta(microseconds=n)) for n, name in enumerate("bdac")]
+    put(memory, [*reversed(images)])
+    put(memory, [image(f"{tenant}-other", "e", accepted_at=start)])
+    memory.remember(images[1:2], units(1))
+    assert memory.oldest_waiting(tenant, 10, LEASE) == [images[0], images[2], images[3]]
+    assert memory.oldest_waiting(tenant, 2, LEASE) == [images[0], images[2]]
+
+
+def test_a_tenant_has_work_while_images_wait_that_nobody_has_in_hand(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, "a"), image(tenant, "b")]
+    put(memory, images)
+    assert tenant in memory.tenants_with_work(LEASE)
+    begun = memory.begin(images)
+    assert tenant not in memory.tenants_with_work(LEASE)
+    assert memory.oldest_waiting(tenant, 10, LEASE) == []
+    assert len(memory.oldest_waiting(tenant, 10, timedelta(0))) == 2, "their lease has ended"
+    memory.release(begun[:1])
+    assert [each.image_id for each in memory.oldest_waiting(tenant, 10, LEASE)] == ["a"]
+    assert tenant in memory.tenants_with_work(LEASE)
+    memory.remember(begun[1:], units(1))
+    memory.delete(begun[:1])
+    assert tenant not in memory.tenants_with_work(LEASE)
+
+
+def test_a_clock_that_was_set_back_leases_nothing_for_ever(memory: Memory, tenant: str) -> None:
+    ahead = [image(tenant, "near", begun_at=now() + LEASE / 2), image(tenant, "far", begun_at=now() + 2 * LEASE)]
+    put(memory, ahead)
+    assert [each.image_id for each in memory.oldest_waiting(tenant, 10, LEASE)] == ["far"]
+    assert [each.image_id for each in memory.begin(ahead[1:])] == ["far"]
+
+
+def test_a_lease_that_ended_writes_nothing(memory: Memory, tenant: str) -> None:
+    put(memory, [image(tenant, "a"), image(tenant, "b")])
+    late = memory.begin(memory.oldest_waiting(tenant, 10, LEASE))
+    held = memory.begin(late)  # by another worker, once the first one's lease has ended
+    others = NotRemembered(rejected=[(late[1], "late")])
+    assert memory.remember(late[:1], units(1), others=others) == 0
+    assert memory.get(tenant, ["a", "b"]) == {each.image_id: each for each in held}
+
+
+def test_images_are_rejected_released_and_postponed_with_those_that_are_remembered(memory: Memory, tenant: str) -> None:
+    put(memory, [image(tenant, name) for name in "abcd"])
+    a, b, c, d = sorted(memory.begin(memory.oldest_waiting(tenant, 10, LEASE)), key=lambda each: each.image_id)
+    assert memory.remember([a], units(1), others=NotRemembered([(b, "bad")], [c], [d])) == 1
+    held = memory.get(tenant, "abcd")
+    assert [held[name].state.value for name in "abcd"] == ["remembered", "rejected", "waiting", "waiting"]
+    assert [held[name].begun_at for name in "abcd"] == [None, None, None, d.begun_at]
+    assert {(held[name].attempts, held[name].lease) for name in "acd"} == {(0, None)}
 
 
 # Searching
@@ -568,7 +605,7 @@ def test_tenants_are_apart_in_every_method(memory: Memory, tenant: str) -> None:
     assert memory.count_labels(other) == []
     assert not any(memory.amend(each, each) for each in theirs)
     assert memory.remember(theirs, units(4)) == 0
-    assert not memory.reject(theirs[3], "theirs")
+    assert not reject(memory, theirs[3], "theirs")
     assert memory.begin(theirs) == []
     memory.release(theirs)
     memory.delete(theirs)

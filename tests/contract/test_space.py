@@ -22,7 +22,7 @@ from services.memory.memory import Memory
 from services.memory.payload import to_point
 from services.memory.pictures import Pictures
 from services.memory.space import MIB
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, put, units
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, put, reject, units
 from tests.stack import until
 
 FLOOR = 256 * MIB
@@ -73,7 +73,7 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
         lambda: memory.amend(held, held.model_copy(update={"subject": "x"})),
         lambda: memory.begin(old),
         lambda: memory.remember(old, vectors),
-        lambda: memory.reject(held, "x"),
+        lambda: reject(memory, held, "x"),
     ]
     remove: list[Callable[[], object]] = [
         lambda: memory.mark("t", [], "r"),

@@ -1,4 +1,4 @@
-"""Promises 3 and 5: a forged message moves no image, and no log holds what was sent, nor any key."""
+"""Promises 3 and 5: a forged message causes only what is due, and no log holds what was sent, nor any key."""
 
 import json
 from collections.abc import Iterator
@@ -6,23 +6,20 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery
 
 from schemas.errors import Blocked, InvalidPicture, NotAuthorized, NotFound
 from schemas.filter import Filter
 from schemas.image import ImageFields, ImagePatch, State
 from schemas.removal import RemovalRequest
 from services.client import Client
-from services.infrastructure.task_queue.celery_app import make_celery
-from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.infrastructure.task_queue.task_names import REMEMBER, REMEMBER_QUEUE
+from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE
 from services.runtime.places import Places
-from services.runtime.redis_server import redis_url
-from services.settings import WorkerSettings
+from tests.messages import MALFORMED, message
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, suspended, unique, until
 
-REFUSED = "refused: a message without a valid signature: nothing was done for it"
+REFUSED = "refused: a message that names no tenant"
+NOTHING_WAITS = "a message for a tenant of whom nothing waits"
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +29,20 @@ def unswept() -> Iterator[Stack]:
         yield service
 
 
-@pytest.fixture
-def forger(unswept: Stack) -> Celery:
-    """Somebody who can write to Redis, and knows how the service does it, but not its secret."""
-    return make_celery(redis_url(Places(unswept.data)), WorkerSettings())
-
-
 def lines(stack: Stack, process: str) -> list[dict[str, Any]]:
     """The log of a process: every line is JSON."""
     return [json.loads(line) for line in (stack.data / "logs" / f"{process}.log").read_text().splitlines()]
 
 
-def refusals(stack: Stack) -> int:
-    return sum(line["message"] == REFUSED for line in lines(stack, "worker"))
+def logged(stack: Stack, message: str) -> int:
+    """How often the worker said so."""
+    return sum(line["message"] == message for line in lines(stack, "worker"))
+
+
+def push(stack: Stack, *messages: bytes, queue: str = REMEMBER_QUEUE) -> None:
+    """Put messages into a queue as somebody does who can write to Redis."""
+    with redis.Redis(unix_socket_path=str(Places(stack.data).redis_socket)) as server:
+        server.lpush(stack.key_in_redis(queue), *messages)
 
 
 def left_waiting(stack: Stack) -> str:
@@ -54,35 +52,57 @@ def left_waiting(stack: Stack) -> str:
     worker.wait(10)
     [image_id] = stack.teach(picture("disc"), labels=["x"], image_id=unique("waiting"))
     with redis.Redis(unix_socket_path=str(Places(stack.data).redis_socket)) as server:
-        assert server.delete(REMEMBER_QUEUE) == 1
-    stack.until_ready()
+        assert server.delete(stack.key_in_redis(REMEMBER_QUEUE)) == 1
+    stack.child("worker")
     return image_id
 
 
-def test_a_forged_message_touches_nothing_and_the_worker_lives_on(unswept: Stack, forger: Celery) -> None:
-    waiting = left_waiting(unswept)
-    worker, before = unswept.child("worker"), refusals(unswept)
-    forged = [
-        ["default", [waiting]],
-        ["default", [waiting], ""],
-        ["default", [waiting], TaskQueue(forger, b"another key").sign(REMEMBER, "default", [waiting])],
-        ["default", [waiting], TaskQueue(forger, b"").sign(REMEMBER, "default", [waiting])],
-        ["default", waiting, None],
-        [["default"], {"ids": [waiting]}, 7],
-        [],
-    ]
-    for arguments in forged:
-        forger.send_task(REMEMBER, args=arguments)
-    forger.send_task(REMEMBER, kwargs={"tenant": "default", "image_ids": [waiting]})
-    forger.send_task("a.task.that.nobody.knows", args=["default", [waiting]])
-    until(lambda: refusals(unswept) == before + len(forged), "each forged message to be refused")
+def test_malformed_messages_stop_no_worker(unswept: Stack) -> None:
+    worker, dropped = unswept.child("worker"), unswept.metric("visual_memory_dropped_messages_total")
+    for queue in (REMEMBER_QUEUE, PERIODIC_QUEUE):
+        push(unswept, *MALFORMED.values(), queue=queue)
     unswept.remembered(unswept.teach(picture("disc"), labels=["x"]))
-    image = unswept.client.image(waiting)
-    assert (image.state, image.attempts) == (State.WAITING, 0)
+
+    def counted() -> bool:
+        return unswept.metric("visual_memory_dropped_messages_total") == dropped + 2 * len(MALFORMED)
+
+    until(counted, "each of them to be counted")
     assert unswept.child("worker").pid == worker.pid
 
 
-def test_no_log_holds_what_was_sent_nor_a_key(unswept: Stack, forger: Celery) -> None:
+def test_a_message_for_no_tenant_and_one_for_a_stranger_do_nothing(unswept: Stack) -> None:
+    worker, refused, idle = unswept.child("worker"), logged(unswept, REFUSED), logged(unswept, NOTHING_WAITS)
+    nonsense = [message([]), message(["a", "b"]), message([""]), message(["../north"]), message(["a" * 100])]
+    strangers = [message([unique("stranger")]), message([unique("stranger")], id="one"), message(["s"], id="one")]
+    push(unswept, *nonsense, *strangers)
+    until(lambda: logged(unswept, REFUSED) == refused + len(nonsense), "each to be refused")
+    until(lambda: logged(unswept, NOTHING_WAITS) == idle + len(strangers), "each to be looked at")
+    assert unswept.child("worker").pid == worker.pid
+
+
+def test_forged_and_repeated_messages_cause_only_what_is_due(unswept: Stack) -> None:
+    waiting = left_waiting(unswept)
+    push(unswept, *(message(["default"], id="forged", eta="2999-01-01T00:00:00", retries=99) for _ in range(5)))
+    unswept.remembered([waiting])
+    before = unswept.held({"image_id": waiting})
+    idle = logged(unswept, NOTHING_WAITS)
+    push(unswept, *(message(["default"]) for _ in range(5)))
+    until(lambda: logged(unswept, NOTHING_WAITS) >= idle + 5, "each to be looked at")
+    assert unswept.held({"image_id": waiting}) == before
+
+
+def test_nobody_can_tell_workers_to_stop_over_the_broker(unswept: Stack) -> None:
+    worker = unswept.child("worker")
+    shutdown = json.dumps({"method": "shutdown", "arguments": {}, "destination": None})
+    with redis.Redis(unix_socket_path=str(Places(unswept.data).redis_socket)) as server:
+        assert server.pubsub_channels() == []
+        assert server.pubsub_numpat() == 0
+        assert server.publish("/0.celery.pidbox", shutdown) == 0
+    unswept.remembered(unswept.teach(picture("disc"), labels=["x"]))
+    assert unswept.child("worker").pid == worker.pid
+
+
+def test_no_log_holds_what_was_sent_nor_a_key(unswept: Stack) -> None:
     marker = unique("marker")
     secret = unswept.new_key("default", "classify", "remember", "remove")
     said = ImageFields(
@@ -121,10 +141,10 @@ def test_no_log_holds_what_was_sent_nor_a_key(unswept: Stack, forger: Celery) ->
         http.get(f"/{marker}/nowhere", params={"filter": marker}, headers={"X-Request-Id": f"{marker} not safe"})
         http.post("/v1/images", content=f'{{"{marker}": 1}}', headers={"content-type": "application/json"})
         http.request("PUT", f"/v1/images/{marker}")
-    forger.send_task(REMEMBER, args=["default", [f"{marker}-id"]])
-    forger.send_task(REMEMBER, args=[f"{marker}-tenant", [f"{marker}-id"], marker], kwargs={marker: marker})
-    forger.send_task(f"{marker}.task", args=[marker])
-    until(lambda: any("unregistered" in line["message"] for line in lines(unswept, "worker")), "the last message")
+    refused = logged(unswept, REFUSED)
+    push(unswept, marker.encode(), message([marker], task=f"{marker}.task"), message([f"{marker}-tenant"], id=marker))
+    push(unswept, message([f"../{marker}"]))
+    until(lambda: logged(unswept, REFUSED) > refused, "the last message")
 
     written = {path.name: path.read_text() for path in (unswept.data / "logs").iterdir()}
     written["audit.jsonl"] = (unswept.data / "audit.jsonl").read_text()
@@ -133,7 +153,7 @@ def test_no_log_holds_what_was_sent_nor_a_key(unswept: Stack, forger: Celery) ->
         for never in (marker, secret[16:], *held, *(each[:16] for each in held)):
             assert never not in text, f"{never} is in {name}"
     told = {line["message"] for line in lines(unswept, "worker")}
-    assert {"remembered 1", "rejected", REFUSED} <= told, "the log is not empty-handed"
+    assert {"remembered 1", "rejected 1", REFUSED} <= told, "the log is not empty-handed"
 
 
 def test_lines_of_one_image_can_be_put_together(unswept: Stack) -> None:

@@ -21,7 +21,7 @@ from tests.contract.support import Owner, quick_folder
 from tests.integration.support import METADATA, Parts, Pixels
 from tests.shapes import picture
 
-MESSAGE = 32
+SLICE = 4
 DELIVERIES = 2
 LEASE = timedelta(seconds=120)
 KINDS = 50
@@ -60,21 +60,19 @@ def arena(number: int) -> Iterator[Arena]:
 
 
 def forget_while_working(arena: Arena, images: int, seed: int) -> Outcome:
-    """Half of the waiting images are removed at a random moment while the workers remember all of them, twice."""
+    """Half of the waiting images are removed at a random moment, while workers get twice as many messages as needed."""
     chance, tenant = random.Random(seed), f"t{uuid.uuid4().hex}"
     waiting = _put(arena.parts, tenant, images, chance)
-    ids = [image.image_id for image in waiting]
-    messages = [ids[start : start + MESSAGE] for start in range(0, images, MESSAGE)] * DELIVERIES
-    chance.shuffle(messages)
-    working = [arena.workers.submit(_remember, tenant, message) for message in messages]
+    messages = images // SLICE * DELIVERIES
+    working = [arena.workers.submit(_remember, tenant) for _ in range(messages)]
     _wait_for_share(working, chance.random())
     forget = arena.parts.forget(LEASE)
     request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
     receipt = forget.carry_on(tenant, forget.request(tenant, request, "a test").id)
     for message in working:
         message.result()
-    for again in messages:  # delivered once more, long after the removal
-        arena.workers.submit(_remember, tenant, again).result()
+    for _ in range(messages):  # delivered once more, long after the removal
+        arena.workers.submit(_remember, tenant).result()
     return _outcome(arena.parts, tenant, waiting, receipt)
 
 
@@ -126,8 +124,8 @@ def _begin(socket: Path, folder: Path) -> None:
     _worker.append(parts.remember(lease=LEASE))
 
 
-def _remember(tenant: str, image_ids: list[str]) -> None:
-    _worker[0](tenant, image_ids)
+def _remember(tenant: str) -> None:
+    _worker[0](tenant)
 
 
 def _parts(socket: Path, folder: Path, pool: ThreadPoolExecutor) -> Parts:

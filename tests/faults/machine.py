@@ -134,12 +134,11 @@ class Machine(RuleBasedStateMachine):
             self.serials += 1
             self.images[image_id] = Held(self.serials, content, label, subject, remembered=False, accepted_at=now())
 
-    @rule(image_ids=st.lists(st.sampled_from(IDS), max_size=4))
-    def remember(self, image_ids: list[str]) -> None:
-        """A worker gets a message; of images that are there or not, waiting or not."""
-        self.parts.remember()(TENANT, image_ids)
-        for image_id in set(image_ids) & self.images.keys():
-            self.images[image_id] = replace(self.images[image_id], remembered=True)
+    @rule()
+    def remember(self) -> None:
+        """A worker gets a message, whether images wait or not; it is put back while more do."""
+        self.parts.work()
+        self.images = {image_id: replace(image, remembered=True) for image_id, image in self.images.items()}
 
     @rule(image_id=st.sampled_from(IDS), label=st.sampled_from(LABELS), subject=st.sampled_from(SUBJECTS))
     def relabel(self, image_id: str, label: str, subject: str) -> None:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -199,11 +199,19 @@ class Parts:
             cast(Pictures, pictures or self.pictures),
             encoder or self.encoder,
             self.decoder,
+            self._enqueue,
             4,
             lease,
             max_attempts,
             Objections(self.memory, gate, 0.9, 10),
         )
+
+    def work(self, *arguments: Any, **named: Any) -> None:
+        """Remember slice by slice, as a worker does, as long as a message is put back; takes what `remember` takes."""
+        put_back: list[str] = [self.tenant]
+        remember = replace(self.remember(*arguments, **named), enqueue=put_back.append)
+        while put_back:
+            remember(put_back.pop())
 
     def classify(self, prune: Prune = Prune.NONE) -> Classify:
         return Classify(self.memory, self.encoder, self.decoder, 4, prune, self.judgements.current)
@@ -257,7 +265,7 @@ class Parts:
 
     def teach(self, *pictures: bytes, **fields: Any) -> list[str]:
         ids = [each.image_id for each in self.send(*pictures, **fields)]
-        self.remember()(self.tenant, ids)
+        self.work()
         return ids
 
     def held(self, *image_ids: str) -> list[StoredImage]:
@@ -300,10 +308,8 @@ class Parts:
         """What lies beside pictures."""
         return {path for path in (self.folder / "pictures").rglob(".*") if path.is_file()}
 
-    def _enqueue(self, tenant: str, image_ids: Sequence[str]) -> bool:
-        assert tenant == self.tenant
-        self.enqueued += image_ids
-        return True
+    def _enqueue(self, tenant: str) -> None:
+        self.enqueued.append(tenant)
 
 
 def copy_records(source: Parts, target: Parts) -> None:

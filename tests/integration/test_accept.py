@@ -12,6 +12,7 @@ from services.intake.accept import Upload
 from services.memory.engine import Engine
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
+from tests.contract.support import reject
 from tests.shapes import picture
 
 from .support import Hooked, Once, Parts
@@ -77,7 +78,7 @@ def test_all_kinds_in_one_request_are_one_read_and_one_write(parts: Parts, count
     parts.teach(changed, image_id="changed", labels=["dog"])
     parts.teach(picture("bars"), image_id="replaced")
     parts.send(rejected, image_id="rejected")
-    parts.memory.reject(parts.held("rejected")[0], "a reason")
+    reject(parts.memory, parts.held("rejected")[0], "a reason")
     given = {"same": same, "changed": changed, "replaced": replaced, "rejected": rejected, "new": new}
     uploads = [Upload(data, ImageFields(labels=["cat"], image_id=image_id)) for image_id, data in given.items()]
     counted.accept(parts.tenant, uploads)

@@ -22,7 +22,7 @@ from services.memory.engine import Engine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
-from tests.contract.support import quick_folder
+from tests.contract.support import quick_folder, reject
 from tests.shapes import picture
 
 from .support import METADATA, Hooked, Killed, Once, Parts, Pixels, copy_records
@@ -75,7 +75,7 @@ def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_pa
     ids = here.teach(*(picture(kind) for kind in ("disc", "bars", "cross")), subject="ann", metadata={"age": 3})
     [waiting] = (each.image_id for each in here.send(picture("checks"), expires_at=now() + timedelta(days=1)))
     [rejected] = (each.image_id for each in here.send(picture("checks")))
-    here.memory.reject(here.held(rejected)[0], "as a test")
+    reject(here.memory, here.held(rejected)[0], "as a test")
     every = [*ids, waiting, rejected]
     question = picture("disc")
     back_up(here, tmp_path / "b")
@@ -86,7 +86,7 @@ def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_pa
         here.pictures.read(image.picture) for image in here.held(*every)
     ]
     assert there.ask(question) == here.ask(question)
-    there.remember()(there.tenant, [waiting])
+    there.work()
     assert there.held(waiting)[0].state is State.REMEMBERED
     assert not there.ledger.exists(UNFINISHED)
 

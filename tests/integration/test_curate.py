@@ -12,6 +12,7 @@ from schemas.removal import RemovalRequest
 from services.curation.curate import Curate
 from services.memory.engine import Engine
 from services.memory.memory import Memory
+from tests.contract.support import reject
 from tests.shapes import picture
 
 from .support import AT_ONCE, Hooked, Once, Parts
@@ -58,12 +59,12 @@ def test_relabelled_images_vote_for_the_new_labels_and_all_above_them(parts: Par
 def test_only_remembered_images_are_muted_and_only_muted_ones_unmuted(parts: Parts) -> None:
     [waiting] = (each.image_id for each in parts.send(picture("bars")))
     [rejected] = (each.image_id for each in parts.send(picture("bars")))
-    parts.memory.reject(parts.held(rejected)[0], "as a test")
+    reject(parts.memory, parts.held(rejected)[0], "as a test")
     every = {"filter": {"image_id": [waiting, rejected]}}
     assert (curate(parts, "mute", **every), curate(parts, "unmute", **every)) == (0, 0)
     assert states(parts, waiting, rejected) == [State.WAITING, State.REJECTED]
     assert parts.held(rejected)[0].reason == "as a test"
-    parts.remember()(parts.tenant, [waiting])
+    parts.work()
     assert states(parts, waiting) == [State.REMEMBERED]
 
 
@@ -151,8 +152,8 @@ def test_a_removal_while_it_is_muted_by_wrong_votes_leaves_it_to_vote(parts: Par
 
 
 def gated(parts: Parts, gate: Gate, memory: object = None) -> None:
-    [sent] = parts.send(picture("disc"), labels=["bars"], image_id="odd")
-    parts.remember(gate=gate, memory=memory)(parts.tenant, [sent.image_id])
+    parts.send(picture("disc"), labels=["bars"], image_id="odd")
+    parts.work(gate=gate, memory=memory)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_neighbours_object_to_a_label(parts: Parts, gate: Gate, state: State, do
     assert ("vote for disc" in (image.reason or "")) == (gate is not Gate.OFF)
     assert ("odd" in parts.voters(picture("disc"))) == (state is State.REMEMBERED)
     [good] = parts.send(picture("disc"), labels=["disc"])
-    parts.remember(gate=gate)(parts.tenant, [good.image_id])
+    parts.work(gate=gate)
     assert [(each.state, each.reason) for each in parts.held(good.image_id)] == [(State.REMEMBERED, None)]
     curate(parts, "unmute", filter={"state": "muted"})
     assert states(parts, "odd") == [State.REMEMBERED]
@@ -193,8 +194,8 @@ def test_a_removal_takes_back_what_nobody_objects_to_any_more(parts: Parts) -> N
     """Promise 4: as in a memory without those that were removed; and nothing is encoded again for it."""
     parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"], subject="ann")
     gated(parts, Gate.HOLD)
-    [warned] = parts.send(picture("disc"), labels=["cross"], image_id="warned")
-    parts.remember(gate=Gate.WARN)(parts.tenant, [warned.image_id])
+    parts.send(picture("disc"), labels=["cross"], image_id="warned")
+    parts.work(gate=Gate.WARN)
     encoded = parts.encoder.encoded
     gate_again(parts, Gate.HOLD, subject="ann")
     assert [(image.state, image.doubt, image.reason, image.objectors) for image in parts.held("odd", "warned")] == [
@@ -229,14 +230,13 @@ def test_what_was_objected_to_by_others_than_those_that_are_gone_is_not_looked_a
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", ["UpdateVectors", "count"])
-def test_no_objection_of_images_outlasts_their_removal_at_the_same_moment(parts: Parts, step: str, when: str) -> None:
-    """Before the doubt is written, between that and the look for those who voted, and between that and what follows."""
+def test_no_objection_of_images_outlasts_their_removal_at_the_same_moment(parts: Parts, when: str) -> None:
+    """Before the doubt is written and it is looked for those who voted, and between that and what follows."""
     parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"], subject="ann")
-    race = Once(step, lambda: remove(parts, subject="ann"))
+    race = Once("UpdateVectors", lambda: remove(parts, subject="ann"))
     engine = Hooked(parts.memory._engine, **{when: race})
     gated(parts, Gate.HOLD, Memory(cast(Engine, engine), "pixels", parts.memory.dimension, parts.memory.metadata))
     assert race.called
     assert [(image.state, image.reason) for image in parts.held("odd")] == [(State.WAITING, None)]
-    parts.remember(gate=Gate.HOLD, lease=AT_ONCE)(parts.tenant, ["odd"])
+    parts.work(gate=Gate.HOLD, lease=AT_ONCE)
     assert [(image.state, image.doubt) for image in parts.held("odd")] == [(State.REMEMBERED, None)]

@@ -1,25 +1,149 @@
-"""A Redis that hangs: nobody waits for it long, nor often."""
+"""The task queue over a real Redis: a tenant has one message, and nobody waits long for a Redis that hangs."""
 
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from services.infrastructure.task_queue import enqueue as module
 from services.infrastructure.task_queue.celery_app import make_celery
-from services.infrastructure.task_queue.enqueue import TaskQueue
+from services.infrastructure.task_queue.enqueue import FLAG_SECONDS, MESSAGES_PER_SECOND, TaskQueue
+from services.infrastructure.task_queue.message_check import checked_message
+from services.infrastructure.task_queue.task_names import REMEMBER_QUEUE
+from services.intake.remember import Sweep
 from services.settings import WorkerSettings
+from tests.broker import Broker, broker
+from tests.messages import read
+from tests.shapes import picture
+
+from .support import AT_ONCE, NEVER, Parts
+
+PREFIX = "one-service:"
+QUEUE = f"{PREFIX}{REMEMBER_QUEUE}"
 
 
-def test_a_broker_that_failed_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def server(short_folder: Path) -> Iterator[Broker]:
+    with broker(short_folder) as started:
+        yield started
+
+
+def task_queue(url: str, prefix: str = PREFIX, retry_pause: float = 3600) -> TaskQueue:
+    return TaskQueue(make_celery(url, prefix, WorkerSettings()), url, prefix, retry_pause)
+
+
+@pytest.fixture
+def queue(server: Broker) -> Iterator[TaskQueue]:
+    made = task_queue(server.url)
+    yield made
+    made.close()
+
+
+def tenants(server: Broker) -> list[str]:
+    """Those of the messages in the queue, the next one first."""
+    return [read(message)[1][0][0] for message in server.messages(QUEUE)]
+
+
+def taken(server: Broker, queue: TaskQueue) -> str:
+    """The tenant of the next message, as a worker takes it."""
+    message = server.client.rpop(QUEUE)
+    headers, body = read(checked_message(bytes(message), REMEMBER_QUEUE))
+    queue.take(body[0][0], headers["id"])
+    return str(body[0][0])
+
+
+def test_a_tenant_has_one_message_and_the_next_one_once_it_was_taken(server: Broker, queue: TaskQueue) -> None:
+    for tenant in ["a", "a", "b", "a", "b"]:
+        assert queue.enqueue(tenant)
+    assert tenants(server) == ["a", "b"]
+    assert taken(server, queue) == "a"
+    queue.enqueue("a")  # put back
+    assert tenants(server) == ["b", "a"]
+
+
+def test_of_two_messages_of_a_tenant_one_is_put_back(server: Broker, queue: TaskQueue) -> None:
+    """Flags may end before their messages; such twins must not live for ever."""
+    queue.enqueue("a")
+    server.client.delete(f"{PREFIX}queued:a")
+    queue.enqueue("a")
+    assert tenants(server) == ["a", "a"]
+    for left in (1, 1):
+        taken(server, queue)
+        queue.enqueue("a")
+        assert len(tenants(server)) == left
+
+
+def test_a_flag_outlives_the_way_of_its_message_through_the_queue(server: Broker, queue: TaskQueue) -> None:
+    """Else each sweep would add a message for each tenant, in a queue that takes longer than a flag lives."""
+    for number in range(10 * MESSAGES_PER_SECOND):
+        server.client.lpush(QUEUE, f"of another tenant, {number}")
+    queue.enqueue("a")
+    assert FLAG_SECONDS < int(server.client.ttl(f"{PREFIX}queued:a")) <= FLAG_SECONDS + 10
+
+
+def test_a_flag_without_a_message_ends(server: Broker, queue: TaskQueue) -> None:
+    queue.enqueue("a")
+    assert 0 < int(server.client.pttl(f"{PREFIX}queued:a")) <= FLAG_SECONDS * 1000
+
+
+def test_what_is_lost_is_enqueued_again_at_once_where_the_queue_is_empty(server: Broker, queue: TaskQueue) -> None:
+    queue.enqueue("a")
+    server.client.delete(QUEUE)
+    assert queue.enqueue_again(["a", "b"]) == 2
+    assert tenants(server) == ["a", "b"]
+    assert queue.enqueue_again(["a", "b", "c"]) == 1, "their messages are there"
+    assert tenants(server) == ["a", "b", "c"]
+
+
+def test_the_sweep_enqueues_whose_images_wait_in_nobody_s_hands(server: Broker, queue: TaskQueue, parts: Parts) -> None:
+    parts.teach(picture("disc"))
+    Sweep(parts.memory, queue, AT_ONCE)()
+    assert parts.tenant not in tenants(server)
+    parts.send(picture("disc"))
+    Sweep(parts.memory, queue, NEVER)()
+    assert tenants(server).count(parts.tenant) == 1
+    server.client.flushall()
+    parts.memory.begin(parts.memory.oldest_waiting(parts.tenant, 1, NEVER))
+    Sweep(parts.memory, queue, NEVER)()
+    assert parts.tenant not in tenants(server)
+    Sweep(parts.memory, queue, AT_ONCE)()
+    assert tenants(server).count(parts.tenant) == 1, "its worker died"
+
+
+def test_two_services_on_one_redis_have_nothing_in_common(server: Broker, queue: TaskQueue) -> None:
+    other = task_queue(server.url, "another:")
+    queue.enqueue("a")
+    other.enqueue("a")
+    other.enqueue_job("a", "one")
+    assert server.key_names() == ["another:queued:a", "another:remember", f"{PREFIX}queued:a", f"{PREFIX}remember"]
+    assert (queue.waiting_messages(), other.waiting_messages()) == (1, 2)
+    other.close()
+
+
+def test_a_broker_that_hangs_is_asked_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
         silent.setblocking(False)
-        queue = TaskQueue(make_celery(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", WorkerSettings()), bytes(32))
-        assert not queue.enqueue("default", ["one"])
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        patient, hasty = task_queue(url), task_queue(url, retry_pause=0)
+        assert not patient.enqueue("a")
         silent.accept()[0].close()
-        assert not queue.enqueue("default", ["two"])
+        assert not patient.enqueue("b")
+        patient.take("a", "one")
+        assert patient.enqueue_again(["a"]) == 0
         with pytest.raises(BlockingIOError):
             silent.accept()
-        monkeypatch.setattr(queue, "_retry_at", 0.0)
-        assert not queue.enqueue("default", ["three"])
-        silent.accept()[0].close()
+        for _ in range(2):
+            assert not hasty.enqueue("a")
+            silent.accept()[0].close()
+
+
+def test_a_broker_that_was_restarted_is_found_again(short_folder: Path) -> None:
+    with broker(short_folder) as first:
+        queue = task_queue(first.url)
+        assert queue.enqueue("a")
+    with broker(short_folder) as second:
+        assert queue.enqueue("a")
+        assert tenants(second) == ["a"]
+    queue.close()

@@ -10,6 +10,7 @@ from schemas.filter import FieldType
 from schemas.image import State, StoredImage, now
 from schemas.removal import RemovalRequest, RemovalStatus
 from services.forgetting.removals import CoveredImages
+from tests.contract.support import reject
 from tests.shapes import picture
 
 from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, damage, failures
@@ -35,9 +36,9 @@ def fill(parts: Parts) -> tuple[dict[State, int], list[str]]:
     """Ann's images in every state, and two of Bob's; hers by state, and the ids of all."""
     remembered = parts.teach(*(picture("disc") for _ in range(2)), subject="ann")
     [lost] = (each.image_id for each in parts.send(picture("disc"), subject="ann"))
-    parts.memory.reject(parts.held(lost)[0], "as a test")
-    [waiting] = (each.image_id for each in parts.send(picture("disc"), subject="ann"))
+    reject(parts.memory, parts.held(lost)[0], "as a test")
     his = parts.teach(*(picture("bars") for _ in range(2)), subject="bob")
+    [waiting] = (each.image_id for each in parts.send(picture("disc"), subject="ann"))
     by_state = {State.REMEMBERED: 2, State.REJECTED: 1, State.WAITING: 1}
     return by_state, [*remembered, lost, waiting, *his]
 

@@ -54,7 +54,7 @@ def test_nothing_is_decoded_twice_on_the_way_in(parts: Parts, decoder: Counting)
     ids = accepted(parts, 5)
     assert (decoder.decoded, len(parts.pixels())) == (5, 5)
     seen: list[bytes] = []
-    parts.remember(Pixels(before=lambda images: seen.extend(image.tobytes() for image in images)))(parts.tenant, ids)
+    parts.work(Pixels(before=lambda images: seen.extend(image.tobytes() for image in images)))
     assert decoder.decoded == 5
     assert parts.pixels() == set()
     held = [parts.pictures.read(image.picture) for image in parts.held(*ids)]
@@ -76,7 +76,7 @@ def test_where_they_are_not_whole_the_file_is_decoded_again(parts: Parts, decode
     if fault == "of another view":
         parts.decoder = decoder = Counting(sound_sandbox(), parts, View(32))
     before = decoder.decoded
-    parts.remember()(parts.tenant, ids)
+    parts.work()
     assert decoder.decoded - before == 2
     assert {image.state for image in parts.held(*ids)} == {State.REMEMBERED}
     assert parts.pixels() == set()
@@ -101,7 +101,7 @@ def test_they_go_with_a_rejection(parts: Parts) -> None:
         raise ValueError("nothing to see")
 
     ids = accepted(parts)
-    parts.remember(Pixels(before=refuse))(parts.tenant, ids)
+    parts.work(Pixels(before=refuse))
     assert {image.state for image in parts.held(*ids)} == {State.REJECTED}
     assert parts.pixels() == set()
 
@@ -121,10 +121,10 @@ def test_a_worker_that_dies_leaves_them_to_the_next(parts: Parts, decoder: Count
     def die(_images: object) -> None:
         raise Killed
 
-    ids = accepted(parts)
+    accepted(parts)
     with pytest.raises(Killed):
-        parts.remember(Pixels(before=die))(parts.tenant, ids)
-    parts.remember(lease=timedelta(0))(parts.tenant, ids)
+        parts.work(Pixels(before=die))
+    parts.work(lease=timedelta(0))
     assert decoder.decoded == 2
     assert parts.pixels() == set()
 
@@ -152,12 +152,13 @@ def test_they_are_kept_only_where_there_is_plenty_of_room(parts: Parts, monkeypa
     monkeypatch.setattr(blobs.os, "statvfs", lambda _folder: SimpleNamespace(f_bavail=free, f_frsize=1))  # type: ignore[attr-defined]
     ids = accepted(parts)
     assert (len(parts.files()), parts.pixels()) == (2, set())
-    parts.remember()(parts.tenant, ids)
+    parts.work()
     assert {image.state for image in parts.held(*ids)} == {State.REMEMBERED}
 
 
 def test_an_object_store_keeps_none(parts: Parts, decoder: Counting) -> None:
     parts.pictures = Pictures(f"memory://{parts.tenant}")
-    parts.remember()(parts.tenant, accepted(parts))
+    accepted(parts)
+    parts.work()
     assert decoder.decoded == 4
     assert parts.pixels() == set()

@@ -27,7 +27,7 @@ def test_a_late_worker_puts_nothing_back(parts: Parts) -> None:
     data = picture("disc")
     ids = [each.image_id for each in parts.send(data, picture("bars"), subject="ann")]
     late = Pixels(before=lambda _images: remove(parts, filter={"subject": "ann"}))
-    parts.remember(late)(parts.tenant, ids)
+    parts.work(late)
     assert late.encoded == 2, "it had the pictures in its hands"
     assert parts.memory.get(parts.tenant, ids) == {}
     assert parts.voters(data) == set()
@@ -37,7 +37,7 @@ def test_a_late_worker_puts_nothing_back(parts: Parts) -> None:
 def test_a_message_that_comes_after_the_removal_is_dropped_quietly(parts: Parts) -> None:
     ids = [each.image_id for each in parts.send(picture("disc"))]
     remove(parts, filter={"image_id": ids})
-    parts.remember()(parts.tenant, ids)
+    parts.work()
     assert parts.encoder.encoded == 0
     assert parts.memory.get(parts.tenant, ids) == {}
 
@@ -46,11 +46,11 @@ def test_a_picture_replaced_while_it_is_embedded_keeps_the_new_one(parts: Parts)
     old, new = picture("disc"), picture("bars")
     parts.send(old, image_id="one")
     late = Pixels(before=lambda _images: parts.send(new, image_id="one", labels=["bars"]))
-    parts.remember(late)(parts.tenant, ["one"])
+    parts.work(late)
     [image] = parts.held("one")
     assert (image.state, image.encoder, image.content_hash) == (State.WAITING, None, sha256(new).hexdigest())
     assert parts.voters(old) == set()
-    parts.remember()(parts.tenant, ["one"])
+    parts.work()
     [neighbour] = parts.ask(new).neighbours
     assert neighbour.similarity == pytest.approx(1, abs=1e-5)
     assert len(parts.files()) == 1
@@ -59,8 +59,8 @@ def test_a_picture_replaced_while_it_is_embedded_keeps_the_new_one(parts: Parts)
 def test_two_workers_with_the_same_message_embed_it_once(parts: Parts) -> None:
     ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(3)))]
     other = Pixels()
-    first = Pixels(before=lambda _images: parts.remember(other)(parts.tenant, ids))
-    parts.remember(first)(parts.tenant, ids)
+    first = Pixels(before=lambda _images: parts.work(other))
+    parts.work(first)
     assert (first.encoded, other.encoded) == (3, 0)
     assert {image.state for image in parts.held(*ids)} == {State.REMEMBERED}
 
@@ -107,7 +107,7 @@ def test_the_same_id_from_many_threads_at_once_leaves_one_picture(parts: Parts) 
     assert held in pictures
     assert sha256(held).hexdigest() == image.content_hash
     assert len(parts.files()) == 1, "a picture without a point is out of reach of every removal"
-    parts.remember()(parts.tenant, ["one"])
+    parts.work()
     assert parts.ask(held).neighbours[0].similarity == pytest.approx(1, abs=1e-5)
 
 
@@ -135,7 +135,7 @@ def test_a_store_that_took_the_point_but_did_not_say_so_can_be_asked_again(parts
     with pytest.raises(Unavailable):
         parts.send(data, image_id="one", accept=parts.accept(memory=Hooked(parts.memory, after=Once("put", fail))))
     parts.send(data, image_id="one")
-    parts.remember()(parts.tenant, ["one"])
+    parts.work()
     [image] = parts.held("one")
     assert (image.state, image.reason) == (State.REMEMBERED, None)
 

@@ -1,63 +1,35 @@
 """Promise 7: a key's limits hold over all processes, and a Redis that hangs or is gone delays nobody."""
 
 import asyncio
-import subprocess
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import redis
 
 from schemas.errors import RateLimited
 from schemas.image import now
 from schemas.key import Key, Scope
 from services.access.rates import PAUSE, Rates
-from services.runtime.places import Places
-from services.runtime.redis_server import limits_url, redis_command, redis_url
-from tests.stack import suspended, until
+from services.runtime.redis_server import limits_url
+from tests.broker import Broker, broker
+from tests.stack import suspended
+
+PREFIX = "one-service:"
 
 
-class Server:
-    """A real Redis on a socket, of one test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.places = Places(folder)
-        self.url = limits_url(redis_url(self.places))
-        self.client = redis.Redis(unix_socket_path=str(self.places.redis_socket))
-        self.process = subprocess.Popen(redis_command(self.places), stdout=subprocess.DEVNULL)
-        until(self.answers, "Redis' answer")  # the socket is there a moment before anybody listens
-
-    def answers(self) -> bool:
-        """Whether it answers."""
-        try:
-            return bool(self.client.ping())
-        except redis.ConnectionError:
-            return False
-
-    def counted(self) -> int:
-        """What is counted there, of every key."""
-        keys: Any = self.client.keys("LIMITS*")
-        counts: Any = self.client.mget(keys)
-        return sum(map(int, counts))
-
-    def connections(self) -> int:
-        """How many connections it was asked for."""
-        stats: Any = self.client.info("stats")
-        return int(stats["total_connections_received"])
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
+def counted(server: Broker) -> int:
+    """What is counted there, of every key."""
+    keys: Any = [key for key in server.key_names() if key.startswith(f"{PREFIX}limits:")]
+    counts: Any = server.client.mget(keys)
+    return sum(map(int, counts))
 
 
 @pytest.fixture
-def server(short_folder: Path) -> Iterator[Server]:
-    started = Server(short_folder)
-    yield started
-    started.client.close()
-    started.stop()
+def server(short_folder: Path) -> Iterator[Broker]:
+    with broker(short_folder) as started:
+        yield started
 
 
 def key(**limits: int) -> Key:
@@ -81,21 +53,37 @@ def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(scene())
 
 
-def test_processes_share_one_count(server: Server) -> None:
+def test_processes_share_one_count(server: Broker) -> None:
     async def scene() -> None:
-        first, second, limited = Rates(server.url), Rates(server.url), key(requests_per_minute=10)
+        first, second, limited = (
+            Rates(server.limits_url, PREFIX),
+            Rates(server.limits_url, PREFIX),
+            key(requests_per_minute=10),
+        )
         assert await taken(first, limited, 6) == 6
         assert await taken(second, limited, 6) == 4
         assert await taken(first, limited, 1) == 0
         await close(first, second)
 
     run(scene)
-    assert server.counted() == 13
+    assert counted(server) == 13
 
 
-def test_bytes_are_counted_by_their_number(server: Server) -> None:
+def test_services_on_one_redis_count_for_themselves(server: Broker) -> None:
     async def scene() -> None:
-        rates, limited = Rates(server.url), key(bytes_per_minute=1000)
+        ours, theirs = Rates(server.limits_url, PREFIX), Rates(server.limits_url, "another:")
+        limited = key(requests_per_minute=10)
+        assert await taken(ours, limited, 10) == 10
+        assert await taken(theirs, limited, 10) == 10
+        await close(ours, theirs)
+
+    run(scene)
+    assert {name.partition(":")[0] for name in server.key_names()} == {"one-service", "another"}
+
+
+def test_bytes_are_counted_by_their_number(server: Broker) -> None:
+    async def scene() -> None:
+        rates, limited = Rates(server.limits_url, PREFIX), key(bytes_per_minute=1000)
         await rates.take_bytes(limited, 1000)
         await rates.take_bytes(limited, 0)
         with pytest.raises(RateLimited, match="1000 bytes a minute"):
@@ -106,11 +94,11 @@ def test_bytes_are_counted_by_their_number(server: Server) -> None:
     run(scene)
 
 
-def test_a_key_without_limits_asks_nobody(server: Server) -> None:
+def test_a_key_without_limits_asks_nobody(server: Broker) -> None:
     before = server.connections()
 
     async def scene() -> None:
-        rates = Rates(server.url)
+        rates = Rates(server.limits_url, PREFIX)
         for _ in range(50):
             await rates.take_request(key())
             await rates.take_bytes(key(), 10**9)
@@ -120,18 +108,18 @@ def test_a_key_without_limits_asks_nobody(server: Server) -> None:
     assert server.connections() == before
 
 
-def test_a_redis_that_hangs_is_left_alone_for_a_while(server: Server) -> None:
+def test_a_redis_that_hangs_is_left_alone_for_a_while(server: Broker) -> None:
     time = 100.0
 
     async def scene() -> None:
         nonlocal time
-        rates, limited = Rates(server.url, lambda: time), key(requests_per_minute=10)
+        rates, limited = Rates(server.limits_url, PREFIX, lambda: time), key(requests_per_minute=10)
         assert await taken(rates, limited, 4) == 4
         with suspended(psutil.Process(server.process.pid)):
             assert await taken(rates, limited, 200) == 10, "this process counts by itself, from nothing"
-        before = server.counted()
+        before = counted(server)
         assert await taken(rates, limited, 1) == 0
-        assert server.counted() == before, "it is not asked again at once"
+        assert counted(server) == before, "it is not asked again at once"
         time += PAUSE
         assert await taken(rates, limited, 10) == 10 - before
         await close(rates)
@@ -139,9 +127,9 @@ def test_a_redis_that_hangs_is_left_alone_for_a_while(server: Server) -> None:
     run(scene)
 
 
-def test_a_redis_that_is_gone_is_done_without(server: Server) -> None:
+def test_a_redis_that_is_gone_is_done_without(server: Broker) -> None:
     async def scene() -> None:
-        rates, limited = Rates(server.url), key(requests_per_minute=5)
+        rates, limited = Rates(server.limits_url, PREFIX), key(requests_per_minute=5)
         server.stop()
         assert await taken(rates, limited, 9) == 5
         await close(rates)

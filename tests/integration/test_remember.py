@@ -1,29 +1,28 @@
 """Promise 1: what was accepted becomes remembered or rejected with a reason, however workers fail."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
-from threading import Event
-from typing import cast
+from threading import Barrier, Event
+from typing import Any, NoReturn, cast
 
 import PIL.Image
 import pytest
 
 from schemas.decision import ClassifyOptions
 from schemas.errors import Unavailable
-from schemas.image import State
-from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.infrastructure.task_queue.task_names import REMEMBER_QUEUE, URGENT_QUEUE
-from services.intake.remember import Sweep
+from schemas.image import Gate, State
+from services.curation.objections import Objections
+from services.intake.remember import Remember
+from services.memory.engine import Engine
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
-from services.perception.room import Room
+from services.perception.room import Hold, Room
 from tests.faulty import spoilt
 from tests.shapes import as_file, picture
 from tests.stack import until
 
-from .support import AT_ONCE, LIMITS, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox
+from .support import AT_ONCE, LIMITS, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox, sound_sandbox
 
 ODD = (7, 7)
 
@@ -39,7 +38,7 @@ def no_odd_ones(images: Sequence[PIL.Image.Image]) -> None:
 
 def test_one_picture_that_the_encoder_fails_on_takes_no_other_with_it(parts: Parts) -> None:
     odd, *good = (each.image_id for each in parts.send(odd_picture(), *(picture("disc") for _ in range(3))))
-    parts.remember(Pixels(before=no_odd_ones))(parts.tenant, [odd, *good])
+    parts.work(Pixels(before=no_odd_ones))
     assert {image.state for image in parts.held(*good)} == {State.REMEMBERED}
     [image] = parts.held(odd)
     assert (image.state, image.encoder) == (State.REJECTED, None)
@@ -50,11 +49,11 @@ def test_one_picture_that_the_encoder_fails_on_takes_no_other_with_it(parts: Par
 def test_a_rejected_image_sent_again_is_tried_again(parts: Parts) -> None:
     data = odd_picture()
     [accepted] = parts.send(data)
-    parts.remember(Pixels(before=no_odd_ones))(parts.tenant, [accepted.image_id])
+    parts.work(Pixels(before=no_odd_ones))
     assert parts.held(accepted.image_id)[0].state is State.REJECTED
     [again] = parts.send(data)
     assert again.state is State.WAITING
-    parts.remember()(parts.tenant, [accepted.image_id])
+    parts.work()
     [image] = parts.held(accepted.image_id)
     assert (image.state, image.reason) == (State.REMEMBERED, None)
     assert len(parts.files()) == 1
@@ -65,7 +64,7 @@ def test_a_picture_that_is_gone_or_damaged_is_rejected_with_its_reason(parts: Pa
     parts.pictures.delete([parts.held(gone)[0].picture])
     parts.pictures.drop_pixels([parts.held(damaged)[0].picture])
     parts.pictures.write(parts.held(damaged)[0].picture, b"no picture any more")
-    parts.remember()(parts.tenant, [gone, damaged, whole])
+    parts.work()
     first, second, third = parts.held(gone, damaged, whole)
     assert (first.state, first.reason) == (State.REJECTED, "its picture is gone from the blob store")
     assert second.state is State.REJECTED
@@ -82,10 +81,10 @@ def test_attempts_that_do_not_end_are_counted_and_given_up(parts: Parts) -> None
     deadly = parts.remember(Pixels(before=die), lease=AT_ONCE, max_attempts=3)
     for attempts in (1, 2, 3):
         with pytest.raises(Killed):
-            deadly(parts.tenant, [image_id])
+            deadly(parts.tenant)
         [image] = parts.held(image_id)
         assert (image.state, image.attempts) == (State.WAITING, attempts)
-    deadly(parts.tenant, [image_id])
+    deadly(parts.tenant)
     [image] = parts.held(image_id)
     assert (image.state, image.reason) == (State.REJECTED, "gave up after 3 attempts that did not end")
 
@@ -96,16 +95,15 @@ def kill_for_odd_ones(images: Sequence[PIL.Image.Image]) -> None:
 
 
 def test_a_picture_that_kills_the_worker_takes_no_other_with_it(parts: Parts) -> None:
-    good = [each.image_id for each in parts.send(*(picture("disc") for _ in range(5)))]
-    [killer] = (each.image_id for each in parts.send(odd_picture()))
-    ids = [*good[:2], killer, *good[2:]]
-    worker = parts.remember(Pixels(before=kill_for_odd_ones), lease=AT_ONCE, max_attempts=3)
+    sent = [picture("disc"), picture("disc"), odd_picture(), *(picture("disc") for _ in range(3))]
+    first, second, killer, *later = (each.image_id for each in parts.send(*sent))
+    deadly = Pixels(before=kill_for_odd_ones)
     for deaths in (1, 2, 3):
         with pytest.raises(Killed):
-            worker(parts.tenant, ids)
+            parts.work(deadly, lease=AT_ONCE, max_attempts=3)
         assert parts.held(killer)[0].attempts == deaths
-    assert {image.state for image in parts.held(*good)} == {State.REMEMBERED}
-    worker(parts.tenant, ids)
+    assert {image.state for image in parts.held(first, second, *later)} == {State.REMEMBERED}
+    parts.work(deadly, lease=AT_ONCE, max_attempts=3)
     [image] = parts.held(killer)
     assert (image.state, image.reason) == (State.REJECTED, "gave up after 3 attempts that did not end")
 
@@ -113,8 +111,8 @@ def test_a_picture_that_kills_the_worker_takes_no_other_with_it(parts: Parts) ->
 def test_what_did_not_end_before_is_worked_on_alone(parts: Parts) -> None:
     [suspect] = (each.image_id for each in parts.send(odd_picture()))
     with pytest.raises(Killed):
-        parts.remember(Pixels(before=die))(parts.tenant, [suspect])
-    first, later = ([each.image_id for each in parts.send(picture("disc"), picture("bars"))] for _ in range(2))
+        parts.work(Pixels(before=die))
+    first = [each.image_id for each in parts.send(picture("disc"), picture("bars"))]
     order: list[str] = []
     entered, waited = Event(), Event()
 
@@ -124,13 +122,14 @@ def test_what_did_not_end_before_is_worked_on_alone(parts: Parts) -> None:
         assert waited.wait(30)
         order.append("end")
 
-    worker = parts.remember(Pixels(before=encode), lease=AT_ONCE)
+    worker = parts.remember(Pixels(before=encode), lease=NEVER)
     with ThreadPoolExecutor(3) as threads:
-        tasks = [threads.submit(worker, parts.tenant, first)]
+        tasks = [threads.submit(worker, parts.tenant)]
         assert entered.wait(30)
-        tasks.append(threads.submit(worker, parts.tenant, [suspect]))
+        tasks.append(threads.submit(replace(worker, lease=AT_ONCE), parts.tenant))
         until(worker.turns._door.locked, "the suspect to wait for its turn")
-        tasks.append(threads.submit(worker, parts.tenant, later))
+        later = [each.image_id for each in parts.send(picture("disc"), picture("bars"))]
+        tasks.append(threads.submit(worker, parts.tenant))
         waited.set()
         for task in tasks:
             task.result(30)
@@ -141,39 +140,147 @@ def test_what_did_not_end_before_is_worked_on_alone(parts: Parts) -> None:
 def test_the_image_of_a_dead_worker_is_left_alone_for_the_lease(parts: Parts) -> None:
     [image_id] = (each.image_id for each in parts.send(picture("disc")))
     with pytest.raises(Killed):
-        parts.remember(Pixels(before=die))(parts.tenant, [image_id])
-    parts.remember(lease=NEVER)(parts.tenant, [image_id])
+        parts.work(Pixels(before=die))
+    parts.work(lease=NEVER)
     assert parts.held(image_id)[0].state is State.WAITING
-    parts.remember(lease=AT_ONCE)(parts.tenant, [image_id])
+    parts.work(lease=AT_ONCE)
     [image] = parts.held(image_id)
     assert (image.state, image.attempts) == (State.REMEMBERED, 0)
 
 
-def fail() -> None:
+def fail() -> NoReturn:
     raise Unavailable("it does not answer")
 
 
-@pytest.mark.parametrize("part", ["memory", "pictures", "encoder"])
+@pytest.mark.parametrize("part", ["memory", "encoder"])
 def test_a_part_that_does_not_answer_is_no_attempt(parts: Parts, part: str) -> None:
     ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(2)))]
     broken = {
         "memory": parts.remember(memory=Hooked(parts.memory, Once("remember", fail))),
-        "pictures": parts.remember(pictures=Hooked(parts.pictures, Once("pixels", fail))),
         "encoder": parts.remember(Pixels(before=lambda _images: fail())),
     }[part]
     with pytest.raises(Unavailable):
-        broken(parts.tenant, ids)
+        broken(parts.tenant)
     assert {(image.state, image.attempts, image.begun_at) for image in parts.held(*ids)} == {(State.WAITING, 0, None)}
-    parts.remember(lease=NEVER)(parts.tenant, ids)
+    parts.work(lease=NEVER)
     assert {image.state for image in parts.held(*ids)} == {State.REMEMBERED}
 
 
-def test_a_message_of_any_size_is_embedded_in_batches(parts: Parts) -> None:
-    ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(10)))]
-    sizes: list[int] = []
-    parts.remember(Pixels(before=lambda images: sizes.append(len(images))))(parts.tenant, ids)
-    assert sizes == [4, 4, 2]
+def test_a_picture_that_cannot_be_read_holds_up_no_other_and_is_no_attempt(parts: Parts) -> None:
+    first, unreadable, *later = (each.image_id for each in parts.send(*(picture("disc") for _ in range(6))))
+    [image] = parts.held(unreadable)
+
+    class Broken:
+        def pixels(self, key: str) -> bytes | None:
+            return fail() if key == image.picture else parts.pictures.pixels(key)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(parts.pictures, name)
+
+    worker = parts.remember(pictures=Broken(), lease=NEVER)
+    worker(parts.tenant)
+    assert [image.state for image in parts.held(first, *later)] == [State.REMEMBERED, *[State.WAITING] * 4]
+    worker(parts.tenant)  # the sweep has enqueued the tenant
+    assert {image.state for image in parts.held(first, *later)} == {State.REMEMBERED}
+    assert (parts.held(unreadable)[0].state, parts.held(unreadable)[0].attempts) == (State.WAITING, 0)
+    parts.work(lease=AT_ONCE)
+    assert parts.held(unreadable)[0].state is State.REMEMBERED
+
+
+def test_a_message_is_put_back_while_more_wait_once_a_slice_is_begun_and_before_it_is_decoded(parts: Parts) -> None:
+    ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(6)))]
+    seen: list[list[bool]] = []
+
+    class Decoding(Decoder):
+        def unpacked(self, pixels: bytes, hold: Hold) -> PIL.Image.Image | None:
+            if parts.enqueued:
+                seen.append([image.begun_at is not None for image in parts.held(*ids)])
+            return super().unpacked(pixels, hold)
+
+    parts.enqueued.clear()
+    parts.decoder = Decoding(sound_sandbox(), parts.pool)
+    worker = parts.remember()
+    worker(parts.tenant)
+    assert parts.enqueued == [parts.tenant]
+    assert seen[0] == [True] * 4 + [False] * 2
+    worker(parts.tenant)
+    assert parts.enqueued == [parts.tenant], "nothing more waits"
     assert {image.state for image in parts.held(*ids)} == {State.REMEMBERED}
+
+
+def test_several_workers_serve_one_tenant_at_once(parts: Parts) -> None:
+    """A message that is put back is taken by another worker while the first one is still at it."""
+    ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(12)))]
+    together = Barrier(3)
+    with ThreadPoolExecutor(3) as threads:
+        tasks: list[Future[None]] = []
+
+        def put_back(tenant: str) -> None:
+            tasks.append(threads.submit(worker, tenant))
+
+        worker = replace(parts.remember(Pixels(before=lambda _images: together.wait(30))), enqueue=put_back)
+        put_back(parts.tenant)
+        until(lambda: len(tasks) == 3, "a message for each slice")
+        for task in tasks:
+            task.result(60)
+    assert {(image.state, image.attempts) for image in parts.held(*ids)} == {(State.REMEMBERED, 0)}
+
+
+def test_a_slice_whose_time_is_up_ends_where_it_is(parts: Parts) -> None:
+    ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(3)))]
+    parts.enqueued.clear()
+    hurried = replace(parts.remember(), slice_seconds=0)
+    hurried(parts.tenant)
+    assert [image.state for image in parts.held(*ids)] == [State.REMEMBERED, State.WAITING, State.WAITING]
+    assert {(image.attempts, image.begun_at) for image in parts.held(*ids)} == {(0, None)}
+    assert parts.enqueued == [parts.tenant]
+
+
+class Counting:
+    """An engine that notes what it was asked for, over the real one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        held = getattr(self._engine, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.asked.append(name)
+            return held(*arguments, **named)
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("gate", "asked"),
+    [
+        (Gate.OFF, ["oldest", "write", "write"]),
+        (Gate.WARN, ["oldest", "write", "query_batch", "write"]),
+    ],
+)
+def test_a_slice_takes_three_round_trips_to_the_store_and_one_more_with_the_gate(
+    parts: Parts, gate: Gate, asked: list[str]
+) -> None:
+    """Whatever becomes of its images."""
+    gone, *_ = (each.image_id for each in parts.send(*(picture("disc") for _ in range(4))))
+    parts.pictures.delete([parts.held(gone)[0].picture])
+    engine = Counting(parts.memory._engine)
+    counted = Memory(cast(Engine, engine), parts.encoder.name, parts.encoder.dimension, {})
+    Remember(
+        counted,
+        parts.pictures,
+        parts.encoder,
+        parts.decoder,
+        parts.enqueued.append,
+        4,
+        NEVER,
+        3,
+        Objections(counted, gate),
+    )(parts.tenant)
+    assert parts.memory.counts_by_state(parts.tenant) == {State.REMEMBERED: 3, State.REJECTED: 1}
+    assert [name for name in engine.asked if name != "facet"] == asked
 
 
 def with_faults(parts: Parts) -> None:
@@ -193,28 +300,33 @@ def test_a_picture_that_fails_its_decoder_is_tried_three_times_and_its_mates_are
     sent = [picture("disc"), spoilt(picture("disc"), word), picture("disc")]
     first, guilty, last = (each.image_id for each in parts.send(*sent))
     with_faults(parts)
-    parts.remember()(parts.tenant, [first, guilty, last])
+    parts.work()
     assert {image.state for image in parts.held(first, last)} == {State.REMEMBERED}
     [image] = parts.held(guilty)
     assert (image.state, image.attempts) == (State.WAITING, 1)
-    parts.remember(lease=NEVER)(parts.tenant, [guilty])
+    parts.work(lease=NEVER)
     assert parts.held(guilty) == [image], "until its lease ends it is not tried again"
-    parts.remember(lease=AT_ONCE)(parts.tenant, [guilty])
+    parts.work(lease=AT_ONCE)
     assert parts.held(guilty)[0].state is State.WAITING
-    parts.remember(lease=AT_ONCE)(parts.tenant, [guilty])
+    parts.work(lease=AT_ONCE)
     [image] = parts.held(guilty)
     assert (image.state, image.attempts, image.reason) == (State.REJECTED, 3, reason)
 
 
-def test_pictures_that_take_long_do_not_let_the_lease_of_their_mates_end(parts: Parts) -> None:
-    """Else other workers would begin the mates again and again, until they are given up before their turn comes."""
-    words = ["hang"] * 5 + ["", "abort", ""]
+def test_after_a_picture_that_fails_its_decoder_nobody_waits_for_its_slice(parts: Parts) -> None:
+    """Its like may follow: else their lease would end, and others begin them until they are given up."""
+    words = ["hang"] * 3 + ["", "abort", ""]
     ids = [each.image_id for each in parts.send(*(spoilt(picture("disc"), word) for word in words))]
     with_faults(parts)
-    lease = timedelta(seconds=3)  # one picture takes a second at most, the five take five
-    other = replace(parts.remember(lease=lease, max_attempts=1), slice_size=len(ids))
-    watched = Hooked(parts.memory, after=lambda name: other(parts.tenant, ids) if name == "reject" else None)
-    replace(other, memory=cast(Memory, watched))(parts.tenant, ids)
+    parts.enqueued.clear()
+    worker = replace(parts.remember(max_attempts=1), slice_size=len(ids))
+    for failed in range(1, 4):
+        worker(parts.tenant)
+        images = parts.held(*ids)
+        assert [image.state for image in images] == [State.REJECTED] * failed + [State.WAITING] * (6 - failed)
+        assert {image.attempts for image in images[failed:]} == {0}
+        assert parts.enqueued == [parts.tenant] * failed
+    parts.work(max_attempts=1)
     states = [image.state for image in parts.held(*ids)]
     assert states == [State.REJECTED if word else State.REMEMBERED for word in words]
 
@@ -224,50 +336,8 @@ def test_a_part_that_does_not_answer_takes_nothing_back_from_a_picture_that_fail
     first, guilty, last = (each.image_id for each in parts.send(*sent))
     with_faults(parts)
     with pytest.raises(Unavailable):
-        parts.remember(Pixels(before=lambda _images: fail()))(parts.tenant, [first, guilty, last])
+        parts.work(Pixels(before=lambda _images: fail()))
     assert [image.attempts for image in parts.held(first, guilty, last)] == [0, 1, 0]
-
-
-class Queue:
-    """What the sweeper sees of the broker; everything that it enqueues is kept."""
-
-    def __init__(self, messages: dict[str, int] | None = None, *, up: bool = True) -> None:
-        self.messages = messages or {}
-        self.up = up
-        self.enqueued: dict[str, list[str]] = {}
-
-    def waiting_messages(self, queue: str) -> int:
-        return self.messages.get(queue, 0)
-
-    def enqueue(self, tenant: str, image_ids: list[str], queue: str) -> bool:
-        assert queue == URGENT_QUEUE
-        self.enqueued[tenant] = image_ids
-        return self.up
-
-
-def sweep(parts: Parts, queue: Queue, overdue: timedelta = AT_ONCE) -> int:
-    return Sweep(parts.memory, cast(TaskQueue, queue), overdue)()
-
-
-def test_the_sweep_enqueues_what_waits_too_long_and_for_nothing_else(parts: Parts) -> None:
-    parts.teach(picture("disc"))
-    waiting = [each.image_id for each in parts.send(*(picture("disc") for _ in range(2)))]
-    queue, early = Queue(), Queue()
-    assert sweep(parts, queue) >= 2
-    assert sorted(queue.enqueued[parts.tenant]) == sorted(waiting)
-    sweep(parts, early, NEVER)
-    assert parts.tenant not in early.enqueued
-
-
-def test_the_sweep_adds_nothing_to_what_it_enqueued_before(parts: Parts) -> None:
-    [waiting] = (each.image_id for each in parts.send(picture("disc")))
-    queue = Queue({URGENT_QUEUE: 1})
-    assert sweep(parts, queue) == 0
-    assert queue.enqueued == {}
-    assert sweep(parts, Queue(up=False)) == 0
-    loaded = Queue({REMEMBER_QUEUE: 1000})
-    assert sweep(parts, loaded) >= 1
-    assert loaded.enqueued[parts.tenant] == [waiting], "a backlog keeps nobody waiting whose message was lost"
 
 
 def test_an_empty_memory_says_so_and_so_does_one_that_still_waits(parts: Parts) -> None:
@@ -302,6 +372,6 @@ def test_large_pictures_are_remembered_a_few_at_a_time_where_there_is_no_room_fo
     ids = [each.image_id for each in parts.send(*large)]
     parts.decoder.room = Room(2 * 3 * LIMITS.max_pixels, 2 * 3 * LIMITS.max_pixels)
     batches: list[int] = []
-    parts.remember(Pixels(before=lambda images: batches.append(len(images))))(parts.tenant, ids)
+    parts.work(Pixels(before=lambda images: batches.append(len(images))))
     assert {(image.state, image.attempts) for image in parts.held(*ids)} == {(State.REMEMBERED, 0)}
     assert batches == [2, 2, 1]

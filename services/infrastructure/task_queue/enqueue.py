@@ -1,96 +1,150 @@
-"""Enqueue: tells the workers which images and jobs wait. Messages carry ids only, and any of them may be lost.
-
-Who can write to Redis could name any tenant's images, so each message is signed, and one that is not is refused.
+"""Enqueue: tells the workers that a tenant has work, or that a job waits; any message may be lost.
 
 The collection is the journal: whatever is lost here is found by the sweep and enqueued again. So nothing in Redis
-needs to be durable, and an unreachable Redis stops no acceptance.
+needs to be durable, and an unreachable Redis stops no acceptance. Who can write to Redis can only cause work that is
+due, for a message says no more than whose images wait.
 """
 
-import hmac
-import json
 import logging
 import time
-from collections.abc import Sequence
-from hashlib import sha256
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
-from schemas.errors import NotAuthorized
 from services.infrastructure.task_queue.task_names import JOB, REMEMBER, REMEMBER_QUEUE
 from services.runtime.logs import kind
+from services.runtime.redis_server import client_url
 
-IMAGES_PER_MESSAGE = 32
 TIMEOUT = 1.0
 """Seconds that a caller waits for Redis at most; the sweep makes up for a message that could not be sent."""
 RETRY_PAUSE = 5.0
 """Seconds for which a Redis that failed is not asked again, so that one which hangs costs few callers their timeout."""
+FLAG_SECONDS = 5
+MESSAGES_PER_SECOND = 4
+"""A flag outlives its message's way through the queue, at so many messages a second: else the sweep would enqueue the
+tenant again and again meanwhile, and the queue would grow by that. Workers that are slower still only add a few."""
 
 log = logging.getLogger(__name__)
 
 
 class TaskQueue:
-    """Enqueues images and jobs, and tells how the broker is.
+    """Enqueues tenants and jobs, and tells how the broker is.
+
+    A tenant has a flag in Redis while a message of its is in the queue, with that message's id; so there is one.
 
     Args:
         celery: the app that sends.
-        key: what messages are signed with, the same for all who send and take them.
+        url: of the broker, as Celery names it.
+        prefix: what the names of all keys in Redis begin with; the app's too.
+        retry_pause: seconds for which a Redis that failed is not asked again.
     """
 
-    def __init__(self, celery: Celery, key: bytes) -> None:
+    def __init__(self, celery: Celery, url: str, prefix: str, retry_pause: float = RETRY_PAUSE) -> None:
         self._celery = celery
-        self._key = key
+        self._prefix = prefix
+        self._redis = Redis.from_url(
+            client_url(url),
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 1, (ConnectionLost,)),  # an idle connection may be of a Redis that was restarted
+        )
+        self._retry_pause = retry_pause
         self._retry_at = 0.0
 
-    def enqueue(self, tenant: str, image_ids: Sequence[str], queue: str = REMEMBER_QUEUE) -> bool:
-        """Ask the workers to remember these images; False where the broker cannot be reached, or could not just now."""
-        parts = range(0, len(image_ids), IMAGES_PER_MESSAGE)
-        return self._send(REMEMBER, tenant, [image_ids[start : start + IMAGES_PER_MESSAGE] for start in parts], queue)
+    def enqueue(self, tenant: str) -> bool:
+        """Tell the workers that a tenant has work, unless a message in the queue says so already.
+
+        Returns:
+            False where the broker cannot be reached, or could not just now.
+        """
+        return self._reached(lambda: self._enqueue(tenant))
+
+    def enqueue_again(self, tenants: Iterable[str]) -> int:
+        """Enqueue tenants that may have lost their messages; returns how many had none in the queue.
+
+        Where nothing is in the queue each has, whatever its flag says.
+        """
+        enqueued = 0
+
+        def send() -> None:
+            nonlocal enqueued
+            is_empty = not self.waiting_messages()
+            for tenant in tenants:
+                enqueued += self._enqueue(tenant, anyway=is_empty)
+
+        self._reached(send)
+        return enqueued
 
     def enqueue_job(self, tenant: str, job_id: str) -> bool:
         """Ask the workers to do a job; False as in `enqueue`."""
-        return self._send(JOB, tenant, [[job_id]], REMEMBER_QUEUE)
+        return self._reached(lambda: self._send(JOB, [tenant, job_id], str(uuid.uuid4())))
 
-    def _send(self, task: str, tenant: str, messages: Sequence[Sequence[str]], queue: str) -> bool:
-        if time.monotonic() < self._retry_at:
-            return False
-        try:
-            with self._connection() as connection:
-                for ids in messages:
-                    signed = [tenant, list(ids), self.sign(task, tenant, ids)]
-                    self._celery.send_task(task, args=signed, queue=queue, connection=connection)
-        except (OperationalError, RedisError, OSError) as error:
-            log.warning("the broker cannot be reached, the sweep will enqueue it: %s", kind(error))
-            self._retry_at = time.monotonic() + RETRY_PAUSE
-            return False
-        return True
+    def take(self, tenant: str, message_id: str) -> None:
+        """Clear the flag of a message that has left the queue, so that what is accepted from now on is enqueued anew.
 
-    def sign(self, task: str, tenant: str, ids: Sequence[str]) -> str:
-        """The signature of a message: HMAC-SHA256 of its task, tenant and ids, in hex."""
-        return hmac.new(self._key, json.dumps([task, tenant, list(ids)]).encode(), sha256).hexdigest()
-
-    def read(self, task: str, message: Sequence[object]) -> tuple[str, list[str]]:
-        """The tenant and the ids of a message as a worker gets it.
-
-        Raises:
-            NotAuthorized: it is not one that was sent for this task.
+        The flag of another message of the tenant stays: then that one goes on with the tenant's work.
         """
-        match message:
-            case [str(tenant), list(ids), str(signature)] if all(isinstance(each, str) for each in ids):
-                if hmac.compare_digest(self.sign(task, tenant, ids).encode(), signature.encode("utf-8", "replace")):
-                    return tenant, ids
-        raise NotAuthorized("a message without a valid signature: nothing was done for it")
+        key = self._flag_key(tenant)
+
+        def clear() -> None:
+            if self._redis.get(key) == message_id.encode():
+                self._redis.delete(key)
+
+        self._reached(clear)
 
     def waiting_messages(self, queue: str = REMEMBER_QUEUE) -> int:
         """How many messages lie in a queue.
 
         Raises:
-            OSError, OperationalError, RedisError: the broker cannot be reached.
+            OSError, RedisError: the broker cannot be reached.
         """
+        return int(self._redis.llen(f"{self._prefix}{queue}"))  # type: ignore[arg-type]  # it is no awaitable here
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _enqueue(self, tenant: str, *, anyway: bool = False) -> bool:
+        """Set a tenant's flag and send its message; False where the flag was set, and a message is there."""
+        key, message_id = self._flag_key(tenant), str(uuid.uuid4())
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(key, message_id, ex=FLAG_SECONDS, nx=not anyway)
+            pipe.llen(f"{self._prefix}{REMEMBER_QUEUE}")
+            is_set, ahead = pipe.execute()
+        if not is_set:
+            return False
+        if ahead >= MESSAGES_PER_SECOND:
+            self._redis.expire(key, FLAG_SECONDS + ahead // MESSAGES_PER_SECOND)
+        self._send(REMEMBER, [tenant], message_id)
+        return True
+
+    def _flag_key(self, tenant: str) -> str:
+        return f"{self._prefix}queued:{tenant}"
+
+    def _send(self, task: str, arguments: Sequence[str], message_id: str) -> None:
         with self._connection() as connection:
-            return int(connection.default_channel.client.llen(queue))
+            self._celery.send_task(
+                task, arguments, queue=REMEMBER_QUEUE, task_id=message_id, connection=connection, ignore_result=True
+            )
+
+    def _reached(self, ask: Callable[[], object]) -> bool:
+        if time.monotonic() < self._retry_at:
+            return False
+        try:
+            ask()
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("the broker cannot be reached, the sweep will enqueue it: %s", kind(error))
+            self._retry_at = time.monotonic() + self._retry_pause
+            return False
+        return True
 
     def _connection(self) -> Any:
         """A connection that soon gives up on a Redis which is gone or hangs."""
