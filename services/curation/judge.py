@@ -53,13 +53,14 @@ class Judge:
         unkept = None
         while True:
             registration = self.judgements.register(tenant)
-            self.judgements.forget_uses(tenant)
             base = self._base(tenant)
             # Where removals came in between and left nothing to begin with, what was compared already is not lost.
             complete, base = base is None, base or unkept or JudgedImages.of_none(now())
             unkept = self.fold(tenant, base, complete, progress)
             progress("counted", 0, len(unkept.image_ids))
-            if self.judgements.keep(tenant, judgement_of(unkept, registration, self.encoder, self.k), unkept):
+            judgement = judgement_of(unkept, registration, self.encoder, self.k)
+            self.judgements.forget_uses(tenant)
+            if self.judgements.keep(tenant, judgement, unkept):
                 return
 
     def _base(self, tenant: str) -> JudgedImages | None:

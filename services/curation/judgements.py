@@ -108,12 +108,12 @@ class Judgements:
         return judgement
 
     def uses(self) -> dict[str, datetime]:
-        """The tenants whose judgements somebody asked for since the last one was begun, and when first."""
+        """The tenants whose judgements somebody asked for since they were made, and when first."""
         noted = self._ledger.get_some(self._ledger.list(USES))
         return {key.removeprefix(USES): datetime.fromisoformat(moment) for key, moment in noted}
 
     def forget_uses(self, tenant: str) -> None:
-        """A new judgement is begun; who asks from now on asks for the one after it."""
+        """A new judgement is about to count: whoever asks for that is noted again, as it has another id."""
         self._ledger.delete(f"{USES}{tenant}")
 
     def made_of(self, tenant: str, judgement: Judgement) -> JudgedImages | None:

@@ -1,0 +1,116 @@
+"""Judge: how long a judgement takes that begins with nothing, and one into which new images are folded.
+
+``python -m benchmarks.judge [--images N] [--new N] [--dimension N]``; it is no part of ``make bench``. The vectors are
+random directions, the engine is the embedded one within this process. What is printed as anew is a whole pass over all
+images, the new ones included.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from schemas.filter import Clause, FieldType
+from schemas.image import State, StoredImage, now
+from schemas.job import Job, JobKind, JobState
+from services.curation.fold_changes import FoldChanges
+from services.curation.judge import Judge
+from services.curation.judgements import Judgements
+from services.curation.objections import Objections
+from services.curation.search_short_lists import SearchShortLists
+from services.curation.undo_after_removal import UndoAfterRemoval
+from services.curation.vector_cache import VectorCache
+from services.memory.blobs import Blobs
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.engine import Vectors
+from services.memory.ledger import Ledger
+from services.memory.memory import Memory
+
+TENANT = "default"
+ENCODER = "random"
+CLASSES = 100
+AT_ONCE = 1000
+GIB = 2**30
+
+
+def main(images: int, new: int, dimension: int) -> None:
+    """Print the seconds of each step."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        memory = Memory(EdgeEngine(folder / "engine"), ENCODER, dimension, {})
+        memory.open()
+        judgements = Judgements(Ledger(folder / "records"), Blobs(folder / "judgements"))
+        cache = VectorCache(4 * GIB)
+        judge = Judge(memory, judgements, FoldChanges(memory, cache, images + new), ENCODER, 10)
+        chance = np.random.default_rng(0)
+        _measured(f"put {images:,} images", lambda: _put(memory, chance, 0, images))
+        anew = _measured(f"judge {images:,} x {dimension} anew", lambda: _judge(judge))
+        _put(memory, chance, images, new)
+        folded = _measured(f"fold {new:,} new images in", lambda: _judge(judge))
+        _measured("judge again, where nothing changed", lambda: _judge(judge))
+        undo = UndoAfterRemoval(memory, judgements, Objections(memory), SearchShortLists(memory))
+        _measured(f"repair after the removal of {new:,}", lambda: _remove(memory, undo, new))
+        _put(memory, chance, images + new, new)
+        cold = Judge(memory, judgements, FoldChanges(memory, VectorCache(0), images + new), ENCODER, 10)
+        _measured(f"fold {new:,} in with no vectors at hand", lambda: _judge(cold))
+        print(f"anew takes {anew / folded:.1f} times as long as folded in")
+        print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB of memory at most")
+        memory.close()
+
+
+def _measured(what: str, work: Callable[[], object]) -> float:
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{what}: {wall:.1f} s, {cpu:.1f} s of the CPU", flush=True)
+    return wall
+
+
+def _judge(judge: Judge) -> None:
+    moment = now()
+    job = Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="benchmark", requested_at=moment)
+    judge(TENANT, job, lambda *_: None)
+
+
+def _put(memory: Memory, chance: np.random.Generator, start: int, number: int) -> None:
+    for first in range(start, start + number, AT_ONCE):
+        images = [_image(each) for each in range(first, min(first + AT_ONCE, start + number))]
+        drawn: Vectors = chance.normal(size=(len(images), memory.dimension)).astype(np.float32)
+        memory.put(images, vectors=drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
+
+
+def _image(number: int) -> StoredImage:
+    return StoredImage(
+        image_id=f"image-{number * 7919 % 1_000_003:07}",  # in no order, as ids are that are digests
+        labels=[f"label-{number % CLASSES:02}"],
+        state=State.REMEMBERED,
+        accepted_at=now(),
+        content_hash=f"{number:064}",
+        tenant=TENANT,
+        picture=f"vector/{number}",
+        encoder=ENCODER,
+    )
+
+
+def _remove(memory: Memory, undo: UndoAfterRemoval, number: int) -> None:
+    pages = list(_gone(memory, number))
+    memory.delete([image for page in pages for image in page])
+    undo(TENANT, pages)
+
+
+def _gone(memory: Memory, number: int) -> Iterator[Sequence[StoredImage]]:
+    for first in range(0, number, AT_ONCE):
+        ids = tuple(_image(each).image_id for each in range(first, min(first + AT_ONCE, number)))
+        yield from memory.pages(TENANT, [Clause("image_id", FieldType.KEYWORD, ids)], AT_ONCE)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Seconds of a judgement anew and folded.")
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--new", type=int, default=1_000)
+    parser.add_argument("--dimension", type=int, default=1280)
+    main(**vars(parser.parse_args()))
