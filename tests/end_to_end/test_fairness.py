@@ -1,0 +1,41 @@
+"""Every tenant has its turn: whose pictures came first holds nobody up."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from schemas.filter import Filter
+from schemas.image import ImageFields
+from schemas.removal import RemovalRequest
+from services.client import Client
+from tests.shapes import picture
+from tests.stack import Stack, suspended, unique, until
+
+PICTURES = 600
+AT_ONCE = 40
+
+
+def remembered(stack: Stack, *tenants: str) -> list[tuple[str, int]]:
+    """What the worker has remembered of these tenants, in its order: whose, and how many at once."""
+    lines: list[dict[str, Any]] = [*map(json.loads, (stack.data / "logs" / "worker.log").read_text().splitlines())]
+    ours = [line for line in lines if line.get("tenant") in tenants and line["message"].startswith("remembered ")]
+    return [(line["tenant"], int(line["message"].split()[1])) for line in ours]
+
+
+def test_600_pictures_of_one_tenant_do_not_hold_up_another_s_one(victim: Stack) -> None:
+    many, one = unique("many"), unique("one")
+    said = ImageFields(labels=["x"])
+    sent = [[(picture("disc"), said) for _ in range(AT_ONCE)] for _ in range(PICTURES // AT_ONCE)]
+    with (
+        Client(victim.url, victim.new_key(many)) as theirs,
+        Client(victim.url, victim.new_key(one)) as ours,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        with suspended(victim.child("worker")):
+            list(threads.map(theirs.add, sent))
+            ours.add([(picture("bars"), said)])
+        until(lambda: (one, 1) in remembered(victim, one), "the one picture")
+        order = remembered(victim, many, one)
+        theirs.remove(RemovalRequest(filter=Filter({"labels": "x"}), reason="what still waits would delay other tests"))
+    before = sum(number for _, number in order[: order.index((one, 1))])
+    assert before <= PICTURES / 6, "most of the others waited still"
