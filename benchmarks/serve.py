@@ -17,6 +17,7 @@ from benchmarks.table import Row, compare, seconds
 from benchmarks.tiny import tiny_encoder
 from services.cli.own_service import START_SECONDS, free_port
 from services.client import Client
+from services.infrastructure.processes.ready_message import ADDRESS, ready_messages
 
 MEMORIES = 100_000
 VECTORS = 64
@@ -40,22 +41,21 @@ def measure() -> list[Row]:
 
 
 def start(folder: str) -> float:
-    """Seconds from ``visual-memory up`` until every part answers, the worker too."""
-    port = free_port()
-    ours = {"DATA": folder, "API__PORT": str(port), "CONFIG": os.devnull}
-    environment = {**os.environ, **{f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}}
-    command = [sys.executable, "-m", "services.cli", "up"]
-    begun = time.perf_counter()
-    with (
-        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as service,
-        Client(f"http://127.0.0.1:{port}") as client,
-    ):
-        while not client.is_ready():
-            if service.poll() is not None or time.perf_counter() - begun > START_SECONDS:
-                raise SystemExit(f"the service did not start: {Path(folder) / 'logs'}")
-            time.sleep(0.05)
-        taken = time.perf_counter() - begun
-        service.terminate()
+    """Seconds from ``visual-memory up`` until it says that all its processes are ready."""
+    with TemporaryDirectory(prefix="vm") as place, ready_messages(Path(place) / "ready") as messages:
+        ours = {"DATA": folder, "API__PORT": str(free_port()), "CONFIG": os.devnull}
+        environment = {**os.environ, **{f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}}
+        command = [sys.executable, "-m", "services.cli", "up"]
+        begun = time.perf_counter()
+        with subprocess.Popen(
+            command, env={**environment, ADDRESS: f"{place}/ready"}, stderr=subprocess.DEVNULL
+        ) as service:
+            while service.pid not in messages.receive():
+                if service.poll() is not None or time.perf_counter() - begun > START_SECONDS:
+                    raise SystemExit(f"the service did not start: {Path(folder) / 'logs'}")
+                time.sleep(0.05)
+            taken = time.perf_counter() - begun
+            service.terminate()
     return taken
 
 

@@ -184,6 +184,7 @@ class WorkerSettings(_Section):
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for a worker's own /metrics; unset: none")
     ] = None
+    jobs_metrics_port: Annotated[int | None, Field(ge=1, le=65535, description="the same for a worker of jobs")] = None
 
 
 class RerankSettings(_Section):

@@ -44,7 +44,12 @@ PATIENCE = 60.0
 POLL = 0.05
 MOST_VALUES = 1000
 """So many values a filter's list may have."""
-SHARED = ("visual_memory_batch_size", "visual_memory_stage_seconds", "visual_memory_dropped_messages")
+SHARED = (
+    "visual_memory_batch_size",
+    "visual_memory_stage_seconds",
+    "visual_memory_dropped_messages",
+    "visual_memory_passed_over",
+)
 """Metrics that only the operator's port shows."""
 
 Result = TypeVar("Result")

@@ -1,109 +1,39 @@
-"""The worker: ``visual-memory worker`` runs `work`.
-
-A message says whose images wait, or which job. A task that fails leaves them waiting, and the sweep enqueues them
-again; nothing is raised to Celery, which would log it in words.
-"""
+"""A Celery worker: takes messages from queues, and hands them to the tasks of its process."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from celery import Task
+from celery import Celery
 from celery.signals import setup_logging, worker_ready
 
 from schemas.errors import InvalidRequest, Unavailable
-from services.bootstrap.wire_task_queue import celery_of
-from services.bootstrap.worker_process import WorkerProcess
 from services.infrastructure.processes.ready_message import send_ready
-from services.infrastructure.task_queue.task_arguments import job_of, tenant_of
-from services.infrastructure.task_queue.task_names import COMPACT, CURATE, JOB, REMEMBER, SWEEP, TIDY
 from services.runtime import logs
-from services.settings import Settings
 
-settings = Settings()
-app = celery_of(settings)
+OPTIONS = ("--pool=threads", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO")
+
 log = logging.getLogger(__name__)
 
 
-ALONE = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-"""Workers tell each other nothing."""
-_process: WorkerProcess | None = None
-
-
-def work(process: WorkerProcess) -> None:
-    """Take messages until it is told to end."""
-    global _process  # noqa: PLW0603 - there is one in each process
-    _process = process
+def work(celery: Celery, queues: Sequence[str], threads: int) -> None:
+    """Take messages until the process is told to end; from all queues in turn, so no backlog of one delays another."""
     worker_ready.connect(lambda **_: send_ready(), weak=False)
-    app.worker_main(["--quiet", "worker", "--pool", "threads", "--loglevel", "INFO", *ALONE])
-
-
-def service() -> WorkerProcess:
-    """The use cases of this process."""
-    assert _process is not None
-    return _process
-
-
-@setup_logging.connect  # type: ignore[untyped-decorator]
-def _log(**_: object) -> None:
-    """Write logs as every process does; Celery then leaves them alone."""
-    logs.configure("worker")
-
-
-@app.task(name=REMEMBER, bind=True)  # type: ignore[untyped-decorator]
-def remember(self: Task, *message: object) -> None:
-    """Give a slice of a tenant's waiting images their vectors."""
-    with _logged():
-        tenant = tenant_of(message)
-        service().task_queue.take(tenant, self.request.id)
-        service().remember(tenant)
-
-
-@app.task(name=JOB)  # type: ignore[untyped-decorator]
-def job(*message: object) -> None:
-    """Do a job."""
-    with _logged():
-        service().run_job(*job_of(message))
-
-
-@app.task(name=SWEEP)  # type: ignore[untyped-decorator]
-def sweep() -> None:
-    """Enqueue again images and jobs that were left behind, carry on removals that were, remove what has expired."""
-    with _logged():
-        service().sweep()
-        service().sweep_jobs()
-        service().forget.carry_on_all()
-        service().expire.if_due()
-
-
-@app.task(name=TIDY)  # type: ignore[untyped-decorator]
-def tidy() -> None:
-    """Delete what crashes left behind."""
-    with _logged():
-        service().compact.tidy.if_due()
-
-
-@app.task(name=COMPACT)  # type: ignore[untyped-decorator]
-def compact() -> None:
-    """Erase from the disk what was removed, where some of it has waited long enough."""
-    with _logged():
-        service().compact.if_due()
-
-
-@app.task(name=CURATE)  # type: ignore[untyped-decorator]
-def curate() -> None:
-    """Judge the memories that were changed since they were judged last."""
-    with _logged():
-        service().judging.start_due()
+    setup_logging.connect(lambda **_: None, weak=False)  # logs are set up; Celery then leaves them alone
+    celery.worker_main(["--quiet", "worker", *OPTIONS, f"--concurrency={threads}", f"--queues={','.join(queues)}"])
 
 
 @contextmanager
-def _logged() -> Iterator[None]:
+def logged(task: str) -> Iterator[None]:
+    """Log what a task fails with; nothing is raised to Celery, which would log it in words.
+
+    What it was to do waits on, and the sweep enqueues it again.
+    """
     try:
         yield
     except Unavailable as error:
-        log.warning("left for later: %s", logs.kind(error))
+        log.warning("%s is left for later: %s", task, logs.kind(error))
     except InvalidRequest as error:
-        log.warning("refused: %s", error.message)
+        log.warning("%s is refused: %s", task, error.message)
     except Exception:
-        log.exception("failed")
+        log.exception("%s failed", task)

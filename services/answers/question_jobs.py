@@ -115,12 +115,12 @@ class AskLater:
     """Lets the workers find what takes longer than an answer may."""
 
     questions: Questions
-    enqueue: Callable[[str, str], bool]
+    enqueue: Callable[[str], object]
 
     def __call__(self, tenant: str, kind: JobKind, asked: Asked, requested_by: str) -> QuestionJob:
         """The job; see `Questions.create`."""
         job = self.questions.create(tenant, kind, asked, requested_by)
-        self.enqueue(tenant, job.id)
+        self.enqueue(tenant)
         return job
 
 

@@ -1,4 +1,7 @@
-"""Health: is it alive, is every part there. Open to all, and says nothing of any tenant."""
+"""Health: is it alive, is every component there. Open to all, and says nothing of any tenant.
+
+This process looks at what it needs itself: whether workers are there is for those to say who start them.
+"""
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -6,11 +9,11 @@ from pydantic import BaseModel
 router = APIRouter(tags=["health"])
 
 NEEDED = {"store", "pictures"}
-"""Without these no request can be answered; without the others what is accepted waits."""
+"""Without these no request can be answered; without the broker all are, and what is accepted waits for the sweep."""
 
 
 class Part(BaseModel):
-    """One part: whether it answers, whether requests need it, and what is wrong."""
+    """One component: whether it answers, whether requests need it, and what is wrong."""
 
     ok: bool
     needed: bool
@@ -18,9 +21,10 @@ class Part(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Ready when every part that requests need is there; workers and broker may come later."""
+    """Ready when every component that requests need is there; degraded when another one is missing."""
 
     ready: bool
+    degraded: bool
     parts: dict[str, Part]
 
 
@@ -32,9 +36,9 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def readyz(request: Request, response: Response) -> Readiness:
-    """Ask every part by name."""
+    """Ask every component by name; 503 where one is missing that requests need."""
     faults = await request.app.state.find_faults()
     parts = {name: Part(ok=not fault, needed=name in NEEDED, detail=fault) for name, fault in faults.items()}
     ready = all(part.ok for part in parts.values() if part.needed)
     response.status_code = 200 if ready else 503
-    return Readiness(ready=ready, parts=parts)
+    return Readiness(ready=ready, degraded=not all(part.ok for part in parts.values()), parts=parts)

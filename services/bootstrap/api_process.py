@@ -18,7 +18,7 @@ from services.bootstrap.wire_access import audit_of, keys_of
 from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory, wire_threads
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
 from services.bootstrap.wire_reranking import wire_rerank
-from services.bootstrap.wire_task_queue import wire_rates, wire_task_queue
+from services.bootstrap.wire_task_queue import wire_job_queue, wire_rates, wire_task_queue
 from services.curation.curate import Curate
 from services.curation.judging import Judging
 from services.evaluation.job import RequestEvaluation
@@ -87,7 +87,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         curate, secret = settings.curate, load_secret(settings)
         encoder = wire_encoder(settings, opened)
         patient, memory = (
-            wire_memory(settings, opened, encoder.name, encoder.dimension, timeout)
+            wire_memory(settings, opened, encoder, timeout)
             for timeout in (settings.store.timeout, settings.store.request_timeout)
         )
         patient.open()
@@ -95,7 +95,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
         check_restored(stores)
         pictures, decisions = stores.pictures, stores.decisions
         decoder = wire_decoder(settings, opened, encoder.view)
-        task_queue = wire_task_queue(settings, opened)
+        task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
         rerank = wire_rerank(settings, opened, memory, pictures, decoder)
         classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.used)
         retention = Retention(settings.retention)
@@ -123,15 +123,15 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
             decisions=decisions,
             question=Question(classify, decisions),
             questions=stores.questions,
-            ask_later=AskLater(stores.questions, task_queue.enqueue_job),
+            ask_later=AskLater(stores.questions, job_queue.enqueue),
             removals=stores.removals,
             forget=wire_forget(patient, stores, lease, rerank.forget),
             background=FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE),
             evaluations=stores.evaluations,
             request_evaluation=RequestEvaluation(
-                stores.evaluations, patient, decoder, classify.embed, encoder.name, task_queue.enqueue_job
+                stores.evaluations, patient, decoder, classify.embed, encoder.name, job_queue.enqueue
             ),
-            judging=Judging(memory, stores.judgements, stores.jobs, task_queue, curate.most_images),
+            judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.most_images),
             curate=Curate(patient, stores.judgements, stores.undo_votes),
         )
 

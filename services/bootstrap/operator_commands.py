@@ -10,7 +10,7 @@ from services.bootstrap.wire_removal import wire_compact, wire_stores
 from services.forgetting.backup import Backup, Restore
 from services.forgetting.compact import Compact
 from services.forgetting.verify import Verify
-from services.memory.collection import encoder_of
+from services.memory.collection import held_encoder
 from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
 from services.memory.memory import Memory
@@ -43,9 +43,8 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
     with ExitStack() as opened:
         engine = _engine(settings, alone)
         opened.callback(engine.close)
-        shape = engine.inspect()
-        vector, size = next(iter(shape.vectors.items()), ("", 0)) if shape else ("", 0)
-        memory = Memory(engine, encoder_of(vector), size, settings.metadata)
+        encoder, dimension = held_encoder(engine) or ("", 0)
+        memory = Memory(engine, encoder, dimension, settings.metadata)
         stores = wire_stores(settings, memory, load_secret(settings))
         pictures, ledger, removals, decisions = stores.pictures, stores.ledger, stores.removals, stores.decisions
         yield OperatorCommands(

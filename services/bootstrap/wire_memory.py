@@ -4,11 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 
+from services.memory.engine import Engine
 from services.memory.engines import open_engine
 from services.memory.memory import Memory
 from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
+from services.perception.encoder import Encoder
 from services.perception.loading import load_encoder
 from services.perception.sandbox import Sandbox
 from services.perception.view import ALL, View
@@ -39,12 +41,16 @@ def slice_size(encoder: MicroBatcher) -> int:
     return max(SLICE, encoder.batch_size)
 
 
-def wire_memory(settings: Settings, opened: ExitStack, encoder: str, dimension: int, timeout: int) -> Memory:
-    """The memory of an encoder, over an engine that is waited for so many seconds; it connects with the first call."""
+def wire_engine(settings: Settings, opened: ExitStack, timeout: int) -> Engine:
+    """An engine that is waited for so many seconds; it connects with the first call."""
     engine = open_engine(settings.store, Places(settings.data).engine_socket, timeout)
-    memory = Memory(engine, encoder, dimension, settings.metadata)
-    opened.callback(memory.close)
-    return memory
+    opened.callback(engine.close)
+    return engine
+
+
+def wire_memory(settings: Settings, opened: ExitStack, encoder: Encoder, timeout: int) -> Memory:
+    """The memory of an encoder, over such an engine."""
+    return Memory(wire_engine(settings, opened, timeout), encoder.name, encoder.dimension, settings.metadata)
 
 
 def wire_decoder(settings: Settings, opened: ExitStack, view: View = ALL) -> Decoder:

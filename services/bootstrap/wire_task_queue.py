@@ -8,8 +8,13 @@ from services.access.rates import Rates
 from services.access.secret import load_secret
 from services.infrastructure.task_queue.celery_app import make_celery
 from services.infrastructure.task_queue.enqueue import TaskQueue
+from services.infrastructure.task_queue.task_names import REMEMBER, RUN_JOBS
 from services.runtime.redis_server import broker_url, limits_url
 from services.settings import Settings
+
+SLICE_SECONDS = 0.25
+JOB_SECONDS = 15.0
+"""How long a slice of pictures, or a job, takes about; see `TaskQueue`."""
 
 
 def key_prefix(settings: Settings) -> str:
@@ -24,12 +29,21 @@ def celery_of(settings: Settings) -> Celery:
 
 
 def wire_task_queue(settings: Settings, opened: ExitStack) -> TaskQueue:
-    """What tells the workers that something waits."""
-    task_queue = TaskQueue(celery_of(settings), broker_url(settings), key_prefix(settings))
-    opened.callback(task_queue.close)
-    return task_queue
+    """What tells the workers that a tenant has pictures to remember."""
+    return _queue(settings, opened, REMEMBER, SLICE_SECONDS)
+
+
+def wire_job_queue(settings: Settings, opened: ExitStack) -> TaskQueue:
+    """What tells the workers of jobs that a tenant has some."""
+    return _queue(settings, opened, RUN_JOBS, JOB_SECONDS)
 
 
 def wire_rates(settings: Settings) -> Rates:
     """What counts what keys may send; for one event loop."""
     return Rates(limits_url(broker_url(settings)), key_prefix(settings))
+
+
+def _queue(settings: Settings, opened: ExitStack, task: str, seconds: float) -> TaskQueue:
+    queue = TaskQueue(celery_of(settings), broker_url(settings), key_prefix(settings), task, seconds)
+    opened.callback(queue.close)
+    return queue

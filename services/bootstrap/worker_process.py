@@ -1,47 +1,36 @@
-"""All that a worker needs."""
+"""All that a worker needs: to remember what waits, and the duties that are quickly done."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from schemas.decision import Prune
-from schemas.job import JobKind
 from services.access.secret import load_secret
-from services.answers.classify import Classify
-from services.answers.question import Question
-from services.answers.question_jobs import AnswerQuestion
 from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory
-from services.bootstrap.wire_removal import check_restored, wire_compact, wire_forget, wire_stores
-from services.bootstrap.wire_task_queue import wire_task_queue
-from services.curation.fold_changes import FoldChanges
-from services.curation.judge import Judge
+from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
+from services.bootstrap.wire_task_queue import wire_job_queue, wire_task_queue
 from services.curation.judging import Judging
 from services.curation.objections import Objections
-from services.curation.vector_cache import VectorCache
-from services.evaluation.job import Evaluate
-from services.forgetting.compact import Compact
-from services.forgetting.forget import Forget
 from services.forgetting.retention import Expire
+from services.infrastructure.task_queue import task_names
 from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.intake.remember import Remember, Sweep
-from services.runtime.jobs import RunJob, SweepJobs
+from services.runtime.jobs import SweepJobs
 from services.settings import Settings
 
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """The use cases."""
+    """The use cases.
+
+    Attributes:
+        duties: what beat asks for, by the task's name.
+    """
 
     task_queue: TaskQueue
     remember: Remember
-    sweep: Sweep
-    sweep_jobs: SweepJobs
-    forget: Forget
-    expire: Expire
-    compact: Compact
-    judging: Judging
-    run_job: RunJob
+    duties: Mapping[str, Callable[[], object]]
 
 
 @contextmanager
@@ -56,17 +45,23 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
     with ExitStack() as opened:
         worker, curate, secret = settings.worker, settings.curate, load_secret(settings)
         encoder = wire_encoder(settings, opened)
-        memory = wire_memory(settings, opened, encoder.name, encoder.dimension, settings.store.timeout)
+        memory = wire_memory(settings, opened, encoder, settings.store.timeout)
         memory.open()
         stores = wire_stores(settings, memory, secret)
         check_restored(stores)
         decoder, task_queue = wire_decoder(settings, opened, encoder.view), wire_task_queue(settings, opened)
+        job_queue = wire_job_queue(settings, opened)
         lease = timedelta(seconds=worker.overdue_seconds)
         forget = wire_forget(memory, stores, lease)
-        fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
         objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
-        classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.used)
-        answer_question = AnswerQuestion(stores.questions, Question(classify, stores.decisions))
+        judging = Judging(
+            memory,
+            stores.judgements,
+            stores.jobs,
+            job_queue.enqueue,
+            curate.most_images,
+            always=curate.prune is not Prune.NONE,
+        )
         yield WorkerProcess(
             task_queue=task_queue,
             remember=Remember(
@@ -80,27 +75,11 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
                 worker.max_attempts,
                 objections,
             ),
-            sweep=Sweep(memory, task_queue, lease),
-            sweep_jobs=SweepJobs(stores.jobs, task_queue, lease),
-            forget=forget,
-            expire=Expire(memory, stores.removals, forget),
-            compact=wire_compact(settings, memory, stores),
-            judging=Judging(
-                memory,
-                stores.judgements,
-                stores.jobs,
-                task_queue,
-                curate.most_images,
-                always=curate.prune is not Prune.NONE,
-            ),
-            run_job=RunJob(
-                stores.jobs,
-                lease,
-                {
-                    JobKind.JUDGEMENT: Judge(memory, stores.judgements, fold, encoder.name, curate.k),
-                    JobKind.COUNTERFACTUAL: answer_question,
-                    JobKind.INFLUENCE: answer_question,
-                    JobKind.EVALUATION: Evaluate(stores.evaluations, memory, stores.pictures, decoder, encoder.name),
-                },
-            ),
+            duties={
+                task_names.SWEEP_IMAGES: Sweep(memory, task_queue, lease),
+                task_names.SWEEP_JOBS: SweepJobs(stores.jobs, lease, job_queue.enqueue_again),
+                task_names.RESUME_REMOVALS: forget.carry_on_all,
+                task_names.EXPIRE: Expire(memory, stores.removals, forget).if_due,
+                task_names.START_JUDGEMENTS: judging.start_due,
+            },
         )

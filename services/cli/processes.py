@@ -19,6 +19,8 @@ from services.runtime import cores
 if TYPE_CHECKING:
     from services.settings import Settings
 
+JOBS_AT_ONCE = 2
+"""So that a long one does not hold up all others; each may hold the vectors of a whole memory."""
 SELDOM = 10_000
 """New objects before the collector looks for cycles: a request makes hundreds, and next to none of them in a cycle."""
 
@@ -62,11 +64,35 @@ def api() -> None:
 def worker() -> None:
     """Remember what waits: a Celery worker (one of the processes that `up` starts)."""
     settings = _begin("worker")
+    from services.bootstrap.wire_task_queue import celery_of
     from services.bootstrap.worker_process import worker_process
+    from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE
     from workers.app import work
+    from workers.periodic_tasks import add_periodic_tasks
+    from workers.remember_task import add_remember_task
 
     with _wired(worker_process(settings), settings.worker.metrics_port) as process:
-        work(process)
+        celery = celery_of(settings)
+        add_remember_task(celery, process)
+        add_periodic_tasks(celery, process.duties)
+        work(celery, [REMEMBER_QUEUE, PERIODIC_QUEUE], settings.worker.concurrency)
+
+
+def jobs() -> None:
+    """Do what may take minutes (judge, evaluate, erase): a Celery worker (one of the processes that `up` starts)."""
+    settings = _begin("jobs")
+    from services.bootstrap.job_process import job_process
+    from services.bootstrap.wire_task_queue import celery_of
+    from services.infrastructure.task_queue.task_names import JOB_QUEUE, MAINTENANCE_QUEUE
+    from workers.app import work
+    from workers.job_task import add_job_task
+    from workers.periodic_tasks import add_periodic_tasks
+
+    with _wired(job_process(settings), settings.worker.jobs_metrics_port) as process:
+        celery = celery_of(settings)
+        add_job_task(celery, process)
+        add_periodic_tasks(celery, process.duties)
+        work(celery, [JOB_QUEUE, MAINTENANCE_QUEUE], JOBS_AT_ONCE)
 
 
 def beat() -> None:

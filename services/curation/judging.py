@@ -1,7 +1,7 @@
 """Judging: when a memory is judged, and what its judgement says today."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -12,7 +12,6 @@ from schemas.job import Job, JobKind, JobState
 from schemas.judgement import ClassReport, Judgement, JudgementStatus, JudgementSummary, Suspect, Suspicion
 from services.curation.fold_changes import voting
 from services.curation.judgements import Judgements
-from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.memory.memory import Memory
 from services.runtime.jobs import Jobs
 
@@ -32,6 +31,7 @@ class Judging:
     """The use case, with the parts that it needs.
 
     Attributes:
+        enqueue: tells the workers that a tenant has jobs; may fail quietly.
         most_images: a memory of more is not judged.
         always: whether every classification is pruned by a judgement, so that each memory needs one.
     """
@@ -39,7 +39,7 @@ class Judging:
     memory: Memory
     judgements: Judgements
     jobs: Jobs
-    task_queue: TaskQueue
+    enqueue: Callable[[str], object]
     most_images: int
     always: bool = False
 
@@ -50,7 +50,7 @@ class Judging:
                 return job
             self.jobs.delete(tenant, job.id)
         job = self.jobs.create(tenant, JobKind.JUDGEMENT, requested_by)
-        self.task_queue.enqueue_job(tenant, job.id)
+        self.enqueue(tenant)
         return job
 
     def start_due(self) -> int:

@@ -5,17 +5,16 @@ the evaluation is done: they ask, and are never remembered.
 """
 
 import io
-import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 
 import numpy as np
 
 from schemas.decision import Effort, GroupBy
-from schemas.errors import Conflict, InvalidPicture, InvalidRequest, NotFound, Unavailable
+from schemas.errors import Conflict, InvalidPicture, InvalidRequest, NotFound
 from schemas.evaluation import EvaluationOptions
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.filter import Clause
@@ -47,7 +46,7 @@ class RequestEvaluation:
     Attributes:
         embed: pictures to vectors; raises what decoding raises.
         encoder: whose vectors these are.
-        enqueue_job: tells the workers of a job; may fail quietly.
+        enqueue: tells the workers that a tenant has jobs; may fail quietly.
     """
 
     evaluations: Evaluations
@@ -55,7 +54,7 @@ class RequestEvaluation:
     decoder: Decoder
     embed: Callable[[str, Sequence[bytes]], Vectors]
     encoder: str
-    enqueue_job: Callable[[str, str], bool]
+    enqueue: Callable[[str], object]
 
     def request(self, tenant: str, request: EvaluationRequest, requested_by: str) -> EvaluationJob:
         """Begin an evaluation: of the memory against itself at once, else it waits for pictures, and to be started.
@@ -106,7 +105,7 @@ class RequestEvaluation:
             raise InvalidRequest("this evaluation has nothing to ask: send labelled pictures before it is started")
         self._check_turn(tenant)
         self.evaluations.start(tenant, evaluation_id)
-        self.enqueue_job(tenant, evaluation_id)
+        self.enqueue(tenant)
         return self.evaluations.load(tenant, evaluation_id)
 
     def _check_turn(self, tenant: str) -> None:
@@ -121,7 +120,6 @@ class Evaluate:
 
     Attributes:
         encoder: whose vectors the memory holds.
-        turn: a process does one evaluation at a time, for each holds a whole memory.
     """
 
     evaluations: Evaluations
@@ -129,18 +127,15 @@ class Evaluate:
     pictures: Pictures
     decoder: Decoder
     encoder: str
-    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, tenant: str, job: Job, progress: Progress) -> None:
         """Do an evaluation that was started; done twice, it is as if it were done once.
 
         Raises:
             Stopped: it was deleted.
-            Unavailable: this process does another one, or a part does not answer.
+            Unavailable: a part does not answer.
             InvalidRequest: it cannot be done; the message says why.
         """
-        if not self.turn.acquire(blocking=False):
-            raise Unavailable("another evaluation is being done by this worker")
         try:
             self._do(tenant, job.id, progress)
         except NotFound:
@@ -148,8 +143,6 @@ class Evaluate:
                 raise
             self.evaluations.delete(tenant, job.id)  # the record of the job may have outlived it
             raise Stopped from None
-        finally:
-            self.turn.release()
 
     def _do(self, tenant: str, evaluation_id: str, progress: Progress) -> None:
         registration = self.evaluations.registration(tenant, evaluation_id)

@@ -1,5 +1,6 @@
 """The plots of a report, drawn to look right on a light and on a dark page; the same numbers give the same bytes."""
 
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -50,6 +51,9 @@ STYLE: dict[Any, Any] = {
 HEIGHT = 3.4
 WIDTH = 4.3
 
+_drawing = threading.Lock()
+"""Style and warnings are of the whole process, in which two evaluations may be done at once."""
+
 
 def draw(evaluation: Evaluation) -> dict[str, bytes]:
     """Every plot that there are numbers for: PNG files by name, without the ending."""
@@ -72,7 +76,7 @@ def draw(evaluation: Evaluation) -> dict[str, bytes]:
 
 def _panels(panels: Sequence[Callable[[Axes], None]], height: float = HEIGHT) -> bytes:
     """Plots side by side, as one PNG file."""
-    with style.context(STYLE, after_reset=True), warnings.catch_warnings():
+    with _drawing, style.context(STYLE, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a label in a script that the font lacks shows as boxes
         width = WIDTH * max(len(panels), 1.5 * height / HEIGHT)
         figure = Figure(figsize=(width, height), layout="constrained")

@@ -24,6 +24,12 @@ def encoder_of(vector: str) -> str:
     return unquote(vector)
 
 
+def held_encoder(engine: Engine) -> tuple[str, int] | None:
+    """The encoder whose vectors the collection holds, and their length; None where there is no collection."""
+    shape = engine.inspect()
+    return next(((encoder_of(name), size) for name, size in shape.vectors.items()), None) if shape else None
+
+
 def open_collection(engine: Engine, encoder_name: str, dimension: int, metadata: Mapping[str, FieldType]) -> None:
     """Create the collection, or check that it is this encoder's and add indexes that it lacks.
 

@@ -1,13 +1,8 @@
-"""Which engine the settings ask for."""
+"""Which engine the settings ask for; each is imported where it is asked for, for a server's client takes 45 MiB."""
 
 from pathlib import Path
 
-from qdrant_client import QdrantClient
-
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import Engine
-from services.memory.server import QdrantEngine
 from services.settings import StoreSettings
 
 
@@ -19,9 +14,11 @@ def open_engine(settings: StoreSettings, socket_path: Path, timeout: int) -> Eng
         socket_path: where that owner listens.
         timeout: seconds to wait for an answer; a search may take as long as the settings say.
     """
-    if settings.url is None:
-        return RemoteEngine(socket_path, timeout, settings.timeout)
-    return _server(settings, timeout)
+    if settings.url is not None:
+        return _server(settings, timeout)
+    from services.memory.embedded.remote import RemoteEngine
+
+    return RemoteEngine(socket_path, timeout, settings.timeout)
 
 
 def hold_engine(settings: StoreSettings, folder: Path) -> Engine:
@@ -30,10 +27,18 @@ def hold_engine(settings: StoreSettings, folder: Path) -> Engine:
     Raises:
         Unavailable: a running service holds the folder.
     """
-    return EdgeEngine(folder, settings.min_free_bytes) if settings.url is None else _server(settings, settings.timeout)
+    if settings.url is not None:
+        return _server(settings, settings.timeout)
+    from services.memory.embedded.edge import EdgeEngine
+
+    return EdgeEngine(folder, settings.min_free_bytes)
 
 
 def _server(settings: StoreSettings, timeout: int) -> Engine:
+    from qdrant_client import QdrantClient
+
+    from services.memory.server import QdrantEngine
+
     client = QdrantClient(
         url=settings.url,
         api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),

@@ -1,13 +1,14 @@
-"""Jobs: their records, and how a worker does one.
+"""Jobs: their records, and how a worker does them.
 
-A job is a record under ``jobs/``; whoever deletes the record stops the job at its next progress. A worker that dies
-leaves it untouched, and the sweep enqueues it again; it then begins anew, so a job must be harmless when repeated.
+A job is a record under ``jobs/``; whoever deletes the record stops the job at its next progress. A message says only
+that a tenant has jobs. A worker that dies leaves its job untouched, and the sweep enqueues the tenant again; the job
+then begins anew, so it must be harmless when repeated.
 """
 
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,11 +16,14 @@ from datetime import timedelta
 from schemas.errors import NotFound, Unavailable, VisualMemoryError
 from schemas.image import now
 from schemas.job import Job, JobKind, JobState
-from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.memory.ledger import Ledger
+from services.runtime import logs, metrics
+from services.runtime.moments import is_over
 
 TOUCH_SECONDS = 1.0
 """How often progress is written at most."""
+KINDS = frozenset(JobKind)
+OPEN = (JobState.WAITING, JobState.RUNNING)
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ class Jobs:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._passed_over: set[str] = set()
 
     def create(self, tenant: str, kind: JobKind, requested_by: str, state: JobState = JobState.WAITING) -> Job:
         """A new job; durable when it returns."""
@@ -69,12 +74,21 @@ class Jobs:
         found = [job for _, job in self._records(f"jobs/{tenant}/") if job.kind is kind]
         return sorted(found, key=lambda job: job.requested_at, reverse=True)
 
-    def untouched(self, lease: timedelta) -> Iterator[tuple[str, str]]:
-        """The jobs that wait or run without a worker for the length of a lease: tenant and id of each."""
+    def open(self, tenant: str) -> list[Job]:
+        """A tenant's jobs that wait or run; first what was left alone the longest."""
+        found = [job for _, job in self._records(f"jobs/{tenant}/") if job.state in OPEN]
+        return sorted(found, key=lambda job: job.touched_at or job.requested_at)
+
+    def overdue(self, lease: timedelta) -> set[str]:
+        """The tenants that have jobs which were left alone for the length of a lease, and none that is being done."""
+        found: set[str] = set()
+        held: set[str] = set()
         for tenant, job in self._records("jobs/"):
-            due = job.state in (JobState.WAITING, JobState.RUNNING)
-            if due and (job.touched_at or job.requested_at) <= now() - lease:
-                yield tenant, job.id
+            if job.state in OPEN and is_over(job.touched_at or job.requested_at, lease, now()):
+                found.add(tenant)
+            elif job.state is JobState.RUNNING:
+                held.add(tenant)
+        return found - held
 
     def delete(self, tenant: str, job_id: str) -> None:
         """Delete the record; a worker that is at it stops."""
@@ -85,43 +99,64 @@ class Jobs:
         return self._ledger.exists(_key(tenant, job_id))
 
     def _records(self, prefix: str) -> Iterator[tuple[str, Job]]:
+        """Tenant and job; what cannot be read is passed over, counted, and logged once."""
         for key in self._ledger.list(prefix):
             try:
-                yield key.split("/")[1], Job.model_validate(self._ledger.get(key))
+                record = self._ledger.get(key)
+                if isinstance(record, dict) and record.get("kind") not in KINDS:
+                    self._pass_over(key, "unknown kind", "a newer version wrote it")
+                    continue
+                job = Job.model_validate(record)
             except NotFound:
                 continue  # deleted at this moment
+            except (ValueError, RecursionError, Unavailable) as error:
+                self._ledger.exists("jobs/any")  # raises where no record can be read
+                self._pass_over(key, "unreadable", logs.kind(error))
+                continue
+            yield key.split("/")[1], job
+
+    def _pass_over(self, key: str, reason: str, detail: str) -> None:
+        metrics.PASSED_OVER.labels(reason).inc()
+        if key not in self._passed_over:
+            self._passed_over.add(key)
+            log.error("the record %s is passed over: %s (%s)", key, reason, detail)
 
 
 @dataclass(frozen=True)
-class RunJob:
-    """The use case: does a job that waits.
+class RunJobs:
+    """The use case: does a tenant's jobs, one after the other, between those of other tenants.
 
     Attributes:
         lease: how long a job that was touched is left to the worker that touched it.
         kinds: what does a job of each kind.
+        enqueue: tells the workers that a tenant has jobs; may fail quietly.
     """
 
     jobs: Jobs
     lease: timedelta
     kinds: Mapping[JobKind, Work]
+    enqueue: Callable[[str], object]
 
-    def __call__(self, tenant: str, job_id: str) -> None:
-        """Do the job to its end, unless it is gone, done, or in other hands.
+    def __call__(self, tenant: str) -> None:
+        """Do one job of a tenant, and enqueue the tenant again where it has more, behind the others that wait.
+
+        While another worker does one of them nothing is done: that worker then goes on with the next.
 
         Raises:
-            Unavailable: a part does not answer; the job is enqueued again.
+            Unavailable: a part does not answer; the tenant is enqueued again by the sweep.
         """
-        try:
-            job = self.jobs.load(tenant, job_id)
-        except NotFound:
-            return
-        held = job.touched_at is not None and job.touched_at > now() - self.lease
-        if job.state not in (JobState.WAITING, JobState.RUNNING) or (job.state is JobState.RUNNING and held):
+        due = self.jobs.open(tenant)
+        if not due or any(job.state is JobState.RUNNING and self._is_held(job) for job in due):
             return
         try:
-            self._do(tenant, job, _Progress(self.jobs, tenant, job))
+            self._do(tenant, due[0], _Progress(self.jobs, tenant, due[0]))
         except Stopped:
             log.info("job stopped: it was deleted", extra={"tenant": tenant})
+        if self.jobs.open(tenant):
+            self.enqueue(tenant)
+
+    def _is_held(self, job: Job) -> bool:
+        return job.touched_at is not None and not is_over(job.touched_at, self.lease, now())
 
     def _do(self, tenant: str, job: Job, progress: "_Progress") -> None:
         try:
@@ -186,19 +221,20 @@ class _Progress:
 
 @dataclass(frozen=True)
 class SweepJobs:
-    """Enqueues again jobs whose message was lost, or whose worker died.
+    """Enqueues tenants again whose message was lost, or whose worker died.
 
     Attributes:
-        lease: as in `RunJob`.
+        lease: as in `RunJobs`.
+        enqueue_again: tells the workers that tenants have jobs, where no message does; may fail quietly.
     """
 
     jobs: Jobs
-    task_queue: TaskQueue
     lease: timedelta
+    enqueue_again: Callable[[Iterable[str]], object]
 
-    def __call__(self) -> int:
-        """Enqueue each that nobody works on; returns how many that were."""
-        return sum(self.task_queue.enqueue_job(tenant, job_id) for tenant, job_id in self.jobs.untouched(self.lease))
+    def __call__(self) -> None:
+        """Enqueue each tenant that has jobs on which nobody works."""
+        self.enqueue_again(sorted(self.jobs.overdue(self.lease)))
 
 
 def _key(tenant: str, job_id: str) -> str:

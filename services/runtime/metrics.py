@@ -25,6 +25,7 @@ FAILED = Counter(
     "visual_memory_failed", "Records that background work could not deal with, and left for later.", ["duty"]
 )
 DROPPED_MESSAGES = Counter("visual_memory_dropped_messages", "Messages in Redis that were not the service's own.")
+PASSED_OVER = Counter("visual_memory_passed_over", "Records of jobs that could not be read, at each look.", ["reason"])
 BATCH = Histogram("visual_memory_batch_size", "Pictures per encoder batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 STAGE = Histogram(
     "visual_memory_stage_seconds",

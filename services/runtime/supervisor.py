@@ -132,7 +132,7 @@ def children(settings: Settings) -> tuple[list[Child], list[Child]]:
         needed.append(Child("redis", redis_command(places), places.logs / "redis.log", listens))
     if settings.store.url is None:
         needed.append(ours("engine"))
-    return needed, [ours("worker"), ours("api"), ours("beat")]
+    return needed, [ours("worker"), ours("jobs"), ours("api"), ours("beat")]
 
 
 def run(settings: Settings, on_ready: Callable[[], object]) -> None:

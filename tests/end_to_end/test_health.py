@@ -23,13 +23,13 @@ def test_ready_names_every_part(stack: Stack) -> None:
     answer = stack.http.get("/readyz")
     assert answer.status_code == 200
     expected = {name: {"ok": True, "needed": needed, "detail": ""} for name, needed in PARTS.items()}
-    assert answer.json() == {"ready": True, "parts": expected}
+    assert answer.json() == {"ready": True, "degraded": False, "parts": expected}
 
 
 def test_a_silent_broker_is_named_but_stops_nobody(victim: Stack) -> None:
     with suspended(victim.child("redis")):
         answer = victim.http.get("/readyz")
-    assert (answer.status_code, answer.json()["ready"]) == (200, True)
+    assert (answer.status_code, answer.json()["ready"], answer.json()["degraded"]) == (200, True, True)
     assert down(answer) == ["broker"]
 
 

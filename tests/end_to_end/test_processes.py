@@ -16,11 +16,11 @@ import redis
 from schemas.image import State
 from services.cli.own_service import free_port
 from services.client import Client
-from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE, SWEEP
+from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE, SWEEP_IMAGES
 from tests.shapes import picture
 from tests.stack import Stack, fields, running, suspended, unique, until
 
-CHILDREN = ("redis", "engine", "worker", "beat", "api")
+CHILDREN = ("redis", "engine", "worker", "jobs", "beat", "api")
 
 
 def teach(stack: Stack, source: str, pictures: int = 2) -> list[str]:
@@ -44,7 +44,7 @@ def broker(stack: Stack) -> "redis.Redis":
     return redis.Redis(unix_socket_path=str(stack.data / "run" / "redis.sock"))
 
 
-@pytest.mark.parametrize("names", [("redis",), ("engine",), ("worker",), ("beat",), CHILDREN], ids=" ".join)
+@pytest.mark.parametrize("names", [("redis",), ("engine",), ("worker",), ("jobs",), ("beat",), CHILDREN], ids=" ".join)
 def test_kill_9_loses_nothing(victim: Stack, names: tuple[str, ...]) -> None:
     source = unique("killed")
     before = teach(victim, source)
@@ -80,7 +80,7 @@ def test_beat_enqueues_again_after_it_was_killed(victim: Stack) -> None:
         kill([victim.child("beat")])
         queue.flushall()
         until(
-            lambda: [m for m in queue.lrange(periodic, 0, -1) if json.loads(m)["headers"]["task"] == SWEEP],
+            lambda: [m for m in queue.lrange(periodic, 0, -1) if json.loads(m)["headers"]["task"] == SWEEP_IMAGES],
             "a sweep",
         )
 

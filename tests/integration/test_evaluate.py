@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from schemas.errors import Conflict, InvalidFilter, InvalidPicture, InvalidRequest, NotFound, Unavailable
+from schemas.errors import Conflict, InvalidFilter, InvalidPicture, InvalidRequest, NotFound
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.filter import Filter
 from schemas.image import ImageFields, now
@@ -27,7 +27,7 @@ from services.forgetting.tidy import Tidy
 from services.intake.accept import Upload
 from services.memory.blobs import Blobs
 from services.memory.memory import Memory
-from services.runtime.jobs import Jobs, RunJob
+from services.runtime.jobs import Jobs, RunJobs
 from tests.shapes import picture
 
 from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts
@@ -50,7 +50,7 @@ class Place:
         self.evaluations = Evaluations(self.parts.ledger, self.jobs, self.folder)
         memory, decoder, encoder = cast(Memory, self.memory), self.parts.decoder, self.parts.encoder.name
         self.request = RequestEvaluation(
-            self.evaluations, memory, decoder, self.parts.classify().embed, encoder, self._ring
+            self.evaluations, memory, decoder, self.parts.classify().embed, encoder, self.enqueued.append
         )
         self.evaluate = Evaluate(self.evaluations, memory, self.parts.pictures, decoder, encoder)
 
@@ -69,8 +69,8 @@ class Place:
         fields = ImageFields(labels=[label])
         return self.request.add(self.tenant, evaluation_id, [Upload(data, fields) for data in pictures])
 
-    def run(self, evaluation_id: str, lease: timedelta = NEVER, tenant: str | None = None) -> None:
-        RunJob(self.jobs, lease, {JobKind.EVALUATION: self.evaluate})(tenant or self.tenant, evaluation_id)
+    def run(self, lease: timedelta = NEVER, tenant: str | None = None) -> None:
+        RunJobs(self.jobs, lease, {JobKind.EVALUATION: self.evaluate}, lambda _tenant: None)(tenant or self.tenant)
 
     def load(self, evaluation_id: str) -> EvaluationJob:
         return self.evaluations.load(self.tenant, evaluation_id)
@@ -86,11 +86,6 @@ class Place:
         records = self.parts.folder / "records"
         folders = [self.folder, *(records / kind / self.tenant for kind in ("evaluations", "jobs"))]
         return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-
-    def _ring(self, tenant: str, job_id: str) -> bool:
-        assert tenant == self.tenant
-        self.enqueued.append(job_id)
-        return True
 
 
 @pytest.fixture(autouse=True)
@@ -122,8 +117,8 @@ def test_labelled_pictures_are_asked_about_and_not_kept(place: Place) -> None:
     assert place.add(asked, picture("bars"), picture("cross"), label="bars").pictures == 6
     assert place.enqueued == []
     started = place.request.start(place.tenant, asked)
-    assert (started.state, place.enqueued) == (JobState.WAITING, [asked])
-    place.run(asked)
+    assert (started.state, place.enqueued) == (JobState.WAITING, [place.tenant])
+    place.run()
     done = place.load(asked)
     assert (done.state, done.error, done.pictures) == (JobState.DONE, None, 0)
     assert done.summary is not None
@@ -140,8 +135,8 @@ def test_labelled_pictures_are_asked_about_and_not_kept(place: Place) -> None:
 def test_the_memory_against_itself_is_narrowed_by_a_filter(place: Place) -> None:
     place.parts.teach(*(picture("cross") for _ in range(3)), labels=["cross"], subject="eve")
     asked = place.ask(ITSELF.model_copy(update={"filter": Filter.model_validate({"subject": {"not": "eve"}})}))
-    assert place.enqueued == [asked]
-    place.run(asked)
+    assert place.enqueued == [place.tenant]
+    place.run()
     summary = place.load(asked).summary
     assert summary is not None
     assert (summary.queries, summary.images, summary.accuracy) == (10, 10, 1.0)
@@ -159,11 +154,11 @@ def test_a_worker_that_dies_is_followed_by_another(place: Place) -> None:
     for name in ("embedded", "get"):  # while it reads, and while it draws
         mortal = Place(place.parts, Hooked(place.parts.memory, before=Once(name, die)))
         with pytest.raises(Killed):
-            mortal.run(asked, AT_ONCE)
+            mortal.run(AT_ONCE)
         assert place.load(asked).state is JobState.RUNNING
-    place.run(asked)
+    place.run()
     assert place.load(asked).state is JobState.RUNNING, "it is left to whoever touched it just now"
-    place.run(asked, AT_ONCE)
+    place.run(AT_ONCE)
     assert place.load(asked).state is JobState.DONE
 
 
@@ -183,10 +178,10 @@ def test_a_worker_that_dies_after_the_report_has_nothing_left_to_do(
     with monkeypatch.context() as patched:
         patched.setattr(place.evaluations, "delete_queries", delete_then_die)
         with pytest.raises(Killed):
-            place.run(asked, AT_ONCE)
+            place.run(AT_ONCE)
     report = place.folder / place.tenant / asked / "report.zip"
     written = report.read_bytes()
-    place.run(asked, AT_ONCE)
+    place.run(AT_ONCE)
     done = place.load(asked)
     assert (done.state, done.pictures) == (JobState.DONE, 0)
     assert report.read_bytes() == written
@@ -194,7 +189,7 @@ def test_a_worker_that_dies_after_the_report_has_nothing_left_to_do(
 
 def test_a_removal_takes_every_evaluation_with_it(place: Place) -> None:
     done, collecting = place.ask(ITSELF), place.ask()
-    place.run(done)
+    place.run()
     place.add(collecting, picture("disc"), label="disc")
     waiting = place.ask(ITSELF)
     assert place.remove({"subject": "nobody"}) == 0
@@ -205,11 +200,11 @@ def test_a_removal_takes_every_evaluation_with_it(place: Place) -> None:
     assert place.evaluations.all(place.tenant) == []
     assert place.left() == []
     assert other.load(spared).state is JobState.COLLECTING
-    place.run(waiting)
+    place.run()
     with pytest.raises(NotFound):
         place.request.add(place.tenant, collecting, [])
     again = place.ask(ITSELF)
-    place.run(again)
+    place.run()
     summary = place.load(again).summary
     assert summary is not None
     assert summary.images == 5
@@ -221,8 +216,8 @@ def test_an_evaluation_that_read_what_is_removed_meanwhile_leaves_nothing(place:
     place.parts.teach(picture("disc"), labels=["bars"], subject="bob")  # a mistake, which is shown
     place.memory = Hooked(place.parts.memory, after=Once(step, lambda: place.remove({"subject": "ann"})))
     place.__post_init__()
-    asked = place.ask(ITSELF)
-    place.run(asked)
+    place.ask(ITSELF)
+    place.run()
     assert place.memory._after.called
     assert place.left() == []
 
@@ -231,8 +226,8 @@ def test_an_evaluation_that_read_what_is_removed_meanwhile_leaves_nothing(place:
 def test_a_removal_while_the_report_is_stored_takes_it_too(place: Place, when: str) -> None:
     once = Once("write", lambda: place.remove({"subject": "ann"}))
     place.evaluations._blobs = cast(Blobs, Hooked(place.evaluations._blobs, **{when: once}))
-    asked = place.ask(ITSELF)
-    place.run(asked)
+    place.ask(ITSELF)
+    place.run()
     assert once.called
     assert place.left() == []
 
@@ -244,7 +239,7 @@ def test_a_record_of_the_job_that_came_back_brings_nothing_else_back(place: Plac
     place.remove({"subject": "ann"})
     place.jobs.save(place.tenant, job)
     assert place.evaluations.all(place.tenant) == []
-    place.run(asked)
+    place.run()
     assert place.left() == []
 
 
@@ -262,7 +257,7 @@ def test_the_report_of_a_worker_that_died_too_late_is_tidied(place: Place, monke
 
     monkeypatch.setattr(place.evaluations, "put_report", remove_then_die)
     with pytest.raises(Killed):
-        place.run(asked)
+        place.run()
     assert len(place.left()) == 1
     assert place.evaluations.all(place.tenant) == []
     tidy = Tidy(
@@ -290,14 +285,14 @@ def test_pictures_that_nobody_starts_to_evaluate_are_tidied_after_a_day(
     place.add(forsaken, picture("disc"), label="disc")
     assert place.evaluations.tidy(now()) == 0
     monkeypatch.setattr(records, "ABANDONED", timedelta(0))
-    place.run(done)
+    place.run()
     assert place.evaluations.tidy(now()) == 1
     assert [each.id for each in place.evaluations.all(place.tenant)] == [done]
 
 
 def test_no_backup_holds_one(place: Place, tmp_path: Path) -> None:
     done = place.ask(ITSELF)
-    place.run(done)
+    place.run()
     place.ask()
     engine = place.parts.memory._engine
     Backup(engine, place.parts.pictures, place.parts.ledger)(tmp_path / "backup")
@@ -347,10 +342,10 @@ def test_pictures_that_come_too_late_are_refused_and_deleted(place: Place) -> No
 
 def test_what_cannot_be_evaluated_fails_with_a_reason(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = place.ask(ITSELF.model_copy(update={"filter": Filter({"subject": "nobody"})}))
-    place.run(empty)
+    place.run()
     monkeypatch.setattr(module, "MOST_IMAGES", 9)
     large = place.ask(ITSELF)
-    place.run(large)
+    place.run()
     for failed, reason in ((empty, ""), (large, "10 images are too many")):
         found = place.load(failed)
         assert (found.state, found.summary) == (JobState.FAILED, None)
@@ -363,7 +358,7 @@ def test_vectors_of_another_encoder_are_not_compared(place: Place) -> None:
     place.add(asked, picture("disc"), label="disc")
     place.request.start(place.tenant, asked)
     place.evaluate = dataclasses.replace(place.evaluate, encoder="another")
-    place.run(asked)
+    place.run()
     assert "encoder pixels" in (place.load(asked).error or "")
 
 
@@ -377,11 +372,3 @@ def test_few_are_at_work_and_few_are_kept(place: Place, monkeypatch: pytest.Monk
     assert kept == {*at_work, *collecting}
     with pytest.raises(NotFound):
         place.load(dropped)
-
-
-def test_a_process_does_one_at_a_time(place: Place) -> None:
-    asked = place.ask(ITSELF)
-    with place.evaluate.turn, pytest.raises(Unavailable):
-        place.run(asked)
-    place.run(asked, AT_ONCE)
-    assert place.load(asked).state is JobState.DONE

@@ -1,14 +1,18 @@
 """A worker does a job once, begins anew what another left behind, and stops when nobody wants it any more."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from schemas.errors import InvalidRequest, NotFound, Unavailable
+from schemas.image import now
 from schemas.job import Job, JobKind, JobState
 from services.memory.ledger import Ledger
-from services.runtime.jobs import Jobs, Progress, RunJob
+from services.runtime.jobs import Jobs, Progress, RunJobs, SweepJobs
 from tests.contract.support import quick_folder
 from tests.stack import until
 
@@ -17,16 +21,21 @@ KIND = JobKind.EVALUATION
 
 
 @pytest.fixture
-def jobs() -> Iterator[Jobs]:
-    with quick_folder() as folder:
-        yield Jobs(Ledger(folder))
+def folder() -> Iterator[Path]:
+    with quick_folder() as made:
+        yield made
 
 
-def run(jobs: Jobs, work: Callable[[Progress], object], lease: timedelta = LEASE) -> RunJob:
+@pytest.fixture
+def jobs(folder: Path) -> Jobs:
+    return Jobs(Ledger(folder))
+
+
+def run(jobs: Jobs, work: Callable[[Progress], object], lease: timedelta = LEASE) -> RunJobs:
     def do(_tenant: str, _job: Job, progress: Progress) -> None:
         work(progress)
 
-    return RunJob(jobs, lease, {KIND: do})
+    return RunJobs(jobs, lease, {KIND: do}, lambda _tenant: None)
 
 
 def test_it_is_done_once_and_says_how_far_it_is(jobs: Jobs) -> None:
@@ -37,14 +46,15 @@ def test_it_is_done_once_and_says_how_far_it_is(jobs: Jobs) -> None:
         seen.append(jobs.load("a", job.id))
 
     runner = run(jobs, work)
-    runner("a", job.id)
-    runner("a", job.id)
+    runner("a")
+    runner("a")
     assert [(each.state, each.stage, each.done, each.total) for each in seen] == [(JobState.RUNNING, "counted", 3, 7)]
     assert jobs.load("a", job.id).state is JobState.DONE
 
 
 def test_one_in_other_hands_is_left_alone_until_they_are_gone(jobs: Jobs) -> None:
-    job, begun = jobs.create("a", KIND, "ann"), []
+    jobs.create("a", KIND, "ann")
+    begun: list[int] = []
 
     def work(_progress: Progress) -> None:
         begun.append(1)
@@ -52,11 +62,11 @@ def test_one_in_other_hands_is_left_alone_until_they_are_gone(jobs: Jobs) -> Non
 
     for _ in range(2):
         with pytest.raises(Unavailable):
-            run(jobs, work, timedelta(0))("a", job.id)
-    run(jobs, work)("a", job.id)
+            run(jobs, work, timedelta(0))("a")
+    run(jobs, work)("a")
     assert len(begun) == 2
-    assert list(jobs.untouched(LEASE)) == []
-    assert list(jobs.untouched(timedelta(0))) == [("a", job.id)]
+    assert jobs.overdue(LEASE) == set()
+    assert jobs.overdue(timedelta(0)) == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -68,11 +78,11 @@ def test_one_that_fails_says_why(jobs: Jobs, error: Exception, said: str) -> Non
     def work(_progress: Progress) -> None:
         raise error
 
-    run(jobs, work)("a", job.id)
+    run(jobs, work)("a")
     failed = jobs.load("a", job.id)
     assert failed.state is JobState.FAILED
     assert (failed.error or "").startswith(said)
-    assert list(jobs.untouched(timedelta(0))) == []
+    assert jobs.overdue(timedelta(0)) == set()
 
 
 def test_one_that_is_deleted_stops(jobs: Jobs) -> None:
@@ -83,7 +93,7 @@ def test_one_that_is_deleted_stops(jobs: Jobs) -> None:
         progress("more", 1, 2)
         reached.append(1)
 
-    run(jobs, work)("a", job.id)
+    run(jobs, work)("a")
     assert reached == []
     with pytest.raises(NotFound):
         jobs.load("a", job.id)
@@ -97,7 +107,7 @@ def test_one_that_fails_after_it_was_deleted_stays_deleted(jobs: Jobs, error: Ex
         jobs.delete("a", job.id)
         raise error
 
-    run(jobs, work)("a", job.id)
+    run(jobs, work)("a")
     assert not jobs.exists("a", job.id)
 
 
@@ -113,16 +123,102 @@ def test_one_with_a_long_step_is_left_to_its_worker(jobs: Jobs, monkeypatch: pyt
         touched = jobs.load("a", job.id)
         assert (touched.state, touched.done) == (JobState.RUNNING, 2)
 
-    run(jobs, work, timedelta(0))("a", job.id)
+    run(jobs, work, timedelta(0))("a")
     assert jobs.load("a", job.id).state is JobState.DONE
 
 
 def test_one_that_still_collects_or_is_anothers_is_not_begun(jobs: Jobs) -> None:
     job = jobs.create("a", KIND, "ann", JobState.COLLECTING)
     for tenant in ("a", "b"):
-        run(jobs, lambda _progress: pytest.fail("begun"))(tenant, job.id)
+        run(jobs, lambda _progress: pytest.fail("begun"))(tenant)
     assert jobs.load("a", job.id).state is JobState.COLLECTING
     with pytest.raises(NotFound):
         jobs.load("a", job.id, JobKind.JUDGEMENT)
     with pytest.raises(NotFound):
         jobs.load("a", "../x")
+
+
+def test_jobs_of_many_tenants_take_turns(jobs: Jobs) -> None:
+    queue, order = deque("abc"), list[str]()
+    for tenant in "aaabbbccc":
+        jobs.create(tenant, KIND, "ann")
+
+    def do(tenant: str, _job: Job, _progress: Progress) -> None:
+        order.append(tenant)
+
+    runner = RunJobs(jobs, LEASE, {KIND: do}, queue.append)
+    while queue:
+        runner(queue.popleft())
+    assert "".join(order) == "abcabcabc"
+
+
+def test_while_one_of_a_tenant_is_done_its_others_wait(jobs: Jobs) -> None:
+    first, second = (jobs.create("a", KIND, "ann").id for _ in range(2))
+    begun: list[str] = []
+    enqueued: list[str] = []
+
+    def do(tenant: str, job: Job, _progress: Progress) -> None:
+        begun.append(job.id)
+        if job.id == first:
+            runner(tenant)  # the message of the second, in another thread or process
+
+    runner = RunJobs(jobs, LEASE, {KIND: do}, enqueued.append)
+    runner("a")
+    assert (begun, enqueued) == ([first], ["a"])
+    runner("a")
+    assert (begun, enqueued) == ([first, second], ["a"])
+
+
+def test_what_cannot_be_read_is_passed_over_logged_and_counted(
+    jobs: Jobs, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = jobs.create("a", KIND, "ann")
+    for name, text in {
+        "of-a-newer-version": job.model_copy(update={"id": "x"}).model_dump_json().replace("evaluation", "migration"),
+        "no-json": '{"id": ',
+        "no-job": "[]",
+        "no-text": "\udcff",
+        "too-deep": "[" * 100_000,
+        "without-a-time": job.model_dump_json().replace("requested_at", "asked_at"),
+    }.items():
+        (folder / "jobs" / "a" / name).write_text(text, errors="surrogateescape")
+    other = jobs.create("b", KIND, "bob")
+    before = [_passed_over(reason) for reason in ("unknown kind", "unreadable")]
+    enqueued: list[str] = []
+    SweepJobs(jobs, timedelta(0), enqueued.extend)()
+    assert enqueued == ["a", "b"]
+    assert [_passed_over(reason) for reason in ("unknown kind", "unreadable")] == [before[0] + 1, before[1] + 5]
+    for tenant, mine in (("a", job), ("b", other)):
+        run(jobs, lambda _progress: None)(tenant)
+        assert jobs.load(tenant, mine.id).state is JobState.DONE
+    told = [record.message for record in caplog.records if "is passed over" in record.message]
+    assert len(told) == 6, "each is told of once, however often it is met"
+    with pytest.raises(NotFound):
+        jobs.load("a", "no-json")
+
+
+def test_a_store_that_is_silent_is_no_record_that_cannot_be_read(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.create("a", KIND, "ann")
+
+    def silent(_key: str) -> None:
+        raise Unavailable("the store is silent")
+
+    monkeypatch.setattr(jobs._ledger, "get", silent)
+    monkeypatch.setattr(jobs._ledger, "exists", silent)
+    with pytest.raises(Unavailable):
+        jobs.overdue(LEASE)
+
+
+@pytest.mark.parametrize("state", [JobState.WAITING, JobState.RUNNING])
+def test_a_time_in_the_future_delays_nothing(jobs: Jobs, state: JobState) -> None:
+    """As where a clock was ahead, and was set right."""
+    job = jobs.create("a", KIND, "ann")
+    later = now() + timedelta(days=365)
+    jobs.save("a", job.model_copy(update={"state": state, "requested_at": later, "touched_at": later}))
+    assert jobs.overdue(LEASE) == {"a"}
+    run(jobs, lambda _progress: None)("a")
+    assert jobs.load("a", job.id).state is JobState.DONE
+
+
+def _passed_over(reason: str) -> float:
+    return REGISTRY.get_sample_value("visual_memory_passed_over_total", {"reason": reason}) or 0.0

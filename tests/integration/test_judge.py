@@ -19,12 +19,11 @@ from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge
 from services.curation.judgements import FOUND, RECORDS, Judgements
 from services.curation.judging import SERVICE, Judging
-from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.memory.blobs import Blobs
 from services.memory.engine import Vectors
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
-from services.runtime.jobs import Jobs, Progress, RunJob
+from services.runtime.jobs import Jobs, Progress, RunJobs
 from tests.contract.support import image, put, units
 
 from .support import NEVER, Hooked, Killed, Once, Parts
@@ -256,17 +255,6 @@ def test_of_two_removals_at_once_each_takes_out_what_it_covers(parts: Parts, ste
     assert judged(parts).images == 18
 
 
-class Enqueued:
-    """A task queue that only says what was enqueued."""
-
-    def __init__(self) -> None:
-        self.jobs: list[tuple[str, str]] = []
-
-    def enqueue_job(self, tenant: str, job_id: str) -> bool:
-        self.jobs.append((tenant, job_id))
-        return True
-
-
 class Own:
     """Only the tenants of a test: the engine is that of others too."""
 
@@ -281,9 +269,9 @@ class Own:
 
 
 def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says(parts: Parts) -> None:
-    jobs, queue = Jobs(parts.ledger), Enqueued()
+    jobs, enqueued = Jobs(parts.ledger), list[str]()
     memory = cast(Memory, Own(parts.memory, parts.tenant))
-    judging = Judging(memory, parts.judgements, jobs, cast(TaskQueue, queue), 8)
+    judging = Judging(memory, parts.judgements, jobs, enqueued.append, 8)
 
     def judge(_tenant: str, _job: Job, _progress: Progress) -> None:
         parts.judge()
@@ -292,15 +280,14 @@ def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says
         """Whether one is started; then it is carried out."""
         if used:
             judging.suspects(parts.tenant, None, 1)
-        before = len(queue.jobs)
+        enqueued.clear()
         started = judging.start_due()
         judging.start_due()
-        assert len(queue.jobs) == before + started, "one that waits is not asked for again"
-        for tenant, job_id in queue.jobs[before:]:
-            assert tenant == parts.tenant
-            assert jobs.load(tenant, job_id).requested_by == SERVICE
-            RunJob(jobs, NEVER, {JobKind.JUDGEMENT: judge})(tenant, job_id)
-            assert jobs.load(tenant, job_id).state is JobState.DONE
+        assert enqueued == [parts.tenant] * started, "one that waits is not asked for again"
+        for job in jobs.open(parts.tenant):
+            assert job.requested_by == SERVICE
+            RunJobs(jobs, NEVER, {JobKind.JUDGEMENT: judge}, pytest.fail)(parts.tenant)
+            assert jobs.load(parts.tenant, job.id).state is JobState.DONE
         return started == 1
 
     assert not due(), "nobody is there"
@@ -334,7 +321,7 @@ def test_a_memory_that_fills_for_ever_is_judged_all_the_same(parts: Parts, monke
     remember(parts, ["cat"] * 4)
     parts.memory.put([image(parts.tenant, "waits", accepted_at=now())])
     memory = cast(Memory, Own(parts.memory, parts.tenant))
-    judging = Judging(memory, parts.judgements, Jobs(parts.ledger), cast(TaskQueue, Enqueued()), 8)
+    judging = Judging(memory, parts.judgements, Jobs(parts.ledger), lambda _tenant: None, 8)
     judging.suspects(parts.tenant, None, 1)
     assert judging.start_due() == 0
     monkeypatch.setattr(judging_module, "LONGEST_DELAY", timedelta(0))
@@ -343,13 +330,13 @@ def test_a_memory_that_fills_for_ever_is_judged_all_the_same(parts: Parts, monke
 
 def test_what_prunes_every_classification_needs_a_judgement_of_each_memory(parts: Parts) -> None:
     remember(parts, ["cat"] * 4)
-    memory, queue = cast(Memory, Own(parts.memory, parts.tenant)), cast(TaskQueue, Enqueued())
+    memory, queue = cast(Memory, Own(parts.memory, parts.tenant)), lambda _tenant: None
     assert Judging(memory, parts.judgements, Jobs(parts.ledger), queue, 8).start_due() == 0
     assert Judging(memory, parts.judgements, Jobs(parts.ledger), queue, 8, always=True).start_due() == 1
 
 
 def test_a_stale_one_counts_until_the_next(parts: Parts) -> None:
-    judging = Judging(parts.memory, parts.judgements, Jobs(parts.ledger), cast(TaskQueue, Enqueued()), 100)
+    judging = Judging(parts.memory, parts.judgements, Jobs(parts.ledger), lambda _tenant: None, 100)
     remember(parts, ["cat"] * 4)
     first = judged(parts)
     assert not judging.status(parts.tenant).stale

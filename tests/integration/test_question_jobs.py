@@ -12,7 +12,7 @@ from schemas.question import QuestionJob
 from schemas.removal import RemovalRequest
 from services.answers.question import AS_A_JOB, AT_ONCE, OverBudget, Question
 from services.answers.question_jobs import FOUND, AnswerQuestion, Asked, AskLater, Questions
-from services.runtime.jobs import Jobs, RunJob
+from services.runtime.jobs import Jobs, RunJobs
 from tests.shapes import picture
 
 from .support import NEVER, Parts
@@ -25,19 +25,15 @@ class Workers:
         self.parts, self.jobs = parts, Jobs(parts.ledger)
         self.questions = Questions(parts.ledger, self.jobs)
         self.waiting: list[str] = []
-        self.later = AskLater(self.questions, self.enqueue)
-
-    def enqueue(self, _tenant: str, job_id: str) -> bool:
-        self.waiting.append(job_id)
-        return True
+        self.later = AskLater(self.questions, self.waiting.append)
 
     def ask(self, kind: JobKind, **asked: Any) -> QuestionJob:
         return self.later(self.parts.tenant, kind, Asked(**asked), "a test")
 
     def do(self, question: object = None) -> None:
         answer = AnswerQuestion(self.questions, cast(Question, question or self.parts.question()))
-        run = RunJob(self.jobs, NEVER, {JobKind.COUNTERFACTUAL: answer, JobKind.INFLUENCE: answer})
-        run(self.parts.tenant, self.waiting.pop(0))
+        kinds = {JobKind.COUNTERFACTUAL: answer, JobKind.INFLUENCE: answer}
+        RunJobs(self.jobs, NEVER, kinds, lambda _tenant: None)(self.waiting.pop(0))
 
     def load(self, job_id: str) -> QuestionJob:
         return self.questions.load(self.parts.tenant, job_id)

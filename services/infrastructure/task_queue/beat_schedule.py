@@ -1,12 +1,35 @@
-"""The beat schedule: what runs how often."""
+"""The beat schedule: what is sent how often, by a clock that nobody sets.
 
+Who gets a message asks stored records whether anything is due: so it is sent often, and a second one is harmless.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.infrastructure.task_queue.task_names import COMPACT, CURATE, SWEEP, TIDY
+from celery.schedules import schedule
+
+from services.infrastructure.task_queue.task_names import (
+    ERASE,
+    EXPIRE,
+    MAINTENANCE_QUEUE,
+    QUEUE_OF,
+    REMOVE_ORPHANS,
+    RESUME_REMOVALS,
+    START_JUDGEMENTS,
+    SWEEP_IMAGES,
+    SWEEP_JOBS,
+)
 from services.settings import WorkerSettings
 
 LOOK_SECONDS = 60
 """How often it is looked whether something is due that stored records tell of."""
+EXPIRES_SECONDS = 60
+"""After so long a message that no worker took does nothing: workers that were stopped find no pile of them."""
+MAINTENANCE_EXPIRES_SECONDS = 3600
+"""That of messages that may have to wait for a long job."""
+ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
+"""Any moment will do."""
 
 
 def beat_schedule(worker: WorkerSettings, curate_seconds: int) -> dict[str, dict[str, Any]]:
@@ -16,10 +39,20 @@ def beat_schedule(worker: WorkerSettings, curate_seconds: int) -> dict[str, dict
         worker: how often workers sweep, in seconds.
         curate_seconds: how often it is looked whether a memory is to be judged; 0: never.
     """
-    every = {SWEEP: worker.sweep_seconds, TIDY: LOOK_SECONDS, COMPACT: LOOK_SECONDS, CURATE: curate_seconds}
+    sweeps = dict.fromkeys((SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS), worker.sweep_seconds)
+    every = {**sweeps, **dict.fromkeys((EXPIRE, ERASE, REMOVE_ORPHANS), LOOK_SECONDS), START_JUDGEMENTS: curate_seconds}
     return {task.rpartition(".")[2]: _entry(task, seconds) for task, seconds in every.items() if seconds}
 
 
 def _entry(task: str, seconds: int) -> dict[str, Any]:
-    """A message that no worker took before the next one is due does nothing."""
-    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+    longest = MAINTENANCE_EXPIRES_SECONDS if QUEUE_OF[task] == MAINTENANCE_QUEUE else EXPIRES_SECONDS
+    return {
+        "task": task,
+        "schedule": schedule(seconds, nowfun=_uptime),
+        "options": {"expires": longest, "queue": QUEUE_OF[task]},
+    }
+
+
+def _uptime() -> datetime:
+    """The monotonic clock as beat wants it: it would wait for a clock that was set back."""
+    return ORIGIN + timedelta(seconds=time.monotonic())

@@ -5,15 +5,7 @@ from kombu.entity import Queue
 
 from services.infrastructure.task_queue.beat_schedule import beat_schedule
 from services.infrastructure.task_queue.message_check import CheckingAMQP
-from services.infrastructure.task_queue.task_names import (
-    COMPACT,
-    CURATE,
-    PERIODIC_QUEUE,
-    QUEUES,
-    REMEMBER_QUEUE,
-    SWEEP,
-    TIDY,
-)
+from services.infrastructure.task_queue.task_names import QUEUES, REMEMBER_QUEUE
 from services.settings import WorkerSettings
 
 HEALTH_CHECK_SECONDS = 5
@@ -37,11 +29,9 @@ def make_celery(url: str, prefix: str, worker: WorkerSettings, curate_seconds: i
         task_default_queue=REMEMBER_QUEUE,
         # A message goes straight to the queue that it names; to declare queues would keep a table of routes in Redis.
         task_queues=[Queue(name, no_declare=True) for name in QUEUES],  # type: ignore[no-untyped-call]
-        task_routes={name: {"queue": PERIODIC_QUEUE} for name in (SWEEP, TIDY, COMPACT, CURATE)},
         task_acks_late=True,
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
-        worker_concurrency=worker.concurrency,
         worker_pool="threads",
         worker_enable_remote_control=False,  # who can write to Redis could shut workers down by it
         worker_hijack_root_logger=False,

@@ -6,9 +6,10 @@ due, for a message says no more than whose images wait.
 """
 
 import logging
+import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery import Celery
@@ -19,7 +20,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from services.infrastructure.task_queue.task_names import JOB, REMEMBER, REMEMBER_QUEUE
+from services.infrastructure.task_queue.task_names import QUEUE_OF
 from services.runtime.logs import kind
 from services.runtime.redis_server import client_url
 
@@ -28,15 +29,12 @@ TIMEOUT = 1.0
 RETRY_PAUSE = 5.0
 """Seconds for which a Redis that failed is not asked again, so that one which hangs costs few callers their timeout."""
 FLAG_SECONDS = 5
-MESSAGES_PER_SECOND = 4
-"""A flag outlives its message's way through the queue, at so many messages a second: else the sweep would enqueue the
-tenant again and again meanwhile, and the queue would grow by that. Workers that are slower still only add a few."""
 
 log = logging.getLogger(__name__)
 
 
 class TaskQueue:
-    """Enqueues tenants and jobs, and tells how the broker is.
+    """Enqueues tenants that have work of one kind, and tells how the broker is.
 
     A tenant has a flag in Redis while a message of its is in the queue, with that message's id; so there is one.
 
@@ -44,12 +42,20 @@ class TaskQueue:
         celery: the app that sends.
         url: of the broker, as Celery names it.
         prefix: what the names of all keys in Redis begin with; the app's too.
+        task: what is to be done for the tenants.
+        seconds: how long a message ahead takes, about. A flag outlives its message's way through the queue: else the
+            sweep would enqueue the tenant again and again meanwhile. Workers that are slower still only add a few.
         retry_pause: seconds for which a Redis that failed is not asked again.
     """
 
-    def __init__(self, celery: Celery, url: str, prefix: str, retry_pause: float = RETRY_PAUSE) -> None:
+    def __init__(
+        self, celery: Celery, url: str, prefix: str, task: str, seconds: float, retry_pause: float = RETRY_PAUSE
+    ) -> None:
         self._celery = celery
         self._prefix = prefix
+        self._task = task
+        self._queue = QUEUE_OF[task]
+        self._seconds = seconds
         self._redis = Redis.from_url(
             client_url(url),
             socket_timeout=TIMEOUT,
@@ -83,10 +89,6 @@ class TaskQueue:
         self._reached(send)
         return enqueued
 
-    def enqueue_job(self, tenant: str, job_id: str) -> bool:
-        """Ask the workers to do a job; False as in `enqueue`."""
-        return self._reached(lambda: self._send(JOB, [tenant, job_id], str(uuid.uuid4())))
-
     def take(self, tenant: str, message_id: str) -> None:
         """Clear the flag of a message that has left the queue, so that what is accepted from now on is enqueued anew.
 
@@ -100,13 +102,13 @@ class TaskQueue:
 
         self._reached(clear)
 
-    def waiting_messages(self, queue: str = REMEMBER_QUEUE) -> int:
-        """How many messages lie in a queue.
+    def waiting_messages(self) -> int:
+        """How many messages lie in the queue.
 
         Raises:
             OSError, RedisError: the broker cannot be reached.
         """
-        return int(self._redis.llen(f"{self._prefix}{queue}"))  # type: ignore[arg-type]  # it is no awaitable here
+        return int(self._redis.llen(f"{self._prefix}{self._queue}"))  # type: ignore[arg-type]  # it is no awaitable here
 
     def close(self) -> None:
         """Close the connections."""
@@ -117,22 +119,22 @@ class TaskQueue:
         key, message_id = self._flag_key(tenant), str(uuid.uuid4())
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(key, message_id, ex=FLAG_SECONDS, nx=not anyway)
-            pipe.llen(f"{self._prefix}{REMEMBER_QUEUE}")
+            pipe.llen(f"{self._prefix}{self._queue}")
             is_set, ahead = pipe.execute()
         if not is_set:
             return False
-        if ahead >= MESSAGES_PER_SECOND:
-            self._redis.expire(key, FLAG_SECONDS + ahead // MESSAGES_PER_SECOND)
-        self._send(REMEMBER, [tenant], message_id)
+        if ahead:
+            self._redis.expire(key, FLAG_SECONDS + math.ceil(ahead * self._seconds))
+        self._send(tenant, message_id)
         return True
 
     def _flag_key(self, tenant: str) -> str:
-        return f"{self._prefix}queued:{tenant}"
+        return f"{self._prefix}queued:{self._queue}:{tenant}"
 
-    def _send(self, task: str, arguments: Sequence[str], message_id: str) -> None:
+    def _send(self, tenant: str, message_id: str) -> None:
         with self._connection() as connection:
             self._celery.send_task(
-                task, arguments, queue=REMEMBER_QUEUE, task_id=message_id, connection=connection, ignore_result=True
+                self._task, [tenant], queue=self._queue, task_id=message_id, connection=connection, ignore_result=True
             )
 
     def _reached(self, ask: Callable[[], object]) -> bool:

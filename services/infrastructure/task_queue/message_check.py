@@ -19,7 +19,7 @@ from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.transport import redis
 
-from services.infrastructure.task_queue.task_names import TASKS
+from services.infrastructure.task_queue.task_names import QUEUE_OF
 from services.runtime import metrics
 
 MAX_BYTES = 16 * 2**10
@@ -64,7 +64,7 @@ def _read(raw: bytes) -> _Message:
             "body": str(body),
             "properties": {"body_encoding": "base64"},
             "content-type": "application/json",
-        } if task in TASKS:
+        } if task in QUEUE_OF:
             match json.loads(base64.b64decode(body, validate=True)), headers.get("expires"):
                 case [list(arguments), dict(named), dict()], (None | str()) as expires if not named:
                     if all(isinstance(each, str) for each in arguments):

@@ -1,6 +1,5 @@
 """What messages say, once it is checked: anybody who can write to Redis may have sent them."""
 
-import uuid
 from collections.abc import Sequence
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,18 +21,3 @@ def tenant_of(message: Sequence[object]) -> str:
         return _TENANT.validate_python(tenant, strict=True)
     except (ValueError, ValidationError):
         raise InvalidRequest("a message that names no tenant") from None
-
-
-def job_of(message: Sequence[object]) -> tuple[str, str]:
-    """The tenant and the id of a message of `TaskQueue.enqueue_job`.
-
-    Raises:
-        InvalidRequest: no tenant has such a name, or no job such an id.
-    """
-    match message:
-        case [tenant, str(job_id)]:
-            try:
-                return tenant_of([tenant]), str(uuid.UUID(job_id))
-            except ValueError:
-                pass
-    raise InvalidRequest("a message that names no job")

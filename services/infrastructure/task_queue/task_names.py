@@ -4,12 +4,26 @@ REMEMBER_QUEUE = "remember"
 """A message for each tenant that has pictures to remember."""
 PERIODIC_QUEUE = "periodic"
 """What beat sends: workers take from both in turn, so no backlog delays it."""
-QUEUES = (REMEMBER_QUEUE, PERIODIC_QUEUE)
+JOB_QUEUE = "jobs"
+"""A message for each tenant that has jobs."""
+MAINTENANCE_QUEUE = "maintenance"
+"""What beat sends and may take long: workers of jobs take from both in turn."""
+QUEUES = (REMEMBER_QUEUE, PERIODIC_QUEUE, JOB_QUEUE, MAINTENANCE_QUEUE)
+
 REMEMBER = "visual_memory.remember"
-JOB = "visual_memory.job"
-SWEEP = "visual_memory.sweep"
-TIDY = "visual_memory.tidy"
-COMPACT = "visual_memory.compact"
-CURATE = "visual_memory.curate"
-TASKS = frozenset({REMEMBER, JOB, SWEEP, TIDY, COMPACT, CURATE})
-"""No message asks for anything else."""
+RUN_JOBS = "visual_memory.run_jobs"
+SWEEP_IMAGES = "visual_memory.sweep_images"
+SWEEP_JOBS = "visual_memory.sweep_jobs"
+RESUME_REMOVALS = "visual_memory.resume_removals"
+EXPIRE = "visual_memory.expire"
+START_JUDGEMENTS = "visual_memory.start_judgements"
+ERASE = "visual_memory.erase"
+REMOVE_ORPHANS = "visual_memory.remove_orphans"
+
+QUEUE_OF = {
+    REMEMBER: REMEMBER_QUEUE,
+    RUN_JOBS: JOB_QUEUE,
+    **dict.fromkeys((SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS, EXPIRE, START_JUDGEMENTS), PERIODIC_QUEUE),
+    **dict.fromkeys((ERASE, REMOVE_ORPHANS), MAINTENANCE_QUEUE),
+}
+"""The queue of each task; no message asks for anything else."""

@@ -1,0 +1,86 @@
+"""Jobs have a queue and a process of their own: they hold up no picture, and one that cannot be read no job."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+
+from schemas.image import ImageFields
+from schemas.job import Job, JobState
+from services.client import Client
+from tests.shapes import picture
+from tests.stack import Stack, suspended, unique, until
+
+TENANTS = 30
+ENCODER, NUMBERS = "efficientnet-lite0", 1280
+
+
+@contextmanager
+def tenants(stack: Stack, number: int) -> Iterator[list[Client]]:
+    """Tenants that have a few vectors each."""
+    vectors = np.eye(4, NUMBERS, dtype=np.float32)
+    fields = [ImageFields(labels=[label], image_id=f"{label}-{place}") for label in "xy" for place in range(2)]
+    with ExitStack() as opened:
+        clients = [opened.enter_context(Client(stack.url, stack.new_key(unique("judged")))) for _ in range(number)]
+        for client in clients:
+            client.add_vectors(ENCODER, vectors, fields)
+        yield clients
+
+
+def is_judged(client: Client) -> bool:
+    status = client.judgement()
+    assert status.job is not None
+    assert status.job.error is None
+    return status.job.state is JobState.DONE and status.current is not None
+
+
+def test_jobs_of_many_tenants_hold_up_no_picture(stack: Stack) -> None:
+    with tenants(stack, TENANTS) as clients:
+        with suspended(stack.child("jobs")):
+            for client in clients:
+                client.judge()
+            stack.remembered(stack.teach(picture("disc"), labels=["disc"], source=unique("beside")))
+            assert {client.judgement().job.state for client in clients} == {JobState.WAITING}  # type: ignore[union-attr]
+        until(lambda: all(map(is_judged, clients)), "each of them to be judged")
+
+
+def test_a_record_that_cannot_be_read_holds_up_no_job(stack: Stack) -> None:
+    folder, passed_over = stack.data / "records" / "jobs", "visual_memory_passed_over_total"
+    before = {reason: stack.metric(passed_over, reason=reason) for reason in ("unreadable", "unknown kind")}
+    broken, newer = unique("broken"), unique("newer")
+    for name in (broken, newer):
+        (folder / name).mkdir(parents=True)
+    (folder / broken / "job").write_bytes(b'{"id": "\xff')
+    (folder / newer / "job").write_text(json.dumps({"id": newer, "kind": "of a newer version", "state": "waiting"}))
+    with tenants(stack, 1) as [client]:
+        client.judge()
+        until(lambda: is_judged(client), "it to be judged")
+        for reason, count in before.items():
+            until(lambda: stack.metric(passed_over, reason=reason) > count, f"the sweep to count what is {reason}")  # noqa: B023
+    log = (stack.data / "logs" / "worker.log").read_text()
+    assert f"the record jobs/{broken}/job is passed over: unreadable" in log
+    assert f"the record jobs/{newer}/job is passed over: unknown kind" in log
+
+
+def test_a_job_whose_worker_or_message_was_lost_is_done_all_the_same(victim: Stack) -> None:
+    with tenants(victim, 2) as [first, second]:
+        process = victim.child("jobs")
+        with suspended(process):
+            first.judge()
+            process.kill()
+        second.judge()
+        victim.child("redis").kill()
+        until(lambda: is_judged(first) and is_judged(second), "both to be judged")
+        assert victim.child("jobs").pid != process.pid
+
+
+def test_a_job_from_the_future_is_done(stack: Stack) -> None:
+    """A worker whose clock was ahead said that it works on it, and died; the clock was set right."""
+    with tenants(stack, 1) as [client]:
+        with suspended(stack.child("jobs")):
+            job = client.judge()
+            [path] = (stack.data / "records" / "jobs").glob(f"*/{job.id}")
+            later = {"state": JobState.RUNNING, "touched_at": job.requested_at.replace(year=2099)}
+            path.write_text(Job.model_validate_json(path.read_text()).model_copy(update=later).model_dump_json())
+        until(lambda: is_judged(client), "it to be judged")
