@@ -15,7 +15,7 @@ from schemas.filter import FieldType, typed_metadata
 from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
 from services.forgetting.blocks import Blocks
 from services.forgetting.retention import Retention, check_expiry
-from services.intake.idempotent_put import Plan, planned
+from services.intake.idempotent_put import SENT_FIELDS, Plan, planned
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -137,9 +137,9 @@ class Accept:
             InvalidRequest: it was to expire in the past, or a declared metadata field is of another type.
         """
         check_expiry(fields.expires_at)
-        image = StoredImage(
-            **fields.model_dump(exclude={"image_id", "metadata"}),
-            metadata=typed_metadata(fields.metadata, self.metadata),
+        image = StoredImage.model_construct(  # all of it was checked when it came
+            **{name: getattr(fields, name) for name in SENT_FIELDS}
+            | {"metadata": typed_metadata(fields.metadata, self.metadata)},
             image_id=fields.image_id or content_hash,
             tenant=tenant,
             state=state,

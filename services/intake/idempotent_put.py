@@ -6,7 +6,7 @@ from datetime import datetime
 
 from schemas.image import State, StoredImage
 
-FIELDS = ("labels", "source", "subject", "captured_at", "expires_at", "metadata")
+SENT_FIELDS = ("labels", "source", "subject", "captured_at", "expires_at", "metadata")
 
 
 @dataclass(frozen=True)
@@ -61,4 +61,4 @@ def is_known(sent: StoredImage, held: StoredImage | None) -> bool:
 
 
 def _said(image: StoredImage) -> dict[str, object]:
-    return {name: getattr(image, name) for name in FIELDS}
+    return {name: getattr(image, name) for name in SENT_FIELDS}

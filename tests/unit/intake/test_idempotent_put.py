@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.image import State, StoredImage
-from services.intake.idempotent_put import FIELDS, is_known, planned
+from services.intake.idempotent_put import SENT_FIELDS, is_known, planned
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 IDS = ["a", "b", "c", "d"]
@@ -93,10 +93,10 @@ def test_each_image_is_one_thing_and_done_twice_nothing_is_left_to_do(
     assert not new & amended
     assert all(not is_known(asked[each], held.get(each)) for each in new)
     for image_id in same:
-        assert all(getattr(asked[image_id], name) == getattr(held[image_id], name) for name in FIELDS)
+        assert all(getattr(asked[image_id], name) == getattr(held[image_id], name) for name in SENT_FIELDS)
     after = held | {each.image_id: each for each in plan.written}
     for image_id, one in asked.items():
-        assert all(getattr(after[image_id], name) == getattr(one, name) for name in (*FIELDS, "content_hash"))
+        assert all(getattr(after[image_id], name) == getattr(one, name) for name in (*SENT_FIELDS, "content_hash"))
         assert after[image_id].state is plan.states[image_id]
     again = planned(asked, after, NOON + timedelta(hours=1))
     assert (again.new, again.amended, again.states) == ((), (), plan.states)
