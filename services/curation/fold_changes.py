@@ -62,14 +62,15 @@ class FoldChanges:
         kept, new_ids = self._changed(tenant, replace(base, read_at=read_at), base.read_at, complete)
         if new_ids == [] and not len(kept.lists.short()) and not len(kept.voting().lists.short()):
             return kept
-        known = self.cache.knows(tenant, kept.pictures)
+        held = self.cache.held(tenant)
+        known = held.knows(kept.pictures)
         unknown = [kept.image_ids[row] for row in np.flatnonzero(~known).tolist()]
         read = self._read(tenant, None if new_ids is None else new_ids + unknown, read_at, progress)
         kept = kept.where(known | read.holds(kept))  # what changed at this moment is read again by the next pass
         images, new = _merged(kept, read)
         self._check(len(images.image_ids))
         vectors = np.empty((len(images.image_ids), self.memory.dimension), np.float32)
-        self.cache.fill(tenant, images.pictures, vectors)
+        held.fill(images.pictures, vectors)
         read.fill(vectors, images.places())
         self.cache.keep(tenant, images.pictures, vectors)
         lists = kept.lists.folded(vectors, new, cores.count(), lambda *done: progress("compared", *done))
