@@ -98,6 +98,17 @@ def test_what_is_lost_is_enqueued_again_at_once_where_the_queue_is_empty(server:
     assert tenants(server) == ["a", "b", "c"]
 
 
+def test_what_is_lost_is_enqueued_with_the_next_picture_where_the_queue_is_empty(
+    server: Broker, queue: TaskQueue
+) -> None:
+    queue.enqueue("a")
+    server.client.delete(QUEUE)
+    queue.enqueue("a")
+    assert tenants(server) == ["a"]
+    queue.enqueue("a")
+    assert tenants(server) == ["a"]
+
+
 def test_the_sweep_enqueues_whose_images_wait_in_nobody_s_hands(server: Broker, queue: TaskQueue, parts: Parts) -> None:
     parts.teach(picture("disc"))
     Sweep(parts.memory, queue, AT_ONCE)()

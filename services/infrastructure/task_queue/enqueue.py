@@ -121,8 +121,10 @@ class TaskQueue:
             pipe.set(key, message_id, ex=FLAG_SECONDS, nx=not anyway)
             pipe.llen(f"{self._prefix}{self._queue}")
             is_set, ahead = pipe.execute()
-        if not is_set:
+        if not is_set and ahead:
             return False
+        if not is_set:  # in an empty queue is no message, whatever the flag says
+            self._redis.set(key, message_id, ex=FLAG_SECONDS)
         if ahead:
             self._redis.expire(key, FLAG_SECONDS + math.ceil(ahead * self._seconds))
         self._send(tenant, message_id)
