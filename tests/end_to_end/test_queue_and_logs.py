@@ -18,7 +18,7 @@ from tests.messages import MALFORMED, message
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, suspended, unique, until
 
-REFUSED = "refused: a message that names no tenant"
+REFUSED = "visual_memory.remember is refused: a message that names no tenant"
 NOTHING_WAITS = "a message for a tenant of whom nothing waits"
 
 
