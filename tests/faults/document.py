@@ -107,6 +107,8 @@ def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
     if "removal_id" in case.path_parameters:
         nothing = RemovalRequest(filter=Filter({"source": "nowhere"}), reason="a test")
         case.path_parameters["removal_id"] = client.remove(nothing).id
+    if "job_id" in case.path_parameters:
+        case.path_parameters["job_id"] = client.judge().id
     if "decision_id" in case.path_parameters:
         [decision] = client.classify([PICTURE], ClassifyOptions(store=True)).decisions
         case.path_parameters["decision_id"] = decision.id
