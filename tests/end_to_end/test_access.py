@@ -434,7 +434,7 @@ def test_a_key_that_is_revoked_or_rotated_by_command_is_out_soon(stack: Stack) -
 def counts_in_redis(stack: Stack, key: str) -> list[bytes]:
     """Under what names Redis counts for a key."""
     with redis.Redis(unix_socket_path=str(Places(stack.data).redis_socket)) as server:
-        found: Any = server.keys(f"*LIMITS*{key.split('_')[1]}*")
+        found: Any = server.keys(f"*limits*{key.split('_')[1]}*")
         return list(found)
 
 
