@@ -101,6 +101,23 @@ def _unless_impossible(run: Callable[[], None], label: str) -> None:
 
 def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
     """A case with what no document can say: pictures that are pictures, ids of what is there."""
+    _put_ids(case, client)
+    if case.path.endswith("replay") and isinstance(case.body, dict):
+        case.body.pop("options", None)  # their filter names fields that there are none of
+    if case.path.endswith("decisions/preview") and isinstance(case.body, dict):
+        case.body = {"action": "mute", "filter": {"source": "nowhere"}}
+    if "filter" in case.query:
+        case.query["filter"] = json.dumps({"source": case.query["filter"]})
+    if isinstance(case.body, dict):
+        _put_pictures(case.body, case.path)
+        if case.path.endswith("curations"):
+            case.body |= {"action": "unmute", "filter": {"source": "nowhere"}}
+            case.body.pop("labels", None)
+            case.body.pop("wrong_votes", None)
+    return case
+
+
+def _put_ids(case: Case[Any], client: Client) -> None:
     if "image_id" in case.path_parameters:
         [image] = client.add([(PICTURE, ImageFields(labels=["x"]))])
         case.path_parameters["image_id"] = image.image_id
@@ -112,21 +129,8 @@ def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
     if "decision_id" in case.path_parameters:
         [decision] = client.classify([PICTURE], ClassifyOptions(store=True)).decisions
         case.path_parameters["decision_id"] = decision.id
-    if case.path.endswith("replay") and isinstance(case.body, dict):
-        case.body.pop("options", None)  # their filter names fields that there are none of
-    if case.path.endswith("decisions/preview") and isinstance(case.body, dict):
-        case.body = {"action": "mute", "filter": {"source": "nowhere"}}
     if "evaluation_id" in case.path_parameters:
         case.path_parameters["evaluation_id"] = _evaluation(client, case.operation.label)
-    if "filter" in case.query:
-        case.query["filter"] = json.dumps({"source": case.query["filter"]})
-    if isinstance(case.body, dict):
-        _put_pictures(case.body, case.path)
-        if case.path.endswith("curations"):
-            case.body |= {"action": "unmute", "filter": {"source": "nowhere"}}
-            case.body.pop("labels", None)
-            case.body.pop("wrong_votes", None)
-    return case
 
 
 def _evaluation(client: Client, label: str) -> str:
