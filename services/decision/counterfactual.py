@@ -13,6 +13,7 @@ found flips the vote then too, but there may be a smaller set.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,15 +58,16 @@ def smallest_flip(voters: Sequence[Voter], options: ClassifyOptions, most: int) 
 
 
 def cells(voters: Sequence[Voter], most: int) -> int:
-    """How large the tables of `smallest_flip` are, all together: what it takes grows with it."""
-    groups = len(side_by_side(voters))
-    others = min(most, len(voters) - groups)
+    """How many cells of its tables `smallest_flip` computes: once for each number of copies that may go of a group."""
+    groups = side_by_side(voters)
+    others = min(most, len(voters) - len(groups))
     labels = {label for voter in voters for label in voter.labels}
-    return groups * len(labels) * (most + 1) * (others + 1)
+    tables = sum(min(len(group), others + 1) for group in groups)
+    return tables * len(labels) * (most + 1) * (others + 1)
 
 
 def _winner(voters: Sequence[Voter], options: ClassifyOptions) -> str | None:
-    return decide(first_groups(voters, options.k)[0], options, "").label
+    return decide(first_groups(voters, options.k)[0], options.model_copy(update={"show": 0}), "").label
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def _effect(ballot: Sequence[str], winner: str, rival: str) -> tuple[int, int]:
     return part, SAME if theirs is None else BEHIND
 
 
-@lru_cache(4096)
+@lru_cache(128)  # the rivals ask for a group one after the other; of a large one the choices take a megabyte
 def _best_choices(
     effects: Sequence[tuple[int, int]], weights: Sequence[float], most: int
 ) -> Mapping[tuple[int, int], _Choice]:
@@ -213,21 +215,21 @@ def _best_choices(
         most: how many may go, fewer than there are.
     """
     values = [part * weight for (part, _), weight in zip(effects, weights, strict=True)]
-    everyone = range(len(effects))
+    by_value, total = sorted(range(len(values)), key=values.__getitem__), sum(values)
     best: dict[tuple[int, int], _Choice] = {}
-    behind: list[int] = []
-    for last in (*reversed(everyone), None):
+    behind: dict[int, None] = {}
+    for last in (*reversed(range(len(values))), None):
         state = SAME if last is None else effects[last][1]
         if last is not None and state == SAME:
             continue
-        free = sorted((each for each in everyone if each != last and each not in behind), key=values.__getitem__)
-        for number in range(len(behind), most + 1):
-            gone = (*behind, *free[: number - len(behind)])
-            value = sum(values[each] for each in everyone if each not in gone) / (len(values) - number)
-            if (number, state) not in best or value > best[number, state].value:
-                best[number, state] = _Choice(gone, value)
+        free = (each for each in by_value if each != last and each not in behind)
+        going = [*behind, *islice(free, most - len(behind))]
+        for number, left in enumerate(accumulate((-values[each] for each in going), initial=total)):
+            value = left / (len(values) - number)
+            if number >= len(behind) and ((number, state) not in best or value > best[number, state].value):
+                best[number, state] = _Choice(tuple(going[:number]), value)
         if last is not None:
-            behind.append(last)
+            behind[last] = None
         if len(behind) > most:
             break
     return best

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.decision import ClassifyOptions, Vote
-from services.decision.counterfactual import smallest_flip
+from services.decision.counterfactual import cells, smallest_flip
 from services.decision.grouping import first_groups
 from services.decision.votes import decide
 from tests.unit.decision.support import Seen
@@ -66,6 +66,21 @@ def test_copies_that_stay_have_the_vote_of_those_that_go() -> None:
     alike = line("a", "a", "a", "b", copies=[False, True, True, False])
     assert smallest_flip(alike, ClassifyOptions(), 2) is None
     assert smallest_flip(alike, ClassifyOptions(), 3) == [0, 1, 2]
+
+
+def test_of_many_copies_with_other_labels_as_many_go_as_it_takes() -> None:
+    number = 400
+    alike = line(*("ab"[place % 5 > 2] for place in range(number)), copies=[place > 0 for place in range(number)])
+    places = smallest_flip(alike, ClassifyOptions(), 81)
+    assert places is not None
+    assert len(places) in {80, 81}, "240 votes against 160"
+    assert smallest_flip(alike, ClassifyOptions(), 79) is None
+
+
+def test_each_number_of_copies_that_may_go_takes_a_table() -> None:
+    contents, copies = (line(*["a", "b"] * 50, copies=[copy] * 100) for copy in (False, True))
+    assert cells(contents, 16) == 100 * 2 * 17
+    assert cells(copies, 16) == 17 * 2 * 17 * 17
 
 
 def test_nothing_flips_where_all_agree_or_too_few_may_go() -> None:
