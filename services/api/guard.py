@@ -14,7 +14,6 @@ from services.api.body import Body
 from services.api.caller import Caller, identify
 from services.api.gate import PART, Visit
 
-WITHOUT_BODY = {"GET", "DELETE"}
 MOST_PLAIN = 2**20
 """Longest body of a route that takes no pictures: JSON, and what is wrong with it, take up to 100 times its length."""
 NOT_JSON = "the body cannot be read: send JSON in UTF-8, not nested deeply, of numbers that are not long"
@@ -52,6 +51,7 @@ class GuardedRoute(APIRoute):
         super().__init__(path, endpoint, **given)
         self.description += f"\n\nNeeds a key with the scope `{_needed[endpoint]}`."
         self._parameters = {field.alias for field in self.dependant.query_params}
+        self._reads_body = self.body_field is not None or "requestBody" in given["openapi_extra"]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request: the guard, then the route."""
@@ -64,7 +64,7 @@ class GuardedRoute(APIRoute):
                 raise Forbidden(f"this needs a key with the scope {scope}; this one has {', '.join(caller.key.scopes)}")
             self._check_parameters(request)
             visit = request.state.visits.enter_context(request.app.state.gate.visit(caller.tenant))
-            if request.method in WITHOUT_BODY:
+            if not self._reads_body:  # else its turn begins at the body's end
                 await visit.begin()
             body = self._body(request, caller, visit)
             try:

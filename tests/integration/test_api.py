@@ -270,7 +270,9 @@ def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answe
     sent = header(service, parts.tenant)
     assert api.get("/v1/labels", headers=sent).status_code == 200
     api.app.state.gate.turns = FairQueue[None]([], 0)  # type: ignore[attr-defined]
-    for method, path in (("GET", "/v1/labels"), ("DELETE", "/v1/images/x"), ("POST", "/v1/removals")):
+    asked = [("GET", "/v1/labels"), ("DELETE", "/v1/images/x")]
+    asked += [("POST", f"/v1/{path}") for path in ("removals", "influence", "judgements")]
+    for method, path in asked:
         answer = api.request(method, path, headers={**sent, "content-type": "application/json"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable"), path
         assert answer.headers["retry-after"] == "5"
