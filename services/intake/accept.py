@@ -69,8 +69,9 @@ class Accept:
         latest = {image.image_id: place for place, image in enumerate(images)}
         sent = {image_id: images[place] for image_id, place in latest.items()}
         plan = planned(sent, self.memory.get(tenant, latest), now())
-        replaced = {place for place, image in enumerate(images) if latest[image.image_id] != place}
-        decoded, written = replaced | {latest[image.image_id] for image in plan.new}, set[str]()
+        kept = {image.content_hash for image in sent.values()}  # of the others, each content is decoded once too
+        replaced = {image.content_hash: place for place, image in enumerate(images) if image.content_hash not in kept}
+        decoded, written = {*replaced.values(), *(latest[image.image_id] for image in plan.new)}, set[str]()
 
         def prepare(new: Sequence[StoredImage]) -> None:
             chosen = [latest[image.image_id] for image in new]

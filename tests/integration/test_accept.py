@@ -110,6 +110,16 @@ def test_of_an_id_that_comes_twice_both_are_decoded_and_the_last_stays(parts: Pa
     assert (len(parts.files()), len(parts.pixels())) == (1, 1)
 
 
+def test_a_picture_that_comes_often_in_one_request_is_decoded_once(parts: Parts, counted: Counted) -> None:
+    frame, other = picture("disc"), picture("bars")
+    parts.send(*[frame] * 20, accept=counted.accept)
+    assert (counted.calls, counted.decoded) == (["retrieve", "write"], 1)
+    parts.send(*[other] * 10, *[frame] * 10, image_id="one", accept=counted.accept)
+    assert counted.decoded == 1 + 2
+    parts.send(*[frame] * 20, accept=counted.accept)
+    assert counted.decoded == 1 + 2, "it is known"
+
+
 def test_a_known_picture_that_is_replaced_meanwhile_is_put_as_if_it_came_later(parts: Parts) -> None:
     data = picture("disc")
     parts.teach(data, image_id="one", labels=["dog"])
