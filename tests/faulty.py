@@ -67,6 +67,16 @@ def _speak_first() -> None:
     channel.detach()
 
 
+def _speak_when_told() -> None:
+    """An answer once more, at a signal; then it stands still, so that it can be seen."""
+
+    def speak(_number: int, _frame: object) -> None:
+        _speak_first()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    signal.signal(signal.SIGUSR1, speak)
+
+
 def _try_everything() -> tuple[dict[str, Any], bytes]:
     """What is forbidden by the kernel's word, or allowed."""
     if os.getuid() == 0:  # the limit of processes holds for everyone else
@@ -97,6 +107,7 @@ _FAULTS: dict[str, Callable[[], object]] = {
     "hang": _hang,
     "eat": _hold_all_memory,
     "speak first": _speak_first,
+    "speak when told": _speak_when_told,
     "try": _try_everything,
     "who": lambda: ({"pid": os.getpid()}, b""),
     "lie about size": lambda: ({"size": [1000, 1000]}, b"123"),

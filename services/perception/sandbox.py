@@ -12,6 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
 from typing import Any
 
 from schemas.errors import DecoderFailed, Unavailable
@@ -75,7 +76,7 @@ class Sandbox:
         with self._slots.item(tenant) as slot:
             if self._closed:
                 raise Unavailable("the decoders are shutting down; send it again later")
-            if slot.child is not None and not slot.child.is_alive():  # it died while nobody asked it
+            if slot.child is not None and not slot.child.is_waiting():  # no fault of the one who asks next
                 slot.end()
             child = slot.child = slot.child or self._start()
             try:
@@ -138,8 +139,9 @@ class _Child:
                 env=_environment(),
             )
 
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
+    def is_waiting(self) -> bool:
+        """Whether it lives, and has said nothing while nobody asked it."""
+        return self._process.poll() is None and not wait([self._channel], 0)
 
     def wait_until_ready(self) -> None:
         wire.receive(self._channel, 0, time.monotonic() + START_SECONDS)

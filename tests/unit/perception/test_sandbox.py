@@ -251,6 +251,15 @@ def test_an_answer_to_no_question_is_nobodys(decoder: Decoder) -> None:
     assert decoder.one("b", GOOD).size == (96, 96)
 
 
+def test_an_answer_that_comes_when_nobody_asked_is_no_fault_of_the_next_picture(decoder: Decoder) -> None:
+    decoder.one("a", spoilt(GOOD, "speak when told"))
+    idle = psutil.Process(pid(decoder))
+    idle.send_signal(signal.SIGUSR1)
+    until(lambda: idle.status() == psutil.STATUS_STOPPED, "it to have spoken")
+    assert decoder.one("b", GOOD).size == (96, 96)
+    assert not idle.is_running()
+
+
 def test_however_many_of_one_tenant_stand_still_others_are_decoded() -> None:
     before = {process.pid for process in decoders(os.getpid())}
 
