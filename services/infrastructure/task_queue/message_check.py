@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -47,7 +47,7 @@ def checked_message(raw: bytes, queue: str) -> bytes | None:
     """
     try:
         return _written(_read(raw), queue)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         metrics.DROPPED_MESSAGES.inc()
         log.warning(
             "dropped a message of %d bytes that nobody of this service sent: %s", len(raw), type(error).__name__
@@ -67,9 +67,14 @@ def _read(raw: bytes) -> _Message:
         } if task in QUEUE_OF:
             match json.loads(base64.b64decode(body, validate=True)), headers.get("expires"):
                 case [list(arguments), dict(named), dict()], (None | str()) as expires if not named:
-                    if all(isinstance(each, str) for each in arguments):
-                        return _Message(task, arguments, name, expires and datetime.fromisoformat(expires).isoformat())
+                    if name.isascii() and all(isinstance(each, str) for each in arguments):
+                        return _Message(task, arguments, name, None if expires is None else _moment(expires))
     raise ValueError("not a message of ours")
+
+
+def _moment(text: str) -> str:
+    """A moment as Celery reads it for certain: one that it cannot read may end the worker."""
+    return datetime.fromisoformat(text).astimezone(UTC).isoformat()
 
 
 def _written(message: _Message, queue: str) -> bytes:

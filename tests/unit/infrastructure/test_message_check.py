@@ -36,6 +36,12 @@ def test_of_a_message_stays_what_the_workers_go_by() -> None:
     assert body == [["tenant"], {}, {}], "and no callback, nor what else is to be done afterwards"
 
 
+@pytest.mark.parametrize("expires", ["2030-01-01T01:00:30+01:00:30", "2030-01-01T00:00:00Z", "20300101T00+00"])
+def test_a_moment_is_written_as_celery_reads_it(expires: str) -> None:
+    headers, _ = read(checked_message(message(["tenant"], expires=expires), "remember"))
+    assert headers["expires"] == "2030-01-01T00:00:00+00:00"
+
+
 def test_a_message_goes_back_only_to_the_queue_that_it_came_from() -> None:
     sent = json.loads(message(["tenant"]))
     sent["properties"]["delivery_info"] = {"exchange": "elsewhere", "routing_key": "elsewhere"}
