@@ -119,12 +119,13 @@ class Remember:
             self.memory.release([image for image in begun if image not in result.failed])
             raise
         self._report(tenant, remembered, [image for image, _ in embedded], result)
-        if result.behind and not result.postponed:
+        if result.behind:
             self.enqueue(tenant)
 
     def _decode_all(self, begun: Sequence[StoredImage], result: _Slice, hold: Hold) -> None:
-        """Decode images, up to one that fails the decoder, cannot be read, or finds no room; or until time is up.
+        """Decode images, up to one that fails the decoder or finds no room; or until time is up.
 
+        One that cannot be read holds up none of the others, unless the store of all pictures does not answer.
         Where one took long its like may follow, and the lease of the others must not end meanwhile.
         """
         deadline = time.monotonic() + self.slice_seconds
@@ -136,8 +137,10 @@ class Remember:
             except Full:
                 return
             except Unavailable as error:
+                self.pictures.ping()
                 log.warning("postponed: %s", kind(error), extra=_names([image]))
                 result.postponed.append(image)
+                ended = time.monotonic() >= deadline
             except DecoderFailed as error:
                 log.warning("attempt %d: %s", image.attempts, error.message, extra=_names([image]))
                 result.failed.append(image)  # its lease ends, and the sweep enqueues its tenant

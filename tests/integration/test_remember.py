@@ -167,24 +167,40 @@ def test_a_part_that_does_not_answer_is_no_attempt(parts: Parts, part: str) -> N
 
 
 def test_a_picture_that_cannot_be_read_holds_up_no_other_and_is_no_attempt(parts: Parts) -> None:
-    first, unreadable, *later = (each.image_id for each in parts.send(*(picture("disc") for _ in range(6))))
-    [image] = parts.held(unreadable)
+    first, *unreadable, last = (each.image_id for each in parts.send(*(picture("disc") for _ in range(6))))
+    broken = {image.picture for image in parts.held(*unreadable)}
 
     class Broken:
         def pixels(self, key: str) -> bytes | None:
-            return fail() if key == image.picture else parts.pictures.pixels(key)
+            return fail() if key in broken else parts.pictures.pixels(key)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(parts.pictures, name)
 
     worker = parts.remember(pictures=Broken(), lease=NEVER)
     worker(parts.tenant)
-    assert [image.state for image in parts.held(first, *later)] == [State.REMEMBERED, *[State.WAITING] * 4]
-    worker(parts.tenant)  # the sweep has enqueued the tenant
-    assert {image.state for image in parts.held(first, *later)} == {State.REMEMBERED}
-    assert (parts.held(unreadable)[0].state, parts.held(unreadable)[0].attempts) == (State.WAITING, 0)
+    assert parts.enqueued[-1:] == [parts.tenant], "more than a slice of them wait"
+    worker(parts.tenant)
+    assert {image.state for image in parts.held(first, last)} == {State.REMEMBERED}
+    assert {(image.state, image.attempts) for image in parts.held(*unreadable)} == {(State.WAITING, 0)}
+    assert parts.memory.oldest_waiting(parts.tenant, 10, NEVER) == [], "they are left alone for the lease"
     parts.work(lease=AT_ONCE)
-    assert parts.held(unreadable)[0].state is State.REMEMBERED
+    assert {image.state for image in parts.held(*unreadable)} == {State.REMEMBERED}
+
+
+def test_where_no_picture_can_be_read_all_wait_without_a_lease(parts: Parts) -> None:
+    ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(2)))]
+
+    class Silent:
+        def pixels(self, _key: str) -> bytes | None:
+            return fail()
+
+        def ping(self) -> None:
+            fail()
+
+    with pytest.raises(Unavailable):
+        parts.remember(pictures=Silent(), lease=NEVER)(parts.tenant)
+    assert {(image.state, image.attempts, image.begun_at) for image in parts.held(*ids)} == {(State.WAITING, 0, None)}
 
 
 def test_a_message_is_put_back_while_more_wait_once_a_slice_is_begun_and_before_it_is_decoded(parts: Parts) -> None:
