@@ -1,9 +1,8 @@
 """A job: work that takes longer than an answer may, done by a worker, with progress."""
 
-from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 
 class JobKind(StrEnum):
@@ -42,8 +41,8 @@ class Job(BaseModel):
     kind: JobKind
     state: JobState
     requested_by: str
-    requested_at: datetime
-    touched_at: datetime | None = None
+    requested_at: AwareDatetime
+    touched_at: AwareDatetime | None = None
     stage: str = ""
     done: int = 0
     total: int = 0

@@ -24,6 +24,7 @@ TOUCH_SECONDS = 1.0
 """How often progress is written at most."""
 KINDS = frozenset(JobKind)
 OPEN = (JobState.WAITING, JobState.RUNNING)
+ENDED = (JobState.DONE, JobState.FAILED)
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Jobs:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._passed_over: set[str] = set()
+        self._ended: set[str] = set()
 
     def create(self, tenant: str, kind: JobKind, requested_by: str, state: JobState = JobState.WAITING) -> Job:
         """A new job; durable when it returns."""
@@ -80,14 +82,21 @@ class Jobs:
         return sorted(found, key=lambda job: job.touched_at or job.requested_at)
 
     def overdue(self, lease: timedelta) -> set[str]:
-        """The tenants that have jobs which were left alone for the length of a lease, and none that is being done."""
+        """The tenants that have jobs which were left alone for the length of a lease, and none that is being done.
+
+        It is asked often, so jobs that were seen to have ended are not read again.
+        """
         found: set[str] = set()
         held: set[str] = set()
-        for tenant, job in self._records("jobs/"):
+        keys = self._ledger.list("jobs/")
+        self._ended.intersection_update(keys)
+        for tenant, job in self._read(key for key in keys if key not in self._ended):
             if job.state in OPEN and is_over(job.touched_at or job.requested_at, lease, now()):
                 found.add(tenant)
             elif job.state is JobState.RUNNING:
                 held.add(tenant)
+            elif job.state in ENDED:
+                self._ended.add(_key(tenant, job.id))
         return found - held
 
     def delete(self, tenant: str, job_id: str) -> None:
@@ -99,8 +108,11 @@ class Jobs:
         return self._ledger.exists(_key(tenant, job_id))
 
     def _records(self, prefix: str) -> Iterator[tuple[str, Job]]:
+        return self._read(self._ledger.list(prefix))
+
+    def _read(self, keys: Iterable[str]) -> Iterator[tuple[str, Job]]:
         """Tenant and job; what cannot be read is passed over, counted, and logged once."""
-        for key in self._ledger.list(prefix):
+        for key in keys:
             try:
                 record = self._ledger.get(key)
                 if isinstance(record, dict) and record.get("kind") not in KINDS:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 
 from schemas.errors import NotFound
 from services.memory.ledger import Ledger
@@ -16,8 +16,8 @@ RECORDS = "schedule"
 class LastRun(BaseModel):
     """When a duty was begun last, and when the last run began that came to its end."""
 
-    begun: datetime | None = None
-    finished: datetime | None = None
+    begun: AwareDatetime | None = None
+    finished: AwareDatetime | None = None
 
 
 class Schedule:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -179,6 +180,7 @@ def test_what_cannot_be_read_is_passed_over_logged_and_counted(
         "no-job": "[]",
         "no-text": "\udcff",
         "too-deep": "[" * 100_000,
+        "without-a-time-zone": job.model_copy(update={"id": "y"}).model_dump_json().replace('Z"', '"'),
         "without-a-time": job.model_dump_json().replace("requested_at", "asked_at"),
     }.items():
         (folder / "jobs" / "a" / name).write_text(text, errors="surrogateescape")
@@ -187,14 +189,33 @@ def test_what_cannot_be_read_is_passed_over_logged_and_counted(
     enqueued: list[str] = []
     SweepJobs(jobs, timedelta(0), enqueued.extend)()
     assert enqueued == ["a", "b"]
-    assert [_passed_over(reason) for reason in ("unknown kind", "unreadable")] == [before[0] + 1, before[1] + 5]
+    assert [_passed_over(reason) for reason in ("unknown kind", "unreadable")] == [before[0] + 1, before[1] + 6]
     for tenant, mine in (("a", job), ("b", other)):
         run(jobs, lambda _progress: None)(tenant)
         assert jobs.load(tenant, mine.id).state is JobState.DONE
     told = [record.message for record in caplog.records if "is passed over" in record.message]
-    assert len(told) == 6, "each is told of once, however often it is met"
+    assert len(told) == 7, "each is told of once, however often it is met"
     with pytest.raises(NotFound):
         jobs.load("a", "no-json")
+
+
+def test_the_sweep_reads_no_job_again_that_has_ended(folder: Path) -> None:
+    read: list[str] = []
+
+    class Watched(Ledger):
+        def get(self, key: str) -> Any:
+            read.append(key)
+            return super().get(key)
+
+    jobs = Jobs(Watched(folder))
+    for state in JobState:
+        jobs.create(state.value, KIND, "ann", state)
+    sweep = SweepJobs(jobs, timedelta(0), lambda _tenants: None)
+    sweep()
+    assert len(read) == len(JobState)
+    read.clear()
+    sweep()
+    assert sorted(key.split("/")[1] for key in read) == ["collecting", "running", "waiting"]
 
 
 def test_a_store_that_is_silent_is_no_record_that_cannot_be_read(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
