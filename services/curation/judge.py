@@ -19,6 +19,7 @@ from services.decision.pruning import are_right, count_votes
 from services.decision.suspects import suspects
 from services.memory.memory import Memory
 from services.runtime.jobs import Progress
+from services.runtime.moments import CLOCKS_DIFFER
 
 SAMPLE = 1000
 PRUNED = Clause("doubt", FieldType.KEYWORD, (Doubt.PRUNED.value,))
@@ -55,7 +56,9 @@ class Judge:
             registration = self.judgements.register(tenant)
             base = self._base(tenant)
             # Where removals came in between and left nothing to begin with, what was compared already is not lost.
-            complete, base = base is None, base or unkept or JudgedImages.of_none(now())
+            # Nor is it told what changed since a moment that cannot have been yet, as the clock was set back.
+            complete = base is None or base.read_at - now() > CLOCKS_DIFFER
+            base = base or unkept or JudgedImages.of_none(now())
             unkept = self.fold(tenant, base, complete, progress)
             progress("counted", 0, len(unkept.image_ids))
             judgement = judgement_of(unkept, registration, self.encoder, self.k)

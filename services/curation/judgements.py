@@ -16,8 +16,10 @@ import logging
 import uuid
 import zipfile
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from schemas.errors import NotFound, VisualMemoryError
 from schemas.image import now
@@ -25,6 +27,7 @@ from schemas.judgement import Judgement
 from services.curation.judged_images import JudgedImages
 from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
+from services.runtime.logs import kind
 
 RECORDS = "judgements/"
 USES = "judgement_uses/"
@@ -32,6 +35,8 @@ FOUND = ".found"
 MOST_HELD = 4
 """Judgements of so many tenants are held by each process; one of 100,000 images takes some 30 MB."""
 STAMP = "%Y%m%d%H%M%S%f"
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +94,10 @@ class Judgements:
         return self.is_valid(tenant, judgement.id)
 
     def current(self, tenant: str) -> Judgement | None:
-        """The latest judgement that counts; one look into the records, and what was found is read once per process."""
+        """The latest judgement that counts; one look into the records, and what was found is read once per process.
+
+        One that cannot be read counts as none.
+        """
         keys = set(self._ledger.list(_key(tenant, "")))
         valid = [key for key in keys if key + FOUND in keys]
         try:
@@ -108,9 +116,17 @@ class Judgements:
         return judgement
 
     def uses(self) -> dict[str, datetime]:
-        """The tenants whose judgements somebody asked for since they were made, and when first."""
-        noted = self._ledger.get_some(self._ledger.list(USES))
-        return {key.removeprefix(USES): datetime.fromisoformat(moment) for key, moment in noted}
+        """The tenants whose judgements somebody asked for since they were made, and when first.
+
+        A note that cannot be read says still that somebody did.
+        """
+        found: dict[str, datetime] = {}
+        for key, data in self._ledger.read_some(self._ledger.list(USES)):
+            try:
+                found[key.removeprefix(USES)] = _MOMENT.validate_json(data)
+            except ValidationError:
+                found[key.removeprefix(USES)] = LONG_AGO
+        return found
 
     def forget_uses(self, tenant: str) -> None:
         """A new judgement is about to count: whoever asks for that is noted again, as it has another id."""
@@ -167,8 +183,12 @@ class Judgements:
         self._ledger.delete(_key(tenant, registration) + FOUND)
         self._images.delete([_blob(tenant, registration)])
 
-    def _read(self, key: str) -> Judgement:
-        return Judgement.model_validate(self._ledger.get(key + FOUND))
+    def _read(self, key: str) -> Judgement | None:
+        try:
+            return Judgement.model_validate(self._ledger.get(key + FOUND))
+        except (ValueError, RecursionError) as error:
+            log.error("%s cannot be read, and the memory is judged anew: %s", key, kind(error))  # noqa: TRY400 - no data
+            return None
 
 
 def _key(tenant: str, registration: str) -> str:

@@ -13,7 +13,9 @@ from schemas.judgement import ClassReport, Judgement, JudgementStatus, Judgement
 from services.curation.fold_changes import voting
 from services.curation.judgements import Judgements
 from services.memory.memory import Memory
+from services.runtime.duties import isolated
 from services.runtime.jobs import Jobs
+from services.runtime.moments import CLOCKS_DIFFER, is_over
 
 WAITING = Clause("state", FieldType.KEYWORD, (State.WAITING.value,))
 SETTLED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value, State.MUTED.value))
@@ -61,10 +63,13 @@ class Judging:
         """
         uses = self.judgements.uses()
         tenants = self.memory.tenants() if self.always else sorted(uses)
-        due = [tenant for tenant in tenants if self._is_due(tenant, uses.get(tenant))]
-        for tenant in due:
-            self.start(tenant, SERVICE)
-        return len(due)
+        started = 0
+        for tenant in tenants:
+            with isolated("judging", tenant, self.memory.ping):
+                if self._is_due(tenant, uses.get(tenant)):
+                    self.start(tenant, SERVICE)
+                    started += 1
+        return started
 
     def status(self, tenant: str) -> JudgementStatus:
         """The judgement that counts, and how far the next one is."""
@@ -100,18 +105,23 @@ class Judging:
         if judgement is not None and not self._is_stale(tenant, judgement):
             return False
         since = used_at if judgement is None else judgement.made_at
-        return not self._is_filling(tenant) or (since is not None and since <= now() - LONGEST_DELAY)
+        return not self._is_filling(tenant) or (since is not None and is_over(since, LONGEST_DELAY, now()))
 
     def _is_stale(self, tenant: str, judgement: Judgement) -> bool:
-        """Whether a memory was changed since it was judged; that counts until the next judgement all the same."""
-        if self.memory.count(tenant, voting(now())) != judgement.images:
+        """Whether a memory was changed since it was judged; that counts until the next judgement all the same.
+
+        By a clock that was set back since it cannot be told, so it counts as changed.
+        """
+        if judgement.made_at - now() > CLOCKS_DIFFER or self.memory.count(tenant, voting(now())) != judgement.images:
             return True
         since = Clause("changed_at", FieldType.DATETIME, bounds={"gt": judgement.made_at})
         return self.memory.count(tenant, [SETTLED, since]) > 0
 
     def _is_filling(self, tenant: str) -> bool:
         """Whether more images are expected at this moment."""
-        just_now = Clause("accepted_at", FieldType.DATETIME, bounds={"gt": now() - JUST_NOW})
+        moment = now()
+        bounds = {"gt": moment - JUST_NOW, "lte": moment + CLOCKS_DIFFER}
+        just_now = Clause("accepted_at", FieldType.DATETIME, bounds=bounds)
         return self.memory.count(tenant, [WAITING]) > 0 or self.memory.count(tenant, [just_now]) > 0
 
     def _still(self, tenant: str, named: list[Suspect]) -> Iterator[Suspect]:
@@ -119,7 +129,7 @@ class Judging:
             part = named[start : start + SUSPECTS_AT_ONCE]
             others = {each.suggestion for each in part if each.suspicion is Suspicion.DUPLICATE}
             held = self.memory.get(tenant, {each.image_id for each in part} | others)
-            voting = {image_id: image for image_id, image in held.items() if image.state is State.REMEMBERED}
+            voting = {image_id: image for image_id, image in held.items() if _votes(image, now())}
             yield from (each for each in part if _stands(each, voting))
 
 
@@ -128,6 +138,10 @@ def _with_report(count: LabelCount, found: ClassReport | None, k: int) -> LabelC
         return count
     told = {"accuracy": found.accuracy, "confused_with": found.confused_with, "thin": found.images < k}
     return count.model_copy(update=told)
+
+
+def _votes(image: StoredImage, moment: datetime) -> bool:
+    return image.state is State.REMEMBERED and (image.expires_at is None or image.expires_at > moment)
 
 
 def _stands(suspect: Suspect, voting: dict[str, StoredImage]) -> bool:

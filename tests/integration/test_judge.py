@@ -1,6 +1,7 @@
 """A judgement counts from the end of its pass until a removal, whatever happens at the same moment."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
@@ -9,15 +10,15 @@ import pytest
 
 from schemas.decision import ClassifyOptions, Prune
 from schemas.errors import InvalidRequest
-from schemas.filter import Filter
-from schemas.image import ImagePatch, now
+from schemas.filter import Clause, Filter
+from schemas.image import ImagePatch, State, now
 from schemas.job import Job, JobKind, JobState
 from schemas.judgement import Judgement
 from schemas.removal import RemovalRequest
 from services.curation import judging as judging_module
 from services.curation.fold_changes import FoldChanges
-from services.curation.judge import Judge
-from services.curation.judgements import FOUND, RECORDS, Judgements
+from services.curation.judge import Judge, judgement_of
+from services.curation.judgements import FOUND, RECORDS, USES, Judgements
 from services.curation.judging import SERVICE, Judging
 from services.memory.blobs import Blobs
 from services.memory.engine import Vectors
@@ -333,6 +334,60 @@ def test_what_prunes_every_classification_needs_a_judgement_of_each_memory(parts
     memory, queue = cast(Memory, Own(parts.memory, parts.tenant)), lambda _tenant: None
     assert Judging(memory, parts.judgements, Jobs(parts.ledger), queue, 8).start_due() == 0
     assert Judging(memory, parts.judgements, Jobs(parts.ledger), queue, 8, always=True).start_due() == 1
+
+
+def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They count as no judgement, and as a note that somebody asked for one."""
+    remember(parts, ["cat"] * 4)
+    before = judged(parts)
+    folder = parts.folder / "records"
+    uses = folder / USES
+    damaged = [folder / RECORDS / parts.tenant / f"{before.id}{FOUND}", uses / parts.tenant, uses / "0-another"]
+    uses.mkdir(exist_ok=True)
+    for path, text in zip(damaged, ('{"id": ', "[" * 100_000, '"2026-01-01T00:00:00"'), strict=True):
+        path.write_text(text)
+    parts.judgements = afresh = Judgements(parts.ledger, Blobs(parts.folder / "judgements"))
+    assert afresh.current(parts.tenant) is None
+    assert "is judged anew" in caplog.text
+
+    class Failing(Own):
+        def count(self, tenant: str, clauses: Sequence[Clause]) -> int:
+            if tenant == "0-another":
+                raise ValueError("its images cannot be counted")
+            return self._memory.count(tenant, clauses)
+
+    jobs, memory = Jobs(parts.ledger), cast(Memory, Failing(parts.memory, parts.tenant))
+    assert Judging(memory, afresh, jobs, lambda _tenant: None, 8).start_due() == 1
+    assert judged(parts).classes == before.classes
+
+
+def test_a_clock_that_was_set_back_hides_no_change_and_delays_no_judgement(parts: Parts) -> None:
+    ids = remember(parts, ["cat"] * 4)
+    before = judged(parts)
+    images = parts.judgements.made_of(parts.tenant, before)
+    assert images is not None
+    ahead = replace(images, read_at=now() + timedelta(days=300))
+    registration = parts.judgements.register(parts.tenant)
+    parts.judgements.keep(parts.tenant, judgement_of(ahead, registration, before.encoder, before.k), ahead)
+    parts.accept().amend(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
+    parts.memory.put([image(parts.tenant, "ahead", state=State.REJECTED, accepted_at=now() + timedelta(days=300))])
+    judging = Judging(cast(Memory, Own(parts.memory, parts.tenant)), parts.judgements, Jobs(parts.ledger), print, 8)
+    judging.suspects(parts.tenant, None, 1)
+    assert judging.start_due() == 1
+    assert {each.label for each in judged(parts).classes} == {"cat", "dog"}
+    assert not judging.status(parts.tenant).stale
+
+
+def test_no_suspect_is_told_of_that_has_expired(parts: Parts) -> None:
+    [odd, *_] = remember(parts, ["dog", *["cat"] * 12])
+    judged(parts)
+    judging = Judging(parts.memory, parts.judgements, Jobs(parts.ledger), lambda _tenant: None, 100)
+    assert odd in {each.image_id for each in judging.suspects(parts.tenant, None, 20)}
+    [held] = parts.held(odd)
+    assert parts.memory.amend(held, held.model_copy(update={"expires_at": now() - timedelta(seconds=1)}))
+    assert odd not in {each.image_id for each in judging.suspects(parts.tenant, None, 20)}
 
 
 def test_a_stale_one_counts_until_the_next(parts: Parts) -> None:
