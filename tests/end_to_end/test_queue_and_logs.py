@@ -70,6 +70,15 @@ def test_malformed_messages_stop_no_worker(unswept: Stack) -> None:
     assert unswept.child("worker").pid == worker.pid
 
 
+def test_what_lies_in_place_of_a_queue_goes(unswept: Stack) -> None:
+    worker, key = unswept.child("worker"), unswept.key_in_redis(REMEMBER_QUEUE)
+    with redis.Redis(unix_socket_path=str(Places(unswept.data).redis_socket)) as server:
+        until(lambda: server.set(key, "no queue", nx=True), "the queue to be empty")
+        until(lambda: not server.exists(key), "it to go")
+    unswept.remembered(unswept.teach(picture("disc"), labels=["x"]))
+    assert unswept.child("worker").pid == worker.pid
+
+
 def test_a_message_for_no_tenant_and_one_for_a_stranger_do_nothing(unswept: Stack) -> None:
     worker, refused, idle = unswept.child("worker"), logged(unswept, REFUSED), logged(unswept, NOTHING_WAITS)
     nonsense = [message([]), message(["a", "b"]), message([""]), message(["../north"]), message(["a" * 100])]

@@ -84,6 +84,18 @@ def test_a_flag_outlives_the_way_of_its_message_through_the_queue(server: Broker
     assert FLAG_SECONDS < int(server.client.ttl(FLAG)) <= FLAG_SECONDS + 40 * SECONDS
 
 
+def test_a_flag_never_outlives_the_queue_that_there_is(server: Broker, queue: TaskQueue) -> None:
+    """Its message may be lost while others still come, or it may be somebody else's that never ends."""
+    server.client.lpush(QUEUE, *(f"of another tenant, {number}" for number in range(400)))
+    queue.enqueue("a")
+    server.client.ltrim(QUEUE, 0, 3)
+    queue.enqueue("a")
+    assert 0 < int(server.client.ttl(FLAG)) <= FLAG_SECONDS + 4 * SECONDS
+    server.client.set(FLAG, "somebody else's")
+    assert queue.enqueue_again(["a"]) == 0
+    assert 0 < int(server.client.ttl(FLAG)) <= FLAG_SECONDS + 4 * SECONDS
+
+
 def test_a_flag_without_a_message_ends(server: Broker, queue: TaskQueue) -> None:
     queue.enqueue("a")
     assert 0 < int(server.client.pttl(FLAG)) <= FLAG_SECONDS * 1000

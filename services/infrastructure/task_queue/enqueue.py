@@ -120,13 +120,17 @@ class TaskQueue:
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(key, message_id, ex=FLAG_SECONDS, nx=not anyway)
             pipe.llen(f"{self._prefix}{self._queue}")
-            is_set, ahead = pipe.execute()
+            pipe.ttl(key)
+            is_set, ahead, left = pipe.execute()
+        longest = FLAG_SECONDS + math.ceil(ahead * self._seconds)
         if not is_set and ahead:
+            if not 0 <= left <= longest:  # the queue is done sooner than was thought, or the flag is none of ours
+                self._redis.expire(key, longest)
             return False
         if not is_set:  # in an empty queue is no message, whatever the flag says
             self._redis.set(key, message_id, ex=FLAG_SECONDS)
         if ahead:
-            self._redis.expire(key, FLAG_SECONDS + math.ceil(ahead * self._seconds))
+            self._redis.expire(key, longest)
         self._send(tenant, message_id)
         return True
 

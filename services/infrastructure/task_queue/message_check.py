@@ -18,6 +18,7 @@ from typing import Any
 from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.transport import redis
+from redis.exceptions import ResponseError
 
 from services.infrastructure.task_queue.task_names import QUEUE_OF
 from services.runtime import metrics
@@ -110,8 +111,28 @@ class _CheckingClient(redis.PrefixedStrictRedis):
 
 
 class _CheckingChannel(redis.Channel):
+    def _brpop_read(self, **options: Any) -> Any:
+        """Read the next message; what lies under a queue's name and is no queue goes, or none would be read again."""
+        try:
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+        except ResponseError:
+            with self.conn_or_acquire() as client:
+                for queue in self.active_queues:
+                    _delete_what_is_no_queue(client, queue)
+            raise
+
     def _get_client(self) -> Any:
         return partial(_CheckingClient, global_keyprefix=self.global_keyprefix)
+
+
+def _delete_what_is_no_queue(client: Any, queue: str) -> None:
+    try:
+        client.llen(queue)
+    except ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            client.delete(queue)
+            metrics.DROPPED_MESSAGES.inc()
+            log.warning("deleted what lay in place of the queue %s, and was none", queue)
 
 
 class _CheckingTransport(redis.Transport):
