@@ -255,6 +255,10 @@ class StoredImage(Image):
     objectors: list[str] = Field(default_factory=list)
     pruned_from: int | None = None
 
+    def has_expired(self, moment: datetime) -> bool:
+        """Whether it was to be kept until then at most, and so votes no more."""
+        return self.expires_at is not None and self.expires_at <= moment
+
     def changed(self, changes: Mapping[str, Any], moment: datetime) -> "StoredImage":
         """The image with other fields from a moment on; labels that it loses by that become history."""
         changed = self.model_copy(update=dict(changes))

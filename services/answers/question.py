@@ -10,7 +10,7 @@ import numpy as np
 from schemas.decision import MAX_VOTES, ClassifyOptions, Decision, Decisions, Effort, Neighbour
 from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.filter import MAX_VALUES, Clause, matches
-from schemas.image import State, StoredImage
+from schemas.image import State, StoredImage, now
 from schemas.question import (
     Counterfactual,
     Gone,
@@ -306,6 +306,8 @@ def _why_gone(
         return "removed"
     if image.state is not State.REMEMBERED:
         return str(image.state)
+    if image.has_expired(now()):
+        return "expired"
     if not matches(clauses, image):
         return "does not meet the filter"
     return "others are nearer"

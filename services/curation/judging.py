@@ -129,7 +129,11 @@ class Judging:
             part = named[start : start + SUSPECTS_AT_ONCE]
             others = {each.suggestion for each in part if each.suspicion is Suspicion.DUPLICATE}
             held = self.memory.get(tenant, {each.image_id for each in part} | others)
-            voting = {image_id: image for image_id, image in held.items() if _votes(image, now())}
+            voting = {
+                image_id: image
+                for image_id, image in held.items()
+                if image.state is State.REMEMBERED and not image.has_expired(now())
+            }
             yield from (each for each in part if _stands(each, voting))
 
 
@@ -138,10 +142,6 @@ def _with_report(count: LabelCount, found: ClassReport | None, k: int) -> LabelC
         return count
     told = {"accuracy": found.accuracy, "confused_with": found.confused_with, "thin": found.images < k}
     return count.model_copy(update=told)
-
-
-def _votes(image: StoredImage, moment: datetime) -> bool:
-    return image.state is State.REMEMBERED and (image.expires_at is None or image.expires_at > moment)
 
 
 def _stands(suspect: Suspect, voting: dict[str, StoredImage]) -> bool:

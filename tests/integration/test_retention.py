@@ -9,6 +9,7 @@ import pytest
 
 from schemas.errors import InvalidRequest
 from schemas.image import ImagePatch, now
+from schemas.question import ReplayRequest
 from schemas.removal import RemovalRequest, RemovalStatus
 from services.forgetting.retention import Expire, Retention
 from services.memory.embedded.edge import EdgeEngine
@@ -85,6 +86,15 @@ def test_what_has_expired_votes_no_more_before_it_is_removed(parts: Parts, as_of
     judged = asked.judge()
     assert judged is not None
     assert judged.images == 2
+
+
+def test_a_replay_says_that_a_voter_has_expired(parts: Parts) -> None:
+    [over] = parts.teach(picture("disc"), expires_at=now() + DAY)
+    parts.teach(picture("disc"))
+    [decision] = parts.keep(picture("disc"), k=2)
+    let_expire(parts, over)
+    replay = in_another_process(parts).question().replay(parts.tenant, str(decision.id), ReplayRequest())
+    assert [(each.neighbour.image_id, each.why) for each in replay.gone] == [(over, "expired")]
 
 
 def test_a_camera_has_one_removal_an_hour_and_one_call_of_each_hook(parts: Parts) -> None:
