@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 
 from schemas.decision import MAX_VOTES, ClassifyOptions, Decision, Decisions, Effort, Neighbour
-from schemas.errors import EncoderMismatch, InvalidRequest
+from schemas.errors import EncoderMismatch, InvalidRequest, TooLarge
 from schemas.filter import MAX_VALUES, Clause, matches
 from schemas.image import State, StoredImage, now
 from schemas.question import (
@@ -179,7 +179,13 @@ class Question:
         Raises:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
             InvalidRequest: it covers too many images.
+            TooLarge: so many decisions are too much to run again at once.
         """
+        if self.decisions.bytes_of_latest(tenant, request.last) > AT_ONCE.bytes:
+            raise TooLarge(
+                f"the latest {request.last:,} decisions are over {AT_ONCE.bytes:,} bytes, more than is read at once:"
+                " ask with a smaller `last`"
+            )
         ids = self._covered(tenant, request)
         what_if = WhatIf(labels=dict.fromkeys(ids, request.labels)) if request.labels else WhatIf(without=ids)
         looked_at, touched, changed = 0, 0, list[LabelChange]()

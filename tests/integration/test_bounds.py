@@ -6,6 +6,7 @@ from schemas.decision import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions, Decisio
 from schemas.errors import InvalidFilter, TooLarge
 from schemas.filter import Filter
 from schemas.image import LABEL_LENGTH, MAX_LABELS, now
+from schemas.question import Intervention, PreviewRequest
 from services.memory.engine import Vectors
 from tests.contract.support import image, units
 
@@ -63,3 +64,14 @@ def test_what_is_kept_of_a_tenant_is_bounded_in_bytes(parts: Parts) -> None:
     left = [each.id for each in kept.latest(parts.tenant, 100)]
     assert 3 < len(left) < 10
     assert left == ids[: -len(left) - 1 : -1], "the oldest went"
+
+
+def test_a_preview_of_more_than_is_read_at_once_is_refused(parts: Parts) -> None:
+    vectors = remember(parts, 150, LONGEST)
+    made, kept = asked(parts, vectors[:1], k=150, search="exact"), parts.decisions()
+    for _ in range(35):
+        parts.keep_made(kept, vectors[:1], made.options, made.decisions)
+    request = PreviewRequest(action=Intervention.MUTE, image_ids=["i000"], last=35)
+    with pytest.raises(TooLarge, match="the latest 35 decisions are over 33,554,432 bytes"):
+        parts.question().preview(parts.tenant, request)
+    assert parts.question().preview(parts.tenant, request.model_copy(update={"last": 3})).touched == 3
