@@ -10,6 +10,7 @@ with Client("http://127.0.0.1:8700", key="vm_...") as memory:
 import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -226,9 +227,10 @@ class Client:
         """The record of a removal; its receipt, once it is done."""
         return Removal.model_validate_json(self._call("GET", f"/v1/removals/{removal_id}").content)
 
-    def removals(self) -> list[Removal]:
-        """Every removal, the latest first."""
-        return _REMOVALS.validate_json(self._call("GET", "/v1/removals").content)
+    def removals(self, limit: int = 100, before: datetime | None = None) -> list[Removal]:
+        """The removals, at most 1,000, the latest first; those that were asked for before a moment, if one is given."""
+        params = {"limit": limit} | ({} if before is None else {"before": before.isoformat()})
+        return _REMOVALS.validate_json(self._call("GET", "/v1/removals", params=params).content)
 
     def evaluate(self, request: EvaluationRequest) -> EvaluationJob:
         """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started."""

@@ -2,11 +2,13 @@
 
 from concurrent.futures import TimeoutError as StillRunning
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from schemas.errors import Unavailable
 from schemas.filter import Filter
+from schemas.image import Moment
 from schemas.key import Scope
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
 from services.api.caller import Caller, CallerDep, ServiceDep
@@ -42,9 +44,14 @@ def remove_image(caller: CallerDep, service: ServiceDep, image_id: str, response
 
 @router.get("/removals")
 @needs(Scope.REMOVE)
-def removals(caller: CallerDep, service: ServiceDep) -> list[Removal]:
-    """Every removal, the latest first."""
-    return service.removals.all(caller.tenant)
+def removals(
+    caller: CallerDep,
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: Moment | None = None,
+) -> list[Removal]:
+    """The removals, the latest first; with `before`, those that were asked for before that moment."""
+    return service.removals.latest(caller.tenant, limit, before)
 
 
 @router.get("/removals/{removal_id}")

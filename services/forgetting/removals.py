@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
+from heapq import nlargest
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -125,6 +126,13 @@ class Removals:
         """A tenant's removals, the latest first."""
         removals = [self.load(tenant, each).removal for each in self.ids(tenant)]
         return sorted(removals, key=lambda removal: removal.requested_at, reverse=True)
+
+    def latest(self, tenant: str, limit: int, before: datetime | None = None) -> list[Removal]:
+        """So many of a tenant's removals at most, the latest first; only those that were asked for before a moment."""
+        records = self._ledger.get_some(self._ledger.list(f"removals/{tenant}/"))
+        removals = (Journal.model_validate(record).removal for _, record in records)
+        wanted = (each for each in removals if before is None or each.requested_at < before)
+        return nlargest(limit, wanted, key=lambda removal: removal.requested_at)
 
     def tenants(self) -> list[str]:
         """Everybody who ever asked for one."""

@@ -39,6 +39,14 @@ def receipts(parts: Parts) -> list[Removal]:
     return done
 
 
+def test_removals_are_listed_some_at_a_time(parts: Parts, receipts: list[Removal]) -> None:
+    older, newer = receipts
+    assert parts.removals.latest(parts.tenant, 10) == [newer, older]
+    assert parts.removals.latest(parts.tenant, 1) == [newer]
+    assert parts.removals.latest(parts.tenant, 10, newer.requested_at) == [older]
+    assert parts.removals.latest(parts.tenant, 10, older.requested_at) == []
+
+
 def test_sound_removals_have_no_faults(parts: Parts, receipts: list[Removal]) -> None:
     found = verify(parts)(receipts)
     assert found == Findings(removals=2, running=0, unerased=2, images=1, faults=[], returned=[], pictures=[])
