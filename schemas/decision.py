@@ -208,7 +208,7 @@ class Decision(BaseModel):
             says why.
         shares: every class that got a vote, the winner first, then by score; at the level that was answered.
         margin: the winner's share less the runner-up's, 0 to 1.
-        voters: how many neighbours voted: at most k, those that share a vote counted once.
+        voters: how many neighbours voted, each of those that share a vote counted: of at most k contents, or images.
         truncated: whether more images might have voted than the 4 k that were looked at: too many are equally near,
             share a vote, or are left out by pruning. Which of those that are equally near voted then depends on the
             engine, and may depend on what else it ever held.

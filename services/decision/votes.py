@@ -107,10 +107,12 @@ def decide(
     """
     if not voters:
         return Decision(label=None, encoder=encoder, truncated=truncated)
-    groups = side_by_side(voters)
-    voters = [voter for group in groups for voter in group]
-    sizes = np.array([len(group) for group in groups])
-    ranks, copies = np.repeat(np.arange(len(groups)), sizes), np.repeat(sizes, sizes)
+    ranks, copies = np.arange(len(voters)), np.ones(len(voters), np.int64)
+    if len({voter.group for voter in voters}) < len(voters):
+        groups = side_by_side(voters)
+        voters = [voter for group in groups for voter in group]
+        sizes = np.array([len(group) for group in groups])
+        ranks, copies = np.repeat(np.arange(len(groups)), sizes), np.repeat(sizes, sizes)
     reliabilities = np.array([voter.reliability for voter in voters], np.float64)
     alone = weigh(np.array([voter.similarity for voter in voters], np.float64), options, ranks)
     weights = (alone * (reliabilities / copies)).tolist()
