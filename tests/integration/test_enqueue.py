@@ -110,6 +110,15 @@ def test_what_is_lost_is_enqueued_again_at_once_where_the_queue_is_empty(server:
     assert tenants(server) == ["a", "b", "c"]
 
 
+def test_a_sweep_of_many_tenants_takes_one_connection_to_send_by(server: Broker, queue: TaskQueue) -> None:
+    queue.enqueue_again(["first"])
+    before = server.connections()
+    assert queue.enqueue_again([f"tenant-{number}" for number in range(50)]) == 50
+    many = server.connections() - before
+    queue.enqueue_again(["last"])
+    assert server.connections() - before == 2 * many
+
+
 def test_what_is_lost_is_enqueued_with_the_next_picture_where_the_queue_is_empty(
     server: Broker, queue: TaskQueue
 ) -> None:

@@ -9,7 +9,8 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
@@ -71,7 +72,12 @@ class TaskQueue:
         Returns:
             False where the broker cannot be reached, or could not just now.
         """
-        return self._reached(lambda: self._enqueue(tenant))
+
+        def send() -> None:
+            with self._producer() as producer:
+                self._enqueue(producer, tenant)
+
+        return self._reached(send)
 
     def enqueue_again(self, tenants: Iterable[str]) -> int:
         """Enqueue tenants that may have lost their messages; returns how many had none in the queue.
@@ -83,8 +89,9 @@ class TaskQueue:
         def send() -> None:
             nonlocal enqueued
             is_empty = not self.waiting_messages()
-            for tenant in tenants:
-                enqueued += self._enqueue(tenant, anyway=is_empty)
+            with self._producer() as producer:
+                for tenant in tenants:
+                    enqueued += self._enqueue(producer, tenant, anyway=is_empty)
 
         self._reached(send)
         return enqueued
@@ -114,7 +121,7 @@ class TaskQueue:
         """Close the connections."""
         self._redis.close()
 
-    def _enqueue(self, tenant: str, *, anyway: bool = False) -> bool:
+    def _enqueue(self, producer: Any, tenant: str, *, anyway: bool = False) -> bool:
         """Set a tenant's flag and send its message; False where the flag was set, and a message is there."""
         key, message_id = self._flag_key(tenant), str(uuid.uuid4())
         with self._redis.pipeline(transaction=False) as pipe:
@@ -131,17 +138,13 @@ class TaskQueue:
             self._redis.set(key, message_id, ex=FLAG_SECONDS)
         if ahead:
             self._redis.expire(key, longest)
-        self._send(tenant, message_id)
+        self._celery.send_task(
+            self._task, [tenant], queue=self._queue, task_id=message_id, producer=producer, ignore_result=True
+        )
         return True
 
     def _flag_key(self, tenant: str) -> str:
         return f"{self._prefix}queued:{self._queue}:{tenant}"
-
-    def _send(self, tenant: str, message_id: str) -> None:
-        with self._connection() as connection:
-            self._celery.send_task(
-                self._task, [tenant], queue=self._queue, task_id=message_id, connection=connection, ignore_result=True
-            )
 
     def _reached(self, ask: Callable[[], object]) -> bool:
         if time.monotonic() < self._retry_at:
@@ -154,7 +157,9 @@ class TaskQueue:
             return False
         return True
 
-    def _connection(self) -> Any:
-        """A connection that soon gives up on a Redis which is gone or hangs."""
+    @contextmanager
+    def _producer(self) -> Iterator[Any]:
+        """What sends over one connection, made with the first message, that soon gives up on a Redis which hangs."""
         hurried = {"socket_timeout": TIMEOUT, "max_retries": 1, "interval_start": 0, "interval_step": 0}
-        return self._celery.connection_for_write(connect_timeout=TIMEOUT, transport_options=hurried)
+        with self._celery.connection_for_write(connect_timeout=TIMEOUT, transport_options=hurried) as connection:
+            yield self._celery.amqp.Producer(connection, auto_declare=False)
