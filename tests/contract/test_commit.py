@@ -12,8 +12,9 @@ from schemas.errors import OutOfSpace
 from schemas.image import State
 from services.memory.embedded.commit import GroupCommit
 from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.shards import Shards
 from services.memory.memory import Memory
-from tests.contract.support import image
+from tests.contract.support import image, put
 
 
 def test_each_writer_waits_for_a_sync_that_began_after_its_write() -> None:
@@ -129,3 +130,24 @@ def test_the_log_brings_back_what_the_segments_lost(
 def _take(part: Path, source: Path, target: Path) -> None:
     shutil.rmtree(target / part)
     shutil.copytree(source / part, target / part)
+
+
+def test_a_log_that_the_engine_renames_while_it_is_synced_costs_no_write(folder: Path) -> None:
+    engine = EdgeEngine(folder)
+    memory = Memory(engine, "test", 4, {})
+    memory.open()
+    [log] = folder.glob("shard-*/wal")
+    (log / "open-99").symlink_to("renamed")  # what is listed, and is not there any more
+    put(memory, [image("t", "a")])
+    assert set(memory.get("t", ["a"])) == {"a"}
+    engine.close()
+
+
+def test_a_new_shard_is_made_durable_while_the_engine_renames_its_next_log(folder: Path) -> None:
+    shards = Shards(folder, 0)
+    shard = shards.make({"test": 4})
+    (shard.folder / "wal" / "tmp-open-99").symlink_to("renamed")
+    shards.switch(shard, {"test": 4})
+    with shards.use() as used:
+        assert used is shard
+    shards.close()

@@ -408,12 +408,12 @@ def test_a_failed_compaction_leaves_no_draft(edge: EdgeEngine, monkeypatch: pyte
 
 
 def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: Path) -> None:
-    slow = "import time; from services.memory.embedded import copying; copying.Copy.again = lambda *_: time.sleep(0.5)"
+    slow = "import time; from services.memory.embedded import copying; copying.Copy.again = lambda *_: time.sleep(3)"
     with Owner(folder, prelude=slow) as owner:
         engine = RemoteEngine(owner.ready().socket, timeout=30)
         memory = opened(engine)
         taught(memory, 50)
-        hasty = RemoteEngine(owner.socket, timeout=0.1)
+        hasty = RemoteEngine(owner.socket, timeout=2)
         done: list[Compaction] = []
         thread = threading.Thread(target=lambda: done.append(hasty.compact()))
         thread.start()

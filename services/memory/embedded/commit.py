@@ -84,8 +84,11 @@ class Flushing:
             if not logs:  # another version of the engine, with another layout
                 shard.engine.flush()
                 return
-            for place in (*logs, folder):
-                sync(place)
+            try:
+                for place in (*logs, folder):
+                    sync(place)
+            except FileNotFoundError:  # the engine has filled one at this moment, and renamed it
+                shard.engine.flush()
 
     def join(self) -> None:
         """Wait until its thread has ended."""
