@@ -6,7 +6,7 @@ point, which nobody was promised. What a picture was decoded to is kept beside i
 decoded twice on the way in.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -69,20 +69,20 @@ class Accept:
         latest = {image.image_id: place for place, image in enumerate(images)}
         sent = {image_id: images[place] for image_id, place in latest.items()}
         plan = planned(sent, self.memory.get(tenant, latest), now())
-        kept = {image.content_hash for image in sent.values()}  # of the others, each content is decoded once too
-        replaced = {image.content_hash: place for place, image in enumerate(images) if image.content_hash not in kept}
-        decoded, written = {*replaced.values(), *(latest[image.image_id] for image in plan.new)}, set[str]()
+        kept = {image.content_hash for image in sent.values()}
+        replaced = {place for place, image in enumerate(images) if image.content_hash not in kept}
+        decoded, written = replaced | {latest[image.image_id] for image in plan.new}, set[str]()
 
         def prepare(new: Sequence[StoredImage]) -> None:
             chosen = [latest[image.image_id] for image in new]
             more = {*chosen} - decoded
             decoded.update(more)
-            self._decode(images, uploads, sorted(more))
+            self._decode(images, uploads, more)
             self._write({images[place].picture: uploads[place].data for place in chosen})
             written.update(image.picture for image in new)
 
         try:
-            self._decode(images, uploads, sorted(decoded))
+            self._decode(images, uploads, decoded)
             with metrics.stage("accept"):
                 states = self.keep(sent, plan, prepare)
         finally:
@@ -151,13 +151,22 @@ class Accept:
         )
         return self.retention.limited(image)
 
-    def _decode(self, images: Sequence[StoredImage], uploads: Sequence[Upload], places: Sequence[int]) -> None:
-        def keep(place: int, pixels: bytes) -> None:
-            self.pictures.keep_pixels(images[place].picture, pixels)
+    def _decode(self, images: Sequence[StoredImage], uploads: Sequence[Upload], places: Iterable[int]) -> None:
+        """Decode the pictures at some places, each content once: at its first place, which an error names."""
+        first: dict[str, int] = {}
+        for place, image in enumerate(images):
+            first.setdefault(image.content_hash, place)
+        wanted: dict[int, list[int]] = {}
+        for place in places:
+            wanted.setdefault(first[images[place].content_hash], []).append(place)
 
-        if places:
+        def keep(place: int, pixels: bytes) -> None:
+            for each in wanted[place]:
+                self.pictures.keep_pixels(images[each].picture, pixels)
+
+        if wanted:
             with metrics.stage("decode"):
-                self.decoder.check(images[0].tenant, [upload.data for upload in uploads], keep, places)
+                self.decoder.check(images[0].tenant, [upload.data for upload in uploads], keep, sorted(wanted))
 
     def _write(self, pictures: Mapping[str, bytes]) -> None:
         try:
