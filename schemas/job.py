@@ -32,6 +32,7 @@ class Job(BaseModel):
         touched_at: when a worker last said that it works on it.
         stage: what is being done, in a word or two.
         done: how much of the stage is done, out of `total`; 0 of 0 before that is known.
+        attempts: how often a worker began it.
         error: why it failed, a sentence; else null.
     """
 
@@ -46,4 +47,5 @@ class Job(BaseModel):
     stage: str = ""
     done: int = 0
     total: int = 0
+    attempts: int = 0
     error: str | None = None

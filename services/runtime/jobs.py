@@ -20,6 +20,7 @@ from services.memory.ledger import Ledger
 from services.runtime import logs, metrics
 from services.runtime.moments import is_over
 
+MAX_ATTEMPTS = 3
 TOUCH_SECONDS = 1.0
 """How often progress is written at most."""
 KINDS = frozenset(JobKind)
@@ -171,12 +172,20 @@ class RunJobs:
         return job.touched_at is not None and not is_over(job.touched_at, self.lease, now())
 
     def _do(self, tenant: str, job: Job, progress: "_Progress") -> None:
+        if job.attempts >= MAX_ATTEMPTS:
+            progress.end(
+                JobState.FAILED, f"gave up after {MAX_ATTEMPTS} attempts, during each of which its worker ended"
+            )
+            return
         try:
-            progress("begun", 0, 0)
+            progress.begin()
             with progress.kept_touched(self.lease / 4):
                 self.kinds[job.kind](tenant, job, progress)
             progress.end(JobState.DONE)
-        except (Stopped, Unavailable):
+        except Stopped:
+            raise
+        except Unavailable:
+            progress.release()
             raise
         except VisualMemoryError as error:
             progress.end(JobState.FAILED, error.message)
@@ -199,6 +208,16 @@ class _Progress:
         due = before.touched_at is None or moment - before.touched_at >= timedelta(seconds=TOUCH_SECONDS)
         if due or before.stage != stage:
             self._write({"state": JobState.RUNNING, "touched_at": moment})
+
+    def begin(self) -> None:
+        """Say that a worker begins it: one attempt more, as it may be what its worker dies of."""
+        begun = {"state": JobState.RUNNING, "stage": "begun", "done": 0, "total": 0}
+        self._write({**begun, "touched_at": now(), "attempts": self._job.attempts + 1})
+
+    def release(self) -> None:
+        """Take the attempt back, for it ended by what is no fault of the job's."""
+        with suppress(Stopped, Unavailable):
+            self._write({"attempts": self._job.attempts - 1})
 
     def end(self, state: JobState, error: str | None = None) -> None:
         total = self._job.total

@@ -70,6 +70,40 @@ def test_one_in_other_hands_is_left_alone_until_they_are_gone(jobs: Jobs) -> Non
     assert jobs.overdue(timedelta(0)) == {"a"}
 
 
+class Killed(BaseException):
+    """Ends a worker in the middle of a job."""
+
+
+def test_one_that_ends_its_worker_is_given_up_after_three_attempts(jobs: Jobs) -> None:
+    job, begun = jobs.create("a", KIND, "ann"), []
+
+    def work(_progress: Progress) -> None:
+        begun.append(1)
+        raise Killed
+
+    for _ in range(3):
+        with pytest.raises(Killed):
+            run(jobs, work, timedelta(0))("a")
+    run(jobs, work, timedelta(0))("a")
+    given_up = jobs.load("a", job.id)
+    assert (len(begun), given_up.state, given_up.attempts) == (3, JobState.FAILED, 3)
+    assert "3 attempts" in (given_up.error or "")
+    assert jobs.overdue(timedelta(0)) == set()
+
+
+def test_a_silent_store_costs_a_job_no_attempt(jobs: Jobs) -> None:
+    job = jobs.create("a", KIND, "ann")
+
+    def work(_progress: Progress) -> None:
+        raise Unavailable("the store is silent")
+
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            run(jobs, work, timedelta(0))("a")
+    run(jobs, lambda _progress: None, timedelta(0))("a")
+    assert jobs.load("a", job.id).state is JobState.DONE
+
+
 @pytest.mark.parametrize(
     ("error", "said"), [(InvalidRequest("no pictures"), "no pictures"), (KeyError("x"), "KeyError: see")], ids=repr
 )
