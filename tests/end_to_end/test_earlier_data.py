@@ -107,6 +107,8 @@ def test_blocks_refuse_what_they_refused(opened: Opened) -> None:
 
 def test_decisions_and_evaluations_are_there(opened: Opened) -> None:
     client = opened.stack.client
+    client.judge()  # the judgement of then was voided by the removals that were under way
+    until(lambda: client.judgement().current, "the memory to be judged")
     assert {each.id for each in client.decisions()} == set(opened.expected["decisions"])
     for decision_id in opened.expected["decisions"]:
         client.replay(decision_id)
