@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from schemas.errors import Unavailable
+from schemas.errors import OutOfSpace, Unavailable
 from schemas.filter import Clause, FieldType
 from schemas.image import Doubt, State, StoredImage
 from schemas.judgement import Judgement
@@ -68,6 +68,8 @@ class UndoAfterRemoval:
     def _repair(self, tenant: str, covered: Iterable[Sequence[Removed]], pruned: Sequence[StoredImage]) -> None:
         try:
             done = self._repaired(tenant, covered, pruned)
+        except OutOfSpace:  # a repaired judgement takes room, and a removal must go on where there is none
+            done = False
         except Unavailable:
             raise
         except Exception:

@@ -237,6 +237,17 @@ def test_a_removal_that_is_killed_while_it_repairs_is_carried_on(parts: Parts, s
     assert (found.images, [each.label for each in found.classes]) == (5, ["cat"])
 
 
+def test_a_disk_without_room_for_the_repaired_judgement_holds_up_no_removal(parts: Parts) -> None:
+    remember(parts, ["cat"] * 5)
+    remember(parts, ["dog"] * 2, seed=1, prefix="goes")
+    judged(parts)
+    parts.judgements = Judgements(parts.ledger, Blobs(parts.folder / "judgements", 2**60))
+    remove(parts, subject="goes")
+    assert parts.memory.count(parts.tenant) == 5
+    assert parts.judgements.current(parts.tenant) is None, "it is voided instead"
+    assert not list((parts.folder / "judgements").rglob("*-*"))
+
+
 @pytest.mark.parametrize("step", ["create", "put", "exists", "delete"])
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_of_two_removals_at_once_each_takes_out_what_it_covers(parts: Parts, step: str, side: str) -> None:
