@@ -66,14 +66,14 @@ def worker() -> None:
     settings = _begin("worker")
     from services.bootstrap.wire_task_queue import celery_of
     from services.bootstrap.worker_process import worker_process
-    from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE
+    from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER, REMEMBER_QUEUE
     from workers.app import work
     from workers.periodic_tasks import add_periodic_tasks
-    from workers.remember_task import add_remember_task
+    from workers.tenant_task import add_tenant_task
 
     with _wired(worker_process(settings), settings.worker.metrics_port) as process:
         celery = celery_of(settings)
-        add_remember_task(celery, process)
+        add_tenant_task(celery, REMEMBER, process.task_queue, process.remember)
         add_periodic_tasks(celery, process.duties)
         work(celery, [REMEMBER_QUEUE, PERIODIC_QUEUE], settings.worker.concurrency)
 
@@ -83,14 +83,14 @@ def jobs() -> None:
     settings = _begin("jobs")
     from services.bootstrap.job_process import job_process
     from services.bootstrap.wire_task_queue import celery_of
-    from services.infrastructure.task_queue.task_names import JOB_QUEUE, MAINTENANCE_QUEUE
+    from services.infrastructure.task_queue.task_names import JOB_QUEUE, MAINTENANCE_QUEUE, RUN_JOBS
     from workers.app import work
-    from workers.job_task import add_job_task
     from workers.periodic_tasks import add_periodic_tasks
+    from workers.tenant_task import add_tenant_task
 
     with _wired(job_process(settings), settings.worker.jobs_metrics_port) as process:
         celery = celery_of(settings)
-        add_job_task(celery, process)
+        add_tenant_task(celery, RUN_JOBS, process.job_queue, process.run_jobs)
         add_periodic_tasks(celery, process.duties)
         work(celery, [JOB_QUEUE, MAINTENANCE_QUEUE], JOBS_AT_ONCE)
 

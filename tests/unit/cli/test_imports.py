@@ -30,7 +30,7 @@ SETTINGS = "from services.settings import Settings; settings = Settings()"
         ("import services.memory.embedded.owner", HEAVY | SERVER | QUEUE),
         ("import services.perception.confined", HEAVY | ENGINE | SERVER | QUEUE | {"httpx"}),
         ("import services.bootstrap.api_process, services.bootstrap.worker_process", HEAVY | SERVER | ENGINE),
-        ("import services.bootstrap.job_process, workers.job_task", HEAVY | SERVER | ENGINE | {"httpx"}),
+        ("import services.bootstrap.job_process, workers.tenant_task", HEAVY | SERVER | ENGINE | {"httpx"}),
     ],
     ids=["help", "up", "keys", "beat", "client", "engine", "decoder", "api and worker, before the encoder", "jobs"],
 )
