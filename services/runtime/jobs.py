@@ -36,7 +36,7 @@ Work = Callable[[str, Job, Progress], None]
 
 
 class Stopped(Exception):
-    """The job's record is gone, so nobody wants it any more."""
+    """The job is not this worker's any more: its record is gone, or another worker has begun it since."""
 
 
 class Jobs:
@@ -104,10 +104,6 @@ class Jobs:
         """Delete the record; a worker that is at it stops."""
         self._ledger.delete(_key(tenant, job_id))
 
-    def exists(self, tenant: str, job_id: str) -> bool:
-        """Whether the record is there."""
-        return self._ledger.exists(_key(tenant, job_id))
-
     def _records(self, prefix: str) -> Iterator[tuple[str, Job]]:
         return self._read(self._ledger.list(prefix))
 
@@ -164,7 +160,7 @@ class RunJobs:
         try:
             self._do(tenant, due[0], _Progress(self.jobs, tenant, due[0]))
         except Stopped:
-            log.info("job stopped: it was deleted", extra={"tenant": tenant})
+            log.info("job stopped: it was deleted, or another worker has begun it", extra={"tenant": tenant})
         if self.jobs.open(tenant):
             self.enqueue(tenant)
 
@@ -244,7 +240,11 @@ class _Progress:
 
     def _write(self, told: dict[str, object]) -> None:
         with self._writing:
-            if not self._jobs.exists(self._tenant, self._job.id):
+            try:
+                held = self._jobs.load(self._tenant, self._job.id)
+            except NotFound:
+                raise Stopped from None
+            if held.attempts != self._job.attempts:
                 raise Stopped
             self._job = self._job.model_copy(update=told)
             self._jobs.save(self._tenant, self._job)

@@ -91,6 +91,19 @@ def test_one_that_ends_its_worker_is_given_up_after_three_attempts(jobs: Jobs) -
     assert jobs.overdue(timedelta(0)) == set()
 
 
+def test_a_worker_that_stood_still_leaves_a_job_to_the_one_that_has_begun_it_since(jobs: Jobs) -> None:
+    job, reached = jobs.create("a", KIND, "ann"), []
+
+    def work(progress: Progress) -> None:
+        run(jobs, lambda _progress: None, timedelta(0))("a")  # what another worker does while this one stands still
+        progress("more", 1, 2)
+        reached.append(1)
+
+    run(jobs, work, timedelta(0))("a")
+    done = jobs.load("a", job.id)
+    assert (reached, done.state, done.attempts) == ([], JobState.DONE, 2)
+
+
 def test_a_silent_store_costs_a_job_no_attempt(jobs: Jobs) -> None:
     job = jobs.create("a", KIND, "ann")
 
@@ -143,7 +156,8 @@ def test_one_that_fails_after_it_was_deleted_stays_deleted(jobs: Jobs, error: Ex
         raise error
 
     run(jobs, work)("a")
-    assert not jobs.exists("a", job.id)
+    with pytest.raises(NotFound):
+        jobs.load("a", job.id)
 
 
 def test_one_with_a_long_step_is_left_to_its_worker(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
