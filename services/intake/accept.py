@@ -138,9 +138,9 @@ class Accept:
             InvalidRequest: it was to expire in the past, or a declared metadata field is of another type.
         """
         check_expiry(fields.expires_at)
-        image = StoredImage.model_construct(  # all of it was checked when it came
-            **{name: getattr(fields, name) for name in SENT_FIELDS}
-            | {"metadata": typed_metadata(fields.metadata, self.metadata)},
+        said = {name: getattr(fields, name) for name in SENT_FIELDS}
+        image = StoredImage(
+            **said | {"metadata": typed_metadata(fields.metadata, self.metadata)},
             image_id=fields.image_id or content_hash,
             tenant=tenant,
             state=state,
