@@ -8,6 +8,7 @@ sentence-transformers; importing that library takes longer than all else here, s
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from services.perception.encoder import EncoderUnusable
 from services.perception.folded import Folded
 from services.perception.network import Features, Forward, Network, Precision
-from services.perception.view import View
+from services.perception.view import Preprocessing, View
 
 NAME = "efficientnet-lite0"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -28,16 +29,17 @@ VIEW = View(side=256, crop=224)
 DIMENSION = 1280
 
 
-def efficientnet(device: str) -> Network:
+def efficientnet(device: str, preprocessing: Preprocessing = 2) -> Network:
     """The built-in encoder's network.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        preprocessing: as `View.version`.
 
     Raises:
         EncoderUnusable: the weights are not the ones that this code was written for.
     """
-    return Network(NAME, device, VIEW, prepare, partial(_build, original(), device))
+    return Network(NAME, device, replace(VIEW, version=preprocessing), prepare, partial(_build, original(), device))
 
 
 def original() -> EfficientNet:

@@ -9,7 +9,7 @@ from services.perception.view import View
 
 MOST = 4 * 2**20
 """Bytes; a panorama that has more is decoded again, or a small file could fill a disk."""
-_HEAD = struct.Struct("!IIIII")
+_HEAD = struct.Struct("!IIIIII")
 
 
 Size = tuple[int, int]
@@ -23,15 +23,17 @@ def pack(size: Size, pixels: bytes | bytearray, view: View) -> bytes:
         pixels: of a picture as `services.perception.decoding.decode` gives it for this `view`.
         view: as there.
     """
-    return _HEAD.pack(view.side, view.crop, *size, zlib.crc32(pixels)) + pixels
+    return _HEAD.pack(view.version, view.side, view.crop, *size, zlib.crc32(pixels)) + pixels
 
 
 def unpack(packed: bytes, view: View) -> PIL.Image.Image | None:
     """The picture; None where the bytes are damaged, or were made for another view."""
     if len(packed) <= _HEAD.size:
         return None
-    side, crop, width, height, check = _HEAD.unpack_from(packed)
+    version, side, crop, width, height, check = _HEAD.unpack_from(packed)
     pixels = memoryview(packed)[_HEAD.size :]
-    if (side, crop) != (view.side, view.crop) or len(pixels) != 3 * width * height or zlib.crc32(pixels) != check:
+    if (version, side, crop) != (view.version, view.side, view.crop):
+        return None
+    if len(pixels) != 3 * width * height or zlib.crc32(pixels) != check:
         return None
     return PIL.Image.frombytes("RGB", (width, height), pixels)

@@ -15,7 +15,7 @@ from sentence_transformers.util import is_sentence_transformer_model
 
 from services.perception.encoder import EncoderUnusable
 from services.perception.network import Features, Forward, Network, Precision
-from services.perception.view import View
+from services.perception.view import Preprocessing, View
 
 PIL_PROCESSOR = {"backend": "pil"}
 """The image processors of transformers without torchvision: the same numbers whether it is installed or not."""
@@ -26,7 +26,7 @@ FEW = 2
 """Convolutions of a transformer: it cuts the picture into patches with one, and gains nothing from channels last."""
 
 
-def pretrained(name: str, pooling: PoolingName, device: str) -> Network:
+def pretrained(name: str, pooling: PoolingName, device: str, preprocessing: Preprocessing = 2) -> Network:
     """Load an image model.
 
     Args:
@@ -35,15 +35,16 @@ def pretrained(name: str, pooling: PoolingName, device: str) -> Network:
             else the projected embedding of a model that joins images and texts (CLIP, SigLIP), the class token
             (DINOv2, DINOv3, ViT), the model's own pooler, or the mean of all tokens: the first that there is.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        preprocessing: as `View.version`.
 
     Raises:
         EncoderUnusable: there is no such folder, or the model takes no pictures.
         Exception: whatever the libraries raise where there is no such model, or it cannot be loaded.
     """
-    return _network(_load(name, pooling, device), _vector_name(name, pooling), device)
+    return _network(_load(name, pooling, device), _vector_name(name, pooling), device, preprocessing)
 
 
-def _network(model: SentenceTransformer, name: str, device: str) -> Network:
+def _network(model: SentenceTransformer, name: str, device: str, preprocessing: Preprocessing) -> Network:
     model.eval().requires_grad_(requires_grad=False).float()  # some come in the precision that they were saved in
     if sum(isinstance(each, torch.nn.Conv2d) for each in model.modules()) > FEW:
         model.to(memory_format=torch.channels_last)
@@ -62,7 +63,7 @@ def _network(model: SentenceTransformer, name: str, device: str) -> Network:
 
         return forward
 
-    return Network(name, device, _view(model), prepare, build)
+    return Network(name, device, _view(model, preprocessing), prepare, build)
 
 
 def _in(dtype: torch.dtype, value: Any) -> Any:
@@ -108,16 +109,15 @@ def _family(transformer: Transformer) -> Literal["cls", "mean", "pooler"]:
     return "pooler" if "pooler_output" in outputs else "mean"
 
 
-def _view(model: SentenceTransformer) -> View:
+def _view(model: SentenceTransformer, preprocessing: Preprocessing) -> View:
     """The short side of the pictures that the model's image processor begins with, which cuts them itself."""
     processor = getattr(model[0], "processor", None)
     resizes = getattr(processor, "image_processor", processor)
     size = getattr(resizes, "size", None) if getattr(resizes, "do_resize", False) else None
     named = dict(size or {})
     side = named.get("shortest_edge") or max(named.get("height") or 0, named.get("width") or 0)
-    return View(
-        math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))
-    )  # so much more, of which it cuts the middle
+    side = math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))  # so much more, of which it cuts the middle
+    return View(side, version=preprocessing)
 
 
 def _vector_name(name: str, pooling: PoolingName) -> str:

@@ -1,9 +1,13 @@
 """What an encoder begins with of a picture, so that whoever decodes it makes no more than that."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import PIL.Image
 from PIL.Image import Resampling
+
+Preprocessing = Literal[1, 2]
+"""A version of how pixels are made of a picture: 1 was the first, and is kept for vectors that were made with it."""
 
 
 @dataclass(frozen=True)
@@ -14,10 +18,12 @@ class View:
         side: how long the short side is made, in pixels. 0: nothing is made smaller, all pixels are wanted.
         crop: side of the square that is cut out of the middle then, 1 to `side`: every picture is as large, and a small
             one is made larger. 0: none is cut out, and a picture whose short side is not longer than `side` stays.
+        version: how its pixels are made (`Preprocessing`).
     """
 
     side: int = 0
     crop: int = 0
+    version: Preprocessing = 2
 
     def of(self, picture: PIL.Image.Image, size: tuple[float, float] | None = None) -> PIL.Image.Image:
         """The view of a picture, resized and cut in one step (bicubic): no pixel outside is computed.

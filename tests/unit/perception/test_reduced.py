@@ -1,6 +1,7 @@
 """Decoding for an encoder: as if everything were decoded and then made smaller, and just as strict."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,7 @@ def test_pixels_come_back_and_nothing_that_is_damaged() -> None:
         assert unpack(damaged, VIEWS[0]) is None
     assert unpack(kept, View(33)) is None
     assert unpack(kept, VIEWS[1]) is None
+    assert unpack(kept, replace(VIEWS[0], version=1)) is None
 
 
 def test_a_file_is_read_to_its_end_at_every_scale() -> None:
