@@ -54,6 +54,7 @@ class MicroBatcher:
         observe: told of each batch that succeeded: how many pictures, and how many seconds it took.
         side_by_side: how many batches are worked at at once, each in a thread of its own; what waits is shared among
             the threads that are free. At least 1; see `services.runtime.cores`.
+        begin: called in each of these threads before its first batch.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class MicroBatcher:
         load: Callable[[], Encoder],
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
         side_by_side: int = 1,
+        begin: Callable[[], object] = lambda: None,
     ) -> None:
         self._observe = observe
+        self._begin = begin
         self._waiting: dict[str, deque[_Call]] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -105,6 +108,7 @@ class MicroBatcher:
             thread.join()
 
     def _work(self) -> None:
+        self._begin()
         while pieces := self._next():
             self._encode(pieces)
 

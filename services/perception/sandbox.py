@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
@@ -45,9 +46,17 @@ class Sandbox:
         seconds: how long one picture may take.
         processes: how many decode for one tenant at most, at least 1.
         work: what they do, as module:function; see `services.perception.confined.work`.
+        begin: called first in the thread that starts them, whose priority they have.
     """
 
-    def __init__(self, limits: Limits, seconds: float, processes: int, work: str = WORK) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        seconds: float,
+        processes: int,
+        work: str = WORK,
+        begin: Callable[[], object] = lambda: None,
+    ) -> None:
         self.limits = limits
         self._seconds = seconds
         self.processes = processes
@@ -55,7 +64,7 @@ class Sandbox:
         self._closed = False
         self._slots = FairQueue([_Slot() for _ in range(processes + 1)], processes)
         # The kernel ends a child with the thread that started it, not with the process; this thread stays.
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="decoder-starter")
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="decoder-starter", initializer=begin)
 
     def run(self, tenant: str, asked: Head, picture: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
         """Have a process answer; waits until one is free.

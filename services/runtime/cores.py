@@ -10,9 +10,16 @@ two of one thread each 170. So nobody shares a computation; whoever has several 
 - threads that wait, for the store, a decoder or a caller, are as many as it takes, because they cost no core;
 - matrix products of numpy may use every core, for OpenBLAS does not spin for long; where there are many, each is cut
   into parts of one core (`services.decision.neighbours.nearest`, which is told of how many).
+
+What nobody waits for steps back: it has what all others leave of the cores, and no part of them while they want all.
 """
 
 import os
+import sys
+import threading
+
+LOWEST = 19
+"""The least of the priorities."""
 
 
 def count() -> int:
@@ -29,3 +36,13 @@ def settle() -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(count()))  # it would heed the one above
+
+
+def step_back() -> None:
+    """Let this thread, and the processes that it starts from now on, have only what others leave of the cores.
+
+    On Linux, where each thread has a priority. It holds among the processes of one session: the kernel shares the cores
+    among sessions first (autogroups), which is why the supervisor starts none.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)

@@ -70,7 +70,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                process_group=0,  # and not a session, see `services.runtime.cores.step_back`
                 env={**os.environ, **self.environment},
                 preexec_fn=ours,  # noqa: PLW1509 - the supervisor has one thread
             )
