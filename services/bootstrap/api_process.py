@@ -91,7 +91,7 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
             for timeout in (settings.store.timeout, settings.store.request_timeout)
         )
         patient.open()
-        stores = wire_stores(settings, patient, secret)
+        stores = wire_stores(settings, patient, secret, encoder.name)
         check_restored(stores)
         pictures, decisions = stores.pictures, stores.decisions
         decoder = wire_decoder(settings, opened, encoder.view)

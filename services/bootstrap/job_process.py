@@ -62,7 +62,7 @@ def job_process(settings: Settings) -> Iterator[JobProcess]:
         engine = wire_engine(settings, opened, settings.store.timeout)
         encoder, dimension = _encoder_of(engine)
         memory = Memory(engine, encoder, dimension, settings.metadata)
-        stores = wire_stores(settings, memory, load_secret(settings))
+        stores = wire_stores(settings, memory, load_secret(settings), encoder)
         check_restored(stores)
         decoder = wire_decoder(settings, opened)
         evaluate = Evaluate(stores.evaluations, memory, stores.pictures, decoder, encoder)
@@ -70,7 +70,7 @@ def job_process(settings: Settings) -> Iterator[JobProcess]:
         classify = Classify(memory, unloaded, decoder, 1, curate.prune, stores.judgements.used)
         answer_question = AnswerQuestion(stores.questions, Question(classify, stores.decisions))
         fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
-        judge = Judge(memory, stores.judgements, fold, encoder, curate.k)
+        judge = Judge(memory, stores.judgements, fold, curate.k)
         job_queue, compact = wire_job_queue(settings, opened), wire_compact(settings, memory, stores)
         yield JobProcess(
             job_queue=job_queue,

@@ -45,7 +45,7 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
         opened.callback(engine.close)
         encoder, dimension = held_encoder(engine) or ("", 0)
         memory = Memory(engine, encoder, dimension, settings.metadata)
-        stores = wire_stores(settings, memory, load_secret(settings))
+        stores = wire_stores(settings, memory, load_secret(settings), encoder)
         pictures, ledger, removals, decisions = stores.pictures, stores.ledger, stores.removals, stores.decisions
         yield OperatorCommands(
             engine=engine,

@@ -55,12 +55,12 @@ class Stores:
     undo: Sequence[RemovalHook]
 
 
-def wire_stores(settings: Settings, memory: Memory, secret: Secret) -> Stores:
-    """The stores of the settings."""
+def wire_stores(settings: Settings, memory: Memory, secret: Secret, encoder: str) -> Stores:
+    """The stores of the settings, over the memory of an encoder."""
     floor = settings.store.min_free_bytes
     ledger, roomy = records_of(settings), Ledger(settings.url_of("records"), floor, NEW)
     blocks, jobs, curate = Blocks(ledger), Jobs(ledger), settings.curate
-    judgements = Judgements(ledger, Blobs(settings.url_of("judgements"), floor))
+    judgements = Judgements(ledger, Blobs(settings.url_of("judgements"), floor), encoder)
     objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
     undo_votes = UndoAfterRemoval(memory, judgements, objections, SearchShortLists(memory))
     evaluations = Evaluations(ledger, jobs, settings.url_of("evaluations"), floor)

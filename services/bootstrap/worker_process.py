@@ -47,7 +47,7 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
         encoder = wire_encoder(settings, opened)
         memory = wire_memory(settings, opened, encoder, settings.store.timeout)
         memory.open()
-        stores = wire_stores(settings, memory, secret)
+        stores = wire_stores(settings, memory, secret, encoder.name)
         check_restored(stores)
         decoder, task_queue = wire_decoder(settings, opened, encoder.view), wire_task_queue(settings, opened)
         job_queue = wire_job_queue(settings, opened)

@@ -33,14 +33,12 @@ class Judge:
     that begins with nothing.
 
     Attributes:
-        encoder: the name of the encoder whose vectors are compared.
         k: how many neighbours vote, at most `KEPT`.
     """
 
     memory: Memory
     judgements: Judgements
     fold: FoldChanges
-    encoder: str
     k: int
 
     def __call__(self, tenant: str, _job: Job, progress: Progress) -> None:
@@ -49,7 +47,7 @@ class Judge:
         Raises:
             InvalidRequest: it holds too many images.
         """
-        if self.judgements.current(tenant) is None:
+        if not self.judgements.any_counts(tenant):
             self.memory.unmute(tenant, [PRUNED])  # a crash may have left what was muted by one that was voided
         unkept = None
         while True:
@@ -61,16 +59,14 @@ class Judge:
             base = base or unkept or JudgedImages.of_none(now())
             unkept = self.fold(tenant, base, complete, progress)
             progress("counted", 0, len(unkept.image_ids))
-            judgement = judgement_of(unkept, registration, self.encoder, self.k)
+            judgement = judgement_of(unkept, registration, self.judgements.encoder, self.k)
             self.judgements.forget_uses(tenant)
             if self.judgements.keep(tenant, judgement, unkept):
                 return
 
     def _base(self, tenant: str) -> JudgedImages | None:
         judgement = self.judgements.current(tenant)
-        if judgement is None or judgement.encoder != self.encoder:
-            return None
-        return self.judgements.made_of(tenant, judgement)
+        return None if judgement is None else self.judgements.made_of(tenant, judgement)
 
 
 def judgement_of(images: JudgedImages, judgement_id: str, encoder: str, k: int) -> Judgement:

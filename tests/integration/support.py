@@ -23,7 +23,7 @@ from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.curation.fold_changes import FoldChanges
-from services.curation.judge import Judge
+from services.curation.judge import Judge, judgement_of
 from services.curation.judgements import Judgements
 from services.curation.objections import Objections
 from services.curation.search_short_lists import SearchShortLists
@@ -170,7 +170,7 @@ class Parts:
         self.pictures = Pictures(self.folder / "pictures")
         self.ledger = Ledger(self.folder / "records")
         self.removals, self.removal_log = Removals(self.ledger), RemovalLog(self.ledger, KEY)
-        self.judgements = Judgements(self.ledger, Blobs(self.folder / "judgements"))
+        self.judgements = Judgements(self.ledger, Blobs(self.folder / "judgements"), self.encoder.name)
         self.vectors = VectorCache(2**20)
         self.decoder = Decoder(sound_sandbox(), self.pool)
 
@@ -222,9 +222,19 @@ class Parts:
         """Judge the memory; what counts afterwards."""
         job = Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="a test", requested_at=now())
         kept = cast(Memory, memory or self.memory)
-        judge = Judge(kept, self.judgements, FoldChanges(kept, self.vectors, 1000), self.encoder.name, k)
+        judge = Judge(kept, self.judgements, FoldChanges(kept, self.vectors, 1000), k)
         judge(tenant or self.tenant, job, progress)
         return self.judgements.current(tenant or self.tenant)
+
+    def judged_by_another(self, tenant: str) -> Judgements:
+        """The judgements of another encoder, for which the images have just the same neighbours; one counts."""
+        another = Judgements(self.ledger, Blobs(self.folder / "judgements"), "another")
+        judged = self.judgements.current(tenant)
+        assert judged is not None
+        images, registration = self.judgements.made_of(tenant, judged), another.register(tenant)
+        assert images is not None
+        assert another.keep(tenant, judgement_of(images, registration, another.encoder, judged.k), images)
+        return another
 
     def decisions(
         self, memory: object = None, ledger: object = None, keep: int = 100, keep_bytes: int = 2**30

@@ -165,6 +165,72 @@ def test_one_whose_neighbours_are_nearly_all_gone_gets_the_next_ones(parts: Part
     assert same(judged(parts), judged(never_saw))
 
 
+def test_each_encoder_has_a_judgement_until_a_removal_which_leaves_that_of_the_one_that_classifies(
+    parts: Parts,
+) -> None:
+    remember(parts, ["cat"] * 20)
+    remember(parts, ["dog"] * 5, seed=1, prefix="goes")
+    first = judged(parts)
+    another = parts.judged_by_another(parts.tenant)
+    second, begun = another.current(parts.tenant), another.register(parts.tenant)
+    assert second is not None
+    assert (second.encoder, parts.judgements.current(parts.tenant)) == ("another", first), "each has its own"
+    again = judged(parts)
+    assert again.id > second.id
+    assert another.current(parts.tenant) == second, "it stands beside a later one of another encoder"
+    assert another.is_valid(parts.tenant, begun), "so does a pass"
+    remove(parts, subject="goes")
+    assert another.current(parts.tenant) is None
+    assert not another.is_valid(parts.tenant, begun)
+    repaired = parts.judgements.current(parts.tenant)
+    assert repaired is not None
+    assert repaired.images == 20
+    assert sorted(records(parts)) == [f"{RECORDS}{parts.tenant}/{repaired.id}{end}" for end in ("", FOUND)]
+    assert [file.name for file in (parts.folder / "judgements").rglob("*-*")] == [repaired.id]
+
+
+def test_another_encoder_s_pass_lets_those_stay_muted_that_were_pruned(parts: Parts) -> None:
+    remember(parts, ["cat"] * 20)
+    judged(parts)
+    assert parts.memory.mute(parts.tenant, Filter({"image_id": "image-000"}).clauses({}), 1) == 1
+    active, parts.judgements = parts.judgements, Judgements(parts.ledger, Blobs(parts.folder / "judgements"), "another")
+    assert judged(parts).images == 19
+    assert active.current(parts.tenant) is not None
+    assert parts.memory.counts_by_state(parts.tenant)[State.MUTED] == 1
+
+
+def test_one_whose_id_tells_no_encoder_counts_for_the_encoder_that_it_names(parts: Parts) -> None:
+    remember(parts, ["cat"] * 5)
+    now_id = judged(parts).id
+    old_id = now_id.rpartition("-")[0]
+    for key in records(parts):
+        record = parts.ledger.get(key)
+        old = {**record, "id": old_id} if key.endswith(FOUND) else record
+        parts.ledger.put(key.replace(now_id, old_id), old)
+        parts.ledger.delete(key)
+    found, another = parts.judgements.current(parts.tenant), Judgements(parts.ledger, Blobs(parts.folder), "another")
+    assert found is not None
+    assert found.id == old_id
+    assert another.current(parts.tenant) is None
+    assert another.any_counts(parts.tenant)
+    kept = judged(parts)
+    assert sorted(records(parts)) == [f"{RECORDS}{parts.tenant}/{kept.id}{end}" for end in ("", FOUND)]
+
+
+def test_an_encoder_that_is_dropped_takes_its_judgements_and_notes_with_it(parts: Parts) -> None:
+    remember(parts, ["cat"] * 5)
+    kept = judged(parts)
+    another = parts.judged_by_another(parts.tenant)
+    assert parts.judgements.used(parts.tenant)
+    assert another.used(parts.tenant)
+    another.forget_uses(parts.tenant)
+    assert (another.uses(), list(parts.judgements.uses())) == ({}, [parts.tenant]), "each has notes of its own"
+    another.delete_all()
+    assert another.current(parts.tenant) is None
+    assert parts.judgements.current(parts.tenant) == kept
+    assert list(parts.judgements.uses()) == [parts.tenant]
+
+
 def put_rows(parts: Parts, vectors: Vectors, ids: Sequence[str]) -> None:
     images = [image(parts.tenant, image_id, labels=["dog"]) for image_id in ids]
     parts.memory.put(images)
@@ -172,7 +238,9 @@ def put_rows(parts: Parts, vectors: Vectors, ids: Sequence[str]) -> None:
 
 
 def hooked(parts: Parts, **hooks: Callable[[str], object]) -> Judgements:
-    return Judgements(cast(Ledger, Hooked(parts.ledger, **hooks)), Blobs(parts.folder / "judgements"))
+    return Judgements(
+        cast(Ledger, Hooked(parts.ledger, **hooks)), Blobs(parts.folder / "judgements"), parts.encoder.name
+    )
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
@@ -241,7 +309,7 @@ def test_a_disk_without_room_for_the_repaired_judgement_holds_up_no_removal(part
     remember(parts, ["cat"] * 5)
     remember(parts, ["dog"] * 2, seed=1, prefix="goes")
     judged(parts)
-    parts.judgements = Judgements(parts.ledger, Blobs(parts.folder / "judgements", 2**60))
+    parts.judgements = Judgements(parts.ledger, Blobs(parts.folder / "judgements", 2**60), parts.encoder.name)
     remove(parts, subject="goes")
     assert parts.memory.count(parts.tenant) == 5
     assert parts.judgements.current(parts.tenant) is None, "it is voided instead"
@@ -359,7 +427,7 @@ def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
     uses.mkdir(exist_ok=True)
     for path, text in zip(damaged, ('{"id": ', "[" * 100_000, '"2026-01-01T00:00:00"'), strict=True):
         path.write_text(text)
-    parts.judgements = afresh = Judgements(parts.ledger, Blobs(parts.folder / "judgements"))
+    parts.judgements = afresh = Judgements(parts.ledger, Blobs(parts.folder / "judgements"), parts.encoder.name)
     assert afresh.current(parts.tenant) is None
     assert "is judged anew" in caplog.text
 
@@ -416,7 +484,7 @@ def test_a_stale_one_counts_until_the_next(parts: Parts) -> None:
 
 def test_too_large_a_memory_is_refused(parts: Parts) -> None:
     remember(parts, ["cat"] * 3)
-    judge = Judge(parts.memory, parts.judgements, FoldChanges(parts.memory, parts.vectors, 2), "pixels", 10)
+    judge = Judge(parts.memory, parts.judgements, FoldChanges(parts.memory, parts.vectors, 2), 10)
     job = Jobs(parts.ledger).create(parts.tenant, JobKind.JUDGEMENT, "a test")
     with pytest.raises(InvalidRequest, match="at most 2 are judged"):
         judge(parts.tenant, job, lambda *_: None)

@@ -106,12 +106,14 @@ def unlearn(parts: Parts, items: list[Item], options: ClassifyOptions, order: Ra
     assert judged is not None
     assert alone is not None
     assert judged.images == len(items)
+    another = parts.judged_by_another(both)
     request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
     forget = parts.forget()
     assert forget.carry_on(both, forget.request(both, request, "a test").id).images == len(items) - len(kept)
 
     queries = np.concatenate([directions(parts.memory.dimension), directions(parts.memory.dimension)[:3] + 0.01])
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    assert len(kept) == len(items) or another.current(both) is None, "it would tell of what is gone"
     for found in (parts.judgements.current(both), parts.judge(both)):
         assert found is not None
         assert found.model_copy(update={"id": alone.id, "made_at": alone.made_at}) == alone
