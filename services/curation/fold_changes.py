@@ -109,7 +109,7 @@ class FoldChanges:
         """The images with their vectors, of some ids whether they vote or not; None: all that vote."""
         read, total = _Read(), self.memory.count(tenant, voting(moment)) if ids is None else len(ids)
         states = [State.REMEMBERED] if ids is None else [State.REMEMBERED, State.MUTED]
-        for clauses in [[]] if ids is None else _of_ids(ids):
+        for clauses in [[]] if ids is None else of_ids(ids):
             for page, vectors in self.memory.embedded(tenant, [*clauses, not_expired(moment)], PAGE, states):
                 progress("read", len(read.images), total)
                 read.images += map(_Image.of, page)
@@ -193,6 +193,7 @@ def voting(moment: datetime) -> list[Clause]:
     return [REMEMBERED, not_expired(moment)]
 
 
-def _of_ids(ids: Sequence[str]) -> Iterator[list[Clause]]:
+def of_ids(ids: Sequence[str]) -> Iterator[list[Clause]]:
+    """Filters that together name images of these ids, each at most `PAGE` of them."""
     for start in range(0, len(ids), PAGE):
         yield [Clause("image_id", FieldType.KEYWORD, tuple(ids[start : start + PAGE]))]

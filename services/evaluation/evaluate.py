@@ -49,10 +49,10 @@ def evaluate(
     """
     itself = queries is None
     queries = queries or memory
-    _check(queries, memory, itself=itself)
+    check_evaluable(queries, memory, itself=itself)
     own = np.arange(len(memory.ids))
     width = max(1, min(HARD_K, len(own) - 1))
-    contents = _contents(memory, options)
+    contents = shared_contents(memory, options)
     told = partial(progress, "the memory's neighbours")
     near = around = search(memory.vectors, memory.vectors, width, own, told, contents)
     if not itself:
@@ -97,7 +97,7 @@ def evaluate_neighbours(
     return _measured(study, options, progress, pruning, None, None)
 
 
-def _contents(memory: Labelled, options: EvaluationOptions) -> Numbers | None:
+def shared_contents(memory: Labelled, options: EvaluationOptions) -> Numbers | None:
     """What images that share a vote have in common, int64 [m]; None where none does."""
     distinct, numbers = np.unique(memory.contents, return_inverse=True)
     if options.group_by is GroupBy.NONE or len(distinct) in (0, len(memory.ids)):
@@ -105,7 +105,12 @@ def _contents(memory: Labelled, options: EvaluationOptions) -> Numbers | None:
     return numbers.astype(np.int64)
 
 
-def _check(queries: Labelled, memory: Labelled, *, itself: bool) -> None:
+def check_evaluable(queries: Labelled, memory: Labelled, *, itself: bool) -> None:
+    """Refuse what has no answers.
+
+    Raises:
+        InvalidRequest: there is nothing to ask, or nobody to answer.
+    """
     if itself and len(memory.ids) < 2:
         raise InvalidRequest("the memory holds fewer than two images: without the one that is asked, nobody can answer")
     if not memory.ids:

@@ -157,8 +157,37 @@ class Experiments:
             if part.size:
                 yield np.sort(part), np.setdiff1d(images, part)
 
+    def novelty(self) -> float | None:
+        """How well the mean distance to the voters tells queries of a class that the memory does not hold, as AUROC.
+
+        The classes are left out of the memory in five parts, one after the other, and the mean is returned; None where
+        there is but one class. A query with labels of both kinds is not asked.
+        """
+        from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - takes a second to import
+
+        labels, asked = self.study.votes_for[:-1], self._draw(len(self.queries), MOST_QUERIES)
+        classes = np.random.default_rng(self.options.seed).permutation(np.unique(labels[labels != NOBODY]))
+        parts, found = np.array_split(classes, min(FOLDS, len(classes))), []
+        for done, part in enumerate(parts, start=1):
+            images = np.flatnonzero(~np.isin(labels, part).any(axis=1))
+            held, times = np.unique(labels[images], return_counts=True)
+            held = held[(held != NOBODY) & (times > self.study.itself)]  # the only image of a class finds none of it
+            truth = self.study.truth[asked]
+            new = ~np.isin(truth, held).any(axis=1)
+            some = asked[new | ~np.isin(truth, part).any(axis=1)]
+            new = np.isin(some, asked[new])
+            if len(images) > self.study.itself and 0 < np.count_nonzero(new) < len(some):
+                found.append(float(roc_auc_score(new, self._voters(some, images).mean_distances())))
+            self.progress("new classes", done, len(parts))
+        return float(np.mean(found)) if found else None
+
     def _accuracy(self, asked: Numbers, images: Numbers) -> float:
         """Of the vote on some queries, with some of the images as the memory, by ascending number."""
+        some = replace(self.study, truth=self.study.truth[asked])
+        return float(some.accuracy(self._voters(asked, images), [self.options])[0, -1])
+
+    def _voters(self, asked: Numbers, images: Numbers) -> Neighbours:
+        """Of some queries, with some of the images as the memory, by ascending number."""
         own = None
         if self.study.itself:
             place = np.full(len(self.study.image_ids), NOBODY)
@@ -168,9 +197,7 @@ class Experiments:
         contents = self.study.contents
         alike = None if contents is None else contents[images]
         near = search(self.queries[asked], self.memory[images], k, own, contents=alike)
-        voters = replace(near, rows=np.append(images, NOBODY)[near.rows]).sharing(contents, k)
-        some = replace(self.study, truth=self.study.truth[asked])
-        return float(some.accuracy(voters, [self.options])[0, -1])
+        return replace(near, rows=np.append(images, NOBODY)[near.rows]).sharing(contents, k)
 
     def _draw(self, size: int, most: int) -> Numbers:
         """All of so many, or so many of them at random; ascending."""

@@ -156,10 +156,8 @@ class Answers:
 
     def distances(self) -> Distances:
         """Novelty: how far right and wrong answers are from those that voted."""
-        distances = np.where(self.voters.first_of_each(), 1 - self.voters.similarities, np.nan)
-        return Distances(
-            mean=self._histogram(np.nanmean(distances, axis=1)), median=self._histogram(np.nanmedian(distances, axis=1))
-        )
+        median = np.nanmedian(self.voters.distances(), axis=1)
+        return Distances(mean=self._histogram(self.voters.mean_distances()), median=self._histogram(median))
 
     def _histogram(self, values: NDArray[np.float64]) -> Histogram:
         edges = np.linspace(values.min(), values.max(), EDGES)

@@ -106,6 +106,15 @@ class Neighbours:
             there[:, 1:] &= self.ranks[:, 1:] != self.ranks[:, :-1]
         return there
 
+    def distances(self) -> NDArray[np.float64]:
+        """Cosine distances [n, k], of those that share a vote to the nearest; not a number where there is nobody."""
+        return np.where(self.first_of_each(), 1 - self.similarities, np.nan)
+
+    def mean_distances(self) -> NDArray[np.float64]:
+        """The mean cosine distance [n] to those that vote: novelty."""
+        means: NDArray[np.float64] = np.nanmean(self.distances(), axis=1)
+        return means
+
     def at_each_k(self, by_place: NDArray[T], k: int) -> NDArray[T]:
         """What holds after each of the neighbours, [n, places], as what holds after the nearest 1, 2, ... k of them."""
         if self.ranks is None:

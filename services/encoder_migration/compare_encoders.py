@@ -1,0 +1,217 @@
+"""Compare two encoders of a memory: on its own images, and on labelled pictures that are asked and never remembered."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import numpy as np
+
+from schemas.encoder_comparison import EncoderComparison
+from schemas.errors import InvalidRequest, NotFound
+from schemas.evaluation import EvaluationOptions
+from schemas.image import ImageFields, StoredImage, now
+from services.curation.fold_changes import PAGE, of_ids, voting
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.evaluation.experiments import Progress
+from services.evaluation.paired_comparison import EncodedImages, compare
+from services.evaluation.study import Labelled
+from services.memory.engine import Vectors
+from services.memory.memory import Memory
+
+Embed = Callable[[str, Sequence[bytes]], Vectors]
+"""A tenant's pictures to vectors of one encoder, float32 [n, d]; raises what decoding raises."""
+NAMED = 10
+"""Tenants, or encoders, that a message names at most."""
+
+
+@dataclass
+class LabelledPictures:
+    """Labelled pictures with the vectors that both encoders make of them; one that comes twice counts once.
+
+    Attributes:
+        tenant: for whom they are encoded.
+        embed: by the first encoder, and by the second.
+        labels: of each picture, by the digest of its bytes.
+        names: what each is called.
+        vectors: of each, by both.
+    """
+
+    tenant: str
+    embed: tuple[Embed, Embed]
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    vectors: dict[str, tuple[Vectors, Vectors]] = field(default_factory=dict)
+
+    def add(self, pictures: Sequence[tuple[bytes, ImageFields]]) -> list[str]:
+        """Encode pictures, all or none; their names.
+
+        Raises:
+            InvalidPicture, UnsupportedFormat, TooLarge: one cannot be decoded.
+        """
+        encoded = [embed(self.tenant, [data for data, _ in pictures]) for embed in self.embed]
+        for (data, fields), *rows in zip(pictures, *encoded, strict=True):
+            content = sha256(data).hexdigest()
+            self.labels[content] = list(dict.fromkeys([*self.labels.get(content, []), *fields.labels]))
+            self.names.setdefault(content, fields.image_id or content)
+            self.vectors.setdefault(content, (rows[0], rows[1]))
+        return [fields.image_id or "" for _, fields in pictures]
+
+    def of(self, which: int) -> Labelled:
+        """The pictures with the vectors of the first encoder (0) or of the second (1)."""
+        rows = [both[which] for both in self.vectors.values()]
+        return Labelled(list(self.names.values()), list(self.labels.values()), np.array(rows, np.float32))
+
+
+@dataclass(frozen=True)
+class CompareEncoders:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        memory_of: the memory by the vectors of an encoder, by its name.
+        records: which encoders there are.
+        most_images: of a larger memory so many images are drawn, for their vectors are held at once.
+    """
+
+    memory_of: Callable[[str], Memory]
+    records: EncoderRecords
+    most_images: int
+
+    def choose(self, a: str | None, b: str | None) -> tuple[str, str]:
+        """The names of the two encoders that are meant: without `a` the active one, without `b` the only other.
+
+        Raises:
+            NotFound: there is no such encoder.
+            InvalidRequest: they are the same, or there is no single other one.
+        """
+        known, active = self.records.known(), self.records.active()
+        first = a or (active.name if active else None)
+        if first is None:
+            raise InvalidRequest("this memory has no encoder yet: start the service once, then add another encoder")
+        others = [name for name in known if name != first and name not in self.records.dropping()]
+        if b is None and len(others) != 1:
+            named = ", ".join(others[:NAMED]) or "none: add one with 'visual-memory encoder add NAME'"
+            raise InvalidRequest(f"name the encoder that {first} is compared with; there are: {named}")
+        second = b or others[0]
+        for name in (first, second):
+            self.records.get(name)
+        if first == second:
+            raise InvalidRequest(f"two encoders are compared, and both are {first}")
+        return first, second
+
+    def tenant(self, encoder: str, asked: str | None) -> str:
+        """Whose memory is meant: without a name, that of the only tenant.
+
+        Raises:
+            NotFound: this tenant has no images.
+            InvalidRequest: there are several tenants, or none.
+        """
+        tenants = self.memory_of(encoder).tenants()
+        if asked is not None:
+            if asked not in tenants:
+                raise NotFound(f"tenant {asked!r} has no images")
+            return asked
+        if len(tenants) != 1:
+            named = ", ".join(tenants[:NAMED]) + ", ..." * (len(tenants) > NAMED)
+            raise InvalidRequest(f"say whose memory with --tenant: {named or 'nobody has images yet'}")
+        return tenants[0]
+
+    def __call__(
+        self,
+        tenant: str,
+        encoders: tuple[str, str],
+        options: EvaluationOptions,
+        progress: Progress,
+        pictures: LabelledPictures | None = None,
+    ) -> EncoderComparison:
+        """Compare two encoders.
+
+        Args:
+            tenant: whose memory.
+            encoders: the names of both; see `choose`.
+            options: the vote, k and seed.
+            progress: told of the stage and how much of it is done out of how much.
+            pictures: asked about beside the memory's own images, if there are any.
+
+        Raises:
+            InvalidRequest: fewer than two images vote and have both vectors.
+        """
+        memories = self.memory_of(encoders[0]), self.memory_of(encoders[1])
+        ids = self._voting(tenant, memories[0], progress)
+        drawn = np.sort(np.random.default_rng(options.seed).permutation(len(ids))[: self.most_images])
+        some = [ids[place] for place in drawn.tolist()]
+        a, b = (_Read.of(memory, tenant, some, progress) for memory in memories)
+        lacking = {name: len(some) - len(read.images) for name, read in zip(encoders, (a, b), strict=True)}
+        both = [place for place, image in a.images.items() if (other := b.images.get(place)) and _same(image, other)]
+        images = [a.images[place] for place in both]
+        sides = [
+            EncodedImages(name, _labelled(images, read.of_places(both)))
+            for name, read in zip(encoders, (a, b), strict=True)
+        ]
+        del a, b
+        asked = None
+        if pictures is not None and pictures.labels:
+            asked = [EncodedImages(side.encoder, side.memory, pictures.of(place)) for place, side in enumerate(sides)]
+        contents = {image.content_hash for image in images}
+        return EncoderComparison(
+            tenant=tenant,
+            a=encoders[0],
+            b=encoders[1],
+            voting=len(ids),
+            drawn=len(some) if len(some) < len(ids) else None,
+            lacking=lacking,
+            seed=options.seed,
+            itself=compare(sides[0], sides[1], options, progress),
+            folder=None if asked is None else compare(asked[0], asked[1], options, progress),
+            known=len(contents & pictures.labels.keys()) if pictures else 0,
+        )
+
+    def _voting(self, tenant: str, memory: Memory, progress: Progress) -> list[str]:
+        """The ids of all images that vote, ascending."""
+        ids: list[str] = []
+        where = voting(now())
+        total = memory.count(tenant, where)
+        for page in memory.pages(tenant, where, PAGE):
+            ids += [image.image_id for image in page]
+            progress("images", len(ids), total)
+        return sorted(ids)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Images as they were read by one encoder.
+
+    Attributes:
+        images: those that have its vector, by their place among those that were asked for, ascending.
+        vectors: float32 [asked for, d]; of others nothing that means anything.
+    """
+
+    images: dict[int, StoredImage]
+    vectors: Vectors
+
+    @classmethod
+    def of(cls, memory: Memory, tenant: str, ids: Sequence[str], progress: Progress) -> "_Read":
+        """Those of some ids that vote."""
+        places = {image_id: place for place, image_id in enumerate(ids)}
+        found: dict[int, StoredImage] = {}
+        vectors = np.empty((len(ids), memory.dimension), np.float32)
+        for done, clauses in enumerate(of_ids(ids)):
+            for images, rows in memory.embedded(tenant, clauses, PAGE):
+                where = [places[image.image_id] for image in images]
+                found |= dict(zip(where, images, strict=True))
+                vectors[where] = rows
+            progress("vectors", min((done + 1) * PAGE, len(ids)), len(ids))
+        return cls(dict(sorted(found.items())), vectors)
+
+    def of_places(self, places: Sequence[int]) -> Vectors:
+        """The vectors of the images at some places."""
+        return self.vectors if len(places) == len(self.vectors) else self.vectors[places]
+
+
+def _same(image: StoredImage, other: StoredImage) -> bool:
+    """Whether an image was not replaced between two readings."""
+    return image.picture == other.picture
+
+
+def _labelled(images: Sequence[StoredImage], vectors: Vectors) -> Labelled:
+    contents = [image.content_hash for image in images]
+    return Labelled([image.image_id for image in images], [image.labels for image in images], vectors, contents)

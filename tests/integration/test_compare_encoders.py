@@ -1,0 +1,215 @@
+"""Two encoders compared over a real engine: which images are compared, by which vectors, and which are left out."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from schemas.decision import ClassifyOptions
+from schemas.encoder import EncoderSpec
+from schemas.errors import InvalidPicture, InvalidRequest, NotFound
+from schemas.evaluation import EvaluationOptions
+from schemas.image import ImageFields, State, StoredImage, now
+from services.decision.grouping import first_groups
+from services.decision.votes import decide
+from services.encoder_migration.compare_encoders import CompareEncoders, LabelledPictures
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.engine import Vectors
+from services.memory.ledger import Ledger
+from services.memory.memory import Memory
+from tests.contract.support import image, quick_folder
+from tests.unit.evaluation.support import silent
+
+TENANT, NUMBER = "t", 130
+COARSE, FINE = "coarse", "fine"
+OPTIONS = EvaluationOptions(k=7)
+
+
+def encode(pixels: Vectors, coarse: int) -> Vectors:
+    """Pictures of 8 x 8 as sums of `coarse` x `coarse` pixels, less their mean; float32 [n, d] of length 1."""
+    side = 8 // coarse
+    sums = pixels.reshape(-1, side, coarse, side, coarse).sum(axis=(2, 4)).reshape(-1, side * side)
+    sums = sums - sums.mean(axis=1, keepdims=True)
+    unit: Vectors = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def spec(name: str, second: int) -> EncoderSpec:
+    return EncoderSpec(
+        name=name,
+        model=name,
+        pooling="auto",
+        precision="float32",
+        preprocessing=2,
+        fingerprint=f"{second:064x}",
+        dimension=4 if name == COARSE else 64,
+        added_at=now() + timedelta(seconds=second),
+    )
+
+
+class Place:
+    """A memory of digits under two encoders."""
+
+    def __init__(self, folder: Path) -> None:
+        found = load_digits()
+        self.pixels, self.labels = found.images.astype(np.float32), [str(each) for each in found.target]
+        self.memories = {
+            name: Memory(EdgeEngine(folder / name), name, dimension, {})
+            for name, dimension in ((COARSE, 4), (FINE, 64))
+        }
+        for memory in self.memories.values():
+            memory.open()
+        self.records = EncoderRecords(Ledger(folder / "records"))
+        self.records.create_first(spec(COARSE, 0))
+        self.records.add(spec(FINE, 1))
+
+    def use(self, most_images: int = 1000) -> CompareEncoders:
+        return CompareEncoders(self.memories.__getitem__, self.records, most_images)
+
+    def keep(self, numbers: Sequence[int], encoders: Sequence[str] = (COARSE, FINE), **fields: object) -> None:
+        """Remember digits with their vectors; `fields` win."""
+        images = [
+            image(
+                TENANT,
+                f"digit-{number:04d}",
+                labels=[self.labels[number]],
+                state=State.REMEMBERED,
+                content_hash=str(number),
+                picture=f"{TENANT}/{number}",
+            ).model_copy(update=fields)
+            for number in numbers
+        ]
+        for name in encoders:
+            vectors = encode(self.pixels[list(numbers)], 4 if name == COARSE else 1)
+            self.memories[name].put(images, vectors=vectors)
+
+    def close(self) -> None:
+        for memory in self.memories.values():
+            memory.close()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with quick_folder() as folder:
+        made = Place(folder)
+        yield made
+        made.close()
+
+
+def test_both_are_asked_as_the_service_would_answer(place: Place) -> None:
+    """Leaving one out; every answer again by a search of the memory itself."""
+    place.keep(range(NUMBER))
+    found = place.use()(TENANT, (COARSE, FINE), OPTIONS, silent)
+    assert (found.voting, found.drawn, found.lacking) == (NUMBER, None, {COARSE: 0, FINE: 0})
+    changed = {each.image_id: each for each in (*found.itself.gained, *found.itself.lost, *found.itself.swapped)}
+    assert changed
+    for number in range(NUMBER):
+        image_id = f"digit-{number:04d}"
+        answers = []
+        for name, coarse in ((COARSE, 4), (FINE, 1)):
+            vector = encode(place.pixels[[number]], coarse)
+            [hits] = place.memories[name].nearest(TENANT, vector, OPTIONS.k, leave_out={image_id}.__contains__)
+            answers.append(decide(first_groups(hits, OPTIONS.k)[0], ClassifyOptions(k=OPTIONS.k), name).label)
+        one = changed.get(image_id)
+        assert (answers[0] == answers[1]) == (one is None)
+        assert one is None or [one.a, one.b] == answers
+
+
+def test_what_lacks_a_vector_or_does_not_vote_is_left_out_of_both(place: Place) -> None:
+    place.keep(range(60))
+    place.keep(range(60, 70), [COARSE])
+    place.keep(range(70, 73), state=State.MUTED)
+    place.keep(range(73, 75), expires_at=now() - timedelta(seconds=1))
+    found = place.use()(TENANT, (COARSE, FINE), OPTIONS, silent)
+    assert found.voting == 70
+    assert found.lacking == {COARSE: 0, FINE: 10}
+    assert (found.itself.queries, found.itself.images) == (60, 60)
+
+
+def test_what_is_replaced_between_the_two_readings_is_left_out(place: Place) -> None:
+    place.keep(range(60))
+    held = place.memories[FINE].get(TENANT, ["digit-0003"])["digit-0003"]
+    replaced = held.model_copy(update={"picture": f"{TENANT}/another"})
+    place.memories[FINE].put([replaced], {held.image_id: held}, vectors=encode(place.pixels[[3]], 1))
+    assert place.use()(TENANT, (COARSE, FINE), OPTIONS, silent).itself.queries == 59
+
+
+def test_a_large_memory_is_drawn_from(place: Place) -> None:
+    place.keep(range(NUMBER))
+    drawn = [place.use(50)(TENANT, (COARSE, FINE), EvaluationOptions(k=7, seed=seed), silent) for seed in (1, 1, 2)]
+    assert [(each.voting, each.drawn, each.itself.images) for each in drawn] == [(NUMBER, 50, 50)] * 3
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def pictures(place: Place, numbers: Sequence[int]) -> LabelledPictures:
+    """Digits as files, each but its number; an encoder that meets another fails."""
+
+    def embed(coarse: int, asked: Sequence[bytes]) -> Vectors:
+        if not all(each.isdigit() for each in asked):
+            raise InvalidPicture("this is no digit")
+        return encode(place.pixels[[int(each) for each in asked]], coarse)
+
+    asked = LabelledPictures(TENANT, (lambda _, some: embed(4, some), lambda _, some: embed(1, some)))
+    asked.add([(str(each).encode(), ImageFields(labels=[place.labels[each]])) for each in numbers])
+    return asked
+
+
+def test_a_folder_is_asked_of_each_encoder_s_own_vectors(place: Place) -> None:
+    place.keep(range(NUMBER))
+    asked = pictures(place, range(NUMBER, NUMBER + 40))
+    with pytest.raises(InvalidPicture):
+        asked.add([(b"1", ImageFields(labels=["1"])), (b"a thumb", ImageFields(labels=["1"]))])
+    found = place.use()(TENANT, (COARSE, FINE), OPTIONS, silent, asked)
+    assert found.folder is not None
+    assert (found.folder.queries, found.folder.images, found.known) == (40, NUMBER, 0)
+    for name, coarse, figures in ((COARSE, 4, found.folder.a), (FINE, 1, found.folder.b)):
+        vectors = encode(place.pixels[NUMBER : NUMBER + 40], coarse)
+        right = [
+            decide(hits, ClassifyOptions(k=7), name).label == place.labels[NUMBER + row]
+            for row, hits in enumerate(place.memories[name].nearest(TENANT, vectors, 7))
+        ]
+        assert figures.accuracy.value == pytest.approx(np.mean(right))
+    assert place.memories[COARSE].count(TENANT) == NUMBER
+
+
+def test_pictures_that_come_twice_count_once_and_remembered_ones_are_told(place: Place) -> None:
+    place.keep(range(NUMBER), content_hash="")
+    asked = pictures(place, [140, 141])
+    asked.add([(b"140", ImageFields(labels=["odd"], image_id="again"))])
+    content = next(iter(asked.labels))
+    assert asked.labels[content] == [place.labels[140], "odd"]
+    place.keep([200], content_hash=content)
+    found = place.use()(TENANT, (COARSE, FINE), OPTIONS, silent, asked)
+    assert found.folder is not None
+    assert (found.folder.queries, found.known) == (2, 1)
+
+
+def test_which_encoders_and_whose_memory_are_meant(place: Place) -> None:
+    use = place.use()
+    assert use.choose(None, None) == (COARSE, FINE)
+    assert use.choose(FINE, None) == (FINE, COARSE)
+    for a, b in ((COARSE, COARSE), (None, COARSE)):
+        with pytest.raises(InvalidRequest, match="both are"):
+            use.choose(a, b)
+    with pytest.raises(NotFound, match="fine"):
+        use.choose(None, "finer")
+    place.records.add(spec("third", 2))
+    with pytest.raises(InvalidRequest, match="fine, third"):
+        use.choose(None, None)
+    place.records.begin_drop("third")
+    assert use.choose(None, None) == (COARSE, FINE)
+    with pytest.raises(InvalidRequest, match="nobody has images"):
+        use.tenant(COARSE, None)
+    place.keep(range(5))
+    assert use.tenant(COARSE, None) == TENANT
+    with pytest.raises(NotFound, match="'u' has no images"):
+        use.tenant(COARSE, "u")
+    other: StoredImage = image("u", "one", state=State.REMEMBERED)
+    place.memories[COARSE].put([other], vectors=encode(place.pixels[:1], 4))
+    with pytest.raises(InvalidRequest, match="--tenant: t, u"):
+        use.tenant(COARSE, None)
+    assert use.tenant(COARSE, "u") == "u"
