@@ -51,9 +51,9 @@ class FoldChanges:
         Raises:
             InvalidRequest: the memory holds too many images.
         """
-        self._check(self.memory.count(tenant, voting(now())))
+        self._check(self.memory.count_embedded(tenant, voting(now())))
         folded = self._fold(tenant, base, complete, progress)
-        if complete or np.count_nonzero(folded.votes) == self.memory.count(tenant, voting(now())):
+        if complete or np.count_nonzero(folded.votes) == self.memory.count_embedded(tenant, voting(now())):
             return folded
         return self._fold(tenant, folded, True, progress)  # some changed meanwhile, or went without a removal
 
@@ -107,7 +107,7 @@ class FoldChanges:
 
     def _read(self, tenant: str, ids: Sequence[str] | None, moment: datetime, progress: Progress) -> "_Read":
         """The images with their vectors, of some ids whether they vote or not; None: all that vote."""
-        read, total = _Read(), self.memory.count(tenant, voting(moment)) if ids is None else len(ids)
+        read, total = _Read(), self.memory.count_embedded(tenant, voting(moment)) if ids is None else len(ids)
         states = [State.REMEMBERED] if ids is None else [State.REMEMBERED, State.MUTED]
         for clauses in [[]] if ids is None else of_ids(ids):
             for page, vectors in self.memory.embedded(tenant, [*clauses, not_expired(moment)], PAGE, states):

@@ -99,7 +99,7 @@ class Judging:
         return [_with_report(count, classes.get(count.label), judgement.k) for count in counts]
 
     def _is_due(self, tenant: str, used_at: datetime | None) -> bool:
-        if not 0 < self.memory.count(tenant, voting(now())) <= self.most_images:
+        if not 0 < self.memory.count_embedded(tenant, voting(now())) <= self.most_images:
             return False
         judgement = self.judgements.current(tenant)
         if judgement is not None and not self._is_stale(tenant, judgement):
@@ -112,7 +112,8 @@ class Judging:
 
         By a clock that was set back since it cannot be told, so it counts as changed.
         """
-        if judgement.made_at - now() > CLOCKS_DIFFER or self.memory.count(tenant, voting(now())) != judgement.images:
+        set_back = judgement.made_at - now() > CLOCKS_DIFFER
+        if set_back or self.memory.count_embedded(tenant, voting(now())) != judgement.images:
             return True
         since = Clause("changed_at", FieldType.DATETIME, bounds={"gt": judgement.made_at})
         return self.memory.count(tenant, [SETTLED, since]) > 0

@@ -541,6 +541,10 @@ class Memory:
         """How many images meet a filter; with `marked_by`, of those that this removal marked."""
         return self._engine.count(within(tenant, [*clauses, *_perhaps_marked(marked_by)]))
 
+    def count_embedded(self, tenant: str, clauses: Sequence[Clause] = ()) -> int:
+        """How many images that meet a filter have a vector of this encoder; others do not vote."""
+        return self._engine.count(within(tenant, clauses, self._vector))
+
     def compact(self) -> Compaction:
         """Erase what was deleted or overwritten before the call, of every tenant; see `Engine.compact`."""
         return self._engine.compact()

@@ -432,10 +432,10 @@ def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
     assert "is judged anew" in caplog.text
 
     class Failing(Own):
-        def count(self, tenant: str, clauses: Sequence[Clause]) -> int:
+        def count_embedded(self, tenant: str, clauses: Sequence[Clause]) -> int:
             if tenant == "0-another":
                 raise ValueError("its images cannot be counted")
-            return self._memory.count(tenant, clauses)
+            return self._memory.count_embedded(tenant, clauses)
 
     jobs, memory = Jobs(parts.ledger), cast(Memory, Failing(parts.memory, parts.tenant))
     assert Judging(memory, afresh, jobs, lambda _tenant: None, 8).start_due() == 1
