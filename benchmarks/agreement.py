@@ -14,7 +14,8 @@ from PIL.ImageEnhance import Contrast
 from PIL.ImageFilter import GaussianBlur
 
 from benchmarks.pictures import photographs
-from services.perception.loading import BUILT_IN, load_encoder
+from services.perception.fingerprint import BUILT_IN
+from services.perception.loading import load_encoder
 from services.settings import EncoderSettings
 
 PICTURES = 400

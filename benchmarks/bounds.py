@@ -32,9 +32,11 @@ from benchmarks.table import Row, markdown, seconds
 from benchmarks.tiny import tiny_encoder
 from services.cli.keys import app
 from services.cli.own_service import own_service
+from services.perception.loading import identify
+from services.settings import EncoderSettings
 
 EQUAL, ORDINARY, AT_ONCE, DIMENSION = 20_000, 5_000, 1_000, 64
-BUILT_IN, NUMBERS = "efficientnet-lite0", 1280
+BUILT_IN, NUMBERS = identify(EncoderSettings()).name, 1280
 SIXTEEN = 16
 PICTURES, JOBS, KNOWN, CONNECTIONS = 600, 100, 256, 520
 QUERIES, FILTER_BYTES, GONE, KEPT, STORED = 256, 60 * 2**10, 2_000, 500, 200

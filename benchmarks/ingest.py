@@ -65,10 +65,10 @@ def overhead() -> Row:
     """Through a service with an encoder that costs little, which is taken off."""
     pictures, numbers = photographs(PICTURES), count()
     with tempfile.TemporaryDirectory() as folder:
-        settings = EncoderSettings(name=str(tiny_encoder(Path(folder) / "tiny")))
-        encoder = load_encoder(settings)
+        name = str(tiny_encoder(Path(folder) / "tiny"))
+        encoder = load_encoder(EncoderSettings(name=name))
         images = [decode(picture, _limits(), encoder.view) for picture in pictures]
-        with _service(ENCODER__NAME=settings.name) as client:
+        with _service(ENCODER__NAME=name) as client:
 
             def ours() -> float:
                 before = _without_decoders()

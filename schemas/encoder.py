@@ -4,10 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-Pooling = Literal["auto", "cls", "mean", "pooler"]
+PoolingName = Literal["auto", "cls", "mean", "pooler"]
 PrecisionClass = Literal["float32", "bfloat16", "float16"]
 """Precisions whose vectors agree are of one class: the built-in encoder's in bfloat16 agree with those in float32."""
-Preprocessing = Literal[1, 2]
 
 
 class EncoderIdentity(BaseModel):
@@ -29,9 +28,9 @@ class EncoderIdentity(BaseModel):
 
     name: Annotated[str, Field(min_length=1)]
     model: Annotated[str, Field(min_length=1)]
-    pooling: Pooling
+    pooling: PoolingName
     precision: PrecisionClass
-    preprocessing: Preprocessing
+    preprocessing: Literal[1, 2]
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

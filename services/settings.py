@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from schemas.decision import Prune
+from schemas.encoder import PoolingName
 from schemas.filter import FieldType
 from schemas.image import Gate
 from schemas.key import Tenant
@@ -142,11 +143,16 @@ class EncoderSettings(_Section):
     """What turns a picture into a vector."""
 
     name: Annotated[
-        str, Field(min_length=1, description="efficientnet-lite0 (built in), a model's hub name, or its folder")
-    ] = "efficientnet-lite0"
+        str | None,
+        Field(
+            min_length=1,
+            description="efficientnet-lite0 (built in), a model's hub name, or its folder; unset: the memory's own, of"
+            " a new one efficientnet-lite0",
+        ),
+    ] = None
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:N")] = "cpu"
     pooling: Annotated[
-        Literal["auto", "cls", "mean", "pooler"],
+        PoolingName,
         Field(description="how a transformer's tokens become one vector; auto: as its family is meant to be used"),
     ] = "auto"
     precision: Annotated[
@@ -157,6 +163,13 @@ class EncoderSettings(_Section):
         int, Field(ge=0, le=1024, description="most pictures encoded at once; 0: 8 on a CPU, 64 on a GPU")
     ] = 0
     threads: Annotated[int, Field(ge=0, description="batches encoded side by side on a CPU; 0: one per core")] = 0
+    upgrade: Annotated[
+        Literal["manual", "auto"],
+        Field(
+            description="how a memory comes to the encoder that is named, or to today's preprocessing: manual, by"
+            " `visual-memory encoder`, or auto, by itself"
+        ),
+    ] = "manual"
 
 
 class DecisionSettings(_Section):

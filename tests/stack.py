@@ -23,7 +23,8 @@ from services.bootstrap.wire_task_queue import key_prefix
 from services.cli.own_service import free_port, own_service
 from services.client import Client
 from services.memory.ledger import Ledger
-from services.settings import Settings
+from services.perception.loading import identify
+from services.settings import EncoderSettings, Settings
 
 SETTINGS = {
     "METADATA": '{"site": "keyword", "age": "integer"}',
@@ -40,6 +41,8 @@ SETTINGS = {
     "ENCODER__PRECISION": "float32",  # nothing is measured, and all machines test the same
     "ENCODER__BATCH_SIZE": "8",
 }
+ENCODER = identify(EncoderSettings()).name
+"""What the vectors of the built-in encoder are called; there are 1280 numbers in one."""
 PATIENCE = 60.0
 POLL = 0.05
 MOST_VALUES = 1000

@@ -15,7 +15,14 @@ from services.answers.question import Question
 from services.answers.question_jobs import AskLater, Questions
 from services.answers.rerank import Rerank
 from services.bootstrap.wire_access import audit_of, keys_of
-from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory, wire_threads
+from services.bootstrap.wire_memory import (
+    active_encoder,
+    slice_size,
+    wire_decoder,
+    wire_encoder,
+    wire_engine,
+    wire_threads,
+)
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
 from services.bootstrap.wire_reranking import wire_rerank
 from services.bootstrap.wire_task_queue import wire_job_queue, wire_rates, wire_task_queue
@@ -85,11 +92,12 @@ def api_process(settings: Settings) -> Iterator[ApiProcess]:
     """
     with ExitStack() as opened:
         curate, secret = settings.curate, load_secret(settings)
-        encoder = wire_encoder(settings, opened)
-        patient, memory = (
-            wire_memory(settings, opened, encoder, timeout)
+        engines = [
+            wire_engine(settings, opened, timeout)
             for timeout in (settings.store.timeout, settings.store.request_timeout)
-        )
+        ]
+        encoder = wire_encoder(settings, opened, active_encoder(settings, engines[0]))
+        patient, memory = (Memory(each, encoder.name, encoder.dimension, settings.metadata) for each in engines)
         patient.open()
         stores = wire_stores(settings, patient, secret, encoder.name)
         check_restored(stores)

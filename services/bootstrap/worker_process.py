@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from schemas.decision import Prune
 from services.access.secret import load_secret
-from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder, wire_memory
+from services.bootstrap.wire_memory import active_encoder, slice_size, wire_decoder, wire_encoder, wire_engine
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
 from services.bootstrap.wire_task_queue import wire_job_queue, wire_task_queue
 from services.curation.judging import Judging
@@ -16,6 +16,7 @@ from services.forgetting.retention import Expire
 from services.infrastructure.task_queue import task_names
 from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.intake.remember import Remember, Sweep
+from services.memory.memory import Memory
 from services.runtime.jobs import SweepJobs
 from services.settings import Settings
 
@@ -44,8 +45,9 @@ def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
     """
     with ExitStack() as opened:
         worker, curate, secret = settings.worker, settings.curate, load_secret(settings)
-        encoder = wire_encoder(settings, opened)
-        memory = wire_memory(settings, opened, encoder, settings.store.timeout)
+        engine = wire_engine(settings, opened, settings.store.timeout)
+        encoder = wire_encoder(settings, opened, active_encoder(settings, engine))
+        memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
         memory.open()
         stores = wire_stores(settings, memory, secret, encoder.name)
         check_restored(stores)

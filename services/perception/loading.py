@@ -1,14 +1,20 @@
 """From settings to an encoder. The heavy libraries are imported when one is loaded, not before."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.encoder import EncoderIdentity, PrecisionClass
+from schemas.errors import EncoderMismatch, VisualMemoryError
 from services.perception.encoder import Encoder, EncoderUnusable
+from services.perception.fingerprint import BUILT_IN, fingerprint, model_folder
+from services.perception.view import Preprocessing
 from services.settings import EncoderSettings
 
 if TYPE_CHECKING:
     from services.perception.network import Network, Precision
 
-BUILT_IN = "efficientnet-lite0"
 AGREES_IN_BFLOAT16 = {BUILT_IN}
 """Encoders whose vectors in bfloat16 have a cosine of 0.999 or more to those in float32, so that machines that compute
 in either may share a collection: similarities to one neighbour differ by less than 0.09 even if all errors point the
@@ -17,20 +23,64 @@ the same ones blurred 0.9992, and with a tenth of their contrast 0.9987.
 """
 BATCH_SIZE = {"cpu": 8, "cuda": 64}
 """Most pictures encoded at once. 8 keep a core busy; with more of them callers would wait for each other longer."""
+MOST_OF_A_NAME = 100
+"""Characters of a model's name in that of its vectors: engines make a folder of it."""
 
 
-def load_encoder(settings: EncoderSettings) -> Encoder:
-    """Load the encoder that the settings name.
+def identify(settings: EncoderSettings, preprocessing: Preprocessing = 2) -> EncoderIdentity:
+    """The encoder that the settings name, `BUILT_IN` where they name none; a model of the hub is fetched for it.
+
+    Raises:
+        EncoderUnusable: there is no such model.
+    """
+    model = settings.name or BUILT_IN
+    if model == BUILT_IN:
+        settings = settings.model_copy(update={"pooling": "auto"})  # it has one way alone
+    elif Path(model).expanduser().is_dir():
+        model = str(Path(model).expanduser().resolve())
+    precision = _precision_class(settings)
+    try:
+        digest = fingerprint(model, settings.pooling, precision, preprocessing)
+    except VisualMemoryError:
+        raise
+    except Exception as error:
+        raise _unusable(settings, error) from error
+    base = earlier_name(settings)[:MOST_OF_A_NAME].strip(".-") or "model"
+    return EncoderIdentity(
+        name=f"{base}-{digest[:12]}",
+        model=model,
+        pooling=settings.pooling,
+        precision=precision,
+        preprocessing=preprocessing,
+        fingerprint=digest,
+    )
+
+
+def earlier_name(settings: EncoderSettings) -> str:
+    """What the vectors of the encoder that the settings name were called before there were fingerprints."""
+    model = settings.name or BUILT_IN
+    if model == BUILT_IN:
+        return BUILT_IN
+    folder = Path(model).expanduser()
+    named = folder.resolve().name if folder.is_dir() else model
+    pooled = named if settings.pooling == "auto" else f"{named}-{settings.pooling}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", pooled)
+
+
+def load_encoder(settings: EncoderSettings, identity: EncoderIdentity | None = None) -> Encoder:
+    """Load an encoder.
 
     Args:
-        settings: name, device, pooling, precision, batch size and threads; the threads hold for the whole process.
+        settings: device, precision, batch size and threads; the threads hold for the whole process. Where the folder
+            of `identity` is not on this machine or holds another model, its model is looked for where they name one.
+        identity: which encoder, an `EncoderSpec` where a memory knows it; by default the one that the settings name.
 
     Returns:
-        An encoder that has embedded its first picture. It is named after the model's hub name or its folder's last
-        part, and after the pooling where that is not ``auto``.
+        An encoder that has embedded its first picture, of the identity's name.
 
     Raises:
         EncoderUnusable: there is no such model or device, or the model takes no pictures.
+        EncoderMismatch: the model's files are others than those of `identity`.
     """
     import torch
 
@@ -43,36 +93,73 @@ def load_encoder(settings: EncoderSettings) -> Encoder:
         torch.set_num_threads(settings.threads)
     from services.perception.network import NetworkEncoder
 
+    wanted = settings
+    if identity:
+        wanted = _located(settings, identity)
+    identity = identity or identify(settings)
     try:
-        network = _network(settings)
+        network = replace(_network(wanted, identity), name=identity.name)
         return NetworkEncoder(
-            network, network.build(_precision(settings)), settings.batch_size or BATCH_SIZE[device.type]
+            network, network.build(_precision(settings, identity)), settings.batch_size or BATCH_SIZE[device.type]
         )
-    except EncoderUnusable:
+    except VisualMemoryError:
         raise
     except Exception as error:  # the libraries raise many kinds, and all mean this
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        named = f"encoder.name {settings.name!r} with pooling {settings.pooling}"
-        raise EncoderUnusable(f"{named} cannot be loaded as an image model: {reason}") from error
+        raise _unusable(wanted, error) from error
 
 
-def _network(settings: EncoderSettings) -> "Network":
-    if settings.name == BUILT_IN:
+def _located(settings: EncoderSettings, identity: EncoderIdentity) -> EncoderSettings:
+    """The settings with the model whose files are the identity's: where it was, else where the settings name it."""
+    absent: EncoderUnusable | None = None
+    for model in dict.fromkeys((identity.model, settings.name or identity.model)):
+        named = settings.model_copy(update={"name": model, "pooling": identity.pooling})
+        try:
+            found = fingerprint(model, identity.pooling, identity.precision, identity.preprocessing)
+        except EncoderUnusable as error:
+            absent = absent or error
+            continue
+        except Exception as error:
+            raise _unusable(named, error) from error
+        if found == identity.fingerprint:
+            return named
+    if absent:
+        raise absent
+    raise EncoderMismatch(
+        f"the files of {identity.model} are others than those that the vectors of encoder {identity.name} were made"
+        f" with: put those back, or add these as another encoder: visual-memory encoder add {identity.model}"
+    )
+
+
+def _network(settings: EncoderSettings, identity: EncoderIdentity) -> "Network":
+    if identity.model == BUILT_IN:
         from services.perception.efficientnet import efficientnet
 
-        return efficientnet(settings.device)
+        return efficientnet(settings.device, identity.preprocessing)
     from services.perception.pretrained import pretrained
 
-    return pretrained(settings.name, settings.pooling, settings.device)
+    folder = model_folder(settings.name or identity.model)
+    return pretrained(str(folder), identity.pooling, settings.device, identity.preprocessing)
 
 
-def _precision(settings: EncoderSettings) -> "Precision":
-    """As the settings say, else bfloat16 where the encoder agrees in it and the processor computes in it."""
-    if settings.precision != "auto":
+def _unusable(settings: EncoderSettings, error: Exception) -> EncoderUnusable:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    named = f"encoder.name {settings.name!r} with pooling {settings.pooling}"
+    return EncoderUnusable(f"{named} cannot be loaded as an image model: {reason}")
+
+
+def _precision_class(settings: EncoderSettings) -> PrecisionClass:
+    """The precision that the encoder's vectors agree with."""
+    agrees = settings.precision == "bfloat16" and (settings.name or BUILT_IN) in AGREES_IN_BFLOAT16
+    return "float32" if agrees or settings.precision == "auto" else settings.precision
+
+
+def _precision(settings: EncoderSettings, identity: EncoderIdentity) -> "Precision":
+    """One of the identity's class: where that has several, as the settings say, else bfloat16 where it is quick."""
+    if identity.precision != "float32" or identity.model not in AGREES_IN_BFLOAT16:
+        return identity.precision
+    if settings.precision in ("float32", "bfloat16"):
         return settings.precision
-    if settings.name in AGREES_IN_BFLOAT16 and settings.device == "cpu" and has_bfloat16():
-        return "bfloat16"
-    return "float32"
+    return "bfloat16" if settings.device == "cpu" and has_bfloat16() else "float32"
 
 
 def has_bfloat16() -> bool:

@@ -2,9 +2,7 @@
 
 import copy
 import math
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import PIL.Image
@@ -13,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import is_sentence_transformer_model
 
+from schemas.encoder import PoolingName
 from services.perception.encoder import EncoderUnusable
 from services.perception.network import Features, Forward, Network, Precision
 from services.perception.view import Preprocessing, View
@@ -20,17 +19,15 @@ from services.perception.view import Preprocessing, View
 PIL_PROCESSOR = {"backend": "pil"}
 """The image processors of transformers without torchvision: the same numbers whether it is installed or not."""
 
-PoolingName = Literal["auto", "cls", "mean", "pooler"]
-
 FEW = 2
 """Convolutions of a transformer: it cuts the picture into patches with one, and gains nothing from channels last."""
 
 
-def pretrained(name: str, pooling: PoolingName, device: str, preprocessing: Preprocessing = 2) -> Network:
+def pretrained(folder: str, pooling: PoolingName, device: str, preprocessing: Preprocessing = 2) -> Network:
     """Load an image model.
 
     Args:
-        name: hub name, or a folder.
+        folder: the model's; as in `services.perception.fingerprint.model_folder`.
         pooling: how tokens become one vector. ``auto``: a model that sentence-transformers saved, as it was saved;
             else the projected embedding of a model that joins images and texts (CLIP, SigLIP), the class token
             (DINOv2, DINOv3, ViT), the model's own pooler, or the mean of all tokens: the first that there is.
@@ -38,10 +35,10 @@ def pretrained(name: str, pooling: PoolingName, device: str, preprocessing: Prep
         preprocessing: as `View.version`.
 
     Raises:
-        EncoderUnusable: there is no such folder, or the model takes no pictures.
-        Exception: whatever the libraries raise where there is no such model, or it cannot be loaded.
+        EncoderUnusable: the model takes no pictures.
+        Exception: whatever the libraries raise where it cannot be loaded.
     """
-    return _network(_load(name, pooling, device), _vector_name(name, pooling), device, preprocessing)
+    return _network(_load(folder, pooling, device), folder, device, preprocessing)
 
 
 def _network(model: SentenceTransformer, name: str, device: str, preprocessing: Preprocessing) -> Network:
@@ -71,23 +68,18 @@ def _in(dtype: torch.dtype, value: Any) -> Any:
     return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
-def _load(name: str, pooling: PoolingName, device: str) -> SentenceTransformer:
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    folder = Path(name).expanduser()
-    if looks_local and not folder.is_dir():
-        raise EncoderUnusable(f"encoder.name {name!r}: there is no such folder; name a folder, or a model of the hub")
-    source = str(folder) if folder.is_dir() else name
-    if pooling == "auto" and is_sentence_transformer_model(source):
-        model = SentenceTransformer(source, device=device, processor_kwargs=PIL_PROCESSOR)
+def _load(folder: str, pooling: PoolingName, device: str) -> SentenceTransformer:
+    if pooling == "auto" and is_sentence_transformer_model(folder):
+        model = SentenceTransformer(folder, device=device, processor_kwargs=PIL_PROCESSOR)
     else:
-        model = SentenceTransformer(modules=_modules(source, pooling), device=device)
+        model = SentenceTransformer(modules=_modules(folder, pooling), device=device)
     if not model.supports("image"):
-        raise EncoderUnusable(f"encoder.name {name!r}: the model takes no pictures; name an image model")
+        raise EncoderUnusable(f"the model in {folder} takes no pictures; name an image model")
     return model
 
 
-def _modules(source: str, pooling: PoolingName) -> list[torch.nn.Module]:
-    transformer = Transformer(source, processor_kwargs=PIL_PROCESSOR)
+def _modules(folder: str, pooling: PoolingName) -> list[torch.nn.Module]:
+    transformer = Transformer(folder, processor_kwargs=PIL_PROCESSOR)
     if "image" not in transformer.modality_config:
         return [transformer]
     chosen = _family(transformer) if pooling == "auto" else pooling
@@ -118,9 +110,3 @@ def _view(model: SentenceTransformer, preprocessing: Preprocessing) -> View:
     side = named.get("shortest_edge") or max(named.get("height") or 0, named.get("width") or 0)
     side = math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))  # so much more, of which it cuts the middle
     return View(side, version=preprocessing)
-
-
-def _vector_name(name: str, pooling: PoolingName) -> str:
-    folder = Path(name).expanduser()
-    named = folder.resolve().name if folder.is_dir() else name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", named if pooling == "auto" else f"{named}-{pooling}")

@@ -25,7 +25,7 @@ from schemas.removal import RemovalRequest
 from services.client import Client
 from services.runtime.places import Places
 from tests.shapes import as_npy, picture
-from tests.stack import Stack, suspended, unique, until
+from tests.stack import ENCODER, Stack, suspended, unique, until
 
 PICTURE = picture("disc")
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
@@ -107,7 +107,7 @@ def nothing_counted(answer: httpx.Response) -> bool:
 SENT = {"files": [("files", ("p", PICTURE))], "data": {"fields": json.dumps({"labels": ["x"], "image_id": "sent"})}}
 VECTOR = {
     "files": {"vectors": ("v.npy", as_npy(np.ones((1, 1280), np.float32)))},
-    "data": {"encoder": "efficientnet-lite0", "fields": json.dumps({"labels": ["x"], "image_id": "vector"})},
+    "data": {"encoder": ENCODER, "fields": json.dumps({"labels": ["x"], "image_id": "vector"})},
 }
 ASKED: dict[str, Any] = {"files": [("files", ("p", PICTURE))]}
 CURATION = {"json": {"action": "unmute", "filter": {"state": "muted"}}}

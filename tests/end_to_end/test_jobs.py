@@ -10,10 +10,10 @@ from schemas.image import ImageFields
 from schemas.job import Job, JobState
 from services.client import Client
 from tests.shapes import picture
-from tests.stack import Stack, suspended, unique, until
+from tests.stack import ENCODER, Stack, suspended, unique, until
 
 TENANTS = 30
-ENCODER, NUMBERS = "efficientnet-lite0", 1280
+NUMBERS = 1280
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from schemas.removal import RemovalRequest
 from services.memory.engine import Vectors
 from tests.contract.support import units
 from tests.shapes import as_npy
-from tests.stack import Stack, unique
+from tests.stack import ENCODER, Stack, unique
 
 from .test_cli import Cli
 
-ENCODER, DIMENSION = "efficientnet-lite0", 1280
+DIMENSION = 1280
 GOOD = as_npy(units(2, dimension=DIMENSION))
 LINE = '{"labels": ["x"]}'
 

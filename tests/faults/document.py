@@ -32,7 +32,7 @@ from schemas.job import JobState
 from schemas.removal import RemovalRequest
 from services.client import Client
 from tests.shapes import as_npy, picture
-from tests.stack import Stack, fields, unique, until
+from tests.stack import ENCODER, Stack, fields, unique, until
 
 # Not positive_data_acceptance: that a picture can be decoded, or a label has no empty part, no JSON Schema says.
 CHECKS = [
@@ -155,7 +155,7 @@ def _done(client: Client) -> str:
 def _put_pictures(body: dict[str, Any], path: str) -> None:
     if "encoder" in body:
         vectors = as_npy(np.ones((1, 1280), np.float32))
-        body |= {"vectors": vectors, "encoder": "efficientnet-lite0", "fields": fields(labels=["x"])}
+        body |= {"vectors": vectors, "encoder": ENCODER, "fields": fields(labels=["x"])}
     text = base64.b64encode(PICTURE).decode()
     if "files" in body:
         body["files"] = [PICTURE]

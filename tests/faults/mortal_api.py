@@ -25,7 +25,7 @@ from services.memory.pictures import Pictures
 from services.perception.view import View
 from services.settings import Settings
 from tests.integration.support import Hooked
-from tests.stack import Stack, until
+from tests.stack import ENCODER, Stack, until
 
 NEVER = 10**9
 
@@ -47,7 +47,7 @@ class Fate:
 class NoEncoder:
     """What the API's wiring needs to know of the encoder; acceptance embeds nothing, so it need not be loaded."""
 
-    name = "efficientnet-lite0"
+    name = ENCODER
     dimension = 1280
     batch_size = 8
     view = View(256, 224)
@@ -69,7 +69,7 @@ def settings_beside(stack: Stack) -> Settings:
 def wire(settings: Settings) -> Iterator[ApiProcess]:
     """The API's process as it is wired, without the encoder's network."""
     with (
-        patch.object(wire_memory, "load_encoder", lambda _settings: NoEncoder()),
+        patch.object(wire_memory, "load_encoder", lambda *_: NoEncoder()),
         api_process(settings) as process,
     ):
         yield process

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
+from schemas.encoder import EncoderSpec
 from schemas.filter import FieldType
 from schemas.image import Accepted, Gate, ImageFields, StoredImage, now
 from schemas.job import Job, JobKind, JobState
@@ -22,6 +23,7 @@ from schemas.judgement import Judgement
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
+from services.bootstrap.wire_access import records_of
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge, judgement_of
 from services.curation.judgements import Judgements
@@ -29,6 +31,7 @@ from services.curation.objections import Objections
 from services.curation.search_short_lists import SearchShortLists
 from services.curation.undo_after_removal import UndoAfterRemoval
 from services.curation.vector_cache import VectorCache
+from services.encoder_migration.encoder_records import EncoderRecords
 from services.forgetting.blocks import Blocks
 from services.forgetting.forget import Forget
 from services.forgetting.removal_log import RemovalLog
@@ -46,6 +49,7 @@ from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
 from services.perception.view import ALL, View
 from services.runtime.jobs import Progress
+from services.settings import Settings
 from tests.faulty import WORK
 
 METADATA = {"age": FieldType.INTEGER}
@@ -79,6 +83,13 @@ class Pixels:
         rows = np.stack([np.asarray(image.resize((GRID, GRID)), np.float64).reshape(-1) + 1 for image in images])
         unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
         return unit
+
+
+def make_known(settings: Settings, encoder: Pixels) -> None:
+    """Let the memory of these settings be one that this encoder classifies in."""
+    made = {"name": encoder.name, "model": encoder.name, "dimension": encoder.dimension, "added_at": now()}
+    given = {"pooling": "auto", "precision": "float32", "preprocessing": 2, "fingerprint": "0" * 64}
+    EncoderRecords(records_of(settings)).create_first(EncoderSpec.model_validate(made | given))
 
 
 class Hooked:

@@ -33,7 +33,7 @@ from services.settings import ApiSettings, Settings
 from tests.shapes import picture
 from tests.stack import until
 
-from .support import METADATA, KeepsOpen, Parts
+from .support import METADATA, KeepsOpen, Parts, make_known
 
 MOST_BYTES = 20_000_000 + 1_000_000
 
@@ -52,6 +52,7 @@ def api(parts: Parts, engine: KeepsOpen, short_folder: Path, monkeypatch: pytest
     settings = Settings(
         data=short_folder, metadata=dict[str, FieldType](METADATA), api=ApiSettings(max_body_bytes=MOST_BYTES)
     )
+    make_known(settings, parts.encoder)
     with api_process(settings) as process, TestClient(create_app(settings, process)) as client:
         yield client
 

@@ -20,7 +20,7 @@ from services.settings import Settings
 from tests.shapes import picture
 from tests.web import HOST, Loopback, Server, answering, fetching, serving
 
-from .support import KeepsOpen, Parts
+from .support import KeepsOpen, Parts, make_known
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(wire_memory, "load_encoder", lambda *_: parts.encoder)
     monkeypatch.setattr(wire_memory, "open_engine", lambda *_: KeepsOpen(parts.memory._engine))
     settings = Settings(data=short_folder)
+    make_known(settings, parts.encoder)
     with (
         serving(authority, lambda: says) as server,
         api_process(settings) as wired,

@@ -18,7 +18,7 @@ from services.forgetting.backup import UNFINISHED
 from services.memory.engine import Engine
 from services.settings import Settings
 
-from .support import Hooked, Parts, Pixels
+from .support import Hooked, Parts, Pixels, make_known
 
 Wire = Callable[[Settings], AbstractContextManager[object]]
 PROCESSES = (api_process, worker_process, job_process)
@@ -53,8 +53,9 @@ def settings(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
-def engines(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Opened:
+def engines(parts: Parts, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Opened:
     opened = Opened(parts.memory._engine)
+    make_known(settings, parts.encoder)
     monkeypatch.setattr(wire_memory, "open_engine", opened)
     monkeypatch.setattr(wire_memory, "load_encoder", lambda *_: parts.encoder)
     return opened

@@ -15,7 +15,7 @@ from services.perception import efficientnet, folded, loading
 from services.perception.efficientnet import VIEW, original, prepare, scaled
 from services.perception.encoder import Encoder, EncoderUnusable
 from services.perception.folded import Folded, keep_sums
-from services.perception.loading import load_encoder
+from services.perception.loading import identify, load_encoder
 from services.perception.module import EfficientNetLite0
 from services.settings import EncoderSettings
 
@@ -45,7 +45,7 @@ def test_bfloat16_is_taken_where_the_processor_computes_in_it(
 def test_it_gives_unit_rows_in_order_whatever_is_beside_them(precision: str) -> None:
     encoder = load_encoder(EncoderSettings.model_validate({"precision": precision, "batch_size": 2}))
     found = encoder.encode(SEEN)
-    assert (encoder.name, encoder.dimension, encoder.batch_size) == ("efficientnet-lite0", 1280, 2)
+    assert (encoder.name, encoder.dimension, encoder.batch_size) == (identify(EncoderSettings()).name, 1280, 2)
     assert found.shape == (5, 1280)
     assert found.dtype == np.float32
     for picture, row in zip(SEEN, found, strict=True):

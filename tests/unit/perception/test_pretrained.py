@@ -1,8 +1,8 @@
 """Tiny models with random weights, built here, against transformers' own computation."""
 
 import json
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -14,59 +14,22 @@ from transformers import (
     BertConfig,
     BertModel,
     BertTokenizer,
-    CLIPConfig,
-    CLIPModel,
-    CLIPProcessor,
-    CLIPTokenizer,
-    Dinov2Config,
-    Dinov2Model,
     ResNetConfig,
     ResNetModel,
     SiglipConfig,
     SiglipModel,
     SiglipProcessor,
 )
-from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from schemas.encoder import PoolingName
 from services.perception.encoder import Encoder, EncoderUnusable
 from services.perception.loading import load_encoder
-from services.perception.pretrained import PoolingName
 from services.settings import EncoderSettings
+from tests.unit.perception.families import IMAGE_TOWER, SIZE, TOWER, clip, dinov2, evaluated, joined
 
 PICTURES = [PIL.Image.effect_noise((40 + 9 * n, 60 - 5 * n), 90).convert("RGB") for n in range(5)]
-TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-IMAGE_TOWER = TOWER | {"image_size": 28, "patch_size": 14}
-SIZE = {"height": 28, "width": 28}
-
-
-def dinov2(folder: Path) -> tuple[Any, BitImageProcessorPil]:
-    model = evaluated(Dinov2Model(Dinov2Config.from_dict(IMAGE_TOWER | {"mlp_ratio": 2})))
-    processor = BitImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIZE)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return model, processor
-
-
-def joined(kind: Any, processor: Any) -> Any:
-    """A processor of images and texts; it does not load without a tokenizer."""
-    vocab = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a": 2, "b": 3, "a</w>": 4, "b</w>": 5}
-    return kind(image_processor=processor, tokenizer=CLIPTokenizer(vocab=vocab, merges=[]))
-
-
-def clip(folder: Path) -> tuple[Any, CLIPImageProcessorPil]:
-    text = TOWER | {"hidden_size": 8, "vocab_size": 6, "max_position_embeddings": 8}
-    model = evaluated(CLIPModel(CLIPConfig(text_config=text, vision_config=IMAGE_TOWER, projection_dim=12)))
-    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIZE)
-    model.save_pretrained(folder)
-    joined(CLIPProcessor, processor).save_pretrained(folder)
-    return model, processor
-
-
-def evaluated(model: Any) -> Any:
-    return model.eval()
 
 
 def load_pretrained(name: str, pooling: PoolingName) -> Encoder:
@@ -93,7 +56,8 @@ def test_dinov2(tmp_path: Path, pooling: PoolingName) -> None:
         "pooler": output.pooler_output,
     }
     encoder = load_pretrained(str(tmp_path / "dinov2-tiny"), pooling)
-    assert encoder.name == ("dinov2-tiny" if pooling == "auto" else f"dinov2-tiny-{pooling}")
+    base = "dinov2-tiny" if pooling == "auto" else f"dinov2-tiny-{pooling}"
+    assert re.fullmatch(f"{base}-[0-9a-f]{{12}}", encoder.name)
     assert encoder.dimension == 16
     assert_same(encoder.encode(PICTURES), unit(by_hand[pooling]))
 
@@ -163,6 +127,9 @@ def test_an_absent_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
+    with pytest.raises(EncoderUnusable, match="holds no weights"):
+        load_pretrained(str(tmp_path), "auto")
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(EncoderUnusable, match="cannot be loaded as an image model"):
         load_pretrained(str(tmp_path), "auto")
 

@@ -1,0 +1,72 @@
+"""Which encoder a memory classifies with: as its records say, else as its collection does, else as the settings do."""
+
+from schemas.encoder import EncoderIdentity, EncoderSpec
+from schemas.errors import EncoderMismatch
+from schemas.image import now
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.memory.collection import encoder_of
+from services.memory.engine import Shape
+from services.perception.fingerprint import BUILT_IN, DIMENSION
+from services.perception.loading import earlier_name, identify, load_encoder
+from services.settings import EncoderSettings
+
+
+def resolve(records: EncoderRecords, shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
+    """The active encoder of a memory.
+
+    Where there are no records yet, they are made before the collection is: of a memory that was made before there were
+    any, the encoder that it holds vectors of, with the preprocessing of then; of a new one, that of the settings.
+
+    Args:
+        records: of the memory.
+        shape: of its collection; None where there is none yet.
+        settings: what they name must be known to the memory, unless it upgrades by itself.
+
+    Raises:
+        EncoderUnusable: there is no such model as the settings name.
+        EncoderMismatch: the settings name an encoder that the memory does not know.
+    """
+    active = records.active() or records.create_first(_first(shape, settings))
+    known = records.known()
+    if settings.upgrade == "manual" and not _knows(known, settings):
+        raise EncoderMismatch(
+            f"the settings name the encoder {settings.name} (pooling {settings.pooling}, precision"
+            f" {settings.precision}), which this memory does not know, for it was made with {active.name}: leave"
+            " VISUAL_MEMORY_ENCODER__NAME unset, and add the other beside it:"
+            f" visual-memory encoder add {settings.name}"
+        )
+    return known[active.name]
+
+
+def find(known: dict[str, EncoderSpec], identity: EncoderIdentity) -> EncoderSpec | None:
+    """The known encoder with the same vectors, whatever it is called."""
+    return next((spec for spec in known.values() if spec.fingerprint == identity.fingerprint), None)
+
+
+def _knows(known: dict[str, EncoderSpec], settings: EncoderSettings) -> bool:
+    if settings.name is None or settings.name in known:
+        return True
+    return any(find(known, identify(settings, preprocessing)) for preprocessing in (2, 1))
+
+
+def _first(shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
+    wanted = identify(settings)
+    if shape is None:
+        dimension = DIMENSION if wanted.model == BUILT_IN else load_encoder(settings, wanted).dimension
+        return _spec(wanted, wanted.name, dimension)
+    held = {encoder_of(vector): size for vector, size in shape.vectors.items()}
+    earlier = earlier_name(settings)
+    if earlier in held:
+        return _spec(identify(settings, 1), earlier, held[earlier])
+    for name, size in held.items():
+        if name.endswith(wanted.fingerprint[:12]):
+            return _spec(wanted, name, size)
+    names = ", ".join(f"{name} ({size} numbers)" for name, size in held.items())
+    raise EncoderMismatch(
+        f"the collection holds vectors of {names}, and not of {earlier}, which the settings name: set"
+        " VISUAL_MEMORY_ENCODER__NAME to the model that made them, or use another collection"
+    )
+
+
+def _spec(identity: EncoderIdentity, name: str, dimension: int) -> EncoderSpec:
+    return EncoderSpec.model_validate(identity.model_dump() | {"name": name, "dimension": dimension, "added_at": now()})
