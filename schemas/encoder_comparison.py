@@ -92,7 +92,6 @@ class EncoderComparison(_Part):
         itself: each image of the memory asked of the others.
         folder: labelled pictures asked of the memory; null where none were given.
         known: how many of those pictures are remembered themselves, and so find themselves, which flatters both.
-        refused: why a picture was not asked about, by its file.
     """
 
     tenant: str
@@ -105,4 +104,3 @@ class EncoderComparison(_Part):
     itself: Comparison
     folder: Comparison | None = None
     known: int = 0
-    refused: dict[str, str] = {}

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from schemas.encoder import EncoderSpec
 from schemas.encoder_comparison import EncoderComparison
 from schemas.errors import InvalidRequest, NotFound
 from schemas.evaluation import EvaluationOptions
@@ -67,17 +68,17 @@ class CompareEncoders:
     """The use case, with the parts that it needs.
 
     Attributes:
-        memory_of: the memory by the vectors of an encoder, by its name.
+        memory_of: the memory by the vectors of an encoder.
         records: which encoders there are.
         most_images: of a larger memory so many images are drawn, for their vectors are held at once.
     """
 
-    memory_of: Callable[[str], Memory]
+    memory_of: Callable[[EncoderSpec], Memory]
     records: EncoderRecords
     most_images: int
 
-    def choose(self, a: str | None, b: str | None) -> tuple[str, str]:
-        """The names of the two encoders that are meant: without `a` the active one, without `b` the only other.
+    def choose(self, a: str | None, b: str | None) -> tuple[EncoderSpec, EncoderSpec]:
+        """The two encoders that are meant, by their names: without `a` the active one, without `b` the only other.
 
         Raises:
             NotFound: there is no such encoder.
@@ -92,13 +93,11 @@ class CompareEncoders:
             named = ", ".join(others[:NAMED]) or "none: add one with 'visual-memory encoder add NAME'"
             raise InvalidRequest(f"name the encoder that {first} is compared with; there are: {named}")
         second = b or others[0]
-        for name in (first, second):
-            self.records.get(name)
         if first == second:
             raise InvalidRequest(f"two encoders are compared, and both are {first}")
-        return first, second
+        return self.records.get(first), self.records.get(second)
 
-    def tenant(self, encoder: str, asked: str | None) -> str:
+    def tenant(self, encoder: EncoderSpec, asked: str | None) -> str:
         """Whose memory is meant: without a name, that of the only tenant.
 
         Raises:
@@ -118,7 +117,7 @@ class CompareEncoders:
     def __call__(
         self,
         tenant: str,
-        encoders: tuple[str, str],
+        encoders: tuple[EncoderSpec, EncoderSpec],
         options: EvaluationOptions,
         progress: Progress,
         pictures: LabelledPictures | None = None,
@@ -127,7 +126,7 @@ class CompareEncoders:
 
         Args:
             tenant: whose memory.
-            encoders: the names of both; see `choose`.
+            encoders: both; see `choose`.
             options: the vote, k and seed.
             progress: told of the stage and how much of it is done out of how much.
             pictures: asked about beside the memory's own images, if there are any.
@@ -135,17 +134,17 @@ class CompareEncoders:
         Raises:
             InvalidRequest: fewer than two images vote and have both vectors.
         """
-        memories = self.memory_of(encoders[0]), self.memory_of(encoders[1])
+        names, memories = [spec.name for spec in encoders], [self.memory_of(spec) for spec in encoders]
         ids = self._voting(tenant, memories[0], progress)
         drawn = np.sort(np.random.default_rng(options.seed).permutation(len(ids))[: self.most_images])
         some = [ids[place] for place in drawn.tolist()]
         a, b = (_Read.of(memory, tenant, some, progress) for memory in memories)
-        lacking = {name: len(some) - len(read.images) for name, read in zip(encoders, (a, b), strict=True)}
+        lacking = {name: len(some) - len(read.images) for name, read in zip(names, (a, b), strict=True)}
         both = [place for place, image in a.images.items() if (other := b.images.get(place)) and _same(image, other)]
         images = [a.images[place] for place in both]
         sides = [
             EncodedImages(name, _labelled(images, read.of_places(both)))
-            for name, read in zip(encoders, (a, b), strict=True)
+            for name, read in zip(names, (a, b), strict=True)
         ]
         del a, b
         asked = None
@@ -154,8 +153,8 @@ class CompareEncoders:
         contents = {image.content_hash for image in images}
         return EncoderComparison(
             tenant=tenant,
-            a=encoders[0],
-            b=encoders[1],
+            a=names[0],
+            b=names[1],
             voting=len(ids),
             drawn=len(some) if len(some) < len(ids) else None,
             lacking=lacking,

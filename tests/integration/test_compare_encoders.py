@@ -1,7 +1,7 @@
 """Two encoders compared over a real engine: which images are compared, by which vectors, and which are left out."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from tests.unit.evaluation.support import silent
 TENANT, NUMBER = "t", 130
 COARSE, FINE = "coarse", "fine"
 OPTIONS = EvaluationOptions(k=7)
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def encode(pixels: Vectors, coarse: int) -> Vectors:
@@ -47,8 +48,11 @@ def spec(name: str, second: int) -> EncoderSpec:
         preprocessing=2,
         fingerprint=f"{second:064x}",
         dimension=4 if name == COARSE else 64,
-        added_at=now() + timedelta(seconds=second),
+        added_at=BEGUN + timedelta(seconds=second),
     )
+
+
+BOTH = (spec(COARSE, 0), spec(FINE, 1))
 
 
 class Place:
@@ -64,11 +68,11 @@ class Place:
         for memory in self.memories.values():
             memory.open()
         self.records = EncoderRecords(Ledger(folder / "records"))
-        self.records.create_first(spec(COARSE, 0))
-        self.records.add(spec(FINE, 1))
+        self.records.create_first(BOTH[0])
+        self.records.add(BOTH[1])
 
     def use(self, most_images: int = 1000) -> CompareEncoders:
-        return CompareEncoders(self.memories.__getitem__, self.records, most_images)
+        return CompareEncoders(lambda spec: self.memories[spec.name], self.records, most_images)
 
     def keep(self, numbers: Sequence[int], encoders: Sequence[str] = (COARSE, FINE), **fields: object) -> None:
         """Remember digits with their vectors; `fields` win."""
@@ -103,7 +107,7 @@ def place() -> Iterator[Place]:
 def test_both_are_asked_as_the_service_would_answer(place: Place) -> None:
     """Leaving one out; every answer again by a search of the memory itself."""
     place.keep(range(NUMBER))
-    found = place.use()(TENANT, (COARSE, FINE), OPTIONS, silent)
+    found = place.use()(TENANT, BOTH, OPTIONS, silent)
     assert (found.voting, found.drawn, found.lacking) == (NUMBER, None, {COARSE: 0, FINE: 0})
     changed = {each.image_id: each for each in (*found.itself.gained, *found.itself.lost, *found.itself.swapped)}
     assert changed
@@ -124,7 +128,7 @@ def test_what_lacks_a_vector_or_does_not_vote_is_left_out_of_both(place: Place) 
     place.keep(range(60, 70), [COARSE])
     place.keep(range(70, 73), state=State.MUTED)
     place.keep(range(73, 75), expires_at=now() - timedelta(seconds=1))
-    found = place.use()(TENANT, (COARSE, FINE), OPTIONS, silent)
+    found = place.use()(TENANT, BOTH, OPTIONS, silent)
     assert found.voting == 70
     assert found.lacking == {COARSE: 0, FINE: 10}
     assert (found.itself.queries, found.itself.images) == (60, 60)
@@ -135,12 +139,12 @@ def test_what_is_replaced_between_the_two_readings_is_left_out(place: Place) -> 
     held = place.memories[FINE].get(TENANT, ["digit-0003"])["digit-0003"]
     replaced = held.model_copy(update={"picture": f"{TENANT}/another"})
     place.memories[FINE].put([replaced], {held.image_id: held}, vectors=encode(place.pixels[[3]], 1))
-    assert place.use()(TENANT, (COARSE, FINE), OPTIONS, silent).itself.queries == 59
+    assert place.use()(TENANT, BOTH, OPTIONS, silent).itself.queries == 59
 
 
 def test_a_large_memory_is_drawn_from(place: Place) -> None:
     place.keep(range(NUMBER))
-    drawn = [place.use(50)(TENANT, (COARSE, FINE), EvaluationOptions(k=7, seed=seed), silent) for seed in (1, 1, 2)]
+    drawn = [place.use(50)(TENANT, BOTH, EvaluationOptions(k=7, seed=seed), silent) for seed in (1, 1, 2)]
     assert [(each.voting, each.drawn, each.itself.images) for each in drawn] == [(NUMBER, 50, 50)] * 3
     assert drawn[0] == drawn[1] != drawn[2]
 
@@ -163,7 +167,7 @@ def test_a_folder_is_asked_of_each_encoder_s_own_vectors(place: Place) -> None:
     asked = pictures(place, range(NUMBER, NUMBER + 40))
     with pytest.raises(InvalidPicture):
         asked.add([(b"1", ImageFields(labels=["1"])), (b"a thumb", ImageFields(labels=["1"]))])
-    found = place.use()(TENANT, (COARSE, FINE), OPTIONS, silent, asked)
+    found = place.use()(TENANT, BOTH, OPTIONS, silent, asked)
     assert found.folder is not None
     assert (found.folder.queries, found.folder.images, found.known) == (40, NUMBER, 0)
     for name, coarse, figures in ((COARSE, 4, found.folder.a), (FINE, 1, found.folder.b)):
@@ -183,15 +187,15 @@ def test_pictures_that_come_twice_count_once_and_remembered_ones_are_told(place:
     content = next(iter(asked.labels))
     assert asked.labels[content] == [place.labels[140], "odd"]
     place.keep([200], content_hash=content)
-    found = place.use()(TENANT, (COARSE, FINE), OPTIONS, silent, asked)
+    found = place.use()(TENANT, BOTH, OPTIONS, silent, asked)
     assert found.folder is not None
     assert (found.folder.queries, found.known) == (2, 1)
 
 
 def test_which_encoders_and_whose_memory_are_meant(place: Place) -> None:
     use = place.use()
-    assert use.choose(None, None) == (COARSE, FINE)
-    assert use.choose(FINE, None) == (FINE, COARSE)
+    assert use.choose(None, None) == BOTH
+    assert use.choose(FINE, None) == BOTH[::-1]
     for a, b in ((COARSE, COARSE), (None, COARSE)):
         with pytest.raises(InvalidRequest, match="both are"):
             use.choose(a, b)
@@ -201,15 +205,15 @@ def test_which_encoders_and_whose_memory_are_meant(place: Place) -> None:
     with pytest.raises(InvalidRequest, match="fine, third"):
         use.choose(None, None)
     place.records.begin_drop("third")
-    assert use.choose(None, None) == (COARSE, FINE)
+    assert use.choose(None, None) == BOTH
     with pytest.raises(InvalidRequest, match="nobody has images"):
-        use.tenant(COARSE, None)
+        use.tenant(BOTH[0], None)
     place.keep(range(5))
-    assert use.tenant(COARSE, None) == TENANT
+    assert use.tenant(BOTH[0], None) == TENANT
     with pytest.raises(NotFound, match="'u' has no images"):
-        use.tenant(COARSE, "u")
+        use.tenant(BOTH[0], "u")
     other: StoredImage = image("u", "one", state=State.REMEMBERED)
     place.memories[COARSE].put([other], vectors=encode(place.pixels[:1], 4))
     with pytest.raises(InvalidRequest, match="--tenant: t, u"):
-        use.tenant(COARSE, None)
-    assert use.tenant(COARSE, "u") == "u"
+        use.tenant(BOTH[0], None)
+    assert use.tenant(BOTH[0], "u") == "u"

@@ -1,0 +1,37 @@
+"""What encodes labelled pictures by two encoders that are compared."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from schemas.decision import Prune
+from schemas.encoder import EncoderSpec
+from services.answers.classify import Classify
+from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder
+from services.encoder_migration.compare_encoders import Embed, LabelledPictures
+from services.memory.memory import Memory
+from services.settings import Settings
+
+
+@contextmanager
+def labelled_pictures(
+    settings: Settings,
+    tenant: str,
+    encoders: tuple[EncoderSpec, EncoderSpec],
+    memory_of: Callable[[EncoderSpec], Memory],
+) -> Iterator[LabelledPictures]:
+    """Load two encoders for as long as pictures are added.
+
+    Raises:
+        EncoderUnusable, EncoderMismatch: one cannot be loaded, or its files are others.
+    """
+    with ExitStack() as opened:
+
+        def embed(spec: EncoderSpec) -> Embed:
+            encoder = wire_encoder(settings, opened, spec)
+            decoder = wire_decoder(settings, opened, encoder.view)
+            classify = Classify(
+                memory_of(spec), encoder, decoder, slice_size(encoder), Prune.NONE, lambda _tenant: None
+            )
+            return classify.embed
+
+        yield LabelledPictures(tenant, (embed(encoders[0]), embed(encoders[1])))
