@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.decision import Effort
+from schemas.errors import Unavailable
 from schemas.filter import Clause, FieldType
 
 Vectors = NDArray[np.float32]
@@ -38,12 +39,14 @@ class PointFilter:
         tenant: only its points; None: those of every tenant.
         clauses: all of them hold, as `schemas.filter.matches` understands them.
         vector: only points that have the vector of this name.
+        lacks: only points that do not have the vector of this name.
         ids: only these points.
     """
 
     tenant: str | None = None
     clauses: tuple[Clause, ...] = ()
     vector: str | None = None
+    lacks: str | None = None
     ids: tuple[str, ...] | None = None
 
 
@@ -86,6 +89,11 @@ class Insert:
     points: Sequence[Point]
     vectors: Named | None = None
 
+    @property
+    def names(self) -> set[str]:
+        """Of the vectors that come with the points."""
+        return _names(self.points, self.vectors)
+
 
 @dataclass(frozen=True)
 class Replace:
@@ -99,6 +107,11 @@ class Replace:
     where: PointFilter
     vectors: Named | None = None
 
+    @property
+    def names(self) -> set[str]:
+        """Of the vectors that come with the points."""
+        return _names(self.points, self.vectors)
+
 
 @dataclass(frozen=True)
 class SetPayload:
@@ -110,15 +123,18 @@ class SetPayload:
 
 @dataclass(frozen=True)
 class UpdateVectors:
-    """Vectors that are given to points that meet the filter; those that are gone stay gone.
+    """Vectors that are given to points that meet the filter; points that are gone stay gone, and so do named vectors.
 
     Attributes:
         ids: the points, one for each row.
+        beside: whether the points have other vectors already: these then need the room on the disk that a new point
+            needs, and not only what is kept for finishing one.
     """
 
     ids: Sequence[str]
     vectors: Named
     where: PointFilter
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +142,20 @@ class Delete:
     """Every point that meets the filter is deleted."""
 
     where: PointFilter
+
+
+def _names(points: Sequence[Point], vectors: Named | None) -> set[str]:
+    return {name for point in points for name in point.vectors} if vectors is None else {vectors.name}
+
+
+def check_named(names: Iterable[str], held: Mapping[str, int]) -> None:
+    """Refuse vectors that the collection does not have.
+
+    Raises:
+        Unavailable: it has none of this name.
+    """
+    for name in {*names} - held.keys():
+        raise Unavailable(f"the collection has no vectors {name}: they were dropped, or are yet to be added")
 
 
 Write = Insert | Replace | SetPayload | UpdateVectors | Delete
@@ -186,7 +216,7 @@ class Compaction:
 
 
 class Engine(Protocol):
-    """One collection of points: UUID, payload, at most one vector by name.
+    """One collection of points: UUID, payload, at most one vector of each name.
 
     Every write is durable when it returns, and harmless when repeated. Every method may be called from many threads at
     once, and raises `schemas.errors.Unavailable` where the engine does not answer, `schemas.errors.OutOfSpace` where
@@ -198,6 +228,25 @@ class Engine(Protocol):
 
     def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
         """Create the collection with one named vector (cosine) and payload indexes; nothing if it is there already."""
+
+    def add_vector(self, name: str, size: int) -> None:
+        """Let the collection have vectors of another name too (cosine), which no point has yet; others are served.
+
+        Nothing where they are there already.
+
+        Raises:
+            EncoderMismatch: they are there, of another size.
+        """
+
+    def drop_vector(self, name: str) -> None:
+        """Take the vectors of a name from the collection and from every point; nothing where there are none.
+
+        Their bytes are gone after the next `compact`. They never come back, not even when the name is added again. Who
+        searches by them, or inserts points with them, meanwhile, meets `schemas.errors.Unavailable`.
+
+        Raises:
+            ValueError: the collection has no others.
+        """
 
     def index(self, indexes: Mapping[str, Index]) -> None:
         """Add payload indexes; one of another type on the same field is replaced."""

@@ -69,6 +69,8 @@ def translated(where: PointFilter, terms: FilterTerms) -> Any:
         (must_not if clause.negated else must).append(_condition(clause, terms))
     if where.vector is not None:
         must.append(terms.has_vector(where.vector))
+    if where.lacks is not None:
+        must_not.append(terms.has_vector(where.lacks))
     if where.ids is not None:
         must.append(terms.has_id(where.ids))
     return terms.all_of(must, must_not)

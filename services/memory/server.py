@@ -8,19 +8,22 @@ import grpc  # type: ignore[import-untyped]  # it ships no types
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from schemas.errors import OutOfSpace, Unavailable
+from schemas.errors import EncoderMismatch, OutOfSpace, Unavailable
 from services.memory.engine import (
     Answer,
     Compaction,
     Index,
+    Insert,
     Payload,
     Point,
     PointFilter,
+    Replace,
     Search,
     Shape,
     UpdateVectors,
     Vectors,
     Write,
+    check_named,
 )
 from services.memory.qdrant_converters import (
     to_operation,
@@ -37,6 +40,8 @@ ALL = 2**31 - 1
 STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
 TRIES = 5
 _NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
+_REFUSED = (UnexpectedResponse, grpc.RpcError, KeyError, ValueError)
+"""What the client raises where the server will not; local mode raises KeyError for its 404, ValueError for its 400."""
 _OUR_FAULT = {400, 404, 409, 422} | {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
@@ -103,6 +108,24 @@ class QdrantEngine:
                 raise
         self.index(indexes)
 
+    def add_vector(self, name: str, size: int) -> None:
+        """See `Engine.add_vector`; a server can from version 1.18 on."""
+        held = self._vectors().get(name)
+        if held is None:
+            dense = models.DenseVectorConfig(size=size, distance=models.Distance.COSINE)
+            named = models.DenseVectorNameConfig(dense=dense)
+            with _answering():
+                self._client.create_vector_name(self._name, name, named, wait=True, ordering=STRONG)
+        elif held != size:
+            raise EncoderMismatch(f"the collection has vectors {name} of {held} numbers, not of {size}")
+
+    def drop_vector(self, name: str) -> None:
+        """See `Engine.drop_vector`."""
+        if {*self._vectors()} == {name}:
+            raise ValueError(f"the collection has no vectors but {name}")
+        with _answering():
+            self._client.delete_vector_name(self._name, name, wait=True, ordering=STRONG)
+
     def index(self, indexes: Mapping[str, Index]) -> None:
         """See `Engine.index`."""
         with _answering():
@@ -124,15 +147,30 @@ class QdrantEngine:
                 with _answering():
                     operations = [to_operation(write) for write in left]
                     self._client.batch_update_points(self._name, operations, wait=True, ordering=STRONG)
-            except (UnexpectedResponse, grpc.RpcError, KeyError) as error:  # KeyError: local mode's 404
-                if not isinstance(error, KeyError) and _status(error) not in _NOT_FOUND:
+            except _REFUSED as error:
+                known = self._of_known_names(left)
+                if len(known) == len(left) and not isinstance(error, KeyError) and _status(error) not in _NOT_FOUND:
                     raise
-                left = without_the_gone(
-                    left, self._existing(left)
-                )  # the others must not suffer for a point that is gone
+                left = without_the_gone(known, self._existing(known))  # the others must not suffer for what is gone
             else:
                 return
         raise Unavailable("points are deleted faster than their vectors can be written; send it again")
+
+    def _of_known_names(self, writes: Sequence[Write]) -> list[Write]:
+        """The writes, without vectors that are given to points under names that the collection does not have.
+
+        Raises:
+            Unavailable: points were to be put with such.
+        """
+        held = self._vectors()
+        for write in writes:
+            if isinstance(write, Insert | Replace):
+                check_named(write.names, held)
+        return [write for write in writes if not isinstance(write, UpdateVectors) or write.vectors.name in held]
+
+    def _vectors(self) -> Mapping[str, int]:
+        shape = self.inspect()
+        return shape.vectors if shape else {}
 
     def _existing(self, writes: Sequence[Write]) -> set[str]:
         ids = [point for write in writes if isinstance(write, UpdateVectors) for point in write.ids]
@@ -196,8 +234,12 @@ class QdrantEngine:
             for row in vectors.tolist()
         ]
         self.ping()  # a search may take long, and a silent server is to be noticed soon
-        with _answering():
-            answers = self._client.query_batch_points(self._name, requests, timeout=self._search_timeout)
+        try:
+            with _answering():
+                answers = self._client.query_batch_points(self._name, requests, timeout=self._search_timeout)
+        except _REFUSED:
+            check_named([search.name], self._vectors())
+            raise
         return [Answer.of(((each.score, each.payload or {}) for each in one.points), search.fields) for one in answers]
 
     def compact(self) -> Compaction:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import qdrant_edge as edge
 
-from schemas.errors import Unavailable
+from schemas.errors import EncoderMismatch, Unavailable
 from services.memory.embedded.commit import Flushing, GroupCommit
 from services.memory.embedded.edge_converters import (
     named_indexes,
@@ -39,6 +39,7 @@ from services.memory.engine import (
     UpdateVectors,
     Vectors,
     Write,
+    check_named,
 )
 from services.memory.space import DELETE, FINISH, NEW, REMOVE, full_disk_told
 
@@ -93,6 +94,24 @@ class EdgeEngine:
                 self._shards.need(NEW)
                 self._shards.switch(self._shards.make({vector: size}), {vector: size})
         self.index(indexes)
+
+    def add_vector(self, name: str, size: int) -> None:
+        """See `Engine.add_vector`."""
+        with self._writes.turn, full_disk_told():
+            held = self._vectors().get(name)
+            if held is None:
+                self._shards.need(NEW)
+                self._shards.add_vector(name, size)
+            elif held != size:
+                raise EncoderMismatch(f"the collection has vectors {name} of {held} numbers, not of {size}")
+
+    def drop_vector(self, name: str) -> None:
+        """See `Engine.drop_vector`."""
+        with self._writes.turn, full_disk_told():
+            if {*self._vectors()} == {name}:
+                raise ValueError(f"the collection has no vectors but {name}")
+            self._shards.need(DELETE)
+            self._shards.drop_vector(name)
 
     def index(self, indexes: Mapping[str, Index]) -> None:
         """See `Engine.index`."""
@@ -167,6 +186,7 @@ class EdgeEngine:
             for row in vectors.tolist()
         ]
         with self._shards.use() as shard:
+            check_named([search.name], self._vectors())
             answers = [
                 answer
                 for start in range(0, len(requests), AT_ONCE)
@@ -202,6 +222,8 @@ class EdgeEngine:
         The log then holds points by their ids: it is applied again after a crash, to segments of which a part may be
         newer than the rest, where a condition could find something else than it did.
         """
+        if not _has_vectors_of(write, self._vectors()):
+            return
         share = _share_of(write, urgent=urgent)
         self._shards.need(share)
         ids, operation = _decided(shard, write)
@@ -210,6 +232,9 @@ class EdgeEngine:
                 self._shards.need(share, size)
             self._writes.note(ids)
             shard.engine.update(operation)
+
+    def _vectors(self) -> Mapping[str, int]:
+        return self._shards.vectors() or {}
 
 
 def _hold(path: Path) -> int:
@@ -220,6 +245,27 @@ def _hold(path: Path) -> int:
         os.close(lock)
         raise Unavailable(f"another process holds {path.parent}; stop it first") from None
     return lock
+
+
+def _has_vectors_of(write: Write, held: Mapping[str, int]) -> bool:
+    """Whether the collection has the vectors that a write gives; the engine would write half of a point, then fail.
+
+    Args:
+        write: any.
+        held: the names of the collection's vectors with their sizes.
+
+    Raises:
+        Unavailable: it has not, and points were to be put with them.
+        ValueError: it has some of another size.
+    """
+    if isinstance(write, Insert | Replace):
+        check_named(write.names, held)
+    vectors = getattr(write, "vectors", None)
+    if vectors is None or vectors.name not in held:
+        return vectors is None
+    if (size := vectors.rows.shape[1]) != held[vectors.name]:
+        raise ValueError(f"the vectors {vectors.name} have {held[vectors.name]} numbers, not {size}")
+    return True
 
 
 def _decided(shard: Shard, write: Write) -> tuple[Ids, edge.UpdateOperation]:
@@ -253,14 +299,14 @@ def _share_of(write: Write, *, urgent: bool) -> float:
         case SetPayload():
             return REMOVE if urgent else FINISH
         case UpdateVectors():
-            return FINISH
+            return NEW if write.beside else FINISH
         case Delete():
             return DELETE
 
 
 def _size_of(write: Write) -> int:
-    """Bytes that the change of a point may take; with its vector, where it is new."""
-    if not isinstance(write, Insert | Replace) or write.vectors is None:
+    """Bytes that the change of a point may take; with its vector, where that is new."""
+    if not isinstance(write, Insert | Replace | UpdateVectors) or write.vectors is None:
         return PER_POINT
     return PER_NEW + COPIES * write.vectors.rows.itemsize * int(write.vectors.rows.shape[1])
 

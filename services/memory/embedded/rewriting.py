@@ -27,6 +27,10 @@ LONGEST_LOG = 128 * 2**20
 log = logging.getLogger(__name__)
 
 
+class Outdated(Exception):
+    """The named vectors of the collection are others than those of the copy."""
+
+
 class Rewriting:
     """Copies what lives into a new shard and lets it take the old one's place; one at a time.
 
@@ -41,6 +45,7 @@ class Rewriting:
         self._writes = writes
         self._ending = ending
         self._turn = threading.Lock()
+        self._changes = 0
 
     def erase(self) -> None:
         """Leave out what was deleted or overwritten; with an index where it pays and can be built.
@@ -77,19 +82,29 @@ class Rewriting:
             return index_is_due(shard, vectors, self._writes.outside())
 
     def _rewrite(self, *, index: bool = True) -> None:
-        vectors = self._shards.vectors()
+        """Copy; anew where the named vectors of the collection are changed meanwhile, which is seldom."""
+        while not self._is_rewritten(index=index):
+            log.info("the collection's vectors were changed while it was copied: it is copied anew")
+
+    def _is_rewritten(self, *, index: bool) -> bool:
+        """Copy; False where the copy is of no use any more."""
+        with self._writes.turn:
+            self._changes, vectors = self._shards.changes, self._shards.vectors()
         if vectors is None:
-            return
+            return True
         with self._shards.use() as old:
             index = index and index_pays(old, vectors)
             self._shards.need(NEW, _size_of_copy(old.folder) * (1 + index))
             new = self._shards.make(vectors)
             try:
                 self._exchange(old, new, vectors, index=index)
-            except BaseException:
+            except BaseException as error:
                 self._shards.discard(new)
+                if isinstance(error, Exception) and self._is_outdated() and not self._ending.is_set():
+                    return False  # it may be a point with vectors that the copy does not know
                 raise
         self._shards.discard(old)
+        return True
 
     def _exchange(self, old: Shard, new: Shard, vectors: Mapping[str, int], *, index: bool) -> None:
         """Copy while others write, then what they wrote, then the last of it while they wait."""
@@ -103,6 +118,7 @@ class Rewriting:
             self._catch_up(copy)
             settle(new)  # so that little is left to do while they wait
             with self._writes.turn:
+                self._may_go_on()  # from here on nobody changes the named vectors
                 copy.again(self._writes.take())
                 copy.indexes()
                 self._shards.switch(new, vectors)
@@ -119,7 +135,12 @@ class Rewriting:
     def _may_go_on(self) -> None:
         if self._ending.is_set():
             raise Unavailable("the store ends in the middle of the compaction; send it again")
+        if self._is_outdated():
+            raise Outdated
         self._shards.need(NEW)
+
+    def _is_outdated(self) -> bool:
+        return self._shards.changes != self._changes
 
 
 def _size_of_copy(folder: Path) -> int:

@@ -76,22 +76,24 @@ def index_is_due(shard: Shard, vectors: Mapping[str, int], written: int) -> bool
         written: how many points were written since it was opened, all of them outside.
     """
     info = shard.engine.info()
-    indexed = info.indexed_vectors_count  # those that were deleted or moved since are among them
-    if not _are_too_many(max(written, info.points_count - indexed), indexed, vectors):
+    indexed = info.indexed_vectors_count  # of all names; those that were deleted or moved since are among them
+    within = indexed // len(vectors)
+    if not _are_too_many(max(written, info.points_count * len(vectors) - indexed), within, vectors):
         return False  # without counting
-    return _are_too_many(max(written, _embedded(shard, vectors) - indexed), indexed, vectors)
+    embedded = sum(_embedded(shard, name) for name in vectors)
+    return _are_too_many(max(written, embedded - indexed), within, vectors)
 
 
 def index_pays(shard: Shard, vectors: Mapping[str, int]) -> bool:
     """Whether a shard has so many points with a vector that an index over all of them is due."""
-    return _are_too_many(_embedded(shard, vectors), 0, vectors)
+    return _are_too_many(max(_embedded(shard, name) for name in vectors), 0, vectors)
 
 
 def _are_too_many(outside: int, indexed: int, vectors: Mapping[str, int]) -> bool:
     return outside * BYTES * max(vectors.values()) > SCANNED * 1024 and outside * PLAIN_PART > indexed
 
 
-def _embedded(shard: Shard, vectors: Mapping[str, int]) -> int:
-    """How many points have a vector."""
-    some = edge.Filter(should=[edge.HasVectorCondition(name) for name in vectors])
+def _embedded(shard: Shard, vector: str) -> int:
+    """How many points have the vector of a name."""
+    some = edge.Filter(must=[edge.HasVectorCondition(vector)])
     return shard.engine.count(edge.CountRequest(exact=True, filter=some))

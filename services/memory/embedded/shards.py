@@ -8,7 +8,7 @@ import json
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,9 @@ class Shards:
     Args:
         folder: where they are.
         floor: bytes that must stay free on its disk, see `services.memory.space`.
+
+    Attributes:
+        changes: how often the collection's named vectors were changed.
     """
 
     def __init__(self, folder: Path, floor: int) -> None:
@@ -50,6 +53,8 @@ class Shards:
         self._turn = threading.Condition()
         self._current: Shard | None = None
         self._closed = False
+        self._held: Any = json.loads(self._file.read_text()) if self._file.exists() else None
+        self.changes = 0
         self._remove_leftovers()
         if self._file.exists():
             with suppress(OutOfSpace):  # then it is opened once there is room
@@ -57,8 +62,31 @@ class Shards:
 
     def vectors(self) -> dict[str, int] | None:
         """The collection's named vectors with their sizes; None before it is made."""
-        held = self._read()
-        return None if held is None else dict(held["vectors"])
+        return None if self._held is None else dict(self._held["vectors"])
+
+    def add_vector(self, name: str, size: int) -> None:
+        """Let the collection have vectors of another name, which it has not; while nobody else writes.
+
+        ``collection.json`` names them last: killed before, they are taken back when the shard is opened.
+        """
+        with self.use() as shard:
+            self.changes += 1
+            shard.engine.update(edge.UpdateOperation.delete_vector_name(name))  # what a lost sync may have left
+            shard.engine.update(edge.UpdateOperation.create_dense_vector(name, size, edge.Distance.Cosine))
+            settle(shard)
+            self._record(shard, {**self._held["vectors"], name: size})
+
+    def drop_vector(self, name: str) -> None:
+        """Take the vectors of a name from the collection; while nobody else writes.
+
+        ``collection.json`` loses them first: killed after that, they are taken from the shard when it is opened.
+        """
+        with self.use() as shard:
+            self.changes += 1
+            if name in (held := self._held["vectors"]):
+                self._record(shard, {other: size for other, size in held.items() if other != name})
+            shard.engine.update(edge.UpdateOperation.delete_vector_name(name))
+            shard.engine.flush()
 
     def need(self, share: float, size: int = 0) -> None:
         """Return if the disk has room for so many bytes beside a share of the floor.
@@ -105,14 +133,7 @@ class Shards:
     def switch(self, shard: Shard, vectors: Mapping[str, int]) -> None:
         """Make a shard durable, then let it be the collection's."""
         settle(shard)
-        sync(self._folder)
-        draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps({"shard": shard.folder.name, "vectors": dict(vectors)}))
-        sync(draft)
-        with self._turn:
-            draft.replace(self._file)
-            self._current = shard
-        sync(self._folder)
+        self._record(shard, vectors)
 
     def discard(self, shard: Shard) -> None:
         """Close and delete a shard once nobody uses it; nothing where it is the collection's."""
@@ -141,21 +162,31 @@ class Shards:
         if self._closed:
             raise Unavailable("the store is ending; send it again")
         if self._current is None:
-            held = self._read()
-            if held is None:
+            if self._held is None:
                 raise Unavailable("the collection is not created yet")
             self.need(FINISH)
-            folder = self._folder / held["shard"]
-            self._current = Shard(folder, _load(folder))
+            folder = self._folder / self._held["shard"]
+            shard = Shard(folder, _load(folder))
+            _drop_others(shard, self._held["vectors"])
+            self._current = shard
         return self._current
 
-    def _read(self) -> Any:
-        return json.loads(self._file.read_text()) if self._file.exists() else None
+    def _record(self, shard: Shard, vectors: Mapping[str, int]) -> None:
+        """Let ``collection.json`` name a shard and its named vectors, durably."""
+        held = {"shard": shard.folder.name, "vectors": dict(vectors)}
+        sync(self._folder)
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(held))
+        sync(draft)
+        with self._turn:
+            draft.replace(self._file)
+            self._held = held
+            self._current = shard
+        sync(self._folder)
 
     def _remove_leftovers(self) -> None:
-        held = self._read()
         for folder in self._folder.glob("shard-*"):
-            if held is None or folder.name != held["shard"]:
+            if self._held is None or folder.name != self._held["shard"]:
                 shutil.rmtree(folder)
         sync(self._folder)
 
@@ -168,6 +199,16 @@ def _load(folder: Path) -> edge.EdgeShard:
             while file.readinto(buffer):
                 pass
     return edge.EdgeShard.load(str(folder))
+
+
+def _drop_others(shard: Shard, vectors: Collection[str]) -> None:
+    """Take the vectors from a shard that the collection does not have: a kill left them in the middle of a change."""
+    config = json.loads((shard.folder / "edge_config.json").read_text())
+    others = config["vectors"].keys() - {*vectors}
+    for name in others:
+        shard.engine.update(edge.UpdateOperation.delete_vector_name(name))
+    if others:
+        shard.engine.flush()
 
 
 def config_of(vectors: Mapping[str, int], **further: Any) -> edge.EdgeConfig:
