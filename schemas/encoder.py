@@ -46,6 +46,20 @@ class EncoderSpec(EncoderIdentity):
     added_at: AwareDatetime
 
 
+class EncoderSummary(BaseModel):
+    """An encoder, as callers see it.
+
+    Attributes:
+        name: of its vectors, as decisions and images name it.
+        dimension: length of its vectors.
+        active: whether it is the one that classifies.
+    """
+
+    name: str
+    dimension: int
+    active: bool
+
+
 class ActiveEncoder(BaseModel):
     """The encoder that classifies.
 

@@ -1,22 +1,24 @@
 """What beat asks for: a task for each duty, so that one which fails or takes long delays no other."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from celery import Celery
 
 from workers.app import logged
 
 
-def add_periodic_tasks(celery: Celery, duties: Mapping[str, Callable[[], object]]) -> None:
+def add_periodic_tasks(celery: Celery, tasks: Iterable[str], do: Callable[[str], object]) -> None:
     """Let the app take messages for duties.
 
     Args:
         celery: the app.
-        duties: by the task's name; each may be done again at any time.
+        tasks: the duties' names.
+        do: does one; each may be done again at any time.
     """
-    for task, duty in duties.items():
-        _add(celery, task, duty)
+    for task in tasks:
+        _add(celery, task, partial(do, task))
 
 
 def _add(celery: Celery, task: str, duty: Callable[[], object]) -> None:

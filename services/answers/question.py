@@ -1,7 +1,10 @@
-"""Question a decision: run it again, find what it hangs on, see what an intervention would change."""
+"""Question a decision: run it again, find what it hangs on, see what an intervention would change.
+
+A decision is compared by the vectors of the encoder that it was made with, as long as the memory knows that one.
+"""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -79,29 +82,36 @@ class _Asked:
 
     id: str
     asked_at: datetime
+    encoder: str
     options: ClassifyOptions
     query: Vectors
 
 
 @dataclass(frozen=True)
 class Question:
-    """The use case, with the parts that it needs."""
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        classify: by the vectors of the encoder that classifies.
+        classify_by: the same by those of another that the memory knows; raises `EncoderMismatch` where it knows none.
+    """
 
     classify: Classify
     decisions: StoredDecisions
+    classify_by: Callable[[str], Classify]
 
     def replay(self, tenant: str, decision_id: str, request: ReplayRequest) -> Replay:
         """Run a stored decision against today's memory, and say what is different.
 
         Raises:
             NotFound: there is no such decision.
-            EncoderMismatch: it was made with another encoder's vectors.
+            EncoderMismatch: it was made with the vectors of an encoder that was dropped since.
             InvalidFilter: its filter, or the one that is given instead, cannot be met any more.
         """
         stored = self.decisions.load(tenant, decision_id)
         options = _whole(request.options or stored.options)
-        query = self._query(stored)
-        today = self.classify.decide(tenant, query, options, WhatIf(without=request.without))
+        classify, query = self._by(stored.decision.encoder), vector_of(stored)[None]
+        today = classify.decide(tenant, query, options, WhatIf(without=request.without))
         [decision] = today.decisions
         found = compare(stored.decision, decision)
         held = self.classify.memory.get(tenant, [each.image_id for each in found.gone])
@@ -134,16 +144,16 @@ class Question:
             OverBudget: it takes more than what may be done at once.
         """
         stored = self.decisions.load(tenant, decision_id)
-        query = self._query(stored)
+        classify, query = self._by(stored.decision.encoder), vector_of(stored)[None]
         exact = _vote_alone(stored.options).model_copy(update={"search": Effort.EXACT})
         clauses = exact.filter.clauses(self.classify.memory.metadata)
         if self.classify.memory.counts_by_state(tenant, clauses).get(State.REMEMBERED, 0) > budget.images:
             raise OverBudget
-        options = _at_its_level(self.classify.decide(tenant, query, exact))
+        options = _at_its_level(classify.decide(tenant, query, exact))
         tried = 0
         for done, most in enumerate(FLIPS):
             progress("counterfactual", done, len(FLIPS))
-            [hits], *_ = self.classify.search(tenant, query, options, options.k + most)
+            [hits], *_ = classify.search(tenant, query, options, options.k + most)
             if cells(hits, most) > budget.cells and (tried or budget.refuses):
                 if budget.refuses:
                     raise OverBudget
@@ -164,7 +174,7 @@ class Question:
             if hit.image_id in flipping
         ]
         what_if = WhatIf(without=[each.image_id for each in pivots])
-        [without] = self.classify.decide(tenant, query, options, what_if).decisions
+        [without] = classify.decide(tenant, query, options, what_if).decisions
         if without.label == counted.label:
             reason = TRUNCATED if hits.truncated else "the memory is changing at this moment: ask again"
             return counted.model_copy(update={"reason": reason})
@@ -190,10 +200,11 @@ class Question:
         what_if = WhatIf(labels=dict.fromkeys(ids, request.labels)) if request.labels else WhatIf(without=ids)
         looked_at, touched, changed = 0, 0, list[LabelChange]()
         for group in self._by_options(self.decisions.latest(tenant, request.last)):
-            options, queries = group[0].options, np.stack([each.query for each in group])
-            before = self.classify.decide(tenant, queries, options).decisions
+            classify, options = self._by(group[0].encoder), group[0].options
+            queries = np.stack([each.query for each in group])
+            before = classify.decide(tenant, queries, options).decisions
             hit = [row for row, each in enumerate(before) if not _voters(each).isdisjoint(ids)]
-            after = self.classify.decide(tenant, queries[hit], options, what_if).decisions
+            after = classify.decide(tenant, queries[hit], options, what_if).decisions
             looked_at, touched = looked_at + len(group), touched + len(hit)
             changed += [
                 LabelChange(id=group[row].id, asked_at=group[row].asked_at, before=old.label, after=new.label)
@@ -244,30 +255,26 @@ class Question:
             sources=[Weight(name=name, share=share) for name, share in ranked[:TOP]],
         )
 
-    def _query(self, stored: StoredDecision) -> Vectors:
-        """The vector that was asked with, float32 [1, dimension].
+    def _by(self, encoder: str) -> Classify:
+        return self.classify if encoder == self.classify.encoder.name else self.classify_by(encoder)
 
-        Raises:
-            EncoderMismatch: it is another encoder's.
-        """
-        if stored.decision.encoder != self.classify.encoder.name:
-            raise EncoderMismatch(
-                f"decision {stored.id} was made with vectors of {stored.decision.encoder}, and the memory holds those"
-                f" of {self.classify.encoder.name}: they cannot be compared; classify the picture again"
-            )
-        return vector_of(stored)[None]
+    def _knows(self, encoder: str) -> bool:
+        try:
+            return bool(self._by(encoder))
+        except EncoderMismatch:
+            return False
 
     def _by_options(self, stored: Iterable[StoredDecision]) -> Iterator[list[_Asked]]:
-        """What was asked with today's encoder, in groups that one search serves; without the decisions themselves."""
-        groups: dict[str, list[_Asked]] = {}
+        """What was asked with known encoders, in groups that one search serves; without the decisions themselves."""
+        groups: dict[tuple[str, str], list[_Asked]] = {}
         for each in stored:
-            if each.decision.encoder == self.classify.encoder.name:
-                options = _vote_alone(each.options)
-                asked = _Asked(each.id, each.asked_at, options, vector_of(each))
-                groups.setdefault(options.model_dump_json(), []).append(asked)
+            encoder, options = each.decision.encoder, _vote_alone(each.options)
+            asked = _Asked(each.id, each.asked_at, encoder, options, vector_of(each))
+            groups.setdefault((encoder, options.model_dump_json()), []).append(asked)
         for group in groups.values():
-            step = max(1, MAX_VOTES // group[0].options.k)
-            yield from (group[start : start + step] for start in range(0, len(group), step))
+            if self._knows(group[0].encoder):
+                step = max(1, MAX_VOTES // group[0].options.k)
+                yield from (group[start : start + step] for start in range(0, len(group), step))
 
     def _covered(self, tenant: str, request: PreviewRequest) -> list[str]:
         """The ids of the images that it would be done to."""

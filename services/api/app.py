@@ -17,6 +17,7 @@ from services.api import (
     classify,
     curate,
     decisions,
+    encoders,
     errors,
     evaluations,
     health,
@@ -33,6 +34,7 @@ from services.api.request_log import RequestLog
 from services.api.shared_call import SharedCall
 from services.api.uploads import ClassifyRequest, SentImages
 from services.bootstrap.api_process import ApiProcess
+from services.bootstrap.wired import Wired
 from services.settings import Settings
 
 DOCUMENT = "/openapi.json"
@@ -40,8 +42,9 @@ SPARE_THREADS = 16
 """For what needs a thread for a moment only: keys, health, uploads on their way."""
 
 
-def create_app(settings: Settings, process: ApiProcess) -> FastAPI:
+def create_app(settings: Settings, wired: Wired[ApiProcess]) -> FastAPI:
     """The ASGI app over a process that is wired."""
+    process = wired.current()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -56,14 +59,26 @@ def create_app(settings: Settings, process: ApiProcess) -> FastAPI:
         openapi_url=None,  # see `_describe`
         responses={"4XX": {"model": errors.ErrorAnswer}, "5XX": {"model": errors.ErrorAnswer}},
     )
-    app.state.service = process
+    app.state.service = wired
     app.state.key_check = KeyCheck(process.keys)
     app.state.find_faults = SharedCall(process.readiness.faults)
     app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes, MOST_CONNECTIONS)
     app.add_middleware(Answering)
     app.add_middleware(RequestLog)
     errors.install(app)
-    for module in (classify, images, vectors, decisions, removals, curate, evaluations, health, metrics, audit):
+    for module in (
+        classify,
+        images,
+        vectors,
+        decisions,
+        removals,
+        curate,
+        evaluations,
+        encoders,
+        health,
+        metrics,
+        audit,
+    ):
         check_guarded(module.router)
         app.include_router(module.router)
     _describe(app)

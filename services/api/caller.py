@@ -81,7 +81,7 @@ async def identify(request: Request) -> Caller:
     Raises:
         NotAuthorized: it carries no key that opens anything.
     """
-    parts = await service(request)
+    parts = request.app.state.service.current()
     scheme, text = get_authorization_scheme_param(request.headers.get("Authorization"))
     text = text if scheme.lower() == "bearer" else ""
     key = await request.app.state.key_check(text)
@@ -93,10 +93,8 @@ async def identify(request: Request) -> Caller:
 
 
 async def service(request: Request) -> ApiProcess:
-    """The wired parts, of which there is one set in each process."""
-    parts = request.app.state.service
-    assert isinstance(parts, ApiProcess)
-    return parts
+    """The parts that are wired for the request's encoder: the one that classified when the guard let it in."""
+    return (await caller(request)).service
 
 
 async def caller(request: Request) -> Caller:

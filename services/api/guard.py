@@ -23,15 +23,18 @@ OPEN = {"/healthz", "/readyz"}
 SECURITY = {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
 """How requests show their key, as OpenAPI says it."""
 
+ANY = frozenset(Scope)
+"""What needs a key, whatever that may do."""
+
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-_needed: dict[Callable[..., Any], Scope] = {}
+_needed: dict[Callable[..., Any], frozenset[Scope]] = {}
 
 
-def needs(scope: Scope) -> Callable[[Endpoint], Endpoint]:
-    """Say which scope a route needs: the decorator right above the function."""
+def needs(scope: Scope | frozenset[Scope]) -> Callable[[Endpoint], Endpoint]:
+    """Say which scope a route needs, or of which ones any: the decorator right above the function."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
-        _needed[endpoint] = scope
+        _needed[endpoint] = frozenset({scope}) if isinstance(scope, Scope) else scope
         return endpoint
 
     return mark
@@ -49,19 +52,21 @@ class GuardedRoute(APIRoute):
             raise LookupError(f"{path} says nothing of the scope that it needs: put @needs(...) above its function")
         given["openapi_extra"] = {**(given.get("openapi_extra") or {}), "security": [{name: []} for name in SECURITY]}
         super().__init__(path, endpoint, **given)
-        self.description += f"\n\nNeeds a key with the scope `{_needed[endpoint]}`."
+        scopes = " or ".join(f"`{scope}`" for scope in Scope if scope in _needed[endpoint])
+        self.description += f"\n\nNeeds a key with the scope {scopes}."
         self._parameters = {field.alias for field in self.dependant.query_params}
         self._reads_body = self.body_field is not None or "requestBody" in given["openapi_extra"]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request: the guard, then the route."""
-        answer, scope = super().get_route_handler(), _needed[self.endpoint]
+        answer, scopes = super().get_route_handler(), _needed[self.endpoint]
 
         async def guarded(request: Request) -> Response:
             caller = await identify(request)
             await caller.service.rates.take_request(caller.key)
-            if not caller.key.may(scope):
-                raise Forbidden(f"this needs a key with the scope {scope}; this one has {', '.join(caller.key.scopes)}")
+            if not any(map(caller.key.may, scopes)):
+                needed, held = " or ".join(sorted(scopes)), ", ".join(caller.key.scopes)
+                raise Forbidden(f"this needs a key with the scope {needed}; this one has {held}")
             self._check_parameters(request)
             visit = request.state.visits.enter_context(request.app.state.gate.visit(caller.tenant))
             if not self._reads_body:  # else its turn begins at the body's end

@@ -16,18 +16,22 @@ from services.answers.question_jobs import AskLater, Questions
 from services.answers.rerank import Rerank
 from services.bootstrap.wire_access import audit_of, keys_of
 from services.bootstrap.wire_memory import (
-    active_encoder,
+    encoder_records_of,
+    memory_of,
     slice_size,
     wire_decoder,
-    wire_encoder,
+    wire_encoders,
     wire_engine,
     wire_threads,
 )
-from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
+from services.bootstrap.wire_questions import wire_classify_by
+from services.bootstrap.wire_removal import check_restored, pictures_of, wire_forget, wire_stores
 from services.bootstrap.wire_reranking import wire_rerank
 from services.bootstrap.wire_task_queue import wire_job_queue, wire_rates, wire_task_queue
+from services.bootstrap.wired import Wired
 from services.curation.curate import Curate
 from services.curation.judging import Judging
+from services.encoder_migration.encoder_records import EncoderRecords
 from services.evaluation.job import RequestEvaluation
 from services.evaluation.records import Evaluations
 from services.forgetting.forget import Forget
@@ -39,6 +43,7 @@ from services.intake.fetch import HTTPS, Fetch
 from services.intake.vectors import AcceptVectors
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
+from services.perception.batching import SharedEncoder
 from services.perception.decoder import Decoder
 from services.runtime.readiness import Check, ReadinessChecks
 from services.settings import Settings
@@ -48,7 +53,7 @@ REMOVALS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class ApiProcess:
-    """The wired parts and use cases.
+    """The wired parts and use cases, for one encoder.
 
     Attributes:
         memory: gives up on a silent store soon, because a caller waits.
@@ -60,6 +65,7 @@ class ApiProcess:
     rates: Rates
     audit: Audit
     readiness: ReadinessChecks
+    encoders: EncoderRecords
     memory: Memory
     pictures: Pictures
     decoder: Decoder
@@ -82,66 +88,75 @@ class ApiProcess:
 
 
 @contextmanager
-def api_process(settings: Settings) -> Iterator[ApiProcess]:
+def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
     """Load the encoder, open the collection, wire the use cases.
 
     Raises:
         EncoderUnusable: the encoder cannot be loaded.
-        EncoderMismatch: the collection holds another encoder's vectors.
+        EncoderMismatch: the memory has no encoder that the settings name, or its files are others.
         Unavailable: the store does not answer, or a restore did not end.
     """
     with ExitStack() as opened:
         curate, secret = settings.curate, load_secret(settings)
-        engines = [
+        patient_engine, engine = (
             wire_engine(settings, opened, timeout)
             for timeout in (settings.store.timeout, settings.store.request_timeout)
-        ]
-        encoder = wire_encoder(settings, opened, active_encoder(settings, engines[0]))
-        patient, memory = (Memory(each, encoder.name, encoder.dimension, settings.metadata) for each in engines)
-        patient.open()
-        stores = wire_stores(settings, patient, secret, encoder.name)
-        check_restored(stores)
-        pictures, decisions = stores.pictures, stores.decisions
-        decoder = wire_decoder(settings, opened, encoder.view)
+        )
+        encoders, records = wire_encoders(settings, opened, patient_engine), encoder_records_of(settings)
+        memory_of(settings, patient_engine, encoders.active()).open()
+        sandbox = wire_decoder(settings, opened)
+        classify_by = wire_classify_by(settings, engine, records, sandbox)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
-        rerank = wire_rerank(settings, opened, memory, pictures, decoder)
-        classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.used)
-        retention = Retention(settings.retention)
-        accept = Accept(memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention)
-        lease = timedelta(seconds=settings.worker.overdue_seconds)
+        pictures = pictures_of(settings)
+        rerank = wire_rerank(settings, opened, memory_of(settings, engine, encoders.active()), pictures, sandbox)
+        background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
+        lease, retention = timedelta(seconds=settings.worker.overdue_seconds), Retention(settings.retention)
+        keys, rates, audit, fetch = keys_of(settings), wire_rates(settings), audit_of(settings), _fetch(settings)
         checks: dict[str, Check] = {
-            "store": memory.ping,
+            "store": engine.ping,
             "pictures": pictures.ping,
             "broker": task_queue.waiting_messages,
         }
-        yield ApiProcess(
-            settings=settings,
-            keys=keys_of(settings),
-            rates=wire_rates(settings),
-            audit=audit_of(settings),
-            readiness=ReadinessChecks(checks),
-            memory=memory,
-            pictures=pictures,
-            decoder=decoder,
-            fetch=_fetch(settings),
-            accept=accept,
-            accept_vectors=AcceptVectors(accept, patient, encoder.name),
-            classify=classify,
-            rerank=rerank,
-            decisions=decisions,
-            question=Question(classify, decisions),
-            questions=stores.questions,
-            ask_later=AskLater(stores.questions, job_queue.enqueue),
-            removals=stores.removals,
-            forget=wire_forget(patient, stores, lease, rerank.forget),
-            background=FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE),
-            evaluations=stores.evaluations,
-            request_evaluation=RequestEvaluation(
-                stores.evaluations, patient, decoder, classify.embed, encoder.name, job_queue.enqueue
-            ),
-            judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.most_images),
-            curate=Curate(patient, stores.judgements, stores.undo_votes),
-        )
+        readiness = ReadinessChecks(checks)
+
+        def wire(encoder: SharedEncoder) -> ApiProcess:
+            patient, memory = (memory_of(settings, each, encoder) for each in (patient_engine, engine))
+            stores = wire_stores(settings, patient, secret, encoder.name)
+            check_restored(stores)
+            decoder = sandbox.for_view(encoder.view)
+            classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.used)
+            accept = Accept(memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention)
+            return ApiProcess(
+                settings=settings,
+                keys=keys,
+                rates=rates,
+                audit=audit,
+                readiness=readiness,
+                encoders=records,
+                memory=memory,
+                pictures=pictures,
+                decoder=decoder,
+                fetch=fetch,
+                accept=accept,
+                accept_vectors=AcceptVectors(accept, patient, encoder.name),
+                classify=classify,
+                rerank=rerank,
+                decisions=stores.decisions,
+                question=Question(classify, stores.decisions, classify_by),
+                questions=stores.questions,
+                ask_later=AskLater(stores.questions, job_queue.enqueue),
+                removals=stores.removals,
+                forget=wire_forget(patient, stores, lease, rerank.forget),
+                background=background,
+                evaluations=stores.evaluations,
+                request_evaluation=RequestEvaluation(
+                    stores.evaluations, patient, decoder, classify.embed, encoder.name, job_queue.enqueue
+                ),
+                judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.most_images),
+                curate=Curate(patient, stores.judgements, stores.undo_votes),
+            )
+
+        yield Wired(encoders.active, wire)
 
 
 def _fetch(settings: Settings) -> Fetch:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from schemas.errors import Unavailable
 from services.access.secret import load_secret
+from services.bootstrap.wire_memory import encoder_records_of
 from services.bootstrap.wire_removal import wire_compact, wire_stores
+from services.encoder_migration.encoder_records import EncoderRecords
 from services.forgetting.backup import Backup, Restore
 from services.forgetting.compact import Compact
 from services.forgetting.verify import Verify
@@ -43,7 +45,7 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
     with ExitStack() as opened:
         engine = _engine(settings, alone)
         opened.callback(engine.close)
-        encoder, dimension = held_encoder(engine) or ("", 0)
+        encoder, dimension = _encoder_of(engine, encoder_records_of(settings))
         memory = Memory(engine, encoder, dimension, settings.metadata)
         stores = wire_stores(settings, memory, load_secret(settings), encoder)
         pictures, ledger, removals, decisions = stores.pictures, stores.ledger, stores.removals, stores.decisions
@@ -56,6 +58,14 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
                 engine, pictures, ledger, removals, settings.metadata, [decisions.forget], decisions.settle_all
             ),
         )
+
+
+def _encoder_of(engine: Engine, records: EncoderRecords) -> tuple[str, int]:
+    """The encoder that classifies, and the length of its vectors; of a memory without records its only one."""
+    active = records.active()
+    if active is None:
+        return held_encoder(engine) or ("", 0)
+    return active.name, records.get(active.name).dimension
 
 
 def _engine(settings: Settings, alone: bool) -> Engine:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from schemas.decision import Prune
 from schemas.encoder import EncoderSpec
 from services.answers.classify import Classify
-from services.bootstrap.wire_memory import slice_size, wire_decoder, wire_encoder
+from services.bootstrap.wire_memory import load_shared, slice_size, wire_decoder
 from services.encoder_migration.compare_encoders import Embed, LabelledPictures
 from services.memory.memory import Memory
 from services.settings import Settings
@@ -27,7 +27,8 @@ def labelled_pictures(
     with ExitStack() as opened:
 
         def embed(spec: EncoderSpec) -> Embed:
-            encoder = wire_encoder(settings, opened, spec)
+            encoder = load_shared(settings, spec)
+            opened.callback(encoder.close)
             decoder = wire_decoder(settings, opened, encoder.view)
             classify = Classify(
                 memory_of(spec), encoder, decoder, slice_size(encoder), Prune.NONE, lambda _tenant: None

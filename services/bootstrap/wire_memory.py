@@ -1,16 +1,18 @@
-"""The encoder, the memory and the decoder; each is closed with the context that it is opened in."""
+"""The encoders, the engine and the decoder; each is closed with the context that it is opened in."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 
-from schemas.encoder import EncoderIdentity, EncoderSpec
+from schemas.encoder import EncoderSpec
 from services.bootstrap.wire_access import records_of
 from services.encoder_migration.active_encoder import resolve
 from services.encoder_migration.encoder_records import EncoderRecords
+from services.encoder_migration.loaded_encoders import LoadedEncoders
 from services.memory.engine import Engine
 from services.memory.engines import open_engine
-from services.perception.batching import MicroBatcher
+from services.memory.memory import Memory
+from services.perception.batching import MicroBatcher, SharedEncoder
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
@@ -24,7 +26,22 @@ SLICE = 16
 """Pictures that are held decoded at once, at least: each slice costs the store its calls, however small it is."""
 
 
-def wire_encoder(settings: Settings, opened: ExitStack, identity: EncoderIdentity) -> MicroBatcher:
+def wire_encoders(settings: Settings, opened: ExitStack, engine: Engine) -> LoadedEncoders:
+    """Find out which encoder classifies, load it, and follow from then on which others there are.
+
+    Raises:
+        EncoderUnusable: there is no such model or device.
+        EncoderMismatch: the memory has no such encoder as the settings name, or the files of its own are others.
+    """
+    records = encoder_records_of(settings)
+    # where the records say it the collection is not asked: its engine starts at this moment, maybe
+    active = resolve(records, None if records.active() else engine.inspect(), settings.encoder)
+    encoders = LoadedEncoders(records, partial(load_shared, settings), active)
+    opened.callback(encoders.close)
+    return encoders
+
+
+def load_shared(settings: Settings, spec: EncoderSpec) -> MicroBatcher:
     """Load an encoder, with a thread for each batch that it works at; a GPU works at one batch at a time.
 
     Raises:
@@ -33,18 +50,21 @@ def wire_encoder(settings: Settings, opened: ExitStack, identity: EncoderIdentit
     """
     asked = settings.encoder
     side_by_side = asked.threads or cores.count() if asked.device == "cpu" else 1
-    load = partial(load_encoder, asked.model_copy(update={"threads": 1}), identity)
-    encoder = MicroBatcher(load, metrics.observe_batch, side_by_side)
-    opened.callback(encoder.close)
-    return encoder
+    load = partial(load_encoder, asked.model_copy(update={"threads": 1}), spec)
+    return MicroBatcher(load, metrics.observe_batch, side_by_side)
 
 
-def active_encoder(settings: Settings, engine: Engine) -> EncoderSpec:
-    """The encoder that classifies, as in `services.encoder_migration.active_encoder`."""
-    return resolve(EncoderRecords(records_of(settings)), engine.inspect(), settings.encoder)
+def encoder_records_of(settings: Settings) -> EncoderRecords:
+    """The records of the memory's encoders."""
+    return EncoderRecords(records_of(settings))
 
 
-def slice_size(encoder: MicroBatcher) -> int:
+def memory_of(settings: Settings, engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Memory:
+    """The memory of an encoder, over an engine."""
+    return Memory(engine, encoder.name, encoder.dimension, settings.metadata)
+
+
+def slice_size(encoder: SharedEncoder) -> int:
     """How many pictures are held decoded at once."""
     return max(SLICE, encoder.batch_size)
 

@@ -60,7 +60,7 @@ def wire_stores(settings: Settings, memory: Memory, secret: Secret, encoder: str
     floor = settings.store.min_free_bytes
     ledger, roomy = records_of(settings), Ledger(settings.url_of("records"), floor, NEW)
     blocks, jobs, curate = Blocks(ledger), Jobs(ledger), settings.curate
-    judgements = Judgements(ledger, Blobs(settings.url_of("judgements"), floor), encoder)
+    judgements = judgements_of(settings, encoder)
     objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
     undo_votes = UndoAfterRemoval(memory, judgements, objections, SearchShortLists(memory))
     evaluations = Evaluations(ledger, jobs, settings.url_of("evaluations"), floor)
@@ -68,7 +68,7 @@ def wire_stores(settings: Settings, memory: Memory, secret: Secret, encoder: str
     decisions = StoredDecisions(ledger, roomy, memory, blocks, kept.keep, kept.keep_bytes)
     questions = Questions(ledger, jobs)
     return Stores(
-        pictures=Pictures(settings.url_of("pictures"), floor),
+        pictures=pictures_of(settings),
         ledger=ledger,
         blocks=blocks,
         removals=Removals(ledger),
@@ -80,6 +80,18 @@ def wire_stores(settings: Settings, memory: Memory, secret: Secret, encoder: str
         questions=questions,
         undo_votes=undo_votes,
         undo=(undo_votes, evaluations.forget, decisions.forget, questions.forget),
+    )
+
+
+def pictures_of(settings: Settings) -> Pictures:
+    """The pictures of every tenant."""
+    return Pictures(settings.url_of("pictures"), settings.store.min_free_bytes)
+
+
+def judgements_of(settings: Settings, encoder: str) -> Judgements:
+    """The judgements by an encoder's vectors."""
+    return Judgements(
+        records_of(settings), Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder
     )
 
 

@@ -7,23 +7,24 @@ from datetime import timedelta
 
 from schemas.decision import Prune
 from services.access.secret import load_secret
-from services.bootstrap.wire_memory import active_encoder, slice_size, wire_decoder, wire_encoder, wire_engine
+from services.bootstrap.wire_memory import memory_of, slice_size, wire_decoder, wire_encoders, wire_engine
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
 from services.bootstrap.wire_task_queue import wire_job_queue, wire_task_queue
+from services.bootstrap.wired import Wired
 from services.curation.judging import Judging
 from services.curation.objections import Objections
 from services.forgetting.retention import Expire
 from services.infrastructure.task_queue import task_names
 from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.intake.remember import Remember, Sweep
-from services.memory.memory import Memory
+from services.perception.batching import SharedEncoder
 from services.runtime.jobs import SweepJobs
 from services.settings import Settings
 
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """The use cases.
+    """The use cases, for one encoder.
 
     Attributes:
         duties: what beat asks for, by the task's name.
@@ -35,53 +36,56 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(settings: Settings) -> Iterator[WorkerProcess]:
+def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
     """Load the encoder, open the collection, wire the use cases.
 
     Raises:
         EncoderUnusable: the encoder cannot be loaded.
-        EncoderMismatch: the collection holds another encoder's vectors.
+        EncoderMismatch: the memory has no encoder that the settings name, or its files are others.
         Unavailable: the store does not answer, or a restore did not end.
     """
     with ExitStack() as opened:
         worker, curate, secret = settings.worker, settings.curate, load_secret(settings)
         engine = wire_engine(settings, opened, settings.store.timeout)
-        encoder = wire_encoder(settings, opened, active_encoder(settings, engine))
-        memory = Memory(engine, encoder.name, encoder.dimension, settings.metadata)
-        memory.open()
-        stores = wire_stores(settings, memory, secret, encoder.name)
-        check_restored(stores)
-        decoder, task_queue = wire_decoder(settings, opened, encoder.view), wire_task_queue(settings, opened)
-        job_queue = wire_job_queue(settings, opened)
+        encoders = wire_encoders(settings, opened, engine)
+        memory_of(settings, engine, encoders.active()).open()
+        sandbox = wire_decoder(settings, opened)
+        task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
         lease = timedelta(seconds=worker.overdue_seconds)
-        forget = wire_forget(memory, stores, lease)
-        objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
-        judging = Judging(
-            memory,
-            stores.judgements,
-            stores.jobs,
-            job_queue.enqueue,
-            curate.most_images,
-            always=curate.prune is not Prune.NONE,
-        )
-        yield WorkerProcess(
-            task_queue=task_queue,
-            remember=Remember(
+
+        def wire(encoder: SharedEncoder) -> WorkerProcess:
+            memory = memory_of(settings, engine, encoder)
+            stores = wire_stores(settings, memory, secret, encoder.name)
+            check_restored(stores)
+            forget = wire_forget(memory, stores, lease)
+            judging = Judging(
                 memory,
-                stores.pictures,
-                encoder,
-                decoder,
-                task_queue.enqueue,
-                slice_size(encoder),
-                lease,
-                worker.max_attempts,
-                objections,
-            ),
-            duties={
-                task_names.SWEEP_IMAGES: Sweep(memory, task_queue, lease),
-                task_names.SWEEP_JOBS: SweepJobs(stores.jobs, lease, job_queue.enqueue_again),
-                task_names.RESUME_REMOVALS: forget.carry_on_all,
-                task_names.EXPIRE: Expire(memory, stores.removals, forget).if_due,
-                task_names.START_JUDGEMENTS: judging.start_due,
-            },
-        )
+                stores.judgements,
+                stores.jobs,
+                job_queue.enqueue,
+                curate.most_images,
+                always=curate.prune is not Prune.NONE,
+            )
+            return WorkerProcess(
+                task_queue=task_queue,
+                remember=Remember(
+                    memory,
+                    stores.pictures,
+                    encoder,
+                    sandbox.for_view(encoder.view),
+                    task_queue.enqueue,
+                    slice_size(encoder),
+                    lease,
+                    worker.max_attempts,
+                    Objections(memory, curate.gate, curate.gate_share, curate.k),
+                ),
+                duties={
+                    task_names.SWEEP_IMAGES: Sweep(memory, task_queue, lease),
+                    task_names.SWEEP_JOBS: SweepJobs(stores.jobs, lease, job_queue.enqueue_again),
+                    task_names.RESUME_REMOVALS: forget.carry_on_all,
+                    task_names.EXPIRE: Expire(memory, stores.removals, forget).if_due,
+                    task_names.START_JUDGEMENTS: judging.start_due,
+                },
+            )
+
+        yield Wired(encoders.active, wire)

@@ -71,10 +71,10 @@ def worker() -> None:
     from workers.periodic_tasks import add_periodic_tasks
     from workers.tenant_task import add_tenant_task
 
-    with _wired(worker_process(settings), settings.worker.metrics_port) as process:
-        celery = celery_of(settings)
-        add_tenant_task(celery, REMEMBER, process.task_queue, process.remember)
-        add_periodic_tasks(celery, process.duties)
+    with _wired(worker_process(settings), settings.worker.metrics_port) as wired:
+        celery, current = celery_of(settings), wired.current
+        add_tenant_task(celery, REMEMBER, current().task_queue, lambda tenant: current().remember(tenant))
+        add_periodic_tasks(celery, current().duties, lambda task: current().duties[task]())
         work(celery, [REMEMBER_QUEUE, PERIODIC_QUEUE], settings.worker.concurrency)
 
 
@@ -88,10 +88,10 @@ def jobs() -> None:
     from workers.periodic_tasks import add_periodic_tasks
     from workers.tenant_task import add_tenant_task
 
-    with _wired(job_process(settings), settings.worker.jobs_metrics_port) as process:
-        celery = celery_of(settings)
-        add_tenant_task(celery, RUN_JOBS, process.job_queue, process.run_jobs)
-        add_periodic_tasks(celery, process.duties)
+    with _wired(job_process(settings), settings.worker.jobs_metrics_port) as wired:
+        celery, current = celery_of(settings), wired.current
+        add_tenant_task(celery, RUN_JOBS, current().job_queue, lambda tenant: current().run_jobs(tenant))
+        add_periodic_tasks(celery, current().duties, lambda task: current().duties[task]())
         work(celery, [JOB_QUEUE, MAINTENANCE_QUEUE], JOBS_AT_ONCE)
 
 

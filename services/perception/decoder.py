@@ -41,6 +41,10 @@ class Decoder:
         most = (LARGEST_AT_ONCE + sandbox.processes) * self._largest
         self.room = Room(most + self._largest, most)  # a tenant that fills its part leaves a picture's to the others
 
+    def for_view(self, view: View) -> "Decoder":
+        """One in the same sandbox that makes another view."""
+        return Decoder(self.sandbox, self._pool, view)
+
     def one(self, tenant: str, picture: bytes) -> PIL.Image.Image:
         """Decode a picture; as `services.perception.decoding.decode`.
 

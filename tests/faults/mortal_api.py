@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from services.api.app import create_app
 from services.bootstrap import wire_memory
 from services.bootstrap.api_process import ApiProcess, api_process
+from services.bootstrap.wired import Wired
 from services.memory.pictures import Pictures
 from services.perception.view import View
 from services.settings import Settings
-from tests.integration.support import Hooked
+from tests.integration.support import Hooked, fixed
 from tests.stack import ENCODER, Stack, until
 
 NEVER = 10**9
@@ -66,7 +67,7 @@ def settings_beside(stack: Stack) -> Settings:
 
 
 @contextmanager
-def wire(settings: Settings) -> Iterator[ApiProcess]:
+def wire(settings: Settings) -> Iterator[Wired[ApiProcess]]:
     """The API's process as it is wired, without the encoder's network."""
     with (
         patch.object(wire_memory, "load_encoder", lambda *_: NoEncoder()),
@@ -83,14 +84,17 @@ def serve(settings: Settings, steps: int) -> None:
     def hooked(part: object) -> Hooked:
         return Hooked(part, fate, fate)
 
-    with wire(settings) as service:
+    with wire(settings) as wired:
+        service = wired.current()
         service.memory._engine = hooked(service.memory._engine)
         pictures = cast(Pictures, hooked(service.pictures))
         service.accept.blocks._ledger = hooked(service.accept.blocks._ledger)  # type: ignore[assignment]
         os.fsync = hooked(os).fsync
         enqueue = Hooked(service.accept.enqueue, fate, fate).__call__
         mortal = replace(service, accept=replace(service.accept, pictures=pictures, enqueue=enqueue))
-        uvicorn.run(create_app(settings, mortal), host=settings.api.host, port=settings.api.port, log_config=None)
+        uvicorn.run(
+            create_app(settings, fixed(mortal)), host=settings.api.host, port=settings.api.port, log_config=None
+        )
 
 
 @contextmanager

@@ -110,7 +110,8 @@ def kill_api(stack: Stack, sending: str) -> int:
         sending: whether the pictures are new, replace others, or are known and get other fields.
     """
     settings = settings_beside(stack)
-    with wire(settings) as parts, operator_commands(settings) as operator:
+    with wire(settings) as wired, operator_commands(settings) as operator:
+        parts = wired.current()
         pairs = _kill_at_each_step(stack, parts, settings, sending)
         stack.remembered([image_id for pair in pairs for image_id in pair.ids])
         replace(operator.compact.tidy, spare=timedelta(0))()

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 
 from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
 from schemas.encoder import EncoderSpec
+from schemas.errors import EncoderMismatch
 from schemas.filter import FieldType
 from schemas.image import Accepted, Gate, ImageFields, StoredImage, now
 from schemas.job import Job, JobKind, JobState
@@ -23,7 +24,9 @@ from schemas.judgement import Judgement
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
+from services.bootstrap.api_process import ApiProcess
 from services.bootstrap.wire_access import records_of
+from services.bootstrap.wired import Wired
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge, judgement_of
 from services.curation.judgements import Judgements
@@ -90,6 +93,11 @@ def make_known(settings: Settings, encoder: Pixels) -> None:
     made = {"name": encoder.name, "model": encoder.name, "dimension": encoder.dimension, "added_at": now()}
     given = {"pooling": "auto", "precision": "float32", "preprocessing": 2, "fingerprint": "0" * 64}
     EncoderRecords(records_of(settings)).create_first(EncoderSpec.model_validate(made | given))
+
+
+def fixed(process: ApiProcess) -> Wired[ApiProcess]:
+    """A process that follows no switch."""
+    return Wired(lambda: process.classify.encoder, lambda _encoder: process)
 
 
 class Hooked:
@@ -254,7 +262,7 @@ class Parts:
         return StoredDecisions(kept, kept, cast(Memory, memory or self.memory), Blocks(kept), keep, keep_bytes)
 
     def question(self) -> Question:
-        return Question(self.classify(), self.decisions())
+        return Question(self.classify(), self.decisions(), unknown)
 
     def undo_votes(self, gate: Gate = Gate.OFF) -> UndoAfterRemoval:
         objections = Objections(self.memory, gate, 0.9, 10)
@@ -331,6 +339,11 @@ class Parts:
 
     def _enqueue(self, tenant: str) -> None:
         self.enqueued.append(tenant)
+
+
+def unknown(encoder: str) -> Classify:
+    """How decisions are questioned in a memory of one encoder."""
+    raise EncoderMismatch(f"{encoder} is not known")
 
 
 def copy_records(source: Parts, target: Parts) -> None:

@@ -59,7 +59,7 @@ def api(parts: Parts, engine: KeepsOpen, short_folder: Path, monkeypatch: pytest
 
 @pytest.fixture
 def service(api: TestClient) -> ApiProcess:
-    found = api.app.state.service  # type: ignore[attr-defined]
+    found = api.app.state.service.current()  # type: ignore[attr-defined]
     assert isinstance(found, ApiProcess)
     return found
 

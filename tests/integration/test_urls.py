@@ -20,7 +20,7 @@ from services.settings import Settings
 from tests.shapes import picture
 from tests.web import HOST, Loopback, Server, answering, fetching, serving
 
-from .support import KeepsOpen, Parts, make_known
+from .support import KeepsOpen, Parts, fixed, make_known
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
         serving(authority, lambda: says) as server,
         api_process(settings) as wired,
     ):
-        process = replace(wired, fetch=fetching(authority, Loopback(server.port)))
+        process = replace(wired.current(), fetch=fetching(authority, Loopback(server.port)))
         key = keys_of(settings).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))
         headers = {"Authorization": f"Bearer {key.text}"}
-        with TestClient(create_app(settings, process), raise_server_exceptions=False, headers=headers) as api:
+        with TestClient(create_app(settings, fixed(process)), raise_server_exceptions=False, headers=headers) as api:
             yield Web(api, server, says)
 
 
