@@ -36,9 +36,12 @@ def digits(rows: slice, coarse: int) -> Labelled:
 
 
 def with_copies(memory: Labelled) -> Labelled:
-    """The same, with some images there two or three times; of a few copies the label is another."""
+    """The same, with some images there two or three times; some copies have another label, or one more."""
     content = np.repeat(np.arange(len(memory.ids) // 2), [1, 2, 3] * (len(memory.ids) // 6))[: len(memory.ids)]
-    labels = [["0"] if place % 29 == 0 else memory.labels[each] for place, each in enumerate(content)]
+    labels = [
+        ["0"] if place % 29 == 0 else [*dict.fromkeys([*memory.labels[each], *["1"] * (place % 13 == 0)])]
+        for place, each in enumerate(content)
+    ]
     return Labelled(memory.ids, labels, memory.vectors[content], [f"content-{each}" for each in content])
 
 
@@ -46,6 +49,7 @@ def both(copies: bool, asked: bool) -> tuple[EncodedImages, EncodedImages]:
     sides = []
     for name, coarse in (("coarse", 4), ("fine", 1)):
         memory = digits(slice(0, MEMORY), coarse)
+        memory = replace(memory, labels=[["odd"], *memory.labels[1:]])  # the only one of its class
         queries = digits(slice(MEMORY, MEMORY + QUERIES), coarse) if asked else None
         sides.append(EncodedImages(name, with_copies(memory) if copies else memory, queries))
     return sides[0], sides[1]
@@ -113,18 +117,24 @@ def test_novelty_is_that_of_plain_counting(case: tuple[EncodedImages, EncodedIma
     """Each fifth of the classes is left out of the memory once; pairs of a new and a known picture are counted."""
     a, b, found = case
     for side, figure in ((a, found.a.novelty_auroc), (b, found.b.novelty_auroc)):
-        asked, names = side.queries or side.memory, list(dict.fromkeys(each[0] for each in side.memory.labels))
+        asked = side.queries or side.memory
+        names = list(dict.fromkeys(label for labels in side.memory.labels for label in labels))
         parts = np.array_split(np.random.default_rng(OPTIONS.seed).permutation(len(names)), 5)
         areas = []
         for part in parts:
             out = [names[place] for place in part]
             distances: dict[bool, list[float]] = {True: [], False: []}
-            for query, [label] in enumerate(asked.labels):
+            for query, labels in enumerate(asked.labels):
                 near = voters(side, query, out)
+                others = [each for place, each in enumerate(side.memory.labels) if side.queries or place != query]
+                held = {label for each in others if not {*each} & {*out} for label in each}
+                new = not {*labels} & held
+                if not new and {*labels} & {*out}:
+                    continue
                 nearest = {each.group: each.similarity for each in reversed(near)}
-                distances[label in out].append(float(np.mean([1 - each for each in nearest.values()])))
-            new, known = (np.array(distances[each])[:, None] for each in (True, False))
-            areas.append(float(np.mean((new > known.T) + 0.5 * (new == known.T))))
+                distances[new].append(float(np.mean([1 - each for each in nearest.values()])))
+            further, nearer = (np.array(distances[each])[:, None] for each in (True, False))
+            areas.append(float(np.mean((further > nearer.T) + 0.5 * (further == nearer.T))))
         assert len(parts) == 5
         assert figure == pytest.approx(np.mean(areas), abs=1e-6)
         assert figure is not None
