@@ -88,14 +88,15 @@ class CompareEncoders:
         first = a or (active.name if active else None)
         if first is None:
             raise InvalidRequest("this memory has no encoder yet: start the service once, then add another encoder")
-        others = [name for name in known if name != first and name not in self.records.dropping()]
+        spec, dropping = self.records.get(first), self.records.dropping()
+        others = [name for name in known if name != first and name not in dropping]
         if b is None and len(others) != 1:
             named = ", ".join(others[:NAMED]) or "none: add one with 'visual-memory encoder add NAME'"
             raise InvalidRequest(f"name the encoder that {first} is compared with; there are: {named}")
         second = b or others[0]
         if first == second:
             raise InvalidRequest(f"two encoders are compared, and both are {first}")
-        return self.records.get(first), self.records.get(second)
+        return spec, self.records.get(second)
 
     def tenant(self, encoder: EncoderSpec, asked: str | None) -> str:
         """Whose memory is meant: without a name, that of the only tenant.
