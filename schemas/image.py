@@ -201,7 +201,8 @@ class Image(BaseModel):
         reason: why it was rejected, or what its neighbours have against its label; else null.
         doubt: whether the service warns of it or has muted it by itself, else null.
         attempts: how often remembering was begun and did not end.
-        encoder: the name of the encoder whose vector it has, null until remembered.
+        encoder: the name of the encoder with which it was remembered, or that made its vector where it came as one;
+            null until remembered. It may have vectors of further encoders since.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -231,6 +232,15 @@ class FormerLabels(BaseModel):
     until: datetime
 
 
+class NotEncoded(BaseModel):
+    """That an encoder cannot encode a picture, and why: a sentence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    encoder: str
+    reason: str
+
+
 class StoredImage(Image):
     """An image as the memory holds it.
 
@@ -244,6 +254,7 @@ class StoredImage(Image):
         known_since: from when on its labels are known, where they were changed more often than that; else null.
         objectors: ids of the neighbours whose votes made the service warn of it or hold it.
         pruned_from: how many wrong votes were enough to mute it, where it was muted for them.
+        not_encoded: of which further encoders it is to get no vector, though it has a picture.
     """
 
     tenant: str
@@ -254,6 +265,7 @@ class StoredImage(Image):
     known_since: datetime | None = None
     objectors: list[str] = Field(default_factory=list)
     pruned_from: int | None = None
+    not_encoded: list[NotEncoded] = Field(default_factory=list)
 
     def has_expired(self, moment: datetime) -> bool:
         """Whether it was to be kept until then at most, and so votes no more."""

@@ -22,7 +22,8 @@ from schemas.image import StoredImage
 from services.access.rates import Rates
 from services.forgetting.removals import CoveredImages
 from services.memory.memory import Memory
-from services.memory.pictures import Pictures, has_picture
+from services.memory.payload import has_picture
+from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.runtime import metrics
 from services.settings import RerankSettings

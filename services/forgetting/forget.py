@@ -29,7 +29,8 @@ from services.forgetting.blocks import Blocks
 from services.forgetting.removal_log import RemovalLog
 from services.forgetting.removals import CoveredImages, Journal, Note, RemovalHook, Removals, Step
 from services.memory.memory import Memory
-from services.memory.pictures import Pictures, has_picture
+from services.memory.payload import has_picture
+from services.memory.pictures import Pictures
 from services.runtime import metrics
 from services.runtime.duties import isolated
 

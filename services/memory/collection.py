@@ -1,6 +1,7 @@
-"""The collection of a memory: it holds one encoder's vectors, and an index of every field that a filter may name."""
+"""The collection of a memory: it holds vectors of encoders, and an index of every field that a filter may name."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import quote, unquote
 
 from schemas.errors import EncoderMismatch
@@ -12,6 +13,11 @@ AT_HAND = ("state", "label_paths", "removal", "doubt")
 in the system's cache: a collection is opened in two thirds of the time, and searched as quickly."""
 _BOOL = {FieldType.BOOLEAN: "bool"}
 """Engines call the type of an index as we call that of the field, but for this."""
+
+
+VECTOR_ONLY_INDEX = MappingProxyType({"vector_only": Index(FieldType.BOOLEAN, on_disk=True)})
+"""Of a collection that was made before images that came as vectors were marked, it is made once they are."""
+NOT_ENCODED = "not_encoded[].encoder"
 
 
 def vector_name(encoder_name: str) -> str:
@@ -31,21 +37,21 @@ def held_encoder(engine: Engine) -> tuple[str, int] | None:
 
 
 def open_collection(engine: Engine, encoder_name: str, dimension: int, metadata: Mapping[str, FieldType]) -> None:
-    """Create the collection, or check that it is this encoder's and add indexes that it lacks.
+    """Create the collection, or check that it has this encoder's vectors and add indexes that it lacks.
 
     Args:
         engine: holds it.
-        encoder_name: whose vectors it holds.
+        encoder_name: whose vectors it has, of others too or not.
         dimension: their length.
         metadata: the declared metadata fields.
 
     Raises:
-        EncoderMismatch: it holds vectors of another name or length.
+        EncoderMismatch: it holds none of this name, or of another length.
     """
     vector, wanted = vector_name(encoder_name), _indexes(metadata)
     shape = engine.inspect()
     if shape is None:
-        engine.create(vector, dimension, wanted)
+        engine.create(vector, dimension, wanted | VECTOR_ONLY_INDEX)
         shape = engine.inspect()  # another process may have been first, with another encoder
     held = {} if shape is None else shape.vectors
     if held.get(vector) != dimension:
@@ -61,7 +67,7 @@ def open_collection(engine: Engine, encoder_name: str, dimension: int, metadata:
 
 
 def _indexes(metadata: Mapping[str, FieldType]) -> dict[str, Index]:
-    ours = {"picture": FieldType.KEYWORD, "changed_at": FieldType.DATETIME}
+    ours = {"picture": FieldType.KEYWORD, "changed_at": FieldType.DATETIME, NOT_ENCODED: FieldType.KEYWORD}
     fields = {**ours, **FIELDS, **{f"metadata.{name}": kind for name, kind in metadata.items()}}
     indexes = {field: Index(kind, on_disk=True) for field, kind in fields.items()}
     at_hand = dict.fromkeys(AT_HAND, Index(FieldType.KEYWORD))

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.decision import MAX_TIMES_K, Effort, GroupBy
-from schemas.errors import InvalidRequest
+from schemas.encoder import FillCounts
+from schemas.errors import InvalidRequest, InvalidVector
 from schemas.filter import Clause, FieldType
-from schemas.image import Doubt, State, StoredImage, now
+from schemas.image import Doubt, NotEncoded, State, StoredImage, now
 from services.decision.grouping import first_groups
-from services.memory.collection import open_collection, vector_name
+from services.memory.collection import NOT_ENCODED, VECTOR_ONLY_INDEX, open_collection, vector_name
 from services.memory.engine import (
     EVERY_POINT,
     Answer,
@@ -40,7 +41,7 @@ from services.memory.engine import (
 )
 from services.memory.expiry import ExpiringTenants
 from services.memory.filters import expired_of_every_tenant, within
-from services.memory.payload import amendment, point_id, to_image, to_labels, to_point
+from services.memory.payload import VECTOR_ONLY, amendment, has_picture, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
 
 GROUP_FIELDS = {GroupBy.CONTENT: "content_hash", GroupBy.NONE: "image_id"}
@@ -127,16 +128,21 @@ class NotRemembered:
     postponed: Sequence[StoredImage] = ()
 
 
+HAS_BEEN_ENCODED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value, State.MUTED.value))
+CAME_AS_VECTOR = Clause("vector_only", FieldType.BOOLEAN, (True,))
+CAME_AS_PICTURE = replace(CAME_AS_VECTOR, negated=True)
+MARKED_AT_ONCE = 1000
 NOTHING_ELSE = NotRemembered()
 NOT_BEGUN = MappingProxyType({"begun_at": None, "lease": None})
 """In nobody's hands, as a payload to set."""
 
 
 class Memory:
-    """Images as points of one collection, under one encoder's name; call `open` before anything else.
+    """Images as points of one collection, seen by one encoder; call `open` before anything else.
 
-    Every method raises `schemas.errors.Unavailable` where the engine does not answer, and `OutOfSpace` where its disk
-    is full. Every write is durable when it returns and harmless when repeated.
+    The images of a memory may have vectors of several encoders; see `under`. Every method raises
+    `schemas.errors.Unavailable` where the engine does not answer or has dropped the encoder's vectors, and `OutOfSpace`
+    where its disk is full. Every write is durable when it returns and harmless when repeated.
 
     Args:
         engine: holds the points; closed with the memory.
@@ -155,6 +161,7 @@ class Memory:
         self._vector = vector_name(encoder_name)
         self._done = {**NOT_BEGUN, "state": State.REMEMBERED.value, "encoder": encoder_name, "attempts": 0}
         self._expiring = ExpiringTenants(self.expired)
+        self._all_marked = False
         self.dimension = dimension
         self.metadata = metadata
 
@@ -165,6 +172,10 @@ class Memory:
             EncoderMismatch: it holds vectors of another name or length.
         """
         open_collection(self._engine, self._encoder, self.dimension, self.metadata)
+
+    def under(self, encoder_name: str, dimension: int) -> "Memory":
+        """The same images under another encoder, whose vectors the collection has; closed with this one."""
+        return Memory(self._engine, encoder_name, dimension, self.metadata)
 
     def put(
         self,
@@ -329,6 +340,7 @@ class Memory:
         vectors: Vectors,
         objections: Mapping[str, Objection] = MappingProxyType({}),
         others: NotRemembered = NOTHING_ELSE,
+        further: Mapping[str, Vectors] = MappingProxyType({}),
     ) -> int:
         """End what `begin` has begun, of one tenant: with their vectors, with reasons, or with nothing.
 
@@ -340,6 +352,8 @@ class Memory:
             vectors: float32 [len(images), dimension], rows of length 1.
             objections: to some of these images, by image id.
             others: what was begun with these images, and gets no vector.
+            further: vectors of other encoders for the same images, by the encoder's name: float32 [len(images), d],
+                rows of length 1, or of NaN where there is none. Those of an encoder that was dropped are left out.
 
         Returns:
             how many of the images are remembered now.
@@ -348,7 +362,8 @@ class Memory:
             InvalidVector: a vector is not finite, zero, not of length 1, or there are not as many as images.
         """
         check_units(vectors, len(images), self.dimension)
-        writes = [*self._without_vectors(others), *self._vectors(images, vectors, objections)]
+        given = [*_further(images, further, self._waiting), *self._vectors(images, vectors, objections)]
+        writes = [*self._without_vectors(others), *given]
         if not writes:
             return 0
         voters = {voter for objection in objections.values() for voter in objection.voters}
@@ -362,6 +377,95 @@ class Memory:
             for given in images
             if (image := held.get(given.image_id))
         )
+
+    def to_fill(self, tenant: str, limit: int, cursor: str | None = None) -> tuple[list[StoredImage], str | None]:
+        """Some of a tenant's remembered or muted images that have a picture, but no vector of this encoder yet.
+
+        Args:
+            tenant: whose images.
+            limit: at most so many, at least 1.
+            cursor: where to go on, as the call before returned it; or where to begin, see `random_cursor`.
+
+        Returns:
+            the images, without those that were given up, and the next cursor, None at the end.
+        """
+        self._mark_all()
+        payloads, following = self._engine.scroll(self._left(tenant), limit, _point(cursor))
+        return [to_image(payload) for payload in payloads], _cursor(following)
+
+    def fill(self, images: Sequence[StoredImage], vectors: Vectors) -> None:
+        """Give images of one tenant their vectors of this encoder, those that still have the same picture.
+
+        Nothing else of them is written: what was removed stays gone.
+
+        Args:
+            images: as they were read.
+            vectors: float32 [len(images), dimension], rows of length 1.
+
+        Raises:
+            InvalidVector: a vector is not finite, zero, not of length 1, or there are not as many as images.
+        """
+        check_units(vectors, len(images), self.dimension)
+        if images:
+            ids = [point_id(image.tenant, image.image_id) for image in images]
+            self._write([UpdateVectors(ids, Named(self._vector, vectors), self._same(images), beside=True)])
+
+    def give_up(self, images: Sequence[StoredImage], reason: str) -> None:
+        """Note that images of one tenant get no vector of this encoder, as it cannot encode their pictures.
+
+        Args:
+            images: as they were read.
+            reason: a sentence, the same for all.
+        """
+        mine = NotEncoded(encoder=self._encoder, reason=reason)
+        for image, alike in _alike(images, _not_encoded):
+            others = [each for each in image.not_encoded if each.encoder != self._encoder]
+            payload: Payload = {"not_encoded": [each.model_dump() for each in (*others, mine)]}
+            self._write([SetPayload(payload, self._same(alike))])
+
+    def fill_counts(self, tenant: str | None = None) -> FillCounts:
+        """How far images that are remembered or muted have vectors of this encoder, exactly; None: of every tenant."""
+        self._mark_all()
+        filled = PointFilter(tenant, (HAS_BEEN_ENCODED,), vector=self._vector)
+        vectors_only = PointFilter(tenant, (HAS_BEEN_ENCODED, CAME_AS_VECTOR), lacks=self._vector)
+        failed = PointFilter(tenant, (HAS_BEEN_ENCODED, CAME_AS_PICTURE, self._given_up()), lacks=self._vector)
+        return FillCounts(
+            filled=self._engine.count(filled),
+            left=self._engine.count(self._left(tenant)),
+            failed=self._engine.count(failed),
+            vectors_only=self._engine.count(vectors_only),
+        )
+
+    def not_encoded(
+        self, tenant: str, limit: int, cursor: str | None = None
+    ) -> tuple[list[tuple[StoredImage, str]], str | None]:
+        """Remembered or muted images without a vector of this encoder, each with the reason: a sentence.
+
+        Args:
+            tenant: whose images.
+            limit: at most so many, at least 1.
+            cursor: where to go on, as the call before returned it.
+
+        Returns:
+            the images and the next cursor, None at the end.
+        """
+        where = PointFilter(tenant, (HAS_BEEN_ENCODED,), lacks=self._vector)
+        payloads, following = self._engine.scroll(where, limit, _point(cursor))
+        return [(image, self._why_not(image)) for image in map(to_image, payloads)], _cursor(following)
+
+    def forget_encoder(self, encoder_name: str) -> None:
+        """Clear what `give_up` noted of an encoder, of every tenant."""
+        marked, cursor = PointFilter(clauses=(_given_up_by(encoder_name),)), None
+        while True:
+            payloads, cursor = self._engine.scroll(marked, MARKED_AT_ONCE, cursor)
+            writes: list[Write] = []
+            for image, alike in _alike(map(to_image, payloads), _tenant_and_not_encoded):
+                others = [each.model_dump() for each in image.not_encoded if each.encoder != encoder_name]
+                writes.append(SetPayload({"not_encoded": others or None}, self._same(alike)))
+            if writes:
+                self._write(writes, urgent=True)
+            if cursor is None:
+                return
 
     def release(self, images: Sequence[StoredImage]) -> None:
         """Take back that images were begun, for a reason that is none of theirs.
@@ -387,12 +491,12 @@ class Memory:
             muted |= {"doubt": Doubt.PRUNED.value, "pruned_from": wrong_votes}
         number = self.count(tenant, [*clauses, _in_state(State.REMEMBERED)])
         states = _in_state(State.REMEMBERED, *([State.MUTED] if wrong_votes is None else []))
-        self._write([SetPayload(muted, within(tenant, [*clauses, states], self._vector))])
+        self._write([SetPayload(muted, within(tenant, [*clauses, states]))])
         return number
 
     def unmute(self, tenant: str, clauses: Sequence[Clause]) -> int:
         """Let the muted images that meet a filter vote again, in one operation; returns how many that were."""
-        where = within(tenant, [*clauses, _in_state(State.MUTED)], self._vector)
+        where = within(tenant, [*clauses, _in_state(State.MUTED)])
         number = self._engine.count(where)
         self._write([SetPayload({**NOT_DOUBTED, "state": State.REMEMBERED.value}, where)], urgent=True)
         return number
@@ -430,9 +534,7 @@ class Memory:
         """
         if images:
             objected, vote = _doubted(Doubt.HELD, Doubt.WARNED), {**NOT_DOUBTED, "state": State.REMEMBERED.value}
-            self._write(
-                [SetPayload(vote, self._same(images, [_in_state(State.MUTED), objected], self._vector))], urgent=True
-            )
+            self._write([SetPayload(vote, self._same(images, [_in_state(State.MUTED), objected]))], urgent=True)
             self._write([SetPayload({**NOT_DOUBTED}, self._same(images, [objected]))], urgent=True)
 
     def object_again(self, images: Sequence[StoredImage], objections: Mapping[str, Objection]) -> None:
@@ -449,7 +551,7 @@ class Memory:
                 further = _doubted(Doubt.HELD, Doubt.WARNED)
                 state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
                 stands = {**_objected(objection), "reason": objection.reason, "state": state.value}
-                where = self._same([image], [_in_state(image.state), further], self._vector)
+                where = self._same([image], [_in_state(image.state), further])
                 self._write([SetPayload(stands, where)], urgent=True)
                 if not self._all_vote(image.tenant, objection):
                     self.withdraw_objections([image])
@@ -570,6 +672,40 @@ class Memory:
         moment = {"changed_at": now().isoformat()}
         return self._engine.write([_dated(write, moment) for write in writes], read, urgent)
 
+    def _left(self, tenant: str | None) -> PointFilter:
+        """What is yet to get a vector of this encoder."""
+        not_given_up = replace(self._given_up(), negated=True)
+        return PointFilter(tenant, (HAS_BEEN_ENCODED, CAME_AS_PICTURE, not_given_up), lacks=self._vector)
+
+    def _given_up(self) -> Clause:
+        return _given_up_by(self._encoder)
+
+    def _why_not(self, image: StoredImage) -> str:
+        if not has_picture(image.picture):
+            return f"it came as a vector of {image.encoder}: send one of {self._encoder}"
+        given_up = (each.reason for each in image.not_encoded if each.encoder == self._encoder)
+        return next(given_up, "it is yet to be filled")
+
+    def _mark_all(self) -> None:
+        """Mark the images that came as vectors before these were marked: once, for then the mark has an index."""
+        if self._all_marked:
+            return
+        shape, cursor = self._engine.inspect(), None
+        if shape is not None and not VECTOR_ONLY_INDEX.keys() <= shape.indexes.keys():
+            while True:
+                where = PointFilter(clauses=(HAS_BEEN_ENCODED,))
+                payloads, cursor = self._engine.scroll(where, MARKED_AT_ONCE, cursor)
+                unmarked = [to_image(each) for each in payloads if not VECTOR_ONLY.keys() <= each.keys()]
+                vectors = [image for image in unmarked if not has_picture(image.picture)]
+                if vectors:
+                    self._write(
+                        [SetPayload({**VECTOR_ONLY}, self._same(alike)) for _, alike in _alike(vectors, _tenant)]
+                    )
+                if cursor is None:
+                    break
+            self._engine.index(VECTOR_ONLY_INDEX)
+        self._all_marked = True
+
     def _all_vote(self, tenant: str, objection: Objection) -> bool:
         """Whether all vote still that objected."""
         voters = Clause("image_id", FieldType.KEYWORD, tuple(objection.voters))
@@ -649,6 +785,26 @@ class Memory:
         return within(tenants.pop(), [pictures, *clauses], vector)
 
 
+def random_cursor() -> str:
+    """A cursor from which on the following images are as likely as any others."""
+    return _cursor(str(uuid.uuid4())) or ""
+
+
+def _further(
+    images: Sequence[StoredImage], further: Mapping[str, Vectors], where: Callable[[Sequence[StoredImage]], PointFilter]
+) -> Iterator[Write]:
+    """Vectors of other encoders, as far as there are some."""
+    for encoder_name, vectors in further.items():
+        rows = np.flatnonzero(~np.isnan(vectors).all(axis=1)).tolist()
+        check_units(vectors[rows], len(rows), vectors.shape[1])
+        if len(vectors) != len(images):
+            raise InvalidVector(f"{len(images)} images need {len(images)} vectors of {encoder_name}")
+        if len(rows):
+            given = [images[row] for row in rows]
+            ids = [point_id(image.tenant, image.image_id) for image in given]
+            yield UpdateVectors(ids, Named(vector_name(encoder_name), vectors[rows]), where(given))
+
+
 def _dated(write: Write, moment: Payload) -> Write:
     """The write with the moment of the change, where it may change how an image votes."""
     match write:
@@ -708,6 +864,23 @@ def _begun(image: StoredImage) -> tuple[int, datetime | None]:
 def _labelled(image: StoredImage) -> str:
     """Its labels, and which it had when."""
     return image.model_dump_json(include={"labels", "history", "known_since"})
+
+
+def _tenant(image: StoredImage) -> str:
+    return image.tenant
+
+
+def _not_encoded(image: StoredImage) -> str:
+    """What was noted of encoders that cannot encode it."""
+    return image.model_dump_json(include={"not_encoded"})
+
+
+def _tenant_and_not_encoded(image: StoredImage) -> tuple[str, str]:
+    return image.tenant, _not_encoded(image)
+
+
+def _given_up_by(encoder_name: str) -> Clause:
+    return Clause(NOT_ENCODED, FieldType.KEYWORD, (encoder_name,))
 
 
 def _unleased(lease: timedelta) -> Clause:

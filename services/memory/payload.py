@@ -3,12 +3,19 @@
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from schemas.image import FormerLabels, StoredImage, label_paths, labels_at
 from services.memory.engine import Payload, Point
 
 NAMESPACE = uuid.UUID("6c1f3a52-9d0e-5b7a-8f43-2b64d1c0e9aa")
+NO_PICTURE = "vector."
+"""What the key of an image begins with that came as a vector; those of pictures hold a folder."""
 AMENDABLE = ("labels", "source", "subject", "captured_at", "expires_at", "metadata")
+
+
+VECTOR_ONLY = MappingProxyType({"vector_only": True})
+"""That an image came as a vector, as a payload to set."""
 
 
 def point_id(tenant: str, image_id: str) -> str:
@@ -16,9 +23,16 @@ def point_id(tenant: str, image_id: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{tenant}/{image_id}"))
 
 
+def has_picture(key: str) -> bool:
+    """Whether an image with this key came as a picture."""
+    return not key.startswith(NO_PICTURE)
+
+
 def to_point(image: StoredImage) -> Point:
-    """The point of an image, without a vector."""
+    """The point of an image, without a vector; one that came as a vector is marked as such, so that it is counted."""
     payload = {field: value for field, value in _fields(image).items() if value is not None}
+    if not has_picture(image.picture):
+        payload |= VECTOR_ONLY
     return Point(point_id(image.tenant, image.image_id), payload)
 
 
@@ -53,6 +67,7 @@ def _fields(image: StoredImage) -> Payload:
         "history": [{"labels": each.labels, "until": _utc(each.until)} for each in image.history] or None,
         "known_since": _utc(image.known_since),
         "objectors": image.objectors or None,
+        "not_encoded": [each.model_dump() for each in image.not_encoded] or None,
         "label_paths": label_paths(image.labels),
     }
 

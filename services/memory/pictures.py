@@ -13,7 +13,7 @@ from schemas.errors import NotFound, OutOfSpace
 from schemas.image import now
 from services.memory.blobs import Blobs, make_folder, translated
 from services.memory.durable import sync
-from services.memory.payload import point_id
+from services.memory.payload import NO_PICTURE, has_picture, point_id
 from services.memory.space import SPARE, check_room
 
 HOUR = timedelta(hours=1)
@@ -21,19 +21,12 @@ HOURS = re.compile(r"[0-9]{10}")
 """The folders of new pictures; those that were made before are called otherwise, and stay."""
 RANDOM = 16
 """Bytes of a key that are drawn."""
-NO_PICTURE = "vector."
-"""What the key of an image begins with that came as a vector; those of pictures hold a folder."""
 
 
 def new_keys_of_vectors(number: int) -> list[str]:
     """Keys that were never given before, of images without pictures."""
     drawn = secrets.token_hex(number * RANDOM)  # at once, for each draw is a system call
     return [f"{NO_PICTURE}{drawn[start : start + 2 * RANDOM]}" for start in range(0, len(drawn), 2 * RANDOM)]
-
-
-def has_picture(key: str) -> bool:
-    """Whether an image with this key came as a picture."""
-    return not key.startswith(NO_PICTURE)
 
 
 class Pictures(Blobs):

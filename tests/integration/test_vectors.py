@@ -14,7 +14,7 @@ from services.forgetting.blocks import Blocks
 from services.intake.vectors import AcceptVectors, Sent
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
-from services.memory.pictures import has_picture
+from services.memory.payload import has_picture
 from tests.contract.support import units
 from tests.shapes import picture
 
