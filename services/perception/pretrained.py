@@ -10,6 +10,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import is_sentence_transformer_model
+from transformers import AutoImageProcessor, DINOv3ViTConfig
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from schemas.encoder import PoolingName
 from services.perception.encoder import EncoderUnusable
@@ -18,6 +21,20 @@ from services.perception.view import Preprocessing, View
 
 PIL_PROCESSOR = {"backend": "pil"}
 """The image processors of transformers without torchvision: the same numbers whether it is installed or not."""
+
+
+class DINOv3ViTImageProcessor(ViTImageProcessorPil):  # type: ignore[misc]  # it has no type where it is not read
+    """DINOv3's, without torchvision: transformers has none. The same steps; only pixels are rounded between two."""
+
+    image_mean = IMAGENET_DEFAULT_MEAN
+    image_std = IMAGENET_DEFAULT_STD
+
+
+AutoImageProcessor.register(  # found by its name, which the models' files have
+    DINOv3ViTConfig,
+    image_processor_classes={"pil": DINOv3ViTImageProcessor, "torchvision": DINOv3ViTImageProcessor},
+    exist_ok=True,
+)
 
 FEW = 2
 """Convolutions of a transformer: it cuts the picture into patches with one, and gains nothing from channels last."""

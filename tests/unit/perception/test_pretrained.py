@@ -14,20 +14,13 @@ from transformers import (
     BertConfig,
     BertModel,
     BertTokenizer,
-    ResNetConfig,
-    ResNetModel,
-    SiglipConfig,
-    SiglipModel,
-    SiglipProcessor,
 )
-from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from schemas.encoder import PoolingName
 from services.perception.encoder import Encoder, EncoderUnusable
 from services.perception.loading import load_encoder
 from services.settings import EncoderSettings
-from tests.unit.perception.families import IMAGE_TOWER, SIZE, TOWER, clip, dinov2, evaluated, joined
+from tests.unit.perception.families import TOWER, clip, dinov2
 
 PICTURES = [PIL.Image.effect_noise((40 + 9 * n, 60 - 5 * n), 90).convert("RGB") for n in range(5)]
 
@@ -47,8 +40,8 @@ def assert_same(found: NDArray[np.float32], expected: NDArray[np.float32]) -> No
 
 @pytest.mark.parametrize("pooling", ["auto", "cls", "mean", "pooler"])
 def test_dinov2(tmp_path: Path, pooling: PoolingName) -> None:
-    model, processor = dinov2(tmp_path / "dinov2-tiny")
-    output = model(**processor(PICTURES, return_tensors="pt"))
+    family = dinov2(tmp_path / "dinov2-tiny")
+    output = family.model(**family.processor(PICTURES, return_tensors="pt"))
     by_hand = {
         "auto": output.last_hidden_state[:, 0],
         "cls": output.last_hidden_state[:, 0],
@@ -75,8 +68,8 @@ def test_what_is_not_known_to_agree_in_half_precision_stays_in_float32(tmp_path:
 
 @pytest.mark.parametrize("pooling", ["auto", "cls", "mean", "pooler"])
 def test_clip(tmp_path: Path, pooling: PoolingName) -> None:
-    model, processor = clip(tmp_path)
-    pixels = processor(PICTURES, return_tensors="pt")
+    family = clip(tmp_path)
+    model, pixels = family.model, family.processor(PICTURES, return_tensors="pt")
     tokens = model.vision_model(**pixels).last_hidden_state
     projected = model.visual_projection(model.vision_model(**pixels).pooler_output)
     assert torch.equal(projected, model.get_image_features(**pixels).pooler_output)
@@ -84,29 +77,6 @@ def test_clip(tmp_path: Path, pooling: PoolingName) -> None:
     encoder = load_pretrained(str(tmp_path), pooling)
     assert encoder.dimension == (12 if pooling in ("auto", "pooler") else 16)
     assert_same(encoder.encode(PICTURES), unit(by_hand[pooling]))
-
-
-def test_siglip(tmp_path: Path) -> None:
-    text = TOWER | {"vocab_size": 6, "max_position_embeddings": 8}
-    model = evaluated(SiglipModel(SiglipConfig(text_config=text, vision_config=IMAGE_TOWER)))
-    processor = SiglipImageProcessorPil(size=SIZE)
-    model.save_pretrained(tmp_path)
-    joined(SiglipProcessor, processor).save_pretrained(tmp_path)
-    pixels = processor(PICTURES, return_tensors="pt")
-    encoder = load_pretrained(str(tmp_path), "auto")
-    assert_same(encoder.encode(PICTURES), unit(model.get_image_features(**pixels).pooler_output))
-
-
-def test_a_convolutional_network_by_its_pooler(tmp_path: Path) -> None:
-    model = evaluated(
-        ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"))
-    )
-    processor = ConvNextImageProcessorPil(size={"shortest_edge": 32})
-    model.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    encoder = load_pretrained(str(tmp_path), "auto")
-    output = model(**processor(PICTURES, return_tensors="pt")).pooler_output
-    assert_same(encoder.encode(PICTURES), unit(output.flatten(1)))
 
 
 def test_a_model_that_sentence_transformers_saved_is_loaded_as_saved(tmp_path: Path) -> None:

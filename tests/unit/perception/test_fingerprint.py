@@ -1,0 +1,173 @@
+"""Promise 8: an encoder is told apart from every other with different vectors, and from no other."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+from schemas.errors import EncoderMismatch
+from services.perception.encoder import EncoderUnusable
+from services.perception.loading import identify, load_encoder
+from services.settings import EncoderSettings
+
+from .families import dinov2
+from .test_families import PICTURES
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model's."""
+    dinov2(tmp_path / "m1" / "enc")
+    return tmp_path / "m1" / "enc"
+
+
+def digest(folder: Path, **settings: Any) -> str:
+    return identify(EncoderSettings.model_validate({"name": str(folder), **settings})).fingerprint
+
+
+def change_weight(file: Path) -> None:
+    """Another number in a file of weights, of the same length."""
+    weights = load_file(file)
+    weights[min(weights)] += 1
+    save_file(weights, file, {"format": "pt"})
+
+
+def change_setting(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_the_built_in_encoders_names_stay() -> None:
+    """Whoever has vectors of them would have to make them anew."""
+    assert identify(EncoderSettings()).name == "efficientnet-lite0-276db636ed2c"
+    assert identify(EncoderSettings(), 1).name == "efficientnet-lite0-42d5b2324914"
+
+
+def test_where_and_how_it_is_computed_changes_nothing(folder: Path) -> None:
+    first = identify(EncoderSettings(name=str(folder)))
+    for other in ({"device": "cuda:0"}, {"batch_size": 3}, {"threads": 2}, {"precision": "float32"}):
+        assert identify(EncoderSettings.model_validate({"name": str(folder), **other})) == first
+    moved = shutil.copytree(folder, folder.parents[1] / "elsewhere" / "enc")
+    again = identify(EncoderSettings(name=str(moved)))
+    assert (again.name, again.fingerprint) == (first.name, first.fingerprint)
+
+
+def test_what_decides_no_vector_changes_nothing(folder: Path) -> None:
+    first = digest(folder)
+    change_setting(folder / "config.json", transformers_version="4.0.0", _name_or_path="/home/somebody/enc")
+    (folder / "README.md").write_text("a model")
+    (folder / "generation_config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(b"is not read where there are the other weights")
+    assert digest(folder) == first
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "a weight": lambda folder: change_weight(folder / "model.safetensors"),
+    "a setting of the network": lambda folder: change_setting(folder / "config.json", layer_norm_eps=0.1),
+    "a setting of the pictures": lambda folder: change_setting(
+        folder / "preprocessor_config.json", image_mean=[0, 0, 0]
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_decides_vectors_makes_another(folder: Path, change: Callable[[Path], None]) -> None:
+    known = identify(EncoderSettings(name=str(folder)))
+    before = load_encoder(EncoderSettings(), known).encode(PICTURES)
+    change(folder)
+    changed = identify(EncoderSettings(name=str(folder)))
+    assert changed.fingerprint != known.fingerprint
+    assert np.abs(load_encoder(EncoderSettings(), changed).encode(PICTURES) - before).max() > 1e-6
+    with pytest.raises(
+        EncoderMismatch, match=rf"{known.name}.*put those back, or .*visual-memory encoder add {folder}"
+    ):
+        load_encoder(EncoderSettings(), known)
+
+
+def test_pooling_precision_and_preprocessing_make_others(folder: Path) -> None:
+    settings: list[dict[str, Any]] = [{}, {"pooling": "cls"}, {"pooling": "mean"}, {"precision": "bfloat16"}]
+    digests = [digest(folder, **given) for given in settings]
+    digests += [identify(EncoderSettings(name=str(folder)), 1).fingerprint]
+    assert len({*digests}) == 5
+
+
+def test_two_folders_of_one_name_are_two_encoders(folder: Path) -> None:
+    other = folder.parents[1] / "m2" / "enc"
+    dinov2(other)
+    names = {identify(EncoderSettings(name=str(each))).name for each in (folder, other)}
+    assert len(names) == 2
+    assert {name.rpartition("-")[0] for name in names} == {"enc"}
+
+
+def test_each_shard_of_the_weights_counts(tmp_path: Path) -> None:
+    family = dinov2(tmp_path / "whole")
+    family.model.save_pretrained(tmp_path / "whole", max_shard_size="5KB")
+    (tmp_path / "whole" / "model.safetensors").unlink(missing_ok=True)
+    shards = sorted((tmp_path / "whole").glob("model-*.safetensors"))
+    assert len(shards) > 1
+    known = digest(tmp_path / "whole")
+    for shard in shards:
+        change_weight(shard)
+        assert digest(tmp_path / "whole") != known
+        known = digest(tmp_path / "whole")
+
+
+def test_weights_of_pytorch_count(tmp_path: Path) -> None:
+    family = dinov2(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(EncoderUnusable, match="holds no weights"):
+        digest(tmp_path)
+    weights = family.model.state_dict()
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    known = digest(tmp_path)
+    torch.save({name: tensor + 1 for name, tensor in weights.items()}, tmp_path / "pytorch_model.bin")
+    assert digest(tmp_path) != known
+
+
+def test_the_modules_that_sentence_transformers_saved_count(folder: Path, tmp_path: Path) -> None:
+    SentenceTransformer(str(folder), device="cpu").save(str(tmp_path / "saved"), create_model_card=False)
+    known = digest(tmp_path / "saved")
+    assert known != digest(folder)
+    change_setting(tmp_path / "saved" / "1_Pooling" / "config.json", pooling_mode="cls")
+    assert digest(tmp_path / "saved") != known
+
+
+def test_a_folder_that_was_moved_is_found_where_the_settings_name_it(folder: Path) -> None:
+    known = identify(EncoderSettings(name=str(folder)))
+    vectors = load_encoder(EncoderSettings(), known).encode(PICTURES)
+    moved = folder.rename(folder.parent / "moved")
+    with pytest.raises(EncoderUnusable, match="there is no such folder"):
+        load_encoder(EncoderSettings(), known)
+    found = load_encoder(EncoderSettings(name=str(moved)), known)
+    assert found.name == known.name
+    assert np.array_equal(found.encode(PICTURES), vectors)
+
+
+def test_a_model_of_the_hub_is_taken_as_it_is_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "hub" / "models--an-author--a-model"
+    shutil.copytree(folder, kept / "snapshots" / ("1" * 40))
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("1" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    settings = EncoderSettings(name="an-author/a-model")
+    found = identify(settings)
+    assert (found.model, found.fingerprint) == (settings.name, digest(folder))
+    assert found.name == f"an-author-a-model-{found.fingerprint[:12]}"
+    local = load_encoder(EncoderSettings(name=str(folder)))
+    assert np.array_equal(load_encoder(settings, found).encode(PICTURES), local.encode(PICTURES))
+
+
+@pytest.mark.parametrize("name", ["模型", "-", "..a", "x" * 200])
+def test_a_folder_of_any_name_gives_vectors_a_name_for_a_store(folder: Path, tmp_path: Path, name: str) -> None:
+    found = identify(EncoderSettings(name=str(folder.rename(tmp_path / name))))
+    assert found.name[0].isalnum()
+    assert len(found.name) < 120
+    assert found.name.endswith(found.fingerprint[:12])
