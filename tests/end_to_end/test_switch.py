@@ -1,0 +1,209 @@
+"""A switch to another encoder while questions are asked: each answer is wholly of one, and none is refused or late.
+
+The other encoder is the same network over pictures as they were prepared before, and its vectors are exchanged between
+the two classes: whoever compared one encoder's vectors with those of the other would be found out by the label.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import pairwise
+
+import httpx
+import numpy as np
+import pytest
+
+from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
+from schemas.encoder import EncoderSpec
+from schemas.errors import EncoderMismatch
+from schemas.image import State, now
+from schemas.job import Job, JobKind, JobState
+from schemas.question import PreviewRequest, ReplayRequest
+from services.bootstrap.wire_removal import judgements_of
+from services.curation.fold_changes import FoldChanges
+from services.curation.judge import Judge
+from services.curation.vector_cache import VectorCache
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.memory.collection import vector_name
+from services.memory.engine import Vectors
+from services.memory.engines import open_engine
+from services.memory.ledger import Ledger
+from services.memory.memory import Memory
+from services.perception.decoder import Decoder
+from services.perception.decoding import Limits
+from services.perception.loading import identify, load_encoder
+from services.perception.sandbox import Sandbox
+from services.runtime.places import Places
+from services.settings import EncoderSettings, Settings
+from tests.shapes import picture
+from tests.stack import ENCODER, Stack, new_folder, running, until
+
+TENANT = "default"
+EACH = 6
+THREADS = 4
+LATEST = 5.0
+"""Seconds that an answer may take, with the other encoder being loaded beside it on few cores."""
+BY_JUDGEMENT = ClassifyOptions(k=3, prune=Prune.SOFT, coverage=0.9, unknown_above=100)
+OPTIONS = (ClassifyOptions(k=3), BY_JUDGEMENT)
+LABELS = {"disc": "bars", "bars": "disc"}
+
+
+@dataclass
+class Memories:
+    """A service that has remembered pictures of two classes, and the operator's hands on its records."""
+
+    stack: Stack
+    records: EncoderRecords
+    old: Memory
+    pictures: dict[str, list[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pictures = {label: [picture(label) for _ in range(EACH)] for label in LABELS}
+        ids = [each for label, some in self.pictures.items() for each in self.stack.teach(*some, labels=[label])]
+        self.stack.remembered(ids)
+
+    def judge(self, memory: Memory, encoder: str) -> None:
+        judgements = judgements_of(Settings(data=self.stack.data), encoder)
+        judge = Judge(memory, judgements, FoldChanges(memory, VectorCache(0), 100), 3)
+        job = Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="a test", requested_at=now())
+        judge(TENANT, job, lambda *_: None)
+
+    def add(self) -> EncoderSpec:
+        """Another encoder, with a vector of each image, and a judgement."""
+        settings = EncoderSettings(precision="float32")
+        identity = identify(settings, 1)
+        spec = EncoderSpec(**identity.model_dump(), dimension=self.old.dimension, added_at=now())
+        self.old._engine.add_vector(vector_name(spec.name), spec.dimension)
+        self.records.add(spec)
+        encoder, memory = load_encoder(settings, spec), self.old.under(spec.name, spec.dimension)
+        with (
+            closing(Sandbox(Limits(10**6, 10**6), 20, 1)) as sandbox,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            decoder = Decoder(sandbox, pool, encoder.view)
+            vectors: dict[str, Vectors] = {
+                label: encoder.encode([decoder.one(TENANT, each) for each in some])
+                for label, some in self.pictures.items()
+            }
+        held = {image.content_hash: image for image in memory.page(TENANT, [], 100)[0]}
+        images = [held[sha256(each).hexdigest()] for label in LABELS for each in self.pictures[label]]
+        memory.fill(images, np.concatenate([vectors[other] for other in LABELS.values()]))
+        self.judge(memory, spec.name)
+        return spec
+
+
+@pytest.fixture
+def memories() -> Iterator[Memories]:
+    with new_folder() as folder, running(folder / "data") as stack:
+        settings = Settings(data=stack.data)
+        engine = open_engine(settings.store, Places(stack.data).engine_socket, 20)
+        old = Memory(engine, ENCODER, 1280, {})
+        with closing(old):
+            yield Memories(stack, EncoderRecords(Ledger(stack.data / "records")), old)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered about a picture of a class, and how many seconds that took."""
+
+    asked: str
+    decision: Decision
+    seconds: float
+
+
+class Askers:
+    """Threads that ask without a pause, each over a connection of its own."""
+
+    def __init__(self, memories: Memories) -> None:
+        self._memories, self._ended = memories, threading.Event()
+        self.answers: list[list[Answer]] = [[] for _ in range(THREADS)]
+        self.refused: list[str] = []
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(THREADS)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, number: int) -> None:
+        stack, mine = self._memories.stack, self.answers[number]
+        with stack.caller(stack.client.key) as http:
+            while not self._ended.is_set():
+                label = [*LABELS][len(mine) % 2]
+                data = self._memories.pictures[label][len(mine) % EACH]
+                begun = time.monotonic()
+                answer = self._post(http, data, OPTIONS[number % 2])
+                if answer.status_code != httpx.codes.OK:
+                    self.refused.append(answer.text)
+                    return
+                [decision] = Decisions.model_validate_json(answer.content).decisions
+                mine.append(Answer(label, decision, time.monotonic() - begun))
+
+    @staticmethod
+    def _post(http: httpx.Client, data: bytes, options: ClassifyOptions) -> httpx.Response:
+        return http.post("/v1/classify", files={"files": data}, data={"options": options.model_dump_json()})
+
+    def until_all_by(self, encoder: str) -> None:
+        """Wait until each has got some answers by an encoder."""
+
+        def done() -> bool:
+            last = [[each.decision.encoder for each in some[-5:]] for some in self.answers]
+            return bool(self.refused) or all(some == [encoder] * 5 for some in last)
+
+        until(done, f"answers by {encoder}")
+
+    def end(self) -> list[list[Answer]]:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+        assert not self.refused
+        return self.answers
+
+
+def test_every_answer_is_of_one_encoder_while_another_comes_and_the_first_comes_back(memories: Memories) -> None:
+    stack, client = memories.stack, memories.stack.client
+    memories.judge(memories.old, ENCODER)
+    [stored] = client.classify(memories.pictures["disc"][:1], ClassifyOptions(k=3, store=True)).decisions
+    askers = Askers(memories)
+    askers.until_all_by(ENCODER)
+    spec = memories.add()
+    askers.until_all_by(ENCODER)
+    memories.records.switch(spec.name)
+    askers.until_all_by(spec.name)
+    memories.records.switch(ENCODER)
+    askers.until_all_by(ENCODER)
+    memories.records.switch(spec.name)
+    askers.until_all_by(spec.name)
+    answers = askers.end()
+    for some in answers:
+        for each in some:
+            assert each.decision.encoder in (ENCODER, spec.name)
+            expected = each.asked if each.decision.encoder == ENCODER else LABELS[each.asked]
+            assert each.decision.label == expected, "the vector of one encoder was compared with those of another"
+            assert each.decision.neighbours[0].similarity > 1 - 1e-3, "it is the picture itself, or its counterpart"
+        by = [each.decision.encoder for each in some]
+        changes = sum(one != other for one, other in pairwise(by))
+        assert changes == 3, "nobody who has had an answer by the new one gets one by the old one again"
+    assert max(each.seconds for some in answers for each in some) < LATEST
+
+    assert stack.http.get("/v1/encoders").json() == [
+        {"name": ENCODER, "dimension": 1280, "active": False},
+        {"name": spec.name, "dimension": 1280, "active": True},
+    ]
+    judged = client.classify(memories.pictures["bars"][:1], BY_JUDGEMENT).decisions[0]
+    assert (judged.label, judged.encoder, judged.prediction_set) == ("disc", spec.name, ["disc"])
+    replay = client.replay(str(stored.id), ReplayRequest())
+    assert (replay.decision.encoder, replay.decision.label, replay.changed) == (ENCODER, "disc", False)
+    client.classify(memories.pictures["disc"][:1], ClassifyOptions(k=3, store=True))
+    preview = client.preview_change(PreviewRequest.model_validate({"action": "remove", "filter": {"labels": "disc"}}))
+    assert preview.decisions == 2
+    assert {each.before for each in preview.changed} == {"disc"}, "the other is 'bars' by the vectors of its encoder"
+
+    [new] = stack.teach(picture("cross"), labels=["cross"])
+    image = until(lambda: stack.held({"image_id": new, "state": "remembered"}).get(new), "it to be remembered")
+    assert (image.state, image.encoder) == (State.REMEMBERED, spec.name)
+    memories.records.begin_drop(ENCODER)
+    with pytest.raises(EncoderMismatch, match=ENCODER):
+        client.replay(str(stored.id), ReplayRequest())
+    assert [each["name"] for each in stack.http.get("/v1/encoders").json()] == [spec.name]
