@@ -62,9 +62,10 @@ async def read_vectors(request: Request) -> Sent:
 def remember_vectors(
     caller: CallerDep, service: ServiceDep, sent: Annotated[Sent, Depends(read_vectors)]
 ) -> list[Accepted]:
-    """Remember vectors of the service's encoder, at most 4,096 and all or none; durable and remembered when answered.
+    """Remember vectors of one of the service's encoders, at most 4,096 and all or none; durable when answered.
 
-    They get length 1. Such images have no picture, and the gate does not look at them.
+    They get length 1. Such images have no picture, and the gate does not look at them. One that is there with another
+    encoder's vector keeps it, and gets this one beside it.
     """
     with caller.deed("accept", images=len(sent.fields)):
         accepted = service.accept_vectors(caller.tenant, sent)

@@ -138,7 +138,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                 decoder=decoder,
                 fetch=fetch,
                 accept=accept,
-                accept_vectors=AcceptVectors(accept, patient, encoder.name),
+                accept_vectors=AcceptVectors(accept, patient, encoder.name, records.usable),
                 classify=classify,
                 rerank=rerank,
                 decisions=stores.decisions,

@@ -50,6 +50,10 @@ class EncoderRecords:
             names = ", ".join(self.known()) or "none yet"
             raise NotFound(f"this memory has no encoder {name!r}; it has: {names}") from None
 
+    def usable(self, name: str) -> EncoderSpec | None:
+        """The encoder of a name; None where the memory knows none, or drops it."""
+        return None if name in self.dropping() else self.known().get(name)
+
     def active(self) -> ActiveEncoder | None:
         """The encoder that classifies; None before the first."""
         try:

@@ -9,20 +9,21 @@ backup's and those of the place where it restores to; so those must be the lates
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from schemas.errors import Conflict, NotFound
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import StoredImage, now
+from services.encoder_migration.encoder_records import EncoderRecords
 from services.forgetting.archive import Archive, Contents, Manifest, Picture, new_archive
 from services.forgetting.removals import CoveredImages, RemovalHook, Removals, burial
-from services.memory.collection import encoder_of
+from services.memory.collection import encoder_of, vector_name
 from services.memory.engine import EVERY_POINT, Engine, Insert, Point
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
-from services.memory.payload import to_image
+from services.memory.payload import marked, to_image
 from services.memory.pictures import Pictures
 from services.runtime import schedule
 
@@ -32,6 +33,8 @@ FORGOTTEN_AT_ONCE = 10_000
 UNFINISHED = "restore/unfinished"
 PASSING = {"open", "notes", "unerased"}
 """Records of how far a removal is: where the removal is known already, they are older than what is there."""
+ENCODERS = "encoders"
+"""Records that count as a whole: those of a place without images give way to the backup's."""
 LEFT_OUT = {"judgements", "judgement_uses", "evaluations", "questions", "jobs", schedule.RECORDS}
 """Records that no backup holds: they were made of images that may be removed since, and can be made again."""
 
@@ -52,12 +55,13 @@ class Backup:
         """
         begun_at = now()
         shape = self.engine.inspect()
+        vectors = dict(shape.vectors) if shape else {}
         with new_archive(file) as archive:
-            archive.begin(Manifest(begun_at=begun_at, vectors=dict(shape.vectors) if shape else {}))
+            archive.begin(Manifest(begun_at=begun_at, vectors=vectors))
             cursor = None
             while shape:
                 page, cursor = self.engine.export(EVERY_POINT, PAGE, cursor)
-                archive.points(page)
+                archive.points([_with(point, vectors) for point in page])
                 for picture in self._pictures(page):
                     archive.picture(picture)
                 if cursor is None:
@@ -74,6 +78,11 @@ class Backup:
                 yield Picture(key, self.pictures.read(key))
             except NotFound:  # it is being removed at this moment
                 continue
+
+
+def _with(point: Point, names: Collection[str]) -> Point:
+    """A point with its vectors of some names: others were added or dropped since."""
+    return replace(point, vectors={name: row for name, row in point.vectors.items() if name in names})
 
 
 @dataclass(frozen=True)
@@ -117,22 +126,39 @@ class Restore:
             )
         self.ledger.put(UNFINISHED, {"file": file.name})
         self._restore_records(archive)
-        memories = [
-            Memory(self.engine, encoder_of(vector), size, self.metadata)
-            for vector, size in archive.manifest.vectors.items()
-        ]
-        for memory in memories:
-            memory.open()
+        memories = self._open_collection(archive.manifest.vectors)
         restored = self._restore_images(archive)
-        for memory in memories:
+        for memory in memories[:1]:
             for tenant in memory.tenants():
                 memory.reconsider(tenant)
         self.settle()
         self.ledger.delete(UNFINISHED)
         return restored
 
+    def _open_collection(self, backed_up: Mapping[str, int]) -> list[Memory]:
+        """Let the collection have the vectors of the encoders that are known now, and no others; a memory for each.
+
+        Args:
+            backed_up: vectors by name, with their sizes; all of them where no encoder is known, as before there were
+                records of them.
+        """
+        known = EncoderRecords(self.ledger).known().values()
+        wanted = {vector_name(spec.name): spec.dimension for spec in known} or backed_up
+        memories = [Memory(self.engine, encoder_of(name), size, self.metadata) for name, size in wanted.items()]
+        for memory, (name, size) in zip(memories, wanted.items(), strict=True):
+            if self.engine.inspect():
+                self.engine.add_vector(name, size)
+            memory.open()
+        for name in self._vectors().keys() - wanted.keys() if wanted else ():
+            self.engine.drop_vector(name)
+        return memories
+
+    def _vectors(self) -> Mapping[str, int]:
+        shape = self.engine.inspect()
+        return shape.vectors if shape else {}
+
     def _restore_records(self, archive: Archive) -> None:
-        for kind in LEFT_OUT:
+        for kind in (*LEFT_OUT, ENCODERS):
             for key in self.ledger.list(f"{kind}/"):
                 self.ledger.delete(key)
         known = {key.rsplit("/", 1)[1] for key in self.ledger.list("removals/")}
@@ -145,6 +171,7 @@ class Restore:
 
     def _restore_images(self, archive: Archive) -> Restored:
         forgotten = Forgotten(self.removals, self.metadata, archive.manifest.begun_at)
+        names = self._vectors()
         points, pictures, left_out = 0, 0, 0
         wanted: set[str] = set()
         gone: list[StoredImage] = []
@@ -158,7 +185,7 @@ class Restore:
             removed = {point: image for point, image in images.items() if image in forgotten}
             kept = [point for point in each if point.id not in removed]
             wanted = {images[point.id].picture for point in kept}
-            self.engine.write([Insert(kept)])
+            self.engine.write([Insert([marked(_with(point, names)) for point in kept])])
             points, left_out = points + len(kept), left_out + len(removed)
             gone += removed.values()
             if len(gone) >= FORGOTTEN_AT_ONCE:

@@ -23,8 +23,8 @@ from services.perception.decoder import Decoder
 from services.runtime import metrics
 
 RETRIES = 3
-Prepare = Callable[[Sequence[StoredImage]], Vectors | None]
-"""Makes ready what is about to be put: writes its pictures, or picks its vectors."""
+Prepare = Callable[[Plan], Vectors | None]
+"""Prepares what is about to be done: writes pictures; or gives vectors to what is there, and picks those of the new."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class Accept:
         replaced = {place for place, image in enumerate(images) if image.content_hash not in kept}
         decoded, written = replaced | {latest[image.image_id] for image in plan.new}, set[str]()
 
-        def prepare(new: Sequence[StoredImage]) -> None:
-            chosen = [latest[image.image_id] for image in new]
+        def prepare(plan: Plan) -> None:
+            chosen = [latest[image.image_id] for image in plan.new]
             more = {*chosen} - decoded
             decoded.update(more)
             self._decode(images, uploads, more)
             self._write({images[place].picture: uploads[place].data for place in chosen})
-            written.update(image.picture for image in new)
+            written.update(image.picture for image in plan.new)
 
         try:
             self._decode(images, uploads, decoded)
@@ -184,8 +184,8 @@ class Accept:
         Args:
             sent: images of one tenant, by their ids.
             plan: what they are to what is there.
-            prepare: called with what is put, before. Should the write fail, points may be there all the same, and need
-                their pictures.
+            prepare: called with what is about to be done, before. Should the write fail, points may be there all the
+                same, and need their pictures.
 
         Raises:
             Blocked: a removal refused one meanwhile; it is not there.
@@ -193,7 +193,7 @@ class Accept:
         """
         states: dict[str, State] = {}
         for _ in range(RETRIES):
-            vectors = prepare(plan.new)
+            vectors = prepare(plan)
             placed = self.memory.put(plan.new, plan.held, plan.amended, vectors)
             self.pictures.delete(placed.unreferenced)
             self._refuse_blocked_meanwhile(plan)

@@ -1,13 +1,14 @@
 """Vectors that are ready-made: remembered at once, many in a request; without pictures, queue or worker."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from schemas.encoder import EncoderSpec
 from schemas.errors import InvalidRequest
 from schemas.image import Accepted, ImageFields, State, StoredImage, now
 from services.intake.accept import Accept
-from services.intake.idempotent_put import planned
+from services.intake.idempotent_put import Plan, planned
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 from services.memory.pictures import new_keys_of_vectors
@@ -39,29 +40,33 @@ class AcceptVectors:
     Attributes:
         accept: its rules hold for these images too.
         memory: waits long enough for many points.
-        encoder: the name of the memory's encoder.
+        encoder: the name of its encoder.
+        other: the memory's encoder of another name, where it has it and does not drop it.
     """
 
     accept: Accept
     memory: Memory
     encoder: str
+    other: Callable[[str], EncoderSpec | None] = lambda _: None
 
     def __call__(self, tenant: str, sent: Sent) -> list[Accepted]:
         """Remember vectors, all or none; durable when it returns.
 
         What is said of ids in `Accept` holds here too. The content of such an image is its vector: float32,
-        little-endian, as it was sent.
+        little-endian, as it was sent. One that is there with a vector of another encoder keeps it, and gets this one
+        beside it; it votes wherever the encoder of one of its vectors does.
 
         Raises:
-            InvalidRequest: they are not of the memory's encoder, or one was to expire in the past.
+            InvalidRequest: they are of none of the memory's encoders, or one was to expire in the past.
             InvalidVector: one is zero or not finite.
             Blocked: a removal refuses a content or subject.
         """
-        self._check(sent)
+        memory = self._memory_of(sent)
+        accept = replace(self.accept, memory=memory)
         units = to_units(sent.vectors)
         contents = (sha256(row.tobytes()).hexdigest() for row in sent.vectors.astype("<f4", copy=False))
         images = [
-            self.accept.image(tenant, fields, content_hash, key, State.REMEMBERED, self.encoder)
+            self.accept.image(tenant, fields, content_hash, key, State.REMEMBERED, sent.encoder)
             for fields, content_hash, key in zip(
                 sent.fields, contents, new_keys_of_vectors(len(sent.fields)), strict=True
             )
@@ -70,24 +75,37 @@ class AcceptVectors:
         rows = {image.image_id: row for row, image in enumerate(images)}
         latest = {image_id: images[row] for image_id, row in rows.items()}
 
-        def prepare(new: Sequence[StoredImage]) -> Vectors:
-            return units[[rows[image.image_id] for image in new]]
+        def vectors_of(some: Sequence[StoredImage]) -> Vectors:
+            return units[[rows[image.image_id] for image in some]]
+
+        def prepare(plan: Plan) -> Vectors:
+            if plan.beside:
+                memory.fill(plan.beside, vectors_of(plan.beside))
+            return vectors_of(plan.new)
 
         with metrics.stage("remember"):
-            plan = planned(latest, self.memory.get(tenant, latest), now())
-            states = self.accept.keep(latest, plan, prepare)
+            plan = planned(latest, memory.get(tenant, latest), now())
+            states = accept.keep(latest, plan, prepare)
         metrics.ACCEPTED.labels(tenant).inc(len(images))
         metrics.REMEMBERED.labels(tenant).inc(len(images))
         return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
 
-    def _check(self, sent: Sent) -> None:
+    def _memory_of(self, sent: Sent) -> Memory:
+        """The memory under the encoder whose vectors were sent.
+
+        Raises:
+            InvalidRequest: it has no such encoder, they have another length, or there are not as many as fields.
+        """
         rows, dimension = sent.vectors.shape
-        if (sent.encoder, dimension) != (self.encoder, self.memory.dimension):
+        other = None if sent.encoder == self.encoder else self.other(sent.encoder)
+        encoder, size = (other.name, other.dimension) if other else (self.encoder, self.memory.dimension)
+        if (sent.encoder, dimension) != (encoder, size):
             raise InvalidRequest(
                 f"the vectors are of {sent.encoder} ({dimension} numbers), the memory holds those of"
-                f" {self.encoder} ({self.memory.dimension} numbers): send vectors of that encoder"
+                f" {encoder} ({size} numbers): send vectors of that encoder"
             )
         if not rows or rows != len(sent.fields):
             raise InvalidRequest(
                 f"{rows} vectors came with the fields of {len(sent.fields)}: send one or more, of each"
             )
+        return self.memory.under(encoder, size) if other else self.memory

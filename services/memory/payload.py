@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -34,6 +35,11 @@ def to_point(image: StoredImage) -> Point:
     if not has_picture(image.picture):
         payload |= VECTOR_ONLY
     return Point(point_id(image.tenant, image.image_id), payload)
+
+
+def marked(point: Point) -> Point:
+    """A point that an earlier version may have made, as `to_point` makes it."""
+    return point if has_picture(point.payload["picture"]) else replace(point, payload=point.payload | VECTOR_ONLY)
 
 
 def amendment(image: StoredImage) -> Payload:

@@ -5,24 +5,28 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 
+from schemas.encoder import EncoderSpec, FillCounts
 from schemas.errors import Conflict, InvalidRequest
 from schemas.filter import Filter
 from schemas.image import ImagePatch, State, now
 from schemas.removal import RemovalRequest
+from services.encoder_migration.encoder_records import EncoderRecords
 from services.forgetting.backup import UNFINISHED, Backup, Restore, Restored
 from services.forgetting.removals import Removals
 from services.forgetting.verify import Verify
 from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import Engine
+from services.memory.engine import EVERY_POINT, Engine, SetPayload
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
-from services.memory.pictures import Pictures
-from tests.contract.support import quick_folder, reject
+from services.memory.pictures import Pictures, new_keys_of_vectors
+from tests.contract.support import quick_folder, reject, units
 from tests.shapes import picture
 
 from .support import METADATA, Hooked, Killed, Once, Parts, Pixels, copy_records
@@ -89,6 +93,100 @@ def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_pa
     there.work()
     assert there.held(waiting)[0].state is State.REMEMBERED
     assert not there.ledger.exists(UNFINISHED)
+
+
+def spec(name: str, dimension: int) -> EncoderSpec:
+    return EncoderSpec(
+        name=name,
+        model=name,
+        pooling="auto",
+        precision="float32",
+        preprocessing=2,
+        fingerprint=sha256(name.encode()).hexdigest(),
+        dimension=dimension,
+        added_at=now(),
+    )
+
+
+def add_encoder(parts: Parts, name: str, dimension: int) -> Memory:
+    EncoderRecords(parts.ledger).add(spec(name, dimension))
+    engine_of(parts).add_vector(name, dimension)
+    return parts.memory.under(name, dimension)
+
+
+def held_vectors(parts: Parts) -> dict[str, dict[str, bytes]]:
+    points, _ = parts.memory.export(1000)
+    return {
+        point.id: {name: np.asarray(row, np.float32).tobytes() for name, row in point.vectors.items()}
+        for point in points
+    }
+
+
+def test_the_vectors_and_records_of_all_encoders_come_back(here: Parts, there: Parts, tmp_path: Path) -> None:
+    records, name = EncoderRecords(here.ledger), Pixels().name
+    records.create_first(spec(name, Pixels().dimension))
+    ids = here.teach(*(picture(kind) for kind in ("disc", "bars", "cross")))
+    other = add_encoder(here, "other", 7)
+    other.fill(here.held(*ids[:2]), units(2, 3, 7))
+    other.give_up(here.held(*ids[2:]), "it is too thin")
+    records.switch("other")
+    back_up(here, tmp_path / "b")
+
+    there.memory.open()  # it was started once, with an encoder of its own
+    EncoderRecords(there.ledger).create_first(spec("its-own", 5))
+    engine_of(there).add_vector("its-own", 5)
+    restore(there, tmp_path / "b")
+    restored = EncoderRecords(there.ledger)
+    assert restored.known() == records.known()
+    assert restored.active() == records.active()
+    assert held_vectors(there) == held_vectors(here)
+    shape = engine_of(there).inspect()
+    assert shape is not None
+    assert dict(shape.vectors) == {name: Pixels().dimension, "other": 7}
+    again = there.memory.under("other", 7)
+    assert again.fill_counts() == other.fill_counts() == FillCounts(filled=2, failed=1)
+
+
+def test_an_encoder_that_comes_or_goes_during_a_backup_is_there_as_its_records_say(
+    here: Parts, there: Parts, tmp_path: Path
+) -> None:
+    EncoderRecords(here.ledger).create_first(spec(Pixels().name, Pixels().dimension))
+    ids = here.teach(*(picture("disc") for _ in range(3)))
+    gone = add_encoder(here, "gone", 7)
+    gone.fill(here.held(*ids), units(3, 3, 7))
+
+    def change() -> None:
+        engine_of(here).drop_vector("gone")
+        EncoderRecords(here.ledger).delete("gone")
+        add_encoder(here, "new", 8).fill(here.held(*ids), units(3, 4, 8))
+
+    engine = cast(Engine, Hooked(engine_of(here), before=Once("export", change)))
+    Backup(engine, here.pictures, here.ledger)(tmp_path / "b")
+    restore(there, tmp_path / "b")
+    shape = engine_of(there).inspect()
+    assert shape is not None
+    assert dict(shape.vectors) == {Pixels().name: Pixels().dimension, "new": 8}
+    assert there.memory.under("new", 8).fill_counts() == FillCounts(left=3)
+    assert there.memory.fill_counts() == FillCounts(filled=3)
+
+
+def test_a_backup_of_before_there_were_records_of_encoders_comes_back(
+    here: Parts, there: Parts, tmp_path: Path
+) -> None:
+    here.teach(picture("disc"), picture("bars"))
+    key = new_keys_of_vectors(1)[0]
+    stored = here.held(*here.teach(picture("cross")))[0]
+    vector = stored.model_copy(update={"image_id": "v", "picture": key})
+    here.memory.put([vector], vectors=units(1, 3, Pixels().dimension))
+    engine_of(here).write([SetPayload({"vector_only": None}, EVERY_POINT)])  # nor were these marked
+    back_up(here, tmp_path / "b")
+    there.memory.open()
+    EncoderRecords(there.ledger).create_first(spec("its-own", 5))
+    restore(there, tmp_path / "b")
+    assert EncoderRecords(there.ledger).known() == {}, "the encoder is found by its vectors"
+    assert held_vectors(there) == held_vectors(here)
+    engine_of(there).add_vector("other", 7)
+    assert there.memory.under("other", 7).fill_counts() == FillCounts(left=3, vectors_only=1)
 
 
 def test_the_past_comes_back_too(here: Parts, there: Parts, tmp_path: Path) -> None:

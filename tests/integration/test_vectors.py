@@ -1,5 +1,6 @@
 """Ready-made vectors: remembered at once, by the rules of every image, though without a picture."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -7,7 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from schemas.errors import Blocked, InvalidRequest, InvalidVector, NotFound
+from schemas.encoder import EncoderSpec, FillCounts
+from schemas.errors import Blocked, InvalidRequest, InvalidVector, NotFound, Unavailable
 from schemas.image import Accepted, ImageFields, State, now
 from schemas.removal import Removal, RemovalRequest
 from services.forgetting.blocks import Blocks
@@ -22,6 +24,16 @@ from .support import LIFETIMES, Hooked, Once, Parts, Pixels
 from .test_backup import back_up, place, restore
 
 NAME, DIMENSION = Pixels().name, Pixels().dimension
+ANOTHER = EncoderSpec(
+    name="another",
+    model="another",
+    pooling="auto",
+    precision="float32",
+    preprocessing=2,
+    fingerprint="0" * 64,
+    dimension=7,
+    added_at=now(),
+)
 
 
 def send(
@@ -31,6 +43,25 @@ def send(
     said = [ImageFields.model_validate({"labels": ["cat"], **each}) for each in fields or [{}] * len(vectors)]
     held = cast(Memory, memory or parts.memory)
     return AcceptVectors(parts.accept(held), held, NAME)(parts.tenant, Sent(encoder, vectors, said))
+
+
+def send_another(
+    parts: Parts, vectors: Vectors, *fields: dict[str, Any], memory: object = None, name: str = "another"
+) -> list[Accepted]:
+    """The same of an encoder that was added, which is the only other one that the memory knows."""
+    said = [ImageFields.model_validate({"labels": ["cat"], **each}) for each in fields]
+    held = cast(Memory, memory or parts.memory)
+    accept = AcceptVectors(parts.accept(held), held, NAME, {ANOTHER.name: ANOTHER}.get)
+    return accept(parts.tenant, Sent(name, vectors, said))
+
+
+@pytest.fixture
+def added(parts: Parts) -> Iterator[Parts]:
+    """An installation of its own, with another encoder."""
+    with place(parts) as own:
+        own.memory.open()
+        own.memory._engine.add_vector(ANOTHER.name, ANOTHER.dimension)
+        yield own
 
 
 def remove(parts: Parts, **request: Any) -> Removal:
@@ -95,6 +126,67 @@ def test_a_vector_takes_a_picture_s_place_and_the_other_way_round(parts: Parts) 
     assert [image.state for image in parts.held("one")] == [State.REMEMBERED]
     [[hit]] = parts.memory.nearest(parts.tenant, rows(1), 1)
     assert hit.similarity < 0.99
+
+
+def ids_near(memory: Memory, tenant: str, vectors: Vectors) -> list[str]:
+    return [hits[0].image_id for hits in memory.nearest(tenant, vectors, 1) if hits]
+
+
+def test_a_vector_of_another_encoder_is_put_beside_the_first_and_replaces_nothing(added: Parts) -> None:
+    other, tenant = added.memory.under(ANOTHER.name, ANOTHER.dimension), added.tenant
+    send(added, rows(3), *({"image_id": f"v{n}"} for n in range(3)))
+    before = added.held("v0", "v1", "v2")
+    assert other.fill_counts(tenant) == FillCounts(vectors_only=3)
+    theirs = units(4, 9, 7)
+    fields: list[dict[str, Any]] = [{"image_id": "v0"}, {"image_id": "v1", "labels": ["dog"]}, {"image_id": "new"}]
+    accepted = send_another(added, theirs[:3], *fields)
+    assert [each.state for each in accepted] == [State.REMEMBERED] * 3
+    after = added.held("v0", "v1", "v2")
+    assert (after[0], after[2]) == (before[0], before[2])
+    assert (after[1].picture, after[1].labels, after[1].encoder) == (before[1].picture, ["dog"], NAME)
+    assert [each.labels for each in after[1].history] == [["cat"]]
+    assert ids_near(other, tenant, theirs[:3]) == ["v0", "v1", "new"]
+    assert ids_near(added.memory, tenant, rows(3)) == ["v0", "v1", "v2"]
+    assert other.fill_counts(tenant) == FillCounts(filled=3, vectors_only=1)
+    assert added.memory.fill_counts(tenant) == FillCounts(filled=3, vectors_only=1)
+    send_another(added, theirs[3:], {"image_id": "v0"})
+    assert ids_near(other, tenant, theirs[3:]) == ["v0"], "it was corrected"
+    assert added.held("v0") == [before[0]]
+    send(added, rows(1, seed=4), {"image_id": "v0"})
+    assert ids_near(other, tenant, theirs[3:]) != ["v0"], "other content takes the place of all vectors"
+
+
+def test_a_vector_that_overtakes_a_replacement_is_put_beside_what_is_there_now(added: Parts) -> None:
+    other, tenant = added.memory.under(ANOTHER.name, ANOTHER.dimension), added.tenant
+    send(added, rows(1), {"image_id": "v"})
+    replaces = Once("fill", lambda: send(added, rows(1, seed=5), {"image_id": "v"}))
+    under = Hooked(added.memory.under(ANOTHER.name, ANOTHER.dimension), after=replaces)
+    memory = Hooked(added.memory)
+    memory.under = lambda *_: under  # type: ignore[attr-defined]
+    send_another(added, units(1, 9, 7), {"image_id": "v"}, memory=memory)
+    assert replaces.called
+    assert ids_near(other, tenant, units(1, 9, 7)) == ["v"]
+    [[hit]] = added.memory.nearest(tenant, rows(1, seed=5), 1)
+    assert hit.similarity == pytest.approx(1, abs=1e-6)
+
+
+def test_a_vector_of_another_encoder_takes_a_picture_s_place(added: Parts) -> None:
+    added.teach(picture("disc"), image_id="one")
+    send_another(added, units(1, 9, 7), {"image_id": "one"})
+    assert added.files() == set()
+    assert added.memory.fill_counts(added.tenant) == FillCounts(vectors_only=1)
+
+
+def test_vectors_of_an_encoder_that_the_memory_does_not_have_are_refused(added: Parts) -> None:
+    with pytest.raises(InvalidRequest, match=r"of unheard-of \(7 numbers\), the memory holds those of pixels"):
+        send_another(added, units(1, 9, 7), {}, name="unheard-of")
+    with pytest.raises(
+        InvalidRequest, match=r"of another \(8 numbers\), the memory holds those of another \(7 numbers\)"
+    ):
+        send_another(added, units(1, 9, 8), {})
+    added.memory._engine.drop_vector(ANOTHER.name)
+    with pytest.raises(Unavailable, match="dropped"):
+        send_another(added, units(1, 9, 7), {})
 
 
 def broken(number: float) -> Vectors:
