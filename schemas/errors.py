@@ -80,7 +80,7 @@ class MalformedRequest(VisualMemoryError):
 
 
 class UnsupportedFormat(VisualMemoryError):
-    """The picture is of a format outside JPEG, PNG, WebP, BMP, GIF and TIFF."""
+    """The picture is of a format outside JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF and TIFF."""
 
     code = "unsupported_format"
     status = 415

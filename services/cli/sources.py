@@ -9,10 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.errors import InvalidRequest, sentence
+from schemas.errors import InvalidRequest, VisualMemoryError, sentence
 from schemas.image import ImageFields
+from services.perception.formats import BMP, recognise
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
+    *(".bmp", ".gif", ".tif", ".tiff"),
+}
+"""Of files that are pictures whatever is in them; others are where they begin like one."""
+BEGINNING = 1024
 FIELDS = ("image_id", "source", "subject", "captured_at", "expires_at")
 
 
@@ -62,10 +68,22 @@ def _folder(top: Path, folder: Path, source: str | None) -> Iterator[Found]:
         if path.is_dir():
             if not path.is_symlink():
                 yield from _folder(top, path, source)
-        elif path.suffix.lower() in SUFFIXES and folder != top:
+        elif folder != top and _is_picture(path):
             label = folder.relative_to(top).as_posix()
             fields = fields or fields_of({"labels": [label], "source": source}, str(path))
             yield Found(path, fields)
+
+
+def _is_picture(path: Path) -> bool:
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return recognise(file.read(BEGINNING)) is not BMP  # which begins with two letters, as a text may
+    except (OSError, VisualMemoryError):
+        return False
 
 
 def read_fields(where: Path, source: str | None) -> Iterator[ImageFields]:

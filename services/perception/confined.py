@@ -1,11 +1,10 @@
 """What runs in a decoder's process: it reads pictures from its one channel, and may do nothing else.
 
-It holds no setting, no secret and no library but Pillow and numpy. Once it has given up its rights it can open neither
-file nor socket, start no process, and takes no more memory than pictures within the limits need. It ends with its
-parent, however that ends.
+It holds no setting, no secret and no library but Pillow, its reader of HEIC, and numpy. Once it has given up its rights
+it can open neither file nor socket, start no process, and takes no more memory than pictures within the limits need. It
+ends with its parent, however that ends.
 """
 
-import ctypes
 import json
 import os
 import resource
@@ -28,12 +27,13 @@ from PIL import (  # noqa: F401 - Pillow imports them when it first needs them, 
 
 from schemas.errors import VisualMemoryError
 from services.parent import end_with
+from services.perception import heif  # noqa: F401 - as above; it registers its readers
 from services.perception.decoding import Limits, decode, thumbnail
+from services.perception.seccomp import forbid_processes
 from services.perception.view import View
 from services.perception.wire import Head, receive, send
 
-PR_SET_NO_NEW_PRIVS = 38
-NOTHING = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
+NOTHING = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
 
 
 def serve() -> None:
@@ -84,12 +84,11 @@ def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], b
 def _confine(memory: int) -> None:
     """Give up every right that decoding does not need, and all but so many bytes of memory beyond the present."""
     if sys.platform == "linux":  # elsewhere address space is not counted, or not like this
-        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         most = _address_space() + memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stderr.fileno())  # what the codecs have to say of a picture is no line of our log
-    for limit in NOTHING:
+    for limit in NOTHING if forbid_processes() else (*NOTHING, resource.RLIMIT_NPROC):
         resource.setrlimit(limit, (0, 0))
 
 

@@ -11,14 +11,34 @@ import PIL.Image
 from PIL import ExifTags
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Transpose
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, VisualMemoryError
-from services.perception.formats import WEBP, recognise, webp_size
-from services.perception.view import ALL, View
+from services.perception.colour import profile_of, to_srgb
+from services.perception.formats import (
+    AVIF,
+    HEIC,
+    JPEG,
+    PNG,
+    TIFF,
+    WEBP,
+    Format,
+    has_all_scans,
+    rare_kind,
+    recognise,
+    unsupported,
+    webp_size,
+)
+from services.perception.png import without_ancillary
+from services.perception.tiff import read_tiff
+from services.perception.view import ALL, Preprocessing, View
 
 # Pillow warns of pictures that are odd but whole; whoever sent one has no use for a line in our log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
+_END = b"\xff\xd9"
+"""A JPEG's end marker."""
+_NOISE = bytes(range(1, 255)) * 4
+"""What would be pixels where a JPEG's are not complete."""
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -45,13 +65,14 @@ class Limits:
 
 
 def decode(data: bytes, limits: Limits, view: View = ALL) -> PIL.Image.Image:
-    """The picture as a viewer would show it: upright, on white where transparent, the first frame of several.
+    """The picture as a viewer would show it: upright, in sRGB, on white where transparent, the first frame of several.
 
     Args:
-        data: a JPEG, PNG, WebP, BMP, GIF or TIFF file.
+        data: a file of one of the formats that `services.perception.formats` takes.
         limits: the largest picture that is taken; pixels are checked from the header, before any is decoded.
         view: what of the picture is wanted. A JPEG that is much larger is not even decoded in full: its blocks of 8 x 8
-            give fewer pixels each, but all of it is read and checked.
+            give fewer pixels each, but all of it is read and checked. Version 1 leaves colour profiles alone, and reads
+            TIFFs of more than 8 bits as it always did.
 
     Returns:
         A picture of mode RGB, at least 1 x 1, with no metadata.
@@ -62,8 +83,8 @@ def decode(data: bytes, limits: Limits, view: View = ALL) -> PIL.Image.Image:
         TooLarge: it is over a limit.
         DecoderFailed: there is not enough memory for it.
     """
-    with _opened(data, limits) as picture:
-        return _as_shown(picture, view)
+    with _opened(data, limits, view.version) as opened:
+        return _as_shown(opened, view)
 
 
 def media_type(data: bytes) -> str:
@@ -90,9 +111,8 @@ def thumbnail(data: bytes, size: int, limits: Limits) -> bytes:
     Raises:
         InvalidPicture, UnsupportedFormat, TooLarge, DecoderFailed: as for `decode`.
     """
-    with _opened(data, limits) as picture:
-        picture.draft(None, (size, size))  # a JPEG is decoded at an eighth of its size or more, as is enough
-        small = _as_shown(picture)
+    with _opened(data, limits, ALL.version) as opened:
+        small = _as_shown(opened, ALL, size)  # a JPEG is decoded at an eighth of its size or more, as is enough
         small.thumbnail((size, size))
     out = io.BytesIO()
     small.save(out, "JPEG", quality=85)
@@ -109,17 +129,32 @@ def check_bytes(data: bytes, limits: Limits) -> None:
         raise TooLarge(f"the picture has {len(data):,} bytes; at most {limits.max_bytes:,} are taken")
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A picture that is not decoded yet.
+
+    Attributes:
+        picture: as its format's reader gives it.
+        data: the bytes that this read.
+        profile: what its colours mean (ICC); empty where they are sRGB, or are taken for it.
+        grey: whether it has no colours, although its reader gives it some.
+    """
+
+    picture: PIL.Image.Image
+    data: bytes
+    profile: bytes = b""
+    grey: bool = False
+
+
 @contextmanager
-def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile]:
-    """The picture, within the limits; whatever Pillow raises while it is in use becomes an InvalidPicture."""
+def _opened(data: bytes, limits: Limits, version: Preprocessing) -> Iterator[_Opened]:
+    """The picture, within the limits; whatever Pillow raises while it is in use becomes one of our errors."""
     check_bytes(data, limits)
     found = recognise(data)
     if found is WEBP and (size := webp_size(data)):
         _check_size(size, limits)
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=[found.name]) as picture:
-            _check_size(picture.size, limits)
-            yield picture
+        yield _open(data, found, limits, version)
     except VisualMemoryError:
         raise
     except MemoryError as error:
@@ -127,7 +162,51 @@ def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile]:
     except (DecompressionBombError, DecompressionBombWarning) as error:
         raise TooLarge(f"the picture has too many pixels; at most {limits.max_pixels:,} are taken") from error
     except Exception as error:  # on hostile bytes Pillow raises nearly anything, KeyError and IndexError included
+        if rare := rare_kind(data, found, str(error)):
+            raise unsupported(rare) from error
         raise InvalidPicture(f"the {found.name} is damaged or ends too early; send it whole") from error
+
+
+def _open(data: bytes, found: Format, limits: Limits, version: Preprocessing) -> _Opened:
+    if found is TIFF:
+        return _open_tiff(data, limits, version)
+    png = without_ancillary(data) if found is PNG else None
+    if png is not None:
+        data = png.data
+    elif found in (AVIF, HEIC):
+        from services.perception import heif  # its libraries are of use in a sandbox only
+
+        data = heif.with_known_brand(data, found)
+    picture = _picture(data, found, limits)
+    if found is AVIF:
+        picture.info.update(heif.nclx_profile(data))
+        picture.info.pop("xmp", None)  # which way is up is said by the container alone
+    return _Opened(picture, data, profile_of(picture, png) if version > 1 else b"", png is not None and png.grey)
+
+
+def _open_tiff(data: bytes, limits: Limits, version: Preprocessing) -> _Opened:
+    """By Pillow where that reads the numbers as they are, or always did; else by ourselves."""
+    tiff = read_tiff(data)
+    _check_size(tiff.size, limits)
+    refused = tiff.refuse()
+    if version == 1 or tiff.is_plain:
+        try:
+            picture = _picture(data, TIFF, limits)
+        except PIL.UnidentifiedImageError:
+            if refused:
+                raise refused from None
+        else:
+            return _Opened(picture, data, profile_of(picture) if version > 1 else b"")
+    if refused:
+        raise refused
+    picture = tiff.picture()
+    return _Opened(picture, data, profile_of(picture) if version > 1 else b"")
+
+
+def _picture(data: bytes, found: Format, limits: Limits) -> PIL.Image.Image:
+    picture = PIL.Image.open(io.BytesIO(data), formats=[found.reader])
+    _check_size(picture.size, limits)
+    return picture
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -138,13 +217,52 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
         raise TooLarge(f"the picture is {width:,} x {height:,} pixels; at most {limits.max_pixels:,} are taken")
 
 
-def _as_shown(picture: ImageFile, view: View = ALL) -> PIL.Image.Image:
-    drafted = picture.draft(None, (view.side, view.side)) if view.side else None
-    picture.load()
+def _as_shown(opened: _Opened, view: View, side: int = 0) -> PIL.Image.Image:
+    """Its view, from a JPEG whose shorter side is decoded to `side` at least, if that is not 0."""
+    picture, size = _loaded(opened, view.side or side)
     turn = _UPRIGHT.get(_orientation(picture))
-    flat = view.of(_flatten(_as_8_bit(picture)), drafted[1][2:] if drafted else None)
+    even = _as_8_bit(picture, view.version)
+    if opened.profile and even.mode in ("RGB", "L", "CMYK") and not even.has_transparency_data:
+        flat = to_srgb(view.of(even, size), opened.profile).convert("RGB")  # what is cut away needs no colours
+    else:
+        flat = view.of(_flatten(to_srgb(even, opened.profile, opened.grey)), size)
     flat.info = {}
     return flat.transpose(turn) if turn is not None else flat
+
+
+def _loaded(opened: _Opened, side: int) -> tuple[PIL.Image.Image, tuple[float, float] | None]:
+    """The decoded picture, and what of it is picture where a JPEG's blocks reach beyond."""
+    picture = opened.picture
+    if not isinstance(picture, ImageFile):
+        return picture, None
+    drafted = picture.draft(None, (side, side)) if side else None
+    try:
+        picture.load()
+    except OSError:
+        if not isinstance(picture, JpegImageFile):
+            raise
+        picture = _without_end(opened.data, side)
+    return picture, drafted[1][2:] if drafted else None
+
+
+def _without_end(data: bytes, side: int) -> PIL.Image.Image:
+    """A JPEG that lacks only its end marker: whatever follows is then no part of the picture.
+
+    Raises:
+        OSError: it lacks pixels, or scans that would make them finer.
+    """
+    ended, followed = (_ended(data + tail, 0) for tail in (_END, _NOISE + _END))
+    if ended.tobytes() != followed.tobytes() or not has_all_scans(data):
+        raise OSError("pixels are missing")
+    return _ended(data + _END, side) if side else ended
+
+
+def _ended(data: bytes, side: int) -> PIL.Image.Image:
+    picture = PIL.Image.open(io.BytesIO(data), formats=[JPEG.reader])
+    if side:
+        picture.draft(None, (side, side))
+    picture.load()
+    return picture
 
 
 def _orientation(picture: PIL.Image.Image) -> int:
@@ -155,15 +273,16 @@ def _orientation(picture: PIL.Image.Image) -> int:
         return 1
 
 
-def _as_8_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
+def _as_8_bit(picture: PIL.Image.Image, version: Preprocessing) -> PIL.Image.Image:
     """Pillow clips what is deeper than 8 bits when it converts; here it is scaled."""
     if picture.mode.startswith("I;16"):
         values = np.asarray(picture, np.uint16)
+        shown = values // 257 if version == 1 else np.rint(values / np.float32(257))
         clear = picture.info.get("transparency")
-        return PIL.Image.fromarray(np.where(values == clear, 255, values // 257).astype(np.uint8))
+        return PIL.Image.fromarray(np.where(values == clear, 255, shown).astype(np.uint8))
     if picture.mode not in ("I", "F"):
         return picture
-    # These have no agreed range, so black is their lowest value and white their highest.
+    # A TIFF's, in version 1: black is the lowest value and white the highest.
     values = np.nan_to_num(np.asarray(picture, np.float64), posinf=0.0, neginf=0.0)
     low, span = values.min(), np.ptp(values)
     return PIL.Image.fromarray(np.rint((values - low) * (255 / span if span else 0)).astype(np.uint8))

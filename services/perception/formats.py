@@ -1,10 +1,12 @@
 """Which format bytes are of, by their first bytes alone: none of Pillow's readers sees what is not taken anyway."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schemas.errors import InvalidPicture, UnsupportedFormat
 
-ACCEPTED = "JPEG, PNG, WebP, BMP, GIF or TIFF"
+ACCEPTED = "JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF or TIFF"
 
 
 @dataclass(frozen=True)
@@ -12,26 +14,35 @@ class Format:
     """A format that is taken.
 
     Attributes:
-        name: what people call it; also Pillow's name for it, but for the case.
+        name: what people call it.
         media_type: as registered with IANA.
+        reader: Pillow's name for it.
     """
 
     name: str
     media_type: str
+    reader: str
 
 
+JPEG = Format("JPEG", "image/jpeg", "JPEG")
+PNG = Format("PNG", "image/png", "PNG")
+WEBP = Format("WebP", "image/webp", "WEBP")
+AVIF = Format("AVIF", "image/avif", "AVIF")
+HEIC = Format("HEIC", "image/heic", "HEIF")
+GIF = Format("GIF", "image/gif", "GIF")
+BMP = Format("BMP", "image/bmp", "BMP")
+TIFF = Format("TIFF", "image/tiff", "TIFF")
 _TAKEN = {
-    b"\xff\xd8\xff": Format("JPEG", "image/jpeg"),
-    b"\x89PNG\r\n\x1a\n": Format("PNG", "image/png"),
-    b"GIF87a": Format("GIF", "image/gif"),
-    b"GIF89a": Format("GIF", "image/gif"),
-    b"BM": Format("BMP", "image/bmp"),
-    b"II*\x00": Format("TIFF", "image/tiff"),
-    b"MM\x00*": Format("TIFF", "image/tiff"),
-    b"II+\x00": Format("TIFF", "image/tiff"),
-    b"MM\x00+": Format("TIFF", "image/tiff"),
+    b"\xff\xd8\xff": JPEG,
+    b"\x89PNG\r\n\x1a\n": PNG,
+    b"GIF87a": GIF,
+    b"GIF89a": GIF,
+    b"BM": BMP,
+    b"II*\x00": TIFF,
+    b"MM\x00*": TIFF,
+    b"II+\x00": TIFF,
+    b"MM\x00+": TIFF,
 }
-WEBP = Format("WebP", "image/webp")
 _REFUSED = {
     b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
@@ -43,11 +54,18 @@ _REFUSED = {
     b"%PDF": "PDF",
     b"%!PS": "PostScript",
 }
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_HEIF_BRANDS = {b"mif1", b"msf1"}
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xda-\xfe]")
+_PROGRESSIVE, _SCAN = (0xC2, 0xCA), 0xDA
 
 
 def recognise(data: bytes) -> Format:
     """The format of a picture.
+
+    Args:
+        data: its file, or at least the first 1,024 bytes.
 
     Raises:
         InvalidPicture: there are no bytes, or they begin like no picture.
@@ -60,10 +78,42 @@ def recognise(data: bytes) -> Format:
     for start, taken in _TAKEN.items():
         if data.startswith(start):
             return taken
+    if data[4:8] == b"ftyp":
+        return _in_boxes(data)
     refused = _refused(data)
     if refused:
-        raise UnsupportedFormat(f"the picture is {refused}; send a {ACCEPTED} file")
+        raise unsupported(refused)
     raise InvalidPicture(f"the bytes are not a picture; send a {ACCEPTED} file")
+
+
+def unsupported(what: str) -> UnsupportedFormat:
+    """The error for a picture that is whole, and of a kind that is not taken."""
+    return UnsupportedFormat(f"the picture is {what}; send a {ACCEPTED} file")
+
+
+def rare_kind(data: bytes, found: Format, error: str) -> str | None:
+    """What a picture that its reader could not read is called, if it is of a kind that no reader here reads."""
+    if found is PNG and data[12:16] == b"CgBI":
+        return "a PNG for iPhone programs (CgBI)"
+    if found is HEIC and "nsupported" in error:
+        return "a HEIF of another codec than HEVC"
+    return _rare_jpeg(data) if found is JPEG else None
+
+
+def has_all_scans(data: bytes) -> bool:
+    """Whether a JPEG's scans, all that there are, hold every bit of its coefficients (T.81, annex G).
+
+    One that is not progressive has a single scan for each of its channels, without which it has no pixels there.
+    """
+    lacking: set[tuple[int, int]] = set()
+    for marker, body in _segments(data):
+        if marker in _PROGRESSIVE:
+            lacking = {(body[at], place) for at in range(6, len(body) - 2, 3) for place in range(64)}
+        elif marker == _SCAN and len(body) >= 2 * body[0] + 4:
+            first, last, bits = body[-3:]
+            if not bits & 0x0F:
+                lacking -= {(body[1 + 2 * each], place) for each in range(body[0]) for place in range(first, last + 1)}
+    return not lacking
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
@@ -86,9 +136,44 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def _in_boxes(data: bytes) -> Format:
+    """What is in a container of boxes (ISO 14496-12), by the brands that it says it is of."""
+    end = min(int.from_bytes(data[:4]), 1024)
+    brands = {data[at : at + 4] for at in (8, *range(16, end, 4))}
+    if brands & _AVIF_BRANDS:
+        return AVIF
+    if brands & (_HEIC_BRANDS | _HEIF_BRANDS):
+        return HEIC
+    raise unsupported("a video or another picture in an MP4 container")
+
+
+def _rare_jpeg(data: bytes) -> str | None:
+    for marker, body in _segments(data):
+        if marker == 0xF7:
+            return "a JPEG-LS"
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(body) > 5:
+            bits, channels = body[0], body[5]
+            if bits != 8:
+                return f"a JPEG of {bits} bits a channel"
+            if channels not in (1, 3, 4):
+                return f"a JPEG of {channels} channels"
+            return None if marker in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA) else "a lossless or hierarchical JPEG"
+    return None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and body of each segment of a JPEG that has one (T.81, annex B); the last may be cut off."""
+    at = 2
+    while (found := _MARKER.search(data, at)) is not None:
+        start = found.end() + 2
+        at = found.end() + int.from_bytes(data[found.end() : start])
+        if at > len(data):
+            return
+        if at > start:
+            yield found[0][-1], data[start:at]
+
+
 def _refused(data: bytes) -> str | None:
-    if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "a video or another picture in an MP4 container")
     if b"<svg" in data[:1024]:
         return "SVG"
     return next((name for start, name in _REFUSED.items() if data.startswith(start)), None)

@@ -174,10 +174,10 @@ def test_what_is_no_picture(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "named"),
     [
-        (packed(quarters(), "AVIF"), "AVIF"),
         (packed(quarters(), "ICO"), "ICO"),
         (packed(quarters(), "JPEG2000"), "JPEG 2000"),
-        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIC"),
+        (b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a", "JPEG XL"),
+        (b"\xff\x0a\xfa\x1f\x01\x90", "JPEG XL"),
         (b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00", "MP4"),
         (b"%PDF-1.7\n", "PDF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript"),
@@ -186,7 +186,7 @@ def test_what_is_no_picture(data: bytes) -> None:
 )
 def test_other_formats_are_named_and_refused(data: bytes, named: str) -> None:
     for use in (lambda: decode(data, LIMITS), lambda: media_type(data)):
-        with pytest.raises(UnsupportedFormat, match=rf"{named}.*JPEG, PNG, WebP, BMP, GIF or TIFF"):
+        with pytest.raises(UnsupportedFormat, match=rf"{named}.*JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF or TIFF"):
             use()
 
 
