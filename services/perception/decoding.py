@@ -1,5 +1,6 @@
 """From hostile bytes to the picture that a viewer would show, or to a sentence on why not."""
 
+import hashlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ from services.perception.view import ALL, Preprocessing, View
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _END = b"\xff\xd9"
 """A JPEG's end marker."""
-_NOISE = bytes(range(1, 255)) * 4
+_NOISE = hashlib.shake_256(b"").digest(4096).replace(b"\xff", b"\0")
 """What would be pixels where a JPEG's are not complete."""
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
