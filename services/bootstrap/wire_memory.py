@@ -78,10 +78,14 @@ def wire_engine(settings: Settings, opened: ExitStack, timeout: int) -> Engine:
 
 def wire_decoder(settings: Settings, opened: ExitStack, view: View = ALL) -> Decoder:
     """A decoder with its sandbox, whose processes start with the first pictures, and threads that wait for them."""
-    limits = Limits(settings.pictures.max_bytes, settings.pictures.max_pixels)
-    sandbox = Sandbox(limits, settings.pictures.decode_seconds, cores.count())
+    sandbox = Sandbox(limits_of(settings), settings.pictures.decode_seconds, cores.count())
     opened.callback(sandbox.close)
     return Decoder(sandbox, wire_threads(opened, cores.count(), "pictures"), view)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The largest picture that is decoded."""
+    return Limits(settings.pictures.max_bytes, settings.pictures.max_pixels)
 
 
 def wire_threads(opened: ExitStack, most: int, name: str) -> ThreadPoolExecutor:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from schemas.decision import Prune
 from services.access.secret import load_secret
 from services.bootstrap.wire_memory import memory_of, slice_size, wire_decoder, wire_encoders, wire_engine
+from services.bootstrap.wire_migration import wire_fill
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
 from services.bootstrap.wire_task_queue import wire_job_queue, wire_task_queue
 from services.bootstrap.wired import Wired
@@ -88,4 +89,6 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
                 },
             )
 
-        yield Wired(encoders.active, wire)
+        wired = Wired(encoders.active, wire)
+        wire_fill(settings, opened, encoders)
+        yield wired

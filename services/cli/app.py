@@ -6,7 +6,7 @@ refused or rejected, the others are in.
 
 import typer
 
-from services.cli import curate, decisions, evaluate, every_day, keys, processes, upkeep
+from services.cli import curate, decisions, encoders, evaluate, every_day, keys, processes, upkeep
 
 app = typer.Typer(
     name="visual-memory",
@@ -47,3 +47,4 @@ app.command()(processes.beat)
 app.command()(processes.engine)
 app.add_typer(keys.app, name="keys")
 app.add_typer(curate.app, name="curate")
+app.add_typer(encoders.app, name="encoder")

@@ -49,6 +49,10 @@ class LoadedEncoders:
         active = self._active
         return [each for each in self._held.values() if each is not active]
 
+    def held(self, name: str) -> MicroBatcher | None:
+        """The encoder of a name, where it is loaded and not being dropped."""
+        return self._held.get(name)
+
     def close(self) -> None:
         """Stop following, and close all; waits for one that is being loaded."""
         self._ended.set()

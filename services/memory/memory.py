@@ -703,7 +703,7 @@ class Memory:
                     )
                 if cursor is None:
                     break
-            self._engine.index(VECTOR_ONLY_INDEX)
+            self._engine.index({**VECTOR_ONLY_INDEX})
         self._all_marked = True
 
     def _all_vote(self, tenant: str, objection: Objection) -> bool:

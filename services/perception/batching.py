@@ -55,6 +55,9 @@ class MicroBatcher:
         side_by_side: how many batches are worked at at once, each in a thread of its own; what waits is shared among
             the threads that are free. At least 1; see `services.runtime.cores`.
         begin: called in each of these threads before its first batch.
+
+    Attributes:
+        encoder: what was loaded.
     """
 
     def __init__(
@@ -70,11 +73,11 @@ class MicroBatcher:
         self._changed = threading.Condition()
         self._closed = False
         self._free = 0
-        self._encoder = load()
-        self.name = self._encoder.name
-        self.dimension = self._encoder.dimension
-        self.view = self._encoder.view
-        self.batch_size = self._encoder.batch_size
+        self.encoder = load()
+        self.name = self.encoder.name
+        self.dimension = self.encoder.dimension
+        self.view = self.encoder.view
+        self.batch_size = self.encoder.batch_size
         self._threads = [
             threading.Thread(target=self._work, name=f"micro-batcher-{number}", daemon=True)
             for number in range(side_by_side)
@@ -157,7 +160,7 @@ class MicroBatcher:
 
     def _vectors(self, images: list[PIL.Image.Image]) -> NDArray[np.float32]:
         begun = time.perf_counter()
-        vectors = self._encoder.encode(images)
+        vectors = self.encoder.encode(images)
         self._observe(len(images), time.perf_counter() - begun)
         # Any encoder may be behind this, and an answer that is too short would leave a caller waiting for ever.
         return checked(vectors, self.name, len(images), self.dimension)

@@ -1,0 +1,80 @@
+"""What the commands about encoders need."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from schemas.encoder import EncoderSpec
+from schemas.errors import Unavailable
+from services.access.secret import load_secret
+from services.bootstrap.wire_memory import encoder_records_of, memory_of
+from services.bootstrap.wire_migration import of_encoder, wire_switch
+from services.bootstrap.wire_removal import check_restored, wire_compact, wire_stores
+from services.encoder_migration.active_encoder import resolve
+from services.encoder_migration.add_encoder import AddEncoder
+from services.encoder_migration.drop_encoder import DropEncoder
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.encoder_migration.encoder_status import ShowEncoders
+from services.encoder_migration.switch_encoder import SwitchEncoder
+from services.memory.engines import hold_engine, open_engine
+from services.memory.memory import Memory
+from services.perception.loading import identify, load_encoder
+from services.runtime.places import Places
+from services.settings import Settings
+
+
+@dataclass(frozen=True)
+class EncoderCommands:
+    """The use cases.
+
+    Attributes:
+        memory_of: the memory of an encoder.
+        is_served: whether a service may run on this machine, or on others; where none does, nobody fills.
+    """
+
+    settings: Settings
+    records: EncoderRecords
+    memory_of: Callable[[EncoderSpec], Memory]
+    show: ShowEncoders
+    add: AddEncoder
+    switch: SwitchEncoder
+    drop: DropEncoder
+    is_served: bool
+
+
+@contextmanager
+def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
+    """Wire them over a running service, or over the data folder itself where none runs.
+
+    Raises:
+        Unavailable: the store does not answer, or a restore did not end.
+    """
+    with ExitStack() as opened:
+        places = Places(settings.data)
+        try:
+            engine, is_served = hold_engine(settings.store, places.engine), settings.store.url is not None
+        except Unavailable:
+            engine, is_served = open_engine(settings.store, places.engine_socket, settings.store.timeout), True
+        opened.callback(engine.close)
+        records = encoder_records_of(settings)
+        shape = engine.inspect()
+        if shape is not None and records.active() is None:  # of a memory that was made before there were records
+            resolve(records, shape, settings.encoder)
+        active = records.active()
+        name, dimension = ("", 0) if active is None else (active.name, records.get(active.name).dimension)
+        memory = Memory(engine, name, dimension, settings.metadata)
+        stores = wire_stores(settings, memory, load_secret(settings), name)
+        check_restored(stores)
+        compact = wire_compact(settings, memory, stores)
+        of = partial(memory_of, settings, engine)
+        yield EncoderCommands(
+            settings=settings,
+            records=records,
+            memory_of=of,
+            show=ShowEncoders(records, of),
+            add=AddEncoder(records, engine, identify, load_encoder),
+            switch=wire_switch(settings, records, engine),
+            drop=DropEncoder(records, engine, partial(of_encoder, settings, engine), compact),
+            is_served=is_served,
+        )

@@ -1,0 +1,94 @@
+"""Another encoder beside the one that classifies: what adds, fills, switches to and drops it."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from schemas.encoder import EncoderSpec
+from services.bootstrap.wire_access import records_of
+from services.bootstrap.wire_memory import encoder_records_of, limits_of, memory_of, wire_engine
+from services.curation.fold_changes import FoldChanges
+from services.curation.judge import Judge
+from services.curation.judgements import Judgements
+from services.curation.vector_cache import VectorCache
+from services.encoder_migration.add_encoder import AddEncoder
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.encoder_migration.fill_vectors import Asked, FillVectors, KeepFilled
+from services.encoder_migration.loaded_encoders import LoadedEncoders
+from services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
+from services.encoder_migration.upgrade_encoder import UpgradeEncoder
+from services.memory.blobs import Blobs
+from services.memory.engine import Engine
+from services.memory.pictures import Pictures
+from services.perception.batching import MicroBatcher
+from services.perception.decoder import Decoder
+from services.perception.loading import identify, load_encoder
+from services.perception.sandbox import Sandbox
+from services.runtime import cores
+from services.settings import Settings
+
+STARVED = 30
+"""So many times as long a picture may take to decode where the decoder has only what others leave of the cores."""
+
+
+def wire_switch(settings: Settings, records: EncoderRecords, engine: Engine) -> SwitchEncoder:
+    """What switches to an encoder, over an engine."""
+    return SwitchEncoder(records, partial(of_encoder, settings, engine))
+
+
+def of_encoder(settings: Settings, engine: Engine, spec: EncoderSpec) -> OfEncoder:
+    """What there is of the memory by an encoder."""
+    curate, floor = settings.curate, settings.store.min_free_bytes
+    memory = memory_of(settings, engine, spec)
+    judgements = Judgements(records_of(settings), Blobs(settings.url_of("judgements"), floor), spec.name)
+    fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
+    return OfEncoder(memory, judgements, Judge(memory, judgements, fold, curate.k))
+
+
+def wire_fill(settings: Settings, opened: ExitStack, encoders: LoadedEncoders) -> None:
+    """Start the thread that gives images the vectors that they lack, by the encoders that are loaded.
+
+    It, its encoder's threads and its decoders have what all others leave of the cores; it ends with the context.
+    """
+    records, ended = encoder_records_of(settings), threading.Event()
+    engine = wire_engine(settings, opened, settings.store.timeout)
+    filling = partial(_filling, settings, engine, ended)
+    keep = KeepFilled(
+        records,
+        partial(memory_of, settings, engine),
+        encoders.held,
+        filling,
+        UpgradeEncoder(
+            records,
+            settings.encoder,
+            identify,
+            AddEncoder(records, engine, identify, load_encoder),
+            wire_switch(settings, records, engine),
+            lambda name: not memory_of(settings, engine, records.get(name)).fill_counts(None).left,
+        ),
+        ended,
+    )
+    thread = threading.Thread(target=keep.run, name="fill", daemon=True)
+    opened.callback(thread.join)
+    opened.callback(ended.set)
+    thread.start()
+
+
+@contextmanager
+def _filling(
+    settings: Settings, engine: Engine, ended: threading.Event, encoder: MicroBatcher, asked: Asked
+) -> Iterator[FillVectors]:
+    """What fills an encoder that is loaded, with threads and decoders of its own."""
+    side_by_side = settings.encoder.threads or cores.count() if settings.encoder.device == "cpu" else 1
+    pictures = Pictures(settings.url_of("pictures"), settings.store.min_free_bytes)
+    seconds = STARVED * settings.pictures.decode_seconds
+    with ExitStack() as opened:
+        own = MicroBatcher(lambda: encoder.encoder, side_by_side=side_by_side, begin=cores.step_back)
+        opened.callback(own.close)
+        sandbox = Sandbox(limits_of(settings), seconds, cores.count(), begin=cores.step_back)
+        opened.callback(sandbox.close)
+        pool = opened.enter_context(ThreadPoolExecutor(2 * cores.count(), "fill-pictures", cores.step_back))
+        decoder = Decoder(sandbox, pool, own.view)
+        yield FillVectors(memory_of(settings, engine, own), pictures, own, decoder, pool, asked, ended)

@@ -1,0 +1,99 @@
+"""Drop: an encoder's vectors go, with their index, all that was computed from them, and at last their bytes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schemas.encoder import EncoderSpec
+from schemas.errors import Conflict, NotFound
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.encoder_migration.switch_encoder import OfEncoder
+from services.memory.collection import vector_name
+from services.memory.engine import Compaction, Engine
+
+LET_GO_SECONDS = 3.0
+"""In which every process sees that an encoder is being dropped, and no longer writes its vectors."""
+
+
+@dataclass(frozen=True)
+class DropEncoder:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        of: what there is of the memory by an encoder.
+        compact: erases what was deleted; see `services.forgetting.compact.Compact`.
+        let_go_seconds: how long it is waited for the other processes.
+    """
+
+    records: EncoderRecords
+    engine: Engine
+    of: Callable[[EncoderSpec], OfEncoder]
+    compact: Callable[[], Compaction]
+    let_go_seconds: float = LET_GO_SECONDS
+
+    def __call__(self, name: str) -> Compaction:
+        """Drop an encoder that does not classify; killed at any moment, the next call goes on.
+
+        It is noted first, so that nobody fills, loads or switches to it; its record goes last.
+
+        Raises:
+            NotFound: there is no such encoder.
+            Conflict: it is active; or images are left that the active one has no vectors of yet.
+            OutOfSpace: there is no room to compact; the vectors are gone, and the next call erases their bytes.
+        """
+        spec, active = self.records.get(name), self.records.active()
+        if active is not None and active.name != name:
+            left = self.of(self.records.get(active.name)).memory.fill_counts(None).left
+            if left and active.before == name:
+                raise Conflict(f"{left} images have no vector of {active.name} yet: {name} is kept until they have")
+        self.records.begin_drop(name)
+        time.sleep(self.let_go_seconds)
+        active = self.records.active()
+        if active is not None and active.name == name:
+            self.records.keep(name)
+            raise Conflict(f"{name} was switched to at this moment, and stays")
+        of = self.of(spec)
+        self.engine.drop_vector(vector_name(name))
+        of.judgements.delete_all()
+        of.memory.forget_encoder(name)
+        done = self.compact()
+        self.records.delete(name)
+        return done
+
+    def cancel(self, name: str) -> Compaction:
+        """Drop an encoder that was added and never classified.
+
+        Raises:
+            NotFound: there is no such encoder.
+            Conflict: it classifies, or did so before.
+        """
+        active = self.records.active()
+        if active is not None and name in (active.name, active.before):
+            did = "classifies" if name == active.name else "classified before"
+            raise Conflict(f"{name} {did}: only an encoder that was added and never switched to is cancelled")
+        return self(name)
+
+    def added(self) -> str:
+        """The one encoder that was added and never switched to.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: there are several.
+        """
+        return added(self.records)
+
+
+def added(records: EncoderRecords) -> str:
+    """The one encoder that was added and not switched to.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: there are several.
+    """
+    active = records.active()
+    names = [name for name in records.known() if active is None or name not in (active.name, active.before)]
+    if not names:
+        raise NotFound("no encoder is being added")
+    if len(names) > 1:
+        raise Conflict(f"several encoders were added: name one of {', '.join(names)}")
+    return names[0]

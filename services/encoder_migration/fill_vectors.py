@@ -1,0 +1,242 @@
+"""Fill: images that are remembered already get the vectors of an encoder that was added, beside the daily work.
+
+How far it is, the points say themselves: whatever dies, whoever goes on finds what is left. Several may fill at once,
+each from a place of its own; where they meet, both write the same vector.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import numpy as np
+import PIL.Image
+
+from schemas.encoder import EncoderSpec, FillSettings
+from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
+from schemas.image import StoredImage
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.memory.engine import Vectors
+from services.memory.memory import Memory, random_cursor
+from services.memory.pictures import Pictures
+from services.perception.batching import MicroBatcher, SharedEncoder
+from services.perception.decoder import Decoder
+from services.runtime import cores
+from services.runtime.logs import kind
+
+SLICES_AT_ONCE = 2
+"""So that one is decoded or written while the other is encoded."""
+FEWEST, MOST = 8, 64
+"""Images of a slice: each costs the store its calls, and lies decoded in memory."""
+SLICE_SECONDS = 1.0
+"""How long a slice takes about, so that a pause does not wait for it."""
+ATTEMPTS = 3
+"""How often a picture may fail the decoder until it is given up."""
+LOOK_SECONDS = 1.0
+"""How often it is looked what was paused, added or dropped."""
+RETRY_SECONDS = 5.0
+"""How long after a part did not answer it is tried again."""
+
+Asked = Callable[[], FillSettings | None]
+"""How an encoder is to be filled at this moment; None: not any more."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class FillVectors:
+    """The use case, with the parts that it needs: goes once over all images that lack the vector of one encoder.
+
+    Attributes:
+        memory: of that encoder.
+        decoder: makes that encoder's view.
+        pool: its threads wait for the decoders.
+        settings: how the encoder is to be filled.
+        ended: set when the process ends.
+    """
+
+    memory: Memory
+    pictures: Pictures
+    encoder: SharedEncoder
+    decoder: Decoder
+    pool: Executor
+    settings: Asked
+    ended: threading.Event
+    _under_way: set[str] = field(default_factory=set, init=False)
+    _size: int = field(default=FEWEST, init=False)
+
+    def __call__(self) -> int:
+        """Fill until nothing is left, or it is paused, dropped or ended; returns how many images got a vector.
+
+        Raises:
+            Unavailable: a part does not answer; nothing is lost by it.
+        """
+        done, begun = 0, time.monotonic()
+        slices: deque[Future[int]] = deque()
+        with ThreadPoolExecutor(SLICES_AT_ONCE, "fill", initializer=cores.step_back) as threads:
+            for images in self._slices():
+                slices.append(threads.submit(self._fill, images))
+                share = (self.settings() or FillSettings()).share
+                at_once = SLICES_AT_ONCE if share == 1 else 1
+                while len(slices) >= at_once:
+                    done += slices.popleft().result()
+                self._rest(time.monotonic() - begun, share)
+                begun = time.monotonic() if share < 1 else begun
+        return done + sum(each.result() for each in slices)
+
+    def _slices(self) -> Iterator[list[StoredImage]]:
+        """What lacks a vector, some images of each tenant in turn; twice, as it does not begin at the beginning."""
+        tenants = self.memory.tenants()
+        random.shuffle(tenants)
+        for start in (random_cursor, lambda: None):
+            places: dict[str, str | None] = {tenant: start() for tenant in tenants}
+            while places:
+                for tenant in [*places]:
+                    if not self._goes_on():
+                        return
+                    images, places[tenant] = self.memory.to_fill(tenant, self._size, places[tenant])
+                    if places[tenant] is None:
+                        del places[tenant]
+                    if due := [image for image in images if image.picture not in self._under_way]:
+                        self._under_way.update(image.picture for image in due)
+                        yield due
+
+    def _goes_on(self) -> bool:
+        settings = None if self.ended.is_set() else self.settings()
+        return settings is not None and not settings.paused
+
+    def _rest(self, worked: float, share: float) -> None:
+        """Leave the rest of the time to others."""
+        until = time.monotonic() + worked * (1 - share) / share
+        while (left := until - time.monotonic()) > 0 and self._goes_on():
+            self.ended.wait(min(left, LOOK_SECONDS))
+
+    def _fill(self, images: Sequence[StoredImage]) -> int:
+        """Give images of one tenant their vectors, in one write; how many were encoded."""
+        begun = time.monotonic()
+        try:
+            found = list(self.pool.map(self._pixels, images))
+            failed = [(image, each) for image, each in zip(images, found, strict=True) if isinstance(each, str)]
+            pairs = [(image, each) for image, each in zip(images, found, strict=True) if not isinstance(each, str)]
+            encoded = self._encoded(pairs, failed)
+            if encoded:
+                self.memory.fill([image for image, _ in encoded], np.stack([vector for _, vector in encoded]))
+            for image, reason in failed:
+                self.memory.give_up([image], reason)
+            return len(encoded)
+        finally:
+            self._under_way.difference_update(image.picture for image in images)
+            pace = len(images) / max(time.monotonic() - begun, 1e-3)
+            self._size = int(min(MOST, max(FEWEST, pace * SLICE_SECONDS)))
+
+    def _pixels(self, image: StoredImage) -> PIL.Image.Image | str:
+        """The encoder's view of an image's picture; a reason where there is none."""
+        try:
+            picture = self.pictures.read(image.picture)
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return self.decoder.one(image.tenant, picture)
+                except DecoderFailed:
+                    continue
+            return self.decoder.one(image.tenant, picture)
+        except NotFound:
+            return "its picture is gone from the blob store"
+        except Unavailable:
+            raise
+        except VisualMemoryError as error:
+            return error.message
+
+    def _encoded(
+        self, pairs: Sequence[tuple[StoredImage, PIL.Image.Image]], failed: list[tuple[StoredImage, str]]
+    ) -> list[tuple[StoredImage, Vectors]]:
+        """Vectors for all at once; where that fails, one by one, so that only the guilty fail."""
+        if not pairs:
+            return []
+        try:
+            vectors = self.encoder.encode([picture for _, picture in pairs], pairs[0][0].tenant)
+            return [(image, vector) for (image, _), vector in zip(pairs, vectors, strict=True)]
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(pairs) == 1:
+                failed.append((pairs[0][0], f"the encoder cannot embed it: {error}"))
+                return []
+            log.exception("a slice of %d failed, its pictures are tried one by one", len(pairs))
+            return [each for pair in pairs for each in self._encoded([pair], failed)]
+
+
+@dataclass(frozen=True)
+class KeepFilled:
+    """Fills whatever encoder has something left, as long as the process lives.
+
+    Attributes:
+        memory_of: the memory of an encoder.
+        loaded: the encoder of a name, where this process has it by now.
+        filling: opens what fills the images of all tenants by an encoder.
+        upgrade: called at each look; adds an encoder, or switches to one, where the settings ask for it.
+        ended: set when the process ends.
+    """
+
+    records: EncoderRecords
+    memory_of: Callable[[EncoderSpec], Memory]
+    loaded: Callable[[str], MicroBatcher | None]
+    filling: Callable[[MicroBatcher, Asked], AbstractContextManager[FillVectors]]
+    upgrade: Callable[[], object]
+    ended: threading.Event
+
+    def run(self) -> None:
+        """Look, fill, and look again, until the process ends; nothing of it ends with an error."""
+        cores.step_back()
+        pause = LOOK_SECONDS
+        while not self.ended.wait(pause):
+            try:
+                self.upgrade()
+                self.fill()
+                pause = LOOK_SECONDS
+            except Unavailable as error:
+                log.warning("filling goes on later: %s", kind(error))
+                pause = RETRY_SECONDS
+            except Exception:
+                log.exception("filling failed, and is tried again")
+                pause = RETRY_SECONDS
+
+    def fill(self) -> None:
+        """Fill each encoder that has something left, one after the other; nothing where there is but one.
+
+        The active one is filled too: what was remembered at the moment of a switch may lack its vector.
+        """
+        known = self.records.known()
+        for spec in self._due(known) if len(known) > 1 else ():
+            settings, encoder = _Fresh(self.records, spec.name), self.loaded(spec.name)
+            held = None if self.ended.is_set() else settings()
+            if encoder and held and not held.paused and self.memory_of(spec).fill_counts(None).left:
+                with self.filling(encoder, settings) as fill:
+                    log.info("filling the vectors of %s", spec.name)
+                    log.info("filled %d vectors of %s", fill(), spec.name)
+
+    def _due(self, known: Mapping[str, EncoderSpec]) -> list[EncoderSpec]:
+        dropping = self.records.dropping()
+        return [spec for name, spec in known.items() if name not in dropping]
+
+
+class _Fresh:
+    """How an encoder is to be filled, read anew each second at most; for many threads."""
+
+    def __init__(self, records: EncoderRecords, name: str) -> None:
+        self._records, self._name = records, name
+        self._lock = threading.Lock()
+        self._read_at = -LOOK_SECONDS
+        self._held: FillSettings | None = None
+
+    def __call__(self) -> FillSettings | None:
+        with self._lock:
+            if time.monotonic() - self._read_at >= LOOK_SECONDS:
+                gone = self._name in self._records.dropping() or self._name not in self._records.known()
+                self._held = None if gone else self._records.fill(self._name)
+                self._read_at = time.monotonic()
+            return self._held

@@ -1,0 +1,63 @@
+"""Upgrade: a memory moves by itself to the encoder that the settings name, or to today's preprocessing of its own."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from schemas.encoder import EncoderIdentity
+from schemas.errors import Conflict
+from services.encoder_migration.add_encoder import AddEncoder
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.encoder_migration.switch_encoder import SwitchEncoder
+from services.settings import EncoderSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class UpgradeEncoder:
+    """The use case, with the parts that it needs: called again and again, each time it does the next step.
+
+    Attributes:
+        asked: what the settings name.
+        is_filled: whether nothing is left to fill of the encoder of a name.
+    """
+
+    records: EncoderRecords
+    asked: EncoderSettings
+    identify: Callable[[EncoderSettings], EncoderIdentity]
+    add: AddEncoder
+    switch: SwitchEncoder
+    is_filled: Callable[[str], bool]
+    _wanted: EncoderIdentity | None = field(default=None, init=False)
+
+    def __call__(self) -> None:
+        """Add the encoder, or switch to it once it is filled; nothing where that is done, or was taken back.
+
+        Whoever switches back has decided otherwise: an encoder that classified before is not switched to by itself.
+
+        Raises:
+            EncoderUnusable: it cannot be loaded.
+        """
+        active = self.records.active()
+        if self.asked.upgrade != "auto" or active is None:
+            return
+        known = self.records.known()
+        if self._wanted is None:
+            own = known[active.name]
+            unnamed = {"name": own.model, "pooling": own.pooling, "precision": own.precision}
+            self._wanted = self.identify(self.asked if self.asked.name else self.asked.model_copy(update=unnamed))
+        held = next((spec for spec in known.values() if spec.fingerprint == self._wanted.fingerprint), None)
+        try:
+            if held is None:
+                added = self.add(self._named(self._wanted))
+                log.info("the memory is upgraded: %s is added and filled, then switched to", added.name)
+            elif held.name not in (active.name, active.before, *self.records.dropping()) and self.is_filled(held.name):
+                self.switch(held.name)
+                log.info("the memory is upgraded: %s classifies", held.name)
+        except Conflict as error:  # another worker did it, or pictures came at this moment
+            log.info("the upgrade goes on later: %s", error.message)
+
+    def _named(self, wanted: EncoderIdentity) -> EncoderSettings:
+        named = {"name": wanted.model, "pooling": wanted.pooling}
+        return self.asked if self.asked.name else self.asked.model_copy(update=named)

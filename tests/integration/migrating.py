@@ -1,0 +1,147 @@
+"""A memory of two encoders over an engine of its own, for the tests that add, fill, switch to and drop the second."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
+from schemas.image import State
+from services.curation.fold_changes import FoldChanges
+from services.curation.judge import Judge
+from services.curation.judgements import Judgements
+from services.curation.vector_cache import VectorCache
+from services.encoder_migration.add_encoder import AddEncoder
+from services.encoder_migration.drop_encoder import DropEncoder
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.encoder_migration.fill_vectors import FillVectors
+from services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
+from services.memory.blobs import Blobs
+from services.memory.collection import vector_name
+from services.memory.engine import Compaction, Engine
+from services.memory.memory import Memory
+from services.settings import EncoderSettings
+from tests.unit.encoder_migration.support import spec
+
+from .support import GRID, METADATA, Parts, Pixels
+
+FIRST = spec("pixels", fingerprint="1" * 64, dimension=GRID * GRID * 3)
+SECOND = spec("tones", fingerprint="2" * 64, dimension=GRID * GRID)
+IDENTITY = EncoderIdentity.model_validate(SECOND.model_dump(include=set(EncoderIdentity.model_fields)))
+
+
+@dataclass
+class Tones(Pixels):
+    """Another encoder: the tones of a 4 x 4 grid, without their colours."""
+
+    name: str = SECOND.name
+    dimension: int = SECOND.dimension
+
+    def encode(self, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:
+        assert isinstance(tenant, str)
+        self.before(images)
+        self.encoded += len(images)
+        rows = np.stack(
+            [np.asarray(image.convert("L").resize((GRID, GRID)), np.float64).ravel() + 1 for image in images]
+        )
+        unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+
+@dataclass
+class Migrating(Parts):
+    """The use cases of one tenant, and those that bring another encoder to its memory; the first one is active."""
+
+    engine: Engine = field(kw_only=True)
+    added: Memory = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.records = EncoderRecords(self.ledger)
+        self.records.create_first(FIRST)
+        self.added = memory_of(self.engine, SECOND)
+
+    def add(self, records: object = None, engine: object = None, share: float = 1.0) -> EncoderSpec:
+        """Add the second encoder."""
+        asked, kept = EncoderSettings(), cast(EncoderRecords, records or self.records)
+        use = AddEncoder(kept, cast(Engine, engine or self.engine), lambda _: IDENTITY, lambda *_: Tones())
+        return use(asked, share)
+
+    def fill(
+        self,
+        encoder: Pixels | None = None,
+        memory: object = None,
+        settings: Callable[[], FillSettings | None] = FillSettings,
+        ended: threading.Event | None = None,
+    ) -> int:
+        """Go once over all that lacks a vector of the second encoder."""
+        filling = FillVectors(
+            cast(Memory, memory or self.added),
+            self.pictures,
+            encoder or Tones(),
+            self.decoder,
+            self.pool,
+            settings,
+            ended or threading.Event(),
+        )
+        return filling()
+
+    def of(self, engine: object, which: EncoderSpec) -> OfEncoder:
+        """What there is of the memory by an encoder."""
+        memory = memory_of(cast(Engine, engine), which)
+        judgements = Judgements(self.ledger, Blobs(self.folder / "judgements"), which.name)
+        return OfEncoder(
+            memory, judgements, Judge(memory, judgements, FoldChanges(memory, VectorCache(2**20), 1000), 10)
+        )
+
+    def switch(self, records: object = None, engine: object = None) -> SwitchEncoder:
+        kept = cast(EncoderRecords, records or self.records)
+        return SwitchEncoder(kept, lambda which: self.of(engine or self.engine, which))
+
+    def drop(self, records: object = None, engine: object = None) -> DropEncoder:
+        kept, over = cast(EncoderRecords, records or self.records), cast(Engine, engine or self.engine)
+
+        def compact() -> Compaction:
+            return over.compact()
+
+        return DropEncoder(kept, over, lambda which: self.of(over, which), compact, let_go_seconds=0)
+
+    def vectors_of(self, which: EncoderSpec) -> dict[str, NDArray[np.float32]]:
+        """The vectors of an encoder that are there, by image id."""
+        pages = memory_of(self.engine, which).embedded(self.tenant, [], 100, [*State])
+        return {image.image_id: row for images, rows in pages for image, row in zip(images, rows, strict=True)}
+
+    def check_vectors(self, *encoders: Pixels) -> None:
+        """Each vector that is there is what its encoder makes of the picture that is stored; none is another's."""
+        for encoder in encoders or (Pixels(), Tones()):
+            which = FIRST if encoder.name == FIRST.name else SECOND
+            for image_id, vector in self.vectors_of(which).items():
+                [image] = self.held(image_id)
+                picture = self.decoder.one(self.tenant, self.pictures.read(image.picture))
+                assert np.allclose(encoder.encode([picture])[0], vector, atol=1e-6), (encoder.name, image_id)
+
+    def shape(self) -> set[str]:
+        """The named vectors of the collection."""
+        held = self.engine.inspect()
+        return set() if held is None else set(held.vectors)
+
+
+def memory_of(engine: Engine, which: EncoderSpec) -> Memory:
+    return Memory(engine, which.name, which.dimension, METADATA)
+
+
+def migrating(folder: Path, engine: Engine, pool: ThreadPoolExecutor, **named: Any) -> Migrating:
+    """Over an engine, whose collection is created."""
+    memory = memory_of(engine, FIRST)
+    memory.open()
+    return Migrating(folder, memory, pool, engine=engine, **named)
+
+
+def vector_names(*encoders: EncoderSpec) -> set[str]:
+    return {vector_name(which.name) for which in encoders}

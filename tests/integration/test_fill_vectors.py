@@ -1,0 +1,230 @@
+"""Promise 8: what is filled is what the encoder makes of the stored picture, whatever comes in between."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from schemas.encoder import FillCounts, FillSettings
+from schemas.errors import Unavailable
+from schemas.filter import Filter
+from schemas.image import ImageFields, State
+from schemas.removal import RemovalRequest
+from services.encoder_migration import fill_vectors
+from services.intake.vectors import AcceptVectors, Sent
+from services.memory.embedded.edge import EdgeEngine
+from tests.contract.support import quick_folder, units
+from tests.integration.migrating import FIRST, SECOND, Migrating, Tones, migrating
+from tests.integration.support import Hooked, Killed, Once
+from tests.integration.test_remember import no_odd_ones, odd_picture
+from tests.shapes import KINDS, picture
+
+
+@pytest.fixture
+def parts(_sandboxes: None) -> Iterator[Migrating]:
+    with quick_folder() as folder, ThreadPoolExecutor(4) as pool:
+        engine = EdgeEngine(folder / "engine")
+        yield migrating(folder, engine, pool)
+        engine.close()
+
+
+def teach(parts: Migrating, number: int, **fields: Any) -> list[str]:
+    return parts.teach(*(picture(KINDS[each % len(KINDS)]) for each in range(number)), **fields)
+
+
+def counts(parts: Migrating, tenant: str | None = None) -> FillCounts:
+    return parts.added.fill_counts(tenant)
+
+
+def test_what_is_remembered_or_muted_gets_its_vector_and_nothing_else(parts: Migrating) -> None:
+    ids = teach(parts, 12)
+    muted = Filter({"image_id": ids[0]}).clauses({})
+    assert parts.memory.mute(parts.tenant, muted) == 1
+    [waits] = parts.send(picture("disc"))
+    parts.add()
+    assert counts(parts) == FillCounts(left=12)
+    assert parts.fill() == 12
+    assert counts(parts) == FillCounts(filled=12)
+    assert parts.vectors_of(SECOND).keys() == set(ids)
+    parts.check_vectors()
+    assert parts.held(ids[0])[0].state is State.MUTED
+    assert parts.held(waits.image_id)[0].state is State.WAITING
+    assert parts.fill() == 0, "nothing is left"
+
+
+def test_images_of_every_tenant_are_filled_in_turn(parts: Migrating) -> None:
+    first, second = parts, migrating(parts.folder, parts.engine, parts.pool)
+    teach(first, 20)
+    teach(second, 3)
+    first.add()
+    seen: list[str] = []
+    encoder = Tones()
+    encode = encoder.encode
+    encoder.encode = lambda images, tenant="": seen.append(tenant) or encode(images, tenant)  # type: ignore[method-assign,func-returns-value]
+    assert parts.fill(encoder) == 23
+    assert second.tenant in seen[:4], "it does not wait for the end of the larger one"
+    for each in (first, second):
+        each.check_vectors()
+        assert counts(parts, each.tenant).left == 0
+
+
+def test_what_cannot_be_encoded_is_given_up_with_its_reason_and_ends_the_filling(parts: Migrating) -> None:
+    odd, gone, damaged, good = parts.teach(odd_picture(), *(picture("disc") for _ in range(3)))
+    parts.pictures.delete([parts.held(gone)[0].picture])
+    parts.pictures.write(parts.held(damaged)[0].picture, b"no picture any more")
+    parts.add()
+    assert parts.fill(Tones(before=no_odd_ones)) == 1
+    assert counts(parts) == FillCounts(filled=1, failed=3)
+    found, cursor = parts.added.not_encoded(parts.tenant, 10, None)
+    assert cursor is None
+    assert {image.image_id for image, _ in found} == {odd, gone, damaged}
+    assert parts.vectors_of(SECOND).keys() == {good}
+    assert parts.vectors_of(FIRST).keys() == {odd, gone, damaged, good}, "they vote on by the first"
+    assert parts.fill() == 0
+
+
+def test_images_that_came_as_vectors_are_counted_and_stay_with_their_encoder(parts: Migrating) -> None:
+    teach(parts, 2)
+    accept = AcceptVectors(parts.accept(), parts.memory, FIRST.name)
+    fields = [ImageFields(labels=["cat"], image_id=f"v{n}") for n in range(3)]
+    accept(parts.tenant, Sent(FIRST.name, units(3, dimension=FIRST.dimension), fields))
+    parts.add()
+    assert parts.fill() == 2
+    assert counts(parts) == FillCounts(filled=2, vectors_only=3)
+    found, _ = parts.added.not_encoded(parts.tenant, 10, None)
+    assert {image.image_id for image, _ in found} == {"v0", "v1", "v2"}
+
+
+def test_it_stops_where_it_is_paused_and_goes_on_from_there(parts: Migrating, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fill_vectors, "MOST", 8)
+    teach(parts, 60)
+    parts.add()
+    asked = count()
+    done = parts.fill(settings=lambda: FillSettings(paused=next(asked) > 4))
+    assert 0 < done < 60
+    assert counts(parts) == FillCounts(filled=done, left=60 - done)
+    assert parts.fill() == 60 - done, "nothing twice"
+    parts.check_vectors()
+
+
+def test_it_stops_where_it_is_dropped_or_the_process_ends(parts: Migrating) -> None:
+    teach(parts, 3)
+    parts.add()
+    ended = threading.Event()
+    ended.set()
+    assert parts.fill(settings=lambda: None) == 0
+    assert parts.fill(ended=ended) == 0
+    assert counts(parts).left == 3
+
+
+def test_it_leaves_the_rest_of_its_share_to_others(parts: Migrating, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fill_vectors, "MOST", 8)
+    teach(parts, 24)
+    parts.add()
+
+    def slow(_images: Sequence[PIL.Image.Image]) -> None:
+        time.sleep(0.1)
+
+    begun = time.monotonic()
+    parts.fill(Tones(before=slow), settings=lambda: FillSettings(share=0.2))
+    assert time.monotonic() - begun > 3 * 0.1 / 0.2
+    parts.check_vectors()
+
+
+def test_a_removal_while_it_fills_leaves_no_vector_of_either_encoder(parts: Migrating) -> None:
+    kept, goes = teach(parts, 6), teach(parts, 6, subject="goes")
+    parts.add()
+    forget = parts.forget()
+
+    def remove(_images: object) -> None:
+        if next(slices) == 0:
+            request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
+            receipts.append(forget.carry_on(parts.tenant, forget.request(parts.tenant, request, "a test").id))
+
+    receipts: list[Any] = []
+    slices = count()
+    parts.fill(Tones(before=remove))
+    assert receipts[0].images == 6
+    parts.fill()
+    assert parts.vectors_of(SECOND).keys() == parts.vectors_of(FIRST).keys() == set(kept)
+    assert parts.memory.get(parts.tenant, goes) == {}
+    parts.check_vectors()
+    assert counts(parts) == FillCounts(filled=6)
+
+
+def test_a_picture_that_is_exchanged_while_it_is_encoded_gets_no_vector_of_the_old_one(parts: Migrating) -> None:
+    [image_id] = parts.teach(picture("disc"), image_id="same")
+    parts.add()
+    exchange = Once("now", lambda: parts.teach(picture("bars"), image_id="same"))
+    parts.fill(Tones(before=lambda _images: exchange("now")))
+    parts.check_vectors()
+    parts.fill()
+    assert parts.vectors_of(SECOND).keys() == {image_id}
+    parts.check_vectors()
+
+
+@pytest.mark.parametrize("step", ["to_fill", "fill"])
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next(parts: Migrating, step: str, side: str) -> None:
+    ids = teach(parts, 20)
+    parts.add()
+
+    def die() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        parts.fill(memory=Hooked(parts.added, **{side: Once(step, die)}))
+    parts.check_vectors()
+    parts.fill()
+    assert parts.vectors_of(SECOND).keys() == set(ids)
+    parts.check_vectors()
+
+
+def test_a_store_that_is_away_costs_no_image(parts: Migrating) -> None:
+    teach(parts, 9)
+    parts.add()
+
+    def away() -> None:
+        raise Unavailable("away")
+
+    with pytest.raises(Unavailable):
+        parts.fill(memory=Hooked(parts.added, before=Once("fill", away)))
+    assert parts.fill() > 0
+    assert counts(parts) == FillCounts(filled=9)
+
+
+def test_several_fill_the_same_memory_and_write_the_same(parts: Migrating) -> None:
+    ids = teach(parts, 40)
+    parts.add()
+    with ThreadPoolExecutor(3) as fillers:
+        done = list(fillers.map(lambda _: parts.fill(), range(3)))
+    assert sum(done) >= 40
+    assert parts.vectors_of(SECOND).keys() == set(ids)
+    parts.check_vectors()
+
+
+def test_each_slice_is_one_write(parts: Migrating) -> None:
+    teach(parts, 16)
+    parts.add()
+    calls: list[str] = []
+    parts.fill(memory=Hooked(parts.added, before=calls.append))
+    assert calls.count("fill") <= 3
+    assert calls.count("give_up") == 0
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[each], other[each]) for each in one)
+
+
+def test_the_vectors_of_the_first_encoder_stay_as_they_are(parts: Migrating) -> None:
+    teach(parts, 8)
+    before = parts.vectors_of(FIRST)
+    parts.add()
+    parts.fill()
+    assert _same(before, parts.vectors_of(FIRST))
