@@ -82,10 +82,12 @@ class Classify:
         Raises:
             InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded.
         """
-        vectors = np.empty((0, self.encoder.dimension), np.float32)
-        while len(vectors) < len(pictures):
-            vectors = np.concatenate([vectors, self._encode(tenant, pictures, len(vectors))])
-        return vectors
+        vectors = [np.empty((0, self.encoder.dimension), np.float32)]
+        for start in range(0, len(pictures), self.slice_size):
+            with metrics.stage("decode"):
+                decoded = self.decoder.some(tenant, pictures, range(len(pictures))[start : start + self.slice_size])
+            vectors.append(self.encoder.encode(decoded, tenant))
+        return np.concatenate(vectors)
 
     def unit(self, vectors: Sequence[Sequence[float]]) -> Vectors:
         """Vectors of the encoder's dimension, each brought to length 1.
@@ -201,13 +203,6 @@ class Classify:
             Hits((hit._replace(reliability=one) for hit, one in zip(hits, some, strict=True)), hits.truncated)
             for hits, some in zip(found, given, strict=True)
         ]
-
-    def _encode(self, tenant: str, pictures: Sequence[bytes], start: int) -> Vectors:
-        """The vectors of a slice of them."""
-        with self.decoder.room.hold(tenant) as hold:
-            with metrics.stage("decode"):
-                decoded = self.decoder.some(pictures, start, self.slice_size, hold)
-            return self.encoder.encode(decoded, tenant)
 
     def _why_nobody(self, tenant: str, options: ClassifyOptions) -> str:
         if not self.memory.counts_by_state(tenant, []).get(State.REMEMBERED):

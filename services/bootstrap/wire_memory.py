@@ -13,7 +13,7 @@ from services.memory.engine import Engine
 from services.memory.engines import open_engine
 from services.memory.memory import Memory
 from services.perception.batching import MicroBatcher, SharedEncoder
-from services.perception.decoder import Decoder
+from services.perception.decoder import BYTES_PER_PIXEL, Decoder
 from services.perception.decoding import Limits
 from services.perception.loading import load_encoder
 from services.perception.sandbox import Sandbox
@@ -24,6 +24,10 @@ from services.settings import Settings
 
 SLICE = 16
 """Pictures that are held decoded at once, at least: each slice costs the store its calls, however small it is."""
+SLICE_BYTES = 64 * 2**20
+"""Bytes of pixels that a slice holds at most, were each picture the largest that its encoder takes: so the 32 requests
+that an API works on hold 2 GiB, and the 4 slices of a worker 256 MiB, whatever they are sent. With the built-in encoder
+it is 38 MiB for each, and with usual pictures 6."""
 
 
 def wire_encoders(settings: Settings, opened: ExitStack, engine: Engine) -> LoadedEncoders:
@@ -65,8 +69,9 @@ def memory_of(settings: Settings, engine: Engine, encoder: EncoderSpec | SharedE
 
 
 def slice_size(encoder: SharedEncoder) -> int:
-    """How many pictures are held decoded at once."""
-    return max(SLICE, encoder.batch_size)
+    """How many pictures are held decoded at once; one, where it alone may have `SLICE_BYTES`."""
+    fit = SLICE_BYTES // (BYTES_PER_PIXEL * encoder.view.largest())
+    return max(1, min(fit, max(SLICE, encoder.batch_size)))
 
 
 def wire_engine(settings: Settings, opened: ExitStack, timeout: int) -> Engine:

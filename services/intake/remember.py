@@ -14,13 +14,11 @@ from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryErr
 from schemas.image import StoredImage
 from services.curation.objections import Objections
 from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.intake.turns import Turns
 from services.memory.memory import Memory, NotRemembered
 from services.memory.payload import point_id
 from services.memory.pictures import Pictures
 from services.perception.batching import SharedEncoder
 from services.perception.decoder import Decoder
-from services.perception.room import Full, Hold
 from services.runtime import metrics
 from services.runtime.logs import kind
 
@@ -60,7 +58,6 @@ class Remember:
         max_attempts: how often an image is begun before it is rejected.
         objections: what the neighbours of new images have against their labels.
         slice_seconds: how long a slice may be decoded before it ends where it is.
-        turns: the turns of this process' threads.
     """
 
     memory: Memory
@@ -73,7 +70,6 @@ class Remember:
     max_attempts: int
     objections: Objections
     slice_seconds: float = SLICE_SECONDS
-    turns: Turns = field(default_factory=Turns)
 
     def __call__(self, tenant: str) -> None:
         """Give a slice of a tenant's oldest waiting images their vectors; with more of them, it is enqueued again.
@@ -81,8 +77,8 @@ class Remember:
         That comes before the pictures are decoded, so that other workers go on with this tenant meanwhile, and after
         all other tenants in the queue, so that each gets its turn.
 
-        An image that was begun before and did not end may be what its worker died of. It is worked on while this
-        process has nothing else in its hands, so that it takes none with it, and no other's death counts against it.
+        An image that was begun before and did not end is a slice of its own, for another death may follow: it is to
+        count against no other.
 
         Raises:
             Unavailable: a part does not answer; the images go on waiting, and the sweep enqueues the tenant.
@@ -90,16 +86,13 @@ class Remember:
         waiting = self.memory.oldest_waiting(tenant, self.slice_size + 1, self.lease)
         due = waiting[: self.slice_size]
         fresh = [image for image in due if not image.attempts]
-        suspects = sorted((image for image in due if image.attempts), key=lambda image: image.attempts)[:1]
-        more = len(waiting) > len(fresh) + len(suspects)
+        again = sorted((image for image in due if image.attempts), key=lambda image: image.attempts)[:1]
+        more = len(waiting) > len(fresh) + len(again)
         if not waiting:
             log.info("a message for a tenant of whom nothing waits")
-        if fresh:
-            with self.turns.together():
-                self._remember(tenant, fresh, more=more)
-        if suspects:
-            with self.turns.alone():
-                self._remember(tenant, suspects, more=more)
+        for images in (fresh, again):
+            if images:
+                self._remember(tenant, images, more=more)
 
     def _remember(self, tenant: str, images: Sequence[StoredImage], *, more: bool) -> None:
         """Begin images, and end those that were begun."""
@@ -110,10 +103,9 @@ class Remember:
             return
         result = _Slice(begun)
         try:
-            with self.decoder.room.hold(tenant) as hold:
-                self._decode_all(begun, result, hold)
-                embedded = list(self._embed(result, result.decoded))
-                result.decoded.clear()
+            self._decode_all(begun, result)
+            embedded = list(self._embed(result, result.decoded))
+            result.decoded.clear()
             remembered = self._finish(result, embedded)
         except Unavailable:
             self.memory.release([image for image in begun if image not in result.failed])
@@ -122,8 +114,8 @@ class Remember:
         if result.behind:
             self.enqueue(tenant)
 
-    def _decode_all(self, begun: Sequence[StoredImage], result: _Slice, hold: Hold) -> None:
-        """Decode images, up to one that fails the decoder or finds no room; or until time is up.
+    def _decode_all(self, begun: Sequence[StoredImage], result: _Slice) -> None:
+        """Decode images, up to one that fails the decoder; or until time is up.
 
         One that cannot be read holds up none of the others, unless the store of all pictures does not answer.
         Where one took long its like may follow, and the lease of the others must not end meanwhile.
@@ -132,10 +124,8 @@ class Remember:
         for place, image in enumerate(begun, 1):
             ended = True
             try:
-                self._decode(image, result, hold)
+                self._decode(image, result)
                 ended = time.monotonic() >= deadline
-            except Full:
-                return
             except Unavailable as error:
                 self.pictures.ping()
                 log.warning("postponed: %s", kind(error), extra=_names([image]))
@@ -150,7 +140,7 @@ class Remember:
             if ended:
                 return
 
-    def _decode(self, image: StoredImage, result: _Slice, hold: Hold) -> None:
+    def _decode(self, image: StoredImage, result: _Slice) -> None:
         """Add the image with its picture to what is decoded, or with a reason to what is rejected."""
         if image.attempts > self.max_attempts:
             result.rejected.append((image, f"gave up after {self.max_attempts} attempts that did not end"))
@@ -158,8 +148,9 @@ class Remember:
         try:
             with metrics.stage("decode"):
                 pixels = self.pictures.pixels(image.picture)
-                ready = self.decoder.unpacked(pixels, hold) if pixels else None
-                result.decoded.append((image, ready or self.decoder.held(self.pictures.read(image.picture), hold)))
+                ready = self.decoder.unpacked(pixels) if pixels else None
+                ready = ready or self.decoder.one(image.tenant, self.pictures.read(image.picture))
+                result.decoded.append((image, ready))
         except (Unavailable, DecoderFailed):
             raise
         except NotFound:

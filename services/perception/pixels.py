@@ -9,7 +9,7 @@ from services.perception.view import View
 
 MOST = 4 * 2**20
 """Bytes; a panorama that has more is decoded again, or a small file could fill a disk."""
-_HEAD = struct.Struct("!IIIIII")
+_HEAD = struct.Struct("!IIIIIII")
 
 
 Size = tuple[int, int]
@@ -23,17 +23,21 @@ def pack(size: Size, pixels: bytes | bytearray, view: View) -> bytes:
         pixels: of a picture as `services.perception.decoding.decode` gives it for this `view`.
         view: as there.
     """
-    return _HEAD.pack(view.version, view.side, view.crop, *size, zlib.crc32(pixels)) + pixels
+    return _HEAD.pack(*_of(view), *size, zlib.crc32(pixels)) + pixels
 
 
 def unpack(packed: bytes, view: View) -> PIL.Image.Image | None:
     """The picture; None where the bytes are damaged, or were made for another view."""
     if len(packed) <= _HEAD.size:
         return None
-    version, side, crop, width, height, check = _HEAD.unpack_from(packed)
+    *made_for, width, height, check = _HEAD.unpack_from(packed)
     pixels = memoryview(packed)[_HEAD.size :]
-    if (version, side, crop) != (view.version, view.side, view.crop):
+    if made_for != _of(view):
         return None
     if len(pixels) != 3 * width * height or zlib.crc32(pixels) != check:
         return None
     return PIL.Image.frombytes("RGB", (width, height), pixels)
+
+
+def _of(view: View) -> list[int]:
+    return [view.version, view.side, view.crop, view.squash]

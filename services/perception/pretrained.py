@@ -16,6 +16,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from schemas.encoder import PoolingName
 from services.perception.encoder import EncoderUnusable
+from services.perception.image_processor import take_over
 from services.perception.network import Features, Forward, Network, Precision
 from services.perception.view import Preprocessing, View
 
@@ -38,6 +39,8 @@ AutoImageProcessor.register(  # found by its name, which the models' files have
 
 FEW = 2
 """Convolutions of a transformer: it cuts the picture into patches with one, and gains nothing from channels last."""
+UNSIZED = 512
+"""Side of the pictures for a model that names none, or a picture of 50 megapixels would be a batch of its own."""
 
 
 def pretrained(folder: str, pooling: PoolingName, device: str, preprocessing: Preprocessing = 2) -> Network:
@@ -63,8 +66,10 @@ def _network(model: SentenceTransformer, name: str, device: str, preprocessing: 
     if sum(isinstance(each, torch.nn.Conv2d) for each in model.modules()) > FEW:
         model.to(memory_format=torch.channels_last)
 
+    resize = take_over(getattr(model[0], "processor", None), model.preprocess) if preprocessing > 1 else None
+
     def prepare(images: Sequence[PIL.Image.Image]) -> Features:
-        features: Features = model.preprocess(list(images))
+        features: Features = model.preprocess([resize(image) for image in images] if resize else list(images))
         return features
 
     def build(precision: Precision) -> Forward:
@@ -77,7 +82,7 @@ def _network(model: SentenceTransformer, name: str, device: str, preprocessing: 
 
         return forward
 
-    return Network(name, device, _view(model, preprocessing), prepare, build)
+    return Network(name, device, resize.view if resize else _view(model, preprocessing), prepare, build)
 
 
 def _in(dtype: torch.dtype, value: Any) -> Any:
@@ -126,4 +131,4 @@ def _view(model: SentenceTransformer, preprocessing: Preprocessing) -> View:
     named = dict(size or {})
     side = named.get("shortest_edge") or max(named.get("height") or 0, named.get("width") or 0)
     side = math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))  # so much more, of which it cuts the middle
-    return View(side, version=preprocessing)
+    return View(side if preprocessing == 1 else side or UNSIZED, version=preprocessing)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from threading import Barrier, Event
+from threading import Barrier
 from typing import Any, NoReturn, cast
 
 import PIL.Image
@@ -17,12 +17,11 @@ from services.intake.remember import Remember
 from services.memory.engine import Engine
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
-from services.perception.room import Hold, Room
 from tests.faulty import spoilt
 from tests.shapes import as_file, picture
 from tests.stack import until
 
-from .support import AT_ONCE, LIMITS, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox, sound_sandbox
+from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox, sound_sandbox
 
 ODD = (7, 7)
 
@@ -108,35 +107,6 @@ def test_a_picture_that_kills_the_worker_takes_no_other_with_it(parts: Parts) ->
     assert (image.state, image.reason) == (State.REJECTED, "gave up after 3 attempts that did not end")
 
 
-def test_what_did_not_end_before_is_worked_on_alone(parts: Parts) -> None:
-    [suspect] = (each.image_id for each in parts.send(odd_picture()))
-    with pytest.raises(Killed):
-        parts.work(Pixels(before=die))
-    first = [each.image_id for each in parts.send(picture("disc"), picture("bars"))]
-    order: list[str] = []
-    entered, waited = Event(), Event()
-
-    def encode(images: Sequence[PIL.Image.Image]) -> None:
-        order.append("suspect" if images[0].size == ODD else "others")
-        entered.set()
-        assert waited.wait(30)
-        order.append("end")
-
-    worker = parts.remember(Pixels(before=encode), lease=NEVER)
-    with ThreadPoolExecutor(3) as threads:
-        tasks = [threads.submit(worker, parts.tenant)]
-        assert entered.wait(30)
-        tasks.append(threads.submit(replace(worker, lease=AT_ONCE), parts.tenant))
-        until(worker.turns._door.locked, "the suspect to wait for its turn")
-        later = [each.image_id for each in parts.send(picture("disc"), picture("bars"))]
-        tasks.append(threads.submit(worker, parts.tenant))
-        waited.set()
-        for task in tasks:
-            task.result(30)
-    assert order == ["others", "end", "suspect", "end", "others", "end"]
-    assert {image.state for image in parts.held(suspect, *first, *later)} == {State.REMEMBERED}
-
-
 def test_the_image_of_a_dead_worker_is_left_alone_for_the_lease(parts: Parts) -> None:
     [image_id] = (each.image_id for each in parts.send(picture("disc")))
     with pytest.raises(Killed):
@@ -208,10 +178,10 @@ def test_a_message_is_put_back_while_more_wait_once_a_slice_is_begun_and_before_
     seen: list[list[bool]] = []
 
     class Decoding(Decoder):
-        def unpacked(self, pixels: bytes, hold: Hold) -> PIL.Image.Image | None:
+        def unpacked(self, pixels: bytes) -> PIL.Image.Image | None:
             if parts.enqueued:
                 seen.append([image.begun_at is not None for image in parts.held(*ids)])
-            return super().unpacked(pixels, hold)
+            return super().unpacked(pixels)
 
     parts.enqueued.clear()
     parts.decoder = Decoding(sound_sandbox(), parts.pool)
@@ -381,13 +351,3 @@ def test_a_tenant_sees_nothing_of_another(parts: Parts) -> None:
     assert other.memory.count(other.tenant) == 0
     vector = Pixels().encode([parts.decoder.one(parts.tenant, data)])
     assert other.classify().decide(other.tenant, vector, ClassifyOptions()).decisions[0].voters == 0
-
-
-def test_large_pictures_are_remembered_a_few_at_a_time_where_there_is_no_room_for_all(parts: Parts) -> None:
-    large = [as_file(PIL.Image.new("RGB", (1000, 1000), (shade, 0, 0))) for shade in range(5)]
-    ids = [each.image_id for each in parts.send(*large)]
-    parts.decoder.room = Room(2 * 3 * LIMITS.max_pixels, 2 * 3 * LIMITS.max_pixels)
-    batches: list[int] = []
-    parts.work(Pixels(before=lambda images: batches.append(len(images))))
-    assert {(image.state, image.attempts) for image in parts.held(*ids)} == {(State.REMEMBERED, 0)}
-    assert batches == [2, 2, 1]

@@ -47,8 +47,7 @@ def decoder() -> Iterator[Decoder]:
 
 
 def some(decoder: Decoder, *pictures: bytes) -> list[PIL.Image.Image]:
-    with decoder.room.hold(TENANT) as hold:
-        return decoder.some(pictures, 0, len(pictures), hold)
+    return decoder.some(TENANT, pictures, range(len(pictures)))
 
 
 def pid(decoder: Decoder) -> int:
