@@ -105,6 +105,27 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
     assert memory.get("t", ["old0", "old1", "new"]).keys() == {"old0", "old1"}
 
 
+def test_filling_takes_room_like_what_is_new_and_finishing_does_not(disk: Disk, memory: Memory) -> None:
+    old, waiting = [image("t", f"old{n}") for n in range(2)], [image("t", f"new{n}") for n in range(2)]
+    put(memory, old)
+    memory.remember(old, units(2))
+    put(memory, waiting)
+    memory._engine.add_vector("other", 11)
+    other, rows = memory.under("other", 11), units(2, dimension=11)
+    disk.free = FLOOR - 1
+    with pytest.raises(OutOfSpace, match="make room"):
+        other.fill(old, rows)
+    with pytest.raises(OutOfSpace, match="make room"):
+        memory._engine.add_vector("a third", 11)
+    disk.free = FLOOR // 2
+    assert memory.remember(waiting, units(2), further={"other": rows}) == 2
+    disk.free = FLOOR // 4
+    memory.forget_encoder("other")
+    disk.free = FLOOR // 8
+    memory._engine.drop_vector("other")
+    assert memory.count_embedded("t") == 4
+
+
 def test_each_step_does_its_work_just_above_its_floor(disk: Disk, memory: Memory) -> None:
     images = [image("t", f"i{n}") for n in range(4)]
     disk.free = FLOOR

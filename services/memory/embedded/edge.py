@@ -185,13 +185,16 @@ class EdgeEngine:
             )
             for row in vectors.tolist()
         ]
-        with self._shards.use() as shard:
+        try:
+            with self._shards.use() as shard:
+                answers = [
+                    answer
+                    for start in range(0, len(requests), AT_ONCE)
+                    for answer in shard.engine.query_batch(edge.QueryBatchRequest(requests[start : start + AT_ONCE]))
+                ]
+        except Exception:  # Edge raises nothing more particular
             check_named([search.name], self._vectors())
-            answers = [
-                answer
-                for start in range(0, len(requests), AT_ONCE)
-                for answer in shard.engine.query_batch(edge.QueryBatchRequest(requests[start : start + AT_ONCE]))
-            ]
+            raise
         return [Answer.of(((each.score, each.payload or {}) for each in one), search.fields) for one in answers]
 
     def compact(self) -> Compaction:
