@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ from services.decision.grouping import first_groups
 from services.decision.votes import decide
 from services.encoder_migration.compare_encoders import CompareEncoders, LabelledPictures
 from services.encoder_migration.encoder_records import EncoderRecords
+from services.memory.collection import vector_name
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Vectors
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from tests.contract.support import image, quick_folder
 from tests.unit.evaluation.support import silent
+
+from .support import Hooked, Once
 
 TENANT, NUMBER = "t", 130
 COARSE, FINE = "coarse", "fine"
@@ -61,12 +65,10 @@ class Place:
     def __init__(self, folder: Path) -> None:
         found = load_digits()
         self.pixels, self.labels = found.images.astype(np.float32), [str(each) for each in found.target]
-        self.memories = {
-            name: Memory(EdgeEngine(folder / name), name, dimension, {})
-            for name, dimension in ((COARSE, 4), (FINE, 64))
-        }
-        for memory in self.memories.values():
-            memory.open()
+        engine = EdgeEngine(folder / "engine")
+        self.memories = {each.name: Memory(engine, each.name, each.dimension, {}) for each in BOTH}
+        self.memories[COARSE].open()
+        engine.add_vector(vector_name(FINE), BOTH[1].dimension)
         self.records = EncoderRecords(Ledger(folder / "records"))
         self.records.create_first(BOTH[0])
         self.records.add(BOTH[1])
@@ -74,7 +76,7 @@ class Place:
     def use(self, most_images: int = 1000) -> CompareEncoders:
         return CompareEncoders(lambda spec: self.memories[spec.name], self.records, most_images)
 
-    def keep(self, numbers: Sequence[int], encoders: Sequence[str] = (COARSE, FINE), **fields: object) -> None:
+    def keep(self, numbers: Sequence[int], fine: bool = True, **fields: object) -> None:
         """Remember digits with their vectors; `fields` win."""
         images = [
             image(
@@ -87,13 +89,14 @@ class Place:
             ).model_copy(update=fields)
             for number in numbers
         ]
-        for name in encoders:
-            vectors = encode(self.pixels[list(numbers)], 4 if name == COARSE else 1)
-            self.memories[name].put(images, vectors=vectors)
+        pixels = self.pixels[list(numbers)]
+        held = self.memories[COARSE].get(TENANT, [each.image_id for each in images])
+        self.memories[COARSE].put(images, held, vectors=encode(pixels, 4))
+        if fine:
+            self.memories[FINE].fill(images, encode(pixels, 1))
 
     def close(self) -> None:
-        for memory in self.memories.values():
-            memory.close()
+        self.memories[COARSE].close()
 
 
 @pytest.fixture
@@ -125,7 +128,7 @@ def test_both_are_asked_as_the_service_would_answer(place: Place) -> None:
 
 def test_what_lacks_a_vector_or_does_not_vote_is_left_out_of_both(place: Place) -> None:
     place.keep(range(60))
-    place.keep(range(60, 70), [COARSE])
+    place.keep(range(60, 70), fine=False)
     place.keep(range(70, 73), state=State.MUTED)
     place.keep(range(73, 75), expires_at=now() - timedelta(seconds=1))
     found = place.use()(TENANT, BOTH, OPTIONS, silent)
@@ -136,10 +139,12 @@ def test_what_lacks_a_vector_or_does_not_vote_is_left_out_of_both(place: Place) 
 
 def test_what_is_replaced_between_the_two_readings_is_left_out(place: Place) -> None:
     place.keep(range(60))
-    held = place.memories[FINE].get(TENANT, ["digit-0003"])["digit-0003"]
-    replaced = held.model_copy(update={"picture": f"{TENANT}/another"})
-    place.memories[FINE].put([replaced], {held.image_id: held}, vectors=encode(place.pixels[[3]], 1))
-    assert place.use()(TENANT, BOTH, OPTIONS, silent).itself.queries == 59
+    once = Once("embedded", lambda: place.keep([3], picture=f"{TENANT}/another"))
+    place.memories[FINE] = cast(Memory, Hooked(place.memories[FINE], before=once))
+    found = place.use()(TENANT, BOTH, OPTIONS, silent)
+    assert once.called
+    assert found.lacking == {COARSE: 0, FINE: 0}
+    assert found.itself.queries == 59
 
 
 def test_a_large_memory_is_drawn_from(place: Place) -> None:
