@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from schemas.decision import Prune
 from services.access.secret import load_secret
@@ -17,6 +18,7 @@ from services.curation.objections import Objections
 from services.forgetting.retention import Expire
 from services.infrastructure.task_queue import task_names
 from services.infrastructure.task_queue.enqueue import TaskQueue
+from services.intake.further_vectors import FurtherVectors
 from services.intake.remember import Remember, Sweep
 from services.perception.batching import SharedEncoder
 from services.runtime.jobs import SweepJobs
@@ -58,7 +60,8 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
             memory = memory_of(settings, engine, encoder)
             stores = wire_stores(settings, memory, secret, encoder.name)
             check_restored(stores)
-            forget = wire_forget(memory, stores, lease)
+            decoder, forget = sandbox.for_view(encoder.view), wire_forget(memory, stores, lease)
+            beside = partial(encoders.beside, encoder.name)
             judging = Judging(
                 memory,
                 stores.judgements,
@@ -73,12 +76,13 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
                     memory,
                     stores.pictures,
                     encoder,
-                    sandbox.for_view(encoder.view),
+                    decoder,
                     task_queue.enqueue,
                     slice_size(encoder),
                     lease,
                     worker.max_attempts,
                     Objections(memory, curate.gate, curate.gate_share, curate.k),
+                    FurtherVectors(beside, stores.pictures, decoder),
                 ),
                 duties={
                     task_names.SWEEP_IMAGES: Sweep(memory, task_queue, lease),

@@ -44,10 +44,9 @@ class LoadedEncoders:
         """The encoder that classifies; while that is not loaded here, the one of before, which has all vectors too."""
         return self._active
 
-    def others(self) -> list[MicroBatcher]:
-        """All others that are loaded and not being dropped."""
-        active = self._active
-        return [each for each in self._held.values() if each is not active]
+    def beside(self, name: str) -> list[MicroBatcher]:
+        """All that are loaded and not being dropped, but for one."""
+        return [each for other, each in self._held.items() if other != name]
 
     def held(self, name: str) -> MicroBatcher | None:
         """The encoder of a name, where it is loaded and not being dropped."""

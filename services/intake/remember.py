@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,6 +14,7 @@ from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryErr
 from schemas.image import StoredImage
 from services.curation.objections import Objections
 from services.infrastructure.task_queue.enqueue import TaskQueue
+from services.memory.engine import Vectors
 from services.memory.memory import Memory, NotRemembered
 from services.memory.payload import point_id
 from services.memory.pictures import Pictures
@@ -26,6 +27,11 @@ SLICE_SECONDS = 2.0
 """A slice that has taken so long to decode ends, so that other tenants get their turns and no lease ends meanwhile."""
 
 log = logging.getLogger(__name__)
+
+
+def nothing_further(_images: Sequence[StoredImage], _decoded: Sequence[PIL.Image.Image]) -> Mapping[str, Vectors]:
+    """What other encoders make of images where there are none."""
+    return {}
 
 
 @dataclass
@@ -57,6 +63,7 @@ class Remember:
         lease: how long an image that was begun is left to the worker that began it.
         max_attempts: how often an image is begun before it is rejected.
         objections: what the neighbours of new images have against their labels.
+        further: the vectors of images by other encoders; see `services.intake.further_vectors`.
         slice_seconds: how long a slice may be decoded before it ends where it is.
     """
 
@@ -69,6 +76,7 @@ class Remember:
     lease: timedelta
     max_attempts: int
     objections: Objections
+    further: Callable[[Sequence[StoredImage], Sequence[PIL.Image.Image]], Mapping[str, Vectors]] = nothing_further
     slice_seconds: float = SLICE_SECONDS
 
     def __call__(self, tenant: str) -> None:
@@ -105,8 +113,9 @@ class Remember:
         try:
             self._decode_all(begun, result)
             embedded = list(self._embed(result, result.decoded))
+            further = self._further(result, embedded)
             result.decoded.clear()
-            remembered = self._finish(result, embedded)
+            remembered = self._finish(result, embedded, further)
         except Unavailable:
             self.memory.release([image for image in begun if image not in result.failed])
             raise
@@ -177,13 +186,26 @@ class Remember:
             for pair in decoded:
                 yield from self._embed(result, [pair])
 
-    def _finish(self, result: _Slice, embedded: Sequence[tuple[StoredImage, NDArray[np.float32]]]) -> int:
+    def _further(
+        self, result: _Slice, embedded: Sequence[tuple[StoredImage, NDArray[np.float32]]]
+    ) -> Mapping[str, Vectors]:
+        """What other encoders make of the images that are about to be remembered."""
+        decoded = {image.picture: picture for image, picture in result.decoded}
+        images = [image for image, _ in embedded]
+        return self.further(images, [decoded[image.picture] for image in images]) if images else {}
+
+    def _finish(
+        self,
+        result: _Slice,
+        embedded: Sequence[tuple[StoredImage, NDArray[np.float32]]],
+        further: Mapping[str, Vectors],
+    ) -> int:
         """Write what became of the slice; how many images are remembered now."""
         images = [image for image, _ in embedded]
         vectors = np.array([vector for _, vector in embedded], np.float32).reshape(len(images), self.memory.dimension)
         others = NotRemembered(result.rejected, result.behind, result.postponed)
         with metrics.stage("remember"):
-            remembered = self.memory.remember(images, vectors, self.objections(images, vectors), others)
+            remembered = self.memory.remember(images, vectors, self.objections(images, vectors), others, further)
             ended = [*images, *(image for image, _ in result.rejected)]
             self.pictures.drop_pixels(image.picture for image in ended)
         return remembered

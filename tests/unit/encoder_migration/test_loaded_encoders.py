@@ -49,7 +49,8 @@ def loaded(records: EncoderRecords, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def names(encoders: LoadedEncoders) -> tuple[str, list[str]]:
-    return encoders.active().name, sorted(each.name for each in encoders.others())
+    active = encoders.active().name
+    return active, sorted(each.name for each in encoders.beside(active))
 
 
 def test_what_is_added_is_loaded_and_classifies_once_it_is_switched_to(loaded: Open, records: EncoderRecords) -> None:
@@ -96,7 +97,7 @@ def test_what_is_dropped_is_let_go_of_and_what_it_began_ends_first(loaded: Open,
     records.switch("second")
     encoders.look()
     encoders.look()
-    before = encoders.others()[0]
+    before = encoders.beside("second")[0]
     records.begin_drop("first")
     encoders.look()
     assert names(encoders) == ("second", [])

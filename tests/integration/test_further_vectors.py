@@ -1,0 +1,121 @@
+"""New pictures get the vectors of all encoders at once; what fails of another one costs no image anything."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import cast
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from schemas.image import State
+from services.intake.further_vectors import FurtherVectors
+from services.memory.engine import Vectors
+from services.memory.memory import Memory
+from services.memory.pictures import Pictures
+from services.perception.view import View
+from tests.shapes import picture
+
+from .support import AT_ONCE, NEVER, Hooked, Once, Parts, Pixels
+
+
+@dataclass
+class Two:
+    """A memory of two encoders; the second sees pictures otherwise."""
+
+    parts: Parts
+    second: Pixels
+    memory: Memory
+
+    def remember(self, *, lease: timedelta = NEVER, seconds: float = 60, **exchanged: object) -> None:
+        given = {"pictures": self.parts.pictures, "decoder": self.parts.decoder, "seconds": seconds, **exchanged}
+        further = FurtherVectors(encoders=lambda: [self.second], **given)  # type: ignore[arg-type]
+        replace(self.parts.remember(lease=lease), further=further)(self.parts.tenant)
+
+    def vectors(self) -> dict[str, Vectors]:
+        pages = self.memory.embedded(self.parts.tenant, [], 10, [State.REMEMBERED])
+        return {image.image_id: row for images, rows in pages for image, row in zip(images, rows, strict=True)}
+
+    def left(self) -> int:
+        return self.memory.fill_counts(self.parts.tenant).left
+
+    def states(self) -> dict[State, int]:
+        return self.parts.memory.counts_by_state(self.parts.tenant)
+
+
+@pytest.fixture
+def two(parts: Parts) -> Iterator[Two]:
+    second = Pixels(name="second", view=View(side=32, crop=16))
+    parts.memory._engine.add_vector(second.name, second.dimension)
+    yield Two(parts, second, parts.memory.under(second.name, second.dimension))
+    parts.memory._engine.drop_vector(second.name)
+
+
+def test_new_pictures_get_the_vectors_of_both(two: Two) -> None:
+    pictures = [picture(kind) for kind in ("disc", "bars", "cross")]
+    ids = [each.image_id for each in two.parts.send(*pictures)]
+    writes: list[str] = []
+    memory = Hooked(two.parts.memory, before=writes.append)
+    further = FurtherVectors(lambda: [two.second], two.parts.pictures, two.parts.decoder)
+    replace(two.parts.remember(memory=memory), further=further)(two.parts.tenant)
+    assert writes.count("remember") == 1, "in the same write"
+    decoder = two.parts.decoder.for_view(two.second.view)
+    expected = Pixels().encode([decoder.one(two.parts.tenant, each) for each in pictures])
+    found = two.vectors()
+    assert np.allclose(np.stack([found[each] for each in ids]), expected, atol=1e-6)
+    first = dict(zip(ids, two.parts.classify().embed(two.parts.tenant, pictures), strict=True))
+    assert not np.allclose(found[ids[0]], first[ids[0]], atol=1e-3), "it saw them otherwise"
+    assert two.left() == 0
+
+
+def test_an_encoder_with_the_same_view_decodes_nothing_again(two: Two) -> None:
+    two.second.view = two.parts.encoder.view
+    two.parts.send(picture("disc"), picture("bars"))
+    read: list[str] = []
+    two.remember(pictures=Hooked(two.parts.pictures, before=read.append))
+    assert read == []
+    assert len(two.vectors()) == 2
+
+
+def fail(_images: Sequence[PIL.Image.Image]) -> None:
+    raise ValueError("it cannot embed that")
+
+
+def test_an_encoder_that_fails_rejects_nothing_and_leaves_it_to_the_fill(two: Two) -> None:
+    two.second.before = fail
+    two.parts.send(*[picture("disc") for _ in range(3)])
+    two.remember()
+    assert (two.states(), two.vectors(), two.left()) == ({State.REMEMBERED: 3}, {}, 3)
+
+
+def gone() -> None:
+    raise OSError("the file is gone")
+
+
+def test_a_picture_that_it_cannot_be_shown_costs_no_other_its_vector(two: Two) -> None:
+    two.parts.send(*[picture("disc") for _ in range(3)])
+    pictures = Hooked(two.parts.pictures, before=Once("read", gone))
+    two.remember(pictures=cast(Pictures, pictures))
+    assert (two.states(), len(two.vectors()), two.left()) == ({State.REMEMBERED: 3}, 2, 1)
+
+
+def test_where_it_takes_too_long_the_rest_is_left(two: Two) -> None:
+    two.parts.send(*[picture("disc") for _ in range(3)])
+    two.remember(seconds=0)
+    assert (two.states(), two.left()) == ({State.REMEMBERED: 3}, 3)
+
+
+def test_what_was_begun_before_is_not_tried_by_others(two: Two) -> None:
+    two.parts.send(picture("disc"))
+    two.parts.memory.begin(two.parts.memory.oldest_waiting(two.parts.tenant, 9, NEVER))
+
+    two.remember(lease=AT_ONCE)
+    assert (two.states(), two.left(), two.second.encoded) == ({State.REMEMBERED: 1}, 1, 0)
+
+
+def test_one_that_is_dropped_meanwhile_is_left_out(two: Two) -> None:
+    two.parts.send(picture("disc"))
+    two.second.before = lambda _images: two.parts.memory._engine.drop_vector(two.second.name)
+    two.remember()
+    assert two.states() == {State.REMEMBERED: 1}
