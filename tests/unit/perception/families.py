@@ -45,9 +45,9 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2Imag
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-IMAGE_TOWER = TOWER | {"image_size": 28, "patch_size": 14}
+IMAGE_TOWER = TOWER | {"image_size": 224, "patch_size": 14}
 TEXT_TOWER = TOWER | {"vocab_size": 6, "max_position_embeddings": 8}
-SIZE = {"height": 28, "width": 28}
+SIZE = {"height": 224, "width": 224}
 STAGES = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
@@ -103,17 +103,17 @@ def saved(folder: Path, model: Any, processor: Any, embed: Embed, saves: Any = N
 
 def dinov2(folder: Path) -> Family:
     model = Dinov2Model(Dinov2Config.from_dict(IMAGE_TOWER | {"mlp_ratio": 2}))
-    return saved(folder, model, BitImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIZE), cls)
+    return saved(folder, model, BitImageProcessorPil(size={"shortest_edge": 256}, crop_size=SIZE), cls)
 
 
 def dinov2_with_registers(folder: Path) -> Family:
     config = IMAGE_TOWER | {"mlp_ratio": 2, "num_register_tokens": 4}
     model = Dinov2WithRegistersModel(Dinov2WithRegistersConfig.from_dict(config))
-    return saved(folder, model, BitImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIZE), cls)
+    return saved(folder, model, BitImageProcessorPil(size={"shortest_edge": 256}, crop_size=SIZE), cls)
 
 
 def dinov3(folder: Path) -> Family:
-    config = TOWER | {"image_size": 32, "patch_size": 16, "num_register_tokens": 4}
+    config = TOWER | {"image_size": 224, "patch_size": 16, "num_register_tokens": 4}
     return _dinov3(folder, DINOv3ViTModel(DINOv3ViTConfig.from_dict(config)))
 
 
@@ -123,8 +123,7 @@ def dinov3_convnext(folder: Path) -> Family:
 
 def _dinov3(folder: Path, model: Any) -> Family:
     """The published models name a processor of torchvision's."""
-    size = {"height": 32, "width": 32}
-    family = saved(folder, model, ViTImageProcessorPil(size=size, **IMAGENET), pooled)
+    family = saved(folder, model, ViTImageProcessorPil(size=SIZE, **IMAGENET), pooled)
     file = folder / "preprocessor_config.json"
     published = json.loads(file.read_text()) | {"image_processor_type": "DINOv3ViTImageProcessorFast"}
     file.write_text(json.dumps(published))
@@ -134,7 +133,7 @@ def _dinov3(folder: Path, model: Any) -> Family:
 def clip(folder: Path) -> Family:
     text = TEXT_TOWER | {"hidden_size": 8}
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=IMAGE_TOWER, projection_dim=12))
-    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIZE)
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 256}, crop_size=SIZE)
     return saved(folder, model, processor, projected, joined(CLIPProcessor, processor))
 
 
@@ -167,18 +166,18 @@ def vit(folder: Path) -> Family:
 
 def resnet(folder: Path) -> Family:
     model = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"))
-    return saved(folder, model, ConvNextImageProcessorPil(size={"shortest_edge": 32}), pooled)
+    return saved(folder, model, ConvNextImageProcessorPil(size={"shortest_edge": 224}), pooled)
 
 
 def efficientnet(folder: Path) -> Family:
     size = {"width_coefficient": 0.1, "depth_coefficient": 0.1, "hidden_dim": 128}  # of smaller weights nothing is left
-    model = EfficientNetModel(EfficientNetConfig.from_dict(size | {"image_size": 32, "initializer_range": 0.5}))
-    return saved(folder, model, EfficientNetImageProcessorPil(size={"height": 32, "width": 32}), pooled)
+    model = EfficientNetModel(EfficientNetConfig.from_dict(size | {"image_size": 224, "initializer_range": 0.5}))
+    return saved(folder, model, EfficientNetImageProcessorPil(size=SIZE), pooled)
 
 
 def convnext(folder: Path) -> Family:
     model = ConvNextModel(ConvNextConfig.from_dict(STAGES))
-    return saved(folder, model, ConvNextImageProcessorPil(size={"shortest_edge": 32}), pooled)
+    return saved(folder, model, ConvNextImageProcessorPil(size={"shortest_edge": 224}), pooled)
 
 
 FAMILIES: dict[str, Callable[[Path], Family]] = {

@@ -1,5 +1,6 @@
 """Every family of image models, by a tiny one of it, against the family's own computation."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.pictures import photographs
 from schemas.encoder import EncoderIdentity
 from services.perception.loading import identify, load_encoder
 from services.perception.network import NetworkEncoder
 from services.perception.view import Preprocessing
 from services.settings import EncoderSettings
 
-from .families import FAMILIES, Family
+from .families import FAMILIES, SIZE, Family
 
 PICTURES = [PIL.Image.effect_noise((40 + 9 * n, 60 - 5 * n), 90).convert("RGB") for n in range(5)]
 SIZES = ((533, 400), (400, 533), (900, 300), (260, 260), (70, 90))
+LEAST = {1: 0.996, 2: 0.999}
+"""Cosine of our pixels to the processor's: of version 1 they are resized twice, of version 2 cut on whole pixels."""
+LEAST_OF_SMALL = 0.98
+"""The same of pictures that are made larger than they were: half a pixel of theirs is several then."""
 
 
 class Saved:
@@ -68,3 +74,17 @@ def test_rows_are_of_length_1_in_order_and_the_same_in_any_batch(saved: Saved, p
     assert np.abs(found - np.concatenate([encoder.encode([each]) for each in seen])).max() < 1e-5
     assert np.abs(found[::-1] - larger.encode(seen[::-1])).max() < 1e-5
     assert encoder.name == saved.identity(preprocessing).name
+
+
+@pytest.mark.parametrize("preprocessing", [1, 2])
+@pytest.mark.parametrize("size", SIZES)
+def test_pixels_are_those_of_the_familys_processor(
+    saved: Saved, preprocessing: Preprocessing, size: tuple[int, int]
+) -> None:
+    picture = PIL.Image.open(io.BytesIO(photographs(1)[0])).convert("RGB").resize(size)
+    own = saved.family.processor([picture], return_tensors="pt")["pixel_values"]
+    encoder = saved.encoder(preprocessing)
+    found = encoder._network.prepare([encoder.view.of(picture)])["pixel_values"]
+    assert found.shape == own.shape
+    cosine = torch.cosine_similarity(found.flatten(), own.flatten(), 0).item()
+    assert cosine >= (LEAST[preprocessing] if min(size) >= SIZE["width"] else LEAST_OF_SMALL)
