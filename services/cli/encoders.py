@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.cli import compare
 from services.cli.common import BY, FAILED, AsJson, Yes, errors, print_json, read_settings
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ def resume(
     """Fill it again, with another share of the time if one is named."""
     change = {"paused": False} | ({} if share is None else {"share": share})
     _set_fill("encoder.resume", name, change, "filling goes on within two seconds", as_json)
+
+
+app.command()(compare.compare)
 
 
 @app.command()
