@@ -1,8 +1,12 @@
 """Images get vectors of further encoders, beside those that they have: over every engine."""
 
+import threading
+import time
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +18,13 @@ from schemas.filter import FieldType
 from schemas.image import State, StoredImage
 from services.memory.collection import vector_name
 from services.memory.embedded.edge import EdgeEngine
+from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import EVERY_POINT, Engine, Index, SetPayload, Vectors
 from services.memory.memory import Memory, random_cursor
+from services.memory.payload import to_image
 from services.memory.pictures import new_keys_of_vectors
-from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, image, put, reject, units
+from tests.contract.conftest import ENGINES
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, put, reject, units
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -250,3 +257,85 @@ def test_what_came_as_a_vector_before_there_was_a_mark_is_counted_right(folder: 
     assert shape is not None
     assert shape.indexes["vector_only"] == "bool"
     engine.close()
+
+
+def of_picture(image: StoredImage, dimension: int) -> Vectors:
+    """The vector that an encoder makes of an image's picture."""
+    return units(1, zlib.crc32(image.picture.encode()), dimension)
+
+
+def encoded(images: Sequence[StoredImage], dimension: int) -> Vectors:
+    return np.concatenate([of_picture(each, dimension) for each in images])
+
+
+def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: Callable[[int], object]) -> None:
+    """Fill with images replaced, removed, added and muted meanwhile; what is there in the end is checked."""
+    images = [image(tenant, f"i{n:03}") for n in range(120)]
+    put(memory, images)
+    memory.remember(images, encoded(images, DIMENSION))
+    changed, errors = threading.Event(), list[BaseException]()
+
+    def fill() -> None:
+        try:
+            ended = False
+            while not ended:
+                ended, cursor = changed.is_set(), None
+                while True:
+                    found, cursor = other.to_fill(tenant, 7, cursor)
+                    time.sleep(0.002)  # it takes a while to encode them
+                    if found:
+                        other.fill(found, encoded(found, LONGER))
+                    if cursor is None:
+                        break
+        except BaseException as error:  # noqa: BLE001 - reported below
+            errors.append(error)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    rng = np.random.default_rng(1)
+    try:
+        for step in range(40):
+            chosen = [f"i{n:03}" for n in rng.choice(150, 4, replace=False)]
+            new = [image(tenant, each) for each in chosen[:2]]
+            put(memory, new)
+            rows = encoded(new, LONGER)
+            rows[1] = np.nan
+            memory.remember(new, encoded(new, DIMENSION), further={other._encoder: rows})
+            memory.mark(tenant, clauses(image_id=chosen[2]), f"r{step}")
+            memory.delete_marked(tenant, f"r{step}")
+            memory.mute(tenant, clauses(image_id=chosen[3]))
+            disturb(step)
+    finally:
+        changed.set()
+        thread.join()
+    assert errors == []
+    points, _ = memory.export(10_000)
+    mine = [(to_image(point.payload), point.vectors) for point in points if point.payload["tenant"] == tenant]
+    assert len(mine) > 60
+    for held, vectors in mine:
+        assert np.allclose(vectors[memory._vector], of_picture(held, DIMENSION)[0], atol=1e-5), held
+        assert np.allclose(vectors[other._vector], of_picture(held, LONGER)[0], atol=1e-5), held
+    assert other.fill_counts(tenant) == memory.fill_counts(tenant) == FillCounts(filled=len(mine))
+
+
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "local"], indirect=True, scope="session")
+def test_nothing_is_lost_or_mixed_while_images_come_go_and_change(memory: Memory, other: Memory, tenant: str) -> None:
+    fill_while_all_changes(memory, other, tenant, lambda _: None)
+
+
+def test_nothing_is_lost_or_mixed_where_the_owner_is_killed_and_compacts(folder: Path) -> None:
+    with Owner(folder) as owner:
+        engine: Any = RemoteEngine(owner.ready().socket, timeout=60)
+        memory = Memory(engine, ENCODER, DIMENSION, METADATA)
+        memory.open()
+        engine.add_vector("other", LONGER)
+
+        def disturb(step: int) -> None:
+            if step % 8 == 3:
+                owner.kill()
+                owner.start()
+            if step % 8 == 6:
+                engine.compact()
+
+        fill_while_all_changes(memory, memory.under("other", LONGER), "t", disturb)
+        memory.close()
