@@ -75,7 +75,8 @@ def take_over(processor: Any, preprocess: Preprocess) -> Resize | None:
 
 def _read(images: Any) -> Resize | None:
     """What a processor's settings seem to say."""
-    by = FILTERS.get(getattr(images, "resample", None) or Resampling.BILINEAR)
+    resample = getattr(images, "resample", None)
+    by = FILTERS.get(Resampling.BILINEAR if resample is None else resample)
     size = {name: value for name, value in dict(getattr(images, "size", None) or {}).items() if value}
     if by is None or not getattr(images, "do_resize", False):
         return None
