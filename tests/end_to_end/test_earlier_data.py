@@ -12,12 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.errors import Blocked
 from schemas.image import ImageFields, State
 from schemas.removal import Removal, RemovalStatus
 from services.client import Client
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.engine import EVERY_POINT
+from services.memory.payload import has_picture, to_image
+from services.memory.pictures import Pictures
+from services.perception.decoding import Limits, decode
+from services.perception.loading import earlier_name, identify, load_encoder
+from services.settings import EncoderSettings
 from tests.shapes import picture
 from tests.stack import SETTINGS, Stack, new_folder, running, until
 
@@ -137,3 +145,24 @@ def test_a_backup_is_restored_without_what_was_removed_since(folder: Path) -> No
         removed = {Removal.model_validate(each).id: each for each in expected["receipts"].values()}
         # besides those that were done, the removal that was stopped behind its mark has begun to cover an image
         assert json.loads(restored.stdout)["left_out"] >= sum(each["images"] for each in removed.values())
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_its_pictures_give_the_vectors_that_it_holds(folder: Path) -> None:
+    """With the first preprocessing, which new pictures of such a memory go on to be encoded with."""
+    settings = EncoderSettings(precision="float32")
+    encoder, compared = load_encoder(settings, identify(settings, 1)), 0
+    with new_folder() as there:
+        with tarfile.open(folder / "data.tar.xz") as packed:
+            packed.extractall(there, filter="data")
+        pictures, engine = Pictures(there / "data" / "pictures"), EdgeEngine(there / "data" / "engine")
+        points, _ = engine.export(EVERY_POINT, 1000, None)
+        engine.close()
+        for point in points:
+            vector, image = point.vectors.get(earlier_name(settings)), to_image(point.payload)
+            if vector is None or not has_picture(image.picture):
+                continue
+            seen = decode(pictures.read(image.picture), Limits(10**7, 10**7), encoder.view)
+            assert float(np.dot(encoder.encode([seen])[0], vector)) > 0.99999
+            compared += 1
+    assert compared > 5
