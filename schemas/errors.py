@@ -165,10 +165,10 @@ class RateLimited(VisualMemoryError):
 
 
 class EncoderMismatch(VisualMemoryError):
-    """The collection holds another encoder's vectors than the one in the settings."""
+    """Vectors of another encoder are needed than there are: the settings, a question or its vectors name that one."""
 
     code = "encoder_mismatch"
-    status = 503
+    status = 409
 
 
 class Unavailable(VisualMemoryError):

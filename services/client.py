@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from schemas.audit import AuditLine
 from schemas.curation import Curated, CurationRequest
 from schemas.decision import ClassifyOptions, Decisions
+from schemas.encoder import EncoderSummary
 from schemas.errors import Conflict, RateLimited, Unavailable, VisualMemoryError
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.filter import Filter
@@ -47,6 +48,7 @@ TRIES = 5
 ACCEPTED = 202
 _AUDIT = TypeAdapter(list[AuditLine])
 _ACCEPTED = TypeAdapter(list[Accepted])
+_ENCODERS = TypeAdapter(list[EncoderSummary])
 _DECISIONS = TypeAdapter(list[DecisionSummary])
 _EVALUATIONS = TypeAdapter(list[EvaluationJob])
 _LABELS = TypeAdapter(list[LabelCount])
@@ -145,10 +147,15 @@ class Client:
         self,
         vectors: Sequence[Sequence[float]],
         options: ClassifyOptions = ClassifyOptions(),  # noqa: B008
+        encoder: str | None = None,
     ) -> Decisions:
-        """Classify vectors of the service's encoder."""
-        body = {**options.model_dump(mode="json"), "vectors": [list(vector) for vector in vectors]}
+        """Classify vectors of the encoder that classifies; with its name they are refused once another does."""
+        body = {**options.model_dump(mode="json"), "vectors": [list(vector) for vector in vectors], "encoder": encoder}
         return Decisions.model_validate_json(self._call("POST", "/v1/classify", json=body).content)
+
+    def encoders(self) -> list[EncoderSummary]:
+        """The encoders that the memory knows, and which one classifies."""
+        return _ENCODERS.validate_json(self._call("GET", "/v1/encoders").content)
 
     def judge(self) -> Job:
         """Let the memory be judged by itself; the job, or the one that runs already."""

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from schemas.decision import ClassifyOptions, Decisions
+from schemas.errors import EncoderMismatch
 from schemas.image import now
 from schemas.key import Scope
 from services.api.caller import CallerDep
@@ -19,7 +20,11 @@ router = APIRouter(prefix="/v1", tags=["classify"], route_class=GuardedRoute)
 def classify(caller: CallerDep, asked: Annotated[ClassifyRequest, Depends(read_queries)]) -> Response:
     """Let the nearest neighbours vote on each picture or vector, and show who voted."""
     service = caller.service
-    options = ClassifyOptions(**asked.model_dump(exclude={"pictures", "urls", "vectors"}))
+    options = ClassifyOptions(**asked.model_dump(exclude={"pictures", "urls", "vectors", "encoder"}))
+    if asked.encoder not in (None, service.classify.encoder.name):
+        raise EncoderMismatch(
+            f"the encoder {asked.encoder} was asked for, and {service.classify.encoder.name} classifies: ask that one"
+        )
     service.classify.check(options, len(asked.pictures or asked.vectors))
     asked_at = now()
     vectors = (

@@ -82,6 +82,10 @@ class ClassifyRequest(ClassifyOptions):
     pictures: Annotated[list[Picture], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
     urls: Annotated[list[Url], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
     vectors: Annotated[list[QueryVector], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
+    encoder: Annotated[
+        str | None,
+        Field(max_length=200, description="whose vectors these are, or who is to answer: refused where another does"),
+    ] = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "ClassifyRequest":

@@ -14,7 +14,7 @@ from hashlib import sha256
 import numpy as np
 
 from schemas.decision import Effort, GroupBy
-from schemas.errors import Conflict, InvalidPicture, InvalidRequest, NotFound
+from schemas.errors import Conflict, EncoderMismatch, InvalidPicture, InvalidRequest, NotFound
 from schemas.evaluation import EvaluationOptions
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.filter import Clause
@@ -74,9 +74,15 @@ class RequestEvaluation:
 
         Raises:
             NotFound: there is no such evaluation.
+            EncoderMismatch: another encoder classifies than when it was begun.
             InvalidRequest: it takes no pictures, or not so many.
             InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded; none was added.
         """
+        begun_with = self.evaluations.registration(tenant, evaluation_id).encoder
+        if begun_with != self.encoder:
+            raise EncoderMismatch(
+                f"this was begun with the encoder {begun_with}, and {self.encoder} classifies now: begin another"
+            )
         number = self.evaluations.collecting(tenant, evaluation_id).pictures + len(uploads)
         if number > MOST_QUERIES:
             raise InvalidRequest(f"{number} pictures are too many for one evaluation: send at most {MOST_QUERIES}")

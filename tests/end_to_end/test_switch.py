@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
-from schemas.encoder import EncoderSpec
+from schemas.encoder import EncoderSpec, EncoderSummary
 from schemas.errors import EncoderMismatch
 from schemas.image import State, now
 from schemas.job import Job, JobKind, JobState
@@ -187,10 +187,13 @@ def test_every_answer_is_of_one_encoder_while_another_comes_and_the_first_comes_
         assert changes == 3, "nobody who has had an answer by the new one gets one by the old one again"
     assert max(each.seconds for some in answers for each in some) < LATEST
 
-    assert stack.http.get("/v1/encoders").json() == [
-        {"name": ENCODER, "dimension": 1280, "active": False},
-        {"name": spec.name, "dimension": 1280, "active": True},
+    assert client.encoders() == [
+        EncoderSummary(name=ENCODER, dimension=1280, active=False),
+        EncoderSummary(name=spec.name, dimension=1280, active=True),
     ]
+    with pytest.raises(EncoderMismatch, match=spec.name):
+        client.classify_vectors([[1.0] * 1280], encoder=ENCODER)
+    assert client.classify_vectors([[1.0] * 1280], encoder=spec.name).decisions[0].encoder == spec.name
     judged = client.classify(memories.pictures["bars"][:1], BY_JUDGEMENT).decisions[0]
     assert (judged.label, judged.encoder, judged.prediction_set) == ("disc", spec.name, ["disc"])
     replay = client.replay(str(stored.id), ReplayRequest())
@@ -206,4 +209,4 @@ def test_every_answer_is_of_one_encoder_while_another_comes_and_the_first_comes_
     memories.records.begin_drop(ENCODER)
     with pytest.raises(EncoderMismatch, match=ENCODER):
         client.replay(str(stored.id), ReplayRequest())
-    assert [each["name"] for each in stack.http.get("/v1/encoders").json()] == [spec.name]
+    assert [each.name for each in client.encoders()] == [spec.name]

@@ -153,9 +153,11 @@ def _done(client: Client) -> str:
 
 
 def _put_pictures(body: dict[str, Any], path: str) -> None:
-    if "encoder" in body:
+    if body.get("encoder") is not None:
+        body["encoder"] = ENCODER
+    if path.endswith("/v1/vectors"):
         vectors = as_npy(np.ones((1, 1280), np.float32))
-        body |= {"vectors": vectors, "encoder": ENCODER, "fields": fields(labels=["x"])}
+        body |= {"vectors": vectors, "fields": fields(labels=["x"])}
     text = base64.b64encode(PICTURE).decode()
     if "files" in body:
         body["files"] = [PICTURE]

@@ -318,6 +318,18 @@ def test_strangers_who_ask_for_health_share_an_examination_that_began_after_they
     assert len(begun) == 2
 
 
+@pytest.mark.parametrize("scope", ["classify", "remember", "remove", "admin"])
+def test_every_key_may_ask_which_encoders_there_are(
+    api: TestClient, service: ApiProcess, parts: Parts, scope: str
+) -> None:
+    answer = api.get("/v1/encoders", headers=header(service, parts.tenant, scope))
+    assert answer.json() == [{"name": "pixels", "dimension": parts.memory.dimension, "active": True}]
+    assert api.get("/v1/encoders").status_code == 401
+    asked = {"vectors": [[1.0] * parts.memory.dimension], "encoder": "another"}
+    refused = api.post("/v1/classify", json=asked, headers=header(service, parts.tenant))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "encoder_mismatch")
+
+
 def test_a_removal_takes_away_what_a_model_answered_beside_its_images(service: ApiProcess) -> None:
     assert service.rerank.forget in service.forget.undo
 

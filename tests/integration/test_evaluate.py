@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from schemas.errors import Conflict, InvalidFilter, InvalidPicture, InvalidRequest, NotFound
+from schemas.errors import Conflict, EncoderMismatch, InvalidFilter, InvalidPicture, InvalidRequest, NotFound
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.filter import Filter
 from schemas.image import ImageFields, now
@@ -360,6 +360,9 @@ def test_vectors_of_another_encoder_are_not_compared(place: Place) -> None:
     place.evaluate = dataclasses.replace(place.evaluate, encoder="another")
     place.run()
     assert "encoder pixels" in (place.load(asked).error or "")
+    asked, place.request = place.ask(), dataclasses.replace(place.request, encoder="another")
+    with pytest.raises(EncoderMismatch, match="begin another"):
+        place.add(asked, picture("disc"), label="disc")
 
 
 def test_few_are_at_work_and_few_are_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from schemas.errors import EncoderMismatch, InvalidRequest
 from schemas.image import ImagePatch
 from schemas.question import PreviewRequest, ReplayRequest
 from services.answers.classify import WhatIf
+from services.answers.question import Question
 from tests.shapes import picture
 
 from .support import Parts, Pixels
@@ -75,6 +77,32 @@ def test_vectors_of_another_encoder_are_not_compared(parts: Parts) -> None:
         parts.question().replay(parts.tenant, str(decision.id), ReplayRequest())
     preview = parts.question().preview(parts.tenant, preview_of(action="mute", image_ids=["x"]))
     assert (preview.decisions, preview.changed) == (0, [])
+
+
+def test_a_decision_is_questioned_by_the_encoder_that_it_was_made_with(parts: Parts) -> None:
+    engine, before = parts.memory._engine, parts.memory
+    engine.add_vector("before", before.dimension)
+    try:
+        old = Parts(
+            parts.folder, before.under("before", before.dimension), parts.pool, Pixels(name="before"), parts.tenant
+        )
+        ids = teach(parts, "ab")
+        images, question = parts.held(*ids), picture("disc")
+        vectors = parts.classify().embed(parts.tenant, [question, question])
+        old.memory.fill(images, np.stack([vectors[0], -vectors[0]]).astype(np.float32))
+        [by_old], [by_new] = old.keep(question, k=2, vote="rank"), parts.keep(question, k=1)
+        known = Question(parts.classify(), parts.decisions(), {"before": old.classify()}.__getitem__)
+        replay = known.replay(parts.tenant, str(by_old.id), ReplayRequest())
+        assert (replay.decision.neighbours, replay.changed) == (by_old.neighbours, False)
+        assert (replay.decision.encoder, by_new.encoder) == ("before", "pixels")
+        assert [round(each.similarity, 3) for each in replay.decision.neighbours] == [1, -1]
+        found = known.counterfactual(parts.tenant, str(by_old.id))
+        assert (found.label, found.becomes, [each.image_id for each in found.images]) == ("a", "b", [ids[0]])
+        preview = known.preview(parts.tenant, preview_of(action="mute", image_ids=[ids[0]]))
+        assert preview.decisions == 2, "each is counted by its own"
+        assert by_old.id in {each.id for each in preview.changed}
+    finally:
+        engine.drop_vector("before")
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
