@@ -112,15 +112,21 @@ class UndoAfterRemoval:
             self.memory.unmute(tenant, [_doubted(Doubt.PRUNED), Clause("image_id", FieldType.KEYWORD, ids)])
 
     def _object_again(self, tenant: str, objected: Sequence[StoredImage]) -> None:
-        """Ask the gate once more about images that have their vectors; no picture is encoded for it."""
+        """Ask the gate once more about images that have their vectors; no picture is encoded for it.
+
+        Those that another encoder objected to, and that the one of now has no vectors of, are objected to no more.
+        """
         for start in range(0, len(objected), PAGE):
             some = objected[start : start + PAGE]
             waiting = [image for image in some if image.state is State.WAITING]
             self.memory.withdraw_objections(waiting)  # they are being remembered, and go on waiting
             ids = Clause("image_id", FieldType.KEYWORD, tuple(image.image_id for image in some))
             where = [ids, _doubted(*OBJECTIONS)]
+            asked = set[str]()
             for images, vectors in self.memory.embedded(tenant, where, PAGE, [State.REMEMBERED, State.MUTED]):
                 self.memory.object_again(images, self.objections(images, vectors))
+                asked.update(image.image_id for image in images)
+            self.memory.withdraw_objections([image for image in some if image.image_id not in asked])
 
 
 def _undeserved(pruned: Sequence[StoredImage], images: JudgedImages, k: int) -> list[StoredImage]:

@@ -15,7 +15,7 @@ from services.memory.memory import Memory
 from tests.contract.support import reject
 from tests.shapes import picture
 
-from .support import AT_ONCE, Hooked, Once, Parts
+from .support import AT_ONCE, Hooked, Once, Parts, Pixels
 
 
 def curate(parts: Parts, action: str, memory: object = None, **asked: object) -> int:
@@ -227,6 +227,22 @@ def test_what_was_objected_to_by_others_than_those_that_are_gone_is_not_looked_a
     assert states(parts, "odd") == [State.MUTED]
     gate_again(parts, Gate.OFF, image_id=parts.held("odd")[0].objectors[0])
     assert states(parts, "odd") == [State.REMEMBERED], "the gate was opened since"
+
+
+def test_no_objection_that_an_encoder_made_before_names_who_is_gone(parts: Parts) -> None:
+    """Promise 3, where the encoder that classifies now has no vector of what was objected to."""
+    parts.teach(*(picture("disc") for _ in range(10)), labels=["disc"], subject="ann")
+    gated(parts, Gate.HOLD)
+    [before], engine = parts.held("odd"), parts.memory._engine
+    assert before.objectors
+    engine.add_vector("new", 4)
+    try:
+        now_active = Parts(parts.folder, parts.memory.under("new", 4), parts.pool, Pixels(name="new"), parts.tenant)
+        gate_again(now_active, Gate.HOLD, subject="ann")
+        [after] = parts.held("odd")
+        assert (after.state, after.doubt, after.objectors) == (State.REMEMBERED, None, [])
+    finally:
+        engine.drop_vector("new")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
