@@ -43,7 +43,8 @@ def list_(as_json: AsJson = False) -> None:
         for each in found:
             print_json(each)
     else:
-        show_encoders.table(found)
+        for each in found:
+            show_encoders.status(each)
 
 
 @app.command()
@@ -97,7 +98,7 @@ def status(name: Added = None, as_json: AsJson = False) -> None:
 @app.command()
 def pause(name: Added = None, as_json: AsJson = False) -> None:
     """Let an added encoder rest as it is; what is accepted meanwhile gets its vectors all the same."""
-    _set_fill("encoder.pause", name, {"paused": True}, "filling pauses within two seconds", as_json)
+    _set_fill("encoder.pause", name, {"paused": True}, "paused within two seconds", as_json)
 
 
 @app.command()
@@ -108,7 +109,8 @@ def resume(
 ) -> None:
     """Fill it again, with another share of the time if one is named."""
     change = {"paused": False} | ({} if share is None else {"share": share})
-    _set_fill("encoder.resume", name, change, "filling goes on within two seconds", as_json)
+    said = "filled again within two seconds, with {share:.0%} of the workers' time"
+    _set_fill("encoder.resume", name, change, said, as_json)
 
 
 app.command()(compare.compare)
@@ -245,7 +247,7 @@ def _set_fill(action: str, name: str | None, change: dict[str, Any], said: str, 
     if as_json:
         print_json({"name": named, **fill.model_dump(mode="json")})
     else:
-        typer.echo(f"{named}: {said}, {fill.share:.0%} of the time")
+        typer.echo(f"{named}: {said.format(share=fill.share)}")
 
 
 def _missing(encoders: "EncoderCommands", name: str, most: int | None = None) -> list[dict[str, str]]:

@@ -46,15 +46,20 @@ def progress(*, quiet: bool) -> Progress:
 @contextmanager
 def stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar for each stage of a work: to be told of the stage, how much of it is done, and out of how much."""
-    with progress(quiet=quiet) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = progress(quiet=quiet)
+    tasks: dict[str, TaskID] = {}
 
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage)
-            bars.update(tasks[stage], completed=done, total=total)
+    def tell(stage: str, done: int, total: int) -> None:
+        bars.start()
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage)
+        bars.update(tasks[stage], completed=done, total=total)
 
+    try:
         yield tell
+    finally:
+        if tasks:  # else it would print an empty line
+            bars.stop()
 
 
 def outcome(result: Outcome) -> None:

@@ -90,9 +90,10 @@ class CompareEncoders:
             raise InvalidRequest("this memory has no encoder yet: start the service once, then add another encoder")
         spec, dropping = self.records.get(first), self.records.dropping()
         others = [name for name in known if name != first and name not in dropping]
-        if b is None and len(others) != 1:
-            named = ", ".join(others[:NAMED]) or "none: add one with 'visual-memory encoder add NAME'"
-            raise InvalidRequest(f"name the encoder that {first} is compared with; there are: {named}")
+        if b is None and not others:
+            raise InvalidRequest(f"{first} is the only encoder: add another with 'visual-memory encoder add NAME'")
+        if b is None and len(others) > 1:
+            raise InvalidRequest(f"name the encoder that {first} is compared with: {', '.join(others[:NAMED])}")
         second = b or others[0]
         if first == second:
             raise InvalidRequest(f"two encoders are compared, and both are {first}")

@@ -13,6 +13,7 @@ from sentence_transformers.util import is_sentence_transformer_model
 from transformers import AutoImageProcessor, DINOv3ViTConfig
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.utils.logging import disable_progress_bar
 
 from schemas.encoder import PoolingName
 from services.perception.encoder import EncoderUnusable
@@ -36,6 +37,8 @@ AutoImageProcessor.register(  # found by its name, which the models' files have
     image_processor_classes={"pil": DINOv3ViTImageProcessor, "torchvision": DINOv3ViTImageProcessor},
     exist_ok=True,
 )
+
+disable_progress_bar()  # for weights that are read from the disk; it would be in the logs
 
 FEW = 2
 """Convolutions of a transformer: it cuts the picture into patches with one, and gains nothing from channels last."""

@@ -204,6 +204,10 @@ def test_which_encoders_and_whose_memory_are_meant(place: Place) -> None:
     for a, b in ((COARSE, COARSE), (None, COARSE)):
         with pytest.raises(InvalidRequest, match="both are"):
             use.choose(a, b)
+    place.records.begin_drop(FINE)
+    with pytest.raises(InvalidRequest, match="coarse is the only encoder"):
+        use.choose(None, None)
+    place.records.keep(FINE)
     with pytest.raises(NotFound, match="fine"):
         use.choose(None, "finer")
     place.records.add(spec("third", 2))

@@ -34,3 +34,12 @@ def test_no_label_has_a_reason_and_the_votes_are_seen(capsys: pytest.CaptureFixt
 def test_nobody_voted(capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, label=None, reason="the memory is empty", shares=[], voters=0)
     assert lines == ["a.jpg: no label: the memory is empty "]
+
+
+def test_a_work_without_stages_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with show.stages(quiet=False):
+        pass
+    assert capsys.readouterr().err == ""
+    with show.stages(quiet=False) as tell:
+        tell("counted", 3, 3)
+    assert "counted" in capsys.readouterr().err
