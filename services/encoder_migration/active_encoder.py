@@ -32,8 +32,8 @@ def resolve(records: EncoderRecords, shape: Shape | None, settings: EncoderSetti
         raise EncoderMismatch(
             f"the settings name the encoder {settings.name} (pooling {settings.pooling}, precision"
             f" {settings.precision}), which this memory does not know, for it was made with {active.name}: leave"
-            " VISUAL_MEMORY_ENCODER__NAME unset, and add the other beside it:"
-            f" visual-memory encoder add {settings.name}"
+            " VISUAL_MEMORY_ENCODER__NAME unset, and add the other beside it: visual-memory encoder add"
+            f" {settings.name}; or, if its files were replaced, put back those that it was made with"
         )
     return known[active.name]
 

@@ -70,15 +70,33 @@ def model_folder(model: str) -> Path:
         return folder.resolve()
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise EncoderUnusable(f"encoder.name {model!r}: there is no such folder; name a folder, or a model of the hub")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    return _kept(model)
 
-    with suppress(LocalEntryNotFoundError):
-        kept = Path(snapshot_download(model, local_files_only=True))
+
+def _kept(model: str) -> Path:
+    """The folder that the hub's client keeps a model in; fetched where it is not there whole."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+
+    begun: Path | None = None
+    try:
+        begun = Path(snapshot_download(model, local_files_only=True, allow_patterns=DOWNLOADED))
+        if _weights(begun):
+            return begun
+    except IncompleteSnapshotError as error:
+        begun = Path(error.snapshot_path)
+    except LocalEntryNotFoundError:
+        pass
+    revision = begun.name if begun else None
+    try:
+        kept = Path(snapshot_download(model, revision=revision, allow_patterns=DOWNLOADED))
         if _weights(kept):
             return kept
-    kept = Path(snapshot_download(model, allow_patterns=DOWNLOADED))
-    return kept if _weights(kept) else Path(snapshot_download(model, allow_patterns=[*DOWNLOADED, "*.bin"]))
+        return Path(snapshot_download(model, revision=kept.name, allow_patterns=[*DOWNLOADED, "*.bin"]))
+    except LocalEntryNotFoundError:  # the hub does not answer; what is missing may be needless
+        if begun and _weights(begun):
+            return begun
+        raise
 
 
 def _digests(folder: Path) -> Iterator[tuple[str, str]]:

@@ -125,8 +125,9 @@ def _located(settings: EncoderSettings, identity: EncoderIdentity) -> EncoderSet
     if absent:
         raise absent
     raise EncoderMismatch(
-        f"the files of {identity.model} are others than those that the vectors of encoder {identity.name} were made"
-        f" with: put those back, or add these as another encoder: visual-memory encoder add {identity.model}"
+        f"the files in {identity.model} are others than those that the vectors of encoder {identity.name} were made"
+        " with: put those back, and these into another folder, which can be added beside it: visual-memory encoder add"
+        " FOLDER"
     )
 
 

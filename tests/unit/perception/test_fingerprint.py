@@ -1,10 +1,17 @@
 """Promise 8: an encoder is told apart from every other with different vectors, and from no other."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -19,6 +26,8 @@ from services.settings import EncoderSettings
 
 from .families import dinov2
 from .test_families import PICTURES
+
+NAMED = "an-author/a-model"
 
 
 @pytest.fixture
@@ -84,9 +93,7 @@ def test_what_decides_vectors_makes_another(folder: Path, change: Callable[[Path
     changed = identify(EncoderSettings(name=str(folder)))
     assert changed.fingerprint != known.fingerprint
     assert np.abs(load_encoder(EncoderSettings(), changed).encode(PICTURES) - before).max() > 1e-6
-    with pytest.raises(
-        EncoderMismatch, match=rf"{known.name}.*put those back, or .*visual-memory encoder add {folder}"
-    ):
+    with pytest.raises(EncoderMismatch, match=f"{known.name}.*put those back.*visual-memory encoder add FOLDER"):
         load_encoder(EncoderSettings(), known)
 
 
@@ -149,17 +156,112 @@ def test_a_folder_that_was_moved_is_found_where_the_settings_name_it(folder: Pat
     assert np.array_equal(found.encode(PICTURES), vectors)
 
 
-def test_a_model_of_the_hub_is_taken_as_it_is_kept(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Hub:
+    """A hub with one model, of which it tells the files of a folder; the real client asks it."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder, self.commit = folder, "1" * 40
+        self._cache = cache
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                hub.answer(self)
+
+            do_HEAD = do_GET  # noqa: N815 - as it is called
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        place = urlsplit(request.path).path
+        headers = {"X-Repo-Commit": self.commit}
+        if "/resolve/" in place:
+            body = (self.folder / place.split(f"/resolve/{self.commit}/")[1]).read_bytes()
+            headers["ETag"] = f'"{sha256(body).hexdigest()}"'
+        elif "/tree/" in place:
+            files = [path for path in self.folder.rglob("*") if path.is_file()]
+            found = [(str(path.relative_to(self.folder)), path.stat().st_size) for path in files]
+            listed = [{"type": "file", "path": path, "size": size, "oid": "0" * 40} for path, size in found]
+            body = json.dumps(listed).encode()
+        else:
+            body = json.dumps({"id": NAMED, "modelId": NAMED, "sha": self.commit, "siblings": []}).encode()
+        request.send_response(200)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        if request.command == "GET":
+            request.wfile.write(body)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def kept(self) -> Path:
+        """Where another process finds the model."""
+        host, port = self._server.server_address[:2]
+        where = {"HF_ENDPOINT": f"http://{host!s}:{port}", "HF_HUB_CACHE": str(self._cache), "HF_HUB_OFFLINE": "0"}
+        code = f"from services.perception.fingerprint import model_folder; print(model_folder({NAMED!r}))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **where}, capture_output=True, text=True, check=True
+        )
+        return Path(done.stdout.strip())
+
+
+@pytest.fixture
+def hub(folder: Path, tmp_path: Path) -> Iterator[Hub]:
+    opened = Hub(folder, tmp_path / "hub")
+    yield opened
+    opened.close()
+
+
+def test_a_model_of_the_hub_is_fetched_once_and_kept_as_it_is(hub: Hub, folder: Path) -> None:
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"nothing that is read")
+    kept = hub.kept()
+    assert {path.name for path in kept.rglob("*") if path.is_file()} == {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    }
+    known = digest(folder)
+    assert digest(kept) == known
+    hub.commit = "2" * 40
+    change_weight(folder / "model.safetensors")
+    assert hub.kept() == kept
+    hub.close()
+    assert hub.kept() == kept
+    assert digest(kept) == known
+
+
+def test_a_model_of_the_hub_that_was_fetched_in_part(hub: Hub, folder: Path) -> None:
+    kept = hub.kept()
+    (kept / "preprocessor_config.json").unlink()
+    assert hub.kept() == kept
+    assert digest(kept) == digest(folder)
+    (kept / "preprocessor_config.json").unlink()
+    hub.close()
+    assert hub.kept() == kept  # perhaps it does without
+
+
+def test_a_model_of_the_hub_with_older_weights(hub: Hub, folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert digest(hub.kept()) == digest(folder)
+
+
+def test_a_model_of_the_hub_is_loaded_from_where_it_is_kept(
+    hub: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = tmp_path / "hub" / "models--an-author--a-model"
-    shutil.copytree(folder, kept / "snapshots" / ("1" * 40))
-    (kept / "refs").mkdir()
-    (kept / "refs" / "main").write_text("1" * 40)
+    hub.kept()
+    hub.close()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    settings = EncoderSettings(name="an-author/a-model")
+    settings = EncoderSettings(name=NAMED)
     found = identify(settings)
-    assert (found.model, found.fingerprint) == (settings.name, digest(folder))
+    assert (found.model, found.fingerprint) == (NAMED, digest(folder))
     assert found.name == f"an-author-a-model-{found.fingerprint[:12]}"
     local = load_encoder(EncoderSettings(name=str(folder)))
     assert np.array_equal(load_encoder(settings, found).encode(PICTURES), local.encode(PICTURES))
