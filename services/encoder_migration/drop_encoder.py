@@ -68,7 +68,7 @@ class DropEncoder:
             Conflict: it classifies, or did so before.
         """
         active = self.records.active()
-        if active is not None and name in (active.name, active.before):
+        if active is not None and name in (active.name, self.records.before()):
             did = "classifies" if name == active.name else "classified before"
             raise Conflict(f"{name} {did}: only an encoder that was added and never switched to is cancelled")
         return self(name)
@@ -91,7 +91,7 @@ def added(records: EncoderRecords) -> str:
         Conflict: there are several.
     """
     active = records.active()
-    names = [name for name in records.known() if active is None or name not in (active.name, active.before)]
+    names = [name for name in records.known() if active is None or name not in (active.name, records.before())]
     if not names:
         raise NotFound("no encoder is being added")
     if len(names) > 1:

@@ -61,6 +61,12 @@ class EncoderRecords:
         except NotFound:
             return None
 
+    def before(self) -> str | None:
+        """The name of the encoder that classified before the active one; None where it was dropped since."""
+        active = self.active()
+        spec = self.known().get(active.before) if active and active.before else None
+        return spec.name if active and spec and spec.added_at <= active.since else None
+
     def create_first(self, spec: EncoderSpec) -> ActiveEncoder:
         """Make an encoder known and active where none is; of several who do so at once, one does.
 

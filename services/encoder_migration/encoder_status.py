@@ -40,9 +40,10 @@ class ShowEncoders:
 
     def _each(self) -> Iterator[EncoderStatus]:
         active, dropping = self.records.active(), self.records.dropping()
-        states: dict[str, EncoderState] = (
-            {} if active is None else {active.before or "": "before", active.name: "active"}
-        )
+        states: dict[str, EncoderState] = {
+            self.records.before() or "": "before",
+            active.name if active else "": "active",
+        }
         for name, spec in self.records.known().items():
             state: EncoderState = "dropping" if name in dropping else states.get(name, "added")
             counts = self.memory_of(spec).fill_counts(None)

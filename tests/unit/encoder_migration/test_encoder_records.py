@@ -79,6 +79,19 @@ def test_a_switch_says_which_was_before_and_back_again(records: EncoderRecords) 
     assert (back.name, back.before) == ("old", "new")
 
 
+def test_one_that_was_dropped_and_added_again_did_not_classify_before(records: EncoderRecords) -> None:
+    assert records.before() is None
+    records.create_first(spec("one"))
+    records.add(spec("two"))
+    assert records.before() is None
+    records.switch("two")
+    assert records.before() == "one"
+    records.delete("one")
+    assert records.before() is None
+    records.add(spec("one").model_copy(update={"added_at": now()}))
+    assert records.before() is None
+
+
 def test_a_fill_is_as_was_set_last(records: EncoderRecords) -> None:
     records.add(spec("new"))
     assert records.fill("new") == FillSettings(share=1.0, paused=False)
