@@ -17,22 +17,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from schemas.decision import ClassifyOptions, Effort, Vote
+from schemas.encoder import FillCounts
 from schemas.errors import Blocked, NotFound
 from schemas.filter import Filter
 from schemas.image import ImageFields, ImagePatch, State, label_paths, now
 from schemas.removal import RemovalRequest
+from services.encoder_migration.encoder_records import EncoderRecords
 from services.forgetting.backup import Backup, Restore
 from services.forgetting.retention import Expire
 from services.forgetting.verify import Verify
 from services.intake.accept import Upload
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.memory import Memory
+from services.memory.vectors import to_units
 from tests.contract.support import Owner, quick_folder
-from tests.integration.support import METADATA, Parts, Pixels, copy_records
+from tests.integration.support import METADATA, Parts, Pixels, copy_records, encoder_spec
 from tests.shapes import picture
 
 TENANT = "default"
 HOUR = timedelta(hours=1)
+OTHER, OTHER_DIMENSION = "other", 7
 IDS = tuple(f"image-{n}" for n in range(8))
 SUBJECTS = ("ann", "bob", "eve")
 LABELS = ("cat", "dog", "animal/owl", "animal/cat")
@@ -59,6 +63,7 @@ class Kept:
     images: dict[str, Held]
     moment: datetime
     number: int
+    filled: frozenset[int] | None
 
 
 Condition = dict[str, Any]
@@ -86,7 +91,10 @@ def meets(condition: Condition, image_id: str, held: Held) -> bool:
 
 
 class Machine(RuleBasedStateMachine):
-    """Accept, send again, relabel, remember, ask, remove, expire, crash, compact, back up, restore."""
+    """Accept, send again, relabel, remember, ask, remove, expire, crash, compact, back up, restore.
+
+    Another encoder is added, filled and dropped meanwhile; `filled` has the serials that it has encoded.
+    """
 
     @initialize()
     def begin(self) -> None:
@@ -99,8 +107,10 @@ class Machine(RuleBasedStateMachine):
         self.removed: list[tuple[datetime, Condition]] = []
         self.serials, self.gone = 0, set[int]()
         self.backup: Kept | None = None
+        self.filled: set[int] | None = None
         self.settle()
         self.parts.memory.open()
+        EncoderRecords(self.parts.ledger).create_first(encoder_spec(Pixels().name, Pixels().dimension))
 
     def settle(self) -> None:
         """A new place with an engine of its own."""
@@ -217,6 +227,56 @@ class Machine(RuleBasedStateMachine):
         return list(Pixels().encode(decoded))
 
     @rule()
+    def add_encoder(self) -> None:
+        """Another encoder is added, or is there already."""
+        EncoderRecords(self.parts.ledger).add(encoder_spec(OTHER, OTHER_DIMENSION))
+        self.engine.add_vector(OTHER, OTHER_DIMENSION)
+        self.filled = self.filled or set()
+
+    @rule(limit=st.integers(1, 4), late=st.booleans())
+    def fill(self, limit: int, late: bool) -> None:
+        """Some images get its vectors; late: after it was dropped, as by a worker that does not know of it yet."""
+        if self.filled is None:
+            return
+        other = self.parts.memory.under(OTHER, OTHER_DIMENSION)
+        images, _ = other.to_fill(TENANT, limit)
+        if late:
+            self.drop_encoder()
+        if images:
+            other.fill(images, self.by_other([self.images[image.image_id].content for image in images]))
+        if self.filled is not None:
+            self.filled |= {self.images[image.image_id].serial for image in images}
+
+    @rule()
+    def drop_encoder(self) -> None:
+        """The other encoder is dropped, if it is there."""
+        self.engine.drop_vector(OTHER)
+        EncoderRecords(self.parts.ledger).delete(OTHER)
+        self.filled = None
+
+    def by_other(self, contents: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The other encoder's vectors of pictures."""
+        return to_units(np.array(self.vectors(*contents), np.float32)[:, :OTHER_DIMENSION])
+
+    @invariant()
+    def the_other_encoder_has_what_the_model_holds(self) -> None:
+        """Its vectors are those of the pictures that are there, of all that were filled, and of no others."""
+        if not hasattr(self, "parts"):
+            return
+        points, _ = self.parts.memory.export(1000)
+        held = {point.payload["image_id"]: point.vectors[OTHER] for point in points if OTHER in point.vectors}
+        filled = self.filled or set()
+        contents = {image_id: image.content for image_id, image in self.images.items() if image.serial in filled}
+        assert held.keys() == contents.keys()
+        if contents:
+            expected = self.by_other([contents[image_id] for image_id in held])
+            assert np.allclose(np.array([*held.values()]), expected, atol=1e-6)
+        if self.filled is not None:
+            counts = self.parts.memory.under(OTHER, OTHER_DIMENSION).fill_counts()
+            left = sum(image.remembered for image in self.images.values()) - len(contents)
+            assert counts == FillCounts(filled=len(contents), left=left)
+
+    @rule()
     def crash(self) -> None:
         """The engine's process is killed, and started again."""
         self.owner.kill()
@@ -233,7 +293,8 @@ class Machine(RuleBasedStateMachine):
         number = 0 if self.backup is None else self.backup.number + 1
         moment = now()
         Backup(self.engine, self.parts.pictures, self.parts.ledger)(self.folder / f"backup-{number}")
-        self.backup = Kept(dict(self.images), moment, number)
+        filled = None if self.filled is None else frozenset(self.filled)
+        self.backup = Kept(dict(self.images), moment, number, filled)
 
     @rule()
     def restore(self) -> None:
@@ -255,6 +316,7 @@ class Machine(RuleBasedStateMachine):
         )
         restore(file)
         shutil.copy(file, self.folder / file.name)
+        self.filled = None if self.backup.filled is None else {*self.backup.filled}
         since = [(moment, condition) for moment, condition in self.removed if moment >= self.backup.moment]
         self.images = {
             image_id: held

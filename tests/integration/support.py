@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -350,6 +351,20 @@ def copy_records(source: Parts, target: Parts) -> None:
     """What outlives the collection, taken to another place."""
     for key in source.ledger.list(""):
         target.ledger.put(key, source.ledger.get(key))
+
+
+def encoder_spec(name: str, dimension: int) -> EncoderSpec:
+    """What a record says of an encoder that there is no model of."""
+    return EncoderSpec(
+        name=name,
+        model=name,
+        pooling="auto",
+        precision="float32",
+        preprocessing=2,
+        fingerprint=sha256(name.encode()).hexdigest(),
+        dimension=dimension,
+        added_at=now(),
+    )
 
 
 def damage(parts: Parts, key: str) -> None:

@@ -5,14 +5,13 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
 
-from schemas.encoder import EncoderSpec, FillCounts
+from schemas.encoder import FillCounts
 from schemas.errors import Conflict, InvalidRequest
 from schemas.filter import Filter
 from schemas.image import ImagePatch, State, now
@@ -29,7 +28,7 @@ from services.memory.pictures import Pictures, new_keys_of_vectors
 from tests.contract.support import quick_folder, reject, units
 from tests.shapes import picture
 
-from .support import METADATA, Hooked, Killed, Once, Parts, Pixels, copy_records
+from .support import METADATA, Hooked, Killed, Once, Parts, Pixels, copy_records, encoder_spec
 
 
 @contextmanager
@@ -95,21 +94,8 @@ def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_pa
     assert not there.ledger.exists(UNFINISHED)
 
 
-def spec(name: str, dimension: int) -> EncoderSpec:
-    return EncoderSpec(
-        name=name,
-        model=name,
-        pooling="auto",
-        precision="float32",
-        preprocessing=2,
-        fingerprint=sha256(name.encode()).hexdigest(),
-        dimension=dimension,
-        added_at=now(),
-    )
-
-
 def add_encoder(parts: Parts, name: str, dimension: int) -> Memory:
-    EncoderRecords(parts.ledger).add(spec(name, dimension))
+    EncoderRecords(parts.ledger).add(encoder_spec(name, dimension))
     engine_of(parts).add_vector(name, dimension)
     return parts.memory.under(name, dimension)
 
@@ -124,7 +110,7 @@ def held_vectors(parts: Parts) -> dict[str, dict[str, bytes]]:
 
 def test_the_vectors_and_records_of_all_encoders_come_back(here: Parts, there: Parts, tmp_path: Path) -> None:
     records, name = EncoderRecords(here.ledger), Pixels().name
-    records.create_first(spec(name, Pixels().dimension))
+    records.create_first(encoder_spec(name, Pixels().dimension))
     ids = here.teach(*(picture(kind) for kind in ("disc", "bars", "cross")))
     other = add_encoder(here, "other", 7)
     other.fill(here.held(*ids[:2]), units(2, 3, 7))
@@ -133,7 +119,7 @@ def test_the_vectors_and_records_of_all_encoders_come_back(here: Parts, there: P
     back_up(here, tmp_path / "b")
 
     there.memory.open()  # it was started once, with an encoder of its own
-    EncoderRecords(there.ledger).create_first(spec("its-own", 5))
+    EncoderRecords(there.ledger).create_first(encoder_spec("its-own", 5))
     engine_of(there).add_vector("its-own", 5)
     restore(there, tmp_path / "b")
     restored = EncoderRecords(there.ledger)
@@ -150,7 +136,7 @@ def test_the_vectors_and_records_of_all_encoders_come_back(here: Parts, there: P
 def test_an_encoder_that_comes_or_goes_during_a_backup_is_there_as_its_records_say(
     here: Parts, there: Parts, tmp_path: Path
 ) -> None:
-    EncoderRecords(here.ledger).create_first(spec(Pixels().name, Pixels().dimension))
+    EncoderRecords(here.ledger).create_first(encoder_spec(Pixels().name, Pixels().dimension))
     ids = here.teach(*(picture("disc") for _ in range(3)))
     gone = add_encoder(here, "gone", 7)
     gone.fill(here.held(*ids), units(3, 3, 7))
@@ -181,7 +167,7 @@ def test_a_backup_of_before_there_were_records_of_encoders_comes_back(
     engine_of(here).write([SetPayload({"vector_only": None}, EVERY_POINT)])  # nor were these marked
     back_up(here, tmp_path / "b")
     there.memory.open()
-    EncoderRecords(there.ledger).create_first(spec("its-own", 5))
+    EncoderRecords(there.ledger).create_first(encoder_spec("its-own", 5))
     restore(there, tmp_path / "b")
     assert EncoderRecords(there.ledger).known() == {}, "the encoder is found by its vectors"
     assert held_vectors(there) == held_vectors(here)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from schemas.encoder import EncoderSpec, FillCounts
+from schemas.encoder import FillCounts
 from schemas.errors import Blocked, InvalidRequest, InvalidVector, NotFound, Unavailable
 from schemas.image import Accepted, ImageFields, State, now
 from schemas.removal import Removal, RemovalRequest
@@ -20,20 +20,11 @@ from services.memory.payload import has_picture
 from tests.contract.support import units
 from tests.shapes import picture
 
-from .support import LIFETIMES, Hooked, Once, Parts, Pixels
+from .support import LIFETIMES, Hooked, Once, Parts, Pixels, encoder_spec
 from .test_backup import back_up, place, restore
 
 NAME, DIMENSION = Pixels().name, Pixels().dimension
-ANOTHER = EncoderSpec(
-    name="another",
-    model="another",
-    pooling="auto",
-    precision="float32",
-    preprocessing=2,
-    fingerprint="0" * 64,
-    dimension=7,
-    added_at=now(),
-)
+ANOTHER = encoder_spec("another", 7)
 
 
 def send(
