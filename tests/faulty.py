@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,8 @@ def _try_everything() -> tuple[dict[str, Any], bytes]:
         "write": lambda: Path("/tmp/decoder").write_bytes(b"here"),
         "socket": socket.socket,
         "fork": lambda: os.fork() or os._exit(0),
+        "run": lambda: os.execv("/bin/true", ["true"]),
+        "start a thread": lambda: threading.Thread(target=int).start(),
         "raise the limit": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
     }
     told = {}

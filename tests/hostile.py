@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from PIL import ImageDraw
 
 from schemas.errors import VisualMemoryError
+from services.perception import heif  # noqa: F401 - it registers the reader and writer of HEIC
+from tests.colours import SWAPPED, chrm, chunk, cicp, cmyk_profile, gama, grey, iccp, png, profile, screen
+from tests.tiffs import DEFLATE, LZW, Written, tiff
 
-KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -42,11 +45,12 @@ def _seeds() -> Iterator[bytes]:
     clear.putalpha(PIL.Image.linear_gradient("L").resize(clear.size))
     for kind in KINDS:
         yield packed(picture, kind)
-    for kind in ("JPEG", "PNG", "WEBP", "TIFF"):
-        yield packed(picture, kind, exif=exif)
-    for kind in ("PNG", "WEBP", "GIF", "TIFF"):
+    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"):
+        yield packed(picture, kind, exif=exif.tobytes())
+        yield packed(picture, kind, icc_profile=profile(SWAPPED))
+    for kind in ("PNG", "WEBP", "GIF", "TIFF", "AVIF", "HEIF"):
         yield packed(picture, kind, save_all=True, append_images=frames)
-    for kind in ("PNG", "WEBP", "TIFF"):
+    for kind in ("PNG", "WEBP", "TIFF", "AVIF", "HEIF"):
         yield packed(clear, kind)
     for kind in ("PNG", "BMP", "GIF", "TIFF"):
         yield packed(picture.quantize(16), kind)
@@ -64,6 +68,36 @@ def _seeds() -> Iterator[bytes]:
     yield packed(picture, "JPEG", progressive=True)
     yield packed(picture, "JPEG", restart_marker_blocks=1, subsampling=0, comment=b"text")
     yield packed(picture, "WEBP", lossless=True)
+    yield packed(
+        picture.convert("CMYK"), "JPEG", icc_profile=cmyk_profile([(0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 0, 0)])
+    )
+    yield packed(deep, "HEIF")
+    yield packed(picture, "HEIF", tile_size=32)
+    yield from _seeds_of_colours(np.asarray(picture), np.asarray(deep))
+    yield from _seeds_of_numbers(np.asarray(picture), np.asarray(deep))
+
+
+def _seeds_of_colours(picture: np.ndarray, deep: np.ndarray) -> Iterator[bytes]:
+    text = chunk(b"tEXt", b"Comment\0" + b"text" * 20)
+    yield png(picture, [cicp(12, 13), iccp(profile(SWAPPED)), gama(1), chrm(SWAPPED)], [text])
+    yield png(picture, [gama(1), chrm(SWAPPED), text])
+    yield png(picture[..., 0], [iccp(grey(screen))])
+    yield png(deep, [gama(0.5)])
+    yield png(deep[..., None].repeat(2, 2), [iccp(grey(screen))])
+    orientation = b"<tiff:Orientation>6</tiff:Orientation>"
+    yield png(picture, [chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(orientation))])
+
+
+def _seeds_of_numbers(picture: np.ndarray, deep: np.ndarray) -> Iterator[bytes]:
+    for order in ("<", ">"):
+        yield tiff(deep, Written(order=order, photometric=0))
+        yield tiff(deep.astype(np.float32), Written(order=order, compression=DEFLATE, predictor=3, tile=16))
+        yield tiff(picture.astype(np.float32), Written(order=order, photometric=2, planar=True, compression=LZW))
+        yield tiff(picture.astype(np.int16), Written(order=order, photometric=2, predictor=2, compression=DEFLATE))
+        yield tiff(deep % 4096, Written(order=order, bits=12, big=True))
+    clear = np.dstack([picture, picture[..., :1]])
+    yield tiff(clear.astype(np.uint16), Written(photometric=2, extra=(1,), tags=((34675, 7, profile(SWAPPED)),)))
+    yield tiff(picture.astype(np.int8), Written(photometric=2))
 
 
 SEEDS = list(_seeds())
@@ -127,7 +161,9 @@ def _mend(data: bytearray) -> None:
         at = end + 4
 
 
-_places = st.integers(0, 120) | st.integers(0, 4096)  # headers are where the danger is
+_places = (
+    st.integers(0, 120) | st.integers(0, 4096) | st.integers(-600, -1)
+)  # headers are where the danger is, a TIFF's at its end
 _lengths = st.integers(0, 16) | st.integers(0, 512)
 _piece = st.binary(max_size=16) | st.builds(
     lambda seed, start, length: seed[start : start + length], st.sampled_from(SEEDS), _places, _lengths

@@ -15,9 +15,9 @@ from services.perception.formats import BMP, recognise
 
 SUFFIXES = {
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
-    *(".bmp", ".gif", ".tif", ".tiff"),
+    *(".bmp", ".gif", ".tif", ".tiff", ".jxl"),
 }
-"""Of files that are pictures whatever is in them; others are where they begin like one."""
+"""Of files that are pictures whatever is in them, so that what is wrong with one is said; others by what they hold."""
 BEGINNING = 1024
 FIELDS = ("image_id", "source", "subject", "captured_at", "expires_at")
 

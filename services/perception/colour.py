@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 
@@ -15,6 +15,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from services.perception.icc import LARGEST, NODES, grey_profile, rgb_profile
 from services.perception.png import Png
 from services.perception.png import profile as png_profile
+
+Transform = Callable[[PIL.Image.Image], PIL.Image.Image]
 
 _D65 = (0.3127, 0.3290)
 _BT709: Sequence[float] = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
@@ -84,7 +86,7 @@ def to_srgb(picture: PIL.Image.Image, profile: bytes, grey: bool = False) -> PIL
     transform = (_kept if len(profile) <= _KEPT else _transform)(profile, plain.mode)
     if transform is None:
         return picture
-    shown = transform.apply(plain)
+    shown = transform(plain)
     if alpha is not None:
         shown.putalpha(alpha)
     return shown
@@ -102,20 +104,29 @@ def _plain(picture: PIL.Image.Image, grey: bool) -> PIL.Image.Image:
     return picture
 
 
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+def _transform(profile: bytes, mode: str) -> Transform | None:
     """What makes sRGB of a mode; None where the profile cannot, or changes nothing."""
     shown = "RGBA" if mode == "RGBA" else "RGB"
+    # Curves of greys would be taken at few places, too few where it is dark.
+    exactly = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        transform = ImageCms.ImageCmsTransform(source, _srgb(), mode, shown)
+        transform = ImageCms.ImageCmsTransform(source, _srgb(), mode, shown, flags=exactly)
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
         return None
-    if mode != "CMYK":
-        probe = _probe().convert(mode)
-        changed = np.asarray(transform.apply(probe), np.int16) - np.asarray(probe.convert(shown), np.int16)
-        if np.abs(changed).max() <= 1:
-            return None
-    return transform
+    if mode == "CMYK":
+        return transform.apply
+    probe = _probe().convert(mode)
+    seen = np.asarray(transform.apply(probe))
+    if np.abs(seen.astype(np.int16) - np.asarray(probe.convert(shown))).max() <= 1:
+        return None
+    return _by_level(seen[0, -256:]) if mode == "L" else transform.apply
+
+
+def _by_level(levels: NDArray[np.uint8]) -> Transform:
+    """Colours [256, 3] in the place of greys."""
+    tables = levels.T.tolist()
+    return lambda picture: PIL.Image.merge("RGB", [picture.point(table) for table in tables])
 
 
 _kept = lru_cache(maxsize=16)(_transform)

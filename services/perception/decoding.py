@@ -38,8 +38,9 @@ from services.perception.view import ALL, Preprocessing, View
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _END = b"\xff\xd9"
 """A JPEG's end marker."""
-_NOISE = hashlib.shake_256(b"").digest(4096).replace(b"\xff", b"\0")
-"""What would be pixels where a JPEG's are not complete."""
+_NOISE = hashlib.shake_256(b"").digest(512).replace(b"\xff", b"\0")
+_MORE = _NOISE + b"".join(bytes((0xFF, 0xD0 + number)) + _NOISE for number in range(8))
+"""What would be pixels where a JPEG's are not complete, also behind any of its restart markers."""
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -163,7 +164,7 @@ def _opened(data: bytes, limits: Limits, version: Preprocessing) -> Iterator[_Op
     except (DecompressionBombError, DecompressionBombWarning) as error:
         raise TooLarge(f"the picture has too many pixels; at most {limits.max_pixels:,} are taken") from error
     except Exception as error:  # on hostile bytes Pillow raises nearly anything, KeyError and IndexError included
-        if rare := rare_kind(data, found, str(error)):
+        if rare := rare_kind(data, found):
             raise unsupported(rare) from error
         raise InvalidPicture(f"the {found.name} is damaged or ends too early; send it whole") from error
 
@@ -252,7 +253,8 @@ def _without_end(data: bytes, side: int) -> PIL.Image.Image:
     Raises:
         OSError: it lacks pixels, or scans that would make them finer.
     """
-    ended, followed = (_ended(data + tail, 0) for tail in (_END, _NOISE + _END))
+    data = data.rstrip(b"\xff")  # half a marker
+    ended, followed = (_ended(data + tail, 0) for tail in (_END, _MORE + _END))
     if ended.tobytes() != followed.tobytes() or not has_all_scans(data):
         raise OSError("pixels are missing")
     return _ended(data + _END, side) if side else ended

@@ -91,12 +91,14 @@ def unsupported(what: str) -> UnsupportedFormat:
     return UnsupportedFormat(f"the picture is {what}; send a {ACCEPTED} file")
 
 
-def rare_kind(data: bytes, found: Format, error: str) -> str | None:
+def rare_kind(data: bytes, found: Format) -> str | None:
     """What a picture that its reader could not read is called, if it is of a kind that no reader here reads."""
     if found is PNG and data[12:16] == b"CgBI":
         return "a PNG for iPhone programs (CgBI)"
-    if found is HEIC and "nsupported" in error:
+    if found is HEIC and b"hvc1" not in data:
         return "a HEIF of another codec than HEVC"
+    if found is HEIC and b"pitm" not in data and b"moov" in data:
+        return "a HEIC with a film and no picture"
     return _rare_jpeg(data) if found is JPEG else None
 
 

@@ -76,7 +76,7 @@ class Tiff:
             return unsupported(f"a TIFF of {self._said}")
         if len(self.bits) > 1 or len(self.kinds) > 1 or self._kind not in (_UNSIGNED, _SIGNED, _FLOAT):
             return unsupported(f"a TIFF of {self._said}")
-        deep = {_UNSIGNED: {*range(8, 17), 32, 64}, _SIGNED: {8, 16, 32, 64}, _FLOAT: {16, 32, 64}}[self._kind]
+        deep = {_UNSIGNED: {*range(1, 17), 32, 64}, _SIGNED: {8, 16, 32, 64}, _FLOAT: {16, 32, 64}}[self._kind]
         inks = self.tags.get(_INKS, 1) == 1 and (
             self._photometric < 5 or (self._kind == _UNSIGNED and self._bits <= 16)
         )
@@ -196,12 +196,12 @@ class Tiff:
                 places = self._many(tag, 0)
                 each = len(places) // self._planes
                 entries[tag] = places[plane * each : (plane + 1) * each]
-        data, at = _described(self.data, entries, self.tags._endian)  # noqa: SLF001 - Pillow tells it nowhere else
+        data, at = _described(self.data, entries, _order(self.tags))
         return PIL.Image.frombytes("L", (width, self.size[1]), data, "libtiff", "L", False, at)
 
     def _samples(self, packed: NDArray[np.uint8]) -> NDArray[Any]:
         """[rows, bytes] of one plane as [rows, width, channels], with no predictor (TIFF 6.0, section 14)."""
-        rows, channels, order = len(packed), self._channels // self._planes, self.tags._endian  # noqa: SLF001
+        rows, channels, order = len(packed), self._channels // self._planes, _order(self.tags)
         units = packed.reshape(rows, -1, self._unit_bytes)
         predictor = self.tags.get(_PREDICTOR, 1) if self._compression in (5, 8, 32946, 34925, 50000) else 1
         if self._bits % 8:
@@ -252,11 +252,19 @@ def read_tiff(data: bytes) -> Tiff:
     Raises:
         Exception: it is damaged; any, as Pillow's reader of directories.
     """
+    tags = ImageFileDirectory_v2(data[:2] + b"\0*" + data[4:8] if data[:2] == b"MM" else b"II*\0" + data[4:8])
+    big = 43 in data[2:4]
+    if big:
+        tags._bigtiff = True  # noqa: SLF001 - by itself Pillow finds it only where the lowest byte comes first
+    start = struct.unpack(f"{_order(tags)}{'Q' if big else 'I'}", data[8:16] if big else data[4:8])
     file = io.BytesIO(data)
-    tags = ImageFileDirectory_v2(data[: 16 if data[2] == 43 or data[3] == 43 else 8])
-    file.seek(tags.next)
+    file.seek(start[0])
     tags.load(file)
     return Tiff(data, tags)
+
+
+def _order(tags: ImageFileDirectory_v2) -> str:
+    return str(tags._endian)  # noqa: SLF001 - Pillow tells it nowhere else
 
 
 def _described(data: bytes, entries: dict[int, list[int]], order: str) -> tuple[bytes, int]:

@@ -10,6 +10,8 @@ import pytest
 
 from schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
 from services.perception.decoding import Limits, decode, media_type, thumbnail
+from services.perception.view import View
+from tests.colours import SRGB, chunk, gama, png, profile
 from tests.hostile import BLUE, GREEN, RED, WHITE, packed, quarters
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
@@ -23,6 +25,8 @@ TYPES = {
     "BMP": "image/bmp",
     "GIF": "image/gif",
     "TIFF": "image/tiff",
+    "AVIF": "image/avif",
+    "HEIF": "image/heic",
 }
 
 
@@ -50,7 +54,7 @@ def test_every_format_is_decoded_and_named_by_its_content(kind: str) -> None:
     assert media_type(data) == TYPES[kind]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 @pytest.mark.parametrize(
     ("orientation", "size", "expected"),
     [
@@ -70,7 +74,7 @@ def test_pictures_are_turned_upright(
 ) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
-    picture = decode(packed(quarters(), kind, exif=exif), LIMITS)
+    picture = decode(packed(quarters(), kind, exif=exif.tobytes()), LIMITS)
     assert picture.size == size
     assert_near(corners(picture), expected)
 
@@ -197,6 +201,144 @@ def test_half_a_picture_is_refused(kind: str) -> None:
         decode(data[: len(data) // 2], LIMITS)
 
 
+TEXT = b"words " * 300_000
+TEXTS = {
+    "tEXt": chunk(b"tEXt", b"Comment\0" + TEXT),
+    "zTXt": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(TEXT)),
+    "iTXt": chunk(b"iTXt", b"Comment\0\0\0\0\0" + TEXT),
+    "packed iTXt": chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(TEXT)),
+    "bomb": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**26))),
+    "bomb of orientation": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(2**26))),
+    "long orientation": chunk(b"tEXt", b"Raw profile type exif\0" + TEXT),
+    "no text": chunk(b"tEXt", b""),
+    "no method": chunk(b"zTXt", b"Comment\0\7junk"),
+    "wrong sum": chunk(b"tEXt", b"Comment\0text")[:-1] + b"?",
+    "wrong sum of colours": gama(1)[:-1] + b"?",
+    "short colours": chunk(b"gAMA", b"\0") + chunk(b"cHRM", b"\0") + chunk(b"sRGB", b"") + chunk(b"cICP", b"\1"),
+    "animation out of order": chunk(b"fcTL", bytes(26))
+    + chunk(b"acTL", bytes(8))
+    + chunk(b"fcTL", b"\0\0\0\x07" + bytes(22)),
+    "unknown": chunk(b"prVt", bytes(2**20)),
+    "profile": chunk(b"iCCP", b"name\0\0" + zlib.compress(profile(SRGB) + bytes(2**23))),
+    "bomb of a profile": chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(2**28))),
+}
+
+
+@pytest.mark.parametrize("where", ["before", "after", "at the end"])
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_makes_no_pixels_of_a_png_spoils_none(name: str, where: str) -> None:
+    limits, pixels = Limits(2**23, 10_000), np.asarray(quarters())
+    data = png(pixels, [TEXTS[name]] if where == "before" else (), [TEXTS[name]] if where == "after" else ())
+    if where == "at the end":  # and the end is missing
+        data = data[:-12] + TEXTS[name][:-20]
+    for version in (1, 2):
+        assert np.array_equal(np.asarray(decode(data, limits, View(version=version))), pixels)
+    thumbnail(data, 16, limits)
+
+
+@pytest.mark.parametrize("name", ["iTXt", "zTXt", "tEXt"])
+def test_which_way_is_up_is_found_in_a_text_too(name: str) -> None:
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    text = {
+        "iTXt": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
+        "zTXt": chunk(b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(xmp)),
+        "tEXt": chunk(b"tEXt", b"XML:com.adobe.xmp\0" + xmp),
+    }[name]
+    assert decode(png(np.asarray(quarters()), [text]), LIMITS).size == (32, 48)
+
+
+JPEGS: dict[str, dict[str, object]] = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+    "flat": {"quality": 5},
+}
+
+
+@pytest.mark.parametrize("view", [View(), View(16, 16)])
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_that_lacks_only_its_end_is_read_and_one_that_lacks_pixels_is_not(kind: str, view: View) -> None:
+    pictures = [PIL.Image.effect_noise((72, 56), 90).convert("RGB"), quarters(), PIL.Image.new("L", (70, 50), 128)]
+    for picture in pictures:
+        data = packed(picture, "JPEG", **JPEGS[kind])
+        whole = decode(data, LIMITS, view).tobytes()
+        for tail in (b"", b"\xff", b"\0" * 9, b"more"):
+            assert decode(data[:-2] + tail, LIMITS, view).tobytes() == whole
+        scan = data.find(b"\xff\xda")
+        for end in range(scan, len(data) - 4, max(1, (len(data) - scan) // 40)):
+            with pytest.raises(InvalidPicture, match="ends too early"):
+                decode(data[:end], LIMITS, view)
+
+
+def test_kinds_of_jpeg_that_no_reader_here_reads_are_called_by_their_names() -> None:
+    data = packed(quarters(), "JPEG")
+    at = data.find(b"\xff\xc0")
+    for place, number, named in ((4, 12, "12 bits"), (9, 2, "2 channels"), (1, 0xF7, "JPEG-LS"), (1, 0xC3, "lossless")):
+        changed = bytearray(data)
+        changed[at + place] = number
+        with pytest.raises(UnsupportedFormat, match=rf"a.* JPEG.*{named}|{named}.*JPEG|a {named}"):
+            decode(bytes(changed), LIMITS)
+    apple = png(np.asarray(quarters()))
+    with pytest.raises(UnsupportedFormat, match="CgBI"):
+        decode(apple[:8] + chunk(b"CgBI", bytes(4)) + apple[8:].replace(b"IDAT", b"IDAX"), LIMITS)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_follows_a_picture_is_no_part_of_it(kind: str) -> None:
+    data = packed(quarters(), kind)
+    for tail in (b"\0", b"text" * 1000, b"\xff\xd8\xff", data):
+        assert decode(data + tail, LIMITS).tobytes() == decode(data, LIMITS).tobytes()
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_which_way_is_up_is_said_once(kind: str) -> None:
+    """The container turns an AVIF or HEIC; what its EXIF says beside that is for readers that know no container."""
+    exif = PIL.Image.Exif()
+    exif[0x010E], exif[0x0112] = "text", 1
+    data = packed(quarters(), kind, exif=exif.tobytes())
+    for entry in (b"\x12\x01\x03\x00\x01\x00\x00\x00\x01", b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x01"):
+        data = data.replace(entry, entry[:-1] + b"\6")
+    assert b"\6" in data
+    assert decode(data, LIMITS).size == (48, 32)
+    upright, turned = (b'<x tiff:Orientation="%d"/>' % way for way in (1, 6))
+    assert decode(packed(quarters(), kind, xmp=upright).replace(upright, turned), LIMITS).size == (48, 32)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tile_size": 32}, {"chroma": 422}, {"chroma": 444}, {"quality": -1}, {"thumbnails": [16]}],
+    ids=str,
+)
+def test_heic_of_many_kinds(options: dict[str, object]) -> None:
+    assert_near(
+        corners(decode(packed(quarters().resize((96, 64)), "HEIF", **options), LIMITS)), [RED, GREEN, BLUE, WHITE]
+    )
+
+
+def test_heic_of_10_bits_and_with_alpha() -> None:
+    ramp = np.repeat(np.linspace(0, 65535, 64).astype(np.uint16)[None], 64, axis=0)
+    found = np.asarray(decode(packed(PIL.Image.fromarray(ramp), "HEIF", quality=-1), LIMITS))
+    assert np.abs(found[32, :, 0].astype(int) - np.linspace(0, 255, 64)).max() <= 3
+    for kind in ("AVIF", "HEIF"):
+        clear = packed(PIL.Image.new("RGBA", (64, 64), (255, 0, 0, 128)), kind)
+        assert_near([pixel(decode(clear, LIMITS), (32, 32))], [(255, 127, 127)])
+
+
+def test_the_kind_of_a_picture_in_boxes_is_found_among_its_brands() -> None:
+    for kind in ("AVIF", "HEIF"):
+        data = packed(quarters(), kind)
+        for first in (b"mif1", b"msf1", b"miaf", b"MA1B"):
+            changed = data[:8] + first + data[12:]
+            assert media_type(changed) == TYPES[kind]
+            assert decode(changed, LIMITS).tobytes() == decode(data, LIMITS).tobytes()
+
+
+def test_a_heif_of_another_codec_is_called_so() -> None:
+    data = packed(quarters(), "HEIF").replace(b"hvc1", b"xxx1")
+    with pytest.raises(UnsupportedFormat, match="another codec than HEVC"):
+        decode(data, LIMITS)
+
+
 def test_too_many_bytes() -> None:
     data = packed(quarters(), "BMP")
     assert decode(data, Limits(len(data), 10_000)).size == (48, 32)
@@ -211,6 +353,18 @@ def test_too_many_pixels(kind: str) -> None:
     for use in (decode, lambda data, limits: thumbnail(data, 16, limits)):
         with pytest.raises(TooLarge, match="48 x 32 pixels; at most 1,535"):
             use(data, Limits(2**20, 48 * 32 - 1))
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_a_picture_in_boxes_that_announces_too_much_is_too_large(kind: str) -> None:
+    data = packed(quarters(), kind)
+    size = b"ispe\0\0\0\0" + struct.pack(">II", 48, 32) if kind == "AVIF" else None
+    at = data.find(b"ispe") + 8
+    assert at > 8
+    assert size is None or data[at - 8 : at + 8] == size
+    for side in (1_001, 16_000):
+        with pytest.raises((TooLarge, InvalidPicture)):
+            decode(data[:at] + struct.pack(">II", side, side) + data[at + 8 :], LIMITS)
 
 
 def bomb(width: int, height: int) -> bytes:

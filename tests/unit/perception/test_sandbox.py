@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import psutil
 import pytest
@@ -23,6 +24,7 @@ from tests.faulty import WORK, decoders, spoilt
 from tests.hostile import packed
 from tests.shapes import as_file, picture
 from tests.stack import suspended, until
+from tests.tiffs import DEFLATE, Written, tiff
 
 LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
 SECONDS = 2.0
@@ -59,7 +61,8 @@ def pid(decoder: Decoder) -> int:
 
 
 def test_the_answers_are_those_of_decoding_in_this_process(decoder: Decoder) -> None:
-    for data in (GOOD, picture("bars", "JPEG"), as_file(PIL.Image.new("RGBA", (3, 700)), "WEBP")):
+    files = [as_file(PIL.Image.new("RGBA", (64, 700)), kind) for kind in ("WEBP", "AVIF", "HEIF")]
+    for data in (GOOD, picture("bars", "JPEG"), *files):
         found, expected = decoder.one(TENANT, data), decode(data, LIMITS)
         assert (found.mode, found.size, found.tobytes()) == ("RGB", expected.size, expected.tobytes())
         assert decoder.thumbnail(TENANT, data, 32) == thumbnail(data, 32, LIMITS)
@@ -133,6 +136,12 @@ HUNGRY = {
     "TIFF of floats": lambda: packed(PIL.Image.new("F", (4000, 4000)), "TIFF", compression="tiff_deflate"),
     "WebP": lambda: as_file(PIL.Image.new("RGBA", (4000, 4000)), "WEBP"),
     "turned JPEG": lambda: _turned(4000),
+    "HEIC of 10 bits": lambda: packed(PIL.Image.new("I;16", (4000, 4000), 9_999), "HEIF"),
+    "HEIC with alpha": lambda: packed(PIL.Image.new("RGBA", (4000, 4000)), "HEIF"),
+    "AVIF": lambda: packed(PIL.Image.new("RGBA", (4000, 4000)), "AVIF", speed=10),
+    "TIFF of RGB floats of 64 bits": lambda: tiff(
+        np.zeros((4000, 4000, 3)), Written(photometric=2, compression=DEFLATE)
+    ),
 }
 
 
@@ -157,6 +166,8 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
         "write": "OSError",
         "socket": "OSError",
         "fork": "BlockingIOError",
+        "run": "BlockingIOError",
+        "start a thread": "allowed",  # a codec needs one
         "raise the limit": "ValueError",
     }
     libraries = {"OPENBLAS_NUM_THREADS", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
