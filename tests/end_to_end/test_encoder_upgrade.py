@@ -96,10 +96,10 @@ def test_it_is_served_filled_compared_switched_back_and_forth_and_dropped() -> N
         assert votes(stack) == before
         encoders.encoder("switch", new)
         until(lambda: encoder_of(stack, "disc")[0] == new, "the switch to be seen")
-        old_vectors = (
-            point.vectors[vector_name(OLD)] for point in encoders.points() if vector_name(OLD) in point.vectors
+        alone = (
+            point.vectors[vector_name(OLD)] for point in encoders.points() if [*point.vectors] == [vector_name(OLD)]
         )
-        numbers = np.array(next(old_vectors), "<f4").tobytes()[:64]
+        numbers = np.array(next(alone), "<f4").tobytes()[:64]
         assert any(numbers in path.read_bytes() for path in files(stack.data))
         dropped = encoders.encoder("drop", OLD, "--yes")
         assert dropped["erased"]
