@@ -1,0 +1,232 @@
+"""Migrate: a memory's pictures get another encoder's vectors beside daily work: how fast, and what that costs others.
+
+Filling has what all others leave of the cores. So it is measured on a machine where nothing else is at work, in turn
+with the bare encoder: that embeds views which were decoded before, with as many threads of the same priority. Then
+clients classify without a pause, in turn while it is filled and while that pauses.
+"""
+
+import os
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.pictures import photographs
+from benchmarks.processes import cpu_seconds
+from benchmarks.serving import CLASSES, TENANT, directions, load, request
+from benchmarks.table import Row, seconds
+from schemas.encoder import EncoderSpec, FillSettings
+from schemas.image import State, StoredImage, now
+from services.bootstrap.encoder_commands import EncoderCommands, encoder_commands
+from services.bootstrap.wire_memory import encoder_records_of
+from services.cli.own_service import own_service
+from services.client import Client
+from services.memory.collection import vector_name
+from services.memory.engine import Insert, Named
+from services.memory.memory import Memory
+from services.memory.payload import to_point
+from services.perception.batching import MicroBatcher
+from services.perception.decoding import Limits, decode
+from services.perception.encoder import Encoder
+from services.perception.loading import identify, load_encoder
+from services.runtime import cores
+from services.settings import EncoderSettings, PictureSettings, Settings
+
+PICTURES = int(os.environ.get("BENCH_MIGRATE", "10000"))
+MODEL = os.environ.get("BENCH_MIGRATE_MODEL", "efficientnet-lite0")
+SEEN = 256
+"""Different photographs; the files of all others are links to these."""
+AT_ONCE = 1000
+WINDOW, BARE_WINDOW, STARTING = 12.0, 6.0, 4.0
+"""Seconds in which it is filled, or the bare encoder works; and that filling takes to begin and to end."""
+PAIRS = 5
+CLIENTS = 4
+BARE, BOTH, ALONE = "the bare encoder", "bare decoding and bare encoding, one after the other", "without filling"
+
+
+def measure() -> list[Row]:
+    """Fill a memory beside nothing, then beside clients."""
+    pictures = photographs(SEEN)
+    with _filled_memory(pictures) as (client, commands, spec), ExitStack() as opened:
+        fill = _Fill(commands, commands.memory_of(spec), spec)
+        encoder = load_encoder(EncoderSettings(threads=1), spec)
+        shared = MicroBatcher(lambda: encoder, side_by_side=cores.count(), begin=cores.step_back)
+        opened.callback(shared.close)
+        threads = opened.enter_context(ThreadPoolExecutor(cores.count(), initializer=cores.step_back))
+        return [_alone(fill, _Bare(encoder, shared, threads, pictures)), _beside(fill, client, pictures)]
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """The filling of one encoder, let go and paused."""
+
+    commands: EncoderCommands
+    memory: Memory
+    spec: EncoderSpec
+
+    def let(self, *, go: bool) -> None:
+        self.commands.records.set_fill(self.spec.name, FillSettings(paused=not go))
+        time.sleep(STARTING)
+
+    def done(self) -> int:
+        return self.memory.fill_counts(None).filled
+
+    @contextmanager
+    def going(self) -> Iterator[Callable[[], float]]:
+        """While it is filled; tells how many pictures a second that were since."""
+        self.let(go=True)
+        before, begun = self.done(), time.perf_counter()
+        try:
+            yield lambda: (self.done() - before) / (time.perf_counter() - begun)
+        finally:
+            self.let(go=False)
+
+
+class _Bare:
+    """The encoder without a service around it."""
+
+    def __init__(
+        self, encoder: Encoder, shared: MicroBatcher, threads: ThreadPoolExecutor, pictures: list[bytes]
+    ) -> None:
+        limits = Limits(PictureSettings().max_bytes, PictureSettings().max_pixels)
+        self._decode = partial(decode, limits=limits, view=encoder.view)
+        self._threads, self._shared, self._pictures = threads, shared, pictures
+        self._views = list(threads.map(self._decode, pictures))
+
+    def encoding(self) -> float:
+        """Pictures a second."""
+        return self._rate(lambda: self._shared.encode(self._views))
+
+    def decoding(self) -> float:
+        """Pictures a second."""
+        return self._rate(lambda: list(self._threads.map(self._decode, self._pictures)))
+
+    def _rate(self, work: Callable[[], object]) -> float:
+        done, begun = 0, time.perf_counter()
+        while time.perf_counter() - begun < BARE_WINDOW:
+            work()
+            done += SEEN
+        return done / (time.perf_counter() - begun)
+
+
+def _alone(fill: _Fill, bare: _Bare) -> Row:
+    """In turn: the bare encoder, and filling; until all is filled."""
+    pairs: list[dict[str, float]] = []
+    took = 0.0
+    while fill.memory.fill_counts(None).left > PICTURES // 20 and len(pairs) < 4 * PAIRS:
+        encoding, decoding = bare.encoding(), bare.decoding()
+        with fill.going() as rate:
+            cpu = _cpu()
+            before = fill.done()
+            time.sleep(WINDOW)
+            ours = rate()
+            took = 1e3 * (_cpu() - cpu) / max(1, fill.done() - before)
+        if fill.memory.fill_counts(None).left:  # else it had nothing to do at the end
+            pairs.append({"": ours, BARE: encoding, BOTH: 1 / (1 / encoding + 1 / decoding)})
+    return _row(
+        f"fill {PICTURES:,} photographs of 400 x 533 with {fill.spec.model}, nothing else at work",
+        pairs,
+        {BARE: 0.85},
+        f"{took:.1f} ms of the CPU a picture, decoders included",
+    )
+
+
+def _beside(fill: _Fill, client: Client, pictures: list[bytes]) -> Row:
+    """Clients that classify pictures, in turn with and without."""
+    requests = [request("/v1/classify", files=[("files", ("p", picture))]) for picture in pictures]
+    _empty(fill)
+    load(client, requests, CLIENTS, BARE_WINDOW)
+    pairs, rates = [], []
+    for _ in range(PAIRS):
+        alone = load(client, requests, CLIENTS, WINDOW).rate
+        with fill.going() as rate:
+            pairs.append({"": load(client, requests, CLIENTS, WINDOW).rate, ALONE: alone})
+            rates.append(rate())
+    note = f"and {statistics.median(rates):.0f} pictures a second are filled meanwhile"
+    return _row(f"classify, {CLIENTS} clients, while vectors are filled", pairs, {ALONE: 0.8}, note)
+
+
+def _row(stage: str, pairs: list[dict[str, float]], asked: dict[str, float], note: str) -> Row:
+    names = [name for name in pairs[0] if name]
+    ratios = {name: statistics.median(pair[""] / pair[name] for pair in pairs) for name in names}
+    middle = {name: statistics.median(pair[name] for pair in pairs) for name in pairs[0]}
+    return Row(stage, "pictures/s", middle.pop(""), middle, ratios, asked, note)
+
+
+def _empty(fill: _Fill) -> None:
+    """Let the whole be filled anew."""
+    engine, name = fill.commands.drop.engine, vector_name(fill.spec.name)
+    engine.drop_vector(name)
+    engine.add_vector(name, fill.spec.dimension)
+
+
+def _cpu() -> float:
+    return sum(taken for name, taken in cpu_seconds().items() if name.startswith("worker"))
+
+
+@contextmanager
+def _filled_memory(pictures: list[bytes]) -> Iterator[tuple[Client, EncoderCommands, EncoderSpec]]:
+    """A service that remembers `PICTURES` pictures, with an encoder beside its own whose filling pauses."""
+    with TemporaryDirectory(prefix="vm") as name, ExitStack() as opened:
+        data = Path(name)
+        earlier = identify(EncoderSettings(), 1).model_dump() | {
+            "name": "earlier",
+            "dimension": 1280,
+            "added_at": now(),
+        }
+        encoder_records_of(Settings(data=data)).create_first(EncoderSpec.model_validate(earlier))
+        client = opened.enter_context(own_service(data))
+        commands = opened.enter_context(encoder_commands(Settings(data=data)))
+        active = commands.records.active()
+        assert active is not None
+        memory = commands.memory_of(commands.records.get(active.name))
+        images = _images(data, pictures)
+        vectors = directions(PICTURES, memory.dimension)
+        took = seconds(
+            lambda: [
+                commands.drop.engine.write(
+                    [
+                        Insert(
+                            [to_point(image) for image in images[start : start + AT_ONCE]],
+                            Named(vector_name(active.name), vectors[start : start + AT_ONCE]),
+                        )
+                    ]
+                )
+                for start in range(0, PICTURES, AT_ONCE)
+            ]
+        )
+        print(f"{PICTURES:,} images were put in {took:.0f} s", flush=True)
+        spec = commands.add(EncoderSettings(name=MODEL))
+        commands.records.set_fill(spec.name, FillSettings(paused=True))
+        yield client, commands, spec
+
+
+def _images(data: Path, pictures: list[bytes]) -> list[StoredImage]:
+    """Remembered images, with their pictures in place."""
+    folder = data / "pictures" / TENANT / f"{now():%Y%m%d%H}"
+    folder.mkdir(parents=True, exist_ok=True)
+    first = [folder / f"first-{place}" for place in range(len(pictures))]
+    for file, picture in zip(first, pictures, strict=True):
+        file.write_bytes(picture)
+    images = []
+    for row in range(PICTURES):
+        key = f"{folder.relative_to(data / 'pictures')}/{uuid.uuid4()}"
+        (data / "pictures" / key).hardlink_to(first[row % len(first)])
+        images.append(
+            StoredImage(
+                tenant=TENANT,
+                image_id=f"{row:08}",
+                labels=[f"class-{row % CLASSES}"],
+                state=State.REMEMBERED,
+                accepted_at=now(),
+                content_hash=f"{row:064x}",
+                picture=key,
+            )
+        )
+    return images
