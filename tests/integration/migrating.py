@@ -1,15 +1,20 @@
 """A memory of two encoders over an engine of its own, for the tests that add, fill, switch to and drop the second."""
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import PIL.Image
+import pytest
 from numpy.typing import NDArray
+from qdrant_client import QdrantClient
 
 from schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
 from schemas.image import State
@@ -24,9 +29,13 @@ from services.encoder_migration.fill_vectors import FillVectors
 from services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
 from services.memory.blobs import Blobs
 from services.memory.collection import vector_name
+from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Compaction, Engine
 from services.memory.memory import Memory
+from services.memory.server import QdrantEngine
 from services.settings import EncoderSettings
+from tests.contract.conftest import SERVER
+from tests.contract.support import quick_folder
 from tests.unit.encoder_migration.support import spec
 
 from .support import GRID, METADATA, Parts, Pixels
@@ -141,6 +150,40 @@ def migrating(folder: Path, engine: Engine, pool: ThreadPoolExecutor, **named: A
     memory = memory_of(engine, FIRST)
     memory.open()
     return Migrating(folder, memory, pool, engine=engine, **named)
+
+
+ENGINES = ["edge", "local", *(["server"] if SERVER else [])]
+QUIET = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+]
+"""Marks of tests over the local mode of Qdrant's client."""
+
+
+@contextmanager
+def over(kind: str) -> Iterator[Migrating]:
+    """The use cases over an engine of a kind, with a collection of their own."""
+    with quick_folder() as folder, ThreadPoolExecutor(4) as pool, ExitStack() as opened:
+        engine = opened.enter_context(_engine(kind, folder))
+        opened.callback(engine.close)
+        yield migrating(folder, engine, pool)
+
+
+@contextmanager
+def _engine(kind: str, folder: Path) -> Iterator[Engine]:
+    match kind:
+        case "edge":
+            yield EdgeEngine(folder / "engine")
+        case "local":
+            yield QdrantEngine(QdrantClient(":memory:"), "test")
+        case _:
+            name = f"test-{uuid.uuid4()}"
+            client = QdrantClient(url=SERVER, api_key=os.environ.get("QDRANT_API_KEY"), timeout=30)
+            try:
+                yield QdrantEngine(QdrantClient(url=SERVER, api_key=os.environ.get("QDRANT_API_KEY"), timeout=30), name)
+            finally:
+                client.delete_collection(name)
+                client.close()
 
 
 def vector_names(*encoders: EncoderSpec) -> set[str]:

@@ -10,20 +10,18 @@ from schemas.filter import Filter
 from schemas.image import State
 from services.encoder_migration import switch_encoder
 from services.encoder_migration.drop_encoder import added
-from services.memory.embedded.edge import EdgeEngine
-from tests.contract.support import quick_folder
-from tests.integration.migrating import FIRST, SECOND, Migrating, Tones, migrating, vector_names
+from tests.integration.migrating import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, over, vector_names
 from tests.integration.support import Hooked, Killed, Once
 from tests.integration.test_fill_vectors import counts, teach
 from tests.shapes import picture
 
+pytestmark = QUIET
 
-@pytest.fixture
-def parts(_sandboxes: None) -> Iterator[Migrating]:
-    with quick_folder() as folder, ThreadPoolExecutor(4) as pool:
-        engine = EdgeEngine(folder / "engine")
-        yield migrating(folder, engine, pool)
-        engine.close()
+
+@pytest.fixture(params=ENGINES)
+def parts(request: pytest.FixtureRequest, _sandboxes: None) -> Iterator[Migrating]:
+    with over(request.param) as made:
+        yield made
 
 
 def active(parts: Migrating) -> str:
