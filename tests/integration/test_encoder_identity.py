@@ -1,0 +1,74 @@
+"""Promise 8: a memory is served with the very model that its vectors were made with, or not at all."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import EncoderMismatch
+from services.bootstrap import wire_memory
+from services.bootstrap.api_process import api_process
+from services.bootstrap.wired import Wired
+from services.bootstrap.worker_process import worker_process
+from services.memory.collection import vector_name
+from services.memory.embedded.edge import EdgeEngine
+from services.settings import EncoderSettings, Settings
+from tests.contract.support import quick_folder
+from tests.unit.perception.families import dinov2
+
+from .support import KeepsOpen
+
+Serve = Callable[..., AbstractContextManager[Wired[Any]]]
+
+
+@pytest.fixture
+def engine() -> Iterator[EdgeEngine]:
+    with quick_folder() as folder:
+        opened = EdgeEngine(folder)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(params=[api_process, worker_process])
+def serve(
+    request: pytest.FixtureRequest, engine: EdgeEngine, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Serve:
+    """Wires a process over one data folder, with a model."""
+    monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
+    monkeypatch.setattr(wire_memory, "open_engine", lambda *_: KeepsOpen(engine))
+
+    def wired(model: Path | None) -> AbstractContextManager[Wired[Any]]:
+        named = EncoderSettings(name=str(model) if model else None)
+        process: AbstractContextManager[Wired[Any]] = request.param(Settings(data=short_folder, encoder=named))
+        return process
+
+    return wired
+
+
+def test_a_model_is_known_by_what_it_is_and_not_by_where_it_lies(
+    serve: Serve, engine: EdgeEngine, tmp_path: Path
+) -> None:
+    one, another = tmp_path / "m1" / "enc", tmp_path / "m2" / "enc"
+    dinov2(one)
+    dinov2(another)
+    with serve(one):
+        pass
+    shape = engine.inspect()
+    assert shape is not None
+    [name] = shape.vectors
+    assert name.startswith("enc-")
+    with pytest.raises(EncoderMismatch, match=f"made with {name}.*visual-memory encoder add {another}"), serve(another):
+        pytest.fail("another model was served over its vectors")
+    kept = one.rename(tmp_path / "m1" / "kept")
+    with serve(kept):
+        pass
+    another.rename(one)
+    for named in (one, None):
+        with pytest.raises(EncoderMismatch, match=f"{name}.*put.*back"), serve(named):
+            pytest.fail("another model was served over its vectors")
+    again = engine.inspect()
+    assert again is not None
+    assert dict(again.vectors) == {vector_name(name): 16}
