@@ -1,10 +1,12 @@
 """The paper's claims on the demo's digits, and on a FOLDER holding memory/LABEL/*.jpg and queries/LABEL/*.jpg.
 
-python -m benchmarks.paper [FOLDER]
+python -m benchmarks.paper [FOLDER ...] [--preprocessing 1|2|both]
+
+With ``both``: first what of it the second preprocessing changed, in a table.
 """
 
-import sys
-from collections.abc import Iterable, Sequence
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from services.evaluation.experiments import search
 from services.evaluation.study import Labelled, study_of
 from services.memory.engine import Vectors
 from services.perception.encoder import Encoder
-from services.perception.loading import load_encoder
+from services.perception.loading import identify, load_encoder
+from services.perception.view import Preprocessing
 from services.settings import EncoderSettings
 
 DIGITS_IN_MEMORY = 1200
@@ -39,10 +42,43 @@ class Pictures:
 
 def main() -> None:
     """Print a table for each."""
-    encoder = load_encoder(EncoderSettings())
-    _report(encoder.name, _digits(encoder))
-    for folder in sys.argv[1:]:
-        _report(encoder.name, _folder(encoder, Path(folder)))
+    parser = argparse.ArgumentParser("python -m benchmarks.paper")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
+    parser.add_argument("--preprocessing", choices=("1", "2", "both"), default="2")
+    asked = parser.parse_args()
+    if asked.preprocessing == "both":
+        _side_by_side(asked.folders)
+        return
+    encoder = _encoder(2 if asked.preprocessing == "2" else 1)
+    for pictures in _all(encoder, asked.folders):
+        _report(encoder.name, pictures)
+
+
+def _encoder(preprocessing: Preprocessing) -> Encoder:
+    settings = EncoderSettings()
+    return load_encoder(settings, identify(settings, preprocessing))
+
+
+def _all(encoder: Encoder, folders: Sequence[Path]) -> Iterator[Pictures]:
+    yield _digits(encoder)
+    yield from (_folder(encoder, folder) for folder in folders)
+
+
+def _side_by_side(folders: Sequence[Path]) -> None:
+    print("| pictures | figure | first preprocessing | second |\n|---|---|---|---|")
+    first, second = _encoder(1), _encoder(2)
+    for before, now in zip(_all(first, folders), _all(second, folders), strict=True):
+        old, new = _figures(first.name, before), _figures(second.name, now)
+        for figure in old:
+            print(f"| {now.name} | {figure} | {old[figure]:.1%} | {new[figure]:.1%} |")
+
+
+def _figures(encoder: str, pictures: Pictures) -> dict[str, float]:
+    """Those that speak of the vectors, rather than of a vote."""
+    found = evaluate(pictures.memory, pictures.queries, EvaluationOptions(), lambda *_: None, encoder=encoder)
+    [rank] = (curve.accuracy for curve in found.curves if (curve.vote, curve.prune) == (Vote.RANK, Prune.NONE))
+    assert found.probe is not None
+    return {"rank vote, the best k": max(rank), "rank vote, k = 50": rank[49], "linear probe": found.probe.accuracy}
 
 
 def _report(encoder: str, pictures: Pictures) -> None:

@@ -29,7 +29,8 @@ class View:
         crop: side of the square that it takes out of the middle then, 1 to `side`. 0: it takes all.
         version: how its pixels are made. 1: the picture is resized here, in one step (bicubic); a small one is made
             larger where there is a `crop`, and else stays. 2: it is cut on whole pixels, a large one is made smaller by
-            a whole factor, and the encoder resizes what comes of it. Either takes `LONGEST` short sides at most.
+            a whole factor, and the encoder resizes what comes of it; only a crop of one that is smaller than `side` is
+            made as by 1, for whole pixels are too coarse there. Either takes `LONGEST` short sides at most.
         squash: the encoder makes both sides `side` long, whatever they were. Of version 2 alone.
     """
 
@@ -48,7 +49,8 @@ class View:
         whole = size or (float(picture.width), float(picture.height))
         if not self.side:
             return picture
-        return self._resized(picture, whole) if self.version == 1 else self._cut(picture, whole)
+        coarse = self.crop and min(whole) < self.side
+        return self._resized(picture, whole) if self.version == 1 or coarse else self._cut(picture, whole)
 
     def largest(self, pixels: int = MOST) -> int:
         """The most pixels that a view of a picture of so many has."""
@@ -57,7 +59,9 @@ class View:
         if self.version == 1:
             return self.crop**2 or min(pixels, LONGEST * self.side**2)
         square = (2 * SPARE * (self.crop or self.side)) ** 2
-        return min(pixels, square if self.crop or self.squash else max(square, LONGEST * (2 * self.side) ** 2))
+        if self.crop:
+            return max(self.crop**2, min(pixels, square))
+        return min(pixels, square if self.squash else max(square, LONGEST * (2 * self.side) ** 2))
 
     def _cut(self, picture: PIL.Image.Image, whole: tuple[float, float]) -> PIL.Image.Image:
         lengths = [round(length) for length in whole]
@@ -83,7 +87,7 @@ class View:
         return factor, factor
 
     def _resized(self, picture: PIL.Image.Image, whole: tuple[float, float]) -> PIL.Image.Image:
-        """The view of version 1.
+        """In one step.
 
         Without a crop, up to two pixels of the long side are cut off, so that the scale is exact and `side` can be cut
         out of the very middle: an encoder that does so then meets each pixel where it would have computed it itself,

@@ -183,8 +183,15 @@ def test_of_version_1_one_that_cuts_for_itself_meets_the_pixels_that_it_would_ha
 def test_a_view_with_a_crop_is_a_square_and_of_version_1_always_as_large(size: tuple[int, int]) -> None:
     data = packed(PHOTOGRAPHS[1].resize(size), "PNG")
     assert decode(data, LIMITS, View(256, 224, version=1)).size == (224, 224)
-    part = max(1, round(min(size) * 224 / 256))
+    part = 224 if min(size) < 256 else round(min(size) * 224 / 256)
     assert decode(data, LIMITS, View(256, 224)).size == (part, part)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 13), (255, 700)])
+def test_of_a_picture_too_small_for_whole_pixels_both_versions_make_the_same_crop(size: tuple[int, int]) -> None:
+    data = packed(PHOTOGRAPHS[1].resize(size), "PNG")
+    first, second = (decode(data, LIMITS, View(256, 224, version=version)) for version in (1, 2))
+    assert first.tobytes() == second.tobytes()
 
 
 def test_pixels_come_back_and_nothing_that_is_damaged() -> None:
