@@ -138,6 +138,8 @@ def drop(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete an encoder's vectors, its index, what was computed from them, and their bytes; the pictures stay."""
     with errors(), _commands("encoder.drop") as encoders:
         counts = encoders.memory_of(encoders.records.get(name)).fill_counts(None)
+        if not as_json:
+            _warn_of_vectors(encoders)
         _confirm(f"Delete {counts.filled} vectors of {name} for good?", yes=yes)
         done = encoders.drop(name)
     _show_dropped(name, done.erased, done.note, as_json)
@@ -285,6 +287,16 @@ def _show_switched(switched: "Switched", missing: list[dict[str, str]], as_json:
         f"{active.before} is kept and gets new pictures too: 'visual-memory encoder switch --back' goes back to it,"
         f" 'visual-memory encoder drop {active.before}' deletes it"
     )
+
+
+def _warn_of_vectors(encoders: "EncoderCommands") -> None:
+    """Say which images lose what no picture brings back, where an encoder is dropped."""
+    active = encoders.records.active()
+    if active and (alone := encoders.memory_of(encoders.records.get(active.name)).fill_counts(None).vectors_only):
+        typer.echo(
+            f"{alone} images came as vectors of other encoders and have none of {active.name}, nor a picture to make"
+            f" one of. Send theirs before the last one goes: 'visual-memory encoder missing {active.name}' lists them"
+        )
 
 
 def _confirm(question: str, *, yes: bool) -> None:

@@ -57,6 +57,8 @@ def stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
     try:
         yield tell
+        for task in bars.tasks:
+            bars.update(task.id, completed=task.total)  # some are told of only as they begin
     finally:
         if tasks:  # else it would print an empty line
             bars.stop()

@@ -16,7 +16,7 @@ def status(each: dict[str, Any]) -> None:
     console.print(f"  {counts['filled']} of {total} images have its vector, {counts['left']} are left")
     if counts["failed"] or counts["vectors_only"]:
         console.print(f"  {counts['failed']} could not be encoded, {counts['vectors_only']} came as vectors of another")
-    if counts["left"] and not each["fill"]["paused"]:
+    if counts["left"] and not each["fill"]["paused"] and each["state"] != "dropping":
         rate = (
             f"{each['images_per_second']:g} a second, {_time_left(each)}"
             if each["images_per_second"]

@@ -82,6 +82,7 @@ def test_it_is_served_filled_compared_switched_back_and_forth_and_dropped() -> N
         stack.remembered([image_id])
         until(lambda: {OLD, new} == {each for each, ids in check().items() if image_id in ids and each}, "both vectors")
 
+        check_compared(encoders, new)
         before = votes(stack)
         switched = encoders.encoder("switch", new)
         assert switched["not_voting"] == said["counts"]["vectors_only"]
@@ -101,6 +102,8 @@ def test_it_is_served_filled_compared_switched_back_and_forth_and_dropped() -> N
         )
         numbers = np.array(next(alone), "<f4").tobytes()[:64]
         assert any(numbers in path.read_bytes() for path in files(stack.data))
+        unsure = encoders.run("encoder", "drop", OLD)
+        assert (unsure.returncode, "came as vectors of other encoders" in unsure.stdout) == (1, True)
         dropped = encoders.encoder("drop", OLD, "--yes")
         assert dropped["erased"]
         assert encoders.records.known().keys() == {new}
@@ -110,6 +113,12 @@ def test_it_is_served_filled_compared_switched_back_and_forth_and_dropped() -> N
         verified = encoders.run("verify-removals", "--json")
         assert (verified.returncode, json.loads(verified.stdout)["faults"]) == (0, [])
         assert not any(numbers in path.read_bytes() for path in files(stack.data))
+
+
+def check_compared(encoders: Commands, new: str) -> None:
+    compared = encoders.encoder("compare", "--tenant", "default")
+    assert (compared["a"], compared["b"], compared["lacking"][OLD]) == (OLD, new, 0)
+    assert compared["itself"]["b"]["accuracy"]["value"] > 0.5
 
 
 def files(data: Path) -> list[Path]:
