@@ -39,6 +39,9 @@ ATTEMPTS = 3
 """How often a picture may fail the decoder until it is given up."""
 LOOK_SECONDS = 1.0
 """How often it is looked what was paused, added or dropped."""
+REST = 200
+"""Where nothing was left, it is looked again after so many times as long as the look took: of a million images that is
+half a second, in which an embedded store answers nobody else."""
 RETRY_SECONDS = 5.0
 """How long after a part did not answer it is tried again."""
 
@@ -188,6 +191,7 @@ class KeepFilled:
     filling: Callable[[MicroBatcher, Asked], AbstractContextManager[FillVectors]]
     upgrade: Callable[[], object]
     ended: threading.Event
+    _rests_until: dict[str, float] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
         """Look, fill, and look again, until the process ends; nothing of it ends with an error."""
@@ -214,10 +218,20 @@ class KeepFilled:
         for spec in self._due(known) if len(known) > 1 else ():
             settings, encoder = _Fresh(self.records, spec.name), self.loaded(spec.name)
             held = None if self.ended.is_set() else settings()
-            if encoder and held and not held.paused and self.memory_of(spec).fill_counts(None).left:
+            if encoder and held and not held.paused and self._has_left(spec):
                 with self.filling(encoder, settings) as fill:
                     log.info("filling the vectors of %s", spec.name)
                     log.info("filled %d vectors of %s", fill(), spec.name)
+
+    def _has_left(self, spec: EncoderSpec) -> bool:
+        """Whether something is left; not asked again at once where nothing was."""
+        begun = time.monotonic()
+        if begun < self._rests_until.get(spec.name, begun):
+            return False
+        left = self.memory_of(spec).has_left()
+        ended = time.monotonic()
+        self._rests_until[spec.name] = ended + (0 if left else REST * (ended - begun))
+        return left
 
     def _due(self, known: Mapping[str, EncoderSpec]) -> list[EncoderSpec]:
         dropping = self.records.dropping()

@@ -436,6 +436,11 @@ class Memory:
             vectors_only=self._engine.count(vectors_only),
         )
 
+    def has_left(self) -> bool:
+        """Whether `to_fill` has anything, of any tenant; sooner known than how much."""
+        self._mark_all()
+        return bool(self._engine.scroll(self._left(None), 1, None)[0])
+
     def not_encoded(
         self, tenant: str, limit: int, cursor: str | None = None
     ) -> tuple[list[tuple[StoredImage, str]], str | None]:
@@ -695,8 +700,8 @@ class Memory:
             while True:
                 where = PointFilter(clauses=(HAS_BEEN_ENCODED,))
                 payloads, cursor = self._engine.scroll(where, MARKED_AT_ONCE, cursor)
-                unmarked = [to_image(each) for each in payloads if not VECTOR_ONLY.keys() <= each.keys()]
-                vectors = [image for image in unmarked if not has_picture(image.picture)]
+                unmarked = [each for each in payloads if not VECTOR_ONLY.keys() <= each.keys()]
+                vectors = [to_image(each) for each in unmarked if not has_picture(each["picture"])]
                 if vectors:
                     self._write(
                         [SetPayload({**VECTOR_ONLY}, self._same(alike)) for _, alike in _alike(vectors, _tenant)]

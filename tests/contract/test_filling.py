@@ -96,6 +96,7 @@ def test_an_encoder_that_is_added_is_filled_until_nothing_is_left(memory: Memory
     assert memory.get(tenant, [each.image_id for each in images]) == before, "nothing else is written"
     assert other.fill_counts(tenant) == FillCounts(filled=4, left=3, vectors_only=2)
     assert left(other, tenant) == ["i4", "i5", "i6"]
+    assert other.has_left()
     other.fill(images, longer(7))
     assert left(other, tenant) == []
     assert other.fill_counts(tenant) == FillCounts(filled=7, vectors_only=2)
@@ -338,4 +339,5 @@ def test_nothing_is_lost_or_mixed_where_the_owner_is_killed_and_compacts(folder:
                 engine.compact()
 
         fill_while_all_changes(memory, memory.under("other", LONGER), "t", disturb)
+        assert not memory.under("other", LONGER).has_left()
         memory.close()
