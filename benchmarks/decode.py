@@ -1,13 +1,17 @@
-"""Decoding for the encoder, in the sandbox, against Pillow in this process; on all cores, in pictures per second."""
+"""Decoding for the encoder, in the sandbox, and resizing beside it, against Pillow in this process; on all cores.
+
+The last row is of resizing alone, on one core.
+"""
 
 import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
+import torch
 from PIL.Image import Resampling
 from sklearn.datasets import load_sample_images
 
@@ -15,14 +19,17 @@ from benchmarks.pictures import photographs
 from benchmarks.table import Row, compare, rate
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
+from services.perception.loading import load_encoder
+from services.perception.resizing import resized
 from services.perception.sandbox import Sandbox
 from services.perception.view import View
-from services.settings import PictureSettings
+from services.settings import EncoderSettings, PictureSettings
 
 VIEW = View(side=256, crop=224)
 LARGE = (4000, 3000)
 PLAIN = "Pillow: open, convert, resize, crop"
 BARE = "a loop over Pillow's reduced scale"
+PILLOW = "Pillow: resize"
 
 
 def measure() -> list[Row]:
@@ -35,11 +42,14 @@ def measure() -> list[Row]:
         def each(work: Callable[[bytes], object], pictures: Sequence[bytes]) -> Callable[[], object]:
             return lambda: list(pool.map(work, pictures))
 
+        def ours(data: bytes) -> torch.Tensor:
+            return resized(decoder.one("a", data), (VIEW.crop, VIEW.crop))
+
         rows = [
             compare(
                 f"decode {stage}, the middle {VIEW.crop} of a short side of {VIEW.side}",
                 "pictures/s",
-                rate(len(pictures), each(partial(decoder.one, "a"), pictures)),
+                rate(len(pictures), each(ours, pictures)),
                 {
                     PLAIN: rate(len(pictures), each(plain, pictures)),
                     BARE: rate(len(pictures), each(reduced, pictures)),
@@ -53,7 +63,36 @@ def measure() -> list[Row]:
             )
         ]
     sandbox.close()
-    return rows
+    return [*rows, resizing([VIEW.of(PIL.Image.open(io.BytesIO(data)).convert("RGB")) for data in photographs(128)])]
+
+
+def resizing(views: Sequence[PIL.Image.Image]) -> Row:
+    """From what the sandbox hands over to what the network takes."""
+    size = (VIEW.crop, VIEW.crop)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    row = compare(
+        f"resize a view of {views[0].width} x {views[0].height} to {VIEW.crop} x {VIEW.crop}, bicubic, one core",
+        "pictures/s",
+        rate(len(views), lambda: [resized(view, size) for view in views]),
+        {PILLOW: rate(len(views), lambda: [_pixels(view.resize(size, Resampling.BICUBIC)) for view in views])},
+        rounds=9,
+        asked={PILLOW: 2},
+        note=f"both from a picture of Pillow's to a tensor; cosine of the vectors >= {_agreement(views):.6f}",
+    )
+    torch.set_num_threads(before)
+    return row
+
+
+def _pixels(picture: PIL.Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+
+
+def _agreement(views: Sequence[PIL.Image.Image]) -> float:
+    """The least cosine of the built-in encoder's vectors after either way."""
+    encoder = load_encoder(EncoderSettings(precision="float32"))
+    exact = encoder.encode([view.resize((VIEW.crop, VIEW.crop), Resampling.BICUBIC) for view in views])
+    return float((exact * encoder.encode(views)).sum(1).min())
 
 
 def plain(data: bytes) -> PIL.Image.Image:
@@ -69,7 +108,7 @@ def reduced(data: bytes) -> PIL.Image.Image:
     """The fastest that Pillow does."""
     picture = PIL.Image.open(io.BytesIO(data))
     picture.draft(None, (VIEW.side, VIEW.side))
-    return VIEW.of(picture.convert("RGB"))
+    return replace(VIEW, version=1).of(picture.convert("RGB"))
 
 
 def large(number: int) -> list[bytes]:
