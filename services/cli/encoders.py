@@ -23,6 +23,9 @@ EVERYBODY = "*"
 """No tenant has this name."""
 LOOK_SECONDS = 2.0
 """Between two looks, from which the rate is told."""
+REST = 50
+"""While it is waited for a fill, the pause between two counts is so many times as long as a count: of a million images
+it takes over a second, in which an embedded store answers nobody else."""
 PAGE = 500
 MOST_NAMED = 10
 
@@ -230,12 +233,13 @@ def _wait(encoders: "EncoderCommands", name: str, *, quiet: bool) -> None:
     with show.stages(quiet=quiet) as tell:
         while True:
             encoders.records.get(name)  # or it was dropped
+            begun = time.monotonic()
             counts = memory.fill_counts(None)
             done = counts.filled + counts.failed
             tell("filled", done, done + counts.left)
             if not counts.left:
                 return
-            time.sleep(1.0)
+            time.sleep(max(1.0, REST * (time.monotonic() - begun)))
 
 
 def _set_fill(action: str, name: str | None, change: dict[str, Any], said: str, as_json: bool) -> None:
