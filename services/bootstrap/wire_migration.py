@@ -66,7 +66,7 @@ def wire_fill(settings: Settings, opened: ExitStack, encoders: LoadedEncoders) -
             identify,
             AddEncoder(records, engine, identify, load_encoder),
             wire_switch(settings, records, engine),
-            lambda name: not memory_of(settings, engine, records.get(name)).fill_counts(None).left,
+            lambda name: not memory_of(settings, engine, records.get(name)).has_left(),
         ),
         ended,
     )

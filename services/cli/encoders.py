@@ -21,8 +21,8 @@ app = typer.Typer(
 
 EVERYBODY = "*"
 """No tenant has this name."""
-LOOK_SECONDS = 2.0
-"""Between two looks, from which the rate is told."""
+LOOK_SECONDS, LONGEST_LOOK = 2.0, 10.0
+"""Between two looks, from which the rate is told: the longer where nothing was done in the shorter."""
 REST = 50
 """While it is waited for a fill, the pause between two counts is so many times as long as a count: of a million images
 it takes over a second, in which an embedded store answers nobody else."""
@@ -210,13 +210,16 @@ def _with_rates(encoders: "EncoderCommands", name: str | None = None) -> list[di
         raise NotFound(f"there is no encoder {name!r}: see 'visual-memory encoder list'")
     if not any(each.counts.left and not each.fill.paused and each.state != "dropping" for each in first.values()):
         return [_shown(each, 0.0) for each in first.values()]
-    time.sleep(LOOK_SECONDS)
-    second, seconds = look(), time.monotonic() - begun
-    done = {name: (each.counts.filled + each.counts.failed) for name, each in first.items()}
-    return [
-        _shown(each, max(0, each.counts.filled + each.counts.failed - done.get(name, 0)) / seconds)
-        for name, each in second.items()
-    ]
+    while True:
+        time.sleep(LOOK_SECONDS)
+        second, seconds = look(), time.monotonic() - begun
+        if seconds > LONGEST_LOOK or any(_done(each) != _done(first.get(name)) for name, each in second.items()):
+            break
+    return [_shown(each, max(0, _done(each) - _done(first.get(name))) / seconds) for name, each in second.items()]
+
+
+def _done(each: "EncoderStatus | None") -> int:
+    return 0 if each is None else each.counts.filled + each.counts.failed
 
 
 def _shown(each: "EncoderStatus", rate: float) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def status(each: dict[str, Any]) -> None:
         rate = (
             f"{each['images_per_second']:g} a second, {_time_left(each)}"
             if each["images_per_second"]
-            else "none in the last two seconds"
+            else "none just now; if that goes on, the worker's log says why"
         )
         console.print(f"  filled with {each['fill']['share']:.0%} of the workers' time: {rate}")
 

@@ -31,10 +31,12 @@ from services.runtime.logs import kind
 
 SLICES_AT_ONCE = 2
 """So that one is decoded or written while the other is encoded."""
-FEWEST, MOST = 8, 64
-"""Images of a slice: each costs the store its calls, and lies decoded in memory."""
-SLICE_SECONDS = 1.0
-"""How long a slice takes about, so that a pause does not wait for it."""
+SLICE = 64
+"""Images that lie decoded in memory together: each slice costs the store its calls, however small it is."""
+BATCHES = 2
+"""Of the encoder, that are encoded at once; a pause waits for these."""
+WRITE_SECONDS = 2.0
+"""After which what is encoded of a slice is written: little is lost by a kill, and whoever looks sees it go on."""
 ATTEMPTS = 3
 """How often a picture may fail the decoder until it is given up."""
 LOOK_SECONDS = 1.0
@@ -71,7 +73,6 @@ class FillVectors:
     settings: Asked
     ended: threading.Event
     _under_way: set[str] = field(default_factory=set, init=False)
-    _size: int = field(default=FEWEST, init=False)
 
     def __call__(self) -> int:
         """Fill until nothing is left, or it is paused, dropped or ended; returns how many images got a vector.
@@ -79,17 +80,13 @@ class FillVectors:
         Raises:
             Unavailable: a part does not answer; nothing is lost by it.
         """
-        done, begun = 0, time.monotonic()
+        done = 0
         slices: deque[Future[int]] = deque()
         with ThreadPoolExecutor(SLICES_AT_ONCE, "fill", initializer=cores.step_back) as threads:
             for images in self._slices():
                 slices.append(threads.submit(self._fill, images))
-                share = (self.settings() or FillSettings()).share
-                at_once = SLICES_AT_ONCE if share == 1 else 1
-                while len(slices) >= at_once:
+                while len(slices) >= (SLICES_AT_ONCE if self._share() == 1 else 1):
                     done += slices.popleft().result()
-                self._rest(time.monotonic() - begun, share)
-                begun = time.monotonic() if share < 1 else begun
         return done + sum(each.result() for each in slices)
 
     def _slices(self) -> Iterator[list[StoredImage]]:
@@ -102,7 +99,7 @@ class FillVectors:
                 for tenant in [*places]:
                     if not self._goes_on():
                         return
-                    images, places[tenant] = self.memory.to_fill(tenant, self._size, places[tenant])
+                    images, places[tenant] = self.memory.to_fill(tenant, SLICE, places[tenant])
                     if places[tenant] is None:
                         del places[tenant]
                     if due := [image for image in images if image.picture not in self._under_way]:
@@ -113,32 +110,55 @@ class FillVectors:
         settings = None if self.ended.is_set() else self.settings()
         return settings is not None and not settings.paused
 
-    def _rest(self, worked: float, share: float) -> None:
+    def _share(self) -> float:
+        return (self.settings() or FillSettings()).share
+
+    def _rest(self, worked: float) -> None:
         """Leave the rest of the time to others."""
+        share = self._share()
         until = time.monotonic() + worked * (1 - share) / share
         while (left := until - time.monotonic()) > 0 and self._goes_on():
             self.ended.wait(min(left, LOOK_SECONDS))
 
     def _fill(self, images: Sequence[StoredImage]) -> int:
-        """Give images of one tenant their vectors, in one write; how many were encoded."""
-        begun = time.monotonic()
+        """Give images of one tenant their vectors, in one write where that is soon; how many got one."""
+        begun = written_at = time.monotonic()
+        done = 0
+        pairs: list[tuple[StoredImage, PIL.Image.Image]] = []
+        failed: list[tuple[StoredImage, str]] = []
+        encoded: list[tuple[StoredImage, Vectors]] = []
         try:
-            found = list(self.pool.map(self._pixels, images))
-            failed = [(image, each) for image, each in zip(images, found, strict=True) if isinstance(each, str)]
-            pairs = [(image, each) for image, each in zip(images, found, strict=True) if not isinstance(each, str)]
-            encoded = self._encoded(pairs, failed)
-            if encoded:
-                self.memory.fill([image for image, _ in encoded], np.stack([vector for _, vector in encoded]))
+            for image, found in zip(images, self.pool.map(self._pixels, images), strict=True):
+                if isinstance(found, str):
+                    failed.append((image, found))
+                elif found is not None:
+                    pairs.append((image, found))
+            while pairs and self._goes_on():
+                some = BATCHES * self.encoder.batch_size
+                encoded += self._encoded(pairs[:some], failed)
+                del pairs[:some]
+                if time.monotonic() - written_at >= WRITE_SECONDS:
+                    done, written_at = done + self._write(encoded), time.monotonic()
+                self._rest(time.monotonic() - begun)
+                begun = time.monotonic()
             for image, reason in failed:
                 self.memory.give_up([image], reason)
-            return len(encoded)
+            return done + self._write(encoded)
         finally:
             self._under_way.difference_update(image.picture for image in images)
-            pace = len(images) / max(time.monotonic() - begun, 1e-3)
-            self._size = int(min(MOST, max(FEWEST, pace * SLICE_SECONDS)))
 
-    def _pixels(self, image: StoredImage) -> PIL.Image.Image | str:
-        """The encoder's view of an image's picture; a reason where there is none."""
+    def _write(self, encoded: list[tuple[StoredImage, Vectors]]) -> int:
+        """Write them, and let go of them; how many they were."""
+        number = len(encoded)
+        if encoded:
+            self.memory.fill([image for image, _ in encoded], np.stack([vector for _, vector in encoded]))
+            encoded.clear()
+        return number
+
+    def _pixels(self, image: StoredImage) -> PIL.Image.Image | str | None:
+        """The encoder's view of an image's picture; a reason where there is none; None where it does not go on."""
+        if not self._goes_on():
+            return None
         try:
             picture = self.pictures.read(image.picture)
             for _ in range(ATTEMPTS - 1):
@@ -158,8 +178,6 @@ class FillVectors:
         self, pairs: Sequence[tuple[StoredImage, PIL.Image.Image]], failed: list[tuple[StoredImage, str]]
     ) -> list[tuple[StoredImage, Vectors]]:
         """Vectors for all at once; where that fails, one by one, so that only the guilty fail."""
-        if not pairs:
-            return []
         try:
             vectors = self.encoder.encode([picture for _, picture in pairs], pairs[0][0].tenant)
             return [(image, vector) for (image, _), vector in zip(pairs, vectors, strict=True)]

@@ -101,11 +101,12 @@ def test_images_that_came_as_vectors_are_counted_and_stay_with_their_encoder(par
 
 
 def test_it_stops_where_it_is_paused_and_goes_on_from_there(parts: Migrating, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fill_vectors, "MOST", 8)
+    monkeypatch.setattr(fill_vectors, "SLICE", 8)
     teach(parts, 60)
     parts.add()
-    asked = count()
-    done = parts.fill(settings=lambda: FillSettings(paused=next(asked) > 4))
+    encoder = Tones()
+    done = parts.fill(encoder, settings=lambda: FillSettings(paused=encoder.encoded > 20))
+    assert done == encoder.encoded, "what was encoded is not thrown away"
     assert 0 < done < 60
     assert counts(parts) == FillCounts(filled=done, left=60 - done)
     assert parts.fill() == 60 - done, "nothing twice"
@@ -123,7 +124,7 @@ def test_it_stops_where_it_is_dropped_or_the_process_ends(parts: Migrating) -> N
 
 
 def test_it_leaves_the_rest_of_its_share_to_others(parts: Migrating, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fill_vectors, "MOST", 8)
+    monkeypatch.setattr(fill_vectors, "SLICE", 8)
     teach(parts, 24)
     parts.add()
 
