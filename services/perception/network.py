@@ -1,6 +1,6 @@
 """A network as an `Encoder`: pictures in, batches through the network in one precision, unit rows out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,8 +67,17 @@ class NetworkEncoder:
         return checked(vectors, self.name, len(images), self.dimension)
 
     def _embed(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
-        batches = (images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size))
-        return embed(self._forward, (on(self._network.prepare(batch), self._network.device) for batch in batches))
+        return embed(self._forward, (on(features, self._network.device) for features in self._prepared(images)))
+
+    def _prepared(self, images: Sequence[PIL.Image.Image]) -> Iterator[Features]:
+        """Batches, and each picture by itself where those of a batch have not one size, for nothing is cut of them."""
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
+            try:
+                features = [self._network.prepare(batch)]
+            except ValueError:
+                features = [self._network.prepare([image]) for image in batch]
+            yield from features
 
 
 @torch.inference_mode()

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, cast
 
 import numpy as np
 import PIL.Image
@@ -19,7 +20,9 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from services.perception.decoder import Decoder
+from services.bootstrap.wire_memory import SLICE_BYTES, slice_size
+from services.perception.batching import SharedEncoder
+from services.perception.decoder import BYTES_PER_PIXEL, Decoder
 from services.perception.decoding import Limits
 from services.perception.image_processor import take_over
 from services.perception.loading import identify, load_encoder
@@ -144,6 +147,30 @@ def test_every_family_embeds_them_in_little_memory(
     for picture in pictures:
         assert np.isfinite(encoder.encode([picture])).all()
     assert peak("self") - before <= ENCODER
+
+
+@pytest.mark.parametrize("preprocessing", [1, 2])
+def test_pictures_of_which_nothing_is_cut_are_embedded_side_by_side(
+    tmp_path: Path, preprocessing: Literal[1, 2]
+) -> None:
+    uncropped(tmp_path)
+    settings = EncoderSettings(name=str(tmp_path), precision="float32", batch_size=2)
+    encoder = load_encoder(settings, identify(settings, preprocessing))
+    pictures = [
+        encoder.view.of(PIL.Image.effect_noise(size, 90).convert("RGB")) for size in ((90, 60), (60, 90), (120, 80))
+    ]
+    alone = np.concatenate([encoder.encode([picture]) for picture in pictures])
+    assert np.abs(encoder.encode(pictures) - alone).max() < 1e-5
+
+
+VIEWS = [View(256, 224), View(256), View(384, squash=True), View(518, squash=True), View(UNSIZED), View(512, version=1)]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_a_slice_of_the_largest_views_takes_no_more_than_it_may(view: View) -> None:
+    encoder = SimpleNamespace(view=view, batch_size=8)
+    held = slice_size(cast(SharedEncoder, encoder)) * BYTES_PER_PIXEL * view.largest()
+    assert SLICE_BYTES / 4 <= held <= SLICE_BYTES
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
