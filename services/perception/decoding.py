@@ -183,6 +183,9 @@ def _open(data: bytes, found: Format, limits: Limits, version: Preprocessing) ->
     if found is AVIF:
         picture.info.update(heif.nclx_profile(data))
         picture.info.pop("xmp", None)  # which way is up is said by the container alone
+    clear = picture.info.get("transparency")
+    if version > 1 and png is not None and png.depth == 16 and isinstance(clear, tuple):
+        picture.info["transparency"] = tuple(level >> 8 for level in clear)  # Pillow reads colours by their upper bytes
     return _Opened(picture, data, profile_of(picture, png) if version > 1 else b"", png is not None and png.grey)
 
 

@@ -28,11 +28,13 @@ class Png:
         data: the bytes of its file.
         colours: the chunks that say what its colours mean, by name.
         grey: whether it has no colours.
+        depth: bits of a sample.
     """
 
     data: bytes
     colours: dict[bytes, bytes]
     grey: bool
+    depth: int
 
 
 def without_ancillary(data: bytes) -> Png:
@@ -49,7 +51,7 @@ def without_ancillary(data: bytes) -> Png:
             kept.append(whole)
         elif name in _TEXTS and (text := _orientation(name, bytes(body))) is not None:
             kept.append(_chunk(b"tEXt", text))
-    return Png(b"".join(kept), colours, data[25:26] in (b"\0", b"\4"))
+    return Png(b"".join(kept), colours, data[25:26] in (b"\0", b"\4"), int.from_bytes(data[24:25]))
 
 
 def profile(body: bytes) -> bytes | None:

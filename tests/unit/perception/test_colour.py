@@ -129,6 +129,8 @@ def test_a_transparent_colour_is_that_of_the_file_not_of_the_profile(channels: i
     clear = chunk(b"tRNS", b"\0\x80" * channels)
     space = iccp(grey(power(1)) if channels == 1 else profile(SRGB, power(1)))
     near(shown(png(pixels, [space, clear])), [[[255] * 3, [137] * 3]])
+    deep = chunk(b"tRNS", b"\x80\x80" * channels)
+    near(shown(png(pixels.astype(np.uint16) * 257, [space, deep])), [[[255] * 3, [137] * 3]])
 
 
 def test_16_bit_with_a_profile() -> None:
