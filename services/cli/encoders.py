@@ -48,6 +48,8 @@ def list_(as_json: AsJson = False) -> None:
     else:
         for each in found:
             show_encoders.status(each)
+        if not found:
+            typer.echo("the memory has no encoder yet: start the service once", err=True)
 
 
 @app.command()
