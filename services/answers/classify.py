@@ -38,6 +38,7 @@ class WhatIf:
 
 
 AS_IT_IS = WhatIf()
+REMEMBERED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value,))
 AT_ONCE = 16_384
 """Neighbours that are searched for at once, so that their labels are counted before there are too many."""
 
@@ -207,6 +208,8 @@ class Classify:
     def _why_nobody(self, tenant: str, options: ClassifyOptions) -> str:
         if not self.memory.counts_by_state(tenant, []).get(State.REMEMBERED):
             return "the memory is empty: no image is remembered yet"
+        if not self.memory.count_embedded(tenant, [REMEMBERED]):
+            return f"no remembered image has a vector of {self.encoder.name}: those that came as vectors are sent again"
         if options.as_of is not None:
             return f"no remembered image that meets the filter had been accepted by {options.as_of.isoformat()}"
         return "no remembered image meets the filter"

@@ -69,6 +69,15 @@ def test_new_pictures_get_the_vectors_of_both(two: Two) -> None:
     assert two.left() == 0
 
 
+def test_a_question_to_an_encoder_without_vectors_says_so(two: Two) -> None:
+    two.parts.teach(picture("disc"))
+    asked = Parts(two.parts.folder, two.memory, two.parts.pool, Pixels(name="second"), two.parts.tenant)
+    assert "no remembered image has a vector of second" in (asked.ask(picture("disc")).reason or "")
+    assert "no remembered image meets the filter" in (
+        two.parts.ask(picture("disc"), filter={"labels": "x"}).reason or ""
+    )
+
+
 def test_an_encoder_with_the_same_view_decodes_nothing_again(two: Two) -> None:
     two.second.view = two.parts.encoder.view
     two.parts.send(picture("disc"), picture("bars"))
