@@ -29,8 +29,8 @@ from services.perception.decoder import Decoder
 from services.runtime import cores
 from services.runtime.logs import kind
 
-SLICES_AT_ONCE = 2
-"""So that one is decoded or written while the other is encoded."""
+SLICES_AT_ONCE = 3
+"""So that one is decoded, and one written, while another is encoded."""
 SLICE = 64
 """Images that lie decoded in memory together: each slice costs the store its calls, however small it is."""
 BATCHES = 2
@@ -185,10 +185,23 @@ class FillVectors:
             raise
         except Exception as error:
             if len(pairs) == 1:
+                self._check_encoder()
                 failed.append((pairs[0][0], f"the encoder cannot embed it: {error}"))
                 return []
             log.exception("a slice of %d failed, its pictures are tried one by one", len(pairs))
             return [each for pair in pairs for each in self._encoded([pair], failed)]
+
+    def _check_encoder(self) -> None:
+        """Return if the encoder is well, so that it is the picture's fault where it failed on one.
+
+        Raises:
+            Unavailable: it fails on any picture, for want of memory maybe.
+        """
+        any_picture = self.encoder.view.of(PIL.Image.radial_gradient("L").convert("RGB"))
+        try:
+            self.encoder.encode([any_picture])
+        except Exception as error:
+            raise Unavailable(f"the encoder fails on any picture: {kind(error)}") from error
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,20 @@ def test_each_slice_is_one_write(parts: Migrating) -> None:
     assert calls.count("give_up") == 0
 
 
+def test_an_encoder_that_fails_on_any_picture_lets_none_be_given_up(parts: Migrating) -> None:
+    teach(parts, 5)
+    parts.add()
+
+    def out_of_memory(_images: object) -> None:
+        raise MemoryError
+
+    with pytest.raises(Unavailable, match="fails on any picture"):
+        parts.fill(Tones(before=out_of_memory))
+    assert counts(parts) == FillCounts(left=5)
+    parts.fill()
+    assert counts(parts) == FillCounts(filled=5)
+
+
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[each], other[each]) for each in one)
 
