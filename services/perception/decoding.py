@@ -24,12 +24,13 @@ from services.perception.formats import (
     TIFF,
     WEBP,
     Format,
-    has_all_scans,
     rare_kind,
     recognise,
     unsupported,
     webp_size,
+    whole_chunks,
 )
+from services.perception.jpeg import has_all_scans, without_metadata
 from services.perception.png import without_ancillary
 from services.perception.tiff import read_tiff
 from services.perception.view import ALL, Preprocessing, View
@@ -41,6 +42,8 @@ _END = b"\xff\xd9"
 _NOISE = hashlib.shake_256(b"").digest(512).replace(b"\xff", b"\0")
 _MORE = _NOISE + b"".join(bytes((0xFF, 0xD0 + number)) + _NOISE for number in range(8))
 """What would be pixels where a JPEG's are not complete, also behind any of its restart markers."""
+_MENDED = {JPEG: without_metadata, WEBP: whole_chunks}
+"""What makes a file readable whose pixels are sound, and what is said beside them is not."""
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -209,7 +212,13 @@ def _open_tiff(data: bytes, limits: Limits, version: Preprocessing) -> _Opened:
 
 
 def _picture(data: bytes, found: Format, limits: Limits) -> PIL.Image.Image:
-    picture = PIL.Image.open(io.BytesIO(data), formats=[found.reader])
+    mend = _MENDED.get(found)
+    try:
+        picture = PIL.Image.open(io.BytesIO(data), formats=[found.reader])
+    except Exception:
+        if mend is None:
+            raise
+        picture = PIL.Image.open(io.BytesIO(mend(data)), formats=[found.reader])
     _check_size(picture.size, limits)
     return picture
 

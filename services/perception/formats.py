@@ -1,10 +1,9 @@
 """Which format bytes are of, by their first bytes alone: none of Pillow's readers sees what is not taken anyway."""
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schemas.errors import InvalidPicture, UnsupportedFormat
+from services.perception.jpeg import rare_jpeg
 
 ACCEPTED = "JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF or TIFF"
 
@@ -57,8 +56,6 @@ _REFUSED = {
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_BRANDS = {b"mif1", b"msf1"}
-_MARKER = re.compile(rb"\xff[\xc0-\xcf\xda-\xfe]")
-_PROGRESSIVE, _SCAN = (0xC2, 0xCA), 0xDA
 
 
 def recognise(data: bytes) -> Format:
@@ -99,23 +96,7 @@ def rare_kind(data: bytes, found: Format) -> str | None:
         return "a HEIF of another codec than HEVC"
     if found is HEIC and b"pitm" not in data and b"moov" in data:
         return "a HEIC with a film and no picture"
-    return _rare_jpeg(data) if found is JPEG else None
-
-
-def has_all_scans(data: bytes) -> bool:
-    """Whether a JPEG's scans, all that there are, hold every bit of its coefficients (T.81, annex G).
-
-    One that is not progressive has a single scan for each of its channels, without which it has no pixels there.
-    """
-    lacking: set[tuple[int, int]] = set()
-    for marker, body in _segments(data):
-        if marker in _PROGRESSIVE:
-            lacking = {(body[at], place) for at in range(6, len(body) - 2, 3) for place in range(64)}
-        elif marker == _SCAN and len(body) >= 2 * body[0] + 4:
-            first, last, bits = body[-3:]
-            if not bits & 0x0F:
-                lacking -= {(body[1 + 2 * each], place) for each in range(body[0]) for place in range(first, last + 1)}
-    return not lacking
+    return rare_jpeg(data) if found is JPEG else None
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
@@ -138,6 +119,21 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def whole_chunks(data: bytes) -> bytes:
+    """A WebP that has only what is whole of it, and no metadata: these come after its pixels, and may be cut off."""
+    kept, at = b"WEBP", 12
+    while at + 8 <= len(data):
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        if end > len(data):
+            break
+        name, body = data[at : at + 4], data[at:end]
+        if name == b"VP8X":
+            body = body[:8] + bytes([body[8] & ~0x0C]) + body[9:]  # it says that there is no EXIF and no XMP
+        kept += b"" if name in (b"EXIF", b"XMP ") else body + bytes(len(body) % 2)
+        at = end + end % 2
+    return b"RIFF" + len(kept).to_bytes(4, "little") + kept
+
+
 def _in_boxes(data: bytes) -> Format:
     """What is in a container of boxes (ISO 14496-12), by the brands that it says it is of."""
     end = min(int.from_bytes(data[:4]), 1024)
@@ -147,32 +143,6 @@ def _in_boxes(data: bytes) -> Format:
     if brands & (_HEIC_BRANDS | _HEIF_BRANDS):
         return HEIC
     raise unsupported("a video or another picture in an MP4 container")
-
-
-def _rare_jpeg(data: bytes) -> str | None:
-    for marker, body in _segments(data):
-        if marker == 0xF7:
-            return "a JPEG-LS"
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(body) > 5:
-            bits, channels = body[0], body[5]
-            if bits != 8:
-                return f"a JPEG of {bits} bits a channel"
-            if channels not in (1, 3, 4):
-                return f"a JPEG of {channels} channels"
-            return None if marker in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA) else "a lossless or hierarchical JPEG"
-    return None
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and body of each segment of a JPEG that has one (T.81, annex B); the last may be cut off."""
-    at = 2
-    while (found := _MARKER.search(data, at)) is not None:
-        start = found.end() + 2
-        at = found.end() + int.from_bytes(data[found.end() : start])
-        if at > len(data):
-            return
-        if at > start:
-            yield found[0][-1], data[start:at]
 
 
 def _refused(data: bytes) -> str | None:

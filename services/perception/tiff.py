@@ -196,6 +196,10 @@ class Tiff:
                 places = self._many(tag, 0)
                 each = len(places) // self._planes
                 entries[tag] = places[plane * each : (plane + 1) * each]
+        if Tag.StripOffsets in entries and Tag.StripByteCounts not in entries and self._compression == 1:
+            rows = self._many(Tag.RowsPerStrip, self.size[1])[0]
+            tops = [each * rows for each in range(len(entries[Tag.StripOffsets]))]
+            entries[Tag.StripByteCounts] = [width * max(0, min(rows, self.size[1] - top)) for top in tops]
         data, at = _described(self.data, entries, _order(self.tags))
         return PIL.Image.frombytes("L", (width, self.size[1]), data, "libtiff", "L", False, at)
 

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
 from services.perception.decoding import Limits, decode, media_type, thumbnail
 from services.perception.view import View
-from tests.colours import SRGB, chunk, gama, png, profile
+from tests.colours import SRGB, SWAPPED, chunk, gama, png, profile
 from tests.hostile import BLUE, GREEN, RED, WHITE, packed, quarters
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
@@ -281,6 +281,36 @@ def test_kinds_of_jpeg_that_no_reader_here_reads_are_called_by_their_names() -> 
     apple = png(np.asarray(quarters()))
     with pytest.raises(UnsupportedFormat, match="CgBI"):
         decode(apple[:8] + chunk(b"CgBI", bytes(4)) + apple[8:].replace(b"IDAT", b"IDAX"), LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("marker", "body"),
+    [
+        (0xE0, b"JFIF\0"),
+        (0xEE, b"Adobe"),
+        (0xED, b"Photoshop 3.0\0" + b"8BIM\4"),
+        (0xE2, b"MPF\0junk"),
+        (0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff"),
+        (0xFE, b"\xff" * 300),
+    ],
+)
+def test_odd_notes_in_a_jpeg_do_not_spoil_its_pixels(marker: int, body: bytes) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    data = packed(quarters(), "JPEG", exif=exif, icc_profile=profile(SWAPPED))
+    note = bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
+    scan = data.rfind(b"\xff\xda")
+    assert decode(data[:scan] + note + data[scan:], LIMITS).tobytes() == decode(data, LIMITS).tobytes()
+
+
+def test_metadata_that_is_cut_off_does_not_spoil_a_webp() -> None:
+    exif = PIL.Image.Exif()
+    exif[0x010E] = "text" * 20
+    for options in ({"lossless": True}, {"quality": 90}, {"icc_profile": profile(SWAPPED)}):
+        whole = packed(quarters(), "WEBP", **options)
+        data = packed(quarters(), "WEBP", exif=exif, **options)
+        for end in range(data.rfind(b"EXIF"), len(data), 7):
+            assert decode(data[:end], LIMITS).tobytes() == decode(whole, LIMITS).tobytes()
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -174,7 +174,20 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
     assert set(told["environment"]) <= {"PYTHONPATH", "LD_LIBRARY_PATH", "LC_CTYPE"} | libraries
     loaded = {module.split(".")[0] for module in told["modules"]}
     assert loaded.isdisjoint({"torch", "transformers", "celery", "pydantic", "httpx", "ssl", "qdrant_edge", "typer"})
-    ours = ["colour", "confined", "decoding", "formats", "heif", "icc", "png", "seccomp", "tiff", "view", "wire"]
+    ours = [
+        "colour",
+        "confined",
+        "decoding",
+        "formats",
+        "heif",
+        "jpeg",
+        "icc",
+        "png",
+        "seccomp",
+        "tiff",
+        "view",
+        "wire",
+    ]
     assert {module for module in told["modules"] if module.startswith("services.")} <= {
         "services.parent",
         "services.perception",

@@ -70,14 +70,14 @@ def test_deep_greys_have_their_greys_in_both_byte_orders_and_polarities(kind: st
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("bits", [1, 8, 12, 14])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 14])
 def test_greys_of_few_bits(bits: int, order: Literal["<", ">"], layout: str) -> None:
     if bits % 8 and "predictor" in LAYOUTS[layout]:
         pytest.skip("there is none for such samples")
     most = 2**bits - 1
     levels = [0, most // 2 + 1, most] if bits > 1 else [0, 1, 1]
     pixels = wide(np.array(levels, np.uint16 if bits > 8 else np.uint8))
-    expected = np.resize(EXPECTED if bits > 1 else [0, 255, 255], (5, 21))
+    expected = np.resize(np.rint(np.array(levels) * 255 / most), (5, 21)).astype(int)
     for white in (False, True):
         how = Written(order=order, photometric=0 if white else 1, bits=bits % 8 and bits, **LAYOUTS[layout])
         found = shown(tiff(pixels, how))
@@ -145,6 +145,13 @@ def test_deep_ones_are_turned_upright(orientation: int) -> None:
 def test_of_several_pages_the_first_is_shown() -> None:
     pages = [PIL.Image.fromarray(np.full((4, 4), level, np.uint16)) for level in (65535, 0)]
     assert shown(packed(pages[0], "TIFF", save_all=True, append_images=pages[1:]))[0, 0].tolist() == [255] * 3
+
+
+def test_one_that_does_not_say_how_long_its_strips_are() -> None:
+    data = tiff(coloured("uint16"), Written(photometric=2))
+    silent = data.replace(b"\x17\x01\x04\x00", b"\xe8\xfd\x04\x00")
+    assert silent != data
+    assert np.abs(shown(silent).astype(int) - coloured("uint8")).max() <= 1
 
 
 def test_what_is_no_number_spoils_nothing() -> None:
