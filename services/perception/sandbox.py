@@ -25,7 +25,7 @@ from services.perception.wire import Head
 WORK = "services.perception.confined:work"
 START_SECONDS = 60.0
 BYTES_PER_PIXEL = 40
-"""A TIFF of 32-bit numbers, the hungriest, was seen to take 29; a JPEG takes 12."""
+"""A TIFF of four channels of 64 bits, the hungriest, takes 36; a JPEG takes 12."""
 BYTES_BESIDE = 64 * 2**20
 KEPT_BYTES = 32 * 2**20
 """Memory that the C library keeps from one picture to the next: fresh pages from the system cost as much as pixels."""

@@ -6,7 +6,7 @@ is worked out here.
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -94,10 +94,12 @@ class Tiff:
         """
         width, height = self.size
         channels = self._colours + (self._alpha is not None)
-        low, high = self._range()
+        planes = [self._plane(plane) for plane in range(min(self._planes, channels))]
+        low, high = self._range(planes)
         shown = np.empty((height, width, channels), np.uint8)
-        for top, samples in self._bands():
+        for top, samples in self._bands(planes):
             shown[top : top + len(samples)] = self._as_shown(samples, low, high)
+        del planes  # they are the largest part
         mode = "LAB" if self._photometric == 8 else _MODES[self._colours][self._alpha or 0]
         picture = PIL.Image.frombytes(mode, (width, height), shown.tobytes())
         profile = self.tags.get(Tag.InterColorProfile)
@@ -161,19 +163,15 @@ class Tiff:
         """Length of a row of a tile or strip, in bytes."""
         return -(-self._unit * self._channels * self._bits // (8 * self._planes))
 
-    def _bands(self) -> Iterator[tuple[int, NDArray[Any]]]:
+    def _bands(self, planes: Sequence[PIL.Image.Image]) -> Iterator[tuple[int, NDArray[Any]]]:
         """Some rows at a time: the first one's number, and [rows, width, channels] as they are in the file."""
         width, height = self.size
         wanted = self._colours + (self._alpha is not None)
         step = max(1, _BAND // (width * self._channels))
         for top in range(0, height, step):
             end = min(top + step, height)
-            parts = [self._samples(np.asarray(plane.crop((0, top, plane.width, end)))) for plane in self._unpacked]
+            parts = [self._samples(np.asarray(plane.crop((0, top, plane.width, end)))) for plane in planes]
             yield top, np.concatenate(parts, axis=2)[:, :, :wanted]
-
-    @cached_property
-    def _unpacked(self) -> list[PIL.Image.Image]:
-        return [self._plane(plane) for plane in range(min(self._planes, self._colours + (self._alpha is not None)))]
 
     def _plane(self, plane: int) -> PIL.Image.Image:
         """The bytes of a plane, row by row, as a grey picture."""
@@ -225,14 +223,14 @@ class Tiff:
             samples = units.view(kind)
         return samples.reshape(rows, -1, channels)[:, : self.size[0]]
 
-    def _range(self) -> tuple[float, float]:
+    def _range(self, planes: Sequence[PIL.Image.Image]) -> tuple[float, float]:
         """What is shown as black and as white."""
         if self._photometric == 8:
             return 0, 0
         if self._kind == _UNSIGNED and self._bits <= 16:
             return 0, 2**self._bits - 1
         low, high = np.inf, -np.inf
-        for _, samples in self._bands():
+        for _, samples in self._bands(planes):
             numbers = _finite(samples[:, :, : self._colours])
             low, high = min(low, float(numbers.min())), max(high, float(numbers.max()))
         return (0, 1) if self._kind == _FLOAT and low >= 0 and high <= 1 else (low, high)

@@ -139,8 +139,8 @@ HUNGRY = {
     "HEIC of 10 bits": lambda: packed(PIL.Image.new("I;16", (4000, 4000), 9_999), "HEIF"),
     "HEIC with alpha": lambda: packed(PIL.Image.new("RGBA", (4000, 4000)), "HEIF"),
     "AVIF": lambda: packed(PIL.Image.new("RGBA", (4000, 4000)), "AVIF", speed=10),
-    "TIFF of RGB floats of 64 bits": lambda: tiff(
-        np.zeros((4000, 4000, 3)), Written(photometric=2, compression=DEFLATE)
+    "TIFF of RGB and alpha in floats of 64 bits": lambda: tiff(
+        np.zeros((4000, 4000, 4)), Written(photometric=2, extra=(2,), compression=DEFLATE)
     ),
 }
 
