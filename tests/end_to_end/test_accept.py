@@ -10,6 +10,7 @@ import pytest
 from schemas.errors import NotFound
 from schemas.filter import Filter
 from schemas.image import ImageFields, ImagePatch, State
+from tests.hostile import packed
 from tests.shapes import picture
 from tests.stack import Stack, fields, unique
 
@@ -183,13 +184,14 @@ def test_a_vote_follows_a_changed_label_at_once(stack: Stack) -> None:
     assert answer.json()["decisions"][0]["label"] == "right"
 
 
-def test_picture_and_thumbnail(stack: Stack) -> None:
-    large = io.BytesIO()
-    PIL.Image.new("RGB", (800, 400), "orange").save(large, "WEBP")
-    [image_id] = stack.teach(large.getvalue(), labels=["orange"])
+@pytest.mark.parametrize(("kind", "named"), [("WEBP", "image/webp"), ("AVIF", "image/avif"), ("HEIF", "image/heic")])
+def test_picture_and_thumbnail(stack: Stack, kind: str, named: str) -> None:
+    large = packed(PIL.Image.new("RGB", (800, 400), "orange"), kind)
+    [image_id] = stack.teach(large, labels=["orange"])
+    assert stack.remembered([image_id])
     shown = stack.http.get(f"/v1/images/{image_id}/picture")
-    assert shown.content == large.getvalue()
-    assert shown.headers["content-type"] == "image/webp"
+    assert shown.content == large
+    assert shown.headers["content-type"] == named
     assert shown.headers["cache-control"] == "no-store"
     thumb = stack.http.get(f"/v1/images/{image_id}/thumbnail")
     assert thumb.headers["content-type"] == "image/jpeg"
