@@ -29,7 +29,7 @@ from services.cli.own_service import own_service
 from services.client import Client
 from services.memory.collection import vector_name
 from services.memory.engine import Insert, Named
-from services.memory.memory import Memory
+from services.memory.filling import Filling
 from services.memory.payload import to_point
 from services.perception.batching import MicroBatcher
 from services.perception.decoding import Limits, decode
@@ -54,7 +54,7 @@ def measure() -> list[Row]:
     """Fill a memory beside nothing, then beside clients."""
     pictures = photographs(SEEN)
     with _filled_memory(pictures) as (client, commands, spec), ExitStack() as opened:
-        fill = _Fill(commands, commands.memory_of(spec), spec)
+        fill = _Fill(commands, commands.filling_of(spec), spec)
         encoder = load_encoder(EncoderSettings(threads=1), spec)
         shared = MicroBatcher(lambda: encoder, side_by_side=cores.count(), begin=cores.step_back)
         opened.callback(shared.close)
@@ -67,7 +67,7 @@ class _Fill:
     """The filling of one encoder, let go and paused."""
 
     commands: EncoderCommands
-    memory: Memory
+    filling: Filling
     spec: EncoderSpec
 
     def let(self, *, go: bool) -> None:
@@ -75,7 +75,7 @@ class _Fill:
         time.sleep(STARTING)
 
     def done(self) -> int:
-        return self.memory.fill_counts(None).filled
+        return self.filling.fill_counts(None).filled
 
     @contextmanager
     def going(self) -> Iterator[Callable[[], float]]:
@@ -119,7 +119,7 @@ def _alone(fill: _Fill, bare: _Bare) -> Row:
     """In turn: the bare encoder, and filling; until all is filled."""
     pairs: list[dict[str, float]] = []
     took = 0.0
-    while fill.memory.fill_counts(None).left > PICTURES // 20 and len(pairs) < 4 * PAIRS:
+    while fill.filling.fill_counts(None).left > PICTURES // 20 and len(pairs) < 4 * PAIRS:
         encoding, decoding = bare.encoding(), bare.decoding()
         with fill.going() as rate:
             cpu = _cpu()
@@ -127,7 +127,7 @@ def _alone(fill: _Fill, bare: _Bare) -> Row:
             time.sleep(WINDOW)
             ours = rate()
             took = 1e3 * (_cpu() - cpu) / max(1, fill.done() - before)
-        if fill.memory.fill_counts(None).left:  # else it had nothing to do at the end
+        if fill.filling.fill_counts(None).left:  # else it had nothing to do at the end
             pairs.append({"": ours, BARE: encoding, BOTH: 1 / (1 / encoding + 1 / decoding)})
     return _row(
         f"fill {PICTURES:,} photographs of 400 x 533 with {fill.spec.model}, nothing else at work",

@@ -8,7 +8,7 @@ from functools import partial
 from schemas.encoder import EncoderSpec
 from schemas.errors import Unavailable
 from services.access.secret import load_secret
-from services.bootstrap.wire_memory import encoder_records_of, memory_of
+from services.bootstrap.wire_memory import encoder_records_of, filling_of, memory_of
 from services.bootstrap.wire_migration import of_encoder, wire_switch
 from services.bootstrap.wire_removal import check_restored, wire_compact, wire_stores
 from services.encoder_migration.active_encoder import resolve
@@ -18,6 +18,7 @@ from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.encoder_status import ShowEncoders
 from services.encoder_migration.switch_encoder import SwitchEncoder
 from services.memory.engines import hold_engine, open_engine
+from services.memory.filling import Filling
 from services.memory.memory import Memory
 from services.perception.loading import identify, load_encoder
 from services.runtime.places import Places
@@ -30,12 +31,14 @@ class EncoderCommands:
 
     Attributes:
         memory_of: the memory of an encoder.
+        filling_of: which images have its vector.
         is_served: whether a service may run on this machine, or on others; where none does, nobody fills.
     """
 
     settings: Settings
     records: EncoderRecords
     memory_of: Callable[[EncoderSpec], Memory]
+    filling_of: Callable[[EncoderSpec], Filling]
     show: ShowEncoders
     add: AddEncoder
     switch: SwitchEncoder
@@ -67,12 +70,13 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
         stores = wire_stores(settings, memory, load_secret(settings), name)
         check_restored(stores)
         compact = wire_compact(settings, memory, stores)
-        of = partial(memory_of, settings, engine)
+        filling = partial(filling_of, engine)
         yield EncoderCommands(
             settings=settings,
             records=records,
-            memory_of=of,
-            show=ShowEncoders(records, of),
+            memory_of=partial(memory_of, settings, engine),
+            filling_of=filling,
+            show=ShowEncoders(records, filling),
             add=AddEncoder(records, engine, identify, load_encoder),
             switch=wire_switch(settings, records, engine),
             drop=DropEncoder(records, engine, partial(of_encoder, settings, engine), compact),

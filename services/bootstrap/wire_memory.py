@@ -11,6 +11,7 @@ from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.loaded_encoders import LoadedEncoders
 from services.memory.engine import Engine
 from services.memory.engines import open_engine
+from services.memory.filling import Filling
 from services.memory.memory import Memory
 from services.perception.batching import MicroBatcher, SharedEncoder
 from services.perception.decoder import BYTES_PER_PIXEL, Decoder
@@ -66,6 +67,11 @@ def encoder_records_of(settings: Settings) -> EncoderRecords:
 def memory_of(settings: Settings, engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Memory:
     """The memory of an encoder, over an engine."""
     return Memory(engine, encoder.name, encoder.dimension, settings.metadata)
+
+
+def filling_of(engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Filling:
+    """Which images have the vector of an encoder, over an engine."""
+    return Filling(engine, encoder.name, encoder.dimension)
 
 
 def slice_size(encoder: SharedEncoder) -> int:

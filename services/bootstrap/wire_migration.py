@@ -8,7 +8,7 @@ from functools import partial
 
 from schemas.encoder import EncoderSpec
 from services.bootstrap.wire_access import records_of
-from services.bootstrap.wire_memory import encoder_records_of, limits_of, memory_of, wire_engine
+from services.bootstrap.wire_memory import encoder_records_of, filling_of, limits_of, memory_of, wire_engine
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge
 from services.curation.judgements import Judgements
@@ -57,7 +57,7 @@ def wire_fill(settings: Settings, opened: ExitStack, encoders: LoadedEncoders) -
     filling = partial(_filling, settings, engine, ended)
     keep = KeepFilled(
         records,
-        partial(memory_of, settings, engine),
+        partial(filling_of, engine),
         encoders.held,
         filling,
         UpgradeEncoder(
@@ -66,7 +66,7 @@ def wire_fill(settings: Settings, opened: ExitStack, encoders: LoadedEncoders) -
             identify,
             AddEncoder(records, engine, identify, load_encoder),
             wire_switch(settings, records, engine),
-            lambda name: not memory_of(settings, engine, records.get(name)).has_left(),
+            lambda name: not filling_of(engine, records.get(name)).has_left(),
         ),
         ended,
     )
@@ -91,4 +91,5 @@ def _filling(
         opened.callback(sandbox.close)
         pool = opened.enter_context(ThreadPoolExecutor(2 * cores.count(), "fill-pictures", cores.step_back))
         decoder = Decoder(sandbox, pool, own.view)
-        yield FillVectors(memory_of(settings, engine, own), pictures, own, decoder, pool, asked, ended)
+        tenants = memory_of(settings, engine, own).tenants
+        yield FillVectors(filling_of(engine, own), tenants, pictures, own, decoder, pool, asked, ended)

@@ -73,7 +73,7 @@ def add(
         ours = encoders.settings.encoder.model_dump() | {"pooling": "auto", "precision": "auto"}
         asked = EncoderSettings.model_validate({**ours, **{each: value for each, value in said.items() if value}})
         spec = encoders.add(asked, share)
-        counts = encoders.memory_of(spec).fill_counts(None)
+        counts = encoders.filling_of(spec).fill_counts(None)
         if not as_json:
             filled = "its workers fill it now" if encoders.is_served else "it is filled once the service runs"
             typer.echo(f"{spec.name} is added ({spec.dimension} numbers): {counts.left} images are left, {filled}")
@@ -142,7 +142,7 @@ def switch(
 def drop(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete an encoder's vectors, its index, what was computed from them, and their bytes; the pictures stay."""
     with errors(), _commands("encoder.drop") as encoders:
-        counts = encoders.memory_of(encoders.records.get(name)).fill_counts(None)
+        counts = encoders.filling_of(encoders.records.get(name)).fill_counts(None)
         if not as_json:
             _warn_of_vectors(encoders)
         _confirm(f"Delete {counts.filled} vectors of {name} for good?", yes=yes)
@@ -155,7 +155,7 @@ def cancel(name: Added = None, yes: Yes = False, as_json: AsJson = False) -> Non
     """Take back that an encoder was added: its vectors are deleted, and their bytes."""
     with errors(), _commands("encoder.cancel") as encoders:
         named = name or encoders.drop.added()
-        counts = encoders.memory_of(encoders.records.get(named)).fill_counts(None)
+        counts = encoders.filling_of(encoders.records.get(named)).fill_counts(None)
         _confirm(f"Delete {counts.filled} vectors of {named} for good?", yes=yes)
         done = encoders.drop.cancel(named)
     _show_dropped(named, done.erased, done.note, as_json)
@@ -234,12 +234,12 @@ def _wait(encoders: "EncoderCommands", name: str, *, quiet: bool) -> None:
     """Show how far it is until nothing is left; whoever breaks it off stops nothing."""
     from services.cli import show
 
-    memory = encoders.memory_of(encoders.records.get(name))
+    filling = encoders.filling_of(encoders.records.get(name))
     with show.stages(quiet=quiet) as tell:
         while True:
             encoders.records.get(name)  # or it was dropped
             begun = time.monotonic()
-            counts = memory.fill_counts(None)
+            counts = filling.fill_counts(None)
             done = counts.filled + counts.failed
             tell("filled", done, done + counts.left)
             if not counts.left:
@@ -263,12 +263,13 @@ def _set_fill(action: str, name: str | None, change: dict[str, Any], said: str, 
 
 def _missing(encoders: "EncoderCommands", name: str, most: int | None = None) -> list[dict[str, str]]:
     """Images without a vector of an encoder, of all tenants; so many at most."""
-    memory = encoders.memory_of(encoders.records.get(name))
+    spec = encoders.records.get(name)
+    filling = encoders.filling_of(spec)
     found: list[dict[str, str]] = []
-    for tenant in memory.tenants():
+    for tenant in encoders.memory_of(spec).tenants():
         cursor: str | None = None
         while most is None or len(found) < most:
-            images, cursor = memory.not_encoded(tenant, PAGE, cursor)
+            images, cursor = filling.not_encoded(tenant, PAGE, cursor)
             found += [{"tenant": tenant, "image_id": image.image_id, "reason": reason} for image, reason in images]
             if cursor is None:
                 break
@@ -301,7 +302,7 @@ def _show_switched(switched: "Switched", missing: list[dict[str, str]], as_json:
 def _warn_of_vectors(encoders: "EncoderCommands") -> None:
     """Say which images lose what no picture brings back, where an encoder is dropped."""
     active = encoders.records.active()
-    if active and (alone := encoders.memory_of(encoders.records.get(active.name)).fill_counts(None).vectors_only):
+    if active and (alone := encoders.filling_of(encoders.records.get(active.name)).fill_counts(None).vectors_only):
         typer.echo(
             f"{alone} images came as vectors of other encoders and have none of {active.name}, nor a picture to make"
             f" one of. Send theirs before the last one goes: 'visual-memory encoder missing {active.name}' lists them"

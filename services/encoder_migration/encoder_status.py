@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from schemas.encoder import EncoderSpec, FillCounts, FillSettings
 from services.encoder_migration.encoder_records import EncoderRecords
-from services.memory.memory import Memory
+from services.memory.filling import Filling
 
 EncoderState = Literal["active", "before", "added", "dropping"]
 """``before``: it classified before the active one, and one can switch back to it."""
@@ -28,11 +28,11 @@ class ShowEncoders:
     """The use case, with the parts that it needs.
 
     Attributes:
-        memory_of: the memory of an encoder.
+        filling_of: what an encoder lacks.
     """
 
     records: EncoderRecords
-    memory_of: Callable[[EncoderSpec], Memory]
+    filling_of: Callable[[EncoderSpec], Filling]
 
     def __call__(self) -> list[EncoderStatus]:
         """Every encoder that the memory knows, the one that was added first in front."""
@@ -46,5 +46,5 @@ class ShowEncoders:
         }
         for name, spec in self.records.known().items():
             state: EncoderState = "dropping" if name in dropping else states.get(name, "added")
-            counts = self.memory_of(spec).fill_counts(None)
+            counts = self.filling_of(spec).fill_counts(None)
             yield EncoderStatus(spec=spec, state=state, fill=self.records.fill(name), counts=counts)

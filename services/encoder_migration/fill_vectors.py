@@ -22,7 +22,8 @@ from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryErr
 from schemas.image import StoredImage
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.memory.engine import Vectors
-from services.memory.memory import Memory, random_cursor
+from services.memory.filling import Filling
+from services.memory.page_cursor import random_cursor
 from services.memory.pictures import Pictures
 from services.perception.batching import MicroBatcher, SharedEncoder
 from services.perception.decoder import Decoder
@@ -58,14 +59,16 @@ class FillVectors:
     """The use case, with the parts that it needs: goes once over all images that lack the vector of one encoder.
 
     Attributes:
-        memory: of that encoder.
+        filling: of that encoder.
+        tenants: names everybody who has images.
         decoder: makes that encoder's view.
         pool: its threads wait for the decoders.
         settings: how the encoder is to be filled.
         ended: set when the process ends.
     """
 
-    memory: Memory
+    filling: Filling
+    tenants: Callable[[], list[str]]
     pictures: Pictures
     encoder: SharedEncoder
     decoder: Decoder
@@ -91,7 +94,7 @@ class FillVectors:
 
     def _slices(self) -> Iterator[list[StoredImage]]:
         """What lacks a vector, some images of each tenant in turn; twice, as it does not begin at the beginning."""
-        tenants = self.memory.tenants()
+        tenants = self.tenants()
         random.shuffle(tenants)
         for start in (random_cursor, lambda: None):
             places: dict[str, str | None] = {tenant: start() for tenant in tenants}
@@ -99,7 +102,7 @@ class FillVectors:
                 for tenant in [*places]:
                     if not self._goes_on():
                         return
-                    images, places[tenant] = self.memory.to_fill(tenant, SLICE, places[tenant])
+                    images, places[tenant] = self.filling.to_fill(tenant, SLICE, places[tenant])
                     if places[tenant] is None:
                         del places[tenant]
                     if due := [image for image in images if image.picture not in self._under_way]:
@@ -142,7 +145,7 @@ class FillVectors:
                 self._rest(time.monotonic() - begun)
                 begun = time.monotonic()
             for image, reason in failed:
-                self.memory.give_up([image], reason)
+                self.filling.give_up([image], reason)
             return done + self._write(encoded)
         finally:
             self._under_way.difference_update(image.picture for image in images)
@@ -151,7 +154,7 @@ class FillVectors:
         """Write them, and let go of them; how many they were."""
         number = len(encoded)
         if encoded:
-            self.memory.fill([image for image, _ in encoded], np.stack([vector for _, vector in encoded]))
+            self.filling.fill([image for image, _ in encoded], np.stack([vector for _, vector in encoded]))
             encoded.clear()
         return number
 
@@ -209,7 +212,7 @@ class KeepFilled:
     """Fills whatever encoder has something left, as long as the process lives.
 
     Attributes:
-        memory_of: the memory of an encoder.
+        filling_of: what an encoder lacks.
         loaded: the encoder of a name, where this process has it by now.
         filling: opens what fills the images of all tenants by an encoder.
         upgrade: called at each look; adds an encoder, or switches to one, where the settings ask for it.
@@ -217,7 +220,7 @@ class KeepFilled:
     """
 
     records: EncoderRecords
-    memory_of: Callable[[EncoderSpec], Memory]
+    filling_of: Callable[[EncoderSpec], Filling]
     loaded: Callable[[str], MicroBatcher | None]
     filling: Callable[[MicroBatcher, Asked], AbstractContextManager[FillVectors]]
     upgrade: Callable[[], object]
@@ -259,7 +262,7 @@ class KeepFilled:
         begun = time.monotonic()
         if begun < self._rests_until.get(spec.name, begun):
             return False
-        left = self.memory_of(spec).has_left()
+        left = self.filling_of(spec).has_left()
         ended = time.monotonic()
         self._rests_until[spec.name] = ended + (0 if left else REST * (ended - begun))
         return left

@@ -80,7 +80,7 @@ class AcceptVectors:
 
         def prepare(plan: Plan) -> Vectors:
             if plan.beside:
-                memory.fill(plan.beside, vectors_of(plan.beside))
+                memory.filling.fill(plan.beside, vectors_of(plan.beside))
             return vectors_of(plan.new)
 
         with metrics.stage("remember"):

@@ -2,11 +2,12 @@
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, cast
 
 from schemas.filter import Clause, FieldType
+from schemas.image import StoredImage
 from services.memory.engine import PointFilter
 
 SLACK = 2
@@ -26,6 +27,17 @@ def within(tenant: str, clauses: Iterable[Clause] = (), vector: str | None = Non
         vector: only points that have the vector of this name.
     """
     return PointFilter(tenant, tuple(clauses), vector)
+
+
+def same_pictures(
+    images: Iterable[StoredImage], clauses: Sequence[Clause] = (), vector: str | None = None
+) -> PointFilter:
+    """The images with the very pictures that they were read with: never what was put later under the same id."""
+    tenants = {image.tenant for image in images}
+    if len(tenants) != 1:
+        raise ValueError(f"images of one tenant were expected, not of {sorted(tenants)}")
+    pictures = Clause("picture", FieldType.KEYWORD, tuple(image.picture for image in images))
+    return within(tenants.pop(), [pictures, *clauses], vector)
 
 
 def expired_of_every_tenant(moment: datetime) -> PointFilter:

@@ -1,10 +1,8 @@
 """The memory of images: what use cases do with points, each for one tenant."""
 
-import base64
-import binascii
 import json
 import uuid
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime, timedelta
@@ -15,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.decision import MAX_TIMES_K, Effort, GroupBy
-from schemas.encoder import FillCounts
-from schemas.errors import InvalidRequest, InvalidVector
+from schemas.errors import InvalidVector
 from schemas.filter import Clause, FieldType
-from schemas.image import Doubt, NotEncoded, State, StoredImage, now
+from schemas.image import Doubt, State, StoredImage, now
 from services.decision.grouping import first_groups
-from services.memory.collection import NOT_ENCODED, VECTOR_ONLY_INDEX, open_collection, vector_name
+from services.memory.collection import open_collection, vector_name
 from services.memory.engine import (
     EVERY_POINT,
     Answer,
@@ -40,8 +37,10 @@ from services.memory.engine import (
     Write,
 )
 from services.memory.expiry import ExpiringTenants
-from services.memory.filters import expired_of_every_tenant, within
-from services.memory.payload import VECTOR_ONLY, amendment, has_picture, point_id, to_image, to_labels, to_point
+from services.memory.filling import Filling
+from services.memory.filters import expired_of_every_tenant, same_pictures, within
+from services.memory.page_cursor import point_of, to_cursor
+from services.memory.payload import amendment, grouped_by, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
 
 GROUP_FIELDS = {GroupBy.CONTENT: "content_hash", GroupBy.NONE: "image_id"}
@@ -128,10 +127,6 @@ class NotRemembered:
     postponed: Sequence[StoredImage] = ()
 
 
-HAS_BEEN_ENCODED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value, State.MUTED.value))
-CAME_AS_VECTOR = Clause("vector_only", FieldType.BOOLEAN, (True,))
-CAME_AS_PICTURE = replace(CAME_AS_VECTOR, negated=True)
-MARKED_AT_ONCE = 1000
 NOTHING_ELSE = NotRemembered()
 NOT_BEGUN = MappingProxyType({"begun_at": None, "lease": None})
 """In nobody's hands, as a payload to set."""
@@ -151,6 +146,7 @@ class Memory:
         metadata: the declared metadata fields, which are indexed.
 
     Attributes:
+        filling: gives these images the vectors of this encoder that they lack.
         dimension: as given.
         metadata: as given.
     """
@@ -161,7 +157,7 @@ class Memory:
         self._vector = vector_name(encoder_name)
         self._done = {**NOT_BEGUN, "state": State.REMEMBERED.value, "encoder": encoder_name, "attempts": 0}
         self._expiring = ExpiringTenants(self.expired)
-        self._all_marked = False
+        self.filling = Filling(engine, encoder_name, dimension)
         self.dimension = dimension
         self.metadata = metadata
 
@@ -209,8 +205,8 @@ class Memory:
             writes.append(Insert(*self._points(images, vectors, fresh)))
         if there := [row for row, image in enumerate(images) if image.image_id in before]:
             points, rows = self._points(images, vectors, there)
-            writes.append(Replace(points, self._same(before.values()), rows))
-        writes += [SetPayload(payload, self._same(alike)) for payload, alike in _amendments(amended)]
+            writes.append(Replace(points, same_pictures(before.values()), rows))
+        writes += [SetPayload(payload, same_pictures(alike)) for payload, alike in _amendments(amended)]
         if not writes:
             return Placed()
         put = [*before] if vectors is not None else [image.image_id for image in images]
@@ -254,8 +250,8 @@ class Memory:
         Raises:
             InvalidRequest: the cursor is not one of ours.
         """
-        payloads, following = self._engine.scroll(within(tenant, clauses), limit, _point(cursor))
-        return [to_image(payload) for payload in payloads], _cursor(following)
+        payloads, following = self._engine.scroll(within(tenant, clauses), limit, point_of(cursor))
+        return [to_image(payload) for payload in payloads], to_cursor(following)
 
     def pages(
         self, tenant: str, clauses: Sequence[Clause], size: int, marked_by: str | None = None
@@ -327,9 +323,9 @@ class Memory:
         writes = [
             SetPayload(
                 {**begun, "attempts": image.attempts + 1},
-                self._same(alike, [_in_state(State.WAITING), _since(image.begun_at)]),
+                same_pictures(alike, [_in_state(State.WAITING), _since(image.begun_at)]),
             )
-            for image, alike in _alike(images, _begun)
+            for image, alike in grouped_by(images, _begun)
         ]
         held = self._written(writes, images)
         return [each for image in images if (each := held.get(image.image_id)) and each.lease == begun["lease"]]
@@ -378,100 +374,6 @@ class Memory:
             if (image := held.get(given.image_id))
         )
 
-    def to_fill(self, tenant: str, limit: int, cursor: str | None = None) -> tuple[list[StoredImage], str | None]:
-        """Some of a tenant's remembered or muted images that have a picture, but no vector of this encoder yet.
-
-        Args:
-            tenant: whose images.
-            limit: at most so many, at least 1.
-            cursor: where to go on, as the call before returned it; or where to begin, see `random_cursor`.
-
-        Returns:
-            the images, without those that were given up, and the next cursor, None at the end.
-        """
-        self._mark_all()
-        payloads, following = self._engine.scroll(self._left(tenant), limit, _point(cursor))
-        return [to_image(payload) for payload in payloads], _cursor(following)
-
-    def fill(self, images: Sequence[StoredImage], vectors: Vectors) -> None:
-        """Give images of one tenant their vectors of this encoder, those that still have the same picture.
-
-        Nothing else of them is written: what was removed stays gone.
-
-        Args:
-            images: as they were read.
-            vectors: float32 [len(images), dimension], rows of length 1.
-
-        Raises:
-            InvalidVector: a vector is not finite, zero, not of length 1, or there are not as many as images.
-        """
-        check_units(vectors, len(images), self.dimension)
-        if images:
-            ids = [point_id(image.tenant, image.image_id) for image in images]
-            self._write([UpdateVectors(ids, Named(self._vector, vectors), self._same(images), beside=True)])
-
-    def give_up(self, images: Sequence[StoredImage], reason: str) -> None:
-        """Note that images of one tenant get no vector of this encoder, as it cannot encode their pictures.
-
-        Args:
-            images: as they were read.
-            reason: a sentence, the same for all.
-        """
-        mine = NotEncoded(encoder=self._encoder, reason=reason)
-        for image, alike in _alike(images, _not_encoded):
-            others = [each for each in image.not_encoded if each.encoder != self._encoder]
-            payload: Payload = {"not_encoded": [each.model_dump() for each in (*others, mine)]}
-            self._write([SetPayload(payload, self._same(alike))])
-
-    def fill_counts(self, tenant: str | None = None) -> FillCounts:
-        """How far images that are remembered or muted have vectors of this encoder, exactly; None: of every tenant."""
-        self._mark_all()
-        filled = PointFilter(tenant, (HAS_BEEN_ENCODED,), vector=self._vector)
-        vectors_only = PointFilter(tenant, (HAS_BEEN_ENCODED, CAME_AS_VECTOR), lacks=self._vector)
-        failed = PointFilter(tenant, (HAS_BEEN_ENCODED, CAME_AS_PICTURE, self._given_up()), lacks=self._vector)
-        return FillCounts(
-            filled=self._engine.count(filled),
-            left=self._engine.count(self._left(tenant)),
-            failed=self._engine.count(failed),
-            vectors_only=self._engine.count(vectors_only),
-        )
-
-    def has_left(self) -> bool:
-        """Whether `to_fill` has anything, of any tenant; sooner known than how much."""
-        self._mark_all()
-        return bool(self._engine.scroll(self._left(None), 1, None)[0])
-
-    def not_encoded(
-        self, tenant: str, limit: int, cursor: str | None = None
-    ) -> tuple[list[tuple[StoredImage, str]], str | None]:
-        """Remembered or muted images without a vector of this encoder, each with the reason: a sentence.
-
-        Args:
-            tenant: whose images.
-            limit: at most so many, at least 1.
-            cursor: where to go on, as the call before returned it.
-
-        Returns:
-            the images and the next cursor, None at the end.
-        """
-        where = PointFilter(tenant, (HAS_BEEN_ENCODED,), lacks=self._vector)
-        payloads, following = self._engine.scroll(where, limit, _point(cursor))
-        return [(image, self._why_not(image)) for image in map(to_image, payloads)], _cursor(following)
-
-    def forget_encoder(self, encoder_name: str) -> None:
-        """Clear what `give_up` noted of an encoder, of every tenant."""
-        marked, cursor = PointFilter(clauses=(_given_up_by(encoder_name),)), None
-        while True:
-            payloads, cursor = self._engine.scroll(marked, MARKED_AT_ONCE, cursor)
-            writes: list[Write] = []
-            for image, alike in _alike(map(to_image, payloads), _tenant_and_not_encoded):
-                others = [each.model_dump() for each in image.not_encoded if each.encoder != encoder_name]
-                writes.append(SetPayload({"not_encoded": others or None}, self._same(alike)))
-            if writes:
-                self._write(writes, urgent=True)
-            if cursor is None:
-                return
-
     def release(self, images: Sequence[StoredImage]) -> None:
         """Take back that images were begun, for a reason that is none of theirs.
 
@@ -511,11 +413,11 @@ class Memory:
         if not images:
             return 0
         moment = now()
-        for image, alike in _alike(images, _labelled):
+        for image, alike in grouped_by(images, _labelled):
             changed = amendment(image.changed({"labels": [*labels]}, moment))
             about_labels = {field: changed[field] for field in ("labels", "label_paths", "history", "known_since")}
-            self._write([SetPayload(about_labels, self._same(alike))])
-        return self._engine.count(self._same(images))
+            self._write([SetPayload(about_labels, same_pictures(alike))])
+        return self._engine.count(same_pictures(images))
 
     def reconsider(self, tenant: str) -> None:
         """Take back all that was done to images because of how others vote, as some of these are gone.
@@ -539,8 +441,8 @@ class Memory:
         """
         if images:
             objected, vote = _doubted(Doubt.HELD, Doubt.WARNED), {**NOT_DOUBTED, "state": State.REMEMBERED.value}
-            self._write([SetPayload(vote, self._same(images, [_in_state(State.MUTED), objected]))], urgent=True)
-            self._write([SetPayload({**NOT_DOUBTED}, self._same(images, [objected]))], urgent=True)
+            self._write([SetPayload(vote, same_pictures(images, [_in_state(State.MUTED), objected]))], urgent=True)
+            self._write([SetPayload({**NOT_DOUBTED}, same_pictures(images, [objected]))], urgent=True)
 
     def object_again(self, images: Sequence[StoredImage], objections: Mapping[str, Objection]) -> None:
         """Let these objections to images stand, instead of those that there were.
@@ -556,7 +458,7 @@ class Memory:
                 further = _doubted(Doubt.HELD, Doubt.WARNED)
                 state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
                 stands = {**_objected(objection), "reason": objection.reason, "state": state.value}
-                where = self._same([image], [_in_state(image.state), further])
+                where = same_pictures([image], [_in_state(image.state), further])
                 self._write([SetPayload(stands, where)], urgent=True)
                 if not self._all_vote(image.tenant, objection):
                     self.withdraw_objections([image])
@@ -564,7 +466,7 @@ class Memory:
     def delete(self, images: Sequence[StoredImage]) -> None:
         """Delete images of one tenant, those that still have the same picture."""
         if images:
-            self._write([Delete(self._same(images))])
+            self._write([Delete(same_pictures(images))])
 
     def nearest(
         self,
@@ -677,40 +579,6 @@ class Memory:
         moment = {"changed_at": now().isoformat()}
         return self._engine.write([_dated(write, moment) for write in writes], read, urgent)
 
-    def _left(self, tenant: str | None) -> PointFilter:
-        """What is yet to get a vector of this encoder."""
-        not_given_up = replace(self._given_up(), negated=True)
-        return PointFilter(tenant, (HAS_BEEN_ENCODED, CAME_AS_PICTURE, not_given_up), lacks=self._vector)
-
-    def _given_up(self) -> Clause:
-        return _given_up_by(self._encoder)
-
-    def _why_not(self, image: StoredImage) -> str:
-        if not has_picture(image.picture):
-            return f"it came as a vector of {image.encoder}: send one of {self._encoder}"
-        given_up = (each.reason for each in image.not_encoded if each.encoder == self._encoder)
-        return next(given_up, "it is yet to be filled")
-
-    def _mark_all(self) -> None:
-        """Mark the images that came as vectors before these were marked: once, for then the mark has an index."""
-        if self._all_marked:
-            return
-        shape, cursor = self._engine.inspect(), None
-        if shape is not None and not VECTOR_ONLY_INDEX.keys() <= shape.indexes.keys():
-            while True:
-                where = PointFilter(clauses=(HAS_BEEN_ENCODED,))
-                payloads, cursor = self._engine.scroll(where, MARKED_AT_ONCE, cursor)
-                unmarked = [each for each in payloads if not VECTOR_ONLY.keys() <= each.keys()]
-                vectors = [to_image(each) for each in unmarked if not has_picture(each["picture"])]
-                if vectors:
-                    self._write(
-                        [SetPayload({**VECTOR_ONLY}, self._same(alike)) for _, alike in _alike(vectors, _tenant)]
-                    )
-                if cursor is None:
-                    break
-            self._engine.index({**VECTOR_ONLY_INDEX})
-        self._all_marked = True
-
     def _all_vote(self, tenant: str, objection: Objection) -> bool:
         """Whether all vote still that objected."""
         voters = Clause("image_id", FieldType.KEYWORD, tuple(objection.voters))
@@ -760,7 +628,7 @@ class Memory:
         yield from self._releases(others.postponed, {"lease": None})
 
     def _releases(self, images: Iterable[StoredImage], undone: Mapping[str, None]) -> Iterator[Write]:
-        for image, alike in _alike(images, _begun):
+        for image, alike in grouped_by(images, _begun):
             yield SetPayload({**undone, "attempts": image.attempts - 1}, self._waiting(alike))
 
     def _written(
@@ -777,22 +645,7 @@ class Memory:
         """Of images those that wait, still with the lease that they were read with."""
         leases = {image.lease for image in images if image.lease is not None}
         held = [Clause("lease", FieldType.KEYWORD, tuple(leases))] if leases else []
-        return self._same(images, [_in_state(State.WAITING), *held, *clauses], vector)
-
-    def _same(
-        self, images: Iterable[StoredImage], clauses: Sequence[Clause] = (), vector: str | None = None
-    ) -> PointFilter:
-        """The images with the very pictures that they were read with: never what was put later under the same id."""
-        tenants = {image.tenant for image in images}
-        if len(tenants) != 1:
-            raise ValueError(f"images of one tenant were expected, not of {sorted(tenants)}")
-        pictures = Clause("picture", FieldType.KEYWORD, tuple(image.picture for image in images))
-        return within(tenants.pop(), [pictures, *clauses], vector)
-
-
-def random_cursor() -> str:
-    """A cursor from which on the following images are as likely as any others."""
-    return _cursor(str(uuid.uuid4())) or ""
+        return same_pictures(images, [_in_state(State.WAITING), *held, *clauses], vector)
 
 
 def _further(
@@ -850,17 +703,6 @@ def _amendments(
     yield from groups.values()
 
 
-def _alike(
-    images: Iterable[StoredImage], trait: Callable[[StoredImage], Hashable]
-) -> Iterator[tuple[StoredImage, list[StoredImage]]]:
-    """Images that have a trait in common, so that one operation serves them: one, and all."""
-    groups: dict[Hashable, list[StoredImage]] = {}
-    for image in images:
-        groups.setdefault(trait(image), []).append(image)
-    for group in groups.values():
-        yield group[0], group
-
-
 def _begun(image: StoredImage) -> tuple[int, datetime | None]:
     """How often it was begun, and when last."""
     return image.attempts, image.begun_at
@@ -869,23 +711,6 @@ def _begun(image: StoredImage) -> tuple[int, datetime | None]:
 def _labelled(image: StoredImage) -> str:
     """Its labels, and which it had when."""
     return image.model_dump_json(include={"labels", "history", "known_since"})
-
-
-def _tenant(image: StoredImage) -> str:
-    return image.tenant
-
-
-def _not_encoded(image: StoredImage) -> str:
-    """What was noted of encoders that cannot encode it."""
-    return image.model_dump_json(include={"not_encoded"})
-
-
-def _tenant_and_not_encoded(image: StoredImage) -> tuple[str, str]:
-    return image.tenant, _not_encoded(image)
-
-
-def _given_up_by(encoder_name: str) -> Clause:
-    return Clause(NOT_ENCODED, FieldType.KEYWORD, (encoder_name,))
 
 
 def _unleased(lease: timedelta) -> Clause:
@@ -928,16 +753,3 @@ def _marked_by(removal_id: str) -> Clause:
 def _perhaps_marked(removal_id: str | None) -> list[Clause]:
     """Only to look: without a removal it leaves nothing out."""
     return [] if removal_id is None else [_marked_by(removal_id)]
-
-
-def _cursor(point: str | None) -> str | None:
-    return None if point is None else base64.urlsafe_b64encode(uuid.UUID(point).bytes).decode().rstrip("=")
-
-
-def _point(cursor: str | None) -> str | None:
-    if cursor is None:
-        return None
-    try:
-        return str(uuid.UUID(bytes=base64.b64decode(f"{cursor}==", altchars=b"-_", validate=True)))
-    except (binascii.Error, ValueError):
-        raise InvalidRequest("cursor: not one that a page of this listing ended with; begin without") from None

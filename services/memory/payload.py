@@ -1,7 +1,7 @@
 """An image as a point: its id and its payload, and back."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -58,6 +58,17 @@ def to_labels(labels: Sequence[str], history: Sequence[Payload] | None, moment: 
     if moment is None:
         return tuple(labels)
     return tuple(labels_at(labels, [FormerLabels.model_validate(each) for each in history or ()], moment))
+
+
+def grouped_by(
+    images: Iterable[StoredImage], trait: Callable[[StoredImage], Hashable]
+) -> Iterator[tuple[StoredImage, list[StoredImage]]]:
+    """Images that have a trait in common, so that one operation serves them: one, and all."""
+    groups: dict[Hashable, list[StoredImage]] = {}
+    for image in images:
+        groups.setdefault(trait(image), []).append(image)
+    for group in groups.values():
+        yield group[0], group
 
 
 def _fields(image: StoredImage) -> Payload:

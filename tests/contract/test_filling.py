@@ -20,7 +20,8 @@ from services.memory.collection import vector_name
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import EVERY_POINT, Engine, Index, SetPayload, Vectors
-from services.memory.memory import Memory, random_cursor
+from services.memory.memory import Memory
+from services.memory.page_cursor import random_cursor
 from services.memory.payload import to_image
 from services.memory.pictures import new_keys_of_vectors
 from tests.contract.conftest import ENGINES
@@ -41,7 +42,7 @@ def other(engine: Engine, memory: Memory) -> Iterator[Memory]:
     engine.add_vector(added._vector, LONGER)
     added.open()
     yield added
-    memory.forget_encoder(name)
+    memory.filling.forget_encoder(name)
     engine.drop_vector(added._vector)
 
 
@@ -71,9 +72,9 @@ def came_as_vectors(memory: Memory, tenant: str, number: int) -> list[StoredImag
 
 
 def left(memory: Memory, tenant: str, limit: int = 3) -> list[str]:
-    found, cursor = memory.to_fill(tenant, limit)
+    found, cursor = memory.filling.to_fill(tenant, limit)
     while cursor:
-        more, cursor = memory.to_fill(tenant, limit, cursor)
+        more, cursor = memory.filling.to_fill(tenant, limit, cursor)
         found += more
     return sorted(each.image_id for each in found)
 
@@ -88,18 +89,18 @@ def test_an_encoder_that_is_added_is_filled_until_nothing_is_left(memory: Memory
     put(memory, [image(tenant, "waits"), image(tenant, "rejected")])
     reject(memory, memory.get(tenant, ["rejected"])["rejected"], "cannot be read")
     came_as_vectors(memory, tenant, 2)
-    assert memory.fill_counts(tenant) == FillCounts(filled=9)
-    assert other.fill_counts(tenant) == FillCounts(left=7, vectors_only=2)
+    assert memory.filling.fill_counts(tenant) == FillCounts(filled=9)
+    assert other.filling.fill_counts(tenant) == FillCounts(left=7, vectors_only=2)
     assert left(other, tenant) == [f"i{n}" for n in range(7)]
     before = memory.get(tenant, [each.image_id for each in images])
-    other.fill(images[:4], longer(4))
+    other.filling.fill(images[:4], longer(4))
     assert memory.get(tenant, [each.image_id for each in images]) == before, "nothing else is written"
-    assert other.fill_counts(tenant) == FillCounts(filled=4, left=3, vectors_only=2)
+    assert other.filling.fill_counts(tenant) == FillCounts(filled=4, left=3, vectors_only=2)
     assert left(other, tenant) == ["i4", "i5", "i6"]
-    assert other.has_left()
-    other.fill(images, longer(7))
+    assert other.filling.has_left()
+    other.filling.fill(images, longer(7))
     assert left(other, tenant) == []
-    assert other.fill_counts(tenant) == FillCounts(filled=7, vectors_only=2)
+    assert other.filling.fill_counts(tenant) == FillCounts(filled=7, vectors_only=2)
     assert nearest(other, tenant, longer(7)) == [*(f"i{n}" for n in range(6)), nearest(other, tenant, longer(7)[6:])[0]]
     assert nearest(memory, tenant, units(6)) == [f"i{n}" for n in range(6)]
     memory.unmute(tenant, clauses(image_id="i6"))
@@ -107,13 +108,13 @@ def test_an_encoder_that_is_added_is_filled_until_nothing_is_left(memory: Memory
 
 
 def test_the_counts_of_every_tenant_are_the_sum(memory: Memory, other: Memory, tenant: str) -> None:
-    before = other.fill_counts()
+    before = other.filling.fill_counts()
     images = remembered(memory, tenant, 3)
     remembered(memory, f"{tenant}x", 2)
     came_as_vectors(memory, f"{tenant}x", 1)
-    other.fill(images[:1], longer(1))
-    other.give_up(images[1:2], "it is too thin")
-    after = other.fill_counts()
+    other.filling.fill(images[:1], longer(1))
+    other.filling.give_up(images[1:2], "it is too thin")
+    after = other.filling.fill_counts()
     more = {name: count - getattr(before, name) for name, count in after.model_dump().items()}
     assert more == {"filled": 1, "left": 3, "failed": 1, "vectors_only": 1}
 
@@ -121,9 +122,9 @@ def test_the_counts_of_every_tenant_are_the_sum(memory: Memory, other: Memory, t
 def test_a_fill_may_begin_anywhere(memory: Memory, other: Memory, tenant: str) -> None:
     remembered(memory, tenant, 20)
     for _ in range(5):
-        found, _ = other.to_fill(tenant, 20, random_cursor())
+        found, _ = other.filling.to_fill(tenant, 20, random_cursor())
         assert {each.image_id for each in found} <= {f"i{n}" for n in range(20)}
-    assert len(other.to_fill(tenant, 20)[0]) == 20
+    assert len(other.filling.to_fill(tenant, 20)[0]) == 20
 
 
 def test_a_late_fill_brings_nothing_back_and_gives_nothing_to_another_picture(
@@ -134,35 +135,35 @@ def test_a_late_fill_brings_nothing_back_and_gives_nothing_to_another_picture(
     memory.delete_marked(tenant, "r")
     new = image(tenant, replaced.image_id)
     put(memory, [new])
-    other.fill([removed, replaced, stays], longer(3))
+    other.filling.fill([removed, replaced, stays], longer(3))
     assert memory.get(tenant, [removed.image_id]) == {}
     assert memory.get(tenant, [replaced.image_id]) == {replaced.image_id: new}
     memory.remember([new], units(1, seed=5))
-    assert other.fill_counts(tenant) == FillCounts(filled=1, left=1)
+    assert other.filling.fill_counts(tenant) == FillCounts(filled=1, left=1)
     assert left(other, tenant) == [replaced.image_id]
-    other.give_up([removed, replaced], "it is too thin")
+    other.filling.give_up([removed, replaced], "it is too thin")
     assert left(other, tenant) == [replaced.image_id]
 
 
 def test_a_replaced_image_loses_the_vectors_of_all_encoders_at_once(memory: Memory, other: Memory, tenant: str) -> None:
     images = remembered(memory, tenant, 2)
-    other.fill(images, longer(2))
-    other.give_up(images[1:], "it is too thin")
+    other.filling.fill(images, longer(2))
+    other.filling.give_up(images[1:], "it is too thin")
     put(memory, [image(tenant, each.image_id) for each in images])
-    assert memory.fill_counts(tenant) == other.fill_counts(tenant) == FillCounts()
+    assert memory.filling.fill_counts(tenant) == other.filling.fill_counts(tenant) == FillCounts()
     again = held(memory, images)
     memory.remember(again, units(2, seed=9))
-    assert other.fill_counts(tenant) == FillCounts(left=2)
+    assert other.filling.fill_counts(tenant) == FillCounts(left=2)
     assert nearest(other, tenant, longer(2)) == []
 
 
 def test_a_removal_takes_the_vectors_of_all_encoders(memory: Memory, other: Memory, tenant: str) -> None:
     images = remembered(memory, tenant, 3)
-    other.fill(images, longer(3))
+    other.filling.fill(images, longer(3))
     memory.mark(tenant, clauses(image_id="i1"), "r")
     memory.delete_marked(tenant, "r")
     assert nearest(other, tenant, longer(3)[1:2]) != ["i1"]
-    assert memory.fill_counts(tenant) == other.fill_counts(tenant) == FillCounts(filled=2)
+    assert memory.filling.fill_counts(tenant) == other.filling.fill_counts(tenant) == FillCounts(filled=2)
 
 
 def test_what_cannot_be_encoded_is_given_up_and_listed_with_the_reason(
@@ -170,13 +171,13 @@ def test_what_cannot_be_encoded_is_given_up_and_listed_with_the_reason(
 ) -> None:
     images = remembered(memory, tenant, 4)
     [vector] = came_as_vectors(memory, tenant, 1)
-    other.fill(images[:1], longer(1))
-    other.give_up(images[1:3], "it is too thin")
-    memory.give_up(held(memory, images[2:3]), "another reason")
+    other.filling.fill(images[:1], longer(1))
+    other.filling.give_up(images[1:3], "it is too thin")
+    memory.filling.give_up(held(memory, images[2:3]), "another reason")
     assert left(other, tenant) == ["i3"]
-    assert other.fill_counts(tenant) == FillCounts(filled=1, left=1, failed=2, vectors_only=1)
-    first, cursor = other.not_encoded(tenant, 2)
-    rest, end = other.not_encoded(tenant, 9, cursor)
+    assert other.filling.fill_counts(tenant) == FillCounts(filled=1, left=1, failed=2, vectors_only=1)
+    first, cursor = other.filling.not_encoded(tenant, 2)
+    rest, end = other.filling.not_encoded(tenant, 9, cursor)
     assert end is None
     assert {each.image_id: reason for each, reason in first + rest} == {
         "i1": "it is too thin",
@@ -184,10 +185,10 @@ def test_what_cannot_be_encoded_is_given_up_and_listed_with_the_reason(
         "i3": "it is yet to be filled",
         vector.image_id: f"it came as a vector of {ENCODER}: send one of {other._encoder}",
     }
-    memory.forget_encoder(other._encoder)
+    memory.filling.forget_encoder(other._encoder)
     assert left(other, tenant) == ["i1", "i2", "i3"]
     assert [len(each.not_encoded) for each in held(memory, images)] == [0, 0, 1, 0], "that of the other stays"
-    assert memory.fill_counts(tenant) == FillCounts(filled=5)
+    assert memory.filling.fill_counts(tenant) == FillCounts(filled=5)
 
 
 def test_vectors_of_further_encoders_come_with_the_first(memory: Memory, other: Memory, tenant: str) -> None:
@@ -198,7 +199,7 @@ def test_vectors_of_further_encoders_come_with_the_first(memory: Memory, other: 
     rows[2] = np.nan
     given = {other._encoder: rows, "was dropped": longer(5)}
     assert memory.remember([*images, gone], units(5), further=given) == 4
-    assert other.fill_counts(tenant) == FillCounts(filled=3, left=1)
+    assert other.filling.fill_counts(tenant) == FillCounts(filled=3, left=1)
     assert left(other, tenant) == ["i2"]
     assert nearest(other, tenant, longer(4)[[0, 1, 3]]) == ["i0", "i1", "i3"]
     assert nearest(memory, tenant, units(4)) == ["i0", "i1", "i2", "i3"]
@@ -223,7 +224,7 @@ def test_vectors_that_cannot_be_remembered_are_refused(
     with pytest.raises(InvalidVector):
         memory.remember(waiting, units(1), further={other._encoder: wrong})
     with pytest.raises(InvalidVector):
-        other.fill(waiting, wrong)
+        other.filling.fill(waiting, wrong)
     assert memory.counts_by_state(tenant) == {State.WAITING: 1}
 
 
@@ -231,7 +232,7 @@ def test_an_image_without_this_encoder_s_vector_is_muted_and_unmuted_all_the_sam
     memory: Memory, other: Memory, tenant: str
 ) -> None:
     images = remembered(memory, tenant, 2)
-    other.fill(images[:1], longer(1))
+    other.filling.fill(images[:1], longer(1))
     assert other.mute(tenant, []) == 2
     assert memory.counts_by_state(tenant) == {State.MUTED: 2}
     assert other.unmute(tenant, []) == 2
@@ -249,9 +250,9 @@ def test_what_came_as_a_vector_before_there_was_a_mark_is_counted_right(folder: 
     engine.write([SetPayload({"vector_only": None}, EVERY_POINT)])
     other = memory.under("other", LONGER)
     engine.add_vector("other", LONGER)
-    assert engine.count(other._left("u")) == 3, "they would be taken for pictures"
-    assert other.fill_counts() == FillCounts(left=2, vectors_only=3)
-    assert other.to_fill("u", 9) == ([], None)
+    assert engine.count(other.filling._left("u")) == 3, "they would be taken for pictures"
+    assert other.filling.fill_counts() == FillCounts(left=2, vectors_only=3)
+    assert other.filling.to_fill("u", 9) == ([], None)
     assert left(other, "t") == [each.image_id for each in pictures]
     assert memory.get("u", ["v1"])["v1"] == vectors[1]
     shape = engine.inspect()
@@ -282,10 +283,10 @@ def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: 
             while not ended:
                 ended, cursor = changed.is_set(), None
                 while True:
-                    found, cursor = other.to_fill(tenant, 7, cursor)
+                    found, cursor = other.filling.to_fill(tenant, 7, cursor)
                     time.sleep(0.002)  # it takes a while to encode them
                     if found:
-                        other.fill(found, encoded(found, LONGER))
+                        other.filling.fill(found, encoded(found, LONGER))
                     if cursor is None:
                         break
         except BaseException as error:  # noqa: BLE001 - reported below
@@ -316,7 +317,7 @@ def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: 
     for held, vectors in mine:
         assert np.allclose(vectors[memory._vector], of_picture(held, DIMENSION)[0], atol=1e-5), held
         assert np.allclose(vectors[other._vector], of_picture(held, LONGER)[0], atol=1e-5), held
-    assert other.fill_counts(tenant) == memory.fill_counts(tenant) == FillCounts(filled=len(mine))
+    assert other.filling.fill_counts(tenant) == memory.filling.fill_counts(tenant) == FillCounts(filled=len(mine))
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "local"], indirect=True, scope="session")
@@ -339,5 +340,5 @@ def test_nothing_is_lost_or_mixed_where_the_owner_is_killed_and_compacts(folder:
                 engine.compact()
 
         fill_while_all_changes(memory, memory.under("other", LONGER), "t", disturb)
-        assert not memory.under("other", LONGER).has_left()
+        assert not memory.under("other", LONGER).filling.has_left()
         memory.close()

@@ -114,13 +114,13 @@ def test_filling_takes_room_like_what_is_new_and_finishing_does_not(disk: Disk, 
     other, rows = memory.under("other", 11), units(2, dimension=11)
     disk.free = FLOOR - 1
     with pytest.raises(OutOfSpace, match="make room"):
-        other.fill(old, rows)
+        other.filling.fill(old, rows)
     with pytest.raises(OutOfSpace, match="make room"):
         memory._engine.add_vector("a third", 11)
     disk.free = FLOOR // 2
     assert memory.remember(waiting, units(2), further={"other": rows}) == 2
     disk.free = FLOOR // 4
-    memory.forget_encoder("other")
+    memory.filling.forget_encoder("other")
     disk.free = FLOOR // 8
     memory._engine.drop_vector("other")
     assert memory.count_embedded("t") == 4

@@ -91,7 +91,7 @@ class Memories:
             }
         held = {image.content_hash: image for image in memory.page(TENANT, [], 100)[0]}
         images = [held[sha256(each).hexdigest()] for label in LABELS for each in self.pictures[label]]
-        memory.fill(images, np.concatenate([vectors[other] for other in LABELS.values()]))
+        memory.filling.fill(images, np.concatenate([vectors[other] for other in LABELS.values()]))
         self.judge(memory, spec.name)
         return spec
 

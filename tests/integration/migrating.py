@@ -31,6 +31,7 @@ from services.memory.blobs import Blobs
 from services.memory.collection import vector_name
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Compaction, Engine
+from services.memory.filling import Filling
 from services.memory.memory import Memory
 from services.memory.server import QdrantEngine
 from services.settings import EncoderSettings
@@ -85,13 +86,14 @@ class Migrating(Parts):
     def fill(
         self,
         encoder: Pixels | None = None,
-        memory: object = None,
+        filling: object = None,
         settings: Callable[[], FillSettings | None] = FillSettings,
         ended: threading.Event | None = None,
     ) -> int:
         """Go once over all that lacks a vector of the second encoder."""
-        filling = FillVectors(
-            cast(Memory, memory or self.added),
+        fill = FillVectors(
+            cast(Filling, filling or self.added.filling),
+            self.added.tenants,
             self.pictures,
             encoder or Tones(),
             self.decoder,
@@ -99,7 +101,7 @@ class Migrating(Parts):
             settings,
             ended or threading.Event(),
         )
-        return filling()
+        return fill()
 
     def of(self, engine: object, which: EncoderSpec) -> OfEncoder:
         """What there is of the memory by an encoder."""

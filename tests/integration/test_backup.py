@@ -113,8 +113,8 @@ def test_the_vectors_and_records_of_all_encoders_come_back(here: Parts, there: P
     records.create_first(encoder_spec(name, Pixels().dimension))
     ids = here.teach(*(picture(kind) for kind in ("disc", "bars", "cross")))
     other = add_encoder(here, "other", 7)
-    other.fill(here.held(*ids[:2]), units(2, 3, 7))
-    other.give_up(here.held(*ids[2:]), "it is too thin")
+    other.filling.fill(here.held(*ids[:2]), units(2, 3, 7))
+    other.filling.give_up(here.held(*ids[2:]), "it is too thin")
     records.switch("other")
     back_up(here, tmp_path / "b")
 
@@ -130,7 +130,7 @@ def test_the_vectors_and_records_of_all_encoders_come_back(here: Parts, there: P
     assert shape is not None
     assert dict(shape.vectors) == {name: Pixels().dimension, "other": 7}
     again = there.memory.under("other", 7)
-    assert again.fill_counts() == other.fill_counts() == FillCounts(filled=2, failed=1)
+    assert again.filling.fill_counts() == other.filling.fill_counts() == FillCounts(filled=2, failed=1)
 
 
 def test_an_encoder_that_comes_or_goes_during_a_backup_is_there_as_its_records_say(
@@ -139,12 +139,12 @@ def test_an_encoder_that_comes_or_goes_during_a_backup_is_there_as_its_records_s
     EncoderRecords(here.ledger).create_first(encoder_spec(Pixels().name, Pixels().dimension))
     ids = here.teach(*(picture("disc") for _ in range(3)))
     gone = add_encoder(here, "gone", 7)
-    gone.fill(here.held(*ids), units(3, 3, 7))
+    gone.filling.fill(here.held(*ids), units(3, 3, 7))
 
     def change() -> None:
         engine_of(here).drop_vector("gone")
         EncoderRecords(here.ledger).delete("gone")
-        add_encoder(here, "new", 8).fill(here.held(*ids), units(3, 4, 8))
+        add_encoder(here, "new", 8).filling.fill(here.held(*ids), units(3, 4, 8))
 
     engine = cast(Engine, Hooked(engine_of(here), before=Once("export", change)))
     Backup(engine, here.pictures, here.ledger)(tmp_path / "b")
@@ -152,8 +152,8 @@ def test_an_encoder_that_comes_or_goes_during_a_backup_is_there_as_its_records_s
     shape = engine_of(there).inspect()
     assert shape is not None
     assert dict(shape.vectors) == {Pixels().name: Pixels().dimension, "new": 8}
-    assert there.memory.under("new", 8).fill_counts() == FillCounts(left=3)
-    assert there.memory.fill_counts() == FillCounts(filled=3)
+    assert there.memory.under("new", 8).filling.fill_counts() == FillCounts(left=3)
+    assert there.memory.filling.fill_counts() == FillCounts(filled=3)
 
 
 def test_a_backup_of_before_there_were_records_of_encoders_comes_back(
@@ -172,7 +172,7 @@ def test_a_backup_of_before_there_were_records_of_encoders_comes_back(
     assert EncoderRecords(there.ledger).known() == {}, "the encoder is found by its vectors"
     assert held_vectors(there) == held_vectors(here)
     engine_of(there).add_vector("other", 7)
-    assert there.memory.under("other", 7).fill_counts() == FillCounts(left=3, vectors_only=1)
+    assert there.memory.under("other", 7).filling.fill_counts() == FillCounts(left=3, vectors_only=1)
 
 
 def test_the_past_comes_back_too(here: Parts, there: Parts, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class Place:
         held = self.memories[COARSE].get(TENANT, [each.image_id for each in images])
         self.memories[COARSE].put(images, held, vectors=encode(pixels, 4))
         if fine:
-            self.memories[FINE].fill(images, encode(pixels, 1))
+            self.memories[FINE].filling.fill(images, encode(pixels, 1))
 
     def close(self) -> None:
         self.memories[COARSE].close()

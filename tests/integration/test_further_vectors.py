@@ -38,7 +38,7 @@ class Two:
         return {image.image_id: row for images, rows in pages for image, row in zip(images, rows, strict=True)}
 
     def left(self) -> int:
-        return self.memory.fill_counts(self.parts.tenant).left
+        return self.memory.filling.fill_counts(self.parts.tenant).left
 
     def states(self) -> dict[State, int]:
         return self.parts.memory.counts_by_state(self.parts.tenant)
