@@ -26,6 +26,7 @@ NAMES = (
     "votes",
     "neighbours",
     "footprint",
+    "migrate",
 )
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results.json", HERE / "README.md"

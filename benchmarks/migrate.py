@@ -119,7 +119,7 @@ def _alone(fill: _Fill, bare: _Bare) -> Row:
     """In turn: the bare encoder, and filling; until all is filled."""
     pairs: list[dict[str, float]] = []
     took = 0.0
-    while fill.filling.fill_counts(None).left > PICTURES // 20 and len(pairs) < 4 * PAIRS:
+    while fill.filling.fill_counts(None).left > PICTURES // 20 and len(pairs) < 2 * PAIRS:
         encoding, decoding = bare.encoding(), bare.decoding()
         with fill.going() as rate:
             cpu = _cpu()
