@@ -233,8 +233,8 @@ class KeepFilled:
         pause = LOOK_SECONDS
         while not self.ended.wait(pause):
             try:
-                self.upgrade()
                 self.fill()
+                self.upgrade()
                 pause = LOOK_SECONDS
             except Unavailable as error:
                 log.warning("filling goes on later: %s", kind(error))

@@ -9,6 +9,7 @@ from schemas.errors import Conflict
 from services.encoder_migration.add_encoder import AddEncoder
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.switch_encoder import SwitchEncoder
+from services.perception.encoder import EncoderUnusable
 from services.settings import EncoderSettings
 
 log = logging.getLogger(__name__)
@@ -29,35 +30,40 @@ class UpgradeEncoder:
     add: AddEncoder
     switch: SwitchEncoder
     is_filled: Callable[[str], bool]
-    _wanted: EncoderIdentity | None = field(default=None, init=False)
+    _failed: bool = field(default=False, init=False)
+    _wanted: tuple[EncoderSettings, EncoderIdentity] | None = field(default=None, init=False)
 
     def __call__(self) -> None:
         """Add the encoder, or switch to it once it is filled; nothing where that is done, or was taken back.
 
-        Whoever switches back has decided otherwise: an encoder that classified before is not switched to by itself.
-
-        Raises:
-            EncoderUnusable: it cannot be loaded.
+        Whoever switches back has decided otherwise: an encoder that classified before is not switched to by itself. One
+        that cannot be loaded is left alone until the process starts anew.
         """
+        if self.asked.upgrade == "auto" and not self._failed:
+            try:
+                self._step()
+            except EncoderUnusable as error:
+                self._failed = True
+                log.error("the memory cannot be upgraded: %s", error.message)  # noqa: TRY400 - it says all
+
+    def _step(self) -> None:
         active = self.records.active()
-        if self.asked.upgrade != "auto" or active is None:
+        if active is None:
             return
         known = self.records.known()
         if self._wanted is None:
             own = known[active.name]
             unnamed = {"name": own.model, "pooling": own.pooling, "precision": own.precision}
-            self._wanted = self.identify(self.asked if self.asked.name else self.asked.model_copy(update=unnamed))
-        held = next((spec for spec in known.values() if spec.fingerprint == self._wanted.fingerprint), None)
+            asked = self.asked if self.asked.name else self.asked.model_copy(update=unnamed)
+            self._wanted = asked, self.identify(asked)
+        asked, wanted = self._wanted
+        held = next((spec for spec in known.values() if spec.fingerprint == wanted.fingerprint), None)
         try:
             if held is None:
-                added = self.add(self._named(self._wanted))
+                added = self.add(asked)
                 log.info("the memory is upgraded: %s is added and filled, then switched to", added.name)
             elif held.name not in (active.name, active.before, *self.records.dropping()) and self.is_filled(held.name):
                 self.switch(held.name)
                 log.info("the memory is upgraded: %s classifies", held.name)
         except Conflict as error:  # another worker did it, or pictures came at this moment
             log.info("the upgrade goes on later: %s", error.message)
-
-    def _named(self, wanted: EncoderIdentity) -> EncoderSettings:
-        named = {"name": wanted.model, "pooling": wanted.pooling}
-        return self.asked if self.asked.name else self.asked.model_copy(update=named)

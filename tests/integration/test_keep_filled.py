@@ -14,6 +14,7 @@ from services.encoder_migration.add_encoder import AddEncoder
 from services.encoder_migration.fill_vectors import Asked, FillVectors, KeepFilled
 from services.encoder_migration.upgrade_encoder import UpgradeEncoder
 from services.perception.batching import MicroBatcher
+from services.perception.encoder import EncoderUnusable
 from services.settings import EncoderSettings
 from tests.integration.migrating import FIRST, IDENTITY, SECOND, Migrating, Tones, memory_of, over
 from tests.integration.support import Once, Pixels
@@ -133,6 +134,17 @@ def test_it_moves_by_itself_step_by_step_and_not_against_who_switched_back(parts
     parts.switch().back()
     step()
     assert parts.records.active().name == "pixels"  # type: ignore[union-attr]
+
+
+def test_one_that_cannot_be_loaded_is_tried_once(parts: Migrating, caplog: pytest.LogCaptureFixture) -> None:
+    def load(*_: object) -> Tones:
+        raise EncoderUnusable("no such model")
+
+    add = AddEncoder(parts.records, parts.engine, lambda _: IDENTITY, load)
+    step = UpgradeEncoder(parts.records, AUTO, lambda _: IDENTITY, add, parts.switch(), lambda _: True)
+    step()
+    step()
+    assert caplog.text.count("cannot be upgraded: no such model") == 1
 
 
 def test_it_does_nothing_where_nobody_asks_for_it(parts: Migrating) -> None:
