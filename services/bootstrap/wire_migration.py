@@ -7,11 +7,10 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from schemas.encoder import EncoderSpec
-from services.bootstrap.wire_access import records_of
 from services.bootstrap.wire_memory import encoder_records_of, filling_of, limits_of, memory_of, wire_engine
+from services.bootstrap.wire_removal import judgements_of, pictures_of
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge
-from services.curation.judgements import Judgements
 from services.curation.vector_cache import VectorCache
 from services.encoder_migration.add_encoder import AddEncoder
 from services.encoder_migration.encoder_records import EncoderRecords
@@ -19,9 +18,7 @@ from services.encoder_migration.fill_vectors import Asked, FillVectors, KeepFill
 from services.encoder_migration.loaded_encoders import LoadedEncoders
 from services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
 from services.encoder_migration.upgrade_encoder import UpgradeEncoder
-from services.memory.blobs import Blobs
 from services.memory.engine import Engine
-from services.memory.pictures import Pictures
 from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
 from services.perception.loading import identify, load_encoder
@@ -40,9 +37,8 @@ def wire_switch(settings: Settings, records: EncoderRecords, engine: Engine) -> 
 
 def of_encoder(settings: Settings, engine: Engine, spec: EncoderSpec) -> OfEncoder:
     """What there is of the memory by an encoder."""
-    curate, floor = settings.curate, settings.store.min_free_bytes
-    memory = memory_of(settings, engine, spec)
-    judgements = Judgements(records_of(settings), Blobs(settings.url_of("judgements"), floor), spec.name)
+    curate = settings.curate
+    memory, judgements = memory_of(settings, engine, spec), judgements_of(settings, spec.name)
     fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
     return OfEncoder(memory, judgements, Judge(memory, judgements, fold, curate.k))
 
@@ -82,7 +78,7 @@ def _filling(
 ) -> Iterator[FillVectors]:
     """What fills an encoder that is loaded, with threads and decoders of its own."""
     side_by_side = settings.encoder.threads or cores.count() if settings.encoder.device == "cpu" else 1
-    pictures = Pictures(settings.url_of("pictures"), settings.store.min_free_bytes)
+    pictures = pictures_of(settings)
     seconds = STARVED * settings.pictures.decode_seconds
     with ExitStack() as opened:
         own = MicroBatcher(lambda: encoder.encoder, side_by_side=side_by_side, begin=cores.step_back)
