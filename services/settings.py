@@ -146,8 +146,8 @@ class EncoderSettings(_Section):
         str | None,
         Field(
             min_length=1,
-            description="efficientnet-lite0 (built in), a model's hub name, or its folder; unset: the memory's own, of"
-            " a new one efficientnet-lite0",
+            description="efficientnet-lite0 (built in), a model's hub name or folder, or an encoder of the memory by"
+            " its name; unset: the memory's own, of a new one efficientnet-lite0",
         ),
     ] = None
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:N")] = "cpu"

@@ -1,5 +1,9 @@
 """Which encoder a memory classifies with: as its records say, else as its collection does, else as the settings do."""
 
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
 from schemas.encoder import EncoderIdentity, EncoderSpec
 from schemas.errors import EncoderMismatch
 from schemas.image import now
@@ -9,6 +13,9 @@ from services.memory.engine import Shape
 from services.perception.fingerprint import BUILT_IN, DIMENSION
 from services.perception.loading import earlier_name, identify, load_encoder
 from services.settings import EncoderSettings
+
+OF_AN_ENCODER = re.compile(r"[^/]+-[0-9a-f]{12}")
+"""The name of an encoder, as lists show it; no model of the hub has such a one."""
 
 
 def resolve(records: EncoderRecords, shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
@@ -28,7 +35,9 @@ def resolve(records: EncoderRecords, shape: Shape | None, settings: EncoderSetti
     """
     active = records.active() or records.create_first(_first(shape, settings))
     known = records.known()
-    if settings.upgrade == "manual" and not _knows(known, settings):
+    if settings.name is None or named(known, settings):
+        return known[active.name]
+    if settings.upgrade == "manual" and not any(find(known, identify(settings, version)) for version in (2, 1)):
         raise EncoderMismatch(
             f"the settings name the encoder {settings.name} (pooling {settings.pooling}, precision"
             f" {settings.precision}), which this memory does not know, for it was made with {active.name}: leave"
@@ -38,15 +47,24 @@ def resolve(records: EncoderRecords, shape: Shape | None, settings: EncoderSetti
     return known[active.name]
 
 
-def find(known: dict[str, EncoderSpec], identity: EncoderIdentity) -> EncoderSpec | None:
+def named(known: Mapping[str, EncoderSpec], settings: EncoderSettings) -> EncoderSpec | None:
+    """The encoder that the settings name as 'encoder list' does; None where they name a model, or nothing.
+
+    Raises:
+        EncoderMismatch: it is the name of an encoder that the memory does not know.
+    """
+    held = known.get(settings.name or "")
+    if held is None and OF_AN_ENCODER.fullmatch(settings.name or "") and not Path(settings.name or "").is_dir():
+        raise EncoderMismatch(
+            f"the settings name the encoder {settings.name}, and this memory has {', '.join(known)}: leave"
+            " VISUAL_MEMORY_ENCODER__NAME unset, or name a model or one of these"
+        )
+    return held
+
+
+def find(known: Mapping[str, EncoderSpec], identity: EncoderIdentity) -> EncoderSpec | None:
     """The known encoder with the same vectors, whatever it is called."""
     return next((spec for spec in known.values() if spec.fingerprint == identity.fingerprint), None)
-
-
-def _knows(known: dict[str, EncoderSpec], settings: EncoderSettings) -> bool:
-    if settings.name is None or settings.name in known:
-        return True
-    return any(find(known, identify(settings, preprocessing)) for preprocessing in (2, 1))
 
 
 def _first(shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:

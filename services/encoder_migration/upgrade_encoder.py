@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from schemas.encoder import EncoderIdentity
-from schemas.errors import Conflict
+from schemas.encoder import EncoderIdentity, EncoderSpec
+from schemas.errors import Conflict, EncoderMismatch
+from services.encoder_migration.active_encoder import find, named
 from services.encoder_migration.add_encoder import AddEncoder
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.switch_encoder import SwitchEncoder
@@ -20,7 +21,7 @@ class UpgradeEncoder:
     """The use case, with the parts that it needs: called again and again, each time it does the next step.
 
     Attributes:
-        asked: what the settings name.
+        asked: what the settings name: an encoder of the memory, or a model.
         is_filled: whether nothing is left to fill of the encoder of a name.
     """
 
@@ -37,12 +38,12 @@ class UpgradeEncoder:
         """Add the encoder, or switch to it once it is filled; nothing where that is done, or was taken back.
 
         Whoever switches back has decided otherwise: an encoder that classified before is not switched to by itself. One
-        that cannot be loaded is left alone until the process starts anew.
+        that cannot be loaded, or is no longer known, is left alone until the process starts anew.
         """
         if self.asked.upgrade == "auto" and not self._failed:
             try:
                 self._step()
-            except EncoderUnusable as error:
+            except (EncoderMismatch, EncoderUnusable) as error:
                 self._failed = True
                 log.error("the memory cannot be upgraded: %s", error.message)  # noqa: TRY400 - it says all
 
@@ -51,13 +52,10 @@ class UpgradeEncoder:
         if active is None:
             return
         known = self.records.known()
-        if self._wanted is None:
-            own = known[active.name]
-            unnamed = {"name": own.model, "pooling": own.pooling, "precision": own.precision}
-            asked = self.asked if self.asked.name else self.asked.model_copy(update=unnamed)
-            self._wanted = asked, self.identify(asked)
-        asked, wanted = self._wanted
-        held = next((spec for spec in known.values() if spec.fingerprint == wanted.fingerprint), None)
+        asked, held = self.asked, named(known, self.asked)
+        if held is None:
+            asked, wanted = self._identified(known[active.name])
+            held = find(known, wanted)
         try:
             if held is None:
                 added = self.add(asked)
@@ -67,3 +65,11 @@ class UpgradeEncoder:
                 log.info("the memory is upgraded: %s classifies", held.name)
         except Conflict as error:  # another worker did it, or pictures came at this moment
             log.info("the upgrade goes on later: %s", error.message)
+
+    def _identified(self, own: EncoderSpec) -> tuple[EncoderSettings, EncoderIdentity]:
+        """The model that the settings name, else the memory's own with today's preprocessing; found out once."""
+        if self._wanted is None:
+            unnamed = {"name": own.model, "pooling": own.pooling, "precision": own.precision}
+            asked = self.asked if self.asked.name else self.asked.model_copy(update=unnamed)
+            self._wanted = asked, self.identify(asked)
+        return self._wanted

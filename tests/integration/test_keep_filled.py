@@ -136,6 +136,26 @@ def test_it_moves_by_itself_step_by_step_and_not_against_who_switched_back(parts
     assert parts.records.active().name == "pixels"  # type: ignore[union-attr]
 
 
+def test_it_moves_to_the_encoder_that_is_named_as_lists_show_it(parts: Migrating) -> None:
+    teach(parts, 3)
+    parts.add()
+    step = upgrade(parts, AUTO.model_copy(update={"name": "tones"}))
+    step()
+    assert parts.records.active().name == "pixels", "it is not filled yet"  # type: ignore[union-attr]
+    parts.fill()
+    step()
+    assert parts.records.active().name == "tones"  # type: ignore[union-attr]
+
+
+def test_an_encoder_that_is_not_known_is_not_taken_for_a_model(
+    parts: Migrating, caplog: pytest.LogCaptureFixture
+) -> None:
+    step = upgrade(parts, AUTO.model_copy(update={"name": "tones-0123456789ab"}))
+    step()
+    step()
+    assert caplog.text.count("tones-0123456789ab, and this memory has pixels") == 1
+
+
 def test_one_that_cannot_be_loaded_is_tried_once(parts: Migrating, caplog: pytest.LogCaptureFixture) -> None:
     def load(*_: object) -> Tones:
         raise EncoderUnusable("no such model")

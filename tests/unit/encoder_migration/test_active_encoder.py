@@ -106,6 +106,14 @@ def test_one_that_upgrades_by_itself_may_be_told_of_another(memory: Held, model:
     assert memory.resolve(model.model_copy(update={"upgrade": "auto"})) == first
 
 
+@pytest.mark.parametrize("upgrade", ["manual", "auto"])
+def test_an_encoder_that_is_not_known_is_not_asked_of_the_hub(memory: Held, upgrade: str) -> None:
+    first = memory.resolve()
+    gone = EncoderSettings.model_validate({"name": "dinov2-small-0123456789ab", "upgrade": upgrade})
+    with pytest.raises(EncoderMismatch, match=f"0123456789ab, and this memory has {first.name}: leave"):
+        memory.resolve(gone)
+
+
 def test_the_precision_is_part_of_it_where_vectors_do_not_agree(memory: Held, model: EncoderSettings) -> None:
     memory.resolve(model)
     with pytest.raises(EncoderMismatch, match="precision bfloat16"):
