@@ -147,7 +147,8 @@ def drop(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
             _warn_of_vectors(encoders)
         _confirm(f"Delete {counts.filled} vectors of {name} for good?", yes=yes)
         done = encoders.drop(name)
-    _show_dropped(name, done.erased, done.note, as_json)
+        note = " ".join(filter(None, (done.note, _why_not_started(encoders))))
+    _show_dropped(name, done.erased, note, as_json)
 
 
 @app.command()
@@ -307,6 +308,19 @@ def _warn_of_vectors(encoders: "EncoderCommands") -> None:
             f"{alone} images came as vectors of other encoders and have none of {active.name}, nor a picture to make"
             f" one of. Send theirs before the last one goes: 'visual-memory encoder missing {active.name}' lists them"
         )
+
+
+def _why_not_started(encoders: "EncoderCommands") -> str:
+    """Say that the next start is refused, where the settings name what was dropped."""
+    from schemas.errors import EncoderMismatch
+    from services.encoder_migration.active_encoder import resolve
+    from services.perception.encoder import EncoderUnusable
+
+    try:
+        resolve(encoders.records, None, encoders.settings.encoder)
+    except (EncoderMismatch, EncoderUnusable) as error:
+        return f"The next start is refused until that is changed: {error.message}"
+    return ""
 
 
 def _confirm(question: str, *, yes: bool) -> None:

@@ -1,0 +1,54 @@
+"""The command that drops an encoder, over a data folder where no service runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from schemas.encoder import EncoderSpec
+from schemas.image import now
+from services.cli.encoders import app
+from services.encoder_migration.encoder_records import EncoderRecords
+from services.memory.collection import vector_name
+from services.memory.embedded.edge import EdgeEngine
+from services.memory.ledger import Ledger
+from services.memory.memory import Memory
+from services.perception.loading import identify
+from services.runtime.places import Places
+from services.settings import EncoderSettings, Settings
+from tests.unit.encoder_migration.support import spec
+from tests.unit.perception.families import dinov2
+
+ACTIVE = spec("tones", fingerprint="1" * 64)
+
+
+@pytest.fixture
+def added(short_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EncoderSpec:
+    """An encoder that was added to a data folder, beside the active one."""
+    dinov2(tmp_path / "enc")
+    monkeypatch.setenv("VISUAL_MEMORY_DATA", str(short_folder))
+    settings = Settings()
+    identity = identify(EncoderSettings(name=str(tmp_path / "enc")))
+    other = EncoderSpec(**identity.model_dump(), dimension=16, added_at=now())
+    records = EncoderRecords(Ledger(settings.url_of("records")))
+    records.create_first(ACTIVE)
+    records.add(other)
+    engine = EdgeEngine(Places(settings.data).engine)
+    Memory(engine, ACTIVE.name, ACTIVE.dimension, {}).open()
+    engine.add_vector(vector_name(other.name), other.dimension)
+    engine.close()
+    return other
+
+
+@pytest.mark.parametrize("named", ["name", "model", None])
+def test_who_names_the_encoder_that_is_dropped_hears_that_the_next_start_is_refused(
+    added: EncoderSpec, named: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if named:
+        monkeypatch.setenv("VISUAL_MEMORY_ENCODER__NAME", getattr(added, named))
+    done = CliRunner().invoke(app, ["drop", added.name, "--yes", "--json"])
+    assert done.exit_code == 0, done.output
+    note = json.loads(done.stdout)["note"]
+    assert ("next start is refused until" in note) == (named is not None)
+    assert ("VISUAL_MEMORY_ENCODER__NAME unset" in note) == (named is not None)
