@@ -21,6 +21,7 @@ from schemas.encoder import EncoderSpec, FillSettings
 from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from schemas.image import StoredImage
 from services.encoder_migration.encoder_records import EncoderRecords
+from services.intake.remember import embed
 from services.memory.engine import Vectors
 from services.memory.filling import Filling
 from services.memory.page_cursor import random_cursor
@@ -138,7 +139,7 @@ class FillVectors:
                     pairs.append((image, found))
             while pairs and self._goes_on():
                 some = BATCHES * self.encoder.batch_size
-                encoded += self._encoded(pairs[:some], failed)
+                encoded += embed(self.encoder, pairs[:some], failed, self._check_encoder)
                 del pairs[:some]
                 if time.monotonic() - written_at >= WRITE_SECONDS:
                     done, written_at = done + self._write(encoded), time.monotonic()
@@ -176,23 +177,6 @@ class FillVectors:
             raise
         except VisualMemoryError as error:
             return error.message
-
-    def _encoded(
-        self, pairs: Sequence[tuple[StoredImage, PIL.Image.Image]], failed: list[tuple[StoredImage, str]]
-    ) -> list[tuple[StoredImage, Vectors]]:
-        """Vectors for all at once; where that fails, one by one, so that only the guilty fail."""
-        try:
-            vectors = self.encoder.encode([picture for _, picture in pairs], pairs[0][0].tenant)
-            return [(image, vector) for (image, _), vector in zip(pairs, vectors, strict=True)]
-        except Unavailable:
-            raise
-        except Exception as error:
-            if len(pairs) == 1:
-                self._check_encoder()
-                failed.append((pairs[0][0], f"the encoder cannot embed it: {error}"))
-                return []
-            log.exception("a slice of %d failed, its pictures are tried one by one", len(pairs))
-            return [each for pair in pairs for each in self._encoded([pair], failed)]
 
     def _check_encoder(self) -> None:
         """Return if the encoder is well, so that it is the picture's fault where it failed on one.

@@ -112,7 +112,7 @@ class Remember:
         result = _Slice(begun)
         try:
             self._decode_all(begun, result)
-            embedded = list(self._embed(result, result.decoded))
+            embedded = list(embed(self.encoder, result.decoded, result.rejected))
             further = self._further(result, embedded)
             result.decoded.clear()
             remembered = self._finish(result, embedded, further)
@@ -167,25 +167,6 @@ class Remember:
         except VisualMemoryError as error:
             result.rejected.append((image, error.message))
 
-    def _embed(
-        self, result: _Slice, decoded: Sequence[tuple[StoredImage, PIL.Image.Image]]
-    ) -> Iterator[tuple[StoredImage, NDArray[np.float32]]]:
-        """Vectors for all at once; where that fails, one by one, so that only the guilty are rejected."""
-        if not decoded:
-            return
-        images, pictures = zip(*decoded, strict=True)
-        try:
-            yield from zip(images, self.encoder.encode(pictures, images[0].tenant), strict=True)
-        except Unavailable:  # the encoder is shutting down, which is none of the pictures' fault
-            raise
-        except Exception as error:
-            if len(images) == 1:
-                result.rejected.append((images[0], f"the encoder cannot embed it: {error}"))
-                return
-            log.exception("a batch of %d failed, its pictures are tried one by one", len(images))
-            for pair in decoded:
-                yield from self._embed(result, [pair])
-
     def _further(
         self, result: _Slice, embedded: Sequence[tuple[StoredImage, NDArray[np.float32]]]
     ) -> Mapping[str, Vectors]:
@@ -217,6 +198,43 @@ class Remember:
         if rejected := [image for image, _ in result.rejected]:
             metrics.REJECTED.labels(tenant).inc(len(rejected))
             log.info("rejected %d", len(rejected), extra=_names(rejected))
+
+
+def embed(
+    encoder: SharedEncoder,
+    decoded: Sequence[tuple[StoredImage, PIL.Image.Image]],
+    rejected: list[tuple[StoredImage, str]],
+    check: Callable[[], object] = lambda: None,
+) -> Iterator[tuple[StoredImage, Vectors]]:
+    """Vectors for all at once; where that fails, one by one, so that only the guilty are rejected.
+
+    Args:
+        encoder: makes them.
+        decoded: images of one tenant with their pictures.
+        rejected: gets those that the encoder fails on, with reasons.
+        check: called where it failed on one, before that is held against the picture.
+
+    Yields:
+        Each image that could be embedded with its vector, float32 [dimension].
+
+    Raises:
+        Unavailable: the encoder is shutting down, which is none of the pictures' fault.
+    """
+    if not decoded:
+        return
+    images, pictures = zip(*decoded, strict=True)
+    try:
+        yield from zip(images, encoder.encode(pictures, images[0].tenant), strict=True)
+    except Unavailable:
+        raise
+    except Exception as error:
+        if len(images) == 1:
+            check()
+            rejected.append((images[0], f"the encoder cannot embed it: {error}"))
+            return
+        log.exception("a batch of %d failed, its pictures are tried one by one", len(images))
+        for pair in decoded:
+            yield from embed(encoder, [pair], rejected, check)
 
 
 def _names(images: Sequence[StoredImage]) -> dict[str, object]:
