@@ -55,6 +55,7 @@ from services.perception.view import ALL, View
 from services.runtime.jobs import Progress
 from services.settings import Settings
 from tests.faulty import WORK
+from tests.unit.encoder_migration.support import spec
 
 METADATA = {"age": FieldType.INTEGER}
 LIMITS = Limits(10**6, 10**6)
@@ -91,9 +92,8 @@ class Pixels:
 
 def make_known(settings: Settings, encoder: Pixels) -> None:
     """Let the memory of these settings be one that this encoder classifies in."""
-    made = {"name": encoder.name, "model": encoder.name, "dimension": encoder.dimension, "added_at": now()}
-    given = {"pooling": "auto", "precision": "float32", "preprocessing": 2, "fingerprint": "0" * 64}
-    EncoderRecords(records_of(settings)).create_first(EncoderSpec.model_validate(made | given))
+    made = spec(encoder.name, model=encoder.name, dimension=encoder.dimension)
+    EncoderRecords(records_of(settings)).create_first(made)
 
 
 def fixed(process: ApiProcess) -> Wired[ApiProcess]:
@@ -355,16 +355,7 @@ def copy_records(source: Parts, target: Parts) -> None:
 
 def encoder_spec(name: str, dimension: int) -> EncoderSpec:
     """What a record says of an encoder that there is no model of."""
-    return EncoderSpec(
-        name=name,
-        model=name,
-        pooling="auto",
-        precision="float32",
-        preprocessing=2,
-        fingerprint=sha256(name.encode()).hexdigest(),
-        dimension=dimension,
-        added_at=now(),
-    )
+    return spec(name, model=name, fingerprint=sha256(name.encode()).hexdigest(), dimension=dimension)
 
 
 def damage(parts: Parts, key: str) -> None:

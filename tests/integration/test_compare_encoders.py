@@ -24,6 +24,7 @@ from services.memory.engine import Vectors
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from tests.contract.support import image, quick_folder
+from tests.unit.encoder_migration.support import spec as encoder
 from tests.unit.evaluation.support import silent
 
 from .support import Hooked, Once
@@ -44,16 +45,8 @@ def encode(pixels: Vectors, coarse: int) -> Vectors:
 
 
 def spec(name: str, second: int) -> EncoderSpec:
-    return EncoderSpec(
-        name=name,
-        model=name,
-        pooling="auto",
-        precision="float32",
-        preprocessing=2,
-        fingerprint=f"{second:064x}",
-        dimension=4 if name == COARSE else 64,
-        added_at=BEGUN + timedelta(seconds=second),
-    )
+    dimension, added_at = 4 if name == COARSE else 64, BEGUN + timedelta(seconds=second)
+    return encoder(name, model=name, fingerprint=f"{second:064x}", dimension=dimension, added_at=added_at)
 
 
 BOTH = (spec(COARSE, 0), spec(FINE, 1))
