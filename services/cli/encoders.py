@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from services.bootstrap.encoder_commands import EncoderCommands
     from services.encoder_migration.encoder_status import EncoderStatus
     from services.encoder_migration.switch_encoder import Switched
+    from services.memory.engine import Compaction
 
 app = typer.Typer(
     help="Add another encoder beside the one that classifies, fill it, compare, switch, and drop.", no_args_is_help=True
@@ -147,7 +148,7 @@ def drop(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
             _warn_of_vectors(encoders)
         _confirm(f"Delete {counts.filled} vectors of {name} for good?", yes=yes)
         done = encoders.drop(name)
-        note = " ".join(filter(None, (done.note, _why_not_started(encoders))))
+        note = _note(encoders, done)
     _show_dropped(name, done.erased, note, as_json)
 
 
@@ -159,7 +160,8 @@ def cancel(name: Added = None, yes: Yes = False, as_json: AsJson = False) -> Non
         counts = encoders.filling_of(encoders.records.get(named)).fill_counts(None)
         _confirm(f"Delete {counts.filled} vectors of {named} for good?", yes=yes)
         done = encoders.drop.cancel(named)
-    _show_dropped(named, done.erased, done.note, as_json)
+        note = _note(encoders, done)
+    _show_dropped(named, done.erased, note, as_json)
 
 
 @app.command()
@@ -310,8 +312,8 @@ def _warn_of_vectors(encoders: "EncoderCommands") -> None:
         )
 
 
-def _why_not_started(encoders: "EncoderCommands") -> str:
-    """Say that the next start is refused, where the settings name what was dropped."""
+def _note(encoders: "EncoderCommands", done: "Compaction") -> str:
+    """What is to be said of a drop: of the compaction, and of settings that name what is gone."""
     from schemas.errors import EncoderMismatch
     from services.encoder_migration.active_encoder import resolve
     from services.perception.encoder import EncoderUnusable
@@ -319,8 +321,8 @@ def _why_not_started(encoders: "EncoderCommands") -> str:
     try:
         resolve(encoders.records, None, encoders.settings.encoder)
     except (EncoderMismatch, EncoderUnusable) as error:
-        return f"The next start is refused until that is changed: {error.message}"
-    return ""
+        return f"{done.note} The next start is refused until that is changed: {error.message}".strip()
+    return done.note
 
 
 def _confirm(question: str, *, yes: bool) -> None:

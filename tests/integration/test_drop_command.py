@@ -41,13 +41,15 @@ def added(short_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return other
 
 
-@pytest.mark.parametrize("named", ["name", "model", None])
+@pytest.mark.parametrize(
+    ("command", "named"), [("drop", "name"), ("drop", "model"), ("drop", None), ("cancel", "model")]
+)
 def test_who_names_the_encoder_that_is_dropped_hears_that_the_next_start_is_refused(
-    added: EncoderSpec, named: str | None, monkeypatch: pytest.MonkeyPatch
+    added: EncoderSpec, command: str, named: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if named:
         monkeypatch.setenv("VISUAL_MEMORY_ENCODER__NAME", getattr(added, named))
-    done = CliRunner().invoke(app, ["drop", added.name, "--yes", "--json"])
+    done = CliRunner().invoke(app, [command, added.name, "--yes", "--json"])
     assert done.exit_code == 0, done.output
     note = json.loads(done.stdout)["note"]
     assert ("next start is refused until" in note) == (named is not None)
