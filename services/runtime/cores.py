@@ -17,6 +17,7 @@ What nobody waits for steps back: it has what all others leave of the cores, and
 import os
 import sys
 import threading
+from contextlib import suppress
 
 LOWEST = 19
 """The least of the priorities."""
@@ -46,3 +47,5 @@ def step_back() -> None:
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+        with suppress(OSError):  # where a container forbids it, the priority alone is had
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # gives way at once, not at the end of its slice
