@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
-from schemas.encoder import EncoderSpec, EncoderSummary
+from schemas.encoder import EncoderSpec, EncoderSummary, FillSettings
 from schemas.errors import EncoderMismatch
 from schemas.image import State, now
 from schemas.job import Job, JobKind, JobState
@@ -79,6 +79,7 @@ class Memories:
         spec = EncoderSpec(**identity.model_dump(), dimension=self.old.dimension, added_at=now())
         self.old._engine.add_vector(vector_name(spec.name), spec.dimension)
         self.records.add(spec)
+        self.records.set_fill(spec.name, FillSettings(paused=True))  # or the worker gives the images vectors of its own
         encoder, memory = load_encoder(settings, spec), self.old.under(spec.name, spec.dimension)
         with (
             closing(Sandbox(Limits(10**6, 10**6), 20, 1)) as sandbox,
