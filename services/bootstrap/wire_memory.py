@@ -74,10 +74,15 @@ def filling_of(engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Filling:
     return Filling(engine, encoder.name, encoder.dimension)
 
 
-def slice_size(encoder: SharedEncoder) -> int:
-    """How many pictures are held decoded at once; one, where it alone may have `SLICE_BYTES`."""
+def slice_size(encoder: SharedEncoder, most: int = SLICE) -> int:
+    """How many pictures are held decoded at once; one, where it alone may have `SLICE_BYTES`.
+
+    Args:
+        encoder: takes them.
+        most: so many, or a batch of the encoder where that is more.
+    """
     fit = SLICE_BYTES // (BYTES_PER_PIXEL * encoder.view.largest())
-    return max(1, min(fit, max(SLICE, encoder.batch_size)))
+    return max(1, min(fit, max(most, encoder.batch_size)))
 
 
 def wire_engine(settings: Settings, opened: ExitStack, timeout: int) -> Engine:

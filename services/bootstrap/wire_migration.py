@@ -7,7 +7,14 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from schemas.encoder import EncoderSpec
-from services.bootstrap.wire_memory import encoder_records_of, filling_of, limits_of, memory_of, wire_engine
+from services.bootstrap.wire_memory import (
+    encoder_records_of,
+    filling_of,
+    limits_of,
+    memory_of,
+    slice_size,
+    wire_engine,
+)
 from services.bootstrap.wire_removal import judgements_of, pictures_of
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge
@@ -26,6 +33,8 @@ from services.perception.sandbox import Sandbox
 from services.runtime import cores
 from services.settings import Settings
 
+SLICE = 64
+"""Images of a slice that is filled, at most: each costs the store its calls, however small it is."""
 STARVED = 30
 """So many times as long a picture may take to decode where the decoder has only what others leave of the cores."""
 
@@ -88,4 +97,6 @@ def _filling(
         pool = opened.enter_context(ThreadPoolExecutor(2 * cores.count(), "fill-pictures", cores.step_back))
         decoder = Decoder(sandbox, pool, own.view)
         tenants = memory_of(settings, engine, own).tenants
-        yield FillVectors(filling_of(engine, own), tenants, pictures, own, decoder, pool, asked, ended)
+        yield FillVectors(
+            filling_of(engine, own), tenants, pictures, own, decoder, pool, slice_size(own, SLICE), asked, ended
+        )

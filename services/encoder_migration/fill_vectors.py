@@ -33,8 +33,6 @@ from services.runtime.logs import kind
 
 SLICES_AT_ONCE = 3
 """So that one is decoded, and one written, while another is encoded."""
-SLICE = 64
-"""Images that lie decoded in memory together: each slice costs the store its calls, however small it is."""
 BATCHES = 2
 """Of the encoder, that are encoded at once; a pause waits for these."""
 WRITE_SECONDS = 2.0
@@ -64,6 +62,7 @@ class FillVectors:
         tenants: names everybody who has images.
         decoder: makes that encoder's view.
         pool: its threads wait for the decoders.
+        slice_size: how many images of a slice are held decoded; `SLICES_AT_ONCE` are worked on.
         settings: how the encoder is to be filled.
         ended: set when the process ends.
     """
@@ -74,6 +73,7 @@ class FillVectors:
     encoder: SharedEncoder
     decoder: Decoder
     pool: Executor
+    slice_size: int
     settings: Asked
     ended: threading.Event
     _under_way: set[str] = field(default_factory=set, init=False)
@@ -94,21 +94,18 @@ class FillVectors:
         return done + sum(each.result() for each in slices)
 
     def _slices(self) -> Iterator[list[StoredImage]]:
-        """What lacks a vector, some images of each tenant in turn; twice, as it does not begin at the beginning."""
+        """What lacks a vector, some images of each tenant in turn; at the end of one again from its beginning, once."""
         tenants = self.tenants()
         random.shuffle(tenants)
-        for start in (random_cursor, lambda: None):
-            places: dict[str, str | None] = {tenant: start() for tenant in tenants}
-            while places:
-                for tenant in [*places]:
-                    if not self._goes_on():
-                        return
-                    images, places[tenant] = self.filling.to_fill(tenant, SLICE, places[tenant])
-                    if places[tenant] is None:
-                        del places[tenant]
-                    if due := [image for image in images if image.picture not in self._under_way]:
-                        self._under_way.update(image.picture for image in due)
-                        yield due
+        places: deque[tuple[str, str | None, bool]] = deque((tenant, random_cursor(), False) for tenant in tenants)
+        while places and self._goes_on():
+            tenant, place, again = places.popleft()
+            images, following = self.filling.to_fill(tenant, self.slice_size, place)
+            if following is not None or not again:
+                places.append((tenant, following, again or following is None))
+            if due := [image for image in images if image.picture not in self._under_way]:
+                self._under_way.update(image.picture for image in due)
+                yield due
 
     def _goes_on(self) -> bool:
         settings = None if self.ended.is_set() else self.settings()

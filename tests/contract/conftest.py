@@ -14,6 +14,7 @@ from services.memory.engine import Engine
 from services.memory.memory import Memory
 from services.memory.server import QdrantEngine
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, quick_folder
+from tests.local_mode import local_client
 
 SERVER = os.environ.get("QDRANT_URL")
 ENGINES = ["edge", "remote", "local", *(["server"] if SERVER else [])]
@@ -30,7 +31,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
             with quick_folder() as folder, Owner(folder) as owner:
                 yield from _closing(RemoteEngine(owner.ready().socket, timeout=30))
         case "local":
-            yield from _closing(QdrantEngine(QdrantClient(":memory:"), "test"))
+            yield from _closing(QdrantEngine(local_client(), "test"))
         case "server":
             yield from _on_a_server()
 

@@ -37,6 +37,7 @@ from services.memory.server import QdrantEngine
 from services.settings import EncoderSettings
 from tests.contract.conftest import SERVER
 from tests.contract.support import quick_folder
+from tests.local_mode import local_client
 from tests.unit.encoder_migration.support import spec
 
 from .support import GRID, METADATA, Parts, Pixels
@@ -44,6 +45,7 @@ from .support import GRID, METADATA, Parts, Pixels
 FIRST = spec("pixels", fingerprint="1" * 64, dimension=GRID * GRID * 3)
 SECOND = spec("tones", fingerprint="2" * 64, dimension=GRID * GRID)
 IDENTITY = EncoderIdentity.model_validate(SECOND.model_dump(include=set(EncoderIdentity.model_fields)))
+SLICE = 64
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Migrating(Parts):
         filling: object = None,
         settings: Callable[[], FillSettings | None] = FillSettings,
         ended: threading.Event | None = None,
+        slice_size: int = SLICE,
     ) -> int:
         """Go once over all that lacks a vector of the second encoder."""
         fill = FillVectors(
@@ -98,6 +101,7 @@ class Migrating(Parts):
             encoder or Tones(),
             self.decoder,
             self.pool,
+            slice_size,
             settings,
             ended or threading.Event(),
         )
@@ -177,7 +181,7 @@ def _engine(kind: str, folder: Path) -> Iterator[Engine]:
         case "edge":
             yield EdgeEngine(folder / "engine")
         case "local":
-            yield QdrantEngine(QdrantClient(":memory:"), "test")
+            yield QdrantEngine(local_client(), "test")
         case _:
             name = f"test-{uuid.uuid4()}"
             client = QdrantClient(url=SERVER, api_key=os.environ.get("QDRANT_API_KEY"), timeout=30)

@@ -16,7 +16,6 @@ from schemas.errors import Unavailable
 from schemas.filter import Filter
 from schemas.image import ImageFields, State
 from schemas.removal import RemovalRequest
-from services.encoder_migration import fill_vectors
 from services.intake.vectors import AcceptVectors, Sent
 from tests.contract.support import units
 from tests.integration.migrating import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, migrating, over
@@ -66,7 +65,7 @@ def test_images_of_every_tenant_are_filled_in_turn(parts: Migrating) -> None:
     encoder = Tones()
     encode = encoder.encode
     encoder.encode = lambda images, tenant="": seen.append(tenant) or encode(images, tenant)  # type: ignore[method-assign,func-returns-value]
-    assert parts.fill(encoder) == 23
+    assert parts.fill(encoder, slice_size=4) == 23
     assert second.tenant in seen[:4], "it does not wait for the end of the larger one"
     for each in (first, second):
         each.check_vectors()
@@ -100,12 +99,11 @@ def test_images_that_came_as_vectors_are_counted_and_stay_with_their_encoder(par
     assert {image.image_id for image, _ in found} == {"v0", "v1", "v2"}
 
 
-def test_it_stops_where_it_is_paused_and_goes_on_from_there(parts: Migrating, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fill_vectors, "SLICE", 8)
+def test_it_stops_where_it_is_paused_and_goes_on_from_there(parts: Migrating) -> None:
     teach(parts, 60)
     parts.add()
     encoder = Tones()
-    done = parts.fill(encoder, settings=lambda: FillSettings(paused=encoder.encoded > 20))
+    done = parts.fill(encoder, settings=lambda: FillSettings(paused=encoder.encoded > 20), slice_size=8)
     assert done == encoder.encoded, "what was encoded is not thrown away"
     assert 0 < done < 60
     assert counts(parts) == FillCounts(filled=done, left=60 - done)
@@ -123,8 +121,7 @@ def test_it_stops_where_it_is_dropped_or_the_process_ends(parts: Migrating) -> N
     assert counts(parts).left == 3
 
 
-def test_it_leaves_the_rest_of_its_share_to_others(parts: Migrating, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fill_vectors, "SLICE", 8)
+def test_it_leaves_the_rest_of_its_share_to_others(parts: Migrating) -> None:
     teach(parts, 24)
     parts.add()
 
@@ -132,7 +129,7 @@ def test_it_leaves_the_rest_of_its_share_to_others(parts: Migrating, monkeypatch
         time.sleep(0.1)
 
     begun = time.monotonic()
-    parts.fill(Tones(before=slow), settings=lambda: FillSettings(share=0.2))
+    parts.fill(Tones(before=slow), settings=lambda: FillSettings(share=0.2), slice_size=8)
     assert time.monotonic() - begun > 3 * 0.1 / 0.2
     parts.check_vectors()
 

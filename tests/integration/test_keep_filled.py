@@ -16,7 +16,7 @@ from services.encoder_migration.upgrade_encoder import UpgradeEncoder
 from services.perception.batching import MicroBatcher
 from services.perception.encoder import EncoderUnusable
 from services.settings import EncoderSettings
-from tests.integration.migrating import FIRST, IDENTITY, SECOND, Migrating, Tones, memory_of, over
+from tests.integration.migrating import FIRST, IDENTITY, SECOND, SLICE, Migrating, Tones, memory_of, over
 from tests.integration.support import Once, Pixels
 from tests.integration.test_fill_vectors import counts, teach
 from tests.stack import until
@@ -41,7 +41,7 @@ def thread(parts: Migrating, upgrade: object = None) -> Iterator[threading.Threa
         spec = FIRST if encoder.name == FIRST.name else SECOND
         memory = memory_of(parts.engine, spec)
         yield FillVectors(
-            memory.filling, memory.tenants, parts.pictures, encoder, parts.decoder, parts.pool, asked, ended
+            memory.filling, memory.tenants, parts.pictures, encoder, parts.decoder, parts.pool, SLICE, asked, ended
         )
 
     keep = KeepFilled(
