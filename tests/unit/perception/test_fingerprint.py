@@ -203,7 +203,11 @@ class Hub:
     def kept(self, offline: bool = False) -> Path:
         """Where another process finds the model; `offline`: without asking the hub, which takes half a minute."""
         host, port = self._server.server_address[:2]
-        where = {"HF_ENDPOINT": f"http://{host!s}:{port}", "HF_HUB_CACHE": str(self._cache), "HF_HUB_OFFLINE": str(int(offline))}
+        where = {
+            "HF_ENDPOINT": f"http://{host!s}:{port}",
+            "HF_HUB_CACHE": str(self._cache),
+            "HF_HUB_OFFLINE": str(int(offline)),
+        }
         code = f"from services.perception.fingerprint import model_folder; print(model_folder({NAMED!r}))"
         done = subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, **where}, capture_output=True, text=True, check=True
