@@ -10,13 +10,14 @@ DATA ?=
 demo: $(INSTALLED)
 	@$(BIN)/visual-memory demo $(if $(DATA),"$(DATA)")
 
-# All at once, for none of them keeps two cores busy: format, lint and types, and the tests in two halves.
+# All at once, for much of it waits: format, lint and types, and the tests in three parts.
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory check > $(VENV)/check.log 2>&1 & check=$$!; \
-	$(BIN)/python -m pytest tests/contract tests/integration tests/unit > $(VENV)/parts.log 2>&1 & parts=$$!; \
+	$(BIN)/python -m pytest tests/contract tests/integration > $(VENV)/parts.log 2>&1 & parts=$$!; \
+	$(BIN)/python -m pytest tests/unit > $(VENV)/unit.log 2>&1 & unit=$$!; \
 	$(BIN)/python -m pytest tests/end_to_end; whole=$$?; \
-	wait $$check; check=$$?; wait $$parts; parts=$$?; \
-	cat $(VENV)/parts.log $(VENV)/check.log; exit $$((whole | parts | check))
+	wait $$check; check=$$?; wait $$parts; parts=$$?; wait $$unit; unit=$$?; \
+	cat $(VENV)/unit.log $(VENV)/parts.log $(VENV)/check.log; exit $$((whole | parts | unit | check))
 
 # Real kills, full disks and cut connections, with the full number of trials; takes long.
 test-faults: $(INSTALLED)
