@@ -31,8 +31,8 @@ from services.perception.decoder import Decoder
 from services.runtime import cores
 from services.runtime.logs import kind
 
-SLICES_AT_ONCE = 3
-"""So that one is decoded, and one written, while another is encoded."""
+SLICES_AT_ONCE = 6
+"""So that some are decoded, and some written, while others are encoded."""
 BATCHES = 2
 """Of the encoder, that are encoded at once; a pause waits for these."""
 WRITE_SECONDS = 2.0

@@ -65,7 +65,8 @@ def test_images_of_every_tenant_are_filled_in_turn(parts: Migrating) -> None:
     encoder = Tones()
     encode = encoder.encode
     encoder.encode = lambda images, tenant="": seen.append(tenant) or encode(images, tenant)  # type: ignore[method-assign,func-returns-value]
-    assert parts.fill(encoder, slice_size=4) == 23
+    one_at_a_time = FillSettings(share=0.99)
+    assert parts.fill(encoder, settings=lambda: one_at_a_time, slice_size=4) == 23
     assert second.tenant in seen[:4], "it does not wait for the end of the larger one"
     for each in (first, second):
         each.check_vectors()
