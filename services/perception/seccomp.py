@@ -43,15 +43,20 @@ _MACHINES = {
 
 
 def forbid_processes() -> bool:
-    """Whether it could be forbidden; it holds for ever, and for all that the process starts."""
+    """Whether it could be forbidden; it holds for ever, and for all that the process starts.
+
+    On every Linux no program that it runs has further rights from then on.
+    """
+    if sys.platform != "linux":
+        return False
+    control = ctypes.CDLL(None).prctl
+    control(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     machine = _MACHINES.get(platform.machine())
-    if sys.platform != "linux" or machine is None:
+    if machine is None:
         return False
     filters = _filters(machine)
     code = ctypes.create_string_buffer(b"".join(filters))
     program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(filters), ctypes.addressof(code)))
-    control = ctypes.CDLL(None).prctl
-    control(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     return bool(control(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
 
 
