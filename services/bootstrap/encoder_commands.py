@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from schemas.encoder import EncoderSpec
-from schemas.errors import Unavailable
 from services.access.secret import load_secret
-from services.bootstrap.wire_memory import encoder_records_of, filling_of, memory_of
+from services.bootstrap.wire_memory import (
+    encoder_of,
+    encoder_records_of,
+    engine_of_commands,
+    filling_of,
+    memory_of,
+)
 from services.bootstrap.wire_migration import of_encoder, wire_switch
 from services.bootstrap.wire_removal import check_restored, wire_compact, wire_stores
 from services.encoder_migration.active_encoder import resolve
@@ -17,11 +22,9 @@ from services.encoder_migration.drop_encoder import DropEncoder
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.encoder_status import ShowEncoders
 from services.encoder_migration.switch_encoder import SwitchEncoder
-from services.memory.engines import hold_engine, open_engine
 from services.memory.filling import Filling
 from services.memory.memory import Memory
 from services.perception.loading import identify, load_encoder
-from services.runtime.places import Places
 from services.settings import Settings
 
 
@@ -54,18 +57,13 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
         Unavailable: the store does not answer, or a restore did not end.
     """
     with ExitStack() as opened:
-        places = Places(settings.data)
-        try:
-            engine, is_served = hold_engine(settings.store, places.engine), settings.store.url is not None
-        except Unavailable:
-            engine, is_served = open_engine(settings.store, places.engine_socket, settings.store.timeout), True
+        engine, is_served = engine_of_commands(settings)
         opened.callback(engine.close)
         records = encoder_records_of(settings)
         shape = engine.inspect()
         if shape is not None and records.active() is None:  # of a memory that was made before there were records
             resolve(records, shape, settings.encoder)
-        active = records.active()
-        name, dimension = ("", 0) if active is None else (active.name, records.get(active.name).dimension)
+        name, dimension = encoder_of(engine, records)
         memory = Memory(engine, name, dimension, settings.metadata)
         stores = wire_stores(settings, memory, load_secret(settings), name)
         check_restored(stores)

@@ -5,12 +5,14 @@ from contextlib import ExitStack
 from functools import partial
 
 from schemas.encoder import EncoderSpec
+from schemas.errors import Unavailable
 from services.bootstrap.wire_access import records_of
 from services.encoder_migration.active_encoder import resolve
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.loaded_encoders import LoadedEncoders
+from services.memory.collection import held_encoder
 from services.memory.engine import Engine
-from services.memory.engines import open_engine
+from services.memory.engines import hold_engine, open_engine
 from services.memory.filling import Filling
 from services.memory.memory import Memory
 from services.perception.batching import MicroBatcher, SharedEncoder
@@ -64,6 +66,14 @@ def encoder_records_of(settings: Settings) -> EncoderRecords:
     return EncoderRecords(records_of(settings))
 
 
+def encoder_of(engine: Engine, records: EncoderRecords) -> tuple[str, int]:
+    """The encoder that classifies, and the length of its vectors; of a memory without records its only one."""
+    active = records.active()
+    if active is None:
+        return held_encoder(engine) or ("", 0)
+    return active.name, records.get(active.name).dimension
+
+
 def memory_of(settings: Settings, engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Memory:
     """The memory of an encoder, over an engine."""
     return Memory(engine, encoder.name, encoder.dimension, settings.metadata)
@@ -90,6 +100,25 @@ def wire_engine(settings: Settings, opened: ExitStack, timeout: int) -> Engine:
     engine = open_engine(settings.store, Places(settings.data).engine_socket, timeout)
     opened.callback(engine.close)
     return engine
+
+
+def engine_of_commands(settings: Settings, alone: bool = False) -> tuple[Engine, bool]:
+    """An engine for a command that runs beside a service or without one, and whether a service may run.
+
+    Args:
+        settings: of the service.
+        alone: only where none runs on this machine.
+
+    Raises:
+        Unavailable: with `alone`, a service runs.
+    """
+    places = Places(settings.data)
+    try:
+        return hold_engine(settings.store, places.engine), settings.store.url is not None
+    except Unavailable:
+        if alone:
+            raise
+        return open_engine(settings.store, places.engine_socket, settings.store.timeout), True
 
 
 def wire_decoder(settings: Settings, opened: ExitStack, view: View = ALL) -> Decoder:

@@ -17,6 +17,8 @@ WRONG = 2
 PARTLY = 3
 BY = "command line"
 """Who did it, as the audit log has it."""
+EVERYBODY = "*"
+"""No tenant has this name: for what is done to all of them."""
 
 Url = Annotated[str, typer.Option(envvar="VISUAL_MEMORY_URL", help="Where the API is.")]
 Key = Annotated[str | None, typer.Option(envvar="VISUAL_MEMORY_KEY", help="The API key: vm_...")]

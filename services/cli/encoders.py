@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli import compare
-from services.cli.common import BY, FAILED, AsJson, Yes, errors, print_json, read_settings
+from services.cli.common import BY, EVERYBODY, FAILED, AsJson, Yes, errors, print_json, read_settings
 
 if TYPE_CHECKING:
     from services.bootstrap.encoder_commands import EncoderCommands
@@ -20,8 +20,6 @@ app = typer.Typer(
     help="Add another encoder beside the one that classifies, fill it, compare, switch, and drop.", no_args_is_help=True
 )
 
-EVERYBODY = "*"
-"""No tenant has this name."""
 LOOK_SECONDS, LONGEST_LOOK = 2.0, 10.0
 """Between two looks, from which the rate is told: the longer where nothing was done in the shorter."""
 REST = 50

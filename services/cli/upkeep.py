@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import BY, FAILED, AsJson, errors, print_json, read_settings
+from services.cli.common import BY, EVERYBODY, FAILED, AsJson, errors, print_json, read_settings
 
 if TYPE_CHECKING:
     from services.bootstrap.operator_commands import OperatorCommands
-
-EVERYBODY = "*"
-"""No tenant has this name."""
 
 
 def compact(as_json: AsJson = False) -> None:
