@@ -142,6 +142,14 @@ def test_one_that_is_known_already_is_refused_in_so_many_words(parts: Migrating)
         parts.add()
 
 
+def test_of_two_who_add_the_same_one_at_once_one_does(parts: Migrating) -> None:
+    first = Once("add", lambda: parts.add(share=0.3))
+    with pytest.raises(Conflict, match="added already"):
+        parts.add(records=Hooked(parts.records, before=first))
+    assert parts.records.fill("tones").share == 0.3, "it is filled as whoever added it said"
+    assert parts.shape() == vector_names(FIRST, SECOND)
+
+
 def test_the_active_one_is_not_dropped_and_one_that_classified_is_not_cancelled(parts: Migrating) -> None:
     teach(parts, 2)
     parts.add()
