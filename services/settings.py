@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -34,6 +34,9 @@ HOST = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9]
 
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 """Where Google's models speak OpenAI's protocol."""
+
+LEAST_SECRET_BYTES = 32
+"""Shorter secrets can be guessed: whoever guesses one signs receipts and messages."""
 
 MOST_AT_ONCE = 4096
 """What nobody may send more of in one request, whatever the settings say."""
@@ -299,8 +302,7 @@ class Settings(BaseSettings):
     secret: Annotated[
         SecretStr | None,
         Field(
-            min_length=32,
-            description="what receipts are signed with, 32 characters or more; unset: in the data folder",
+            description="what receipts are signed with, 32 random bytes or more; unset: a file in the data folder",
         ),
     ] = None
     metadata: Annotated[
@@ -335,6 +337,17 @@ class Settings(BaseSettings):
             if name.startswith(PREFIX) and name not in NOT_SETTINGS and first not in type(self).model_fields:
                 raise ValueError(f"{name} in the environment is no setting; the README has a table of them all")
         return self
+
+    @field_validator("secret")
+    @classmethod
+    def _is_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        text = secret.get_secret_value() if secret is not None else None
+        if text is not None and (not text.strip() or len(text.encode()) < LEAST_SECRET_BYTES):
+            raise ValueError(
+                f"it has {len(text.encode())} bytes or is blank: give it {LEAST_SECRET_BYTES} random bytes or more,"
+                " such as `openssl rand -hex 32` makes"
+            )
+        return secret
 
     @model_validator(mode="after")
     def _can_work_together(self) -> "Settings":

@@ -6,8 +6,9 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
+from services.infrastructure.private_files import read_secret
 from services.runtime.places import Places
-from services.settings import Settings
+from services.settings import LEAST_SECRET_BYTES, Settings
 
 
 class Secret:
@@ -26,18 +27,24 @@ class Secret:
 
 
 def load_secret(settings: Settings) -> Secret:
-    """The secret of the settings, else the one in the data folder, which is made at the first call."""
+    """The secret of the settings, else the one in the data folder, which is made at the first call.
+
+    Raises:
+        PermissionError: the one in the data folder is too short, or open to others.
+    """
     if settings.secret is not None:
         return Secret(settings.secret.get_secret_value().encode())
     place = Places(settings.data).secret
-    if not place.exists():
+    try:
+        return Secret(read_secret(place, LEAST_SECRET_BYTES))
+    except FileNotFoundError:
         _make(place)
-    return Secret(place.read_bytes())
+        return Secret(read_secret(place, LEAST_SECRET_BYTES))
 
 
 def _make(place: Path) -> None:
     """Make it aside and link it: of several processes that start at once, all see one and the same."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = place.with_name(f".{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -7,6 +7,7 @@ refused or rejected, the others are in.
 import typer
 
 from services.cli import curate, decisions, encoders, evaluate, every_day, keys, processes, upkeep
+from services.infrastructure.private_files import forbid_others
 
 app = typer.Typer(
     name="visual-memory",
@@ -19,6 +20,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; every foreseen error is one sentence and an exit code."""
+    forbid_others()
     app()
 
 

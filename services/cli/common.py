@@ -35,6 +35,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 LOCAL = "http://127.0.0.1:8700"
 
 
+def own_data() -> "Settings":
+    """The settings of a service whose data folder and secret are this user's alone, or a sentence on what is wrong."""
+    from services.access.secret import load_secret
+    from services.infrastructure.private_files import private_folder
+
+    settings = read_settings()
+    with errors():
+        private_folder(settings.data.resolve())  # it may be a link to another disk
+        load_secret(settings)
+    return settings
+
+
 def read_settings() -> "Settings":
     """The settings, or a sentence that says what to change."""
     from tomllib import TOMLDecodeError

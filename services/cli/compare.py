@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import PARTLY, AsJson, errors, print_json, read_settings
+from services.cli.common import PARTLY, AsJson, errors, own_data, print_json
 
 if TYPE_CHECKING:
     from schemas.encoder_comparison import ChangedAnswer, Comparison, EncoderComparison, Estimate
@@ -42,7 +42,7 @@ def compare(
     from services.cli.sources import read_pictures
     from services.encoder_migration.compare_encoders import CompareEncoders
 
-    settings = read_settings()
+    settings = own_data()
     pictures, refused = None, dict[str, str]()
     with errors(), encoder_commands(settings) as encoders:
         asked = None if folder is None else read_pictures(folder, None)

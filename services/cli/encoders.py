@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli import compare
-from services.cli.common import BY, EVERYBODY, FAILED, AsJson, Yes, errors, print_json, read_settings
+from services.cli.common import BY, EVERYBODY, FAILED, AsJson, Yes, errors, own_data, print_json
 
 if TYPE_CHECKING:
     from services.bootstrap.encoder_commands import EncoderCommands
@@ -179,7 +179,7 @@ def _commands(action: str | None = None) -> "Iterator[EncoderCommands]":
     from services.bootstrap.encoder_commands import encoder_commands
     from services.bootstrap.wire_access import audit_of
 
-    settings = read_settings()
+    settings = own_data()
     if action is None:
         with encoder_commands(settings) as encoders:
             yield encoders

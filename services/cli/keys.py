@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import BY, AsJson, errors, print_json, read_settings
+from services.cli.common import BY, AsJson, errors, own_data, print_json
 
 if TYPE_CHECKING:
     from schemas.key import NewKey
@@ -31,7 +31,7 @@ def make(
     from services.bootstrap.wire_access import audit_of, keys_of
 
     with errors():
-        settings = read_settings()
+        settings = own_data()
         asked = {"requests_per_minute": requests_per_minute, "bytes_per_minute": bytes_per_minute}
         wanted = KeyRequest.model_validate({"name": name, "tenant": tenant, "scopes": scopes, **asked})
         new = keys_of(settings).make(wanted)
@@ -46,7 +46,7 @@ def list_(as_json: AsJson = False) -> None:
     from services.cli import show
 
     with errors():
-        found = keys_of(read_settings()).all()
+        found = keys_of(own_data()).all()
     if as_json:
         for key in found:
             print_json(key.model_dump(mode="json"))
@@ -60,7 +60,7 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
     from services.bootstrap.wire_access import audit_of, keys_of
 
     with errors():
-        settings = read_settings()
+        settings = own_data()
         revoked = keys_of(settings).revoke(key_id)
         audit_of(settings).write(revoked.tenant, BY, "keys.revoke", about_key=key_id)
     if as_json:
@@ -75,7 +75,7 @@ def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
     from services.bootstrap.wire_access import audit_of, keys_of
 
     with errors():
-        settings = read_settings()
+        settings = own_data()
         new = keys_of(settings).rotate(key_id)
         audit_of(settings).write(new.key.tenant, BY, "keys.rotate", about_key=key_id)
     _show_new(new, as_json)

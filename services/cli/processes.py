@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from services.cli.common import FAILED, errors, fail, read_settings
+from services.cli.common import FAILED, errors, fail, own_data
 from services.runtime import cores
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def up() -> None:
     from services.infrastructure.processes.ready_message import send_ready
     from services.runtime.supervisor import AlreadyRunning, run
 
-    settings = read_settings()
+    settings = own_data()
     url = f"http://{settings.api.host}:{settings.api.port}"
 
     def tell() -> None:
@@ -125,9 +125,8 @@ def _begin(name: str) -> "Settings":
     cores.settle()
     from services.runtime import logs
 
-    settings = read_settings()
     logs.configure(name)
-    return settings
+    return own_data()
 
 
 @contextmanager

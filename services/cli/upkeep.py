@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import BY, EVERYBODY, FAILED, AsJson, errors, print_json, read_settings
+from services.cli.common import BY, EVERYBODY, FAILED, AsJson, errors, own_data, print_json
 
 if TYPE_CHECKING:
     from services.bootstrap.operator_commands import OperatorCommands
@@ -82,6 +82,6 @@ def _operator(action: str, alone: bool = False) -> "Iterator[OperatorCommands]":
     from services.bootstrap.operator_commands import operator_commands
     from services.bootstrap.wire_access import audit_of
 
-    settings = read_settings()
+    settings = own_data()
     with audit_of(settings).deed(EVERYBODY, BY, action), operator_commands(settings, alone) as operator:
         yield operator

@@ -6,6 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.infrastructure.private_files import private_folder
+
 SOCKET_PATH_LIMIT = 90
 """Bytes of a unix socket's path; the kernel takes 107."""
 
@@ -63,7 +65,5 @@ class Places:
         if len(os.fsencode(folder)) > SOCKET_PATH_LIMIT:
             digest = hashlib.sha256(os.fsencode(self.data.absolute())).hexdigest()[:16]
             folder = Path(tempfile.gettempdir()) / f"visual-memory-{os.getuid()}-{digest}"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"{folder} belongs to another user: it is where this service's sockets would be")
+        private_folder(folder)
         return folder

@@ -146,7 +146,6 @@ def run(settings: Settings, on_ready: Callable[[], object]) -> None:
         AlreadyRunning: another supervisor uses the data folder.
     """
     places = Places(settings.data)
-    settings.data.mkdir(parents=True, exist_ok=True)
     with _alone(places.data / "lock"), _until_told() as told, ready_messages(places.ready_socket) as messages:
         shutil.rmtree(places.metrics, ignore_errors=True)
         places.metrics.mkdir()

@@ -232,3 +232,13 @@ def up(data: Path, settings: dict[str, str]) -> "subprocess.CompletedProcess[str
 
 def _environment() -> dict[str, str]:
     return {name: value for name, value in psutil.Process().environ().items() if not name.startswith("VISUAL_MEMORY_")}
+
+
+def test_no_other_user_can_read_what_any_process_makes(stack: Stack) -> None:
+    stack.remembered(teach(stack, unique("private")))
+    processes = [stack.supervisor, *stack.supervisor.children(recursive=True)]
+    masks = {Path(f"/proc/{process.pid}/status").read_text().partition("Umask:")[2].split()[0] for process in processes}
+    assert masks == {"0077"}
+    for path in (stack.data, *stack.data.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            assert path.lstat().st_mode & 0o077 == 0, path
