@@ -123,6 +123,21 @@ class StoreSettings(_Section):
     ] = 256 * 2**20
 
 
+class RecordsSettings(_Section):
+    """Where keys, removals, jobs and all else lie that is no image."""
+
+    url: Annotated[
+        SecretStr | None,
+        Field(description="postgresql://USER:PASSWORD@HOST/DATABASE; unset: SQLite in the data folder"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _is_of_postgresql(self) -> "RecordsSettings":
+        if self.url is not None and not self.url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("records.url names a PostgreSQL database: postgresql://USER:PASSWORD@HOST/DATABASE")
+        return self
+
+
 class PictureSettings(_Section):
     """Where the pictures live, and which are taken."""
 
@@ -318,6 +333,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
+    records: RecordsSettings = RecordsSettings()
     pictures: PictureSettings = PictureSettings()
     encoder: EncoderSettings = EncoderSettings()
     worker: WorkerSettings = WorkerSettings()

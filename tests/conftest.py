@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from services.infrastructure.records.database import Database
 from tests import vision
+from tests.databases import KINDS, new_database
 from tests.stack import Stack, new_folder, running
 
 
@@ -28,6 +30,13 @@ def stack(eye: vision.Server) -> Iterator[Stack]:
 def _victims() -> Iterator[ExitStack]:
     with ExitStack() as services:
         yield services
+
+
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Empty records, in each kind of database in turn."""
+    with new_database(request.param, tmp_path / "records") as made:
+        yield made
 
 
 _last: list[Stack] = []

@@ -9,7 +9,7 @@ from services.settings import Settings
 
 def keys_of(settings: Settings) -> Keys:
     """The keys of a service, which need not run."""
-    return Keys(records_of(settings))
+    return Keys(ledger_of(settings))
 
 
 def audit_of(settings: Settings) -> Audit:
@@ -17,6 +17,6 @@ def audit_of(settings: Settings) -> Audit:
     return Audit(Places(settings.data).audit)
 
 
-def records_of(settings: Settings) -> Ledger:
-    """The records, beside the pictures."""
+def ledger_of(settings: Settings) -> Ledger:
+    """The records that are files still, beside the pictures."""
     return Ledger(settings.url_of("records"), settings.store.min_free_bytes)

@@ -6,7 +6,7 @@ from functools import partial
 
 from schemas.encoder import EncoderSpec
 from schemas.errors import Unavailable
-from services.bootstrap.wire_access import records_of
+from services.bootstrap.wire_access import ledger_of
 from services.encoder_migration.active_encoder import resolve
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.loaded_encoders import LoadedEncoders
@@ -63,7 +63,7 @@ def load_shared(settings: Settings, spec: EncoderSpec) -> MicroBatcher:
 
 def encoder_records_of(settings: Settings) -> EncoderRecords:
     """The records of the memory's encoders."""
-    return EncoderRecords(records_of(settings))
+    return EncoderRecords(ledger_of(settings))
 
 
 def encoder_of(engine: Engine, records: EncoderRecords) -> tuple[str, int]:

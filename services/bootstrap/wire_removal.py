@@ -8,7 +8,7 @@ from schemas.errors import Unavailable
 from services.access.secret import Secret
 from services.answers.decisions import StoredDecisions
 from services.answers.question_jobs import Questions
-from services.bootstrap.wire_access import records_of
+from services.bootstrap.wire_access import ledger_of
 from services.curation.judgements import Judgements
 from services.curation.objections import Objections
 from services.curation.search_short_lists import SearchShortLists
@@ -58,7 +58,7 @@ class Stores:
 def wire_stores(settings: Settings, memory: Memory, secret: Secret, encoder: str) -> Stores:
     """The stores of the settings, over the memory of an encoder."""
     floor = settings.store.min_free_bytes
-    ledger, roomy = records_of(settings), Ledger(settings.url_of("records"), floor, NEW)
+    ledger, roomy = ledger_of(settings), Ledger(settings.url_of("records"), floor, NEW)
     blocks, jobs, curate = Blocks(ledger), Jobs(ledger), settings.curate
     judgements = judgements_of(settings, encoder)
     objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
@@ -90,9 +90,7 @@ def pictures_of(settings: Settings) -> Pictures:
 
 def judgements_of(settings: Settings, encoder: str) -> Judgements:
     """The judgements by an encoder's vectors."""
-    return Judgements(
-        records_of(settings), Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder
-    )
+    return Judgements(ledger_of(settings), Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
 
 
 def check_restored(stores: Stores) -> None:

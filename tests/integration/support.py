@@ -26,7 +26,7 @@ from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.bootstrap.api_process import ApiProcess
-from services.bootstrap.wire_access import records_of
+from services.bootstrap.wire_access import ledger_of
 from services.bootstrap.wired import Wired
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge, judgement_of
@@ -93,7 +93,7 @@ class Pixels:
 def make_known(settings: Settings, encoder: Pixels) -> None:
     """Let the memory of these settings be one that this encoder classifies in."""
     made = spec(encoder.name, model=encoder.name, dimension=encoder.dimension)
-    EncoderRecords(records_of(settings)).create_first(made)
+    EncoderRecords(ledger_of(settings)).create_first(made)
 
 
 def fixed(process: ApiProcess) -> Wired[ApiProcess]:

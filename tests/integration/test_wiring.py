@@ -12,7 +12,7 @@ from schemas.errors import EncoderMismatch, Unavailable
 from services.bootstrap import wire_memory
 from services.bootstrap.api_process import api_process
 from services.bootstrap.job_process import job_process
-from services.bootstrap.wire_access import records_of
+from services.bootstrap.wire_access import ledger_of
 from services.bootstrap.worker_process import worker_process
 from services.forgetting.backup import UNFINISHED
 from services.memory.engine import Engine
@@ -78,7 +78,7 @@ def test_at_the_end_all_is_closed(settings: Settings, engines: Opened, wire: Wir
 @pytest.mark.parametrize("wire", PROCESSES)
 def test_what_cannot_be_wired_to_its_end_leaves_nothing_open(settings: Settings, engines: Opened, wire: Wire) -> None:
     before = threads()
-    records_of(settings).put(UNFINISHED, {})
+    ledger_of(settings).put(UNFINISHED, {})
     with pytest.raises(Unavailable, match="a restore was begun"), wire(settings):
         pytest.fail("it was wired")
     assert engines.number

@@ -1,0 +1,35 @@
+"""The database of the records."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.upgrade_schema import upgrade_schema
+from services.memory.space import FINISH, REMOVE, check_room
+from services.settings import Settings
+
+
+def wire_records(settings: Settings, opened: ExitStack) -> Database:
+    """Open the database, with the tables of this version, and close it with the context.
+
+    Raises:
+        Unavailable: it does not answer, or a later version has changed it.
+    """
+    database = _database(settings)
+    opened.callback(database.close)
+    upgrade_schema(database)
+    return database
+
+
+@contextmanager
+def records_of(settings: Settings) -> Iterator[Database]:
+    """The same for a command that needs nothing else."""
+    with ExitStack() as opened:
+        yield wire_records(settings, opened)
+
+
+def _database(settings: Settings) -> Database:
+    if settings.records.url is not None:
+        return Database(settings.records.url.get_secret_value())
+    folder, floor = settings.data, settings.store.min_free_bytes
+    return Database.in_folder(folder, lambda urgent: check_room(folder, floor * (REMOVE if urgent else FINISH)))

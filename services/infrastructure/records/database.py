@@ -1,0 +1,170 @@
+"""The database of the records: SQLite in the data folder, or PostgreSQL.
+
+Writes to SQLite are serial; PostgreSQL runs them side by side at READ COMMITTED. So whatever is decided is decided by
+one statement, such as an UPDATE with a condition whose `rowcount` is looked at, or on a row that was locked before.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from schemas.errors import OutOfSpace, Unavailable
+from schemas.image import now
+
+CONNECTIONS = 16
+"""Kept open by a process; as many more are opened while they are needed."""
+SECONDS = 10
+"""How long a connection, a lock of SQLite, or an answer of PostgreSQL is waited for."""
+FULL = ("database or disk is full", "No space left", "disk full")
+_WRITES = "visual_memory_writes"
+
+
+class Database:
+    """One database, for many threads.
+
+    Args:
+        url: ``sqlite:///PATH`` or ``postgresql+psycopg://...``.
+        check_space: called before each writing transaction with whether it is urgent, as a removal is; raises
+            `OutOfSpace` where this machine's disk has no room for it.
+    """
+
+    def __init__(self, url: str | URL, check_space: Callable[[bool], object] = lambda _urgent: None) -> None:
+        self._url = make_url(str(url).replace("postgres://", "postgresql://", 1) if isinstance(url, str) else url)
+        self._check_space = check_space
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        # between threads a lock wakes the next at once, where SQLite looks again and again
+        self._turn = threading.Lock() if self.is_sqlite else nullcontext()
+        self._engine = _sqlite(self._url) if self.is_sqlite else _postgresql(self._url)
+        self._writer = self._engine.execution_options(**{_WRITES: True})
+
+    @classmethod
+    def in_folder(cls, folder: Path, check_space: Callable[[bool], object] = lambda _urgent: None) -> "Database":
+        """The SQLite database of a data folder, which is made where it is not there."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(URL.create("sqlite", database=str(folder / "records.db")), check_space)
+
+    @contextmanager
+    def write(self, urgent: bool = False) -> Iterator[Connection]:
+        """One transaction, which is durable when the block ends, and undone where it raises.
+
+        Args:
+            urgent: it may use the room on the disk that is kept for removals.
+
+        Raises:
+            OutOfSpace: the disk is full, or too full for what is not urgent.
+            Unavailable: the database does not answer, or cannot be written to.
+        """
+        if self.is_sqlite:
+            self._check_space(urgent)
+        with _told(), self._turn, self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction that only reads.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        with _told(), self._engine.begin() as connection:
+            yield connection
+
+    def moment(self, connection: Connection) -> datetime:
+        """The present moment by the database's clock, which all processes share."""
+        if self.is_sqlite:
+            return now()
+        moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return moment
+
+    def clock_difference(self) -> float:
+        """Seconds that this process's clock is ahead of the database's, at least; below zero: behind."""
+        before = now()
+        with self.read() as connection:
+            moment = self.moment(connection)
+        if before > moment:
+            return (before - moment).total_seconds()
+        return min(0.0, (now() - moment).total_seconds())
+
+    def erase_deleted(self) -> str:
+        """Erase what was deleted from this machine's files, as far as the database can.
+
+        Returns:
+            what is left to its operator; empty where nothing is.
+        """
+        if self.is_sqlite:  # freed pages are overwritten at once, by secure_delete; the log still has them
+            with _told(), self._turn, self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            return ""
+        with _told(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM"))
+        return (
+            "PostgreSQL was told to clear deleted rows (VACUUM); its write-ahead log, replicas and backups are its"
+            " operator's."
+        )
+
+    def ping(self) -> None:
+        """Return if the database answers."""
+        with self.read() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close all connections; no other method may be called afterwards."""
+        self._engine.dispose()
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=CONNECTIONS,
+        max_overflow=CONNECTIONS,
+        pool_timeout=SECONDS,
+        connect_args={"timeout": SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin as we say, not with the first INSERT
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    options = url.query.get("options", "")
+    timeouts = f"-c statement_timeout={SECONDS * 1000} -c lock_timeout={SECONDS * 1000}"
+    return create_engine(
+        url.set(drivername="postgresql+psycopg").update_query_dict({"options": f"{options} {timeouts}".strip()}),
+        pool_size=CONNECTIONS,
+        max_overflow=CONNECTIONS,
+        pool_timeout=SECONDS,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": SECONDS},
+    )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the drivers raise becomes errors of ours; a broken constraint stays what it is."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, NoConnection) as error:
+        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        if any(words in said for words in FULL):
+            raise OutOfSpace("the disk of the records is full; make room, then send it again") from error
+        raise Unavailable(f"the records' database does not answer: {said}") from error

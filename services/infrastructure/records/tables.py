@@ -1,0 +1,290 @@
+"""Every table of the records; the schema of the database, in one file.
+
+Moments are in UTC. Ids are text of ours; what users wrote is text, or inside of JSON. A migration brings a database
+from version to version: `services/infrastructure/records/migrations`.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    false,
+)
+
+from services.infrastructure.records.column_types import Json, Moment
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""A number that the database counts up; SQLite counts only what it calls INTEGER."""
+
+
+# --- the records themselves -------------------------------------------------------------------------------------------
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String, primary_key=True),  # such as: which old records were imported
+    Column("value", Json, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("resource", String, primary_key=True),
+    Column("token", String, nullable=False),
+    Column("until", Moment, nullable=False),
+)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("duty", String, primary_key=True),
+    Column("begun", Moment),
+    Column("finished", Moment),
+)
+
+
+# --- access -----------------------------------------------------------------------------------------------------------
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("tenant", String, nullable=False),
+    Column("scopes", Json, nullable=False),
+    Column("requests_per_minute", Integer),
+    Column("bytes_per_minute", BigInteger),
+    Column("digest", String, nullable=False),  # SHA-256 of its secret
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigId, primary_key=True, autoincrement=True),
+    Column("at", Moment, nullable=False),
+    Column("tenant", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("key", String),
+    Column("request", String),
+    Column("action", String, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("details", Json, nullable=False),  # further fields of `schemas.audit.AuditLine`
+    Index(None, "tenant", "number"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("key", String, primary_key=True),  # the API key's id
+    Column("idempotency_key", String, primary_key=True),
+    Column("request", String, nullable=False),  # a keyed digest of it
+    Column("status", Integer),  # of the answer; none while it is being made
+    Column("resource", String),  # kind and id of what was made
+    Column("at", Moment, nullable=False, index=True),
+)
+
+
+# --- removals ---------------------------------------------------------------------------------------------------------
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("step", String, nullable=False),  # mark, note, delete, done
+    Column("round", Integer, nullable=False, default=0),  # how often it had to mark anew
+    Column("filter", Json),  # until it is done
+    Column("everything", Boolean, nullable=False),
+    Column("block", Boolean, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("requested_by", String, nullable=False),
+    Column("requested_at", Moment, nullable=False),
+    Column("erase_now", Boolean, nullable=False, server_default=false()),
+    Column("images", BigInteger, nullable=False, default=0),
+    Column("by_state", Json, nullable=False, default=dict),
+    Column("pictures", BigInteger, nullable=False, default=0),
+    Column("verified_at", Moment),
+    Column("erased_at", Moment),
+    Column("waits_for", String),  # why it does not go on, a sentence
+    Column("receipt", String),  # as it was handed out, byte for byte
+    Column("erasure_receipt", String),
+    Index(None, "tenant", "requested_at"),
+    Index("ix_removals_unfinished", "step", "tenant"),
+)
+
+covered_images = Table(
+    "covered_images",
+    metadata,
+    Column("removal", String, ForeignKey(removals.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("point", String, primary_key=True),
+    Column("picture", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("image_id", String, nullable=False),
+    Column("state", String, nullable=False),  # the one it was in
+    Column("content_hash", String, nullable=False),
+    Column("marked_by", String, nullable=False),  # the removal whose mark the point has
+    Column("fields", Json, nullable=False),  # what a later removal's filter may ask for
+    Index(None, "removal", "image_id"),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("digest", String, primary_key=True),  # SHA-256 of a removed picture's key
+    Column("removal", String, nullable=False, index=True),
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("kind", String, primary_key=True),  # content or subject
+    Column("digest", String, primary_key=True),  # HMAC-SHA256; of earlier versions: SHA-256 of the text as it was sent
+    Column("removal", String, nullable=False, index=True),
+)
+
+receipt_log = Table(
+    "receipt_log",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("event", String, nullable=False),
+    Column("removal", String, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("entry", String, nullable=False),  # as it was signed, byte for byte
+    Column("digest", String, nullable=False),  # of these bytes
+    UniqueConstraint("tenant", "removal", "event"),
+)
+
+receipt_log_ends = Table(
+    "receipt_log_ends",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("seal", String, nullable=False),  # signed
+)
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("requested_by", String, nullable=False),
+    Column("requested_at", Moment, nullable=False),
+    Column("touched_at", Moment),
+    Column("stage", String, nullable=False, default=""),
+    Column("done", BigInteger, nullable=False, default=0),
+    Column("total", BigInteger, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("error", String),
+    Index(None, "tenant", "kind", "requested_at"),
+    Index(None, "state"),
+)
+
+questions = Table(
+    "questions",
+    metadata,
+    Column("job", String, ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("tenant", String, nullable=False, index=True),
+    Column("asked", Json, nullable=False),
+    Column("result", Json),
+)
+
+
+# --- what is made of images -------------------------------------------------------------------------------------------
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("size", Integer, nullable=False),  # bytes of the body
+    Column("version", Integer, nullable=False, default=0),  # grows with each change
+    Column("content_hash", String),
+    Column("body", Json, nullable=False),  # `schemas.question.StoredDecision`
+    Index(None, "tenant", "id"),
+    Index(None, "tenant", "content_hash"),
+)
+
+decision_images = Table(
+    "decision_images",
+    metadata,
+    Column("decision", String, ForeignKey(decisions.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("image_id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Index(None, "tenant", "image_id"),
+)
+
+judgements = Table(
+    "judgements",
+    metadata,
+    Column("id", String, primary_key=True),  # sorts by when it was registered
+    Column("tenant", String, nullable=False),
+    Column("encoder", String, nullable=False),
+    Column("valid", Boolean, nullable=False),  # until a removal voids it
+    Column("body", Json),  # `schemas.judgement.Judgement`, once it was made
+    Index(None, "tenant", "encoder"),
+)
+
+judgement_uses = Table(
+    "judgement_uses",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("encoder", String, primary_key=True),
+    Column("at", Moment, nullable=False),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("job", String, ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("tenant", String, nullable=False, index=True),
+    Column("encoder", String, nullable=False),
+    Column("request", Json, nullable=False),
+    Column("summary", Json),
+)
+
+
+# --- encoders ---------------------------------------------------------------------------------------------------------
+
+encoders = Table(
+    "encoders",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("spec", Json, nullable=False),  # `schemas.encoder.EncoderSpec`
+    Column("fill", Json),
+    Column("dropping", Boolean, nullable=False, server_default=false()),
+)
+
+active_encoder = Table(
+    "active_encoder",
+    metadata,
+    Column("only", Integer, primary_key=True),  # 1: there is one
+    Column("body", Json, nullable=False),
+)

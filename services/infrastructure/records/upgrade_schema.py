@@ -1,0 +1,64 @@
+"""Brings a database to the schema of this version, once, whichever process comes first.
+
+Versions one apart run side by side: a migration only adds (expand), and what it makes useless goes in a later version
+(contract). So each migration names the oldest one whose programs still work on its schema, and an older program refuses
+to start.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select, text
+
+from schemas.errors import Unavailable
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.tables import facts
+
+HEAD = "0001"
+"""The latest migration of this version."""
+OLDEST = "0001"
+"""The oldest migration whose programs still work after it."""
+LOCK = 0x76_6D_72_65_63
+"""The advisory lock of PostgreSQL under which the schema is changed."""
+SCHEMA = "schema"
+
+
+def upgrade_schema(database: Database) -> None:
+    """Make the tables, or change them, where that was not done yet.
+
+    Raises:
+        Unavailable: a later version has changed them so that this one cannot work with them.
+    """
+    if _is_ready(database):
+        return
+    with database.write(urgent=True) as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        _migrate(connection)
+        connection.execute(facts.delete().where(facts.c.name == SCHEMA))
+        connection.execute(facts.insert().values(name=SCHEMA, value={"revision": HEAD, "oldest": OLDEST}))
+
+
+def _is_ready(database: Database) -> bool:
+    with database.read() as connection:
+        if not inspect(connection).has_table(facts.name):
+            return False
+        schema = connection.execute(select(facts.c.value).where(facts.c.name == SCHEMA)).scalar_one_or_none()
+    if schema is None or schema["revision"] < HEAD:
+        return False
+    if schema["oldest"] > HEAD:
+        raise Unavailable(
+            f"the records were brought to schema {schema['revision']} by a later version, and this one knows {HEAD}:"
+            " start the later version"
+        )
+    return True
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - it takes a while, and is needed once
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)

