@@ -44,6 +44,11 @@ def _is_sealed(client: Client, removal_id: str) -> bool:
     return client.removal(removal_id).seal is not None
 
 
+def _unfinished(expected: dict[str, Any]) -> dict[str, str]:
+    """The removals that were under way, by where they stopped."""
+    return dict(expected.get("unfinished") or {name: expected[name] for name in ("asked", "marked")})
+
+
 def command(data: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     settings = {f"VISUAL_MEMORY_{name}": value for name, value in {**SETTINGS, "DATA": str(data)}.items()}
     return subprocess.run(
@@ -63,7 +68,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Opened]:
             packed.extractall(folder, filter="data")
         expected = json.loads((source / "expected.json").read_text())
         with running(folder / "data") as stack:
-            for removal_id in (expected["asked"], expected["marked"]):
+            for removal_id in _unfinished(expected).values():
                 until(partial(_is_sealed, stack.client, removal_id), f"removal {removal_id} to have its receipt")
             yield Opened(stack, expected)
 
@@ -73,7 +78,11 @@ def test_images_are_as_they_were_and_what_waited_is_remembered(opened: Opened) -
     opened.stack.remembered(waited)
     now = {image.image_id: image for image in opened.stack.client.images()}
     gone = opened.expected["images"].keys() - now.keys()
-    assert len(gone) == 2  # what the two removals covered that were under way
+    covered = opened.expected.get("covered_by_unfinished")
+    if covered is None:
+        assert len(gone) == 2  # what the two removals covered that were under way
+    else:
+        assert gone == {image_id for each in covered.values() for image_id in each}
     for image_id, then in opened.expected["images"].items():
         if image_id in gone:
             continue
@@ -83,15 +92,15 @@ def test_images_are_as_they_were_and_what_waited_is_remembered(opened: Opened) -
 
 
 def test_what_was_under_way_is_finished_with_a_receipt(opened: Opened) -> None:
-    for removal_id in (opened.expected["asked"], opened.expected["marked"]):
+    for name, removal_id in _unfinished(opened.expected).items():
         done = opened.stack.client.removal(removal_id)
         assert done.status is RemovalStatus.DONE
-        assert done.images == 1
+        assert name not in ("asked", "marked") or done.images == 1
 
 
 def test_receipts_that_were_handed_out_are_valid(opened: Opened, tmp_path: Path) -> None:
     files = []
-    for name in ("ann-erased", "tom"):
+    for name in opened.expected["receipts"]:
         files.append(tmp_path / f"{name}.json")
         files[-1].write_text(json.dumps(opened.expected["receipts"][name]))
     checked = command(opened.stack.data, "verify-removals", *map(str, files), "--json")
