@@ -25,6 +25,7 @@ from schemas.encoder import EncoderSpec, FillSettings
 from schemas.image import State, StoredImage, now
 from services.bootstrap.encoder_commands import EncoderCommands, encoder_commands
 from services.bootstrap.wire_memory import encoder_records_of
+from services.bootstrap.wire_records import records_of
 from services.cli.own_service import own_service
 from services.client import Client
 from services.memory.collection import vector_name
@@ -184,7 +185,8 @@ def _filled_memory(pictures: list[bytes]) -> Iterator[tuple[Client, EncoderComma
             "dimension": 1280,
             "added_at": now(),
         }
-        encoder_records_of(Settings(data=data)).create_first(EncoderSpec.model_validate(earlier))
+        with records_of(Settings(data=data)) as database:
+            encoder_records_of(Settings(data=data), database).create_first(EncoderSpec.model_validate(earlier))
         client = opened.enter_context(own_service(data))
         commands = opened.enter_context(encoder_commands(Settings(data=data)))
         active = commands.records.active()

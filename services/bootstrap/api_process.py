@@ -25,6 +25,7 @@ from services.bootstrap.wire_memory import (
     wire_threads,
 )
 from services.bootstrap.wire_questions import wire_classify_by
+from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, pictures_of, wire_forget, wire_stores
 from services.bootstrap.wire_reranking import wire_rerank
 from services.bootstrap.wire_task_queue import wire_job_queue, wire_rates, wire_task_queue
@@ -98,22 +99,28 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
     """
     with ExitStack() as opened:
         curate, secret = settings.curate, load_secret(settings)
+        database = wire_records(settings, opened)
         patient_engine, engine = (
             wire_engine(settings, opened, timeout)
             for timeout in (settings.store.timeout, settings.store.request_timeout)
         )
-        encoders, records = wire_encoders(settings, opened, patient_engine), encoder_records_of(settings)
+        encoders, records = (
+            wire_encoders(settings, opened, database, patient_engine),
+            encoder_records_of(settings, database),
+        )
         memory_of(settings, patient_engine, encoders.active()).open()
         sandbox = wire_decoder(settings, opened)
-        classify_by = wire_classify_by(settings, engine, records, sandbox)
+        classify_by = wire_classify_by(settings, database, engine, records, sandbox)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
         pictures = pictures_of(settings)
         rerank = wire_rerank(settings, opened, memory_of(settings, engine, encoders.active()), pictures, sandbox)
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
         lease, retention = timedelta(seconds=settings.worker.overdue_seconds), Retention(settings.retention)
-        keys, rates, audit, fetch = keys_of(settings), wire_rates(settings), audit_of(settings), _fetch(settings)
+        keys, audit = keys_of(settings, database), audit_of(settings, database)
+        rates, fetch = wire_rates(settings), _fetch(settings)
         checks: dict[str, Check] = {
             "store": engine.ping,
+            "records": database.ping,
             "pictures": pictures.ping,
             "broker": task_queue.waiting_messages,
         }
@@ -121,7 +128,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
 
         def wire(encoder: SharedEncoder) -> ApiProcess:
             patient, memory = (memory_of(settings, each, encoder) for each in (patient_engine, engine))
-            stores = wire_stores(settings, patient, secret, encoder.name)
+            stores = wire_stores(settings, database, patient, secret, encoder.name)
             check_restored(stores)
             decoder = sandbox.for_view(encoder.view)
             classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.used)

@@ -15,6 +15,7 @@ from services.bootstrap.wire_memory import (
     memory_of,
 )
 from services.bootstrap.wire_migration import of_encoder, wire_switch
+from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, wire_compact, wire_stores
 from services.encoder_migration.active_encoder import resolve
 from services.encoder_migration.add_encoder import AddEncoder
@@ -59,13 +60,14 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
     with ExitStack() as opened:
         engine, is_served = engine_of_commands(settings)
         opened.callback(engine.close)
-        records = encoder_records_of(settings)
+        database = wire_records(settings, opened)
+        records = encoder_records_of(settings, database)
         shape = engine.inspect()
         if shape is not None and records.active() is None:  # of a memory that was made before there were records
             resolve(records, shape, settings.encoder)
         name, dimension = encoder_of(engine, records)
         memory = Memory(engine, name, dimension, settings.metadata)
-        stores = wire_stores(settings, memory, load_secret(settings), name)
+        stores = wire_stores(settings, database, memory, load_secret(settings), name)
         check_restored(stores)
         compact = wire_compact(settings, memory, stores)
         filling = partial(filling_of, engine)
@@ -76,7 +78,7 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
             filling_of=filling,
             show=ShowEncoders(records, filling),
             add=AddEncoder(records, engine, identify, load_encoder),
-            switch=wire_switch(settings, records, engine),
-            drop=DropEncoder(records, engine, partial(of_encoder, settings, engine), compact),
+            switch=wire_switch(settings, database, records, engine),
+            drop=DropEncoder(records, engine, partial(of_encoder, settings, database, engine), compact),
             is_served=is_served,
         )

@@ -16,6 +16,7 @@ from services.answers.question import Question
 from services.answers.question_jobs import AnswerQuestion
 from services.bootstrap.wire_memory import encoder_records_of, memory_of, wire_decoder, wire_engine
 from services.bootstrap.wire_questions import Unloaded, wire_classify_by
+from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, wire_compact, wire_stores
 from services.bootstrap.wire_task_queue import wire_job_queue
 from services.bootstrap.wired import Wired
@@ -61,10 +62,11 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
             load_secret(settings),
             timedelta(seconds=settings.worker.overdue_seconds),
         )
-        engine, records = wire_engine(settings, opened, settings.store.timeout), encoder_records_of(settings)
+        database = wire_records(settings, opened)
+        engine, records = wire_engine(settings, opened, settings.store.timeout), encoder_records_of(settings, database)
         _wait_for_a_collection(engine, records)
         decoder, job_queue = wire_decoder(settings, opened), wire_job_queue(settings, opened)
-        classify_by = wire_classify_by(settings, engine, records, decoder)
+        classify_by = wire_classify_by(settings, database, engine, records, decoder)
 
         def active() -> EncoderSpec:
             found = records.active()
@@ -74,7 +76,7 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
 
         def wire(encoder: EncoderSpec) -> JobProcess:
             memory = memory_of(settings, engine, encoder)
-            stores = wire_stores(settings, memory, secret, encoder.name)
+            stores = wire_stores(settings, database, memory, secret, encoder.name)
             check_restored(stores)
             unloaded = Unloaded(encoder.name, encoder.dimension)
             classify = Classify(memory, unloaded, decoder, 1, curate.prune, stores.judgements.used)

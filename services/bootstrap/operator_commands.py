@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.access.secret import load_secret
 from services.bootstrap.wire_memory import encoder_of, encoder_records_of, engine_of_commands
+from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import wire_compact, wire_stores
 from services.forgetting.backup import Backup, Restore
 from services.forgetting.compact import Compact
@@ -40,9 +41,10 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
     with ExitStack() as opened:
         engine, _ = engine_of_commands(settings, alone)
         opened.callback(engine.close)
-        encoder, dimension = encoder_of(engine, encoder_records_of(settings))
+        database = wire_records(settings, opened)
+        encoder, dimension = encoder_of(engine, encoder_records_of(settings, database))
         memory = Memory(engine, encoder, dimension, settings.metadata)
-        stores = wire_stores(settings, memory, load_secret(settings), encoder)
+        stores = wire_stores(settings, database, memory, load_secret(settings), encoder)
         pictures, ledger, removals, decisions = stores.pictures, stores.ledger, stores.removals, stores.decisions
         yield OperatorCommands(
             engine=engine,

@@ -10,6 +10,7 @@ from services.bootstrap.wire_access import ledger_of
 from services.encoder_migration.active_encoder import resolve
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.loaded_encoders import LoadedEncoders
+from services.infrastructure.records.database import Database
 from services.memory.collection import held_encoder
 from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
@@ -33,14 +34,14 @@ that an API works on hold 2 GiB, and the 4 slices of a worker 256 MiB, whatever 
 it is 38 MiB for each, and with usual pictures 6."""
 
 
-def wire_encoders(settings: Settings, opened: ExitStack, engine: Engine) -> LoadedEncoders:
+def wire_encoders(settings: Settings, opened: ExitStack, database: Database, engine: Engine) -> LoadedEncoders:
     """Find out which encoder classifies, load it, and follow from then on which others there are.
 
     Raises:
         EncoderUnusable: there is no such model or device.
         EncoderMismatch: the memory has no such encoder as the settings name, or the files of its own are others.
     """
-    records = encoder_records_of(settings)
+    records = encoder_records_of(settings, database)
     # where the records say it the collection is not asked: its engine starts at this moment, maybe
     active = resolve(records, None if records.active() else engine.inspect(), settings.encoder)
     encoders = LoadedEncoders(records, partial(load_shared, settings), active)
@@ -61,7 +62,7 @@ def load_shared(settings: Settings, spec: EncoderSpec) -> MicroBatcher:
     return MicroBatcher(load, metrics.observe_batch, side_by_side)
 
 
-def encoder_records_of(settings: Settings) -> EncoderRecords:
+def encoder_records_of(settings: Settings, database: Database) -> EncoderRecords:  # noqa: ARG001 - until it is moved there
     """The records of the memory's encoders."""
     return EncoderRecords(ledger_of(settings))
 

@@ -25,6 +25,7 @@ from services.encoder_migration.fill_vectors import Asked, FillVectors, KeepFill
 from services.encoder_migration.loaded_encoders import LoadedEncoders
 from services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
 from services.encoder_migration.upgrade_encoder import UpgradeEncoder
+from services.infrastructure.records.database import Database
 from services.memory.engine import Engine
 from services.perception.batching import MicroBatcher
 from services.perception.decoder import Decoder
@@ -39,25 +40,25 @@ STARVED = 30
 """So many times as long a picture may take to decode where the decoder has only what others leave of the cores."""
 
 
-def wire_switch(settings: Settings, records: EncoderRecords, engine: Engine) -> SwitchEncoder:
+def wire_switch(settings: Settings, database: Database, records: EncoderRecords, engine: Engine) -> SwitchEncoder:
     """What switches to an encoder, over an engine."""
-    return SwitchEncoder(records, partial(of_encoder, settings, engine))
+    return SwitchEncoder(records, partial(of_encoder, settings, database, engine))
 
 
-def of_encoder(settings: Settings, engine: Engine, spec: EncoderSpec) -> OfEncoder:
+def of_encoder(settings: Settings, database: Database, engine: Engine, spec: EncoderSpec) -> OfEncoder:
     """What there is of the memory by an encoder."""
     curate = settings.curate
-    memory, judgements = memory_of(settings, engine, spec), judgements_of(settings, spec.name)
+    memory, judgements = memory_of(settings, engine, spec), judgements_of(settings, database, spec.name)
     fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
     return OfEncoder(memory, judgements, Judge(memory, judgements, fold, curate.k))
 
 
-def wire_fill(settings: Settings, opened: ExitStack, encoders: LoadedEncoders) -> None:
+def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoders: LoadedEncoders) -> None:
     """Start the thread that gives images the vectors that they lack, by the encoders that are loaded.
 
     It, its encoder's threads and its decoders have what all others leave of the cores; it ends with the context.
     """
-    records, ended = encoder_records_of(settings), threading.Event()
+    records, ended = encoder_records_of(settings, database), threading.Event()
     engine = wire_engine(settings, opened, settings.store.timeout)
     filling = partial(_filling, settings, engine, ended)
     keep = KeepFilled(
@@ -70,7 +71,7 @@ def wire_fill(settings: Settings, opened: ExitStack, encoders: LoadedEncoders) -
             settings.encoder,
             identify,
             AddEncoder(records, engine, identify, load_encoder),
-            wire_switch(settings, records, engine),
+            wire_switch(settings, database, records, engine),
             lambda name: not filling_of(engine, records.get(name)).has_left(),
         ),
         ended,

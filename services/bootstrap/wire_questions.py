@@ -14,6 +14,7 @@ from services.answers.classify import Classify
 from services.bootstrap.wire_memory import memory_of
 from services.bootstrap.wire_removal import judgements_of
 from services.encoder_migration.encoder_records import EncoderRecords
+from services.infrastructure.records.database import Database
 from services.memory.engine import Engine
 from services.perception.decoder import Decoder
 from services.perception.view import ALL, View
@@ -38,14 +39,14 @@ class Unloaded:
 
 
 def wire_classify_by(
-    settings: Settings, engine: Engine, records: EncoderRecords, decoder: Decoder
+    settings: Settings, database: Database, engine: Engine, records: EncoderRecords, decoder: Decoder
 ) -> Callable[[str], Classify]:
     """Finds neighbours by the vectors of any encoder that the memory knows, as `services.answers.question` needs it."""
 
     @lru_cache(MOST_HELD)
     def wired(spec: EncoderSpec) -> Classify:
         memory = memory_of(settings, engine, spec)
-        judgement = judgements_of(settings, spec.name).current
+        judgement = judgements_of(settings, database, spec.name).current
         return Classify(memory, Unloaded(spec.name, spec.dimension), decoder, 1, settings.curate.prune, judgement)
 
     def classify_by(encoder: str) -> Classify:

@@ -21,6 +21,7 @@ from services.forgetting.forget import Forget
 from services.forgetting.removal_log import RemovalLog
 from services.forgetting.removals import RemovalHook, Removals
 from services.forgetting.tidy import Tidy
+from services.infrastructure.records.database import Database
 from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
@@ -55,12 +56,12 @@ class Stores:
     undo: Sequence[RemovalHook]
 
 
-def wire_stores(settings: Settings, memory: Memory, secret: Secret, encoder: str) -> Stores:
+def wire_stores(settings: Settings, database: Database, memory: Memory, secret: Secret, encoder: str) -> Stores:
     """The stores of the settings, over the memory of an encoder."""
     floor = settings.store.min_free_bytes
     ledger, roomy = ledger_of(settings), Ledger(settings.url_of("records"), floor, NEW)
     blocks, jobs, curate = Blocks(ledger), Jobs(ledger), settings.curate
-    judgements = judgements_of(settings, encoder)
+    judgements = judgements_of(settings, database, encoder)
     objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
     undo_votes = UndoAfterRemoval(memory, judgements, objections, SearchShortLists(memory))
     evaluations = Evaluations(ledger, jobs, settings.url_of("evaluations"), floor)
@@ -88,7 +89,7 @@ def pictures_of(settings: Settings) -> Pictures:
     return Pictures(settings.url_of("pictures"), settings.store.min_free_bytes)
 
 
-def judgements_of(settings: Settings, encoder: str) -> Judgements:
+def judgements_of(settings: Settings, database: Database, encoder: str) -> Judgements:  # noqa: ARG001 - until it is moved there
     """The judgements by an encoder's vectors."""
     return Judgements(ledger_of(settings), Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
 

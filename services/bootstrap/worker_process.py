@@ -10,6 +10,7 @@ from schemas.decision import Prune
 from services.access.secret import load_secret
 from services.bootstrap.wire_memory import memory_of, slice_size, wire_decoder, wire_encoders, wire_engine
 from services.bootstrap.wire_migration import wire_fill
+from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
 from services.bootstrap.wire_task_queue import wire_job_queue, wire_task_queue
 from services.bootstrap.wired import Wired
@@ -49,8 +50,9 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
     """
     with ExitStack() as opened:
         worker, curate, secret = settings.worker, settings.curate, load_secret(settings)
+        database = wire_records(settings, opened)
         engine = wire_engine(settings, opened, settings.store.timeout)
-        encoders = wire_encoders(settings, opened, engine)
+        encoders = wire_encoders(settings, opened, database, engine)
         memory_of(settings, engine, encoders.active()).open()
         sandbox = wire_decoder(settings, opened)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
@@ -58,7 +60,7 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
 
         def wire(encoder: SharedEncoder) -> WorkerProcess:
             memory = memory_of(settings, engine, encoder)
-            stores = wire_stores(settings, memory, secret, encoder.name)
+            stores = wire_stores(settings, database, memory, secret, encoder.name)
             check_restored(stores)
             decoder, forget = sandbox.for_view(encoder.view), wire_forget(memory, stores, lease)
             beside = partial(encoders.beside, encoder.name)
@@ -94,5 +96,5 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
             )
 
         wired = Wired(encoders.active, wire)
-        wire_fill(settings, opened, encoders)
+        wire_fill(settings, opened, database, encoders)
         yield wired

@@ -178,13 +178,18 @@ def _commands(action: str | None = None) -> "Iterator[EncoderCommands]":
     """What the command works with; where it changes something, the audit log has a line of it, of no tenant."""
     from services.bootstrap.encoder_commands import encoder_commands
     from services.bootstrap.wire_access import audit_of
+    from services.bootstrap.wire_records import records_of
 
     settings = own_data()
     if action is None:
         with encoder_commands(settings) as encoders:
             yield encoders
         return
-    with audit_of(settings).deed(EVERYBODY, BY, action), encoder_commands(settings) as encoders:
+    with (
+        records_of(settings) as database,
+        audit_of(settings, database).deed(EVERYBODY, BY, action),
+        encoder_commands(settings) as encoders,
+    ):
         yield encoders
 
 

@@ -29,13 +29,15 @@ def make(
     """Make a key, and print it this once."""
     from schemas.key import KeyRequest
     from services.bootstrap.wire_access import audit_of, keys_of
+    from services.bootstrap.wire_records import records_of
 
     with errors():
         settings = own_data()
         asked = {"requests_per_minute": requests_per_minute, "bytes_per_minute": bytes_per_minute}
         wanted = KeyRequest.model_validate({"name": name, "tenant": tenant, "scopes": scopes, **asked})
-        new = keys_of(settings).make(wanted)
-        audit_of(settings).write(tenant, BY, "keys.make", about_key=new.key.id)
+        with records_of(settings) as database:
+            new = keys_of(settings, database).make(wanted)
+            audit_of(settings, database).write(tenant, BY, "keys.make", about_key=new.key.id)
     _show_new(new, as_json)
 
 
@@ -43,10 +45,13 @@ def make(
 def list_(as_json: AsJson = False) -> None:
     """Every key with its tenant, scopes and limits; revoked ones too."""
     from services.bootstrap.wire_access import keys_of
+    from services.bootstrap.wire_records import records_of
     from services.cli import show
 
     with errors():
-        found = keys_of(own_data()).all()
+        settings = own_data()
+        with records_of(settings) as database:
+            found = keys_of(settings, database).all()
     if as_json:
         for key in found:
             print_json(key.model_dump(mode="json"))
@@ -58,11 +63,13 @@ def list_(as_json: AsJson = False) -> None:
 def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
     """Let a key open nothing any more, for ever."""
     from services.bootstrap.wire_access import audit_of, keys_of
+    from services.bootstrap.wire_records import records_of
 
     with errors():
         settings = own_data()
-        revoked = keys_of(settings).revoke(key_id)
-        audit_of(settings).write(revoked.tenant, BY, "keys.revoke", about_key=key_id)
+        with records_of(settings) as database:
+            revoked = keys_of(settings, database).revoke(key_id)
+            audit_of(settings, database).write(revoked.tenant, BY, "keys.revoke", about_key=key_id)
     if as_json:
         print_json(revoked.model_dump(mode="json"))
     else:
@@ -73,11 +80,13 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
 def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
     """Give a key a new secret, and print it this once; the old one opens nothing from a second on."""
     from services.bootstrap.wire_access import audit_of, keys_of
+    from services.bootstrap.wire_records import records_of
 
     with errors():
         settings = own_data()
-        new = keys_of(settings).rotate(key_id)
-        audit_of(settings).write(new.key.tenant, BY, "keys.rotate", about_key=key_id)
+        with records_of(settings) as database:
+            new = keys_of(settings, database).rotate(key_id)
+            audit_of(settings, database).write(new.key.tenant, BY, "keys.rotate", about_key=key_id)
     _show_new(new, as_json)
 
 
@@ -85,12 +94,14 @@ def make_first(settings: "Settings") -> None:
     """Where no key was ever made, make one that may do everything for the tenant ``default``, and show it."""
     from schemas.key import KeyRequest, Scope
     from services.bootstrap.wire_access import audit_of, keys_of
+    from services.bootstrap.wire_records import records_of
 
-    keys = keys_of(settings)
-    if keys.all():
-        return
-    new = keys.make(KeyRequest(name="first", tenant="default", scopes=[Scope.ADMIN]))
-    audit_of(settings).write(new.key.tenant, "first start", "keys.make", about_key=new.key.id)
+    with records_of(settings) as database:
+        keys = keys_of(settings, database)
+        if keys.all():
+            return
+        new = keys.make(KeyRequest(name="first", tenant="default", scopes=[Scope.ADMIN]))
+        audit_of(settings, database).write(new.key.tenant, "first start", "keys.make", about_key=new.key.id)
     typer.echo(f"a key was made, and is shown only this once:\n  export VISUAL_MEMORY_KEY={new.text}", err=True)
 
 

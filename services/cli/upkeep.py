@@ -81,7 +81,12 @@ def _operator(action: str, alone: bool = False) -> "Iterator[OperatorCommands]":
     """What the command works with; the audit log has a line of it, of no tenant in particular."""
     from services.bootstrap.operator_commands import operator_commands
     from services.bootstrap.wire_access import audit_of
+    from services.bootstrap.wire_records import records_of
 
     settings = own_data()
-    with audit_of(settings).deed(EVERYBODY, BY, action), operator_commands(settings, alone) as operator:
+    with (
+        records_of(settings) as database,
+        audit_of(settings, database).deed(EVERYBODY, BY, action),
+        operator_commands(settings, alone) as operator,
+    ):
         yield operator

@@ -23,6 +23,7 @@ from schemas.errors import EncoderMismatch
 from schemas.image import State, now
 from schemas.job import Job, JobKind, JobState
 from schemas.question import PreviewRequest, ReplayRequest
+from services.bootstrap.wire_records import records_of
 from services.bootstrap.wire_removal import judgements_of
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge
@@ -67,10 +68,12 @@ class Memories:
         self.stack.remembered(ids)
 
     def judge(self, memory: Memory, encoder: str) -> None:
-        judgements = judgements_of(Settings(data=self.stack.data), encoder)
-        judge = Judge(memory, judgements, FoldChanges(memory, VectorCache(0), 100), 3)
+        settings = Settings(data=self.stack.data)
         job = Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="a test", requested_at=now())
-        judge(TENANT, job, lambda *_: None)
+        with records_of(settings) as database:
+            judgements = judgements_of(settings, database, encoder)
+            judge = Judge(memory, judgements, FoldChanges(memory, VectorCache(0), 100), 3)
+            judge(TENANT, job, lambda *_: None)
 
     def add(self) -> EncoderSpec:
         """Another encoder, with a vector of each image, and a judgement."""

@@ -1,6 +1,7 @@
 """The commands for keys: they need no running service, show a secret once, and are in the audit log."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ from typer.testing import CliRunner, Result
 
 from schemas.errors import NotAuthorized
 from schemas.key import Scope
-from services.bootstrap.wire_access import audit_of, keys_of
+from services.access.audit import Audit
+from services.access.keys import Keys
+from services.bootstrap import wire_access
+from services.bootstrap.wire_records import wire_records
 from services.cli.app import app
 from services.cli.keys import make_first
 from services.settings import Settings
@@ -20,6 +24,16 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("VISUAL_MEMORY_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     return Settings()
+
+
+def keys_of(settings: Settings) -> Keys:
+    with ExitStack() as opened:
+        return wire_access.keys_of(settings, wire_records(settings, opened))
+
+
+def audit_of(settings: Settings) -> Audit:
+    with ExitStack() as opened:
+        return wire_access.audit_of(settings, wire_records(settings, opened))
 
 
 def keys(*words: str, code: int = 0) -> Result:
