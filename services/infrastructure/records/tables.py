@@ -14,8 +14,8 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    UniqueConstraint,
     false,
+    text,
 )
 
 from services.infrastructure.records.column_types import Json, Moment
@@ -173,7 +173,16 @@ receipt_log = Table(
     Column("at", Moment, nullable=False),
     Column("entry", String, nullable=False),  # as it was signed, byte for byte
     Column("digest", String, nullable=False),  # of these bytes
-    UniqueConstraint("tenant", "removal", "event"),
+    Column("version", Integer, nullable=False),  # 1: imported, where an event may stand twice
+    Index(
+        "uq_receipt_log_event",
+        "tenant",
+        "removal",
+        "event",
+        unique=True,
+        sqlite_where=text("version > 1"),
+        postgresql_where=text("version > 1"),
+    ),
 )
 
 receipt_log_ends = Table(
