@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.filter import Filter
-from schemas.image import Labels
+from schemas.text_rules import Labels
 
 
 class Action(StrEnum):

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from schemas.filter import Filter
-from schemas.image import Moment
+from schemas.text_rules import Moment
 
 MAX_K = 1000
 MAX_TIMES_K = 4

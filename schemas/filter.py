@@ -16,6 +16,7 @@ from operator import ge, gt, le, lt
 from typing import Annotated, Any, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -31,7 +32,8 @@ from pydantic import (
 )
 
 from schemas.errors import InvalidFilter, InvalidRequest
-from schemas.image import MetadataInteger, MetadataValue, Moment, State, StoredImage, at_most, label_paths
+from schemas.image import State, StoredImage, label_paths
+from schemas.text_rules import BREAKS, MetadataInteger, MetadataValue, Moment, at_most, check_seen, normalised
 
 MAX_VALUES = 1000
 MAX_CONDITIONS = 100
@@ -67,7 +69,7 @@ Scalar = (
     StrictBool
     | StrictInt
     | Annotated[FiniteFloat, Field(strict=True)]
-    | Annotated[str, Field(max_length=1000, strict=True)]
+    | Annotated[str, Field(max_length=1000, strict=True), AfterValidator(normalised)]
 )
 Bound = StrictInt | Annotated[FiniteFloat, Field(strict=True)] | Annotated[str, Field(strict=True)]
 Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES, fail_fast=True)]
@@ -138,13 +140,13 @@ class Filter(RootModel[Conditions]):
             stored: it was accepted before, maybe when filters could be longer.
 
         Raises:
-            InvalidFilter: a field is unknown, or a value is not of the field's type or too large for a range; the
-                message names both. Or its JSON is longer than `MAX_FILTER_BYTES`.
+            InvalidFilter: a field is unknown, or a value is not of the field's type, too large for a range, or text
+                that cannot be seen; the message names both. Or its JSON is longer than `MAX_FILTER_BYTES`.
         """
         if not stored:
             self.check_size()
         fields = {**FIELDS, **{f"metadata.{name}": kind for name, kind in metadata.items()}}
-        return [_clause(field, condition, fields) for field, condition in self.root.items()]
+        return [_clause(field, condition, fields, stored) for field, condition in self.root.items()]
 
 
 def by_image_ids(image_ids: Iterable[str]) -> Iterator[Filter]:
@@ -216,7 +218,7 @@ def _held(clause: Clause, image: StoredImage) -> list[Any]:
         return []
 
 
-def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType]) -> Clause:
+def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType], stored: bool) -> Clause:
     if field not in fields:
         raise InvalidFilter(
             f"filter: there is no field {field!r}; a filter may name {', '.join(sorted(fields))}"
@@ -228,7 +230,8 @@ def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType]) -
     try:
         if not isinstance(condition, Range):
             values = condition if isinstance(condition, list) else [condition]
-            return Clause(field, kind, values=tuple(typed(field, kind, value) for value in values), negated=negated)
+            asked = tuple(_asked(field, typed(field, kind, value), stored) for value in values)
+            return Clause(field, kind, values=asked, negated=negated)
         if kind in (FieldType.KEYWORD, FieldType.BOOLEAN):
             raise ValueError(f"{field} holds {_TYPES[kind][1]} and takes a value or a list, not a range")
         bounds = {name: typed(field, kind, value) for name, value in condition.bounds().items()}
@@ -237,6 +240,22 @@ def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType]) -
         return Clause(field, kind, bounds=bounds, negated=negated)
     except ValueError as error:
         raise InvalidFilter(f"filter: {error}") from None
+
+
+def _asked(field: str, value: Value, stored: bool) -> Value:
+    """A value as images may have it.
+
+    Raises:
+        ValueError: no image can have it, for it holds what cannot be seen: it would quietly be met by none.
+    """
+    if not isinstance(value, str):
+        return value
+    if not stored:
+        try:
+            check_seen(value, BREAKS)
+        except ValueError as error:
+            raise ValueError(f"{field} {error}") from None
+    return "/".join(part.strip() for part in value.split("/")) if field == "labels" else value
 
 
 def typed(field: str, kind: FieldType, value: object) -> Value:

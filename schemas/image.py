@@ -1,117 +1,15 @@
 """An image: what a caller says of a picture, and what the memory knows of it."""
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    StrictBool,
-    StrictInt,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
-MAX_LABELS = 32
-MAX_METADATA = 32
+from schemas.text_rules import ImageId, Labels, Metadata, Moment, StoredValue, Text
+
 MAX_HISTORY = 16
-LABEL_LENGTH = 200
-IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}")
-METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_CONTROL = r"\x00-\x1f\x7f-\x9f"
-_SEEN = rf"[^\s{_CONTROL}]"
-
-
-def _plain_text(value: str) -> str:
-    """Refuse what cannot be seen or compared: blank ends, control characters, lone surrogates."""
-    if not value or value != value.strip():
-        raise ValueError("must not be empty, nor begin or end with white space")
-    if not value.isprintable() and any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
-        raise ValueError("must not hold control characters")
-    return value
-
-
-def _label(value: str) -> str:
-    if any(part != part.strip() or not part for part in value.split("/")):
-        raise ValueError("a label is a word or a path such as animal/cat, without empty parts")
-    return value
-
-
-def _image_id(value: str) -> str:
-    if not IMAGE_ID.fullmatch(value):
-        raise ValueError("an image id has 1 to 200 of A-Z a-z 0-9 . _ : @ = + - and begins with a letter or digit")
-    return value
-
-
-def _distinct(values: list[str]) -> list[str]:
-    return list(dict.fromkeys(values))
-
-
-def _written_moment(value: object) -> object:
-    """Refuse numbers, which could be seconds or milliseconds, and dates without a time."""
-    if not isinstance(value, datetime) and not (isinstance(value, str) and "T" in value.upper()):
-        raise ValueError("a moment is written with its time zone: 2026-01-31T12:00:00Z")
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("a moment is within the years 1 to 9999 in UTC") from None
-
-
-def _not_whole(value: object) -> object:
-    """Refuse a whole number, which would lose its last digits as a float without a word."""
-    if isinstance(value, int):
-        raise ValueError("a whole number of more than 64 bits")  # noqa: TRY004 - pydantic wants a ValueError
-    return value
-
-
-def at_most(number: int) -> BeforeValidator:
-    """Refuse a dictionary with more keys before each of its values is checked, and found wrong, at some length."""
-
-    def check(value: object) -> object:
-        if isinstance(value, dict) and len(value) > number:
-            raise ValueError(f"at most {number}, not {len(value)}")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _metadata_keys(value: "dict[str, MetadataValue]") -> "dict[str, MetadataValue]":
-    for key in value:
-        if not METADATA_KEY.fullmatch(key):
-            raise ValueError(f"metadata field {key!r}: a name has 1 to 64 of a-z 0-9 _ and begins with a letter")
-    return value
-
-
-Text = Annotated[
-    str,
-    Field(max_length=LABEL_LENGTH, json_schema_extra={"pattern": f"^{_SEEN}([^{_CONTROL}]*{_SEEN})?$"}),
-    AfterValidator(_plain_text),
-]
-Label = Annotated[Text, AfterValidator(_label)]
-Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)]
-ImageId = Annotated[str, Field(json_schema_extra={"pattern": f"^{IMAGE_ID.pattern}$"}), AfterValidator(_image_id)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_moment), AfterValidator(_in_utc)]
-MetadataText = Annotated[str, Field(max_length=1000, strict=True)]
-MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
-MetadataFloat = Annotated[FiniteFloat, Field(strict=True), BeforeValidator(_not_whole)]
-MetadataValue = StrictBool | MetadataInteger | MetadataFloat | MetadataText
-Metadata = Annotated[
-    dict[str, MetadataValue],
-    Field(max_length=MAX_METADATA, json_schema_extra={"propertyNames": {"pattern": f"^{METADATA_KEY.pattern}$"}}),
-    AfterValidator(_metadata_keys),
-    at_most(MAX_METADATA),
-]
 
 
 def now() -> datetime:
@@ -218,7 +116,7 @@ class Image(BaseModel):
     captured_at: datetime | None = None
     accepted_at: datetime
     expires_at: datetime | None = None
-    metadata: dict[str, MetadataValue] = Field(default_factory=dict)
+    metadata: dict[str, StoredValue] = Field(default_factory=dict)
     content_hash: str
     encoder: str | None = None
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from schemas.image import Text
+from schemas.text_rules import Text
 
 Tenant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 PerMinute = Annotated[int, Field(ge=1)]
@@ -45,10 +45,12 @@ class Key(KeyRequest):
     """A key as it is kept and shown, without its secret.
 
     Attributes:
+        name: as it was given, maybe when names could be others.
         id: 12 hex digits; part of the key's text, and what logs and records call it.
         revoked_at: since when it opens nothing; null while it does.
     """
 
+    name: str
     id: str
     created_at: datetime
     revoked_at: datetime | None = None

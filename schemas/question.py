@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.decision import ClassifyOptions, Decision, Effort, GroupBy, Neighbour
 from schemas.filter import MAX_VALUES, Filter
-from schemas.image import ImageId, Label
 from schemas.job import Job
+from schemas.text_rules import ImageId, Label
 
 MAX_LAST = 1000
 

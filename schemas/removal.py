@@ -6,7 +6,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.filter import Filter
-from schemas.image import State, Text
+from schemas.image import State
+from schemas.text_rules import Text
 
 
 class RemovalRequest(BaseModel):

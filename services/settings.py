@@ -10,7 +10,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -25,6 +34,7 @@ from schemas.encoder import PoolingName
 from schemas.filter import FieldType
 from schemas.image import Gate
 from schemas.key import Tenant
+from schemas.text_rules import normalised
 
 PREFIX = "VISUAL_MEMORY_"
 NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY"}
@@ -327,7 +337,7 @@ class Settings(BaseSettings):
         ),
     ] = Field(default_factory=dict)
     retention: Annotated[
-        dict[str, Annotated[timedelta, Field(gt=timedelta(0))]],
+        dict[Annotated[str, AfterValidator(normalised)], Annotated[timedelta, Field(gt=timedelta(0))]],
         Field(description='longest life of images by source, "*" for every other: {"camera-1": "P30D"} (ISO 8601)'),
     ] = Field(default_factory=dict)
     api: ApiSettings = ApiSettings()

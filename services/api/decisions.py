@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from schemas.image import Label
 from schemas.job import JobKind
 from schemas.key import Scope
 from schemas.question import (
@@ -19,6 +18,7 @@ from schemas.question import (
     ReplayRequest,
     StoredDecision,
 )
+from schemas.text_rules import Label
 from services.answers.question import AT_ONCE, OverBudget
 from services.answers.question_jobs import Asked
 from services.api.caller import CallerDep, ServiceDep

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Response
 
 from schemas.errors import Unavailable
 from schemas.filter import Filter
-from schemas.image import Moment
 from schemas.key import Scope
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
+from schemas.text_rules import Moment
 from services.api.caller import Caller, CallerDep, ServiceDep
 from services.api.guard import GuardedRoute, needs
 from services.api.images import held

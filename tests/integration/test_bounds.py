@@ -5,8 +5,9 @@ import pytest
 from schemas.decision import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions, Decisions
 from schemas.errors import InvalidFilter, TooLarge
 from schemas.filter import Filter
-from schemas.image import LABEL_LENGTH, MAX_LABELS, now
+from schemas.image import now
 from schemas.question import Intervention, PreviewRequest
+from schemas.text_rules import LABEL_LENGTH, MAX_LABELS
 from services.memory.engine import Vectors
 from tests.contract.support import image, units
 

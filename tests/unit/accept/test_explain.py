@@ -23,8 +23,8 @@ def test_names_the_place() -> None:
 
 
 def test_our_own_sentences_stand_without_the_library_s_words() -> None:
-    said = fault('{"images": [{"labels": [" cat"]}]}')
-    assert said == "images.0.labels.0: must not be empty, nor begin or end with white space"
+    said = fault('{"images": [{"labels": [" "]}]}')
+    assert said == "images.0.labels.0: must not be empty or blank"
 
 
 def test_names_the_first_faults_and_counts_the_others() -> None:

@@ -119,7 +119,7 @@ def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_label_is_told(tmp_path: Path) -> None:
-    touch(tmp_path, " cat/1.jpg")
+    touch(tmp_path, "ca\u200bt/1.jpg")
     with pytest.raises(InvalidRequest, match="labels"):
         read(tmp_path)
 

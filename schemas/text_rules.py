@@ -1,0 +1,167 @@
+"""What text, ids, moments and metadata may be: the same rules at every door.
+
+Text is kept in one spelling, Unicode's NFC without white space at its ends, so that two ways to write "José" are one
+subject. Letters that merely look alike, or are wide, stay what they are. What cannot be seen is refused, or two
+subjects could look the same.
+"""
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, FiniteFloat, StrictBool, StrictInt
+
+from schemas.unseen_characters import unseen_character
+
+MAX_LABELS = 32
+MAX_METADATA = 32
+LABEL_LENGTH = 200
+METADATA_LENGTH = 1000
+IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}")
+METADATA_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_SEEN = rf"[^\s{_CONTROL}]"
+BREAKS = "\t\n\r"
+
+
+def normalised(text: str) -> str:
+    """The one spelling in which text is kept, compared and asked for: NFC, without white space at its ends."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def repaired(text: str) -> str:
+    """Text that an earlier version took, without what would be refused today; empty where nothing of it is left."""
+    while (place := unseen_character(text := normalised(text), BREAKS)) is not None:
+        text = text[:place] + " " * text[place].isspace() + text[place + 1 :]
+    return text
+
+
+def check_seen(text: str, breaks: str = "") -> str:
+    """The same text.
+
+    Args:
+        text: in its one spelling.
+        breaks: control characters that it may hold.
+
+    Raises:
+        ValueError: it holds what cannot be seen: control characters, lone surrogates, characters of no width and such,
+            but for those that a script or emoji needs where they are.
+    """
+    place = unseen_character(text, breaks)
+    if place is None:
+        return text
+    character = text[place]
+    if unicodedata.category(character) in {"Cc", "Cs"}:
+        raise ValueError("must not hold control characters")
+    raise ValueError(
+        f"must not hold what cannot be seen: U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+    )
+
+
+def _text(value: str) -> str:
+    text = normalised(value)
+    if not text:
+        raise ValueError("must not be empty or blank")
+    if len(text) > LABEL_LENGTH:
+        raise ValueError(f"has more than {LABEL_LENGTH} characters in Unicode's NFC")
+    return check_seen(text)
+
+
+def _metadata_text(value: str) -> str:
+    text = normalised(value)
+    if len(text) > METADATA_LENGTH:
+        raise ValueError(f"has more than {METADATA_LENGTH} characters in Unicode's NFC")
+    return check_seen(text, BREAKS)
+
+
+def _label(value: str) -> str:
+    parts = [part.strip() for part in value.split("/")]
+    if not all(parts):
+        raise ValueError("a label is a word or a path such as animal/cat, without empty parts")
+    return "/".join(parts)
+
+
+def _file_name(value: str) -> str:
+    name = base_name(value)
+    if not name:
+        raise ValueError("must name a file, not a folder")
+    return name
+
+
+def base_name(path: str) -> str:
+    """What a file is called without its folders, be they written as on Windows or not."""
+    return path.replace("\\", "/").rpartition("/")[2].strip()
+
+
+def _image_id(value: str) -> str:
+    if not IMAGE_ID.fullmatch(value):
+        raise ValueError("an image id has 1 to 200 of A-Z a-z 0-9 . _ : @ = + - and begins with a letter or digit")
+    return value
+
+
+def _distinct(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _written_moment(value: object) -> object:
+    """Refuse numbers, which could be seconds or milliseconds, and dates without a time."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and "T" in value.upper()):
+        raise ValueError("a moment is written with its time zone: 2026-01-31T12:00:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a moment is within the years 1 to 9999 in UTC") from None
+
+
+def _not_whole(value: object) -> object:
+    """Refuse a whole number, which would lose its last digits as a float without a word."""
+    if isinstance(value, int):
+        raise ValueError("a whole number of more than 64 bits")  # noqa: TRY004 - pydantic wants a ValueError
+    return value
+
+
+def at_most(number: int) -> BeforeValidator:
+    """Refuse a dictionary with more keys before each of its values is checked, and found wrong, at some length."""
+
+    def check(value: object) -> object:
+        if isinstance(value, dict) and len(value) > number:
+            raise ValueError(f"at most {number}, not {len(value)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _metadata_keys(value: "dict[str, MetadataValue]") -> "dict[str, MetadataValue]":
+    for key in value:
+        if not METADATA_KEY.fullmatch(key):
+            raise ValueError(f"metadata field {key!r}: a name has 1 to 64 of a-z 0-9 _ and begins with a letter")
+    return value
+
+
+Text = Annotated[
+    str,
+    Field(max_length=LABEL_LENGTH, json_schema_extra={"pattern": rf"^\s*{_SEEN}([^{_CONTROL}]*{_SEEN})?\s*$"}),
+    AfterValidator(_text),
+]
+Label = Annotated[Text, AfterValidator(_label)]
+Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)]
+FileName = Annotated[Text, AfterValidator(_file_name)]
+ImageId = Annotated[str, Field(json_schema_extra={"pattern": f"^{IMAGE_ID.pattern}$"}), AfterValidator(_image_id)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_moment), AfterValidator(_in_utc)]
+MetadataText = Annotated[str, Field(max_length=METADATA_LENGTH, strict=True), AfterValidator(_metadata_text)]
+MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+MetadataFloat = Annotated[FiniteFloat, Field(strict=True), BeforeValidator(_not_whole)]
+MetadataValue = StrictBool | MetadataInteger | MetadataFloat | MetadataText
+Metadata = Annotated[
+    dict[str, MetadataValue],
+    Field(max_length=MAX_METADATA, json_schema_extra={"propertyNames": {"pattern": f"^{METADATA_KEY.pattern}$"}}),
+    AfterValidator(_metadata_keys),
+    at_most(MAX_METADATA),
+]
+StoredValue = StrictBool | MetadataInteger | MetadataFloat | Annotated[str, Field(strict=True)]
+"""Of metadata that was accepted once, maybe by an earlier version with other rules."""
