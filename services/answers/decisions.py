@@ -32,7 +32,7 @@ from schemas.image import StoredImage, now
 from schemas.question import StoredDecision
 from services.decision.votes import decide
 from services.forgetting.blocks import Blocks
-from services.forgetting.removals import CoveredImages
+from services.forgetting.covered_images import CoveredImages
 from services.memory.engine import Vectors
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory

@@ -14,7 +14,7 @@ from schemas.errors import Conflict, NotFound
 from schemas.job import Job, JobKind, JobState
 from schemas.question import Counterfactual, Influence, QuestionJob
 from services.answers.question import Question
-from services.forgetting.removals import CoveredImages
+from services.forgetting.covered_images import CoveredImages
 from services.memory.ledger import Ledger
 from services.runtime.jobs import Jobs, Progress, Stopped
 

@@ -20,7 +20,7 @@ from schemas.decision import Rerank as Outcome
 from schemas.errors import NotFound, VisualMemoryError
 from schemas.image import StoredImage
 from services.access.rates import Rates
-from services.forgetting.removals import CoveredImages
+from services.forgetting.covered_images import CoveredImages
 from services.memory.memory import Memory
 from services.memory.payload import has_picture
 from services.memory.pictures import Pictures

@@ -17,9 +17,10 @@ from services.evaluation.records import Evaluations
 from services.forgetting.backup import UNFINISHED
 from services.forgetting.blocks import Blocks
 from services.forgetting.compact import Compact
+from services.forgetting.covered_images import RemovalHook
 from services.forgetting.forget import Forget
 from services.forgetting.removal_log import RemovalLog
-from services.forgetting.removals import RemovalHook, Removals
+from services.forgetting.removals import Removals
 from services.forgetting.tidy import Tidy
 from services.infrastructure.records.database import Database
 from services.memory.blobs import Blobs

@@ -37,7 +37,7 @@ class Removed(Protocol):
 
 @dataclass(frozen=True)
 class UndoAfterRemoval:
-    """A hook of the removal, see `services.forgetting.removals.RemovalHook`.
+    """A hook of the removal, see `services.forgetting.covered_images.RemovalHook`.
 
     Attributes:
         objections: what the gate would have against images now, where some that objected are gone.

@@ -21,7 +21,7 @@ from schemas.errors import InvalidRequest, NotFound
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.image import now
 from schemas.job import Job, JobKind, JobState
-from services.forgetting.removals import CoveredImages
+from services.forgetting.covered_images import CoveredImages
 from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
 from services.memory.space import NEW

@@ -18,7 +18,8 @@ from schemas.filter import Clause, FieldType, matches
 from schemas.image import StoredImage, now
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.forgetting.archive import Archive, Contents, Manifest, Picture, new_archive
-from services.forgetting.removals import CoveredImages, RemovalHook, Removals, burial
+from services.forgetting.covered_images import CoveredImages, RemovalHook
+from services.forgetting.removals import Removals, burial
 from services.memory.collection import encoder_of, vector_name
 from services.memory.engine import EVERY_POINT, Engine, Insert, Point
 from services.memory.ledger import Ledger

@@ -26,8 +26,9 @@ from schemas.filter import Clause, FieldType, Filter
 from schemas.image import now
 from schemas.removal import Event, Removal, RemovalPreview, RemovalRequest, RemovalStatus
 from services.forgetting.blocks import Blocks
+from services.forgetting.covered_images import CoveredImages, Note, RemovalHook
 from services.forgetting.removal_log import RemovalLog
-from services.forgetting.removals import CoveredImages, Journal, Note, RemovalHook, Removals, Step
+from services.forgetting.removals import Journal, Removals, Step
 from services.memory.memory import Memory
 from services.memory.payload import has_picture
 from services.memory.pictures import Pictures

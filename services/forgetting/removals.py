@@ -7,9 +7,8 @@ anything that comes back is known again. A key is new with each acceptance and r
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -18,8 +17,9 @@ from heapq import nlargest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from schemas.errors import NotFound, Unavailable
-from schemas.image import State, StoredImage, now
+from schemas.image import now
 from schemas.removal import Removal
+from services.forgetting.covered_images import Note
 from services.memory.ledger import Ledger
 from services.runtime.moments import is_over
 
@@ -45,49 +45,7 @@ class Journal(BaseModel):
     turn: int = 0
 
 
-class Note(BaseModel):
-    """What must be known of a point after it is gone."""
-
-    image_id: str
-    state: State
-    content_hash: str
-    picture: str
-
-
 _NOTES = TypeAdapter(list[Note])
-
-
-@dataclass(frozen=True)
-class CoveredImages:
-    """The images that a removal covered: page by page and as often as needed, as memory may not hold them all.
-
-    Attributes:
-        pages: reads them from the beginning.
-    """
-
-    pages: Callable[[], Iterable[Sequence[Note]]]
-
-    @classmethod
-    def of(cls, images: Iterable[StoredImage]) -> "CoveredImages":
-        """Images that fit into memory."""
-        notes = [Note.model_validate(image, from_attributes=True) for image in images]
-        return cls(lambda: [notes])
-
-    def __iter__(self) -> Iterator[Sequence[Note]]:
-        """The pages that hold any."""
-        return (page for page in self.pages() if page)
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return any(True for _ in self)
-
-
-RemovalHook = Callable[[str, CoveredImages], None]
-"""Takes away what was made of images that are gone, such as stored decisions: a tenant, and what they were.
-
-It is called once for all that a removal covered, after their points are deleted; again after a crash, and for what had
-been accepted before the request but was written after its mark.
-"""
 
 
 class Removals:

@@ -6,8 +6,9 @@ from itertools import groupby
 
 from schemas.image import StoredImage
 from schemas.removal import Event, Removal, RemovalStatus, Seal
+from services.forgetting.covered_images import CoveredImages, RemovalHook
 from services.forgetting.removal_log import RemovalLog, digest_of
-from services.forgetting.removals import CoveredImages, RemovalHook, Removals, burial
+from services.forgetting.removals import Removals, burial
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 

@@ -17,7 +17,7 @@ from schemas.question import ReplayRequest, StoredDecision
 from schemas.removal import RemovalRequest
 from services.answers.decisions import StoredDecisions, vector_of
 from services.decision.votes import decide
-from services.forgetting.removals import CoveredImages, Note
+from services.forgetting.covered_images import CoveredImages, Note
 from services.forgetting.tidy import Tidy
 from tests.shapes import picture
 

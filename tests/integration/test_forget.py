@@ -9,7 +9,7 @@ from schemas.errors import Blocked, Unavailable
 from schemas.filter import FieldType
 from schemas.image import State, StoredImage, now
 from schemas.removal import RemovalRequest, RemovalStatus
-from services.forgetting.removals import CoveredImages
+from services.forgetting.covered_images import CoveredImages
 from tests.contract.support import reject
 from tests.shapes import picture
 
