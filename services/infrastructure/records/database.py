@@ -10,7 +10,8 @@ from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -75,6 +76,22 @@ class Database:
         """
         with _told(), self._engine.begin() as connection:
             yield connection
+
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT that may have an ON CONFLICT, which both databases spell alike."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    def serial(self, connection: Connection, name: str, *, shared: bool = False) -> None:
+        """Let a transaction go on when no other of the same name is left; what it reads afterwards, they have written.
+
+        Args:
+            connection: of a writing transaction; it counts until that ends. SQLite's are serial in any case.
+            name: what they are about, such as ``judgements:TENANT``.
+            shared: beside others that are shared too.
+        """
+        if not self.is_sqlite:
+            lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+            connection.execute(select(lock(func.hashtextextended(name, 0))))
 
     def moment(self, connection: Connection) -> datetime:
         """The present moment by the database's clock, which all processes share."""
