@@ -142,6 +142,17 @@ class Conflict(VisualMemoryError):
     status = 409
 
 
+class BeingRemoved(Conflict):
+    """A removal has marked the image, or took it at this moment; sending it again is right once it is gone.
+
+    Attributes:
+        retry_after: whole seconds until then, as a rule.
+    """
+
+    code = "being_removed"
+    retry_after = 1
+
+
 class NotJudged(VisualMemoryError):
     """The question needs a judgement of the memory, and there is none that counts."""
 

@@ -168,7 +168,10 @@ Value = str | int | float | bool | datetime
 
 @dataclass(frozen=True)
 class Clause:
-    """One checked condition: the field has one of `values`, or lies within `bounds`; the contrary where `negated`."""
+    """One checked condition: the field has one of `values`, or lies within `bounds`; the contrary where `negated`.
+
+    With neither, it is met by any value of the field.
+    """
 
     field: str
     kind: FieldType

@@ -1,5 +1,6 @@
 """An image: what a caller says of a picture, and what the memory knows of it."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.text_rules import ImageId, Labels, Metadata, Moment, StoredValue, Text
 
 MAX_HISTORY = 16
+REVISION_BITS = 32
 
 
 def now() -> datetime:
@@ -153,6 +155,8 @@ class StoredImage(Image):
         objectors: ids of the neighbours whose votes made the service warn of it or hold it.
         pruned_from: how many wrong votes were enough to mute it, where it was muted for them.
         not_encoded: of which further encoders it is to get no vector, though it has a picture.
+        removal: the id of the removal that has marked it: it votes no more and nothing of it is changed, until it goes.
+        revision: grows with every amendment, see `next_revision`; 0 where it was never amended.
     """
 
     tenant: str
@@ -164,6 +168,12 @@ class StoredImage(Image):
     objectors: list[str] = Field(default_factory=list)
     pruned_from: int | None = None
     not_encoded: list[NotEncoded] = Field(default_factory=list)
+    removal: str | None = None
+    revision: int = 0
+
+    def votes_at(self, moment: datetime) -> bool:
+        """Whether it votes at a moment, if it has the vector that is asked for."""
+        return self.state is State.REMEMBERED and self.removal is None and not self.has_expired(moment)
 
     def has_expired(self, moment: datetime) -> bool:
         """Whether it was to be kept until then at most, and so votes no more."""
@@ -178,6 +188,11 @@ class StoredImage(Image):
         dropped, kept = history[:-MAX_HISTORY], history[-MAX_HISTORY:]
         since = dropped[-1].until if dropped else self.known_since
         return changed.model_copy(update={"history": kept, "known_since": since})
+
+
+def next_revision(revision: int) -> int:
+    """A greater revision. Its last 32 bits are random: of several who amended the same, each knows its own by it."""
+    return ((revision >> REVISION_BITS) + 1 << REVISION_BITS) + secrets.randbits(REVISION_BITS)
 
 
 def labels_at(labels: Sequence[str], history: Sequence[FormerLabels], moment: datetime) -> Sequence[str]:

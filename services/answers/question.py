@@ -317,8 +317,8 @@ def _why_gone(
         return "left out, as asked"
     if image is None:
         return "removed"
-    if image.state is not State.REMEMBERED:
-        return str(image.state)
+    if image.removal is not None or image.state is not State.REMEMBERED:
+        return "being removed" if image.removal else str(image.state)
     if image.has_expired(now()):
         return "expired"
     if not matches(clauses, image):

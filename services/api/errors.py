@@ -9,7 +9,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from schemas.errors import InvalidRequest, NotAuthorized, NotFound, RateLimited, TooSlow, VisualMemoryError, sentence
+from schemas.errors import (
+    BeingRemoved,
+    InvalidRequest,
+    NotAuthorized,
+    NotFound,
+    RateLimited,
+    TooSlow,
+    VisualMemoryError,
+    sentence,
+)
 
 MOST_NAMED = 3
 MOST_SAID = 800
@@ -63,12 +72,15 @@ def install(app: FastAPI) -> None:
 
 
 def answer(error: VisualMemoryError) -> JSONResponse:
-    """An error as its answer; a 503 and a 429 say when to try again, a 401 how to authorize, a 408 hangs up."""
+    """An error as its answer.
+
+    A 503, a 429 and what is being removed say when to try again, a 401 how to authorize, and a 408 hangs up.
+    """
     headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else {}
     match error:
         case NotAuthorized():
             headers = {"WWW-Authenticate": "Bearer"}
-        case RateLimited(retry_after=seconds):
+        case RateLimited(retry_after=seconds) | BeingRemoved(retry_after=seconds):
             headers = {"Retry-After": str(seconds)}
         case TooSlow():
             headers = {"Connection": "close"}

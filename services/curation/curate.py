@@ -13,6 +13,7 @@ from schemas.filter import Clause, FieldType
 from schemas.image import State
 from services.curation.judgements import Judgements
 from services.curation.undo_after_removal import UndoAfterRemoval
+from services.memory.filters import UNMARKED
 from services.memory.memory import Memory
 
 PAGE = 1000
@@ -52,7 +53,7 @@ class Curate:
 
     def _relabel(self, tenant: str, clauses: Sequence[Clause], labels: Sequence[str]) -> int:
         """Page by page, as one operation would not know which pictures it meets."""
-        return sum(self.memory.relabel(page, labels) for page in self.memory.pages(tenant, clauses, PAGE))
+        return sum(self.memory.relabel(page, labels, clauses) for page in self.memory.pages(tenant, clauses, PAGE))
 
     def _prune(self, tenant: str, clauses: Sequence[Clause], least: int, dry_run: bool) -> Curated:
         """Mute by wrong votes, and take it back where these counted no more by then."""
@@ -73,4 +74,4 @@ class Curate:
 
     def _count(self, tenant: str, clauses: Sequence[Clause], action: Action) -> int:
         states = Clause("state", FieldType.KEYWORD, tuple(state.value for state in IN_STATE[action]))
-        return self.memory.count(tenant, [*clauses, states])
+        return self.memory.count(tenant, [*clauses, states, UNMARKED])

@@ -93,7 +93,7 @@ class FoldChanges:
         for clauses in [[]] if complete else [[changed], [expired]]:
             for image in chain.from_iterable(self.memory.pages(tenant, clauses, PAGE)):
                 row = places.get(image.image_id)
-                lasts = not image.has_expired(base.read_at)
+                lasts = not image.has_expired(base.read_at) and image.removal is None
                 same = row is not None and base.pictures[row] == digest(image.picture)
                 if row is not None:
                     seen[row] = True

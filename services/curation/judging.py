@@ -130,11 +130,7 @@ class Judging:
             part = named[start : start + SUSPECTS_AT_ONCE]
             others = {each.suggestion for each in part if each.suspicion is Suspicion.DUPLICATE}
             held = self.memory.get(tenant, {each.image_id for each in part} | others)
-            voting = {
-                image_id: image
-                for image_id, image in held.items()
-                if image.state is State.REMEMBERED and not image.has_expired(now())
-            }
+            voting = {image_id: image for image_id, image in held.items() if image.votes_at(now())}
             yield from (each for each in part if _stands(each, voting))
 
 

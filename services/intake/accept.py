@@ -10,19 +10,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from schemas.errors import Conflict, NotFound
+from schemas.errors import BeingRemoved, Conflict, NotFound
 from schemas.filter import FieldType, typed_metadata
 from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
 from services.forgetting.blocks import Blocks
 from services.forgetting.retention import Retention, check_expiry
+from services.intake.blocked_meanwhile import BlockedMeanwhile
 from services.intake.idempotent_put import SENT_FIELDS, Plan, planned
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
-from services.memory.pictures import Pictures
+from services.memory.payload import has_picture
+from services.memory.pictures import Pictures, new_keys_of_vectors
 from services.perception.decoder import Decoder
 from services.runtime import metrics
 
-RETRIES = 3
+TRIES = 10
+"""Of several who change the same image at once one succeeds at each try, and the others look again."""
 Prepare = Callable[[Plan], Vectors | None]
 """Prepares what is about to be done: writes pictures; or gives vectors to what is there, and picks those of the new."""
 
@@ -63,6 +66,7 @@ class Accept:
             InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded; nothing was accepted.
             InvalidRequest: one was to expire in the past; nothing was accepted.
             Blocked: a removal refuses a content or subject; nothing was accepted.
+            BeingRemoved: a removal has marked one that is there; nothing was accepted, unless it did so just now.
         """
         images = [self._image(tenant, upload) for upload in uploads]
         self.blocks.check(images)
@@ -78,7 +82,7 @@ class Accept:
             more = {*chosen} - decoded
             decoded.update(more)
             self._decode(images, uploads, more)
-            self._write({images[place].picture: uploads[place].data for place in chosen})
+            self._write({image.picture: uploads[latest[image.image_id]].data for image in plan.new})
             written.update(image.picture for image in plan.new)
 
         try:
@@ -101,22 +105,28 @@ class Accept:
             NotFound: there is no such image.
             InvalidRequest: it was to expire in the past.
             Blocked: a removal refuses the subject that it would have.
-            Conflict: its picture was replaced at every try.
+            BeingRemoved: a removal has marked it.
+            Conflict: it was changed by others at every try.
         """
         check_expiry(patch.expires_at)
         changes = patch.model_dump(exclude_unset=True)
         if "metadata" in changes:
             changes["metadata"] = typed_metadata(patch.metadata, self.metadata)
-        for _ in range(RETRIES):
+        for _ in range(TRIES):
             held = self.memory.get(tenant, [image_id]).get(image_id)
             if held is None:
                 raise NotFound(f"there is no image {image_id!r}")
+            _refuse_marked([held])
             changed = self.retention.limited(held.changed(changes, now()))
             self.blocks.check([changed])
-            if self.memory.amend(held, changed):
-                self._refuse_blocked_meanwhile(Plan((), ((held, changed),)))
-                return changed
-        raise Conflict(f"image {image_id!r} is being replaced at this moment: send the change again")
+            if amended := self.memory.amend(held, changed):
+                self._blocked_meanwhile.refuse(Plan((), ((held, changed),)), {image_id: amended})
+                return amended
+        raise Conflict(f"image {image_id!r} is being changed by others at this moment: send the change again")
+
+    @property
+    def _blocked_meanwhile(self) -> BlockedMeanwhile:
+        return BlockedMeanwhile(self.memory, self.pictures, self.blocks)
 
     def _image(self, tenant: str, upload: Upload) -> StoredImage:
         content_hash = sha256(upload.data).hexdigest()
@@ -179,7 +189,7 @@ class Accept:
     def keep(self, sent: Mapping[str, StoredImage], plan: Plan, prepare: Prepare) -> dict[str, State]:
         """Put what is new and amend the rest, in one write; returns the state of each.
 
-        What others replaced or removed meanwhile is looked at once more.
+        What others put, amended or removed meanwhile is looked at once more.
 
         Args:
             sent: images of one tenant, by their ids.
@@ -189,32 +199,40 @@ class Accept:
 
         Raises:
             Blocked: a removal refused one meanwhile; it is not there.
-            Conflict: one is being removed, or replaced again and again, at this moment.
+            BeingRemoved: a removal has marked one: of those that were there already nothing was written.
+            Conflict: one is changed by others again and again.
         """
         states: dict[str, State] = {}
-        for _ in range(RETRIES):
+        for _ in range(TRIES):
+            _refuse_marked(plan.held[image_id] for image_id in plan.states if image_id in plan.held)
             vectors = prepare(plan)
             placed = self.memory.put(plan.new, plan.held, plan.amended, vectors)
             self.pictures.delete(placed.unreferenced)
-            self._refuse_blocked_meanwhile(plan)
-            if placed.gone:
-                raise Conflict(f"image {placed.gone[0]!r} is being removed at this moment: send it again")
+            self._blocked_meanwhile.refuse(plan, placed.after)
+            for image_id in placed.being_removed:
+                raise BeingRemoved(f"image {image_id!r} is being removed at this moment: send it again")
             states |= plan.states
             if not placed.overtaken:
                 return states
-            plan = planned({image_id: sent[image_id] for image_id in placed.overtaken}, placed.after, now())
-        raise Conflict(f"image {placed.overtaken[0]!r} is being replaced at this moment: send it again")
+            again = {image_id: self._with_new_key(sent[image_id]) for image_id in placed.overtaken}
+            plan = planned(again, placed.after, now())
+        raise Conflict(f"image {placed.overtaken[0]!r} is being changed by others at this moment: send it again")
 
-    def _refuse_blocked_meanwhile(self, plan: Plan) -> None:
-        """Undo what a removal blocked between the check and the write.
+    def _with_new_key(self, image: StoredImage) -> StoredImage:
+        """The image to be put once more: who replaced it deletes the picture of its former key, maybe only later."""
+        if has_picture(image.picture):
+            key = self.pictures.new_key(image.tenant, image.image_id, image.content_hash)
+        else:
+            [key] = new_keys_of_vectors(1)
+        return image.model_copy(update={"picture": key})
 
-        Raises:
-            Blocked: it blocked one.
-        """
-        blocked = self.blocks.among(plan.written)
-        if blocked:
-            undone = plan.undone({image.image_id for image in blocked})
-            self.memory.delete(undone.new)
-            self.pictures.delete(image.picture for image in undone.new)
-            self.memory.put((), amended=undone.amended)
-            self.blocks.check(blocked)
+
+def _refuse_marked(images: Iterable[StoredImage]) -> None:
+    """Refuse to change what a removal has marked.
+
+    Raises:
+        BeingRemoved: one is.
+    """
+    for image in images:
+        if image.removal is not None:
+            raise BeingRemoved(f"image {image.image_id!r} is being removed at this moment: send it again")

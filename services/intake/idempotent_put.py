@@ -1,6 +1,6 @@
 """What images that are sent are to what is there: new, the same with other labels or fields, or just the same."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -33,12 +33,6 @@ class Plan:
     def written(self) -> tuple[StoredImage, ...]:
         """The images that this writes, as they are afterwards."""
         return (*self.new, *(changed for _, changed in self.amended))
-
-    def undone(self, ids: Collection[str]) -> "Plan":
-        """What takes the amendments of these images back; the new ones are listed, to be deleted."""
-        new = tuple(image for image in self.new if image.image_id in ids)
-        back = tuple((changed, held) for held, changed in self.amended if held.image_id in ids)
-        return Plan(new, back)
 
 
 def planned(sent: Mapping[str, StoredImage], held: Mapping[str, StoredImage], moment: datetime) -> Plan:

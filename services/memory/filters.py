@@ -17,6 +17,10 @@ Numbers of at most 15 significant digits are further apart, so for them a filter
 """
 
 
+UNMARKED = Clause("removal", FieldType.KEYWORD, negated=True)
+"""In no removal's hands."""
+
+
 def within(tenant: str, clauses: Iterable[Clause] = (), vector: str | None = None) -> PointFilter:
     """Every point of a tenant that meets every clause.
 
@@ -38,6 +42,16 @@ def same_pictures(
         raise ValueError(f"images of one tenant were expected, not of {sorted(tenants)}")
     pictures = Clause("picture", FieldType.KEYWORD, tuple(image.picture for image in images))
     return within(tenants.pop(), [pictures, *clauses], vector)
+
+
+def unamended(images: Sequence[StoredImage]) -> PointFilter:
+    """The images just as callers left them when they were read: same pictures, same revision, in no removal's hands."""
+    revisions = {image.revision for image in images}
+    if len(revisions) != 1:
+        raise ValueError(f"images of one revision were expected, not of {sorted(revisions)}")
+    revision = revisions.pop()
+    read = Clause("revision", FieldType.INTEGER, (revision,) if revision else (), negated=not revision)
+    return same_pictures(images, [read, UNMARKED])
 
 
 def expired_of_every_tenant(moment: datetime) -> PointFilter:
@@ -66,6 +80,9 @@ class FilterTerms(Protocol):
     def moments(self, field: str, bounds: Mapping[str, str]) -> Any:
         """The field's moment lies within bounds, written as in ISO 8601."""
 
+    def is_empty(self, field: str) -> Any:
+        """The field has no value."""
+
     def has_vector(self, name: str) -> Any:
         """The point has the vector of this name."""
 
@@ -78,7 +95,8 @@ def translated(where: PointFilter, terms: FilterTerms) -> Any:
     must: list[Any] = [] if where.tenant is None else [terms.equal("tenant", where.tenant)]
     must_not: list[Any] = []
     for clause in where.clauses:
-        (must_not if clause.negated else must).append(_condition(clause, terms))
+        absent = not clause.values and not clause.bounds  # the condition is then the contrary of the clause
+        (must_not if clause.negated != absent else must).append(_condition(clause, terms))
     if where.vector is not None:
         must.append(terms.has_vector(where.vector))
     if where.lacks is not None:
@@ -90,6 +108,8 @@ def translated(where: PointFilter, terms: FilterTerms) -> Any:
 
 def _condition(clause: Clause, terms: FilterTerms) -> Any:
     field = "label_paths" if clause.field == "labels" else clause.field
+    if not clause.values and not clause.bounds:
+        return terms.is_empty(field)
     if not clause.values:
         return _range(field, clause.kind, clause.bounds, terms)
     match clause.kind:
@@ -104,8 +124,6 @@ def _condition(clause: Clause, terms: FilterTerms) -> Any:
 
 
 def _range(field: str, kind: FieldType, bounds: Mapping[str, Any], terms: FilterTerms) -> Any:
-    if not bounds:
-        raise ValueError(f"a clause on {field} needs values or bounds")
     if kind is FieldType.DATETIME:
         return terms.moments(field, {name: moment.isoformat() for name, moment in bounds.items()})
     slack = SLACK if kind is FieldType.FLOAT else 0

@@ -14,8 +14,8 @@ import numpy as np
 
 from schemas.decision import MAX_TIMES_K, Effort, GroupBy
 from schemas.errors import InvalidVector
-from schemas.filter import Clause, FieldType
-from schemas.image import Doubt, State, StoredImage, now
+from schemas.filter import Clause, FieldType, matches
+from schemas.image import Doubt, State, StoredImage, next_revision, now
 from services.decision.grouping import first_groups
 from services.memory.collection import open_collection, vector_name
 from services.memory.engine import (
@@ -38,9 +38,9 @@ from services.memory.engine import (
 )
 from services.memory.expiry import ExpiringTenants
 from services.memory.filling import Filling
-from services.memory.filters import expired_of_every_tenant, same_pictures, within
+from services.memory.filters import UNMARKED, expired_of_every_tenant, same_pictures, unamended, within
 from services.memory.page_cursor import point_of, to_cursor
-from services.memory.payload import amendment, grouped_by, point_id, to_image, to_labels, to_point
+from services.memory.payload import AMENDABLE, amendment, grouped_by, point_id, to_image, to_labels, to_point
 from services.memory.vectors import check_queries, check_units
 
 GROUP_FIELDS = {GroupBy.CONTENT: "content_hash", GroupBy.NONE: "image_id"}
@@ -52,15 +52,14 @@ class Placed:
     """What became of images that were put or amended.
 
     Attributes:
-        unreferenced: keys of pictures that no point has any more, nor ever will: of what was replaced, and of what
-            was itself replaced at once.
-        gone: ids of those that were put and that a removal took at the same moment.
-        overtaken: ids of those that were not amended, because they are gone or have another picture by now.
+        unreferenced: keys of pictures that no point has at this moment: of what was replaced, and of what was not put.
+        being_removed: ids of those that were not put or amended because a removal has marked or taken them.
+        overtaken: ids of those that were not put or amended because somebody else put or amended them first.
         after: what is there of all that was looked at afterwards, by image id.
     """
 
     unreferenced: Sequence[str] = ()
-    gone: Sequence[str] = ()
+    being_removed: Sequence[str] = ()
     overtaken: Sequence[str] = ()
     after: Mapping[str, StoredImage] = dataclass_field(default_factory=dict)
 
@@ -128,6 +127,8 @@ class NotRemembered:
 
 
 NOTHING_ELSE = NotRemembered()
+RELABEL_TRIES = 5
+MARKED = replace(UNMARKED, negated=False)
 NOT_BEGUN = MappingProxyType({"begun_at": None, "lease": None})
 """In nobody's hands, as a payload to set."""
 
@@ -182,17 +183,17 @@ class Memory:
     ) -> Placed:
         """Insert images of one tenant, or replace them whole, and amend others; in one write.
 
-        Those that are replaced lose the mark of a removal, and their vector where none comes with them. What was read
-        is replaced or amended only while it has the picture that it was read with. Of several who put the same image at
-        once, one stays: the others count as put before it, and replaced by it.
+        Those that are replaced lose their vector where none comes with them. What was read is replaced or amended only
+        while it has the picture and the revision that it was read with, and no removal has marked it: of several who
+        put or amend the same image at once one does, and the others are told.
 
         Args:
             images: each id once.
             held: what was there of them when it was last read, by image id; others do not matter.
             amended: images as they were read, each with what it becomes: other labels, source, subject, captured_at,
                 expires_at or metadata, and the history of the labels; nothing else of it is written.
-            vectors: of images without pictures: float32 [len(images), dimension], rows of length 1. Only those that
-                replace another are then looked at afterwards: of the others no picture can be left over.
+            vectors: of images without pictures: float32 [len(images), dimension], rows of length 1. Where all are there
+                afterwards, those that replaced nothing are not looked at.
 
         Raises:
             InvalidVector: a vector is not finite, zero, not of length 1, or there are not as many as images.
@@ -203,24 +204,23 @@ class Memory:
         writes: list[Write] = []
         if fresh := [row for row, image in enumerate(images) if image.image_id not in before]:
             writes.append(Insert(*self._points(images, vectors, fresh)))
-        if there := [row for row, image in enumerate(images) if image.image_id in before]:
-            points, rows = self._points(images, vectors, there)
-            writes.append(Replace(points, same_pictures(before.values()), rows))
-        writes += [SetPayload(payload, same_pictures(alike)) for payload, alike in _amendments(amended)]
+        there = [(row, before[image.image_id]) for row, image in enumerate(images) if image.image_id in before]
+        for _, alike in grouped_by(there, _held_revision):
+            points, rows = self._points(images, vectors, [row for row, _ in alike])
+            writes.append(Replace(points, unamended([held for _, held in alike]), rows))
+        revised = _revised(amended)
+        writes += _amendments(revised)
         if not writes:
             return Placed()
-        put = [*before] if vectors is not None else [image.image_id for image in images]
-        tenant, listed = (*images, *(each for each, _ in amended))[0].tenant, [each for each, _ in amended]
-        read = [point_id(tenant, image_id) for image_id in (*put, *(each.image_id for each in listed))]
+        tenant = (*images, *(each for each, _ in amended))[0].tenant
+        unseen = {images[row].image_id for row in fresh} if vectors is not None else set[str]()
+        wanted = {*(image.image_id for image in images), *(image.image_id for image, _ in amended)}
+        read = [point_id(tenant, image_id) for image_id in wanted - unseen]
         after = _by_id(self._write(writes, read))
-        referenced = {image.picture for image in after.values()}
-        known = {image.picture for image in ((*images, *before.values()) if vectors is None else before.values())}
-        return Placed(
-            tuple(sorted(known - referenced)),
-            tuple(sorted(set(put) - after.keys())),
-            tuple(sorted(each.image_id for each in listed if each.picture not in referenced)),
-            after,
-        )
+        if unseen and self._engine.count(same_pictures([images[row] for row in fresh])) < len(fresh):
+            after |= self.get(tenant, unseen)
+            unseen = set()
+        return _placed([image for image in images if image.image_id not in unseen], before, revised, after)
 
     def _points(
         self, images: Sequence[StoredImage], vectors: Vectors | None, rows: Sequence[int]
@@ -273,12 +273,13 @@ class Memory:
             tenant: whose images.
             clauses: the checked filter.
             size: at most so many at a time.
-            states: in which they are, whether they have expired or not; empty: those that vote at this moment.
+            states: in which they are, whether they have expired or not, but for those that a removal has marked; empty:
+                those that vote at this moment.
 
         Yields:
             n images and their vectors, float32 [n, dimension] of length 1.
         """
-        which = [_in_state(*states)] if states else self._voting(tenant)
+        which = [_in_state(*states), UNMARKED] if states else self._voting(tenant)
         where, point = within(tenant, [*clauses, *which], self._vector), None
         while True:
             points, point = self._engine.export(where, size, point)
@@ -288,24 +289,25 @@ class Memory:
             if point is None:
                 return
 
-    def amend(self, image: StoredImage, changed: StoredImage) -> bool:
-        """Amend one image, as `put` does; whether it was still there with the picture that it was read with."""
-        return not self.put((), amended=[(image, changed)]).overtaken
+    def amend(self, image: StoredImage, changed: StoredImage) -> StoredImage | None:
+        """Amend one image, as `put` does; what it is then, None where it was not amended."""
+        placed = self.put((), amended=[(image, changed)])
+        return None if placed.overtaken or placed.being_removed else placed.after[image.image_id]
 
     def oldest_waiting(self, tenant: str, limit: int, lease: timedelta) -> list[StoredImage]:
-        """A tenant's images that wait and are in no worker's hands, those that were accepted first.
+        """A tenant's images that wait and are in no worker's hands nor a removal's, those that were accepted first.
 
         Args:
             tenant: whose images.
             limit: at most so many.
             lease: how long an image that was begun is left to the worker that began it.
         """
-        where = within(tenant, [_in_state(State.WAITING), _unleased(lease)])
+        where = within(tenant, [_in_state(State.WAITING), _unleased(lease), UNMARKED])
         return [to_image(payload) for payload in self._engine.oldest("accepted_at", where, limit)]
 
     def tenants_with_work(self, lease: timedelta) -> list[str]:
         """The tenants that have images which wait and are in no worker's hands; see `oldest_waiting`."""
-        where = PointFilter(clauses=(_in_state(State.WAITING), _unleased(lease)))
+        where = PointFilter(clauses=(_in_state(State.WAITING), _unleased(lease), UNMARKED))
         return sorted(self._engine.facet("tenant", where))
 
     def begin(self, images: Sequence[StoredImage]) -> list[StoredImage]:
@@ -323,7 +325,7 @@ class Memory:
         writes = [
             SetPayload(
                 {**begun, "attempts": image.attempts + 1},
-                same_pictures(alike, [_in_state(State.WAITING), _since(image.begun_at)]),
+                same_pictures(alike, [_in_state(State.WAITING), _since(image.begun_at), UNMARKED]),
             )
             for image, alike in grouped_by(images, _begun)
         ]
@@ -365,7 +367,9 @@ class Memory:
         voters = {voter for objection in objections.values() for voter in objection.voters}
         held = self._written(writes, images, voters)
         if objections:
-            remembered = {image_id for image_id, image in held.items() if image.state is State.REMEMBERED}
+            remembered = {
+                each for each, image in held.items() if image.state is State.REMEMBERED and image.removal is None
+            }
             standing = {each: held for each, held in objections.items() if remembered.issuperset(held.voters)}
             held = self._written([*self._settled(images, standing)], images)
         return sum(
@@ -396,28 +400,39 @@ class Memory:
         muted: Payload = {**NOT_DOUBTED, "state": State.MUTED.value}
         if wrong_votes is not None:
             muted |= {"doubt": Doubt.PRUNED.value, "pruned_from": wrong_votes}
-        number = self.count(tenant, [*clauses, _in_state(State.REMEMBERED)])
+        number = self.count(tenant, [*clauses, _in_state(State.REMEMBERED), UNMARKED])
         states = _in_state(State.REMEMBERED, *([State.MUTED] if wrong_votes is None else []))
-        self._write([SetPayload(muted, within(tenant, [*clauses, states]))])
+        self._write([SetPayload(muted, within(tenant, [*clauses, states, UNMARKED]))])
         return number
 
     def unmute(self, tenant: str, clauses: Sequence[Clause]) -> int:
         """Let the muted images that meet a filter vote again, in one operation; returns how many that were."""
-        where = within(tenant, [*clauses, _in_state(State.MUTED)])
+        where = within(tenant, [*clauses, _in_state(State.MUTED), UNMARKED])
         number = self._engine.count(where)
         self._write([SetPayload({**NOT_DOUBTED, "state": State.REMEMBERED.value}, where)], urgent=True)
         return number
 
-    def relabel(self, images: Sequence[StoredImage], labels: Sequence[str]) -> int:
-        """Give images of one tenant these labels, those that still have the same picture; returns how many do."""
-        if not images:
-            return 0
-        moment = now()
-        for image, alike in grouped_by(images, _labelled):
-            changed = amendment(image.changed({"labels": [*labels]}, moment))
-            about_labels = {field: changed[field] for field in ("labels", "label_paths", "history", "known_since")}
-            self._write([SetPayload(about_labels, same_pictures(alike))])
-        return self._engine.count(same_pictures(images))
+    def relabel(self, images: Sequence[StoredImage], labels: Sequence[str], clauses: Sequence[Clause] = ()) -> int:
+        """Give images of one tenant these labels, those that still have the same picture; returns how many got them.
+
+        What was amended since it was read gets them too, where it meets a filter still.
+
+        Args:
+            images: as they were read.
+            labels: theirs from now on.
+            clauses: the checked filter.
+        """
+        moment, given, left = now(), 0, [*images]
+        for _ in range(RELABEL_TRIES):
+            if not left:
+                break
+            revised = _revised([(image, image.changed({"labels": [*labels]}, moment)) for image in left])
+            after = self._written([*_amendments(revised, ("labels",))], left)
+            missed = [image for image, becomes in revised if not _is_there(becomes, after.get(image.image_id))]
+            given += len(left) - len(missed)
+            read = [(image, after[image.image_id]) for image in missed if image.image_id in after]
+            left = [held for image, held in read if held.picture == image.picture and _may_change(held, clauses)]
+        return given
 
     def reconsider(self, tenant: str) -> None:
         """Take back all that was done to images because of how others vote, as some of these are gone.
@@ -538,9 +553,57 @@ class Memory:
         """Everybody who has images."""
         return sorted(self._engine.facet("tenant", EVERY_POINT))
 
-    def mark(self, tenant: str, clauses: Sequence[Clause], removal_id: str) -> None:
-        """Mark every image that meets a filter for a removal, in one operation: it settles what the removal covers."""
-        self._write([SetPayload({"removal": removal_id}, within(tenant, clauses))], urgent=True)
+    def mark(
+        self, tenant: str, clauses: Sequence[Clause], removal_id: str, accepted_until: datetime | None = None
+    ) -> None:
+        """Mark for a removal every image that meets a filter and that no other has marked, in one operation.
+
+        Args:
+            tenant: whose images.
+            clauses: the checked filter.
+            removal_id: of the removal.
+            accepted_until: only images that were accepted by then.
+        """
+        where = within(tenant, [*clauses, *_accepted(accepted_until), UNMARKED])
+        self._write([SetPayload({"removal": removal_id}, where)], urgent=True)
+
+    def marked_pages(self, tenant: str, removal_id: str, size: int) -> Iterator[list[StoredImage]]:
+        """All images that a removal has marked, at most so many at a time."""
+        return self.pages(tenant, [], size, marked_by=removal_id)
+
+    def marking(self, tenant: str | None = None) -> dict[str, int]:
+        """The removals whose marks a tenant's images have, each with how many; None: every tenant's images."""
+        return self._engine.facet("removal", PointFilter(tenant, (MARKED,)))
+
+    def tenants_with_marks(self) -> list[str]:
+        """The tenants of whom a removal has marked an image."""
+        return sorted(self._engine.facet("tenant", PointFilter(clauses=(MARKED,))))
+
+    def clear_marks(self, tenant: str, removal_ids: Collection[str]) -> None:
+        """Take away the marks of some removals: of those that are done, and mark nothing any more."""
+        if removal_ids:
+            where = within(tenant, [_marked_by(*removal_ids)])
+            self._write([SetPayload({"removal": None}, where)], urgent=True)
+
+    def delete_noted(self, tenant: str, image_ids: Collection[str], marked_by: str) -> None:
+        """Delete those of some images that a removal has marked still, in one operation."""
+        if image_ids:
+            ids = tuple(point_id(tenant, image_id) for image_id in image_ids)
+            self._write([Delete(replace(within(tenant, [_marked_by(marked_by)]), ids=ids))])
+
+    def count_left(
+        self, tenant: str, clauses: Sequence[Clause], accepted_until: datetime, marked_by: str | None = None
+    ) -> int:
+        """How many images a removal has yet to take: those that meet its filter, marked or not.
+
+        Args:
+            tenant: whose images.
+            clauses: the checked filter.
+            accepted_until: only images that were accepted by then.
+            marked_by: the removal's id: what it has marked is counted too, twice where it meets the filter.
+        """
+        marked = 0 if marked_by is None else self.count(tenant, marked_by=marked_by)
+        return self.count(tenant, [*clauses, *_accepted(accepted_until)]) + marked
 
     def delete_marked(self, tenant: str, removal_id: str) -> None:
         """Delete every image that a removal marked, in one operation."""
@@ -551,8 +614,8 @@ class Memory:
         return self._engine.count(within(tenant, [*clauses, *_perhaps_marked(marked_by)]))
 
     def count_embedded(self, tenant: str, clauses: Sequence[Clause] = ()) -> int:
-        """How many images that meet a filter have a vector of this encoder; others do not vote."""
-        return self._engine.count(within(tenant, clauses, self._vector))
+        """How many images that meet a filter have a vector of this encoder and no mark; others do not vote."""
+        return self._engine.count(within(tenant, [*clauses, UNMARKED], self._vector))
 
     def compact(self) -> Compaction:
         """Erase what was deleted or overwritten before the call, of every tenant; see `Engine.compact`."""
@@ -582,12 +645,12 @@ class Memory:
     def _all_vote(self, tenant: str, objection: Objection) -> bool:
         """Whether all vote still that objected."""
         voters = Clause("image_id", FieldType.KEYWORD, tuple(objection.voters))
-        return self.count(tenant, [voters, _in_state(State.REMEMBERED)]) == len(objection.voters)
+        return self.count(tenant, [voters, _in_state(State.REMEMBERED), UNMARKED]) == len(objection.voters)
 
     def _voting(self, tenant: str) -> list[Clause]:
         """What an image must meet to vote."""
-        remembered = _in_state(State.REMEMBERED)
-        return [remembered, _not_expired(now())] if tenant in self._expiring else [remembered]
+        remain = [_in_state(State.REMEMBERED), UNMARKED]
+        return [*remain, _not_expired(now())] if tenant in self._expiring else remain
 
     def _vectors(
         self, images: Sequence[StoredImage], vectors: Vectors, objections: Mapping[str, Objection]
@@ -642,10 +705,10 @@ class Memory:
     def _waiting(
         self, images: Sequence[StoredImage], clauses: Sequence[Clause] = (), vector: str | None = None
     ) -> PointFilter:
-        """Of images those that wait, still with the lease that they were read with."""
+        """Of images those that wait unmarked, still with the lease that they were read with."""
         leases = {image.lease for image in images if image.lease is not None}
         held = [Clause("lease", FieldType.KEYWORD, tuple(leases))] if leases else []
-        return same_pictures(images, [_in_state(State.WAITING), *held, *clauses], vector)
+        return same_pictures(images, [_in_state(State.WAITING), UNMARKED, *held, *clauses], vector)
 
 
 def _further(
@@ -693,24 +756,67 @@ def _by_id(payloads: Iterable[Payload]) -> dict[str, StoredImage]:
 
 
 def _amendments(
-    amended: Sequence[tuple[StoredImage, StoredImage]],
-) -> Iterator[tuple[Payload, list[StoredImage]]]:
-    """What is set, and of which images: those that become the same in all that is set share it."""
-    groups: dict[str, tuple[Payload, list[StoredImage]]] = {}
+    amended: Sequence[tuple[StoredImage, StoredImage]], fields: Iterable[str] = AMENDABLE
+) -> Iterator[Write]:
+    """Set what images become, those that are as they were read; of the same revision and what is set, in one write."""
+    groups: dict[tuple[int, str], tuple[Payload, list[StoredImage]]] = {}
     for image, changed in amended:
-        payload = amendment(changed)
-        groups.setdefault(json.dumps(payload, sort_keys=True), (payload, []))[1].append(image)
-    yield from groups.values()
+        payload = {**amendment(changed, fields), "revision": changed.revision}
+        key = image.revision, json.dumps(payload, sort_keys=True)
+        groups.setdefault(key, (payload, []))[1].append(image)
+    for payload, alike in groups.values():
+        yield SetPayload(payload, unamended(alike))
+
+
+def _placed(
+    images: Sequence[StoredImage],
+    before: Mapping[str, StoredImage],
+    amended: Sequence[tuple[StoredImage, StoredImage]],
+    after: Mapping[str, StoredImage],
+) -> Placed:
+    """What became of images, by what is there afterwards.
+
+    Args:
+        images: were put.
+        before: what was there of them.
+        amended: as they were read, and as they were to become.
+        after: what is there of both.
+    """
+    referenced = {image.picture for image in after.values()}
+    known = {image.picture for image in (*images, *before.values())}
+    missed = {image.image_id for image in images if image.picture not in referenced}
+    missed |= {image.image_id for image, becomes in amended if not _is_there(becomes, after.get(image.image_id))}
+    taken = {each for each in missed if each in after and after[each].removal is not None}
+    taken |= {image.image_id for image in images} - after.keys()
+    return Placed(tuple(sorted(known - referenced)), tuple(sorted(taken)), tuple(sorted(missed - taken)), after)
+
+
+def _is_there(amended: StoredImage, after: StoredImage | None) -> bool:
+    """Whether this very amendment is the last of the image."""
+    return after is not None and (after.picture, after.revision) == (amended.picture, amended.revision)
+
+
+def _may_change(image: StoredImage, clauses: Sequence[Clause]) -> bool:
+    return image.removal is None and matches(clauses, image)
+
+
+def _revised(amended: Iterable[tuple[StoredImage, StoredImage]]) -> list[tuple[StoredImage, StoredImage]]:
+    """Images and what they become, at the revision that follows; the same for those that have the same."""
+    listed = list(amended)
+    following = {revision: next_revision(revision) for revision in {image.revision for image, _ in listed}}
+    return [
+        (image, changed.model_copy(update={"picture": image.picture, "revision": following[image.revision]}))
+        for image, changed in listed
+    ]
+
+
+def _held_revision(replaced: tuple[int, StoredImage]) -> int:
+    return replaced[1].revision
 
 
 def _begun(image: StoredImage) -> tuple[int, datetime | None]:
     """How often it was begun, and when last."""
     return image.attempts, image.begun_at
-
-
-def _labelled(image: StoredImage) -> str:
-    """Its labels, and which it had when."""
-    return image.model_dump_json(include={"labels", "history", "known_since"})
 
 
 def _unleased(lease: timedelta) -> Clause:
@@ -746,8 +852,12 @@ def _known_at(moment: datetime) -> list[Clause]:
     ]
 
 
-def _marked_by(removal_id: str) -> Clause:
-    return Clause("removal", FieldType.KEYWORD, (removal_id,))
+def _accepted(until: datetime | None) -> list[Clause]:
+    return [] if until is None else [Clause("accepted_at", FieldType.DATETIME, bounds={"lte": until})]
+
+
+def _marked_by(*removal_ids: str) -> Clause:
+    return Clause("removal", FieldType.KEYWORD, removal_ids)
 
 
 def _perhaps_marked(removal_id: str | None) -> list[Clause]:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import TypeVar
 
 from schemas.image import FormerLabels, StoredImage, label_paths, labels_at
 from services.memory.engine import Payload, Point
 
+Held = TypeVar("Held")
 NAMESPACE = uuid.UUID("6c1f3a52-9d0e-5b7a-8f43-2b64d1c0e9aa")
 NO_PICTURE = "vector."
 """What the key of an image begins with that came as a vector; those of pictures hold a folder."""
@@ -42,10 +44,10 @@ def marked(point: Point) -> Point:
     return point if has_picture(point.payload["picture"]) else replace(point, payload=point.payload | VECTOR_ONLY)
 
 
-def amendment(image: StoredImage) -> Payload:
-    """What callers may change, and what follows from it, as a payload to set: None removes a field that was cleared."""
-    fields = _fields(image)
-    return {field: fields[field] for field in (*AMENDABLE, "label_paths", "history", "known_since")}
+def amendment(image: StoredImage, fields: Iterable[str] = AMENDABLE) -> Payload:
+    """What callers may change, or some of it, and what follows from it: a payload to set, where None clears a field."""
+    held = _fields(image)
+    return {field: held[field] for field in (*fields, "label_paths", "history", "known_since")}
 
 
 def to_image(payload: Payload) -> StoredImage:
@@ -60,11 +62,9 @@ def to_labels(labels: Sequence[str], history: Sequence[Payload] | None, moment: 
     return tuple(labels_at(labels, [FormerLabels.model_validate(each) for each in history or ()], moment))
 
 
-def grouped_by(
-    images: Iterable[StoredImage], trait: Callable[[StoredImage], Hashable]
-) -> Iterator[tuple[StoredImage, list[StoredImage]]]:
+def grouped_by(images: Iterable[Held], trait: Callable[[Held], Hashable]) -> Iterator[tuple[Held, list[Held]]]:
     """Images that have a trait in common, so that one operation serves them: one, and all."""
-    groups: dict[Hashable, list[StoredImage]] = {}
+    groups: dict[Hashable, list[Held]] = {}
     for image in images:
         groups.setdefault(trait(image), []).append(image)
     for group in groups.values():
@@ -86,6 +86,7 @@ def _fields(image: StoredImage) -> Payload:
         "objectors": image.objectors or None,
         "not_encoded": [each.model_dump() for each in image.not_encoded] or None,
         "label_paths": label_paths(image.labels),
+        "revision": image.revision or None,
     }
 
 

@@ -148,6 +148,9 @@ class _QdrantTerms:
     def moments(self, field: str, bounds: Mapping[str, str]) -> models.FieldCondition:
         return models.FieldCondition(key=field, range=models.DatetimeRange.model_validate(bounds))
 
+    def is_empty(self, field: str) -> models.IsEmptyCondition:
+        return models.IsEmptyCondition(is_empty=models.PayloadField(key=field))
+
     def has_vector(self, name: str) -> models.HasVectorCondition:
         return models.HasVectorCondition(has_vector=name)
 

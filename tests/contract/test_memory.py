@@ -158,22 +158,80 @@ def test_amending_replaces_the_fields_as_a_whole(engine: Engine, memory: Memory,
         update={"labels": ["c/d"], "source": None, "subject": "Bob", "captured_at": None, "metadata": {"count": 3}}
     )
     put(memory, [before])
-    assert memory.amend(before, after)
-    assert memory.get(tenant, ["a"]) == {"a": after}
+    amended = memory.amend(before, after)
+    assert amended is not None
+    assert memory.get(tenant, ["a"]) == {"a": amended}
+    assert amended.model_copy(update={"revision": 0}) == after
     assert everything(memory, tenant, clauses(labels="c")) == ["a"]
     assert everything(memory, tenant, clauses(labels="a")) == []
     assert everything(memory, tenant, clauses(metadata_camera={"not": "1"}, source={"not": "s"})) == ["a"]
-    assert memory.amend(after, after.model_copy(update={"metadata": {}}))
+    assert memory.amend(amended, after.model_copy(update={"metadata": {}}))
     (payload,) = engine.retrieve([point_id(tenant, "a")])
     assert {"source", "captured_at", "metadata"}.isdisjoint(payload)
 
 
-def test_amending_keeps_vector_state_and_mark(memory: Memory, tenant: str) -> None:
+def test_amending_keeps_vector_and_state(memory: Memory, tenant: str) -> None:
     (old,), vectors = remembered(memory, tenant, 1)
-    memory.mark(tenant, [], "r")
     assert memory.amend(old, old.model_copy(update={"labels": ["dog"], "state": State.REJECTED, "attempts": 9}))
     assert memory.nearest(tenant, vectors, 1)[0][0].labels == ("dog",)
-    assert memory.count(tenant, marked_by="r") == 1
+
+
+def test_of_two_who_amend_the_same_one_does_and_the_other_is_told(memory: Memory, tenant: str) -> None:
+    read = image(tenant, "a")
+    put(memory, [read])
+    first = memory.amend(read, read.model_copy(update={"subject": "Ann"}))
+    assert first is not None
+    assert first.revision > read.revision
+    second = read.model_copy(update={"source": "s"})
+    placed = memory.put((), amended=[(read, second)])
+    assert (placed.overtaken, placed.after) == (("a",), {"a": first})
+    again = memory.amend(first, first.model_copy(update={"source": "s"}))
+    assert again is not None
+    assert (again.subject, again.source) == ("Ann", "s")
+    assert again.revision > first.revision
+
+
+def test_what_is_amended_since_it_was_read_is_not_replaced(memory: Memory, tenant: str) -> None:
+    """What a resend leaves out is taken over from what was read, so that must still be so."""
+    read, new = image(tenant, "a"), image(tenant, "a", labels=["new"])
+    put(memory, [read])
+    amended = memory.amend(read, read.model_copy(update={"subject": "Ann"}))
+    assert amended is not None
+    placed = memory.put([new], {"a": read})
+    assert (placed.overtaken, placed.unreferenced, placed.after) == (("a",), (new.picture,), {"a": amended})
+    assert not memory.put([new], {"a": amended}).overtaken
+    assert memory.get(tenant, ["a"]) == {"a": new}
+
+
+def test_all_who_amend_at_once_and_look_again_are_heard(memory: Memory, tenant: str) -> None:
+    put(memory, [image(tenant, "a")])
+
+    def add(number: int) -> None:
+        done = None
+        while done is None:
+            held = memory.get(tenant, ["a"])["a"]
+            done = memory.amend(held, held.model_copy(update={"metadata": {**held.metadata, f"n{number}": number}}))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add, range(24)))
+    assert memory.get(tenant, ["a"])["a"].metadata == {f"n{number}": number for number in range(24)}
+
+
+def test_relabelling_spares_no_amendment_and_looks_again(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, f"i{n}", source="s") for n in range(4)]
+    put(memory, images)
+    memory.amend(images[1], images[1].model_copy(update={"subject": "Ann"}))
+    memory.amend(images[2], images[2].model_copy(update={"source": "other"}))
+    memory.mark(tenant, clauses(image_id="i3"), "r")
+    assert memory.relabel(images, ["dog"], clauses(source="s")) == 2
+    held = memory.get(tenant, ["i0", "i1", "i2", "i3"])
+    assert {name: (each.labels, each.subject) for name, each in held.items()} == {
+        "i0": (["dog"], None),
+        "i1": (["dog"], "Ann"),
+        "i2": (["cat"], None),
+        "i3": (["cat"], None),
+    }
+    assert held["i1"].history[0].labels == ["cat"]
 
 
 def test_amending_spares_what_was_replaced_or_deleted(memory: Memory, tenant: str) -> None:
@@ -192,9 +250,10 @@ def test_a_search_as_of_a_moment_finds_the_labels_of_then(memory: Memory, tenant
     (old, late, lost), vectors = remembered(memory, tenant, 3)
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     hour = timedelta(hours=1)
-    changed = old.changed({"labels": ["dog"]}, noon).changed({"labels": ["owl"]}, noon + hour)
-    assert memory.amend(old, changed)
-    assert memory.get(tenant, [old.image_id]) == {old.image_id: changed.model_copy(update=REMEMBERED)}
+    becomes = old.changed({"labels": ["dog"]}, noon).changed({"labels": ["owl"]}, noon + hour)
+    changed = memory.amend(old, becomes)
+    assert changed is not None
+    assert changed.model_copy(update={"revision": 0}) == becomes.model_copy(update=REMEMBERED)
     put(memory, [late.model_copy(update={"accepted_at": noon})])
     memory.remember([late], vectors[1:2])
     unknown = lost.model_copy(update={"known_since": noon + hour})
@@ -240,13 +299,11 @@ def test_a_deleted_image_stays_gone_and_its_batch_mates_are_remembered(memory: M
     assert memory.count(tenant) == 3
 
 
-def test_a_replaced_image_loses_vector_and_mark_and_takes_no_old_vector(memory: Memory, tenant: str) -> None:
+def test_a_replaced_image_loses_its_vector_and_takes_no_old_one(memory: Memory, tenant: str) -> None:
     (old,), vectors = remembered(memory, tenant, 1)
-    memory.mark(tenant, [], "r")
     new = image(tenant, old.image_id)
     put(memory, [new])
     assert memory.nearest(tenant, vectors, 1) == [[]]
-    assert memory.count(tenant, marked_by="r") == 0
     assert memory.remember([old], vectors) == 0
     assert memory.get(tenant, [new.image_id]) == {new.image_id: new}
     assert memory.remember([new], -vectors) == 1
@@ -271,7 +328,8 @@ def test_of_all_who_put_at_once_every_picture_but_one_is_told_unreferenced(memor
     told = {picture for each in placed for picture in each.unreferenced}
     left = memory.get(tenant, ["same"])["same"]
     assert told == {each.picture for each in versions} - {left.picture}
-    assert not any(each.gone for each in placed)
+    assert not any(each.being_removed for each in placed)
+    assert all(each.overtaken or each.after["same"].picture not in each.unreferenced for each in placed)
 
 
 def test_remembering_again_changes_nothing(memory: Memory, tenant: str) -> None:
@@ -576,13 +634,13 @@ def test_a_mark_settles_what_is_removed(memory: Memory, tenant: str) -> None:
     memory.remember(images[:4], units(4))
     memory.mark(tenant, clauses(subject="Ann"), "first")
     put(memory, [image(tenant, "later", subject="Ann"), image(tenant, "i1", subject="Ann")])
-    first, rest = memory.pages(tenant, [], 2, marked_by="first")
-    assert sorted(each.image_id for each in first + rest) == ["i3", "i5", "i7"]
-    assert memory.count(tenant, marked_by="first") == 3
-    assert memory.count(tenant, clauses(state="remembered"), marked_by="first") == 1
+    first, rest = memory.marked_pages(tenant, "first", 2)
+    assert sorted(each.image_id for each in first + rest) == ["i1", "i3", "i5", "i7"]
+    assert memory.count(tenant, marked_by="first") == 4
+    assert memory.count(tenant, clauses(state="remembered"), marked_by="first") == 2
     memory.delete_marked(tenant, "first")
     assert memory.count(tenant, marked_by="first") == 0
-    assert sorted(everything(memory, tenant)) == ["i0", "i1", "i2", "i4", "i6", "i8", "later"]
+    assert sorted(everything(memory, tenant)) == ["i0", "i2", "i4", "i6", "i8", "later"]
     memory.mark(tenant, [], "all")
     memory.delete_marked(tenant, "all")
     assert memory.count(tenant) == 0
@@ -612,9 +670,12 @@ def test_tenants_are_apart_in_every_method(memory: Memory, tenant: str) -> None:
     memory.mark(other, [], "r")
     memory.mark(tenant, clauses(image_id="w"), "r")
     memory.delete_marked(other, "r")
+    memory.delete_noted(other, ["w"], "r")
     assert list(memory.pages(other, [], 9, marked_by="r")) == [[]]
     assert memory.count(other, marked_by="r") == 0
+    memory.clear_marks(other, ["r"])
     assert memory.count(tenant, marked_by="r") == 1
+    memory.clear_marks(tenant, ["r"])
     assert memory.get(tenant, ["i000", "i001", "i002", "w"]) == before
 
     put(memory, theirs)
@@ -719,8 +780,8 @@ def test_ready_made_vectors_replace_what_was_there_and_nothing_that_came_since(m
     memory.delete(images[1:2])
     new = [image(tenant, f"i{n:03}", labels=["vector"], **REMEMBERED) for n in range(5)]
     placed = memory.put(new, held, vectors=units(5, seed=9))
-    assert sorted(placed.unreferenced) == sorted(each.picture for each in images)
-    assert placed.gone == ("i001",)
+    assert sorted(placed.unreferenced) == sorted(each.picture for each in (*images, *new[:2]))
+    assert (placed.overtaken, placed.being_removed) == (("i000",), ("i001",))
     after = memory.get(tenant, [each.image_id for each in new])
     assert {name: each.labels for name, each in after.items()} == {
         "i000": ["newer"],
@@ -735,7 +796,8 @@ def test_ready_made_vectors_replace_what_was_there_and_nothing_that_came_since(m
 def test_ready_made_vectors_that_came_meanwhile_stay(memory: Memory, tenant: str) -> None:
     first, second = ready_made(tenant, 2, labels=["first"]), ready_made(tenant, 3, labels=["second"])
     memory.put(first, vectors=units(2))
-    assert memory.put(second, vectors=units(3, seed=1)) == Placed()
+    placed = memory.put(second, vectors=units(3, seed=1))
+    assert (placed.overtaken, placed.being_removed) == (("v000", "v001"), ())
     assert memory.count_labels(tenant) == [("first", 2), ("second", 1)]
     [[hit]] = memory.nearest(tenant, units(2)[:1], 1)
     assert hit.similarity == pytest.approx(1, abs=1e-5)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import Blocked, Conflict, Unavailable
-from schemas.image import ImagePatch, State
+from schemas.errors import BeingRemoved, Blocked, Conflict, Unavailable
+from schemas.image import ImageFields, ImagePatch, State
 from schemas.removal import Removal, RemovalRequest, RemovalStatus
+from services.intake.accept import Upload
 from tests.shapes import picture
 
 from .support import Hooked, Once, Parts, Pixels
@@ -158,3 +159,68 @@ def test_an_amendment_that_never_gets_a_turn_says_so(parts: Parts) -> None:
 
     with pytest.raises(Conflict, match="send the change again"):
         parts.accept(memory=Hooked(parts.memory, replace)).amend(parts.tenant, "one", ImagePatch(subject="ann"))
+
+
+def test_patches_of_different_fields_at_once_all_stay(parts: Parts) -> None:
+    """Promise 1 and 2: one of two was lost, and a removal by the lost subject missed the image."""
+    ids, start, accept = parts.teach(*(picture("disc") for _ in range(20))), Barrier(2), parts.accept()
+
+    def amend(patch: ImagePatch) -> None:
+        for image_id in ids:
+            start.wait(10)
+            accept.amend(parts.tenant, image_id, patch)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(amend, [ImagePatch(subject="ann"), ImagePatch(source="camera")]))
+    assert {(image.subject, image.source) for image in parts.held(*ids)} == {("ann", "camera")}
+
+
+def test_a_patch_while_the_image_is_sent_again_stays(parts: Parts) -> None:
+    data = picture("disc")
+    parts.teach(data, image_id="one")
+    race = Once("put", lambda: parts.accept().amend(parts.tenant, "one", ImagePatch(subject="ann")))
+    parts.send(picture("bars"), image_id="one", source="s", accept=parts.accept(memory=Hooked(parts.memory, race)))
+    [image] = parts.held("one")
+    assert image.source == "s"
+    assert len(parts.files()) == 1
+
+
+def test_what_is_being_removed_is_refused_before_anything_is_accepted(parts: Parts) -> None:
+    """Promise 1: of what was sent again with another subject 15 of 24 were answered 202 and gone."""
+    marked, other, new = (picture("disc") for _ in range(3))
+    parts.teach(marked, image_id="one", subject="ann")
+    parts.memory.mark(parts.tenant, [], "r")
+    before, files = parts.held("one"), parts.files()
+    for data in (marked, picture("bars")):
+        with pytest.raises(BeingRemoved) as refused:
+            parts.accept()(
+                parts.tenant,
+                [
+                    Upload(data, ImageFields(labels=["cat"], image_id="one", subject="bob")),
+                    Upload(new, ImageFields(labels=["cat"], image_id="two")),
+                ],
+            )
+        assert (refused.value.status, refused.value.code) == (409, "being_removed")
+    with pytest.raises(BeingRemoved):
+        parts.accept().amend(parts.tenant, "one", ImagePatch(subject="bob"))
+    assert parts.held("one") == before
+    assert parts.memory.count(parts.tenant) == 1
+    assert parts.files() == files
+    parts.memory.delete_noted(parts.tenant, ["one"], "r")
+    parts.send(other, image_id="one", subject="bob")
+    assert parts.held("one")[0].subject == "bob"
+
+
+def test_a_mark_between_look_and_write_refuses_too(parts: Parts) -> None:
+    data = picture("disc")
+    parts.teach(data, image_id="one", subject="ann")
+    before, files = parts.held("one"), parts.files()
+    for sent in (data, picture("bars")):
+        race = Once("put", lambda: parts.memory.mark(parts.tenant, [], "r"))
+        with pytest.raises(BeingRemoved):
+            parts.send(sent, image_id="one", subject="bob", accept=parts.accept(memory=Hooked(parts.memory, race)))
+        parts.memory.clear_marks(parts.tenant, ["r"])
+        assert (parts.held("one"), parts.files()) == (before, files)
+    race = Once("amend", lambda: parts.memory.mark(parts.tenant, [], "r"))
+    with pytest.raises(BeingRemoved):
+        parts.accept(memory=Hooked(parts.memory, race)).amend(parts.tenant, "one", ImagePatch(subject="bob"))

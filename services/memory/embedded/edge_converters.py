@@ -79,6 +79,9 @@ class _EdgeTerms:
     def moments(self, field: str, bounds: Mapping[str, str]) -> edge.FieldCondition:
         return edge.FieldCondition(field, range=edge.RangeDateTime(**bounds))
 
+    def is_empty(self, field: str) -> edge.IsEmptyCondition:
+        return edge.IsEmptyCondition(field)
+
     def has_vector(self, name: str) -> edge.HasVectorCondition:
         return edge.HasVectorCondition(name)
 

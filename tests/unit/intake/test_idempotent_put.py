@@ -63,15 +63,6 @@ def test_other_labels_and_fields_amend_and_keep_all_else() -> None:
     assert plan.states == {"a": State.REMEMBERED}
 
 
-def test_what_is_undone_is_amended_back_and_what_is_new_deleted() -> None:
-    held = {"a": image("a"), "b": image("b"), "c": image("c")}
-    plan = planned({each: sent(each, subject="ann") for each in IDS}, held, NOON)
-    undone = plan.undone({"b", "d"})
-    assert [each.image_id for each in undone.new] == ["d"]
-    [(now_there, before)] = undone.amended
-    assert (now_there.subject, before) == ("ann", held["b"])
-
-
 fields = st.fixed_dictionaries(
     {"labels": st.sampled_from([["cat"], ["dog"]]), "content_hash": st.sampled_from(["0" * 64, "1" * 64])},
     optional={"source": st.sampled_from(["x", "y"]), "subject": st.sampled_from(["ann", "bob"])},

@@ -1,0 +1,180 @@
+"""What a removal has marked votes no more, and nothing of it is changed, until it goes: over every engine."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from schemas.filter import Clause, FieldType, matches
+from schemas.image import Doubt, State, StoredImage, now
+from services.memory.filters import UNMARKED
+from services.memory.memory import MARKED, Memory, Objection
+from tests.contract.support import ENCODER, clauses, image, put, reject, units
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+]
+LEASE = timedelta(minutes=1)
+REMEMBERED = {"state": State.REMEMBERED, "encoder": ENCODER}
+HAS_SUBJECT = Clause("subject", FieldType.KEYWORD)
+LACKS_SUBJECT = Clause("subject", FieldType.KEYWORD, negated=True)
+
+
+def ids(memory: Memory, tenant: str, *where: Clause) -> list[str]:
+    return sorted(each.image_id for each in memory.page(tenant, where, 100)[0])
+
+
+def remembered(memory: Memory, tenant: str, *names: str, **fields: Any) -> list[StoredImage]:
+    images = [image(tenant, name, **fields) for name in names]
+    put(memory, images)
+    memory.remember(images, units(len(images)))
+    return [*memory.get(tenant, names).values()]
+
+
+def test_whether_a_field_has_a_value_means_the_same_to_all(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, "a", subject="Ann", metadata={"count": 1}), image(tenant, "b"), image(tenant, "c")]
+    put(memory, images)
+    memory.mark(tenant, clauses(image_id="c"), "r")
+    held = memory.get(tenant, ["a", "b", "c"])
+    assert held["c"].removal == "r"
+    count = Clause("metadata.count", FieldType.INTEGER)
+    labelled = Clause("labels", FieldType.KEYWORD)
+    for clause in (HAS_SUBJECT, LACKS_SUBJECT, MARKED, UNMARKED, count, labelled):
+        assert ids(memory, tenant, clause) == [name for name in sorted(held) if matches([clause], held[name])]
+    assert ids(memory, tenant, UNMARKED) == ["a", "b"]
+    assert ids(memory, tenant, HAS_SUBJECT, UNMARKED) == ["a"]
+
+
+def test_what_is_marked_is_listed_and_votes_no_more(memory: Memory, tenant: str) -> None:
+    remembered(memory, tenant, "a", "b", "c")
+    memory.mark(tenant, clauses(image_id="a"), "r")
+    assert ids(memory, tenant, *clauses(state="remembered")) == ["a", "b", "c"]
+    [hits] = memory.nearest(tenant, units(3)[:1], 9)
+    assert {hit.image_id for hit in hits} == {"b", "c"}
+    assert memory.count_embedded(tenant) == 2
+    for states in ([], [State.REMEMBERED, State.MUTED]):
+        [(images, _)] = memory.embedded(tenant, [], 9, states)
+        assert {each.image_id for each in images} == {"b", "c"}
+    memory.clear_marks(tenant, ["r"])
+    [hits] = memory.nearest(tenant, units(3)[:1], 9)
+    assert {hit.image_id for hit in hits} == {"a", "b", "c"}
+
+
+CHANGES: dict[str, Callable[[Memory, StoredImage], object]] = {
+    "replace": lambda memory, held: memory.put([image(held.tenant, held.image_id)], {held.image_id: held}),
+    "insert": lambda memory, held: memory.put([image(held.tenant, held.image_id)]),
+    "vector": lambda memory, held: memory.put(
+        [image(held.tenant, held.image_id, **REMEMBERED)], {held.image_id: held}, vectors=units(1)
+    ),
+    "new vector": lambda memory, held: memory.put([image(held.tenant, held.image_id, **REMEMBERED)], vectors=units(1)),
+    "amend": lambda memory, held: memory.amend(held, held.model_copy(update={"subject": "Bob"})),
+    "relabel": lambda memory, held: memory.relabel([held], ["dog"]),
+    "mute": lambda memory, held: memory.mute(held.tenant, []),
+    "unmute": lambda memory, held: memory.unmute(held.tenant, []),
+    "begin": lambda memory, held: memory.begin([held]),
+    "release": lambda memory, held: memory.release([held]),
+    "remember": lambda memory, held: memory.remember([held], units(1)),
+    "reject": lambda memory, held: reject(memory, held, "a reason"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("state", [State.WAITING, State.REMEMBERED, State.MUTED, State.REJECTED])
+def test_nothing_changes_what_is_marked(memory: Memory, tenant: str, state: State, change: str) -> None:
+    put(memory, [image(tenant, "a", state=state, attempts=1)])
+    read = memory.get(tenant, ["a"])["a"]
+    memory.mark(tenant, [], "r")
+    marked = memory.get(tenant, ["a"])["a"]
+    assert marked == read.model_copy(update={"removal": "r"})
+    for known in (read, marked):
+        CHANGES[change](memory, known)
+    assert memory.get(tenant, ["a"]) == {"a": marked}
+    assert memory.oldest_waiting(tenant, 9, LEASE) == []
+    assert tenant not in memory.tenants_with_work(LEASE)
+
+
+@pytest.mark.parametrize("vectors", [None, units(3)])
+def test_who_sends_what_is_marked_is_told(memory: Memory, tenant: str, vectors: Any) -> None:
+    """Promise 1: it was answered 202, and gone with the removal."""
+    remembered(memory, tenant, "a", "b")
+    read = memory.get(tenant, ["a", "b"])
+    memory.mark(tenant, clauses(image_id="a"), "r")
+    sent = [image(tenant, name, **(REMEMBERED if vectors is not None else {})) for name in "abc"]
+    for held in (read, {}):
+        placed = memory.put(sent, held, vectors=vectors)
+        assert placed.being_removed == ("a",)
+        assert sent[0].picture in placed.unreferenced
+    assert memory.get(tenant, ["b", "c"])["c"].picture == sent[2].picture
+    memory.delete_noted(tenant, ["a"], "r")
+    assert not memory.put(sent[:1], vectors=None if vectors is None else vectors[:1]).being_removed
+
+
+def test_who_amends_what_is_marked_is_told(memory: Memory, tenant: str) -> None:
+    read = remembered(memory, tenant, "a", "b")
+    memory.mark(tenant, clauses(image_id="a"), "r")
+    amended = [(each, each.model_copy(update={"subject": "Ann"})) for each in read]
+    placed = memory.put((), amended=amended)
+    assert (placed.being_removed, placed.overtaken) == (("a",), ())
+    assert {name: each.subject for name, each in placed.after.items()} == {"a": None, "b": "Ann"}
+
+
+def test_a_mark_takes_no_mark_of_another_and_nothing_that_came_later(memory: Memory, tenant: str) -> None:
+    moment = now()
+    put(memory, [image(tenant, "early", accepted_at=moment, subject="Ann")])
+    put(memory, [image(tenant, "late", accepted_at=moment + timedelta(microseconds=1), subject="Ann")])
+    memory.mark(tenant, clauses(subject="Ann"), "first", moment)
+    memory.mark(tenant, [], "second", moment + LEASE)
+    assert memory.marking(tenant) == {"first": 1, "second": 1}
+    [[marked]] = memory.marked_pages(tenant, "first", 9)
+    assert (marked.image_id, marked.removal) == ("early", "first")
+    assert tenant in memory.tenants_with_marks()
+    assert memory.count_left(tenant, clauses(subject="Ann"), moment) == 1
+    assert memory.count_left(tenant, [], moment + LEASE, marked_by="second") == 2 + 1
+
+
+def test_what_was_noted_is_deleted_only_while_it_is_marked(memory: Memory, tenant: str) -> None:
+    put(memory, [image(tenant, f"i{n}") for n in range(6)])
+    memory.mark(tenant, clauses(image_id=["i0", "i1", "i2"]), "mine")
+    memory.mark(tenant, clauses(image_id=["i3"]), "other")
+    memory.delete_noted(tenant, ["i0", "i1", "i3", "i4", "unknown"], "mine")
+    assert ids(memory, tenant) == ["i2", "i3", "i4", "i5"]
+    put(memory, [image(tenant, "i0", labels=["new"])])
+    memory.delete_noted(tenant, ["i0", "i1"], "mine")
+    memory.delete_noted(tenant, [], "mine")
+    assert ids(memory, tenant) == ["i0", "i2", "i3", "i4", "i5"]
+
+
+def test_marks_are_cleared_of_the_removals_that_are_named(memory: Memory, tenant: str) -> None:
+    remembered(memory, tenant, "a", "b", "c")
+    for name, removal in zip("abc", ["dead", "running", "done"], strict=True):
+        memory.mark(tenant, clauses(image_id=name), removal)
+    memory.clear_marks(tenant, ["dead", "done", "unknown"])
+    assert memory.marking(tenant) == {"running": 1}
+    assert ids(memory, tenant, MARKED) == ["b"]
+    memory.clear_marks(tenant, [])
+    memory.mark(tenant, [], "next")
+    assert memory.marking(tenant) == {"running": 1, "next": 2}
+
+
+def test_the_objection_of_a_marked_voter_does_not_count(memory: Memory, tenant: str) -> None:
+    voters = remembered(memory, tenant, "v0", "v1")
+    waiting = image(tenant, "new")
+    put(memory, [waiting])
+    objection = Objection(Doubt.HELD, "a reason", [each.image_id for each in voters])
+    memory.mark(tenant, clauses(image_id="v1"), "r")
+    memory.remember([waiting], units(1, seed=5), {"new": objection})
+    assert memory.get(tenant, ["new"])["new"].state is State.WAITING
+    memory.clear_marks(tenant, ["r"])
+    memory.remember([waiting], units(1, seed=5), {"new": objection})
+    assert memory.get(tenant, ["new"])["new"].state is State.MUTED
+
+
+def test_a_thousand_noted_images_go_in_one_operation(memory: Memory, tenant: str) -> None:
+    images = [image(tenant, f"i{n}") for n in range(1000)]
+    memory.put(images)
+    memory.mark(tenant, [], "r")
+    memory.delete_noted(tenant, [each.image_id for each in images], "r")
+    assert memory.count(tenant) == 0
+    assert memory.count_left(tenant, [], now(), marked_by="r") == 0
