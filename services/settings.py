@@ -148,6 +148,18 @@ class RecordsSettings(_Section):
         return self
 
 
+class RemovalSettings(_Section):
+    """What happens around removals."""
+
+    mirror: Annotated[
+        str | None,
+        Field(
+            description="any fsspec URL, such as a folder of another disk or s3://bucket/folder: what was removed is"
+            " known there before its receipt is given, and a restore needs it; unset: none"
+        ),
+    ] = None
+
+
 class PictureSettings(_Section):
     """Where the pictures live, and which are taken."""
 
@@ -349,6 +361,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     rerank: RerankSettings = RerankSettings()
     curate: CurateSettings = CurateSettings()
+    removals: RemovalSettings = RemovalSettings()
     decisions: DecisionSettings = DecisionSettings()
 
     def url_of(self, kind: str) -> str:

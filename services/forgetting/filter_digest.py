@@ -1,14 +1,11 @@
 """The digest by which a receipt knows its filter, and from which nobody learns it.
 
-It is SHA-256 of a salt, then of the filter as JSON with sorted keys and no blanks, in NFC and UTF-8. The salt is HMAC-
-SHA256 of the removal's id under a key of the service: who guesses filters, which are short, needs that key too.
+It is SHA-256 of a salt, then of the filter (in NFC) as JSON with sorted keys and no blanks, in UTF-8. The salt is
+HMAC-SHA256 of the removal's id under a key of the service: who guesses filters, which are short, needs that key too.
 """
 
 import hmac
-import unicodedata
-from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
 
 from schemas.filter import Filter
 from services.forgetting.receipt_signature import canonical
@@ -32,12 +29,4 @@ class FilterDigests:
 
 def canonical_filter(condition: Filter) -> bytes:
     """A filter as bytes: the same for filters that say the same in the same order."""
-    return canonical(_in_nfc(condition.model_dump(mode="json")))
-
-
-def _in_nfc(value: Any) -> Any:
-    if isinstance(value, str):
-        return unicodedata.normalize("NFC", value)
-    if isinstance(value, Mapping):
-        return {_in_nfc(name): _in_nfc(each) for name, each in value.items()}
-    return [_in_nfc(each) for each in value] if isinstance(value, list) else value
+    return canonical(condition.model_dump(mode="json"))

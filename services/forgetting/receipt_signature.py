@@ -24,6 +24,7 @@ from schemas.receipt import PublicKey
 ENTRY = "visual-memory-log-entry"
 RECEIPT = "visual-memory-receipt"
 END = "visual-memory-log-end"
+MIRROR = "visual-memory-mirror"
 """What is signed says so in its header (``typ``), so that none of these passes as another."""
 
 ALGORITHM = "EdDSA"
@@ -45,6 +46,8 @@ class Signed:
 
 class _Registry(JWSRegistry):
     """Only Ed25519, by the name that every tool knows; RFC 9864 gave it a second one, which few know yet."""
+
+    max_payload_length = 16 * 2**20
 
     def __init__(self) -> None:
         super().__init__(algorithms=[ALGORITHM])
@@ -136,6 +139,11 @@ def canonical(value: Any) -> bytes:
 def written(moment: datetime) -> str:
     """A moment, in UTC."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def moment_of(text: str) -> datetime:
+    """The moment that was written so."""
+    return datetime.fromisoformat(text)
 
 
 def digest(text: str) -> str:

@@ -24,6 +24,7 @@ CLASSIFIED = Counter("visual_memory_classified", "Pictures and vectors that were
 FAILED = Counter(
     "visual_memory_failed", "Records that background work could not deal with, and left for later.", ["duty"]
 )
+MIRROR_FAILURES = Counter("visual_memory_mirror_failures", "Times that the mirror of the removals did not take one.")
 DROPPED_MESSAGES = Counter("visual_memory_dropped_messages", "Messages in Redis that were not the service's own.")
 PASSED_OVER = Counter("visual_memory_passed_over", "Records of jobs that could not be read, at each look.", ["reason"])
 BATCH = Histogram("visual_memory_batch_size", "Pictures per encoder batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))

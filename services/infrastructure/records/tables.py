@@ -151,7 +151,7 @@ tombstones = Table(
     metadata,
     Column("tenant", String, primary_key=True),
     Column("digest", String, primary_key=True),  # SHA-256 of a removed picture's key
-    Column("removal", String, nullable=False, index=True),
+    Column("removal", String, primary_key=True, index=True),  # of several that covered it, each has a row
 )
 
 blocks = Table(
@@ -160,7 +160,7 @@ blocks = Table(
     Column("tenant", String, primary_key=True),
     Column("kind", String, primary_key=True),  # content or subject
     Column("digest", String, primary_key=True),  # HMAC-SHA256; of earlier versions: SHA-256 of the text as it was sent
-    Column("removal", String, nullable=False, index=True),
+    Column("removal", String, primary_key=True, index=True),
 )
 
 receipt_log = Table(
