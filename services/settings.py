@@ -392,6 +392,11 @@ class Settings(BaseSettings):
     def _can_work_together(self) -> "Settings":
         if self.secret is None and (self.broker.url or self.pictures.url):
             raise ValueError("with a shared broker or pictures, every machine needs the same VISUAL_MEMORY_SECRET")
+        if self.records.url is None and (self.store.url or self.broker.url):
+            raise ValueError(
+                "with a Qdrant server or a shared broker the records need a database that all machines share: set"
+                " VISUAL_MEMORY_RECORDS__URL to a PostgreSQL database; SQLite is for one machine"
+            )
         if self.store.url is None and (self.store.grpc or self.store.api_key):
             raise ValueError("store.grpc and store.api_key are of a server: set VISUAL_MEMORY_STORE__URL too")
         if self.pictures.max_bytes > self.api.max_body_bytes:

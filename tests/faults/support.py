@@ -27,6 +27,7 @@ from schemas.filter import Filter
 from schemas.image import Accepted, Image, State
 from services.runtime.redis_server import find_redis_server
 from services.runtime.supervisor import Child, stop
+from tests.databases import new_postgresql
 from tests.shapes import KINDS, picture
 from tests.stack import Stack, fields, new_folder, running, unique, until
 
@@ -246,7 +247,11 @@ class Proxied:
 def proxied() -> Iterator[Proxied]:
     with new_folder() as folder, _own_redis(folder) as port:
         proxy = Proxy(port)
-        settings = {"BROKER__URL": f"redis://127.0.0.1:{proxy.port}/0", "SECRET": secrets.token_hex(32)}
+        settings = {
+            "BROKER__URL": f"redis://127.0.0.1:{proxy.port}/0",
+            "SECRET": secrets.token_hex(32),
+            "RECORDS__URL": new_postgresql(),
+        }
         with redis.Redis(port=port) as client, running(folder / "data", **settings) as stack:
             yield Proxied(stack, proxy, client)
         proxy.close()

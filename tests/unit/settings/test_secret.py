@@ -8,7 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from services.access.secret import load_secret
 from services.runtime.places import Places
-from services.settings import BrokerSettings, Settings
+from services.settings import BrokerSettings, RecordsSettings, Settings
 
 
 def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> None:
@@ -36,3 +36,11 @@ def test_the_settings_secret_wins_and_leaves_no_file(tmp_path: Path) -> None:
 def test_machines_that_share_a_broker_must_share_a_secret() -> None:
     with pytest.raises(ValidationError, match="VISUAL_MEMORY_SECRET"):
         Settings(broker=BrokerSettings(url="redis://elsewhere:6379/0"))
+
+
+def test_machines_that_share_a_broker_must_share_their_records() -> None:
+    broker = BrokerSettings(url="redis://elsewhere:6379/0")
+    with pytest.raises(ValidationError, match="VISUAL_MEMORY_RECORDS__URL to a PostgreSQL database"):
+        Settings(broker=broker, secret=SecretStr("s" * 32))
+    records = RecordsSettings(url=SecretStr("postgresql://user:password@elsewhere/records"))
+    Settings(broker=broker, secret=SecretStr("s" * 32), records=records)

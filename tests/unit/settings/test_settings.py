@@ -69,6 +69,8 @@ BAD = [
     ("API__KEY", "a key", "api.key"),
     ("STORE__GRPC", "true", "set VISUAL_MEMORY_STORE__URL too"),
     ("STORE__API_KEY", "secret", "set VISUAL_MEMORY_STORE__URL too"),
+    ("STORE__URL", "http://qdrant:6333", "set VISUAL_MEMORY_RECORDS__URL to a PostgreSQL database"),
+    ("RECORDS__URL", "sqlite:///elsewhere.db", "records.url names a PostgreSQL database"),
     ("STORE__COLLECTION", "a/b", "store.collection"),
     ("PICTURES__MAX_BYTES", "100000000", "no such picture could be sent"),
     ("API__MAX_HELD_BYTES", "80000000", "three quarters of api.max_held_bytes"),
