@@ -1,9 +1,10 @@
 """A whole running service for the tests: every process is real."""
 
 import json
+import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,13 +77,18 @@ def unique(name: str) -> str:
 
 @dataclass(frozen=True)
 class Stack:
-    """A running service: its client, a plain HTTP client, its data folder, its processes, and the operator's port."""
+    """A running service: its client, a plain HTTP client, its data folder, its processes, and the operator's port.
+
+    Attributes:
+        environment: its settings, as variables.
+    """
 
     client: Client
     http: httpx.Client
     data: Path
     supervisor: psutil.Process
     metrics_port: int
+    environment: Mapping[str, str]
 
     @property
     def keys(self) -> Keys:
@@ -215,10 +221,13 @@ def suspended(process: psutil.Process) -> Iterator[None]:
 def running(data: Path, **settings: str) -> Iterator[Stack]:
     """A service over a data folder, stopped at the end."""
     port = free_port()
-    with own_service(data, **{**SETTINGS, "API__METRICS_PORT": str(port), **settings}) as client:
+    given = {**SETTINGS, "API__METRICS_PORT": str(port), **settings}
+    with own_service(data, **given) as client:
+        given |= {"DATA": str(data), "CONFIG": os.devnull}
+        environment = {f"VISUAL_MEMORY_{name}": value for name, value in given.items()}
         headers = {"Authorization": f"Bearer {client.key}"}
         with httpx.Client(base_url=client.url, headers=headers, timeout=60, trust_env=False) as http:
-            yield Stack(client, http, data, _supervisor(data), port)
+            yield Stack(client, http, data, _supervisor(), port, environment)
 
 
 @contextmanager
@@ -233,8 +242,8 @@ def fields(**values: Any) -> str:
     return json.dumps(values)
 
 
-def _supervisor(data: Path) -> psutil.Process:
-    for process in psutil.Process().children():
-        if process.cmdline()[-1:] == ["up"] and process.environ().get("VISUAL_MEMORY_DATA") == str(data):
-            return process
-    raise AssertionError("no supervisor")
+def _supervisor() -> psutil.Process:
+    """Its environment cannot be read, for it is closed to others."""
+    found = [process for process in psutil.Process().children() if process.cmdline()[-1:] == ["up"]]
+    assert found, "no supervisor"
+    return max(found, key=psutil.Process.create_time)

@@ -124,7 +124,9 @@ def engine_of_commands(settings: Settings, alone: bool = False) -> tuple[Engine,
 
 def wire_decoder(settings: Settings, opened: ExitStack, view: View = ALL) -> Decoder:
     """A decoder with its sandbox, whose processes start with the first pictures, and threads that wait for them."""
-    sandbox = Sandbox(limits_of(settings), settings.pictures.decode_seconds, cores.count())
+    sandbox = Sandbox(
+        limits_of(settings), settings.pictures.decode_seconds, cores.count(), observe=metrics.observe_protections
+    )
     opened.callback(sandbox.close)
     return Decoder(sandbox, wire_threads(opened, cores.count(), "pictures"), view)
 

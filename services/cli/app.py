@@ -8,6 +8,7 @@ import typer
 
 from services.cli import curate, decisions, encoders, evaluate, every_day, keys, processes, upkeep
 from services.infrastructure.private_files import forbid_others
+from services.tracing import forbid_tracing
 
 app = typer.Typer(
     name="visual-memory",
@@ -21,6 +22,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; every foreseen error is one sentence and an exit code."""
     forbid_others()
+    forbid_tracing()
     app()
 
 

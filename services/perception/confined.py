@@ -1,8 +1,9 @@
 """What runs in a decoder's process: it reads pictures from its one channel, and may do nothing else.
 
 It holds no setting, no secret and no library but Pillow, its reader of HEIC, and numpy. Once it has given up its rights
-it can open neither file nor socket, start no process, and takes no more memory than pictures within the limits need. It
-ends with its parent, however that ends.
+it can open, change or delete no file, open no socket, start, signal and look into no other process, and takes no more
+memory than pictures within the limits need, even where a picture makes a codec run code of its own. It ends with its
+parent, however that ends.
 """
 
 import json
@@ -27,11 +28,13 @@ from PIL import (  # noqa: F401 - Pillow imports them when it first needs them, 
 
 from schemas.errors import VisualMemoryError
 from services.parent import end_with
-from services.perception import heif  # noqa: F401 - as above; it registers its readers
+from services.perception import heif, privileges  # noqa: F401 - heif as above; it registers its readers
 from services.perception.decoding import Limits, decode, thumbnail
-from services.perception.seccomp import forbid_processes
+from services.perception.landlock import forbid_files
+from services.perception.seccomp import forbid_system_calls
 from services.perception.view import View
 from services.perception.wire import Head, receive, send
+from services.tracing import forbid_tracing
 
 NOTHING = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
 
@@ -45,10 +48,9 @@ def serve() -> None:
     PIL.Image.preinit()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the parent, which closes the channel
-    end_with(told["parent"], signal.SIGKILL)
-    _confine(told["memory"])
     with socket.socket(fileno=sys.stdin.fileno()) as channel:
-        send(channel, {"ready": True})
+        got = _confine(told["parent"], told["memory"])
+        send(channel, {"ready": True, "protections": got})
         while True:
             try:
                 asked, picture = receive(channel, limits.max_bytes)
@@ -81,15 +83,31 @@ def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], b
     return {"size": decoded.size}, decoded.tobytes() if wanted else b""
 
 
-def _confine(memory: int) -> None:
-    """Give up every right that decoding does not need, and all but so many bytes of memory beyond the present."""
+def _confine(parent: int, memory: int) -> dict[str, bool]:
+    """Give up every right that decoding does not need, and all but so many bytes of memory beyond the present.
+
+    Returns:
+        What protects the others from code that a picture might bring to run, and whether this system has it.
+    """
+    got = {
+        "own user namespace": privileges.enter_own_user_namespace(),
+        "no capabilities": privileges.drop_capabilities(),
+        "no new privileges": privileges.forbid_new_ones(),
+        "memory closed to others": forbid_tracing(),
+    }
+    end_with(parent, signal.SIGKILL)  # after what might undo it
     if sys.platform == "linux":  # elsewhere address space is not counted, or not like this
         most = _address_space() + memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stderr.fileno())  # what the codecs have to say of a picture is no line of our log
-    for limit in NOTHING if forbid_processes() else (*NOTHING, resource.RLIMIT_NPROC):
+    got["no files (Landlock)"] = forbid_files()
+    for limit in NOTHING:
         resource.setrlimit(limit, (0, 0))
+    got["no system calls (seccomp)"] = forbid_system_calls()
+    if not got["no system calls (seccomp)"]:
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # it counts threads too, and holds for nobody who is root
+    return got
 
 
 def _address_space() -> int:

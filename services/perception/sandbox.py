@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
@@ -47,6 +47,7 @@ class Sandbox:
         processes: how many decode for one tenant at most, at least 1.
         work: what they do, as module:function; see `services.perception.confined.work`.
         begin: called first in the thread that starts them, whose priority they have.
+        observe: told, at the start of each, by what it is confined, and whether this system has that.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Sandbox:
         processes: int,
         work: str = WORK,
         begin: Callable[[], object] = lambda: None,
+        observe: Callable[[Mapping[str, bool]], object] = lambda _protections: None,
     ) -> None:
         self.limits = limits
         self._seconds = seconds
         self.processes = processes
         self._work = work
+        self._observe = observe
         self._closed = False
         self._slots = FairQueue([_Slot() for _ in range(processes + 1)], processes)
         # The kernel ends a child with the thread that started it, not with the process; this thread stays.
@@ -120,12 +123,13 @@ class Sandbox:
         except OSError as error:
             raise Unavailable(f"no decoder can be started: {error}") from error
         try:
-            child.wait_until_ready()
+            protections = child.wait_until_ready()
         except BaseException as error:
             child.end()
-            if isinstance(error, OSError | EOFError | ValueError):
+            if isinstance(error, OSError | EOFError | ValueError | LookupError):
                 raise Unavailable("a decoder does not start; the service's log says why") from error
             raise
+        self._observe(protections)
         return child
 
 
@@ -152,8 +156,10 @@ class _Child:
         """Whether it lives, and has said nothing while nobody asked it."""
         return self._process.poll() is None and not wait([self._channel], 0)
 
-    def wait_until_ready(self) -> None:
-        wire.receive(self._channel, 0, time.monotonic() + START_SECONDS)
+    def wait_until_ready(self) -> dict[str, bool]:
+        """By what it says it is confined; it has seen no picture yet."""
+        head, _ = wire.receive(self._channel, 0, time.monotonic() + START_SECONDS)
+        return dict(head["protections"])
 
     def ask(self, asked: Head, picture: bytes, most: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
         deadline = time.monotonic() + seconds

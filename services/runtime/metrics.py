@@ -4,12 +4,13 @@ A tenant sees its own counters and images. What all tenants share (batches, time
 are, so it is shown, with all the rest, only at an operator's port.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -27,6 +28,12 @@ FAILED = Counter(
 MIRROR_FAILURES = Counter("visual_memory_mirror_failures", "Times that the mirror of the removals did not take one.")
 DROPPED_MESSAGES = Counter("visual_memory_dropped_messages", "Messages in Redis that were not the service's own.")
 PASSED_OVER = Counter("visual_memory_passed_over", "Records of jobs that could not be read, at each look.", ["reason"])
+DECODER_PROTECTION = Gauge(
+    "visual_memory_decoder_protection",
+    "Whether decoders are confined by this protection: 0 where the system does not have it.",
+    ["protection"],
+    multiprocess_mode="min",
+)
 BATCH = Histogram("visual_memory_batch_size", "Pictures per encoder batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 STAGE = Histogram(
     "visual_memory_stage_seconds",
@@ -34,6 +41,8 @@ STAGE = Histogram(
     ["stage"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+_missing: set[str] = set()
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -50,6 +59,15 @@ def observe_batch(size: int, seconds: float) -> None:
     """Count one encoder batch: `size` pictures in `seconds`."""
     BATCH.observe(size)
     STAGE.labels("encode").observe(seconds)
+
+
+def observe_protections(got: Mapping[str, bool]) -> None:
+    """Show by what decoders are confined; what this system does not have stands in the log, once."""
+    for name, has in got.items():
+        DECODER_PROTECTION.labels(name).set(has)
+        if not has and name not in _missing:
+            _missing.add(name)
+            log.warning("decoders are confined without a protection that this system does not have: %s", name)
 
 
 class _Tenant:

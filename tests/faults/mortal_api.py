@@ -61,8 +61,7 @@ def settings_beside(stack: Stack) -> Settings:
     """The settings of a running service, with another port for an API beside its own."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    given = {name: value for name, value in stack.supervisor.environ().items() if name.startswith("VISUAL_MEMORY_")}
-    with patch.dict(os.environ, given | {"VISUAL_MEMORY_API__PORT": str(port)}):
+    with patch.dict(os.environ, {**stack.environment, "VISUAL_MEMORY_API__PORT": str(port)}):
         return Settings()
 
 

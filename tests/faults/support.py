@@ -307,7 +307,7 @@ def supervised(stack: Stack) -> Worker:
 @contextmanager
 def further_workers(stack: Stack, number: int) -> Iterator[Sequence[Worker]]:
     """More workers of the same service."""
-    environment = [f"{name}={value}" for name, value in stack.supervisor.environ().items() if "VISUAL_MEMORY" in name]
+    environment = [f"{name}={value}" for name, value in stack.environment.items()]
     command = ["env", *environment, sys.executable, "-m", "services.cli", "worker"]
     children = [Child(f"worker-{n}", command, stack.data / "logs" / f"worker-{n}.log") for n in range(number)]
     for child in children:
