@@ -42,7 +42,8 @@ class Database:
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         # between threads a lock wakes the next at once, where SQLite looks again and again
         self._turn = threading.Lock() if self.is_sqlite else nullcontext()
-        self._engine = _sqlite(self._url) if self.is_sqlite else _postgresql(self._url)
+        engine = _sqlite(self._url) if self.is_sqlite else _postgresql(self._url)
+        self._engine = engine.execution_options(preserve_rowcount=True)  # of an INSERT too, which may do nothing
         self._writer = self._engine.execution_options(**{_WRITES: True})
 
     @classmethod
