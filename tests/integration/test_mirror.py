@@ -235,8 +235,8 @@ def test_whatever_is_done_to_the_files_is_found(mirroring: Mirroring, url: str) 
     for name in names[2:]:
         (folder / name).unlink()
     assert faults(mirroring) == [
-        "the mirror ends at entry 1, but receipt 2 was given: the mirror was cut off"
-    ] or faults(mirroring)
+        f"the mirror ends at entry 1, but receipt {number} was given: the mirror was cut off" for number in (2, 4)
+    ]
 
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
@@ -244,7 +244,7 @@ def test_a_mirror_of_another_log_takes_nothing(mirroring: Mirroring) -> None:
     mirroring.write_up_to("ann", remove(mirroring.log, "r1").number)
     cut_log(mirroring.log, 0)
     other = remove(mirroring.log, "r2")
-    with pytest.raises(Unavailable, match="another entry 2 of ann"):
+    with pytest.raises(Unavailable, match="another entry 1 of ann"):
         mirroring.write_up_to("ann", other.number)
 
 
