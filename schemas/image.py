@@ -156,6 +156,7 @@ class StoredImage(Image):
         pruned_from: how many wrong votes were enough to mute it, where it was muted for them.
         not_encoded: of which further encoders it is to get no vector, though it has a picture.
         removal: the id of the removal that has marked it: it votes no more and nothing of it is changed, until it goes.
+        vector_digests: of one that is sent as a vector, see `services.memory.vector_digests`; they are not kept.
         revision: grows with every amendment, see `next_revision`; 0 where it was never amended.
     """
 
@@ -169,6 +170,7 @@ class StoredImage(Image):
     pruned_from: int | None = None
     not_encoded: list[NotEncoded] = Field(default_factory=list)
     removal: str | None = None
+    vector_digests: list[str] = Field(default_factory=list, exclude=True)
     revision: int = 0
 
     def votes_at(self, moment: datetime) -> bool:

@@ -12,6 +12,7 @@ from services.intake.idempotent_put import Plan, planned
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 from services.memory.pictures import new_keys_of_vectors
+from services.memory.vector_digests import vector_digests
 from services.memory.vectors import to_units
 from services.runtime import metrics
 
@@ -65,11 +66,12 @@ class AcceptVectors:
         accept = replace(self.accept, memory=memory)
         units = to_units(sent.vectors)
         contents = (sha256(row.tobytes()).hexdigest() for row in sent.vectors.astype("<f4", copy=False))
+        keys, digests = new_keys_of_vectors(len(sent.fields)), vector_digests(units)
         images = [
-            self.accept.image(tenant, fields, content_hash, key, State.REMEMBERED, sent.encoder)
-            for fields, content_hash, key in zip(
-                sent.fields, contents, new_keys_of_vectors(len(sent.fields)), strict=True
+            self.accept.image(tenant, fields, content_hash, key, State.REMEMBERED, sent.encoder).model_copy(
+                update={"vector_digests": known_by}
             )
+            for fields, content_hash, key, known_by in zip(sent.fields, contents, keys, digests, strict=True)
         ]
         self.accept.blocks.check(images)
         rows = {image.image_id: row for row, image in enumerate(images)}

@@ -40,7 +40,17 @@ from services.memory.expiry import ExpiringTenants
 from services.memory.filling import Filling
 from services.memory.filters import UNMARKED, expired_of_every_tenant, same_pictures, unamended, within
 from services.memory.page_cursor import point_of, to_cursor
-from services.memory.payload import AMENDABLE, amendment, grouped_by, point_id, to_image, to_labels, to_point
+from services.memory.payload import (
+    AMENDABLE,
+    amendment,
+    grouped_by,
+    has_picture,
+    point_id,
+    to_image,
+    to_labels,
+    to_point,
+)
+from services.memory.vector_digests import vector_digests
 from services.memory.vectors import check_queries, check_units
 
 GROUP_FIELDS = {GroupBy.CONTENT: "content_hash", GroupBy.NONE: "image_id"}
@@ -570,6 +580,13 @@ class Memory:
     def marked_pages(self, tenant: str, removal_id: str, size: int) -> Iterator[list[StoredImage]]:
         """All images that a removal has marked, at most so many at a time."""
         return self.pages(tenant, [], size, marked_by=removal_id)
+
+    def vector_digests(self, images: Sequence[StoredImage]) -> list[str]:
+        """By what the vectors of those of some images that came as vectors are known again; of every encoder."""
+        ids = tuple(point_id(image.tenant, image.image_id) for image in images if not has_picture(image.picture))
+        points, _ = self._engine.export(PointFilter(ids=ids), len(ids), None) if ids else ([], None)
+        held = [np.asarray(vector, np.float32)[None] for point in points for vector in point.vectors.values()]
+        return [digest for vector in held for digest in vector_digests(vector)[0]]
 
     def marking(self, tenant: str | None = None) -> dict[str, int]:
         """The removals whose marks a tenant's images have, each with how many; None: every tenant's images."""

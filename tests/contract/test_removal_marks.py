@@ -4,12 +4,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import Doubt, State, StoredImage, now
 from services.memory.filters import UNMARKED
 from services.memory.memory import MARKED, Memory, Objection
+from services.memory.vector_digests import OFFSETS, vector_digests
+from services.memory.vectors import to_units
 from tests.contract.support import ENCODER, clauses, image, put, reject, units
 
 pytestmark = [
@@ -169,6 +172,19 @@ def test_the_objection_of_a_marked_voter_does_not_count(memory: Memory, tenant: 
     memory.clear_marks(tenant, ["r"])
     memory.remember([waiting], units(1, seed=5), {"new": objection})
     assert memory.get(tenant, ["new"])["new"].state is State.MUTED
+
+
+def test_what_came_as_vectors_is_known_again_by_what_is_kept(memory: Memory, tenant: str) -> None:
+    sent = units(20, seed=7) * np.linspace(0.001, 1000, 20, dtype=np.float32)[:, None]
+    images = [image(tenant, f"i{n}", picture=f"vector.{tenant}{n}", **REMEMBERED) for n in range(20)]
+    memory.put(images, vectors=to_units(sent))
+    remembered(memory, tenant, "picture")
+    held = [*memory.get(tenant, [each.image_id for each in images]).values()]
+    known = {*memory.vector_digests([*held, *memory.get(tenant, ["picture"]).values()])}
+    assert all(known & {*each} for each in vector_digests(sent))
+    assert len(known) == 20 * len(OFFSETS)
+    assert not any(known & {*each} for each in vector_digests(-sent))
+    assert memory.vector_digests([]) == []
 
 
 def test_a_thousand_noted_images_go_in_one_operation(memory: Memory, tenant: str) -> None:

@@ -1,0 +1,32 @@
+"""Digests by which a vector is known again, however long it was when it was sent."""
+
+from hashlib import blake2b
+
+import numpy as np
+
+from services.memory.engine import Vectors
+from services.memory.vectors import to_units
+
+CELL = 2**-8
+"""The width of a cell in which two numbers of vectors of length 1 count as the same."""
+OFFSETS = (1 / 8, 3 / 8, 5 / 8, 7 / 8)
+"""Where the cells of each digest begin, in cells: a number near the border of one is far from those of the others."""
+
+
+def vector_digests(vectors: Vectors) -> list[list[str]]:
+    """For each vector some digests, of which two vectors share one where they point the same way.
+
+    A multiple of a float32 vector is rounded once more, so that each number of its direction differs by some 1e-7 of
+    itself. A digest differs where that takes one of them over a border, which for 1,280 numbers happens in less than 1
+    of 100 vectors, and to all digests of one in less than 1 of 10^8. Vectors of some hundred numbers that differ by a
+    thousandth in each share none: each number would have to stay within its cell.
+
+    Args:
+        vectors: float32 [n, d], finite, no row zero.
+    """
+    units = to_units(vectors).astype(np.float64) / CELL
+    rows = [np.floor(units + offset).astype("<i2") for offset in OFFSETS]
+    return [
+        [blake2b(row.tobytes(), digest_size=16, salt=b"%d" % number).hexdigest() for number, row in enumerate(cells)]
+        for cells in zip(*rows, strict=True)
+    ]
