@@ -136,11 +136,18 @@ def at_most(number: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _metadata_keys(value: "dict[str, MetadataValue]") -> "dict[str, MetadataValue]":
-    for key in value:
+def _metadata(fields: "dict[str, MetadataValue]") -> "dict[str, MetadataValue]":
+    """Metadata with its text as it is kept: checked here, as the field's types would hide what is wrong with it."""
+    kept = dict(fields)
+    for key, value in fields.items():
         if not METADATA_KEY.fullmatch(key):
             raise ValueError(f"metadata field {key!r}: a name has 1 to 64 of a-z 0-9 _ and begins with a letter")
-    return value
+        if isinstance(value, str):
+            try:
+                kept[key] = _metadata_text(value)
+            except ValueError as error:
+                raise ValueError(f"metadata field {key!r} {error}") from None
+    return kept
 
 
 Text = Annotated[
@@ -153,14 +160,14 @@ Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), Afte
 FileName = Annotated[Text, AfterValidator(_file_name)]
 ImageId = Annotated[str, Field(json_schema_extra={"pattern": f"^{IMAGE_ID.pattern}$"}), AfterValidator(_image_id)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_moment), AfterValidator(_in_utc)]
-MetadataText = Annotated[str, Field(max_length=METADATA_LENGTH, strict=True), AfterValidator(_metadata_text)]
+MetadataText = Annotated[str, Field(max_length=METADATA_LENGTH, strict=True)]
 MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 MetadataFloat = Annotated[FiniteFloat, Field(strict=True), BeforeValidator(_not_whole)]
 MetadataValue = StrictBool | MetadataInteger | MetadataFloat | MetadataText
 Metadata = Annotated[
     dict[str, MetadataValue],
     Field(max_length=MAX_METADATA, json_schema_extra={"propertyNames": {"pattern": f"^{METADATA_KEY.pattern}$"}}),
-    AfterValidator(_metadata_keys),
+    AfterValidator(_metadata),
     at_most(MAX_METADATA),
 ]
 StoredValue = StrictBool | MetadataInteger | MetadataFloat | Annotated[str, Field(strict=True)]

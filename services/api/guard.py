@@ -1,6 +1,6 @@
 """The guard: who calls, whether they may, and how often, is settled before a byte of the body is read."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, MutableMapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from schemas.errors import Forbidden, InvalidRequest
 from schemas.key import Scope
+from schemas.strict_json import read_json
 from services.api.body import Body
 from services.api.caller import Caller, identify
 from services.api.gate import PART, Visit
@@ -38,6 +39,26 @@ def needs(scope: Scope | frozenset[Scope]) -> Callable[[Endpoint], Endpoint]:
         return endpoint
 
     return mark
+
+
+class _StrictRequest(Request):
+    """A request whose JSON has no key twice; FastAPI reads it from here."""
+
+    def __init__(self, scope: MutableMapping[str, Any], body: Body) -> None:
+        super().__init__(scope, body)
+        self._limited = body
+
+    async def json(self) -> Any:
+        """The body, read.
+
+        Raises:
+            InvalidRequest: a key is given twice in it.
+        """
+        try:
+            return read_json(await self.body())
+        except InvalidRequest as error:
+            self._limited.fault = error  # FastAPI hides it
+            raise
 
 
 class GuardedRoute(APIRoute):
@@ -73,7 +94,7 @@ class GuardedRoute(APIRoute):
                 await visit.begin()
             body = self._body(request, caller, visit)
             try:
-                answered = await answer(Request(request.scope, body))
+                answered = await answer(_StrictRequest(request.scope, body))
             except HTTPException as error:  # FastAPI makes one of whatever goes wrong while it reads a body
                 raise body.fault or (InvalidRequest(NOT_JSON) if self.body_field else error) from None
             finally:
@@ -85,11 +106,13 @@ class GuardedRoute(APIRoute):
         return guarded
 
     def _check_parameters(self, request: Request) -> None:
-        """Refuse what would be ignored: ``DELETE ...?dry_run=true`` must not delete."""
+        """Refuse what would be ignored: ``DELETE ...?dry_run=true`` must not delete; and of two the first would be."""
         unknown = request.query_params.keys() - self._parameters
         if unknown:
             known = ", ".join(sorted(self._parameters)) or "none"
             raise InvalidRequest(f"there is no parameter {min(unknown)!r} here; there are: {known}")
+        if len(request.query_params.multi_items()) > len(request.query_params):
+            raise InvalidRequest("a parameter is given twice: send it once")
 
     def _body(self, request: Request, caller: Caller, visit: Visit) -> Body:
         api, charge = caller.service.settings.api, partial(caller.service.rates.take_bytes, caller.key)

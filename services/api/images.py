@@ -10,6 +10,7 @@ from schemas.errors import InvalidRequest, NotFound
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount, StoredImage
 from schemas.key import Scope
+from schemas.strict_json import parse_json
 from services.api.caller import Caller, CallerDep, ServiceDep
 from services.api.errors import content, explain
 from services.api.guard import GuardedRoute, needs
@@ -138,6 +139,6 @@ def read_filter(text: str) -> Filter:
         InvalidRequest: it is not the JSON of a filter.
     """
     try:
-        return Filter.model_validate_json(text)
+        return parse_json(Filter, text)
     except ValidationError as error:
         raise InvalidRequest(f"filter: {explain(error)}") from None

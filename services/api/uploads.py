@@ -16,6 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 from schemas.decision import ClassifyOptions, QueryVector
 from schemas.errors import InvalidRequest
 from schemas.image import ImageFields
+from schemas.strict_json import parse_json
 from services.api.caller import service
 from services.api.errors import explain
 from services.bootstrap.api_process import ApiProcess
@@ -192,7 +193,7 @@ async def _parse_body(model: type[Body], body: bytes, parts: ApiProcess) -> Body
 
 def _parse(model: type[Body], text: str | bytes) -> Body:
     try:
-        return model.model_validate_json(text)
+        return parse_json(model, text)
     except ValidationError as error:
         raise InvalidRequest(explain(error)) from None
 

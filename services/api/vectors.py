@@ -12,6 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 from schemas.errors import InvalidRequest
 from schemas.image import Accepted, ImageFields
 from schemas.key import Scope
+from schemas.strict_json import parse_json
 from services.api.caller import CallerDep, ServiceDep
 from services.api.errors import explain
 from services.api.guard import GuardedRoute, needs
@@ -108,6 +109,8 @@ def _line(place: int, line: bytes) -> ImageFields:
     if len(line) > FIELDS_BYTES:
         raise InvalidRequest(f"fields, line {place}: it is over {FIELDS_BYTES} bytes")
     try:
-        return ImageFields.model_validate_json(line)
+        return parse_json(ImageFields, line)
     except ValidationError as error:
         raise InvalidRequest(f"fields, line {place}: {explain(error)}") from None
+    except InvalidRequest as error:
+        raise InvalidRequest(f"fields, line {place}: {error.message}") from None

@@ -148,6 +148,8 @@ def _parquet(file: Path, labels: Path | None, source: str | None) -> tuple[int, 
         raise InvalidRequest(f"{file}: {error}") from None
     if "vector" not in held.schema_arrow.names:
         raise InvalidRequest(f"{file}: {NOT_VECTORS}")
+    if len(named := held.schema_arrow.names) > len({*named}):
+        raise InvalidRequest(f"{file}: a column is there twice")
 
     def chunks() -> Iterator[Chunk]:
         first = 0

@@ -117,12 +117,13 @@ def filter_of(
     """What the options of a command name, all of which must hold.
 
     Raises:
-        InvalidFilter: they name too much for one filter.
+        InvalidRequest: they name too much for one filter, or a key of `further` is given twice.
     """
     from schemas.filter import Filter
+    from schemas.strict_json import parse_json
 
     named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
-    written = Filter.model_validate_json(further)
+    written = parse_json(Filter, further)
     where = Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})
     where.check_size()
     return where

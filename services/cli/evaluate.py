@@ -37,6 +37,7 @@ def evaluate(
     """Measure: accuracy of every vote at every k, confusions, calibration and more, as a folder with a report."""
     from schemas.evaluation_job import EvaluationRequest
     from schemas.filter import Filter
+    from schemas.strict_json import parse_json
     from services.cli import show
 
     if [pictures is not None, itself, from_neighbours is not None].count(True) != 1:
@@ -46,7 +47,7 @@ def evaluate(
     refused: dict[str, str] = {}
     with errors():
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "prune_above": prune_above}
-        where = Filter.model_validate_json(filter_)
+        where = parse_json(Filter, filter_)
         request = EvaluationRequest.model_validate({**asked, "itself": itself, "filter": where})
         if from_neighbours is not None:
             found = _of_neighbours(from_neighbours, request, output, quiet=as_json)

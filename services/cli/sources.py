@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from schemas.errors import InvalidRequest, VisualMemoryError, sentence
 from schemas.image import ImageFields
+from schemas.strict_json import read_json
 from services.perception.formats import BMP, recognise
 
 SUFFIXES = {
@@ -122,8 +123,12 @@ def _txt_lines(where: Path) -> Iterator[Line]:
 
 
 def _csv_lines(manifest: Path) -> Iterator[Line]:
-    with manifest.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        named = [name for name in rows.fieldnames or () if name]
+        if twice := {name for name in named if named.count(name) > 1}:
+            raise InvalidRequest(f"{manifest}: the column {min(twice)!r} is there twice")
+        for number, row in enumerate(rows, start=2):
             metadata = {
                 name.removeprefix("metadata."): _value(text)
                 for name, text in row.items()
@@ -141,9 +146,11 @@ def _jsonl_lines(manifest: Path) -> Iterator[Line]:
                 continue
             place = f"{manifest}, line {number}"
             try:
-                row = json.loads(line)
+                row = read_json(line)
             except ValueError as error:
                 raise InvalidRequest(f"{place}: not JSON: {error}") from None
+            except InvalidRequest as error:
+                raise InvalidRequest(f"{place}: {error.message}") from None
             if not isinstance(row, dict):
                 raise InvalidRequest(f"{place}: not an object")
             yield place, row

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import InvalidRequest, sentence
 from schemas.evaluation import NeighbourList
+from schemas.strict_json import check_keys
 from services.decision.neighbours import NOBODY
 from services.decision.pruning import HARD_K
 from services.evaluation.study import Neighbours, Study, study_of
@@ -23,10 +24,12 @@ def read(path: Path) -> dict[str, NeighbourList]:
         OSError: it cannot be read.
     """
     try:
-        return TypeAdapter(dict[str, NeighbourList]).validate_json(path.read_bytes())
+        lists = TypeAdapter(dict[str, NeighbourList]).validate_json(data := path.read_bytes())
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         raise InvalidRequest(f"{path}: {sentence(fault['loc'], fault['msg'])}") from None
+    check_keys(data)
+    return lists
 
 
 def study_of_lists(lists: Mapping[str, NeighbourList]) -> Study:

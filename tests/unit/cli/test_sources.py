@@ -135,3 +135,18 @@ def test_a_link_to_a_folder_leads_nowhere(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.jpg")
     (tmp_path / "cat" / "round").symlink_to(tmp_path, target_is_directory=True)
     assert len(read(tmp_path)) == 1
+
+
+def test_what_is_there_twice_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"path": "a.png", "labels": ["x"], "subject": "a", "subject": "b"}\n')
+    with pytest.raises(InvalidRequest, match=r"line 1: subject: this key is given twice"):
+        read(tmp_path / "m.jsonl")
+    (tmp_path / "m.csv").write_text("path,labels,subject,subject\na.png,x,a,b\n")
+    with pytest.raises(InvalidRequest, match="'subject' is there twice"):
+        read(tmp_path / "m.csv")
+
+
+def test_a_table_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    (tmp_path / "m.csv").write_text("\ufeffpath,labels\na.png,cat\n")
+    assert len(read(tmp_path / "m.csv")) == 1
