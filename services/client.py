@@ -8,7 +8,9 @@ with Client("http://127.0.0.1:8700", key="vm_...") as memory:
 """
 
 import io
+import json
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -21,7 +23,7 @@ from schemas.audit import AuditLine
 from schemas.curation import Curated, CurationRequest
 from schemas.decision import ClassifyOptions, Decisions
 from schemas.encoder import EncoderSummary
-from schemas.errors import Conflict, RateLimited, Unavailable, VisualMemoryError
+from schemas.errors import BeingRemoved, InvalidRequest, RateLimited, Unavailable, VisualMemoryError
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
 
 TRIES = 5
 ACCEPTED = 202
+UNANSWERED = frozenset({502, 503, 504})
+REPEATED = UNANSWERED | {429}
+"""After these a request is sent again: nothing was done, or what was done may be done twice."""
 _AUDIT = TypeAdapter(list[AuditLine])
 _ACCEPTED = TypeAdapter(list[Accepted])
 _ENCODERS = TypeAdapter(list[EncoderSummary])
@@ -59,9 +64,11 @@ _SUSPECTS = TypeAdapter(list[Suspect])
 class Client:
     """Speaks to one Visual Memory.
 
-    A call that meets a part which is not there at the moment is tried again for some seconds, and one over the key's
-    limits when the answer says: every call may be repeated without harm. Every method raises the error of
-    `schemas.errors` that the API answered with, or `Unavailable` where there was no answer.
+    A call is sent again, for some seconds, where the connection is refused or a part does not answer (502 to 504); and
+    when the answer says where the key is over its limits (429) or a removal has the image (409 ``being_removed``). A
+    removal, curation or job goes under an ``Idempotency-Key``, the same each time, so that it is done once. Nothing is
+    sent again after a connection that was lost. Every method raises the error of `schemas.errors` that the API answered
+    with, or `Unavailable` where there was no answer.
 
     Args:
         url: where the API is.
@@ -159,7 +166,7 @@ class Client:
 
     def judge(self) -> Job:
         """Let the memory be judged by itself; the job, or the one that runs already."""
-        return Job.model_validate_json(self._call("POST", "/v1/judgements").content)
+        return Job.model_validate_json(self._call("POST", "/v1/judgements", keyed=True).content)
 
     def judgement(self) -> JudgementStatus:
         """The judgement that counts, class by class, and how far the next one is."""
@@ -173,7 +180,9 @@ class Client:
     def curate(self, request: CurationRequest) -> Curated:
         """Mute, unmute or relabel what meets a filter."""
         body = request.model_dump_json(exclude_defaults=True)
-        return Curated.model_validate_json(self._call("POST", "/v1/curations", **_json(body)).content)
+        return Curated.model_validate_json(
+            self._call("POST", "/v1/curations", keyed=not request.dry_run, **_json(body)).content
+        )
 
     def decisions(self, limit: int = 100, label: str | None = None) -> list[DecisionSummary]:
         """The latest stored decisions, of a label if one is named."""
@@ -197,7 +206,7 @@ class Client:
 
     def counterfactual(self, decision_id: str) -> Counterfactual | QuestionJob:
         """The fewest images without which a stored decision would have another label; the job, where it takes long."""
-        answer = self._call("POST", f"/v1/decisions/{decision_id}/counterfactual")
+        answer = self._call("POST", f"/v1/decisions/{decision_id}/counterfactual", keyed=True)
         found = QuestionJob if answer.status_code == ACCEPTED else Counterfactual
         return found.model_validate_json(answer.content)
 
@@ -212,7 +221,7 @@ class Client:
 
     def influence(self, last: int = 1000) -> Influence | QuestionJob:
         """Which images decide most of the latest stored decisions; the job, where there is much to read."""
-        answer = self._call("POST", "/v1/influence", params={"last": last})
+        answer = self._call("POST", "/v1/influence", params={"last": last}, keyed=True)
         found = QuestionJob if answer.status_code == ACCEPTED else Influence
         return found.model_validate_json(answer.content)
 
@@ -224,11 +233,11 @@ class Client:
     def remove(self, request: RemovalRequest) -> Removal:
         """Remove what meets a filter; the receipt, or the record of a removal that still runs."""
         body = request.model_copy(update={"dry_run": False}).model_dump_json()
-        return Removal.model_validate_json(self._call("POST", "/v1/removals", **_json(body)).content)
+        return Removal.model_validate_json(self._call("POST", "/v1/removals", keyed=True, **_json(body)).content)
 
     def remove_image(self, image_id: str) -> Removal:
         """Remove one image."""
-        return Removal.model_validate_json(self._call("DELETE", f"/v1/images/{image_id}").content)
+        return Removal.model_validate_json(self._call("DELETE", f"/v1/images/{image_id}", keyed=True).content)
 
     def removal(self, removal_id: str) -> Removal:
         """The record of a removal; its receipt, once it is done."""
@@ -241,7 +250,7 @@ class Client:
 
     def evaluate(self, request: EvaluationRequest) -> EvaluationJob:
         """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started."""
-        return self._evaluation("POST", "/v1/evaluations", **_json(request.model_dump_json()))
+        return self._evaluation("POST", "/v1/evaluations", keyed=True, **_json(request.model_dump_json()))
 
     def add_to_evaluation(self, evaluation_id: str, images: Sequence[tuple[bytes, ImageFields]]) -> EvaluationJob:
         """Send pictures with their labels to an evaluation, all or none; they are not remembered."""
@@ -250,7 +259,7 @@ class Client:
 
     def start_evaluation(self, evaluation_id: str) -> EvaluationJob:
         """Let a worker do an evaluation that has all its pictures."""
-        return self._evaluation("POST", f"/v1/evaluations/{evaluation_id}/start")
+        return self._evaluation("POST", f"/v1/evaluations/{evaluation_id}/start", keyed=True)
 
     def evaluations(self) -> list[EvaluationJob]:
         """The latest evaluations, the latest first."""
@@ -296,25 +305,27 @@ class Client:
     def _evaluation(self, method: str, path: str, **arguments: Any) -> EvaluationJob:
         return EvaluationJob.model_validate_json(self._call(method, path, **arguments).content)
 
-    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def _call(self, method: str, path: str, *, keyed: bool = False, **arguments: Any) -> httpx.Response:
+        """Send a request, and again where that is right; `keyed`: under a key, so that it is done once."""
+        headers = {**arguments.pop("headers", {}), **({"Idempotency-Key": str(uuid.uuid4())} if keyed else {})}
         for tries_left in reversed(range(TRIES)):
+            pause = 0.2 * 2 ** (TRIES - tries_left)
             try:
-                return self._once(method, path, **arguments)
-            except (Conflict, RateLimited, Unavailable) as error:
+                answer = self._http.request(method, path, headers=headers, **arguments)
+            except httpx.ConnectError as error:  # nothing was sent
                 if not tries_left:
-                    raise
-                pause = 0.2 * 2 ** (TRIES - tries_left)
-                time.sleep(error.retry_after if isinstance(error, RateLimited) else pause)
+                    raise self._unreachable(error) from None
+            except httpx.TransportError as error:
+                raise self._unreachable(error) from None
+            else:
+                if not answer.is_error:
+                    return answer
+                refusal = error_of(answer.status_code, answer.text, answer.headers.get("Retry-After", ""))
+                if not tries_left or not _may_repeat(answer.status_code, refusal):
+                    raise refusal
+                pause = getattr(refusal, "retry_after", pause)
+            time.sleep(pause)
         raise AssertionError("unreachable")
-
-    def _once(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **arguments)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from None
-        if answer.is_error:
-            raise _error_of(answer)
-        return answer
 
     def _unreachable(self, error: httpx.TransportError) -> Unavailable:
         return Unavailable(f"nothing answers at {self._http.base_url} ({error or type(error).__name__})")
@@ -324,18 +335,41 @@ def _json(body: str) -> Mapping[str, Any]:
     return {"content": body, "headers": {"Content-Type": "application/json"}}
 
 
-def _error_of(answer: httpx.Response) -> VisualMemoryError:
-    """The error that an answer stands for, in its own class."""
+def _may_repeat(status: int, error: VisualMemoryError) -> bool:
+    """Whether nothing was done, or by a part that did not answer, so that sending it again is right."""
+    return status in REPEATED or isinstance(error, BeingRemoved)
+
+
+def error_of(status: int, text: str, retry_after: str = "") -> VisualMemoryError:
+    """The error that an answer stands for: in the class of its code, or where that is unknown, in that of its status.
+
+    Args:
+        status: from 400 on.
+        text: the body.
+        retry_after: the header of this name, where there is one.
+    """
     try:
-        told = answer.json()["error"]
-        error = _classes()[told["code"]](told["message"])
+        told = json.loads(text)["error"]
+        code, message = str(told["code"]), str(told["message"])
     except (ValueError, KeyError, TypeError):
-        return Unavailable(f"an answer that is not the API's: {answer.status_code} {answer.text[:200]}")
-    if isinstance(error, RateLimited):
-        error.retry_after = int(answer.headers.get("Retry-After", error.retry_after))
+        code, message = "", f"an answer that is not the API's: {status} {text[:200]}"
+    known = _by_code().get(code)
+    error = known(message) if known else _of_status(status)(f"{message} ({code})" if code else message)
+    if isinstance(error, RateLimited | BeingRemoved) and retry_after.isdecimal():
+        error.retry_after = int(retry_after)
     return error
 
 
-def _classes(base: type[VisualMemoryError] = VisualMemoryError) -> dict[str, type[VisualMemoryError]]:
+def _of_status(status: int) -> type[VisualMemoryError]:
+    """The most general class of error with this status; a newer service may know others."""
+    if status in UNANSWERED:
+        return Unavailable
+    same = [kind for kind in _by_code().values() if kind.status == status]
+    if same:
+        return min(same, key=lambda kind: len(kind.__mro__))
+    return InvalidRequest if status < 500 else VisualMemoryError
+
+
+def _by_code(base: type[VisualMemoryError] = VisualMemoryError) -> dict[str, type[VisualMemoryError]]:
     """Every class of error by its code."""
-    return {base.code: base} | {code: kind for child in base.__subclasses__() for code, kind in _classes(child).items()}
+    return {base.code: base} | {code: kind for child in base.__subclasses__() for code, kind in _by_code(child).items()}

@@ -1,42 +1,194 @@
-"""The client waits as long as the service says before it asks again."""
+"""What the client sends again, and under which key; and which error it makes of an answer."""
 
+import json
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-from services.client import Client
+import pytest
 
-REFUSED = b'{"error": {"code": "rate_limited", "message": "later"}}'
+from schemas import errors
+from schemas.curation import Action, CurationRequest
+from schemas.errors import BeingRemoved, Conflict, NotFound, Unavailable, VisualMemoryError
+from schemas.evaluation_job import EvaluationRequest
+from schemas.filter import Filter
+from schemas.image import ImagePatch
+from schemas.removal import RemovalRequest
+from services import client as module
+from services.client import Client, error_of
+
+REMOVAL = RemovalRequest(filter=Filter({"subject": "ann"}), reason="a test")
 
 
-class Busy(BaseHTTPRequestHandler):
-    """Refuses the first request for a second, and answers the next."""
+class Scripted(BaseHTTPRequestHandler):
+    """Answers with one status after the other, the last for ever; 0 hangs up without an answer."""
 
-    asked: list[float]
+    protocol_version = "HTTP/1.1"
+    script: list[tuple[int, str]]
+    seen: list[tuple[float, str | None]]
 
-    def do_GET(self) -> None:
-        self.asked.append(time.monotonic())
-        refuses = len(self.asked) == 1
-        body = REFUSED if refuses else b"[]"
-        self.send_response(429 if refuses else 200)
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.seen.append((time.monotonic(), self.headers.get("Idempotency-Key")))
+        status, code = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if not status:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        body = json.dumps({"error": {"code": code, "message": "later"}} if code else []).encode()
+        self.send_response(status)
         self.send_header("Retry-After", "1")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
+    do_GET = do_POST = do_DELETE = do_PATCH = _answer  # noqa: N815 - as the library names them
+
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
 
-def test_it_waits_as_long_as_it_is_told() -> None:
-    Busy.asked = []
-    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+@contextmanager
+def answering(*script: tuple[int, str]) -> Iterator[tuple[Client, list[tuple[float, str | None]]]]:
+    """A client of a service that follows a script, and the moment and key of each request that came."""
+    Scripted.script, Scripted.seen = [*script], []
+    with HTTPServer(("127.0.0.1", 0), Scripted) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        with Client(f"http://127.0.0.1:{server.server_port}", "key") as client:
-            assert client.labels() == []
-        server.shutdown()
-        thread.join()
-    first, second = Busy.asked
-    assert second - first >= 1
+        try:
+            with Client(f"http://127.0.0.1:{server.server_port}", "key") as client:
+                yield client, Scripted.seen
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the client would have waited before it sent a request again."""
+    waited: list[float] = []
+    monkeypatch.setattr("services.client.time.sleep", waited.append)
+    return waited
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(429, "rate_limited"), (502, ""), (503, "unavailable"), (504, ""), (409, "being_removed")],
+)
+def test_what_was_not_done_is_sent_again(pauses: list[float], status: int, code: str) -> None:
+    with answering((status, code), (status, code), (200, "")) as (client, seen):
+        assert client.labels() == []
+    assert len(seen) == 3
+    assert all(pause == 1 for pause in pauses) == (status in {429, 409}), "as long as the answer says"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (409, "conflict"),
+        (412, "precondition_failed"),
+        (500, "internal"),
+        (507, "out_of_space"),
+        (403, "blocked"),
+        (0, ""),
+    ],
+)
+def test_nothing_else_is_sent_again(pauses: list[float], status: int, code: str) -> None:
+    with answering((status, code), (200, "")) as (client, seen), pytest.raises(VisualMemoryError):
+        client.labels()
+    assert (len(seen), pauses) == (1, [])
+
+
+def test_a_refused_connection_is_tried_again(pauses: list[float]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        with Client(f"http://127.0.0.1:{free.getsockname()[1]}", "key") as client, pytest.raises(Unavailable):
+            client.labels()
+    assert len(pauses) == module.TRIES - 1
+
+
+def test_it_gives_up_after_some_tries() -> None:
+    with answering((503, "unavailable")) as (client, seen), pytest.raises(Unavailable):
+        client.labels()
+    assert len(seen) == module.TRIES
+
+
+def deeds(client: Client) -> Iterator[Any]:
+    yield lambda: client.remove(REMOVAL)
+    yield lambda: client.remove_image("a")
+    yield lambda: client.curate(CurationRequest(action=Action.MUTE, filter=Filter({"source": "a"})))
+    yield client.judge
+    yield lambda: client.evaluate(EvaluationRequest())
+    yield lambda: client.start_evaluation("a")
+    yield lambda: client.counterfactual("a")
+    yield client.influence
+
+
+def test_what_must_be_done_once_has_one_key_for_all_tries() -> None:
+    with answering((503, "unavailable")) as (client, seen):
+        keys = set()
+        for deed in deeds(client):
+            seen.clear()
+            with pytest.raises(Unavailable):
+                deed()
+            assert len(seen) == module.TRIES
+            [key] = {key for _, key in seen}
+            assert key is not None
+            keys.add(key)
+    assert len(keys) == 8, "each deed has its own"
+
+
+def test_a_removal_is_not_sent_again_after_a_lost_connection() -> None:
+    with answering((0, ""), (200, "")) as (client, seen), pytest.raises(Unavailable):
+        client.remove(REMOVAL)
+    assert len(seen) == 1
+
+
+def test_what_may_be_done_twice_has_no_key() -> None:
+    with answering((404, "not_found")) as (client, seen):
+        for deed in (client.labels, lambda: client.amend("a", ImagePatch()), lambda: client.preview(REMOVAL)):
+            with pytest.raises(NotFound):
+                deed()
+    assert [key for _, key in seen] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (409, "being_removed", BeingRemoved),
+        (409, "unheard_of", Conflict),
+        (400, "unheard_of", errors.MalformedRequest),
+        (401, "unheard_of", errors.NotAuthorized),
+        (403, "unheard_of", errors.Forbidden),
+        (404, "unheard_of", errors.NotFound),
+        (422, "unheard_of", errors.InvalidRequest),
+        (418, "unheard_of", errors.InvalidRequest),
+        (429, "unheard_of", errors.RateLimited),
+        (500, "unheard_of", VisualMemoryError),
+        (503, "unheard_of", Unavailable),
+    ],
+)
+def test_a_code_that_is_unknown_is_understood_by_its_status(
+    status: int, code: str, kind: type[VisualMemoryError]
+) -> None:
+    error = error_of(status, json.dumps({"error": {"code": code, "message": "so"}}))
+    assert type(error) is kind
+    assert error.message == ("so" if code == "being_removed" else "so (unheard_of)")
+
+
+@pytest.mark.parametrize("text", ["<html>", "[]", '{"error": 1}', '{"error": {"code": 1}}', ""])
+def test_an_answer_that_is_not_the_api_s_is_understood_by_its_status(text: str) -> None:
+    assert type(error_of(404, text)) is errors.NotFound
+    assert type(error_of(502, text)) is Unavailable
+    assert "not the API's" in error_of(502, text).message
+
+
+@pytest.mark.parametrize("header", ["", "Wed, 21 Oct 2026 07:28:00 GMT", "-1", "1.5"])
+def test_a_moment_to_wait_for_that_is_no_number_is_left(header: str) -> None:
+    error = error_of(429, '{"error": {"code": "rate_limited", "message": "later"}}', header)
+    assert isinstance(error, errors.RateLimited)
+    assert error.retry_after == 60
