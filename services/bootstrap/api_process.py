@@ -157,7 +157,13 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                 background=background,
                 evaluations=stores.evaluations,
                 request_evaluation=RequestEvaluation(
-                    stores.evaluations, patient, decoder, classify.embed, encoder.name, job_queue.enqueue
+                    stores.evaluations,
+                    patient,
+                    decoder,
+                    classify.embed,
+                    encoder.name,
+                    job_queue.enqueue,
+                    stores.blocks,
                 ),
                 judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.most_images),
                 curate=Curate(patient, stores.judgements, stores.undo_votes),

@@ -18,10 +18,11 @@ from schemas.errors import Conflict, EncoderMismatch, InvalidPicture, InvalidReq
 from schemas.evaluation import EvaluationOptions
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.filter import Clause
-from schemas.image import State
+from schemas.image import State, StoredImage, now
 from schemas.job import Job, JobState
 from services.evaluation.records import AT_WORK, Evaluations, Queries
 from services.evaluation.study import Labelled, Vectors
+from services.forgetting.blocks import Blocks
 from services.intake.accept import Upload
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -47,6 +48,7 @@ class RequestEvaluation:
         embed: pictures to vectors; raises what decoding raises.
         encoder: whose vectors these are.
         enqueue: tells the workers that a tenant has jobs; may fail quietly.
+        blocks: what a removal refuses.
     """
 
     evaluations: Evaluations
@@ -55,6 +57,7 @@ class RequestEvaluation:
     embed: Callable[[str, Sequence[bytes]], Vectors]
     encoder: str
     enqueue: Callable[[str], object]
+    blocks: Blocks
 
     def request(self, tenant: str, request: EvaluationRequest, requested_by: str) -> EvaluationJob:
         """Begin an evaluation: of the memory against itself at once, else it waits for pictures, and to be started.
@@ -77,6 +80,7 @@ class RequestEvaluation:
             EncoderMismatch: another encoder classifies than when it was begun.
             InvalidRequest: it takes no pictures, or not so many.
             InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded; none was added.
+            Blocked: a removal refuses a content or subject; none was added.
         """
         begun_with = self.evaluations.registration(tenant, evaluation_id).encoder
         if begun_with != self.encoder:
@@ -86,14 +90,17 @@ class RequestEvaluation:
         number = self.evaluations.collecting(tenant, evaluation_id).pictures + len(uploads)
         if number > MOST_QUERIES:
             raise InvalidRequest(f"{number} pictures are too many for one evaluation: send at most {MOST_QUERIES}")
+        sent = [_as_image(tenant, upload) for upload in uploads]
+        self.blocks.check(sent)
         pictures = [upload.data for upload in uploads]
         queries = Queries(
-            ids=[upload.fields.image_id or sha256(upload.data).hexdigest() for upload in uploads],
+            ids=[image.image_id for image in sent],
             labels=[upload.fields.labels for upload in uploads],
             vectors=self.embed(tenant, pictures).tobytes(),
             thumbnails=self.decoder.thumbnails(tenant, pictures, THUMBNAIL),
         )
-        self.evaluations.put_queries(tenant, evaluation_id, queries)
+        # once more afterwards: a removal may have looked for evaluations before these were written
+        self.evaluations.put_queries(tenant, evaluation_id, queries, lambda: self.blocks.check(sent))
         return self.evaluations.load(tenant, evaluation_id)
 
     def start(self, tenant: str, evaluation_id: str) -> EvaluationJob:
@@ -246,3 +253,18 @@ def _zipped(files: Mapping[str, bytes]) -> bytes:
         for name, data in files.items():
             archive.writestr(name, data)
     return out.getvalue()
+
+
+def _as_image(tenant: str, upload: Upload) -> StoredImage:
+    """What was sent as the image that it would be, so that the same is refused."""
+    content_hash = sha256(upload.data).hexdigest()
+    return StoredImage(
+        tenant=tenant,
+        image_id=upload.fields.image_id or content_hash,
+        labels=upload.fields.labels,
+        subject=upload.fields.subject,
+        content_hash=content_hash,
+        state=State.WAITING,
+        accepted_at=now(),
+        picture="",
+    )

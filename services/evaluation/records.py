@@ -8,7 +8,7 @@ how far it is.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from schemas.errors import InvalidRequest, NotFound
+from schemas.errors import Blocked, InvalidRequest, NotFound
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.image import now
 from schemas.job import Job, JobKind, JobState
@@ -152,8 +152,16 @@ class Evaluations:
             raise InvalidRequest("this evaluation was started already: its pictures are sent before that")
         return found
 
-    def put_queries(self, tenant: str, evaluation_id: str, queries: Queries) -> None:
+    def put_queries(
+        self, tenant: str, evaluation_id: str, queries: Queries, check: Callable[[], object] = lambda: None
+    ) -> None:
         """Keep pictures that were sent; the same ones sent again take their place.
+
+        Args:
+            tenant: whose evaluation.
+            evaluation_id: its id.
+            queries: the pictures.
+            check: called once they are kept; where it raises they go.
 
         Raises:
             NotFound: the evaluation is gone.
@@ -164,7 +172,8 @@ class Evaluations:
         self._write(tenant, evaluation_id, name, queries.model_dump_json().encode())
         try:
             self.collecting(tenant, evaluation_id)
-        except InvalidRequest:
+            check()
+        except (InvalidRequest, Blocked):
             self._blobs.delete([_file(tenant, evaluation_id, name)])
             raise
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from schemas.errors import Conflict, EncoderMismatch, InvalidFilter, InvalidPicture, InvalidRequest, NotFound
+from schemas.errors import Blocked, Conflict, EncoderMismatch, InvalidFilter, InvalidPicture, InvalidRequest, NotFound
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.filter import Filter
 from schemas.image import ImageFields, now
@@ -50,7 +50,13 @@ class Place:
         self.evaluations = Evaluations(self.parts.ledger, self.jobs, self.folder)
         memory, decoder, encoder = cast(Memory, self.memory), self.parts.decoder, self.parts.encoder.name
         self.request = RequestEvaluation(
-            self.evaluations, memory, decoder, self.parts.classify().embed, encoder, self.enqueued.append
+            self.evaluations,
+            memory,
+            decoder,
+            self.parts.classify().embed,
+            encoder,
+            self.enqueued.append,
+            self.parts.accept().blocks,
         )
         self.evaluate = Evaluate(self.evaluations, memory, self.parts.pictures, decoder, encoder)
 
@@ -75,10 +81,10 @@ class Place:
     def load(self, evaluation_id: str) -> EvaluationJob:
         return self.evaluations.load(self.tenant, evaluation_id)
 
-    def remove(self, where: dict[str, Any]) -> int:
+    def remove(self, where: dict[str, Any], *, block: bool = False) -> int:
         """Forget what meets a filter; how many images that were."""
         forget = dataclasses.replace(self.parts.forget(), undo=[self.evaluations.forget])
-        request = RemovalRequest(filter=Filter.model_validate(where), reason="asked to")
+        request = RemovalRequest(filter=Filter.model_validate(where), reason="asked to", block=block)
         return forget.carry_on(self.tenant, forget.request(self.tenant, request, "a test").id).images
 
     def left(self) -> list[Path]:
@@ -208,6 +214,27 @@ def test_a_removal_takes_every_evaluation_with_it(place: Place) -> None:
     summary = place.load(again).summary
     assert summary is not None
     assert summary.images == 5
+
+
+def test_what_a_removal_blocked_is_not_evaluated(place: Place) -> None:
+    """Promise 2: with a block nothing of it returns, in an evaluation neither."""
+    data, other, kept = picture("disc"), picture("bars"), picture("disc")
+    place.parts.teach(data, subject="ann")
+    assert place.remove({"subject": "ann"}, block=True) == 6
+    asked = place.ask()
+    place.add(asked, kept, label="disc")
+    of_subject = Upload(other, ImageFields(labels=["disc"], subject="ann"))
+    with pytest.raises(Blocked):
+        place.add(asked, other, data, label="disc")
+    with pytest.raises(Blocked):
+        place.request.add(place.tenant, asked, [of_subject])
+    race = Once("put_queries", lambda: place.remove({"subject": "carl"}, block=True))
+    evaluations = cast(Evaluations, Hooked(place.evaluations, race))
+    request = dataclasses.replace(place.request, evaluations=evaluations)
+    with pytest.raises(Blocked):
+        request.add(place.tenant, asked, [Upload(other, ImageFields(labels=["bars"], subject="carl"))])
+    assert race.called
+    assert place.load(asked).pictures == 1
 
 
 @pytest.mark.parametrize("step", ["embedded", "nearest", "get"])
