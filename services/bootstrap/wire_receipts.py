@@ -21,7 +21,10 @@ class Receipts:
     log: ReceiptLog
     filters: FilterDigests
     mirroring: Mirroring
-    check: ReceiptCheck
+
+    def check(self) -> ReceiptCheck:
+        """What checks some receipts."""
+        return ReceiptCheck(self.log, self.filters)
 
 
 def receipts_of(settings: Settings, database: Database, secret: Secret) -> Receipts:
@@ -29,7 +32,7 @@ def receipts_of(settings: Settings, database: Database, secret: Secret) -> Recei
     signer, filters = signer_of(secret), FilterDigests(secret.key("receipts.salt"))
     log, mirror = ReceiptLog(database, signer), settings.removals.mirror
     mirroring = Mirroring(log, MirrorRows(database), Mirror(mirror, signer) if mirror else None)
-    return Receipts(log, filters, mirroring, ReceiptCheck(log, filters))
+    return Receipts(log, filters, mirroring)
 
 
 def signer_of(secret: Secret) -> ReceiptSigner:

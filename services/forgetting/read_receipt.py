@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from schemas.receipt import RECEIPTS, TYPES, VERSION, Event
+from services.forgetting import receipt_v1
 from services.forgetting.receipt_signature import RECEIPT, NotValid, ReceiptChecker, digest
 
 
@@ -16,7 +17,7 @@ class Receipt:
     Attributes:
         event: done, erased or tenant_end.
         entry: the text of its entry in the log; of version 2 the receipt itself.
-        said: all that it says.
+        said: all that it says, in the fields of its version.
     """
 
     version: int
@@ -40,6 +41,9 @@ def read_receipt(text: str, checker: ReceiptChecker) -> Receipt:
         NotValid: it is none, or was changed; the message is a sentence.
     """
     text = text.strip()
+    earlier = _of_version_1(text, checker)
+    if earlier is not None:
+        return earlier
     signed = checker.read(text)
     said = signed.payload
     if signed.type != RECEIPT:
@@ -52,3 +56,18 @@ def read_receipt(text: str, checker: ReceiptChecker) -> Receipt:
     if not isinstance(tenant, str) or not isinstance(removal, str) or not isinstance(number, int):
         raise NotValid("it does not say of what removal it is")
     return Receipt(VERSION, Event(said["event"]), tenant, removal, number, text, said)
+
+
+def _of_version_1(text: str, checker: ReceiptChecker) -> Receipt | None:
+    """A receipt of the first version, which is plain JSON; None where it is of a later one, or none at all."""
+    try:
+        said = receipt_v1.parse_receipt(text.encode(errors="surrogatepass"))
+    except ValueError:
+        return None
+    if not receipt_v1.is_version_1(said):
+        return None
+    for fault in receipt_v1.check_receipt(said, checker.key.base64):
+        raise NotValid(fault)
+    seal = said["seal"]
+    entry = receipt_v1.canonical(seal).decode()
+    return Receipt(1, Event(seal["event"]), seal["tenant"], said["id"], seal["number"], entry, said)

@@ -1,5 +1,7 @@
 """Checks receipts that somebody presents against the service that gave them: its log, and its secret."""
 
+from pydantic import ValidationError
+
 from schemas.filter import Filter
 from schemas.receipt import Event
 from services.forgetting.filter_digest import FilterDigests
@@ -7,9 +9,11 @@ from services.forgetting.read_receipt import Receipt, read_receipt
 from services.forgetting.receipt_log import ReceiptLog
 from services.forgetting.receipt_signature import NotValid
 
+OTHER_FILTER = "it is of another filter"
+
 
 class ReceiptCheck:
-    """Checks receipts against the service that gave them.
+    """Checks receipts against the service that gave them; made for each run, for it reads a log once.
 
     Args:
         log: of the service.
@@ -38,9 +42,19 @@ class ReceiptCheck:
         return [*self._faults_in_log(receipt), *self._faults[receipt.tenant], *of_filter]
 
     def is_of(self, text: str, condition: Filter) -> bool:
-        """Whether a receipt, or a removal's first entry in the log, is of a filter."""
-        said = self._log.signer.read(text).payload
-        return bool(said["filter_digest"] == self._filters.of(said["removal"], condition))
+        """Whether the receipt of a removal is of a filter.
+
+        Raises:
+            NotValid: it is no receipt of this service, or names no filter.
+        """
+        return self._is_of(read_receipt(text, self._log.signer), condition)
+
+    def _is_of(self, receipt: Receipt, condition: Filter) -> bool:
+        if receipt.version == 1:
+            return names(receipt, condition)
+        if receipt.event is not Event.DONE:
+            raise NotValid(f"it names no filter, for it is of event {receipt.event}: present the removal's receipt")
+        return bool(receipt.said["filter_digest"] == self._filters.of(receipt.removal, condition))
 
     def _faults_in_log(self, receipt: Receipt) -> list[str]:
         entry = self._log.entry(receipt.tenant, receipt.number)
@@ -49,16 +63,22 @@ class ReceiptCheck:
             return [f"it is entry {receipt.number} of the log, but the log has no such entry and ends at {end}"]
         if entry.text != receipt.entry:
             return [f"it is not in the log: entry {receipt.number} is another"]
-        if receipt.event is Event.ERASED and receipt.said["receipt"] != self._removal_of(receipt):
-            return ["it is the erasure's receipt of another removal"]
+        if receipt.version > 1 and receipt.event is Event.ERASED:
+            done = self._log.find_one(receipt.tenant, receipt.removal, Event.DONE)
+            if done is None or done.digest != receipt.said["receipt"]:
+                return ["it is the erasure's receipt of another removal"]
         return []
 
-    def _removal_of(self, receipt: Receipt) -> str | None:
-        """The digest of the first receipt of a removal."""
-        done = self._log.find_one(receipt.tenant, receipt.removal, Event.DONE)
-        return done.digest if done else None
-
     def _faults_of_filter(self, receipt: Receipt, condition: Filter) -> list[str]:
-        if receipt.event is not Event.DONE:
-            return [f"it names no filter, for it is of event {receipt.event}: present the removal's receipt"]
-        return [] if self.is_of(receipt.entry, condition) else ["it is of another filter"]
+        try:
+            return [] if self._is_of(receipt, condition) else [OTHER_FILTER]
+        except NotValid as error:
+            return [str(error)]
+
+
+def names(receipt: Receipt, condition: Filter) -> bool:
+    """Whether a receipt of version 1, which names its filter in full, names this one."""
+    try:
+        return Filter.model_validate(receipt.said["filter"]) == condition
+    except ValidationError:  # it named what is refused today
+        return False

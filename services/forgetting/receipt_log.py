@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.errors import Unavailable
 from schemas.receipt import RECEIPTS, TYPES, VERSION, Event, Payload
+from services.forgetting import receipt_v1
 from services.forgetting.receipt_signature import END, ENTRY, RECEIPT, NotValid, ReceiptSigner, digest, written
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import receipt_log, receipt_log_ends
@@ -204,10 +205,22 @@ class ReceiptLog:
             yield f"{where} does not follow the one before: one of them was changed or taken out"
 
     def _said(self, entry: Entry) -> Mapping[str, Any]:
+        if entry.version < VERSION:
+            return self._said_before(entry.text)
         signed = self.signer.read(entry.text)
         if signed.type != (RECEIPT if entry.event in RECEIPTS else ENTRY):
             raise NotValid("it is no entry of a log")
         return signed.payload
+
+    def _said_before(self, text: str) -> Mapping[str, Any]:
+        """What an entry of version 1 says."""
+        try:
+            said = receipt_v1.parse_receipt(text.encode())
+        except ValueError:
+            raise NotValid("it is damaged") from None
+        for fault in receipt_v1.check_entry(said, self.signer.key.base64):
+            raise NotValid(fault)
+        return said
 
     def _faults_of_end(self, tenant: str, number: int, end_digest: str, seal: str) -> Iterator[str]:
         try:
