@@ -13,9 +13,15 @@ PerMinute = Annotated[int, Field(ge=1)]
 
 
 class Scope(StrEnum):
-    """What a key may do; ``admin`` may do everything."""
+    """What a key may do; ``admin`` may do everything.
+
+    ``classify`` asks, and sees ids and labels of neighbours, classes and evaluations. ``read`` looks at images with all
+    their fields, at suspects, and at stored decisions. ``remember`` sends, changes and mutes, and is told what came of
+    that. ``remove`` deletes, at once or by an earlier ``expires_at``, and sees removals.
+    """
 
     CLASSIFY = "classify"
+    READ = "read"
     REMEMBER = "remember"
     REMOVE = "remove"
     ADMIN = "admin"

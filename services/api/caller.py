@@ -9,7 +9,9 @@ from fastapi import Depends, Request
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
-from schemas.key import Key
+from schemas.errors import Forbidden
+from schemas.filter import Filter
+from schemas.key import Key, Scope
 from services.access.keys import Keys
 from services.api.shared_call import SharedCall
 from services.bootstrap.api_process import ApiProcess
@@ -36,6 +38,16 @@ class Caller:
     def name(self) -> str:
         """How records name whoever sent the request."""
         return f"{self.key.name} (key {self.key.id})"
+
+    def check_filter(self, where: Filter) -> None:
+        """Refuse to say who is in the memory to whom may not look at its images.
+
+        Raises:
+            Forbidden: the filter names subjects, and the key may not `read`.
+        """
+        if "subject" in where.root and not self.key.may(Scope.READ):
+            held = ", ".join(self.key.scopes)
+            raise Forbidden(f"a filter by subject needs a key with the scope read too; this one has {held}")
 
     def deed(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
         """Do something that the audit log tells of; see `services.access.audit.Audit.deed`."""

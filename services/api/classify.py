@@ -18,8 +18,12 @@ router = APIRouter(prefix="/v1", tags=["classify"], route_class=GuardedRoute)
 @router.post("/classify", response_model=Decisions, openapi_extra=body_of(ClassifyRequest, "options", ClassifyOptions))
 @needs(Scope.CLASSIFY)
 def classify(caller: CallerDep, asked: Annotated[ClassifyRequest, Depends(read_queries)]) -> Response:
-    """Let the nearest neighbours vote on each picture or vector, and show who voted."""
+    """Let the nearest neighbours vote on each picture or vector, and show who voted.
+
+    A filter by subject needs `read` too.
+    """
     service = caller.service
+    caller.check_filter(asked.filter)
     options = ClassifyOptions(**asked.model_dump(exclude={"pictures", "urls", "vectors", "encoder"}))
     if asked.encoder not in (None, service.classify.encoder.name):
         raise EncoderMismatch(

@@ -9,7 +9,7 @@ from schemas.job import Job
 from schemas.judgement import JudgementStatus, Suspect, Suspicion
 from schemas.key import Scope
 from services.api.caller import CallerDep, ServiceDep
-from services.api.guard import GuardedRoute, needs
+from services.api.guard import SEES_CLASSES, GuardedRoute, needs
 
 router = APIRouter(prefix="/v1", tags=["curate"], route_class=GuardedRoute)
 
@@ -23,14 +23,14 @@ def judge(caller: CallerDep, service: ServiceDep) -> Job:
 
 
 @router.get("/judgement")
-@needs(Scope.CLASSIFY)
+@needs(SEES_CLASSES)
 def judgement(caller: CallerDep, service: ServiceDep) -> JudgementStatus:
     """The judgement that counts, class by class, and how far the next one is."""
     return service.judging.status(caller.tenant)
 
 
 @router.get("/suspects")
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def suspects(
     caller: CallerDep,
     service: ServiceDep,
@@ -44,7 +44,11 @@ def suspects(
 @router.post("/curations")
 @needs(Scope.REMEMBER)
 def curate(caller: CallerDep, service: ServiceDep, request: CurationRequest) -> Curated:
-    """Mute, unmute or relabel every image that meets a filter; votes follow at once."""
+    """Mute, unmute or relabel every image that meets a filter; votes follow at once.
+
+    A filter by subject needs `read` too.
+    """
+    caller.check_filter(request.filter)
     if request.dry_run:
         return service.curate(caller.tenant, request)
     with caller.deed(request.action.value) as said:

@@ -33,7 +33,7 @@ Last = Annotated[int, Query(ge=1, le=MAX_LAST)]
 
 
 @router.get("/decisions")
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def decisions(
     caller: CallerDep, service: ServiceDep, limit: Last = 100, label: Label | None = None
 ) -> list[DecisionSummary]:
@@ -42,14 +42,14 @@ def decisions(
 
 
 @router.post("/decisions/preview")
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def preview(caller: CallerDep, service: ServiceDep, request: PreviewRequest) -> Preview:
     """Which of the latest decisions would have another label if images were muted, relabelled or removed."""
     return service.question.preview(caller.tenant, request)
 
 
 @router.get("/decisions/{decision_id}")
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def decision(caller: CallerDep, service: ServiceDep, decision_id: str) -> StoredDecision:
     """A decision with all that it was made of."""
     return service.decisions.load(caller.tenant, decision_id)
@@ -65,14 +65,14 @@ def delete(caller: CallerDep, service: ServiceDep, decision_id: str) -> None:
 
 
 @router.post("/decisions/{decision_id}/replay")
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def replay(caller: CallerDep, service: ServiceDep, decision_id: str, request: ReplayRequest) -> Replay:
     """Run a decision against today's memory, without some images or with other options, and compare."""
     return service.question.replay(caller.tenant, decision_id, request)
 
 
 @router.post("/decisions/{decision_id}/counterfactual", responses=LATER)
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def counterfactual(
     caller: CallerDep, service: ServiceDep, decision_id: str, response: Response
 ) -> Counterfactual | QuestionJob:
@@ -86,7 +86,7 @@ def counterfactual(
 
 
 @router.post("/influence", responses=LATER)
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def influence(
     caller: CallerDep, service: ServiceDep, response: Response, last: Last = MAX_LAST
 ) -> Influence | QuestionJob:
@@ -99,7 +99,7 @@ def influence(
 
 
 @router.get("/jobs/{job_id}")
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def job(caller: CallerDep, service: ServiceDep, job_id: str) -> QuestionJob:
     """How far a job is; of a counterfactual or influence, with what was found once it is done."""
     return service.questions.load(caller.tenant, job_id)

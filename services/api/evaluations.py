@@ -9,7 +9,7 @@ from schemas.image import ImageFields
 from schemas.key import Scope
 from services.api.caller import CallerDep, ServiceDep
 from services.api.errors import content
-from services.api.guard import GuardedRoute, needs
+from services.api.guard import SEES_CLASSES, GuardedRoute, needs
 from services.api.images import PRIVATE
 from services.api.uploads import SentImages, body_of, read_uploads
 from services.intake.accept import Upload
@@ -44,21 +44,21 @@ def start(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> Evaluat
 
 
 @router.get("")
-@needs(Scope.CLASSIFY)
+@needs(SEES_CLASSES)
 def evaluations(caller: CallerDep, service: ServiceDep) -> list[EvaluationJob]:
     """The latest evaluations, the latest first; a removal deletes them all."""
     return service.evaluations.all(caller.tenant)
 
 
 @router.get("/{evaluation_id}")
-@needs(Scope.CLASSIFY)
+@needs(SEES_CLASSES)
 def evaluation(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
     """How far an evaluation is; its main figures, once it is done."""
     return service.evaluations.load(caller.tenant, evaluation_id)
 
 
 @router.get("/{evaluation_id}/report", response_class=Response, responses=content("application/zip"))
-@needs(Scope.CLASSIFY)
+@needs(SEES_CLASSES)
 def report(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> Response:
     """The folder of the report as a zip file; ``report.html`` in it is what to look at."""
     data = service.evaluations.report(caller.tenant, evaluation_id)
@@ -66,7 +66,7 @@ def report(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> Respon
 
 
 @router.delete("/{evaluation_id}")
-@needs(Scope.CLASSIFY)
+@needs(Scope.REMOVE)
 def delete(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
     """Delete an evaluation with its report; a worker that is at it stops. Answers with what it was."""
     with caller.deed("evaluations.delete"):

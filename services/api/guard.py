@@ -26,6 +26,8 @@ SECURITY = {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
 
 ANY = frozenset(Scope)
 """What needs a key, whatever that may do."""
+SEES_CLASSES = frozenset({Scope.CLASSIFY, Scope.READ})
+"""What says how classes do, and of images their ids and labels at most, as a classification does."""
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _needed: dict[Callable[..., Any], frozenset[Scope]] = {}

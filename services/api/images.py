@@ -13,7 +13,7 @@ from schemas.key import Scope
 from schemas.strict_json import parse_json
 from services.api.caller import Caller, CallerDep, ServiceDep
 from services.api.errors import content, explain
-from services.api.guard import GuardedRoute, needs
+from services.api.guard import SEES_CLASSES, GuardedRoute, needs
 from services.api.uploads import SentImages, body_of, read_uploads
 from services.bootstrap.api_process import ApiProcess
 from services.intake.accept import Upload
@@ -44,16 +44,19 @@ PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 def accept(
     caller: CallerDep, service: ServiceDep, uploads: Annotated[list[Upload], Depends(read_uploads)]
 ) -> list[Accepted]:
-    """Accept pictures to be remembered; all or none. Durable when answered, remembered moments later."""
+    """Accept pictures to be remembered; all or none. Durable when answered, remembered moments later.
+
+    To let images that are there expire earlier than before needs `remove` too.
+    """
     with caller.deed("accept", images=len(uploads)):
-        accepted = service.accept(caller.tenant, uploads)
+        accepted = service.accept(caller.tenant, uploads, may_expire=caller.key.may(Scope.REMOVE))
     points = [point_id(caller.tenant, each.image_id) for each in accepted]
     log.info("accepted %d", len(points), extra={"tenant": caller.tenant, "points": points})
     return accepted
 
 
 @router.get("/images")
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def images(
     caller: CallerDep,
     service: ServiceDep,
@@ -68,7 +71,7 @@ def images(
 
 
 @router.get("/images/{image_id}")
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def image(caller: CallerDep, service: ServiceDep, image_id: str) -> Image:
     """What is known of an image, its state first of all."""
     return as_image(held(service, caller, image_id))
@@ -76,14 +79,18 @@ def image(caller: CallerDep, service: ServiceDep, image_id: str) -> Image:
 
 @router.patch("/images/{image_id}")
 @needs(Scope.REMEMBER)
-def amend(caller: CallerDep, service: ServiceDep, image_id: str, patch: ImagePatch) -> Image:
-    """Change labels and fields; votes follow at once."""
+def amend(caller: CallerDep, service: ServiceDep, image_id: str, patch: ImagePatch) -> Image | Accepted:
+    """Change labels and fields; votes follow at once. All of the image is shown to whom may `read` it, else its state.
+
+    To let it expire earlier than before needs `remove` too.
+    """
     with caller.deed("amend", images=1):
-        return as_image(service.accept.amend(caller.tenant, image_id, patch))
+        amended = service.accept.amend(caller.tenant, image_id, patch, may_expire=caller.key.may(Scope.REMOVE))
+    return as_image(amended) if caller.key.may(Scope.READ) else Accepted(image_id=image_id, state=amended.state)
 
 
 @router.get("/images/{image_id}/picture", response_class=Response, responses=content("image/*"))
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
     """The picture as it was sent."""
     data = service.pictures.read(held(service, caller, image_id).picture)
@@ -91,7 +98,7 @@ def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
 
 
 @router.get("/images/{image_id}/thumbnail", response_class=Response, responses=content("image/jpeg"))
-@needs(Scope.CLASSIFY)
+@needs(Scope.READ)
 def thumb(
     caller: CallerDep, service: ServiceDep, image_id: str, size: Annotated[int, Query(ge=16, le=1024)] = 160
 ) -> Response:
@@ -101,14 +108,16 @@ def thumb(
 
 
 @router.get("/labels", response_model_exclude_none=True)
-@needs(Scope.CLASSIFY)
+@needs(SEES_CLASSES)
 def labels(
     caller: CallerDep,
     service: ServiceDep,
     where: Where = "{}",
 ) -> list[LabelCount]:
     """How many images carry each label, the most frequent first; and how each class does, if it was judged."""
-    clauses = read_filter(where).clauses(service.memory.metadata)
+    asked = read_filter(where)
+    caller.check_filter(asked)
+    clauses = asked.clauses(service.memory.metadata)
     counts = service.memory.count_labels(caller.tenant, clauses)
     return service.judging.with_judgement(
         caller.tenant, [LabelCount(label=label, images=number) for label, number in counts]

@@ -66,10 +66,10 @@ def remember_vectors(
     """Remember vectors of one of the service's encoders, at most 4,096 and all or none; durable when answered.
 
     They get length 1. Such images have no picture, and the gate does not look at them. One that is there with another
-    encoder's vector keeps it, and gets this one beside it.
+    encoder's vector keeps it, and gets this one beside it. To let images expire earlier than before needs `remove` too.
     """
     with caller.deed("accept", images=len(sent.fields)):
-        accepted = service.accept_vectors(caller.tenant, sent)
+        accepted = service.accept_vectors(caller.tenant, sent, may_expire=caller.key.may(Scope.REMOVE))
     log.info("remembered %d vectors", len(accepted), extra={"tenant": caller.tenant})
     return accepted
 

@@ -19,7 +19,8 @@ KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as 'keys
 def make(
     name: Annotated[str, typer.Argument(help="What people call it.")],
     scopes: Annotated[
-        list[str], typer.Option("--scope", help="classify, remember, remove or admin (all of them); may be repeated.")
+        list[str],
+        typer.Option("--scope", help="classify, read, remember, remove or admin (all); may be repeated."),
     ],
     tenant: Annotated[str, typer.Option(help="Whose memory it opens.")] = "default",
     requests_per_minute: Annotated[int | None, typer.Option(help="Most requests.")] = None,

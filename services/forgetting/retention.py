@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schemas.errors import InvalidRequest
+from schemas.errors import Forbidden, InvalidRequest
 from schemas.filter import Filter
 from schemas.image import StoredImage, now
 from schemas.removal import RemovalRequest
@@ -34,6 +34,19 @@ class Retention:
             return image
         limit = image.accepted_at + lifetime
         return image.model_copy(update={"expires_at": min(image.expires_at or limit, limit)})
+
+    def refuse_earlier(self, held: StoredImage, changed: StoredImage) -> None:
+        """Refuse to let an image expire earlier, be it by another source: it would be deleted without a removal.
+
+        Raises:
+            Forbidden: it would.
+        """
+        before, after = self.limited(held).expires_at, self.limited(changed).expires_at
+        if after is not None and (before is None or after < before):
+            raise Forbidden(
+                f"image {held.image_id!r} would expire earlier than before, and so be deleted: that needs a key with"
+                " the scope remove too"
+            )
 
 
 def check_expiry(expires_at: datetime | None) -> None:

@@ -56,13 +56,19 @@ class Accept:
     metadata: Mapping[str, FieldType]
     retention: Retention
 
-    def __call__(self, tenant: str, uploads: Sequence[Upload]) -> list[Accepted]:
+    def __call__(self, tenant: str, uploads: Sequence[Upload], *, may_expire: bool = True) -> list[Accepted]:
         """Accept pictures, all or none; durable when it returns.
 
         The same image id with the same content takes over labels and fields and keeps all else; with other content it
         is replaced. Where an id comes twice, it is as if the second had been sent after the first.
 
+        Args:
+            tenant: whose they are.
+            uploads: what was sent.
+            may_expire: whether the caller may let what is there expire earlier than before.
+
         Raises:
+            Forbidden: it would, and the caller may not.
             InvalidPicture, UnsupportedFormat, TooLarge: a picture cannot be decoded; nothing was accepted.
             InvalidRequest: one was to expire in the past; nothing was accepted.
             Blocked: a removal refuses a content or subject; nothing was accepted.
@@ -88,7 +94,7 @@ class Accept:
         try:
             self._decode(images, uploads, decoded)
             with metrics.stage("accept"):
-                states = self.keep(sent, plan, prepare)
+                states = self.keep(sent, plan, prepare, may_expire=may_expire)
         finally:
             self.pictures.drop_pixels(
                 images[place].picture for place in decoded if images[place].picture not in written
@@ -98,10 +104,17 @@ class Accept:
         metrics.ACCEPTED.labels(tenant).inc(len(uploads))
         return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
 
-    def amend(self, tenant: str, image_id: str, patch: ImagePatch) -> StoredImage:
+    def amend(self, tenant: str, image_id: str, patch: ImagePatch, *, may_expire: bool = True) -> StoredImage:
         """Change an image's labels and fields; what the patch leaves out stays.
 
+        Args:
+            tenant: whose it is.
+            image_id: its id.
+            patch: what changes.
+            may_expire: as for `__call__`.
+
         Raises:
+            Forbidden: it would expire earlier than before, and the caller may not let it.
             NotFound: there is no such image.
             InvalidRequest: it was to expire in the past.
             Blocked: a removal refuses the subject that it would have.
@@ -118,6 +131,8 @@ class Accept:
                 raise NotFound(f"there is no image {image_id!r}")
             _refuse_marked([held])
             changed = self.retention.limited(held.changed(changes, now()))
+            if not may_expire:
+                self.retention.refuse_earlier(held, changed)
             self.blocks.check([changed])
             if amended := self.memory.amend(held, changed):
                 self._blocked_meanwhile.refuse(Plan((), ((held, changed),)), {image_id: amended})
@@ -186,7 +201,9 @@ class Accept:
             self.pictures.delete(pictures)
             raise
 
-    def keep(self, sent: Mapping[str, StoredImage], plan: Plan, prepare: Prepare) -> dict[str, State]:
+    def keep(
+        self, sent: Mapping[str, StoredImage], plan: Plan, prepare: Prepare, *, may_expire: bool
+    ) -> dict[str, State]:
         """Put what is new and amend the rest, in one write; returns the state of each.
 
         What others put, amended or removed meanwhile is looked at once more.
@@ -196,8 +213,10 @@ class Accept:
             plan: what they are to what is there.
             prepare: called with what is about to be done, before. Should the write fail, points may be there all the
                 same, and need their pictures.
+            may_expire: as for `__call__`.
 
         Raises:
+            Forbidden: one would expire earlier than before, and the caller may not let it.
             Blocked: a removal refused one meanwhile; it is not there.
             BeingRemoved: a removal has marked one: of those that were there already nothing was written.
             Conflict: one is changed by others again and again.
@@ -205,6 +224,8 @@ class Accept:
         states: dict[str, State] = {}
         for _ in range(TRIES):
             _refuse_marked(plan.held[image_id] for image_id in plan.states if image_id in plan.held)
+            if not may_expire:
+                self._refuse_earlier(plan)
             vectors = prepare(plan)
             placed = self.memory.put(plan.new, plan.held, plan.amended, vectors)
             self.pictures.delete(placed.unreferenced)
@@ -217,6 +238,11 @@ class Accept:
             again = {image_id: self._with_new_key(sent[image_id]) for image_id in placed.overtaken}
             plan = planned(again, placed.after, now())
         raise Conflict(f"image {placed.overtaken[0]!r} is being changed by others at this moment: send it again")
+
+    def _refuse_earlier(self, plan: Plan) -> None:
+        replaced = ((plan.held[image.image_id], image) for image in plan.new if image.image_id in plan.held)
+        for held, changed in (*plan.amended, *replaced):
+            self.retention.refuse_earlier(held, changed)
 
     def _with_new_key(self, image: StoredImage) -> StoredImage:
         """The image to be put once more: who replaced it deletes the picture of its former key, maybe only later."""

@@ -50,14 +50,20 @@ class AcceptVectors:
     encoder: str
     other: Callable[[str], EncoderSpec | None] = lambda _: None
 
-    def __call__(self, tenant: str, sent: Sent) -> list[Accepted]:
+    def __call__(self, tenant: str, sent: Sent, *, may_expire: bool = True) -> list[Accepted]:
         """Remember vectors, all or none; durable when it returns.
 
         What is said of ids in `Accept` holds here too. The content of such an image is its vector: float32,
         little-endian, as it was sent. One that is there with a vector of another encoder keeps it, and gets this one
         beside it; it votes wherever the encoder of one of its vectors does.
 
+        Args:
+            tenant: whose they are.
+            sent: the vectors.
+            may_expire: as in `Accept`.
+
         Raises:
+            Forbidden: as in `Accept`.
             InvalidRequest: they are of none of the memory's encoders, or one was to expire in the past.
             InvalidVector: one is zero or not finite.
             Blocked: a removal refuses a content or subject.
@@ -87,7 +93,7 @@ class AcceptVectors:
 
         with metrics.stage("remember"):
             plan = planned(latest, memory.get(tenant, latest), now())
-            states = accept.keep(latest, plan, prepare)
+            states = accept.keep(latest, plan, prepare, may_expire=may_expire)
         metrics.ACCEPTED.labels(tenant).inc(len(images))
         metrics.REMEMBERED.labels(tenant).inc(len(images))
         return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]

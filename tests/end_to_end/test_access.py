@@ -123,6 +123,7 @@ ASKED: dict[str, Any] = {"files": [("files", ("p", PICTURE))]}
 CURATION = {"json": {"action": "unmute", "filter": {"state": "muted"}}}
 REMOVAL = {"json": {"everything": True, "reason": "a test", "dry_run": False}}
 PREVIEW = {"json": {"action": "mute", "filter": {}}}
+LOOKS = (Scope.READ,)
 IMAGE, REMOVED = "/v1/images/{image_id}", "/v1/removals/{removal_id}"
 DECIDED, EVALUATED = "/v1/decisions/{decision_id}", "/v1/evaluations/{evaluation_id}"
 CALLS: dict[tuple[str, str], Call] = {
@@ -130,39 +131,37 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/vectors"): Call(
         Scope.REMEMBER, lambda answer: answer.json()[0]["state"] == "remembered", 200, VECTOR
     ),
-    ("GET", "/v1/images"): Call(Scope.CLASSIFY, exactly({"images": [], "cursor": None})),
-    ("GET", IMAGE): Call(Scope.CLASSIFY, missing),
+    ("GET", "/v1/images"): Call(Scope.READ, exactly({"images": [], "cursor": None})),
+    ("GET", IMAGE): Call(Scope.READ, missing),
     ("PATCH", IMAGE): Call(Scope.REMEMBER, missing, arguments={"json": {"source": "another"}}),
-    ("GET", IMAGE + "/picture"): Call(Scope.CLASSIFY, missing),
-    ("GET", IMAGE + "/thumbnail"): Call(Scope.CLASSIFY, missing),
-    ("GET", "/v1/labels"): Call(Scope.CLASSIFY, exactly([])),
+    ("GET", IMAGE + "/picture"): Call(Scope.READ, missing),
+    ("GET", IMAGE + "/thumbnail"): Call(Scope.READ, missing),
+    ("GET", "/v1/labels"): Call(Scope.CLASSIFY, exactly([]), others=LOOKS),
     ("POST", "/v1/classify"): Call(Scope.CLASSIFY, nobody_voted, arguments=ASKED),
     ("POST", "/v1/judgements"): Call(Scope.REMEMBER, own_job, 202),
-    ("GET", "/v1/judgement"): Call(Scope.CLASSIFY, not_judged),
-    ("GET", "/v1/suspects"): Call(Scope.CLASSIFY, exactly([])),
+    ("GET", "/v1/judgement"): Call(Scope.CLASSIFY, not_judged, others=LOOKS),
+    ("GET", "/v1/suspects"): Call(Scope.READ, exactly([])),
     ("POST", "/v1/curations"): Call(Scope.REMEMBER, exactly({"action": "unmute", "images": 0}), arguments=CURATION),
-    ("GET", "/v1/encoders"): Call(Scope.CLASSIFY, the_encoder, others=(Scope.REMEMBER, Scope.REMOVE)),
-    ("GET", "/v1/decisions"): Call(Scope.CLASSIFY, exactly([])),
-    ("POST", "/v1/decisions/preview"): Call(Scope.CLASSIFY, no_decision, arguments=PREVIEW),
-    ("GET", DECIDED): Call(Scope.CLASSIFY, missing),
+    ("GET", "/v1/encoders"): Call(Scope.CLASSIFY, the_encoder, others=(Scope.READ, Scope.REMEMBER, Scope.REMOVE)),
+    ("GET", "/v1/decisions"): Call(Scope.READ, exactly([])),
+    ("POST", "/v1/decisions/preview"): Call(Scope.READ, no_decision, arguments=PREVIEW),
+    ("GET", DECIDED): Call(Scope.READ, missing),
     ("DELETE", DECIDED): Call(Scope.REMOVE, missing, 204),
-    ("POST", DECIDED + "/replay"): Call(Scope.CLASSIFY, missing, arguments={"json": {}}),
-    ("POST", DECIDED + "/counterfactual"): Call(Scope.CLASSIFY, missing),
-    ("POST", "/v1/influence"): Call(
-        Scope.CLASSIFY, exactly({"decisions": 0, "images": [], "labels": [], "sources": []})
-    ),
-    ("GET", "/v1/jobs/{job_id}"): Call(Scope.CLASSIFY, missing),
+    ("POST", DECIDED + "/replay"): Call(Scope.READ, missing, arguments={"json": {}}),
+    ("POST", DECIDED + "/counterfactual"): Call(Scope.READ, missing),
+    ("POST", "/v1/influence"): Call(Scope.READ, exactly({"decisions": 0, "images": [], "labels": [], "sources": []})),
+    ("GET", "/v1/jobs/{job_id}"): Call(Scope.READ, missing),
     ("POST", "/v1/removals"): Call(Scope.REMOVE, nothing_removed, arguments=REMOVAL),
     ("GET", "/v1/removals"): Call(Scope.REMOVE, exactly([])),
     ("GET", REMOVED): Call(Scope.REMOVE, missing),
     ("DELETE", IMAGE): Call(Scope.REMOVE, missing),
     ("POST", "/v1/evaluations"): Call(Scope.CLASSIFY, begun, 202, {"json": {}}),
-    ("GET", "/v1/evaluations"): Call(Scope.CLASSIFY, exactly([])),
-    ("GET", EVALUATED): Call(Scope.CLASSIFY, missing),
+    ("GET", "/v1/evaluations"): Call(Scope.CLASSIFY, exactly([]), others=LOOKS),
+    ("GET", EVALUATED): Call(Scope.CLASSIFY, missing, others=LOOKS),
     ("POST", EVALUATED + "/pictures"): Call(Scope.CLASSIFY, missing, 202, SENT),
     ("POST", EVALUATED + "/start"): Call(Scope.CLASSIFY, missing, 202),
-    ("GET", EVALUATED + "/report"): Call(Scope.CLASSIFY, missing),
-    ("DELETE", EVALUATED): Call(Scope.CLASSIFY, missing),
+    ("GET", EVALUATED + "/report"): Call(Scope.CLASSIFY, missing, others=LOOKS),
+    ("DELETE", EVALUATED): Call(Scope.REMOVE, missing),
     ("GET", "/metrics"): Call(Scope.ADMIN, nothing_counted),
     ("GET", "/v1/audit"): Call(Scope.ADMIN, exactly([])),
 }
@@ -283,6 +282,75 @@ def test_with_the_scope_the_route_answers(scene: Scene, route: tuple[str, str], 
     for scope in call.scopes if route[0] != "DELETE" else (call.scope,):
         answer = ask(own, route, call, bearer(scene.stack.new_key(tenant, scope)))
         assert answer.status_code == call.status, answer.text
+
+
+@pytest.mark.parametrize(("route", "call"), ROUTES)
+def test_only_who_may_read_sees_the_fields_of_images(
+    stack: Stack, private: Scene, route: tuple[str, str], call: Call
+) -> None:
+    """A key with every other scope: of an image it sees ids, labels and states, and of whom it shows nothing."""
+    key = stack.new_key(PRIVATE, Scope.CLASSIFY, Scope.REMEMBER)
+    answer = ask(private, route, call, bearer(key))
+    assert SUBJECT not in answer.text
+    assert "metadata" not in answer.text
+    if answer.status_code < 300 and "json" in answer.headers["content-type"]:
+        assert "similarity" in answer.text or SOURCE not in answer.text
+
+
+PRIVATE, SUBJECT, SOURCE = "private-fields", "a-subject-of-its-own", "a-source-of-its-own"
+
+
+@pytest.fixture(scope="module")
+def private(stack: Stack) -> Scene:
+    with Client(stack.url, stack.new_key(PRIVATE)) as client:
+        said = ImageFields(labels=["own"], image_id="one", source=SOURCE, subject=SUBJECT)
+        client.add([(PICTURE, said)])
+        until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "it to be remembered")
+        removal = client.remove(RemovalRequest(filter=Filter({"image_id": "gone"}), reason="a test"))
+        return Scene(stack, "one", removal.id, decide(client), evaluated(client), "")
+
+
+def test_a_key_that_only_remembers_reads_and_deletes_nothing(stack: Stack, private: Scene) -> None:
+    """Reproduced before: `PATCH {}` showed any image, and `expires_at` deleted it without a name."""
+    image, soon, late = "/v1/images/one", "2027-01-01T00:00:00Z", "2030-01-01T00:00:00Z"
+    with (
+        stack.caller(stack.new_key(PRIVATE, Scope.REMEMBER)) as http,
+        stack.caller(stack.new_key(PRIVATE, Scope.REMEMBER, Scope.REMOVE)) as remover,
+    ):
+        shown = http.patch(image, json={})
+        assert (shown.status_code, shown.json()) == (200, {"image_id": "one", "state": "remembered"})
+        sent = {"image_id": "one", "labels": ["own"], "source": SOURCE, "subject": SUBJECT}
+        parts = [("files", ("p", PICTURE))]
+        shorter = [
+            http.patch(image, json={"expires_at": soon}),
+            http.post("/v1/images", files=parts, data={"fields": json.dumps({**sent, "expires_at": soon})}),
+            http.post(
+                "/v1/images",
+                files=[("files", ("p", picture("cross")))],
+                data={"fields": json.dumps({**sent, "expires_at": soon})},
+            ),
+        ]
+        assert {answer.status_code for answer in shorter} == {403}
+        assert all("remove" in answer.json()["error"]["message"] for answer in shorter)
+        assert remover.patch(image, json={"expires_at": soon}).status_code == 200
+        assert http.patch(image, json={"expires_at": late}).status_code == 200, "later is no deletion"
+        assert http.patch(image, json={"expires_at": soon}).status_code == 403
+        assert http.patch(image, json={"expires_at": None}).status_code == 200
+        looked = {"action": "mute", "filter": {"subject": SUBJECT}, "dry_run": True}
+        assert http.post("/v1/curations", json=looked).status_code == 403
+
+
+def test_who_only_asks_learns_nothing_of_subjects_and_deletes_nothing(stack: Stack, private: Scene) -> None:
+    where = json.dumps({"subject": SUBJECT})
+    with stack.caller(stack.new_key(PRIVATE, Scope.CLASSIFY)) as http:
+        asked = http.post("/v1/classify", **ASKED, data={"options": json.dumps({"filter": {"subject": SUBJECT}})})
+        assert {asked.status_code, http.get("/v1/labels", params={"filter": where}).status_code} == {403}
+        assert http.delete(f"/v1/evaluations/{private.evaluation_id}").status_code == 403
+        assert http.delete(f"/v1/decisions/{private.decision_id}").status_code == 403
+    with stack.caller(stack.new_key(PRIVATE, Scope.CLASSIFY, Scope.READ)) as http:
+        asked = http.post("/v1/classify", **ASKED, data={"options": json.dumps({"filter": {"subject": SUBJECT}})})
+        assert asked.json()["decisions"][0]["voters"] == 1
+        assert http.get("/v1/labels", params={"filter": where}).json()[0]["images"] == 1
 
 
 def fill(client: Client, label: str, image_id: str = "one") -> tuple[str, str, str]:

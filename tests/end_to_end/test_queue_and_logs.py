@@ -113,7 +113,7 @@ def test_nobody_can_tell_workers_to_stop_over_the_broker(unswept: Stack) -> None
 
 def test_no_log_holds_what_was_sent_nor_a_key(unswept: Stack) -> None:
     marker = unique("marker")
-    secret = unswept.new_key("default", "classify", "remember", "remove")
+    secret = unswept.new_key("default", "classify", "read", "remember", "remove")
     said = ImageFields(
         labels=[f"{marker}/label"],
         image_id=f"{marker}-id",

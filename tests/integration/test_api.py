@@ -318,7 +318,7 @@ def test_strangers_who_ask_for_health_share_an_examination_that_began_after_they
     assert len(begun) == 2
 
 
-@pytest.mark.parametrize("scope", ["classify", "remember", "remove", "admin"])
+@pytest.mark.parametrize("scope", ["classify", "read", "remember", "remove", "admin"])
 def test_every_key_may_ask_which_encoders_there_are(
     api: TestClient, service: ApiProcess, parts: Parts, scope: str
 ) -> None:
