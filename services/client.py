@@ -40,6 +40,7 @@ from schemas.question import (
     ReplayRequest,
     StoredDecision,
 )
+from schemas.receipt import FilterCheck, PublicKey
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
 
 if TYPE_CHECKING:
@@ -242,6 +243,21 @@ class Client:
     def removal(self, removal_id: str) -> Removal:
         """The record of a removal; its receipt, once it is done."""
         return Removal.model_validate_json(self._call("GET", f"/v1/removals/{removal_id}").content)
+
+    def receipt(self, removal_id: str, *, erasure: bool = False) -> str:
+        """The receipt of a removal that is done, or of its erasure: a text to be kept byte for byte."""
+        kind = "erasure-receipt" if erasure else "receipt"
+        return self._call("GET", f"/v1/removals/{removal_id}/{kind}").text
+
+    def receipt_key(self) -> PublicKey:
+        """The public key that receipts are checked with."""
+        return PublicKey.model_validate_json(self._call("GET", "/v1/receipts/key").content)
+
+    def is_receipt_of(self, removal_id: str, condition: Filter) -> bool:
+        """Whether the receipt of a removal, which names its filter by a digest, is of this filter."""
+        body = f'{{"filter": {condition.model_dump_json()}}}'
+        answer = self._call("POST", f"/v1/removals/{removal_id}/check", **_json(body))
+        return FilterCheck.model_validate_json(answer.content).matches
 
     def removals(self, limit: int = 100, before: datetime | None = None) -> list[Removal]:
         """The removals, at most 1,000, the latest first; those that were asked for before a moment, if one is given."""

@@ -25,6 +25,7 @@ from services.bootstrap.wire_memory import (
     wire_threads,
 )
 from services.bootstrap.wire_questions import wire_classify_by
+from services.bootstrap.wire_receipts import Receipts, receipts_of
 from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, pictures_of, wire_forget, wire_stores
 from services.bootstrap.wire_reranking import wire_rerank
@@ -80,6 +81,7 @@ class ApiProcess:
     questions: Questions
     ask_later: AskLater
     removals: Removals
+    receipts: Receipts
     forget: Forget
     background: FairExecutor
     evaluations: Evaluations
@@ -124,6 +126,9 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
             "pictures": pictures.ping,
             "broker": task_queue.waiting_messages,
         }
+        receipts = receipts_of(settings, database, secret)
+        if settings.removals.mirror:
+            checks["mirror"] = receipts.mirroring.check
         readiness = ReadinessChecks(checks)
 
         def wire(encoder: SharedEncoder) -> ApiProcess:
@@ -153,6 +158,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                 questions=stores.questions,
                 ask_later=AskLater(stores.questions, job_queue.enqueue),
                 removals=stores.removals,
+                receipts=receipts,
                 forget=wire_forget(patient, stores, lease, rerank.forget),
                 background=background,
                 evaluations=stores.evaluations,

@@ -6,7 +6,7 @@ refused or rejected, the others are in.
 
 import typer
 
-from services.cli import curate, decisions, encoders, evaluate, every_day, keys, processes, upkeep
+from services.cli import curate, decisions, encoders, evaluate, every_day, keys, processes, receipts, upkeep
 from services.infrastructure.private_files import forbid_others
 from services.tracing import forbid_tracing
 
@@ -42,6 +42,7 @@ app.command()(decisions.explain)
 app.command()(decisions.influence)
 app.command()(upkeep.compact)
 app.command()(upkeep.verify_removals)
+app.command()(receipts.verify_receipt)
 app.command()(upkeep.backup)
 app.command()(upkeep.restore)
 app.command()(processes.api)
@@ -50,5 +51,6 @@ app.command()(processes.jobs)
 app.command()(processes.beat)
 app.command()(processes.engine)
 app.add_typer(keys.app, name="keys")
+app.add_typer(receipts.app, name="receipts")
 app.add_typer(curate.app, name="curate")
 app.add_typer(encoders.app, name="encoder")

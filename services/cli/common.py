@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from schemas.filter import Filter
     from services.client import Client
     from services.settings import Settings
@@ -47,8 +49,8 @@ def own_data() -> "Settings":
     return settings
 
 
-def read_settings() -> "Settings":
-    """The settings, or a sentence that says what to change."""
+def read_settings(data: "Path | None" = None) -> "Settings":
+    """The settings, or a sentence that says what to change; `data` is another data folder than theirs."""
     from tomllib import TOMLDecodeError
 
     from pydantic import ValidationError
@@ -58,7 +60,7 @@ def read_settings() -> "Settings":
     from services.settings import Settings
 
     try:
-        return Settings()
+        return Settings() if data is None else Settings(data=data)
     except ValidationError as error:
         faults = [sentence(fault["loc"], fault["msg"]) for fault in error.errors()]
     except TOMLDecodeError as error:

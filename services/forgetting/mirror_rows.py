@@ -10,8 +10,8 @@ from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import blocks, removals, tombstones
 
 PAGE = 5000
-STEP = "mirror"
-"""The step of a removal that is done, and whose receipt waits for the mirror."""
+WAITING = "waiting for the mirror"
+"""How the reason begins why a removal, or its erasure, does not go on."""
 
 
 class MirrorRows:
@@ -44,7 +44,7 @@ class MirrorRows:
 
     def waits_for(self) -> str | None:
         """Why the receipt of some removal waits for the mirror; None where none does."""
-        waiting = select(removals.c.waits_for).where(removals.c.step == STEP, removals.c.waits_for.is_not(None))
+        waiting = select(removals.c.waits_for).where(removals.c.waits_for.startswith(WAITING))
         with self._database.read() as connection:
             reason: str | None = connection.execute(waiting.limit(1)).scalar_one_or_none()
         return reason

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from schemas.errors import Unavailable
 from schemas.receipt import RECEIPTS
 from services.forgetting.mirror import Mirror, RemovedDigests
-from services.forgetting.mirror_rows import MirrorRows
+from services.forgetting.mirror_rows import WAITING, MirrorRows
 from services.forgetting.receipt_log import Entry, ReceiptLog
 from services.forgetting.receipt_signature import NotValid
 from services.runtime import metrics
@@ -43,7 +43,7 @@ class Mirroring:
                 self.mirror.write(entry, self._pages(entry))
         except Unavailable as error:
             metrics.MIRROR_FAILURES.inc()
-            raise Unavailable(f"waiting for the mirror: {error.message}") from error
+            raise Unavailable(f"{WAITING}: {error.message}") from error
 
     def check(self) -> None:
         """Return if the mirror answers, and no receipt waits for it.
