@@ -1,0 +1,42 @@
+"""A clock that a test moves on: what the service takes for the present moment, its leases included."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, tzinfo
+from typing import Self
+from unittest import mock
+
+from sqlalchemy import Connection
+
+import schemas.image
+from services.infrastructure.records.database import Database
+
+
+class Clock:
+    """How far it is ahead of the machine's."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def sleep(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.ahead += timedelta(seconds=seconds)
+
+
+@contextmanager
+def moved_by(clock: Clock) -> Iterator[None]:
+    """The service goes by this clock, and so does its database."""
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + clock.ahead
+
+    moment = Database.moment
+
+    def moved(database: Database, connection: Connection) -> datetime:
+        told = moment(database, connection)
+        return told if database.is_sqlite else told + clock.ahead  # SQLite goes by the process's, which is moved
+
+    with mock.patch.object(schemas.image, "datetime", Moved), mock.patch.object(Database, "moment", moved):
+        yield

@@ -1,0 +1,159 @@
+"""The rows of the table: promises that once did not hold, each with the actors that broke it."""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from tests.interleaving.schedule import Schedule
+from tests.interleaving.scheduler import Fault
+
+JOSE = tuple(unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
+PAGE = 2
+"""Notes of a removal that are written at once: few, so that there are several pages."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kind of schedule.
+
+    Attributes:
+        promise: its number in the design.
+        what: in a few words, for the table.
+        act: adds actors; what it draws comes from the generator.
+        faults: what may happen to an actor.
+        after: what clients ask once everything has come to its end.
+    """
+
+    promise: int
+    what: str
+    act: Callable[[Schedule, Random], None]
+    faults: tuple[Fault, ...] = ()
+    after: Callable[[Schedule], None] = lambda _schedule: None
+    erase: bool = False
+
+
+def _taught(schedule: Schedule, number: int, subject: str = "ann", label: str = "cat", first: int = 0) -> None:
+    for each in range(number):
+        schedule.clients.send(first + each, f"{subject}-{each}", subject=subject, labels=[label], source="a")
+    schedule.service.work()
+    schedule.service.work()
+
+
+def _probe(schedule: Schedule) -> None:
+    """Send everything again, as somebody whom nobody removed."""
+    contents = {call.said["content"] for call in schedule.history.of("send")}
+    for number in sorted(contents):
+        said = {"image_id": f"probe-{number}", "subject": "nobody", "labels": ["other"]}
+        with schedule.history.call("probe", content=number, **said):
+            schedule.service.send(number, **said)
+
+
+def _overlapping(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 4)
+    clients = schedule.clients
+    schedule.add("by subject", partial(clients.remove, block=True, subject="ann"))
+    schedule.add("by label", partial(clients.remove, labels="cat"))
+    if chance.random() < 0.5:
+        schedule.add("sent again", partial(clients.remove, block=True, subject="ann"))
+    if chance.random() < 0.5:
+        schedule.add("by id", partial(clients.remove, image_id=["ann-0", "ann-1"]))
+    schedule.add("sweeper", schedule.service.sweep, schedule.service.sweep)
+
+
+def _standing_still(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 6)
+    schedule.add("removal", partial(schedule.clients.remove, block=chance.random() < 0.5, subject="ann"))
+    schedule.add("sweeper", schedule.service.sweep, schedule.service.sweep)
+    schedule.add("another sweeper", schedule.service.sweep)
+
+
+def _sent_again(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 3)
+    clients = schedule.clients
+    schedule.add("removal", partial(clients.remove, subject="ann"))
+    for each in range(3):
+        schedule.add(f"sender {each}", partial(clients.send, each, f"ann-{each}", subject="bob", labels=["cat"]))
+    if chance.random() < 0.5:
+        schedule.add("worker", schedule.service.work)
+
+
+def _replaced(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 3)
+    clients = schedule.clients
+    schedule.add("removal", partial(clients.remove, block=True, subject="ann"))
+    for each in range(3):
+        schedule.add(f"sender {each}", partial(clients.send, 10 + each, f"ann-{each}", subject="bob", labels=["cat"]))
+    if chance.random() < 0.5:
+        schedule.add("worker", schedule.service.work)
+
+
+def _spelt_otherwise(schedule: Schedule, chance: Random) -> None:
+    clients = schedule.clients
+    for each in range(4):
+        clients.send(each, f"image-{each}", subject=chance.choice(JOSE), labels=["cat"])
+    schedule.add("removal", partial(clients.remove, block=True, subject=chance.choice(JOSE)))
+    schedule.add("sender", partial(clients.send, 9, "late", subject=chance.choice(JOSE), labels=["cat"]))
+    schedule.add("worker", schedule.service.work)
+
+
+def _without_manifest(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 3)
+    clients = schedule.clients
+    schedule.add("folder", *(partial(clients.send, each, f"ann-{each}", labels=["cat"]) for each in range(3)))
+    schedule.add("worker", schedule.service.work)
+    schedule.add("removal", partial(clients.remove, subject="ann"))
+
+
+def _killed_while_accepting(schedule: Schedule, chance: Random) -> None:
+    clients = schedule.clients
+    for each in range(2):
+        schedule.add(f"sender {each}", partial(clients.send, each, f"ann-{each}", subject="ann"))
+        schedule.add(f"sender {each} again", partial(clients.send, each, f"ann-{each}", subject="ann"))
+    if chance.random() < 0.5:
+        schedule.add("removal", partial(clients.remove, subject="ann"))
+    schedule.add("worker", schedule.service.work)
+
+
+def _kept_decisions(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 2)
+    _taught(schedule, 2, subject="bob", label="dog", first=50)
+    clients = schedule.clients
+    schedule.add("asker", partial(clients.keep_decision, 20, filter={"subject": "ann"}))
+    schedule.add("asker again", partial(clients.keep_decision, 0))
+    schedule.add("removal", partial(clients.remove, block=chance.random() < 0.5, subject="ann"))
+
+
+def _patched(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 2)
+    clients = schedule.clients
+    for each in range(2):
+        schedule.add(f"subject {each}", partial(clients.amend, f"ann-{each}", subject="eve"))
+        schedule.add(f"source {each}", partial(clients.amend, f"ann-{each}", source="b"))
+    if chance.random() < 0.5:
+        schedule.add("labels", partial(clients.amend, "ann-0", labels=["dog"]))
+    schedule.add("removal", partial(clients.remove, subject="eve"))
+
+
+ROWS = {
+    "overlapping": Row(
+        2, "removals that overlap, by subject with block, by label, by id, sent again", _overlapping, after=_probe
+    ),
+    "standing still": Row(
+        2, "a removal's process stands still past its lease", _standing_still, (Fault.STANDS_STILL,), after=_probe
+    ),
+    "sent again": Row(1, "the same content sent again with another subject while it is removed", _sent_again),
+    "replaced": Row(2, "images replaced while they are removed with block", _replaced, after=_probe),
+    "spelling": Row(2, "a subject in two spellings", _spelt_otherwise),
+    "without manifest": Row(2, "a folder sent again without its manifest, then removed by subject", _without_manifest),
+    "killed": Row(
+        3,
+        "an API killed while it accepts, sent again, removed, compacted",
+        _killed_while_accepting,
+        (Fault.KILLED,),
+        erase=True,
+    ),
+    "decisions": Row(3, "decisions kept with a filter or a picture of what is removed", _kept_decisions),
+    "patched": Row(1, "fields changed at the same time", _patched),
+}

@@ -1,0 +1,83 @@
+"""One schedule: a service, its actors, their turns, and the check at the end."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from hypothesis import note
+
+from services.memory.embedded.edge import EdgeEngine
+from tests.interleaving.clock import Clock, moved_by
+from tests.interleaving.history import Clients, History
+from tests.interleaving.oracle import Violations, violations
+from tests.interleaving.scheduler import Scheduler, Turn, no_stops
+from tests.interleaving.service import LATER, Place, Service
+from tests.interleaving.stops import stops
+
+ROUNDS = 20
+
+
+@dataclass
+class Schedule:
+    """What a row of the table adds its actors to."""
+
+    service: Service
+    history: History
+    scheduler: Scheduler
+    clients: Clients
+
+    def add(self, name: str, *work: Callable[[], object]) -> None:
+        """An actor who does some things, one after the other."""
+
+        def do() -> None:
+            for each in work:
+                each()
+
+        self.scheduler.add(name, do)
+
+    def run(
+        self, turns: Sequence[Turn], erase: bool = False, after: Callable[["Schedule"], None] = lambda _schedule: None
+    ) -> Violations:
+        """Make the turns, bring everything to its end, and check it."""
+        self.history.written(self.service.place.engine)
+        self.scheduler.run(turns)
+        self._finish()
+        after(self)
+        if erase:
+            self.service.erase()
+            self.history.is_erased = True
+        self.history.written(self.service.place.engine)
+        found = violations(self.history)
+        if found:
+            note(self.scheduler.told())
+            note(str(found))
+        return found
+
+    def _finish(self) -> None:
+        """What the service's own duties do in the next minutes."""
+        for _ in range(ROUNDS):
+            self.service.clock.sleep(LATER)
+            self.service.sweep()
+            self.service.work()
+            self.history.written(self.service.place.engine)
+            waiting = any(each["state"] == "waiting" for each in self.history.held.values())
+            if not waiting and not self.service.unfinished():
+                return
+
+
+@contextmanager
+def schedule(place: Place, faults: int = 1) -> Iterator[Schedule]:
+    """An empty service, and nobody who does anything."""
+    clock = Clock()
+    written: list[Callable[[EdgeEngine], object]] = []
+    with moved_by(clock), stops(clock, lambda engine: written and written[0](engine)):
+        service = Service(place, clock)
+        scheduler = Scheduler(pass_time=lambda: clock.sleep(LATER), faults=faults)
+        history = History(service, scheduler)
+        written.append(history.written)
+        try:
+            yield Schedule(service, history, scheduler, Clients(history))
+        finally:
+            scheduler.close()
+            with no_stops():
+                service.close()
