@@ -37,6 +37,16 @@ def repaired(text: str) -> str:
     return text
 
 
+def respelled(text: str) -> str:
+    """The same, as it is kept from now on: where nothing of it is left, the code points stand for it."""
+    return text if text.isascii() else repaired(text) or text.encode("unicode_escape").decode()
+
+
+def respelled_label(label: str) -> str:
+    """A label of an earlier version, part by part, as it is kept from now on."""
+    return label if label.isascii() else "/".join(respelled(part) for part in label.split("/"))
+
+
 def check_seen(text: str, breaks: str = "") -> str:
     """The same text.
 

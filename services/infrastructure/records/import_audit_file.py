@@ -1,0 +1,94 @@
+"""The audit log of earlier versions, a file of each machine, goes into the database."""
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
+
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.fencing_tokens import Lease, Leases
+from services.infrastructure.records.json_record_rows import audit_line
+from services.infrastructure.records.tables import audit, facts
+
+LINES = 2000
+"""Of one transaction."""
+LEASE = timedelta(seconds=60)
+POLL = 0.2
+BEGINNING = b'{"at": '
+"""How each line began, and what no string in it can hold, for its quotes would be escaped."""
+
+log = logging.getLogger(__name__)
+
+
+def import_audit_file(database: Database, path: Path) -> int:
+    """Import every line once, and erase the file; a crash at any moment neither loses nor doubles one.
+
+    Args:
+        database: with its tables.
+        path: of this machine's file, which no process writes any more.
+
+    Returns:
+        how many lines were imported.
+
+    Raises:
+        Unavailable: the database does not answer; the next start goes on.
+    """
+    digest = sha256(f"{socket.gethostname()}:{path.absolute()}".encode()).hexdigest()
+    name, leases, count = f"audit_file:{digest[:16]}", Leases(database), 0
+    while path.exists():
+        with leases.held(name, LEASE) as lease:
+            if lease is not None and path.exists():
+                count = _Import(database, leases, lease, name).run(path)
+                log.warning("the audit log was moved into the database: %d lines", count)
+        time.sleep(0 if lease else POLL)
+    return count
+
+
+class _Import:
+    """One run, whose every transaction is the lease's owner's; how far it is stands in a fact."""
+
+    def __init__(self, database: Database, leases: Leases, lease: Lease, name: str) -> None:
+        self._database, self._leases, self._lease = database, leases, lease
+        self._fact = facts.c.name == name
+        self._name = name
+
+    def run(self, path: Path) -> int:
+        """Import what is left of the file, then erase it; returns how many lines there were in all."""
+        with self._database.read() as connection:
+            value = connection.execute(select(facts.c.value).where(self._fact)).scalar_one_or_none()
+        place, count = (value["place"], value["lines"]) if value else (0, 0)
+        with path.open("rb") as file:
+            file.seek(place)
+            while lines := list(islice(file, LINES)):
+                rows = [row for line in lines for row in _row(line)]
+                place, count = place + sum(map(len, lines)), count + len(rows)
+                with self._database.write(urgent=True) as connection:
+                    self._leases.check(connection, self._lease)
+                    self._write(connection, rows, {"place": place, "lines": count})
+        path.unlink(missing_ok=True)
+        with self._database.write(urgent=True) as connection:
+            connection.execute(delete(facts).where(self._fact))
+        return count
+
+    def _write(self, connection: Connection, rows: Sequence[dict[str, Any]], value: dict[str, int]) -> None:
+        if rows:
+            connection.execute(audit.insert(), rows)
+        insert = self._database.insert(facts).values(name=self._name, value=value)
+        connection.execute(insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value}))
+
+
+def _row(line: bytes) -> Iterator[dict[str, Any]]:
+    """A line's row, without what a full disk cut off before it; none where there is none."""
+    try:
+        yield audit_line(json.loads(line[max(0, line.rfind(BEGINNING)) :]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        if line.strip():
+            log.error("a line of the audit log cannot be read, and is left out")  # noqa: TRY400 - no data

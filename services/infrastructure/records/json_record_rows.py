@@ -1,0 +1,256 @@
+"""What the JSON records of earlier versions become: rows of the tables.
+
+Each function takes one record, as its key and the JSON that it held, and gives rows. It reads plain JSON and none of
+today's classes, for these go on.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Protocol
+
+from sqlalchemy import Table
+
+from schemas.text_rules import respelled, respelled_label
+from services.infrastructure.records import tables
+
+Row = tuple[Table, dict[str, Any]]
+
+
+class Others(Protocol):
+    """What a record belongs to."""
+
+    def read(self, key: str) -> Any:
+        """The JSON of another record; None where there is none."""
+
+    def encoder(self, digest: str) -> str | None:
+        """The known encoder whose name's digest begins so; the active one where it is empty."""
+
+
+ToRows = Callable[[str, Any, Others], Iterator[Row]]
+
+FOUND = ".found"
+_REQUESTED_BY = re.compile(r"(.+) \(key ([0-9a-f]{12})\)", re.DOTALL)
+
+
+def key(_key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``keys/ID``."""
+    fields = ("id", "name", "tenant", "scopes", "requests_per_minute", "bytes_per_minute", "digest")
+    moments = {name: _moment(record[name]) for name in ("created_at", "revoked_at")}
+    yield tables.keys, {name: record[name] for name in fields} | moments
+
+
+def removal(_key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``removals/TENANT/ID``: a removal with the step that came next; one that is not done begins again with its mark.
+
+    Its receipt is what was handed out, byte for byte.
+    """
+    said, tenant = record["removal"], record["tenant"]
+    is_done = said["status"] == "done" and said.get("seal") is not None
+    named = _REQUESTED_BY.fullmatch(said["requested_by"])
+    erasure = said.get("erasure") or {}
+    counts = {"images": said["images"], "by_state": said["by_state"], "pictures": said["pictures"]}
+    yield (
+        tables.removals,
+        {
+            "id": said["id"],
+            "tenant": tenant,
+            "step": "done" if is_done else "mark",
+            "round": 0,
+            "filter": None if is_done else _respelled_filter(said["filter"]),
+            "everything": said["everything"],
+            "block": said["block"],
+            "reason": said["reason"],
+            "requested_by": named[1] if named else said["requested_by"],
+            "requested_key": named[2] if named else None,
+            "requested_at": _moment(said["requested_at"]),
+            **(counts if is_done else {"images": 0, "by_state": {}, "pictures": 0}),
+            "verified_at": _moment(said["verified_at"]) if is_done else None,
+            "receipt": handed_out(said) if is_done else None,
+            "erased_at": _moment(erasure.get("at")),
+            "erased": erasure.get("erased"),
+            "erasure_note": erasure.get("note"),
+        },
+    )
+
+
+def note(key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``notes/TENANT/ID.TURN.PAGE``: images that a removal covers which is not done; maybe their points are gone."""
+    tenant, removal_id = _of_page(key)
+    for each in record:
+        fields = {name: each[name] for name in ("image_id", "picture", "state", "content_hash")}
+        yield (
+            tables.covered_images,
+            fields | {"tenant": tenant, "removal": removal_id, "marked_by": removal_id, "fields": {}},
+        )
+
+
+def tombstone(key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``buried/TENANT/ID.TURN.PAGE``: digests of the keys of pictures that a removal covered."""
+    tenant, removal_id = _of_page(key)
+    for digest in record:
+        yield tables.tombstones, {"tenant": tenant, "digest": digest, "removal": removal_id}
+
+
+def block(key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``blocks/TENANT/KIND/DIGEST``; a digest of the text as it was sent."""
+    _, tenant, kind, digest = key.split("/")
+    yield tables.blocks, {"tenant": tenant, "kind": kind, "digest": digest, "removal": record["removal"]}
+
+
+def log_entry(key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``log/TENANT/NUMBER``: an entry in the form of which its digest was made."""
+    _, tenant, number = key.split("/")
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    fields = {name: record[name] for name in ("event", "removal")}
+    yield (
+        tables.receipt_log,
+        {
+            **fields,
+            "tenant": tenant,
+            "number": int(number),
+            "at": _moment(record["at"]),
+            "entry": text,
+            "digest": sha256(text.encode()).hexdigest(),
+            "version": 1,
+        },
+    )
+
+
+def job(key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``jobs/TENANT/ID``."""
+    fields = ("id", "kind", "state", "requested_by", "stage", "done", "total", "attempts", "error")
+    moments = {name: _moment(record.get(name)) for name in ("requested_at", "touched_at")}
+    yield tables.jobs, {name: record[name] for name in fields} | moments | {"tenant": key.split("/")[1]}
+
+
+def question(key: str, record: Any, others: Others) -> Iterator[Row]:
+    """``questions/TENANT/JOB``, and ``.found`` beside it."""
+    if not key.endswith(FOUND):
+        _, tenant, job_id = key.split("/")
+        yield tables.questions, {"job": job_id, "tenant": tenant, "asked": record, "result": others.read(key + FOUND)}
+
+
+def evaluation(key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``evaluations/TENANT/JOB``."""
+    _, tenant, job_id = key.split("/")
+    fields = {"encoder": record["encoder"], "request": respelled_text(record["request"]), "summary": None}
+    yield tables.evaluations, fields | {"job": job_id, "tenant": tenant}
+
+
+def decision(key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``decisions/TENANT/ID``, with its neighbours; in the one spelling of text."""
+    _, tenant, decision_id = key.split("/")
+    body = _respelled_decision(record)
+    size = len(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+    yield (
+        tables.decisions,
+        {
+            "id": decision_id,
+            "tenant": tenant,
+            "size": size,
+            "version": 0,
+            "content_hash": record.get("content_hash"),
+            "body": body,
+        },
+    )
+    for image_id in {each["image_id"] for each in record["decision"]["neighbours"]}:
+        yield tables.decision_images, {"decision": decision_id, "tenant": tenant, "image_id": image_id}
+
+
+def judgement(key: str, record: Any, others: Others) -> Iterator[Row]:
+    """``judgements/TENANT/ID``: a registration, and ``.found`` beside it what was found, which counts with it alone.
+
+    What was found of labels that are spelled otherwise now is left out: the memory is judged anew.
+    """
+    if key.endswith(FOUND) or record is not True:
+        return
+    _, tenant, judgement_id = key.split("/")
+    body = others.read(key + FOUND)
+    if body is not None and respelled_text(body) != body:
+        return
+    encoder = body["encoder"] if body else others.encoder("".join(judgement_id.split("-")[2:]))
+    if encoder is not None:
+        row = {"id": judgement_id, "tenant": tenant, "encoder": encoder, "valid": True, "body": body}
+        yield tables.judgements, row
+
+
+def judgement_use(key: str, record: Any, others: Others) -> Iterator[Row]:
+    """``judgement_uses/TENANT=DIGEST``."""
+    tenant, _, digest = key.partition("/")[2].partition("=")
+    encoder = others.encoder(digest)
+    if encoder is not None:
+        yield tables.judgement_uses, {"tenant": tenant, "encoder": encoder, "at": _moment(record)}
+
+
+def encoder(key: str, record: Any, others: Others) -> Iterator[Row]:
+    """``encoders/known/DIGEST``, with how it is filled and whether it is dropped; ``encoders/active``."""
+    if key == "encoders/active":
+        yield tables.active_encoder, {"only": 1, "body": record}
+    elif key.startswith("encoders/known/"):
+        digest = key.rpartition("/")[2]
+        fill, dropping = (others.read(f"encoders/{kind}/{digest}") for kind in ("fill", "dropping"))
+        yield tables.encoders, {"name": record["name"], "spec": record, "fill": fill, "dropping": dropping is not None}
+
+
+def duty(key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``schedule/DUTY``."""
+    moments = {name: _moment(record.get(name)) for name in ("begun", "finished")}
+    yield tables.schedule, moments | {"duty": key.partition("/")[2]}
+
+
+def unfinished_restore(_key: str, record: Any, _others: Others) -> Iterator[Row]:
+    """``restore/unfinished``: nothing may be served before that is done."""
+    yield tables.facts, {"name": "restore_unfinished", "value": record}
+
+
+def audit_line(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of ``audit.jsonl`` as a row of its table."""
+    columns = ("tenant", "by", "key", "request", "action", "outcome")
+    details = {name: value for name, value in line.items() if name not in (*columns, "at")}
+    row = {name: line.get(name) for name in columns} | {"outcome": line.get("outcome", "done")}
+    return row | {"at": _moment(line["at"]), "details": details}
+
+
+def handed_out(receipt: Any) -> str:
+    """The bytes as which a receipt of version 1 was handed out, as text."""
+    return json.dumps(receipt, ensure_ascii=False, separators=(",", ":"))
+
+
+def respelled_text(value: Any) -> Any:
+    """JSON with each text in the one spelling; keys of objects too."""
+    return _each_text(value, respelled)
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_text(each, change) for each in value]
+    if isinstance(value, dict):
+        return {change(name): _each_text(each, change) for name, each in value.items()}
+    return value
+
+
+def _respelled_filter(value: Any) -> Any:
+    """A filter that asks for text in the spelling that points have from now on."""
+    return {name: _each_text(each, respelled_label if name == "labels" else respelled) for name, each in value.items()}
+
+
+def _respelled_decision(record: Any) -> Any:
+    """A decision in the one spelling; as it was, where two labels become one, for the votes were counted for two."""
+    body = respelled_text(record)
+    labels = [share["label"] for share in body["decision"]["shares"]]
+    return body if len(labels) == len({*labels}) else record
+
+
+def _of_page(key: str) -> tuple[str, str]:
+    """Tenant and removal of a page of notes or digests."""
+    _, tenant, page = key.split("/")
+    return tenant, page.split(".")[0]
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
