@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from itertools import islice
@@ -14,13 +15,13 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 
 from services.infrastructure.records.database import Database
-from services.infrastructure.records.fencing_tokens import Lease, Leases
+from services.infrastructure.records.fencing_tokens import Lease, Leases, Superseded
 from services.infrastructure.records.json_record_rows import audit_line
 from services.infrastructure.records.tables import audit, facts
 
 LINES = 2000
 """Of one transaction."""
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=10)
 POLL = 0.2
 BEGINNING = b'{"at": '
 """How each line began, and what no string in it can hold, for its quotes would be escaped."""
@@ -28,12 +29,13 @@ BEGINNING = b'{"at": '
 log = logging.getLogger(__name__)
 
 
-def import_audit_file(database: Database, path: Path) -> int:
+def import_audit_file(database: Database, path: Path, lease: timedelta = LEASE) -> int:
     """Import every line once, and erase the file; a crash at any moment neither loses nor doubles one.
 
     Args:
         database: with its tables.
         path: of this machine's file, which no process writes any more.
+        lease: as in `services.infrastructure.records.import_json_records`.
 
     Returns:
         how many lines were imported.
@@ -44,11 +46,11 @@ def import_audit_file(database: Database, path: Path) -> int:
     digest = sha256(f"{socket.gethostname()}:{path.absolute()}".encode()).hexdigest()
     name, leases, count = f"audit_file:{digest[:16]}", Leases(database), 0
     while path.exists():
-        with leases.held(name, LEASE) as lease:
-            if lease is not None and path.exists():
-                count = _Import(database, leases, lease, name).run(path)
+        with leases.held(name, lease) as held, suppress(Superseded):
+            if held is not None and path.exists():
+                count = _Import(database, leases, held, name).run(path)
                 log.warning("the audit log was moved into the database: %d lines", count)
-        time.sleep(0 if lease else POLL)
+        time.sleep(0 if held else POLL)
     return count
 
 

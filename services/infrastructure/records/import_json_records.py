@@ -10,7 +10,7 @@ A program of an earlier version knows nothing of the database: it must not run m
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,7 +29,8 @@ from services.infrastructure.records.json_files import JsonFiles
 
 FACT = "json_records"
 """The fact that says how far it is: ``imported``, then ``erased``."""
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=10)
+"""How long the next start waits at most where the one before was killed at it."""
 POLL = 0.2
 AT_ONCE = 32
 """Files that are read at once; each may have a megabyte."""
@@ -103,13 +104,18 @@ class Imported:
         return f"old records were moved into the database: {counts}{damaged}"
 
 
-def import_json_records(database: Database, files: JsonFiles, seal: Seal) -> Imported | None:
+def import_json_records(
+    database: Database, files: JsonFiles, seal: Seal, lease: timedelta = LEASE, name: str = FACT
+) -> Imported | None:
     """Import all records of earlier versions, and erase their files; waits while another process does it.
 
     Args:
         database: with its tables.
         files: the old records.
         seal: called once for each tenant with a log.
+        lease: how long it is one process's from each of its transactions on.
+        name: of the fact that says how far it is; another one for other files than those of the service, as of a
+            backup.
 
     Returns:
         what was imported; None where that had been done before, or there was nothing.
@@ -118,10 +124,10 @@ def import_json_records(database: Database, files: JsonFiles, seal: Seal) -> Imp
         Unavailable: the database or the files do not answer; the next start goes on.
     """
     leases = Leases(database)
-    while _state(database) != "erased":
-        with leases.held(FACT, LEASE) as lease, suppress(Superseded):
-            if lease is not None:  # as it was left by whoever had it before
-                return _Import(database, files, leases, lease, seal).run(_state(database))
+    while _state(database, name) != "erased":
+        with leases.held(name, lease) as held, suppress(Superseded):
+            if held is not None:  # as it was left by whoever had it before
+                return _Import(database, files, leases, held, seal, name).run(_state(database, name))
         time.sleep(POLL)
     if again := FOLDERS & {*files.folders()}:
         log.error(
@@ -132,9 +138,9 @@ def import_json_records(database: Database, files: JsonFiles, seal: Seal) -> Imp
     return None
 
 
-def _state(database: Database) -> str | None:
+def _state(database: Database, name: str) -> str | None:
     with database.read() as connection:
-        found = connection.execute(select(tables.facts.c.value).where(tables.facts.c.name == FACT)).scalar_one_or_none()
+        found = connection.execute(select(tables.facts.c.value).where(tables.facts.c.name == name)).scalar_one_or_none()
     return None if found is None else found["state"]
 
 
@@ -147,6 +153,7 @@ class _Import:
     leases: Leases
     lease: Lease
     seal: Seal
+    name: str
     damaged: int = 0
 
     def run(self, state: str | None) -> Imported | None:
@@ -242,9 +249,9 @@ class _Import:
         facts = tables.facts
         with self.database.write(urgent=True) as connection:
             self.leases.check(connection, self.lease)
-            before = connection.execute(select(facts.c.value).where(facts.c.name == FACT)).scalar_one_or_none()
+            before = connection.execute(select(facts.c.value).where(facts.c.name == self.name)).scalar_one_or_none()
             value = {**(before or {}), **more, "state": state, "at": self.database.moment(connection).isoformat()}
-            insert = self.database.insert(facts).values(name=FACT, value=value)
+            insert = self.database.insert(facts).values(name=self.name, value=value)
             connection.execute(insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value}))
 
     def _erase(self) -> None:

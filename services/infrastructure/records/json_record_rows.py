@@ -72,6 +72,7 @@ def removal(_key: str, record: Any, _others: Others) -> Iterator[Row]:
             "erased_at": _moment(erasure.get("at")),
             "erased": erasure.get("erased"),
             "erasure_note": erasure.get("note"),
+            "erasure_receipt": handed_out(said) if is_done and erasure else None,
         },
     )
 
@@ -203,7 +204,7 @@ def duty(key: str, record: Any, _others: Others) -> Iterator[Row]:
 
 def unfinished_restore(_key: str, record: Any, _others: Others) -> Iterator[Row]:
     """``restore/unfinished``: nothing may be served before that is done."""
-    yield tables.facts, {"name": "restore_unfinished", "value": record}
+    yield tables.facts, {"name": "restore", "value": record}
 
 
 def audit_line(line: Mapping[str, Any]) -> dict[str, Any]:

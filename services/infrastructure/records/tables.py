@@ -110,40 +110,55 @@ removals = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("tenant", String, nullable=False),
-    Column("step", String, nullable=False),  # mark, note, delete, done
+    Column("step", String, nullable=False),  # the one that comes next: mark, delete, seal, mirror; done
     Column("round", Integer, nullable=False, default=0),  # how often it had to mark anew
     Column("filter", Json),  # until it is done
     Column("everything", Boolean, nullable=False),
     Column("block", Boolean, nullable=False),
     Column("reason", String, nullable=False),
     Column("requested_by", String, nullable=False),
+    Column("requested_key", String),  # the API key's id
     Column("requested_at", Moment, nullable=False),
     Column("erase_now", Boolean, nullable=False, server_default=false()),
     Column("images", BigInteger, nullable=False, default=0),
     Column("by_state", Json, nullable=False, default=dict),
     Column("pictures", BigInteger, nullable=False, default=0),
     Column("verified_at", Moment),
-    Column("erased_at", Moment),
     Column("waits_for", String),  # why it does not go on, a sentence
     Column("receipt", String),  # as it was handed out, byte for byte
+    Column("erasing", String),  # the erasure that is at work on it
+    Column("erased_at", Moment),
+    Column("erased", Boolean),
+    Column("erasure_note", String),
     Column("erasure_receipt", String),
     Index(None, "tenant", "requested_at"),
-    Index("ix_removals_unfinished", "step", "tenant"),
+    Index(
+        "ix_removals_unfinished",
+        "step",
+        "tenant",
+        sqlite_where=text("step <> 'done'"),
+        postgresql_where=text("step <> 'done'"),
+    ),
+    Index(
+        "ix_removals_unerased",
+        "verified_at",
+        sqlite_where=text("erasure_receipt IS NULL"),
+        postgresql_where=text("erasure_receipt IS NULL"),
+    ),
 )
 
 covered_images = Table(
     "covered_images",
     metadata,
     Column("removal", String, ForeignKey(removals.c.id, ondelete="CASCADE"), primary_key=True),
-    Column("point", String, primary_key=True),
+    Column("image_id", String, primary_key=True),
     Column("picture", String, primary_key=True),
     Column("tenant", String, nullable=False),
-    Column("image_id", String, nullable=False),
     Column("state", String, nullable=False),  # the one it was in
     Column("content_hash", String, nullable=False),
     Column("marked_by", String, nullable=False),  # the removal whose mark the point has
     Column("fields", Json, nullable=False),  # what a later removal's filter may ask for
-    Index(None, "removal", "image_id"),
+    Index(None, "tenant", "marked_by"),
 )
 
 tombstones = Table(

@@ -1,0 +1,320 @@
+"""The records of earlier versions go into the database once; whatever kills it, the next start comes to the same."""
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select
+
+from services.access.secret import Secret
+from services.forgetting.receipt_log import ReceiptLog
+from services.forgetting.receipt_signature import ReceiptSigner
+from services.forgetting.receipt_v1 import check_log
+from services.infrastructure.records import tables
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.import_audit_file import import_audit_file
+from services.infrastructure.records.import_json_records import FACT, Imported, import_json_records
+from services.infrastructure.records.json_files import DAMAGED, JsonFiles
+
+FIXTURES = Path(__file__).parents[3] / "fixtures"
+FOLDERS = ("data_folder_1", "data_folder_2")
+AT_ONCE = timedelta(microseconds=1)
+"""A lease that is over when the next start comes."""
+Rows = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Data folder 2, but for its images."""
+    return unpacked("data_folder_2", tmp_path)
+
+
+@cache
+def _unpacked(folder: str, there: Path) -> Path:
+    with tarfile.open(FIXTURES / folder / "data.tar.xz") as packed:
+        wanted = [each for each in packed if each.name.startswith(("data/records", "data/secret", "data/audit"))]
+        packed.extractall(there, wanted, filter="data")
+    return there / "data"
+
+
+def unpacked(folder: str, there: Path) -> Path:
+    return _unpacked(folder, there / folder)
+
+
+def expected(folder: str = "data_folder_2") -> dict[str, Any]:
+    return dict(json.loads((FIXTURES / folder / "expected.json").read_text()))
+
+
+def log_of(database: Database, data: Path) -> ReceiptLog:
+    return ReceiptLog(database, ReceiptSigner(Secret((data / "secret").read_bytes()).key("receipts")))
+
+
+def log_faults(database: Database, data: Path, tenant: str) -> list[str]:
+    """What is wrong with a tenant's log of entries of version 1."""
+    log = log_of(database, data)
+    entries = [json.loads(entry.text) for entry in log.entries(tenant)]
+    return list(check_log(tenant, entries, log.signer.key.base64, log.end(tenant)))
+
+
+def do_import(database: Database, data: Path, files: JsonFiles | None = None) -> Imported | None:
+    seal = log_of(database, data).seal_imported
+    done = import_json_records(database, files or JsonFiles(data / "records"), seal, AT_ONCE)
+    import_audit_file(database, data / "audit.jsonl", AT_ONCE)
+    return done
+
+
+def dumped(database: Database) -> Rows:
+    """All that the database holds, but for what tells when it came there."""
+    found = {}
+    with database.read() as connection:
+        for table in tables.metadata.sorted_tables:
+            rows = [dict(row) for row in connection.execute(select(table)).mappings()]
+            found[table.name] = sorted(rows, key=repr)
+    for end in found["receipt_log_ends"]:
+        assert end.pop("seal")
+    for line in found["audit"]:
+        del line["number"]
+    found["leases"] = []
+    found["facts"] = [fact for fact in found["facts"] if fact["name"] != FACT]
+    return found
+
+
+def rows_of(database: Database, table: Any, **where: Any) -> list[Any]:
+    with database.read() as connection:
+        return list(connection.execute(select(table).filter_by(**where)))
+
+
+def test_every_record_is_a_row_and_no_file_is_left(
+    database: Database, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = sum(1 for path in (data / "records").rglob("*") if path.is_file())
+    lines = len((data / "audit.jsonl").read_text().splitlines())
+    done = do_import(database, data)
+    assert done is not None
+    access = {"keys": 8, "encoders": 3}
+    removals = {"removals": 9, "notes": 2, "buried": 6, "blocks": 12, "log": 14}
+    jobs = {"jobs": 4, "questions": 1, "evaluations": 2, "decisions": 5, "schedule": 1, "restore": 0}
+    judgements = {"judgements": 1, "judgement_uses": 1}  # the other one is of a label that is spelled otherwise now
+    assert done.records == access | removals | jobs | judgements
+    assert (done.damaged, done.faults) == (0, [])
+    assert before > sum(done.records.values())
+    assert "old records were moved into the database: 8 of keys, 3 of encoders, 9 of removals" in caplog.text
+    assert not (data / "records").exists()
+    assert not (data / "audit.jsonl").exists()
+    assert len(rows_of(database, tables.audit)) == lines
+    assert do_import(database, data) is None, "it is done once"
+
+
+def test_what_a_folder_of_the_first_version_holds_is_imported_too(database: Database, tmp_path: Path) -> None:
+    data = unpacked("data_folder_1", tmp_path)
+    done = do_import(database, data)
+    assert done is not None
+    assert (done.damaged, done.faults, done.records["removals"], done.records["log"]) == (0, [], 4, 6)
+    assert log_faults(database, data, "default") == []
+
+
+def test_a_new_data_folder_has_nothing_to_import(database: Database, tmp_path: Path) -> None:
+    assert import_json_records(database, JsonFiles(tmp_path / "records"), refuse) is None
+    assert import_json_records(database, JsonFiles(tmp_path / "records"), refuse) is None
+    assert import_audit_file(database, tmp_path / "audit.jsonl") == 0
+
+
+def refuse(_connection: Connection, tenant: str) -> None:
+    raise AssertionError(tenant)
+
+
+def test_keys_open_what_they_opened(database: Database, data: Path) -> None:
+    records = {path.name: json.loads(path.read_text()) for path in (data / "records" / "keys").iterdir()}
+    do_import(database, data)
+    for row in rows_of(database, tables.keys):
+        record = records[row.id]
+        assert (row.digest, row.tenant, list(row.scopes)) == (record["digest"], record["tenant"], record["scopes"])
+        assert (row.revoked_at is None) == (record["revoked_at"] is None)
+        assert (row.requests_per_minute, row.bytes_per_minute) == (
+            record["requests_per_minute"],
+            record["bytes_per_minute"],
+        )
+    assert {row.name for row in rows_of(database, tables.keys) if row.revoked_at} == {"revoked"}
+
+
+def test_receipts_are_the_bytes_that_were_handed_out(database: Database, data: Path) -> None:
+    do_import(database, data)
+    for name in ("ann-erased", "tom", "rene", "shop"):
+        given = (FIXTURES / "data_folder_2" / "receipts" / f"{name}.json").read_bytes()
+        [row] = rows_of(database, tables.removals, id=json.loads(given)["id"])
+        assert row.receipt.encode() == given
+        assert (row.step, row.filter) == ("done", None), "a filter stays no longer than its removal"
+        assert (row.erased_at is not None) == (row.erasure_receipt is not None) == (name in ("ann-erased", "rene"))
+    [tom] = rows_of(database, tables.removals, id=expected()["receipts"]["tom"]["id"])
+    [steward] = rows_of(database, tables.keys, name="steward")
+    assert (tom.requested_by, tom.requested_key) == ("steward", steward.id)
+
+
+def test_removals_that_run_begin_with_their_mark(database: Database, data: Path) -> None:
+    do_import(database, data)
+    for name, removal_id in expected()["unfinished"].items():
+        [row] = rows_of(database, tables.removals, id=removal_id)
+        assert (row.step, row.receipt, row.images, row.by_state) == ("mark", None, 0, {}), name
+        assert len(row.filter) == 1
+    covered = {row.image_id: row for row in rows_of(database, tables.covered_images)}
+    assert set(covered) == {"deleting-1", "deleting-2", "deleting-3", "eve-1", "overlap-1"}
+    assert covered["deleting-3"].removal == covered["deleting-3"].marked_by == expected()["unfinished"]["deleting"]
+    assert covered["deleting-3"].picture.startswith("default/")
+
+
+def test_the_log_is_one_chain_that_goes_on(database: Database, data: Path) -> None:
+    do_import(database, data)
+    log = log_of(database, data)
+    assert log.tenants() == ["default", "shop"]
+    for tenant, entries in (("default", 12), ("shop", 2)):
+        assert log_faults(database, data, tenant) == []
+        assert [entry.number for entry in log.entries(tenant)] == list(range(1, entries + 1))
+
+
+def test_a_log_whose_end_was_cut_off_is_told(database: Database, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (data / "records" / "log" / "default" / f"{12:012d}").unlink()
+    done = do_import(database, data)
+    assert done is not None
+    assert done.faults == ["the log of default had 12 entries before it was imported, and 11 are there"]
+    assert done.faults[0] in caplog.text
+
+
+def test_blocks_and_tombstones_are_the_digests_that_they_were(database: Database, data: Path) -> None:
+    blocks = {path.relative_to(data / "records" / "blocks").parts for path in _files(data / "records" / "blocks")}
+    buried = {digest for path in _files(data / "records" / "buried") for digest in json.loads(path.read_text())}
+    do_import(database, data)
+    assert {(row.tenant, row.kind, row.digest) for row in rows_of(database, tables.blocks)} == blocks
+    assert {row.digest for row in rows_of(database, tables.tombstones)} == buried
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def test_text_is_in_one_spelling(database: Database, data: Path) -> None:
+    texts = json.dumps(dumped_after(database, data)["decisions"], default=str, ensure_ascii=False)
+    assert "\u0301" not in texts, "combining accents are composed"
+    assert "José" in texts
+
+
+def dumped_after(database: Database, data: Path) -> Rows:
+    do_import(database, data)
+    return dumped(database)
+
+
+def test_a_removal_of_a_subject_in_another_spelling_goes_on(database: Database, data: Path) -> None:
+    removal_id = expected()["unfinished"]["marked"]
+    file = data / "records" / "removals" / "default" / removal_id
+    record = json.loads(file.read_text())
+    record["removal"]["filter"] = {"subject": "Jose\u0301\u200b", "labels": ["cafe\u0301/a"], "age": {"gte": 3}}
+    file.write_text(json.dumps(record))
+    do_import(database, data)
+    [row] = rows_of(database, tables.removals, id=removal_id)
+    assert row.filter == {"subject": "José", "labels": ["café/a"], "age": {"gte": 3}}
+
+
+def test_what_cannot_be_read_is_set_aside_and_the_rest_imported(
+    database: Database, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in ("keys", "removals/default", "decisions/default", "blocks/default/content"):
+        file = min((data / "records" / kind).iterdir())
+        file.write_bytes(b'{"torn": ')
+    with (data / "audit.jsonl").open("ab") as audit:
+        audit.write(b'{"at": "2026-\n{"at": "2026-01-31T12:00:00Z"{"at": "2026-01-31T12:00:00Z", "tenant": "t",')
+        audit.write(b' "by": "k", "action": "torn"}\n')
+    done = do_import(database, data)
+    assert done is not None
+    assert (done.damaged, done.records["keys"], done.records["blocks"]) == (4, 7, 11)
+    assert "4 cannot be read, and were set aside" in caplog.text
+    assert len(list(_files(data / "records"))) == len(list(_files(data / "records" / DAMAGED))) == 4
+    assert len(rows_of(database, tables.audit, action="torn")) == 1
+
+
+def test_old_records_that_come_again_are_not_read(
+    database: Database, data: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    before = dumped_after(database, data)
+    again = unpacked("data_folder_1", tmp_path)
+    shutil.move(again / "records", data / "records")
+    assert import_json_records(database, JsonFiles(data / "records"), refuse) is None
+    assert "a program of an earlier version ran here" in caplog.text
+    assert dumped(database) == before
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Deadly(JsonFiles):
+    """Ends the process before so many files are deleted or set aside, each time counted down."""
+
+    left = 0
+
+    def delete(self, keys: Any) -> None:
+        for key in keys:
+            count_down()
+            super().delete([key])
+
+
+def count_down() -> None:
+    if Deadly.left == 0:
+        raise Killed
+    Deadly.left -= 1
+
+
+@contextmanager
+def deadly_writes(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ends the process before, and after, each transaction that writes."""
+    write: Callable[..., Any] = database.write
+
+    @contextmanager
+    def counted(urgent: bool = False) -> Iterator[Connection]:
+        with write(urgent) as connection:
+            yield connection
+            count_down()  # before it is durable
+        count_down()  # once it is
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "write", counted)
+        patched.setattr("services.infrastructure.records.fencing_tokens.Leases.release", lambda *_: None)
+        yield
+
+
+def test_killed_anywhere_the_next_start_comes_to_the_same(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many starts, each of which dies some steps after the place where the one before died."""
+    monkeypatch.setattr("services.infrastructure.records.import_json_records.ROWS", 3)
+    monkeypatch.setattr("services.infrastructure.records.import_json_records.AT_ONCE", 2)
+    monkeypatch.setattr("services.infrastructure.records.import_audit_file.LINES", 7)
+    data = unpacked("data_folder_2", tmp_path)
+    spare = shutil.copytree(data, tmp_path / "spare")
+    do_import(database, data)
+    whole = dumped(database)
+    for first in (0, 5, 11):
+        empty(database)
+        shutil.copytree(spare, data, dirs_exist_ok=True)
+        lives = 0
+        while True:
+            Deadly.left = first + lives * 16
+            with deadly_writes(database, monkeypatch), suppress(Killed):
+                do_import(database, data, Deadly(data / "records"))
+                break
+            lives += 1
+        assert lives > 5
+        assert not (data / "records").exists()
+        assert dumped(database) == whole, first
+        assert log_faults(database, data, "default") == []
+
+
+def empty(database: Database) -> None:
+    with database.write() as connection:
+        for table in reversed(tables.metadata.sorted_tables):
+            connection.execute(table.delete())
