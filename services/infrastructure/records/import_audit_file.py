@@ -45,13 +45,19 @@ def import_audit_file(database: Database, path: Path, lease: timedelta = LEASE) 
     """
     digest = sha256(f"{socket.gethostname()}:{path.absolute()}".encode()).hexdigest()
     name, leases, count = f"audit_file:{digest[:16]}", Leases(database), 0
-    while path.exists():
+    while path.exists() or _progress(database, name):
         with leases.held(name, lease) as held, suppress(Superseded):
-            if held is not None and path.exists():
+            if held is not None:
                 count = _Import(database, leases, held, name).run(path)
-                log.warning("the audit log was moved into the database: %d lines", count)
         time.sleep(0 if held else POLL)
+    if count:
+        log.warning("the audit log was moved into the database: %d lines", count)
     return count
+
+
+def _progress(database: Database, name: str) -> dict[str, int]:
+    with database.read() as connection:
+        return connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar_one_or_none() or {}
 
 
 class _Import:
@@ -59,14 +65,20 @@ class _Import:
 
     def __init__(self, database: Database, leases: Leases, lease: Lease, name: str) -> None:
         self._database, self._leases, self._lease = database, leases, lease
-        self._fact = facts.c.name == name
         self._name = name
 
     def run(self, path: Path) -> int:
         """Import what is left of the file, then erase it; returns how many lines there were in all."""
-        with self._database.read() as connection:
-            value = connection.execute(select(facts.c.value).where(self._fact)).scalar_one_or_none()
-        place, count = (value["place"], value["lines"]) if value else (0, 0)
+        progress = _progress(self._database, self._name)
+        place, count = progress.get("place", 0), progress.get("lines", 0)
+        if path.exists():  # else it was erased, and the process killed right then
+            count = self._read(path, place, count)
+        path.unlink(missing_ok=True)
+        with self._database.write(urgent=True) as connection:
+            connection.execute(delete(facts).where(facts.c.name == self._name))
+        return count
+
+    def _read(self, path: Path, place: int, count: int) -> int:
         with path.open("rb") as file:
             file.seek(place)
             while lines := list(islice(file, LINES)):
@@ -75,9 +87,6 @@ class _Import:
                 with self._database.write(urgent=True) as connection:
                     self._leases.check(connection, self._lease)
                     self._write(connection, rows, {"place": place, "lines": count})
-        path.unlink(missing_ok=True)
-        with self._database.write(urgent=True) as connection:
-            connection.execute(delete(facts).where(self._fact))
         return count
 
     def _write(self, connection: Connection, rows: Sequence[dict[str, Any]], value: dict[str, int]) -> None:

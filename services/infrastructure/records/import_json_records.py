@@ -40,8 +40,8 @@ BYTES = 8 * 2**20
 
 log = logging.getLogger(__name__)
 
-Seal = Callable[[Connection, str], object]
-"""Seals the end of a tenant's log, which was imported."""
+Finish = Callable[[Connection], object]
+"""What is to be done at the end, in one transaction; again where a crash came before the next one."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,14 @@ class Imported:
 
 
 def import_json_records(
-    database: Database, files: JsonFiles, seal: Seal, lease: timedelta = LEASE, name: str = FACT
+    database: Database, files: JsonFiles, finish: Finish, lease: timedelta = LEASE, name: str = FACT
 ) -> Imported | None:
     """Import all records of earlier versions, and erase their files; waits while another process does it.
 
     Args:
         database: with its tables.
         files: the old records.
-        seal: called once for each tenant with a log.
+        finish: called once every row is there.
         lease: how long it is one process's from each of its transactions on.
         name: of the fact that says how far it is; another one for other files than those of the service, as of a
             backup.
@@ -127,7 +127,7 @@ def import_json_records(
     while _state(database, name) != "erased":
         with leases.held(name, lease) as held, suppress(Superseded):
             if held is not None:  # as it was left by whoever had it before
-                return _Import(database, files, leases, held, seal, name).run(_state(database, name))
+                return _Import(database, files, leases, held, finish, name).run(_state(database, name))
         time.sleep(POLL)
     if again := FOLDERS & {*files.folders()}:
         log.error(
@@ -152,7 +152,7 @@ class _Import:
     files: JsonFiles
     leases: Leases
     lease: Lease
-    seal: Seal
+    finish: Finish
     name: str
     damaged: int = 0
 
@@ -230,14 +230,14 @@ class _Import:
                     connection.execute(self.database.insert(table).on_conflict_do_nothing(), there)
 
     def _finish_log(self) -> list[str]:
-        """Seal the end of each tenant's log; returns what is wrong with them."""
+        """Finish each tenant's log; returns what is wrong with what was imported of it."""
         entries, faults = tables.receipt_log, []
         with self.database.write(urgent=True) as connection:
             self.leases.check(connection, self.lease)
-            ends = select(entries.c.tenant, func.max(entries.c.number), func.count()).group_by(entries.c.tenant)
+            ends = select(entries.c.tenant, func.max(entries.c.number), func.count())
+            ends = ends.where(entries.c.version == 1).group_by(entries.c.tenant)
             found = {tenant: (last, count) for tenant, last, count in connection.execute(ends)}
-            for tenant in found:
-                self.seal(connection, tenant)
+            self.finish(connection)
         for tenant in {*found, *(key.rpartition("/")[2] for key in self.files.keys("log-end"))}:
             last, count = found.get(tenant, (0, 0))
             end = max(last, int(self.read(f"log-end/{tenant}") or 0))

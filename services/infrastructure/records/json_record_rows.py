@@ -122,9 +122,11 @@ def log_entry(key: str, record: Any, _others: Others) -> Iterator[Row]:
 
 def job(key: str, record: Any, _others: Others) -> Iterator[Row]:
     """``jobs/TENANT/ID``."""
-    fields = ("id", "kind", "state", "requested_by", "stage", "done", "total", "attempts", "error")
+    fields = {name: record[name] for name in ("id", "kind", "state", "requested_by")}
+    progress = {"stage": "", "done": 0, "total": 0, "attempts": 0, "error": None}  # the first had not all of it
+    progress |= {name: record[name] for name in progress.keys() & record.keys()}
     moments = {name: _moment(record.get(name)) for name in ("requested_at", "touched_at")}
-    yield tables.jobs, {name: record[name] for name in fields} | moments | {"tenant": key.split("/")[1]}
+    yield tables.jobs, {**fields, **progress, **moments, "tenant": key.split("/")[1]}
 
 
 def question(key: str, record: Any, others: Others) -> Iterator[Row]:
