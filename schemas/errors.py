@@ -153,6 +153,13 @@ class BeingRemoved(Conflict):
     retry_after = 1
 
 
+class PreconditionFailed(VisualMemoryError):
+    """The image is not as the sender saw it: its ETag is none of those that ``If-Match`` names."""
+
+    code = "precondition_failed"
+    status = 412
+
+
 class NotJudged(VisualMemoryError):
     """The question needs a judgement of the memory, and there is none that counts."""
 

@@ -57,6 +57,7 @@ FIELDS: Mapping[str, FieldType] = {
     "image_id": FieldType.KEYWORD,
     "labels": FieldType.KEYWORD,
     "state": FieldType.KEYWORD,
+    "file_name": FieldType.KEYWORD,
     "source": FieldType.KEYWORD,
     "subject": FieldType.KEYWORD,
     "content_hash": FieldType.KEYWORD,

@@ -1,14 +1,15 @@
 """An image: what a caller says of a picture, and what the memory knows of it."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.text_rules import ImageId, Labels, Metadata, Moment, StoredValue, Text
+from schemas.errors import InvalidRequest, PreconditionFailed
+from schemas.text_rules import MAX_LABELS, FileName, ImageId, Labels, Metadata, Moment, StoredValue, Text
 
 MAX_HISTORY = 16
 REVISION_BITS = 32
@@ -55,12 +56,41 @@ class Gate(StrEnum):
     HOLD = "hold"
 
 
+class LabelRule(StrEnum):
+    """What becomes of the labels of an image that is there when it is sent with others.
+
+    ``replace``: it gets those; ``keep``: it keeps its own; ``add``: it gets those beside its own.
+    """
+
+    REPLACE = "replace"
+    KEEP = "keep"
+    ADD = "add"
+
+    def applied(self, held: Sequence[str], sent: Sequence[str]) -> list[str]:
+        """The labels of an image that has some and is sent with others.
+
+        Raises:
+            InvalidRequest: these would be too many.
+        """
+        if self is LabelRule.KEEP:
+            return [*held]
+        if self is LabelRule.REPLACE:
+            return [*sent]
+        both = list(dict.fromkeys([*held, *sent]))
+        if len(both) > MAX_LABELS:
+            raise InvalidRequest(f"labels: an image has at most {MAX_LABELS}, and with those it would have {len(both)}")
+        return both
+
+
 class ImageFields(BaseModel):
     """What a caller says of a picture when sending it.
+
+    Of an image that is there, whatever is left out stays as it is, also where the picture is another; null clears.
 
     Attributes:
         labels: 1 to 32 labels of at most 200 characters; a label may be a path, ``animal/cat/siamese``.
         image_id: the caller's own name for it; left out, the SHA-256 of the picture's bytes in hex, or of its vector's.
+        file_name: what its file is called, without folders.
         source: where it came from (a camera, a supplier).
         subject: whom or what it shows, the handle for removal requests.
         captured_at: when it was taken, with a time zone.
@@ -72,6 +102,7 @@ class ImageFields(BaseModel):
 
     labels: Labels
     image_id: ImageId | None = None
+    file_name: FileName | None = None
     source: Text | None = None
     subject: Text | None = None
     captured_at: Moment | None = None
@@ -85,6 +116,7 @@ class ImagePatch(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     labels: Labels = Field(default_factory=list)
+    file_name: FileName | None = None
     source: Text | None = None
     subject: Text | None = None
     captured_at: Moment | None = None
@@ -103,6 +135,7 @@ class Image(BaseModel):
         attempts: how often remembering was begun and did not end.
         encoder: the name of the encoder with which it was remembered, or that made its vector where it came as one;
             null until remembered. It may have vectors of further encoders since.
+        revision: grows with every change of its labels and fields, see `next_revision`; 0 where there was none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -113,6 +146,7 @@ class Image(BaseModel):
     reason: str | None = None
     doubt: Doubt | None = None
     attempts: int = 0
+    file_name: str | None = None
     source: str | None = None
     subject: str | None = None
     captured_at: datetime | None = None
@@ -121,6 +155,26 @@ class Image(BaseModel):
     metadata: dict[str, StoredValue] = Field(default_factory=dict)
     content_hash: str
     encoder: str | None = None
+    revision: int = 0
+
+    @property
+    def etag(self) -> str:
+        """Which labels and fields of which picture these are, as HTTP's ``ETag`` and ``If-Match`` name it."""
+        return f'"{self.revision}-{self.accepted_at.astimezone(UTC):%Y%m%dT%H%M%S%f}"'
+
+    def check_etag(self, expected: Collection[str] | None) -> None:
+        """Refuse a change to another image than its sender has seen.
+
+        Args:
+            expected: ETags of which the image must have one; None: any will do.
+
+        Raises:
+            PreconditionFailed: it has none of them.
+        """
+        if expected is not None and self.etag not in expected:
+            raise PreconditionFailed(
+                f"image {self.image_id!r} was changed since: read it again, and send the change with its ETag"
+            )
 
 
 class FormerLabels(BaseModel):
@@ -157,7 +211,6 @@ class StoredImage(Image):
         not_encoded: of which further encoders it is to get no vector, though it has a picture.
         removal: the id of the removal that has marked it: it votes no more and nothing of it is changed, until it goes.
         vector_digests: of one that is sent as a vector, see `services.memory.vector_digests`; they are not kept.
-        revision: grows with every amendment, see `next_revision`; 0 where it was never amended.
     """
 
     tenant: str
@@ -171,7 +224,6 @@ class StoredImage(Image):
     not_encoded: list[NotEncoded] = Field(default_factory=list)
     removal: str | None = None
     vector_digests: list[str] = Field(default_factory=list, exclude=True)
-    revision: int = 0
 
     def votes_at(self, moment: datetime) -> bool:
         """Whether it votes at a moment, if it has the vector that is asked for."""
@@ -229,7 +281,11 @@ class Accepted(BaseModel):
     """The answer to images sent: one entry for each, in the order they came.
 
     ``state`` is ``waiting`` for new content; content that was already there keeps its state.
+
+    Attributes:
+        other_labels: whether it is there with other labels, which stay, as was asked.
     """
 
     image_id: str
     state: State
+    other_labels: bool = False

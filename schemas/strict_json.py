@@ -5,6 +5,7 @@ Of ``{"subject": "ann", "subject": {"not": "ann"}}`` one reader would remove Ann
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -12,9 +13,11 @@ from pydantic import BaseModel
 
 from schemas.errors import InvalidRequest
 
-_TOKEN = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"([ \t\r\n]*+:)?|[{}\[\]]', re.DOTALL)
+_TOKEN = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"([ \t\r\n]*+:)?|[{}\[\]]', re.DOTALL)
 """Strings, with a colon behind those that are keys, and brackets; all else of JSON tells nothing of its keys."""
 
+MOST_SAID = 300
+"""Characters of a place: a key that was sent could be of any length."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -33,9 +36,11 @@ def read_json(text: str | bytes) -> Any:
         ValueError: it is not JSON, or not in UTF-8.
         InvalidRequest: a key is given twice in one object.
     """
-    value = json.loads(text if isinstance(text, str) else text.decode())
-    check_keys(text)
-    return value
+    text = text if isinstance(text, str) else text.decode()
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except _GivenTwiceError:
+        raise _named(text) from None
 
 
 def parse_json(model: type[Model], text: str | bytes) -> Model:
@@ -56,20 +61,45 @@ def check_keys(text: str | bytes) -> None:
     Raises:
         InvalidRequest: there is one; the message names its place.
     """
+    text = text if isinstance(text, str) else text.decode(errors="replace")
+    try:
+        json.loads(text, object_pairs_hook=_leave_out, parse_int=len)
+    except _GivenTwiceError:
+        raise _named(text) from None
+
+
+class _GivenTwiceError(Exception):
+    """A key is."""
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _GivenTwiceError
+    return found
+
+
+def _leave_out(pairs: Sequence[tuple[str, Any]]) -> None:
+    _once(pairs)
+
+
+def _named(text: str) -> InvalidRequest:
+    """The error of a text in which a key is given twice: read once more, and slowly, for its place."""
     opened: list[_Open] = []
-    for token in _TOKEN.finditer(text.encode() if isinstance(text, str) else text):
-        match token[0][0:1]:
-            case b"{" | b"[":
+    for token in _TOKEN.finditer(text):
+        match token[0][0]:
+            case "{" | "[":
                 if opened and not isinstance(opened[-1].at, str):
                     opened[-1].at = -1 if opened[-1].at is None else opened[-1].at
                     opened[-1].at += 1
                 opened.append(_Open())
-            case b"}" | b"]":
+            case "}" | "]":
                 opened.pop()
             case _ if token[2] is not None:
-                key = json.loads(b'"%b"' % token[1])
+                key = json.loads(f'"{token[1]}"', strict=False)
                 if key in opened[-1].keys:
                     place = ".".join(str(each.at) for each in (*opened[:-1], _Open(at=key)))
-                    raise InvalidRequest(f"{place}: this key is given twice: send it once"[:400])
+                    return InvalidRequest(f"{place[:MOST_SAID]}: this key is given twice: send it once")
                 opened[-1].keys.add(key)
                 opened[-1].at = key
+    raise AssertionError("a key was given twice")

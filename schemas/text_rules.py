@@ -8,6 +8,7 @@ subjects could look the same.
 import re
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, FiniteFloat, StrictBool, StrictInt
@@ -102,6 +103,18 @@ def _file_name(value: str) -> str:
 def base_name(path: str) -> str:
     """What a file is called without its folders, be they written as on Windows or not."""
     return path.replace("\\", "/").rpartition("/")[2].strip()
+
+
+def sent_file_name(path: str) -> str | None:
+    """What a file is called that was sent, as text may be: cleaned, and cut to a length; None where it has no ending.
+
+    Libraries that must send some name send one without: ``blob``, ``picture``.
+    """
+    name = base_name(repaired(re.sub(f"[{BREAKS}]", " ", path[-METADATA_LENGTH:])))
+    ending = PurePosixPath(name).suffix
+    if len(ending) not in range(2, 33):
+        return None
+    return repaired(name.removesuffix(ending)[: LABEL_LENGTH - len(ending)] + ending)
 
 
 def _image_id(value: str) -> str:

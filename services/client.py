@@ -26,7 +26,7 @@ from schemas.encoder import EncoderSummary
 from schemas.errors import BeingRemoved, InvalidRequest, RateLimited, Unavailable, VisualMemoryError
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.filter import Filter
-from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount
+from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount, LabelRule
 from schemas.job import Job
 from schemas.judgement import JudgementStatus, Suspect, Suspicion
 from schemas.question import (
@@ -95,27 +95,39 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def add(self, images: Sequence[tuple[bytes, ImageFields]]) -> list[Accepted]:
-        """Send pictures with their fields, all or none; they are durable when this returns, remembered soon after."""
-        return _ACCEPTED.validate_json(self._send("/v1/images", images).content)
+    def add(self, images: Sequence[tuple[bytes, ImageFields]], labels: LabelRule = LabelRule.REPLACE) -> list[Accepted]:
+        """Send pictures with their fields, all or none; they are durable when this returns, remembered soon after.
+
+        Args:
+            images: of one that is there, fields that were not set stay as they are, and None clears.
+            labels: what becomes of the labels of those that are there.
+        """
+        return _ACCEPTED.validate_json(self._send("/v1/images", images, labels=labels.value).content)
 
     def add_vectors(
-        self, encoder: str, vectors: "NDArray[np.float32]", fields: Sequence[ImageFields]
+        self,
+        encoder: str,
+        vectors: "NDArray[np.float32]",
+        fields: Sequence[ImageFields],
+        labels: LabelRule = LabelRule.REPLACE,
     ) -> list[Accepted]:
         """Send vectors that were made by the service's encoder, all or none; they are remembered when this returns.
 
         Args:
             encoder: its name.
             vectors: [n, d], at most 4,096 at once.
-            fields: n of them, or a single one for all.
+            fields: n of them, or a single one for all; see `add`.
+            labels: see `add`.
         """
         import numpy as np
 
         file = io.BytesIO()
         np.save(file, vectors, allow_pickle=False)
-        lines = "\n".join(each.model_dump_json(exclude_defaults=True) for each in fields)
+        lines = "\n".join(each.model_dump_json(exclude_unset=True) for each in fields)
         parts = {"vectors": ("vectors.npy", file.getvalue()), "fields": ("fields.jsonl", lines.encode())}
-        answer = self._call("POST", "/v1/vectors", files=parts, data={"encoder": encoder})
+        answer = self._call(
+            "POST", "/v1/vectors", files=parts, data={"encoder": encoder}, params={"labels": labels.value}
+        )
         return _ACCEPTED.validate_json(answer.content)
 
     def image(self, image_id: str) -> Image:
@@ -132,10 +144,18 @@ class Client:
                 return
             asked["cursor"] = answer.cursor
 
-    def amend(self, image_id: str, patch: ImagePatch) -> Image:
-        """Change an image's labels and fields; what the patch leaves out stays."""
+    def amend(self, image_id: str, patch: ImagePatch, seen: Image | None = None) -> Image:
+        """Change an image's labels and fields; what the patch leaves out stays.
+
+        Args:
+            image_id: its id.
+            patch: the changes.
+            seen: the image as it was read; with it, one that was changed since is refused (`PreconditionFailed`).
+        """
         body = patch.model_dump_json(exclude_unset=True)
-        return Image.model_validate_json(self._call("PATCH", f"/v1/images/{image_id}", **_json(body)).content)
+        headers = {"Content-Type": "application/json", **_if_match(seen)}
+        answer = self._call("PATCH", f"/v1/images/{image_id}", content=body, headers=headers)
+        return Image.model_validate_json(answer.content)
 
     def picture(self, image_id: str) -> bytes:
         """The picture as it was sent."""
@@ -236,9 +256,10 @@ class Client:
         body = request.model_copy(update={"dry_run": False}).model_dump_json()
         return Removal.model_validate_json(self._call("POST", "/v1/removals", keyed=True, **_json(body)).content)
 
-    def remove_image(self, image_id: str) -> Removal:
-        """Remove one image."""
-        return Removal.model_validate_json(self._call("DELETE", f"/v1/images/{image_id}", keyed=True).content)
+    def remove_image(self, image_id: str, seen: Image | None = None) -> Removal:
+        """Remove one image; `seen`: see `amend`."""
+        answer = self._call("DELETE", f"/v1/images/{image_id}", keyed=True, headers=_if_match(seen))
+        return Removal.model_validate_json(answer.content)
 
     def removal(self, removal_id: str) -> Removal:
         """The record of a removal; its receipt, once it is done."""
@@ -313,10 +334,10 @@ class Client:
         except (Unavailable, KeyError, ValueError):
             return False
 
-    def _send(self, path: str, images: Sequence[tuple[bytes, ImageFields]]) -> httpx.Response:
+    def _send(self, path: str, images: Sequence[tuple[bytes, ImageFields]], **asked: str) -> httpx.Response:
         parts = [("files", ("picture", data)) for data, _ in images]
-        fields = [fields.model_dump_json(exclude_defaults=True) for _, fields in images]
-        return self._call("POST", path, files=parts, data={"fields": fields})
+        fields = [fields.model_dump_json(exclude_unset=True) for _, fields in images]
+        return self._call("POST", path, files=parts, data={"fields": fields}, params=asked)
 
     def _evaluation(self, method: str, path: str, **arguments: Any) -> EvaluationJob:
         return EvaluationJob.model_validate_json(self._call(method, path, **arguments).content)
@@ -345,6 +366,10 @@ class Client:
 
     def _unreachable(self, error: httpx.TransportError) -> Unavailable:
         return Unavailable(f"nothing answers at {self._http.base_url} ({error or type(error).__name__})")
+
+
+def _if_match(seen: Image | None) -> dict[str, str]:
+    return {} if seen is None else {"If-Match": seen.etag}
 
 
 def _json(body: str) -> Mapping[str, Any]:

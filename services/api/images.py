@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from schemas.errors import InvalidRequest, NotFound
 from schemas.filter import Filter
-from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount, StoredImage
+from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount, LabelRule, StoredImage
 from schemas.key import Scope
 from schemas.strict_json import parse_json
 from services.api.caller import Caller, CallerDep, ServiceDep
 from services.api.errors import content, explain
 from services.api.guard import SEES_CLASSES, GuardedRoute, needs
+from services.api.preconditions import EtagsDep
 from services.api.uploads import SentImages, body_of, read_uploads
 from services.bootstrap.api_process import ApiProcess
 from services.intake.accept import Upload
@@ -35,21 +36,31 @@ Where = Annotated[
         },
     ),
 ]
+LabelsThere = Annotated[LabelRule, Query(description="what becomes of the labels of images that are there")]
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Pictures are kept by no cache on the way, or a removal could not reach them."""
 
 
-@router.post("/images", status_code=202, openapi_extra=body_of(SentImages, "fields", ImageFields))
+@router.post(
+    "/images",
+    status_code=202,
+    openapi_extra=body_of(SentImages, "fields", ImageFields),
+    response_model_exclude_defaults=True,
+)
 @needs(Scope.REMEMBER)
 def accept(
-    caller: CallerDep, service: ServiceDep, uploads: Annotated[list[Upload], Depends(read_uploads)]
+    caller: CallerDep,
+    service: ServiceDep,
+    uploads: Annotated[list[Upload], Depends(read_uploads)],
+    labels: LabelsThere = LabelRule.REPLACE,
 ) -> list[Accepted]:
     """Accept pictures to be remembered; all or none. Durable when answered, remembered moments later.
 
-    To let images that are there expire earlier than before needs `remove` too.
+    Of an image that is there, fields that are left out stay as they are, and null clears. To let it expire earlier than
+    before needs `remove` too.
     """
     with caller.deed("accept", images=len(uploads)):
-        accepted = service.accept(caller.tenant, uploads, may_expire=caller.key.may(Scope.REMOVE))
+        accepted = service.accept(caller.tenant, uploads, labels, may_expire=caller.key.may(Scope.REMOVE))
     points = [point_id(caller.tenant, each.image_id) for each in accepted]
     log.info("accepted %d", len(points), extra={"tenant": caller.tenant, "points": points})
     return accepted
@@ -72,20 +83,26 @@ def images(
 
 @router.get("/images/{image_id}")
 @needs(Scope.READ)
-def image(caller: CallerDep, service: ServiceDep, image_id: str) -> Image:
-    """What is known of an image, its state first of all."""
-    return as_image(held(service, caller, image_id))
+def image(caller: CallerDep, service: ServiceDep, image_id: str, response: Response) -> Image:
+    """What is known of an image, its state first of all; its ETag says which labels and fields of which picture."""
+    found = held(service, caller, image_id)
+    response.headers["ETag"] = found.etag
+    return as_image(found)
 
 
 @router.patch("/images/{image_id}")
 @needs(Scope.REMEMBER)
-def amend(caller: CallerDep, service: ServiceDep, image_id: str, patch: ImagePatch) -> Image | Accepted:
+def amend(
+    caller: CallerDep, service: ServiceDep, image_id: str, patch: ImagePatch, etags: EtagsDep, response: Response
+) -> Image | Accepted:
     """Change labels and fields; votes follow at once. All of the image is shown to whom may `read` it, else its state.
 
-    To let it expire earlier than before needs `remove` too.
+    With `If-Match` only while it is as it was seen. To let it expire earlier than before needs `remove` too.
     """
     with caller.deed("amend", images=1):
-        amended = service.accept.amend(caller.tenant, image_id, patch, may_expire=caller.key.may(Scope.REMOVE))
+        may_expire = caller.key.may(Scope.REMOVE)
+        amended = service.accept.amend(caller.tenant, image_id, patch, etags, may_expire=may_expire)
+    response.headers["ETag"] = amended.etag
     return as_image(amended) if caller.key.may(Scope.READ) else Accepted(image_id=image_id, state=amended.state)
 
 

@@ -14,6 +14,7 @@ from schemas.text_rules import Moment
 from services.api.caller import Caller, CallerDep, ServiceDep
 from services.api.guard import GuardedRoute, needs
 from services.api.images import held
+from services.api.preconditions import EtagsDep
 from services.bootstrap.api_process import ApiProcess
 
 router = APIRouter(prefix="/v1", tags=["removals"], route_class=GuardedRoute)
@@ -35,9 +36,9 @@ def remove(
 
 @router.delete("/images/{image_id}", responses={202: {"description": "Recorded; still running."}})
 @needs(Scope.REMOVE)
-def remove_image(caller: CallerDep, service: ServiceDep, image_id: str, response: Response) -> Removal:
-    """Remove one image; a removal like any other, with a receipt."""
-    held(service, caller, image_id)
+def remove_image(caller: CallerDep, service: ServiceDep, image_id: str, etags: EtagsDep, response: Response) -> Removal:
+    """Remove one image; a removal like any other, with a receipt. With `If-Match` only while it is as it was seen."""
+    held(service, caller, image_id).check_etag(etags)
     request = RemovalRequest(filter=Filter({"image_id": image_id}), reason=f"DELETE of image {image_id}"[:200])
     return _carry_out(service, caller, request, response)
 

@@ -17,6 +17,7 @@ from schemas.decision import ClassifyOptions, QueryVector
 from schemas.errors import InvalidRequest
 from schemas.image import ImageFields
 from schemas.strict_json import parse_json
+from schemas.text_rules import sent_file_name
 from services.api.caller import service
 from services.api.errors import explain
 from services.bootstrap.api_process import ApiProcess
@@ -102,7 +103,7 @@ async def read_uploads(request: Request) -> list[Upload]:
     """The pictures of an acceptance with their fields; those by URL are fetched now, so that 202 holds for them too.
 
     Multipart: parts ``files``, and parts ``fields`` that each hold the fields of one file as JSON, in the same order;
-    a single ``fields`` part is that of every file.
+    a single ``fields`` part is that of every file. Fields that say no ``file_name`` get that of their part.
 
     Raises:
         InvalidRequest: the body is not of this form; the message says where.
@@ -114,10 +115,13 @@ async def read_uploads(request: Request) -> list[Upload]:
         sent = await _parse_body(SentImages, await request.body(), parts)
         _check_number(len(sent.images), most)
         pictures = await run_in_threadpool(_pictures, sent.images, partial(parts.fetch, request.state.caller.tenant))
-        fields = [ImageFields(**image.model_dump(exclude={"picture", "url"})) for image in sent.images]
+        fields = [
+            ImageFields.model_construct(image.model_fields_set & ImageFields.model_fields.keys(), **dict(image))
+            for image in sent.images
+        ]
         return [Upload(data, each) for data, each in zip(pictures, fields, strict=True)]
     async with request.form(max_files=most, max_fields=most, max_part_size=FIELDS_BYTES) as form:
-        files = await _files(form, {"files", "fields"})
+        files, names = await _files(form, {"files", "fields"})
         fields = [_parse(ImageFields, str(text)) for text in form.getlist("fields")]
     if len(fields) == 1 and (len(files) == 1 or fields[0].image_id is None):
         fields *= len(files)
@@ -126,7 +130,7 @@ async def read_uploads(request: Request) -> list[Upload]:
             f"{len(files)} files came with {len(fields)} parts 'fields': send one for each file, in the same order,"
             " or a single one, without image_id, for all"
         )
-    return [Upload(data, each) for data, each in zip(files, fields, strict=True)]
+    return [Upload(data, _named(said, name)) for data, said, name in zip(files, fields, names, strict=True)]
 
 
 async def read_queries(request: Request) -> ClassifyRequest:
@@ -146,7 +150,7 @@ async def read_queries(request: Request) -> ClassifyRequest:
             sent = sent.model_copy(update={"pictures": fetched, "urls": []})
         return sent
     async with request.form(max_files=most, max_fields=1, max_part_size=FIELDS_BYTES) as form:
-        files = await _files(form, {"files", "options"})
+        files, _ = await _files(form, {"files", "options"})
         options = _parse(ClassifyOptions, str(form.get("options", "{}")))
     return ClassifyRequest.model_construct(**dict(options), pictures=files, urls=[], vectors=[])
 
@@ -218,9 +222,17 @@ def check_parts(form: FormData, known: set[str]) -> None:
         raise InvalidRequest(f"there is no part {min(unknown)!r}: the parts are {', '.join(sorted(known))}")
 
 
-async def _files(form: FormData, known: set[str]) -> Sequence[bytes]:
+def _named(fields: ImageFields, file_name: str) -> ImageFields:
+    """Fields with the name of the file that was sent, unless they say one."""
+    name = None if "file_name" in fields.model_fields_set else sent_file_name(file_name)
+    return fields if name is None else fields.model_copy(update={"file_name": name})
+
+
+async def _files(form: FormData, known: set[str]) -> tuple[Sequence[bytes], Sequence[str]]:
+    """The files of a form and what they are called."""
     check_parts(form, known)
-    files = form.getlist("files")
-    if not files or not all(isinstance(file, UploadFile) for file in files):
+    parts = form.getlist("files")
+    files = [part for part in parts if isinstance(part, UploadFile)]
+    if not files or len(files) < len(parts):
         raise InvalidRequest("send one or more parts 'files', each a picture with a file name")
-    return [await file.read() for file in files if isinstance(file, UploadFile)]
+    return [await file.read() for file in files], [file.filename or "" for file in files]

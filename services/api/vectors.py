@@ -10,12 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from schemas.errors import InvalidRequest
-from schemas.image import Accepted, ImageFields
+from schemas.image import Accepted, ImageFields, LabelRule
 from schemas.key import Scope
 from schemas.strict_json import parse_json
 from services.api.caller import CallerDep, ServiceDep
 from services.api.errors import explain
 from services.api.guard import GuardedRoute, needs
+from services.api.images import LabelsThere
 from services.api.uploads import FIELDS_BYTES, check_parts, is_json
 from services.intake.npy import read_npy
 from services.intake.vectors import Sent
@@ -57,11 +58,16 @@ async def read_vectors(request: Request) -> Sent:
 
 
 @router.post(
-    "/vectors", openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}}}
+    "/vectors",
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}}},
+    response_model_exclude_defaults=True,
 )
 @needs(Scope.REMEMBER)
 def remember_vectors(
-    caller: CallerDep, service: ServiceDep, sent: Annotated[Sent, Depends(read_vectors)]
+    caller: CallerDep,
+    service: ServiceDep,
+    sent: Annotated[Sent, Depends(read_vectors)],
+    labels: LabelsThere = LabelRule.REPLACE,
 ) -> list[Accepted]:
     """Remember vectors of one of the service's encoders, at most 4,096 and all or none; durable when answered.
 
@@ -69,7 +75,7 @@ def remember_vectors(
     encoder's vector keeps it, and gets this one beside it. To let images expire earlier than before needs `remove` too.
     """
     with caller.deed("accept", images=len(sent.fields)):
-        accepted = service.accept_vectors(caller.tenant, sent, may_expire=caller.key.may(Scope.REMOVE))
+        accepted = service.accept_vectors(caller.tenant, sent, labels, may_expire=caller.key.may(Scope.REMOVE))
     log.info("remembered %d vectors", len(accepted), extra={"tenant": caller.tenant})
     return accepted
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from schemas.errors import Blocked, InvalidRequest, InvalidVector
-from schemas.image import ImageFields
+from schemas.image import Accepted, ImageFields, LabelRule
 from services.cli.sources import count_fields, fields_of, read_fields
 from services.cli.teach import Outcome
 from services.client import Client
@@ -49,7 +49,13 @@ def is_vectors(file: Path) -> bool:
 
 
 def teach_vectors(
-    client: Client, file: Path, labels: Path | None, encoder: str | None, source: str | None, progress: Progress
+    client: Client,
+    file: Path,
+    labels: Path | None,
+    encoder: str | None,
+    source: str | None,
+    progress: Progress,
+    known_labels: LabelRule = LabelRule.KEEP,
 ) -> Outcome:
     """Send all vectors of a file; those that are refused stay out, the others are remembered.
 
@@ -61,6 +67,7 @@ def teach_vectors(
         encoder: the name of the encoder that made them.
         source: said of all that name none.
         progress: shown.
+        known_labels: what becomes of the labels of images that are there with others.
 
     Raises:
         InvalidRequest: a file is not as it should be, or the service's encoder is another.
@@ -70,10 +77,10 @@ def teach_vectors(
     total, chunks = (_npy if file.suffix == ".npy" else _parquet)(file, labels, source)
     sending, outcome = progress.add_task("remembered", total=total), Outcome()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sending") as pool:
-        on_their_way: deque[Future[int]] = deque()
+        on_their_way: deque[Future[list[Accepted]]] = deque()
         try:
             for chunk in chunks:
-                on_their_way.append(pool.submit(_send, client, encoder, chunk, outcome.refused))
+                on_their_way.append(pool.submit(_send, client, encoder, chunk, outcome.refused, known_labels))
                 if len(on_their_way) == AT_ONCE:
                     _count(on_their_way.popleft(), outcome, progress, sending)
             while on_their_way:
@@ -83,24 +90,26 @@ def teach_vectors(
     return outcome
 
 
-def _count(sent: "Future[int]", outcome: Outcome, progress: Progress, task: Any) -> None:
-    outcome.sent += sent.result()
+def _count(sent: "Future[list[Accepted]]", outcome: Outcome, progress: Progress, task: Any) -> None:
+    outcome.count(sent.result())
     outcome.remembered = outcome.sent
     progress.update(task, completed=outcome.sent + len(outcome.refused))
 
 
-def _send(client: Client, encoder: str, chunk: Chunk, refused: dict[str, str]) -> int:
-    """Send a chunk; where it is refused, by halves, so that only the bad vectors stay out. How many are in."""
+def _send(
+    client: Client, encoder: str, chunk: Chunk, refused: dict[str, str], known_labels: LabelRule
+) -> list[Accepted]:
+    """Send a chunk; where it is refused, by halves, so that only the bad vectors stay out. Those that are in."""
     try:
-        return len(client.add_vectors(encoder, chunk.vectors, chunk.fields))
+        return client.add_vectors(encoder, chunk.vectors, chunk.fields, known_labels)
     except (InvalidVector, Blocked) as error:
         number = len(chunk.fields)
         if number == 1:
             refused[f"row {chunk.first}"] = error.message
-            return 0
+            return []
         middle = number // 2
         halves = chunk.part(0, middle), chunk.part(middle, number)
-        return sum(_send(client, encoder, half, refused) for half in halves)
+        return [each for half in halves for each in _send(client, encoder, half, refused, known_labels)]
 
 
 def _npy(file: Path, labels: Path | None, source: str | None) -> tuple[int, Iterator[Chunk]]:
@@ -187,4 +196,4 @@ def _said(row: Mapping[str, Any], source: str | None, place: str) -> ImageFields
         given["metadata"] = metadata
     if "label" in given:
         given["labels"] = [given.pop("label")]
-    return fields_of({"source": source, **given}, place)
+    return fields_of(given if source is None else {"source": source, **given}, place)

@@ -38,16 +38,22 @@ def add(
     ] = True,
     encoder: Annotated[str | None, typer.Option(help="The encoder that made a file's vectors.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Of a .npy file's vectors: .txt, .csv or .jsonl.")] = None,
+    known_labels: Annotated[
+        str, typer.Option(help="Of images that are there with other labels: keep theirs, replace them, or add to them.")
+    ] = "keep",
     url: Url = LOCAL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Teach: send labelled pictures, with labels from the folders' names or a manifest; or vectors with theirs."""
+    from schemas.image import LabelRule
     from services.cli import bulk, show
     from services.cli.sources import read_pictures
     from services.cli.teach import teach
 
-    of_vectors = bulk.is_vectors(what)
+    if known_labels not in set(LabelRule):
+        raise typer.BadParameter(f"--known-labels: {', '.join(LabelRule)}")
+    rule, of_vectors = LabelRule(known_labels), bulk.is_vectors(what)
     if of_vectors and not wait:
         raise typer.BadParameter("--no-wait: vectors are remembered as they are sent; leave it out")
     if not of_vectors and labels is not None:
@@ -56,9 +62,9 @@ def add(
         raise typer.BadParameter("--encoder is for vectors (.npy, .parquet): the service's encodes pictures")
     with errors(), connect(url, key) as client, show.progress(quiet=as_json) as progress:
         if of_vectors:
-            outcome = bulk.teach_vectors(client, what, labels, encoder, source, progress)
+            outcome = bulk.teach_vectors(client, what, labels, encoder, source, progress, rule)
         else:
-            outcome = teach(client, *read_pictures(what, source), progress, wait=wait)
+            outcome = teach(client, *read_pictures(what, source), progress, wait=wait, known_labels=rule)
     if as_json:
         print_json(outcome.as_dict())
     else:

@@ -67,6 +67,8 @@ def stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 def outcome(result: Outcome) -> None:
     """What became of the pictures that were sent."""
     console.print(f"{result.sent} sent, {result.remembered} remembered")
+    if result.other_labels:
+        console.print(f"  {result.other_labels} are there with other labels, and keep them (see --known-labels)")
     for what, why in (("refused", result.refused), ("rejected", result.rejected)):
         for name, reason in list(why.items())[:MOST_NAMED]:
             console.print(f"  {what} {name}: {reason}", markup=False, highlight=False)

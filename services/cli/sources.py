@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from schemas.errors import InvalidRequest, VisualMemoryError, sentence
 from schemas.image import ImageFields
 from schemas.strict_json import read_json
+from schemas.text_rules import sent_file_name
 from services.perception.formats import BMP, recognise
 
 SUFFIXES = {
@@ -20,7 +21,7 @@ SUFFIXES = {
 }
 """Of files that are pictures whatever is in them, so that what is wrong with one is said; others by what they hold."""
 BEGINNING = 1024
-FIELDS = ("image_id", "source", "subject", "captured_at", "expires_at")
+FIELDS = ("image_id", "file_name", "source", "subject", "captured_at", "expires_at")
 
 
 Line = tuple[str, Mapping[str, Any]]
@@ -40,7 +41,8 @@ def read_pictures(where: Path, source: str | None) -> tuple[int, Iterator[Found]
 
     All are read once before this returns, so that a mistake in the last is told before anything is done with the first.
     FOLDER/animal/cat/*.jpg has the label ``animal/cat``. A manifest has a column or field ``path`` (relative to the
-    manifest) and those of `ImageFields`; in CSV ``labels`` are parted by ``|`` and metadata is ``metadata.NAME``.
+    manifest) and those of `ImageFields`; in CSV ``labels`` are parted by ``|`` and metadata is ``metadata.NAME``. An
+    empty cell says nothing.
 
     Raises:
         InvalidRequest: there is nothing to be found, or a line is not right; the message names it.
@@ -71,8 +73,8 @@ def _folder(top: Path, folder: Path, source: str | None) -> Iterator[Found]:
                 yield from _folder(top, path, source)
         elif folder != top and _is_picture(path):
             label = folder.relative_to(top).as_posix()
-            fields = fields or fields_of({"labels": [label], "source": source}, str(path))
-            yield Found(path, fields)
+            fields = fields or fields_of(_with_source(source, {"labels": [label]}), str(path))
+            yield Found(path, _with_file_name(fields, path))
 
 
 def _is_picture(path: Path) -> bool:
@@ -96,7 +98,7 @@ def read_fields(where: Path, source: str | None) -> Iterator[ImageFields]:
         InvalidRequest: it is of another kind, or a line is not right; the message names it.
     """
     for place, values in _KINDS[_kind_of(where)](where):
-        yield fields_of({"source": source, **values}, place)
+        yield fields_of(_with_source(source, values), place)
 
 
 def count_fields(where: Path) -> int:
@@ -113,7 +115,19 @@ def _kind_of(where: Path) -> str:
 def _manifest(manifest: Path, source: str | None, lines: Iterator[Line]) -> Iterator[Found]:
     for place, row in lines:
         path = _path(manifest, row, place)
-        yield Found(path, fields_of({"source": source, **{k: v for k, v in row.items() if k != "path"}}, place))
+        fields = fields_of(_with_source(source, {k: v for k, v in row.items() if k != "path"}), place)
+        yield Found(path, _with_file_name(fields, path))
+
+
+def _with_source(source: str | None, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is said of an image, and where it comes from, if that is said of all."""
+    return values if source is None else {"source": source, **values}
+
+
+def _with_file_name(fields: ImageFields, path: Path) -> ImageFields:
+    """What is said of an image, and what its file is called, if that is not said."""
+    name = None if "file_name" in fields.model_fields_set else sent_file_name(path.name)
+    return fields if name is None else fields.model_copy(update={"file_name": name})
 
 
 def _txt_lines(where: Path) -> Iterator[Line]:
@@ -136,7 +150,8 @@ def _csv_lines(manifest: Path) -> Iterator[Line]:
             }
             fields = {name: row[name] for name in ("path", *FIELDS) if row.get(name)}
             labels = [label for label in (row.get("labels") or "").split("|") if label]
-            yield f"{manifest}, line {number}", {**fields, "labels": labels, "metadata": metadata}
+            said = {"metadata": metadata} if metadata else {}
+            yield f"{manifest}, line {number}", {**fields, **said, "labels": labels}
 
 
 def _jsonl_lines(manifest: Path) -> Iterator[Line]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from rich.progress import Progress
 
 from schemas.errors import Blocked, InvalidRequest, TooLarge, UnsupportedFormat
 from schemas.filter import Filter
-from schemas.image import ImageFields, State
+from schemas.image import Accepted, ImageFields, LabelRule, State
 from services.cli.sources import Found
 from services.client import Client
 
@@ -27,24 +28,54 @@ Add = Callable[[Sequence[tuple[bytes, ImageFields]]], Sequence[Sent]]
 
 @dataclass
 class Outcome:
-    """What became of the pictures; `refused` and `rejected` say why, by file or image id."""
+    """What became of the pictures.
+
+    Attributes:
+        other_labels: how many are there with other labels than were sent, which stay.
+        refused: why, by file.
+        rejected: why, by image id.
+    """
 
     sent: int = 0
     remembered: int = 0
+    other_labels: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
+
+    def count(self, accepted: Collection[Accepted]) -> None:
+        """Count images that are in."""
+        self.sent += len(accepted)
+        self.other_labels += sum(each.other_labels for each in accepted)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
 
 
-def teach(client: Client, number: int, found: Iterable[Found], progress: Progress, *, wait: bool) -> Outcome:
-    """Send so many pictures, then wait until each is remembered or rejected (if `wait`)."""
+def teach(
+    client: Client,
+    number: int,
+    found: Iterable[Found],
+    progress: Progress,
+    *,
+    wait: bool,
+    known_labels: LabelRule = LabelRule.KEEP,
+) -> Outcome:
+    """Send so many pictures, then wait until each is remembered or rejected (if `wait`).
+
+    Args:
+        client: of the service.
+        number: how many pictures there are.
+        found: the pictures.
+        progress: shown.
+        wait: whether to wait.
+        known_labels: what becomes of the labels of images that are there with others.
+    """
+    add = partial(client.add, labels=known_labels)
     outcome, image_ids = Outcome(), dict[str, None]()  # a set that keeps the order
     sending = progress.add_task("sent", total=number)
-    for accepted in send(client.add, found, lambda done: progress.update(sending, completed=done), outcome.refused):
-        outcome.sent += len(accepted)
+    for accepted in send(add, found, lambda done: progress.update(sending, completed=done), outcome.refused):
+        outcome.count(accepted)
         if wait:
             image_ids |= dict.fromkeys(each.image_id for each in accepted)
     if wait:

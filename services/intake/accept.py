@@ -6,20 +6,20 @@ point, which nobody was promised. What a picture was decoded to is kept beside i
 decoded twice on the way in.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from schemas.errors import BeingRemoved, Conflict, NotFound
 from schemas.filter import FieldType, typed_metadata
-from schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
+from schemas.image import Accepted, ImageFields, ImagePatch, LabelRule, State, StoredImage, now
 from services.forgetting.blocks import Blocks
 from services.forgetting.retention import Retention, check_expiry
 from services.intake.blocked_meanwhile import BlockedMeanwhile
-from services.intake.idempotent_put import SENT_FIELDS, Plan, planned
+from services.intake.idempotent_put import Plan, Rules, ToPut, planned, sent_together
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
-from services.memory.payload import has_picture
+from services.memory.payload import AMENDABLE, has_picture
 from services.memory.pictures import Pictures, new_keys_of_vectors
 from services.perception.decoder import Decoder
 from services.runtime import metrics
@@ -56,15 +56,24 @@ class Accept:
     metadata: Mapping[str, FieldType]
     retention: Retention
 
-    def __call__(self, tenant: str, uploads: Sequence[Upload], *, may_expire: bool = True) -> list[Accepted]:
+    def __call__(
+        self,
+        tenant: str,
+        uploads: Sequence[Upload],
+        labels: LabelRule = LabelRule.REPLACE,
+        *,
+        may_expire: bool = True,
+    ) -> list[Accepted]:
         """Accept pictures, all or none; durable when it returns.
 
-        The same image id with the same content takes over labels and fields and keeps all else; with other content it
-        is replaced. Where an id comes twice, it is as if the second had been sent after the first.
+        The same image id with the same content takes over what is said of it and keeps all else; with other content it
+        is replaced, and keeps the fields that are not said. Where an id comes twice, it is as if the second had been
+        sent after the first.
 
         Args:
             tenant: whose they are.
             uploads: what was sent.
+            labels: what becomes of the labels of those that are there.
             may_expire: whether the caller may let what is there expire earlier than before.
 
         Raises:
@@ -74,12 +83,19 @@ class Accept:
             Blocked: a removal refuses a content or subject; nothing was accepted.
             BeingRemoved: a removal has marked one that is there; nothing was accepted, unless it did so just now.
         """
-        images = [self._image(tenant, upload) for upload in uploads]
+        hashes = [sha256(upload.data).hexdigest() for upload in uploads]
+        ids = [upload.fields.image_id or content for upload, content in zip(uploads, hashes, strict=True)]
+        fields = [*sent_together(zip(ids, (upload.fields for upload in uploads), strict=True), labels)]
+        images = [
+            self.image(tenant, said, content, self.pictures.new_key(tenant, image_id, content), State.WAITING)
+            for image_id, content, said in zip(ids, hashes, fields, strict=True)
+        ]
         self.blocks.check(images)
-        latest = {image.image_id: place for place, image in enumerate(images)}
-        sent = {image_id: images[place] for image_id, place in latest.items()}
-        plan = planned(sent, self.memory.get(tenant, latest), now())
-        kept = {image.content_hash for image in sent.values()}
+        latest = {image_id: place for place, image_id in enumerate(ids)}
+        sent = {image_id: ToPut.of(images[place], fields[place]) for image_id, place in latest.items()}
+        rules = self.rules(labels, may_expire=may_expire)
+        plan = planned(sent, self.memory.get(tenant, latest), now(), rules)
+        kept = {hashes[place] for place in latest.values()}
         replaced = {place for place, image in enumerate(images) if image.content_hash not in kept}
         decoded, written = replaced | {latest[image.image_id] for image in plan.new}, set[str]()
 
@@ -94,23 +110,36 @@ class Accept:
         try:
             self._decode(images, uploads, decoded)
             with metrics.stage("accept"):
-                states = self.keep(sent, plan, prepare, may_expire=may_expire)
+                accepted = self.keep(sent, plan, prepare, rules)
         finally:
             self.pictures.drop_pixels(
                 images[place].picture for place in decoded if images[place].picture not in written
             )
-        if State.WAITING in states.values():
+        if any(each.state is State.WAITING for each in accepted.values()):
             self.enqueue(tenant)
         metrics.ACCEPTED.labels(tenant).inc(len(uploads))
-        return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
+        return [accepted[image_id] for image_id in ids]
 
-    def amend(self, tenant: str, image_id: str, patch: ImagePatch, *, may_expire: bool = True) -> StoredImage:
-        """Change an image's labels and fields; what the patch leaves out stays.
+    def rules(self, labels: LabelRule, *, may_expire: bool) -> Rules:
+        """How what is sent changes what is there."""
+        return Rules(labels, self.retention.limited, may_expire)
+
+    def amend(
+        self,
+        tenant: str,
+        image_id: str,
+        patch: ImagePatch,
+        etags: Collection[str] | None = None,
+        *,
+        may_expire: bool = True,
+    ) -> StoredImage:
+        """Change an image's labels and fields; what the patch leaves out stays, whoever else changes it meanwhile.
 
         Args:
             tenant: whose it is.
             image_id: its id.
             patch: what changes.
+            etags: of which it must have one; None: any will do.
             may_expire: as for `__call__`.
 
         Raises:
@@ -119,6 +148,7 @@ class Accept:
             InvalidRequest: it was to expire in the past.
             Blocked: a removal refuses the subject that it would have.
             BeingRemoved: a removal has marked it.
+            PreconditionFailed: it has none of the ETags.
             Conflict: it was changed by others at every try.
         """
         check_expiry(patch.expires_at)
@@ -130,6 +160,7 @@ class Accept:
             if held is None:
                 raise NotFound(f"there is no image {image_id!r}")
             _refuse_marked([held])
+            held.check_etag(etags)
             changed = self.retention.limited(held.changed(changes, now()))
             if not may_expire:
                 self.retention.refuse_earlier(held, changed)
@@ -142,11 +173,6 @@ class Accept:
     @property
     def _blocked_meanwhile(self) -> BlockedMeanwhile:
         return BlockedMeanwhile(self.memory, self.pictures, self.blocks)
-
-    def _image(self, tenant: str, upload: Upload) -> StoredImage:
-        content_hash = sha256(upload.data).hexdigest()
-        picture = self.pictures.new_key(tenant, upload.fields.image_id or content_hash, content_hash)
-        return self.image(tenant, upload.fields, content_hash, picture, State.WAITING)
 
     def image(
         self,
@@ -163,7 +189,7 @@ class Accept:
             InvalidRequest: it was to expire in the past, or a declared metadata field is of another type.
         """
         check_expiry(fields.expires_at)
-        said = {name: getattr(fields, name) for name in SENT_FIELDS}
+        said = {name: getattr(fields, name) for name in AMENDABLE}
         image = StoredImage(
             **said | {"metadata": typed_metadata(fields.metadata, self.metadata)},
             image_id=fields.image_id or content_hash,
@@ -201,10 +227,8 @@ class Accept:
             self.pictures.delete(pictures)
             raise
 
-    def keep(
-        self, sent: Mapping[str, StoredImage], plan: Plan, prepare: Prepare, *, may_expire: bool
-    ) -> dict[str, State]:
-        """Put what is new and amend the rest, in one write; returns the state of each.
+    def keep(self, sent: Mapping[str, ToPut], plan: Plan, prepare: Prepare, rules: Rules) -> dict[str, Accepted]:
+        """Put what is new and amend the rest, in one write; returns what became of each.
 
         What others put, amended or removed meanwhile is looked at once more.
 
@@ -213,7 +237,7 @@ class Accept:
             plan: what they are to what is there.
             prepare: called with what is about to be done, before. Should the write fail, points may be there all the
                 same, and need their pictures.
-            may_expire: as for `__call__`.
+            rules: how what is sent changes what is there.
 
         Raises:
             Forbidden: one would expire earlier than before, and the caller may not let it.
@@ -221,10 +245,10 @@ class Accept:
             BeingRemoved: a removal has marked one: of those that were there already nothing was written.
             Conflict: one is changed by others again and again.
         """
-        states: dict[str, State] = {}
+        accepted: dict[str, Accepted] = {}
         for _ in range(TRIES):
             _refuse_marked(plan.held[image_id] for image_id in plan.states if image_id in plan.held)
-            if not may_expire:
+            if not rules.may_expire:
                 self._refuse_earlier(plan)
             vectors = prepare(plan)
             placed = self.memory.put(plan.new, plan.held, plan.amended, vectors)
@@ -232,11 +256,14 @@ class Accept:
             self._blocked_meanwhile.refuse(plan, placed.after)
             for image_id in placed.being_removed:
                 raise BeingRemoved(f"image {image_id!r} is being removed at this moment: send it again")
-            states |= plan.states
+            accepted |= {
+                image_id: Accepted(image_id=image_id, state=state, other_labels=image_id in plan.other_labels)
+                for image_id, state in plan.states.items()
+            }
             if not placed.overtaken:
-                return states
+                return accepted
             again = {image_id: self._with_new_key(sent[image_id]) for image_id in placed.overtaken}
-            plan = planned(again, placed.after, now())
+            plan = planned(again, placed.after, now(), rules)
         raise Conflict(f"image {placed.overtaken[0]!r} is being changed by others at this moment: send it again")
 
     def _refuse_earlier(self, plan: Plan) -> None:
@@ -244,13 +271,14 @@ class Accept:
         for held, changed in (*plan.amended, *replaced):
             self.retention.refuse_earlier(held, changed)
 
-    def _with_new_key(self, image: StoredImage) -> StoredImage:
+    def _with_new_key(self, sent: ToPut) -> ToPut:
         """The image to be put once more: who replaced it deletes the picture of its former key, maybe only later."""
+        image = sent.image
         if has_picture(image.picture):
             key = self.pictures.new_key(image.tenant, image.image_id, image.content_hash)
         else:
             [key] = new_keys_of_vectors(1)
-        return image.model_copy(update={"picture": key})
+        return replace(sent, image=image.model_copy(update={"picture": key}))
 
 
 def _refuse_marked(images: Iterable[StoredImage]) -> None:

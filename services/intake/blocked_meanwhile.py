@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from schemas.image import StoredImage, now
 from services.forgetting.blocks import Blocks
-from services.intake.idempotent_put import SENT_FIELDS, Plan
+from services.intake.idempotent_put import Plan
 from services.memory.memory import Memory
+from services.memory.payload import AMENDABLE
 from services.memory.pictures import Pictures
 
 TRIES = 10
@@ -47,9 +48,9 @@ class BlockedMeanwhile:
         for _ in range(TRIES):
             if there is None or there.picture != held.picture or there.removal is not None:
                 return
-            ours = {name for name in SENT_FIELDS if getattr(there, name) == getattr(changed, name)}
+            ours = {name for name in AMENDABLE if getattr(there, name) == getattr(changed, name)}
             back = {name: value for name in ours if (value := getattr(held, name)) != getattr(there, name)}
-            former = held if len(ours) == len(SENT_FIELDS) else there.changed(back, now())
+            former = held if len(ours) == len(AMENDABLE) else there.changed(back, now())
             if not back or self.memory.amend(there, former):
                 return
             there = self.memory.get(held.tenant, [held.image_id]).get(held.image_id)

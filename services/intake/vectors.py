@@ -6,9 +6,9 @@ from hashlib import sha256
 
 from schemas.encoder import EncoderSpec
 from schemas.errors import InvalidRequest
-from schemas.image import Accepted, ImageFields, State, StoredImage, now
+from schemas.image import Accepted, ImageFields, LabelRule, State, StoredImage, now
 from services.intake.accept import Accept
-from services.intake.idempotent_put import Plan, planned
+from services.intake.idempotent_put import Plan, ToPut, planned, sent_together
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 from services.memory.pictures import new_keys_of_vectors
@@ -50,7 +50,9 @@ class AcceptVectors:
     encoder: str
     other: Callable[[str], EncoderSpec | None] = lambda _: None
 
-    def __call__(self, tenant: str, sent: Sent, *, may_expire: bool = True) -> list[Accepted]:
+    def __call__(
+        self, tenant: str, sent: Sent, labels: LabelRule = LabelRule.REPLACE, *, may_expire: bool = True
+    ) -> list[Accepted]:
         """Remember vectors, all or none; durable when it returns.
 
         What is said of ids in `Accept` holds here too. The content of such an image is its vector: float32,
@@ -60,6 +62,7 @@ class AcceptVectors:
         Args:
             tenant: whose they are.
             sent: the vectors.
+            labels: as in `Accept`.
             may_expire: as in `Accept`.
 
         Raises:
@@ -71,17 +74,20 @@ class AcceptVectors:
         memory = self._memory_of(sent)
         accept = replace(self.accept, memory=memory)
         units = to_units(sent.vectors)
-        contents = (sha256(row.tobytes()).hexdigest() for row in sent.vectors.astype("<f4", copy=False))
+        contents = [sha256(row.tobytes()).hexdigest() for row in sent.vectors.astype("<f4", copy=False)]
+        ids = [said.image_id or content for said, content in zip(sent.fields, contents, strict=True)]
+        fields = [*sent_together(zip(ids, sent.fields, strict=True), labels)]
         keys, digests = new_keys_of_vectors(len(sent.fields)), vector_digests(units)
         images = [
-            self.accept.image(tenant, fields, content_hash, key, State.REMEMBERED, sent.encoder).model_copy(
+            self.accept.image(tenant, said, content_hash, key, State.REMEMBERED, sent.encoder).model_copy(
                 update={"vector_digests": known_by}
             )
-            for fields, content_hash, key, known_by in zip(sent.fields, contents, keys, digests, strict=True)
+            for said, content_hash, key, known_by in zip(fields, contents, keys, digests, strict=True)
         ]
         self.accept.blocks.check(images)
-        rows = {image.image_id: row for row, image in enumerate(images)}
-        latest = {image_id: images[row] for image_id, row in rows.items()}
+        rows = {image_id: row for row, image_id in enumerate(ids)}
+        latest = {image_id: ToPut.of(images[row], fields[row]) for image_id, row in rows.items()}
+        rules = self.accept.rules(labels, may_expire=may_expire)
 
         def vectors_of(some: Sequence[StoredImage]) -> Vectors:
             return units[[rows[image.image_id] for image in some]]
@@ -92,11 +98,11 @@ class AcceptVectors:
             return vectors_of(plan.new)
 
         with metrics.stage("remember"):
-            plan = planned(latest, memory.get(tenant, latest), now())
-            states = accept.keep(latest, plan, prepare, may_expire=may_expire)
+            plan = planned(latest, memory.get(tenant, latest), now(), rules)
+            accepted = accept.keep(latest, plan, prepare, rules)
         metrics.ACCEPTED.labels(tenant).inc(len(images))
         metrics.REMEMBERED.labels(tenant).inc(len(images))
-        return [Accepted(image_id=image.image_id, state=states[image.image_id]) for image in images]
+        return [accepted[image_id] for image_id in ids]
 
     def _memory_of(self, sent: Sent) -> Memory:
         """The memory under the encoder whose vectors were sent.

@@ -200,8 +200,8 @@ class Memory:
         Args:
             images: each id once.
             held: what was there of them when it was last read, by image id; others do not matter.
-            amended: images as they were read, each with what it becomes: other labels, source, subject, captured_at,
-                expires_at or metadata, and the history of the labels; nothing else of it is written.
+            amended: images as they were read, each with what it becomes: other labels or fields, and the history
+                of the labels; nothing else of it is written.
             vectors: of images without pictures: float32 [len(images), dimension], rows of length 1. Where all are there
                 afterwards, those that replaced nothing are not looked at.
 

@@ -14,7 +14,7 @@ Held = TypeVar("Held")
 NAMESPACE = uuid.UUID("6c1f3a52-9d0e-5b7a-8f43-2b64d1c0e9aa")
 NO_PICTURE = "vector."
 """What the key of an image begins with that came as a vector; those of pictures hold a folder."""
-AMENDABLE = ("labels", "source", "subject", "captured_at", "expires_at", "metadata")
+AMENDABLE = ("labels", "file_name", "source", "subject", "captured_at", "expires_at", "metadata")
 
 
 VECTOR_ONLY = MappingProxyType({"vector_only": True})

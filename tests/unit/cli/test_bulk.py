@@ -11,7 +11,7 @@ from pyarrow import parquet
 from rich.progress import Progress
 
 from schemas.errors import Blocked, InvalidRequest
-from schemas.image import Accepted, ImageFields, State
+from schemas.image import Accepted, ImageFields, LabelRule, State
 from services.cli import bulk
 from services.cli.teach import Outcome
 from services.memory.engine import Vectors
@@ -26,8 +26,10 @@ class Told:
     def __init__(self) -> None:
         self.calls: list[tuple[Vectors, list[ImageFields]]] = []
 
-    def add_vectors(self, encoder: str, vectors: Vectors, fields: list[ImageFields]) -> list[Accepted]:
-        assert encoder == "e"
+    def add_vectors(
+        self, encoder: str, vectors: Vectors, fields: list[ImageFields], labels: LabelRule
+    ) -> list[Accepted]:
+        assert (encoder, labels) == ("e", LabelRule.KEEP)
         if any("bad" in each.labels for each in fields):
             raise Blocked("no")
         self.calls.append((vectors, fields))
