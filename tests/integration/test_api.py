@@ -202,7 +202,7 @@ def test_what_goes_wrong_inside_is_neither_told_nor_logged_in_words(
 
 
 def test_each_request_is_a_line(api: TestClient, service: ApiProcess, parts: Parts, log: io.StringIO) -> None:
-    sent = header(service, parts.tenant, "classify")
+    sent = header(service, parts.tenant, "read")
     api.get("/v1/images/an-id?a-query", headers={**sent, "X-Request-Id": "try-8"})
     api.get("/nowhere/an-id")
     api.put("/v1/images/an-id")
