@@ -25,7 +25,7 @@ from services.memory.engines import open_engine
 from services.memory.filters import within
 from services.memory.memory import Memory
 from services.settings import StoreSettings
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, image, units
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
 from tests.stack import until
 
 
@@ -41,14 +41,14 @@ def test_what_was_put_outlives_a_kill(folder: Path) -> None:
         memory = opened(owner.ready())
         memory.put(images)
         memory.remember(images[:20], units(20))
-        memory.mark("t", [], "r")
         memory.delete(images[30:])
         memory.remember(images, units(40))  # ten of them are gone
+        memory.mark("t", clauses(image_id=["i28", "i29"]), "r")
         owner.kill()
         owner.start()
         assert memory.counts_by_state("t") == {State.REMEMBERED: 30}
-        assert memory.count("t", marked_by="r") == 30
-        assert [hits[0].image_id for hits in memory.nearest("t", units(40)[:30], 1)] == [f"i{n}" for n in range(30)]
+        assert memory.count("t", marked_by="r") == 2
+        assert [hits[0].image_id for hits in memory.nearest("t", units(40)[:28], 1)] == [f"i{n}" for n in range(28)]
         memory.close()
 
 
