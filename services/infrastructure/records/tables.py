@@ -189,6 +189,7 @@ receipt_log = Table(
     Column("entry", String, nullable=False),  # as it was signed, byte for byte
     Column("digest", String, nullable=False),  # of these bytes
     Column("version", Integer, nullable=False),  # 1: imported, where an event may stand twice
+    Index(None, "tenant", "removal"),
     Index(
         "uq_receipt_log_event",
         "tenant",
