@@ -12,12 +12,12 @@ class AuditLine(BaseModel):
         by: the name of the key, or ``command line``.
         key: the key's id; null on the command line.
         request: the id of the request, as ``X-Request-Id`` answered it.
-        action: ``accept``, ``amend``, ``remove``, ``judge``, ``mute``, ``unmute``, ``relabel``, ``decisions.delete``,
-            ``evaluations.request``, ``evaluations.add``, ``evaluations.start``, ``evaluations.delete``, ``keys.make``,
-            ``keys.revoke``, ``keys.rotate``, ``compact``, ``verify-removals``, ``backup``, ``restore``; the last four
-            are of the tenant ``*``, everybody.
-        outcome: ``done``, ``running``, or the code of the error.
-        images: how many were sent, changed or removed.
+        action: ``accept``, ``amend``, ``read``, ``remove``, ``judge``, ``mute``, ``unmute``, ``relabel``,
+            ``decisions.delete``, ``evaluations.request``, ``evaluations.add``, ``evaluations.start``,
+            ``evaluations.delete``, ``keys.make``, ``keys.revoke``, ``keys.rotate``, ``compact``, ``verify-removals``,
+            ``backup``, ``restore``; the last four are of the tenant ``*``, everybody.
+        outcome: ``done``, ``running`` (or ended by a crash), or the code of the error.
+        images: how many were sent, looked at, changed or removed.
         removal: the id of the removal, which has its own record.
         decision: the id of the stored decision that was deleted.
         about_key: the id of the key that was made, revoked or rotated.

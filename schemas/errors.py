@@ -160,6 +160,26 @@ class PreconditionFailed(VisualMemoryError):
     status = 412
 
 
+class IdempotencyKeyReused(InvalidRequest):
+    """The Idempotency-Key is that of another request, within a day."""
+
+    code = "idempotency_key_reused"
+
+
+class RequestRunning(Conflict):
+    """The same request, with the same Idempotency-Key, is being worked on; sending it again is right.
+
+    Attributes:
+        retry_after: whole seconds until then.
+    """
+
+    code = "request_running"
+    retry_after = 1
+
+    def __init__(self) -> None:
+        super().__init__("the same request is being worked on: send it again in a second")
+
+
 class NotJudged(VisualMemoryError):
     """The question needs a judgement of the memory, and there is none that counts."""
 

@@ -120,6 +120,16 @@ class Filter(RootModel[Conditions]):
     def __bool__(self) -> bool:
         return bool(self.root)
 
+    def named(self, field: str | None = None) -> set[str]:
+        """The values that the conditions on a field name, or all of them, as text; but for truth values and ranges."""
+        named = set[str]()
+        for name, condition in self.root.items():
+            held = condition.not_ if isinstance(condition, Not) else condition
+            values = held if isinstance(held, list) else [held]
+            if field in (None, name):
+                named |= {str(value) for value in values if not isinstance(value, bool | Range)}
+        return named
+
     def check_size(self) -> None:
         """Refuse a filter that is too long.
 

@@ -1,5 +1,6 @@
 """A removal: the request to forget, and its record, which ends as the receipt."""
 
+import re
 from datetime import datetime
 from enum import StrEnum
 
@@ -16,7 +17,7 @@ class RemovalRequest(BaseModel):
     Attributes:
         filter: every image that meets it is removed; never empty.
         everything: said instead of a filter to remove all images of the tenant.
-        reason: for the record, 1 to 200 characters.
+        reason: for the record, 1 to 200 characters; it names nothing that the filter does.
         dry_run: only count and show what would go.
         block: refuse, from now on, the same contents and the subjects that the filter names.
     """
@@ -42,6 +43,17 @@ class RemovalRequest(BaseModel):
     def _says_what(self) -> "RemovalRequest":
         if bool(self.filter) == self.everything:
             raise ValueError("give a filter with at least one condition, or everything: true; one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _reason_names_nobody(self) -> "RemovalRequest":
+        """The reason outlives what is removed: it stands in the receipt."""
+        reason = self.reason.casefold()
+        for value in self.filter.named():
+            if re.search(rf"(?<!\w){re.escape(value.casefold())}(?!\w)", reason):
+                raise ValueError(
+                    "reason: it holds a value of the filter, and is kept when that is forgotten: name nobody in it"
+                )
         return self
 
 

@@ -5,7 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from services.access.keys import Keys
 from services.bootstrap.wire_task_queue import key_prefix
 from services.cli.own_service import free_port, own_service
 from services.client import Client
-from services.memory.ledger import Ledger
+from services.infrastructure.records.database import Database
 from services.perception.loading import identify
 from services.settings import EncoderSettings, Settings
 
@@ -81,6 +81,7 @@ class Stack:
 
     Attributes:
         environment: its settings, as variables.
+        database: its records, where they are in the data folder.
     """
 
     client: Client
@@ -89,11 +90,12 @@ class Stack:
     supervisor: psutil.Process
     metrics_port: int
     environment: Mapping[str, str]
+    database: Database
 
     @property
     def keys(self) -> Keys:
         """The service's keys."""
-        return Keys(Ledger(self.data / "records"))
+        return Keys(self.database)
 
     def new_key(self, tenant: str = "default", *scopes: str, **limits: int) -> str:
         """The text of a new key, with every scope unless some are named."""
@@ -226,8 +228,11 @@ def running(data: Path, **settings: str) -> Iterator[Stack]:
         given |= {"DATA": str(data), "CONFIG": os.devnull}
         environment = {f"VISUAL_MEMORY_{name}": value for name, value in given.items()}
         headers = {"Authorization": f"Bearer {client.key}"}
-        with httpx.Client(base_url=client.url, headers=headers, timeout=60, trust_env=False) as http:
-            yield Stack(client, http, data, _supervisor(), port, environment)
+        with (
+            httpx.Client(base_url=client.url, headers=headers, timeout=60, trust_env=False) as http,
+            closing(Database.in_folder(data)) as database,
+        ):
+            yield Stack(client, http, data, _supervisor(), port, environment, database)
 
 
 @contextmanager

@@ -1,102 +1,137 @@
-"""The audit log: one line of JSON for each deed, in a file that the processes of a machine share.
+"""The audit log: a row for each deed, beside the other records.
 
-A line is written after its deed and before the answer, so what was answered is in the log; a crash in between leaves
-a deed without its line (a removal still has its own record). It names keys, requests and removals, and nothing of an
-image, because it outlives removals.
+What is done in the database is logged in the same transaction (`Audit.record`). Whatever else is done has its row
+before it begins, which then says how it ended; so a crash in between leaves a row that says `running`. Only what is
+accepted is logged afterwards, in one transaction for many requests: where that fails the request is refused, and to
+send it again changes nothing. The log names keys, requests and removals, and nothing of an image, because it outlives
+removals: subjects stand in it as keyed digests, so that whoever has the secret and a name finds who looked at it.
 """
 
-import errno
-import json
-import os
-from collections.abc import Iterator
+import hmac
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from hashlib import sha256
 from typing import Any
 
-from pydantic import ValidationError
+from sqlalchemy import Connection, insert, select, update
 
 from schemas.audit import AuditLine
 from schemas.errors import Unavailable, VisualMemoryError
 from schemas.image import now
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.grouped_writes import GroupedWrites
+from services.infrastructure.records.tables import audit, audit_subjects
 
-BLOCK = 64 * 1024
-BEGINNING = b'{"at": '
-"""How each line begins, and what no string in it can hold, for its quotes would be escaped."""
+RUNNING = "running"
+COLUMNS = {"at", "tenant", "by", "key", "request", "action", "outcome"}
+"""The fields of a line that have a column; the others are its details."""
 
 
 class Audit:
-    """The log in one file; each line is one write at its end, and on the disk when the call returns.
+    """The rows of all processes, in the database that they share.
 
     Args:
-        path: the file, for this user alone; made with the first line.
+        database: keeps them.
+        key: of the digests of subjects; nobody else has it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, database: Database, key: bytes) -> None:
+        self._database = database
+        self._key = key
+        self._grouped = GroupedWrites(database)
 
-    def write(self, tenant: str, by: str, action: str, **said: Any) -> None:
-        """Write a line; `said` are further fields of `AuditLine`.
+    def record(
+        self, connection: Connection, tenant: str, by: str, action: str, subjects: Collection[str] = (), **said: Any
+    ) -> int:
+        """Write a row as part of a transaction; its number.
+
+        Args:
+            connection: of the transaction.
+            tenant: in whose memory it was done.
+            by: the name of the key, or who else did it.
+            action: what was done.
+            subjects: who was looked at, in words; their digests are kept.
+            **said: further fields of `AuditLine`.
+        """
+        line = AuditLine(at=now(), tenant=tenant, by=by, action=action, **said)
+        details = line.model_dump(mode="json", exclude=COLUMNS, exclude_none=True)
+        row = {**line.model_dump(include=COLUMNS), "details": details}
+        number: int = connection.execute(insert(audit).values(row).returning(audit.c.number)).scalar_one()
+        if subjects:
+            digests = sorted({self._digest(tenant, subject) for subject in subjects})
+            connection.execute(insert(audit_subjects), [{"number": number, "digest": each} for each in digests])
+        return number
+
+    def write(self, tenant: str, by: str, action: str, subjects: Collection[str] = (), **said: Any) -> int:
+        """Write a row, together with those of others; durable when it returns.
 
         Raises:
             Unavailable: it could not be written.
         """
-        line = AuditLine(at=now(), tenant=tenant, by=by, action=action, **said)
-        text = json.dumps(line.model_dump(mode="json", exclude_none=True)) + "\n"
-        try:
-            self._append(text.encode())
-        except OSError as error:
-            raise Unavailable(f"done, but not written to the audit log: {error.strerror}") from error
+        return self._grouped(lambda connection: self.record(connection, tenant, by, action, subjects, **said))
 
     @contextmanager
     def deed(self, tenant: str, by: str, action: str, **said: Any) -> Iterator[dict[str, Any]]:
-        """Write a line when the block ends: with what it added to the dictionary, or with the code of its error."""
+        """Log what the block does: before it begins, and then how it ended, with what it added to the dictionary.
+
+        Raises:
+            Unavailable: the row could not be written, so nothing was done; or not its end, as the message says.
+        """
+        number = self.write(tenant, by, action, **{**said, "outcome": RUNNING})
         try:
             yield said
         except Exception as error:
-            outcome = error.code if isinstance(error, VisualMemoryError) else VisualMemoryError.code
-            self.write(tenant, by, action, **{**said, "outcome": outcome})
+            self._end(number, {**said, "outcome": _outcome(error)}, "it failed")
             raise
-        self.write(tenant, by, action, **said)
+        self._end(number, {"outcome": "done", **said}, "it is done")
 
-    def latest(self, tenant: str, limit: int) -> list[AuditLine]:
-        """The last lines of a tenant, the latest first."""
-        found: list[AuditLine] = []
-        named = f'"{tenant}"'.encode()
-        for text in self._backwards():
-            line = _parsed(text) if named in text else None  # those of others cost a look
-            if line is not None and line.tenant == tenant:
-                found.append(line)
-            if len(found) == limit:
-                break
-        return found
+    @contextmanager
+    def afterwards(self, tenant: str, by: str, action: str, **said: Any) -> Iterator[dict[str, Any]]:
+        """Log what the block has done, where doing it again changes nothing.
 
-    def _append(self, line: bytes) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        Raises:
+            Unavailable: it is done, but the row could not be written.
+        """
         try:
-            if os.write(handle, line) < len(line):
-                raise OSError(errno.ENOSPC, "the disk is full")
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            yield said
+        except Exception as error:
+            self.write(tenant, by, action, **{**said, "outcome": _outcome(error)})
+            raise
+        try:
+            self.write(tenant, by, action, **said)
+        except Unavailable as error:
+            raise type(error)(
+                f"it was done, but the audit log could not be written; send it again, which changes nothing more:"
+                f" {error.message}"
+            ) from error
 
-    def _backwards(self) -> Iterator[bytes]:
-        """The lines from the last to the first, read block by block."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            place, rest = file.seek(0, os.SEEK_END), b""
-            while place:
-                size = min(BLOCK, place)
-                place = file.seek(place - size)
-                rest, *lines = (file.read(size) + rest).split(b"\n")
-                yield from reversed(lines)
-        yield rest
+    def latest(self, tenant: str, limit: int, subject: str | None = None) -> list[AuditLine]:
+        """The last lines of a tenant, the latest first.
+
+        Args:
+            tenant: whose.
+            limit: at most so many.
+            subject: only those that looked at this one.
+        """
+        asked = select(audit).where(audit.c.tenant == tenant).order_by(audit.c.number.desc()).limit(limit)
+        if subject is not None:
+            named = select(audit_subjects.c.number).where(audit_subjects.c.digest == self._digest(tenant, subject))
+            asked = asked.where(audit.c.number.in_(named))
+        with self._database.read() as connection:
+            rows = connection.execute(asked).mappings().all()
+        return [AuditLine(**{name: row[name] for name in COLUMNS}, **row["details"]) for row in rows]
+
+    def _end(self, number: int, said: dict[str, Any], what: str) -> None:
+        outcome, details = said.pop("outcome"), {name: value for name, value in said.items() if name not in COLUMNS}
+        ended = update(audit).where(audit.c.number == number).values(outcome=outcome, details=details)
+        try:
+            self._grouped(lambda connection: connection.execute(ended))
+        except Unavailable as error:
+            raise type(error)(f"{what}, and in the audit log it still runs: {error.message}") from error
+
+    def _digest(self, tenant: str, subject: str) -> str:
+        return hmac.digest(self._key, f"{tenant}/{subject}".encode(), sha256).hex()
 
 
-def _parsed(text: bytes) -> AuditLine | None:
-    """A line, without what a full disk cut off before it; None where there is none."""
-    try:
-        return AuditLine.model_validate_json(text[max(0, text.rfind(BEGINNING)) :])
-    except ValidationError:
-        return None
+def _outcome(error: Exception) -> str:
+    return error.code if isinstance(error, VisualMemoryError) else VisualMemoryError.code

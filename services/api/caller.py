@@ -1,24 +1,33 @@
 """Who is calling: the key that a request carries, and the memory that it opens."""
 
 import asyncio
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi.security.utils import get_authorization_scheme_param
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from schemas.errors import Forbidden
+from schemas.errors import Forbidden, VisualMemoryError
 from schemas.filter import Filter
 from schemas.key import Key, Scope
-from services.access.keys import Keys
-from services.api.shared_call import SharedCall
+from services.access.idempotency import AlreadyMade
+from services.access.keys import Found, Keys
 from services.bootstrap.api_process import ApiProcess
-from services.infrastructure.processes.fair_queue import FairQueue
 
-READS = 4
-"""Keys that are read at once."""
+Within = Callable[[Connection, str], object]
+"""What else is done in the transaction that makes a resource, which is named by its id."""
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[!-~]{1,200}$",
+        description="1 to 200 printable characters of ASCII: the same request with the same key is done once in a day",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -49,14 +58,73 @@ class Caller:
             held = ", ".join(self.key.scopes)
             raise Forbidden(f"a filter by subject needs a key with the scope read too; this one has {held}")
 
+    @property
+    def _who(self) -> dict[str, str]:
+        return {"key": self.key.id, "request": self.request_id}
+
     def deed(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
         """Do something that the audit log tells of; see `services.access.audit.Audit.deed`."""
-        who = {"key": self.key.id, "request": self.request_id}
-        return self.service.audit.deed(self.tenant, self.key.name, action, **who, **said)
+        return self.service.audit.deed(self.tenant, self.key.name, action, **self._who, **said)
+
+    def harmless_deed(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
+        """The same of what may be done again; see `services.access.audit.Audit.afterwards`."""
+        return self.service.audit.afterwards(self.tenant, self.key.name, action, **self._who, **said)
+
+    def saw(self, images: int, subjects: Collection[str]) -> None:
+        """Log what is about to be shown: so many images, and whom they were asked for by, or show."""
+        self.service.audit.write(self.tenant, self.key.name, "read", subjects, images=images, **self._who)
+
+    def make(
+        self, action: str, kind: str, name: str | None, asked: str, make: Callable[[Within], str], **said: Any
+    ) -> str:
+        """Make what the database keeps, once for all requests of an idempotency key, and log that with it.
+
+        Args:
+            action: as the audit log has it.
+            kind: of what is made; the field of `AuditLine` that has its id.
+            name: the idempotency key, if there is one.
+            asked: all that is asked for, in words.
+            make: makes it; is given what to call in its transaction, and returns the id.
+            said: further fields of `AuditLine`.
+
+        Returns:
+            the id: of what is made now, or was made of the same request.
+        """
+        audit, idempotency = self.service.audit, self.service.idempotency
+        claim = idempotency.claim(self.tenant, self.key.id, name, f"{action} {asked}") if name else None
+        if claim and (made := idempotency.find(claim)) is not None:
+            return made
+
+        def within(connection: Connection, resource: str) -> None:
+            if claim:
+                idempotency.record(connection, claim, resource)
+            audit.record(connection, self.tenant, self.key.name, action, **self._who, **said, **{kind: resource})
+
+        try:
+            return make(within)
+        except AlreadyMade as first:
+            return first.resource
+        except VisualMemoryError as error:
+            audit.write(self.tenant, self.key.name, action, outcome=error.code, **self._who, **said)
+            raise
+
+    def once(self, action: str, name: str | None, asked: str, act: Callable[[], str]) -> str:
+        """Do what the database does not keep, once for all requests of an idempotency key; what came of it.
+
+        Args:
+            action: a word for it.
+            name: the idempotency key, if there is one.
+            asked: all that is asked for, in words.
+            act: does it.
+        """
+        if not name:
+            return act()
+        idempotency = self.service.idempotency
+        return idempotency.once(idempotency.claim(self.tenant, self.key.id, name, f"{action} {asked}"), act)
 
 
 class KeyCheck:
-    """Checks keys on the event loop; what must be read for it takes few threads, however many keys are tried.
+    """Checks keys on the event loop; those that must be read are read together, however many are tried.
 
     Args:
         keys: all of them.
@@ -64,27 +132,25 @@ class KeyCheck:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._look = SharedCall(keys.look)
-        self._reads = FairQueue([None] * READS, 1)
+        self._wanted: set[str] = set()
+        self._lock = asyncio.Lock()
+        self._next: asyncio.Task[Found] | None = None
 
     async def __call__(self, text: str) -> Key:
         """As `Keys.check`."""
         if self._keys.at_hand(text):
             return self._keys.check(text)
-        if self._keys.knows(text) is None:
-            await self._look()
-        key_id = self._keys.knows(text)
-        return await self._read(key_id, text) if key_id else self._keys.check("")
+        self._wanted.add(text)
+        if self._next is None:
+            self._next = asyncio.create_task(self._look())
+        return self._keys.check(text, await asyncio.shield(self._next))
 
-    async def _read(self, key_id: str, text: str) -> Key:
-        turn = self._reads.request(key_id)
-        try:
-            await asyncio.wrap_future(turn)
-            if self._keys.at_hand(text):  # another request of the key has read it meanwhile
-                return self._keys.check(text)
-            return await run_in_threadpool(self._keys.check, text)
-        finally:
-            self._reads.release(key_id, turn)
+    async def _look(self) -> Found:
+        """Read what is wanted by then, once what is being read is there."""
+        async with self._lock:
+            self._next = None
+            wanted, self._wanted = self._wanted, set()
+            return await run_in_threadpool(self._keys.look, wanted)
 
 
 async def identify(request: Request) -> Caller:

@@ -8,7 +8,7 @@ from schemas.curation import Curated, CurationRequest
 from schemas.job import Job
 from schemas.judgement import JudgementStatus, Suspect, Suspicion
 from schemas.key import Scope
-from services.api.caller import CallerDep, ServiceDep
+from services.api.caller import CallerDep, IdempotencyKey, ServiceDep
 from services.api.guard import SEES_CLASSES, GuardedRoute, needs
 
 router = APIRouter(prefix="/v1", tags=["curate"], route_class=GuardedRoute)
@@ -43,7 +43,9 @@ def suspects(
 
 @router.post("/curations")
 @needs(Scope.REMEMBER)
-def curate(caller: CallerDep, service: ServiceDep, request: CurationRequest) -> Curated:
+def curate(
+    caller: CallerDep, service: ServiceDep, request: CurationRequest, idempotency_key: IdempotencyKey = None
+) -> Curated:
     """Mute, unmute or relabel every image that meets a filter; votes follow at once.
 
     A filter by subject needs `read` too.
@@ -51,7 +53,11 @@ def curate(caller: CallerDep, service: ServiceDep, request: CurationRequest) -> 
     caller.check_filter(request.filter)
     if request.dry_run:
         return service.curate(caller.tenant, request)
-    with caller.deed(request.action.value) as said:
-        done = service.curate(caller.tenant, request)
-        said["images"] = done.images
-        return done
+
+    def act() -> str:
+        with caller.deed(request.action.value) as said:
+            done = service.curate(caller.tenant, request)
+            said["images"] = done.images
+            return done.model_dump_json()
+
+    return Curated.model_validate_json(caller.once("curate", idempotency_key, request.model_dump_json(), act))

@@ -15,6 +15,7 @@ from schemas.errors import (
     NotAuthorized,
     NotFound,
     RateLimited,
+    RequestRunning,
     TooSlow,
     VisualMemoryError,
     sentence,
@@ -80,7 +81,7 @@ def answer(error: VisualMemoryError) -> JSONResponse:
     match error:
         case NotAuthorized():
             headers = {"WWW-Authenticate": "Bearer"}
-        case RateLimited(retry_after=seconds) | BeingRemoved(retry_after=seconds):
+        case RateLimited(retry_after=seconds) | BeingRemoved(retry_after=seconds) | RequestRunning(retry_after=seconds):
             headers = {"Retry-After": str(seconds)}
         case TooSlow():
             headers = {"Connection": "close"}

@@ -59,7 +59,7 @@ def accept(
     Of an image that is there, fields that are left out stay as they are, and null clears. To let it expire earlier than
     before needs `remove` too.
     """
-    with caller.deed("accept", images=len(uploads)):
+    with caller.harmless_deed("accept", images=len(uploads)):
         accepted = service.accept(caller.tenant, uploads, labels, may_expire=caller.key.may(Scope.REMOVE))
     points = [point_id(caller.tenant, each.image_id) for each in accepted]
     log.info("accepted %d", len(points), extra={"tenant": caller.tenant, "points": points})
@@ -76,8 +76,9 @@ def images(
     cursor: str | None = None,
 ) -> ImagePage:
     """List images that meet a filter, page by page."""
-    clauses = read_filter(where).clauses(service.memory.metadata)
-    page, following = service.memory.page(caller.tenant, clauses, limit, cursor)
+    asked = read_filter(where)
+    page, following = service.memory.page(caller.tenant, asked.clauses(service.memory.metadata), limit, cursor)
+    caller.saw(len(page), asked.named("subject"))
     return ImagePage(images=[as_image(each) for each in page], cursor=following)
 
 
@@ -85,7 +86,7 @@ def images(
 @needs(Scope.READ)
 def image(caller: CallerDep, service: ServiceDep, image_id: str, response: Response) -> Image:
     """What is known of an image, its state first of all; its ETag says which labels and fields of which picture."""
-    found = held(service, caller, image_id)
+    found = shown(service, caller, image_id)
     response.headers["ETag"] = found.etag
     return as_image(found)
 
@@ -110,7 +111,7 @@ def amend(
 @needs(Scope.READ)
 def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
     """The picture as it was sent."""
-    data = service.pictures.read(held(service, caller, image_id).picture)
+    data = service.pictures.read(shown(service, caller, image_id).picture)
     return Response(data, media_type=media_type(data), headers=PRIVATE)
 
 
@@ -120,7 +121,7 @@ def thumb(
     caller: CallerDep, service: ServiceDep, image_id: str, size: Annotated[int, Query(ge=16, le=1024)] = 160
 ) -> Response:
     """A small JPEG of the picture, made anew each time, so that there is none to forget."""
-    data = service.pictures.read(held(service, caller, image_id).picture)
+    data = service.pictures.read(shown(service, caller, image_id).picture)
     return Response(service.decoder.thumbnail(caller.tenant, data, size), media_type="image/jpeg", headers=PRIVATE)
 
 
@@ -150,6 +151,13 @@ def held(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
     found = service.memory.get(caller.tenant, [image_id]).get(image_id)
     if found is None:
         raise NotFound(f"there is no image {image_id!r}")
+    return found
+
+
+def shown(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
+    """The same for one that is about to be shown, which is logged."""
+    found = held(service, caller, image_id)
+    caller.saw(1, {found.subject} if found.subject is not None else ())
     return found
 
 

@@ -39,7 +39,7 @@ def remove(
 def remove_image(caller: CallerDep, service: ServiceDep, image_id: str, etags: EtagsDep, response: Response) -> Removal:
     """Remove one image; a removal like any other, with a receipt. With `If-Match` only while it is as it was seen."""
     held(service, caller, image_id).check_etag(etags)
-    request = RemovalRequest(filter=Filter({"image_id": image_id}), reason=f"DELETE of image {image_id}"[:200])
+    request = RemovalRequest(filter=Filter({"image_id": image_id}), reason="DELETE of one image")
     return _carry_out(service, caller, request, response)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from services.access.audit import Audit
+from services.access.idempotency import Idempotency
 from services.access.keys import Keys
 from services.access.rates import Rates
 from services.access.secret import load_secret
@@ -14,7 +15,7 @@ from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.answers.question_jobs import AskLater, Questions
 from services.answers.rerank import Rerank
-from services.bootstrap.wire_access import audit_of, keys_of
+from services.bootstrap.wire_access import audit_of, idempotency_of
 from services.bootstrap.wire_memory import (
     encoder_records_of,
     memory_of,
@@ -66,6 +67,7 @@ class ApiProcess:
     keys: Keys
     rates: Rates
     audit: Audit
+    idempotency: Idempotency
     readiness: ReadinessChecks
     encoders: EncoderRecords
     memory: Memory
@@ -118,7 +120,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
         rerank = wire_rerank(settings, opened, memory_of(settings, engine, encoders.active()), pictures, sandbox)
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
         lease, retention = timedelta(seconds=settings.worker.overdue_seconds), Retention(settings.retention)
-        keys, audit = keys_of(settings, database), audit_of(settings, database)
+        keys, audit, idempotency = Keys(database), audit_of(settings, database), idempotency_of(settings, database)
         rates, fetch = wire_rates(settings), _fetch(settings)
         checks: dict[str, Check] = {
             "store": engine.ping,
@@ -143,6 +145,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                 keys=keys,
                 rates=rates,
                 audit=audit,
+                idempotency=idempotency,
                 readiness=readiness,
                 encoders=records,
                 memory=memory,

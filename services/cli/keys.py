@@ -8,6 +8,8 @@ from services.cli.common import BY, AsJson, errors, own_data, print_json
 
 if TYPE_CHECKING:
     from schemas.key import NewKey
+    from services.access.audit import Audit
+    from services.access.keys import Within
     from services.settings import Settings
 
 app = typer.Typer(help="Make, list, revoke and rotate API keys.", no_args_is_help=True)
@@ -29,7 +31,8 @@ def make(
 ) -> None:
     """Make a key, and print it this once."""
     from schemas.key import KeyRequest
-    from services.bootstrap.wire_access import audit_of, keys_of
+    from services.access.keys import Keys
+    from services.bootstrap.wire_access import audit_of
     from services.bootstrap.wire_records import records_of
 
     with errors():
@@ -37,22 +40,21 @@ def make(
         asked = {"requests_per_minute": requests_per_minute, "bytes_per_minute": bytes_per_minute}
         wanted = KeyRequest.model_validate({"name": name, "tenant": tenant, "scopes": scopes, **asked})
         with records_of(settings) as database:
-            new = keys_of(settings, database).make(wanted)
-            audit_of(settings, database).write(tenant, BY, "keys.make", about_key=new.key.id)
+            new = Keys(database).make(wanted, _logged(audit_of(settings, database), "keys.make"))
     _show_new(new, as_json)
 
 
 @app.command(name="list")
 def list_(as_json: AsJson = False) -> None:
     """Every key with its tenant, scopes and limits; revoked ones too."""
-    from services.bootstrap.wire_access import keys_of
+    from services.access.keys import Keys
     from services.bootstrap.wire_records import records_of
     from services.cli import show
 
     with errors():
         settings = own_data()
         with records_of(settings) as database:
-            found = keys_of(settings, database).all()
+            found = Keys(database).all()
     if as_json:
         for key in found:
             print_json(key.model_dump(mode="json"))
@@ -63,14 +65,14 @@ def list_(as_json: AsJson = False) -> None:
 @app.command()
 def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
     """Let a key open nothing any more, for ever."""
-    from services.bootstrap.wire_access import audit_of, keys_of
+    from services.access.keys import Keys
+    from services.bootstrap.wire_access import audit_of
     from services.bootstrap.wire_records import records_of
 
     with errors():
         settings = own_data()
         with records_of(settings) as database:
-            revoked = keys_of(settings, database).revoke(key_id)
-            audit_of(settings, database).write(revoked.tenant, BY, "keys.revoke", about_key=key_id)
+            revoked = Keys(database).revoke(key_id, _logged(audit_of(settings, database), "keys.revoke"))
     if as_json:
         print_json(revoked.model_dump(mode="json"))
     else:
@@ -80,30 +82,36 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
 @app.command()
 def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
     """Give a key a new secret, and print it this once; the old one opens nothing from a second on."""
-    from services.bootstrap.wire_access import audit_of, keys_of
+    from services.access.keys import Keys
+    from services.bootstrap.wire_access import audit_of
     from services.bootstrap.wire_records import records_of
 
     with errors():
         settings = own_data()
         with records_of(settings) as database:
-            new = keys_of(settings, database).rotate(key_id)
-            audit_of(settings, database).write(new.key.tenant, BY, "keys.rotate", about_key=key_id)
+            new = Keys(database).rotate(key_id, _logged(audit_of(settings, database), "keys.rotate"))
     _show_new(new, as_json)
 
 
 def make_first(settings: "Settings") -> None:
     """Where no key was ever made, make one that may do everything for the tenant ``default``, and show it."""
     from schemas.key import KeyRequest, Scope
-    from services.bootstrap.wire_access import audit_of, keys_of
+    from services.access.keys import Keys
+    from services.bootstrap.wire_access import audit_of
     from services.bootstrap.wire_records import records_of
 
     with records_of(settings) as database:
-        keys = keys_of(settings, database)
-        if keys.all():
+        keys = Keys(database)
+        if keys.exist():
             return
-        new = keys.make(KeyRequest(name="first", tenant="default", scopes=[Scope.ADMIN]))
-        audit_of(settings, database).write(new.key.tenant, "first start", "keys.make", about_key=new.key.id)
+        logged = _logged(audit_of(settings, database), "keys.make", "first start")
+        new = keys.make(KeyRequest(name="first", tenant="default", scopes=[Scope.ADMIN]), logged)
     typer.echo(f"a key was made, and is shown only this once:\n  export VISUAL_MEMORY_KEY={new.text}", err=True)
+
+
+def _logged(audit: "Audit", action: str, by: str = BY) -> "Within":
+    """What writes a row of the audit log in the transaction that changes a key."""
+    return lambda connection, key: audit.record(connection, key.tenant, by, action, about_key=key.id)
 
 
 def _show_new(new: "NewKey", as_json: bool) -> None:

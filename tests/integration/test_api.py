@@ -16,8 +16,9 @@ from typing import Any, cast
 import pytest
 from starlette.testclient import TestClient
 
-from schemas.errors import Unavailable
+from schemas.errors import OutOfSpace, Unavailable
 from schemas.filter import FieldType
+from schemas.image import State
 from schemas.key import KeyRequest
 from services.answers.question import AT_ONCE
 from services.api import decisions, gate
@@ -118,17 +119,85 @@ def test_the_record_of_a_removal_names_the_key(api: TestClient, service: ApiProc
     assert (line.by, line.key, line.request) == ("camera", key.id, answer.headers["x-request-id"])
 
 
-def test_an_action_that_cannot_be_logged_is_not_answered_as_done(
+def test_what_cannot_be_logged_is_not_done_and_an_acceptance_is_harmless_to_send_again(
     api: TestClient, service: ApiProcess, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise Unavailable("done, but not written to the audit log: the disk is full")
+    def full(*_: object, **__: object) -> None:
+        raise OutOfSpace("the disk of the records is full")
 
-    monkeypatch.setattr(type(service.audit), "write", lambda *_, **__: full())
+    [image_id] = parts.teach(picture("bars"), subject="ann")
     sent = header(service, parts.tenant)
-    answer = api.post("/v1/removals", json={"filter": {"subject": "ann"}, "reason": "asked to"}, headers=sent)
-    assert answer.status_code == 503
-    assert "audit log" in answer.json()["error"]["message"]
+    files, said = [("files", ("p", picture("disc")))], {"fields": json.dumps({"labels": ["x"], "image_id": "new"})}
+    with monkeypatch.context() as patched:
+        patched.setattr(type(service.audit), "write", full)
+        mute = {"action": "mute", "filter": {"subject": "ann"}}
+        assert api.post("/v1/curations", json=mute, headers=sent).status_code == 507
+        assert api.patch(f"/v1/images/{image_id}", json={"source": "x"}, headers=sent).status_code == 507
+        assert api.get(f"/v1/images/{image_id}", headers=sent).status_code == 507, "nobody looks unseen"
+        answer = api.post("/v1/images", files=files, data=said, headers=sent)
+        assert answer.status_code == 507
+        assert "send it again, which changes nothing more" in answer.json()["error"]["message"]
+    [image] = parts.held(image_id)
+    assert (image.state, image.source) == (State.REMEMBERED, None), "nothing was done"
+    assert api.post("/v1/images", files=files, data=said, headers=sent).status_code == 202
+    assert len(parts.held("new")) == 1
+
+
+def test_whoever_looks_at_a_subject_is_logged_without_its_name(
+    api: TestClient, service: ApiProcess, parts: Parts
+) -> None:
+    [image_id] = parts.teach(picture("bars"), subject="ann-of-the-audit")
+    sent = header(service, parts.tenant)
+    looked = [
+        api.get("/v1/images", params={"filter": '{"subject": ["ann-of-the-audit", "tom"]}'}, headers=sent),
+        *(api.get(f"/v1/images/{image_id}{end}", headers=sent) for end in ("", "/picture", "/thumbnail")),
+    ]
+    assert [answer.status_code for answer in looked] == [200, 200, 404, 404], "the picture's file is not this service's"
+    assert api.get("/v1/images", headers=sent).status_code == 200
+    answer = api.get("/v1/audit", params={"subject": "ann-of-the-audit"}, headers=sent)
+    assert [(line["action"], line["images"]) for line in answer.json()] == [("read", 1)] * 4
+    assert [line["request"] for line in answer.json()] == [each.headers["x-request-id"] for each in reversed(looked)]
+    assert "ann-of" not in answer.text
+    everything = api.get("/v1/audit", headers=sent).json()
+    assert [line["action"] for line in everything] == ["read"] * 5, "a list of all of them too"
+
+
+def test_a_curation_that_is_sent_again_with_its_key_is_done_once(
+    api: TestClient, service: ApiProcess, parts: Parts
+) -> None:
+    parts.teach(picture("bars"), picture("disc"), subject="ann")
+    sent = header(service, parts.tenant, "remember", "read")
+    mute, unmute = ({"action": action, "filter": {"subject": "ann"}} for action in ("mute", "unmute"))
+
+    def curate(asked: object, name: str) -> tuple[int, Any]:
+        answer = api.post("/v1/curations", json=asked, headers={**sent, "Idempotency-Key": name})
+        return answer.status_code, answer.json()
+
+    assert curate(mute, "a") == curate(mute, "a") == (200, {"action": "mute", "images": 2})
+    assert curate(unmute, "b") == (200, {"action": "unmute", "images": 2})
+    assert curate(mute, "a") == (200, {"action": "mute", "images": 2})
+    assert {image.state for image in parts.memory.page(parts.tenant, [], 9)[0]} == {State.REMEMBERED}, "not done again"
+    assert curate(unmute, "a")[0] == 422
+    assert curate(unmute, "a")[1]["error"]["code"] == "idempotency_key_reused"
+    assert len(service.audit.latest(parts.tenant, 9)) == 2
+    for bad in ("", "x" * 201, "a b"):
+        assert curate(mute, bad)[0] == 422, bad
+
+
+def test_a_reason_names_nothing_that_the_filter_does(api: TestClient, service: ApiProcess, parts: Parts) -> None:
+    sent = header(service, parts.tenant, "remove")
+    for where, reason, status in [
+        ({"subject": "ann"}, "Ann asked for it", 422),
+        ({"subject": ["tom", "ann"]}, "asked by ann", 422),
+        ({"subject": {"not": "ann"}}, "all but ann", 422),
+        ({"metadata.age": 4711}, "customer 4711", 422),
+        ({"subject": "ann"}, "it was planned", 200),
+        ({"accepted_at": {"lte": "2026-01-01T00:00:00Z"}}, "older than 2026", 200),
+    ]:
+        asked = {"filter": where, "reason": reason, "dry_run": True}
+        answer = api.post("/v1/removals", json=asked, headers=sent)
+        assert answer.status_code == status, (reason, answer.text)
+        assert status == 200 or "name nobody" in answer.json()["error"]["message"]
 
 
 class Silent:

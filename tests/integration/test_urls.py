@@ -12,10 +12,10 @@ import trustme
 from starlette.testclient import TestClient
 
 from schemas.key import KeyRequest, Scope
+from services.access.keys import Keys
 from services.api.app import create_app
 from services.bootstrap import wire_memory
 from services.bootstrap.api_process import api_process
-from services.bootstrap.wire_access import keys_of
 from services.bootstrap.wire_records import records_of
 from services.settings import Settings
 from tests.shapes import picture
@@ -48,7 +48,7 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
         records_of(settings) as database,
     ):
         process = replace(wired.current(), fetch=fetching(authority, Loopback(server.port)))
-        key = keys_of(settings, database).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))
+        key = Keys(database).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))
         headers = {"Authorization": f"Bearer {key.text}"}
         with TestClient(create_app(settings, fixed(process)), raise_server_exceptions=False, headers=headers) as api:
             yield Web(api, server, says)

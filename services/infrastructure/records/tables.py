@@ -90,6 +90,13 @@ audit = Table(
     Index(None, "tenant", "number"),
 )
 
+audit_subjects = Table(
+    "audit_subjects",
+    metadata,
+    Column("number", BigId, ForeignKey(audit.c.number, ondelete="CASCADE"), primary_key=True),
+    Column("digest", String, primary_key=True, index=True),  # keyed, of a subject that was looked at
+)
+
 idempotency = Table(
     "idempotency",
     metadata,
@@ -97,8 +104,7 @@ idempotency = Table(
     Column("key", String, primary_key=True),  # the API key's id
     Column("idempotency_key", String, primary_key=True),
     Column("request", String, nullable=False),  # a keyed digest of it
-    Column("status", Integer),  # of the answer; none while it is being made
-    Column("resource", String),  # kind and id of what was made
+    Column("resource", String),  # what it made; none while it runs
     Column("at", Moment, nullable=False, index=True),
 )
 

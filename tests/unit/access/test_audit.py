@@ -1,76 +1,149 @@
-"""The audit log: lines that processes can write at once, and that a tenant reads of its own alone."""
+"""The audit log: rows that processes can write at once, that a tenant reads of its own alone, and that name nobody."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import pytest
+from sqlalchemy import Connection, func, select
 
-from schemas.errors import Blocked, Unavailable
-from services.access.audit import BLOCK, Audit
-
-WRITER = """
-import sys
-from pathlib import Path
+from schemas.errors import Blocked, OutOfSpace, Unavailable
 from services.access.audit import Audit
-for number in range(200):
-    Audit(Path(sys.argv[1])).write("north", sys.argv[2] * 200, "accept", images=number)
-"""
+from services.infrastructure.records import tables
+from services.infrastructure.records.database import Database
+
+KEY = bytes(range(32))
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "audit.jsonl"
+def audit(database: Database) -> Audit:
+    return Audit(database, KEY)
 
 
-def test_processes_that_write_at_once_write_whole_lines(path: Path) -> None:
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "abcd"]
-    assert [writer.wait(60) for writer in writers] == [0] * 4
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    for name in "abcd":
-        assert [line["images"] for line in lines if line["by"] == name * 200] == list(range(200))
-    assert path.stat().st_mode & 0o777 == 0o600
+class Failing(Database):
+    """A database whose disk can be full."""
+
+    full = False
+    transactions = 0
+
+    @contextmanager
+    def write(self, urgent: bool = False) -> Iterator[Connection]:
+        if self.full:
+            raise OutOfSpace("the disk of the records is full")
+        self.transactions += 1
+        with super().write(urgent) as connection:
+            yield connection
 
 
-def test_a_tenant_reads_its_own_lines_the_latest_first(path: Path) -> None:
-    audit = Audit(path)
+@pytest.fixture
+def failing(database: Database) -> Iterator[Failing]:
+    made = Failing(database._url)
+    yield made
+    made.close()
+
+
+def test_threads_that_write_at_once_write_every_row_in_few_transactions(failing: Failing) -> None:
+    audit, begun = Audit(failing, KEY), threading.Barrier(32)
+
+    def write(name: str) -> None:
+        begun.wait(30)
+        for number in range(10):
+            audit.write("north", name, "accept", images=number)
+
+    with ThreadPoolExecutor(32) as threads:
+        list(threads.map(write, [f"writer-{number}" for number in range(32)]))
+    lines = audit.latest("north", 1000)
+    assert len(lines) == 320
+    for number in range(32):
+        assert [line.images for line in lines if line.by == f"writer-{number}"] == [*reversed(range(10))]
+    assert failing.transactions < 320, "what waits together is written together"
+
+
+def test_a_write_that_fails_costs_those_beside_it_nothing(audit: Audit, database: Database) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        futures = [
+            threads.submit(audit.write, "north", "camera", "accept", images=n if n % 4 else "many") for n in range(40)
+        ]
+    assert sum(future.exception() is not None for future in futures) == 10
+    assert len(audit.latest("north", 100)) == 30
+
+
+def test_a_tenant_reads_its_own_lines_the_latest_first(audit: Audit) -> None:
     assert audit.latest("north", 10) == []
-    for number in range(2 * BLOCK // 100):  # over several blocks
+    for number in range(30):
         audit.write("north" if number % 3 else "south", "camera", "accept", images=number)
-    latest = audit.latest("south", 5)
-    last = (2 * BLOCK // 100 - 1) // 3 * 3
-    assert [line.images for line in latest] == [last - 3 * back for back in range(5)]
-    everything = audit.latest("south", 10**6)
-    assert [line.images for line in everything] == list(range(last, -1, -3))
+    assert [line.images for line in audit.latest("south", 5)] == [27, 24, 21, 18, 15]
+    assert len(audit.latest("south", 100)) == 10
 
 
-def test_a_deed_is_written_with_its_outcome(path: Path) -> None:
-    audit = Audit(path)
-    with audit.deed("north", "camera", "remove", key="k", request="r") as said:
-        said["removal"], said["images"] = "m", 3
-    with pytest.raises(Blocked), audit.deed("north", "camera", "accept", images=2):
+def test_a_deed_is_logged_before_it_begins_and_with_its_outcome(audit: Audit) -> None:
+    with audit.deed("north", "camera", "mute", key="k", request="r") as said:
+        [running] = audit.latest("north", 9)
+        assert running.outcome == "running"
+        said["images"] = 3
+    with pytest.raises(Blocked), audit.deed("north", "camera", "amend", images=2):
         raise Blocked("the subject, in words")
     with pytest.raises(ZeroDivisionError), audit.deed("north", "camera", "amend"):
         raise ZeroDivisionError("in words")
     broken, refused, done = audit.latest("north", 9)
-    assert (done.outcome, done.removal, done.images, done.key, done.request) == ("done", "m", 3, "k", "r")
-    assert (refused.action, refused.outcome, refused.images) == ("accept", "blocked", 2)
+    assert (done.outcome, done.images, done.key, done.request) == ("done", 3, "k", "r")
+    assert (refused.action, refused.outcome, refused.images) == ("amend", "blocked", 2)
     assert (broken.action, broken.outcome) == ("amend", "internal")
-    assert "in words" not in path.read_text()
+    assert "in words" not in str(audit.latest("north", 9))
 
 
-def test_a_line_that_a_full_disk_cut_off_costs_no_other(path: Path) -> None:
-    audit = Audit(path)
-    audit.write("north", "camera", "accept", images=1)
-    whole = path.read_bytes()
-    with path.open("ab") as file:
-        file.write(whole[:-10])
-    audit.write("north", 'she said {"at": "noon"}', "accept", images=2)
-    assert [line.images for line in audit.latest("north", 9)] == [2, 1]
+def test_what_cannot_be_logged_is_not_done(failing: Failing) -> None:
+    """A disk that cannot be written to was answered "done, but not written to the audit log"."""
+    audit, failing.full = Audit(failing, KEY), True
+    done: list[str] = []
+    with pytest.raises(OutOfSpace), audit.deed("north", "camera", "mute"):
+        done.append("muted")
+    assert done == []
 
 
-def test_what_cannot_be_logged_is_not_answered_as_done(path: Path) -> None:
-    path.mkdir(parents=True)
-    with pytest.raises(Unavailable, match="not written to the audit log"):
-        Audit(path).write("north", "camera", "accept")
+def test_what_was_done_and_whose_end_cannot_be_logged_says_so_and_the_log_says_that_it_ran(failing: Failing) -> None:
+    audit = Audit(failing, KEY)
+    told = pytest.raises(OutOfSpace, match="it is done, and in the audit log it still runs")
+    with told, audit.deed("north", "camera", "mute"):
+        failing.full = True
+    failing.full = False
+    assert [line.outcome for line in audit.latest("north", 9)] == ["running"]
+
+
+def test_what_may_be_sent_again_is_logged_afterwards_or_the_answer_says_to_send_it_again(failing: Failing) -> None:
+    audit = Audit(failing, KEY)
+    with audit.afterwards("north", "camera", "accept", images=2):
+        assert audit.latest("north", 9) == []
+    with pytest.raises(Blocked), audit.afterwards("north", "camera", "accept", images=1):
+        raise Blocked("no")
+    assert [(line.outcome, line.images) for line in audit.latest("north", 9)] == [("blocked", 1), ("done", 2)]
+    told = pytest.raises(Unavailable, match="send it again, which changes nothing more")
+    with told, audit.afterwards("north", "camera", "accept", images=3):
+        failing.full = True
+
+
+def test_what_is_done_in_the_database_is_undone_where_it_cannot_be_logged(audit: Audit, database: Database) -> None:
+    with suppress(ZeroDivisionError), database.write() as connection:
+        audit.record(connection, "north", "camera", "remove", removal="m")
+        raise ZeroDivisionError
+    assert audit.latest("north", 9) == []
+    with database.write() as connection:
+        audit.record(connection, "north", "camera", "remove", removal="m")
+    assert audit.latest("north", 9)[0].removal == "m"
+
+
+def test_who_looked_at_a_subject_is_found_by_its_name_and_stands_nowhere(audit: Audit, database: Database) -> None:
+    audit.write("north", "camera", "read", {"ann", "José"}, images=2)
+    audit.write("north", "camera", "read", {"tom"}, images=1)
+    audit.write("south", "camera", "read", {"ann"}, images=1)
+    assert [line.images for line in audit.latest("north", 9, "ann")] == [2]
+    assert [line.images for line in audit.latest("north", 9, "José")] == [2]
+    assert audit.latest("north", 9, "eve") == []
+    assert len(audit.latest("north", 9)) == 2
+    with database.read() as connection:
+        kept = str([connection.execute(select(table)).all() for table in (tables.audit, tables.audit_subjects)])
+        digests = select(func.count(func.distinct(tables.audit_subjects.c.digest)))
+        assert connection.execute(digests).scalar_one() == 4, "another tenant's subject of this name has another digest"
+    assert not any(name in kept for name in ("ann", "Jos", "tom"))
+    assert Audit(database, bytes(32)).latest("north", 9, "ann") == [], "nobody finds it without the secret"

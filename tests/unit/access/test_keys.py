@@ -1,26 +1,24 @@
 """Promise 5: a key opens what it says and no more, and whoever reads the disk cannot make one of what is kept."""
 
 from collections.abc import Callable
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import Connection, select
 
-from schemas.errors import NotAuthorized, NotFound
+from schemas.errors import NotAuthorized, NotFound, Unavailable
 from schemas.key import Key, KeyRequest, Scope
 from services.access.keys import FRESH, Keys
-from services.memory.ledger import Ledger
+from services.infrastructure.records import tables
+from services.infrastructure.records.database import Database
 from tests.stack import until
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path)
-
-
-@pytest.fixture
-def keys(ledger: Ledger) -> Keys:
-    return Keys(ledger)
+def keys(database: Database) -> Keys:
+    return Keys(database)
 
 
 def wanted(*scopes: Scope, **more: object) -> KeyRequest:
@@ -41,13 +39,14 @@ def test_admin_may_do_everything(keys: Keys) -> None:
     assert all(key.may(scope) for scope in Scope)
 
 
-def test_secrets_are_long_different_and_not_kept(keys: Keys, tmp_path: Path) -> None:
+def test_secrets_are_long_different_and_not_kept(keys: Keys, database: Database) -> None:
     texts = [keys.make(wanted()).text for _ in range(50)]
     assert len({text.split("_", 2)[1] for text in texts}) == len({text.split("_", 2)[2] for text in texts}) == 50
     assert {len(text) for text in texts} == {len("vm_") + 12 + len("_") + 43}, "43 characters hold 256 bits"
-    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert kept.count(b"digest") == 50
-    assert not any(text.split("_", 2)[2].encode() in kept for text in texts)
+    with database.read() as connection:
+        kept = [str(row) for row in connection.execute(select(tables.keys))]
+    assert len(kept) == 50
+    assert not any(text.split("_", 2)[2] in row for text in texts for row in kept)
     assert not any("digest" in key.model_dump() for key in keys.all())
 
 
@@ -91,10 +90,10 @@ def is_out(keys: Keys, text: str) -> bool:
     return False
 
 
-def test_a_revoked_key_is_out_a_second_later_and_for_ever(keys: Keys, ledger: Ledger) -> None:
+def test_a_revoked_key_is_out_a_second_later_and_for_ever(keys: Keys, database: Database) -> None:
     new = keys.make(wanted())
     keys.check(new.text)
-    elsewhere = Keys(ledger)
+    elsewhere = Keys(database)
     revoked = elsewhere.revoke(new.key.id)
     assert elsewhere.revoke(new.key.id) == revoked, "the first moment stays"
     assert is_out(elsewhere, new.text)
@@ -104,27 +103,27 @@ def test_a_revoked_key_is_out_a_second_later_and_for_ever(keys: Keys, ledger: Le
     assert [key.revoked_at for key in keys.all()] == [revoked.revoked_at]
 
 
-def test_a_rotated_key_keeps_all_but_its_secret(keys: Keys, ledger: Ledger) -> None:
+def test_a_rotated_key_keeps_all_but_its_secret(keys: Keys, database: Database) -> None:
     old = keys.make(wanted(Scope.REMOVE, requests_per_minute=3))
     keys.check(old.text)
-    new = Keys(ledger).rotate(old.key.id)
+    new = Keys(database).rotate(old.key.id)
     assert new.key == old.key
     until(lambda: not is_out(keys, new.text), "the new secret to be in", seconds=FRESH + 10)
     assert is_out(keys, old.text)
 
 
-def test_a_key_is_at_hand_once_it_was_checked_and_known_once_it_was_looked_for(keys: Keys) -> None:
+def test_a_key_is_at_hand_once_it_was_checked(keys: Keys) -> None:
     text, stranger = keys.make(wanted()).text, f"vm_{0:012x}_{'A' * 43}"
     assert not keys.at_hand(text)
     keys.check(text)
     assert keys.at_hand(text)
     assert is_out(keys, stranger)
     assert not keys.at_hand(stranger), "nothing is kept of strangers"
-    assert keys.knows(text) is None
-    keys.look()
-    assert keys.knows(text) == text.split("_")[1]
-    assert keys.knows(text[:-1] + "!") is None
-    assert keys.knows(stranger) is None
+    found = Keys(keys._database).look([text, stranger, "no key at all"])
+    assert [key.name for key, _ in found.values()] == ["camera"]
+    assert keys.check(text, found).name == "camera"
+    with pytest.raises(NotAuthorized):
+        keys.check(stranger, found)
     assert keys.at_hand("no key at all"), "there is nothing to be asked"
 
 
@@ -160,3 +159,40 @@ def test_a_key_is_shown_without_its_secret(keys: Keys) -> None:
     new = keys.make(wanted())
     assert isinstance(new.key, Key)
     assert new.text.split("_", 2)[2] not in new.key.model_dump_json()
+
+
+def test_a_change_that_cannot_be_logged_is_not_made(keys: Keys) -> None:
+    key = keys.make(wanted())
+
+    def fail(_connection: Connection, _key: Key) -> None:
+        raise Unavailable("a full disk")
+
+    for change in (lambda: keys.make(wanted(), fail), lambda: keys.revoke(key.key.id, fail)):
+        with pytest.raises(Unavailable):
+            change()
+    with pytest.raises(Unavailable):
+        keys.rotate(key.key.id, fail)
+    assert keys.all() == [key.key]
+    assert keys.check(key.text) == key.key
+
+
+def test_whether_a_key_was_ever_made(keys: Keys) -> None:
+    assert not keys.exist()
+    keys.revoke(keys.make(wanted()).key.id)
+    assert keys.exist()
+
+
+def test_of_many_who_rotate_and_revoke_at_once_the_key_ends_revoked(keys: Keys) -> None:
+    key_id = keys.make(wanted()).key.id
+
+    def change(number: int) -> None:
+        with suppress(NotFound):
+            if number % 4 == 3:
+                keys.revoke(key_id)
+            else:
+                keys.rotate(key_id)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(change, range(16)))
+    [key] = keys.all()
+    assert key.revoked_at is not None

@@ -19,7 +19,7 @@ SETTINGS = "from services.settings import Settings; settings = Settings()"
         ("from services.cli.app import app", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"pydantic", "httpx"}),
         ("import services.cli.processes, services.runtime.supervisor", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
         (
-            f"{SETTINGS}; from services.bootstrap.wire_access import keys_of; import services.bootstrap.wire_records",
+            f"{SETTINGS}; import services.access.keys, services.bootstrap.wire_access, services.bootstrap.wire_records",
             HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"httpx"},
         ),
         (

@@ -28,7 +28,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def keys_of(settings: Settings) -> Keys:
     with ExitStack() as opened:
-        return wire_access.keys_of(settings, wire_records(settings, opened))
+        return Keys(wire_records(settings, opened))
 
 
 def audit_of(settings: Settings) -> Audit:

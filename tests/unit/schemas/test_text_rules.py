@@ -74,7 +74,7 @@ SAME: list[tuple[type[Any], dict[str, Any], str]] = [
     (ImagePatch, {"subject": "NAME"}, "subject"),
     (CurationRequest, {"action": "relabel", "filter": {"labels": ["NAME"]}, "labels": ["NAME"]}, "labels"),
     (CurationRequest, {"action": "mute", "filter": {"labels": {"not": ["NAME"]}}}, "filter"),
-    (RemovalRequest, {"filter": {"subject": "NAME"}, "reason": "NAME"}, "reason"),
+    (RemovalRequest, {"filter": {"subject": "ann"}, "reason": "NAME"}, "reason"),
     (RemovalRequest, {"filter": {"subject": ["NAME"]}, "reason": "x"}, "filter"),
     (KeyRequest, {"name": "NAME", "tenant": "t", "scopes": ["admin"]}, "name"),
 ]
