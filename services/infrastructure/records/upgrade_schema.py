@@ -33,7 +33,7 @@ def upgrade_schema(database: Database) -> None:
     with database.write(urgent=True) as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        _migrate(connection)
+        migrate(connection)
         connection.execute(facts.delete().where(facts.c.name == SCHEMA))
         connection.execute(facts.insert().values(name=SCHEMA, value={"revision": HEAD, "oldest": OLDEST}))
 
@@ -53,7 +53,8 @@ def _is_ready(database: Database) -> bool:
     return True
 
 
-def _migrate(connection: Connection) -> None:
+def migrate(connection: Connection, revision: str = HEAD) -> None:
+    """Bring a database to a revision, from whichever it has."""
     from alembic import command  # noqa: PLC0415 - it takes a while, and is needed once
     from alembic.config import Config  # noqa: PLC0415
 
@@ -61,4 +62,4 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, HEAD)
+    command.upgrade(config, revision)
