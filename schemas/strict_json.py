@@ -99,7 +99,8 @@ def _named(text: str) -> InvalidRequest:
                 key = json.loads(f'"{token[1]}"', strict=False)
                 if key in opened[-1].keys:
                     place = ".".join(str(each.at) for each in (*opened[:-1], _Open(at=key)))
-                    return InvalidRequest(f"{place[:MOST_SAID]}: this key is given twice: send it once")
+                    shown = place[:MOST_SAID].encode(errors="backslashreplace").decode()  # half a pair of surrogates
+                    return InvalidRequest(f"{shown}: this key is given twice: send it once")
                 opened[-1].keys.add(key)
                 opened[-1].at = key
     raise AssertionError("a key was given twice")
