@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from services.forgetting.mirror import RemovedDigests
 from services.infrastructure.records.database import Database
@@ -57,9 +56,8 @@ class MirrorRows:
         return row is not None and receipt in tuple(row)
 
     def _add(self, connection: Connection, table: Table, rows: Sequence[dict[str, str]]) -> None:
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         if rows:
-            connection.execute(insert(table).on_conflict_do_nothing(), rows)
+            connection.execute(self._database.insert(table).on_conflict_do_nothing(), rows)
 
     def _tombstones(self, removal_id: str, after: str) -> Sequence[str]:
         digest = tombstones.c.digest

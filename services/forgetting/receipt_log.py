@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, union, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.errors import Unavailable
 from schemas.receipt import RECEIPTS, TYPES, VERSION, Event, Payload
@@ -182,11 +181,10 @@ class ReceiptLog:
             self._seal(connection, entry)
 
     def seal_imported(self, connection: Connection, tenant: str) -> None:
-        """Seal the end of a log that was imported from an earlier version, which had none."""
+        """Seal the end of a log that was imported from a version without ends; one that is there stays."""
         rows = select(receipt_log).where(receipt_log.c.tenant == tenant).order_by(receipt_log.c.number.desc())
         row = connection.execute(rows.limit(1)).one_or_none()
-        if row is not None:
-            self._make_end(connection, tenant)
+        if row is not None and self._make_end(connection, tenant):
             self._seal(connection, _entry(row))
 
     def _faults_of(self, entry: Entry, previous: str | None) -> Iterator[str]:
@@ -243,10 +241,11 @@ class ReceiptLog:
             raise Unavailable(TAMPERED)
         return end.number, end.digest
 
-    def _make_end(self, connection: Connection, tenant: str) -> None:
+    def _make_end(self, connection: Connection, tenant: str) -> bool:
+        """Make the end of a log that has none yet; whether it had none."""
         new = {"tenant": tenant, "number": 0, "digest": FIRST, "seal": ""}
-        dialect = sqlite.insert if self.database.is_sqlite else postgresql.insert
-        connection.execute(dialect(receipt_log_ends).values(new).on_conflict_do_nothing())
+        made = connection.execute(self.database.insert(receipt_log_ends).values(new).on_conflict_do_nothing())
+        return made.rowcount == 1
 
     def _insert(self, connection: Connection, entries: Sequence[Entry]) -> None:
         columns = ("tenant", "number", "event", "removal", "at", "digest", "version")

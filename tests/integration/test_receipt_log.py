@@ -308,6 +308,13 @@ def _end(log: ReceiptLog) -> Any:
         return connection.execute(select(*columns).where(receipt_log_ends.c.tenant == "ann")).one()
 
 
+def test_an_end_that_is_there_is_not_sealed_anew(filled: ReceiptLog) -> None:
+    with filled.database.write() as connection:
+        cut(4)(connection)
+        filled.seal_imported(connection, "ann")
+    assert any("breaks off" in each for each in faults(filled))
+
+
 def test_an_empty_log_has_neither_end_nor_faults(log: ReceiptLog) -> None:
     with log.database.write() as connection:
         log.seal_imported(connection, "nobody")
