@@ -12,7 +12,7 @@ from services.intake.idempotent_put import Plan, ToPut, planned, sent_together
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 from services.memory.pictures import new_keys_of_vectors
-from services.memory.vector_digests import vector_digests
+from services.memory.vector_digests import unit_digests
 from services.memory.vectors import to_units
 from services.runtime import metrics
 
@@ -77,7 +77,7 @@ class AcceptVectors:
         contents = [sha256(row.tobytes()).hexdigest() for row in sent.vectors.astype("<f4", copy=False)]
         ids = [said.image_id or content for said, content in zip(sent.fields, contents, strict=True)]
         fields = [*sent_together(zip(ids, sent.fields, strict=True), labels)]
-        keys, digests = new_keys_of_vectors(len(sent.fields)), vector_digests(units)
+        keys, digests = new_keys_of_vectors(len(sent.fields)), unit_digests(units)
         images = [
             self.accept.image(tenant, said, content_hash, key, State.REMEMBERED, sent.encoder).model_copy(
                 update={"vector_digests": known_by}

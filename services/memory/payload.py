@@ -1,4 +1,10 @@
-"""An image as a point: its id and its payload, and back."""
+"""An image as a point: its id and its payload, and back.
+
+A payload holds the fields of `StoredImage`, without those that are None or empty: ``removal`` is there while a removal
+has marked the image, ``revision`` from the first amendment on. And it holds ``label_paths``, every prefix of every
+label, which filters by label compare; ``vector_only``, true where the image came as a vector; and ``changed_at``, when
+its state or labels were written last.
+"""
 
 import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence

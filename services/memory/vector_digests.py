@@ -11,6 +11,7 @@ CELL = 2**-8
 """The width of a cell in which two numbers of vectors of length 1 count as the same."""
 OFFSETS = (1 / 8, 3 / 8, 5 / 8, 7 / 8)
 """Where the cells of each digest begin, in cells: a number near the border of one is far from those of the others."""
+SALTS = tuple(b"%d" % number for number in range(len(OFFSETS)))
 
 
 def vector_digests(vectors: Vectors) -> list[list[str]]:
@@ -24,9 +25,14 @@ def vector_digests(vectors: Vectors) -> list[list[str]]:
     Args:
         vectors: float32 [n, d], finite, no row zero.
     """
-    units = to_units(vectors).astype(np.float64) / CELL
-    rows = [np.floor(units + offset).astype("<i2") for offset in OFFSETS]
+    return unit_digests(to_units(vectors))
+
+
+def unit_digests(units: Vectors) -> list[list[str]]:
+    """The digests of vectors that `to_units` brought to length 1; see `vector_digests`."""
+    cells = units / np.float32(CELL)
+    rows = [np.floor(cells + np.float32(offset)).astype("<i2") for offset in OFFSETS]
     return [
-        [blake2b(row.tobytes(), digest_size=16, salt=b"%d" % number).hexdigest() for number, row in enumerate(cells)]
-        for cells in zip(*rows, strict=True)
+        [blake2b(row, digest_size=16, salt=salt).hexdigest() for row, salt in zip(each, SALTS, strict=True)]
+        for each in zip(*rows, strict=True)
     ]
