@@ -176,8 +176,8 @@ class RequestRunning(Conflict):
     code = "request_running"
     retry_after = 1
 
-    def __init__(self) -> None:
-        super().__init__("the same request is being worked on: send it again in a second")
+    def __init__(self, message: str = "the same request is being worked on: send it again in a second") -> None:
+        super().__init__(message)
 
 
 class NotJudged(VisualMemoryError):

@@ -23,7 +23,7 @@ from schemas.audit import AuditLine
 from schemas.curation import Curated, CurationRequest
 from schemas.decision import ClassifyOptions, Decisions
 from schemas.encoder import EncoderSummary
-from schemas.errors import BeingRemoved, InvalidRequest, RateLimited, Unavailable, VisualMemoryError
+from schemas.errors import BeingRemoved, InvalidRequest, RateLimited, RequestRunning, Unavailable, VisualMemoryError
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.filter import Filter
 from schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount, LabelRule
@@ -66,10 +66,11 @@ class Client:
     """Speaks to one Visual Memory.
 
     A call is sent again, for some seconds, where the connection is refused or a part does not answer (502 to 504); and
-    when the answer says where the key is over its limits (429) or a removal has the image (409 ``being_removed``). A
-    removal, curation or job goes under an ``Idempotency-Key``, the same each time, so that it is done once. Nothing is
-    sent again after a connection that was lost. Every method raises the error of `schemas.errors` that the API answered
-    with, or `Unavailable` where there was no answer.
+    when the answer says, where the key is over its limits (429), a removal has the image, or the same request is being
+    worked on (409 ``being_removed``, ``request_running``). A removal, curation or job goes under an
+    ``Idempotency-Key``, the same each time, so that it is done once. Nothing is sent again after a connection that was
+    lost. Every method raises the error of `schemas.errors` that the API answered with, or `Unavailable` where there was
+    no answer.
 
     Args:
         url: where the API is.
@@ -378,7 +379,7 @@ def _json(body: str) -> Mapping[str, Any]:
 
 def _may_repeat(status: int, error: VisualMemoryError) -> bool:
     """Whether nothing was done, or by a part that did not answer, so that sending it again is right."""
-    return status in REPEATED or isinstance(error, BeingRemoved)
+    return status in REPEATED or isinstance(error, BeingRemoved | RequestRunning)
 
 
 def error_of(status: int, text: str, retry_after: str = "") -> VisualMemoryError:
@@ -394,9 +395,9 @@ def error_of(status: int, text: str, retry_after: str = "") -> VisualMemoryError
         code, message = str(told["code"]), str(told["message"])
     except (ValueError, KeyError, TypeError):
         code, message = "", f"an answer that is not the API's: {status} {text[:200]}"
-    known = _by_code().get(code)
+    known = kinds_by_code().get(code)
     error = known(message) if known else _of_status(status)(f"{message} ({code})" if code else message)
-    if isinstance(error, RateLimited | BeingRemoved) and retry_after.isdecimal():
+    if isinstance(error, RateLimited | BeingRemoved | RequestRunning) and retry_after.isdecimal():
         error.retry_after = int(retry_after)
     return error
 
@@ -405,12 +406,14 @@ def _of_status(status: int) -> type[VisualMemoryError]:
     """The most general class of error with this status; a newer service may know others."""
     if status in UNANSWERED:
         return Unavailable
-    same = [kind for kind in _by_code().values() if kind.status == status]
+    same = [kind for kind in kinds_by_code().values() if kind.status == status]
     if same:
         return min(same, key=lambda kind: len(kind.__mro__))
     return InvalidRequest if status < 500 else VisualMemoryError
 
 
-def _by_code(base: type[VisualMemoryError] = VisualMemoryError) -> dict[str, type[VisualMemoryError]]:
+def kinds_by_code(base: type[VisualMemoryError] = VisualMemoryError) -> dict[str, type[VisualMemoryError]]:
     """Every class of error by its code."""
-    return {base.code: base} | {code: kind for child in base.__subclasses__() for code, kind in _by_code(child).items()}
+    return {base.code: base} | {
+        code: kind for child in base.__subclasses__() for code, kind in kinds_by_code(child).items()
+    }

@@ -77,7 +77,14 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(429, "rate_limited"), (502, ""), (503, "unavailable"), (504, ""), (409, "being_removed")],
+    [
+        (429, "rate_limited"),
+        (502, ""),
+        (503, "unavailable"),
+        (504, ""),
+        (409, "being_removed"),
+        (409, "request_running"),
+    ],
 )
 def test_what_was_not_done_is_sent_again(pauses: list[float], status: int, code: str) -> None:
     with answering((status, code), (status, code), (200, "")) as (client, seen):
@@ -178,6 +185,12 @@ def test_a_code_that_is_unknown_is_understood_by_its_status(
     error = error_of(status, json.dumps({"error": {"code": code, "message": "so"}}))
     assert type(error) is kind
     assert error.message == ("so" if code == "being_removed" else "so (unheard_of)")
+
+
+@pytest.mark.parametrize("kind", module.kinds_by_code().values(), ids=lambda kind: str(kind.code))
+def test_every_error_of_the_service_is_known(kind: type[VisualMemoryError]) -> None:
+    error = error_of(kind.status, json.dumps({"error": {"code": kind.code, "message": "so"}}))
+    assert (type(error), error.message) == (kind, "so")
 
 
 @pytest.mark.parametrize("text", ["<html>", "[]", '{"error": 1}', '{"error": {"code": 1}}', ""])
