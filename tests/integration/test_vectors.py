@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from schemas.encoder import FillCounts
-from schemas.errors import Blocked, InvalidRequest, InvalidVector, NotFound, Unavailable
+from schemas.errors import BeingRemoved, Blocked, InvalidRequest, InvalidVector, NotFound, Unavailable
 from schemas.image import Accepted, ImageFields, State, StoredImage, now
 from schemas.removal import Removal, RemovalRequest
 from services.forgetting.blocks import Blocks
@@ -270,3 +270,17 @@ def test_a_backup_holds_them(parts: Parts, tmp_path: Path) -> None:
         assert (restored.contents.points, restored.contents.pictures) == (4, 1)
         assert there.held(*ids) == here.held(*ids)
         assert there.memory.nearest(there.tenant, rows(3), 1) == here.memory.nearest(here.tenant, rows(3), 1)
+
+
+def test_a_vector_that_is_being_removed_is_refused_and_nothing_beside_it_accepted(parts: Parts) -> None:
+    """Promise 1: nothing is answered as remembered that goes with a removal which marked it before."""
+    send(parts, rows(1), {"image_id": "one"})
+    parts.memory.mark(parts.tenant, [], "r")
+    before = parts.held("one")
+    for seed in (0, 5):
+        with pytest.raises(BeingRemoved):
+            send(parts, rows(2, seed=seed), {"image_id": "one", "subject": "bob"}, {"image_id": "two"})
+    assert (parts.held("one"), parts.memory.count(parts.tenant)) == (before, 1)
+    parts.memory.delete_noted(parts.tenant, ["one"], "r")
+    send(parts, rows(2), {"image_id": "one", "subject": "bob"}, {"image_id": "two"})
+    assert parts.memory.count(parts.tenant) == 2

@@ -1,0 +1,21 @@
+"""What an answer to an error says beside its code: when to try again."""
+
+import pytest
+
+from schemas.errors import BeingRemoved, Conflict, OutOfSpace, RateLimited, Unavailable, VisualMemoryError
+from services.api.errors import answer
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "after"),
+    [
+        (BeingRemoved("it is being removed"), 409, "1"),
+        (Conflict("others change it"), 409, None),
+        (RateLimited("too many", 7), 429, "7"),
+        (Unavailable("no answer"), 503, "5"),
+        (OutOfSpace("full"), 507, None),
+    ],
+)
+def test_it_says_when_to_try_again(error: VisualMemoryError, status: int, after: str | None) -> None:
+    answered = answer(error)
+    assert (answered.status_code, answered.headers.get("retry-after")) == (status, after)
