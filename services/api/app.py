@@ -23,6 +23,7 @@ from services.api import (
     health,
     images,
     metrics,
+    receipts,
     removals,
     vectors,
 )
@@ -72,6 +73,7 @@ def create_app(settings: Settings, wired: Wired[ApiProcess]) -> FastAPI:
         vectors,
         decisions,
         removals,
+        receipts,
         curate,
         evaluations,
         encoders,

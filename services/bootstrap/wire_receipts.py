@@ -20,6 +20,7 @@ class Receipts:
 
     log: ReceiptLog
     filters: FilterDigests
+    rows: MirrorRows
     mirroring: Mirroring
 
     def check(self) -> ReceiptCheck:
@@ -31,8 +32,8 @@ def receipts_of(settings: Settings, database: Database, secret: Secret) -> Recei
     """The receipts of a service."""
     signer, filters = signer_of(secret), FilterDigests(secret.key("receipts.salt"))
     log, mirror = ReceiptLog(database, signer), settings.removals.mirror
-    mirroring = Mirroring(log, MirrorRows(database), Mirror(mirror, signer) if mirror else None)
-    return Receipts(log, filters, mirroring)
+    rows = MirrorRows(database)
+    return Receipts(log, filters, rows, Mirroring(log, rows, Mirror(mirror, signer) if mirror else None))
 
 
 def signer_of(secret: Secret) -> ReceiptSigner:

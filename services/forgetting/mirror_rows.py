@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, Table, select
 
+from schemas.errors import NotFound
 from services.forgetting.mirror import RemovedDigests
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import blocks, removals, tombstones
@@ -47,6 +48,20 @@ class MirrorRows:
         with self._database.read() as connection:
             reason: str | None = connection.execute(waiting.limit(1)).scalar_one_or_none()
         return reason
+
+    def given(self, tenant: str, removal_id: str, *, erasure: bool = False) -> str | None:
+        """The receipt of a removal, or of its erasure, as it was given; None where it was not given yet.
+
+        Raises:
+            NotFound: there is no such removal.
+        """
+        text = removals.c.erasure_receipt if erasure else removals.c.receipt
+        with self._database.read() as connection:
+            found = select(text).where(removals.c.tenant == tenant, removals.c.id == removal_id)
+            row = connection.execute(found).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no removal {removal_id!r}")
+        return None if row[0] is None else str(row[0])
 
     def is_given(self, removal_id: str, receipt: str) -> bool:
         """Whether a receipt was given."""

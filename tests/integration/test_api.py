@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import insert
 from starlette.testclient import TestClient
 
 from schemas.errors import OutOfSpace, Unavailable
-from schemas.filter import FieldType
-from schemas.image import State
+from schemas.filter import FieldType, Filter
+from schemas.image import State, now
 from schemas.key import KeyRequest
+from schemas.receipt import RemovalPayload, Requester
 from services.answers.question import AT_ONCE
 from services.api import decisions, gate
 from services.api.app import create_app
@@ -27,7 +30,10 @@ from services.api.guard import MOST_PLAIN
 from services.api.shared_call import SharedCall
 from services.bootstrap import wire_memory
 from services.bootstrap.api_process import ApiProcess, api_process
+from services.forgetting.read_receipt import read_receipt
+from services.forgetting.receipt_signature import ReceiptChecker
 from services.infrastructure.processes.fair_queue import FairQueue
+from services.infrastructure.records.tables import removals
 from services.memory.engine import Engine
 from services.runtime.logs import Formatter
 from services.settings import ApiSettings, Settings
@@ -447,3 +453,43 @@ def test_a_question_that_takes_long_is_answered_with_a_job(
         assert (job.status_code, job.json()["state"]) == (200, "waiting")
     assert api.post(paths[0], headers=sent).status_code == 409, "two wait already"
     assert api.post("/v1/decisions/x/counterfactual", headers=sent).status_code == 404
+
+
+def give_receipt(service: ApiProcess, tenant: str, where: Filter) -> tuple[str, str]:
+    """A removal that is done, as its row and its entry say it: its id and its receipt."""
+    removal, log = str(uuid.uuid4()), service.receipts.log
+    asked: dict[str, Any] = {
+        "requested_at": now(),
+        "requested_by": Requester(name="a test"),
+        "reason": "asked to",
+        "block": False,
+        "everything": False,
+        "filter_digest": service.receipts.filters.of(removal, where),
+    }
+    row = {"id": removal, "tenant": tenant, "step": "done", "everything": False, "block": False, "reason": "asked to"}
+    with log.database.write() as connection:
+        done = RemovalPayload(**asked, done_at=now(), images=1, by_state={State.MUTED: 1}, pictures=1)
+        text = log.append(connection, tenant, removal, done).text
+        values = {**row, "requested_by": "a test", "requested_at": now(), "receipt": text}
+        connection.execute(insert(removals).values(values))
+    return removal, text
+
+
+def test_receipts_are_given_byte_for_byte_and_checked(api: TestClient, service: ApiProcess) -> None:
+    removal, text = give_receipt(service, "shop", Filter({"subject": "ann"}))
+    ours, reader = header(service, "shop", "remove"), header(service, "shop", "classify")
+    answer = api.get(f"/v1/removals/{removal}/receipt", headers=ours)
+    assert (answer.content, answer.headers["Content-Type"]) == (text.encode(), "application/jose+json")
+    key = api.get("/v1/receipts/key", headers=reader).text
+    assert read_receipt(answer.text, ReceiptChecker.of(key)).removal == removal
+
+    def is_of(where: dict[str, str]) -> Any:
+        return api.post(f"/v1/removals/{removal}/check", json={"filter": where}, headers=ours).json()
+
+    assert [is_of({"subject": subject}) for subject in ("ann", "bob")] == [{"matches": True}, {"matches": False}]
+    assert api.get(f"/v1/removals/{removal}/erasure-receipt", headers=ours).status_code == 404
+    assert api.get("/v1/receipts/key").status_code == 401
+    for stranger, status in ((reader, 403), (header(service, "other"), 404)):
+        assert api.get(f"/v1/removals/{removal}/receipt", headers=stranger).status_code == status
+        checked = api.post(f"/v1/removals/{removal}/check", json={"filter": {}}, headers=stranger)
+        assert checked.status_code == status

@@ -12,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import delete, insert, select, update
 
-from schemas.errors import Unavailable
+from schemas.errors import NotFound, Unavailable
 from schemas.receipt import Payload, RemovalPayload, RequestedPayload, Requester
 from services.forgetting import mirror_rows
 from services.forgetting.mirror import Mirror
@@ -159,6 +159,18 @@ def record(log: ReceiptLog, removal: str, **columns: Any) -> None:
     row = {"id": removal, "tenant": "ann", "everything": False, "block": True, "reason": "", "requested_by": ""}
     with log.database.write() as connection:
         connection.execute(insert(removals).values({**row, "requested_at": MOMENT, "step": "done", **columns}))
+
+
+@pytest.mark.parametrize("url", ["memory"], indirect=True)
+def test_receipts_that_were_given_are_found_by_their_removal(mirroring: Mirroring) -> None:
+    record(mirroring.log, "r1", receipt="one", erasure_receipt="two")
+    record(mirroring.log, "r2", step="mirror")
+    assert mirroring.rows.given("ann", "r1") == "one"
+    assert mirroring.rows.given("ann", "r1", erasure=True) == "two"
+    assert mirroring.rows.given("ann", "r2") is mirroring.rows.given("ann", "r2", erasure=True) is None
+    for tenant, removal in (("bob", "r1"), ("ann", "r3")):
+        with pytest.raises(NotFound):
+            mirroring.rows.given(tenant, removal)
 
 
 @pytest.mark.parametrize("url", ["failing"], indirect=True)
