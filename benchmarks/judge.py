@@ -16,7 +16,6 @@ import numpy as np
 
 from schemas.filter import Clause, FieldType
 from schemas.image import State, StoredImage, now
-from schemas.job import Job, JobKind, JobState
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge
 from services.curation.judgements import Judgements
@@ -24,10 +23,11 @@ from services.curation.objections import Objections
 from services.curation.search_short_lists import SearchShortLists
 from services.curation.undo_after_removal import UndoAfterRemoval
 from services.curation.vector_cache import VectorCache
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.upgrade_schema import upgrade_schema
 from services.memory.blobs import Blobs
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Vectors
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 
 TENANT = "default"
@@ -43,7 +43,9 @@ def main(images: int, new: int, dimension: int) -> None:
         folder = Path(name)
         memory = Memory(EdgeEngine(folder / "engine"), ENCODER, dimension, {})
         memory.open()
-        judgements = Judgements(Ledger(folder / "records"), Blobs(folder / "judgements"), ENCODER)
+        database = Database.in_folder(folder)
+        upgrade_schema(database)
+        judgements = Judgements(database, Blobs(folder / "judgements"), ENCODER)
         cache = VectorCache(4 * GIB)
         judge = Judge(memory, judgements, FoldChanges(memory, cache, images + new), 10)
         chance = np.random.default_rng(0)
@@ -60,6 +62,7 @@ def main(images: int, new: int, dimension: int) -> None:
         print(f"anew takes {anew / folded:.1f} times as long as folded in")
         print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB of memory at most")
         memory.close()
+        database.close()
 
 
 def _measured(what: str, work: Callable[[], object]) -> float:
@@ -71,9 +74,7 @@ def _measured(what: str, work: Callable[[], object]) -> float:
 
 
 def _judge(judge: Judge) -> None:
-    moment = now()
-    job = Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="benchmark", requested_at=moment)
-    judge(TENANT, job, lambda *_: None)
+    judge.judge(TENANT, lambda *_: None)
 
 
 def _put(memory: Memory, chance: np.random.Generator, start: int, number: int) -> None:

@@ -186,7 +186,7 @@ def _filled_memory(pictures: list[bytes]) -> Iterator[tuple[Client, EncoderComma
             "added_at": now(),
         }
         with records_of(Settings(data=data)) as database:
-            encoder_records_of(Settings(data=data), database).create_first(EncoderSpec.model_validate(earlier))
+            encoder_records_of(database).create_first(EncoderSpec.model_validate(earlier))
         client = opened.enter_context(own_service(data))
         commands = opened.enter_context(encoder_commands(Settings(data=data)))
         active = commands.records.active()

@@ -21,7 +21,7 @@ KINDS = ("sqlite", "postgresql")
 @contextmanager
 def new_database(kind: str, folder: Path) -> Iterator[Database]:
     """A database with empty tables; SQLite lies in the folder."""
-    database = Database.in_folder(_copied(folder)) if kind == "sqlite" else Database(new_postgresql())
+    database = Database.in_folder(with_tables(folder)) if kind == "sqlite" else Database(new_postgresql())
     try:
         yield database
     finally:
@@ -70,7 +70,7 @@ def _sqlite_template() -> Path:
     return folder
 
 
-def _copied(folder: Path) -> Path:
+def with_tables(folder: Path) -> Path:
     """A folder with a database that has its tables already, for to make them takes a while."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(_sqlite_template() / "records.db", folder / "records.db")

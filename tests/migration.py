@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,10 @@ import numpy as np
 from schemas.encoder import EncoderSpec
 from schemas.image import StoredImage
 from services.encoder_migration.encoder_records import EncoderRecords
+from services.infrastructure.records.database import Database
 from services.memory.collection import vector_name
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import EVERY_POINT, Point
-from services.memory.ledger import Ledger
 from services.memory.payload import to_image
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
@@ -71,14 +72,16 @@ class Commands:
         assert done.returncode == 1, done
         return done.stderr.strip()
 
-    @property
-    def records(self) -> EncoderRecords:
-        return EncoderRecords(Ledger(self.data / "records"))
+    def known(self) -> dict[str, EncoderSpec]:
+        """The encoders that the memory knows."""
+        with closing(Database.in_folder(self.data)) as database:
+            return EncoderRecords(database).known()
 
     @property
     def active(self) -> str:
         """The encoder that classifies."""
-        held = self.records.active()
+        with closing(Database.in_folder(self.data)) as database:
+            held = EncoderRecords(database).active()
         assert held is not None
         return held.name
 
@@ -114,7 +117,7 @@ class Check:
 
     def __call__(self) -> dict[str, set[str]]:
         """Check all; the ids of the images that have a vector of each encoder, and of all under the name ``""``."""
-        known = self.commands.records.known()
+        known = self.commands.known()
         points = self.commands.points()
         images = {point.id: to_image(point.payload) for point in points}
         found: dict[str, set[str]] = {"": {image.image_id for image in images.values()}}

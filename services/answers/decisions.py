@@ -1,52 +1,53 @@
 """Stored decisions: kept so that they can be looked up and asked again; nothing that was removed stays in them.
 
-A decision is one record under ``decisions/TENANT/ID``; ids sort by time. Where one is deleted, a mark under
-``decisions-gone/`` keeps a backup, or whoever is about to rewrite it at this moment, from bringing it back.
+A decision is one row, beside which stands what it tells of (`services.answers.mentions`): so a removal finds those that
+it must change without reading the others. It takes out neighbours (`services.answers.scrub_decisions`). A decision goes
+as a whole where the picture or the vector that was asked with is removed, where its filter names what the removal's
+filter does, or an image that is gone, or what only images had that are gone.
 
-What a removal covers is found by reading the tenant's decisions, each of which is a file of its own: 10,000 of 17 kB
-take about a second, and an index would cost every classification a second write. A neighbour that was removed leaves
-no trace: the votes are counted again without it, so that the decision stays a pure function of the neighbours that it
-shows, and no share or label tells what only the removed had said. So the label may become another, and `scrubbed` says
-that this happened; what would be decided today, with others in their place, a replay tells.
-
-The decision goes as a whole where the picture that was asked with is removed, or where its filter names what is.
+What is being stored while a removal runs is held against the removal in the transaction that writes it: the images
+that it covers stand in its notes by then, or it looks for decisions later than that.
 """
 
 import base64
-import re
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from functools import partial
 from hashlib import sha256
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any
 
-import numpy as np
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from schemas.decision import ClassifyOptions, Decision
 from schemas.errors import Blocked, NotFound, TooLarge
-from schemas.image import StoredImage, now
-from schemas.question import StoredDecision
-from services.decision.votes import decide
+from schemas.image import now
+from schemas.question import DecisionSummary, StoredDecision
+from services.answers.covered_decisions import CoveredChunk, chunks
+from services.answers.mentions import NAMED, mention, mentions_of, vector_mentions
+from services.answers.running_removals import AskedBefore, RunningRemovals
+from services.answers.scrub_decisions import FLOATS, is_asked_with, scrubbed
 from services.forgetting.blocks import Blocks
 from services.forgetting.covered_images import CoveredImages
+from services.forgetting.named_values import name_of, names_in, values_of
+from services.infrastructure.records.batches import batches
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.tables import covered_vectors, decision_mentions, decisions, removals
 from services.memory.engine import Vectors
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 
-ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
-FLOATS = "<f4"
 AT_ONCE = 32
 """Decisions that are read at once, each of at most `MAX_BYTES`."""
-SOUGHT_AT_ONCE = 50_000
-"""Removed images for which the decisions are read once; they take some 25 MB meanwhile."""
+PAGE = 1000
 TRIMS = 100
-"""Decisions over the bound are deleted when a hundredth of it has come in, so that few calls list them."""
+"""Decisions over the bound are deleted when a hundredth of it has come in, so that few calls look for them."""
 MAX_BYTES = 2**20
 """Of one decision: a thousand neighbours with a label or two take a quarter of it."""
+
+Change = Callable[[StoredDecision], StoredDecision | None]
+"""What becomes of a decision: the same one, another, or None, where it goes."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,12 @@ class StoredDecisions:
     """The records of every tenant's decisions.
 
     Attributes:
-        ledger: reads, scrubs and deletes them, with the room on the disk that is kept for removals.
-        roomy: the same, for what is new.
         memory: tells which images are there.
         keep: how many of each tenant; the oldest go.
         keep_bytes: how many bytes of each tenant's; the oldest go.
     """
 
-    ledger: Ledger
-    roomy: Ledger
+    database: Database
     memory: Memory
     blocks: Blocks
     keep: int
@@ -70,67 +68,70 @@ class StoredDecisions:
     _grown: dict[str, float] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
+    def begin(self, tenant: str) -> AskedBefore:
+        """What `store` must know; called before neighbours are searched for."""
+        return self._running.begin(tenant)
+
     def store(
         self,
         tenant: str,
         asked_by: str,
-        asked_at: datetime,
+        begun: AskedBefore,
         pictures: Sequence[bytes],
         vectors: Vectors,
         options: ClassifyOptions,
-        decisions: Sequence[Decision],
+        made: Sequence[Decision],
     ) -> list[Decision]:
         """Keep decisions; durable when it returns.
 
         Args:
             tenant: whose memory was asked.
             asked_by: who asked, as the API knows them.
-            asked_at: a moment before their neighbours were searched for.
+            begun: what `begin` said before their neighbours were searched for.
             pictures: that were asked with; empty where vectors were.
             vectors: float32 [n, dimension], that were asked with.
             options: as they were applied.
-            decisions: n, each with all its neighbours.
+            made: n decisions, each with all its neighbours.
 
         Returns:
             the decisions with their ids.
 
         Raises:
             Blocked: a removal refuses a picture's content from now on.
+            BeingRemoved: a removal takes what was asked with, or what the filter names.
+            Unavailable: a removal was done meanwhile; ask once more.
             TooLarge: one is larger than `MAX_BYTES`; none is kept.
             OutOfSpace: there is no room for them.
         """
         hashes = [sha256(picture).hexdigest() for picture in pictures]
         stored = [
             StoredDecision(
-                asked_at=asked_at,
+                asked_at=begun.at,
                 asked_by=asked_by,
                 query=base64.b64encode(vector.astype(FLOATS).tobytes()).decode(),
                 content_hash=content_hash,
                 options=options,
                 decision=decision.model_copy(update={"id": _new_id()}),
             )
-            for vector, content_hash, decision in zip(
-                vectors, hashes or repeat(None, len(decisions)), decisions, strict=True
-            )
+            for vector, content_hash, decision in zip(vectors, hashes or repeat(None, len(made)), made, strict=True)
         ]
-        ids, sizes = [each.id for each in stored], [len(each.model_dump_json().encode()) for each in stored]
+        sizes = [len(each.model_dump_json().encode()) for each in stored]
         if max(sizes, default=0) > MAX_BYTES:
             raise TooLarge(
                 f"a decision with all its neighbours takes {max(sizes):,} bytes, and at most {MAX_BYTES:,} are kept of"
                 " one: ask for a smaller k, or without store"
             )
-        try:
-            for each in stored:
-                self.roomy.put(_key(tenant, each.id), each.model_dump(mode="json"))
-            # A removal deletes its points, and looks for decisions then. If it looked before these were written, its
-            # points are gone by now, which is seen here; if it looks later, it sees these.
-            if self.settle(tenant, ids):
-                raise Blocked("a removal refuses this content from now on, so nothing of it is kept: ask without store")
-        except BaseException:
-            for decision_id in ids:
-                self.ledger.delete(_key(tenant, decision_id))
-            raise
-        self._trim_now_and_then(tenant, len(ids) / self.keep + sum(sizes) / self.keep_bytes)
+        if any(self.blocks.blocks_content(tenant, each) for each in set(hashes)):
+            raise Blocked("a removal refuses this content from now on, so nothing of it is kept: ask without store")
+        told = [mentions_of(tenant, each) for each in stored]
+        unheld = self._names_nothing_has(tenant, options) if self._running.are_any(tenant) else False
+        with self.database.write() as connection:
+            self.database.serial(connection, f"decisions:{tenant}", shared=True)
+            covered = self._running.covered(connection, tenant, begun, stored, told, unheld=unheld)
+            for each, mentions in zip(stored, told, strict=True):
+                left = scrubbed(each, covered)
+                insert_decision(connection, tenant, left, mentions if left is each else None)
+        self._trim_now_and_then(tenant, len(stored) / self.keep + sum(sizes) / self.keep_bytes)
         return [each.decision for each in stored]
 
     def load(self, tenant: str, decision_id: str) -> StoredDecision:
@@ -139,100 +140,156 @@ class StoredDecisions:
         Raises:
             NotFound: there is none of this id.
         """
-        if ID.fullmatch(decision_id):  # it comes from a URL and becomes part of a key
-            for _, record in self.ledger.get_some([_key(tenant, decision_id)]):
-                return StoredDecision.model_validate(record)
-        raise NotFound(f"there is no stored decision {decision_id!r}")
+        query = select(decisions.c.body).where(decisions.c.tenant == tenant, decisions.c.id == decision_id)
+        with self.database.read() as connection:
+            body = connection.execute(query).scalar_one_or_none()
+        if body is None:
+            raise NotFound(f"there is no stored decision {decision_id!r}")
+        return StoredDecision.model_validate_json(body)
 
-    def latest(self, tenant: str, limit: int, label: str | None = None) -> Iterator[StoredDecision]:
-        """The latest decisions, of a label if one is named; the latest first, a few in memory at once."""
-        keys = self.ledger.list(_key(tenant, ""))[::-1]
-        some = (keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE))
-        records = (record for part in some for _, record in self.ledger.get_some(part))
-        wanted = (record for record in records if label in (None, record["decision"]["label"]))
-        return map(StoredDecision.model_validate, islice(wanted, limit))
+    def latest(self, tenant: str, limit: int) -> Iterator[StoredDecision]:
+        """The latest decisions; the latest first, a few in memory at once."""
+        before = None
+        while limit > 0:
+            older = () if before is None else (decisions.c.id < before,)
+            query = select(decisions.c.id, decisions.c.body).where(decisions.c.tenant == tenant, *older)
+            with self.database.read() as connection:
+                found = connection.execute(query.order_by(decisions.c.id.desc()).limit(min(limit, AT_ONCE))).all()
+            yield from (StoredDecision.model_validate_json(row.body) for row in found)
+            if not found:
+                return
+            before, limit = found[-1].id, limit - len(found)
+
+    def summaries(self, tenant: str, limit: int, label: str | None = None) -> list[DecisionSummary]:
+        """The latest decisions, of a label if one is named, without what they were made of; the latest first."""
+        columns = [decisions.c[name] for name in DecisionSummary.model_fields]
+        of_label = () if label is None else (decisions.c.label == label,)
+        query = select(*columns).where(decisions.c.tenant == tenant, *of_label)
+        with self.database.read() as connection:
+            found = connection.execute(query.order_by(decisions.c.id.desc()).limit(limit)).mappings()
+            return [DecisionSummary.model_validate(dict(row)) for row in found]
 
     def bytes_of_latest(self, tenant: str, limit: int) -> int:
         """How many bytes the latest decisions are."""
-        sizes = self.ledger.sizes(_key(tenant, ""))
-        return sum(sizes[key] for key in sorted(sizes, reverse=True)[:limit])
+        sizes = select(decisions.c.size).where(decisions.c.tenant == tenant)
+        latest = sizes.order_by(decisions.c.id.desc()).limit(limit).subquery()
+        with self.database.read() as connection:
+            return int(connection.execute(select(func.coalesce(func.sum(latest.c.size), 0))).scalar_one())
 
     def delete(self, tenant: str, decision_id: str) -> None:
         """Delete a decision for good."""
-        self.ledger.create(_gone_key(tenant, decision_id), True)
-        self.ledger.delete(_key(tenant, decision_id))
+        ours = (decisions.c.tenant == tenant) & (decisions.c.id == decision_id)
+        with self.database.write(urgent=True) as connection:
+            connection.execute(delete(decisions).where(ours))
+
+    def note_vectors(self, tenant: str, removal_id: str) -> None:
+        """Note by what the vectors of images are known again that a removal has marked, before they are deleted."""
+        for page in self.memory.marked_pages(tenant, removal_id, PAGE):
+            told = vector_mentions(tenant, self.memory.vector_digests(page, with_pictures=True))
+            for some in batches(sorted(told)):
+                rows = [{"removal": removal_id, "mention": each} for each in some]
+                with self.database.write(urgent=True) as connection:
+                    connection.execute(self.database.insert(covered_vectors).values(rows).on_conflict_do_nothing())
+
+    def drop_vectors(self, connection: Connection, _tenant: str, removal_id: str) -> None:
+        """Delete these notes, in the transaction that ends the removal."""
+        connection.execute(delete(covered_vectors).where(covered_vectors.c.removal == removal_id))
 
     def forget(self, tenant: str, covered: CoveredImages) -> None:
         """Take images that are gone out of the decisions: the removal's hook."""
-        for ids, hashes in _sought(covered):
-            self._forget(tenant, ids, hashes)
+        with self.database.write(urgent=True) as connection:  # waits for those that did not see the notes
+            self.database.serial(connection, f"decisions:{tenant}")
+            noted = select(covered_vectors.c.mention).join(removals).where(removals.c.tenant == tenant)
+            asked_with = select(decision_mentions.c.decision).where(decision_mentions.c.mention.in_(noted))
+            connection.execute(
+                delete(decisions).where(decisions.c.tenant == tenant, decisions.c.number.in_(asked_with))
+            )
+        names = names_in(covered.filter)
+        naming = self._telling(tenant, (mention(tenant, NAMED, name) for name in names))
+        for some in batches(sorted(naming), AT_ONCE):
+            self._change(tenant, some, lambda stored: None if names_in(stored.options.filter) & names else stored)
+        for chunk in chunks(tenant, covered):
+            for some in batches(sorted(self._telling(tenant, chunk.mentions())), AT_ONCE):
+                self._change(tenant, some, partial(self._without, tenant, chunk))
 
-    def _forget(self, tenant: str, ids: AbstractSet[str], hashes: AbstractSet[str]) -> None:
-        touched = []
-        for key in self.ledger.mentioning(_key(tenant, ""), ids | hashes):
-            for _, record in self.ledger.get_some([key]):
-                stored = StoredDecision.model_validate(record)
-                if stored.content_hash in hashes or _names(stored.options, ids):
-                    self.delete(tenant, stored.id)
-                elif (left := scrubbed(stored, ids)) != stored:
-                    self._write(tenant, left)
-                    touched.append(stored.id)
-        self.settle(tenant, touched)
+    def settle_all(self) -> int:
+        """Hold all decisions against the memory, and scrub what is not there as it was when they were made.
 
-    def settle(self, tenant: str, decision_ids: Iterable[str]) -> set[str]:
-        """Hold decisions against the memory, and scrub what is not there as it was when they were made.
-
-        Whoever writes a decision calls this afterwards. Of two who rewrite one at once the later may bring back what
-        the earlier took out; but it looks again after its write, when that has been gone for long.
-
-        Returns:
-            the ids of those that had to go as a whole.
-        """
-        left, refused = set(decision_ids), set[str]()
-        while left:
-            batch = sorted(left)[:AT_ONCE]
-            records = [record for _, record in self.ledger.get_some(_key(tenant, each) for each in batch)]
-            marks = set(self.ledger.list(_gone_key(tenant, "")))
-            held = self._held(tenant, records)
-            left -= set(batch)
-            for record in records:
-                decision_id = record["decision"]["id"]
-                lost = _lost(record, held)
-                if _gone_key(tenant, decision_id) in marks or self._blocked(tenant, record):
-                    self.delete(tenant, decision_id)
-                    refused.add(decision_id)
-                elif lost:
-                    self._write(tenant, scrubbed(StoredDecision.model_validate(record), lost))
-                    left.add(decision_id)
-        return refused
-
-    def settle_all(self, _before: datetime | None = None, since: datetime | None = None) -> int:
-        """`settle` the decisions of every tenant: after a restore, and for what a kill left behind after a write.
-
-        Args:
-            since: only those that were made since this moment are read; None: all.
+        For a restore: a backup may be older than what was removed since.
 
         Returns:
             how many had to go as a whole.
         """
-        first = "" if since is None else _id_of(since)
-        by_tenant: dict[str, list[str]] = {}
-        for key in self.ledger.list("decisions/"):
-            _, tenant, decision_id = key.split("/")
-            if decision_id >= first:
-                by_tenant.setdefault(tenant, []).append(decision_id)
-        return sum(len(self.settle(tenant, ids)) for tenant, ids in by_tenant.items())
+        last, gone = 0, 0
+        while True:
+            query = select(decisions.c.number, decisions.c.tenant).where(decisions.c.number > last)
+            with self.database.read() as connection:
+                found = connection.execute(query.order_by(decisions.c.number).limit(AT_ONCE)).all()
+            if not found:
+                return gone
+            last = found[-1].number
+            for row in found:
+                gone += self._change(row.tenant, [row.number], partial(self._held, row.tenant))
 
-    def _write(self, tenant: str, stored: StoredDecision) -> None:
-        self.ledger.put(_key(tenant, stored.id), stored.model_dump(mode="json"))
+    @property
+    def _running(self) -> RunningRemovals:
+        return RunningRemovals(self.database)
 
-    def _held(self, tenant: str, records: Iterable[Any]) -> dict[str, StoredImage]:
-        """Those of all neighbours that are there."""
-        return self.memory.get(tenant, {image_id for record in records for image_id in _neighbours(record)})
+    def _held(self, tenant: str, stored: StoredDecision) -> StoredDecision | None:
+        """A decision without the neighbours that are not there any more, or that came after the question."""
+        if stored.content_hash is not None and self.blocks.blocks_content(tenant, stored.content_hash):
+            return None
+        ids = {each.image_id for each in stored.decision.neighbours}
+        held = self.memory.get(tenant, ids)
+        return scrubbed(stored, {each for each in ids if each not in held or held[each].accepted_at > stored.asked_at})
 
-    def _blocked(self, tenant: str, record: Any) -> bool:
-        content_hash = record["content_hash"]
-        return content_hash is not None and self.blocks.blocks_content(tenant, content_hash)
+    def _without(self, tenant: str, chunk: CoveredChunk, stored: StoredDecision) -> StoredDecision | None:
+        """A decision without some images that are gone; None where it must go as a whole."""
+        ids = chunk.image_ids
+        if stored.content_hash in chunk.content_hashes or is_asked_with(stored, ids):
+            return None
+        for field_name, value in values_of(stored.options.filter):
+            name = name_of(field_name, value)
+            if name in chunk.own_names:
+                return None
+            if (field_name, name) in chunk.shared_names and not self.memory.has(tenant, field_name, value):
+                return None
+        return scrubbed(stored, ids)
+
+    def _names_nothing_has(self, tenant: str, options: ClassifyOptions) -> bool:
+        """Whether a filter names what no image has; what a removal takes votes for nothing any more."""
+        named = ((name, value) for name, value in values_of(options.filter) if isinstance(value, str))
+        return any(not self.memory.has(tenant, name, value) for name, value in named)
+
+    def _telling(self, tenant: str, mentions: Iterable[int]) -> set[int]:
+        """The numbers of the decisions that tell of something."""
+        found: set[int] = set()
+        for some in batches(mentions):
+            query = select(decision_mentions.c.decision).join(decisions)
+            ours = (decisions.c.tenant == tenant) & decision_mentions.c.mention.in_(some)
+            with self.database.read() as connection:
+                found.update(connection.execute(query.where(ours)).scalars())
+        return found
+
+    def _change(self, tenant: str, numbers: Collection[int], change: Change) -> int:
+        """Change decisions, again where somebody else changed one meanwhile; returns how many are deleted."""
+        left, gone = set(numbers), 0
+        while left:
+            query = select(decisions.c.number, decisions.c.version, decisions.c.body)
+            with self.database.read() as connection:
+                found = connection.execute(query.where(decisions.c.number.in_(left))).all()
+            read = [(row, StoredDecision.model_validate_json(row.body)) for row in found]
+            changed = [(row, stored, change(stored)) for row, stored in read]
+            left = set()
+            with self.database.write(urgent=True) as connection:
+                for row, stored, new in changed:
+                    if new is stored:
+                        continue
+                    if not _replace(connection, tenant, row.number, row.version, new):
+                        left.add(row.number)
+                    elif new is None:
+                        gone += 1
+        return gone
 
     def _trim_now_and_then(self, tenant: str, more: float) -> None:
         """Trim what is kept of a tenant where it grew by this part of what may be kept, and that adds up to enough."""
@@ -243,80 +300,58 @@ class StoredDecisions:
             self._trim(tenant)
 
     def _trim(self, tenant: str) -> None:
-        sizes = self.ledger.sizes(_key(tenant, ""))
-        total, oldest = 0, ""
-        for number, key in enumerate(sorted(sizes, reverse=True)):
-            total += sizes[key]
-            if number >= self.keep or total > self.keep_bytes:
-                self.ledger.delete(key)
-            else:
-                oldest = key.rpartition("/")[2]
-        for mark in self.ledger.list(_gone_key(tenant, "")):
-            if mark < _gone_key(tenant, oldest):
-                self.ledger.delete(mark)
+        ordered: dict[str, Any] = {"order_by": decisions.c.id.desc()}
+        number = func.row_number().over(**ordered).label("number")
+        bytes_ = func.sum(decisions.c.size).over(**ordered).label("bytes")
+        ranked = select(decisions.c.id, number, bytes_).where(decisions.c.tenant == tenant).subquery()
+        over = (ranked.c.number > self.keep) | (ranked.c.bytes > self.keep_bytes)
+        newest = select(func.max(ranked.c.id)).where(over).scalar_subquery()
+        with self.database.write(urgent=True) as connection:
+            connection.execute(delete(decisions).where(decisions.c.tenant == tenant, decisions.c.id <= newest))
 
 
-def scrubbed(stored: StoredDecision, image_ids: AbstractSet[str]) -> StoredDecision:
-    """A decision as if some images had not been among its neighbours."""
-    decision = stored.decision
-    left = [
-        neighbour.model_copy(update={"reliability": 1.0})  # what is gone may have had a part in the wrong votes
-        for neighbour in decision.neighbours
-        if neighbour.image_id not in image_ids
-    ]
-    gone = len(decision.neighbours) - len(left)
-    counted = decide(left, stored.options, decision.encoder, truncated=decision.truncated)
-    counted = counted.model_copy(update={"id": decision.id})
-    if not left:
-        counted = counted.model_copy(update={"reason": "every image that voted is gone"})
-    return stored.model_copy(update={"decision": counted, "scrubbed": stored.scrubbed + gone}) if gone else stored
+def insert_decision(
+    connection: Connection, tenant: str, stored: StoredDecision, mentions: Collection[int] | None = None
+) -> None:
+    """Write a new decision, with what it tells of."""
+    row = insert(decisions).values(tenant=tenant, **_columns(stored)).returning(decisions.c.number)
+    number = connection.execute(row).scalar_one()
+    _insert_mentions(connection, number, mentions_of(tenant, stored) if mentions is None else mentions)
 
 
-def vector_of(stored: StoredDecision) -> Vectors:
-    """The vector that was asked with, float32 [dimension]."""
-    return np.frombuffer(base64.b64decode(stored.query), FLOATS).astype(np.float32)
+def _insert_mentions(connection: Connection, number: int, mentions: Collection[int]) -> None:
+    connection.execute(insert(decision_mentions), [{"mention": each, "decision": number} for each in sorted(mentions)])
 
 
-def _sought(covered: CoveredImages) -> Iterator[tuple[set[str], set[str]]]:
-    """The ids and content hashes of covered images, of at most `SOUGHT_AT_ONCE` and a page at once."""
-    ids, hashes = set[str](), set[str]()
-    for page in covered:
-        ids.update(note.image_id for note in page)
-        hashes.update(note.content_hash for note in page)
-        if len(ids) >= SOUGHT_AT_ONCE:
-            yield ids, hashes
-            ids, hashes = set(), set()
-    if ids:
-        yield ids, hashes
+def _replace(connection: Connection, tenant: str, number: int, version: int, new: StoredDecision | None) -> bool:
+    """Write what becomes of a decision that was read; False where somebody else has changed it since."""
+    as_read: ColumnElement[bool] = (decisions.c.number == number) & (decisions.c.version == version)
+    if new is None:
+        there = select(decisions.c.number).where(decisions.c.number == number)
+        done = connection.execute(delete(decisions).where(as_read)).rowcount == 1
+        return done or connection.execute(there).first() is None
+    written = update(decisions).where(as_read).values(version=version + 1, **_columns(new))
+    if connection.execute(written).rowcount != 1:
+        return False
+    connection.execute(delete(decision_mentions).where(decision_mentions.c.decision == number))
+    _insert_mentions(connection, number, mentions_of(tenant, new))
+    return True
 
 
-def _neighbours(record: Any) -> Iterator[str]:
-    return (neighbour["image_id"] for neighbour in record["decision"]["neighbours"])
-
-
-def _lost(record: Any, held: Mapping[str, StoredImage]) -> set[str]:
-    """The neighbours that are not there any more, or that came after the question."""
-    asked_at = datetime.fromisoformat(record["asked_at"])
-    return {each for each in _neighbours(record) if each not in held or held[each].accepted_at > asked_at}
-
-
-def _names(options: ClassifyOptions, image_ids: AbstractSet[str]) -> bool:
-    """Whether the filter of a question names an image."""
-    return not image_ids.isdisjoint(options.filter.model_dump_json().split('"'))
+def _columns(stored: StoredDecision) -> dict[str, Any]:
+    decision, body = stored.decision, stored.model_dump_json()
+    return {
+        "id": stored.id,
+        "size": len(body.encode()),
+        "asked_at": stored.asked_at,
+        "asked_by": stored.asked_by,
+        "label": decision.label,
+        "margin": decision.margin,
+        "voters": decision.voters,
+        "scrubbed": stored.scrubbed,
+        "body": body,
+    }
 
 
 def _new_id() -> str:
-    return f"{_id_of(now())}-{secrets.token_hex(4)}"
-
-
-def _id_of(moment: datetime) -> str:
-    """What the ids begin with of decisions that are made at a moment."""
-    return f"{moment:%Y%m%dT%H%M%S%f}"
-
-
-def _key(tenant: str, decision_id: str) -> str:
-    return f"decisions/{tenant}/{decision_id}"
-
-
-def _gone_key(tenant: str, decision_id: str) -> str:
-    return f"decisions-gone/{tenant}/{decision_id}"
+    return f"{now():%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"

@@ -29,7 +29,8 @@ from schemas.question import (
     Weight,
 )
 from services.answers.classify import Classify, WhatIf
-from services.answers.decisions import StoredDecisions, vector_of
+from services.answers.decisions import StoredDecisions
+from services.answers.scrub_decisions import vector_of
 from services.decision.comparison import compare, influence, voted
 from services.decision.counterfactual import cells, smallest_flip
 from services.decision.grouping import first_groups, side_by_side

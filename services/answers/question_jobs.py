@@ -1,30 +1,32 @@
 """Questions that take longer than an answer may: a counterfactual, or an influence, as a job with its result.
 
 What is found names images, so a removal takes it away, and what is being found from images that were read before they
-went. So what was asked is a record under ``questions/TENANT/ID``, and its result, ``questions/TENANT/ID.found``, counts
-only while that record is there; a removal deletes all records of its tenant after its points are gone.
+went: it deletes all questions of its tenant after its points are gone, and a worker whose job is gone keeps nothing.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from sqlalchemy import insert, select, update
 
-from schemas.errors import Conflict, NotFound
-from schemas.job import Job, JobKind, JobState
+from schemas.errors import Conflict
+from schemas.job import JobKind, JobState
 from schemas.question import Counterfactual, Influence, QuestionJob
 from services.answers.question import Question
 from services.forgetting.covered_images import CoveredImages
-from services.memory.ledger import Ledger
-from services.runtime.jobs import Jobs, Progress, Stopped
+from services.infrastructure.records.tables import questions
+from services.runtime.jobs import OPEN, Jobs, OwnedJob, Progress, Stopped
 
 KINDS = (JobKind.COUNTERFACTUAL, JobKind.INFLUENCE)
-AT_WORK = (JobState.WAITING, JobState.RUNNING)
-MOST_AT_WORK = 2
+MAX_AT_WORK = 2
 """Questions of a tenant that wait or run."""
 KEPT = 20
 """Questions of a tenant whose results are kept; the oldest go."""
-FOUND = ".found"
+_RESULTS: dict[JobKind, TypeAdapter[Counterfactual] | TypeAdapter[Influence]] = {
+    JobKind.COUNTERFACTUAL: TypeAdapter(Counterfactual),
+    JobKind.INFLUENCE: TypeAdapter(Influence),
+}
 
 
 class Asked(BaseModel):
@@ -39,9 +41,9 @@ class Asked(BaseModel):
 class Questions:
     """The questions of every tenant that are jobs, with their results."""
 
-    def __init__(self, ledger: Ledger, jobs: Jobs) -> None:
-        self._ledger = ledger
+    def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
+        self._database = jobs.database
 
     def create(self, tenant: str, kind: JobKind, asked: Asked, requested_by: str) -> QuestionJob:
         """A new question, which waits for a worker.
@@ -49,16 +51,17 @@ class Questions:
         Raises:
             Conflict: too many are at work.
         """
-        jobs = [job for each in KINDS for job in self._jobs.all(tenant, each)]
-        at_work = sum(job.state in AT_WORK for job in jobs)
-        if at_work >= MOST_AT_WORK:
-            raise Conflict(f"{at_work} questions wait or run already: ask this one when one of them is done")
-        idle = sorted((job for job in jobs if job.state not in AT_WORK), key=lambda job: job.requested_at)
-        for job in idle[: max(0, len(jobs) + 1 - KEPT)]:
-            self.delete(tenant, job.id)
-        job = self._jobs.create(tenant, kind, requested_by)
-        self._ledger.create(_key(tenant, job.id), asked.model_dump(mode="json"))
-        return self.load(tenant, job.id)
+        with self._database.write() as connection:
+            self._database.serial(connection, f"jobs:{tenant}")
+            held = self._jobs.all_within(connection, tenant, KINDS)
+            at_work = sum(job.state in OPEN for job in held)
+            if at_work >= MAX_AT_WORK:
+                raise Conflict(f"{at_work} questions wait or run already: ask this one when one of them is done")
+            idle = [job.id for job in held if job.state not in OPEN]
+            self._jobs.delete_within(connection, tenant, idle[KEPT - 1 - at_work :])
+            job = self._jobs.create_within(connection, tenant, kind, requested_by)
+            connection.execute(insert(questions).values(job=job.id, tenant=tenant, **dict(asked)))
+        return QuestionJob(**dict(job), **dict(asked))
 
     def load(self, tenant: str, job_id: str) -> QuestionJob:
         """A job; of a question, with what was found once it is done.
@@ -66,48 +69,44 @@ class Questions:
         Raises:
             NotFound: there is none, or a removal took it away.
         """
-        job = self._jobs.load(tenant, job_id)  # what comes from a URL is a UUID from here on
-        if job.kind not in KINDS:
+        with self._database.read() as connection:
+            job = self._jobs.load_within(connection, tenant, job_id)
+            held = connection.execute(select(questions).where(questions.c.job == job_id)).first()
+        if held is None:
             return QuestionJob(**dict(job))
-        asked = self.asked(tenant, job_id)
-        result = None
-        if job.state is JobState.DONE:
-            result = self._ledger.get(_key(tenant, job_id) + FOUND)
-        return QuestionJob.model_validate({**dict(job), **dict(asked), job.kind.value: result})
+        told: dict[str, object] = {**dict(job), "decision": held.decision, "last": held.last}
+        if job.state is JobState.DONE and held.result is not None:
+            told[job.kind.value] = _RESULTS[job.kind].validate_json(held.result)
+        return QuestionJob.model_validate(told)
 
-    def asked(self, tenant: str, job_id: str) -> Asked:
+    def asked(self, owned: OwnedJob) -> Asked:
         """What is to be found.
 
         Raises:
-            NotFound: there is no such question, or a removal took it away.
+            Stopped: the question is gone.
         """
-        try:
-            return Asked.model_validate(self._ledger.get(_key(tenant, job_id)))
-        except NotFound:
-            raise NotFound(f"there is no job {job_id!r}: a removal takes questions away, ask again") from None
+        query = select(questions).where(questions.c.tenant == owned.tenant, questions.c.job == owned.id)
+        with self._database.read() as connection:
+            held = connection.execute(query).first()
+        if held is None:
+            raise Stopped(owned.id)
+        return Asked(decision=held.decision, last=held.last)
 
-    def keep(self, tenant: str, job_id: str, result: Counterfactual | Influence) -> None:
+    def keep(self, owned: OwnedJob, result: Counterfactual | Influence) -> None:
         """Keep what was found.
 
         Raises:
-            NotFound: a removal took the question away meanwhile.
+            Stopped: a removal took the question away meanwhile, or another worker has begun it.
         """
-        self._ledger.put(_key(tenant, job_id) + FOUND, result.model_dump(mode="json"))
-        if not self._ledger.exists(_key(tenant, job_id)):
-            self.delete(tenant, job_id)
-            raise NotFound(f"there is no job {job_id!r}")
+        with self._database.write() as connection:
+            self._jobs.check(connection, owned)
+            ours = questions.c.job == owned.id
+            connection.execute(update(questions).where(ours).values(result=result.model_dump_json()))
 
-    def delete(self, tenant: str, job_id: str) -> None:
-        """Delete all of a question, the record first; a worker that is at it stops."""
-        self._ledger.delete(_key(tenant, job_id))
-        self._ledger.delete(_key(tenant, job_id) + FOUND)
-        self._jobs.delete(tenant, job_id)
-
-    def forget(self, tenant: str, _covered: CoveredImages) -> None:
+    def forget(self, tenant: str, covered: CoveredImages) -> None:
         """Delete every question of a tenant, as images that are gone had a part in it: the removal's hook."""
-        records = {key.rpartition("/")[2].removesuffix(FOUND) for key in self._ledger.list(f"questions/{tenant}/")}
-        for job_id in records | {job.id for kind in KINDS for job in self._jobs.all(tenant, kind)}:
-            self.delete(tenant, job_id)
+        if covered:
+            self._jobs.delete_all(tenant, *KINDS)
 
 
 @dataclass(frozen=True)
@@ -131,28 +130,17 @@ class AnswerQuestion:
     questions: Questions
     question: Question
 
-    def __call__(self, tenant: str, job: Job, progress: Progress) -> None:
+    def __call__(self, owned: OwnedJob, progress: Progress) -> None:
         """Find what was asked; done twice, it is as if it were done once.
 
         Raises:
             Stopped: it was deleted, or a removal took it away.
             NotFound, EncoderMismatch, InvalidFilter: as in `Question.counterfactual`.
         """
-        try:
-            asked = self.questions.asked(tenant, job.id)
-        except NotFound:
-            self.questions.delete(tenant, job.id)
-            raise Stopped from None
+        asked = self.questions.asked(owned)
         result: Counterfactual | Influence
         if asked.decision is not None:
-            result = self.question.counterfactual(tenant, asked.decision, progress=progress)
+            result = self.question.counterfactual(owned.tenant, asked.decision, progress=progress)
         else:
-            result = self.question.influence(tenant, asked.last or 1, progress=progress)
-        try:
-            self.questions.keep(tenant, job.id, result)
-        except NotFound:
-            raise Stopped from None
-
-
-def _key(tenant: str, job_id: str) -> str:
-    return f"questions/{tenant}/{job_id}"
+            result = self.question.influence(owned.tenant, asked.last or 1, progress=progress)
+        self.questions.keep(owned, result)

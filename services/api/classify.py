@@ -6,7 +6,6 @@ from fastapi import APIRouter, Depends, Response
 
 from schemas.decision import ClassifyOptions, Decisions
 from schemas.errors import EncoderMismatch
-from schemas.image import now
 from schemas.key import Scope
 from services.api.caller import CallerDep
 from services.api.guard import GuardedRoute, needs
@@ -30,7 +29,7 @@ def classify(caller: CallerDep, asked: Annotated[ClassifyRequest, Depends(read_q
             f"the encoder {asked.encoder} was asked for, and {service.classify.encoder.name} classifies: ask that one"
         )
     service.classify.check(options, len(asked.pictures or asked.vectors))
-    asked_at = now()
+    begun = service.decisions.begin(caller.tenant) if options.store else None
     vectors = (
         service.classify.embed(caller.tenant, asked.pictures)
         if asked.pictures
@@ -41,9 +40,9 @@ def classify(caller: CallerDep, asked: Annotated[ClassifyRequest, Depends(read_q
     applied, decisions = made.options.model_copy(update={"show": options.show}), made.decisions
     if options.rerank:
         decisions = service.rerank(caller.tenant, caller.key.id, asked.pictures, decisions)
-    if options.store:
+    if begun is not None:
         decisions = service.decisions.store(
-            caller.tenant, caller.name, asked_at, asked.pictures, vectors, made.options, decisions
+            caller.tenant, caller.name, begun, asked.pictures, vectors, made.options, decisions
         )
     shown = [each.model_copy(update={"neighbours": each.neighbours[: options.show]}) for each in decisions]
     # made here, as bytes: FastAPI would check it in another thread, and write it out on the event loop

@@ -38,7 +38,7 @@ def decisions(
     caller: CallerDep, service: ServiceDep, limit: Last = 100, label: Label | None = None
 ) -> list[DecisionSummary]:
     """The stored decisions, the latest first; of one label, if it is named."""
-    return [_summary(each) for each in service.decisions.latest(caller.tenant, limit, label)]
+    return service.decisions.summaries(caller.tenant, limit, label)
 
 
 @router.post("/decisions/preview")
@@ -103,16 +103,3 @@ def influence(
 def job(caller: CallerDep, service: ServiceDep, job_id: str) -> QuestionJob:
     """How far a job is; of a counterfactual or influence, with what was found once it is done."""
     return service.questions.load(caller.tenant, job_id)
-
-
-def _summary(stored: StoredDecision) -> DecisionSummary:
-    decision = stored.decision
-    return DecisionSummary(
-        id=stored.id,
-        asked_at=stored.asked_at,
-        asked_by=stored.asked_by,
-        label=decision.label,
-        margin=decision.margin,
-        voters=decision.voters,
-        scrubbed=stored.scrubbed,
-    )

@@ -110,7 +110,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
         )
         encoders, records = (
             wire_encoders(settings, opened, database, patient_engine),
-            encoder_records_of(settings, database),
+            encoder_records_of(database),
         )
         memory_of(settings, patient_engine, encoders.active()).open()
         sandbox = wire_decoder(settings, opened)

@@ -61,7 +61,7 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
         engine, is_served = engine_of_commands(settings)
         opened.callback(engine.close)
         database = wire_records(settings, opened)
-        records = encoder_records_of(settings, database)
+        records = encoder_records_of(database)
         shape = engine.inspect()
         if shape is not None and records.active() is None:  # of a memory that was made before there were records
             resolve(records, shape, settings.encoder)

@@ -63,7 +63,7 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
             timedelta(seconds=settings.worker.overdue_seconds),
         )
         database = wire_records(settings, opened)
-        engine, records = wire_engine(settings, opened, settings.store.timeout), encoder_records_of(settings, database)
+        engine, records = wire_engine(settings, opened, settings.store.timeout), encoder_records_of(database)
         _wait_for_a_collection(engine, records)
         decoder, job_queue = wire_decoder(settings, opened), wire_job_queue(settings, opened)
         classify_by = wire_classify_by(settings, database, engine, records, decoder)

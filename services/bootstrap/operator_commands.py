@@ -42,7 +42,7 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
         engine, _ = engine_of_commands(settings, alone)
         opened.callback(engine.close)
         database = wire_records(settings, opened)
-        encoder, dimension = encoder_of(engine, encoder_records_of(settings, database))
+        encoder, dimension = encoder_of(engine, encoder_records_of(database))
         memory = Memory(engine, encoder, dimension, settings.metadata)
         stores = wire_stores(settings, database, memory, load_secret(settings), encoder)
         pictures, ledger, removals, decisions = stores.pictures, stores.ledger, stores.removals, stores.decisions

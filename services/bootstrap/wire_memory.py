@@ -6,7 +6,6 @@ from functools import partial
 
 from schemas.encoder import EncoderSpec
 from schemas.errors import Unavailable
-from services.bootstrap.wire_access import ledger_of
 from services.encoder_migration.active_encoder import resolve
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.loaded_encoders import LoadedEncoders
@@ -41,7 +40,7 @@ def wire_encoders(settings: Settings, opened: ExitStack, database: Database, eng
         EncoderUnusable: there is no such model or device.
         EncoderMismatch: the memory has no such encoder as the settings name, or the files of its own are others.
     """
-    records = encoder_records_of(settings, database)
+    records = encoder_records_of(database)
     # where the records say it the collection is not asked: its engine starts at this moment, maybe
     active = resolve(records, None if records.active() else engine.inspect(), settings.encoder)
     encoders = LoadedEncoders(records, partial(load_shared, settings), active)
@@ -62,9 +61,9 @@ def load_shared(settings: Settings, spec: EncoderSpec) -> MicroBatcher:
     return MicroBatcher(load, metrics.observe_batch, side_by_side)
 
 
-def encoder_records_of(settings: Settings, database: Database) -> EncoderRecords:  # noqa: ARG001 - until it is moved there
+def encoder_records_of(database: Database) -> EncoderRecords:
     """The records of the memory's encoders."""
-    return EncoderRecords(ledger_of(settings))
+    return EncoderRecords(database)
 
 
 def encoder_of(engine: Engine, records: EncoderRecords) -> tuple[str, int]:

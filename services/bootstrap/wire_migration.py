@@ -58,7 +58,7 @@ def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoder
 
     It, its encoder's threads and its decoders have what all others leave of the cores; it ends with the context.
     """
-    records, ended = encoder_records_of(settings, database), threading.Event()
+    records, ended = encoder_records_of(database), threading.Event()
     engine = wire_engine(settings, opened, settings.store.timeout)
     filling = partial(_filling, settings, engine, ended)
     keep = KeepFilled(

@@ -27,8 +27,8 @@ from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
-from services.memory.space import NEW
 from services.runtime.jobs import Jobs
+from services.runtime.schedule import Schedule
 from services.settings import Settings
 
 SPARE = timedelta(hours=1)
@@ -48,6 +48,7 @@ class Stores:
     blocks: Blocks
     removals: Removals
     removal_log: RemovalLog
+    schedule: Schedule
     jobs: Jobs
     judgements: Judgements
     evaluations: Evaluations
@@ -60,21 +61,22 @@ class Stores:
 def wire_stores(settings: Settings, database: Database, memory: Memory, secret: Secret, encoder: str) -> Stores:
     """The stores of the settings, over the memory of an encoder."""
     floor = settings.store.min_free_bytes
-    ledger, roomy = ledger_of(settings), Ledger(settings.url_of("records"), floor, NEW)
-    blocks, jobs, curate = Blocks(ledger), Jobs(ledger), settings.curate
+    ledger = ledger_of(settings)
+    blocks, jobs, curate = Blocks(ledger), Jobs(database), settings.curate
     judgements = judgements_of(settings, database, encoder)
     objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
     undo_votes = UndoAfterRemoval(memory, judgements, objections, SearchShortLists(memory))
-    evaluations = Evaluations(ledger, jobs, settings.url_of("evaluations"), floor)
+    evaluations = Evaluations(jobs, settings.url_of("evaluations"), floor)
     kept = settings.decisions
-    decisions = StoredDecisions(ledger, roomy, memory, blocks, kept.keep, kept.keep_bytes)
-    questions = Questions(ledger, jobs)
+    decisions = StoredDecisions(database, memory, blocks, kept.keep, kept.keep_bytes)
+    questions = Questions(jobs)
     return Stores(
         pictures=pictures_of(settings),
         ledger=ledger,
         blocks=blocks,
         removals=Removals(ledger),
         removal_log=RemovalLog(ledger, secret.key("receipts")),
+        schedule=Schedule(database),
         jobs=jobs,
         judgements=judgements,
         evaluations=evaluations,
@@ -90,9 +92,9 @@ def pictures_of(settings: Settings) -> Pictures:
     return Pictures(settings.url_of("pictures"), settings.store.min_free_bytes)
 
 
-def judgements_of(settings: Settings, database: Database, encoder: str) -> Judgements:  # noqa: ARG001 - until it is moved there
+def judgements_of(settings: Settings, database: Database, encoder: str) -> Judgements:
     """The judgements by an encoder's vectors."""
-    return Judgements(ledger_of(settings), Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
+    return Judgements(database, Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
 
 
 def check_restored(stores: Stores) -> None:
@@ -116,9 +118,8 @@ def wire_tidy(memory: Memory, stores: Stores) -> Tidy:
     further: list[Callable[[datetime, datetime | None], int]] = [
         stores.judgements.tidy,
         stores.evaluations.tidy,
-        stores.decisions.settle_all,
     ]
-    return Tidy(memory, stores.pictures, stores.ledger, SPARE, further)
+    return Tidy(memory, stores.pictures, stores.ledger, stores.schedule, SPARE, further)
 
 
 def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> Compact:

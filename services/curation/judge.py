@@ -7,7 +7,6 @@ import numpy as np
 from schemas.decision import MAX_TIMES_K
 from schemas.filter import Clause, FieldType
 from schemas.image import Doubt, now
-from schemas.job import Job
 from schemas.judgement import CalibrationSample, Judgement
 from services.curation.fold_changes import FoldChanges
 from services.curation.judged_images import JudgedImages
@@ -18,7 +17,7 @@ from services.decision.neighbours import NOBODY, Rows
 from services.decision.pruning import are_right, count_votes
 from services.decision.suspects import suspects
 from services.memory.memory import Memory
-from services.runtime.jobs import Progress
+from services.runtime.jobs import OwnedJob, Progress
 from services.runtime.moments import CLOCKS_DIFFER
 
 SAMPLE = 1000
@@ -41,12 +40,17 @@ class Judge:
     fold: FoldChanges
     k: int
 
-    def __call__(self, tenant: str, _job: Job, progress: Progress) -> None:
+    def __call__(self, owned: OwnedJob, progress: Progress) -> None:
         """Judge a tenant's memory.
 
         Raises:
+            Stopped: the job was deleted, or another worker has begun it since.
             InvalidRequest: it holds too many images.
         """
+        self.judge(owned.tenant, progress, owned)
+
+    def judge(self, tenant: str, progress: Progress, owner: OwnedJob | None = None) -> None:
+        """The same; without a job, for one who waits for it."""
         if not self.judgements.any_counts(tenant):
             self.memory.unmute(tenant, [PRUNED])  # a crash may have left what was muted by one that was voided
         unkept = None
@@ -60,8 +64,7 @@ class Judge:
             unkept = self.fold(tenant, base, complete, progress)
             progress("counted", 0, len(unkept.image_ids))
             judgement = judgement_of(unkept, registration, self.judgements.encoder, self.k)
-            self.judgements.forget_uses(tenant)
-            if self.judgements.keep(tenant, judgement, unkept):
+            if self.judgements.keep(tenant, judgement, unkept, owner):
                 return
 
     def _base(self, tenant: str) -> JudgedImages | None:

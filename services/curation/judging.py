@@ -8,7 +8,7 @@ from itertools import islice
 
 from schemas.filter import Clause, FieldType
 from schemas.image import LabelCount, State, StoredImage, now
-from schemas.job import Job, JobKind, JobState
+from schemas.job import Job, JobKind
 from schemas.judgement import ClassReport, Judgement, JudgementStatus, JudgementSummary, Suspect, Suspicion
 from services.curation.fold_changes import voting
 from services.curation.judgements import Judgements
@@ -47,12 +47,9 @@ class Judging:
 
     def start(self, tenant: str, requested_by: str) -> Job:
         """Let the workers judge a tenant's memory; the job, or the one that is not done yet."""
-        for job in self.jobs.all(tenant, JobKind.JUDGEMENT):
-            if job.state in (JobState.WAITING, JobState.RUNNING):
-                return job
-            self.jobs.delete(tenant, job.id)
-        job = self.jobs.create(tenant, JobKind.JUDGEMENT, requested_by)
-        self.enqueue(tenant)
+        job, new = self.jobs.find_or_create(tenant, JobKind.JUDGEMENT, requested_by)
+        if new:
+            self.enqueue(tenant)
         return job
 
     def start_due(self) -> int:

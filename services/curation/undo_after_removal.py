@@ -51,6 +51,8 @@ class UndoAfterRemoval:
 
     def __call__(self, tenant: str, covered: Iterable[Sequence[Removed]]) -> None:
         """Take images out of all that was computed from them; harmless when repeated."""
+        if not any(covered):
+            return
         doubted = [image for page in self.memory.pages(tenant, [_doubted(*Doubt)], PAGE) for image in page]
         self._repair(tenant, covered, [image for image in doubted if image.doubt is Doubt.PRUNED])
         objected = [image for image in doubted if image.doubt in OBJECTIONS]

@@ -1,41 +1,41 @@
 """The records of a memory's encoders: which are known, which one is active, how they are filled, which are dropped.
 
-They say what is to be; which images have an encoder's vectors is read from the points themselves. What is written is
-one record at a time, and `EncoderRecords.switch` is one replaced record, so whoever reads meets the encoder of before
-or the new one, and never a mixture.
+They say what is to be; which images have an encoder's vectors is read from the points themselves. A switch is one
+changed row, so whoever reads meets the encoder of before or the new one, and never a mixture.
 """
 
-from hashlib import sha256
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, delete, literal, select, update
 
 from schemas.encoder import ActiveEncoder, EncoderSpec, FillSettings
 from schemas.errors import Conflict, NotFound
 from schemas.image import now
-from services.memory.ledger import Ledger
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.tables import active_encoder, encoders
 
-_KNOWN, _FILL, _DROPPING = "encoders/known/", "encoders/fill/", "encoders/dropping/"
-_ACTIVE = "encoders/active"
+ONLY = 1
 
 
 class EncoderRecords:
-    """The encoders of a memory, in the ledger that all machines share.
+    """The encoders of a memory, in the database that all machines share.
 
-    Every method raises `schemas.errors.Unavailable` where the ledger does not answer.
-
-    Args:
-        ledger: keeps them, under ``encoders/``; by a digest of the name, which may be a user's text.
+    Every method raises `schemas.errors.Unavailable` where it does not answer.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def add(self, spec: EncoderSpec) -> bool:
         """Make an encoder known; False where one of its name is. Of several who add it at once, one does."""
-        return self._ledger.create(_key(_KNOWN, spec.name), spec.model_dump(mode="json"))
+        with self._database.write() as connection:
+            return self._add(connection, spec)
 
     def known(self) -> dict[str, EncoderSpec]:
         """Every encoder by its name, those that are being dropped too; the first that was added first."""
-        records = self._ledger.get_some(self._ledger.list(_KNOWN))
-        specs = (EncoderSpec.model_validate(record) for _, record in records)
+        with self._database.read() as connection:
+            found = connection.execute(select(encoders.c.spec)).scalars().all()
+        specs = [EncoderSpec.model_validate(spec) for spec in found]
         return {spec.name: spec for spec in sorted(specs, key=lambda spec: (spec.added_at, spec.name))}
 
     def get(self, name: str) -> EncoderSpec:
@@ -44,22 +44,32 @@ class EncoderRecords:
         Raises:
             NotFound: the memory knows none; the sentence names those that it knows.
         """
-        try:
-            return EncoderSpec.model_validate(self._ledger.get(_key(_KNOWN, name)))
-        except NotFound:
-            names = ", ".join(self.known()) or "none yet"
-            raise NotFound(f"this memory has no encoder {name!r}; it has: {names}") from None
+        known = self.known()
+        if name not in known:
+            raise _unknown(name, known)
+        return known[name]
 
     def usable(self, name: str) -> EncoderSpec | None:
         """The encoder of a name; None where the memory knows none, or drops it."""
-        return None if name in self.dropping() else self.known().get(name)
+        with self._database.read() as connection:
+            spec = connection.execute(
+                select(encoders.c.spec).where(encoders.c.name == name, ~encoders.c.dropping)
+            ).scalar_one_or_none()
+        return None if spec is None else EncoderSpec.model_validate(spec)
 
     def active(self) -> ActiveEncoder | None:
         """The encoder that classifies; None before the first."""
-        try:
-            return ActiveEncoder.model_validate(self._ledger.get(_ACTIVE))
-        except NotFound:
-            return None
+        with self._database.read() as connection:
+            return _active(connection)
+
+    def usable_and_active(self) -> tuple[dict[str, EncoderSpec], str | None]:
+        """Every encoder that is not being dropped, and the name of the one that classifies; by one query."""
+        both = encoders.outerjoin(active_encoder, active_encoder.c.only == literal(ONLY))
+        query = select(encoders.c.spec, encoders.c.dropping, active_encoder.c.name).select_from(both)
+        with self._database.read() as connection:
+            found = connection.execute(query).all()
+        specs = [EncoderSpec.model_validate(row.spec) for row in found if not row.dropping]
+        return {spec.name: spec for spec in specs}, found[0].name if found else None
 
     def before(self) -> str | None:
         """The name of the encoder that classified before the active one; None where it was dropped since."""
@@ -71,40 +81,39 @@ class EncoderRecords:
         """Make an encoder known and active where none is; of several who do so at once, one does.
 
         Returns:
-            The one that is active now, which may be another's.
+            The one that is active now, which may be another's; then nothing is added.
         """
-        added = self.add(spec)
         first = ActiveEncoder(name=spec.name, since=now())
-        if self._ledger.create(_ACTIVE, first.model_dump(mode="json")):
-            return first
-        active = ActiveEncoder.model_validate(self._ledger.get(_ACTIVE))
-        if added and active.name != spec.name:
-            self.delete(spec.name)  # nobody came to use it
-        return active
+        with self._database.write() as connection:
+            insert = self._database.insert(active_encoder).values(only=ONLY, **dict(first))
+            if connection.execute(insert.on_conflict_do_nothing()).rowcount == 1:
+                self._add(connection, spec)
+                return first
+            return _active(connection) or first
 
     def switch(self, name: str) -> ActiveEncoder:
-        """Let an encoder classify from now on; one record is replaced. Where it does so already, nothing changes.
+        """Let an encoder classify from now on; one row is changed. Where it does so already, nothing changes.
 
         Raises:
             NotFound: the memory knows no such encoder.
             Conflict: it is being dropped.
         """
-        self.get(name)
-        if name in self.dropping():
-            raise Conflict(f"encoder {name} is being dropped: add it again when that is done")
-        active = self.active()
-        if active and active.name == name:
-            return active
-        switched = ActiveEncoder(name=name, before=active.name if active else None, since=now())
-        self._ledger.put(_ACTIVE, switched.model_dump(mode="json"))
+        with self._database.write() as connection:
+            if self._locked(connection, name):
+                raise Conflict(f"encoder {name} is being dropped: add it again when that is done")
+            active = _active(connection)
+            if active and active.name == name:
+                return active
+            switched = ActiveEncoder(name=name, before=active.name if active else None, since=now())
+            insert = self._database.insert(active_encoder).values(only=ONLY, **dict(switched))
+            connection.execute(insert.on_conflict_do_update(index_elements=["only"], set_=dict(switched)))
         return switched
 
     def fill(self, name: str) -> FillSettings:
         """How an encoder is filled: as was set, else without a pause."""
-        try:
-            return FillSettings.model_validate(self._ledger.get(_key(_FILL, name)))
-        except NotFound:
-            return FillSettings()
+        with self._database.read() as connection:
+            fill = connection.execute(select(encoders.c.fill).where(encoders.c.name == name)).scalar_one_or_none()
+        return FillSettings() if fill is None else FillSettings.model_validate(fill)
 
     def set_fill(self, name: str, fill: FillSettings) -> None:
         """Set how an encoder is filled; workers follow within seconds.
@@ -112,39 +121,60 @@ class EncoderRecords:
         Raises:
             NotFound: the memory knows no such encoder.
         """
-        self.get(name)
-        self._ledger.put(_key(_FILL, name), fill.model_dump(mode="json"))
+        with self._database.write() as connection:
+            self._locked(connection, name)
+            self._set(connection, name, fill=fill.model_dump(mode="json"))
 
     def begin_drop(self, name: str) -> None:
         """Note that an encoder is being dropped, so that every process lets go of it, and a crash does not keep it.
-
-        A switch to it at the same moment may win after all: whoever drops it looks at `active` again before the first
-        vector goes.
 
         Raises:
             NotFound: the memory knows no such encoder.
             Conflict: it is the active one.
         """
-        self.get(name)
-        self._ledger.put(_key(_DROPPING, name), name)
-        active = self.active()
-        if active and active.name == name:
-            self._ledger.delete(_key(_DROPPING, name))
-            raise Conflict(f"encoder {name} is the active one: switch to another before it is dropped")
+        with self._database.write(urgent=True) as connection:
+            self._locked(connection, name)
+            active = _active(connection)
+            if active and active.name == name:
+                raise Conflict(f"encoder {name} is the active one: switch to another before it is dropped")
+            self._set(connection, name, dropping=True)
 
     def keep(self, name: str) -> None:
         """Take `begin_drop` back, before anything of the encoder is gone."""
-        self._ledger.delete(_key(_DROPPING, name))
+        with self._database.write(urgent=True) as connection:
+            self._set(connection, name, dropping=False)
 
     def dropping(self) -> set[str]:
         """The names of the encoders that are being dropped."""
-        return {str(name) for _, name in self._ledger.get_some(self._ledger.list(_DROPPING))}
+        with self._database.read() as connection:
+            return set(connection.execute(select(encoders.c.name).where(encoders.c.dropping)).scalars())
 
     def delete(self, name: str) -> None:
-        """Delete all records of an encoder; that it was being dropped goes last, so that this can be repeated."""
-        for kind in (_FILL, _KNOWN, _DROPPING):
-            self._ledger.delete(_key(kind, name))
+        """Delete all records of an encoder."""
+        with self._database.write(urgent=True) as connection:
+            connection.execute(delete(encoders).where(encoders.c.name == name))
+
+    def _add(self, connection: Connection, spec: EncoderSpec) -> bool:
+        insert = self._database.insert(encoders).values(name=spec.name, spec=spec.model_dump(mode="json"))
+        return connection.execute(insert.on_conflict_do_nothing()).rowcount == 1
+
+    def _locked(self, connection: Connection, name: str) -> bool:
+        """Whether an encoder is being dropped; until the transaction ends none else changes that, or switches to it."""
+        held = select(encoders.c.dropping).where(encoders.c.name == name).with_for_update()
+        dropping = connection.execute(held).scalar_one_or_none()
+        if dropping is None:
+            raise _unknown(name, sorted(connection.execute(select(encoders.c.name)).scalars()))
+        return bool(dropping)
+
+    def _set(self, connection: Connection, name: str, **values: object) -> None:
+        connection.execute(update(encoders).where(encoders.c.name == name).values(**values))
 
 
-def _key(kind: str, name: str) -> str:
-    return kind + sha256(name.encode()).hexdigest()
+def _active(connection: Connection) -> ActiveEncoder | None:
+    found = connection.execute(select(active_encoder).where(active_encoder.c.only == literal(ONLY))).mappings().first()
+    return None if found is None else ActiveEncoder(**{name: found[name] for name in ActiveEncoder.model_fields})
+
+
+def _unknown(name: str, known: Iterable[str]) -> NotFound:
+    names = ", ".join(known)
+    return NotFound(f"this memory has no encoder {name!r}; it has: {names or 'none yet'}")

@@ -65,16 +65,16 @@ class LoadedEncoders:
         Raises:
             Unavailable: the records do not answer.
         """
-        active, known, dropping = self._records.active(), self._records.known(), self._records.dropping()
-        if active and active.name in self._held and self._active is not self._held[active.name]:
-            self._active = self._held[active.name]
-            log.info("classifying with %s from now on", active.name)
+        known, active = self._records.usable_and_active()
+        if active in self._held and self._active is not self._held[active]:
+            self._active = self._held[active]
+            log.info("classifying with %s from now on", active)
         for encoder in self._leaving:  # whoever took it before the last look has begun by now
             encoder.close()
-        gone = [name for name in self._held if name not in known or name in dropping]
+        gone = [name for name in self._held if name not in known]
         self._leaving = [self._held[name] for name in gone if self._held[name] is not self._active]
         self._held = {name: each for name, each in self._held.items() if each not in self._leaving}
-        wanted = sorted(known.keys() - dropping - self._held.keys(), key=lambda name: not active or name != active.name)
+        wanted = sorted(known.keys() - self._held.keys(), key=lambda name: name != active)
         if due := next((name for name in wanted if time.monotonic() >= self._retry_at.get(name, 0)), None):
             self._add(known[due])
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from schemas.encoder import ActiveEncoder, EncoderSpec, FillCounts
 from schemas.errors import Conflict, NotFound
-from schemas.image import now
-from schemas.job import Job, JobKind, JobState
 from services.curation.judge import Judge
 from services.curation.judgements import Judgements
 from services.encoder_migration.encoder_records import EncoderRecords
@@ -83,7 +81,7 @@ class SwitchEncoder:
             if old.judgements.current(tenant) or new.judgements.current(tenant)
         ]
         for tenant in judged:
-            new.judge(tenant, _job(), progress)
+            new.judge.judge(tenant, progress)
         counts = self._check_filled(new.memory, name, PATIENCE)
         return Switched(self.records.switch(name), counts, judged)
 
@@ -112,8 +110,3 @@ class SwitchEncoder:
                 " ('visual-memory encoder status'), with the service running and the filling not paused"
             )
         return counts
-
-
-def _job() -> Job:
-    """A pass that no worker does."""
-    return Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="a switch", requested_at=now())

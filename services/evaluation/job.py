@@ -14,26 +14,24 @@ from hashlib import sha256
 import numpy as np
 
 from schemas.decision import Effort, GroupBy
-from schemas.errors import Conflict, EncoderMismatch, InvalidPicture, InvalidRequest, NotFound
+from schemas.errors import EncoderMismatch, InvalidPicture, InvalidRequest, NotFound
 from schemas.evaluation import EvaluationOptions
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.filter import Clause
 from schemas.image import State, StoredImage, now
-from schemas.job import Job, JobState
-from services.evaluation.records import AT_WORK, Evaluations, Queries
+from schemas.job import JobState
+from services.evaluation.records import Evaluations, Queries
 from services.evaluation.study import Labelled, Vectors
 from services.forgetting.blocks import Blocks
 from services.intake.accept import Upload
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
-from services.runtime.jobs import Progress, Stopped
+from services.runtime.jobs import OwnedJob, Progress
 
 MOST_QUERIES = 20_000
 MOST_IMAGES = 200_000
 """A memory of so many is held in a worker's own memory: 1 GB with 1,280 numbers each."""
-MOST_AT_WORK = 2
-"""Evaluations of a tenant that wait or run."""
 PAGE = 1000
 SEARCHED_AT_ONCE = 100
 THUMBNAIL = 96
@@ -67,10 +65,10 @@ class RequestEvaluation:
             Conflict: too many are at work.
         """
         request.filter.clauses(self.memory.metadata)
-        if request.itself:
-            self._check_turn(tenant)
         made = self.evaluations.create(tenant, request, self.encoder, requested_by)
-        return self.start(tenant, made.id) if request.itself else made
+        if request.itself:
+            self.enqueue(tenant)
+        return made
 
     def add(self, tenant: str, evaluation_id: str, uploads: Sequence[Upload]) -> EvaluationJob:
         """Add labelled pictures, all or none; one that comes twice counts once, with the labels of both.
@@ -116,15 +114,9 @@ class RequestEvaluation:
             return found
         if not (found.request.itself or found.pictures):
             raise InvalidRequest("this evaluation has nothing to ask: send labelled pictures before it is started")
-        self._check_turn(tenant)
         self.evaluations.start(tenant, evaluation_id)
         self.enqueue(tenant)
         return self.evaluations.load(tenant, evaluation_id)
-
-    def _check_turn(self, tenant: str) -> None:
-        at_work = sum(each.state in AT_WORK for each in self.evaluations.all(tenant))
-        if at_work >= MOST_AT_WORK:
-            raise Conflict(f"{at_work} evaluations wait or run already: start this one when one of them is done")
 
 
 @dataclass(frozen=True)
@@ -141,30 +133,29 @@ class Evaluate:
     decoder: Decoder
     encoder: str
 
-    def __call__(self, tenant: str, job: Job, progress: Progress) -> None:
+    def __call__(self, owned: OwnedJob, progress: Progress) -> None:
         """Do an evaluation that was started; done twice, it is as if it were done once.
 
         Raises:
-            Stopped: it was deleted.
+            Stopped: it was deleted, or another worker has begun it since.
             Unavailable: a part does not answer.
             InvalidRequest: it cannot be done; the message says why.
         """
         try:
-            self._do(tenant, job.id, progress)
+            self._do(owned, progress)
         except NotFound:
-            if self.evaluations.exists(tenant, job.id):
-                raise
-            self.evaluations.delete(tenant, job.id)  # the record of the job may have outlived it
-            raise Stopped from None
+            progress("looking for what is gone", 0, 0)  # raises where that is the evaluation itself
+            raise
 
-    def _do(self, tenant: str, evaluation_id: str, progress: Progress) -> None:
-        registration = self.evaluations.registration(tenant, evaluation_id)
+    def _do(self, owned: OwnedJob, progress: Progress) -> None:
+        tenant = owned.tenant
+        registration = self.evaluations.registration(tenant, owned.id)
         if registration.encoder != self.encoder:
             raise InvalidRequest(f"this was begun with the encoder {registration.encoder}: begin another evaluation")
-        if not self.evaluations.has_report(tenant, evaluation_id):
-            summary, report = self._report(tenant, evaluation_id, registration.request, progress)
-            self.evaluations.put_report(tenant, evaluation_id, summary, report)
-        self.evaluations.delete_queries(tenant, evaluation_id)
+        if not self.evaluations.has_report(tenant, owned.id):
+            summary, report = self._report(tenant, owned.id, registration.request, progress)
+            self.evaluations.put_report(owned, summary, report)
+        self.evaluations.delete_queries(tenant, owned.id)
 
     def _report(
         self, tenant: str, evaluation_id: str, request: EvaluationRequest, progress: Progress

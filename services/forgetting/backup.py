@@ -16,17 +16,15 @@ from pathlib import Path
 from schemas.errors import Conflict, NotFound
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import StoredImage, now
-from services.encoder_migration.encoder_records import EncoderRecords
 from services.forgetting.archive import Archive, Contents, Manifest, Picture, new_archive
 from services.forgetting.covered_images import CoveredImages, RemovalHook
 from services.forgetting.removals import Removals, burial
-from services.memory.collection import encoder_of, vector_name
+from services.memory.collection import encoder_of
 from services.memory.engine import EVERY_POINT, Engine, Insert, Point
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.payload import marked, to_image
 from services.memory.pictures import Pictures
-from services.runtime import schedule
 
 PAGE = 100
 FORGOTTEN_AT_ONCE = 10_000
@@ -36,7 +34,7 @@ PASSING = {"open", "notes", "unerased"}
 """Records of how far a removal is: where the removal is known already, they are older than what is there."""
 ENCODERS = "encoders"
 """Records that count as a whole: those of a place without images give way to the backup's."""
-LEFT_OUT = {"judgements", "judgement_uses", "evaluations", "questions", "jobs", schedule.RECORDS}
+LEFT_OUT = {"judgements", "judgement_uses", "evaluations", "questions", "jobs", "schedule"}
 """Records that no backup holds: they were made of images that may be removed since, and can be made again."""
 
 
@@ -143,8 +141,7 @@ class Restore:
             backed_up: vectors by name, with their sizes; all of them where no encoder is known, as before there were
                 records of them.
         """
-        known = EncoderRecords(self.ledger).known().values()
-        wanted = {vector_name(spec.name): spec.dimension for spec in known} or backed_up
+        wanted = dict(backed_up)
         memories = [Memory(self.engine, encoder_of(name), size, self.metadata) for name, size in wanted.items()]
         for memory, (name, size) in zip(memories, wanted.items(), strict=True):
             if self.engine.inspect():

@@ -2,19 +2,28 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from schemas.filter import Filter
 from schemas.image import State, StoredImage
+
+EVERYTHING = Filter({})
 
 
 class Note(BaseModel):
-    """What must be known of a point after it is gone."""
+    """What must be known of a point after it is gone.
+
+    Attributes:
+        fields: what else filters may ask for, as JSON.
+    """
 
     image_id: str
     state: State
     content_hash: str
     picture: str
+    fields: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -23,9 +32,11 @@ class CoveredImages:
 
     Attributes:
         pages: reads them from the beginning.
+        filter: what the removal was asked for with; empty where that was everything, or is not known.
     """
 
     pages: Callable[[], Iterable[Sequence[Note]]]
+    filter: Filter = EVERYTHING
 
     @classmethod
     def of(cls, images: Iterable[StoredImage]) -> "CoveredImages":

@@ -31,6 +31,7 @@ class Tidy:
     """The use case, with the parts that it needs.
 
     Attributes:
+        schedule: when it was done last.
         spare: how young a picture is left alone, for its point may be about to be put, or it is still being written.
         further: tidies elsewhere; given the moment before which what was half written is given up, and that since
             which something may have been left, None: ever. Each returns how many files were deleted.
@@ -39,13 +40,9 @@ class Tidy:
     memory: Memory
     pictures: Pictures
     ledger: Ledger
+    schedule: Schedule
     spare: timedelta
     further: Sequence[Callable[[datetime, datetime | None], int]] = ()
-
-    @property
-    def schedule(self) -> Schedule:
-        """When it was done last."""
-        return Schedule(self.ledger)
 
     def __call__(self) -> int:
         """Delete what nothing refers to, and half-written files, wherever they lie; returns how many that were."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from schemas.decision import MAX_TIMES_K, Effort, GroupBy
 from schemas.errors import InvalidVector
-from schemas.filter import Clause, FieldType, matches
+from schemas.filter import FIELDS, Clause, FieldType, Value, matches, typed
 from schemas.image import Doubt, State, StoredImage, next_revision, now
 from services.decision.grouping import first_groups
 from services.memory.collection import open_collection, vector_name
@@ -581,9 +581,22 @@ class Memory:
         """All images that a removal has marked, at most so many at a time."""
         return self.pages(tenant, [], size, marked_by=removal_id)
 
-    def vector_digests(self, images: Sequence[StoredImage]) -> list[str]:
-        """By what the vectors of those of some images that came as vectors are known again; of every encoder."""
-        ids = tuple(point_id(image.tenant, image.image_id) for image in images if not has_picture(image.picture))
+    def has(self, tenant: str, field: str, value: Value) -> bool:
+        """Whether an image that no removal has marked has a value in a field that a filter may name."""
+        kind = FIELDS.get(field) or self.metadata.get(field.removeprefix("metadata."))
+        if kind is None:
+            return False
+        return self._engine.count(within(tenant, [Clause(field, kind, (typed(field, kind, value),)), UNMARKED])) > 0
+
+    def vector_digests(self, images: Sequence[StoredImage], *, with_pictures: bool = False) -> list[str]:
+        """By what the vectors of some images are known again, of every encoder.
+
+        Args:
+            images: some.
+            with_pictures: of all of them; else of those that came as vectors.
+        """
+        which = [image for image in images if with_pictures or not has_picture(image.picture)]
+        ids = tuple(point_id(image.tenant, image.image_id) for image in which)
         points, _ = self._engine.export(PointFilter(ids=ids), len(ids), None) if ids else ([], None)
         held = [np.asarray(vector, np.float32)[None] for point in points for vector in point.vectors.values()]
         return [digest for vector in held for digest in vector_digests(vector)[0]]

@@ -1,61 +1,120 @@
 """Jobs: their records, and how a worker does them.
 
-A job is a record under ``jobs/``; whoever deletes the record stops the job at its next progress. A message says only
-that a tenant has jobs. A worker that dies leaves its job untouched, and the sweep enqueues the tenant again; the job
-then begins anew, so it must be harmless when repeated.
+Whoever deletes a job stops it at its next progress. A message says only that a tenant has jobs. A worker that takes a
+job gets a token which nobody ever had, and whatever it writes about the job compares it (`Jobs.check`): so a worker
+that stood still, and whose job was begun by another since, writes nothing more, and leaves no result. A worker that
+dies leaves its job untouched, and the sweep enqueues the tenant again; the job then begins anew, so it must be harmless
+when repeated.
 """
 
 import logging
+import secrets
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
 
 from schemas.errors import NotFound, Unavailable, VisualMemoryError
-from schemas.image import now
 from schemas.job import Job, JobKind, JobState
-from services.memory.ledger import Ledger
-from services.runtime import logs, metrics
-from services.runtime.moments import is_over
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.tables import jobs
+from services.runtime import metrics
+from services.runtime.moments import CLOCKS_DIFFER
 
 MAX_ATTEMPTS = 3
 TOUCH_SECONDS = 1.0
 """How often progress is written at most."""
+KEPT = 20
+"""How many jobs of a kind that ended are kept of a tenant; the oldest go."""
 KINDS = frozenset(JobKind)
+STATES = frozenset(JobState)
 OPEN = (JobState.WAITING, JobState.RUNNING)
 ENDED = (JobState.DONE, JobState.FAILED)
+TOLD_AT_ONCE = 1000
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Says how far a job is: the stage, how much of it is done, out of how much. Raises `Stopped` where it was deleted."""
-Work = Callable[[str, Job, Progress], None]
-"""Does a job of a tenant."""
 
 
 class Stopped(Exception):
-    """The job is not this worker's any more: its record is gone, or another worker has begun it since."""
+    """The job is not this worker's any more: it is gone, or another worker has begun it since."""
+
+
+@dataclass(frozen=True)
+class OwnedJob:
+    """A job that a worker has begun.
+
+    Attributes:
+        jobs: where it is recorded.
+        token: tells this worker from all others that begin it; see `Jobs.check`.
+    """
+
+    jobs: "Jobs"
+    tenant: str
+    job: Job
+    token: str
+
+    @property
+    def id(self) -> str:
+        """The job's."""
+        return self.job.id
+
+    def check(self, connection: Connection) -> None:
+        """Let a transaction be this worker's, or be undone.
+
+        Raises:
+            Stopped: the job is another's by now, or gone.
+        """
+        self.jobs.check(connection, self)
+
+
+Work = Callable[[OwnedJob, Progress], None]
+"""Does a job of a tenant."""
 
 
 class Jobs:
-    """The records of every tenant's jobs."""
+    """The records of every tenant's jobs.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    What ends with ``_within`` is part of a transaction.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
         self._passed_over: set[str] = set()
-        self._ended: set[str] = set()
 
     def create(self, tenant: str, kind: JobKind, requested_by: str, state: JobState = JobState.WAITING) -> Job:
         """A new job; durable when it returns."""
-        job = Job(id=str(uuid.uuid4()), kind=kind, state=state, requested_by=requested_by, requested_at=now())
-        self.save(tenant, job)
+        with self.database.write() as connection:
+            return self.create_within(connection, tenant, kind, requested_by, state)
+
+    def create_within(
+        self,
+        connection: Connection,
+        tenant: str,
+        kind: JobKind,
+        requested_by: str,
+        state: JobState = JobState.WAITING,
+    ) -> Job:
+        """A new job."""
+        moment = self.database.moment(connection)
+        job = Job(id=str(uuid.uuid4()), kind=kind, state=state, requested_by=requested_by, requested_at=moment)
+        connection.execute(insert(jobs).values(tenant=tenant, **dict(job)))
         return job
 
-    def save(self, tenant: str, job: Job) -> None:
-        """Write the record of a job as a whole."""
-        self._ledger.put(_key(tenant, job.id), job.model_dump(mode="json"))
+    def find_or_create(self, tenant: str, kind: JobKind, requested_by: str) -> tuple[Job, bool]:
+        """The job of a kind that waits or runs, else a new one; and whether it is new. So there is one at a time."""
+        with self.database.write() as connection:
+            self.database.serial(connection, f"jobs:{tenant}")
+            found = self.all_within(connection, tenant, [kind], OPEN)
+            return (found[0], False) if found else (self.create_within(connection, tenant, kind, requested_by), True)
 
     def load(self, tenant: str, job_id: str, kind: JobKind | None = None) -> Job:
         """A job, of a kind if one is named.
@@ -63,72 +122,166 @@ class Jobs:
         Raises:
             NotFound: there is no such job.
         """
-        try:
-            uuid.UUID(job_id)  # it comes from a URL and becomes part of a key
-            job = Job.model_validate(self._ledger.get(_key(tenant, job_id)))
-        except (NotFound, ValueError):
-            raise NotFound(f"there is no job {job_id!r}") from None
-        if kind is not None and job.kind is not kind:
+        with self.database.read() as connection:
+            return self.load_within(connection, tenant, job_id, kind)
+
+    def load_within(self, connection: Connection, tenant: str, job_id: str, kind: JobKind | None = None) -> Job:
+        """A job, as `load` does it."""
+        ours = (jobs.c.tenant == tenant) & (jobs.c.id == job_id) & _known()
+        found = connection.execute(select(jobs).where(ours)).first()
+        if found is None:
+            raise NotFound(f"there is no job {job_id!r}")
+        if kind is not None and found.kind != kind:
             raise NotFound(f"there is no {kind} {job_id!r}")
-        return job
+        return _job(found)
 
-    def all(self, tenant: str, kind: JobKind) -> list[Job]:
-        """A tenant's jobs of a kind, the latest first."""
-        found = [job for _, job in self._records(f"jobs/{tenant}/") if job.kind is kind]
-        return sorted(found, key=lambda job: job.requested_at, reverse=True)
+    def all(self, tenant: str, *kinds: JobKind) -> list[Job]:
+        """A tenant's jobs of some kinds, the latest first."""
+        with self.database.read() as connection:
+            return self.all_within(connection, tenant, kinds)
 
-    def open(self, tenant: str) -> list[Job]:
-        """A tenant's jobs that wait or run; first what was left alone the longest."""
-        found = [job for _, job in self._records(f"jobs/{tenant}/") if job.state in OPEN]
-        return sorted(found, key=lambda job: job.touched_at or job.requested_at)
+    def all_within(
+        self,
+        connection: Connection,
+        tenant: str,
+        kinds: Collection[JobKind],
+        states: Collection[JobState] = tuple(JobState),
+    ) -> list[Job]:
+        """The same, of some states."""
+        found = connection.execute(
+            select(jobs)
+            .where(jobs.c.tenant == tenant, jobs.c.kind.in_(kinds), jobs.c.state.in_(states))
+            .order_by(jobs.c.requested_at.desc(), jobs.c.id)
+        )
+        return [_job(row) for row in found]
+
+    def has_open(self, tenant: str) -> bool:
+        """Whether a tenant has jobs that wait or run."""
+        query = select(jobs.c.id).where(jobs.c.tenant == tenant, _is_open()).limit(1)
+        with self.database.read() as connection:
+            return connection.execute(query).first() is not None
+
+    def start(self, connection: Connection, tenant: str, job_id: str) -> bool:
+        """Let a job that collects wait for a worker; False where it does not collect."""
+        ours = (jobs.c.tenant == tenant) & (jobs.c.id == job_id) & (jobs.c.state == JobState.COLLECTING)
+        return connection.execute(update(jobs).where(ours).values(state=JobState.WAITING)).rowcount == 1
 
     def overdue(self, lease: timedelta) -> set[str]:
-        """The tenants that have jobs which were left alone for the length of a lease, and none that is being done.
+        """The tenants that have jobs which were left alone for the length of a lease, and none that is being done."""
+        with self.database.read() as connection:
+            moment = self.database.moment(connection)
+            left = _is_left(moment, lease)
+            due = set(connection.execute(select(jobs.c.tenant).where(_is_open(), left).distinct()).scalars())
+            running = and_(jobs.c.state == JobState.RUNNING, jobs.c.kind.in_(KINDS), ~left)
+            held = set(connection.execute(select(jobs.c.tenant).where(running).distinct()).scalars())
+            unknown = connection.execute(select(jobs.c.id).where(~_known()).limit(TOLD_AT_ONCE)).scalars().all()
+        self._pass_over(unknown)
+        return due - held
 
-        It is asked often, so jobs that were seen to have ended are not read again.
+    def take(self, tenant: str, lease: timedelta) -> OwnedJob | None:
+        """Begin the job of a tenant that was left alone the longest; an attempt more, as its worker may die of it.
+
+        Returns:
+            None where there is none, or another worker does one of the tenant's.
         """
-        found: set[str] = set()
-        held: set[str] = set()
-        keys = self._ledger.list("jobs/")
-        self._ended.intersection_update(keys)
-        for tenant, job in self._read(key for key in keys if key not in self._ended):
-            if job.state in OPEN and is_over(job.touched_at or job.requested_at, lease, now()):
-                found.add(tenant)
-            elif job.state is JobState.RUNNING:
-                held.add(tenant)
-            elif job.state in ENDED:
-                self._ended.add(_key(tenant, job.id))
-        return found - held
+        with self.database.write() as connection:
+            self.database.serial(connection, f"jobs:{tenant}")
+            moment = self.database.moment(connection)
+            theirs = (jobs.c.tenant == tenant) & _is_open()
+            held = theirs & (jobs.c.state == JobState.RUNNING) & ~_is_left(moment, lease)
+            if connection.execute(select(jobs.c.id).where(held).limit(1)).first():
+                return None
+            alone = func.coalesce(jobs.c.touched_at, jobs.c.requested_at)
+            found = connection.execute(select(jobs).where(theirs).order_by(alone, jobs.c.id).limit(1)).first()
+            if found is None:
+                return None
+            begun: dict[str, Any] = {"state": JobState.RUNNING, "stage": "begun", "done": 0, "total": 0}
+            begun |= {"touched_at": moment, "attempts": found.attempts + 1}
+            owned = OwnedJob(self, tenant, _job(found).model_copy(update=begun), secrets.token_hex(16))
+            connection.execute(update(jobs).where(jobs.c.id == found.id).values(token=owned.token, **begun))
+        return owned
+
+    def check(self, connection: Connection, owned: OwnedJob, **told: object) -> None:
+        """Say as part of a transaction that a job is worked on, which then is this worker's, or is undone.
+
+        Raises:
+            Stopped: it is another's by now, or gone.
+        """
+        ours = (jobs.c.id == owned.id) & (jobs.c.tenant == owned.tenant) & (jobs.c.token == owned.token)
+        values = {"touched_at": self.database.moment(connection), **told}
+        if connection.execute(update(jobs).where(ours).values(**values)).rowcount != 1:
+            raise Stopped(owned.id)
+
+    def tell(self, owned: OwnedJob, **told: object) -> None:
+        """Write how far a job is.
+
+        Raises:
+            Stopped: as `check` does.
+        """
+        with self.database.write() as connection:
+            self.check(connection, owned, **told)
+
+    def end(self, owned: OwnedJob, state: JobState, error: str | None = None, **further: object) -> None:
+        """End a job; of those of its kind that ended, the oldest beyond `KEPT` go.
+
+        Raises:
+            Stopped: as `check` does.
+        """
+        told: dict[str, object] = {"state": state, "error": error, "stage": "", "token": None, **further}
+        if state is JobState.DONE:
+            told["done"] = jobs.c.total
+        with self.database.write(urgent=True) as connection:
+            self.check(connection, owned, **told)
+            theirs = (jobs.c.tenant == owned.tenant) & (jobs.c.kind == owned.job.kind) & jobs.c.state.in_(ENDED)
+            old = select(jobs.c.id).where(theirs).order_by(jobs.c.requested_at.desc()).offset(KEPT).limit(KEPT)
+            connection.execute(delete(jobs).where(jobs.c.id.in_(connection.execute(old).scalars().all())))
+
+    def give_back(self, owned: OwnedJob) -> None:
+        """Take the attempt back, for it ended by what is no fault of the job's."""
+        with self.database.write(urgent=True) as connection:
+            self.check(connection, owned, attempts=jobs.c.attempts - 1)
 
     def delete(self, tenant: str, job_id: str) -> None:
-        """Delete the record; a worker that is at it stops."""
-        self._ledger.delete(_key(tenant, job_id))
+        """Delete a job with its question or evaluation; a worker that is at it stops."""
+        with self.database.write(urgent=True) as connection:
+            self.delete_within(connection, tenant, [job_id])
 
-    def _records(self, prefix: str) -> Iterator[tuple[str, Job]]:
-        return self._read(self._ledger.list(prefix))
+    def delete_within(self, connection: Connection, tenant: str, job_ids: Collection[str]) -> None:
+        """Delete jobs."""
+        connection.execute(delete(jobs).where(jobs.c.tenant == tenant, jobs.c.id.in_(job_ids)))
 
-    def _read(self, keys: Iterable[str]) -> Iterator[tuple[str, Job]]:
-        """Tenant and job; what cannot be read is passed over, counted, and logged once."""
-        for key in keys:
-            try:
-                record = self._ledger.get(key)
-                if isinstance(record, dict) and record.get("kind") not in KINDS:
-                    self._pass_over(key, "unknown kind", "a newer version wrote it")
-                    continue
-                job = Job.model_validate(record)
-            except NotFound:
-                continue  # deleted at this moment
-            except (ValueError, RecursionError, Unavailable) as error:
-                self._ledger.exists("jobs/any")  # raises where no record can be read
-                self._pass_over(key, "unreadable", logs.kind(error))
-                continue
-            yield key.split("/")[1], job
+    def delete_all(self, tenant: str, *kinds: JobKind) -> list[str]:
+        """Delete a tenant's jobs of some kinds; returns their ids."""
+        theirs = (jobs.c.tenant == tenant) & jobs.c.kind.in_(kinds)
+        with self.database.write(urgent=True) as connection:
+            return [*connection.execute(delete(jobs).where(theirs).returning(jobs.c.id)).scalars()]
 
-    def _pass_over(self, key: str, reason: str, detail: str) -> None:
-        metrics.PASSED_OVER.labels(reason).inc()
-        if key not in self._passed_over:
-            self._passed_over.add(key)
-            log.error("the record %s is passed over: %s (%s)", key, reason, detail)
+    def _pass_over(self, unknown: Iterable[str]) -> None:
+        """Count what a newer version wrote, and log it once."""
+        for job_id in unknown:
+            metrics.PASSED_OVER.labels("unknown kind").inc()
+            if job_id not in self._passed_over:
+                self._passed_over.add(job_id)
+                log.error("the job %s is passed over: unknown kind (a newer version wrote it)", job_id)
+
+
+def _known() -> ColumnElement[bool]:
+    return jobs.c.kind.in_(KINDS) & jobs.c.state.in_(STATES)
+
+
+def _is_open() -> ColumnElement[bool]:
+    return jobs.c.state.in_(OPEN) & jobs.c.kind.in_(KINDS)
+
+
+def _is_left(moment: datetime, lease: timedelta) -> ColumnElement[bool]:
+    """Whether nobody worked on it for the length of a lease, or last at a moment that cannot have been yet."""
+    alone = func.coalesce(jobs.c.touched_at, jobs.c.requested_at)
+    return or_(alone <= moment - lease, alone > moment + CLOCKS_DIFFER)
+
+
+def _job(row: Row[Any]) -> Job:
+    held = row._mapping  # noqa: SLF001 - the documented way to a row's columns by name
+    return Job.model_validate({name: held[name] for name in Job.model_fields})
 
 
 @dataclass(frozen=True)
@@ -154,71 +307,56 @@ class RunJobs:
         Raises:
             Unavailable: a part does not answer; the tenant is enqueued again by the sweep.
         """
-        due = self.jobs.open(tenant)
-        if not due or any(job.state is JobState.RUNNING and self._is_held(job) for job in due):
+        owned = self.jobs.take(tenant, self.lease)
+        if owned is None:
             return
         try:
-            self._do(tenant, due[0], _Progress(self.jobs, tenant, due[0]))
+            self._do(owned)
         except Stopped:
             log.info("job stopped: it was deleted, or another worker has begun it", extra={"tenant": tenant})
-        if self.jobs.open(tenant):
+        if self.jobs.has_open(tenant):
             self.enqueue(tenant)
 
-    def _is_held(self, job: Job) -> bool:
-        return job.touched_at is not None and not is_over(job.touched_at, self.lease, now())
-
-    def _do(self, tenant: str, job: Job, progress: "_Progress") -> None:
-        if job.attempts >= MAX_ATTEMPTS:
-            progress.end(
-                JobState.FAILED, f"gave up after {MAX_ATTEMPTS} attempts, during each of which its worker ended"
-            )
+    def _do(self, owned: OwnedJob) -> None:
+        if owned.job.attempts > MAX_ATTEMPTS:
+            gave_up = f"gave up after {MAX_ATTEMPTS} attempts, during each of which its worker ended"
+            self.jobs.end(owned, JobState.FAILED, gave_up, attempts=MAX_ATTEMPTS)
             return
         try:
-            progress.begin()
+            progress = _Progress(self.jobs, owned)
             with progress.kept_touched(self.lease / 4):
-                self.kinds[job.kind](tenant, job, progress)
-            progress.end(JobState.DONE)
+                self.kinds[owned.job.kind](owned, progress)
+            self.jobs.end(owned, JobState.DONE)
         except Stopped:
             raise
         except Unavailable:
-            progress.release()
+            with suppress(Stopped, Unavailable):
+                self.jobs.give_back(owned)
             raise
         except VisualMemoryError as error:
-            progress.end(JobState.FAILED, error.message)
+            self.jobs.end(owned, JobState.FAILED, error.message)
         except Exception as error:
-            log.exception("job failed", extra={"tenant": tenant})
-            progress.end(JobState.FAILED, f"{type(error).__name__}: see the worker's log")
+            log.exception("job failed", extra={"tenant": owned.tenant})
+            self.jobs.end(owned, JobState.FAILED, f"{type(error).__name__}: see the worker's log")
 
 
 class _Progress:
     """Writes how far a job is, not more often than needed; for many threads."""
 
-    def __init__(self, jobs: Jobs, tenant: str, job: Job) -> None:
-        self._jobs, self._tenant, self._job = jobs, tenant, job
-        self._writing = threading.Lock()
+    def __init__(self, jobs: Jobs, owned: OwnedJob) -> None:
+        self._jobs, self._owned = jobs, owned
+        self._told: dict[str, object] = {"stage": owned.job.stage}
+        self._told_at = monotonic()
+        self._telling = threading.Lock()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        with self._writing:
-            before, moment = self._job, now()
-            self._job = before.model_copy(update={"stage": stage, "done": done, "total": total})
-        due = before.touched_at is None or moment - before.touched_at >= timedelta(seconds=TOUCH_SECONDS)
-        if due or before.stage != stage:
-            self._write({"state": JobState.RUNNING, "touched_at": moment})
-
-    def begin(self) -> None:
-        """Say that a worker begins it: one attempt more, as it may be what its worker dies of."""
-        begun = {"state": JobState.RUNNING, "stage": "begun", "done": 0, "total": 0}
-        self._write({**begun, "touched_at": now(), "attempts": self._job.attempts + 1})
-
-    def release(self) -> None:
-        """Take the attempt back, for it ended by what is no fault of the job's."""
-        with suppress(Stopped, Unavailable):
-            self._write({"attempts": self._job.attempts - 1})
-
-    def end(self, state: JobState, error: str | None = None) -> None:
-        total = self._job.total
-        done = total if state is JobState.DONE else self._job.done
-        self._write({"state": state, "touched_at": now(), "error": error, "done": done, "stage": ""})
+        with self._telling:
+            same = self._told["stage"] == stage
+            self._told = {"stage": stage, "done": done, "total": total}
+            if same and monotonic() - self._told_at < TOUCH_SECONDS:
+                return
+            self._told_at = monotonic()
+        self._jobs.tell(self._owned, stage=stage, done=done, total=total)
 
     @contextmanager
     def kept_touched(self, pause: timedelta) -> Iterator[None]:
@@ -227,8 +365,8 @@ class _Progress:
 
         def touch() -> None:
             while not ended.wait(max(TOUCH_SECONDS, pause.total_seconds())):
-                with suppress(Stopped, Unavailable):  # the work itself will find out
-                    self._write({"touched_at": now()})
+                with suppress(Stopped, VisualMemoryError):  # the work itself will find out
+                    self._jobs.tell(self._owned, **self._told)
 
         toucher = threading.Thread(target=touch, name="toucher", daemon=True)
         toucher.start()
@@ -237,17 +375,6 @@ class _Progress:
         finally:
             ended.set()
             toucher.join()
-
-    def _write(self, told: dict[str, object]) -> None:
-        with self._writing:
-            try:
-                held = self._jobs.load(self._tenant, self._job.id)
-            except NotFound:
-                raise Stopped from None
-            if held.attempts != self._job.attempts:
-                raise Stopped
-            self._job = self._job.model_copy(update=told)
-            self._jobs.save(self._tenant, self._job)
 
 
 @dataclass(frozen=True)
@@ -266,7 +393,3 @@ class SweepJobs:
     def __call__(self) -> None:
         """Enqueue each tenant that has jobs on which nobody works."""
         self.enqueue_again(sorted(self.jobs.overdue(self.lease)))
-
-
-def _key(tenant: str, job_id: str) -> str:
-    return f"jobs/{tenant}/{job_id}"

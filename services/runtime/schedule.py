@@ -5,12 +5,11 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, BaseModel
+from sqlalchemy import select
 
-from schemas.errors import NotFound
-from services.memory.ledger import Ledger
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.tables import schedule
 from services.runtime.moments import is_over
-
-RECORDS = "schedule"
 
 
 class LastRun(BaseModel):
@@ -21,17 +20,18 @@ class LastRun(BaseModel):
 
 
 class Schedule:
-    """The last run of each duty; a record that cannot be read counts as none."""
+    """The last run of each duty."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def last(self, duty: str) -> LastRun:
         """The last run of a duty."""
-        try:
-            return LastRun.model_validate(self._ledger.get(_key(duty)))
-        except (NotFound, ValueError):
-            return LastRun()
+        with self._database.read() as connection:
+            found = connection.execute(
+                select(schedule.c.begun, schedule.c.finished).where(schedule.c.duty == duty)
+            ).first()
+        return LastRun() if found is None else LastRun(begun=found.begun, finished=found.finished)
 
     def is_due(self, duty: str, every: timedelta, moment: datetime) -> bool:
         """Whether no run was begun for so long."""
@@ -41,11 +41,15 @@ class Schedule:
     @contextmanager
     def running(self, duty: str, moment: datetime) -> Iterator[datetime | None]:
         """Run a duty, which is finished where nothing is raised; yields when the last run began that was finished."""
-        run = self.last(duty).model_copy(update={"begun": moment})
-        self._ledger.put(_key(duty), run.model_dump(mode="json"))
-        yield run.finished
-        self._ledger.put(_key(duty), LastRun(begun=moment, finished=moment).model_dump(mode="json"))
+        finished = self.last(duty).finished
+        self._note(duty, begun=moment)
+        yield finished
+        self._note(duty, begun=moment, finished=moment)
 
-
-def _key(duty: str) -> str:
-    return f"{RECORDS}/{duty}"
+    def _note(self, duty: str, **moments: datetime) -> None:
+        with self._database.write(urgent=True) as connection:
+            connection.execute(
+                self._database.insert(schedule)
+                .values(duty=duty, **moments)
+                .on_conflict_do_update(index_elements=[schedule.c.duty], set_=moments)
+            )

@@ -60,7 +60,7 @@ def test_it_is_served_filled_compared_switched_back_and_forth_and_dropped() -> N
         encoders, check = Commands(stack.data), Check(Commands(stack.data))
         assert encoder_of(stack, "disc") == (OLD, "shape/disc")
         assert encoders.active == OLD
-        old = encoders.records.get(OLD)
+        old = encoders.known()[OLD]
         assert (old.preprocessing, old.dimension) == (1, 1280)
         assert "active already" not in encoders.refused("switch", "nobody")
 
@@ -106,7 +106,7 @@ def test_it_is_served_filled_compared_switched_back_and_forth_and_dropped() -> N
         assert (unsure.returncode, "came as vectors of other encoders" in unsure.stdout) == (1, True)
         dropped = encoders.encoder("drop", OLD, "--yes")
         assert dropped["erased"]
-        assert encoders.records.known().keys() == {new}
+        assert encoders.known().keys() == {new}
         assert encoder_of(stack, "checks") == (new, "shape/checks")
         assert check().keys() == {"", new}
         assert "was dropped" in encoders.refused("switch", "--back")
@@ -132,7 +132,7 @@ def test_it_moves_by_itself_where_it_is_asked_to() -> None:
         until(lambda: encoders.active != OLD, "the upgrade", 120)
         new = encoders.active
         until(lambda: encoder_of(stack, "disc") == (new, "shape/disc"), "the switch to be seen")
-        assert encoders.records.get(new).preprocessing == 2
+        assert encoders.known()[new].preprocessing == 2
         Check(encoders)()
         encoders.encoder("switch", "--back")
         until(lambda: encoder_of(stack, "disc")[0] == OLD, "the way back to be seen")

@@ -1,11 +1,13 @@
 """A worker finds what became a job, and the command line follows it."""
 
+from contextlib import closing
+
 from schemas.decision import ClassifyOptions
 from schemas.job import JobKind, JobState
 from schemas.question import Counterfactual, Influence
 from services.answers.question_jobs import Asked, Questions
 from services.cli.decisions import _followed
-from services.memory.ledger import Ledger
+from services.infrastructure.records.database import Database
 from services.runtime.jobs import Jobs
 from tests.shapes import picture
 from tests.stack import Stack
@@ -15,12 +17,12 @@ def test_a_worker_finds_what_the_api_would_have_answered(stack: Stack) -> None:
     stack.remembered(stack.teach(picture("disc"), picture("disc"), labels=["disc"]))
     stack.remembered(stack.teach(picture("disc"), labels=["other"]))
     [decision] = stack.client.classify([picture("disc")], ClassifyOptions(k=3, store=True)).decisions
-    ledger = Ledger(stack.data / "records")
-    questions = Questions(ledger, Jobs(ledger))
-    waiting = [  # as the API leaves them where the message to the workers is lost
-        questions.create("default", JobKind.COUNTERFACTUAL, Asked(decision=decision.id), "a test"),
-        questions.create("default", JobKind.INFLUENCE, Asked(last=1), "a test"),
-    ]
+    with closing(Database.in_folder(stack.data)) as database:
+        questions = Questions(Jobs(database))
+        waiting = [  # as the API leaves them where the message to the workers is lost
+            questions.create("default", JobKind.COUNTERFACTUAL, Asked(decision=decision.id), "a test"),
+            questions.create("default", JobKind.INFLUENCE, Asked(last=1), "a test"),
+        ]
     flip, influence = (_followed(stack.client, job, quiet=True) for job in waiting)
     assert (flip.state, influence.state) == (JobState.DONE, JobState.DONE)
     assert isinstance(at_once := stack.client.counterfactual(str(decision.id)), Counterfactual)

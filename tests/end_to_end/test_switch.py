@@ -21,7 +21,6 @@ from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
 from schemas.encoder import EncoderSpec, EncoderSummary, FillSettings
 from schemas.errors import EncoderMismatch
 from schemas.image import State, now
-from schemas.job import Job, JobKind, JobState
 from schemas.question import PreviewRequest, ReplayRequest
 from services.bootstrap.wire_records import records_of
 from services.bootstrap.wire_removal import judgements_of
@@ -29,10 +28,10 @@ from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge
 from services.curation.vector_cache import VectorCache
 from services.encoder_migration.encoder_records import EncoderRecords
+from services.infrastructure.records.database import Database
 from services.memory.collection import vector_name
 from services.memory.engine import Vectors
 from services.memory.engines import open_engine
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
 from services.perception.decoding import Limits
@@ -69,11 +68,10 @@ class Memories:
 
     def judge(self, memory: Memory, encoder: str) -> None:
         settings = Settings(data=self.stack.data)
-        job = Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="a test", requested_at=now())
         with records_of(settings) as database:
             judgements = judgements_of(settings, database, encoder)
             judge = Judge(memory, judgements, FoldChanges(memory, VectorCache(0), 100), 3)
-            judge(TENANT, job, lambda *_: None)
+            judge.judge(TENANT, lambda *_: None)
 
     def add(self) -> EncoderSpec:
         """Another encoder, with a vector of each image, and a judgement."""
@@ -106,8 +104,8 @@ def memories() -> Iterator[Memories]:
         settings = Settings(data=stack.data)
         engine = open_engine(settings.store, Places(stack.data).engine_socket, 20)
         old = Memory(engine, ENCODER, 1280, {})
-        with closing(old):
-            yield Memories(stack, EncoderRecords(Ledger(stack.data / "records")), old)
+        with closing(old), closing(Database.in_folder(stack.data)) as database:
+            yield Memories(stack, EncoderRecords(database), old)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class Machine(RuleBasedStateMachine):
         self.filled: set[int] | None = None
         self.settle()
         self.parts.memory.open()
-        EncoderRecords(self.parts.ledger).create_first(encoder_spec(Pixels().name, Pixels().dimension))
+        EncoderRecords(self.parts.database).create_first(encoder_spec(Pixels().name, Pixels().dimension))
 
     def settle(self) -> None:
         """A new place with an engine of its own."""
@@ -229,7 +229,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def add_encoder(self) -> None:
         """Another encoder is added, or is there already."""
-        EncoderRecords(self.parts.ledger).add(encoder_spec(OTHER, OTHER_DIMENSION))
+        EncoderRecords(self.parts.database).add(encoder_spec(OTHER, OTHER_DIMENSION))
         self.engine.add_vector(OTHER, OTHER_DIMENSION)
         self.filled = self.filled or set()
 
@@ -251,7 +251,7 @@ class Machine(RuleBasedStateMachine):
     def drop_encoder(self) -> None:
         """The other encoder is dropped, if it is there."""
         self.engine.drop_vector(OTHER)
-        EncoderRecords(self.parts.ledger).delete(OTHER)
+        EncoderRecords(self.parts.database).delete(OTHER)
         self.filled = None
 
     def by_other(self, contents: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -86,8 +86,8 @@ def test_another_encoder_is_added_filled_and_switched_to_under_fire(report: Repo
         for number in range(ROUNDS):
             model = str(tiny_encoder(folder / f"tiny-{number}", dimension=64 + 16 * number))
             before = commands.active
-            kills += run_to_the_end(commands, lambda: len(commands.records.known()) > 1, "add", model)
-            [new] = commands.records.known().keys() - {before}
+            kills += run_to_the_end(commands, lambda: len(commands.known()) > 1, "add", model)
+            [new] = commands.known().keys() - {before}
             fill_under_fire(stack, commands, new, 2 * len(KILLED))
             kills += 2 * len(KILLED)
             found = check()
@@ -97,7 +97,7 @@ def test_another_encoder_is_added_filled_and_switched_to_under_fire(report: Repo
             until(lambda name=new: decides(stack) == name, "the switch to be seen")  # type: ignore[misc]
             kills += run_to_the_end(
                 commands,
-                lambda name=before: name not in commands.records.known(),  # type: ignore[misc]
+                lambda name=before: name not in commands.known(),  # type: ignore[misc]
                 "drop",
                 before,
                 "--yes",

@@ -75,7 +75,7 @@ class Migrating(Parts):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.records = EncoderRecords(self.ledger)
+        self.records = EncoderRecords(self.database)
         self.records.create_first(FIRST)
         self.added = memory_of(self.engine, SECOND)
 
@@ -110,7 +110,7 @@ class Migrating(Parts):
     def of(self, engine: object, which: EncoderSpec) -> OfEncoder:
         """What there is of the memory by an encoder."""
         memory = memory_of(cast(Engine, engine), which)
-        judgements = Judgements(self.ledger, Blobs(self.folder / "judgements"), which.name)
+        judgements = Judgements(self.database, Blobs(self.folder / "judgements"), which.name)
         return OfEncoder(
             memory, judgements, Judge(memory, judgements, FoldChanges(memory, VectorCache(2**20), 1000), 10)
         )

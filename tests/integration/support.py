@@ -19,14 +19,13 @@ from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
 from schemas.encoder import EncoderSpec
 from schemas.errors import EncoderMismatch
 from schemas.filter import FieldType
-from schemas.image import Accepted, Gate, ImageFields, StoredImage, now
-from schemas.job import Job, JobKind, JobState
+from schemas.image import Accepted, Gate, ImageFields, StoredImage
 from schemas.judgement import Judgement
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.bootstrap.api_process import ApiProcess
-from services.bootstrap.wire_access import ledger_of
+from services.bootstrap.wire_records import records_of
 from services.bootstrap.wired import Wired
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge, judgement_of
@@ -41,6 +40,7 @@ from services.forgetting.forget import Forget
 from services.forgetting.removal_log import RemovalLog
 from services.forgetting.removals import Removals
 from services.forgetting.retention import Retention
+from services.infrastructure.records.database import Database
 from services.intake.accept import Accept, Upload
 from services.intake.remember import Remember
 from services.memory.blobs import Blobs
@@ -54,6 +54,7 @@ from services.perception.sandbox import Sandbox
 from services.perception.view import ALL, View
 from services.runtime.jobs import Progress
 from services.settings import Settings
+from tests.databases import with_tables
 from tests.faulty import WORK
 from tests.unit.encoder_migration.support import spec
 
@@ -93,7 +94,8 @@ class Pixels:
 def make_known(settings: Settings, encoder: Pixels) -> None:
     """Let the memory of these settings be one that this encoder classifies in."""
     made = spec(encoder.name, model=encoder.name, dimension=encoder.dimension)
-    EncoderRecords(ledger_of(settings)).create_first(made)
+    with records_of(settings) as database:
+        EncoderRecords(database).create_first(made)
 
 
 def fixed(process: ApiProcess) -> Wired[ApiProcess]:
@@ -123,7 +125,7 @@ class Hooked:
         def call(*arguments: Any, **named: Any) -> Any:
             steps = (
                 [type(write).__name__ for write in arguments[0]]
-                if name == "write" and isinstance(arguments[0], list)
+                if name == "write" and arguments and isinstance(arguments[0], list)
                 else [name]
             )
             for step in steps:
@@ -185,12 +187,14 @@ class Parts:
     encoder: Pixels = field(default_factory=Pixels)
     tenant: str = field(default_factory=lambda: f"t{uuid.uuid4().hex}")
     enqueued: list[str] = field(default_factory=list)
+    given: Database | None = None
 
     def __post_init__(self) -> None:
+        self.database = self.given or database_in(self.folder)
         self.pictures = Pictures(self.folder / "pictures")
         self.ledger = Ledger(self.folder / "records")
         self.removals, self.removal_log = Removals(self.ledger), RemovalLog(self.ledger, KEY)
-        self.judgements = Judgements(self.ledger, Blobs(self.folder / "judgements"), self.encoder.name)
+        self.judgements = Judgements(self.database, Blobs(self.folder / "judgements"), self.encoder.name)
         self.vectors = VectorCache(2**20)
         self.decoder = Decoder(sound_sandbox(), self.pool)
 
@@ -240,15 +244,14 @@ class Parts:
         self, tenant: str | None = None, memory: object = None, progress: Progress = lambda *_: None, k: int = 10
     ) -> Judgement | None:
         """Judge the memory; what counts afterwards."""
-        job = Job(id="", kind=JobKind.JUDGEMENT, state=JobState.RUNNING, requested_by="a test", requested_at=now())
         kept = cast(Memory, memory or self.memory)
         judge = Judge(kept, self.judgements, FoldChanges(kept, self.vectors, 1000), k)
-        judge(tenant or self.tenant, job, progress)
+        judge.judge(tenant or self.tenant, progress)
         return self.judgements.current(tenant or self.tenant)
 
     def judged_by_another(self, tenant: str) -> Judgements:
         """The judgements of another encoder, for which the images have just the same neighbours; one counts."""
-        another = Judgements(self.ledger, Blobs(self.folder / "judgements"), "another")
+        another = Judgements(self.database, Blobs(self.folder / "judgements"), "another")
         judged = self.judgements.current(tenant)
         assert judged is not None
         images, registration = self.judgements.made_of(tenant, judged), another.register(tenant)
@@ -257,10 +260,10 @@ class Parts:
         return another
 
     def decisions(
-        self, memory: object = None, ledger: object = None, keep: int = 100, keep_bytes: int = 2**30
+        self, memory: object = None, database: object = None, keep: int = 100, keep_bytes: int = 2**30
     ) -> StoredDecisions:
-        kept = cast(Ledger, ledger or self.ledger)
-        return StoredDecisions(kept, kept, cast(Memory, memory or self.memory), Blocks(kept), keep, keep_bytes)
+        kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
+        return StoredDecisions(kept, held, Blocks(self.ledger), keep, keep_bytes)
 
     def question(self) -> Question:
         return Question(self.classify(), self.decisions(), unknown)
@@ -286,7 +289,7 @@ class Parts:
             Removals(kept),
             RemovalLog(kept, KEY),
             lease,
-            (self.undo_votes(gate), (decisions or self.decisions(ledger=kept)).forget),
+            (self.undo_votes(gate), (decisions or self.decisions()).forget),
         )
 
     def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:
@@ -313,20 +316,17 @@ class Parts:
         self, *pictures: bytes, decisions: StoredDecisions | None = None, asked_by: str = "a test", **options: Any
     ) -> list[Decision]:
         """Ask as the API does where the answers are to be stored."""
-        asked, asked_at, classify = (
-            ClassifyOptions.model_validate({"search": "exact", **options}),
-            now(),
-            self.classify(),
-        )
-        vectors = classify.embed(self.tenant, pictures)
-        made, kept = classify.decide(self.tenant, vectors, asked), decisions or self.decisions()
-        return kept.store(self.tenant, asked_by, asked_at, pictures, vectors, made.options, made.decisions)
+        asked, classify = ClassifyOptions.model_validate({"search": "exact", **options}), self.classify()
+        kept = decisions or self.decisions()
+        begun, vectors = kept.begin(self.tenant), classify.embed(self.tenant, pictures)
+        made = classify.decide(self.tenant, vectors, asked)
+        return kept.store(self.tenant, asked_by, begun, pictures, vectors, made.options, made.decisions)
 
     def keep_made(
         self, kept: StoredDecisions, vectors: Vectors, options: ClassifyOptions, made: Sequence[Decision]
     ) -> list[Decision]:
         """Keep decisions on vectors."""
-        return kept.store(self.tenant, "a test", now(), [], vectors, options, made)
+        return kept.store(self.tenant, "a test", kept.begin(self.tenant), [], vectors, options, made)
 
     def voters(self, picture: bytes) -> set[str]:
         return {neighbour.image_id for neighbour in self.ask(picture, k=1000).neighbours}
@@ -340,6 +340,22 @@ class Parts:
 
     def _enqueue(self, tenant: str) -> None:
         self.enqueued.append(tenant)
+
+
+_DATABASES: dict[Path, Database] = {}
+
+
+def database_in(folder: Path) -> Database:
+    """The SQLite database of a folder: one, whoever asks."""
+    if folder not in _DATABASES:
+        _DATABASES[folder] = Database.in_folder(with_tables(folder))
+    return _DATABASES[folder]
+
+
+def close_databases() -> None:
+    """At the end of a test."""
+    while _DATABASES:
+        _DATABASES.popitem()[1].close()
 
 
 def unknown(encoder: str) -> Classify:

@@ -12,6 +12,7 @@ from schemas.removal import Event, Removal, RemovalRequest
 from services.forgetting.compact import Compact
 from services.forgetting.tidy import Tidy
 from services.memory.memory import Memory
+from services.runtime.schedule import Schedule
 from tests.shapes import picture
 
 from .support import Hooked, Parts, damage, failures
@@ -20,7 +21,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 def compact(parts: Parts, memory: object = None, beyond: str = "") -> Compact:
-    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, HOUR)
+    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), HOUR)
     return Compact(cast(Memory, memory or parts.memory), parts.removals, parts.removal_log, tidy, beyond, DAY)
 
 

@@ -9,11 +9,11 @@ from typer.testing import CliRunner, Result
 from schemas.encoder import EncoderSpec
 from schemas.image import State, now
 from services.bootstrap.wire_comparison import labelled_pictures
+from services.bootstrap.wire_records import records_of
 from services.cli.encoders import app
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.memory.collection import vector_name
 from services.memory.embedded.edge import EdgeEngine
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.perception.loading import identify, load_encoder
 from services.runtime.places import Places
@@ -40,9 +40,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         identity = identify(asked)
         dimension = load_encoder(asked, identity).dimension
         specs.append(EncoderSpec(**identity.model_dump(), dimension=dimension, added_at=now()))
-    records = EncoderRecords(Ledger(settings.url_of("records")))
-    records.create_first(specs[0])
-    records.add(specs[1])
+    with records_of(settings) as database:
+        records = EncoderRecords(database)
+        records.create_first(specs[0])
+        records.add(specs[1])
     engine = EdgeEngine(Places(settings.data).engine)
     memories = {spec.name: Memory(engine, spec.name, spec.dimension, {}) for spec in specs}
     memories[specs[0].name].open()

@@ -21,13 +21,12 @@ from services.encoder_migration.encoder_records import EncoderRecords
 from services.memory.collection import vector_name
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Vectors
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from tests.contract.support import image, quick_folder
 from tests.unit.encoder_migration.support import spec as encoder
 from tests.unit.evaluation.support import silent
 
-from .support import Hooked, Once
+from .support import Hooked, Once, close_databases, database_in
 
 TENANT, NUMBER = "t", 130
 COARSE, FINE = "coarse", "fine"
@@ -62,7 +61,7 @@ class Place:
         self.memories = {each.name: Memory(engine, each.name, each.dimension, {}) for each in BOTH}
         self.memories[COARSE].open()
         engine.add_vector(vector_name(FINE), BOTH[1].dimension)
-        self.records = EncoderRecords(Ledger(folder / "records"))
+        self.records = EncoderRecords(database_in(folder))
         self.records.create_first(BOTH[0])
         self.records.add(BOTH[1])
 
@@ -98,6 +97,7 @@ def place() -> Iterator[Place]:
         made = Place(folder)
         yield made
         made.close()
+        close_databases()
 
 
 def test_both_are_asked_as_the_service_would_answer(place: Place) -> None:

@@ -1,7 +1,7 @@
 """Promises 2, 3 and 6 for stored decisions: they count to themselves, and nothing that was removed stays in them."""
 
 import base64
-from datetime import timedelta
+import json
 from hashlib import sha256
 from typing import Any
 
@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from schemas.decision import ClassifyOptions, Effort, GroupBy, Vote
-from schemas.errors import Blocked, NotFound, Unavailable
-from schemas.image import now
+from schemas.errors import Blocked, NotFound
+from schemas.filter import Filter
+from schemas.image import StoredImage, now
 from schemas.question import ReplayRequest, StoredDecision
 from schemas.removal import RemovalRequest
-from services.answers.decisions import StoredDecisions, vector_of
+from services.answers.decisions import StoredDecisions, insert_decision
+from services.answers.scrub_decisions import vector_of
 from services.decision.votes import decide
 from services.forgetting.covered_images import CoveredImages, Note
-from services.forgetting.tidy import Tidy
+from services.infrastructure.records import tables
 from tests.shapes import picture
 
 from .support import Hooked, Once, Parts
@@ -36,13 +39,16 @@ def stored(parts: Parts, decision_id: str | None) -> StoredDecision:
     return parts.decisions().load(parts.tenant, str(decision_id))
 
 
-def decision_files(parts: Parts) -> list[bytes]:
-    return [path.read_bytes() for path in (parts.folder / "records" / "decisions").rglob("*") if path.is_file()]
+def bodies(parts: Parts) -> list[str]:
+    with parts.database.read() as connection:
+        return [*connection.execute(select(tables.decisions.c.body)).scalars()]
 
 
 def mentions(parts: Parts, *words: str) -> list[str]:
-    """Which of some words stand in the files of decisions."""
-    return [word for word in words if any(word.encode() in data for data in decision_files(parts))]
+    """Which of some words stand in decisions, or in the file that they lie in."""
+    parts.database.erase_deleted()
+    file = (parts.folder / "records.db").read_bytes()
+    return [word for word in words if word.encode() in file or any(word in body for body in bodies(parts))]
 
 
 def teach_three(parts: Parts) -> tuple[list[str], bytes]:
@@ -90,12 +96,12 @@ def test_it_is_kept_with_what_it_takes_to_ask_again(parts: Parts) -> None:
 def test_what_was_kept_with_former_options_is_read_too(parts: Parts, exact: bool, search: Effort) -> None:
     teach_three(parts)
     [kept] = parts.keep(picture("disc"))
-    [key] = parts.ledger.list(f"decisions/{parts.tenant}/{kept.id}")
-    record = parts.ledger.get(key)
+    record = json.loads(stored(parts, kept.id).model_dump_json())
     options = record["decision"]["options"] = record.pop("options")
     del options["search"], options["group_by"]
     options["exact"] = exact
-    parts.ledger.put(key, record)
+    with parts.database.write() as connection:
+        connection.execute(tables.decisions.update().values(body=json.dumps(record)))
     held = stored(parts, kept.id)
     assert (held.options.search, held.options.group_by) == (search, GroupBy.NONE)
     assert held.decision == kept
@@ -111,14 +117,24 @@ def test_the_latest_come_first_and_the_oldest_go(parts: Parts) -> None:
     ]
     assert [each.id for each in decisions.latest(parts.tenant, 10)] == ids[:1:-1]
     assert [each.id for each in decisions.latest(parts.tenant, 2)] == [ids[4], ids[3]]
-    assert [each.id for each in decisions.latest(parts.tenant, 1, "disc")] == [ids[3]]
+    assert [each.id for each in decisions.summaries(parts.tenant, 1, "disc")] == [ids[3]]
+    [line, *_] = decisions.summaries(parts.tenant, 10)
+    assert (line.id, line.label, line.voters, line.asked_by) == (ids[4], "bars", 1, "a test")
+    assert decisions.bytes_of_latest(parts.tenant, 2) == sum(len(body.encode()) for body in bodies(parts)[-2:])
     with pytest.raises(NotFound):
         stored(parts, ids[0])
-    for decision_id in ids[2:]:
-        decisions.delete(parts.tenant, str(decision_id))
-    for _ in range(4):
-        parts.keep(picture("disc"), decisions=decisions)
-    assert parts.ledger.list("decisions-gone/") == [], "what is older than all that is kept needs no mark"
+    decisions.delete(parts.tenant, str(ids[3]))
+    assert [each.id for each in decisions.latest(parts.tenant, 10)] == [ids[4], ids[2]]
+
+
+def test_what_takes_more_bytes_than_are_kept_goes_from_the_oldest_on(parts: Parts) -> None:
+    parts.teach(picture("disc"))
+    first = parts.keep(picture("disc"))
+    size = parts.decisions().bytes_of_latest(parts.tenant, 1)
+    few = parts.decisions(keep_bytes=2 * size + size // 2)
+    later = [parts.keep(picture("disc"), decisions=few)[0].id for _ in range(3)]
+    assert [each.id for each in few.latest(parts.tenant, 10)] == later[:0:-1]
+    assert first
 
 
 def test_each_tenant_has_its_own(parts: Parts) -> None:
@@ -162,7 +178,7 @@ def test_a_removal_leaves_no_trace_in_a_decision(parts: Parts) -> None:
 def test_what_is_covered_is_taken_out_whether_it_is_sought_at_once_or_in_parts(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.answers.decisions.SOUGHT_AT_ONCE", 1)
+    monkeypatch.setattr("services.answers.covered_decisions.AT_ONCE", 1)
     ids, question = teach_three(parts)
     same = [parts.pictures.read(image.picture) for image in parts.held(*ids[:2])]
     decision, *asked_with_them = (parts.keep(each)[0] for each in (question, *same))
@@ -196,46 +212,125 @@ def test_of_a_blocked_picture_nothing_is_kept(parts: Parts) -> None:
     remove(parts, filter={"subject": "eve"}, block=True)
     with pytest.raises(Blocked):
         parts.keep(picture("disc"), blocked)
-    assert decision_files(parts) == []
+    assert bodies(parts) == []
 
 
-def test_a_removal_before_the_write_is_seen_after_it(parts: Parts) -> None:
-    """It is carried out whole, hook and all, after the neighbours were read and before the decision is written."""
+def test_a_restored_decision_is_held_against_the_memory(parts: Parts) -> None:
     ids, question = teach_three(parts)
-    race = Once("put", lambda: remove(parts, filter={"subject": "ann"}))
-    [decision] = parts.keep(question, decisions=parts.decisions(ledger=Hooked(parts.ledger, race)))
-    assert race.called
+    [decision] = parts.keep(question)
+    as_written = stored(parts, decision.id)
+    remove(parts, filter={"subject": "ann"})
+    parts.decisions().delete(parts.tenant, str(decision.id))
+    with parts.database.write() as connection:
+        insert_decision(connection, parts.tenant, as_written)
+    assert mentions(parts, *ids[:2], MARK) == [*ids[:2], MARK]
+    assert parts.decisions().settle_all() == 0
     assert mentions(parts, *ids[:2], MARK) == []
     assert stored(parts, decision.id).scrubbed == 2
 
 
-def test_a_removal_between_the_write_and_the_check_is_seen_by_both(parts: Parts) -> None:
-    ids, question = teach_three(parts)
-    race = Once("put", lambda: remove(parts, filter={"subject": "ann"}))
-    [decision] = parts.keep(question, decisions=parts.decisions(ledger=Hooked(parts.ledger, after=race)))
-    assert mentions(parts, *ids[:2], MARK) == []
-    assert stored(parts, decision.id).scrubbed == 2
+@pytest.mark.parametrize("condition", ["ann", ["bob", "ann"], {"not": "ann"}, {"not": ["ann", "x"]}], ids=str)
+@pytest.mark.parametrize("held", [True, False])
+def test_a_decision_whose_filter_names_what_a_removal_s_does_goes(parts: Parts, condition: Any, held: bool) -> None:
+    """Promise 3: in whichever condition, and whether or not any image is covered."""
+    parts.teach(picture("bars"), subject="bob")
+    if held:
+        parts.teach(picture("disc"), subject="ann")
+    [named] = parts.keep(picture("cross"), filter={"subject": condition})
+    [other] = parts.keep(picture("cross"), filter={"subject": "bob"})
+    forget_hook(parts, {"subject": "ann"})
+    with pytest.raises(NotFound):
+        stored(parts, named.id)
+    assert stored(parts, other.id).decision == other
+    assert mentions(parts, "ann") == []
 
 
-def test_an_image_that_came_back_under_its_id_is_not_the_one_that_voted(parts: Parts) -> None:
-    ids, question = teach_three(parts)
+@pytest.mark.parametrize(("asked", "removed"), [("Jos\u00e9", "Jose\u0301"), ("Jose\u0301", "Jos\u00e9")])
+def test_a_name_is_the_same_in_either_spelling(parts: Parts, asked: str, removed: str) -> None:
+    parts.teach(picture("disc"), subject=asked)
+    [named] = parts.keep(picture("cross"), filter={"subject": {"not": asked}})
+    forget_hook(parts, {"subject": removed})
+    with pytest.raises(NotFound):
+        stored(parts, named.id)
 
-    def replace() -> None:
-        remove(parts, filter={"subject": "ann"})
-        parts.teach(picture("disc"), image_id=ids[0], labels=["new"])
 
-    [decision] = parts.keep(question, decisions=parts.decisions(ledger=Hooked(parts.ledger, Once("put", replace))))
-    assert mentions(parts, *ids[:2], MARK) == []
-    assert stored(parts, decision.id).scrubbed == 2
+def test_a_filter_on_what_only_removed_images_had_goes(parts: Parts) -> None:
+    [gone] = parts.teach(picture("disc"), labels=["animal/cat"], subject="ann", source="camera-1")
+    parts.teach(picture("bars"), labels=["animal/dog"], subject="ann", source="camera-2")
+    asked = [
+        parts.keep(picture("cross"), filter=condition)[0].id
+        for condition in (
+            {"source": "camera-1"},
+            {"labels": {"not": "animal/cat"}},
+            {"image_id": {"not": gone}},
+            {"subject": "ann"},
+            {"labels": "animal"},
+            {"source": {"not": "camera-2"}},
+        )
+    ]
+    remove_with_fields(parts, gone)
+    left = {each.id for each in parts.decisions().latest(parts.tenant, 10)}
+    assert [each in left for each in asked] == [False, False, False, True, True, True], "others have it too"
+
+
+@pytest.mark.parametrize("times", [1.0, 2.0, 3.0, 0.37])
+@pytest.mark.parametrize("how", ["filtered out", "voted"])
+def test_a_decision_asked_with_a_removed_image_s_vector_goes(parts: Parts, times: float, how: str) -> None:
+    [gone] = parts.teach(data := picture("disc"), subject="ann")
+    parts.teach(picture("bars"), subject="bob")
+    [vector] = parts.classify().embed(parts.tenant, [data])
+    options = ClassifyOptions.model_validate({"filter": {"subject": "bob"} if how == "filtered out" else {}})
+    decisions = parts.decisions()
+    unit = parts.classify().unit([(times * vector).tolist()])
+    made = parts.classify().decide(parts.tenant, unit, options)
+    [asked] = parts.keep_made(decisions, unit, options, made.decisions)
+    [other] = parts.keep(picture("bars"))
+    removal_runs(parts, "r")
+    parts.memory.mark(parts.tenant, Filter({"subject": "ann"}).clauses({}), "r")
+    decisions.note_vectors(parts.tenant, "r")
+    notes = [Note.model_validate(image, from_attributes=True) for image in parts.held(gone)]
+    parts.memory.delete(parts.held(gone))
+    decisions.forget(parts.tenant, CoveredImages(lambda: [notes]))
+    with pytest.raises(NotFound):
+        stored(parts, asked.id)
+    assert stored(parts, other.id).scrubbed <= 1
+    with parts.database.write() as connection:
+        decisions.drop_vectors(connection, parts.tenant, "r")
+        assert connection.execute(select(tables.covered_vectors)).all() == []
+
+
+def test_a_decision_whose_nearest_neighbour_is_what_was_asked_with_goes(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its similarity alone: the vector was sent by somebody who had it from elsewhere."""
+    monkeypatch.setattr("services.answers.scrub_decisions.SAME", 1 - 1e-5)
+    [gone, _] = parts.teach(data := picture("disc"), picture("bars"))
+    [vector] = parts.classify().embed(parts.tenant, [data])
+    unit = parts.classify().unit([(vector * 5 + 1e-5).tolist()])
+    made = parts.classify().decide(parts.tenant, unit, ClassifyOptions())
+    [asked] = parts.keep_made(parts.decisions(), unit, ClassifyOptions(), made.decisions)
+    [other] = parts.keep(picture("bars"))
+    parts.decisions().forget(parts.tenant, CoveredImages.of(parts.held(gone)))
+    with pytest.raises(NotFound):
+        stored(parts, asked.id)
+    assert stored(parts, other.id).scrubbed == 1
 
 
 def test_two_removals_at_once_bring_nothing_of_each_other_back(parts: Parts) -> None:
     """One writes what it read before the other was carried out whole."""
     ids, question = teach_three(parts)
     [decision] = parts.keep(question)
-    race = Once("put", lambda: remove(parts, filter={"image_id": ids[1]}))
-    remove(parts, parts.decisions(ledger=Hooked(parts.ledger, race)), filter={"image_id": ids[0]})
-    assert race.called
+    images = parts.held(*ids[:2])
+    writes: list[str] = []
+
+    def race(name: str) -> None:
+        writes.append(name)
+        if writes.count("write") == 2 and name == "write":  # the first is the barrier
+            parts.decisions().forget(parts.tenant, CoveredImages.of(images[1:]))
+
+    kept = parts.decisions(database=Hooked(parts.database, race))
+    kept.forget(parts.tenant, CoveredImages.of(images[:1]))
+    assert writes.count("write") == 3, "it is read and written anew"
     assert mentions(parts, *ids[:2], MARK) == []
     assert stored(parts, decision.id).scrubbed == 2
 
@@ -243,46 +338,54 @@ def test_two_removals_at_once_bring_nothing_of_each_other_back(parts: Parts) -> 
 def test_a_decision_deleted_while_it_is_scrubbed_stays_away(parts: Parts) -> None:
     ids, question = teach_three(parts)
     [decision] = parts.keep(question)
-    race = Once("put", lambda: parts.decisions().delete(parts.tenant, str(decision.id)))
-    remove(parts, parts.decisions(ledger=Hooked(parts.ledger, race)), filter={"image_id": ids[0]})
+    race = Once("read", lambda: parts.decisions().delete(parts.tenant, str(decision.id)))
+    parts.decisions(database=Hooked(parts.database, after=race)).forget(
+        parts.tenant, CoveredImages.of(parts.held(ids[0]))
+    )
     assert race.called
-    assert decision_files(parts) == []
+    assert bodies(parts) == []
 
 
-def test_what_cannot_be_checked_is_not_kept(parts: Parts) -> None:
-    _, question = teach_three(parts)
-
-    def fail(name: str) -> None:
-        if name == "get":
-            raise Unavailable("the store does not answer")
-
-    with pytest.raises(Unavailable):
-        parts.keep(question, decisions=parts.decisions(memory=Hooked(parts.memory, fail)))
-    assert decision_files(parts) == []
+def forget_hook(parts: Parts, condition: dict[str, Any]) -> None:
+    """What a removal by a filter does to decisions once its points are gone."""
+    where = Filter.model_validate(condition)
+    images, _ = parts.memory.page(parts.tenant, where.clauses({}), 100, None)
+    parts.memory.delete(images)
+    notes = [noted(image) for image in images]
+    parts.decisions().forget(parts.tenant, CoveredImages(lambda: [notes], where))
 
 
-def test_of_what_was_stored_before_the_last_time_nothing_is_read(parts: Parts) -> None:
-    ids, question = teach_three(parts)
-    [first], between, [second] = parts.keep(question), now(), parts.keep(question)
-    records = {key: parts.ledger.get(key) for key in parts.ledger.list("decisions/")}
-    remove(parts, filter={"subject": "ann"})
-    for key, record in records.items():
-        parts.ledger.put(key, record)
-    assert parts.decisions().settle_all(since=between) == 0
-    assert [stored(parts, each.id).scrubbed for each in (first, second)] == [0, 2]
-    assert mentions(parts, *ids[:2]) == ids[:2]
-    assert parts.decisions().settle_all() == 0
-    assert mentions(parts, *ids[:2]) == []
+def remove_with_fields(parts: Parts, *image_ids: str) -> None:
+    """What a removal by id does."""
+    images = parts.held(*image_ids)
+    notes = [noted(image) for image in images]
+    parts.memory.delete(images)
+    parts.decisions().forget(parts.tenant, CoveredImages(lambda: [notes], Filter({"image_id": [*image_ids]})))
 
 
-def test_what_a_kill_between_write_and_check_left_goes_when_it_is_tidied(parts: Parts) -> None:
-    ids, question = teach_three(parts)
-    [decision] = parts.keep(question)
-    [key] = parts.ledger.list("decisions/")
-    as_written = parts.ledger.get(key)
-    remove(parts, filter={"subject": "ann"})
-    parts.ledger.put(key, as_written)  # by a process that is killed before it looks again
-    assert mentions(parts, *ids[:2], MARK) == [*ids[:2], MARK]
-    Tidy(parts.memory, parts.pictures, parts.ledger, timedelta(hours=1), [parts.decisions().settle_all])()
-    assert mentions(parts, *ids[:2], MARK) == []
-    assert stored(parts, decision.id).scrubbed == 2
+def noted(image: StoredImage) -> Note:
+    fields = image.model_dump(mode="json", include={"labels", "subject", "source", "metadata"}, exclude_none=True)
+    return Note(
+        image_id=image.image_id,
+        state=image.state,
+        content_hash=image.content_hash,
+        picture=image.picture,
+        fields=fields,
+    )
+
+
+def removal_runs(parts: Parts, removal_id: str, **values: Any) -> None:
+    """The record of a removal that is being carried out."""
+    row = {
+        "id": removal_id,
+        "tenant": parts.tenant,
+        "step": "delete",
+        "everything": False,
+        "block": False,
+        "reason": "asked to",
+        "requested_by": "a test",
+        "requested_at": now(),
+        **values,
+    }
+    with parts.database.write() as connection:
+        connection.execute(tables.removals.insert().values(row))

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from schemas.encoder import EncoderSpec
 from schemas.image import now
+from services.bootstrap.wire_records import records_of
 from services.cli.encoders import app
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.memory.collection import vector_name
 from services.memory.embedded.edge import EdgeEngine
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.perception.loading import identify
 from services.runtime.places import Places
@@ -31,9 +31,10 @@ def added(short_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     settings = Settings()
     identity = identify(EncoderSettings(name=str(tmp_path / "enc")))
     other = EncoderSpec(**identity.model_dump(), dimension=16, added_at=now())
-    records = EncoderRecords(Ledger(settings.url_of("records")))
-    records.create_first(ACTIVE)
-    records.add(other)
+    with records_of(settings) as database:
+        records = EncoderRecords(database)
+        records.create_first(ACTIVE)
+        records.add(other)
     engine = EdgeEngine(Places(settings.data).engine)
     Memory(engine, ACTIVE.name, ACTIVE.dimension, {}).open()
     engine.add_vector(vector_name(other.name), other.dimension)

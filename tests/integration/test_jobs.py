@@ -1,10 +1,9 @@
 """A worker does a job once, begins anew what another left behind, and stops when nobody wants it any more."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -12,9 +11,9 @@ from prometheus_client import REGISTRY
 from schemas.errors import InvalidRequest, NotFound, Unavailable
 from schemas.image import now
 from schemas.job import Job, JobKind, JobState
-from services.memory.ledger import Ledger
-from services.runtime.jobs import Jobs, Progress, RunJobs, SweepJobs
-from tests.contract.support import quick_folder
+from services.infrastructure.records import tables
+from services.infrastructure.records.database import Database
+from services.runtime.jobs import KEPT, Jobs, OwnedJob, Progress, RunJobs, Stopped, SweepJobs
 from tests.stack import until
 
 LEASE = timedelta(hours=1)
@@ -22,18 +21,12 @@ KIND = JobKind.EVALUATION
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with quick_folder() as made:
-        yield made
-
-
-@pytest.fixture
-def jobs(folder: Path) -> Jobs:
-    return Jobs(Ledger(folder))
+def jobs(database: Database) -> Jobs:
+    return Jobs(database)
 
 
 def run(jobs: Jobs, work: Callable[[Progress], object], lease: timedelta = LEASE) -> RunJobs:
-    def do(_tenant: str, _job: Job, progress: Progress) -> None:
+    def do(_owned: OwnedJob, progress: Progress) -> None:
         work(progress)
 
     return RunJobs(jobs, lease, {KIND: do}, lambda _tenant: None)
@@ -192,8 +185,8 @@ def test_jobs_of_many_tenants_take_turns(jobs: Jobs) -> None:
     for tenant in "aaabbbccc":
         jobs.create(tenant, KIND, "ann")
 
-    def do(tenant: str, _job: Job, _progress: Progress) -> None:
-        order.append(tenant)
+    def do(owned: OwnedJob, _progress: Progress) -> None:
+        order.append(owned.tenant)
 
     runner = RunJobs(jobs, LEASE, {KIND: do}, queue.append)
     while queue:
@@ -206,10 +199,10 @@ def test_while_one_of_a_tenant_is_done_its_others_wait(jobs: Jobs) -> None:
     begun: list[str] = []
     enqueued: list[str] = []
 
-    def do(tenant: str, job: Job, _progress: Progress) -> None:
-        begun.append(job.id)
-        if job.id == first:
-            runner(tenant)  # the message of the second, in another thread or process
+    def do(owned: OwnedJob, _progress: Progress) -> None:
+        begun.append(owned.id)
+        if owned.id == first:
+            runner(owned.tenant)  # the message of the second, in another thread or process
 
     runner = RunJobs(jobs, LEASE, {KIND: do}, enqueued.append)
     runner("a")
@@ -218,64 +211,70 @@ def test_while_one_of_a_tenant_is_done_its_others_wait(jobs: Jobs) -> None:
     assert (begun, enqueued) == ([first, second], ["a"])
 
 
-def test_what_cannot_be_read_is_passed_over_logged_and_counted(
-    jobs: Jobs, folder: Path, caplog: pytest.LogCaptureFixture
+def test_what_a_newer_version_wrote_is_passed_over_logged_and_counted(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = jobs.create("a", KIND, "ann")
-    for name, text in {
-        "of-a-newer-version": job.model_copy(update={"id": "x"}).model_dump_json().replace("evaluation", "migration"),
-        "no-json": '{"id": ',
-        "no-job": "[]",
-        "no-text": "\udcff",
-        "too-deep": "[" * 100_000,
-        "without-a-time-zone": job.model_copy(update={"id": "y"}).model_dump_json().replace('Z"', '"'),
-        "without-a-time": job.model_dump_json().replace("requested_at", "asked_at"),
-    }.items():
-        (folder / "jobs" / "a" / name).write_text(text, errors="surrogateescape")
-    other = jobs.create("b", KIND, "bob")
-    before = [_passed_over(reason) for reason in ("unknown kind", "unreadable")]
-    enqueued: list[str] = []
-    SweepJobs(jobs, timedelta(0), enqueued.extend)()
-    assert enqueued == ["a", "b"]
-    assert [_passed_over(reason) for reason in ("unknown kind", "unreadable")] == [before[0] + 1, before[1] + 6]
-    for tenant, mine in (("a", job), ("b", other)):
-        run(jobs, lambda _progress: None)(tenant)
-        assert jobs.load(tenant, mine.id).state is JobState.DONE
+    mine, newer = jobs.create("a", KIND, "ann"), jobs.create("a", JobKind.INFLUENCE, "ann")
+    change(jobs, newer, kind="migration")
+    before = _passed_over("unknown kind")
+    for _ in range(2):
+        enqueued: list[str] = []
+        SweepJobs(jobs, timedelta(0), enqueued.extend)()
+        assert enqueued == ["a"]
+    assert _passed_over("unknown kind") == before + 2
+    run(jobs, lambda _progress: None)("a")
+    assert jobs.load("a", mine.id).state is JobState.DONE
+    assert not jobs.has_open("a")
     told = [record.message for record in caplog.records if "is passed over" in record.message]
-    assert len(told) == 7, "each is told of once, however often it is met"
+    assert len(told) == 1, "it is told of once, however often it is met"
     with pytest.raises(NotFound):
-        jobs.load("a", "no-json")
+        jobs.load("a", newer.id)
 
 
-def test_the_sweep_reads_no_job_again_that_has_ended(folder: Path) -> None:
-    read: list[str] = []
-
-    class Watched(Ledger):
-        def get(self, key: str) -> Any:
-            read.append(key)
-            return super().get(key)
-
-    jobs = Jobs(Watched(folder))
-    for state in JobState:
-        jobs.create(state.value, KIND, "ann", state)
-    sweep = SweepJobs(jobs, timedelta(0), lambda _tenants: None)
-    sweep()
-    assert len(read) == len(JobState)
-    read.clear()
-    sweep()
-    assert sorted(key.split("/")[1] for key in read) == ["collecting", "running", "waiting"]
-
-
-def test_a_store_that_is_silent_is_no_record_that_cannot_be_read(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_a_worker_that_stood_still_is_kept(jobs: Jobs) -> None:
     jobs.create("a", KIND, "ann")
+    late, other = jobs.take("a", LEASE), jobs.take("a", timedelta(0))
+    assert late
+    assert other
+    for write in (jobs.tell, jobs.give_back, lambda owned: jobs.end(owned, JobState.DONE)):
+        with pytest.raises(Stopped):
+            write(late)
 
-    def silent(_key: str) -> None:
-        raise Unavailable("the store is silent")
+    def keep_what_was_found() -> None:
+        with jobs.database.write() as connection:
+            jobs.create_within(connection, "b", KIND, "what it found")
+            jobs.check(connection, late)
 
-    monkeypatch.setattr(jobs._ledger, "get", silent)
-    monkeypatch.setattr(jobs._ledger, "exists", silent)
-    with pytest.raises(Unavailable):
-        jobs.overdue(LEASE)
+    with pytest.raises(Stopped):
+        keep_what_was_found()
+    assert jobs.all("b", KIND) == []
+    jobs.end(other, JobState.DONE)
+    with pytest.raises(Stopped):
+        jobs.tell(other)
+
+
+def test_of_many_workers_one_does_it(jobs: Jobs) -> None:
+    jobs.create("a", KIND, "ann")
+    jobs.create("a", KIND, "ann")
+    with ThreadPoolExecutor(8) as threads:
+        taken = [*threads.map(lambda _worker: jobs.take("a", LEASE), range(8))]
+    assert len([each for each in taken if each]) == 1, "and of its tenant's others none is done meanwhile"
+
+
+def test_of_many_who_ask_for_the_same_one_is_made(jobs: Jobs) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = [*threads.map(lambda _caller: jobs.find_or_create("a", KIND, "ann"), range(8))]
+    assert len({job.id for job, _ in found}) == 1
+    assert sum(new for _, new in found) == 1
+
+
+def test_of_those_that_ended_the_oldest_go(jobs: Jobs) -> None:
+    collecting = jobs.create("a", KIND, "ann", JobState.COLLECTING)
+    made = []
+    for _ in range(KEPT + 2):
+        made.append(jobs.create("a", KIND, "ann").id)
+        run(jobs, lambda _progress: None)("a")
+    assert [job.id for job in jobs.all("a", KIND)] == [*made[:1:-1], collecting.id]
 
 
 @pytest.mark.parametrize("state", [JobState.WAITING, JobState.RUNNING])
@@ -283,10 +282,16 @@ def test_a_time_in_the_future_delays_nothing(jobs: Jobs, state: JobState) -> Non
     """As where a clock was ahead, and was set right."""
     job = jobs.create("a", KIND, "ann")
     later = now() + timedelta(days=365)
-    jobs.save("a", job.model_copy(update={"state": state, "requested_at": later, "touched_at": later}))
+    change(jobs, job, state=state, requested_at=later, touched_at=later)
     assert jobs.overdue(LEASE) == {"a"}
     run(jobs, lambda _progress: None)("a")
     assert jobs.load("a", job.id).state is JobState.DONE
+
+
+def change(jobs: Jobs, job: Job, **values: object) -> None:
+    """Write what no worker of this version does."""
+    with jobs.database.write() as connection:
+        connection.execute(tables.jobs.update().where(tables.jobs.c.id == job.id).values(**values))
 
 
 def _passed_over(reason: str) -> float:

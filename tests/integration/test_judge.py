@@ -1,30 +1,31 @@
 """A judgement counts from the end of its pass until a removal, whatever happens at the same moment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from schemas.decision import ClassifyOptions, Prune
 from schemas.errors import InvalidRequest
 from schemas.filter import Clause, Filter
 from schemas.image import ImagePatch, State, now
-from schemas.job import Job, JobKind, JobState
+from schemas.job import JobKind, JobState
 from schemas.judgement import Judgement
 from schemas.removal import RemovalRequest
 from services.curation import judging as judging_module
 from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge, judgement_of
-from services.curation.judgements import FOUND, RECORDS, USES, Judgements
+from services.curation.judgements import Judgements
 from services.curation.judging import SERVICE, Judging
+from services.infrastructure.records.tables import judgements
 from services.memory.blobs import Blobs
 from services.memory.engine import Vectors
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
-from services.runtime.jobs import Jobs, Progress, RunJobs
+from services.runtime.jobs import Jobs, OwnedJob, Progress, RunJobs, Stopped
 from tests.contract.support import image, put, units
 
 from .support import NEVER, Hooked, Killed, Once, Parts
@@ -52,8 +53,16 @@ def judged(parts: Parts, k: int = 10) -> Judgement:
     return found
 
 
-def records(parts: Parts) -> list[str]:
-    return parts.ledger.list(RECORDS)
+def records(parts: Parts) -> list[tuple[str, bool]]:
+    """The ids of all registrations, and whether something was found."""
+    with parts.database.read() as connection:
+        found = connection.execute(select(judgements).order_by(judgements.c.id))
+        return [(row.id, row.body is not None) for row in found]
+
+
+def change(parts: Parts, judgement_id: str, **values: object) -> None:
+    with parts.database.write() as connection:
+        connection.execute(judgements.update().where(judgements.c.id == judgement_id).values(**values))
 
 
 def test_votes_are_those_of_a_plain_count(parts: Parts) -> None:
@@ -134,15 +143,17 @@ def test_nothing_on_the_disk_names_what_was_removed(parts: Parts) -> None:
     remember(parts, ["cat"] * 120)
     remember(parts, ["secret"] * 9, seed=1, prefix="goes")
     judged(parts)
-    written = [parts.folder / "judgements", parts.folder / "records" / "judgements"]
+    written = parts.folder / "judgements"
 
     def names() -> bool:
-        data = [file.read_bytes() for folder in written for file in folder.rglob("*") if file.is_file()]
+        data = [file.read_bytes() for file in written.rglob("*") if file.is_file()]
+        parts.database.erase_deleted()
+        data.append((parts.folder / "records.db").read_bytes())
         return any(word in each for each in data for word in (b"goes-", b"secret"))
 
     assert names()
     vector = units(1, 1, parts.memory.dimension).tobytes()
-    assert not any(vector in file.read_bytes() for file in written[0].rglob("*") if file.is_file()), "nor any vector"
+    assert not any(vector in file.read_bytes() for file in written.rglob("*") if file.is_file()), "nor any vector"
     remove(parts, subject="goes")
     found = parts.judgements.current(parts.tenant)
     assert found is not None
@@ -185,7 +196,7 @@ def test_each_encoder_has_a_judgement_until_a_removal_which_leaves_that_of_the_o
     repaired = parts.judgements.current(parts.tenant)
     assert repaired is not None
     assert repaired.images == 20
-    assert sorted(records(parts)) == [f"{RECORDS}{parts.tenant}/{repaired.id}{end}" for end in ("", FOUND)]
+    assert records(parts) == [(repaired.id, True)]
     assert [file.name for file in (parts.folder / "judgements").rglob("*-*")] == [repaired.id]
 
 
@@ -193,28 +204,13 @@ def test_another_encoder_s_pass_lets_those_stay_muted_that_were_pruned(parts: Pa
     remember(parts, ["cat"] * 20)
     judged(parts)
     assert parts.memory.mute(parts.tenant, Filter({"image_id": "image-000"}).clauses({}), 1) == 1
-    active, parts.judgements = parts.judgements, Judgements(parts.ledger, Blobs(parts.folder / "judgements"), "another")
+    active, parts.judgements = (
+        parts.judgements,
+        Judgements(parts.database, Blobs(parts.folder / "judgements"), "another"),
+    )
     assert judged(parts).images == 19
     assert active.current(parts.tenant) is not None
     assert parts.memory.counts_by_state(parts.tenant)[State.MUTED] == 1
-
-
-def test_one_whose_id_tells_no_encoder_counts_for_the_encoder_that_it_names(parts: Parts) -> None:
-    remember(parts, ["cat"] * 5)
-    now_id = judged(parts).id
-    old_id = now_id.rpartition("-")[0]
-    for key in records(parts):
-        record = parts.ledger.get(key)
-        old = {**record, "id": old_id} if key.endswith(FOUND) else record
-        parts.ledger.put(key.replace(now_id, old_id), old)
-        parts.ledger.delete(key)
-    found, another = parts.judgements.current(parts.tenant), Judgements(parts.ledger, Blobs(parts.folder), "another")
-    assert found is not None
-    assert found.id == old_id
-    assert another.current(parts.tenant) is None
-    assert another.any_counts(parts.tenant)
-    kept = judged(parts)
-    assert sorted(records(parts)) == [f"{RECORDS}{parts.tenant}/{kept.id}{end}" for end in ("", FOUND)]
 
 
 def test_an_encoder_that_is_dropped_takes_its_judgements_and_notes_with_it(parts: Parts) -> None:
@@ -223,9 +219,8 @@ def test_an_encoder_that_is_dropped_takes_its_judgements_and_notes_with_it(parts
     another = parts.judged_by_another(parts.tenant)
     assert parts.judgements.used(parts.tenant)
     assert another.used(parts.tenant)
-    another.forget_uses(parts.tenant)
-    assert (another.uses(), list(parts.judgements.uses())) == ({}, [parts.tenant]), "each has notes of its own"
     another.delete_all()
+    assert (another.uses(), list(parts.judgements.uses())) == ({}, [parts.tenant]), "each has notes of its own"
     assert another.current(parts.tenant) is None
     assert parts.judgements.current(parts.tenant) == kept
     assert list(parts.judgements.uses()) == [parts.tenant]
@@ -238,13 +233,13 @@ def put_rows(parts: Parts, vectors: Vectors, ids: Sequence[str]) -> None:
 
 
 def hooked(parts: Parts, **hooks: Callable[[str], object]) -> Judgements:
-    return Judgements(
-        cast(Ledger, Hooked(parts.ledger, **hooks)), Blobs(parts.folder / "judgements"), parts.encoder.name
-    )
+    """With something done before or after its methods, and before or after it writes a file."""
+    blobs = cast(Blobs, Hooked(Blobs(parts.folder / "judgements"), **hooks))
+    return cast(Judgements, Hooked(Judgements(parts.database, blobs, parts.encoder.name), **hooks))
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-@pytest.mark.parametrize("step", ["read", "compared", "counted", "put"])
+@pytest.mark.parametrize("step", ["read", "compared", "counted", "register", "write", "keep"])
 @pytest.mark.parametrize("anew", [True, False])
 def test_one_that_runs_while_a_removal_completes_tells_of_nothing_that_is_gone(
     parts: Parts, step: str, side: str, anew: bool
@@ -265,7 +260,7 @@ def test_one_that_runs_while_a_removal_completes_tells_of_nothing_that_is_gone(
     assert found is not None
     assert (found.images, [each.label for each in found.classes]) == (5, ["cat"])
     assert not any(image_id.startswith("goes") for image_id in found.votes)
-    assert sorted(records(parts)) == [f"{RECORDS}{parts.tenant}/{found.id}{end}" for end in ("", FOUND)]
+    assert records(parts) == [(found.id, True)]
 
 
 def die() -> None:
@@ -274,21 +269,31 @@ def die() -> None:
 
 def test_one_that_is_killed_between_its_writing_and_its_look_does_not_count_and_is_tidied(parts: Parts) -> None:
     remember(parts, ["cat"] * 5)
-    removed = Once("put", lambda: remove(parts, image_id="image-000"))
-    parts.judgements = hooked(parts, before=removed, after=Once("put", die))
+    whole = parts.judgements
+
+    class Mortal(Blobs):
+        def write(self, key: str, data: bytes) -> None:
+            super().write(key, data)
+            remove(parts, image_id="image-000")
+            super().write(key, data)  # a removal deletes what it finds
+            raise Killed
+
+        def delete(self, keys: Iterable[str]) -> int:
+            return 0 * len([*keys])
+
+    parts.judgements = Judgements(parts.database, Mortal(parts.folder / "judgements"), parts.encoder.name)
     with pytest.raises(Killed):
         parts.judge()
+    parts.judgements = whole
     assert parts.judgements.current(parts.tenant) is None
-    [left] = records(parts)
-    assert left.endswith(FOUND)
-    assert parts.judgements.tidy(now()) == 1
     assert records(parts) == []
+    assert parts.judgements.tidy(now()) == 1
     kept = judged(parts)
     assert parts.judgements.tidy(now()) == 0
     assert parts.judgements.current(parts.tenant) == kept
 
 
-@pytest.mark.parametrize("step", ["create", "put", "delete"])
+@pytest.mark.parametrize("step", ["register", "write", "replace"])
 def test_a_removal_that_is_killed_while_it_repairs_is_carried_on(parts: Parts, step: str) -> None:
     remember(parts, ["cat"] * 5)
     remember(parts, ["dog"] * 2, seed=1, prefix="goes")
@@ -309,14 +314,14 @@ def test_a_disk_without_room_for_the_repaired_judgement_holds_up_no_removal(part
     remember(parts, ["cat"] * 5)
     remember(parts, ["dog"] * 2, seed=1, prefix="goes")
     judged(parts)
-    parts.judgements = Judgements(parts.ledger, Blobs(parts.folder / "judgements", 2**60), parts.encoder.name)
+    parts.judgements = Judgements(parts.database, Blobs(parts.folder / "judgements", 2**60), parts.encoder.name)
     remove(parts, subject="goes")
     assert parts.memory.count(parts.tenant) == 5
     assert parts.judgements.current(parts.tenant) is None, "it is voided instead"
     assert not list((parts.folder / "judgements").rglob("*-*"))
 
 
-@pytest.mark.parametrize("step", ["create", "put", "exists", "delete"])
+@pytest.mark.parametrize("step", ["register", "current", "write", "replace"])
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_of_two_removals_at_once_each_takes_out_what_it_covers(parts: Parts, step: str, side: str) -> None:
     remember(parts, ["cat"] * 20)
@@ -349,11 +354,11 @@ class Own:
 
 
 def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says(parts: Parts) -> None:
-    jobs, enqueued = Jobs(parts.ledger), list[str]()
+    jobs, enqueued = Jobs(parts.database), list[str]()
     memory = cast(Memory, Own(parts.memory, parts.tenant))
     judging = Judging(memory, parts.judgements, jobs, enqueued.append, 8)
 
-    def judge(_tenant: str, _job: Job, _progress: Progress) -> None:
+    def judge(_owned: OwnedJob, _progress: Progress) -> None:
         parts.judge()
 
     def due(*, used: bool = True) -> bool:
@@ -364,7 +369,7 @@ def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says
         started = judging.start_due()
         judging.start_due()
         assert enqueued == [parts.tenant] * started, "one that waits is not asked for again"
-        for job in jobs.open(parts.tenant):
+        for job in (each for each in jobs.all(parts.tenant, JobKind.JUDGEMENT) if each.state is JobState.WAITING):
             assert job.requested_by == SERVICE
             RunJobs(jobs, NEVER, {JobKind.JUDGEMENT: judge}, pytest.fail)(parts.tenant)
             assert jobs.load(parts.tenant, job.id).state is JobState.DONE
@@ -394,14 +399,13 @@ def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says
     remove(parts, image_id="waits")
     remember(parts, ["cat"] * 9, prefix="many")
     assert not due(), "they are too many"
-    assert len(jobs.all(parts.tenant, JobKind.JUDGEMENT)) == 1, "jobs that are done do not pile up"
 
 
 def test_a_memory_that_fills_for_ever_is_judged_all_the_same(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     remember(parts, ["cat"] * 4)
     parts.memory.put([image(parts.tenant, "waits", accepted_at=now())])
     memory = cast(Memory, Own(parts.memory, parts.tenant))
-    judging = Judging(memory, parts.judgements, Jobs(parts.ledger), lambda _tenant: None, 8)
+    judging = Judging(memory, parts.judgements, Jobs(parts.database), lambda _tenant: None, 8)
     judging.suspects(parts.tenant, None, 1)
     assert judging.start_due() == 0
     monkeypatch.setattr(judging_module, "LONGEST_DELAY", timedelta(0))
@@ -411,23 +415,20 @@ def test_a_memory_that_fills_for_ever_is_judged_all_the_same(parts: Parts, monke
 def test_what_prunes_every_classification_needs_a_judgement_of_each_memory(parts: Parts) -> None:
     remember(parts, ["cat"] * 4)
     memory, queue = cast(Memory, Own(parts.memory, parts.tenant)), lambda _tenant: None
-    assert Judging(memory, parts.judgements, Jobs(parts.ledger), queue, 8).start_due() == 0
-    assert Judging(memory, parts.judgements, Jobs(parts.ledger), queue, 8, always=True).start_due() == 1
+    assert Judging(memory, parts.judgements, Jobs(parts.database), queue, 8).start_due() == 0
+    assert Judging(memory, parts.judgements, Jobs(parts.database), queue, 8, always=True).start_due() == 1
 
 
 def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
     parts: Parts, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They count as no judgement, and as a note that somebody asked for one."""
+    """They count as no judgement."""
     remember(parts, ["cat"] * 4)
     before = judged(parts)
-    folder = parts.folder / "records"
-    uses = folder / USES
-    damaged = [folder / RECORDS / parts.tenant / f"{before.id}{FOUND}", uses / parts.tenant, uses / "0-another"]
-    uses.mkdir(exist_ok=True)
-    for path, text in zip(damaged, ('{"id": ', "[" * 100_000, '"2026-01-01T00:00:00"'), strict=True):
-        path.write_text(text)
-    parts.judgements = afresh = Judgements(parts.ledger, Blobs(parts.folder / "judgements"), parts.encoder.name)
+    for tenant in (parts.tenant, "0-another"):
+        parts.judgements.used(tenant)
+    change(parts, before.id, body='{"id": ')
+    parts.judgements = afresh = Judgements(parts.database, Blobs(parts.folder / "judgements"), parts.encoder.name)
     assert afresh.current(parts.tenant) is None
     assert "is judged anew" in caplog.text
 
@@ -437,7 +438,7 @@ def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
                 raise ValueError("its images cannot be counted")
             return self._memory.count_embedded(tenant, clauses)
 
-    jobs, memory = Jobs(parts.ledger), cast(Memory, Failing(parts.memory, parts.tenant))
+    jobs, memory = Jobs(parts.database), cast(Memory, Failing(parts.memory, parts.tenant))
     assert Judging(memory, afresh, jobs, lambda _tenant: None, 8).start_due() == 1
     assert judged(parts).classes == before.classes
 
@@ -452,7 +453,7 @@ def test_a_clock_that_was_set_back_hides_no_change_and_delays_no_judgement(parts
     parts.judgements.keep(parts.tenant, judgement_of(ahead, registration, before.encoder, before.k), ahead)
     parts.accept().amend(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
     parts.memory.put([image(parts.tenant, "ahead", state=State.REJECTED, accepted_at=now() + timedelta(days=300))])
-    judging = Judging(cast(Memory, Own(parts.memory, parts.tenant)), parts.judgements, Jobs(parts.ledger), print, 8)
+    judging = Judging(cast(Memory, Own(parts.memory, parts.tenant)), parts.judgements, Jobs(parts.database), print, 8)
     judging.suspects(parts.tenant, None, 1)
     assert judging.start_due() == 1
     assert {each.label for each in judged(parts).classes} == {"cat", "dog"}
@@ -462,7 +463,7 @@ def test_a_clock_that_was_set_back_hides_no_change_and_delays_no_judgement(parts
 def test_no_suspect_is_told_of_that_has_expired(parts: Parts) -> None:
     [odd, *_] = remember(parts, ["dog", *["cat"] * 12])
     judged(parts)
-    judging = Judging(parts.memory, parts.judgements, Jobs(parts.ledger), lambda _tenant: None, 100)
+    judging = Judging(parts.memory, parts.judgements, Jobs(parts.database), lambda _tenant: None, 100)
     assert odd in {each.image_id for each in judging.suspects(parts.tenant, None, 20)}
     [held] = parts.held(odd)
     assert parts.memory.amend(held, held.model_copy(update={"expires_at": now() - timedelta(seconds=1)}))
@@ -470,7 +471,7 @@ def test_no_suspect_is_told_of_that_has_expired(parts: Parts) -> None:
 
 
 def test_a_stale_one_counts_until_the_next(parts: Parts) -> None:
-    judging = Judging(parts.memory, parts.judgements, Jobs(parts.ledger), lambda _tenant: None, 100)
+    judging = Judging(parts.memory, parts.judgements, Jobs(parts.database), lambda _tenant: None, 100)
     remember(parts, ["cat"] * 4)
     first = judged(parts)
     assert not judging.status(parts.tenant).stale
@@ -479,12 +480,30 @@ def test_a_stale_one_counts_until_the_next(parts: Parts) -> None:
     assert parts.judgements.current(parts.tenant) == first
     second = judged(parts)
     assert (second.images, parts.judgements.current(parts.tenant)) == (5, second)
-    assert len(records(parts)) == 2, "the one before is deleted"
+    assert records(parts) == [(second.id, True)], "the one before is deleted"
 
 
 def test_too_large_a_memory_is_refused(parts: Parts) -> None:
     remember(parts, ["cat"] * 3)
     judge = Judge(parts.memory, parts.judgements, FoldChanges(parts.memory, parts.vectors, 2), 10)
-    job = Jobs(parts.ledger).create(parts.tenant, JobKind.JUDGEMENT, "a test")
     with pytest.raises(InvalidRequest, match="at most 2 are judged"):
-        judge(parts.tenant, job, lambda *_: None)
+        judge.judge(parts.tenant, lambda *_: None)
+
+
+def test_nothing_of_a_worker_that_stood_still_counts(parts: Parts) -> None:
+    remember(parts, ["cat"] * 3)
+    jobs, judge = Jobs(parts.database), Judge(parts.memory, parts.judgements, fold_of(parts), 10)
+    jobs.create(parts.tenant, JobKind.JUDGEMENT, "a test")
+    late, other = jobs.take(parts.tenant, NEVER), jobs.take(parts.tenant, timedelta(0))
+    assert late
+    assert other
+    with pytest.raises(Stopped):
+        judge(late, lambda *_: None)
+    assert parts.judgements.current(parts.tenant) is None
+    assert not list((parts.folder / "judgements").rglob("*-*"))
+    judge(other, lambda *_: None)
+    assert parts.judgements.current(parts.tenant) is not None
+
+
+def fold_of(parts: Parts) -> FoldChanges:
+    return FoldChanges(parts.memory, parts.vectors, 1000)

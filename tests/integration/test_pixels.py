@@ -18,6 +18,7 @@ from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
 from services.perception.sandbox import Sandbox
 from services.perception.view import ALL, View
+from services.runtime.schedule import Schedule
 from tests.shapes import picture
 
 from .support import LIMITS, Killed, Parts, Pixels, sound_sandbox
@@ -131,7 +132,7 @@ def test_a_worker_that_dies_leaves_them_to_the_next(parts: Parts, decoder: Count
 
 def test_what_a_crash_left_goes_after_a_while(parts: Parts) -> None:
     accepted(parts)
-    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, timedelta(0))
+    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), timedelta(0))
     assert tidy() >= 2
     assert parts.pixels() == set()
     assert len(parts.files()) == 2

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import select
 
 from schemas.errors import Conflict, NotFound
 from schemas.filter import Filter
@@ -11,7 +12,8 @@ from schemas.job import JobKind, JobState
 from schemas.question import QuestionJob
 from schemas.removal import RemovalRequest
 from services.answers.question import AS_A_JOB, AT_ONCE, OverBudget, Question
-from services.answers.question_jobs import FOUND, AnswerQuestion, Asked, AskLater, Questions
+from services.answers.question_jobs import KEPT, AnswerQuestion, Asked, AskLater, Questions
+from services.infrastructure.records.tables import questions
 from services.runtime.jobs import Jobs, RunJobs
 from tests.shapes import picture
 
@@ -22,8 +24,8 @@ class Workers:
     """Does jobs as they are enqueued, or when it is told to."""
 
     def __init__(self, parts: Parts) -> None:
-        self.parts, self.jobs = parts, Jobs(parts.ledger)
-        self.questions = Questions(parts.ledger, self.jobs)
+        self.parts, self.jobs = parts, Jobs(parts.database)
+        self.questions = Questions(self.jobs)
         self.waiting: list[str] = []
         self.later = AskLater(self.questions, self.waiting.append)
 
@@ -43,8 +45,10 @@ class Workers:
         forget = replace(self.parts.forget(), undo=(self.questions.forget,))
         forget.carry_on(self.parts.tenant, forget.request(self.parts.tenant, request, "a test").id)
 
-    def records(self) -> list[str]:
-        return self.parts.ledger.list("questions/") + self.parts.ledger.list("jobs/")
+    def results(self) -> list[str | None]:
+        """What was found for each question that is there."""
+        with self.parts.database.read() as connection:
+            return [*connection.execute(select(questions.c.result)).scalars()]
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_a_removal_takes_away_what_was_found_and_what_is_being_found(workers: Wo
     [decision] = parts.keep(picture("disc"), k=5)
     done = workers.ask(JobKind.INFLUENCE, last=10)
     workers.do()
-    assert any(key.endswith(FOUND) for key in workers.records())
+    assert None not in workers.results()
     running = workers.ask(JobKind.COUNTERFACTUAL, decision=str(decision.id))
 
     class Interrupted:
@@ -103,7 +107,7 @@ def test_a_removal_takes_away_what_was_found_and_what_is_being_found(workers: Wo
             return found
 
     workers.do(Interrupted())
-    assert workers.records() == []
+    assert workers.results() == []
     for job in (done, running):
         with pytest.raises(NotFound):
             workers.load(job.id)
@@ -121,7 +125,7 @@ def test_few_wait_at_once_and_the_oldest_results_go(workers: Workers) -> None:
         workers.do()
     with pytest.raises(NotFound):
         workers.load(first.id)
-    assert len(workers.parts.ledger.list("questions/")) == 2 * 20
+    assert len(workers.results()) == KEPT
 
 
 def test_a_decision_that_is_gone_fails_the_job_with_a_sentence(workers: Workers) -> None:

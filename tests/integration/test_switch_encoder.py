@@ -10,6 +10,7 @@ from schemas.filter import Filter
 from schemas.image import State
 from services.encoder_migration import switch_encoder
 from services.encoder_migration.drop_encoder import added
+from services.infrastructure.records.tables import active_encoder
 from tests.integration.migrating import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, over, vector_names
 from tests.integration.support import Hooked, Killed, Once
 from tests.integration.test_fill_vectors import counts, teach
@@ -253,15 +254,10 @@ def test_one_that_is_switched_to_while_it_is_dropped_stays(parts: Migrating) -> 
     parts.fill()
 
     def switch() -> None:
-        parts.ledger.put("encoders/active", {**_record(parts), "name": "tones", "before": "pixels"})
+        with parts.database.write() as connection:
+            connection.execute(active_encoder.update().values(name="tones", before="pixels"))
 
     with pytest.raises(Conflict, match="stays"):
         parts.drop(records=Hooked(parts.records, after=Once("begin_drop", switch)))("tones")
     assert parts.records.dropping() == set()
     assert parts.shape() == vector_names(FIRST, SECOND)
-
-
-def _record(parts: Migrating) -> dict[str, object]:
-    held = parts.records.active()
-    assert held is not None
-    return held.model_dump(mode="json")

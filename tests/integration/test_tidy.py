@@ -15,16 +15,15 @@ import pytest
 
 from schemas.errors import Unavailable
 from schemas.image import now
-from services.answers.decisions import StoredDecisions
-from services.forgetting.blocks import Blocks
 from services.forgetting.tidy import Tidy
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
+from services.runtime.schedule import Schedule
 from tests.contract.support import ENCODER, METADATA, image, quick_folder
 
-from .support import Hooked, failures
+from .support import Hooked, close_databases, database_in, failures
 
 HOUR = timedelta(hours=1)
 
@@ -33,11 +32,12 @@ HOUR = timedelta(hours=1)
 def folder() -> Iterator[Path]:
     with quick_folder() as quick:
         yield quick
+        close_databases()
 
 
-def tidy_of(memory: Memory, pictures: Pictures, ledger: Ledger) -> Tidy:
-    decisions = StoredDecisions(ledger, ledger, memory, Blocks(ledger), 100, 2**30)
-    return Tidy(memory, pictures, ledger, timedelta(hours=1), [decisions.settle_all])
+def tidy_of(folder: Path, memory: Memory, pictures: Pictures, ledger: Ledger) -> Tidy:
+    database = database_in(folder)
+    return Tidy(memory, pictures, ledger, Schedule(database), timedelta(hours=1))
 
 
 def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
@@ -54,7 +54,7 @@ def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
         os.utime(folder / "pictures" / keys[name], (an_hour_ago, an_hour_ago))
     memory.put([image("a", "kept", picture=keys["kept"])])
 
-    assert tidy_of(memory, pictures, Ledger(folder / "records"))() == 1
+    assert tidy_of(folder, memory, pictures, Ledger(folder / "records"))() == 1
     assert pictures.all() == sorted([keys["kept"], keys["young"]])
     assert pictures.written_at(keys["young"]) > now() - timedelta(minutes=5)
     memory.close()
@@ -77,7 +77,7 @@ def test_what_a_kill_left_half_written_goes_after_a_while(folder: Path, written:
     memory = Memory(EdgeEngine(folder / "engine"), ENCODER, 8, METADATA)
     memory.open()
     pictures, ledger = Pictures(folder / "pictures"), Ledger(folder / "records")
-    tidy = tidy_of(memory, pictures, ledger)
+    tidy = tidy_of(folder, memory, pictures, ledger)
     for kind in ("picture", "record"):
         command = [sys.executable, "-c", WRITE, str(folder / f"{kind}s"), kind]
         assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
@@ -113,7 +113,7 @@ class Place:
         self.folder = folder
         self.pictures, self.ledger = Pictures(folder / "pictures"), Ledger(folder / "records")
         self.looks: list[str] = []
-        self.tidy = tidy_of(cast(Memory, Hooked(memory, self._look)), self.pictures, self.ledger)
+        self.tidy = tidy_of(folder, cast(Memory, Hooked(memory, self._look)), self.pictures, self.ledger)
 
     def _look(self, name: str) -> None:
         if name == "page":
@@ -185,15 +185,6 @@ def test_a_clock_that_was_set_back_holds_it_up_no_longer(place: Place) -> None:
     os.utime(place.file(key), (time.time() + 10**7,) * 2)
     assert place.tidy.if_due() == 1
     assert place.tidy.if_due() == 0
-
-
-@pytest.mark.parametrize("record", ['{"half', "[]", '{"begun": 3}', '{"begun": "x"}'])
-def test_a_damaged_record_of_the_last_run_counts_as_none(place: Place, record: str, folder: Path) -> None:
-    place.tidy.if_due(now())
-    [file] = (folder / "records" / "schedule").iterdir()
-    file.write_text(record)
-    place.orphan(hour="2020010100")
-    assert place.tidy.if_due(now() + 2 * HOUR) == 1
 
 
 def test_one_tenant_that_fails_holds_no_other_up(place: Place, memory: Memory) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 
 from schemas.decision import ClassifyOptions, Decision, Prune
-from schemas.image import Accepted, Gate, ImageFields, ImagePatch, StoredImage, now
+from schemas.image import Accepted, Gate, ImageFields, ImagePatch, StoredImage
 from schemas.question import StoredDecision
 from schemas.removal import Removal, RemovalRequest, RemovalStatus
 from services.access.secret import Secret
@@ -141,14 +141,15 @@ class Service:
 
     def ask(self, number: int, *, store: bool = False, **options: Any) -> Decision:
         """Classify a picture."""
-        asked, asked_at = ClassifyOptions.model_validate({"search": "exact", "k": 100, **options}), now()
+        asked = ClassifyOptions.model_validate({"search": "exact", "k": 100, **options})
+        begun = self.stores.decisions.begin(self.tenant)
         classify = Classify(self.memory, self.place.encoder, self.decoder, 4, Prune.NONE, self.stores.judgements.used)
         vectors = self.place.encoder.encode([self.decoder.one("", content(number))])
         made = classify.decide(self.tenant, vectors, asked)
         if not store:
             return made.decisions[0]
         kept = self.stores.decisions
-        return kept.store(self.tenant, "a test", asked_at, [content(number)], vectors, made.options, made.decisions)[0]
+        return kept.store(self.tenant, "a test", begun, [content(number)], vectors, made.options, made.decisions)[0]
 
     # --- removals -----------------------------------------------------------------------------------------------------
 

@@ -133,34 +133,41 @@ def question(key: str, record: Any, others: Others) -> Iterator[Row]:
     """``questions/TENANT/JOB``, and ``.found`` beside it."""
     if not key.endswith(FOUND):
         _, tenant, job_id = key.split("/")
-        yield tables.questions, {"job": job_id, "tenant": tenant, "asked": record, "result": others.read(key + FOUND)}
+        result = others.read(key + FOUND)
+        asked = {name: record.get(name) for name in ("decision", "last")}
+        yield (
+            tables.questions,
+            {"job": job_id, "tenant": tenant, **asked, "result": None if result is None else _json(result)},
+        )
 
 
 def evaluation(key: str, record: Any, _others: Others) -> Iterator[Row]:
     """``evaluations/TENANT/JOB``."""
     _, tenant, job_id = key.split("/")
-    fields = {"encoder": record["encoder"], "request": respelled_text(record["request"]), "summary": None}
+    fields = {"encoder": record["encoder"], "request": _json(respelled_text(record["request"])), "summary": None}
     yield tables.evaluations, fields | {"job": job_id, "tenant": tenant}
 
 
 def decision(key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``decisions/TENANT/ID``, with its neighbours; in the one spelling of text."""
+    """``decisions/TENANT/ID``, in the one spelling of text."""
     _, tenant, decision_id = key.split("/")
     body = _respelled_decision(record)
-    size = len(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+    text = _json(body)
     yield (
         tables.decisions,
         {
             "id": decision_id,
             "tenant": tenant,
-            "size": size,
-            "version": 0,
-            "content_hash": record.get("content_hash"),
-            "body": body,
+            "size": len(text.encode()),
+            "asked_at": _moment(body["asked_at"]),
+            "asked_by": body["asked_by"],
+            "label": body["decision"]["label"],
+            "margin": body["decision"]["margin"],
+            "voters": body["decision"]["voters"],
+            "scrubbed": body.get("scrubbed", 0),
+            "body": text,
         },
     )
-    for image_id in {each["image_id"] for each in record["decision"]["neighbours"]}:
-        yield tables.decision_images, {"decision": decision_id, "tenant": tenant, "image_id": image_id}
 
 
 def judgement(key: str, record: Any, others: Others) -> Iterator[Row]:
@@ -172,11 +179,8 @@ def judgement(key: str, record: Any, others: Others) -> Iterator[Row]:
         return
     _, tenant, judgement_id = key.split("/")
     body = others.read(key + FOUND)
-    if body is not None and respelled_text(body) != body:
-        return
-    encoder = body["encoder"] if body else others.encoder("".join(judgement_id.split("-")[2:]))
-    if encoder is not None:
-        row = {"id": judgement_id, "tenant": tenant, "encoder": encoder, "valid": True, "body": body}
+    if body is not None and respelled_text(body) == body:
+        row = {"id": judgement_id, "tenant": tenant, "encoder": body["encoder"], "body": _json(body)}
         yield tables.judgements, row
 
 
@@ -191,7 +195,8 @@ def judgement_use(key: str, record: Any, others: Others) -> Iterator[Row]:
 def encoder(key: str, record: Any, others: Others) -> Iterator[Row]:
     """``encoders/known/DIGEST``, with how it is filled and whether it is dropped; ``encoders/active``."""
     if key == "encoders/active":
-        yield tables.active_encoder, {"only": 1, "body": record}
+        active = {"name": record["name"], "before": record.get("before"), "since": _moment(record["since"])}
+        yield tables.active_encoder, {"only": 1, **active}
     elif key.startswith("encoders/known/"):
         digest = key.rpartition("/")[2]
         fill, dropping = (others.read(f"encoders/{kind}/{digest}") for kind in ("fill", "dropping"))
@@ -219,7 +224,7 @@ def audit_line(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def handed_out(receipt: Any) -> str:
     """The bytes as which a receipt of version 1 was handed out, as text."""
-    return json.dumps(receipt, ensure_ascii=False, separators=(",", ":"))
+    return _json(receipt)
 
 
 def respelled_text(value: Any) -> Any:
@@ -257,3 +262,7 @@ def _of_page(key: str) -> tuple[str, str]:
 
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -8,12 +8,14 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
     MetaData,
     String,
     Table,
+    UniqueConstraint,
     false,
     text,
 )
@@ -226,6 +228,7 @@ jobs = Table(
     Column("tenant", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("state", String, nullable=False),
+    Column("token", String),  # of the worker that began it last; each of its writes compares it
     Column("requested_by", String, nullable=False),
     Column("requested_at", Moment, nullable=False),
     Column("touched_at", Moment),
@@ -243,8 +246,28 @@ questions = Table(
     metadata,
     Column("job", String, ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
     Column("tenant", String, nullable=False, index=True),
-    Column("asked", Json, nullable=False),
-    Column("result", Json),
+    Column("decision", String),  # whose counterfactual is to be found
+    Column("last", Integer),  # or the influence on so many decisions
+    Column("result", String),  # JSON of `schemas.question.Counterfactual` or `Influence`
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("job", String, ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("tenant", String, nullable=False, index=True),
+    Column("encoder", String, nullable=False),  # whose vectors are to be compared
+    Column("request", String, nullable=False),  # JSON of `schemas.evaluation_job.EvaluationRequest`
+    Column("summary", String),  # JSON of `EvaluationSummary`
+    Column("report", String),  # the name of its file
+)
+
+evaluation_pictures = Table(
+    "evaluation_pictures",
+    metadata,
+    Column("job", String, ForeignKey(evaluations.c.job, ondelete="CASCADE"), primary_key=True),
+    Column("file", String, primary_key=True),  # its name
+    Column("pictures", Integer, nullable=False),  # how many came in it
 )
 
 
@@ -253,34 +276,44 @@ questions = Table(
 decisions = Table(
     "decisions",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("number", BigId, primary_key=True, autoincrement=True),
     Column("tenant", String, nullable=False),
-    Column("size", Integer, nullable=False),  # bytes of the body
+    Column("id", String, nullable=False),  # sorts by when it was made
     Column("version", Integer, nullable=False, default=0),  # grows with each change
-    Column("content_hash", String),
-    Column("body", Json, nullable=False),  # `schemas.question.StoredDecision`
-    Index(None, "tenant", "id"),
-    Index(None, "tenant", "content_hash"),
+    Column("size", Integer, nullable=False),  # bytes of the body
+    Column("asked_at", Moment, nullable=False),
+    Column("asked_by", String, nullable=False),
+    Column("label", String),
+    Column("margin", Float, nullable=False),
+    Column("voters", Integer, nullable=False),
+    Column("scrubbed", Integer, nullable=False),
+    Column("body", String, nullable=False),  # JSON of `schemas.question.StoredDecision`
+    UniqueConstraint("tenant", "id"),
+    Index(None, "tenant", "label", "id"),
 )
 
-decision_images = Table(
-    "decision_images",
+decision_mentions = Table(
+    "decision_mentions",
     metadata,
-    Column("decision", String, ForeignKey(decisions.c.id, ondelete="CASCADE"), primary_key=True),
-    Column("image_id", String, primary_key=True),
-    Column("tenant", String, nullable=False),
-    Index(None, "tenant", "image_id"),
+    Column("mention", BigInteger, primary_key=True),  # what it tells of; see `services.answers.mentions`
+    Column("decision", BigId, ForeignKey(decisions.c.number, ondelete="CASCADE"), primary_key=True, index=True),
+    sqlite_with_rowid=False,
+)
+
+covered_vectors = Table(
+    "covered_vectors",  # of images that a running removal covers
+    metadata,
+    Column("removal", String, ForeignKey(removals.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("mention", BigInteger, primary_key=True),
 )
 
 judgements = Table(
     "judgements",
     metadata,
+    Column("tenant", String, primary_key=True),
     Column("id", String, primary_key=True),  # sorts by when it was registered
-    Column("tenant", String, nullable=False),
     Column("encoder", String, nullable=False),
-    Column("valid", Boolean, nullable=False),  # until a removal voids it
-    Column("body", Json),  # `schemas.judgement.Judgement`, once it was made
-    Index(None, "tenant", "encoder"),
+    Column("body", String),  # JSON of `schemas.judgement.Judgement`, once it was made
 )
 
 judgement_uses = Table(
@@ -291,16 +324,6 @@ judgement_uses = Table(
     Column("at", Moment, nullable=False),
 )
 
-evaluations = Table(
-    "evaluations",
-    metadata,
-    Column("job", String, ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
-    Column("tenant", String, nullable=False, index=True),
-    Column("encoder", String, nullable=False),
-    Column("request", Json, nullable=False),
-    Column("summary", Json),
-)
-
 
 # --- encoders ---------------------------------------------------------------------------------------------------------
 
@@ -309,13 +332,15 @@ encoders = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("spec", Json, nullable=False),  # `schemas.encoder.EncoderSpec`
-    Column("fill", Json),
-    Column("dropping", Boolean, nullable=False, server_default=false()),
+    Column("fill", Json),  # `schemas.encoder.FillSettings`
+    Column("dropping", Boolean, nullable=False, default=False, server_default=false()),
 )
 
 active_encoder = Table(
     "active_encoder",
     metadata,
     Column("only", Integer, primary_key=True),  # 1: there is one
-    Column("body", Json, nullable=False),
+    Column("name", String, nullable=False),
+    Column("before", String),
+    Column("since", Moment, nullable=False),
 )

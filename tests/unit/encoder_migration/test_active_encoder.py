@@ -10,9 +10,9 @@ from schemas.encoder import EncoderSpec
 from schemas.errors import EncoderMismatch
 from services.encoder_migration.active_encoder import resolve
 from services.encoder_migration.encoder_records import EncoderRecords
+from services.infrastructure.records.database import Database
 from services.memory.collection import vector_name
 from services.memory.engine import Shape
-from services.memory.ledger import Ledger
 from services.perception.loading import identify
 from services.settings import EncoderSettings
 from tests.unit.encoder_migration.support import spec
@@ -36,8 +36,8 @@ class Held:
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Held:
-    return Held(EncoderRecords(Ledger(tmp_path / "records")))
+def memory(database: Database) -> Held:
+    return Held(EncoderRecords(database))
 
 
 @pytest.fixture

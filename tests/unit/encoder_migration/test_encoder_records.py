@@ -1,8 +1,7 @@
-"""Which encoders a memory has, by records in a real folder."""
+"""Which encoders a memory has, by records in real databases."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -11,23 +10,23 @@ from schemas.encoder import FillSettings
 from schemas.errors import Conflict, NotFound
 from schemas.image import now
 from services.encoder_migration.encoder_records import EncoderRecords
-from services.memory.ledger import Ledger
+from services.infrastructure.records.database import Database
 from tests.unit.encoder_migration.support import spec
 
 MANY = 8
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> EncoderRecords:
-    return EncoderRecords(Ledger(tmp_path))
+def records(database: Database) -> EncoderRecords:
+    return EncoderRecords(database)
 
 
-def test_what_is_added_is_known_to_whoever_reads_the_folder(tmp_path: Path, records: EncoderRecords) -> None:
+def test_what_is_added_is_known_to_whoever_reads_the_database(database: Database, records: EncoderRecords) -> None:
     later, earlier = spec("b"), spec("c", added_at=now() - timedelta(days=1))
     assert records.add(later)
     assert records.add(earlier)
     assert not records.add(spec("b", dimension=5))
-    assert list(EncoderRecords(Ledger(tmp_path)).known().items()) == [("c", earlier), ("b", later)]
+    assert list(EncoderRecords(database).known().items()) == [("c", earlier), ("b", later)]
     assert records.get("b") == later
 
 

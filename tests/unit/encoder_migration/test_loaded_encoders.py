@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import PIL.Image
 import pytest
@@ -12,7 +11,7 @@ from schemas.errors import Unavailable
 from services.bootstrap.wired import Wired
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.loaded_encoders import LoadedEncoders
-from services.memory.ledger import Ledger
+from services.infrastructure.records.database import Database
 from services.perception.batching import MicroBatcher
 from services.perception.encoder import EncoderUnusable
 from tests.integration.support import Pixels
@@ -23,8 +22,8 @@ Open = Callable[..., LoadedEncoders]
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> EncoderRecords:
-    made = EncoderRecords(Ledger(tmp_path))
+def records(database: Database) -> EncoderRecords:
+    made = EncoderRecords(database)
     made.create_first(spec("first"))
     return made
 
