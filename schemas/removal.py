@@ -20,6 +20,7 @@ class RemovalRequest(BaseModel):
         reason: for the record, 1 to 200 characters; it names nothing that the filter does.
         dry_run: only count and show what would go.
         block: refuse, from now on, the same contents and the subjects that the filter names.
+        erase_now: erase the bytes from the disk at once, and not within the time that the service takes for it.
     """
 
     model_config = ConfigDict(
@@ -38,6 +39,7 @@ class RemovalRequest(BaseModel):
     reason: Text
     dry_run: bool = False
     block: bool = False
+    erase_now: bool = False
 
     @model_validator(mode="after")
     def _says_what(self) -> "RemovalRequest":
@@ -72,39 +74,6 @@ class RemovalStatus(StrEnum):
     DONE = "done"
 
 
-class Event(StrEnum):
-    """What the removal log says happened to a removal."""
-
-    REQUESTED = "requested"
-    DONE = "done"
-    ERASED = "erased"
-
-
-class Seal(BaseModel):
-    """An entry of a tenant's removal log, which is a chain: each entry holds the digest of the one before.
-
-    Attributes:
-        number: its place in the log, from 1.
-        digest: SHA-256, in hex, of what was asked (``requested``) or of the receipt without its seal (the others), as
-            JSON with sorted keys and no blanks, in UTF-8.
-        previous: SHA-256 of the entry before in the same form, signature included; 64 zeros for the first.
-        key: the public key, Ed25519 (RFC 8032), in base64.
-        signature: of this entry in the same form without its signature, in base64.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    number: int
-    tenant: str
-    removal: str
-    event: Event
-    at: datetime
-    digest: str
-    previous: str
-    key: str
-    signature: str = ""
-
-
 class Erasure(BaseModel):
     """What a compaction after the removal did to the bytes on the disk.
 
@@ -121,30 +90,37 @@ class Erasure(BaseModel):
 
 
 class Removal(BaseModel):
-    """The record of a removal; once ``done``, its receipt.
+    """The record of a removal.
 
     Attributes:
-        requested_by: who asked, as the API knows them.
-        images: how many images it removed, in all and by the state they were in.
-        pictures: how many pictures were deleted from the blob store (thumbnails are never stored).
+        filter: what was asked for; null once it is done, for nothing that names what was removed is kept.
+        requested_by: who asked: the name of the key, and its id.
+        erase_now: whether its bytes are erased from the disk at once, and not with those of others.
+        waits_for: why it does not go on at the moment, a sentence; null where it does.
+        images: how many images it removed, in all and by the state they were in; counted once all are gone.
+        pictures: how many of them had a picture (thumbnails are never stored).
         verified_at: when it was checked that nothing that meets the filter and was accepted before is left.
-        erasure: the first compaction after it; None until there was one.
-        seal: the latest entry of the removal log that speaks of it, signed.
+        receipt: its signed receipt, once it is done: keep the text as it is, byte for byte.
+        erasure: the first compaction after it; null until there was one.
+        erasure_receipt: the signed receipt of that.
     """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
-    filter: Filter
+    filter: Filter | None
     everything: bool
     reason: str
     block: bool
     requested_by: str
     requested_at: datetime
+    erase_now: bool = False
     status: RemovalStatus = RemovalStatus.RUNNING
+    waits_for: str | None = None
     images: int = 0
     by_state: dict[State, int] = Field(default_factory=dict)
     pictures: int = 0
     verified_at: datetime | None = None
+    receipt: str | None = None
     erasure: Erasure | None = None
-    seal: Seal | None = None
+    erasure_receipt: str | None = None

@@ -185,7 +185,8 @@ class StoredDecisions:
     def note_vectors(self, tenant: str, removal_id: str) -> None:
         """Note by what the vectors of images are known again that a removal has marked, before they are deleted."""
         for page in self.memory.marked_pages(tenant, removal_id, PAGE):
-            told = vector_mentions(tenant, self.memory.vector_digests(page, with_pictures=True))
+            known_by = self.memory.vector_digests(page, with_pictures=True)
+            told = vector_mentions(tenant, [digest for digests in known_by.values() for digest in digests])
             for some in batches(sorted(told)):
                 rows = [{"removal": removal_id, "mention": each} for each in some]
                 with self.database.write(urgent=True) as connection:

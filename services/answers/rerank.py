@@ -105,8 +105,10 @@ class Rerank:
         """Let go of the connections."""
         self._parts.close()
 
-    def forget(self, tenant: str, _covered: CoveredImages) -> None:
+    def forget(self, tenant: str, covered: CoveredImages) -> None:
         """Drop the answers of a tenant whose images are removed; a hook of the removal."""
+        if not covered:
+            return
         self._answers.forget(tenant)
 
     def __call__(

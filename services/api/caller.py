@@ -105,7 +105,7 @@ class Caller:
         except AlreadyMade as first:
             return first.resource
         except VisualMemoryError as error:
-            audit.write(self.tenant, self.key.name, action, outcome=error.code, **self._who, **said)
+            audit.write(self.tenant, self.key.name, action, **{**self._who, **said, "outcome": error.code})
             raise
 
     def once(self, action: str, name: str | None, asked: str, act: Callable[[], str]) -> str:

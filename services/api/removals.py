@@ -9,9 +9,11 @@ from fastapi import APIRouter, Query, Response
 from schemas.errors import Unavailable
 from schemas.filter import Filter
 from schemas.key import Scope
+from schemas.receipt import Requester
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
 from schemas.text_rules import Moment
-from services.api.caller import Caller, CallerDep, ServiceDep
+from services.access.audit import RUNNING
+from services.api.caller import Caller, CallerDep, IdempotencyKey, ServiceDep, Within
 from services.api.guard import GuardedRoute, needs
 from services.api.images import held
 from services.api.preconditions import EtagsDep
@@ -21,26 +23,46 @@ router = APIRouter(prefix="/v1", tags=["removals"], route_class=GuardedRoute)
 
 PATIENCE = 10.0
 """Seconds that an answer waits for the receipt; a removal that takes longer goes on by itself."""
+ACTION, KIND = "remove", "removal"
+"""As the audit log has them."""
 
 
 @router.post("/removals", responses={202: {"description": "Recorded; still running."}})
 @needs(Scope.REMOVE)
 def remove(
-    caller: CallerDep, service: ServiceDep, request: RemovalRequest, response: Response
+    caller: CallerDep,
+    service: ServiceDep,
+    request: RemovalRequest,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> Removal | RemovalPreview:
     """Remove every image that meets a filter. 200 with the receipt, or 202 while it still runs."""
     if request.dry_run:
         return service.forget.preview(caller.tenant, request)
-    return _carry_out(service, caller, request, response)
+    asked = request.model_dump_json()
+    removal_id = caller.make(ACTION, KIND, idempotency_key, asked, partial(_record, caller, request), outcome=RUNNING)
+    return _carry_out(service, caller, removal_id, response)
 
 
 @router.delete("/images/{image_id}", responses={202: {"description": "Recorded; still running."}})
 @needs(Scope.REMOVE)
-def remove_image(caller: CallerDep, service: ServiceDep, image_id: str, etags: EtagsDep, response: Response) -> Removal:
+def remove_image(
+    caller: CallerDep,
+    service: ServiceDep,
+    image_id: str,
+    etags: EtagsDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> Removal:
     """Remove one image; a removal like any other, with a receipt. With `If-Match` only while it is as it was seen."""
-    held(service, caller, image_id).check_etag(etags)
-    request = RemovalRequest(filter=Filter({"image_id": image_id}), reason="DELETE of one image")
-    return _carry_out(service, caller, request, response)
+
+    def record(within: Within) -> str:
+        held(service, caller, image_id).check_etag(etags)
+        request = RemovalRequest(filter=Filter({"image_id": image_id}), reason="DELETE of one image")
+        return _record(caller, request, within)
+
+    removal_id = caller.make(ACTION, KIND, idempotency_key, f"image {image_id}", record, outcome=RUNNING)
+    return _carry_out(service, caller, removal_id, response)
 
 
 @router.get("/removals")
@@ -62,16 +84,17 @@ def removal(caller: CallerDep, service: ServiceDep, removal_id: str) -> Removal:
     return service.removals.load(caller.tenant, removal_id).removal
 
 
-def _carry_out(service: ApiProcess, caller: Caller, request: RemovalRequest, response: Response) -> Removal:
-    """Record a removal, then wait a while for its receipt; from the record on it will be done, whatever happens."""
-    with caller.deed("remove") as said:
-        recorded = service.forget.request(caller.tenant, request, caller.name)
-        said["removal"] = recorded.id
-        carry_on = partial(service.forget.carry_on, caller.tenant, recorded.id)
-        try:
-            done = service.background.submit(caller.tenant, carry_on).result(PATIENCE)
-        except (StillRunning, Unavailable):
-            response.status_code, said["outcome"] = 202, "running"
-            return service.removals.load(caller.tenant, recorded.id).removal
-        said["images"] = done.images
-        return done
+def _record(caller: Caller, request: RemovalRequest, within: Within) -> str:
+    """Record a removal, which from then on will be done, whatever happens; its id."""
+    requester = Requester(name=caller.key.name, key=caller.key.id)
+    return caller.service.forget.request(caller.tenant, request, requester, within).id
+
+
+def _carry_out(service: ApiProcess, caller: Caller, removal_id: str, response: Response) -> Removal:
+    """Wait a while for a removal's receipt."""
+    resume = partial(service.forget.resume, caller.tenant, removal_id)
+    try:
+        return service.background.submit(caller.tenant, resume).result(PATIENCE)
+    except (StillRunning, Unavailable):
+        response.status_code = 202
+        return service.removals.load(caller.tenant, removal_id).removal

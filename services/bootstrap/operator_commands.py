@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.access.secret import load_secret
 from services.bootstrap.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from services.bootstrap.wire_records import wire_records
-from services.bootstrap.wire_removal import wire_compact, wire_stores
+from services.bootstrap.wire_removal import wire_compact, wire_stores, wire_verify
 from services.forgetting.backup import Backup, Restore
 from services.forgetting.compact import Compact
 from services.forgetting.verify import Verify
@@ -45,13 +45,20 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
         encoder, dimension = encoder_of(engine, encoder_records_of(database))
         memory = Memory(engine, encoder, dimension, settings.metadata)
         stores = wire_stores(settings, database, memory, load_secret(settings), encoder)
-        pictures, ledger, removals, decisions = stores.pictures, stores.ledger, stores.removals, stores.decisions
+        pictures, ledger, decisions = stores.pictures, stores.ledger, stores.decisions
         yield OperatorCommands(
             engine=engine,
-            verify=Verify(memory, pictures, removals, stores.removal_log, stores.undo),
+            verify=wire_verify(memory, stores),
             compact=wire_compact(settings, memory, stores),
             backup=Backup(engine, pictures, ledger),
             restore=Restore(
-                engine, pictures, ledger, removals, settings.metadata, [decisions.forget], decisions.settle_all
+                engine,
+                pictures,
+                ledger,
+                stores.removals,
+                stores.notes,
+                settings.metadata,
+                [decisions.forget],
+                decisions.settle_all,
             ),
         )

@@ -1,14 +1,19 @@
 """What is kept beside the points of a memory, and how images are taken out of all of it."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 from schemas.errors import Unavailable
+from services.access.audit import Audit
 from services.access.secret import Secret
 from services.answers.decisions import StoredDecisions
 from services.answers.question_jobs import Questions
 from services.bootstrap.wire_access import ledger_of
+from services.bootstrap.wire_receipts import Receipts, receipts_of
 from services.curation.judgements import Judgements
 from services.curation.objections import Objections
 from services.curation.search_short_lists import SearchShortLists
@@ -17,21 +22,32 @@ from services.evaluation.records import Evaluations
 from services.forgetting.backup import UNFINISHED
 from services.forgetting.blocks import Blocks
 from services.forgetting.compact import Compact
-from services.forgetting.covered_images import RemovalHook
+from services.forgetting.covered_images import Notes, RemovalHook
+from services.forgetting.erasure_claim import claim
+from services.forgetting.erasures import Erasures
 from services.forgetting.forget import Forget
-from services.forgetting.removal_log import RemovalLog
+from services.forgetting.mark_and_note import MarkAndNote
+from services.forgetting.record_faults import RecordFaults
 from services.forgetting.removals import Removals
 from services.forgetting.tidy import Tidy
+from services.forgetting.verify import Verify
 from services.infrastructure.records.database import Database
 from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.runtime.jobs import Jobs
+from services.runtime.places import Places
 from services.runtime.schedule import Schedule
 from services.settings import Settings
 
-SPARE = timedelta(hours=1)
+GRACE = timedelta(minutes=5)
+"""How young a file without a point is left alone."""
+BLOCK = 512
+"""Bytes that a file system counts in."""
+FLOAT = 4
+PAYLOAD = 2048
+"""Bytes that a point takes beside its vector, about."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +63,9 @@ class Stores:
     ledger: Ledger
     blocks: Blocks
     removals: Removals
-    removal_log: RemovalLog
+    notes: Notes
+    receipts: Receipts
+    audit: Audit
     schedule: Schedule
     jobs: Jobs
     judgements: Judgements
@@ -62,7 +80,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     """The stores of the settings, over the memory of an encoder."""
     floor = settings.store.min_free_bytes
     ledger = ledger_of(settings)
-    blocks, jobs, curate = Blocks(ledger), Jobs(database), settings.curate
+    blocks, jobs, curate = Blocks(database, secret.key("blocks")), Jobs(database), settings.curate
     judgements = judgements_of(settings, database, encoder)
     objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
     undo_votes = UndoAfterRemoval(memory, judgements, objections, SearchShortLists(memory))
@@ -74,8 +92,10 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         pictures=pictures_of(settings),
         ledger=ledger,
         blocks=blocks,
-        removals=Removals(ledger),
-        removal_log=RemovalLog(ledger, secret.key("receipts")),
+        removals=Removals(database),
+        notes=Notes(database, secret.key("tombstones")),
+        receipts=receipts_of(settings, database, secret),
+        audit=Audit(database, secret.key("audit")),
         schedule=Schedule(database),
         jobs=jobs,
         judgements=judgements,
@@ -109,8 +129,40 @@ def check_restored(stores: Stores) -> None:
 
 def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> Forget:
     """Removals; `further` are hooks that this process alone has."""
-    undo = (*stores.undo, *further)
-    return Forget(memory, stores.pictures, stores.blocks, stores.removals, stores.removal_log, lease, undo)
+    removals, notes, receipts = stores.removals, stores.notes, stores.receipts
+    return Forget(
+        memory=memory,
+        pictures=stores.pictures,
+        removals=removals,
+        notes=notes,
+        mark_and_note=MarkAndNote(memory, stores.blocks, removals, notes, lease),
+        receipt_log=receipts.log,
+        filter_digests=receipts.filters,
+        audit=stores.audit,
+        lease=lease,
+        write_to_mirror=receipts.mirroring.write_up_to,
+        before=(stores.decisions.note_vectors,),
+        undo=(*stores.undo, *further),
+        at_end=(stores.decisions.drop_vectors,),
+        keep=removals.leases.kept,
+    )
+
+
+def wire_verify(memory: Memory, stores: Stores) -> Verify:
+    """The check of all removals."""
+    removals, receipts = stores.removals, stores.receipts
+    return Verify(
+        memory=memory,
+        pictures=stores.pictures,
+        removals=removals,
+        notes=stores.notes,
+        erasures=Erasures(removals),
+        record_faults=RecordFaults(removals.database),
+        receipt_log=receipts.log,
+        mirroring=receipts.mirroring,
+        check_receipt=receipts.check(),
+        undo=stores.undo,
+    )
 
 
 def wire_tidy(memory: Memory, stores: Stores) -> Tidy:
@@ -119,17 +171,36 @@ def wire_tidy(memory: Memory, stores: Stores) -> Tidy:
         stores.judgements.tidy,
         stores.evaluations.tidy,
     ]
-    return Tidy(memory, stores.pictures, stores.ledger, stores.schedule, SPARE, further)
+    return Tidy(memory, stores.pictures, stores.ledger, stores.schedule, GRACE, further=further)
 
 
 def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> Compact:
     """Erasure."""
-    every, tidy = timedelta(seconds=settings.worker.compact_seconds), wire_tidy(memory, stores)
-    return Compact(memory, stores.removals, stores.removal_log, tidy, _beyond(settings), every)
+    removals, receipts = stores.removals, stores.receipts
+    return Compact(
+        memory=memory,
+        removals=removals,
+        erasures=Erasures(removals),
+        receipt_log=receipts.log,
+        tidy=wire_tidy(memory, stores),
+        claim=lambda engine_note, records_note: claim(engine_note, settings.pictures.url, records_note),
+        write_to_mirror=receipts.mirroring.write_up_to,
+        size=partial(_size, settings, memory),
+        every=timedelta(seconds=settings.worker.compact_seconds),
+        keep=removals.leases.kept,
+    )
 
 
-def _beyond(settings: Settings) -> str:
-    """What is left to an operator beyond the store; empty where the pictures lie on this machine."""
-    if settings.pictures.url is None:
-        return ""
-    return f"The pictures were deleted from {settings.pictures.url}; its versions and backups are its operator's."
+def _size(settings: Settings, memory: Memory) -> int:
+    """How many bytes a compaction rewrites, about."""
+    if settings.store.url is None:
+        files = Places(settings.data).engine.rglob("*")
+        return sum(found.st_blocks * BLOCK for path in files if (found := _stat(path)) is not None)
+    return memory.size() * (memory.dimension * FLOAT + PAYLOAD)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:  # segments come and go
+        return None

@@ -89,7 +89,7 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
                 duties={
                     task_names.SWEEP_IMAGES: Sweep(memory, task_queue, lease),
                     task_names.SWEEP_JOBS: SweepJobs(stores.jobs, lease, job_queue.enqueue_again),
-                    task_names.RESUME_REMOVALS: forget.carry_on_all,
+                    task_names.RESUME_REMOVALS: forget.resume_all,
                     task_names.EXPIRE: Expire(memory, stores.removals, forget).if_due,
                     task_names.START_JUDGEMENTS: judging.start_due,
                 },

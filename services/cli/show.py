@@ -146,7 +146,7 @@ def receipt(removal: Removal) -> None:
     table = Table(title=f"Receipt {removal.id}", show_header=False, title_justify="left")
     rows = {
         "status": removal.status,
-        "filter": "everything" if removal.everything else removal.filter.model_dump_json(),
+        "filter": "everything" if removal.everything else _filter(removal),
         "reason": removal.reason,
         "requested": f"{removal.requested_at:%Y-%m-%d %H:%M:%S} UTC by {removal.requested_by}",
         "images removed": f"{removal.images}: {_by_state(removal.by_state)}",
@@ -157,6 +157,10 @@ def receipt(removal: Removal) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
+
+
+def _filter(removal: Removal) -> str:
+    return "not kept any more" if removal.filter is None else removal.filter.model_dump_json()
 
 
 def status(readiness: Mapping[str, Any], labels: Sequence[LabelCount]) -> None:

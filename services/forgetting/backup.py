@@ -10,15 +10,14 @@ backup's and those of the place where it restores to; so those must be the lates
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from schemas.errors import Conflict, NotFound
-from schemas.filter import Clause, FieldType, matches
+from schemas.filter import FieldType, matches
 from schemas.image import StoredImage, now
 from services.forgetting.archive import Archive, Contents, Manifest, Picture, new_archive
-from services.forgetting.covered_images import CoveredImages, RemovalHook
-from services.forgetting.removals import Removals, burial
+from services.forgetting.covered_images import EVERYTHING, CoveredImages, Notes, RemovalHook
+from services.forgetting.removals import Removals
 from services.memory.collection import encoder_of
 from services.memory.engine import EVERY_POINT, Engine, Insert, Point
 from services.memory.ledger import Ledger
@@ -106,6 +105,7 @@ class Restore:
     pictures: Pictures
     ledger: Ledger
     removals: Removals
+    notes: Notes
     metadata: Mapping[str, FieldType]
     undo: Sequence[RemovalHook]
     settle: Callable[[], object]
@@ -168,7 +168,7 @@ class Restore:
                 self.ledger.create(key, value)
 
     def _restore_images(self, archive: Archive) -> Restored:
-        forgotten = Forgotten(self.removals, self.metadata, archive.manifest.begun_at)
+        forgotten = Forgotten(self.removals, self.notes, self.metadata)
         names = self._vectors()
         points, pictures, left_out = 0, 0, 0
         wanted: set[str] = set()
@@ -180,7 +180,8 @@ class Restore:
                     pictures += 1
                 continue
             images = {point.id: to_image(point.payload) for point in each}
-            removed = {point: image for point, image in images.items() if image in forgotten}
+            gone_now = forgotten.among(images.values())
+            removed = {point: image for point, image in images.items() if image.image_id in gone_now}
             kept = [point for point in each if point.id not in removed]
             wanted = {images[point.id].picture for point in kept}
             self.engine.write([Insert([marked(_with(point, names)) for point in kept])])
@@ -201,30 +202,34 @@ class Restore:
 
 
 class Forgotten:
-    """What must not come back: everything that a removal covered, and what it would cover of an older state.
+    """What must not come back: everything that a removal covered, and what one that runs covers by its filter.
 
     Args:
         removals: all there are.
+        notes: what they covered.
         metadata: the declared metadata fields.
-        since: removals that were asked for or done later are held against images once more, by their filters: what
-            they cover may have been noted after the records were read.
     """
 
-    def __init__(self, removals: Removals, metadata: Mapping[str, FieldType], since: datetime) -> None:
-        tenants = removals.tenants()
-        self._buried = {tenant: removals.buried(tenant) for tenant in tenants}
-        self._later: dict[str, list[tuple[datetime, list[Clause]]]] = {
-            tenant: [
-                (removal.requested_at, removal.filter.clauses(metadata, stored=True))
-                for removal in removals.all(tenant)
-                if (removal.verified_at or removal.requested_at) >= since
-            ]
-            for tenant in tenants
-        }
+    def __init__(self, removals: Removals, notes: Notes, metadata: Mapping[str, FieldType]) -> None:
+        self._removals = removals
+        self._notes = notes
+        self._metadata = metadata
 
-    def __contains__(self, image: StoredImage) -> bool:
-        """Whether it was removed."""
-        if burial(image.picture) in self._buried.get(image.tenant, ()):
-            return True
-        later = self._later.get(image.tenant, ())
-        return any(image.accepted_at <= moment and matches(clauses, image) for moment, clauses in later)
+    def among(self, images: Collection[StoredImage]) -> set[str]:
+        """The ids of those of some images that were removed."""
+        found: set[str] = set()
+        for tenant in {image.tenant for image in images}:
+            own = [image for image in images if image.tenant == tenant]
+            covered = self._notes.covered_among(tenant, [image.picture for image in own])
+            running = self._removals.running(tenant)
+            later = [
+                (state.removal.requested_at, (state.removal.filter or EVERYTHING).clauses(self._metadata, stored=True))
+                for state in running
+            ]
+            found |= {
+                image.image_id
+                for image in own
+                if image.picture in covered
+                or any(image.accepted_at <= moment and matches(clauses, image) for moment, clauses in later)
+            }
+        return found

@@ -1,45 +1,65 @@
 """What must not come back: contents and subjects that a removal refuses from then on.
 
-A block is a record of its own, named by the digest of what it blocks: it is durable before the removal begins, is
-seen by every process at once, and survives a restored snapshot of the collection, because it lies outside of it.
+A block is durable before the removal begins, is seen by every process at once, and survives a restored snapshot of the
+collection, because it lies outside of it. It is a keyed digest: whoever reads the records learns no subject by trying.
 """
 
-from collections.abc import Iterable
+import hmac
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator
 from hashlib import sha256
+
+from sqlalchemy import Connection, select
 
 from schemas.errors import Blocked
 from schemas.image import StoredImage
-from services.memory.ledger import Ledger
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.tables import blocks
+
+CONTENT, SUBJECT, VECTOR = "content", "subject", "vector"
+AT_ONCE = 500
 
 
 class Blocks:
-    """The blocked contents and subjects of each tenant."""
+    """The blocked contents and subjects of each tenant.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    Args:
+        database: where they are.
+        key: 32 secret bytes, for this purpose alone.
+    """
 
-    def block_subjects(self, tenant: str, subjects: Iterable[str], removal_id: str) -> None:
-        """Refuse every picture of these subjects from now on."""
-        for subject in subjects:
-            self._ledger.put(_key(tenant, "subject", subject), {"removal": removal_id})
+    def __init__(self, database: Database, key: bytes) -> None:
+        self._database = database
+        self._key = key
 
-    def block_contents(self, tenant: str, content_hashes: Iterable[str], removal_id: str) -> None:
-        """Refuse every picture with these bytes from now on."""
-        for content_hash in content_hashes:
-            self._ledger.put(_key(tenant, "content", content_hash), {"removal": removal_id})
+    def add(self, connection: Connection, tenant: str, kind: str, values: Iterable[str], removal_id: str) -> None:
+        """Refuse from now on what has these contents or vectors, or is of these subjects; as part of a transaction."""
+        digests = sorted({self._digest(kind, value) for value in values})
+        if digests:
+            rows = [{"tenant": tenant, "kind": kind, "digest": digest, "removal": removal_id} for digest in digests]
+            connection.execute(self._database.insert(blocks).on_conflict_do_nothing(), rows)
 
     def blocks(self, image: StoredImage) -> bool:
         """Whether this image must not be accepted."""
         return bool(self.among([image]))
 
+    def blocked_contents(self, tenant: str, content_hashes: Collection[str]) -> set[str]:
+        """Those of some contents that must not be accepted, whatever is said of them."""
+        keys = {content: {*self._keys(CONTENT, content)} for content in content_hashes}
+        there = self._existing(tenant, {key for own in keys.values() for key in own})
+        return {content for content, own in keys.items() if not there.isdisjoint(own)}
+
     def blocks_content(self, tenant: str, content_hash: str) -> bool:
         """Whether a picture with these bytes must not be accepted, whatever is said of it."""
-        return self._ledger.exists(_key(tenant, "content", content_hash))
+        return bool(self.blocked_contents(tenant, [content_hash]))
 
     def among(self, images: Iterable[StoredImage]) -> list[StoredImage]:
-        """Those of some images that must not be accepted, in their order."""
-        keys = [(image, _keys(image)) for image in images]
-        there = self._ledger.existing({key for _, own in keys for key in own})
+        """Those of some images of one tenant that must not be accepted, in their order."""
+        given = [*images]
+        if not given or not self._any(given[0].tenant):
+            return []
+        keys = [(image, {*self._keys_of(image)}) for image in given]
+        there = self._existing(given[0].tenant, {key for _, own in keys for key in own})
         return [image for image, own in keys if not there.isdisjoint(own)]
 
     def check(self, images: Iterable[StoredImage]) -> None:
@@ -51,12 +71,36 @@ class Blocks:
         for image in self.among(images):
             raise Blocked(f"image {image.image_id}: a removal refuses this content or subject from now on")
 
+    def _keys_of(self, image: StoredImage) -> Iterator[tuple[str, str]]:
+        """What would block it."""
+        yield from self._keys(CONTENT, image.content_hash)
+        if image.subject is not None:
+            yield from self._keys(SUBJECT, image.subject)
+        yield from ((VECTOR, self._digest(VECTOR, digest)) for digest in image.vector_digests)
 
-def _keys(image: StoredImage) -> list[str]:
-    """What would block it."""
-    of_subject = [] if image.subject is None else [_key(image.tenant, "subject", image.subject)]
-    return [_key(image.tenant, "content", image.content_hash), *of_subject]
+    def _keys(self, kind: str, value: str) -> Iterator[tuple[str, str]]:
+        """Kind and digest of what would block a value: earlier versions kept SHA-256 of the text as it was sent."""
+        yield kind, self._digest(kind, value)
+        for text in {value, *(unicodedata.normalize(form, value) for form in ("NFC", "NFD") if not value.isascii())}:
+            yield kind, sha256(text.encode()).hexdigest()
 
+    def _digest(self, kind: str, value: str) -> str:
+        return hmac.digest(self._key, f"{kind}:{unicodedata.normalize('NFC', value)}".encode(), sha256).hex()
 
-def _key(tenant: str, kind: str, value: str) -> str:
-    return f"blocks/{tenant}/{kind}/{sha256(value.encode()).hexdigest()}"
+    def _any(self, tenant: str) -> bool:
+        with self._database.read() as connection:
+            return (
+                connection.execute(select(blocks.c.digest).where(blocks.c.tenant == tenant).limit(1)).first()
+                is not None
+            )
+
+    def _existing(self, tenant: str, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        digests = sorted({digest for _, digest in keys})
+        found: set[tuple[str, str]] = set()
+        with self._database.read() as connection:
+            for start in range(0, len(digests), AT_ONCE):
+                asked = select(blocks.c.kind, blocks.c.digest).where(
+                    blocks.c.tenant == tenant, blocks.c.digest.in_(digests[start : start + AT_ONCE])
+                )
+                found |= {(kind, digest) for kind, digest in connection.execute(asked)}
+        return found

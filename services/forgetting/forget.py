@@ -1,44 +1,61 @@
 """Forget: from a removal request to its receipt.
 
-The record is durable before anything goes, and names the step that comes next. Whoever finds it unfinished carries on
-from there; every step may be done twice:
+The record is durable before anything goes, and names the step that comes next. Whoever finds it unfinished resumes it
+from there; every step may be done twice, and each of its transactions only by whoever owns the removal:
 
-    mark    block the subjects, then mark every point that meets the filter, in one operation of the engine:
-            this fixes what the removal covers
-    note    write down the marked points (id, state, content, picture) beside the record; block their contents
-    delete  delete the marked points, in one operation; then their pictures, and all that was made of them; then verify
-            that nothing is left
-    seal    write it into the removal log, and the signed entry into the receipt
+    mark    block the subjects, mark every point that meets the filter, and write the marked points down, contents
+            blocked: this fixes what the removal covers; see `services.forgetting.mark_and_note`
+    delete  delete what is noted, as far as it is marked still, then the pictures, and all that was made of them; then
+            verify that nothing is left, else mark once more
+    seal    let those go first that wait to be marked, for what this one notes may be theirs too; then, in one
+            transaction, write it into the log of receipts, and forget filter and notes
+    mirror  have the log's entry and the tombstones written to the mirror; only then it is given as the receipt
 
 A late worker gives its vector only to a point that still has the same picture key, so nothing comes back.
 """
 
 import logging
+import time
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
+from itertools import groupby
+from typing import Any
 
-from schemas.errors import NotFound
-from schemas.filter import Clause, FieldType, Filter
-from schemas.image import now
-from schemas.removal import Event, Removal, RemovalPreview, RemovalRequest, RemovalStatus
-from services.forgetting.blocks import Blocks
-from services.forgetting.covered_images import CoveredImages, Note, RemovalHook
-from services.forgetting.removal_log import RemovalLog
-from services.forgetting.removals import Journal, Removals, Step
+from sqlalchemy import Connection
+
+from schemas.errors import InvalidFilter, Unavailable
+from schemas.filter import Clause, FieldType
+from schemas.receipt import Event, RemovalPayload, RequestedPayload, Requester
+from schemas.removal import Removal, RemovalPreview, RemovalRequest
+from services.access.audit import Audit
+from services.forgetting.covered_images import EVERYTHING, Covered, CoveredImages, Notes, RemovalHook
+from services.forgetting.filter_digest import FilterDigests
+from services.forgetting.mark_and_note import MarkAndNote
+from services.forgetting.receipt_log import AlreadyEntered, ReceiptLog
+from services.forgetting.removals import Removals, RemovalState, Step, resource
+from services.infrastructure.records.fencing_tokens import Lease, Superseded
 from services.memory.memory import Memory
-from services.memory.payload import has_picture
 from services.memory.pictures import Pictures
 from services.runtime import metrics
 from services.runtime.duties import isolated
 
-PAGE = 1000
 SAMPLE = 10
+POLL = 0.05
+SLOWEST_POLL = 1.0
+MAX_STEPS = 30
+"""So many are done at once, where images come in again and again; then it is left for later."""
+PATIENCE = 10
+"""After so many only those removals are waited for that were asked for before all of this one was gone."""
 
 log = logging.getLogger(__name__)
+
+
+def _nothing(_connection: Connection, _removal_id: str) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -47,16 +64,29 @@ class Forget:
 
     Attributes:
         lease: how long an unfinished removal is left to whoever works on it.
+        write_to_mirror: has a tenant's log mirrored up to an entry's number; raises `Unavailable` where that fails.
+        before: called once all that is covered is noted, before anything of it goes: a tenant, and the removal's id.
         undo: called once for all that is covered, after its points and pictures are deleted.
+        at_end: called in the transaction in which a removal is done: that, a tenant, and the removal's id.
+        keep: prolongs a lease while a step is done, however long it takes.
+        sleep: waits so many seconds: all waiting goes through it.
     """
 
     memory: Memory
     pictures: Pictures
-    blocks: Blocks
     removals: Removals
-    removal_log: RemovalLog
+    notes: Notes
+    mark_and_note: MarkAndNote
+    receipt_log: ReceiptLog
+    filter_digests: FilterDigests
+    audit: Audit
     lease: timedelta
+    write_to_mirror: Callable[[str, int], object]
+    before: Sequence[Callable[[str, str], object]] = ()
     undo: Sequence[RemovalHook] = ()
+    at_end: Sequence[Callable[[Connection, str, str], object]] = ()
+    keep: Callable[[Lease], AbstractContextManager[object]] = nullcontext
+    sleep: Callable[[float], object] = time.sleep
 
     def preview(self, tenant: str, request: RemovalRequest) -> RemovalPreview:
         """Count what a removal would cover, and show some of it; changes nothing."""
@@ -67,117 +97,197 @@ class Forget:
             images=sum(by_state.values()), by_state=by_state, sample=[image.image_id for image in sample]
         )
 
-    def request(self, tenant: str, request: RemovalRequest, requested_by: str) -> Removal:
-        """Make the durable record of a removal; `carry_on` then does it.
+    def request(
+        self,
+        tenant: str,
+        request: RemovalRequest,
+        requester: Requester,
+        record: Callable[[Connection, str], object] = _nothing,
+    ) -> Removal:
+        """Make the durable record of a removal; `resume` then does it.
+
+        Args:
+            tenant: whose images.
+            request: what to remove.
+            requester: who asks.
+            record: writes down what else there is to say, in the same transaction; given the removal's id.
 
         Raises:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
         """
         request.filter.clauses(self.memory.metadata)
-        removal = Removal(
-            id=str(uuid.uuid4()),
-            **request.model_dump(exclude={"dry_run"}),
-            requested_by=requested_by,
-            requested_at=now(),
-        )
-        self.removals.touch(tenant, removal.id)
-        self.removals.save(Journal(removal=removal, tenant=tenant))
+        removal_id = str(uuid.uuid4())
+        with self.removals.database.write(urgent=True) as connection:
+            removal = self.removals.add(connection, tenant, removal_id, request, requester)
+            record(connection, removal_id)
+            self.receipt_log.append(connection, tenant, removal_id, RequestedPayload(**self._asked(removal, requester)))
         return removal
 
-    def carry_on(self, tenant: str, removal_id: str) -> Removal:
-        """Do what is left of a removal; returns its receipt.
+    def resume(self, tenant: str, removal_id: str, patience: timedelta | None = None) -> Removal:
+        """Do what is left of a removal, or wait for another who does; returns its record once it is done.
+
+        Args:
+            tenant: whose it is.
+            removal_id: which.
+            patience: how long others are waited for; None: as long as the lease.
 
         Raises:
             NotFound: there is no such removal.
-            Unavailable: a part does not answer; the removal is carried on by `carry_on_all` later.
+            InvalidFilter: its filter means nothing any more.
+            Unavailable: a part does not answer, or another is still at it; it is resumed by `resume_all` later.
         """
-        journal = self.removals.load(tenant, removal_id)
-        steps = {Step.MARK: self._mark, Step.NOTE: self._note, Step.DELETE: self._delete, Step.SEAL: self._seal}
-        with metrics.stage("forget"):
-            while journal.step is not Step.NOTHING:
-                self.removals.touch(tenant, removal_id)
-                journal = steps[journal.step](journal)
-                self.removals.save(journal)
-        self.removals.close(tenant, removal_id)
-        return journal.removal
+        longest = (self.lease if patience is None else patience).total_seconds()
+        state, waited, pause = self.removals.load(tenant, removal_id), 0.0, POLL
+        while state.step is not Step.DONE:
+            if not self._is_finished(state):
+                if waited >= longest:
+                    raise Unavailable("the removal is in the hands of another process: it goes on")
+                self.sleep(pause)
+                waited, pause = waited + pause, min(2 * pause, SLOWEST_POLL)
+            state = self.removals.load(tenant, removal_id)
+        return state.removal
 
-    def carry_on_all(self) -> int:
-        """Carry on what nobody has worked on for the length of the lease; returns how many were finished."""
+    def resume_all(self) -> int:
+        """Resume what is not done and nobody works on, and clear the marks of what is; returns how many were done."""
         finished = 0
-        for tenant, removal_id in self.removals.abandoned(self.lease):
+        for tenant, removal_id in self.removals.abandoned():
             with isolated("removal", removal_id, self.memory.ping):
-                finished += self._is_carried_on(tenant, removal_id)
+                finished += self._is_finished(self.removals.load(tenant, removal_id))
+        for tenant in self.memory.tenants_with_marks():
+            with isolated("stale marks", tenant, self.memory.ping):
+                self.mark_and_note.clear_stale_marks(tenant)
         return finished
 
-    def _is_carried_on(self, tenant: str, removal_id: str) -> bool:
-        try:
-            self.removals.load(tenant, removal_id)
-        except NotFound:  # the record was never written, so nobody was promised anything
-            self.removals.close(tenant, removal_id)
+    def _is_finished(self, state: RemovalState) -> bool:
+        """Go on with a removal to its end; False where others must be waited for."""
+        lease = self.removals.leases.take(resource(state.id), self.lease)
+        if lease is None:
             return False
-        self.carry_on(tenant, removal_id)
+        try:
+            with self.keep(lease), metrics.stage("forget"):
+                return self._do(state, lease)
+        except (Superseded, AlreadyEntered) as error:
+            log.info("removal %s: another goes on with it: %s", state.id, error)
+            return False
+        except (InvalidFilter, Unavailable) as error:
+            with suppress(Unavailable):
+                self.removals.say_waiting(state.id, error.message)
+            raise
+        finally:
+            self.removals.leases.release(lease)
+
+    def _do(self, state: RemovalState, lease: Lease) -> bool:
+        steps = {Step.MARK: self._mark, Step.DELETE: self._delete, Step.SEAL: self._seal, Step.MIRROR: self._mirror}
+        for tries in range(MAX_STEPS):
+            state = self.removals.load(state.tenant, state.id)
+            if state.step is Step.DONE:
+                return True
+            if not steps[state.step](state, lease, tries):
+                return False
+        return False
+
+    def _mark(self, state: RemovalState, lease: Lease, _tries: int) -> bool:
+        self.mark_and_note.clauses(state)
+        self.removals.leases.renew(lease)
+        return self.mark_and_note(state.tenant)
+
+    def _delete(self, state: RemovalState, lease: Lease, _tries: int) -> bool:
+        for before in self.before:
+            before(state.tenant, state.id)
+        for page in self._noted(state, lease):
+            for marked_by, images in groupby(sorted(page, key=_marked_by), _marked_by):
+                self.memory.delete_noted(state.tenant, [image.image_id for image in images], marked_by)
+            self.pictures.delete([image.picture for image in page])
+        covered = CoveredImages(partial(self._noted, state, lease), state.removal.filter or EVERYTHING)
+        for undo in self.undo:
+            undo(state.tenant, covered)
+        left = self._left(state, lease)
+        with self.removals.owned(lease) as connection:
+            if left:
+                log.info("removal %s: %d images came in meanwhile, they are removed too", state.id, left)
+                self.removals.move(connection, [state.id], Step.DELETE, Step.MARK, round=state.round + 1)
+            else:
+                counts = self.notes.count(connection, state.id)
+                known = {"images": counts.images, "by_state": counts.by_state, "pictures": counts.pictures}
+                verified_at = self.removals.database.moment(connection)
+                self.removals.move(
+                    connection, [state.id], Step.DELETE, Step.SEAL, waits_for=None, verified_at=verified_at, **known
+                )
         return True
 
-    def _mark(self, journal: Journal) -> Journal:
-        removal = journal.removal
-        self.removal_log.append(journal.tenant, Event.REQUESTED, removal)
-        if removal.block:
-            self.blocks.block_subjects(journal.tenant, _subjects(removal.filter), removal.id)
-        self.memory.mark(journal.tenant, self._clauses(journal), removal.id)
-        return journal.model_copy(update={"step": Step.NOTE})
+    def _left(self, state: RemovalState, lease: Lease) -> int:
+        """How many images are there that it covers."""
+        before = Clause("accepted_at", FieldType.DATETIME, bounds={"lte": state.removal.requested_at})
+        left = self.memory.count(state.tenant, [*self.mark_and_note.clauses(state), before])
+        left += self.memory.count(state.tenant, marked_by=state.id)
+        for page in self._noted(state, lease):
+            there = self.memory.get(state.tenant, [image.image_id for image in page])
+            pictures = {image.picture for image in there.values()}
+            left += sum(image.picture in pictures for image in page)
+        return left
 
-    def _note(self, journal: Journal) -> Journal:
-        removal = journal.removal
-        by_state, pictures = Counter(removal.by_state), removal.pictures
-        for page in self.removals.note(journal, self._marked(journal)):
-            by_state.update(note.state for note in page)
-            pictures += sum(has_picture(note.picture) for note in page)
-            if removal.block:
-                self.blocks.block_contents(journal.tenant, {note.content_hash for note in page}, removal.id)
-            self.removals.touch(journal.tenant, removal.id)
-        counts = {"images": by_state.total(), "by_state": dict(by_state), "pictures": pictures}
-        counted = removal.model_copy(update=counts)
-        return journal.model_copy(update={"removal": counted, "step": Step.DELETE})
+    def _seal(self, state: RemovalState, lease: Lease, tries: int) -> bool:
+        # those that were asked for before all was gone are waited for in any case; so there is an end to it
+        until = None if tries < PATIENCE else state.removal.verified_at
+        if self.mark_and_note.waiting(state.tenant, until):
+            self.removals.leases.renew(lease)
+            return self.mark_and_note(state.tenant)
+        with suppress(_Awaited):
+            self._end(state, lease, until)
+        return True
 
-    def _delete(self, journal: Journal) -> Journal:
-        removal, tenant = journal.removal, journal.tenant
-        self.memory.delete_marked(tenant, removal.id)
-        covered = CoveredImages(partial(self._noted, journal))
-        for page in covered:
-            self.pictures.delete([note.picture for note in page])
-        if covered:
-            for undo in self.undo:
-                undo(tenant, covered)
-        before = Clause("accepted_at", FieldType.DATETIME, bounds={"lte": removal.requested_at})
-        left = self.memory.count(tenant, [*self._clauses(journal), before])
-        if left or self.memory.count(tenant, [], marked_by=removal.id):
-            log.info("removal %s: %d images came in meanwhile, they are removed too", removal.id, left)
-            return journal.model_copy(update={"step": Step.MARK, "turn": journal.turn + 1})
-        metrics.REMOVED.labels(tenant).inc(removal.images)
-        done = {"status": RemovalStatus.DONE, "verified_at": now()}
-        return journal.model_copy(update={"removal": removal.model_copy(update=done), "step": Step.SEAL})
+    def _end(self, state: RemovalState, lease: Lease, until: datetime | None) -> None:
+        removal = state.removal
+        assert removal.verified_at is not None
+        payload = RemovalPayload(
+            **self._asked(removal, state.requester),
+            done_at=removal.verified_at,
+            **removal.model_dump(include={"images", "by_state", "pictures"}),
+        )
+        with self.removals.owned(lease) as connection:
+            self.removals.move(connection, [state.id], Step.SEAL, Step.MIRROR, waits_for=None, filter=None)
+            self.notes.delete(connection, state.id)
+            for at_end in self.at_end:
+                at_end(connection, state.tenant, state.id)
+            who, images = state.requester, removal.images
+            self.audit.record(
+                connection, state.tenant, who.name, "remove", key=who.key, removal=state.id, images=images
+            )
+            self.receipt_log.append(connection, state.tenant, state.id, payload)
+            # a request appends to the same log, so that none comes in between from here on
+            if self.mark_and_note.waiting(state.tenant, until, connection):
+                raise _Awaited
 
-    def _seal(self, journal: Journal) -> Journal:
-        removal, tenant = journal.removal, journal.tenant
-        self.removals.expect_erasure(tenant, removal.id)
-        sealed = removal.model_copy(update={"seal": self.removal_log.append(tenant, Event.DONE, removal)})
-        return journal.model_copy(update={"removal": sealed, "step": Step.NOTHING})
+    def _mirror(self, state: RemovalState, lease: Lease, _tries: int) -> bool:
+        entry = self.receipt_log.find_one(state.tenant, state.id, Event.DONE)
+        if entry is None:
+            raise Unavailable(
+                "the log of receipts does not have it any more: `visual-memory verify-removals` says more"
+            )
+        self.write_to_mirror(state.tenant, entry.number)
+        with self.removals.owned(lease) as connection:
+            self.removals.move(connection, [state.id], Step.MIRROR, Step.DONE, waits_for=None, receipt=entry.text)
+        metrics.REMOVED.labels(state.tenant).inc(state.removal.images)
+        return True
 
-    def _marked(self, journal: Journal) -> Iterator[list[Note]]:
-        for page in self.memory.pages(journal.tenant, [], PAGE, marked_by=journal.removal.id):
-            yield [Note.model_validate(image, from_attributes=True) for image in page]
-
-    def _noted(self, journal: Journal) -> Iterator[list[Note]]:
-        """What was noted; whoever goes through it is at work on the removal."""
-        for page in self.removals.notes(journal):
-            self.removals.touch(journal.tenant, journal.removal.id)
+    def _noted(self, state: RemovalState, lease: Lease) -> Iterator[list[Covered]]:
+        """What is noted; whoever goes through it is at work on the removal."""
+        for page in self.notes.pages(state.id):
+            self.removals.leases.renew(lease)
             yield page
 
-    def _clauses(self, journal: Journal) -> list[Clause]:
-        return journal.removal.filter.clauses(self.memory.metadata, stored=True)
+    def _asked(self, removal: Removal, requester: Requester) -> dict[str, Any]:
+        """What the log says of a request."""
+        return {
+            **removal.model_dump(include={"requested_at", "reason", "block", "everything"}),
+            "requested_by": requester,
+            "filter_digest": self.filter_digests.of(removal.id, removal.filter or EVERYTHING),
+        }
 
 
-def _subjects(condition: Filter) -> Iterator[str]:
-    """The subjects that a filter names outright."""
-    named = condition.root.get("subject", [])
-    yield from (subject for subject in (named if isinstance(named, list) else [named]) if isinstance(subject, str))
+class _Awaited(Exception):
+    """Another removal waits to be marked, and may need what this one has noted."""
+
+
+def _marked_by(image: Covered) -> str:
+    return image.marked_by

@@ -1,196 +1,226 @@
-"""The records of removals: what is asked, how far it is, what it covered; they outlive the collection.
+"""The records of removals: what is asked, how far it is, and which receipt was given; they outlive the collection.
 
-Under ``removals/`` lies each removal with the step that comes next, under ``open/`` a mark for each that is not done,
-under ``notes/`` what must be known of covered images while they go, under ``unerased/`` a mark for each that no
-compaction followed yet. What stays under ``buried/`` are digests of the picture keys that were covered: by them
-anything that comes back is known again. A key is new with each acceptance and random, so its digest tells nothing.
+Whoever works on one owns its lease, and each transaction compares it: see `Removals.owned`.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from enum import StrEnum
-from hashlib import sha256
-from heapq import nlargest
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, literal, not_, select, update
 
-from schemas.errors import NotFound, Unavailable
-from schemas.image import now
-from schemas.removal import Removal
-from services.forgetting.covered_images import Note
-from services.memory.ledger import Ledger
-from services.runtime.moments import is_over
+from schemas.errors import NotFound
+from schemas.receipt import Requester
+from schemas.removal import Erasure, Removal, RemovalRequest, RemovalStatus
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.fencing_tokens import Lease, Leases, Superseded
+from services.infrastructure.records.tables import leases, removals
+
+OWNED = "removal:"
+SHOWN = Removal.model_fields.keys() - {"requested_by", "status", "erasure"}
 
 
 class Step(StrEnum):
-    """What comes next."""
+    """What comes next; `services.forgetting.forget` says what each is."""
 
     MARK = "mark"
-    NOTE = "note"
     DELETE = "delete"
     SEAL = "seal"
-    NOTHING = "nothing"
+    MIRROR = "mirror"
+    DONE = "done"
 
 
-class Journal(BaseModel):
-    """A removal with what is needed to carry it on; `turn` counts how often it had to mark anew."""
+class RemovalState(BaseModel):
+    """A removal with what is needed to go on with it.
+
+    Attributes:
+        requester: who asked.
+        round: how often it had to mark anew.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     removal: Removal
     tenant: str
-    step: Step = Step.MARK
-    turn: int = 0
+    requester: Requester
+    step: Step
+    round: int
 
-
-_NOTES = TypeAdapter(list[Note])
+    @property
+    def id(self) -> str:
+        """Of the removal."""
+        return self.removal.id
 
 
 class Removals:
-    """The records of every tenant's removals."""
+    """The records of every tenant's removals, and who works on them."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.leases = Leases(database)
 
-    def save(self, journal: Journal) -> None:
-        """Write how far a removal is; durable when it returns."""
-        self._ledger.put(_key(journal.tenant, journal.removal.id), journal.model_dump(mode="json"))
+    def add(
+        self, connection: Connection, tenant: str, removal_id: str, request: RemovalRequest, requester: Requester
+    ) -> Removal:
+        """Record what is asked for, as part of a transaction."""
+        row = {
+            "id": removal_id,
+            "tenant": tenant,
+            "step": Step.MARK.value,
+            "filter": request.filter.model_dump(mode="json"),
+            **request.model_dump(include={"everything", "block", "reason", "erase_now"}),
+            "requested_by": requester.name,
+            "requested_key": requester.key,
+            "requested_at": self.database.moment(connection),
+        }
+        connection.execute(insert(removals).values(row))
+        return _state(connection.execute(select(removals).where(removals.c.id == removal_id)).one()).removal
 
-    def load(self, tenant: str, removal_id: str) -> Journal:
+    def load(self, tenant: str, removal_id: str) -> RemovalState:
         """How far a removal is.
 
         Raises:
             NotFound: there is no such removal.
-            ValueError: its record is damaged.
         """
-        missing = NotFound(f"there is no removal {removal_id!r}")
         try:
-            key = _key(tenant, str(uuid.UUID(removal_id)))  # it comes from a URL
+            wanted = str(uuid.UUID(removal_id))  # it comes from a URL
         except ValueError:
-            raise missing from None
-        try:
-            record = self._ledger.get(key)
-        except NotFound:
-            raise missing from None
-        return Journal.model_validate(record)
-
-    def ids(self, tenant: str) -> list[str]:
-        """The ids of a tenant's removals."""
-        return [key.rsplit("/", 1)[1] for key in self._ledger.list(f"removals/{tenant}/")]
-
-    def all(self, tenant: str) -> list[Removal]:
-        """A tenant's removals, the latest first."""
-        removals = [self.load(tenant, each).removal for each in self.ids(tenant)]
-        return sorted(removals, key=lambda removal: removal.requested_at, reverse=True)
+            wanted = ""
+        found = self._states(select(removals).where(removals.c.tenant == tenant, removals.c.id == wanted))
+        if not found:
+            raise NotFound(f"there is no removal {removal_id!r}")
+        return found[0]
 
     def latest(self, tenant: str, limit: int, before: datetime | None = None) -> list[Removal]:
         """So many of a tenant's removals at most, the latest first; only those that were asked for before a moment."""
-        records = self._ledger.get_some(self._ledger.list(f"removals/{tenant}/"))
-        removals = (Journal.model_validate(record).removal for _, record in records)
-        wanted = (each for each in removals if before is None or each.requested_at < before)
-        return nlargest(limit, wanted, key=lambda removal: removal.requested_at)
+        asked = select(removals).where(removals.c.tenant == tenant).order_by(removals.c.requested_at.desc())
+        if before is not None:
+            asked = asked.where(removals.c.requested_at < before)
+        return [each.removal for each in self._states(asked.limit(limit))]
+
+    def running(
+        self,
+        tenant: str,
+        step: Step | None = None,
+        until: datetime | None = None,
+        connection: Connection | None = None,
+    ) -> list[RemovalState]:
+        """A tenant's removals that are not done, the first first.
+
+        Args:
+            tenant: whose.
+            step: only those in this one.
+            until: only those that were asked for by then.
+            connection: of a transaction that it is asked in.
+        """
+        asked = select(removals).where(removals.c.tenant == tenant, removals.c.step != Step.DONE.value)
+        if step is not None:
+            asked = asked.where(removals.c.step == step.value)
+        if until is not None:
+            asked = asked.where(removals.c.requested_at <= until)
+        return self._states(asked.order_by(removals.c.requested_at, removals.c.id), connection)
+
+    def abandoned(self) -> list[tuple[str, str]]:
+        """The removals that are not done and that nobody works on: tenant and id of each, the first first."""
+        with self.database.read() as connection:
+            moment = self.database.moment(connection)
+            owned = (leases.c.resource == literal(OWNED) + removals.c.id) & (leases.c.until > moment)
+            asked = select(removals.c.tenant, removals.c.id).where(
+                removals.c.step != Step.DONE.value, not_(select(leases.c.token).where(owned).exists())
+            )
+            return [(row.tenant, row.id) for row in connection.execute(asked.order_by(removals.c.requested_at))]
+
+    def done_among(self, removal_ids: Iterable[str]) -> list[str]:
+        """Those of some ids of which no removal runs."""
+        given = list(removal_ids)
+        asked = select(removals.c.id).where(removals.c.id.in_(given), removals.c.step != Step.DONE.value)
+        with self.database.read() as connection:
+            running = {*connection.execute(asked).scalars()}
+        return [each for each in given if each not in running]
 
     def tenants(self) -> list[str]:
         """Everybody who ever asked for one."""
-        return sorted({key.split("/")[1] for kind in ("removals", "log") for key in self._ledger.list(f"{kind}/")})
+        with self.database.read() as connection:
+            return [*connection.execute(select(removals.c.tenant).distinct().order_by(removals.c.tenant)).scalars()]
 
-    def touch(self, tenant: str, removal_id: str) -> None:
-        """Say that somebody works on it at this moment."""
-        self._ledger.put(_open_key(tenant, removal_id), {"touched": now().isoformat()})
+    @contextmanager
+    def owned(self, lease: Lease) -> Iterator[Connection]:
+        """One transaction of the owner of a lease, which is prolonged by it.
 
-    def abandoned(self, lease: timedelta) -> Iterator[tuple[str, str]]:
-        """The removals that are not done and that nobody has worked on for the length of a lease: tenant and id."""
-        for tenant, removal_id in self._marks("open"):
-            if self._is_over(_open_key(tenant, removal_id), "touched", lease, now()):
-                yield tenant, removal_id
-
-    def running(self, tenant: str) -> Iterator[Removal]:
-        """A tenant's removals that are not done, those with a record that can be read."""
-        for key in self._ledger.list(f"open/{tenant}/"):
-            with suppress(NotFound, ValueError):
-                yield self.load(tenant, key.rsplit("/", 1)[1]).removal
-
-    def close(self, tenant: str, removal_id: str) -> None:
-        """Say that there is nothing left to be done."""
-        for key in self._ledger.list(f"notes/{tenant}/{removal_id}."):
-            self._ledger.delete(key)
-        self._ledger.delete(_open_key(tenant, removal_id))
-
-    def note(self, journal: Journal, pages: Iterable[Sequence[Note]]) -> Iterator[Sequence[Note]]:
-        """Write down what is covered in this turn, page by page, instead of what was before; yields what is written."""
-        for stale in self._ledger.list(_notes_prefix(journal)):
-            self._ledger.delete(stale)
-        for number, page in enumerate(pages):
-            self._ledger.put(f"{_notes_prefix(journal)}{number:06d}", _NOTES.dump_python(list(page), mode="json"))
-            buried = [burial(note.picture) for note in page]
-            self._ledger.put(f"buried/{_page_name(journal)}{number:06d}", buried)
-            yield page
-
-    def notes(self, journal: Journal) -> Iterator[list[Note]]:
-        """What is covered in this turn, page by page."""
-        for key in self._ledger.list(_notes_prefix(journal)):
-            yield _NOTES.validate_python(self._ledger.get(key))
-
-    def buried(self, tenant: str) -> set[str]:
-        """The digests of everything that a tenant's removals ever covered, some 120 bytes of memory each.
-
-        Only what an operator runs by hand reads them: a verification, and a restore.
+        Raises:
+            Superseded: another owns it by now; nothing was written.
         """
-        return {digest for key in self._ledger.list(f"buried/{tenant}/") for digest in self._ledger.get(key)}
+        with self.database.write(urgent=True) as connection:
+            self.leases.check(connection, lease)
+            yield connection
 
-    def expect_erasure(self, tenant: str, removal_id: str) -> None:
-        """Mark that no compaction was done since this moment."""
-        self._ledger.put(_unerased_key(tenant, removal_id), {"since": now().isoformat()})
+    def move(
+        self, connection: Connection, removal_ids: Collection[str], step: Step, following: Step, **values: Any
+    ) -> None:
+        """Let removals go on from one step to the next, all or none, and write down what is known by then.
 
-    def unerased(self) -> list[tuple[str, str]]:
-        """The removals without a compaction since: tenant and id of each."""
-        return list(self._marks("unerased"))
+        Raises:
+            Superseded: one of them is in another step.
+        """
+        there = removals.c.id.in_([*removal_ids]) & (removals.c.step == step.value)
+        moved = connection.execute(update(removals).where(there).values(step=following.value, **values))
+        if moved.rowcount != len(removal_ids):
+            raise Superseded(", ".join(removal_ids))
 
-    def erased(self, tenant: str, removal_id: str) -> None:
-        """Take that mark away."""
-        self._ledger.delete(_unerased_key(tenant, removal_id))
+    def say_waiting(self, removal_id: str, why: str) -> None:
+        """Show why a removal does not go on."""
+        with self.database.write(urgent=True) as connection:
+            connection.execute(update(removals).where(removals.c.id == removal_id).values(waits_for=why))
 
-    def erasure_is_due(self, wait: timedelta, moment: datetime) -> bool:
-        """Whether a removal has been waiting for a compaction for so long at a moment."""
-        return any(self._is_over(_unerased_key(*each), "since", wait, moment) for each in self.unerased())
+    def receipt(self, tenant: str, removal_id: str) -> str | None:
+        """A removal's receipt, once it is done.
 
-    def _is_over(self, key: str, field: str, duration: timedelta, moment: datetime) -> bool:
-        """Whether a duration has passed since a moment in a record; True where that cannot be read."""
-        try:
-            return is_over(datetime.fromisoformat(self._ledger.get(key)[field]), duration, moment)
-        except NotFound:  # it was deleted right now
-            return False
-        except (KeyError, TypeError, ValueError, Unavailable):  # whoever deals with the removal writes it anew
-            return True
+        Raises:
+            NotFound: there is no such removal.
+        """
+        return self.load(tenant, removal_id).removal.receipt
 
-    def _marks(self, kind: str) -> Iterator[tuple[str, str]]:
-        for key in self._ledger.list(f"{kind}/"):
-            _, tenant, removal_id = key.split("/")
-            yield tenant, removal_id
+    def erasure_receipt(self, tenant: str, removal_id: str) -> str | None:
+        """The receipt of its erasure, once that is done.
 
+        Raises:
+            NotFound: there is no such removal.
+        """
+        return self.load(tenant, removal_id).removal.erasure_receipt
 
-def burial(picture: str) -> str:
-    """The digest by which a covered picture's key is known again."""
-    return sha256(picture.encode()).hexdigest()
+    def found(self, condition: ColumnElement[bool], limit: int) -> list[RemovalState]:
+        """Removals that meet a condition on their rows, in the order of their ids."""
+        return self._states(select(removals).where(condition).order_by(removals.c.id).limit(limit))
 
-
-def _key(tenant: str, removal_id: str) -> str:
-    return f"removals/{tenant}/{removal_id}"
-
-
-def _open_key(tenant: str, removal_id: str) -> str:
-    return f"open/{tenant}/{removal_id}"
-
-
-def _unerased_key(tenant: str, removal_id: str) -> str:
-    return f"unerased/{tenant}/{removal_id}"
+    def _states(self, asked: Select[Any], connection: Connection | None = None) -> list[RemovalState]:
+        with self.database.read() if connection is None else nullcontext(connection) as open_connection:
+            return [_state(row) for row in open_connection.execute(asked)]
 
 
-def _page_name(journal: Journal) -> str:
-    return f"{journal.tenant}/{journal.removal.id}.{journal.turn:06d}."
+def resource(removal_id: str) -> str:
+    """What the lease of whoever works on a removal is about."""
+    return f"{OWNED}{removal_id}"
 
 
-def _notes_prefix(journal: Journal) -> str:
-    return f"notes/{_page_name(journal)}"
+def _state(row: Row[Any]) -> RemovalState:
+    asked_by = row.requested_by if row.requested_key is None else f"{row.requested_by} (key {row.requested_key})"
+    erasure = None
+    if row.erasure_receipt is not None:
+        erasure = Erasure(at=row.erased_at, erased=row.erased, note=row.erasure_note)
+    removal = Removal(
+        **{name: getattr(row, name) for name in SHOWN},
+        requested_by=asked_by,
+        status=RemovalStatus.DONE if row.step == Step.DONE else RemovalStatus.RUNNING,
+        erasure=erasure,
+    )
+    return RemovalState(
+        removal=removal,
+        tenant=row.tenant,
+        requester=Requester(name=row.requested_by, key=row.requested_key),
+        step=row.step,
+        round=row.round,
+    )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from schemas.errors import Forbidden, InvalidRequest
 from schemas.filter import Filter
 from schemas.image import StoredImage, now
+from schemas.receipt import Requester
 from schemas.removal import RemovalRequest
 from services.forgetting.forget import Forget
 from services.forgetting.removals import Removals
@@ -14,7 +15,7 @@ from services.memory.memory import Memory
 from services.runtime.duties import isolated
 
 EVERY_OTHER = "*"
-REQUESTED_BY = "retention"
+REQUESTER = Requester(name="retention")
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,9 @@ class Expire:
         return removed
 
     def _remove(self, tenant: str, moment: datetime) -> int:
-        if any(removal.requested_by == REQUESTED_BY for removal in self.removals.running(tenant)):
-            return 0  # another process is at it, or it is carried on soon
+        if any(state.requester == REQUESTER for state in self.removals.running(tenant)):
+            return 0  # another process is at it, or it is resumed soon
         condition = Filter.model_validate({"expires_at": {"lte": moment.isoformat()}})
         request = RemovalRequest(filter=condition, reason="its time is over")
-        recorded = self.forget.request(tenant, request, REQUESTED_BY)
-        return self.forget.carry_on(tenant, recorded.id).images
+        recorded = self.forget.request(tenant, request, REQUESTER)
+        return self.forget.resume(tenant, recorded.id).images

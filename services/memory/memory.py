@@ -588,8 +588,8 @@ class Memory:
             return False
         return self._engine.count(within(tenant, [Clause(field, kind, (typed(field, kind, value),)), UNMARKED])) > 0
 
-    def vector_digests(self, images: Sequence[StoredImage], *, with_pictures: bool = False) -> list[str]:
-        """By what the vectors of some images are known again, of every encoder.
+    def vector_digests(self, images: Sequence[StoredImage], *, with_pictures: bool = False) -> dict[str, list[str]]:
+        """By what the vectors of some images are known again, of every encoder; by image id.
 
         Args:
             images: some.
@@ -598,8 +598,14 @@ class Memory:
         which = [image for image in images if with_pictures or not has_picture(image.picture)]
         ids = tuple(point_id(image.tenant, image.image_id) for image in which)
         points, _ = self._engine.export(PointFilter(ids=ids), len(ids), None) if ids else ([], None)
-        held = [np.asarray(vector, np.float32)[None] for point in points for vector in point.vectors.values()]
-        return [digest for vector in held for digest in vector_digests(vector)[0]]
+        return {
+            point.payload["image_id"]: [
+                digest
+                for vector in point.vectors.values()
+                for digest in vector_digests(np.asarray(vector, np.float32)[None])[0]
+            ]
+            for point in points
+        }
 
     def marking(self, tenant: str | None = None) -> dict[str, int]:
         """The removals whose marks a tenant's images have, each with how many; None: every tenant's images."""
@@ -642,6 +648,10 @@ class Memory:
     def count(self, tenant: str, clauses: Sequence[Clause] = (), marked_by: str | None = None) -> int:
         """How many images meet a filter; with `marked_by`, of those that this removal marked."""
         return self._engine.count(within(tenant, [*clauses, *_perhaps_marked(marked_by)]))
+
+    def size(self) -> int:
+        """How many images there are, everybody's."""
+        return self._engine.count(EVERY_POINT)
 
     def count_embedded(self, tenant: str, clauses: Sequence[Clause] = ()) -> int:
         """How many images that meet a filter have a vector of this encoder and no mark; others do not vote."""

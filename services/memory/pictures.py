@@ -1,17 +1,20 @@
 """The pictures: bytes under keys that are new with each acceptance, and beside them what they were decoded to."""
 
+import os
 import re
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import NotFound, OutOfSpace
 from schemas.image import now
-from services.memory.blobs import Blobs, make_folder, translated
+from services.memory.blobs import DRAFT, KEY, Blobs, make_folder, translated
 from services.memory.durable import sync
 from services.memory.payload import NO_PICTURE, has_picture, point_id
 from services.memory.space import SPARE, check_room
@@ -21,6 +24,29 @@ HOURS = re.compile(r"[0-9]{10}")
 """The folders of new pictures; those that were made before are called otherwise, and stay."""
 RANDOM = 16
 """Bytes of a key that are drawn."""
+PIXELS = re.compile(r"\.(?P<name>[0-9a-f-]{36}\.[0-9a-f]{1,16}\.[0-9a-f]{32})")
+
+
+class Kind(StrEnum):
+    """What a file of a folder of pictures is."""
+
+    PICTURE = "picture"
+    PIXELS = "pixels"
+    DRAFT = "draft"
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A file in a folder of pictures.
+
+    Attributes:
+        path: below the uppermost folder.
+        key: of the picture that it is, or is of; of a draft that is not known.
+    """
+
+    path: str
+    kind: Kind
+    key: str | None
 
 
 def new_keys_of_vectors(number: int) -> list[str]:
@@ -90,6 +116,57 @@ class Pictures(Blobs):
         """The key of every picture of a tenant, of a folder, or of every tenant; sorted."""
         return self.list("" if folder is None else f"{folder}/")
 
+    def folders_of(self, tenant: str) -> Iterator[str]:
+        """Every folder of a tenant in which something is or was."""
+        found: list[dict[str, Any]] = []
+        with suppress(NotFound), translated(tenant):
+            found = self._files.ls(self._path(tenant), detail=True)
+        yield tenant
+        names = [str(each["name"]).rpartition("/")[2] for each in found if each["type"] == "directory"]
+        yield from (f"{tenant}/{name}" for name in sorted(names) if KEY.fullmatch(name))
+
+    def files(self, folder: str) -> Iterator[PictureFile]:
+        """What lies in a folder, pixels and drafts too, one by one; others may write and delete meanwhile."""
+        if not self._local:
+            with suppress(NotFound), translated(folder):
+                found = [str(each["name"]) for each in self._files.ls(self._path(folder)) if each["type"] == "file"]
+                names = (name.rpartition("/")[2] for name in found)
+                yield from (PictureFile(f"{folder}/{name}", Kind.PICTURE, f"{folder}/{name}") for name in names)
+            return
+        with suppress(NotFound), translated(folder), os.scandir(self._path(folder)) as entries:
+            for entry in entries:
+                pixels, path = PIXELS.fullmatch(entry.name), f"{folder}/{entry.name}"
+                if pixels:
+                    yield PictureFile(path, Kind.PIXELS, f"{folder}/{pixels['name']}")
+                elif DRAFT.fullmatch(entry.name):
+                    yield PictureFile(path, Kind.DRAFT, None)
+                elif KEY.fullmatch(entry.name) and entry.is_file():
+                    yield PictureFile(path, Kind.PICTURE, path)
+
+    def file_written_at(self, file: PictureFile) -> datetime:
+        """When a file was written.
+
+        Raises:
+            NotFound: it is gone.
+        """
+        if file.kind is Kind.PICTURE:
+            return self.written_at(file.path)
+        with translated(file.path):
+            return datetime.fromtimestamp(Path(self._root, file.path).stat().st_mtime, UTC)
+
+    def delete_files(self, files: Iterable[PictureFile]) -> int:
+        """Delete files of folders, and with pictures their pixels; returns how many there were."""
+        given = [*files]
+        others = [Path(self._root, file.path) for file in given if file.kind is not Kind.PICTURE]
+        deleted = self.delete(file.path for file in given if file.kind is Kind.PICTURE)
+        for path in others:
+            with translated(str(path)), suppress(FileNotFoundError):
+                path.unlink()
+                deleted += 1
+        for folder in {path.parent for path in others}:
+            sync(folder)
+        return deleted
+
     def delete(self, keys: Iterable[str]) -> int:
         """Delete pictures and their pixels, those that are there; returns how many there were."""
         given = [*filter(has_picture, keys)]
@@ -103,7 +180,7 @@ class Pictures(Blobs):
 
     def _pixels_of(self, key: str) -> Path:
         place = Path(self._path(key))
-        return place.with_name(f".{blake2b(key.encode(), digest_size=16).hexdigest()}")
+        return place.with_name(f".{place.name}")  # which no key is, and which says whose they are
 
 
 def _folder(tenant: str, moment: datetime) -> str:

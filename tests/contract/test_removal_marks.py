@@ -180,11 +180,12 @@ def test_what_came_as_vectors_is_known_again_by_what_is_kept(memory: Memory, ten
     memory.put(images, vectors=to_units(sent))
     remembered(memory, tenant, "picture")
     held = [*memory.get(tenant, [each.image_id for each in images]).values()]
-    known = {*memory.vector_digests([*held, *memory.get(tenant, ["picture"]).values()])}
+    found = memory.vector_digests([*held, *memory.get(tenant, ["picture"]).values()])
+    known = {digest for digests in found.values() for digest in digests}
     assert all(known & {*each} for each in vector_digests(sent))
     assert len(known) == 20 * len(OFFSETS)
     assert not any(known & {*each} for each in vector_digests(-sent))
-    assert memory.vector_digests([]) == []
+    assert memory.vector_digests([]) == {}
 
 
 def test_a_thousand_noted_images_go_in_one_operation(memory: Memory, tenant: str) -> None:

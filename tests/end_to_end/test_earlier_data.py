@@ -41,7 +41,7 @@ class Opened:
 
 
 def _is_sealed(client: Client, removal_id: str) -> bool:
-    return client.removal(removal_id).seal is not None
+    return client.removal(removal_id).receipt is not None
 
 
 def _unfinished(expected: dict[str, Any]) -> dict[str, str]:

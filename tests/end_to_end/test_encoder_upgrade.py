@@ -35,7 +35,7 @@ def opened(**settings: str) -> Iterator[Stack]:
         with running(folder / "data", **settings) as stack:
             stack.remembered(expected["waiting"])
             for removal in (expected["asked"], expected["marked"]):
-                until(lambda each=removal: stack.client.removal(each).seal, "a receipt")  # type: ignore[misc]
+                until(lambda each=removal: stack.client.removal(each).receipt, "a receipt")  # type: ignore[misc]
             yield stack
 
 

@@ -18,7 +18,7 @@ from services.intake.remember import Remember
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.memory import Memory
 from tests.contract.support import Owner, quick_folder
-from tests.integration.support import METADATA, Parts, Pixels
+from tests.integration.support import METADATA, TESTER, Parts, Pixels
 from tests.shapes import picture
 
 SLICE = 4
@@ -68,7 +68,7 @@ def forget_while_working(arena: Arena, images: int, seed: int) -> Outcome:
     _wait_for_share(working, chance.random())
     forget = arena.parts.forget(LEASE)
     request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
-    receipt = forget.carry_on(tenant, forget.request(tenant, request, "a test").id)
+    receipt = forget.resume(tenant, forget.request(tenant, request, TESTER).id)
     for message in working:
         message.result()
     for _ in range(messages):  # delivered once more, long after the removal

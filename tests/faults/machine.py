@@ -25,13 +25,12 @@ from schemas.removal import RemovalRequest
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.forgetting.backup import Backup, Restore
 from services.forgetting.retention import Expire
-from services.forgetting.verify import Verify
 from services.intake.accept import Upload
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.memory import Memory
 from services.memory.vectors import to_units
 from tests.contract.support import Owner, quick_folder
-from tests.integration.support import METADATA, Parts, Pixels, copy_records, encoder_spec
+from tests.integration.support import METADATA, TESTER, Parts, Pixels, copy_records, encoder_spec
 from tests.shapes import picture
 
 TENANT = "default"
@@ -169,9 +168,9 @@ class Machine(RuleBasedStateMachine):
         """Remove what meets a filter, one in ten with a block."""
         request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to", block=block == 0)
         forget = self.parts.forget()
-        recorded = forget.request(TENANT, request, "a test")
+        recorded = forget.request(TENANT, request, TESTER)
         covered = {image_id for image_id, held in self.images.items() if meets(condition, image_id, held)}
-        assert forget.carry_on(TENANT, recorded.id).images == len(covered)
+        assert forget.resume(TENANT, recorded.id).images == len(covered)
         self.forgotten(covered, recorded.requested_at, condition)
         if block == 0:
             self.contents |= {self.images[image_id].content for image_id in covered}
@@ -199,7 +198,7 @@ class Machine(RuleBasedStateMachine):
         covered = {image_id for image_id, held in self.images.items() if held.expired}
         assert expire.if_due() == len(covered)
         if covered:
-            latest, *_ = self.parts.removals.all(TENANT)
+            latest, *_ = self.parts.removals.latest(TENANT, 1000)
             self.forgotten(covered, latest.requested_at, {"expires_at": "over"})
         self.images = {image_id: held for image_id, held in self.images.items() if not held.expired}
 
@@ -310,6 +309,7 @@ class Machine(RuleBasedStateMachine):
             self.parts.pictures,
             self.parts.ledger,
             self.parts.removals,
+            self.parts.notes,
             METADATA,
             [decisions.forget],
             decisions.settle_all,
@@ -344,7 +344,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "parts"):
             return
         try:
-            found = Verify(self.parts.memory, self.parts.pictures, self.parts.removals, self.parts.removal_log)()
+            found = self.parts.verify()()
             assert found.faults == []
         finally:
             self.engine.close()

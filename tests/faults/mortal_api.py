@@ -87,7 +87,7 @@ def serve(settings: Settings, steps: int) -> None:
         service = wired.current()
         service.memory._engine = hooked(service.memory._engine)
         pictures = cast(Pictures, hooked(service.pictures))
-        service.accept.blocks._ledger = hooked(service.accept.blocks._ledger)  # type: ignore[assignment]
+        service.accept.blocks._database = hooked(service.accept.blocks._database)  # type: ignore[assignment]
         os.fsync = hooked(os).fsync
         enqueue = Hooked(service.accept.enqueue, fate, fate).__call__
         mortal = replace(service, accept=replace(service.accept, pictures=pictures, enqueue=enqueue))

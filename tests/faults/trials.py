@@ -114,7 +114,7 @@ def kill_api(stack: Stack, sending: str) -> int:
         parts = wired.current()
         pairs = _kill_at_each_step(stack, parts, settings, sending)
         stack.remembered([image_id for pair in pairs for image_id in pair.ids])
-        replace(operator.compact.tidy, spare=timedelta(0))()
+        replace(operator.compact.tidy, grace=timedelta(0), cached=timedelta(0))()
         held, _ = parts.memory.page(TENANT, [], 10**6)
         pictures = sorted(image.picture for image in held)
         assert parts.pictures.all(TENANT) == pictures, "a picture without a point, or a point without a picture"

@@ -1,8 +1,9 @@
 """The use cases over a real engine, real pictures and records; the encoder is a plain function of the pixels."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
@@ -14,6 +15,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
+from sqlalchemy import Connection
 
 from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
 from schemas.encoder import EncoderSpec
@@ -21,10 +23,14 @@ from schemas.errors import EncoderMismatch
 from schemas.filter import FieldType
 from schemas.image import Accepted, Gate, ImageFields, StoredImage
 from schemas.judgement import Judgement
+from schemas.receipt import Requester
+from schemas.removal import Removal, RemovalRequest
+from services.access.audit import Audit
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.bootstrap.api_process import ApiProcess
+from services.bootstrap.wire_receipts import Receipts
 from services.bootstrap.wire_records import records_of
 from services.bootstrap.wired import Wired
 from services.curation.fold_changes import FoldChanges
@@ -36,11 +42,24 @@ from services.curation.undo_after_removal import UndoAfterRemoval
 from services.curation.vector_cache import VectorCache
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.forgetting.blocks import Blocks
+from services.forgetting.compact import Compact
+from services.forgetting.covered_images import Notes
+from services.forgetting.erasure_claim import claim
+from services.forgetting.erasures import Erasures
+from services.forgetting.filter_digest import FilterDigests
 from services.forgetting.forget import Forget
-from services.forgetting.removal_log import RemovalLog
+from services.forgetting.mark_and_note import MarkAndNote
+from services.forgetting.mirror_rows import MirrorRows
+from services.forgetting.mirroring import Mirroring
+from services.forgetting.receipt_log import ReceiptLog
+from services.forgetting.receipt_signature import ReceiptSigner
+from services.forgetting.record_faults import RecordFaults
 from services.forgetting.removals import Removals
 from services.forgetting.retention import Retention
+from services.forgetting.tidy import Tidy
+from services.forgetting.verify import Verify
 from services.infrastructure.records.database import Database
+from services.infrastructure.records.tables import metadata
 from services.intake.accept import Accept, Upload
 from services.intake.remember import Remember
 from services.memory.blobs import Blobs
@@ -53,6 +72,7 @@ from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
 from services.perception.view import ALL, View
 from services.runtime.jobs import Progress
+from services.runtime.schedule import Schedule
 from services.settings import Settings
 from tests.databases import with_tables
 from tests.faulty import WORK
@@ -63,6 +83,7 @@ LIMITS = Limits(10**6, 10**6)
 GRID = 4
 KEY = bytes(32)
 LIFETIMES = {"short-lived": timedelta(days=30)}
+TESTER = Requester(name="a test")
 NEVER = timedelta(hours=1)
 AT_ONCE = timedelta(0)
 
@@ -138,6 +159,28 @@ class Hooked:
         return call
 
 
+class Transactions:
+    """A database with something done before or after its writing transactions."""
+
+    def __init__(
+        self,
+        inner: Database,
+        before: Callable[[str], object] = lambda _name: None,
+        after: Callable[[str], object] = lambda _name: None,
+    ) -> None:
+        self._inner, self._before, self._after = inner, before, after
+
+    @contextmanager
+    def write(self, urgent: bool = False) -> Iterator[Connection]:
+        self._before("transaction")
+        with self._inner.write(urgent) as connection:
+            yield connection
+        self._after("transaction")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
 class KeepsOpen:
     """The engine is that of other tests too: the app may use it, but not close it."""
 
@@ -193,7 +236,8 @@ class Parts:
         self.database = self.given or database_in(self.folder)
         self.pictures = Pictures(self.folder / "pictures")
         self.ledger = Ledger(self.folder / "records")
-        self.removals, self.removal_log = Removals(self.ledger), RemovalLog(self.ledger, KEY)
+        self.removals, self.notes = Removals(self.database), Notes(self.database, KEY)
+        self.blocks, self.receipts = Blocks(self.database, KEY), receipts_in(self.database)
         self.judgements = Judgements(self.database, Blobs(self.folder / "judgements"), self.encoder.name)
         self.vectors = VectorCache(2**20)
         self.decoder = Decoder(sound_sandbox(), self.pool)
@@ -202,7 +246,7 @@ class Parts:
         return Accept(
             cast(Memory, memory or self.memory),
             cast(Pictures, pictures or self.pictures),
-            Blocks(self.ledger),
+            self.blocks,
             self.decoder,
             self._enqueue,
             METADATA,
@@ -263,7 +307,7 @@ class Parts:
         self, memory: object = None, database: object = None, keep: int = 100, keep_bytes: int = 2**30
     ) -> StoredDecisions:
         kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
-        return StoredDecisions(kept, held, Blocks(self.ledger), keep, keep_bytes)
+        return StoredDecisions(kept, held, Blocks(kept, KEY), keep, keep_bytes)
 
     def question(self) -> Question:
         return Question(self.classify(), self.decisions(), unknown)
@@ -277,19 +321,66 @@ class Parts:
         lease: timedelta = AT_ONCE,
         memory: object = None,
         pictures: object = None,
-        ledger: object = None,
+        database: object = None,
         decisions: StoredDecisions | None = None,
         gate: Gate = Gate.OFF,
     ) -> Forget:
-        kept = cast(Ledger, ledger or self.ledger)
+        """Removals, whose leases are over at once."""
+        kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
+        removals, notes, receipts = Removals(kept), Notes(kept, KEY), receipts_in(kept)
+        kept_decisions = decisions or self.decisions()
         return Forget(
+            memory=held,
+            pictures=cast(Pictures, pictures or self.pictures),
+            removals=removals,
+            notes=notes,
+            mark_and_note=MarkAndNote(held, Blocks(kept, KEY), removals, notes, lease),
+            receipt_log=receipts.log,
+            filter_digests=receipts.filters,
+            audit=Audit(kept, KEY),
+            lease=lease,
+            write_to_mirror=receipts.mirroring.write_up_to,
+            before=(kept_decisions.note_vectors,),
+            undo=(self.undo_votes(gate), kept_decisions.forget),
+            at_end=(kept_decisions.drop_vectors,),
+        )
+
+    def remove(self, request: RemovalRequest, forget: Forget | None = None) -> Removal:
+        """Ask for a removal, and do it."""
+        forget = forget or self.forget()
+        return forget.resume(self.tenant, forget.request(self.tenant, request, TESTER).id)
+
+    def block(self, kind: str, value: str) -> None:
+        """Refuse it, as a removal does."""
+        with self.database.write() as connection:
+            self.blocks.add(connection, self.tenant, kind, [value], "1")
+
+    def verify(self) -> Verify:
+        """The check of all removals."""
+        return Verify(
+            self.memory,
+            self.pictures,
+            self.removals,
+            self.notes,
+            Erasures(self.removals),
+            RecordFaults(self.database),
+            self.receipts.log,
+            self.receipts.mirroring,
+            self.receipts.check(),
+        )
+
+    def compact(self, memory: object = None, size: int = 0, grace: timedelta = timedelta(0)) -> Compact:
+        """Erasure; by default of a large memory, which waits for a day."""
+        return Compact(
             cast(Memory, memory or self.memory),
-            cast(Pictures, pictures or self.pictures),
-            Blocks(kept),
-            Removals(kept),
-            RemovalLog(kept, KEY),
-            lease,
-            (self.undo_votes(gate), (decisions or self.decisions()).forget),
+            self.removals,
+            Erasures(self.removals),
+            self.receipts.log,
+            Tidy(self.memory, self.pictures, self.ledger, Schedule(self.database), grace),
+            lambda engine_note, records_note: claim(engine_note, None, records_note),
+            self.receipts.mirroring.write_up_to,
+            lambda: size,
+            timedelta(days=1),
         )
 
     def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:
@@ -358,6 +449,14 @@ def close_databases() -> None:
         _DATABASES.popitem()[1].close()
 
 
+def receipts_in(database: Database) -> Receipts:
+    """Receipts without a mirror."""
+    signer, filters = ReceiptSigner(KEY), FilterDigests(KEY)
+    log = ReceiptLog(database, signer)
+    rows = MirrorRows(database)
+    return Receipts(log, filters, rows, Mirroring(log, rows, None))
+
+
 def unknown(encoder: str) -> Classify:
     """How decisions are questioned in a memory of one encoder."""
     raise EncoderMismatch(f"{encoder} is not known")
@@ -367,6 +466,10 @@ def copy_records(source: Parts, target: Parts) -> None:
     """What outlives the collection, taken to another place."""
     for key in source.ledger.list(""):
         target.ledger.put(key, source.ledger.get(key))
+    with source.database.read() as here, target.database.write() as there:
+        for table in metadata.sorted_tables:
+            if rows := [row._asdict() for row in here.execute(table.select())]:
+                there.execute(target.database.insert(table).on_conflict_do_nothing(), rows)
 
 
 def encoder_spec(name: str, dimension: int) -> EncoderSpec:

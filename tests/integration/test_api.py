@@ -120,9 +120,15 @@ def test_the_record_of_a_removal_names_the_key(api: TestClient, service: ApiProc
     [key] = service.keys.all()
     assert answer.json()["requested_by"] == f"camera (key {key.id})"
     assert sent["Authorization"][-43:] not in answer.text
-    [line] = service.audit.latest(parts.tenant, 9)
-    assert (line.action, line.outcome, line.images, line.removal) == ("remove", "done", 0, answer.json()["id"])
-    assert (line.by, line.key, line.request) == ("camera", key.id, answer.headers["x-request-id"])
+    done, asked = service.audit.latest(parts.tenant, 9)
+    assert (done.action, done.outcome, done.images) == ("remove", "done", 0)
+    assert (asked.action, asked.outcome, asked.request) == ("remove", "running", answer.headers["x-request-id"])
+    assert {(line.by, line.key, line.removal) for line in (done, asked)} == {("camera", key.id, answer.json()["id"])}
+    again = [
+        api.post("/v1/removals", json={"filter": {"subject": "ann"}, "reason": "asked to"}, headers=sent | named)
+        for named in [{"Idempotency-Key": "a"}] * 2
+    ]
+    assert again[0].json() == again[1].json() != answer.json()
 
 
 def test_what_cannot_be_logged_is_not_done_and_an_acceptance_is_harmless_to_send_again(

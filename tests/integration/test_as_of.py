@@ -32,7 +32,7 @@ def relabel(parts: Parts, image_ids: list[str], labels: list[str]) -> None:
 
 def remove(parts: Parts, image_id: str) -> None:
     request = RemovalRequest(filter=Filter({"image_id": image_id}), reason="asked to")
-    parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
+    parts.remove(request)
 
 
 def seen(parts: Parts, as_of: datetime | None, **options: Any) -> dict[str, list[str]]:

@@ -1,86 +1,199 @@
 """Promise 3: what was removed is erased once it has waited long enough; one receipt delays no other."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import cast
+from typing import Any
 
 import pytest
 
-from schemas.errors import OutOfSpace
+from schemas.errors import OutOfSpace, Unavailable
+from schemas.filter import Filter
 from schemas.image import now
-from schemas.removal import Event, Removal, RemovalRequest
-from services.forgetting.compact import Compact
+from schemas.receipt import Event
+from schemas.removal import Removal, RemovalRequest
+from services.forgetting.compact import SMALL, SOON, Compact
 from services.forgetting.tidy import Tidy
 from services.memory.memory import Memory
 from services.runtime.schedule import Schedule
+from tests.databases import KINDS, new_database
 from tests.shapes import picture
 
-from .support import Hooked, Parts, damage, failures
+from .support import Hooked, Killed, Once, Parts
 
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-
-
-def compact(parts: Parts, memory: object = None, beyond: str = "") -> Compact:
-    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), HOUR)
-    return Compact(cast(Memory, memory or parts.memory), parts.removals, parts.removal_log, tidy, beyond, DAY)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+LARGE = SMALL + 1
 
 
-def removed(parts: Parts, subject: str = "ann") -> Removal:
+@pytest.fixture(params=KINDS)
+def parts(request: pytest.FixtureRequest, memory: Memory, parts: Parts) -> Iterator[Parts]:
+    """On each database."""
+    with new_database(request.param, parts.folder / "another") as database:
+        yield Parts(parts.folder, memory, parts.pool, given=database)
+
+
+def large(parts: Parts, memory: object = None) -> Compact:
+    return parts.compact(memory, LARGE)
+
+
+def removed(parts: Parts, subject: str = "ann", **said: Any) -> Removal:
     parts.teach(picture("disc"), subject=subject)
-    request = RemovalRequest.model_validate({"filter": {"subject": subject}, "reason": "asked to"})
-    return parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
+    return parts.remove(RemovalRequest(filter=Filter({"subject": subject}), reason="asked to", **said))
 
 
-def erased(parts: Parts, receipt: Removal) -> bool:
-    return parts.removals.load(parts.tenant, receipt.id).removal.erasure is not None
+def load(parts: Parts, removal: Removal) -> Removal:
+    return parts.removals.load(parts.tenant, removal.id).removal
+
+
+def erased(parts: Parts, removal: Removal) -> bool:
+    found = load(parts, removal)
+    assert (found.erasure is None) == (found.erasure_receipt is None)
+    return found.erasure is not None
 
 
 def test_the_oldest_removal_says_when_it_is_due_in_whatever_process(parts: Parts) -> None:
-    assert compact(parts).if_due(now() + 3 * DAY) is None
+    assert large(parts).if_due(now() + 3 * DAY) is None
     first = removed(parts)
-    assert compact(parts).if_due() is None
+    assert large(parts).if_due() is None
     second = removed(parts, "bob")
-    assert compact(parts).if_due(now() + DAY - HOUR) is None
+    assert large(parts).if_due(now() + DAY - HOUR) is None
     assert not erased(parts, first)
-    assert compact(parts).if_due(now() + DAY) is not None
+    assert large(parts).if_due(now() + DAY) is not None
     assert erased(parts, first)
     assert erased(parts, second)
-    assert compact(parts).if_due(now() + 3 * DAY) is None
-    assert [entry.event for entry in parts.removal_log.entries(parts.tenant)][-2:] == [Event.ERASED] * 2
+    assert large(parts).if_due(now() + 3 * DAY) is None
+    assert [entry.event for entry in parts.receipts.log.entries(parts.tenant)][-2:] == [Event.ERASED] * 2
+    given = [load(parts, each) for each in (first, second)]
+    assert parts.verify()([str(text) for each in given for text in (each.receipt, each.erasure_receipt)]).faults == []
 
 
-@pytest.mark.parametrize(
-    "mark", [True, {"since": (now() + 300 * DAY).isoformat()}, {"since": 3}, {"since": "soon"}, {}]
-)
-def test_a_mark_of_the_future_or_of_an_earlier_version_or_damaged_is_due(parts: Parts, mark: object) -> None:
+def test_a_small_memory_is_rewritten_within_minutes(parts: Parts) -> None:
     receipt = removed(parts)
-    parts.ledger.put(f"unerased/{parts.tenant}/{receipt.id}", mark)
-    assert compact(parts).if_due() is not None
+    assert parts.compact().if_due(now() + SOON - MINUTE) is None
+    assert parts.compact().if_due(now() + SOON) is not None
     assert erased(parts, receipt)
+
+
+def test_at_once_is_at_once_and_takes_the_others_along(parts: Parts) -> None:
+    waiting = removed(parts)
+    assert large(parts).if_due() is None
+    receipt = removed(parts, "bob", erase_now=True)
+    assert large(parts).if_due() is not None
+    assert erased(parts, receipt)
+    assert erased(parts, waiting)
 
 
 def test_a_last_run_in_the_future_delays_nothing(parts: Parts) -> None:
     removed(parts)
-    compact(parts).if_due(now() + 300 * DAY)
+    large(parts).if_due(now() + 300 * DAY)
     receipt = removed(parts)
-    assert compact(parts).if_due(now() + DAY) is not None
+    assert large(parts).if_due(now() + DAY) is not None
     assert erased(parts, receipt)
 
 
-def test_one_receipt_that_cannot_be_sealed_delays_no_other_and_is_tried_with_the_next(parts: Parts) -> None:
-    receipts = sorted((removed(parts, subject) for subject in ("ann", "bob", "eve")), key=lambda each: each.id)
-    key = f"removals/{parts.tenant}/{receipts[1].id}"
-    whole, before = parts.ledger.get(key), failures("erasure")
-    damage(parts, key)
-    for each in receipts:
-        parts.ledger.put(f"unerased/{parts.tenant}/{each.id}", {"since": (now() - 2 * DAY).isoformat()})
-    assert compact(parts).if_due() is not None
-    assert failures("erasure") == before + 1
-    parts.ledger.put(key, whole)
-    assert [erased(parts, each) for each in receipts] == [True, False, True]
-    assert compact(parts).if_due(now() + DAY - HOUR) is None, "it is due with the next, not every hour"
-    assert compact(parts).if_due(now() + DAY) is not None
-    assert erased(parts, receipts[1])
+def test_what_is_done_during_the_rewrite_waits_for_the_next(parts: Parts) -> None:
+    first, later = removed(parts), list[Removal]()
+    memory = Hooked(parts.memory, Once("compact", lambda: later.append(removed(parts, "bob"))))
+    large(parts, memory)()
+    assert erased(parts, first)
+    assert not erased(parts, later[0])
+    large(parts)()
+    assert erased(parts, later[0])
+
+
+@pytest.mark.parametrize("step", ["before", "after"])
+def test_killed_at_the_rewrite_another_gives_the_receipts(parts: Parts, step: str) -> None:
+    receipt = removed(parts)
+
+    def die() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        large(parts, Hooked(parts.memory, **{step: Once("compact", die)}))()
+    assert not erased(parts, receipt)
+    large(parts)()
+    assert erased(parts, receipt)
+
+
+def test_a_mirror_that_is_away_delays_the_receipt_alone(parts: Parts) -> None:
+    receipts = [removed(parts), removed(parts, "bob")]
+
+    def fail(_tenant: str, _number: int) -> None:
+        raise Unavailable("waiting for the mirror: as a test")
+
+    replace(large(parts), write_to_mirror=fail)()
+    assert [load(parts, each).waits_for for each in receipts] == ["waiting for the mirror: as a test"] * 2
+    assert not any(erased(parts, each) for each in receipts)
+    assert large(parts).if_due() is None, "nothing is to be rewritten"
+    assert all(erased(parts, each) for each in receipts)
+    assert [load(parts, each).waits_for for each in receipts] == [None] * 2
+    assert len([entry for entry in parts.receipts.log.entries(parts.tenant) if entry.event == Event.ERASED]) == 2
+
+
+def test_of_two_at_once_one_is_told(parts: Parts) -> None:
+    receipt = removed(parts)
+    said: list[str] = []
+
+    def another() -> None:
+        with pytest.raises(Unavailable) as told:
+            large(parts)()
+        said.append(told.value.message)
+
+    large(parts, Hooked(parts.memory, Once("compact", another)))()
+    assert said == ["another compaction is at work: try again once it has ended"]
+    assert erased(parts, receipt)
+
+
+def orphan(parts: Parts) -> str:
+    """A picture and pixels of an attempt that died before its point."""
+    key = parts.pictures.new_key(parts.tenant, "image", "0" * 64)
+    parts.pictures.write(key, b"picture")
+    parts.pictures.keep_pixels(key, b"pixels")
+    return key
+
+
+def with_grace(parts: Parts, grace: timedelta) -> Compact:
+    return replace(large(parts), tidy=Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), grace))
+
+
+def test_nothing_is_said_to_be_erased_while_a_dead_attempt_is_left(parts: Parts) -> None:
+    """API killed while accepting, sent again, removed, erased: no file of the attempt that died is left."""
+    key = orphan(parts)
+    receipt = removed(parts, erase_now=True)
+    assert with_grace(parts, HOUR).if_due() is None
+    assert not erased(parts, receipt)
+    assert parts.pictures.exists(key)
+    slept: list[float] = []
+    patient = replace(with_grace(parts, MINUTE), sleep=slept.append)
+    patient()
+    assert sum(slept) == MINUTE.total_seconds()
+    assert not erased(parts, receipt)
+    with_grace(parts, timedelta(0))()
+    assert erased(parts, receipt)
+    assert parts.files() | parts.pixels() == set()
+
+
+def test_what_is_being_accepted_since_delays_nothing(parts: Parts) -> None:
+    receipt = removed(parts)
+    time_of_disk = now() + 3 * MINUTE
+    key = orphan(parts)
+    for path in parts.files() | parts.pixels():
+        os.utime(path, (time_of_disk.timestamp(), time_of_disk.timestamp()))
+    with_grace(parts, HOUR)()
+    assert erased(parts, receipt)
+    assert parts.pictures.exists(key)
+
+
+def test_where_it_could_not_be_looked_nothing_is_said_to_be_erased(parts: Parts) -> None:
+    receipt = removed(parts)
+
+    def fail(_old: object, _since: object) -> int:
+        raise Unavailable("as a test")
+
+    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), timedelta(0), further=[fail])
+    replace(large(parts), tidy=tidy)()
+    assert not erased(parts, receipt)
 
 
 def test_without_room_it_is_tried_once_an_hour(parts: Parts) -> None:
@@ -92,7 +205,7 @@ def test_without_room_it_is_tried_once_an_hour(parts: Parts) -> None:
             calls.append(name)
             raise OutOfSpace("no room")
 
-    full, due = compact(parts, Hooked(parts.memory, fail)), now() + DAY
+    full, due = large(parts, Hooked(parts.memory, fail)), now() + DAY
     for minutes, ends in ((0, True), (1, False), (59, False), (60, True)):
         moment = due + timedelta(minutes=minutes)
         if ends:

@@ -27,7 +27,7 @@ def curate(parts: Parts, action: str, memory: object = None, **asked: object) ->
 
 def remove(parts: Parts, **condition: object) -> None:
     request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
-    parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
+    parts.remove(request)
 
 
 def states(parts: Parts, *image_ids: str) -> list[State]:
@@ -187,7 +187,7 @@ def test_a_few_neighbours_object_to_nothing(parts: Parts) -> None:
 def gate_again(parts: Parts, gate: Gate, **condition: object) -> None:
     forget = parts.forget(gate=gate)
     request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
-    forget.carry_on(parts.tenant, forget.request(parts.tenant, request, "a test").id)
+    parts.remove(request, forget)
 
 
 def test_a_removal_takes_back_what_nobody_objects_to_any_more(parts: Parts) -> None:

@@ -32,7 +32,7 @@ MARK = "Mark-Of-Label"
 def remove(parts: Parts, decisions: StoredDecisions | None = None, **request: Any) -> None:
     forget = parts.forget(decisions=decisions)
     asked = RemovalRequest.model_validate({"reason": "asked to", **request})
-    forget.carry_on(parts.tenant, forget.request(parts.tenant, asked, "a test").id)
+    parts.remove(asked, forget)
 
 
 def stored(parts: Parts, decision_id: str | None) -> StoredDecision:

@@ -143,7 +143,7 @@ def test_a_removal_while_it_fills_leaves_no_vector_of_either_encoder(parts: Migr
     def remove(_images: object) -> None:
         if next(slices) == 0:
             request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
-            receipts.append(forget.carry_on(parts.tenant, forget.request(parts.tenant, request, "a test").id))
+            receipts.append(parts.remove(request, forget))
 
     receipts: list[Any] = []
     slices = count()

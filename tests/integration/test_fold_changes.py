@@ -87,7 +87,7 @@ def move(parts: Parts, kind: str, ids: Sequence[str], number: int) -> None:
             parts.memory.unmute(parts.tenant, where)
         case "remove":
             request = RemovalRequest(filter=Filter.model_validate({"image_id": list(ids)}), reason="asked to")
-            parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
+            parts.remove(request)
         case "prune":
             if parts.judgements.current(parts.tenant):
                 prune = Curate(parts.memory, parts.judgements, parts.undo_votes())

@@ -1,22 +1,34 @@
 """Promise 2: a removal that was recorded is carried out, at whatever step its process dies, and its receipt is true."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pytest
 
 from schemas.errors import Blocked, Unavailable
 from schemas.filter import FieldType
 from schemas.image import State, StoredImage, now
+from schemas.receipt import Event
 from schemas.removal import RemovalRequest, RemovalStatus
 from services.forgetting.covered_images import CoveredImages
+from services.forgetting.removals import resource
+from services.memory.memory import Memory
 from tests.contract.support import reject
+from tests.databases import KINDS, new_database
 from tests.shapes import picture
 
-from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, damage, failures
+from .support import NEVER, TESTER, Hooked, Killed, Once, Parts, Transactions
 
 REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to", "block": True})
-WRITES = {"mark", "delete_marked", "put", "create", "delete"}
+WRITES = {"mark", "clear_marks", "delete_noted", "transaction", "delete"}
+
+
+@pytest.fixture(params=KINDS)
+def parts(request: pytest.FixtureRequest, memory: Memory, parts: Parts) -> Iterator[Parts]:
+    """On each database."""
+    with new_database(request.param, parts.folder / "another") as database:
+        yield Parts(parts.folder, memory, parts.pool, given=database)
 
 
 class Countdown:
@@ -28,7 +40,7 @@ class Countdown:
     def __call__(self, name: str) -> None:
         if name in WRITES:
             self.left -= 1
-            if self.left == 0:
+            if self.left <= 0:  # what is dead does nothing more
                 raise Killed
 
 
@@ -46,17 +58,16 @@ def fill(parts: Parts) -> tuple[dict[State, int], list[str]]:
 def killed(parts: Parts, hook: Callable[[Countdown], dict[str, Countdown]], writes: int) -> bool:
     """Run a removal until its n-th write; whether it came that far."""
     countdown = Countdown(writes)
-    memory, pictures, ledger = (
-        Hooked(each, **hook(countdown)) for each in (parts.memory, parts.pictures, parts.ledger)
-    )
-    forget = parts.forget(memory=memory, pictures=pictures, ledger=ledger)
+    memory, pictures = (Hooked(each, **hook(countdown)) for each in (parts.memory, parts.pictures))
+    database = Transactions(parts.database, **hook(countdown))
     try:
-        forget.carry_on(parts.tenant, forget.request(parts.tenant, REQUEST, "a test").id)
+        parts.remove(REQUEST, parts.forget(memory=memory, pictures=pictures, database=database))
     except Killed:
         return True
     return False
 
 
+# either suffices for each database: dead after a write is dead before the next one
 HOOKS: dict[str, Callable[[Countdown], dict[str, Countdown]]] = {
     "before": lambda countdown: {"before": countdown},
     "after": lambda countdown: {"after": countdown},
@@ -69,16 +80,15 @@ def test_killed_at_any_step_it_is_carried_on_to_the_same_receipt(
 ) -> None:
     recorded, writes = 0, 1
     while True:
-        each = Parts(parts.folder / str(writes), parts.memory, parts.pool)
+        each = Parts(parts.folder / str(writes), parts.memory, parts.pool, given=parts.database)
         by_state, ids = fill(each)
         if not killed(each, hook, writes):
             break
-        each.forget().carry_on_all()
+        each.forget().resume_all()
         writes += 1
-        removals = each.removals.all(each.tenant)
+        removals = each.removals.latest(each.tenant, 1000)
         if not removals:  # it died before its record: nobody was promised anything, and nothing may have gone
             assert len(each.memory.get(each.tenant, ids)) == len(ids)
-            assert each.ledger.list("open/") == []
             continue
         recorded += 1
         [receipt] = removals
@@ -87,8 +97,10 @@ def test_killed_at_any_step_it_is_carried_on_to_the_same_receipt(
         assert receipt.verified_at is not None
         assert len(each.memory.get(each.tenant, ids)) == 2
         assert len(each.files()) == 2
-        assert each.ledger.list("open/") == []
-        assert each.ledger.list("notes/") == []
+        assert receipt.filter is None
+        assert [*each.notes.pages(receipt.id)] == []
+        assert [entry.event for entry in each.receipts.log.entries(each.tenant)] == [Event.REQUESTED, Event.DONE]
+        assert each.verify()().faults == []
         with pytest.raises(Blocked):
             each.send(picture("disc"), subject="ann")
     assert recorded > 10, "the loop went through the steps"
@@ -96,18 +108,26 @@ def test_killed_at_any_step_it_is_carried_on_to_the_same_receipt(
 
 def test_a_removal_in_work_is_left_to_whoever_works_on_it(parts: Parts) -> None:
     _, ids = fill(parts)
-    recorded = parts.forget(NEVER).request(parts.tenant, REQUEST, "a test")
-    assert parts.forget(NEVER).carry_on_all() == 0
+    recorded = parts.forget().request(parts.tenant, REQUEST, TESTER)
+    lease = parts.removals.leases.take(resource(recorded.id), NEVER)
+    assert lease is not None
+    slept: list[float] = []
+    waiting = replace(parts.forget(NEVER), sleep=slept.append)
+    assert waiting.resume_all() == 0
+    with pytest.raises(Unavailable):
+        waiting.resume(parts.tenant, recorded.id, timedelta(seconds=10))
+    assert sum(slept) >= 10
     assert len(parts.memory.get(parts.tenant, ids)) == len(ids)
-    assert parts.forget(AT_ONCE).carry_on_all() == 1
+    parts.removals.leases.release(lease)
+    assert waiting.resume_all() == 1
     assert parts.removals.load(parts.tenant, recorded.id).removal.status is RemovalStatus.DONE
 
 
 def test_carried_on_twice_the_receipt_is_that_of_one(parts: Parts) -> None:
     by_state, _ = fill(parts)
-    recorded = parts.forget().request(parts.tenant, REQUEST, "a test")
-    first = parts.forget().carry_on(parts.tenant, recorded.id)
-    second = parts.forget().carry_on(parts.tenant, recorded.id)
+    recorded = parts.forget().request(parts.tenant, REQUEST, TESTER)
+    first = parts.forget().resume(parts.tenant, recorded.id)
+    second = parts.forget().resume(parts.tenant, recorded.id)
     assert first == second
     assert first.by_state == by_state
 
@@ -124,39 +144,24 @@ class Undeclared:
 
 
 def test_a_removal_that_cannot_be_done_any_more_holds_no_other_up(parts: Parts) -> None:
-    tenants = sorted((parts, Parts(parts.folder, parts.memory, parts.pool)), key=lambda each: each.tenant)
+    tenants = sorted(
+        (parts, Parts(parts.folder, parts.memory, parts.pool, given=parts.database)), key=lambda each: each.tenant
+    )
     for each in tenants:
         fill(each)
     stuck, after = tenants
     by_age = RemovalRequest.model_validate({"filter": {"metadata.age": 3}, "reason": "asked to"})
-    first = stuck.forget().request(stuck.tenant, by_age, "a test")
-    second = after.forget().request(after.tenant, REQUEST, "a test")
-    assert parts.forget(memory=Undeclared(parts)).carry_on_all() == 1
+    first = stuck.forget().request(stuck.tenant, by_age, TESTER)
+    second = after.forget().request(after.tenant, REQUEST, TESTER)
+    assert parts.forget(memory=Undeclared(parts)).resume_all() == 1
     assert stuck.removals.load(stuck.tenant, first.id).removal.status is RemovalStatus.RUNNING
     assert after.removals.load(after.tenant, second.id).removal.status is RemovalStatus.DONE
 
 
-def test_a_damaged_record_holds_no_other_up_and_is_not_dropped(parts: Parts) -> None:
-    tenants = sorted((parts, Parts(parts.folder, parts.memory, parts.pool)), key=lambda each: each.tenant)
-    for each in tenants:
-        fill(each)
-    damaged, after = tenants
-    first = damaged.forget().request(damaged.tenant, REQUEST, "a test")
-    whole = damaged.ledger.get(f"removals/{damaged.tenant}/{first.id}")
-    second = after.forget().request(after.tenant, REQUEST, "a test")
-    damage(damaged, f"removals/{damaged.tenant}/{first.id}")
-    before = failures("removal")
-    assert parts.forget().carry_on_all() == 1
-    assert failures("removal") == before + 1
-    assert after.removals.load(after.tenant, second.id).removal.status is RemovalStatus.DONE
-    damaged.ledger.put(f"removals/{damaged.tenant}/{first.id}", whole)
-    assert parts.forget().carry_on_all() == 1, "somebody mended it"
-
-
 def test_a_store_that_is_gone_is_not_waited_for_once_a_record(parts: Parts) -> None:
-    other = Parts(parts.folder, parts.memory, parts.pool)
+    other = Parts(parts.folder, parts.memory, parts.pool, given=parts.database)
     for each in (parts, other):
-        each.forget().request(each.tenant, REQUEST, "a test")
+        each.forget().request(each.tenant, REQUEST, TESTER)
     calls: list[str] = []
 
     def fail(name: str) -> None:
@@ -164,22 +169,14 @@ def test_a_store_that_is_gone_is_not_waited_for_once_a_record(parts: Parts) -> N
         raise Unavailable("the store does not answer")
 
     with pytest.raises(Unavailable):
-        parts.forget(memory=Hooked(parts.memory, fail)).carry_on_all()
-    assert calls == ["mark", "ping"]
-
-
-@pytest.mark.parametrize("touched", [{"touched": (now() + NEVER * 24).isoformat()}, {"touched": 3}, {}, None])
-def test_a_mark_of_the_future_or_a_damaged_one_delays_nothing(parts: Parts, touched: object) -> None:
-    fill(parts)
-    recorded = parts.forget().request(parts.tenant, REQUEST, "a test")
-    parts.ledger.put(f"open/{parts.tenant}/{recorded.id}", touched)
-    assert parts.forget(NEVER).carry_on_all() == 1
+        parts.forget(memory=Hooked(parts.memory, fail)).resume_all()
+    assert calls == ["marking", "ping"]
 
 
 def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_too(parts: Parts) -> None:
     fill(parts)
     request = REQUEST.model_copy(update={"block": False})
-    recorded = parts.forget().request(parts.tenant, request, "a test")
+    recorded = parts.forget().request(parts.tenant, request, TESTER)
 
     def come_in() -> None:
         parts.send(picture("disc"), image_id="late", subject="ann")
@@ -187,8 +184,8 @@ def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_to
         earlier = late.model_copy(update={"accepted_at": recorded.requested_at})
         parts.memory.put([earlier], {"late": late})
 
-    memory = Hooked(parts.memory, Once("delete_marked", come_in))
-    receipt = parts.forget(memory=memory).carry_on(parts.tenant, recorded.id)
+    memory = Hooked(parts.memory, Once("delete_noted", come_in))
+    receipt = parts.forget(memory=memory).resume(parts.tenant, recorded.id)
     assert (receipt.status, receipt.images, receipt.pictures) == (RemovalStatus.DONE, 5, 5)
     assert parts.memory.get(parts.tenant, ["late"]) == {}
     assert len(parts.files()) == 2
@@ -230,32 +227,31 @@ def put_many(parts: Parts, number: int) -> set[str]:
 def test_a_hook_is_called_once_for_all_pages_and_again_after_a_crash(parts: Parts) -> None:
     ids, hook = put_many(parts, 2100), Recorder(fails=1)
     forget = replace(parts.forget(), undo=[hook])
-    recorded = forget.request(parts.tenant, REQUEST, "a test")
+    recorded = forget.request(parts.tenant, REQUEST, TESTER)
     with pytest.raises(Unavailable):
-        forget.carry_on(parts.tenant, recorded.id)
+        forget.resume(parts.tenant, recorded.id)
     assert hook.calls == [(parts.tenant, [1000, 1000, 100], ids)]
-    assert forget.carry_on(parts.tenant, recorded.id).images == 2100
+    assert forget.resume(parts.tenant, recorded.id).images == 2100
     assert hook.calls == [(parts.tenant, [1000, 1000, 100], ids)] * 2
 
 
-def test_where_nothing_is_covered_no_hook_is_called(parts: Parts) -> None:
+def test_hooks_are_told_of_a_filter_that_covers_nothing(parts: Parts) -> None:
     hook = Recorder()
-    forget = replace(parts.forget(), undo=[hook])
-    assert forget.carry_on(parts.tenant, forget.request(parts.tenant, REQUEST, "a test").id).images == 0
-    assert hook.calls == []
+    assert parts.remove(REQUEST, replace(parts.forget(), undo=[hook])).images == 0
+    assert hook.calls == [(parts.tenant, [], set())]
 
 
 def test_a_store_that_does_not_answer_leaves_it_to_be_carried_on(parts: Parts) -> None:
     fill(parts)
 
     def fail(name: str) -> None:
-        if name == "delete_marked":
+        if name == "delete_noted":
             raise Unavailable("the store does not answer")
 
     forget = parts.forget(memory=Hooked(parts.memory, fail))
-    recorded = forget.request(parts.tenant, REQUEST, "a test")
+    recorded = forget.request(parts.tenant, REQUEST, TESTER)
     with pytest.raises(Unavailable):
-        forget.carry_on(parts.tenant, recorded.id)
+        forget.resume(parts.tenant, recorded.id)
     assert parts.removals.load(parts.tenant, recorded.id).removal.status is RemovalStatus.RUNNING
-    assert parts.forget().carry_on_all() == 1
+    assert parts.forget().resume_all() == 1
     assert parts.removals.load(parts.tenant, recorded.id).removal.images == 4

@@ -28,7 +28,7 @@ from services.memory.memory import Memory
 from services.runtime.jobs import Jobs, OwnedJob, Progress, RunJobs, Stopped
 from tests.contract.support import image, put, units
 
-from .support import NEVER, Hooked, Killed, Once, Parts
+from .support import NEVER, TESTER, Hooked, Killed, Once, Parts
 
 
 def remember(parts: Parts, labels: Sequence[str], seed: int = 0, prefix: str = "image") -> list[str]:
@@ -44,7 +44,7 @@ def remember(parts: Parts, labels: Sequence[str], seed: int = 0, prefix: str = "
 
 def remove(parts: Parts, **condition: object) -> None:
     request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
-    parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
+    parts.remove(request)
 
 
 def judged(parts: Parts, k: int = 10) -> Judgement:
@@ -299,12 +299,12 @@ def test_a_removal_that_is_killed_while_it_repairs_is_carried_on(parts: Parts, s
     remember(parts, ["dog"] * 2, seed=1, prefix="goes")
     whole, _ = parts.judgements, judged(parts)
     request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
-    recorded = parts.forget().request(parts.tenant, request, "a test")
+    recorded = parts.forget().request(parts.tenant, request, TESTER)
     parts.judgements = hooked(parts, after=Once(step, die))
     with pytest.raises(Killed):
-        parts.forget().carry_on(parts.tenant, recorded.id)
+        parts.forget().resume(parts.tenant, recorded.id)
     parts.judgements = whole
-    parts.forget().carry_on(parts.tenant, recorded.id)
+    parts.forget().resume(parts.tenant, recorded.id)
     found = parts.judgements.current(parts.tenant)
     assert found is not None
     assert (found.images, [each.label for each in found.classes]) == (5, ["cat"])
@@ -331,7 +331,7 @@ def test_of_two_removals_at_once_each_takes_out_what_it_covers(parts: Parts, ste
     removing = parts.forget()
     parts.judgements = whole
     request = RemovalRequest(filter=Filter({"image_id": "image-000"}), reason="asked to")
-    removing.carry_on(parts.tenant, removing.request(parts.tenant, request, "a test").id)
+    parts.remove(request, removing)
     assert race.called
     found = parts.judgements.current(parts.tenant)
     if found is not None:  # where each meets the other's traces only, none counts until the next pass

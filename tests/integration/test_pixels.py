@@ -48,7 +48,7 @@ def accepted(parts: Parts, number: int = 2, **fields: Any) -> list[str]:
 
 def remove(parts: Parts, block: bool = False, **condition: object) -> None:
     request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to", block=block)
-    parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
+    parts.remove(request)
 
 
 def test_nothing_is_decoded_twice_on_the_way_in(parts: Parts, decoder: Counting) -> None:
@@ -132,8 +132,8 @@ def test_a_worker_that_dies_leaves_them_to_the_next(parts: Parts, decoder: Count
 
 def test_what_a_crash_left_goes_after_a_while(parts: Parts) -> None:
     accepted(parts)
-    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), timedelta(0))
-    assert tidy() >= 2
+    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), timedelta(0), timedelta(0))
+    assert tidy().deleted >= 2
     assert parts.pixels() == set()
     assert len(parts.files()) == 2
 

@@ -43,7 +43,7 @@ class Workers:
     def remove(self, **condition: object) -> None:
         request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
         forget = replace(self.parts.forget(), undo=(self.questions.forget,))
-        forget.carry_on(self.parts.tenant, forget.request(self.parts.tenant, request, "a test").id)
+        self.parts.remove(request, forget)
 
     def results(self) -> list[str | None]:
         """What was found for each question that is there."""

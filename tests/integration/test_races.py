@@ -19,7 +19,7 @@ from .support import Hooked, Once, Parts, Pixels
 def remove(parts: Parts, **request: Any) -> Removal:
     forget = parts.forget()
     asked = RemovalRequest.model_validate({"reason": "asked to", **request})
-    receipt = forget.carry_on(parts.tenant, forget.request(parts.tenant, asked, "a test").id)
+    receipt = parts.remove(asked, forget)
     assert receipt.status is RemovalStatus.DONE
     return receipt
 

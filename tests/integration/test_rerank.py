@@ -226,7 +226,7 @@ def test_a_removal_drops_what_is_at_hand(taught: Parts, server: Server) -> None:
         ask(rerank, taught)
         assert asked_again(ask(rerank, taught)).cached
         forget, vote = replace(taught.forget(), undo=[rerank.forget]), voted(taught)
-        forget.carry_on(taught.tenant, forget.request(taught.tenant, removal, "a test").id)
+        taught.remove(removal, forget)
         assert (voted(taught).neighbours, voted(taught).shares) == (vote.neighbours, vote.shares), "it did not vote"
         assert not asked_again(ask(rerank, taught)).cached
     assert len(server.seen) == 2

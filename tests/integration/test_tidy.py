@@ -54,7 +54,7 @@ def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
         os.utime(folder / "pictures" / keys[name], (an_hour_ago, an_hour_ago))
     memory.put([image("a", "kept", picture=keys["kept"])])
 
-    assert tidy_of(folder, memory, pictures, Ledger(folder / "records"))() == 1
+    assert tidy_of(folder, memory, pictures, Ledger(folder / "records"))().deleted == 1
     assert pictures.all() == sorted([keys["kept"], keys["young"]])
     assert pictures.written_at(keys["young"]) > now() - timedelta(minutes=5)
     memory.close()
@@ -84,14 +84,14 @@ def test_what_a_kill_left_half_written_goes_after_a_while(folder: Path, written:
     drafts = [path for kind in ("pictures", "records") for path in (folder / kind).rglob(".*")]
     assert [b"marker" in draft.read_bytes() for draft in drafts] == [True, True]
     assert pictures.all() == ledger.list("") == []
-    assert tidy() == 0
+    assert tidy().deleted == 0
     moment = time.time() + written
     for draft in drafts:
         os.utime(draft, (moment, moment))
     (folder / "pictures" / "t" / "aa" / ".keep").touch()
     os.utime(folder / "pictures" / "t" / "aa" / ".keep", (moment, moment))
     ledger.put("a/c", "kept")
-    assert tidy() == 2
+    assert tidy().deleted == 2
     assert not any(draft.exists() for draft in drafts)
     assert ledger.list("") == ["a/c"]
     assert (folder / "pictures" / "t" / "aa" / ".keep").exists()
@@ -161,7 +161,7 @@ def test_what_came_since_is_looked_at_and_nothing_else(place: Place) -> None:
     assert place.tidy.if_due(start + 5 * HOUR) == 0
     assert len(place.looks) == 1
     assert place.pictures.all() == [spared]
-    assert replace(place.tidy, spare=timedelta(0))() == 1, "before a compaction it is everything"
+    assert replace(place.tidy, grace=timedelta(0))().deleted == 1, "before a compaction it is everything"
 
 
 def test_a_run_that_did_not_come_to_its_end_is_made_up_for(place: Place, memory: Memory) -> None:
@@ -198,7 +198,7 @@ def test_one_tenant_that_fails_holds_no_other_up(place: Place, memory: Memory) -
                 raise RuntimeError("as a test")
             return memory.page(tenant, *arguments)  # type: ignore[arg-type]
 
-    assert replace(place.tidy, memory=cast(Memory, Failing(memory)), spare=timedelta(0))() == 2
+    assert replace(place.tidy, memory=cast(Memory, Failing(memory)), grace=timedelta(0))().deleted == 2
     assert failures("tidy") == before + 1
 
 

@@ -112,7 +112,7 @@ def test_a_preview_prunes_and_knows_that_a_relabelling_leaves_the_past_alone(par
 def test_what_is_scrubbed_tells_nothing_that_the_removed_had_a_part_in(parts: Parts, moment: datetime) -> None:
     [decision] = parts.keep(picture("disc"), **asked(moment))
     request = RemovalRequest(filter=Filter({"image_id": "mislabelled"}), reason="asked to")
-    parts.forget().carry_on(parts.tenant, parts.forget().request(parts.tenant, request, "a test").id)
+    parts.remove(request)
     stored = parts.decisions().load(parts.tenant, str(decision.id))
     assert stored.scrubbed == 1
     assert {each.reliability for each in stored.decision.neighbours} == {1}

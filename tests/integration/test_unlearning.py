@@ -21,7 +21,7 @@ from schemas.removal import RemovalRequest
 from services.decision.votes import decide
 from services.memory.engine import Vectors
 
-from .support import Parts
+from .support import TESTER, Parts
 
 DIRECTIONS = 6
 LABELS = ("cat", "dog", "animal/owl")
@@ -109,7 +109,7 @@ def unlearn(parts: Parts, items: list[Item], options: ClassifyOptions, order: Ra
     another = parts.judged_by_another(both)
     request = RemovalRequest(filter=Filter({"subject": "goes"}), reason="asked to")
     forget = parts.forget()
-    assert forget.carry_on(both, forget.request(both, request, "a test").id).images == len(items) - len(kept)
+    assert forget.resume(both, forget.request(both, request, TESTER).id).images == len(items) - len(kept)
 
     queries = np.concatenate([directions(parts.memory.dimension), directions(parts.memory.dimension)[:3] + 0.01])
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)

@@ -12,7 +12,6 @@ from schemas.encoder import FillCounts
 from schemas.errors import BeingRemoved, Blocked, InvalidRequest, InvalidVector, NotFound, Unavailable
 from schemas.image import Accepted, ImageFields, State, StoredImage, now
 from schemas.removal import Removal, RemovalRequest
-from services.forgetting.blocks import Blocks
 from services.intake.vectors import AcceptVectors, Sent
 from services.memory.engine import Vectors
 from services.memory.filling import Filling
@@ -59,7 +58,7 @@ def added(parts: Parts) -> Iterator[Parts]:
 def remove(parts: Parts, **request: Any) -> Removal:
     forget = parts.forget()
     asked = RemovalRequest.model_validate({"reason": "asked to", **request})
-    return forget.carry_on(parts.tenant, forget.request(parts.tenant, asked, "a test").id)
+    return parts.remove(asked, forget)
 
 
 def rows(number: int, seed: int = 0) -> Vectors:
@@ -236,7 +235,7 @@ def test_what_a_removal_blocked_stays_out(parts: Parts, said: dict[str, Any]) ->
 
 
 def test_what_is_blocked_between_the_check_and_the_write_is_taken_back(parts: Parts) -> None:
-    block = Once("put", lambda: Blocks(parts.ledger).block_subjects(parts.tenant, ["ann"], "1"))
+    block = Once("put", lambda: parts.block("subject", "ann"))
     with pytest.raises(Blocked):
         send(parts, rows(2), {"subject": "ann"}, {}, memory=Hooked(parts.memory, before=block))
     assert [image.subject for image in parts.memory.page(parts.tenant, [], 9)[0]] == [None]

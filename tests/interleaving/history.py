@@ -127,7 +127,7 @@ class Clients:
         with self.history.call("remove", filter=condition, block=block) as call:
             call.result = self.service.request(filter=condition, block=block)
         if call.result is not None:
-            self.service.carry_on(call.result.id)
+            self.service.resume(call.result.id)
 
     def keep_decision(self, number: int, **options: Any) -> None:
         """Ask, and let the answer be kept."""

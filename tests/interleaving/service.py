@@ -21,11 +21,10 @@ from schemas.question import StoredDecision
 from schemas.removal import Removal, RemovalRequest, RemovalStatus
 from services.access.secret import Secret
 from services.answers.classify import Classify
-from services.bootstrap.wire_removal import Stores, wire_compact, wire_forget, wire_stores
+from services.bootstrap.wire_removal import Stores, wire_compact, wire_forget, wire_stores, wire_verify
 from services.curation.objections import Objections
 from services.forgetting.forget import Forget
 from services.forgetting.retention import Expire, Retention
-from services.forgetting.verify import Verify
 from services.infrastructure.records.database import Database
 from services.intake.accept import Accept, Upload
 from services.intake.remember import Remember
@@ -34,7 +33,7 @@ from services.memory.filters import within
 from services.memory.memory import Memory
 from services.perception.decoder import Decoder
 from services.settings import Settings
-from tests.integration.support import METADATA, Pixels
+from tests.integration.support import METADATA, TESTER, Pixels
 from tests.interleaving.clock import Clock
 
 LEASE = timedelta(seconds=30)
@@ -162,19 +161,19 @@ class Service:
     def request(self, **request: Any) -> Removal:
         """Ask for a removal."""
         asked = RemovalRequest.model_validate({"reason": "asked to", **request})
-        return self.forget.request(self.tenant, asked, "a test")
+        return self.forget.request(self.tenant, asked, TESTER)
 
-    def carry_on(self, removal_id: str) -> None:
+    def resume(self, removal_id: str) -> None:
         """Do what is left of a removal."""
-        self.forget.carry_on(self.tenant, removal_id)
+        self.forget.resume(self.tenant, removal_id)
 
     def sweep(self) -> None:
         """What a worker does every few seconds."""
-        self.forget.carry_on_all()
+        self.forget.resume_all()
 
     def removals(self) -> list[Removal]:
         """All of them."""
-        return self.stores.removals.all(self.tenant)
+        return self.stores.removals.latest(self.tenant, 1000)
 
     def kept_decisions(self) -> list[StoredDecision]:
         """All that are stored."""
@@ -186,16 +185,17 @@ class Service:
 
     def unfinished(self) -> list[str]:
         """The removals that are not done."""
-        return [each.id for each in self.stores.removals.all(self.tenant) if each.status is not RemovalStatus.DONE]
+        return [
+            each.id for each in self.stores.removals.latest(self.tenant, 1000) if each.status is not RemovalStatus.DONE
+        ]
 
     def entries_of(self, removal_id: str) -> list[str]:
         """The events that the log has of a removal."""
-        return [each.event.value for each in self.stores.removal_log.entries(self.tenant) if each.removal == removal_id]
+        return [each.event for each in self.stores.receipts.log.entries(self.tenant) if each.removal == removal_id]
 
     def faults(self) -> list[str]:
         """What `verify-removals` finds."""
-        stores = self.stores
-        return Verify(self.memory, stores.pictures, stores.removals, stores.removal_log)().faults
+        return wire_verify(self.memory, self.stores)().faults
 
     def expire(self) -> None:
         """Retention."""

@@ -5,14 +5,16 @@ that a process which stood still, and whose lease was taken by another meanwhile
 """
 
 import secrets
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from schemas.errors import Unavailable
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import leases
 
@@ -79,6 +81,25 @@ class Leases:
         """
         with self._database.write(urgent=True) as connection:
             self.check(connection, lease)
+
+    @contextmanager
+    def kept(self, lease: Lease) -> Iterator[None]:
+        """Prolong a lease while the block runs, as often as needed; not while this process stands still."""
+        ended = threading.Event()
+
+        def prolong() -> None:
+            with suppress(Superseded):
+                while not ended.wait(lease.duration.total_seconds() / 3):
+                    with suppress(Unavailable):
+                        self.renew(lease)
+
+        thread = threading.Thread(target=prolong, name=f"lease-{lease.resource}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def release(self, lease: Lease) -> None:
         """Give a lease back; nothing where it is another's by now."""
