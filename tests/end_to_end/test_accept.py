@@ -79,7 +79,9 @@ def test_the_same_picture_again_changes_only_labels_and_fields(stack: Stack) -> 
     again = stack.client.add([(data, ImageFields(labels=["right", "also"], image_id=image_id, source="camera-2"))])
     assert again[0].state is State.REMEMBERED
     after = stack.client.image(image_id)
-    assert after == before.model_copy(update={"labels": ["right", "also"], "source": "camera-2", "subject": None})
+    said = {"labels": ["right", "also"], "source": "camera-2", "revision": after.revision}
+    assert after == before.model_copy(update=said), "the subject, which was left out, stays"
+    assert after.revision > before.revision
     assert stack.metric("visual_memory_batch_size_sum") == encoded
     assert stack.picture_files() == files
 
@@ -163,7 +165,7 @@ def test_patch_changes_what_it_names(stack: Stack) -> None:
     before = stack.remembered([image_id])[image_id]
     after = stack.client.amend(image_id, ImagePatch(labels=["right/way"], metadata={"age": 2, "site": "north"}))
     assert after == stack.client.image(image_id)
-    changes = {"labels": ["right/way"], "metadata": {"age": 2, "site": "north"}}
+    changes = {"labels": ["right/way"], "metadata": {"age": 2, "site": "north"}, "revision": after.revision}
     assert after == before.model_copy(update=changes)
     cleared = stack.http.patch(f"/v1/images/{image_id}", json={"subject": None}).json()
     assert cleared["subject"] is None

@@ -130,7 +130,7 @@ def test_add_a_csv_manifest(cli: Cli, stack: Stack, tmp_path: Path) -> None:
         rows.writerow(["pictures/a.png", "disc|round", image_id, "ann", "2026-01-01T00:00:00Z", "7", "north"])
         rows.writerow(["pictures/b.png", "bars", "", "", "", "", ""])
     [outcome] = cli.json("add", tmp_path / "manifest.csv", "--source", source)
-    assert outcome == {"sent": 2, "remembered": 2, "refused": {}, "rejected": {}}
+    assert outcome == {"sent": 2, "remembered": 2, "other_labels": 0, "refused": {}, "rejected": {}}
     image = stack.client.image(image_id)
     assert (image.labels, image.subject, image.source) == (["disc", "round"], "ann", source)
     assert image.metadata == {"age": 7, "site": "north"}
