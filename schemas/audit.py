@@ -15,10 +15,13 @@ class AuditLine(BaseModel):
         action: ``accept``, ``amend``, ``read``, ``remove``, ``judge``, ``mute``, ``unmute``, ``relabel``,
             ``decisions.delete``, ``evaluations.request``, ``evaluations.add``, ``evaluations.start``,
             ``evaluations.delete``, ``keys.make``, ``keys.revoke``, ``keys.rotate``, ``compact``, ``verify-removals``,
-            ``backup``, ``restore``; the last four are of the tenant ``*``, everybody.
+            ``backup``, ``restore``; the last four are of the tenant ``*``, everybody. ``export`` and ``read`` of a
+            subject are found by it.
         outcome: ``done``, ``running`` (or ended by a crash), or the code of the error.
         images: how many were sent, looked at, changed or removed.
         removal: the id of the removal, which has its own record.
+        job: the id of the job that was begun.
+        evaluation: the id of the evaluation that was asked for, added to, begun or deleted.
         decision: the id of the stored decision that was deleted.
         about_key: the id of the key that was made, revoked or rotated.
     """
@@ -34,5 +37,7 @@ class AuditLine(BaseModel):
     outcome: str = "done"
     images: int | None = None
     removal: str | None = None
+    job: str | None = None
+    evaluation: str | None = None
     decision: str | None = None
     about_key: str | None = None

@@ -315,9 +315,10 @@ class Client:
         """Delete an evaluation with its report, whether it is done or not."""
         return self._evaluation("DELETE", f"/v1/evaluations/{evaluation_id}")
 
-    def audit(self, limit: int = 100) -> list[AuditLine]:
-        """Who did what, the latest first."""
-        return _AUDIT.validate_json(self._call("GET", "/v1/audit", params={"limit": limit}).content)
+    def audit(self, limit: int = 100, subject: str | None = None) -> list[AuditLine]:
+        """Who did what, the latest first; only who looked at a subject, if one is given."""
+        params = {"limit": limit} | ({} if subject is None else {"subject": subject})
+        return _AUDIT.validate_json(self._call("GET", "/v1/audit", params=params).content)
 
     def readiness(self) -> dict[str, Any]:
         """Every part of the service by name, as ``/readyz`` tells it; not tried again."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 router = APIRouter(tags=["health"])
 
-NEEDED = {"store", "pictures"}
+NEEDED = {"store", "pictures", "records"}
 """Without these no request can be answered; without the broker all are, and what is accepted waits for the sweep."""
 
 

@@ -163,15 +163,16 @@ def status(url: Url = LOCAL, key: Key = None, as_json: AsJson = False) -> None:
 
 def audit(
     limit: Annotated[int, typer.Option(help="How many lines, the latest first.")] = 100,
+    subject: Annotated[str | None, typer.Option(help="Only who looked at this subject.")] = None,
     url: Url = LOCAL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Who did what: acceptances, changes, removals and keys of the key's tenant."""
+    """Who did what: what was sent, looked at, changed and removed, and the keys, of the key's tenant."""
     from services.cli import show
 
     with errors(), connect(url, key) as client:
-        lines = client.audit(limit)
+        lines = client.audit(limit, subject)
     if as_json:
         for line in lines:
             print_json(line.model_dump(mode="json", exclude_none=True))

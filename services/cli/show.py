@@ -187,7 +187,8 @@ def keys(found: Sequence[Key]) -> None:
 def audit(lines: Sequence[AuditLine]) -> None:
     """Who did what, a line each."""
     for line in lines:
-        about = {"images": line.images, "removal": line.removal, "key": line.about_key}
+        names = ("images", "removal", "job", "evaluation", "decision")
+        about = {name: getattr(line, name) for name in names} | {"key": line.about_key}
         said = ", ".join(f"{name} {value}" for name, value in about.items() if value is not None)
         who = f"{line.by} ({line.key})" if line.key else line.by
         console.print(f"{line.at:%Y-%m-%d %H:%M:%S}  {who}  {line.action}  {line.outcome}  {said}", markup=False)

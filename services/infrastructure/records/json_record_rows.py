@@ -36,10 +36,11 @@ _REQUESTED_BY = re.compile(r"(.+) \(key ([0-9a-f]{12})\)", re.DOTALL)
 
 
 def key(_key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``keys/ID``."""
+    """``keys/ID``: with ``classify`` it could look at everything before there was a scope for that, and still may."""
     fields = ("id", "name", "tenant", "scopes", "requests_per_minute", "bytes_per_minute", "digest")
     moments = {name: _moment(record[name]) for name in ("created_at", "revoked_at")}
-    yield tables.keys, {name: record[name] for name in fields} | moments
+    scopes = sorted({*record["scopes"], "read"}) if "classify" in record["scopes"] else record["scopes"]
+    yield tables.keys, {name: record[name] for name in fields} | moments | {"scopes": scopes}
 
 
 def removal(_key: str, record: Any, _others: Others) -> Iterator[Row]:
