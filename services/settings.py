@@ -403,6 +403,9 @@ class Settings(BaseSettings):
             raise ValueError("pictures.max_bytes is over api.max_body_bytes: no such picture could be sent; lower it")
         if self.api.max_body_bytes > self.api.max_held_bytes * 3 // 4:
             raise ValueError("api.max_body_bytes is over three quarters of api.max_held_bytes: raise that, or lower it")
+        mirror = (self.removals.mirror or "").removeprefix("file://")
+        if mirror and "://" not in mirror and Path(mirror).resolve().is_relative_to(self.data.resolve()):
+            raise ValueError("removals.mirror is in the data folder: what loses that would lose the mirror too")
         if self.pictures.decode_seconds >= self.worker.overdue_seconds:
             raise ValueError("pictures.decode_seconds must be under worker.overdue_seconds, when others try it")
         return self
