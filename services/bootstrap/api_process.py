@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 from services.access.audit import Audit
 from services.access.idempotency import Idempotency
@@ -19,7 +18,6 @@ from services.bootstrap.wire_access import audit_of, idempotency_of
 from services.bootstrap.wire_memory import (
     encoder_records_of,
     memory_of,
-    slice_size,
     wire_decoder,
     wire_encoders,
     wire_engine,
@@ -31,6 +29,7 @@ from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, pictures_of, wire_forget, wire_stores
 from services.bootstrap.wire_reranking import wire_rerank
 from services.bootstrap.wire_task_queue import wire_job_queue, wire_rates, wire_task_queue
+from services.bootstrap.wire_use_cases import lease_of, wire_accept, wire_classify
 from services.bootstrap.wired import Wired
 from services.curation.curate import Curate
 from services.curation.judging import Judging
@@ -39,7 +38,6 @@ from services.evaluation.job import RequestEvaluation
 from services.evaluation.records import Evaluations
 from services.forgetting.forget import Forget
 from services.forgetting.removals import Removals
-from services.forgetting.retention import Retention
 from services.infrastructure.processes.fair_executor import FairExecutor
 from services.intake.accept import Accept
 from services.intake.fetch import HTTPS, Fetch
@@ -119,7 +117,6 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
         pictures = pictures_of(settings)
         rerank = wire_rerank(settings, opened, memory_of(settings, engine, encoders.active()), pictures, sandbox)
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
-        lease, retention = timedelta(seconds=settings.worker.overdue_seconds), Retention(settings.retention)
         keys, audit, idempotency = Keys(database), audit_of(settings, database), idempotency_of(settings, database)
         rates, fetch = wire_rates(settings), _fetch(settings)
         checks: dict[str, Check] = {
@@ -138,8 +135,8 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
             stores = wire_stores(settings, database, patient, secret, encoder.name)
             check_restored(stores)
             decoder = sandbox.for_view(encoder.view)
-            classify = Classify(memory, encoder, decoder, slice_size(encoder), curate.prune, stores.judgements.used)
-            accept = Accept(memory, pictures, stores.blocks, decoder, task_queue.enqueue, settings.metadata, retention)
+            classify = wire_classify(settings, memory, stores, encoder, decoder)
+            accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue)
             return ApiProcess(
                 settings=settings,
                 keys=keys,
@@ -162,7 +159,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                 ask_later=AskLater(stores.questions, job_queue.enqueue),
                 removals=stores.removals,
                 receipts=receipts,
-                forget=wire_forget(patient, stores, lease, rerank.forget),
+                forget=wire_forget(patient, stores, lease_of(settings), rerank.forget),
                 background=background,
                 evaluations=stores.evaluations,
                 request_evaluation=RequestEvaluation(

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 from schemas.encoder import EncoderSpec
 from schemas.errors import Unavailable
@@ -19,10 +18,8 @@ from services.bootstrap.wire_questions import Unloaded, wire_classify_by
 from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, wire_compact, wire_stores
 from services.bootstrap.wire_task_queue import wire_job_queue
+from services.bootstrap.wire_use_cases import lease_of, wire_judge
 from services.bootstrap.wired import Wired
-from services.curation.fold_changes import FoldChanges
-from services.curation.judge import Judge
-from services.curation.vector_cache import VectorCache
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.evaluation.job import Evaluate
 from services.infrastructure.task_queue import task_names
@@ -57,11 +54,7 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
         Unavailable: the store does not answer, or a restore did not end.
     """
     with ExitStack() as opened:
-        curate, secret, lease = (
-            settings.curate,
-            load_secret(settings),
-            timedelta(seconds=settings.worker.overdue_seconds),
-        )
+        secret, lease = load_secret(settings), lease_of(settings)
         database = wire_records(settings, opened)
         engine, records = wire_engine(settings, opened, settings.store.timeout), encoder_records_of(database)
         _wait_for_a_collection(engine, records)
@@ -79,9 +72,8 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
             stores = wire_stores(settings, database, memory, secret, encoder.name)
             check_restored(stores)
             unloaded = Unloaded(encoder.name, encoder.dimension)
-            classify = Classify(memory, unloaded, decoder, 1, curate.prune, stores.judgements.used)
+            classify = Classify(memory, unloaded, decoder, 1, settings.curate.prune, stores.judgements.used)
             answer_question = AnswerQuestion(stores.questions, Question(classify, stores.decisions, classify_by))
-            fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
             compact = wire_compact(settings, memory, stores)
             return JobProcess(
                 job_queue=job_queue,
@@ -89,7 +81,7 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
                     stores.jobs,
                     lease,
                     {
-                        JobKind.JUDGEMENT: Judge(memory, stores.judgements, fold, curate.k),
+                        JobKind.JUDGEMENT: wire_judge(settings, memory, stores),
                         JobKind.EVALUATION: Evaluate(
                             stores.evaluations, memory, stores.pictures, decoder, encoder.name
                         ),

@@ -80,10 +80,9 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     """The stores of the settings, over the memory of an encoder."""
     floor = settings.store.min_free_bytes
     ledger = ledger_of(settings)
-    blocks, jobs, curate = Blocks(database, secret.key("blocks")), Jobs(database), settings.curate
+    blocks, jobs = Blocks(database, secret.key("blocks")), Jobs(database)
     judgements = judgements_of(settings, database, encoder)
-    objections = Objections(memory, curate.gate, curate.gate_share, curate.k)
-    undo_votes = UndoAfterRemoval(memory, judgements, objections, SearchShortLists(memory))
+    undo_votes = UndoAfterRemoval(memory, judgements, objections_of(settings, memory), SearchShortLists(memory))
     evaluations = Evaluations(jobs, settings.url_of("evaluations"), floor)
     kept = settings.decisions
     decisions = StoredDecisions(database, memory, blocks, kept.keep, kept.keep_bytes)
@@ -105,6 +104,12 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         undo_votes=undo_votes,
         undo=(undo_votes, evaluations.forget, decisions.forget, questions.forget),
     )
+
+
+def objections_of(settings: Settings, memory: Memory) -> Objections:
+    """What neighbours have against labels."""
+    curate = settings.curate
+    return Objections(memory, curate.gate, curate.gate_share, curate.k)
 
 
 def pictures_of(settings: Settings) -> Pictures:

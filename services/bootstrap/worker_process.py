@@ -3,19 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 
 from schemas.decision import Prune
 from services.access.secret import load_secret
-from services.bootstrap.wire_memory import memory_of, slice_size, wire_decoder, wire_encoders, wire_engine
+from services.bootstrap.wire_memory import memory_of, wire_decoder, wire_encoders, wire_engine
 from services.bootstrap.wire_migration import wire_fill
 from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
 from services.bootstrap.wire_task_queue import wire_job_queue, wire_task_queue
+from services.bootstrap.wire_use_cases import lease_of, wire_remember
 from services.bootstrap.wired import Wired
 from services.curation.judging import Judging
-from services.curation.objections import Objections
 from services.forgetting.retention import Expire
 from services.infrastructure.task_queue import task_names
 from services.infrastructure.task_queue.enqueue import TaskQueue
@@ -49,14 +48,14 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
         Unavailable: the store does not answer, or a restore did not end.
     """
     with ExitStack() as opened:
-        worker, curate, secret = settings.worker, settings.curate, load_secret(settings)
+        curate, secret = settings.curate, load_secret(settings)
         database = wire_records(settings, opened)
         engine = wire_engine(settings, opened, settings.store.timeout)
         encoders = wire_encoders(settings, opened, database, engine)
         memory_of(settings, engine, encoders.active()).open()
         sandbox = wire_decoder(settings, opened)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
-        lease = timedelta(seconds=worker.overdue_seconds)
+        lease = lease_of(settings)
 
         def wire(encoder: SharedEncoder) -> WorkerProcess:
             memory = memory_of(settings, engine, encoder)
@@ -74,16 +73,13 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
             )
             return WorkerProcess(
                 task_queue=task_queue,
-                remember=Remember(
+                remember=wire_remember(
+                    settings,
                     memory,
-                    stores.pictures,
+                    stores,
                     encoder,
                     decoder,
                     task_queue.enqueue,
-                    slice_size(encoder),
-                    lease,
-                    worker.max_attempts,
-                    Objections(memory, curate.gate, curate.gate_share, curate.k),
                     FurtherVectors(beside, stores.pictures, decoder),
                 ),
                 duties={

@@ -26,6 +26,9 @@ from services.runtime.logs import kind
 SLICE_SECONDS = 2.0
 """A slice that has taken so long to decode ends, so that other tenants get their turns and no lease ends meanwhile."""
 
+Further = Callable[[Sequence[StoredImage], Sequence[PIL.Image.Image]], Mapping[str, Vectors]]
+"""Makes the vectors of images by other encoders; see `services.intake.further_vectors`."""
+
 log = logging.getLogger(__name__)
 
 
@@ -63,7 +66,7 @@ class Remember:
         lease: how long an image that was begun is left to the worker that began it.
         max_attempts: how often an image is begun before it is rejected.
         objections: what the neighbours of new images have against their labels.
-        further: the vectors of images by other encoders; see `services.intake.further_vectors`.
+        further: makes the vectors of other encoders.
         slice_seconds: how long a slice may be decoded before it ends where it is.
     """
 
@@ -76,7 +79,7 @@ class Remember:
     lease: timedelta
     max_attempts: int
     objections: Objections
-    further: Callable[[Sequence[StoredImage], Sequence[PIL.Image.Image]], Mapping[str, Vectors]] = nothing_further
+    further: Further = nothing_further
     slice_seconds: float = SLICE_SECONDS
 
     def __call__(self, tenant: str) -> None:

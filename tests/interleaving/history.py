@@ -1,17 +1,27 @@
 """What happened in a schedule: calls with their answers, and every change of a point, each with the step it came at."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
+
 from schemas.errors import VisualMemoryError
-from services.memory.embedded.edge import EdgeEngine
+from schemas.image import now
+from services.memory.engine import Vectors
 from tests.interleaving.scheduler import Scheduler, running_actor
 from tests.interleaving.service import Service, content
 
 ACCEPTED = "accepted"
+LENGTHS = (1, 2)
+NOTED = """
+SELECT removal, picture FROM covered_images
+UNION ALL SELECT id, NULL FROM removals WHERE step IN ('mirror', 'done')
+"""
+"""As text, for it is asked after each transaction."""
 Payload = dict[str, Any]
 
 
@@ -27,6 +37,7 @@ class Call:
     said: dict[str, Any]
     begun: int
     actor: str
+    begun_at: datetime
     ended: int = 10**9
     answer: str = ""
     result: Any = None
@@ -45,23 +56,33 @@ class Change:
     actor: str
     before: Payload | None
     after: Payload | None
+    at: datetime
 
 
 @dataclass
 class History:
-    """Of one schedule."""
+    """Of one schedule.
+
+    Attributes:
+        held: the points that are there, by image id.
+        noted: the pictures' keys of what each removal has ever noted, by its id.
+        done: the step at which each was done.
+        is_erased: whether everything was compacted at the end.
+    """
 
     service: Service
     scheduler: Scheduler
     calls: list[Call] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     held: dict[str, Payload] = field(default_factory=dict)
+    noted: dict[str, set[str]] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
     is_erased: bool = False
 
     @contextmanager
     def call(self, kind: str, **said: Any) -> Iterator[Call]:
         """A call, whose answer is noted; errors that are answers end here."""
-        call = Call(kind, said, self.scheduler.step, running_actor())
+        call = Call(kind, said, self.scheduler.step, running_actor(), now())
         self.calls.append(call)
         try:
             yield call
@@ -71,13 +92,23 @@ class History:
             call.answer = ACCEPTED
         call.ended = self.scheduler.step
 
-    def written(self, _engine: EdgeEngine) -> None:
+    def written(self) -> None:
         """Note what a write changed."""
         before, self.held = self.held, self.service.payloads()
         for image_id in sorted(before.keys() | self.held.keys()):
             if before.get(image_id) != self.held.get(image_id):
-                changed = Change(self.scheduler.step, running_actor(), before.get(image_id), self.held.get(image_id))
+                was, is_now = before.get(image_id), self.held.get(image_id)
+                changed = Change(self.scheduler.step, running_actor(), was, is_now, now())
                 self.changes.append(changed)
+
+    def committed(self) -> None:
+        """Note what removals have noted, and which are done."""
+        with self.service.place.database.read() as connection:
+            for removal_id, picture in connection.exec_driver_sql(NOTED):
+                if picture is None:
+                    self.done.setdefault(removal_id, self.scheduler.step)
+                else:
+                    self.noted.setdefault(removal_id, set()).add(picture)
 
     def versions(self) -> dict[str, list[Change]]:
         """The changes of each image from when it was put to when it was gone, by the keys of their pictures."""
@@ -98,7 +129,9 @@ def hash_of(number: int) -> str:
     return sha256(content(number)).hexdigest()
 
 
-Work = Callable[[], None]
+def hash_of_vector(vector: Vectors) -> str:
+    """The hash of a content that is a vector."""
+    return sha256(vector.astype("<f4").tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -114,22 +147,49 @@ class Clients:
 
     def send(self, number: int, image_id: str, **fields: Any) -> None:
         """Send a picture."""
-        with self.history.call("send", content=number, image_id=image_id, **fields) as call:
+        with self.history.call("send", hash=hash_of(number), image_id=image_id, **fields) as call:
             [call.result] = self.service.send(number, image_id=image_id, **fields)
+
+    def send_vector(self, number: int, image_id: str, length: float = 1.0, **fields: Any) -> None:
+        """Send the vector of a picture, of some length."""
+        vector = self.service.vector(number) * np.float32(length)
+        with self.history.call("send", hash=hash_of_vector(vector), image_id=image_id, **fields) as call:
+            [call.result] = self.service.send_vector(vector, image_id=image_id, **fields)
+
+    def probe(self, number: int) -> None:
+        """Send a picture, and vectors of its direction, as somebody whom nobody removed."""
+        said = {"image_id": f"probe-{number}", "subject": "nobody", "labels": ["other"]}
+        with self.history.call("probe", hashes={hash_of(number)}, **said):
+            self.service.send(number, **said)
+        said["image_id"] = f"probe-vector-{number}"
+        with self.history.call("probe", hashes=self.hashes_of_vectors(number), **said):
+            self.service.send_vector(self.service.vector(number) * np.float32(3), **said)
+
+    def hashes_of_vectors(self, number: int) -> set[str]:
+        """Of the vectors of a picture in the lengths in which they are sent."""
+        vector = self.service.vector(number)
+        return {hash_of_vector(vector * np.float32(length)) for length in LENGTHS}
 
     def amend(self, image_id: str, **fields: Any) -> None:
         """Change an image."""
         with self.history.call("amend", image_id=image_id, **fields) as call:
             call.result = self.service.amend(image_id, **fields)
 
-    def remove(self, block: bool = False, **condition: Any) -> None:
-        """Ask for a removal and carry it out, as an API does."""
-        with self.history.call("remove", filter=condition, block=block) as call:
-            call.result = self.service.request(filter=condition, block=block)
+    def remove(self, block: bool = False, key: str = "", **condition: Any) -> None:
+        """Ask for a removal and carry it out, as an API does; without a condition, of everything.
+
+        Args:
+            block: refuse the same from then on.
+            key: an idempotency key, where there is one.
+            condition: the filter.
+        """
+        with self.history.call("remove", filter=condition, block=block, key=key) as call:
+            asked = {"filter": condition, "everything": not condition, "block": block}
+            call.result = self.service.request_once(key, **asked) if key else self.service.request(**asked)
         if call.result is not None:
             self.service.resume(call.result.id)
 
     def keep_decision(self, number: int, **options: Any) -> None:
-        """Ask, and let the answer be kept."""
-        with self.history.call("ask", content=number, **options) as call:
+        """Ask with a picture, and let the answer be kept."""
+        with self.history.call("ask", number=number, **options) as call:
             call.result = self.service.ask(number, store=True, **options)

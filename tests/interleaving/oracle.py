@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from schemas.filter import Filter, matches
-from schemas.image import State
+from schemas.image import State, now
 from schemas.removal import RemovalStatus
-from services.memory.payload import to_image
+from services.forgetting.retention import REQUESTER
+from services.memory.payload import has_picture, to_image
 from tests.integration.support import METADATA
-from tests.interleaving.history import ACCEPTED, Call, Change, History, Payload, hash_of
+from tests.interleaving.history import ACCEPTED, Call, Change, History, Payload
 
 ENDED = {State.REMEMBERED.value, State.REJECTED.value, State.MUTED.value}
 AMENDABLE = ("subject", "source", "labels", "metadata")
@@ -35,9 +36,9 @@ class Violations:
 def violations(history: History) -> Violations:
     """All promises, held against a history and what is there at its end."""
     return Violations(
-        [*_lost_images(history), *_lost_amendments(history)],
+        [*_lost_images(history), *_lost_amendments(history), *_lost_votes(history)],
         [*_returned(history), *_unblocked(history), *_left(history)],
-        [*_wrong_receipts(history)],
+        [*_wrong_receipts(history), *_made_twice(history)],
     )
 
 
@@ -46,14 +47,22 @@ def _meets(condition: dict[str, object], payload: Payload) -> bool:
 
 
 def _removals(history: History) -> list[Call]:
-    """Those that were recorded, also where their client never heard of it."""
-    calls = [call for call in history.of("remove") if call.result is not None]
-    known = {call.result.id for call in calls}
+    """Those that were recorded, also where their client never heard of it, and those of retention."""
+    heard = [call for call in history.of("remove") if call.result is not None]
+    known = {call.result.id for call in heard}
+    calls = [next(call for call in heard if call.result.id == removal_id) for removal_id in sorted(known)]
     unheard = [call for call in history.of("remove") if call.result is None and call.may_count]
     for removal in history.service.removals():
-        if removal.id not in known:
-            call = next(each for each in unheard if Filter.model_validate(each.said["filter"]) == removal.filter)
-            unheard.remove(call)
+        if removal.id in known:
+            continue
+        if removal.requested_by == REQUESTER.name:
+            step = next(
+                (each.step for each in history.changes if each.at >= removal.requested_at), history.scheduler.step
+            )
+            said = {"filter": {"expires_at": {"lte": removal.requested_at.isoformat()}}, "block": False, "key": ""}
+            calls.append(Call("remove", said, step, "", removal.requested_at, step, ACCEPTED, removal))
+        else:
+            [call] = [each for each in unheard if each.begun_at <= removal.requested_at]
             calls.append(replace(call, result=removal))
     return calls
 
@@ -63,7 +72,7 @@ def _lost_images(history: History) -> Iterator[str]:
     for call in history.of("send"):
         if call.answer != ACCEPTED:
             continue
-        image_id, content_hash = call.said["image_id"], hash_of(call.said["content"])
+        image_id, content_hash = call.said["image_id"], call.said["hash"]
         held = history.held.get(image_id)
         if held is not None and held["content_hash"] == content_hash:
             if held["state"] not in ENDED:
@@ -128,8 +137,7 @@ def _lost_amendments(history: History) -> Iterator[str]:
             call
             for call in history.calls
             if call.kind in ("send", "amend") and call.said["image_id"] == image_id and call.may_count
-            if call.ended >= appeared
-            and (call.kind == "amend" or hash_of(call.said["content"]) == held["content_hash"])
+            if call.ended >= appeared and (call.kind == "amend" or call.said["hash"] == held["content_hash"])
         ]
         for name in AMENDABLE:
             said = [call for call in writers if name in call.said]
@@ -140,6 +148,29 @@ def _lost_amendments(history: History) -> Iterator[str]:
                 yield f"{name} of {image_id} is {held.get(name)!r}, and was set to {told}"
 
 
+def _lost_votes(history: History) -> Iterator[str]:
+    """Who votes, and does not, or the other way round."""
+    voters = {each.image_id for each in history.service.ask(0, group_by="none").neighbours}
+    expected = {
+        image_id
+        for image_id, held in history.held.items()
+        if held["state"] == State.REMEMBERED and not to_image(held).has_expired(now())
+    }
+    yield from (f"{image_id} does not vote" for image_id in sorted(expected - voters))
+    yield from (f"{image_id} votes" for image_id in sorted(voters - expected))
+    yield from (
+        f"the judgement tells of {image_id}" for image_id in sorted(history.service.judged() - history.held.keys())
+    )
+
+
+def _made_twice(history: History) -> Iterator[str]:
+    made: dict[str, set[str]] = {}
+    for call in history.of("remove"):
+        if call.said["key"] and call.result is not None:
+            made.setdefault(call.said["key"], set()).add(call.result.id)
+    yield from (f"the removals {sorted(ids)} were asked for once" for ids in made.values() if len(ids) > 1)
+
+
 def _must_cover(history: History, removal: Call) -> dict[str, Payload]:
     """What a removal has to say that it covered, as it was last, by the keys of the pictures.
 
@@ -148,18 +179,21 @@ def _must_cover(history: History, removal: Call) -> dict[str, Payload]:
     """
     found: dict[str, Payload] = {}
     accepted = {
-        (call.said["image_id"], hash_of(call.said["content"]))
+        (call.said["image_id"], call.said["hash"])
         for call in history.of("send")
         if call.answer == ACCEPTED and call.ended <= removal.begun
     }
+    deleted = {each.before["picture"] for each in history.changes if each.before and each.after is None}
     for picture, versions in history.versions().items():
         last = [each.after for each in versions if each.after][-1]
         before = [each.after for each in versions if each.after and each.step <= removal.begun][-1:]
         since = [*before, *(each.after for each in versions if each.after and each.step > removal.begun)]
-        if any(each.get("removal") == removal.result.id for each in since) or (
+        until = history.done.get(removal.result.id, history.scheduler.step)
+        marked = [each for each in versions if each.after and each.after.get("removal") == removal.result.id]
+        if any(each.step <= until for each in marked) or (
             before
             and (last["image_id"], last["content_hash"]) in accepted
-            and versions[-1].after is None
+            and picture in deleted
             and versions[-1].step > removal.ended
             and all(_meets(removal.said["filter"], each) for each in since)
         ):
@@ -210,8 +244,8 @@ def _unblocked(history: History) -> Iterator[str]:
             elif subject is not None and held.get("subject") == subject:
                 yield f"{image_id} has the subject {subject}"
         for call in history.of("probe"):
-            if call.answer == ACCEPTED and hash_of(call.said["content"]) in hashes:
-                yield f"content {call.said['content']} is accepted after the removal"
+            if call.answer == ACCEPTED and not hashes.isdisjoint(call.said["hashes"]):
+                yield f"the content of {call.said['image_id']} is accepted after the removal"
 
 
 def _wrong_receipts(history: History) -> Iterator[str]:
@@ -223,6 +257,8 @@ def _wrong_receipts(history: History) -> Iterator[str]:
         must, could = _must_cover(history, removal), _could_cover(history, removal)
         if not len(must) <= receipt.images <= len(could):
             yield f"removal by {removal.said['filter']} says {receipt.images}, not {len(must)} to {len(could)}"
+        if (noted := len(history.noted.get(removal.result.id, ()))) != receipt.images:
+            yield f"removal by {removal.said['filter']} says {receipt.images}, and noted {noted}"
         events = history.service.entries_of(removal.result.id)
         if events.count("done") != 1:
             yield f"the log has {events} of a removal"
@@ -231,16 +267,18 @@ def _wrong_receipts(history: History) -> Iterator[str]:
 
 def _left(history: History) -> Iterator[str]:
     """Files of pictures that no image has, and decisions that tell of what was removed."""
-    pictures = {held["picture"] for held in history.held.values()}
+    pictures = {held["picture"] for held in history.held.values() if has_picture(held["picture"])}
     hidden = {file for file in history.service.picture_files() if file.rpartition("/")[2].startswith(".")}
     files = history.service.picture_files() - hidden
     unheard = any(call.answer == "" for call in history.of("send"))  # what a kill leaves, only an erasure looks for
-    for file in sorted(files - pictures if history.is_erased or not unheard else ()):
+    is_erased = history.is_erased and bool(_removals(history))  # where nothing was removed, nothing is waited for
+    for file in sorted(files - pictures if is_erased or not unheard else ()):
         yield f"the picture {file} is left"
     for file in sorted(pictures - files):
         yield f"the picture {file} is gone"
-    if history.is_erased and hidden:
-        yield f"{len(hidden)} files of pixels are left"
+    left = hidden - {history.service.pixels_of(picture) for picture in pictures}
+    if is_erased and left:
+        yield f"{len(left)} files of pixels are left"
     yield from _left_decisions(history)
 
 

@@ -3,15 +3,18 @@
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from random import Random
+from typing import Any
 
+from schemas.image import Gate, now
+from tests.interleaving.history import LENGTHS, hash_of
 from tests.interleaving.schedule import Schedule
 from tests.interleaving.scheduler import Fault
 
 JOSE = tuple(unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
-PAGE = 2
-"""Notes of a removal that are written at once: few, so that there are several pages."""
+CONTENTS = (*range(15), *range(50, 53))
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Row:
         act: adds actors; what it draws comes from the generator.
         faults: what may happen to an actor.
         after: what clients ask once everything has come to its end.
+        erase: whether everything is compacted at the end.
+        page: how many notes of a removal are written at once.
     """
 
     promise: int
@@ -32,6 +37,7 @@ class Row:
     faults: tuple[Fault, ...] = ()
     after: Callable[[Schedule], None] = lambda _schedule: None
     erase: bool = False
+    page: int = 1000
 
 
 def _taught(schedule: Schedule, number: int, subject: str = "ann", label: str = "cat", first: int = 0) -> None:
@@ -43,20 +49,20 @@ def _taught(schedule: Schedule, number: int, subject: str = "ann", label: str = 
 
 def _probe(schedule: Schedule) -> None:
     """Send everything again, as somebody whom nobody removed."""
-    contents = {call.said["content"] for call in schedule.history.of("send")}
-    for number in sorted(contents):
-        said = {"image_id": f"probe-{number}", "subject": "nobody", "labels": ["other"]}
-        with schedule.history.call("probe", content=number, **said):
-            schedule.service.send(number, **said)
+    sent = {call.said["hash"] for call in schedule.history.of("send")}
+    for number in CONTENTS:
+        if sent & {hash_of(number), *schedule.clients.hashes_of_vectors(number)}:
+            schedule.clients.probe(number)
 
 
 def _overlapping(schedule: Schedule, chance: Random) -> None:
     _taught(schedule, 4)
     clients = schedule.clients
-    schedule.add("by subject", partial(clients.remove, block=True, subject="ann"))
+    schedule.add("by subject", partial(clients.remove, block=True, key="one", subject="ann"))
     schedule.add("by label", partial(clients.remove, labels="cat"))
     if chance.random() < 0.5:
-        schedule.add("sent again", partial(clients.remove, block=True, subject="ann"))
+        key = chance.choice(("", "one"))
+        schedule.add("sent again", partial(clients.remove, block=True, key=key, subject="ann"))
     if chance.random() < 0.5:
         schedule.add("by id", partial(clients.remove, image_id=["ann-0", "ann-1"]))
     schedule.add("sweeper", schedule.service.sweep, schedule.service.sweep)
@@ -136,17 +142,72 @@ def _patched(schedule: Schedule, chance: Random) -> None:
     schedule.add("removal", partial(clients.remove, subject="eve"))
 
 
+def _everything(schedule: Schedule, chance: Random) -> None:
+    """Any actors at once."""
+    service, clients = schedule.service, schedule.clients
+    service.object(chance.choice(list(Gate)))
+    _taught(schedule, 2)
+    _taught(schedule, 1, subject="bob", label="dog", first=50)
+    ids = ("ann-0", "ann-1", "bob-0", "new")
+
+    def fields() -> dict[str, Any]:
+        return {
+            "image_id": chance.choice(ids),
+            "subject": chance.choice(("ann", "bob", "eve")),
+            "labels": [chance.choice(("cat", "dog"))],
+        }
+
+    def amended() -> dict[str, Any]:
+        field = chance.choice(("subject", "labels", "source"))
+        return {field: ["dog"] if field == "labels" else chance.choice(("ann", "eve"))}
+
+    soon = now() + timedelta(seconds=chance.choice((30, 3600)))
+    actors: list[tuple[str, Callable[[], object]]] = [
+        ("removal by subject", partial(clients.remove, block=chance.random() < 0.5, subject="ann")),
+        (
+            "removal by label",
+            partial(clients.remove, block=chance.random() < 0.3, labels=chance.choice(("cat", "dog"))),
+        ),
+        ("removal by id", partial(clients.remove, image_id=list(chance.sample(ids, 2)))),
+        ("removal of everything", partial(clients.remove, block=chance.random() < 0.3)),
+        ("removal of others", partial(clients.remove, subject={"not": "ann"})),
+        ("sender", partial(clients.send, chance.randrange(4), **fields())),
+        ("sender again", partial(clients.send, 0, "ann-0", subject="ann", labels=["cat"], source="a")),
+        ("sender of another subject", partial(clients.send, 1, "ann-1", subject="eve", labels=["cat"])),
+        ("sender of a vector", partial(clients.send_vector, 1, length=chance.choice(LENGTHS), **fields())),
+        ("sender of what expires", partial(clients.send, 7, "short", subject="eve", expires_at=soon)),
+        ("amender", partial(clients.amend, chance.choice(ids), **amended())),
+        ("another amender", partial(clients.amend, chance.choice(ids), **amended())),
+        ("worker", service.work),
+        ("another worker", service.work),
+        ("asker", partial(clients.keep_decision, chance.randrange(4), filter={"subject": "ann"})),
+        ("another asker", partial(clients.keep_decision, chance.randrange(4))),
+        ("judge", service.judge),
+        ("sweeper", service.sweep),
+        ("retention", service.expire),
+        ("eraser", service.erase_if_due),
+    ]
+    chosen = chance.sample(actors[:5], 2) + chance.sample(actors[5:], 4)
+    for name, work in chosen:
+        schedule.add(name, work)
+
+
 ROWS = {
     "overlapping": Row(
         2, "removals that overlap, by subject with block, by label, by id, sent again", _overlapping, after=_probe
     ),
     "standing still": Row(
-        2, "a removal's process stands still past its lease", _standing_still, (Fault.STANDS_STILL,), after=_probe
+        2,
+        "a removal's process stands still past its lease",
+        _standing_still,
+        (Fault.STANDS_STILL,),
+        after=_probe,
+        page=2,
     ),
     "sent again": Row(1, "the same content sent again with another subject while it is removed", _sent_again),
     "replaced": Row(2, "images replaced while they are removed with block", _replaced, after=_probe),
-    "spelling": Row(2, "a subject in two spellings", _spelt_otherwise),
-    "without manifest": Row(2, "a folder sent again without its manifest, then removed by subject", _without_manifest),
+    "spelling": Row(2, "a subject in two spellings, removed with block", _spelt_otherwise),
+    "without manifest": Row(2, "a folder sent again without its manifest, and removed by subject", _without_manifest),
     "killed": Row(
         3,
         "an API killed while it accepts, sent again, removed, compacted",
@@ -154,6 +215,15 @@ ROWS = {
         (Fault.KILLED,),
         erase=True,
     ),
-    "decisions": Row(3, "decisions kept with a filter or a picture of what is removed", _kept_decisions),
-    "patched": Row(1, "fields changed at the same time", _patched),
+    "decisions": Row(3, "decisions stored with a filter, a picture or neighbours that are removed", _kept_decisions),
+    "patched": Row(1, "fields changed at the same time, and removed by one of them", _patched),
+    "everything": Row(
+        2,
+        "any six of twenty actors at once, one of them killed or standing still",
+        _everything,
+        (Fault.STANDS_STILL, Fault.KILLED),
+        after=_probe,
+        page=2,
+    ),
 }
+"""By a short name."""

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from hypothesis import note
 
-from services.memory.embedded.edge import EdgeEngine
-from tests.interleaving.clock import Clock, moved_by
 from tests.interleaving.history import Clients, History
 from tests.interleaving.oracle import Violations, violations
-from tests.interleaving.scheduler import Scheduler, Turn, no_stops
+from tests.interleaving.scheduler import Scheduler, Turn
 from tests.interleaving.service import LATER, Place, Service
-from tests.interleaving.stops import stops
 
 ROUNDS = 20
 
@@ -36,17 +34,21 @@ class Schedule:
         self.scheduler.add(name, do)
 
     def run(
-        self, turns: Sequence[Turn], erase: bool = False, after: Callable[["Schedule"], None] = lambda _schedule: None
+        self,
+        turns: Sequence[Turn],
+        after: Callable[["Schedule"], None] = lambda _schedule: None,
+        *,
+        erase: bool = False,
     ) -> Violations:
         """Make the turns, bring everything to its end, and check it."""
-        self.history.written(self.service.place.engine)
+        self.history.written()
         self.scheduler.run(turns)
         self._finish()
         after(self)
         if erase:
             self.service.erase()
             self.history.is_erased = True
-        self.history.written(self.service.place.engine)
+        self.history.written()
         found = violations(self.history)
         if found:
             note(self.scheduler.told())
@@ -59,7 +61,7 @@ class Schedule:
             self.service.clock.sleep(LATER)
             self.service.sweep()
             self.service.work()
-            self.history.written(self.service.place.engine)
+            self.history.written()
             waiting = any(each["state"] == "waiting" for each in self.history.held.values())
             if not waiting and not self.service.unfinished():
                 return
@@ -68,16 +70,14 @@ class Schedule:
 @contextmanager
 def schedule(place: Place, faults: int = 1) -> Iterator[Schedule]:
     """An empty service, and nobody who does anything."""
-    clock = Clock()
-    written: list[Callable[[EdgeEngine], object]] = []
-    with moved_by(clock), stops(clock, lambda engine: written and written[0](engine)):
-        service = Service(place, clock)
-        scheduler = Scheduler(pass_time=lambda: clock.sleep(LATER), faults=faults)
-        history = History(service, scheduler)
-        written.append(history.written)
-        try:
-            yield Schedule(service, history, scheduler, Clients(history))
-        finally:
-            scheduler.close()
-            with no_stops():
-                service.close()
+    place.clock.ahead = timedelta(0)
+    service = Service(place)
+    scheduler = Scheduler(pass_time=lambda: place.clock.sleep(LATER), faults=faults)
+    history = History(service, scheduler)
+    place.observer.to = history
+    try:
+        yield Schedule(service, history, scheduler, Clients(history))
+    finally:
+        scheduler.close()
+        place.observer.to = None
+        service.close()

@@ -171,16 +171,17 @@ class Scheduler:
     """Actors, and whose turn it was.
 
     Attributes:
-        pass_time: called when an actor stands still, so that its leases run out; it does so at most `stands` times.
+        pass_time: called when something happens to an actor, so that its leases run out.
+        faults: how often that may be.
         step: how many steps were made so far; a clock of the schedule.
-        trace: each step, for people.
+        trace: each step: its number, whose it was, and what was about to be done.
     """
 
     pass_time: Callable[[], object] = lambda: None
     faults: int = 1
     actors: list[Actor] = field(default_factory=list)
     step: int = 0
-    trace: list[str] = field(default_factory=list)
+    trace: list[tuple[int, str, str]] = field(default_factory=list)
 
     def add(self, name: str, work: Callable[[], object]) -> Actor:
         """Another actor, which has not begun yet."""
@@ -212,13 +213,20 @@ class Scheduler:
                 actor.kill()
 
     def told(self) -> str:
-        """What happened, a line for each step."""
-        return "\n".join(self.trace)
+        """What happened: a line for what an actor did until another went on."""
+        lines: list[str] = []
+        for step, actor, what in self.trace:
+            start = f"{actor}: "
+            if lines and lines[-1].split(" ", 1)[1].startswith(start):
+                lines[-1] += f", {what}"
+            else:
+                lines.append(f"{step} {start}{what}")
+        return "\n".join(lines)
 
     def _make(self, turn: Turn, actor: Actor) -> None:
         if turn.fault is not Fault.NONE and self.faults > 0:
             self.faults -= 1
-            self.trace.append(f"{self.step:4} {actor.name}: {turn.fault} before {actor.at}")
+            self.trace.append((self.step, actor.name, f"{turn.fault} before {actor.at}"))
             if turn.fault is Fault.KILLED:
                 actor.kill()
             else:
@@ -241,5 +249,5 @@ class Scheduler:
                 f"{self.step} steps, and no end: {', '.join(f'{each.name} at {each.at}' for each in self.actors)}"
             )
         self.step += 1
-        self.trace.append(f"{self.step:4} {actor.name}: {actor.at}")
+        self.trace.append((self.step, actor.name, actor.at))
         actor.step()

@@ -4,9 +4,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -15,31 +16,41 @@ from unittest import mock
 import numpy as np
 import PIL.Image
 
-from schemas.decision import ClassifyOptions, Decision, Prune
+from schemas.decision import ClassifyOptions, Decision
+from schemas.errors import Unavailable
 from schemas.image import Accepted, Gate, ImageFields, ImagePatch, StoredImage
 from schemas.question import StoredDecision
-from schemas.removal import Removal, RemovalRequest, RemovalStatus
+from schemas.receipt import Requester
+from schemas.removal import Removal, RemovalRequest
+from services.access.idempotency import AlreadyMade, Idempotency
 from services.access.secret import Secret
-from services.answers.classify import Classify
+from services.bootstrap.wire_memory import memory_of
 from services.bootstrap.wire_removal import Stores, wire_compact, wire_forget, wire_stores, wire_verify
-from services.curation.objections import Objections
+from services.bootstrap.wire_use_cases import lease_of, wire_accept, wire_classify, wire_judge, wire_remember
 from services.forgetting.forget import Forget
-from services.forgetting.retention import Expire, Retention
+from services.forgetting.retention import Expire
 from services.infrastructure.records.database import Database
+from services.infrastructure.records.tables import metadata
 from services.intake.accept import Accept, Upload
-from services.intake.remember import Remember
+from services.intake.vectors import AcceptVectors, Sent
 from services.memory.embedded.edge import EdgeEngine
+from services.memory.engine import Vectors
 from services.memory.filters import within
-from services.memory.memory import Memory
 from services.perception.decoder import Decoder
 from services.settings import Settings
-from tests.integration.support import METADATA, TESTER, Pixels
-from tests.interleaving.clock import Clock
+from tests.integration.support import METADATA, Pixels
+from tests.interleaving.clock import Clock, moved_by
+from tests.interleaving.scheduler import stop
+from tests.interleaving.stops import Observer, stops
 
-LEASE = timedelta(seconds=30)
+LEASE = 3
+"""Seconds: short, so that who waits for another does not ask for long."""
+TESTER = Requester(name="a test", key=None)
 LATER = 60.0
 """Seconds after which every lease is over."""
 SIDE = 4
+KEPT = ("facts", "encoders", "active_encoder")
+"""Tables that outlive a schedule."""
 
 
 def content(number: int) -> bytes:
@@ -76,6 +87,22 @@ class Place:
     settings: Settings
     encoder: Pixels = field(default_factory=Pixels)
     secret: Secret = field(default_factory=lambda: Secret(bytes(32)))
+    clock: Clock = field(default_factory=Clock)
+    observer: Observer = field(default_factory=Observer)
+
+    def open(self) -> None:
+        """Make the collection."""
+        memory_of(self.settings, self.engine, self.encoder).open()
+
+    def clear(self) -> None:
+        """Leave no record and no file to the next schedule."""
+        with self.database.write() as connection:
+            for table in reversed(metadata.sorted_tables):
+                if table.name not in KEPT:
+                    connection.exec_driver_sql(f"DELETE FROM {table.name}")
+        for folder in self.settings.data.iterdir():
+            if folder.name not in {"engine", "secret"} and folder.is_dir():
+                shutil.rmtree(folder)
 
 
 @contextmanager
@@ -83,9 +110,13 @@ def place(folder: Path, database: Database) -> Iterator[Place]:
     """An engine in a folder, with records in a database."""
     with mock.patch.dict(os.environ, {"VISUAL_MEMORY_CONFIG": os.devnull}):
         settings = Settings(data=folder, metadata=METADATA)
+    settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"overdue_seconds": LEASE})})
     engine = EdgeEngine(folder / "engine")
+    made = Place(engine, database, settings)
     try:
-        yield Place(engine, database, settings)
+        made.open()
+        with moved_by(made.clock), stops(made.clock, made.observer):
+            yield made
     finally:
         engine.close()
 
@@ -93,25 +124,27 @@ def place(folder: Path, database: Database) -> Iterator[Place]:
 class Service:
     """One tenant of it, as several processes have it."""
 
-    def __init__(self, place: Place, clock: Clock, gate: Gate = Gate.OFF) -> None:
-        self.place, self.clock = place, clock
+    def __init__(self, place: Place) -> None:
+        self.place, self.clock, self.settings = place, place.clock, place.settings
         self.tenant = f"t{uuid.uuid4().hex}"
-        self.gate = gate
-        encoder = place.encoder
-        self.memory = Memory(place.engine, encoder.name, encoder.dimension, METADATA)
-        self.memory.open()
-        self.stores: Stores = wire_stores(place.settings, place.database, self.memory, place.secret, encoder.name)
+        self.memory = memory_of(self.settings, place.engine, place.encoder)
         self.decoder = cast(Decoder, PlainDecoder())
         self.enqueued: list[str] = []
-        self._objections = Objections(self.memory, gate, 0.6, 5)
+        self.idempotency = Idempotency(place.database, bytes(32))
+        self.object(Gate.OFF)
+
+    def object(self, gate: Gate) -> None:
+        """Let neighbours object to labels, or not."""
+        curate = self.place.settings.curate.model_copy(update={"gate": gate, "gate_share": 0.6, "k": 5})
+        self.settings = self.place.settings.model_copy(update={"curate": curate})
+        place = self.place
+        self.stores: Stores = wire_stores(self.settings, place.database, self.memory, place.secret, place.encoder.name)
 
     def close(self) -> None:
         """Leave nothing to the next schedule."""
         for page in self.memory.pages(self.tenant, [], 1000):
             self.memory.delete(page)
-        for folder in self.place.settings.data.iterdir():
-            if folder.name not in {"engine", "secret"} and folder.is_dir():
-                shutil.rmtree(folder)
+        self.place.clear()
 
     # --- what clients ask for -----------------------------------------------------------------------------------------
 
@@ -123,16 +156,17 @@ class Service:
     @property
     def accept(self) -> Accept:
         """As an API has it."""
-        stores = self.stores
-        return Accept(
-            self.memory,
-            stores.pictures,
-            stores.blocks,
-            self.decoder,
-            self.enqueued.append,
-            METADATA,
-            Retention({"short-lived": timedelta(days=30)}),
-        )
+        return wire_accept(self.settings, self.memory, self.stores, self.decoder, self.enqueued.append)
+
+    def send_vector(self, vector: Vectors, **fields: Any) -> list[Accepted]:
+        """Send a vector."""
+        said = ImageFields.model_validate({"labels": ["cat"], **fields})
+        accept = AcceptVectors(self.accept, self.memory, self.place.encoder.name)
+        return accept(self.tenant, Sent(self.place.encoder.name, vector, [said]))
+
+    def vector(self, number: int) -> Vectors:
+        """The vector of a content."""
+        return self.place.encoder.encode([self.decoder.one("", content(number))])
 
     def amend(self, image_id: str, **fields: Any) -> StoredImage:
         """Change an image."""
@@ -141,31 +175,51 @@ class Service:
     def ask(self, number: int, *, store: bool = False, **options: Any) -> Decision:
         """Classify a picture."""
         asked = ClassifyOptions.model_validate({"search": "exact", "k": 100, **options})
-        begun = self.stores.decisions.begin(self.tenant)
-        classify = Classify(self.memory, self.place.encoder, self.decoder, 4, Prune.NONE, self.stores.judgements.used)
-        vectors = self.place.encoder.encode([self.decoder.one("", content(number))])
-        made = classify.decide(self.tenant, vectors, asked)
-        if not store:
-            return made.decisions[0]
         kept = self.stores.decisions
-        return kept.store(self.tenant, "a test", begun, [content(number)], vectors, made.options, made.decisions)[0]
+        begun = kept.begin(self.tenant) if store else None
+        classify = wire_classify(self.settings, self.memory, self.stores, self.place.encoder, self.decoder)
+        vectors = self.vector(number)
+        made = classify.decide(self.tenant, vectors, asked)
+        if begun is None:
+            return made.decisions[0]
+        asked_with = [content(number)]
+        return kept.store(self.tenant, "a test", begun, asked_with, vectors, made.options, made.decisions)[0]
 
     # --- removals -----------------------------------------------------------------------------------------------------
 
     @property
     def forget(self) -> Forget:
-        """As an API or a worker has it."""
-        forget = wire_forget(self.memory, self.stores, LEASE)
-        return replace(forget, undo=tuple(forget.undo))
+        """As an API or a worker has it, but for the thread that prolongs its leases: who stands still has none."""
+        return replace(
+            wire_forget(self.memory, self.stores, lease_of(self.settings)), keep=nullcontext, sleep=self.sleep
+        )
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, as everything does that waits for another."""
+        stop("sleep")
+        self.clock.sleep(seconds)
 
     def request(self, **request: Any) -> Removal:
         """Ask for a removal."""
         asked = RemovalRequest.model_validate({"reason": "asked to", **request})
         return self.forget.request(self.tenant, asked, TESTER)
 
+    def request_once(self, name: str, **request: Any) -> Removal:
+        """Ask for a removal under an idempotency key; what was made of it, whoever asked first."""
+        asked = RemovalRequest.model_validate({"reason": "asked to", **request})
+        claim = self.idempotency.claim(self.tenant, "a key", name, asked.model_dump_json())
+        try:
+            record = partial(self.idempotency.record, claim=claim)
+            return self.forget.request(
+                self.tenant, asked, TESTER, lambda connection, made: record(connection, resource=made)
+            )
+        except AlreadyMade as already:
+            return self.removal(already.resource)
+
     def resume(self, removal_id: str) -> None:
         """Do what is left of a removal."""
-        self.forget.resume(self.tenant, removal_id)
+        with suppress(Unavailable):  # another does it, who may stand still
+            self.forget.resume(self.tenant, removal_id)
 
     def sweep(self) -> None:
         """What a worker does every few seconds."""
@@ -175,23 +229,21 @@ class Service:
         """All of them."""
         return self.stores.removals.latest(self.tenant, 1000)
 
-    def kept_decisions(self) -> list[StoredDecision]:
-        """All that are stored."""
-        return list(self.stores.decisions.latest(self.tenant, 1000))
-
     def removal(self, removal_id: str) -> Removal:
         """How far it is."""
         return self.stores.removals.load(self.tenant, removal_id).removal
 
-    def unfinished(self) -> list[str]:
-        """The removals that are not done."""
-        return [
-            each.id for each in self.stores.removals.latest(self.tenant, 1000) if each.status is not RemovalStatus.DONE
-        ]
+    def unfinished(self) -> bool:
+        """Whether a removal is not done."""
+        return bool(self.stores.removals.running(self.tenant))
+
+    def kept_decisions(self) -> list[StoredDecision]:
+        """All that are stored."""
+        return list(self.stores.decisions.latest(self.tenant, 1000))
 
     def entries_of(self, removal_id: str) -> list[str]:
         """The events that the log has of a removal."""
-        return [each.event for each in self.stores.receipts.log.entries(self.tenant) if each.removal == removal_id]
+        return [str(each.event) for each in self.stores.receipts.log.entries(self.tenant) if each.removal == removal_id]
 
     def faults(self) -> list[str]:
         """What `verify-removals` finds."""
@@ -199,28 +251,36 @@ class Service:
 
     def expire(self) -> None:
         """Retention."""
-        Expire(self.memory, self.stores.removals, self.forget).if_due()
+        Expire(self.memory, self.stores.removals, self.forget, timedelta(0)).if_due()
 
     def erase(self) -> None:
         """Compact, everywhere and now."""
-        wire_compact(self.place.settings, self.memory, self.stores)()
+        compact = wire_compact(self.settings, self.memory, self.stores)
+        replace(compact, keep=nullcontext, sleep=self.sleep)()
+
+    def erase_if_due(self) -> None:
+        """Compact where that is due: what a worker does every few minutes."""
+        compact = wire_compact(self.settings, self.memory, self.stores)
+        replace(compact, keep=nullcontext, sleep=self.sleep).if_due()
 
     # --- workers ------------------------------------------------------------------------------------------------------
 
+    def judge(self) -> None:
+        """A worker does a job of judging."""
+        wire_judge(self.settings, self.memory, self.stores).judge(self.tenant, lambda *_: None)
+
     def work(self) -> None:
         """A worker gets one message."""
-        remember = Remember(
-            self.memory,
-            self.stores.pictures,
-            self.place.encoder,
-            self.decoder,
-            self.enqueued.append,
-            4,
-            LEASE,
-            3,
-            self._objections,
+        remember = wire_remember(
+            self.settings, self.memory, self.stores, self.place.encoder, self.decoder, self.enqueued.append
         )
         remember(self.tenant)
+
+    def judged(self) -> set[str]:
+        """Whom the judgement that counts tells of."""
+        judgement = self.stores.judgements.current(self.tenant)
+        made_of = None if judgement is None else self.stores.judgements.made_of(self.tenant, judgement)
+        return set() if made_of is None else {*made_of.image_ids}
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
@@ -233,6 +293,11 @@ class Service:
             found |= {each["image_id"]: each for each in page}
             if cursor is None:
                 return found
+
+    def pixels_of(self, picture: str) -> str:
+        """Where that lies which a picture was decoded to."""
+        pictures = self.stores.pictures
+        return str(pictures._pixels_of(picture).relative_to(self.place.settings.data / "pictures"))
 
     def picture_files(self) -> set[str]:
         """Keys of pictures, and what lies beside them."""

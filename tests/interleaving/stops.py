@@ -6,8 +6,9 @@ The classes themselves are changed while a test runs, so that it does not matter
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 from services.infrastructure.records.database import Database
@@ -23,23 +24,48 @@ STORE_READS = ("read", "read_some", "exists", "existing", "list")
 QUIET = ("keep_pixels", "drop_pixels")
 """No stops of their own: nothing but the actor itself looks at pixels before its next write."""
 
-Written = Callable[[EdgeEngine], object]
+
+class Observes(Protocol):
+    """Who wants to know of writes."""
+
+    def written(self) -> None:
+        """The engine was written to."""
+
+    def committed(self) -> None:
+        """The records were."""
+
+
+@dataclass
+class Observer:
+    """Passes on what it is told to whoever wants to know at the moment."""
+
+    to: Observes | None = None
+
+    def written(self) -> None:
+        """The engine was written to."""
+        if self.to is not None:
+            self.to.written()
+
+    def committed(self) -> None:
+        """The records were."""
+        if self.to is not None:
+            self.to.committed()
 
 
 @contextmanager
-def stops(clock: Clock, written: Written = lambda _engine: None) -> Iterator[None]:
+def stops(clock: Clock, observer: Observer) -> Iterator[None]:
     """Actors stop at all of these.
 
     Args:
         clock: passes while somebody sleeps.
-        written: called after each write of an actor to the engine, before anybody else can do anything.
+        observer: told of each write, before anybody else can do anything.
     """
     with ExitStack() as changed:
 
         def change(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
             changed.enter_context(mock.patch.object(owner, name, wrapper(getattr(owner, name))))
 
-        change(EdgeEngine, "write", lambda inner: _engine_write(inner, written))
+        change(EdgeEngine, "write", lambda inner: _engine_write(inner, observer))
         for name in ENGINE_READS:
             change(EdgeEngine, name, lambda inner: _at(f"engine {inner.__name__}", inner))
         for name in STORE_WRITES:
@@ -48,8 +74,8 @@ def stops(clock: Clock, written: Written = lambda _engine: None) -> Iterator[Non
             change(Blobs, name, _quietly)
         for name in QUIET:
             change(Pictures, name, _quietly)
-        for name in ("write", "read"):
-            change(Database, name, lambda inner: _transaction(f"database {inner.__name__}", inner))
+        change(Database, "write", lambda inner: _transaction("database write", inner, observer))
+        change(Database, "read", lambda inner: _transaction("database read", inner))
         change(time, "sleep", lambda inner: _sleep(clock, inner))
         yield
 
@@ -74,26 +100,29 @@ def _quietly(inner: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _engine_write(inner: Callable[..., Any], written: Written) -> Callable[..., Any]:
+def _engine_write(inner: Callable[..., Any], observer: Observer) -> Callable[..., Any]:
     @wraps(inner)
     def call(engine: EdgeEngine, writes: Any, *arguments: Any, **named: Any) -> Any:
         writes = list(writes)
         stop("engine " + " and ".join(sorted({type(write).__name__ for write in writes})))
         with no_stops():
             result = inner(engine, writes, *arguments, **named)
-            written(engine)
+            observer.written()
         return result
 
     return call
 
 
-def _transaction(name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+def _transaction(name: str, inner: Callable[..., Any], observer: Observer | None = None) -> Callable[..., Any]:
     @wraps(inner)
     @contextmanager
     def call(*arguments: Any, **named: Any) -> Iterator[Any]:
         stop(name)
-        with no_stops(), inner(*arguments, **named) as connection:  # nobody stands still with a transaction open
-            yield connection
+        with no_stops():  # nobody stands still with a transaction open
+            with inner(*arguments, **named) as connection:
+                yield connection
+            if observer is not None:
+                observer.committed()
 
     return call
 

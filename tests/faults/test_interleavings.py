@@ -1,0 +1,33 @@
+"""All promises where actors overlap: real use cases, step by step, on both databases."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.contract.support import quick_folder
+from tests.databases import KINDS
+from tests.interleaving.rows import ROWS, Row
+from tests.interleaving.service import Place
+from tests.interleaving.trial import place_over, try_row
+
+from .conftest import Report
+
+SCHEDULES = 500
+"""On each database."""
+SEED = 13
+
+
+@pytest.fixture(scope="module")
+def places() -> Iterator[list[Place]]:
+    with ExitStack() as opened:
+        folders = [opened.enter_context(quick_folder()) for _ in KINDS]
+        yield [opened.enter_context(place_over(*each)) for each in zip(KINDS, folders, strict=True)]
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_no_promise_breaks_whoever_goes_on(places: list[Place], row: Row, report: Report) -> None:
+    tried = sum(try_row(row, place, SCHEDULES, SEED) for place in places)
+    assert tried == len(places) * SCHEDULES
+    report(row.promise, row.what, tried, 0, 0)
