@@ -10,14 +10,14 @@ A program of an earlier version knows nothing of the database: it must not run m
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Table, func, select
 
@@ -40,8 +40,18 @@ BYTES = 8 * 2**20
 
 log = logging.getLogger(__name__)
 
-Finish = Callable[[Connection], object]
-"""What is to be done at the end, in one transaction; again where a crash came before the next one."""
+
+class Stores(Protocol):
+    """What the stores of some records do with them, which only they know how to write."""
+
+    def read_decision(self, record: Any) -> Any:
+        """See `rows.Others`."""
+
+    def write_decision(self, connection: Connection, tenant: str, decision: Any) -> None:
+        """Write a decision, as `read_decision` gave it, where it is not there yet."""
+
+    def finish(self, connection: Connection) -> None:
+        """What is to be done at the end, in one transaction; again where a crash came before the next one."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +115,20 @@ class Imported:
 
 
 def import_json_records(
-    database: Database, files: JsonFiles, finish: Finish, lease: timedelta = LEASE, name: str = FACT
+    database: Database,
+    files: JsonFiles,
+    evaluations: JsonFiles,
+    stores: Stores,
+    lease: timedelta = LEASE,
+    name: str = FACT,
 ) -> Imported | None:
     """Import all records of earlier versions, and erase their files; waits while another process does it.
 
     Args:
         database: with its tables.
         files: the old records.
-        finish: called once every row is there.
+        evaluations: files of evaluations, which stay.
+        stores: write some of the records.
         lease: how long it is one process's from each of its transactions on.
         name: of the fact that says how far it is; another one for other files than those of the service, as of a
             backup.
@@ -127,7 +143,7 @@ def import_json_records(
     while _state(database, name) != "erased":
         with leases.held(name, lease) as held, suppress(Superseded):
             if held is not None:  # as it was left by whoever had it before
-                return _Import(database, files, leases, held, finish, name).run(_state(database, name))
+                return _Import(database, files, evaluations, stores, leases, held, name).run(_state(database, name))
         time.sleep(POLL)
     if again := FOLDERS & {*files.folders()}:
         log.error(
@@ -136,6 +152,11 @@ def import_json_records(
             ", ".join(sorted(again)),
         )
     return None
+
+
+def is_imported(database: Database) -> bool:
+    """Whether the service's old records were imported, and are erased."""
+    return _state(database, FACT) == "erased"
 
 
 def _state(database: Database, name: str) -> str | None:
@@ -150,9 +171,10 @@ class _Import:
 
     database: Database
     files: JsonFiles
+    evaluations: JsonFiles
+    stores: Stores
     leases: Leases
     lease: Lease
-    finish: Finish
     name: str
     damaged: int = 0
 
@@ -182,6 +204,19 @@ class _Import:
     def encoder(self, digest: str) -> str | None:
         """See `rows.Others`."""
         return self._encoders.get(digest)
+
+    def evaluation_files(self, tenant: str, evaluation_id: str) -> list[str]:
+        """See `rows.Others`."""
+        folder = f"{tenant}/{evaluation_id}"
+        return sorted(key.removeprefix(f"{folder}/") for key in self.evaluations.keys(folder))
+
+    def evaluation_file(self, tenant: str, evaluation_id: str, name: str) -> str:
+        """See `rows.Others`."""
+        return (self.evaluations.read(f"{tenant}/{evaluation_id}/{name}") or b"").decode()
+
+    def read_decision(self, record: Any) -> Any:
+        """See `rows.Others`."""
+        return self.stores.read_decision(record)
 
     @cached_property
     def _encoders(self) -> dict[str, str]:
@@ -225,6 +260,10 @@ class _Import:
         with self.database.write(urgent=True) as connection:
             self.leases.check(connection, self.lease)
             for table, some in by_table.items():
+                if table is tables.decisions:
+                    for row in some:
+                        self.stores.write_decision(connection, row["tenant"], row["stored"])
+                    continue
                 there = some if kind.parent is None else _with_parents(connection, *kind.parent, some)
                 if there:
                     connection.execute(self.database.insert(table).on_conflict_do_nothing(), there)
@@ -237,7 +276,7 @@ class _Import:
             ends = select(entries.c.tenant, func.max(entries.c.number), func.count())
             ends = ends.where(entries.c.version == 1).group_by(entries.c.tenant)
             found = {tenant: (last, count) for tenant, last, count in connection.execute(ends)}
-            self.finish(connection)
+            self.stores.finish(connection)
         for tenant in {*found, *(key.rpartition("/")[2] for key in self.files.keys("log-end"))}:
             last, count = found.get(tenant, (0, 0))
             end = max(last, int(self.read(f"log-end/{tenant}") or 0))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Table
 
+from schemas.job import JobKind, JobState
 from schemas.text_rules import respelled, respelled_label
 from services.infrastructure.records import tables
 
@@ -27,6 +28,19 @@ class Others(Protocol):
 
     def encoder(self, digest: str) -> str | None:
         """The known encoder whose name's digest begins so; the active one where it is empty."""
+
+    def evaluation_files(self, tenant: str, evaluation_id: str) -> list[str]:
+        """The names of the files of an evaluation."""
+
+    def evaluation_file(self, tenant: str, evaluation_id: str, name: str) -> str:
+        """What one of them holds."""
+
+    def read_decision(self, record: Any) -> Any:
+        """A decision, as its store has it.
+
+        Raises:
+            ValueError: it is none.
+        """
 
 
 ToRows = Callable[[str, Any, Others], Iterator[Row]]
@@ -122,8 +136,10 @@ def log_entry(key: str, record: Any, _others: Others) -> Iterator[Row]:
 
 
 def job(key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``jobs/TENANT/ID``."""
+    """``jobs/TENANT/ID``, of a kind that is still done."""
     fields = {name: record[name] for name in ("id", "kind", "state", "requested_by")}
+    if fields["kind"] not in {*JobKind} or fields["state"] not in {*JobState}:
+        return
     progress = {"stage": "", "done": 0, "total": 0, "attempts": 0, "error": None}  # the first had not all of it
     progress |= {name: record[name] for name in progress.keys() & record.keys()}
     moments = {name: _moment(record.get(name)) for name in ("requested_at", "touched_at")}
@@ -142,33 +158,31 @@ def question(key: str, record: Any, others: Others) -> Iterator[Row]:
         )
 
 
-def evaluation(key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``evaluations/TENANT/JOB``."""
+def evaluation(key: str, record: Any, others: Others) -> Iterator[Row]:
+    """``evaluations/TENANT/JOB``; its report and pictures are files, and stay such."""
     _, tenant, job_id = key.split("/")
-    fields = {"encoder": record["encoder"], "request": _json(respelled_text(record["request"])), "summary": None}
-    yield tables.evaluations, fields | {"job": job_id, "tenant": tenant}
-
-
-def decision(key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``decisions/TENANT/ID``, in the one spelling of text."""
-    _, tenant, decision_id = key.split("/")
-    body = _respelled_decision(record)
-    text = _json(body)
+    files = others.evaluation_files(tenant, job_id)
+    is_done = {"report.zip", "summary.json"} <= {*files}
     yield (
-        tables.decisions,
+        tables.evaluations,
         {
-            "id": decision_id,
+            "job": job_id,
             "tenant": tenant,
-            "size": len(text.encode()),
-            "asked_at": _moment(body["asked_at"]),
-            "asked_by": body["asked_by"],
-            "label": body["decision"]["label"],
-            "margin": body["decision"]["margin"],
-            "voters": body["decision"]["voters"],
-            "scrubbed": body.get("scrubbed", 0),
-            "body": text,
+            "encoder": record["encoder"],
+            "request": _json(respelled_text(record["request"])),
+            "summary": others.evaluation_file(tenant, job_id, "summary.json") if is_done else None,
+            "report": "report.zip" if is_done else None,
         },
     )
+    for name in files:
+        folder, _, file = name.partition("/")
+        if folder == "queries":
+            yield tables.evaluation_pictures, {"job": job_id, "file": file, "pictures": int(file.rpartition(".")[2])}
+
+
+def decision(key: str, record: Any, others: Others) -> Iterator[Row]:
+    """``decisions/TENANT/ID``, in the one spelling of text; its store makes the rows."""
+    yield tables.decisions, {"tenant": key.split("/")[1], "stored": others.read_decision(_respelled_decision(record))}
 
 
 def judgement(key: str, record: Any, others: Others) -> Iterator[Row]:
