@@ -2,15 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from services.infrastructure.records.database import Database
+from services.infrastructure.records.import_audit_file import import_audit_file
+from services.infrastructure.records.import_json_records import is_imported
+from services.infrastructure.records.json_files import JsonFiles
 from services.infrastructure.records.upgrade_schema import upgrade_schema
 from services.memory.space import FINISH, REMOVE, check_room
+from services.runtime.places import Places
 from services.settings import Settings
 
 
 def wire_records(settings: Settings, opened: ExitStack) -> Database:
-    """Open the database, with the tables of this version, and close it with the context.
+    """Open the database, with the tables and the records of this version, and close it with the context.
 
     Raises:
         Unavailable: it does not answer, or a later version has changed it.
@@ -18,6 +23,11 @@ def wire_records(settings: Settings, opened: ExitStack) -> Database:
     database = _database(settings)
     opened.callback(database.close)
     upgrade_schema(database)
+    import_audit_file(database, Places(settings.data).audit)
+    if not is_imported(database, partial(JsonFiles, settings.url_of("records"))):
+        from services.bootstrap.wire_import import import_old_records  # noqa: PLC0415 - it takes a while, needed once
+
+        import_old_records(settings, database)
     return database
 
 

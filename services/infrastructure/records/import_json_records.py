@@ -10,7 +10,7 @@ A program of an earlier version knows nothing of the database: it must not run m
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -121,6 +121,7 @@ def import_json_records(
     stores: Stores,
     lease: timedelta = LEASE,
     name: str = FACT,
+    kinds: Sequence[Kind] = KINDS,
 ) -> Imported | None:
     """Import all records of earlier versions, and erase their files; waits while another process does it.
 
@@ -132,6 +133,7 @@ def import_json_records(
         lease: how long it is one process's from each of its transactions on.
         name: of the fact that says how far it is; another one for other files than those of the service, as of a
             backup.
+        kinds: which records.
 
     Returns:
         what was imported; None where that had been done before, or there was nothing.
@@ -143,7 +145,9 @@ def import_json_records(
     while _state(database, name) != "erased":
         with leases.held(name, lease) as held, suppress(Superseded):
             if held is not None:  # as it was left by whoever had it before
-                return _Import(database, files, evaluations, stores, leases, held, name).run(_state(database, name))
+                return _Import(database, files, evaluations, stores, leases, held, name, kinds).run(
+                    _state(database, name)
+                )
         time.sleep(POLL)
     if again := FOLDERS & {*files.folders()}:
         log.error(
@@ -154,9 +158,14 @@ def import_json_records(
     return None
 
 
-def is_imported(database: Database) -> bool:
-    """Whether the service's old records were imported, and are erased."""
-    return _state(database, FACT) == "erased"
+def is_imported(database: Database, files: Callable[[], JsonFiles]) -> bool:
+    """Whether the service's old records were imported, and are erased; or whether there never were any."""
+    state = _state(database, FACT)
+    if state is None and not FOLDERS & {*files().folders()}:
+        state, fact = "erased", {"name": FACT, "value": {"state": "erased", "records": {}}}
+        with database.write(urgent=True) as connection:
+            connection.execute(database.insert(tables.facts).values(fact).on_conflict_do_nothing())
+    return state == "erased"
 
 
 def _state(database: Database, name: str) -> str | None:
@@ -176,12 +185,13 @@ class _Import:
     leases: Leases
     lease: Lease
     name: str
+    kinds: Sequence[Kind]
     damaged: int = 0
 
     def run(self, state: str | None) -> Imported | None:
         imported = None
         if state is None:
-            counts = {kind.folder: self._import(kind) for kind in KINDS}
+            counts = {kind.folder: self._import(kind) for kind in self.kinds}
             imported = Imported(counts, self.damaged, self._finish_log())
             self._say("imported", records=imported.records, damaged=imported.damaged, faults=imported.faults)
         self._erase()
@@ -277,6 +287,8 @@ class _Import:
             ends = ends.where(entries.c.version == 1).group_by(entries.c.tenant)
             found = {tenant: (last, count) for tenant, last, count in connection.execute(ends)}
             self.stores.finish(connection)
+        if all(kind.folder != "log" for kind in self.kinds):
+            return []
         for tenant in {*found, *(key.rpartition("/")[2] for key in self.files.keys("log-end"))}:
             last, count = found.get(tenant, (0, 0))
             end = max(last, int(self.read(f"log-end/{tenant}") or 0))
@@ -295,7 +307,8 @@ class _Import:
 
     def _erase(self) -> None:
         """Delete the files."""
-        for folder in sorted(FOLDERS):
+        left = {kind.folder for kind in KINDS} - {kind.folder for kind in self.kinds}
+        for folder in sorted(FOLDERS - left - ({*NO_ROWS} if left else set())):
             deleted = True
             while deleted:  # a folder that changes under its listing may leave some out
                 keys, deleted = self.files.keys(folder), False

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
+from schemas.question import StoredDecision
 from schemas.receipt import Event
 from services.access.secret import Secret
+from services.answers.mentions import mentions_of
+from services.bootstrap.wire_import import ImportingStores
 from services.forgetting.filter_digest import FilterDigests
 from services.forgetting.finish_import import FinishImport
 from services.forgetting.receipt_log import ReceiptLog
@@ -27,6 +30,7 @@ from services.infrastructure.records.json_files import DAMAGED, JsonFiles
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 FOLDERS = ("data_folder_1", "data_folder_2")
+OURS = ("data/records", "data/secret", "data/audit", "data/evaluations")
 AT_ONCE = timedelta(microseconds=1)
 """A lease that is over when the next start comes."""
 Rows = dict[str, list[dict[str, Any]]]
@@ -41,7 +45,7 @@ def data(tmp_path: Path) -> Path:
 @cache
 def _unpacked(folder: str, there: Path) -> Path:
     with tarfile.open(FIXTURES / folder / "data.tar.xz") as packed:
-        wanted = [each for each in packed if each.name.startswith(("data/records", "data/secret", "data/audit"))]
+        wanted = [each for each in packed if each.name.startswith(OURS)]
         packed.extractall(there, wanted, filter="data")
     return there / "data"
 
@@ -59,8 +63,9 @@ def log_of(database: Database, data: Path) -> ReceiptLog:
 
 
 def do_import(database: Database, data: Path, files: JsonFiles | None = None) -> Imported | None:
-    finish = FinishImport(log_of(database, data), FilterDigests(b"0" * 32))
-    done = import_json_records(database, files or JsonFiles(data / "records"), finish, AT_ONCE)
+    stores = ImportingStores(FinishImport(log_of(database, data), FilterDigests(b"0" * 32)))
+    evaluations = JsonFiles(data / "evaluations")
+    done = import_json_records(database, files or JsonFiles(data / "records"), evaluations, stores, AT_ONCE)
     import_audit_file(database, data / "audit.jsonl", AT_ONCE)
     return done
 
@@ -100,10 +105,7 @@ def test_every_record_is_a_row_and_no_file_is_left(
     access = {"keys": 8, "encoders": 3}
     removals = {"removals": 9, "notes": 2, "buried": 6, "blocks": 12, "log": 14}
     jobs = {"jobs": 4, "questions": 1, "evaluations": 2, "decisions": 5, "schedule": 1, "restore": 0}
-    judgements = {
-        "judgements": 0,
-        "judgement_uses": 1,
-    }  # one is of a label that is spelled otherwise now, one was not made
+    judgements = {"judgements": 0, "judgement_uses": 1}  # it is of a label that is spelled otherwise now
     assert done.records == access | removals | jobs | judgements
     assert (done.damaged, done.faults) == (0, [])
     assert before > sum(done.records.values())
@@ -123,13 +125,10 @@ def test_what_a_folder_of_the_first_version_holds_is_imported_too(database: Data
 
 
 def test_a_new_data_folder_has_nothing_to_import(database: Database, tmp_path: Path) -> None:
-    assert import_json_records(database, JsonFiles(tmp_path / "records"), refuse) is None
-    assert import_json_records(database, JsonFiles(tmp_path / "records"), refuse) is None
-    assert import_audit_file(database, tmp_path / "audit.jsonl") == 0
-
-
-def refuse(connection: Connection) -> None:
-    assert not connection.execute(select(tables.receipt_log)).all()
+    (tmp_path / "secret").write_bytes(b"0" * 32)
+    for _ in range(2):
+        assert do_import(database, tmp_path) is None
+    assert rows_of(database, tables.receipt_log) == []
 
 
 def test_keys_open_what_they_opened(database: Database, data: Path) -> None:
@@ -204,6 +203,40 @@ def test_blocks_and_tombstones_are_the_digests_that_they_were(database: Database
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
+
+
+def test_decisions_are_found_by_what_they_tell_of(database: Database, data: Path) -> None:
+    do_import(database, data)
+    rows = {row.id: row for row in rows_of(database, tables.decisions)}
+    assert set(rows) == set(expected()["decisions"])
+    for row in rows.values():
+        stored = StoredDecision.model_validate_json(row.body)
+        mentions = {each.mention for each in rows_of(database, tables.decision_mentions, decision=row.number)}
+        assert mentions == mentions_of("default", stored)
+        assert (row.tenant, row.label, row.asked_by) == ("default", stored.decision.label, stored.asked_by)
+
+
+def test_evaluations_are_as_far_as_they_were(database: Database, data: Path) -> None:
+    do_import(database, data)
+    [done] = rows_of(database, tables.evaluations, job=expected()["evaluation"])
+    assert (done.report, json.loads(done.summary)["k"], json.loads(done.request)["itself"]) == ("report.zip", 3, True)
+    [collecting] = rows_of(database, tables.evaluations, job=expected()["collecting"])
+    assert (collecting.report, collecting.summary) == (None, None)
+    [pictures] = rows_of(database, tables.evaluation_pictures)
+    assert (pictures.job, pictures.pictures) == (collecting.job, 1)
+    assert (data / "evaluations" / "default" / pictures.job / "queries" / pictures.file).is_file()
+    [question] = rows_of(database, tables.questions)
+    assert (question.job, question.last, question.result) == (expected()["question"], 2, None)
+    assert rows_of(database, tables.jobs, id=expected()["job"])[0].state == "running"
+
+
+def test_the_encoders_are_known(database: Database, data: Path) -> None:
+    do_import(database, data)
+    assert {row.name: row.fill for row in rows_of(database, tables.encoders)} == {
+        expected()["encoders"][0]: None,
+        expected()["encoders"][1]: {"share": 0.5, "paused": False},
+    }
+    assert [row.name for row in rows_of(database, tables.active_encoder)] == expected()["encoders"][:1]
 
 
 def test_text_is_in_one_spelling(database: Database, data: Path) -> None:
