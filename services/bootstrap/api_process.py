@@ -18,6 +18,7 @@ from services.bootstrap.wire_access import audit_of, idempotency_of
 from services.bootstrap.wire_memory import (
     encoder_records_of,
     memory_of,
+    open_memory,
     wire_decoder,
     wire_encoders,
     wire_engine,
@@ -110,7 +111,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
             wire_encoders(settings, opened, database, patient_engine),
             encoder_records_of(database),
         )
-        memory_of(settings, patient_engine, encoders.active()).open()
+        open_memory(settings, database, patient_engine, encoders.active())
         sandbox = wire_decoder(settings, opened)
         classify_by = wire_classify_by(settings, database, engine, records, sandbox)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)

@@ -15,6 +15,7 @@ from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
 from services.memory.filling import Filling
 from services.memory.memory import Memory
+from services.memory.respell_points import respell_points
 from services.perception.batching import MicroBatcher, SharedEncoder
 from services.perception.decoder import BYTES_PER_PIXEL, Decoder
 from services.perception.decoding import Limits
@@ -77,6 +78,16 @@ def encoder_of(engine: Engine, records: EncoderRecords) -> tuple[str, int]:
 def memory_of(settings: Settings, engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Memory:
     """The memory of an encoder, over an engine."""
     return Memory(engine, encoder.name, encoder.dimension, settings.metadata)
+
+
+def open_memory(settings: Settings, database: Database, engine: Engine, encoder: EncoderSpec | SharedEncoder) -> None:
+    """Create the collection, or bring it to what this version needs, before anything is served from it.
+
+    Raises:
+        EncoderMismatch: it holds vectors of another name or length.
+    """
+    memory_of(settings, engine, encoder).open()
+    respell_points(engine, database)
 
 
 def filling_of(engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Filling:

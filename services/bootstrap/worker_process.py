@@ -7,7 +7,7 @@ from functools import partial
 
 from schemas.decision import Prune
 from services.access.secret import load_secret
-from services.bootstrap.wire_memory import memory_of, wire_decoder, wire_encoders, wire_engine
+from services.bootstrap.wire_memory import memory_of, open_memory, wire_decoder, wire_encoders, wire_engine
 from services.bootstrap.wire_migration import wire_fill
 from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
@@ -52,7 +52,7 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
         database = wire_records(settings, opened)
         engine = wire_engine(settings, opened, settings.store.timeout)
         encoders = wire_encoders(settings, opened, database, engine)
-        memory_of(settings, engine, encoders.active()).open()
+        open_memory(settings, database, engine, encoders.active())
         sandbox = wire_decoder(settings, opened)
         task_queue, job_queue = wire_task_queue(settings, opened), wire_job_queue(settings, opened)
         lease = lease_of(settings)

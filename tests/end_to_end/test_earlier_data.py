@@ -29,7 +29,7 @@ from services.settings import EncoderSettings
 from tests.shapes import picture
 from tests.stack import SETTINGS, Stack, new_folder, running, until
 
-FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "fixtures").glob("*/expected.json"))
+FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "fixtures").glob("data_folder_*/expected.json"))
 
 
 @dataclass(frozen=True)
