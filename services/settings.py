@@ -228,7 +228,12 @@ class WorkerSettings(_Section):
     max_attempts: Annotated[int, Field(ge=1, description="how often an image is tried before it is rejected")] = 3
     sweep_seconds: Annotated[int, Field(ge=1, description="how often it is looked for what was left behind")] = 5
     compact_seconds: Annotated[
-        int, Field(ge=60, description="how long what was removed may wait until its bytes are erased from the disk")
+        int,
+        Field(
+            ge=60,
+            description="how long what was removed may wait until its bytes are erased from the disk, where that"
+            " rewrites over 1 GiB; else it is done within 10 minutes",
+        ),
     ] = 86_400
     overdue_seconds: Annotated[
         int,

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 router = APIRouter(tags=["health"])
 
-NEEDED = {"store", "pictures", "records"}
+NEEDED = {"store", "pictures", "records", "clock"}
 """Without these no request can be answered; without the broker all are, and what is accepted waits for the sweep."""
 
 

@@ -40,6 +40,7 @@ from services.evaluation.records import Evaluations
 from services.forgetting.forget import Forget
 from services.forgetting.removals import Removals
 from services.infrastructure.processes.fair_executor import FairExecutor
+from services.infrastructure.records.clock_guard import ClockGuard
 from services.intake.accept import Accept
 from services.intake.fetch import HTTPS, Fetch
 from services.intake.vectors import AcceptVectors
@@ -120,9 +121,11 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
         keys, audit, idempotency = Keys(database), audit_of(settings, database), idempotency_of(settings, database)
         rates, fetch = wire_rates(settings), _fetch(settings)
+        clock = ClockGuard(database.clock_difference)
         checks: dict[str, Check] = {
             "store": engine.ping,
             "records": database.ping,
+            "clock": clock.check,
             "pictures": pictures.ping,
             "broker": task_queue.waiting_messages,
         }
@@ -137,7 +140,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
             check_restored(stores)
             decoder = sandbox.for_view(encoder.view)
             classify = wire_classify(settings, memory, stores, encoder, decoder)
-            accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue)
+            accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue, clock.check)
             return ApiProcess(
                 settings=settings,
                 keys=keys,

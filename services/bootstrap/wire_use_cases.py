@@ -24,11 +24,16 @@ def lease_of(settings: Settings) -> timedelta:
 
 
 def wire_accept(
-    settings: Settings, memory: Memory, stores: Stores, decoder: Decoder, enqueue: Callable[[str], object]
+    settings: Settings,
+    memory: Memory,
+    stores: Stores,
+    decoder: Decoder,
+    enqueue: Callable[[str], object],
+    check_clock: Callable[[], object] = lambda: None,
 ) -> Accept:
-    """Accepting pictures."""
+    """Accepting pictures; `check_clock` refuses to where this process's clock is wrong."""
     retention = Retention(settings.retention)
-    return Accept(memory, stores.pictures, stores.blocks, decoder, enqueue, settings.metadata, retention)
+    return Accept(memory, stores.pictures, stores.blocks, decoder, enqueue, settings.metadata, retention, check_clock)
 
 
 def wire_remember(

@@ -130,6 +130,9 @@ def remove(
     filter_: Where = "{}",
     everything: Annotated[bool, typer.Option("--everything", help="All images; instead of a filter.")] = False,
     block: Annotated[bool, typer.Option("--block", help="Refuse the same contents and subjects from now on.")] = False,
+    erase_now: Annotated[
+        bool, typer.Option("--erase-now", help="Erase it from the disk at once, and wait for the receipt of that.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
     yes: Yes = False,
     url: Url = LOCAL,
@@ -142,7 +145,7 @@ def remove(
 
     with errors(), connect(url, key) as client:
         where = filter_of(subject, source, label, image_id, filter_)
-        request = RemovalRequest(filter=where, everything=everything, reason=reason, block=block)
+        request = RemovalRequest(filter=where, everything=everything, reason=reason, block=block, erase_now=erase_now)
         remove_with_receipt(client, request, dry_run=dry_run, yes=yes, as_json=as_json)
 
 

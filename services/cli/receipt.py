@@ -13,8 +13,8 @@ POLL = 0.5
 
 
 def wait_for_receipt(client: Client, removal: Removal) -> Removal:
-    """Ask until the removal is done."""
-    while removal.status is not RemovalStatus.DONE:
+    """Ask until the removal is done, and erased where that is to be at once."""
+    while removal.status is not RemovalStatus.DONE or (removal.erase_now and removal.erasure is None):
         time.sleep(POLL)
         removal = client.removal(removal.id)
     return removal

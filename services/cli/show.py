@@ -153,10 +153,18 @@ def receipt(removal: Removal) -> None:
         "pictures deleted": str(removal.pictures),
         "blocked from now on": "yes" if removal.block else "no",
         "verified none left": f"{removal.verified_at:%Y-%m-%d %H:%M:%S} UTC" if removal.verified_at else "not yet",
+        "erased from the disk": _erasure(removal),
     }
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
+
+
+def _erasure(removal: Removal) -> str:
+    if removal.erasure is None:
+        return "not yet"
+    done = f"{removal.erasure.at:%Y-%m-%d %H:%M:%S} UTC"
+    return done if removal.erasure.erased else f"asked for {done}: {removal.erasure.note}"
 
 
 def _filter(removal: Removal) -> str:

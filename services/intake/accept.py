@@ -8,6 +8,7 @@ decoded twice on the way in.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 from schemas.errors import BeingRemoved, Conflict, NotFound
@@ -25,6 +26,8 @@ from services.perception.decoder import Decoder
 from services.runtime import metrics
 
 TRIES = 10
+LONG = timedelta(seconds=30)
+"""Who accepts for longer looks whether its pictures are there still."""
 """Of several who change the same image at once one succeeds at each try, and the others look again."""
 Prepare = Callable[[Plan], Vectors | None]
 """Prepares what is about to be done: writes pictures; or gives vectors to what is there, and picks those of the new."""
@@ -46,6 +49,7 @@ class Accept:
         enqueue: tells the workers that a tenant has work; may fail quietly.
         metadata: the declared metadata fields.
         retention: the longest life of what is accepted.
+        check_clock: returns if this process's clock may be written down; raises `Unavailable` where it is wrong.
     """
 
     memory: Memory
@@ -55,6 +59,7 @@ class Accept:
     enqueue: Callable[[str], object]
     metadata: Mapping[str, FieldType]
     retention: Retention
+    check_clock: Callable[[], object] = lambda: None
 
     def __call__(
         self,
@@ -97,20 +102,23 @@ class Accept:
         plan = planned(sent, self.memory.get(tenant, latest), now(), rules)
         kept = {hashes[place] for place in latest.values()}
         replaced = {place for place, image in enumerate(images) if image.content_hash not in kept}
-        decoded, written = replaced | {latest[image.image_id] for image in plan.new}, set[str]()
+        decoded, written = replaced | {latest[image.image_id] for image in plan.new}, dict[str, bytes]()
 
         def prepare(plan: Plan) -> None:
             chosen = [latest[image.image_id] for image in plan.new]
             more = {*chosen} - decoded
             decoded.update(more)
             self._decode(images, uploads, more)
-            self._write({image.picture: uploads[latest[image.image_id]].data for image in plan.new})
-            written.update(image.picture for image in plan.new)
+            files = {image.picture: uploads[latest[image.image_id]].data for image in plan.new}
+            self._write(files)
+            written.update(files)
 
+        begun = now()
         try:
             self._decode(images, uploads, decoded)
             with metrics.stage("accept"):
                 accepted = self.keep(sent, plan, prepare, rules)
+                self._write_again(tenant, [*latest], written, begun)
         finally:
             self.pictures.drop_pixels(
                 images[place].picture for place in decoded if images[place].picture not in written
@@ -187,7 +195,9 @@ class Accept:
 
         Raises:
             InvalidRequest: it was to expire in the past, or a declared metadata field is of another type.
+            Unavailable: the clock of this machine is wrong.
         """
+        self.check_clock()
         check_expiry(fields.expires_at)
         said = {name: getattr(fields, name) for name in AMENDABLE}
         image = StoredImage(
@@ -226,6 +236,21 @@ class Accept:
         except BaseException:
             self.pictures.delete(pictures)
             raise
+
+    def _write_again(self, tenant: str, ids: Collection[str], written: Mapping[str, bytes], begun: datetime) -> None:
+        """Write pictures whose files are gone although their points are there.
+
+        A file without a point is deleted after a while (`services.forgetting.tidy`), and this process may have stood
+        still before it put the points. An object store is asked only where it took long.
+        """
+        if not written or not (self.pictures.is_local or abs(now() - begun) > LONG):
+            return
+        lost = written.keys() - self.pictures.existing(written.keys())
+        if lost:
+            held = {image.picture for image in self.memory.get(tenant, ids).values()}
+            self._write({key: written[key] for key in lost & held})
+            held = {image.picture for image in self.memory.get(tenant, ids).values()}
+            self.pictures.delete(lost - held)  # a removal took the point meanwhile
 
     def keep(self, sent: Mapping[str, ToPut], plan: Plan, prepare: Prepare, rules: Rules) -> dict[str, Accepted]:
         """Put what is new and amend the rest, in one write; returns what became of each.

@@ -103,6 +103,11 @@ class Pictures(Blobs):
             with translated(key):
                 self._pixels_of(key).unlink(missing_ok=True)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether they lie on this machine."""
+        return self._local
+
     def tenants(self) -> Sequence[str]:
         """Everybody who ever had pictures."""
         return self.top_folders()

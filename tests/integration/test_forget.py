@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import delete
 
 from schemas.errors import Blocked, Unavailable
 from schemas.filter import FieldType
@@ -12,7 +13,9 @@ from schemas.image import State, StoredImage, now
 from schemas.receipt import Event
 from schemas.removal import RemovalRequest, RemovalStatus
 from services.forgetting.covered_images import CoveredImages
+from services.forgetting.forget import Forget
 from services.forgetting.removals import resource
+from services.infrastructure.records.tables import leases
 from services.memory.memory import Memory
 from tests.contract.support import reject
 from tests.databases import KINDS, new_database
@@ -255,3 +258,76 @@ def test_a_store_that_does_not_answer_leaves_it_to_be_carried_on(parts: Parts) -
     assert parts.removals.load(parts.tenant, recorded.id).removal.status is RemovalStatus.RUNNING
     assert parts.forget().resume_all() == 1
     assert parts.removals.load(parts.tenant, recorded.id).removal.images == 4
+
+
+BY_LABEL = RemovalRequest.model_validate({"filter": {"labels": "cat"}, "reason": "asked to"})
+WRITTEN = ("mark", "delete_noted", "transaction")
+
+
+def steps_of(parts: Parts, between: Callable[[], object], at: int) -> Forget:
+    """Removals that let something else happen before their n-th write."""
+    left = [at]
+
+    def before(name: str) -> None:
+        if name in WRITTEN:
+            left[0] -= 1
+            if left[0] == 0:
+                between()
+
+    memory, database = Hooked(parts.memory, before), Transactions(parts.database, before)
+    return parts.forget(NEVER, memory=memory, database=database)
+
+
+@pytest.mark.parametrize("at", range(1, 24))
+def test_of_two_that_overlap_the_one_with_block_covers_what_the_other_takes(parts: Parts, at: int) -> None:
+    """One by label without block, and one by subject with it, asked for at each step of the first."""
+    data = picture("disc")
+    [image_id] = parts.teach(data, subject="ann")
+    asked: list[str] = []
+
+    def ask() -> None:
+        asked.append(parts.forget().request(parts.tenant, REQUEST, TESTER).id)
+
+    by_label = parts.remove(BY_LABEL, steps_of(parts, ask, at))
+    if not asked:
+        ask()
+    by_subject = parts.forget(NEVER).resume(parts.tenant, asked[0])
+    assert by_label.images <= 1
+    assert by_label.images + by_subject.images >= 1
+    assert parts.memory.get(parts.tenant, [image_id]) == {}
+    assert by_label.verified_at is not None
+    if by_subject.requested_at <= by_label.verified_at:
+        assert by_subject.images == 1, at
+        with pytest.raises(Blocked):
+            parts.send(data)
+    with pytest.raises(Blocked):
+        parts.send(picture("bars"), subject="ann")
+    assert parts.verify()([str(each.receipt) for each in (by_label, by_subject)]).faults == []
+
+
+@pytest.mark.parametrize("at", range(1, 24))
+def test_one_that_stood_still_writes_nothing_more(parts: Parts, at: int) -> None:
+    """At each step another takes over, and does all of it; then the first one wakes."""
+    by_state, ids = fill(parts)
+    finished: list[int] = []
+
+    def stand_still() -> None:
+        with parts.database.write() as connection:
+            connection.execute(delete(leases))
+        finished.append(parts.forget(NEVER).resume_all())
+
+    stood = steps_of(parts, stand_still, at)
+    receipt = parts.remove(REQUEST, stood)
+    assert (receipt.images, receipt.pictures, receipt.by_state) == (4, 4, by_state)
+    assert len(parts.memory.get(parts.tenant, ids)) == 2
+    assert [entry.event for entry in parts.receipts.log.entries(parts.tenant)] == [Event.REQUESTED, Event.DONE]
+    assert parts.verify()([str(receipt.receipt)]).faults == []
+
+
+def test_a_mark_that_comes_after_the_end_is_cleared(parts: Parts) -> None:
+    [image_id] = parts.teach(picture("disc"), subject="bob")
+    receipt = parts.remove(REQUEST)
+    parts.memory.mark(parts.tenant, [], receipt.id, now())  # by a process that wakes
+    assert parts.voters(picture("disc")) == set()
+    parts.forget().resume_all()
+    assert parts.voters(picture("disc")) == {image_id}

@@ -24,6 +24,8 @@ from services.settings import WorkerSettings
 
 LOOK_SECONDS = 60
 """How often it is looked whether something is due that stored records tell of."""
+ERASE_SECONDS = 10
+"""The same for removals that are to be erased: some at once."""
 EXPIRES_SECONDS = 60
 """After so long a message that no worker took does nothing: workers that were stopped find no pile of them."""
 MAINTENANCE_EXPIRES_SECONDS = 3600
@@ -40,7 +42,8 @@ def beat_schedule(worker: WorkerSettings, curate_seconds: int) -> dict[str, dict
         curate_seconds: how often it is looked whether a memory is to be judged; 0: never.
     """
     sweeps = dict.fromkeys((SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS), worker.sweep_seconds)
-    every = {**sweeps, **dict.fromkeys((EXPIRE, ERASE, REMOVE_ORPHANS), LOOK_SECONDS), START_JUDGEMENTS: curate_seconds}
+    looks = {**dict.fromkeys((EXPIRE, REMOVE_ORPHANS), LOOK_SECONDS), ERASE: ERASE_SECONDS}
+    every = {**sweeps, **looks, START_JUDGEMENTS: curate_seconds}
     return {task.rpartition(".")[2]: _entry(task, seconds) for task, seconds in every.items() if seconds}
 
 
