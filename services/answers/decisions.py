@@ -35,6 +35,7 @@ from services.forgetting.named_values import name_of, names_in, values_of
 from services.infrastructure.records.batches import batches
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import covered_vectors, decision_mentions, decisions, removals
+from services.infrastructure.records.within import Within, nothing_else
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 
@@ -176,11 +177,12 @@ class StoredDecisions:
         with self.database.read() as connection:
             return int(connection.execute(select(func.coalesce(func.sum(latest.c.size), 0))).scalar_one())
 
-    def delete(self, tenant: str, decision_id: str) -> None:
+    def delete(self, tenant: str, decision_id: str, within: Within = nothing_else) -> None:
         """Delete a decision for good."""
         ours = (decisions.c.tenant == tenant) & (decisions.c.id == decision_id)
         with self.database.write(urgent=True) as connection:
             connection.execute(delete(decisions).where(ours))
+            within(connection, decision_id)
 
     def note_vectors(self, tenant: str, removal_id: str) -> None:
         """Note by what the vectors of images are known again that a removal has marked, before they are deleted."""

@@ -16,6 +16,7 @@ from schemas.question import Counterfactual, Influence, QuestionJob
 from services.answers.question import Question
 from services.forgetting.covered_images import CoveredImages
 from services.infrastructure.records.tables import questions
+from services.infrastructure.records.within import Within, nothing_else
 from services.runtime.jobs import OPEN, Jobs, OwnedJob, Progress, Stopped
 
 KINDS = (JobKind.COUNTERFACTUAL, JobKind.INFLUENCE)
@@ -45,7 +46,9 @@ class Questions:
         self._jobs = jobs
         self._database = jobs.database
 
-    def create(self, tenant: str, kind: JobKind, asked: Asked, requested_by: str) -> QuestionJob:
+    def create(
+        self, tenant: str, kind: JobKind, asked: Asked, requested_by: str, within: Within = nothing_else
+    ) -> QuestionJob:
         """A new question, which waits for a worker.
 
         Raises:
@@ -61,6 +64,7 @@ class Questions:
             self._jobs.delete_within(connection, tenant, idle[KEPT - 1 - at_work :])
             job = self._jobs.create_within(connection, tenant, kind, requested_by)
             connection.execute(insert(questions).values(job=job.id, tenant=tenant, **dict(asked)))
+            within(connection, job.id)
         return QuestionJob(**dict(job), **dict(asked))
 
     def load(self, tenant: str, job_id: str) -> QuestionJob:
@@ -116,9 +120,11 @@ class AskLater:
     questions: Questions
     enqueue: Callable[[str], object]
 
-    def __call__(self, tenant: str, kind: JobKind, asked: Asked, requested_by: str) -> QuestionJob:
+    def __call__(
+        self, tenant: str, kind: JobKind, asked: Asked, requested_by: str, within: Within = nothing_else
+    ) -> QuestionJob:
         """The job; see `Questions.create`."""
-        job = self.questions.create(tenant, kind, asked, requested_by)
+        job = self.questions.create(tenant, kind, asked, requested_by, within)
         self.enqueue(tenant)
         return job
 

@@ -17,9 +17,8 @@ from schemas.key import Key, Scope
 from services.access.idempotency import AlreadyMade
 from services.access.keys import Found, Keys
 from services.bootstrap.api_process import ApiProcess
+from services.infrastructure.records.within import Within
 
-Within = Callable[[Connection, str], object]
-"""What else is done in the transaction that makes a resource, which is named by its id."""
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -74,6 +73,13 @@ class Caller:
         """Log what is about to be shown: so many images, and whom they were asked for by, or show."""
         self.service.audit.write(self.tenant, self.key.name, "read", subjects, images=images, **self._who)
 
+    def logged(self, action: str, kind: str, **said: Any) -> Within:
+        """Log what is done to something of a kind (the field of `AuditLine` that has its id), in its transaction."""
+        return lambda connection, record: self._record(connection, action, **said, **{kind: record})
+
+    def _record(self, connection: Connection, action: str, **said: Any) -> None:
+        self.service.audit.record(connection, self.tenant, self.key.name, action, **self._who, **said)
+
     def make(
         self, action: str, kind: str, name: str | None, asked: str, make: Callable[[Within], str], **said: Any
     ) -> str:
@@ -98,7 +104,7 @@ class Caller:
         def within(connection: Connection, resource: str) -> None:
             if claim:
                 idempotency.record(connection, claim, resource)
-            audit.record(connection, self.tenant, self.key.name, action, **self._who, **said, **{kind: resource})
+            self._record(connection, action, **said, **{kind: resource})
 
         try:
             return make(within)

@@ -10,16 +10,20 @@ from schemas.judgement import JudgementStatus, Suspect, Suspicion
 from schemas.key import Scope
 from services.api.caller import CallerDep, IdempotencyKey, ServiceDep
 from services.api.guard import SEES_CLASSES, GuardedRoute, needs
+from services.infrastructure.records.within import Within
 
 router = APIRouter(prefix="/v1", tags=["curate"], route_class=GuardedRoute)
 
 
 @router.post("/judgements", status_code=202)
 @needs(Scope.REMEMBER)
-def judge(caller: CallerDep, service: ServiceDep) -> Job:
+def judge(caller: CallerDep, service: ServiceDep, idempotency_key: IdempotencyKey = None) -> Job:
     """Let the workers judge the memory by itself; the job, or the one that runs already."""
-    with caller.deed("judge"):
-        return service.judging.start(caller.tenant, caller.name)
+
+    def make(within: Within) -> str:
+        return service.judging.start(caller.tenant, caller.name, within).id
+
+    return service.judging.jobs.load(caller.tenant, caller.make("judge", "job", idempotency_key, "", make))
 
 
 @router.get("/judgement")

@@ -21,8 +21,9 @@ from schemas.question import (
 from schemas.text_rules import Label
 from services.answers.question import AT_ONCE, OverBudget
 from services.answers.question_jobs import Asked
-from services.api.caller import CallerDep, ServiceDep
+from services.api.caller import Caller, CallerDep, IdempotencyKey, ServiceDep
 from services.api.guard import GuardedRoute, needs
+from services.infrastructure.records.within import Within
 
 router = APIRouter(prefix="/v1", tags=["decisions"], route_class=GuardedRoute)
 
@@ -60,8 +61,7 @@ def decision(caller: CallerDep, service: ServiceDep, decision_id: str) -> Stored
 def delete(caller: CallerDep, service: ServiceDep, decision_id: str) -> None:
     """Delete a decision for good."""
     service.decisions.load(caller.tenant, decision_id)
-    with caller.deed("decisions.delete", decision=decision_id):
-        service.decisions.delete(caller.tenant, decision_id)
+    service.decisions.delete(caller.tenant, decision_id, caller.logged("decisions.delete", "decision"))
 
 
 @router.post("/decisions/{decision_id}/replay")
@@ -74,28 +74,35 @@ def replay(caller: CallerDep, service: ServiceDep, decision_id: str, request: Re
 @router.post("/decisions/{decision_id}/counterfactual", responses=LATER)
 @needs(Scope.READ)
 def counterfactual(
-    caller: CallerDep, service: ServiceDep, decision_id: str, response: Response
+    caller: CallerDep,
+    service: ServiceDep,
+    decision_id: str,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> Counterfactual | QuestionJob:
     """The fewest images without which a decision, made again today, would have another label; maybe as a job."""
     try:
         return service.question.counterfactual(caller.tenant, decision_id, AT_ONCE)
     except OverBudget:
         response.status_code = 202
-        asked = Asked(decision=decision_id)
-        return service.ask_later(caller.tenant, JobKind.COUNTERFACTUAL, asked, caller.name)
+        return _asked_later(caller, JobKind.COUNTERFACTUAL, Asked(decision=decision_id), idempotency_key)
 
 
 @router.post("/influence", responses=LATER)
 @needs(Scope.READ)
 def influence(
-    caller: CallerDep, service: ServiceDep, response: Response, last: Last = MAX_LAST
+    caller: CallerDep,
+    service: ServiceDep,
+    response: Response,
+    last: Last = MAX_LAST,
+    idempotency_key: IdempotencyKey = None,
 ) -> Influence | QuestionJob:
     """Which images decide most of the latest stored decisions; a job where there is much to read."""
     try:
         return service.question.influence(caller.tenant, last, AT_ONCE)
     except OverBudget:
         response.status_code = 202
-        return service.ask_later(caller.tenant, JobKind.INFLUENCE, Asked(last=last), caller.name)
+        return _asked_later(caller, JobKind.INFLUENCE, Asked(last=last), idempotency_key)
 
 
 @router.get("/jobs/{job_id}")
@@ -103,3 +110,13 @@ def influence(
 def job(caller: CallerDep, service: ServiceDep, job_id: str) -> QuestionJob:
     """How far a job is; of a counterfactual or influence, with what was found once it is done."""
     return service.questions.load(caller.tenant, job_id)
+
+
+def _asked_later(caller: Caller, kind: JobKind, asked: Asked, idempotency_key: str | None) -> QuestionJob:
+    service = caller.service
+
+    def make(within: Within) -> str:
+        return service.ask_later(caller.tenant, kind, asked, caller.name, within).id
+
+    made = caller.make(kind.value, "job", idempotency_key, asked.model_dump_json(), make)
+    return service.questions.load(caller.tenant, made)

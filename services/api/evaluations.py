@@ -7,22 +7,33 @@ from fastapi import APIRouter, Depends, Response
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
 from schemas.image import ImageFields
 from schemas.key import Scope
-from services.api.caller import CallerDep, ServiceDep
+from services.api.caller import CallerDep, IdempotencyKey, ServiceDep
 from services.api.errors import content
 from services.api.guard import SEES_CLASSES, GuardedRoute, needs
 from services.api.images import PRIVATE
 from services.api.uploads import SentImages, body_of, read_uploads
+from services.infrastructure.records.within import Within
 from services.intake.accept import Upload
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"], route_class=GuardedRoute)
 
+KIND = "evaluation"
+"""As the audit log names the id of one."""
+
 
 @router.post("", status_code=202)
 @needs(Scope.CLASSIFY)
-def request(caller: CallerDep, service: ServiceDep, asked: EvaluationRequest) -> EvaluationJob:
+def request(
+    caller: CallerDep, service: ServiceDep, asked: EvaluationRequest, idempotency_key: IdempotencyKey = None
+) -> EvaluationJob:
     """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started."""
-    with caller.deed("evaluations.request"):
-        return service.request_evaluation.request(caller.tenant, asked, caller.name)
+    caller.check_filter(asked.filter)
+
+    def make(within: Within) -> str:
+        return service.request_evaluation.request(caller.tenant, asked, caller.name, within).id
+
+    made = caller.make("evaluations.request", KIND, idempotency_key, asked.model_dump_json(), make)
+    return service.evaluations.load(caller.tenant, made)
 
 
 @router.post("/{evaluation_id}/pictures", status_code=202, openapi_extra=body_of(SentImages, "fields", ImageFields))
@@ -31,16 +42,22 @@ def add(
     caller: CallerDep, service: ServiceDep, evaluation_id: str, uploads: Annotated[list[Upload], Depends(read_uploads)]
 ) -> EvaluationJob:
     """Send pictures to ask about, all or none; they are not remembered. Of their fields, labels and id count."""
-    with caller.deed("evaluations.add", images=len(uploads)):
+    with caller.deed("evaluations.add", images=len(uploads), evaluation=evaluation_id):
         return service.request_evaluation.add(caller.tenant, evaluation_id, uploads)
 
 
 @router.post("/{evaluation_id}/start", status_code=202)
 @needs(Scope.CLASSIFY)
-def start(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
+def start(
+    caller: CallerDep, service: ServiceDep, evaluation_id: str, idempotency_key: IdempotencyKey = None
+) -> EvaluationJob:
     """Let a worker do it, now that all pictures are there."""
-    with caller.deed("evaluations.start"):
-        return service.request_evaluation.start(caller.tenant, evaluation_id)
+
+    def make(within: Within) -> str:
+        return service.request_evaluation.start(caller.tenant, evaluation_id, within).id
+
+    made = caller.make("evaluations.start", KIND, idempotency_key, evaluation_id, make)
+    return service.evaluations.load(caller.tenant, made)
 
 
 @router.get("")
@@ -69,7 +86,6 @@ def report(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> Respon
 @needs(Scope.REMOVE)
 def delete(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
     """Delete an evaluation with its report; a worker that is at it stops. Answers with what it was."""
-    with caller.deed("evaluations.delete"):
-        found = service.evaluations.load(caller.tenant, evaluation_id)
-        service.evaluations.delete(caller.tenant, evaluation_id)
-        return found
+    found = service.evaluations.load(caller.tenant, evaluation_id)
+    service.evaluations.delete(caller.tenant, evaluation_id, caller.logged("evaluations.delete", KIND))
+    return found

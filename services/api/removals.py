@@ -13,11 +13,12 @@ from schemas.receipt import Requester
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
 from schemas.text_rules import Moment
 from services.access.audit import RUNNING
-from services.api.caller import Caller, CallerDep, IdempotencyKey, ServiceDep, Within
+from services.api.caller import Caller, CallerDep, IdempotencyKey, ServiceDep
 from services.api.guard import GuardedRoute, needs
 from services.api.images import held
 from services.api.preconditions import EtagsDep
 from services.bootstrap.api_process import ApiProcess
+from services.infrastructure.records.within import Within
 
 router = APIRouter(prefix="/v1", tags=["removals"], route_class=GuardedRoute)
 

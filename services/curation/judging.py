@@ -12,6 +12,7 @@ from schemas.job import Job, JobKind
 from schemas.judgement import ClassReport, Judgement, JudgementStatus, JudgementSummary, Suspect, Suspicion
 from services.curation.fold_changes import voting
 from services.curation.judgements import Judgements
+from services.infrastructure.records.within import Within, nothing_else
 from services.memory.memory import Memory
 from services.runtime.duties import isolated
 from services.runtime.jobs import Jobs
@@ -45,9 +46,9 @@ class Judging:
     most_images: int
     always: bool = False
 
-    def start(self, tenant: str, requested_by: str) -> Job:
+    def start(self, tenant: str, requested_by: str, within: Within = nothing_else) -> Job:
         """Let the workers judge a tenant's memory; the job, or the one that is not done yet."""
-        job, new = self.jobs.find_or_create(tenant, JobKind.JUDGEMENT, requested_by)
+        job, new = self.jobs.find_or_create(tenant, JobKind.JUDGEMENT, requested_by, within)
         if new:
             self.enqueue(tenant)
         return job

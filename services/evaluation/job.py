@@ -23,6 +23,7 @@ from schemas.job import JobState
 from services.evaluation.records import Evaluations, Queries
 from services.evaluation.study import Labelled, Vectors
 from services.forgetting.blocks import Blocks
+from services.infrastructure.records.within import Within, nothing_else
 from services.intake.accept import Upload
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -57,7 +58,9 @@ class RequestEvaluation:
     enqueue: Callable[[str], object]
     blocks: Blocks
 
-    def request(self, tenant: str, request: EvaluationRequest, requested_by: str) -> EvaluationJob:
+    def request(
+        self, tenant: str, request: EvaluationRequest, requested_by: str, within: Within = nothing_else
+    ) -> EvaluationJob:
         """Begin an evaluation: of the memory against itself at once, else it waits for pictures, and to be started.
 
         Raises:
@@ -65,7 +68,7 @@ class RequestEvaluation:
             Conflict: too many are at work.
         """
         request.filter.clauses(self.memory.metadata)
-        made = self.evaluations.create(tenant, request, self.encoder, requested_by)
+        made = self.evaluations.create(tenant, request, self.encoder, requested_by, within)
         if request.itself:
             self.enqueue(tenant)
         return made
@@ -101,7 +104,7 @@ class RequestEvaluation:
         self.evaluations.put_queries(tenant, evaluation_id, queries, lambda: self.blocks.check(sent))
         return self.evaluations.load(tenant, evaluation_id)
 
-    def start(self, tenant: str, evaluation_id: str) -> EvaluationJob:
+    def start(self, tenant: str, evaluation_id: str, within: Within = nothing_else) -> EvaluationJob:
         """Let a worker do it; one that was started already stays as it is.
 
         Raises:
@@ -114,7 +117,7 @@ class RequestEvaluation:
             return found
         if not (found.request.itself or found.pictures):
             raise InvalidRequest("this evaluation has nothing to ask: send labelled pictures before it is started")
-        self.evaluations.start(tenant, evaluation_id)
+        self.evaluations.start(tenant, evaluation_id, within)
         self.enqueue(tenant)
         return self.evaluations.load(tenant, evaluation_id)
 

@@ -24,6 +24,7 @@ from schemas.job import Job, JobKind, JobState
 from services.forgetting.covered_images import CoveredImages
 from services.forgetting.named_values import names_in
 from services.infrastructure.records.tables import evaluation_pictures, evaluations, jobs
+from services.infrastructure.records.within import Within, nothing_else
 from services.memory.blobs import Blobs
 from services.memory.space import NEW
 from services.runtime.jobs import OPEN, Jobs, OwnedJob, Stopped
@@ -83,7 +84,14 @@ class Evaluations:
         self._database = jobs.database
         self._blobs = Blobs(url, floor * NEW)
 
-    def create(self, tenant: str, request: EvaluationRequest, encoder: str, requested_by: str) -> EvaluationJob:
+    def create(
+        self,
+        tenant: str,
+        request: EvaluationRequest,
+        encoder: str,
+        requested_by: str,
+        within: Within = nothing_else,
+    ) -> EvaluationJob:
         """A new evaluation, which collects; of the memory against itself, one that waits for a worker.
 
         Raises:
@@ -101,11 +109,12 @@ class Evaluations:
             job = self._jobs.create_within(connection, tenant, KIND, requested_by, state)
             row = {"job": job.id, "tenant": tenant, "encoder": encoder, "request": request.model_dump_json()}
             connection.execute(insert(evaluations).values(row))
+            within(connection, job.id)
         for each in gone:
             self._delete_files(tenant, each)
         return EvaluationJob(**dict(job), request=request)
 
-    def start(self, tenant: str, evaluation_id: str) -> None:
+    def start(self, tenant: str, evaluation_id: str, within: Within = nothing_else) -> None:
         """Let it wait for a worker; one that does already, or is done, stays as it is.
 
         Raises:
@@ -116,6 +125,7 @@ class Evaluations:
             held = self._jobs.all_within(connection, tenant, [KIND], OPEN)
             if self._jobs.start(connection, tenant, evaluation_id):
                 _check_work(held)
+            within(connection, evaluation_id)
 
     def load(self, tenant: str, evaluation_id: str) -> EvaluationJob:
         """An evaluation.
@@ -241,9 +251,9 @@ class Evaluations:
             raise NotFound(f"evaluation {evaluation_id!r} has no report: it is {state}")
         return self._blobs.read(_file(tenant, evaluation_id, name))
 
-    def delete(self, tenant: str, evaluation_id: str) -> int:
+    def delete(self, tenant: str, evaluation_id: str, within: Within = nothing_else) -> int:
         """Delete all of it; a worker that is at it stops. Returns how many files that were."""
-        self._jobs.delete(tenant, evaluation_id)
+        self._jobs.delete(tenant, evaluation_id, within)
         return self._delete_files(tenant, evaluation_id)
 
     def forget(self, tenant: str, covered: CoveredImages) -> None:

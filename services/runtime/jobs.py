@@ -24,6 +24,7 @@ from schemas.errors import NotFound, Unavailable, VisualMemoryError
 from schemas.job import Job, JobKind, JobState
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import jobs
+from services.infrastructure.records.within import Within, nothing_else
 from services.runtime import metrics
 from services.runtime.moments import CLOCKS_DIFFER
 
@@ -109,12 +110,16 @@ class Jobs:
         connection.execute(insert(jobs).values(tenant=tenant, **dict(job)))
         return job
 
-    def find_or_create(self, tenant: str, kind: JobKind, requested_by: str) -> tuple[Job, bool]:
+    def find_or_create(
+        self, tenant: str, kind: JobKind, requested_by: str, within: Within = nothing_else
+    ) -> tuple[Job, bool]:
         """The job of a kind that waits or runs, else a new one; and whether it is new. So there is one at a time."""
         with self.database.write() as connection:
             self.database.serial(connection, f"jobs:{tenant}")
             found = self.all_within(connection, tenant, [kind], OPEN)
-            return (found[0], False) if found else (self.create_within(connection, tenant, kind, requested_by), True)
+            job = found[0] if found else self.create_within(connection, tenant, kind, requested_by)
+            within(connection, job.id)
+        return job, not found
 
     def load(self, tenant: str, job_id: str, kind: JobKind | None = None) -> Job:
         """A job, of a kind if one is named.
@@ -241,10 +246,11 @@ class Jobs:
         with self.database.write(urgent=True) as connection:
             self.check(connection, owned, attempts=jobs.c.attempts - 1)
 
-    def delete(self, tenant: str, job_id: str) -> None:
+    def delete(self, tenant: str, job_id: str, within: Within = nothing_else) -> None:
         """Delete a job with its question or evaluation; a worker that is at it stops."""
         with self.database.write(urgent=True) as connection:
             self.delete_within(connection, tenant, [job_id])
+            within(connection, job_id)
 
     def delete_within(self, connection: Connection, tenant: str, job_ids: Collection[str]) -> None:
         """Delete jobs."""

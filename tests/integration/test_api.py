@@ -196,6 +196,47 @@ def test_a_curation_that_is_sent_again_with_its_key_is_done_once(
         assert curate(mute, bad)[0] == 422, bad
 
 
+MADE_ONCE: list[tuple[str, dict[str, object] | None, str]] = [
+    ("/v1/removals", {"filter": {"subject": "ann"}, "reason": "asked to"}, "removal"),
+    ("/v1/judgements", None, "job"),
+    ("/v1/evaluations", {}, "evaluation"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "kind"), MADE_ONCE, ids=[kind for _, _, kind in MADE_ONCE])
+def test_what_is_sent_many_times_at_once_with_one_key_is_made_once_and_logged_once(
+    api: TestClient, service: ApiProcess, parts: Parts, path: str, body: dict[str, object] | None, kind: str
+) -> None:
+    sent = header(service, parts.tenant)
+
+    def send(name: str, sent: dict[str, str] = sent, body: object = body) -> tuple[int, Any]:
+        answer = api.post(path, json=body, headers={**sent, "Idempotency-Key": name})
+        return answer.status_code, answer.json()
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(send, ["a"] * 8))
+    assert {status for status, _ in answers} <= {200, 202}
+    [made] = {answer["id"] for _, answer in answers}
+    lines = [line for line in service.audit.latest(parts.tenant, 99) if line.outcome != "done" or kind != "removal"]
+    assert [getattr(line, kind) for line in lines] == [made]
+    assert send("a")[1]["id"] == made
+    if body is not None:
+        other = {**body, "filter": {"subject": "tom"}}
+        assert send("a", body=other)[1]["error"]["code"] == "idempotency_key_reused"
+        assert send("b", body=other)[1]["id"] != made
+    another = header(service, parts.tenant)
+    assert (send("a", another)[1]["id"] == made) == (kind == "job"), "another key's name is another, and one job runs"
+
+
+def test_what_is_deleted_is_logged_with_it(api: TestClient, service: ApiProcess, parts: Parts) -> None:
+    sent = header(service, parts.tenant)
+    made = api.post("/v1/evaluations", json={}, headers=sent).json()["id"]
+    assert api.delete(f"/v1/evaluations/{made}", headers=sent).status_code == 200
+    assert api.delete(f"/v1/evaluations/{made}", headers=sent).status_code == 404
+    actions = [(line.action, line.evaluation) for line in service.audit.latest(parts.tenant, 9)]
+    assert actions == [("evaluations.delete", made), ("evaluations.request", made)]
+
+
 def test_a_reason_names_nothing_that_the_filter_does(api: TestClient, service: ApiProcess, parts: Parts) -> None:
     sent = header(service, parts.tenant, "remove")
     for where, reason, status in [
