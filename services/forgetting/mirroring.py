@@ -42,7 +42,7 @@ class Mirroring:
                     return
                 self.mirror.write(entry, self._pages(entry))
         except Unavailable as error:
-            metrics.MIRROR_FAILURES.inc()
+            metrics.MIRROR_FAILURES.labels(tenant).inc()
             raise Unavailable(f"{WAITING}: {error.message}") from error
 
     def check(self) -> None:

@@ -65,7 +65,8 @@ class Verify:
             receipts: as they were handed out: each must be in the log still, so that none can be taken off its end.
         """
         findings = Findings(unerased=self.erasures.waiting())
-        for tenant in sorted({*self.removals.tenants(), *self.receipt_log.tenants()}):
+        known = {*self.removals.tenants(), *self.receipt_log.tenants(), *self.mirroring.tenants()}
+        for tenant in sorted(known):
             findings.faults += self.receipt_log.faults(tenant)
             findings.faults += self.mirroring.faults(tenant)
             self._check_records(tenant, findings)

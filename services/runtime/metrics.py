@@ -25,7 +25,9 @@ CLASSIFIED = Counter("visual_memory_classified", "Pictures and vectors that were
 FAILED = Counter(
     "visual_memory_failed", "Records that background work could not deal with, and left for later.", ["duty"]
 )
-MIRROR_FAILURES = Counter("visual_memory_mirror_failures", "Times that the mirror of the removals did not take one.")
+MIRROR_FAILURES = Counter(
+    "visual_memory_mirror_failures", "Times that the mirror did not take a removal's receipt.", ["tenant"]
+)
 DROPPED_MESSAGES = Counter("visual_memory_dropped_messages", "Messages in Redis that were not the service's own.")
 PASSED_OVER = Counter("visual_memory_passed_over", "Records of jobs that could not be read, at each look.", ["reason"])
 DECODER_PROTECTION = Gauge(
