@@ -12,7 +12,9 @@ _TAGS = re.compile(rf"\s*{_TAG.pattern}(\s*,\s*{_TAG.pattern})*\s*")
 
 
 def expected_etags(
-    if_match: Annotated[str | None, Header(description="the ETag of the image as it was seen, or `*`")] = None,
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="the ETag of the image as it was seen, or `*`")
+    ] = None,
 ) -> frozenset[str] | None:
     """The ETags of which an image must have one; None where any will do.
 

@@ -121,6 +121,8 @@ def _put_ids(case: Case[Any], client: Client) -> None:
     if "image_id" in case.path_parameters:
         [image] = client.add([(PICTURE, ImageFields(labels=["x"]))])
         case.path_parameters["image_id"] = image.image_id
+        if "If-Match" in case.headers:
+            case.headers["If-Match"] = client.image(image.image_id).etag
     if "removal_id" in case.path_parameters:
         nothing = RemovalRequest(filter=Filter({"source": "nowhere"}), reason="a test")
         case.path_parameters["removal_id"] = client.remove(nothing).id
