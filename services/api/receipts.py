@@ -17,8 +17,15 @@ from services.forgetting.receipt_signature import NotValid
 router = APIRouter(prefix="/v1", tags=["receipts"], route_class=GuardedRoute)
 
 JOSE = "application/jose+json"
+_FLATTENED = {
+    "type": "object",
+    "description": "a flattened JWS (RFC 7515); of a removal by an earlier version what that gave",
+    "properties": {
+        part: {"type": "string", "description": "in base64url"} for part in ("payload", "protected", "signature")
+    },
+}
 ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {JOSE: {"schema": {"type": "string"}}}, "description": "The receipt."}
+    200: {"content": {JOSE: {"schema": _FLATTENED}}, "description": "The receipt."}
 }
 
 
