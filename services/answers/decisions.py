@@ -202,17 +202,14 @@ class StoredDecisions:
         """Take images that are gone out of the decisions: the removal's hook."""
         with self.database.write(urgent=True) as connection:  # waits for those that did not see the notes
             self.database.serial(connection, f"decisions:{tenant}")
-            noted = select(covered_vectors.c.mention).join(removals).where(removals.c.tenant == tenant)
-            asked_with = select(decision_mentions.c.decision).where(decision_mentions.c.mention.in_(noted))
-            connection.execute(
-                delete(decisions).where(decisions.c.tenant == tenant, decisions.c.number.in_(asked_with))
-            )
+        for some in batches(sorted(self._asked_with_covered(tenant)), AT_ONCE):
+            self._change(tenant, some, lambda _stored: None)
         names = names_in(covered.filter)
-        naming = self._telling(tenant, (mention(tenant, NAMED, name) for name in names))
+        naming = self._telling(mention(tenant, NAMED, name) for name in names)
         for some in batches(sorted(naming), AT_ONCE):
             self._change(tenant, some, lambda stored: None if names_in(stored.options.filter) & names else stored)
         for chunk in chunks(tenant, covered):
-            for some in batches(sorted(self._telling(tenant, chunk.mentions())), AT_ONCE):
+            for some in batches(sorted(self._telling(chunk.mentions())), AT_ONCE):
                 self._change(tenant, some, partial(self._without, tenant, chunk))
 
     def settle_all(self) -> int:
@@ -264,24 +261,32 @@ class StoredDecisions:
         named = ((name, value) for name, value in values_of(options.filter) if isinstance(value, str))
         return any(not self.memory.has(tenant, name, value) for name, value in named)
 
-    def _telling(self, tenant: str, mentions: Iterable[int]) -> set[int]:
+    def _telling(self, mentions: Iterable[int]) -> set[int]:
         """The numbers of the decisions that tell of something."""
         found: set[int] = set()
         for some in batches(mentions):
-            query = select(decision_mentions.c.decision).join(decisions)
-            ours = (decisions.c.tenant == tenant) & decision_mentions.c.mention.in_(some)
+            query = select(decision_mentions.c.decision).where(decision_mentions.c.mention.in_(some))
             with self.database.read() as connection:
-                found.update(connection.execute(query.where(ours)).scalars())
+                found.update(connection.execute(query).scalars())
         return found
+
+    def _asked_with_covered(self, tenant: str) -> set[int]:
+        """The numbers of the decisions that were asked with the vector of an image which a running removal covers."""
+        vectors = removals.join(covered_vectors)
+        both = vectors.join(decision_mentions, decision_mentions.c.mention == covered_vectors.c.mention)
+        query = select(decision_mentions.c.decision).select_from(both).where(removals.c.tenant == tenant)
+        with self.database.read() as connection:
+            return set(connection.execute(query).scalars())
 
     def _change(self, tenant: str, numbers: Collection[int], change: Change) -> int:
         """Change decisions, again where somebody else changed one meanwhile; returns how many are deleted."""
         left, gone = set(numbers), 0
         while left:
-            query = select(decisions.c.number, decisions.c.version, decisions.c.body)
+            query = select(decisions.c.number, decisions.c.tenant, decisions.c.version, decisions.c.body)
             with self.database.read() as connection:
                 found = connection.execute(query.where(decisions.c.number.in_(left))).all()
-            read = [(row, StoredDecision.model_validate_json(row.body)) for row in found]
+            ours = (row for row in found if row.tenant == tenant)  # the numbers of mentions may be alike by chance
+            read = [(row, StoredDecision.model_validate_json(row.body)) for row in ours]
             changed = [(row, stored, change(stored)) for row, stored in read]
             left = set()
             with self.database.write(urgent=True) as connection:
