@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from schemas.decision import ClassifyOptions, Effort, GroupBy, Vote
-from schemas.errors import Blocked, NotFound
+from schemas.errors import Blocked, NotFound, Unavailable
 from schemas.filter import Filter
 from schemas.image import StoredImage, now
 from schemas.question import ReplayRequest, StoredDecision
@@ -389,3 +389,33 @@ def removal_runs(parts: Parts, removal_id: str, **values: Any) -> None:
     }
     with parts.database.write() as connection:
         connection.execute(tables.removals.insert().values(row))
+
+
+def test_what_was_asked_before_a_removal_is_not_stored_after_it(parts: Parts) -> None:
+    """It is carried out whole, hook and all, after the neighbours were read and before the decision is written."""
+    ids, question = teach_three(parts)
+    decisions, classify = parts.decisions(), parts.classify()
+    begun, vectors = decisions.begin(parts.tenant), classify.embed(parts.tenant, [question])
+    made = classify.decide(parts.tenant, vectors, ClassifyOptions())
+    remove(parts, filter={"subject": "ann"})
+    with pytest.raises(Unavailable, match="ask once more"):
+        decisions.store(parts.tenant, "a test", begun, [question], vectors, made.options, made.decisions)
+    assert bodies(parts) == []
+    parts.keep(question)
+    assert mentions(parts, *ids[:2], MARK) == []
+
+
+@pytest.mark.parametrize("times", [1.0, 3.0])
+def test_a_removal_takes_decisions_asked_with_the_vectors_that_it_covers(parts: Parts, times: float) -> None:
+    parts.teach(data := picture("disc"), subject="ann")
+    parts.teach(picture("bars"), subject="bob")
+    unit = parts.classify().unit([(times * parts.classify().embed(parts.tenant, [data])[0]).tolist()])
+    options = ClassifyOptions.model_validate({"filter": {"subject": "bob"}})
+    made = parts.classify().decide(parts.tenant, unit, options)
+    [asked] = parts.keep_made(parts.decisions(), unit, options, made.decisions)
+    [other] = parts.keep(picture("cross"), filter={"subject": "bob"})
+    remove(parts, filter={"subject": "ann"})
+    assert [each.id for each in parts.decisions().latest(parts.tenant, 10)] == [other.id]
+    assert other.id != asked.id
+    with parts.database.read() as connection:
+        assert connection.execute(select(tables.covered_vectors)).all() == []
