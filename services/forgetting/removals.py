@@ -176,22 +176,6 @@ class Removals:
         with self.database.write(urgent=True) as connection:
             connection.execute(update(removals).where(removals.c.id == removal_id).values(waits_for=why))
 
-    def receipt(self, tenant: str, removal_id: str) -> str | None:
-        """A removal's receipt, once it is done.
-
-        Raises:
-            NotFound: there is no such removal.
-        """
-        return self.load(tenant, removal_id).removal.receipt
-
-    def erasure_receipt(self, tenant: str, removal_id: str) -> str | None:
-        """The receipt of its erasure, once that is done.
-
-        Raises:
-            NotFound: there is no such removal.
-        """
-        return self.load(tenant, removal_id).removal.erasure_receipt
-
     def found(self, condition: ColumnElement[bool], limit: int) -> list[RemovalState]:
         """Removals that meet a condition on their rows, in the order of their ids."""
         return self._states(select(removals).where(condition).order_by(removals.c.id).limit(limit))

@@ -7,7 +7,9 @@ from typing import Any, cast
 import pytest
 
 from schemas.errors import Conflict, InvalidPicture
+from schemas.filter import Filter
 from schemas.image import ImageFields, State
+from schemas.removal import RemovalRequest
 from services.intake.accept import Upload
 from services.memory.engine import Engine
 from services.memory.memory import Memory
@@ -144,3 +146,26 @@ def test_a_known_picture_that_is_replaced_again_and_again_is_to_be_sent_again(pa
     with pytest.raises(Conflict, match="send it again"):
         parts.send(data, image_id="one", labels=["cat"], accept=parts.accept(memory=Hooked(parts.memory, race)))
     assert parts.held("one")[0].labels == ["dog"]
+
+
+def test_who_stood_still_until_its_pictures_were_deleted_writes_them_again(parts: Parts) -> None:
+    """Promise 1: files without a point go after a while, and this process puts its points later than that."""
+
+    def sweep() -> None:
+        assert parts.compact().tidy().deleted == 1
+        assert parts.files() | parts.pixels() == set()
+
+    data = picture("disc")
+    [accepted] = parts.send(data, accept=parts.accept(memory=Hooked(parts.memory, Once("put", sweep))))
+    [image] = parts.held(accepted.image_id)
+    assert parts.pictures.read(image.picture) == data
+    parts.work()
+    assert parts.held(accepted.image_id)[0].state is State.REMEMBERED
+
+
+def test_what_a_removal_took_is_not_written_again(parts: Parts) -> None:
+    request = RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to")
+    removed = Once("put", lambda: parts.remove(request))
+    parts.send(picture("disc"), subject="ann", accept=parts.accept(memory=Hooked(parts.memory, after=removed)))
+    assert removed.called
+    assert parts.files() | parts.pixels() == set()
