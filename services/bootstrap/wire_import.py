@@ -12,23 +12,10 @@ from services.forgetting.finish_import import FinishImport
 from services.forgetting.receipt_log import ReceiptLog
 from services.forgetting.receipt_signature import ReceiptSigner
 from services.infrastructure.records.database import Database
-from services.infrastructure.records.import_json_records import KINDS, Imported, import_json_records
+from services.infrastructure.records.import_json_records import Imported, import_json_records
 from services.infrastructure.records.json_files import JsonFiles
 from services.infrastructure.records.tables import decisions
 from services.settings import Settings
-
-MOVED = {
-    "keys",
-    "encoders",
-    "jobs",
-    "questions",
-    "evaluations",
-    "decisions",
-    "judgements",
-    "judgement_uses",
-    "schedule",
-}
-"""The records that are in the database by now; the others are files still."""
 
 
 def import_old_records(settings: Settings, database: Database) -> Imported | None:
@@ -38,8 +25,7 @@ def import_old_records(settings: Settings, database: Database) -> Imported | Non
         Unavailable: the database or the old records do not answer.
     """
     records, evaluations = (JsonFiles(settings.url_of(kind)) for kind in ("records", "evaluations"))
-    kinds = [kind for kind in KINDS if kind.folder in MOVED]
-    return import_json_records(database, records, evaluations, stores_of_import(settings, database), kinds=kinds)
+    return import_json_records(database, records, evaluations, stores_of_import(settings, database))
 
 
 def stores_of_import(settings: Settings, database: Database) -> "ImportingStores":

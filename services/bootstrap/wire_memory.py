@@ -9,13 +9,14 @@ from schemas.errors import Unavailable
 from services.encoder_migration.active_encoder import resolve
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.encoder_migration.loaded_encoders import LoadedEncoders
+from services.forgetting.old_notes import let_old_notes_be_made_again
 from services.infrastructure.records.database import Database
 from services.memory.collection import held_encoder
 from services.memory.engine import Engine
 from services.memory.engines import hold_engine, open_engine
 from services.memory.filling import Filling
 from services.memory.memory import Memory
-from services.memory.respell_points import respell_points
+from services.memory.respell_points import are_respelled, respell_points
 from services.perception.batching import MicroBatcher, SharedEncoder
 from services.perception.decoder import BYTES_PER_PIXEL, Decoder
 from services.perception.decoding import Limits
@@ -86,8 +87,11 @@ def open_memory(settings: Settings, database: Database, engine: Engine, encoder:
     Raises:
         EncoderMismatch: it holds vectors of another name or length.
     """
-    memory_of(settings, engine, encoder).open()
-    respell_points(engine, database)
+    memory = memory_of(settings, engine, encoder)
+    memory.open()
+    if not are_respelled(database):
+        let_old_notes_be_made_again(memory, database)
+        respell_points(engine, database)
 
 
 def filling_of(engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Filling:

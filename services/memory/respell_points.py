@@ -47,6 +47,11 @@ def respell_points(engine: Engine, database: Database, lease: timedelta = LEASE)
     return Counter(value["changed"])
 
 
+def are_respelled(database: Database) -> bool:
+    """Whether that was done."""
+    return bool(_value(database).get("done"))
+
+
 def respelled_fields(payload: Payload) -> Payload:
     """The fields of a point whose text becomes another, as they are from now on; empty where none does."""
     wanted: Payload = {

@@ -121,7 +121,6 @@ def import_json_records(
     stores: Stores,
     lease: timedelta = LEASE,
     name: str = FACT,
-    kinds: Sequence[Kind] = KINDS,
 ) -> Imported | None:
     """Import all records of earlier versions, and erase their files; waits while another process does it.
 
@@ -133,7 +132,6 @@ def import_json_records(
         lease: how long it is one process's from each of its transactions on.
         name: of the fact that says how far it is; another one for other files than those of the service, as of a
             backup.
-        kinds: which records.
 
     Returns:
         what was imported; None where that had been done before, or there was nothing.
@@ -145,9 +143,7 @@ def import_json_records(
     while _state(database, name) != "erased":
         with leases.held(name, lease) as held, suppress(Superseded):
             if held is not None:  # as it was left by whoever had it before
-                return _Import(database, files, evaluations, stores, leases, held, name, kinds).run(
-                    _state(database, name)
-                )
+                return _Import(database, files, evaluations, stores, leases, held, name).run(_state(database, name))
         time.sleep(POLL)
     if again := FOLDERS & {*files.folders()}:
         log.error(
@@ -185,13 +181,12 @@ class _Import:
     leases: Leases
     lease: Lease
     name: str
-    kinds: Sequence[Kind]
     damaged: int = 0
 
     def run(self, state: str | None) -> Imported | None:
         imported = None
         if state is None:
-            counts = {kind.folder: self._import(kind) for kind in self.kinds}
+            counts = {kind.folder: self._import(kind) for kind in KINDS}
             imported = Imported(counts, self.damaged, self._finish_log())
             self._say("imported", records=imported.records, damaged=imported.damaged, faults=imported.faults)
         self._erase()
@@ -287,8 +282,6 @@ class _Import:
             ends = ends.where(entries.c.version == 1).group_by(entries.c.tenant)
             found = {tenant: (last, count) for tenant, last, count in connection.execute(ends)}
             self.stores.finish(connection)
-        if all(kind.folder != "log" for kind in self.kinds):
-            return []
         for tenant in {*found, *(key.rpartition("/")[2] for key in self.files.keys("log-end"))}:
             last, count = found.get(tenant, (0, 0))
             end = max(last, int(self.read(f"log-end/{tenant}") or 0))
@@ -307,8 +300,7 @@ class _Import:
 
     def _erase(self) -> None:
         """Delete the files."""
-        left = {kind.folder for kind in KINDS} - {kind.folder for kind in self.kinds}
-        for folder in sorted(FOLDERS - left - ({*NO_ROWS} if left else set())):
+        for folder in sorted(FOLDERS):
             deleted = True
             while deleted:  # a folder that changes under its listing may leave some out
                 keys, deleted = self.files.keys(folder), False
