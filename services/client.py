@@ -54,6 +54,7 @@ REPEATED = UNANSWERED | {429}
 """After these a request is sent again: nothing was done, or what was done may be done twice."""
 _AUDIT = TypeAdapter(list[AuditLine])
 _ACCEPTED = TypeAdapter(list[Accepted])
+_AMENDED: TypeAdapter[Image | Accepted] = TypeAdapter(Image | Accepted)
 _ENCODERS = TypeAdapter(list[EncoderSummary])
 _DECISIONS = TypeAdapter(list[DecisionSummary])
 _EVALUATIONS = TypeAdapter(list[EvaluationJob])
@@ -145,8 +146,11 @@ class Client:
                 return
             asked["cursor"] = answer.cursor
 
-    def amend(self, image_id: str, patch: ImagePatch, seen: Image | None = None) -> Image:
+    def amend(self, image_id: str, patch: ImagePatch, seen: Image | None = None) -> Image | Accepted:
         """Change an image's labels and fields; what the patch leaves out stays.
+
+        Returns:
+            the image as it is then; to a key that may not `read` it, its state.
 
         Args:
             image_id: its id.
@@ -156,7 +160,7 @@ class Client:
         body = patch.model_dump_json(exclude_unset=True)
         headers = {"Content-Type": "application/json", **_if_match(seen)}
         answer = self._call("PATCH", f"/v1/images/{image_id}", content=body, headers=headers)
-        return Image.model_validate_json(answer.content)
+        return _AMENDED.validate_json(answer.content)
 
     def picture(self, image_id: str) -> bytes:
         """The picture as it was sent."""

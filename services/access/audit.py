@@ -22,6 +22,7 @@ from services.infrastructure.records.database import Database
 from services.infrastructure.records.grouped_writes import GroupedWrites
 from services.infrastructure.records.tables import audit, audit_subjects
 
+_INSERT = insert(audit).returning(audit.c.number)
 RUNNING = "running"
 COLUMNS = {"at", "tenant", "by", "key", "request", "action", "outcome"}
 """The fields of a line that have a column; the others are its details."""
@@ -56,7 +57,7 @@ class Audit:
         line = AuditLine(at=now(), tenant=tenant, by=by, action=action, **said)
         details = line.model_dump(mode="json", exclude=COLUMNS, exclude_none=True)
         row = {**line.model_dump(include=COLUMNS), "details": details}
-        number: int = connection.execute(insert(audit).values(row).returning(audit.c.number)).scalar_one()
+        number: int = connection.execute(_INSERT, row).scalar_one()
         if subjects:
             digests = sorted({self._digest(tenant, subject) for subject in subjects})
             connection.execute(insert(audit_subjects), [{"number": number, "digest": each} for each in digests])
