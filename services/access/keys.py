@@ -76,6 +76,11 @@ class Keys:
         self._held.pop(key_id, None)
         return revoked
 
+    def revoke_all(self) -> int:
+        """Revoke every key that is not yet, as after a restore; returns how many."""
+        with self._database.write(urgent=True) as connection:
+            return connection.execute(update(keys).where(keys.c.revoked_at.is_(None)).values(revoked_at=now())).rowcount
+
     def rotate(self, key_id: str, within: Within = _nothing_else) -> NewKey:
         """Give a key a new secret; the old one opens nothing within `FRESH` seconds.
 

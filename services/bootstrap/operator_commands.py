@@ -8,7 +8,7 @@ from services.access.secret import load_secret
 from services.bootstrap.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import wire_compact, wire_stores, wire_verify
-from services.forgetting.backup import Backup, Restore
+from services.forgetting.backup import Backup
 from services.forgetting.compact import Compact
 from services.forgetting.verify import Verify
 from services.memory.engine import Engine
@@ -24,7 +24,6 @@ class OperatorCommands:
     verify: Verify
     compact: Compact
     backup: Backup
-    restore: Restore
 
 
 @contextmanager
@@ -45,20 +44,9 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
         encoder, dimension = encoder_of(engine, encoder_records_of(database))
         memory = Memory(engine, encoder, dimension, settings.metadata)
         stores = wire_stores(settings, database, memory, load_secret(settings), encoder)
-        pictures, ledger, decisions = stores.pictures, stores.ledger, stores.decisions
         yield OperatorCommands(
             engine=engine,
             verify=wire_verify(memory, stores),
             compact=wire_compact(settings, memory, stores),
-            backup=Backup(engine, pictures, ledger),
-            restore=Restore(
-                engine,
-                pictures,
-                ledger,
-                stores.removals,
-                stores.notes,
-                settings.metadata,
-                [decisions.forget],
-                decisions.settle_all,
-            ),
+            backup=Backup(engine, stores.pictures, database, stores.receipts.log.signer),
         )

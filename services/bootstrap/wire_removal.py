@@ -19,7 +19,6 @@ from services.curation.objections import Objections
 from services.curation.search_short_lists import SearchShortLists
 from services.curation.undo_after_removal import UndoAfterRemoval
 from services.evaluation.records import Evaluations
-from services.forgetting.backup import UNFINISHED
 from services.forgetting.blocks import Blocks
 from services.forgetting.compact import Compact
 from services.forgetting.covered_images import Notes, RemovalHook
@@ -31,6 +30,7 @@ from services.forgetting.record_faults import RecordFaults
 from services.forgetting.removals import Removals
 from services.forgetting.tidy import Tidy
 from services.forgetting.verify import Verify
+from services.infrastructure.records import facts
 from services.infrastructure.records.database import Database
 from services.memory.blobs import Blobs
 from services.memory.ledger import Ledger
@@ -128,8 +128,8 @@ def check_restored(stores: Stores) -> None:
     Raises:
         Unavailable: a restore was begun and did not end.
     """
-    if stores.ledger.exists(UNFINISHED):
-        raise Unavailable("a restore was begun and did not end: run it again before anything is served")
+    if facts.read_fact(stores.removals.database, facts.RESTORE) is not None:
+        raise Unavailable("a restore was begun and did not end: restore into another new folder")
 
 
 def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> Forget:

@@ -1,8 +1,9 @@
 """The operator's commands: they work on the store, the pictures and the records themselves, not over the API."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,8 @@ from services.cli.common import BY, EVERYBODY, FAILED, AsJson, errors, own_data,
 
 if TYPE_CHECKING:
     from services.bootstrap.operator_commands import OperatorCommands
+    from services.forgetting.restore import Restored
+    from services.forgetting.verify import Findings
 
 
 def compact(as_json: AsJson = False) -> None:
@@ -62,15 +65,45 @@ def backup(
 
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that `backup` wrote.", exists=True, dir_okay=False)],
+    folder: Annotated[Path | None, typer.Argument(help="A new data folder; left out with --rehearse.")] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Restore into a folder that is deleted again.")] = False,
+    without_later_removals: Annotated[
+        bool, typer.Option("--without-later-removals", help="Without a mirror; it is written to the log of receipts.")
+    ] = False,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="Keys open what they opened; else all come back revoked.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring back a backup into an empty memory, without what was removed since; stop the service first."""
-    with errors(), _operator("restore", alone=True) as operator:
-        restored = operator.restore(file)
+    """Bring back a backup into a new folder, without what was removed since; check it, and say what is wrong."""
+    if (folder is None) != rehearse:
+        raise typer.BadParameter("name a new folder, or say --rehearse")
+    with errors(), ExitStack() as opened:
+        place = folder or Path(opened.enter_context(TemporaryDirectory(prefix="visual-memory-rehearsal-"))) / "data"
+        restored, found = _restored(file, place, rehearse, without_later_removals, with_keys)
     if as_json:
-        print_json({**restored.contents.model_dump(), "left_out": restored.left_out})
+        told = {"left_out": restored.left_out, "later": restored.later_removals, "unfinished": restored.unfinished}
+        print_json({**restored.contents.model_dump(), **told, "faults": found.faults})
     else:
         typer.echo(f"{restored.contents.points} images are back; {restored.left_out} were removed since and stay away")
+        for each in restored.unfinished:
+            typer.echo(f"removal {each} was asked for since, and what it was to cover is not known: ask for it again")
+        for fault in found.faults:
+            typer.echo(f"  {fault}")
+    if found.faults:
+        raise typer.Exit(FAILED)
+
+
+def _restored(
+    file: Path, folder: Path, rehearsal: bool, without_later_removals: bool, with_keys: bool
+) -> "tuple[Restored, Findings]":
+    from services.bootstrap.restore_command import restore_command, restored_settings
+
+    own = own_data()
+    with restore_command(restored_settings(own, folder, rehearsal), file, own.data) as command:
+        restored = command.restore(command.source, without_later_removals, with_keys)
+        command.audit.write(EVERYBODY, BY, "restore", images=restored.contents.points)
+        return restored, command.verify()
 
 
 @contextmanager

@@ -1,41 +1,54 @@
-"""The file of a backup: a tar that is whole or not there, and the pages of points in it.
+"""The file of a backup: a zip that is whole or not there, of parts that pyarrow and pandas read.
 
-manifest.json         format, moment, the collection's vectors
-points/NUMBER.json    a page of points: id, payload, vectors (float32, little-endian, base64)
-pictures/KEY          the pictures of the page before
-records/KEY           removals, their log, blocks, API keys, stored decisions
-end.json              how many of each there are
+points/NUMBER.parquet          points: id, payload (JSON), and a column of vectors for each encoder
+pictures/NUMBER.parquet        pictures of the points before: key, bytes
+records/TABLE/NUMBER.parquet   rows of a table
+manifest.json                  what it is of, and the SHA-256 of every part; signed, as receipts are
 """
 
-import base64
 import io
 import json
 import os
-import tarfile
-from collections.abc import Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import InvalidRequest
+from services.forgetting.receipt_signature import NotValid, ReceiptSigner, digest
+from services.infrastructure.records.upgrade_schema import HEAD
+from services.memory.durable import sync
 from services.memory.engine import Point
 
-FORMAT = 1
-MANIFEST, POINTS, PICTURES, RECORDS, END = "manifest.json", "points/", "pictures/", "records/", "end.json"
-FLOATS = "<f4"
+FORMAT = 2
+SIGNED_AS = "visual-memory-backup"
+MANIFEST, POINTS, PICTURES, RECORDS = "manifest.json", "points", "pictures", "records"
+PART_BYTES = 32 * 2**20
+"""A part of pictures is ended when it has so many bytes; one picture more may be in it."""
+CHUNK = 2**20
+MAX_MANIFEST = 64 * 2**20
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError)
+"""What `zipfile` raises of a file that was changed."""
 
 
-class Manifest(BaseModel):
-    """What a backup is of; `vectors` are the names and sizes."""
+class Part(BaseModel):
+    """A member of the zip, and what it must be."""
 
-    format: int = FORMAT
-    begun_at: datetime
-    vectors: dict[str, int]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    size: int
+    sha256: str
 
 
 class Contents(BaseModel):
@@ -46,140 +59,244 @@ class Contents(BaseModel):
     records: int = 0
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture's bytes, and its key in the blob store."""
+class Manifest(BaseModel):
+    """What a backup is of.
+
+    Attributes:
+        begun_at: a moment before anything was read.
+        vectors: of the collection: their names and sizes.
+        schema_revision: of the records.
+        parts: every part, in the order of the file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    begun_at: datetime
+    vectors: dict[str, int]
+    schema_revision: str
+    contents: Contents = Contents()
+    parts: tuple[Part, ...] = ()
+
+
+class Picture(NamedTuple):
+    """A picture's bytes, and its key in the picture store."""
 
     key: str
     data: bytes
 
 
-class Writer:
-    """Adds to a new archive, and counts."""
+class Rows(NamedTuple):
+    """Rows of a table, as JSON has them."""
 
-    def __init__(self, tar: tarfile.TarFile) -> None:
-        self._tar = tar
-        self._pages = 0
-        self.contents = Contents()
+    table: str
+    rows: list[dict[str, Any]]
 
-    def begin(self, manifest: Manifest) -> None:
-        """Say what the archive is of; comes first."""
-        self._add(MANIFEST, manifest.model_dump_json().encode())
 
-    def points(self, points: Sequence[Point]) -> None:
-        """Add a page of points."""
-        self._pages += 1
-        self._add(f"{POINTS}{self._pages:08d}.json", json.dumps([_record(point) for point in points]).encode())
-        self._count(points=len(points))
+class Page(NamedTuple):
+    """Points that lie together."""
+
+    points: list[Point]
+
+
+@dataclass
+class ArchiveWriter:
+    """Adds parts to a new archive, and counts."""
+
+    _zip: zipfile.ZipFile
+    _parts: list[Part] = field(default_factory=list)
+    _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Contents.model_fields, 0))
+    _pictures: list[Picture] = field(default_factory=list)
+
+    def points(self, points: Sequence[Point], vectors: Mapping[str, int]) -> None:
+        """Add a page of points.
+
+        Args:
+            points: some.
+            vectors: names and sizes of their vectors; others are left out.
+        """
+        self._end_pictures()
+        columns: dict[str, Any] = {
+            "id": [point.id for point in points],
+            "payload": [json.dumps(point.payload) for point in points],
+        }
+        for name, size in vectors.items():
+            rows = [point.vectors.get(name) for point in points]
+            floats = [None if row is None else np.asarray(row, np.float32) for row in rows]
+            columns[name] = pa.array(floats, pa.list_(pa.float32(), size))
+        self._add(POINTS, pa.table(columns))
+        self._counts["points"] += len(points)
 
     def picture(self, picture: Picture) -> None:
-        """Add a picture of the page before."""
-        self._add(f"{PICTURES}{picture.key}", picture.data)
-        self._count(pictures=1)
+        """Add a picture of the points before."""
+        self._pictures.append(picture)
+        if sum(len(each.data) for each in self._pictures) >= PART_BYTES:
+            self._end_pictures()
 
-    def record(self, key: str, value: Any) -> None:
-        """Add a record."""
-        self._add(f"{RECORDS}{key}", json.dumps(value).encode())
-        self._count(records=1)
+    def rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows of a table."""
+        self._end_pictures()
+        self._add(f"{RECORDS}/{table}", pa.table({"row": [json.dumps(row) for row in rows]}))
+        self._counts["records"] += len(rows)
 
-    def end(self) -> None:
-        """Say that it is whole; comes last."""
-        self._add(END, self.contents.model_dump_json().encode())
+    def end(self, manifest: Manifest, signer: ReceiptSigner) -> Manifest:
+        """Sign what is there; comes last."""
+        self._end_pictures()
+        whole = manifest.model_copy(update={"parts": tuple(self._parts), "contents": Contents(**self._counts)})
+        self._zip.writestr(MANIFEST, signer.sign(SIGNED_AS, whole.model_dump(mode="json")))
+        return whole
 
-    def _count(self, **more: int) -> None:
-        held = self.contents.model_dump()
-        self.contents = Contents(**held | {kind: held[kind] + number for kind, number in more.items()})
+    def _end_pictures(self) -> None:
+        if self._pictures:
+            keys, data = zip(*self._pictures, strict=True)
+            self._add(PICTURES, pa.table({"key": pa.array(keys), "data": pa.array(data, pa.large_binary())}))
+            self._counts["pictures"] += len(keys)
+            self._pictures.clear()
 
-    def _add(self, name: str, data: bytes) -> None:
-        member = tarfile.TarInfo(name)
-        member.size, member.mode = len(data), 0o600
-        self._tar.addfile(member, io.BytesIO(data))
+    def _add(self, kind: str, table: pa.Table) -> None:
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="none" if kind == PICTURES else "zstd")
+        data = sink.getbuffer()
+        name = f"{kind}/{len(self._parts) + 1:08d}.parquet"
+        self._zip.writestr(name, data)
+        self._parts.append(Part(name=name, size=len(data), sha256=sha256(data).hexdigest()))
 
 
 @contextmanager
-def new_archive(file: Path) -> Iterator[Writer]:
+def new_archive(file: Path) -> Iterator[ArchiveWriter]:
     """An archive that gets its name when it is whole and on the disk; readable by this user alone.
 
     Raises:
-        FileExistsError: the file is there already.
+        FileExistsError: the file is there already, or another backup writes it.
     """
-    if file.exists():
+    if file.exists() or file.is_symlink():
         raise FileExistsError(f"{file} is there already: a backup replaces nothing")
     draft = file.with_name(f".{file.name}.part")
+    draft.unlink(missing_ok=True)  # of a backup that was killed; a link is not followed
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "wb") as out:
-            with tarfile.open(fileobj=out, mode="w") as tar:
-                writer = Writer(tar)
-                yield writer
-                writer.end()
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as members:
+                yield ArchiveWriter(members)
             out.flush()
             os.fsync(out.fileno())
         draft.rename(file)
+        sync(file.parent)
     finally:
         draft.unlink(missing_ok=True)
 
 
 class Archive:
-    """An archive that is there, and whole.
+    """An archive that is there, whole, and just as it was made: every part was held against the signed manifest.
+
+    Args:
+        file: the backup.
+        signer: of the service that made it.
 
     Raises:
-        InvalidRequest: it is no backup, not whole, or of another version; the message says which.
+        InvalidRequest: it is no backup, not whole, changed, of another version, or signed by another; the message says
+            which.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, signer: ReceiptSigner) -> None:
         self._file = file
-        held: dict[str, bytes] = {}
-        counts = dict.fromkeys((POINTS, PICTURES, RECORDS), 0)
-        for name, read in self._members():
-            if name in (MANIFEST, END):
-                held[name] = read()
-            for kind in counts:
-                counts[kind] += name.startswith(kind)
-        if MANIFEST not in held or END not in held:
-            raise InvalidRequest(f"{file} is not whole, or no backup: it lacks its {'end' if held else 'manifest'}")
         try:
-            self.manifest = Manifest.model_validate_json(held[MANIFEST])
-            self.contents = Contents.model_validate_json(held[END])
-        except ValidationError as error:
-            raise InvalidRequest(f"{file} is no backup of this service: {error.errors()[0]['msg']}") from None
-        if self.manifest.format != FORMAT:
-            raise InvalidRequest(f"{file} is of format {self.manifest.format}; this version reads format {FORMAT}")
-        if (counts[PICTURES], counts[RECORDS]) != (self.contents.pictures, self.contents.records):
-            raise InvalidRequest(f"{file} is damaged: it says that it holds {self.contents}, and does not")
+            with zipfile.ZipFile(file) as members:
+                text = _manifest_of(members)
+                self.manifest = self._checked(text, signer)
+                self._check_parts(members)
+        except DAMAGED as error:
+            raise InvalidRequest(f"{file} is no backup, or damaged: {error}") from None
+        self.digest = digest(text)
 
-    def records(self) -> Iterator[tuple[str, Any]]:
-        """Key and value of every record."""
-        for name, read in self._members():
-            if name.startswith(RECORDS):
-                yield name.removeprefix(RECORDS), json.loads(read())
-
-    def images(self) -> Iterator[list[Point] | Picture]:
-        """Every page of points, and after each the pictures of its points."""
-        for name, read in self._members():
+    def images(self) -> Iterator[Page | Picture]:
+        """Each page of points, and after it its pictures."""
+        for name, table in self._tables(POINTS, PICTURES):
             if name.startswith(POINTS):
-                yield [_point(record) for record in json.loads(read())]
-            elif name.startswith(PICTURES):
-                yield Picture(name.removeprefix(PICTURES), read())
+                yield Page(_points(table.to_pydict()))
+            else:
+                yield from _pictures(table)
 
-    def _members(self) -> Iterator[tuple[str, Any]]:
+    def rows(self) -> Iterator[Rows]:
+        """Rows of tables, each table after those that it refers to."""
+        for name, table in self._tables(RECORDS):
+            yield Rows(name.split("/")[1], [json.loads(row.as_py()) for row in table["row"]])
+
+    def _tables(self, *kinds: str) -> Iterator[tuple[str, Any]]:
+        with zipfile.ZipFile(self._file) as members:
+            for part in self.manifest.parts:
+                if part.name.split("/")[0] in kinds:
+                    yield part.name, pq.read_table(pa.BufferReader(_same(part, members.read(part.name))))
+
+    def _checked(self, text: str, signer: ReceiptSigner) -> Manifest:
         try:
-            with tarfile.open(self._file, mode="r:") as tar:
-                for member in tar:
-                    file = tar.extractfile(member)
-                    if file is not None:
-                        yield member.name, file.read
-        except tarfile.TarError as error:
-            raise InvalidRequest(f"{self._file} is no backup, or damaged: {error}") from None
+            signed = signer.read(text)
+        except NotValid as error:
+            raise InvalidRequest(
+                f"the manifest of {self._file}: {error}; a backup is restored with the secret of the service that made"
+                " it"
+            ) from None
+        if signed.type != SIGNED_AS or signed.payload.get("format") != FORMAT:
+            raise InvalidRequest(
+                f"{self._file} is of format {signed.payload.get('format')}; this version reads {FORMAT}"
+            )
+        try:
+            manifest = Manifest.model_validate(signed.payload)
+        except ValidationError as error:
+            raise InvalidRequest(f"{self._file} is no backup of this version: {error.errors()[0]['msg']}") from None
+        if manifest.schema_revision > HEAD:
+            raise InvalidRequest(f"{self._file} was made by a later version: restore it with that one")
+        return manifest
+
+    def _check_parts(self, members: zipfile.ZipFile) -> None:
+        there = sorted(info.filename for info in members.infolist())
+        listed = sorted([MANIFEST, *(part.name for part in self.manifest.parts)])
+        if there != listed:
+            odd = sorted({*there} ^ {*listed}) or ["a part that is there twice"]
+            raise InvalidRequest(f"{self._file} is not as it was made: {odd[0]} is missing, or was added")
+        for part in self.manifest.parts:
+            found, size = sha256(), 0
+            with members.open(part.name) as file:
+                while chunk := file.read(CHUNK):
+                    found.update(chunk)
+                    size += len(chunk)
+            if (size, found.hexdigest()) != (part.size, part.sha256):
+                raise InvalidRequest(f"{self._file} is not as it was made: {part.name} was changed")
 
 
-def _record(point: Point) -> dict[str, Any]:
-    packed = {name: base64.b64encode(np.asarray(row, FLOATS).tobytes()).decode() for name, row in point.vectors.items()}
-    return {"id": point.id, "payload": point.payload, "vectors": packed}
+def is_zip(file: Path) -> bool:
+    """Whether a file is of this format, and not of the first one, which was a tar."""
+    return zipfile.is_zipfile(file)
 
 
-def _point(record: dict[str, Any]) -> Point:
-    vectors = {
-        name: np.frombuffer(base64.b64decode(packed), FLOATS).tolist() for name, packed in record["vectors"].items()
-    }
-    return Point(record["id"], record["payload"], vectors)
+def _manifest_of(members: zipfile.ZipFile) -> str:
+    try:
+        if members.getinfo(MANIFEST).file_size > MAX_MANIFEST:
+            raise InvalidRequest("the manifest of the backup is too long")
+        return members.read(MANIFEST).decode("ascii", "replace")
+    except KeyError:
+        raise zipfile.BadZipFile("it has no manifest") from None
+
+
+def _same(part: Part, data: bytes) -> bytes:
+    """The bytes of a part, which may have been changed since all were checked."""
+    if sha256(data).hexdigest() != part.sha256:
+        raise InvalidRequest(f"{part.name} of the backup was changed while it was read")
+    return data
+
+
+def _pictures(table: Any) -> Iterator[Picture]:
+    for key, data in zip(table["key"], table["data"], strict=True):
+        yield Picture(str(key), data.as_py())
+
+
+def _points(columns: dict[str, list[Any]]) -> list[Point]:
+    names = [name for name in columns if name not in ("id", "payload")]
+    return [
+        Point(
+            columns["id"][row],
+            json.loads(columns["payload"][row]),
+            {name: columns[name][row] for name in names if columns[name][row] is not None},
+        )
+        for row in range(len(columns["id"]))
+    ]

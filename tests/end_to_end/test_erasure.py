@@ -130,13 +130,19 @@ def test_no_byte_of_what_was_removed_is_left(own: Stack) -> None:
     assert command(own, "verify-removals", str(handed_out)).returncode == 1
 
 
-def test_backup_while_it_serves_and_restore_once_it_does_not(own: Stack, tmp_path: Path) -> None:
+def test_backup_while_it_serves_and_restore_into_a_new_folder(own: Stack, tmp_path: Path) -> None:
     ids = own.teach(picture("cross"), picture("cross"), labels=["cross"], subject="restored")
     own.remembered(ids)
     file = tmp_path / "backup"
     written = command(own, "backup", str(file), "--json")
     assert written.returncode == 0, written.stderr
     assert json.loads(written.stdout)["points"] >= 2
-    refused = command(own, "restore", str(file))
+    restored = command(own, "restore", str(file), str(tmp_path / "new"), "--without-later-removals", "--json")
+    assert restored.returncode == 0, restored.stderr
+    assert json.loads(restored.stdout)["faults"] == []
+    assert json.loads(restored.stdout)["points"] == json.loads(written.stdout)["points"]
+    refused = command(own, "restore", str(file), str(tmp_path / "new"), "--without-later-removals")
     assert refused.returncode == 1
-    assert "stop it first" in refused.stderr
+    assert "restore into a new folder" in refused.stderr
+    rehearsed = command(own, "restore", str(file), "--rehearse", "--without-later-removals", "--json")
+    assert json.loads(rehearsed.stdout)["points"] == json.loads(written.stdout)["points"]

@@ -23,14 +23,13 @@ from schemas.filter import Filter
 from schemas.image import ImageFields, ImagePatch, State, label_paths, now
 from schemas.removal import RemovalRequest
 from services.encoder_migration.encoder_records import EncoderRecords
-from services.forgetting.backup import Backup, Restore
 from services.forgetting.retention import Expire
 from services.intake.accept import Upload
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.memory import Memory
 from services.memory.vectors import to_units
 from tests.contract.support import Owner, quick_folder
-from tests.integration.support import METADATA, TESTER, Parts, Pixels, copy_records, encoder_spec
+from tests.integration.support import METADATA, TESTER, Parts, Pixels, back_up, encoder_spec, receipts_in, restore
 from tests.shapes import picture
 
 TENANT = "default"
@@ -103,10 +102,11 @@ class Machine(RuleBasedStateMachine):
         self.images: dict[str, Held] = {}
         self.subjects: set[str] = set()
         self.contents: set[int] = set()
-        self.removed: list[tuple[datetime, Condition]] = []
+        self.removed: list[tuple[datetime, set[str]]] = []
         self.serials, self.gone = 0, set[int]()
         self.backup: Kept | None = None
         self.filled: set[int] | None = None
+        self.mirror = self.stack.enter_context(quick_folder())
         self.settle()
         self.parts.memory.open()
         EncoderRecords(self.parts.database).create_first(encoder_spec(Pixels().name, Pixels().dimension))
@@ -117,6 +117,7 @@ class Machine(RuleBasedStateMachine):
         self.owner = self.stack.enter_context(Owner(self.folder)).ready()
         self.engine = RemoteEngine(self.owner.socket, timeout=60)
         self.parts = Parts(self.folder, self.opened(), self.pool, Pixels(), TENANT)
+        self.parts.receipts = receipts_in(self.parts.database, self.mirror)
 
     def opened(self) -> Memory:
         """The memory, as another process has it."""
@@ -171,16 +172,16 @@ class Machine(RuleBasedStateMachine):
         recorded = forget.request(TENANT, request, TESTER)
         covered = {image_id for image_id, held in self.images.items() if meets(condition, image_id, held)}
         assert forget.resume(TENANT, recorded.id).images == len(covered)
-        self.forgotten(covered, recorded.requested_at, condition)
+        self.forgotten(covered, recorded.requested_at)
         if block == 0:
             self.contents |= {self.images[image_id].content for image_id in covered}
             named = condition.get("subject")
             self.subjects |= {named} if isinstance(named, str) else set()
         self.images = {image_id: held for image_id, held in self.images.items() if image_id not in covered}
 
-    def forgotten(self, covered: set[str], requested_at: datetime, condition: Condition) -> None:
+    def forgotten(self, covered: set[str], requested_at: datetime) -> None:
         """Note what a removal covered."""
-        self.removed.append((requested_at, condition))
+        self.removed.append((requested_at, covered))
         self.gone |= {self.images[image_id].serial for image_id in covered}
 
     @rule(image_ids=st.lists(st.sampled_from(IDS), max_size=3))
@@ -199,7 +200,7 @@ class Machine(RuleBasedStateMachine):
         assert expire.if_due() == len(covered)
         if covered:
             latest, *_ = self.parts.removals.latest(TENANT, 1000)
-            self.forgotten(covered, latest.requested_at, {"expires_at": "over"})
+            self.forgotten(covered, latest.requested_at)
         self.images = {image_id: held for image_id, held in self.images.items() if not held.expired}
 
     @rule(content=st.integers(0, len(PICTURES) - 1), vote=st.sampled_from(Vote))
@@ -291,37 +292,27 @@ class Machine(RuleBasedStateMachine):
         """Write everything into a file."""
         number = 0 if self.backup is None else self.backup.number + 1
         moment = now()
-        Backup(self.engine, self.parts.pictures, self.parts.ledger)(self.folder / f"backup-{number}")
+        back_up(self.parts, self.folder / f"backup-{number}")
         filled = None if self.filled is None else frozenset(self.filled)
         self.backup = Kept(dict(self.images), moment, number, filled)
 
     @rule()
     def restore(self) -> None:
-        """Go back to the backup in another place, with the records of today."""
+        """Go back to the backup in another place, where the mirror tells what was removed since."""
         if self.backup is None:
             return
-        old, file = self.parts, self.folder / f"backup-{self.backup.number}"
+        file = self.folder / f"backup-{self.backup.number}"
         self.settle()
-        copy_records(old, self.parts)
-        decisions = self.parts.decisions()
-        restore = Restore(
-            self.engine,
-            self.parts.pictures,
-            self.parts.ledger,
-            self.parts.removals,
-            self.parts.notes,
-            METADATA,
-            [decisions.forget],
-            decisions.settle_all,
-        )
-        restore(file)
+        restore(self.parts, file)
         shutil.copy(file, self.folder / file.name)
         self.filled = None if self.backup.filled is None else {*self.backup.filled}
-        since = [(moment, condition) for moment, condition in self.removed if moment >= self.backup.moment]
         self.images = {
             image_id: held
             for image_id, held in self.backup.images.items()
-            if held.serial not in self.gone and not any(meets(condition, image_id, held) for moment, condition in since)
+            if held.serial not in self.gone
+            and not any(image_id in covered and held.accepted_at <= moment for moment, covered in self.removed)
+            and held.subject not in self.subjects
+            and held.content not in self.contents
         }
 
     @invariant()

@@ -26,6 +26,7 @@ from schemas.judgement import Judgement
 from schemas.receipt import Requester
 from schemas.removal import Removal, RemovalRequest
 from services.access.audit import Audit
+from services.access.keys import Keys
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
@@ -41,6 +42,9 @@ from services.curation.search_short_lists import SearchShortLists
 from services.curation.undo_after_removal import UndoAfterRemoval
 from services.curation.vector_cache import VectorCache
 from services.encoder_migration.encoder_records import EncoderRecords
+from services.forgetting.adopted_removals import AdoptedRemovals
+from services.forgetting.archive import Contents
+from services.forgetting.backup import Backup
 from services.forgetting.blocks import Blocks
 from services.forgetting.compact import Compact
 from services.forgetting.covered_images import Notes
@@ -49,17 +53,21 @@ from services.forgetting.erasures import Erasures
 from services.forgetting.filter_digest import FilterDigests
 from services.forgetting.forget import Forget
 from services.forgetting.mark_and_note import MarkAndNote
+from services.forgetting.mirror import Mirror
 from services.forgetting.mirror_rows import MirrorRows
 from services.forgetting.mirroring import Mirroring
 from services.forgetting.receipt_log import ReceiptLog
 from services.forgetting.receipt_signature import ReceiptSigner
 from services.forgetting.record_faults import RecordFaults
 from services.forgetting.removals import Removals
+from services.forgetting.removed_images import RemovedImages
+from services.forgetting.restore import Restore, Restored
+from services.forgetting.restore_source import open_source
 from services.forgetting.retention import Retention
 from services.forgetting.tidy import Tidy
+from services.forgetting.tombstones import image_tombstone, tombstone
 from services.forgetting.verify import Verify
 from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import metadata
 from services.intake.accept import Accept, Upload
 from services.intake.remember import Remember
 from services.memory.blobs import Blobs
@@ -327,7 +335,8 @@ class Parts:
     ) -> Forget:
         """Removals, whose leases are over at once."""
         kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
-        removals, notes, receipts = Removals(kept), Notes(kept, KEY), receipts_in(kept)
+        removals, notes = Removals(kept), Notes(kept, KEY)
+        receipts = self.receipts if database is None else receipts_in(kept)
         kept_decisions = decisions or self.decisions()
         return Forget(
             memory=held,
@@ -449,27 +458,47 @@ def close_databases() -> None:
         _DATABASES.popitem()[1].close()
 
 
-def receipts_in(database: Database) -> Receipts:
-    """Receipts without a mirror."""
+def receipts_in(database: Database, mirror: Path | None = None) -> Receipts:
+    """Receipts, with a mirror where one is named."""
     signer, filters = ReceiptSigner(KEY), FilterDigests(KEY)
     log = ReceiptLog(database, signer)
     rows = MirrorRows(database)
-    return Receipts(log, filters, rows, Mirroring(log, rows, None))
+    return Receipts(log, filters, rows, Mirroring(log, rows, Mirror(str(mirror), signer) if mirror else None))
 
 
-def unknown(encoder: str) -> Classify:
+def unknown(encoder: object, *_: object) -> Classify:
     """How decisions are questioned in a memory of one encoder."""
     raise EncoderMismatch(f"{encoder} is not known")
 
 
-def copy_records(source: Parts, target: Parts) -> None:
-    """What outlives the collection, taken to another place."""
-    for key in source.ledger.list(""):
-        target.ledger.put(key, source.ledger.get(key))
-    with source.database.read() as here, target.database.write() as there:
-        for table in metadata.sorted_tables:
-            if rows := [row._asdict() for row in here.execute(table.select())]:
-                there.execute(target.database.insert(table).on_conflict_do_nothing(), rows)
+def back_up(parts: Parts, file: Path, engine: object = None) -> Contents:
+    """Write everything into a file."""
+    return Backup(
+        cast(Engine, engine or parts.memory._engine), parts.pictures, parts.database, parts.receipts.log.signer
+    )(file)
+
+
+def restore(parts: Parts, file: Path, without_later_removals: bool = False, with_keys: bool = False) -> Restored:
+    """Bring a backup back into a place that is empty."""
+    decisions = parts.decisions()
+    use_case = Restore(
+        engine=parts.memory._engine,
+        pictures=parts.pictures,
+        database=parts.database,
+        log=parts.receipts.log,
+        mirroring=parts.receipts.mirroring,
+        removed=RemovedImages(
+            parts.database, parts.blocks, tombstone, lambda image: image_tombstone(KEY, image.tenant, image.image_id)
+        ),
+        encoders=EncoderRecords(parts.database),
+        metadata=METADATA,
+        undo=(decisions.forget,),
+        adopted=AdoptedRemovals(parts.database, parts.receipts.log.signer),
+        revoke_keys=Keys(parts.database).revoke_all,
+        settle=decisions.settle_all,
+    )
+    source = open_source(file, parts.receipts.log.signer, unknown)
+    return use_case(source, without_later_removals, with_keys)
 
 
 def encoder_spec(name: str, dimension: int) -> EncoderSpec:

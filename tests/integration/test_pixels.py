@@ -11,7 +11,6 @@ from schemas.errors import Blocked, InvalidPicture
 from schemas.filter import Filter
 from schemas.image import State
 from schemas.removal import RemovalRequest
-from services.forgetting.backup import Backup
 from services.forgetting.tidy import Tidy
 from services.memory import blobs
 from services.memory.pictures import Pictures
@@ -21,7 +20,7 @@ from services.perception.view import ALL, View
 from services.runtime.schedule import Schedule
 from tests.shapes import picture
 
-from .support import LIMITS, Killed, Parts, Pixels, sound_sandbox
+from .support import LIMITS, Killed, Parts, Pixels, back_up, sound_sandbox
 
 
 class Counting(Decoder):
@@ -141,7 +140,7 @@ def test_what_a_crash_left_goes_after_a_while(parts: Parts) -> None:
 def test_no_backup_holds_them(parts: Parts, tmp_path: Path) -> None:
     accepted(parts)
     pixels = [path.read_bytes()[-64:] for path in parts.pixels()]
-    Backup(parts.memory._engine, parts.pictures, parts.ledger)(tmp_path / "b")
+    back_up(parts, tmp_path / "b")
     backup = (tmp_path / "b").read_bytes()
     assert pixels
     assert not any(each in backup for each in pixels)

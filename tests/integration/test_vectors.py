@@ -20,8 +20,8 @@ from services.memory.payload import has_picture
 from tests.contract.support import units
 from tests.shapes import picture
 
-from .support import LIFETIMES, Hooked, Once, Parts, Pixels, encoder_spec
-from .test_backup import back_up, place, restore
+from .support import LIFETIMES, Hooked, Once, Parts, Pixels, back_up, encoder_spec, restore
+from .test_backup import place
 
 NAME, DIMENSION = Pixels().name, Pixels().dimension
 ANOTHER = encoder_spec("another", 7)
@@ -49,7 +49,7 @@ def send_another(
 @pytest.fixture
 def added(parts: Parts) -> Iterator[Parts]:
     """An installation of its own, with another encoder."""
-    with place(parts) as own:
+    with place(parts, None) as own:
         own.memory.open()
         own.memory._engine.add_vector(ANOTHER.name, ANOTHER.dimension)
         yield own
@@ -260,12 +260,12 @@ def test_there_is_no_picture_and_a_sentence_says_so(parts: Parts) -> None:
 
 
 def test_a_backup_holds_them(parts: Parts, tmp_path: Path) -> None:
-    with place(parts) as here, place(parts) as there:
+    with place(parts, None) as here, place(parts, None) as there:
         here.memory.open()
         ids = [each.image_id for each in send(here, rows(3))]
         here.teach(picture("disc"))
         back_up(here, tmp_path / "backup.tar")
-        restored = restore(there, tmp_path / "backup.tar")
+        restored = restore(there, tmp_path / "backup.tar", without_later_removals=True)
         assert (restored.contents.points, restored.contents.pictures) == (4, 1)
         assert there.held(*ids) == here.held(*ids)
         assert there.memory.nearest(there.tenant, rows(3), 1) == here.memory.nearest(here.tenant, rows(3), 1)

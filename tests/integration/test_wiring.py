@@ -12,9 +12,9 @@ from schemas.errors import EncoderMismatch, Unavailable
 from services.bootstrap import wire_memory
 from services.bootstrap.api_process import api_process
 from services.bootstrap.job_process import job_process
-from services.bootstrap.wire_access import ledger_of
+from services.bootstrap.wire_records import records_of
 from services.bootstrap.worker_process import worker_process
-from services.forgetting.backup import UNFINISHED
+from services.infrastructure.records import facts
 from services.memory.engine import Engine
 from services.settings import Settings
 
@@ -78,7 +78,8 @@ def test_at_the_end_all_is_closed(settings: Settings, engines: Opened, wire: Wir
 @pytest.mark.parametrize("wire", PROCESSES)
 def test_what_cannot_be_wired_to_its_end_leaves_nothing_open(settings: Settings, engines: Opened, wire: Wire) -> None:
     before = threads()
-    ledger_of(settings).put(UNFINISHED, {})
+    with records_of(settings) as database, database.write() as connection:
+        facts.say(connection, facts.RESTORE, {})
     with pytest.raises(Unavailable, match="a restore was begun"), wire(settings):
         pytest.fail("it was wired")
     assert engines.number

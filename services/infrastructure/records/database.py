@@ -78,6 +78,18 @@ class Database:
         with _told(), self._engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As `read`, but everything is seen as it was at one moment.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        with self.read() as connection:
+            if not self.is_sqlite:  # a transaction of SQLite sees one moment in any case
+                connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            yield connection
+
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that may have an ON CONFLICT, which both databases spell alike."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)

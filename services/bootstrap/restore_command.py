@@ -1,0 +1,126 @@
+"""What a restore needs: a new folder, or an empty server; no encoder is loaded."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from schemas.errors import Conflict, InvalidRequest
+from services.access.audit import Audit
+from services.access.keys import Keys
+from services.access.secret import Secret, load_secret
+from services.bootstrap.wire_import import stores_of_import
+from services.bootstrap.wire_memory import encoder_records_of, engine_of_commands
+from services.bootstrap.wire_receipts import signer_of
+from services.bootstrap.wire_records import wire_records
+from services.bootstrap.wire_removal import Stores, wire_stores, wire_verify
+from services.forgetting.adopted_removals import AdoptedRemovals
+from services.forgetting.removed_images import RemovedImages
+from services.forgetting.restore import Restore, Source
+from services.forgetting.restore_source import open_source
+from services.forgetting.tombstones import image_tombstone, tombstone
+from services.forgetting.verify import Verify
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.import_json_records import import_json_records
+from services.infrastructure.records.json_files import JsonFiles
+from services.memory.engine import Engine
+from services.memory.memory import Memory
+from services.runtime.places import Places
+from services.settings import Settings
+
+OLD_RECORDS = "backup_json_records"
+"""The fact that says how far the records of a backup of the first format are imported."""
+
+
+@dataclass(frozen=True)
+class RestoreCommand:
+    """The use cases."""
+
+    source: Source
+    restore: Restore
+    verify: Verify
+    audit: Audit
+
+
+def restored_settings(settings: Settings, folder: Path, rehearsal: bool = False) -> Settings:
+    """The settings with another data folder, which must be new; a rehearsal has everything in it."""
+    changed: dict[str, object] = {"data": folder}
+    if rehearsal:
+        alone = {"store": ("grpc", "api_key", "url"), "records": ("url",), "broker": ("url",), "pictures": ("url",)}
+        for section, names in alone.items():
+            ours = getattr(settings, section)
+            defaults = {name: type(ours).model_fields[name].get_default() for name in names}
+            changed[section] = ours.model_copy(update=defaults)
+    return settings.model_copy(update=changed)
+
+
+@contextmanager
+def restore_command(settings: Settings, file: Path, secret_of: Path) -> Iterator[RestoreCommand]:
+    """Check the backup, then open the empty place that it is restored to.
+
+    Args:
+        settings: of that place.
+        file: the backup.
+        secret_of: the data folder whose secret it was made with, where the settings have none.
+
+    Raises:
+        Conflict: the folder is not empty.
+        InvalidRequest: there is no secret, or the backup is not as it was made.
+    """
+    secret = _taken_along(settings, secret_of)
+    with ExitStack() as opened:
+        source = open_source(file, signer_of(secret), partial(_import_records, settings))
+        engine, _ = engine_of_commands(settings, alone=True)
+        opened.callback(engine.close)
+        database = wire_records(settings, opened)
+        memory = Memory(engine, "", 0, settings.metadata)
+        stores = wire_stores(settings, database, memory, secret, "")
+        yield RestoreCommand(
+            source, _restore(settings, database, engine, secret, stores), wire_verify(memory, stores), stores.audit
+        )
+
+
+def _restore(settings: Settings, database: Database, engine: Engine, secret: Secret, stores: Stores) -> Restore:
+    key, log = secret.key("tombstones"), stores.receipts.log
+    return Restore(
+        engine=engine,
+        pictures=stores.pictures,
+        database=database,
+        log=log,
+        mirroring=stores.receipts.mirroring,
+        removed=RemovedImages(
+            database, stores.blocks, tombstone, lambda image: image_tombstone(key, image.tenant, image.image_id)
+        ),
+        encoders=encoder_records_of(database),
+        metadata=settings.metadata,
+        undo=(stores.decisions.forget,),
+        adopted=AdoptedRemovals(database, log.signer),
+        revoke_keys=Keys(database).revoke_all,
+        settle=stores.decisions.settle_all,
+    )
+
+
+def _taken_along(settings: Settings, secret_of: Path) -> Secret:
+    """The secret, in a folder that was empty."""
+    place, others = Places(settings.data).secret, {"secret"}
+    if settings.data.exists() and (there := {path.name for path in settings.data.iterdir()} - others):
+        raise Conflict(f"{settings.data} is not empty, there is {min(there)}: restore into a new folder")
+    if settings.secret is None and not place.exists():
+        own = Places(secret_of).secret
+        if not own.exists():
+            raise InvalidRequest(
+                f"a backup is restored with the secret of the service that made it: copy its file `secret` to {place},"
+                " or set VISUAL_MEMORY_SECRET"
+            )
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.touch(mode=0o600)
+        shutil.copyfile(own, place)
+    return load_secret(settings)
+
+
+def _import_records(settings: Settings, database: Database, folder: Path) -> None:
+    """Import the JSON records of a backup of the first format."""
+    records, evaluations = JsonFiles(folder / "records"), JsonFiles(folder / "evaluations")
+    import_json_records(database, records, evaluations, stores_of_import(settings, database), name=OLD_RECORDS)

@@ -1,0 +1,117 @@
+"""Backups as a restore reads them: today's, and those of the first format, which were JSON in a tar."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from services.forgetting import archive_v1
+from services.forgetting.archive import Archive, Page, Picture, is_zip
+from services.forgetting.receipt_signature import ReceiptSigner
+from services.forgetting.restore import Source
+from services.infrastructure.records import table_rows
+from services.infrastructure.records.database import Database
+from services.memory.engine import Point
+from services.memory.ledger import Ledger
+from services.memory.respell_points import respelled_fields
+
+CHUNK = 2**20
+
+
+def open_source(file: Path, signer: ReceiptSigner, import_records: Callable[[Database, Path], object]) -> Source:
+    """The backup in a file, after every part of it was checked as far as its format allows.
+
+    Args:
+        file: the backup.
+        signer: of the service that made it.
+        import_records: brings a folder of JSON records into the database.
+
+    Raises:
+        InvalidRequest: it is no whole backup, or was changed.
+    """
+    if is_zip(file):
+        return ArchiveSource(Archive(file, signer))
+    return TarSource(file, archive_v1.Archive(file), import_records)
+
+
+@dataclass(frozen=True)
+class ArchiveSource:
+    """A backup of today's format."""
+
+    archive: Archive
+
+    @property
+    def digest(self) -> str:
+        """Of its signed manifest."""
+        return self.archive.digest
+
+    @property
+    def begun_at(self) -> datetime:
+        """A moment before anything was read for it."""
+        return self.archive.manifest.begun_at
+
+    @property
+    def vectors(self) -> Mapping[str, int]:
+        """Names and sizes of its collection's vectors."""
+        return self.archive.manifest.vectors
+
+    def restore_records(self, database: Database) -> int:
+        """Write its rows into an empty database; returns how many."""
+        for each in self.archive.rows():
+            table_rows.put(database, each.table, each.rows)
+        return self.archive.manifest.contents.records
+
+    def images(self) -> Iterator[Page | Picture]:
+        """Each page of points, and after it its pictures."""
+        return self.archive.images()
+
+
+@dataclass(frozen=True)
+class TarSource:
+    """A backup of the first format: unsigned, so that only its form and its counts could be checked."""
+
+    file: Path
+    archive: archive_v1.Archive
+    import_records: Callable[[Database, Path], object]
+
+    @property
+    def digest(self) -> str:
+        """Of the file."""
+        found = sha256()
+        with self.file.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                found.update(chunk)
+        return found.hexdigest()
+
+    @property
+    def begun_at(self) -> datetime:
+        """A moment before anything was read for it."""
+        return self.archive.manifest.begun_at
+
+    @property
+    def vectors(self) -> Mapping[str, int]:
+        """Names and sizes of its collection's vectors."""
+        return self.archive.manifest.vectors
+
+    def restore_records(self, database: Database) -> int:
+        """Import its records, as those of a data folder of that version; returns how many there were."""
+        with TemporaryDirectory(prefix="visual-memory-restore-") as folder:
+            ledger, number = Ledger(Path(folder) / "records"), 0
+            for key, value in self.archive.records():
+                ledger.put(key, value)
+                number += 1
+            self.import_records(database, Path(folder))
+        return number
+
+    def images(self) -> Iterator[Page | Picture]:
+        """Each page of points, and after it its pictures."""
+        for each in self.archive.images():
+            yield (
+                Page([_respelled(point) for point in each]) if isinstance(each, list) else Picture(each.key, each.data)
+            )
+
+
+def _respelled(point: Point) -> Point:
+    return replace(point, payload=point.payload | respelled_fields(point.payload))

@@ -1,0 +1,55 @@
+"""Rows of whole tables as JSON, and back: what a backup reads and a restore writes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, insert, select
+
+from services.infrastructure.records.column_types import Moment
+from services.infrastructure.records.database import Database
+from services.infrastructure.records.tables import metadata
+
+PAGE = 1000
+
+Row = dict[str, Any]
+
+
+def tables() -> list[Table]:
+    """Every table, each after those that it refers to."""
+    return metadata.sorted_tables
+
+
+def pages(connection: Connection, table: Table) -> Iterator[list[Row]]:
+    """All rows of a table, some at a time."""
+    rows = connection.execution_options(yield_per=PAGE).execute(select(table))
+    for page in rows.mappings().partitions():
+        yield [{name: _written(value) for name, value in row.items()} for row in page]
+
+
+def put(database: Database, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of a table, which are not there yet; what this version has no column for is an error.
+
+    Raises:
+        KeyError: there is no such table, or no such column.
+    """
+    table = metadata.tables[name]
+    read = [{column: _read(table, column, value) for column, value in row.items()} for row in rows]
+    with database.write(urgent=True) as connection:
+        connection.execute(insert(table), read)
+
+
+def holding_rows(database: Database, names: Sequence[str]) -> list[str]:
+    """Those of some tables that have any row."""
+    with database.read() as connection:
+        counts = {name: select(func.count()).select_from(metadata.tables[name]) for name in names}
+        return [name for name, count in counts.items() if connection.execute(count).scalar_one()]
+
+
+def _written(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _read(table: Table, column: str, value: Any) -> Any:
+    is_moment = isinstance(table.c[column].type, Moment)
+    return datetime.fromisoformat(value) if is_moment and value is not None else value
