@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.import_audit_file import import_audit_file
@@ -24,7 +23,7 @@ def wire_records(settings: Settings, opened: ExitStack) -> Database:
     opened.callback(database.close)
     upgrade_schema(database)
     import_audit_file(database, Places(settings.data).audit)
-    if not is_imported(database, partial(JsonFiles, settings.url_of("records"))):
+    if not is_imported(database, JsonFiles(settings.url_of("records"))):
         from services.bootstrap.wire_import import import_old_records  # noqa: PLC0415 - it takes a while, needed once
 
         import_old_records(settings, database)

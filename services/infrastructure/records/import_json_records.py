@@ -10,7 +10,7 @@ A program of an earlier version knows nothing of the database: it must not run m
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -145,22 +145,23 @@ def import_json_records(
             if held is not None:  # as it was left by whoever had it before
                 return _Import(database, files, evaluations, stores, leases, held, name).run(_state(database, name))
         time.sleep(POLL)
-    if again := FOLDERS & {*files.folders()}:
-        log.error(
-            "there are old records again (%s), which are not read: a program of an earlier version ran here after the"
-            " records were moved into the database; move them away",
-            ", ".join(sorted(again)),
-        )
     return None
 
 
-def is_imported(database: Database, files: Callable[[], JsonFiles]) -> bool:
+def is_imported(database: Database, files: JsonFiles) -> bool:
     """Whether the service's old records were imported, and are erased; or whether there never were any."""
-    state = _state(database, FACT)
-    if state is None and not FOLDERS & {*files().folders()}:
-        state, fact = "erased", {"name": FACT, "value": {"state": "erased", "records": {}}}
+    state, there = _state(database, FACT), FOLDERS & {*files.folders()}
+    if state is None and not there:
+        fact = {"name": FACT, "value": {"state": "erased", "records": {}}}
         with database.write(urgent=True) as connection:
             connection.execute(database.insert(tables.facts).values(fact).on_conflict_do_nothing())
+        return True
+    if state == "erased" and there:
+        log.error(
+            "there are old records again (%s), which are not read: a program of an earlier version ran here after the"
+            " records were moved into the database; move them away",
+            ", ".join(sorted(there)),
+        )
     return state == "erased"
 
 

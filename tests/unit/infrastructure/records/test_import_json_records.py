@@ -25,7 +25,7 @@ from services.forgetting.receipt_signature import ReceiptSigner
 from services.infrastructure.records import tables
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.import_audit_file import import_audit_file
-from services.infrastructure.records.import_json_records import FACT, Imported, import_json_records
+from services.infrastructure.records.import_json_records import FACT, Imported, import_json_records, is_imported
 from services.infrastructure.records.json_files import DAMAGED, JsonFiles
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -100,6 +100,7 @@ def test_every_record_is_a_row_and_no_file_is_left(
 ) -> None:
     before = sum(1 for path in (data / "records").rglob("*") if path.is_file())
     lines = len((data / "audit.jsonl").read_text().splitlines())
+    assert not is_imported(database, JsonFiles(data / "records"))
     done = do_import(database, data)
     assert done is not None
     access = {"keys": 8, "encoders": 3}
@@ -127,6 +128,7 @@ def test_what_a_folder_of_the_first_version_holds_is_imported_too(database: Data
 def test_a_new_data_folder_has_nothing_to_import(database: Database, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"0" * 32)
     for _ in range(2):
+        assert is_imported(database, JsonFiles(tmp_path / "records"))
         assert do_import(database, tmp_path) is None
     assert rows_of(database, tables.receipt_log) == []
 
@@ -284,7 +286,7 @@ def test_old_records_that_come_again_are_not_read(
     before = dumped_after(database, data)
     again = unpacked("data_folder_1", tmp_path)
     shutil.move(again / "records", data / "records")
-    assert do_import(database, data) is None
+    assert is_imported(database, JsonFiles(data / "records"))
     assert "a program of an earlier version ran here" in caplog.text
     assert dumped(database) == before
 
