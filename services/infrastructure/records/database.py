@@ -24,6 +24,8 @@ CONNECTIONS = 16
 SECONDS = 10
 """How long a connection, a lock of SQLite, or an answer of PostgreSQL is waited for."""
 FULL = ("database or disk is full", "No space left", "disk full")
+CHECKPOINTS = 6
+"""How often it is tried to empty SQLite's log, each time for so long."""
 _WRITES = "visual_memory_writes"
 
 
@@ -127,13 +129,21 @@ class Database:
 
         Returns:
             what is left to its operator; empty where nothing is.
+
+        Raises:
+            Unavailable: it does not answer, or others kept its log in use all the time.
         """
         if self.is_sqlite:  # freed pages are overwritten at once, by secure_delete; the log still has them
-            with _told(), self._turn, self._engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-            return ""
+            for _ in range(CHECKPOINTS):
+                with _told(), self._turn, self._engine.connect() as connection:
+                    busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+                if not busy:
+                    return ""
+            raise Unavailable("the records' database is read without a pause: its log could not be emptied")
         with _told(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("SET statement_timeout = 0"))  # it takes as long as the tables are large
             connection.execute(text("VACUUM"))
+            connection.execute(text("RESET statement_timeout"))
         return (
             "PostgreSQL was told to clear deleted rows (VACUUM); its write-ahead log, replicas and backups are its"
             " operator's."
