@@ -15,7 +15,8 @@ class AuditLine(BaseModel):
         action: ``accept``, ``amend``, ``read``, ``remove``, ``judge``, ``mute``, ``unmute``, ``relabel``,
             ``decisions.delete``, ``evaluations.request``, ``evaluations.add``, ``evaluations.start``,
             ``evaluations.delete``, ``keys.make``, ``keys.revoke``, ``keys.rotate``, ``compact``, ``verify-removals``,
-            ``backup``, ``restore``; the last four are of the tenant ``*``, everybody. ``export`` and ``read`` of a
+            ``backup``, ``restore``,
+            ``tenants.end``; the last five are of the tenant ``*``, everybody. ``export`` and ``read`` of a
             subject are found by it.
         outcome: ``done``, ``running`` (or ended by a crash), or the code of the error.
         images: how many were sent, looked at, changed or removed.

@@ -26,7 +26,7 @@ from schemas.errors import Blocked, NotFound, TooLarge
 from schemas.image import now
 from schemas.question import DecisionSummary, StoredDecision
 from services.answers.covered_decisions import CoveredChunk, chunks
-from services.answers.mentions import NAMED, mention, mentions_of, vector_mentions
+from services.answers.mentions import IMAGE, NAMED, mention, mentions_of, vector_mentions
 from services.answers.running_removals import AskedBefore, RunningRemovals
 from services.answers.scrub_decisions import FLOATS, is_asked_with, scrubbed
 from services.forgetting.blocks import Blocks
@@ -160,6 +160,16 @@ class StoredDecisions:
             if not found:
                 return
             before, limit = found[-1].id, limit - len(found)
+
+    def telling_of(self, tenant: str, image_ids: Iterable[str], names: Iterable[str]) -> Iterator[StoredDecision]:
+        """The decisions in which some images voted, or whose filters name something; the latest last."""
+        images = {mention(tenant, IMAGE, image_id) for image_id in image_ids}
+        for some in batches(sorted(self._telling(images | {mention(tenant, NAMED, name) for name in names}))):
+            ours = (decisions.c.tenant == tenant) & decisions.c.number.in_(some)
+            with self.database.read() as connection:
+                bodies = connection.execute(select(decisions.c.body).where(ours).order_by(decisions.c.number)).scalars()
+                found = [StoredDecision.model_validate_json(body) for body in bodies]
+            yield from found
 
     def summaries(self, tenant: str, limit: int, label: str | None = None) -> list[DecisionSummary]:
         """The latest decisions, of a label if one is named, without what they were made of; the latest first."""

@@ -3,13 +3,18 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
+from services.access.audit import Audit
 from services.access.secret import load_secret
 from services.bootstrap.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from services.bootstrap.wire_records import wire_records
-from services.bootstrap.wire_removal import wire_compact, wire_stores, wire_verify
+from services.bootstrap.wire_removal import wire_compact, wire_forget, wire_stores, wire_verify
 from services.forgetting.backup import Backup
 from services.forgetting.compact import Compact
+from services.forgetting.subject_export import ExportSubject
+from services.forgetting.tenant_end import EndTenant
+from services.forgetting.tenant_records import TenantRecords
 from services.forgetting.verify import Verify
 from services.memory.engine import Engine
 from services.memory.memory import Memory
@@ -24,6 +29,9 @@ class OperatorCommands:
     verify: Verify
     compact: Compact
     backup: Backup
+    export: ExportSubject
+    end_tenant: EndTenant
+    audit: Audit
 
 
 @contextmanager
@@ -44,9 +52,13 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
         encoder, dimension = encoder_of(engine, encoder_records_of(database))
         memory = Memory(engine, encoder, dimension, settings.metadata)
         stores = wire_stores(settings, database, memory, load_secret(settings), encoder)
+        lease = timedelta(seconds=settings.worker.overdue_seconds)
         yield OperatorCommands(
             engine=engine,
             verify=wire_verify(memory, stores),
             compact=wire_compact(settings, memory, stores),
             backup=Backup(engine, stores.pictures, database, stores.receipts.log.signer),
+            export=ExportSubject(memory, stores.pictures, stores.decisions, stores.blocks),
+            end_tenant=EndTenant(wire_forget(memory, stores, lease), TenantRecords(database, stores.receipts.log)),
+            audit=stores.audit,
         )

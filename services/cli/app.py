@@ -6,7 +6,7 @@ refused or rejected, the others are in.
 
 import typer
 
-from services.cli import curate, decisions, encoders, evaluate, every_day, keys, processes, receipts, upkeep
+from services.cli import curate, decisions, encoders, evaluate, every_day, keys, processes, receipts, steward, upkeep
 from services.infrastructure.private_files import forbid_others
 from services.tracing import forbid_tracing
 
@@ -45,6 +45,7 @@ app.command()(upkeep.verify_removals)
 app.command()(receipts.verify_receipt)
 app.command()(upkeep.backup)
 app.command()(upkeep.restore)
+app.command()(steward.export)
 app.command()(processes.api)
 app.command()(processes.worker)
 app.command()(processes.jobs)
@@ -52,5 +53,6 @@ app.command()(processes.beat)
 app.command()(processes.engine)
 app.add_typer(keys.app, name="keys")
 app.add_typer(receipts.app, name="receipts")
+app.add_typer(steward.app, name="tenants")
 app.add_typer(curate.app, name="curate")
 app.add_typer(encoders.app, name="encoder")

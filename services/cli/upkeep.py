@@ -107,6 +107,15 @@ def _restored(
 
 
 @contextmanager
+def operator(alone: bool = False) -> "Iterator[OperatorCommands]":
+    """What commands of an operator work with."""
+    from services.bootstrap.operator_commands import operator_commands
+
+    with operator_commands(own_data(), alone) as commands:
+        yield commands
+
+
+@contextmanager
 def _operator(action: str, alone: bool = False) -> "Iterator[OperatorCommands]":
     """What the command works with; the audit log has a line of it, of no tenant in particular."""
     from services.bootstrap.operator_commands import operator_commands

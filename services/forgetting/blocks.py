@@ -53,6 +53,10 @@ class Blocks:
         """Whether a picture with these bytes must not be accepted, whatever is said of it."""
         return bool(self.blocked_contents(tenant, [content_hash]))
 
+    def blocks_subject(self, tenant: str, subject: str) -> bool:
+        """Whether images of a subject must not be accepted."""
+        return bool(self._existing(tenant, {*self._keys(SUBJECT, subject)}))
+
     def among(self, images: Iterable[StoredImage]) -> list[StoredImage]:
         """Those of some images of one tenant that must not be accepted, in their order."""
         given = [*images]

@@ -33,9 +33,10 @@ class RemovedImages:
 
     def among(self, images: Sequence[StoredImage]) -> set[str]:
         """The picture keys of those that were removed or are refused."""
-        gone = {image.picture for image in self.blocks.among(images)}
+        gone: set[str] = set()
         for tenant in {image.tenant for image in images}:
-            gone |= self._buried(tenant, [image for image in images if image.tenant == tenant])
+            own = [image for image in images if image.tenant == tenant]
+            gone |= {image.picture for image in self.blocks.among(own)} | self._buried(tenant, own)
         return gone
 
     def _buried(self, tenant: str, images: Sequence[StoredImage]) -> set[str]:

@@ -1,0 +1,93 @@
+"""What is held of a subject: images with all their fields, their pictures, and stored decisions that tell of them."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import NotFound
+from schemas.filter import Clause, FieldType
+from schemas.image import StoredImage, now
+from services.answers.decisions import StoredDecisions
+from services.forgetting.blocks import Blocks
+from services.memory.memory import Memory
+from services.memory.payload import has_picture
+from services.memory.pictures import Pictures
+from services.perception.decoding import media_type
+
+PAGE = 100
+README = """What the service holds of one subject, at one moment.
+
+held.json        the subject, the moment, how much there is, and whether it is refused from now on
+images.jsonl     an image a line, with every field that is kept of it
+pictures/        their pictures as they were sent; the names are image ids
+decisions.jsonl  stored decisions in which the images voted, or that ask for the subject
+"""
+
+
+@dataclass(frozen=True)
+class Held:
+    """How much was found.
+
+    Attributes:
+        refused: whether a removal refuses the subject from now on.
+    """
+
+    images: int
+    pictures: int
+    decisions: int
+    refused: bool
+
+
+@dataclass(frozen=True)
+class ExportSubject:
+    """The use case, with the parts that it needs."""
+
+    memory: Memory
+    pictures: Pictures
+    decisions: StoredDecisions
+    blocks: Blocks
+
+    def __call__(self, tenant: str, subject: str, file: Path) -> Held:
+        """Write what is held into a new zip file, readable by this user alone.
+
+        Raises:
+            FileExistsError: the file is there already.
+        """
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as members:
+                return self._write(members, tenant, subject)
+        except BaseException:
+            file.unlink()
+            raise
+
+    def _write(self, members: zipfile.ZipFile, tenant: str, subject: str) -> Held:
+        members.writestr("README.txt", README)
+        ids, lines, pictures = list[str](), list[str](), 0
+        clauses = [Clause("subject", FieldType.KEYWORD, (subject,))]
+        for page in self.memory.pages(tenant, clauses, PAGE):
+            ids += [image.image_id for image in page]
+            lines += [image.model_dump_json() for image in page]
+            for name, data in self._pictures(page):
+                members.writestr(name, data)
+                pictures += 1
+        members.writestr("images.jsonl", "\n".join(lines))
+        decisions = [each.model_dump_json() for each in self.decisions.telling_of(tenant, ids, [subject])]
+        members.writestr("decisions.jsonl", "\n".join(decisions))
+        held = Held(len(ids), pictures, len(decisions), self.blocks.blocks_subject(tenant, subject))
+        said: dict[str, Any] = {"tenant": tenant, "subject": subject, "at": now().isoformat(), **vars(held)}
+        members.writestr("held.json", json.dumps(said, ensure_ascii=False, indent=2))
+        return held
+
+    def _pictures(self, page: Sequence[StoredImage]) -> Iterator[tuple[str, bytes]]:
+        for image in page:
+            if has_picture(image.picture):
+                try:
+                    data = self.pictures.read(image.picture)
+                except NotFound:  # it is being removed at this moment
+                    continue
+                yield f"pictures/{image.image_id}.{media_type(data).rpartition('/')[2]}", data
