@@ -21,6 +21,7 @@ from schemas.filter import Filter
 from schemas.image import ImageFields, State
 from schemas.job import JobState
 from schemas.key import Scope
+from schemas.receipt import PublicKey
 from schemas.removal import RemovalRequest
 from services.client import Client
 from services.runtime.places import Places
@@ -75,6 +76,10 @@ def exactly(empty: object) -> Callable[[httpx.Response], bool]:
 
 def the_encoder(answer: httpx.Response) -> bool:
     return answer.status_code == 200 and answer.json() == [{"name": ENCODER, "dimension": 1280, "active": True}]
+
+
+def the_key(answer: httpx.Response) -> bool:
+    return answer.status_code == 200 and PublicKey.model_validate_json(answer.content) is not None
 
 
 def nobody_voted(answer: httpx.Response) -> bool:
@@ -154,6 +159,10 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/v1/removals"): Call(Scope.REMOVE, nothing_removed, arguments=REMOVAL),
     ("GET", "/v1/removals"): Call(Scope.REMOVE, exactly([])),
     ("GET", REMOVED): Call(Scope.REMOVE, missing),
+    ("GET", REMOVED + "/receipt"): Call(Scope.REMOVE, missing),
+    ("GET", REMOVED + "/erasure-receipt"): Call(Scope.REMOVE, missing, 404),
+    ("POST", REMOVED + "/check"): Call(Scope.REMOVE, missing, arguments={"json": {"filter": {"image_id": "gone"}}}),
+    ("GET", "/v1/receipts/key"): Call(Scope.REMOVE, the_key, others=(Scope.CLASSIFY, Scope.READ, Scope.REMEMBER)),
     ("DELETE", IMAGE): Call(Scope.REMOVE, missing),
     ("POST", "/v1/evaluations"): Call(Scope.CLASSIFY, begun, 202, {"json": {}}),
     ("GET", "/v1/evaluations"): Call(Scope.CLASSIFY, exactly([]), others=LOOKS),

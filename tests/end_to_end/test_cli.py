@@ -184,8 +184,9 @@ def test_audit(cli: Cli, stack: Stack) -> None:
     source = unique("audited")
     stack.teach(picture("disc"), picture("bars"), labels=["x"], source=source)
     [receipt] = cli.json("remove", "--source", source, "--reason", "a test", "--yes")
-    removed, sent = cli.json("audit", "--limit", 2)
+    removed, asked, sent = cli.json("audit", "--limit", 3)
     assert (removed["action"], removed["removal"], removed["images"]) == ("remove", receipt["id"], 2)
+    assert (asked["action"], asked["removal"], asked["outcome"]) == ("remove", receipt["id"], "running")
     assert (sent["action"], sent["images"], sent["by"], sent["outcome"]) == ("accept", 2, "own service", "done")
     assert f"removal {receipt['id']}" in cli("audit").stdout
 
