@@ -2,12 +2,15 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import JSON, DateTime, Dialect
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 """What JSON holds; None is NULL."""
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""A number that the database counts up; SQLite counts only what it calls INTEGER."""
 
 
 class Moment(TypeDecorator[datetime]):

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from services.infrastructure.records.column_types import Json, Moment
+from services.infrastructure.records.column_types import BigId, Json, Moment
 
 metadata = MetaData(
     naming_convention={
@@ -30,9 +30,6 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-
-BigId = BigInteger().with_variant(Integer, "sqlite")
-"""A number that the database counts up; SQLite counts only what it calls INTEGER."""
 
 
 # --- the records themselves -------------------------------------------------------------------------------------------
