@@ -78,11 +78,12 @@ def restore_command(settings: Settings, file: Path, secret_of: Path) -> Iterator
         memory = Memory(engine, "", 0, settings.metadata)
         stores = wire_stores(settings, database, memory, secret, "")
         yield RestoreCommand(
-            source, _restore(settings, database, engine, secret, stores), wire_verify(memory, stores), stores.audit
+            source, wire_restore(settings, database, engine, secret, stores), wire_verify(memory, stores), stores.audit
         )
 
 
-def _restore(settings: Settings, database: Database, engine: Engine, secret: Secret, stores: Stores) -> Restore:
+def wire_restore(settings: Settings, database: Database, engine: Engine, secret: Secret, stores: Stores) -> Restore:
+    """Bringing back what a backup holds."""
     key, log = secret.key("tombstones"), stores.receipts.log
     return Restore(
         engine=engine,

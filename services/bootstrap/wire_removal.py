@@ -56,7 +56,6 @@ class Stores:
 
     Attributes:
         undo_votes: takes images that are removed out of judgements, and out of what was done because of votes.
-        undo: takes images that are removed out of all that was made of them.
     """
 
     pictures: Pictures
@@ -73,7 +72,11 @@ class Stores:
     decisions: StoredDecisions
     questions: Questions
     undo_votes: UndoAfterRemoval
-    undo: Sequence[RemovalHook]
+
+    @property
+    def undo(self) -> Sequence[RemovalHook]:
+        """Takes images that are removed out of all that was made of them."""
+        return (self.undo_votes, self.evaluations.forget, self.decisions.forget, self.questions.forget)
 
 
 def wire_stores(settings: Settings, database: Database, memory: Memory, secret: Secret, encoder: str) -> Stores:
@@ -102,7 +105,6 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         decisions=decisions,
         questions=questions,
         undo_votes=undo_votes,
-        undo=(undo_votes, evaluations.forget, decisions.forget, questions.forget),
     )
 
 

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
@@ -25,54 +25,36 @@ from schemas.image import Accepted, Gate, ImageFields, StoredImage
 from schemas.judgement import Judgement
 from schemas.receipt import Requester
 from schemas.removal import Removal, RemovalRequest
-from services.access.audit import Audit
-from services.access.keys import Keys
+from services.access.secret import Secret
 from services.answers.classify import Classify
 from services.answers.decisions import StoredDecisions
 from services.answers.question import Question
 from services.bootstrap.api_process import ApiProcess
-from services.bootstrap.wire_receipts import Receipts
+from services.bootstrap.restore_command import wire_restore
+from services.bootstrap.wire_receipts import Receipts, receipts_of
 from services.bootstrap.wire_records import records_of
+from services.bootstrap.wire_removal import Stores, wire_compact, wire_forget, wire_stores, wire_verify
+from services.bootstrap.wire_use_cases import wire_accept, wire_classify, wire_judge, wire_remember
 from services.bootstrap.wired import Wired
 from services.curation.fold_changes import FoldChanges
-from services.curation.judge import Judge, judgement_of
+from services.curation.judge import judgement_of
 from services.curation.judgements import Judgements
-from services.curation.objections import Objections
 from services.curation.search_short_lists import SearchShortLists
 from services.curation.undo_after_removal import UndoAfterRemoval
 from services.curation.vector_cache import VectorCache
 from services.encoder_migration.encoder_records import EncoderRecords
-from services.forgetting.adopted_removals import AdoptedRemovals
 from services.forgetting.archive import Contents
 from services.forgetting.backup import Backup
-from services.forgetting.blocks import Blocks
 from services.forgetting.compact import Compact
-from services.forgetting.covered_images import Notes
-from services.forgetting.erasure_claim import claim
-from services.forgetting.erasures import Erasures
-from services.forgetting.filter_digest import FilterDigests
 from services.forgetting.forget import Forget
-from services.forgetting.mark_and_note import MarkAndNote
-from services.forgetting.mirror import Mirror
-from services.forgetting.mirror_rows import MirrorRows
-from services.forgetting.mirroring import Mirroring
-from services.forgetting.receipt_log import ReceiptLog
-from services.forgetting.receipt_signature import ReceiptSigner
-from services.forgetting.record_faults import RecordFaults
-from services.forgetting.removals import Removals
-from services.forgetting.removed_images import RemovedImages
-from services.forgetting.restore import Restore, Restored
+from services.forgetting.restore import Restored
 from services.forgetting.restore_source import open_source
-from services.forgetting.retention import Retention
-from services.forgetting.tidy import Tidy
-from services.forgetting.tombstones import image_tombstone, tombstone
 from services.forgetting.verify import Verify
 from services.infrastructure.records.database import Database
 from services.intake.accept import Accept, Upload
 from services.intake.remember import Remember
 from services.memory.blobs import Blobs
 from services.memory.engine import Engine, Vectors
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.perception.decoder import Decoder
@@ -80,7 +62,6 @@ from services.perception.decoding import Limits
 from services.perception.sandbox import Sandbox
 from services.perception.view import ALL, View
 from services.runtime.jobs import Progress
-from services.runtime.schedule import Schedule
 from services.settings import Settings
 from tests.databases import with_tables
 from tests.faulty import WORK
@@ -242,24 +223,38 @@ class Parts:
 
     def __post_init__(self) -> None:
         self.database = self.given or database_in(self.folder)
-        self.pictures = Pictures(self.folder / "pictures")
-        self.ledger = Ledger(self.folder / "records")
-        self.removals, self.notes = Removals(self.database), Notes(self.database, KEY)
-        self.blocks, self.receipts = Blocks(self.database, KEY), receipts_in(self.database)
-        self.judgements = Judgements(self.database, Blobs(self.folder / "judgements"), self.encoder.name)
+        self.settings = settings_in(self.folder)
+        stores = wire_stores(self.settings, self.database, self.memory, Secret(KEY), self.encoder.name)
+        self.pictures, self.ledger, self.judgements = stores.pictures, stores.ledger, stores.judgements
+        self.removals, self.notes = stores.removals, stores.notes
+        self.blocks, self.receipts = stores.blocks, stores.receipts
         self.vectors = VectorCache(2**20)
         self.decoder = Decoder(sound_sandbox(), self.pool)
 
-    def accept(self, memory: object = None, pictures: object = None) -> Accept:
-        return Accept(
-            cast(Memory, memory or self.memory),
-            cast(Pictures, pictures or self.pictures),
-            self.blocks,
-            self.decoder,
-            self._enqueue,
-            METADATA,
-            Retention(LIFETIMES),
+    def stores(
+        self,
+        memory: object = None,
+        pictures: object = None,
+        database: object = None,
+        settings: Settings | None = None,
+        decisions: StoredDecisions | None = None,
+    ) -> Stores:
+        """As every process wires them, with what was exchanged; what undoes votes looks at the memory itself."""
+        kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
+        made = wire_stores(settings or self.settings, kept, held, Secret(KEY), self.encoder.name)
+        objections, search = replace(made.undo_votes.objections, memory=self.memory), SearchShortLists(self.memory)
+        return replace(
+            made,
+            pictures=cast(Pictures, pictures or self.pictures),
+            receipts=self.receipts if database is None else made.receipts,
+            judgements=self.judgements,
+            decisions=decisions or made.decisions,
+            undo_votes=UndoAfterRemoval(self.memory, self.judgements, objections, search),
         )
+
+    def accept(self, memory: object = None, pictures: object = None) -> Accept:
+        held, stores = cast(Memory, memory or self.memory), self.stores(pictures=pictures)
+        return wire_accept(self.settings, held, stores, self.decoder, self._enqueue)
 
     def remember(
         self,
@@ -270,17 +265,11 @@ class Parts:
         pictures: object = None,
         gate: Gate = Gate.OFF,
     ) -> Remember:
-        return Remember(
-            cast(Memory, memory or self.memory),
-            cast(Pictures, pictures or self.pictures),
-            encoder or self.encoder,
-            self.decoder,
-            self._enqueue,
-            4,
-            lease,
-            max_attempts,
-            Objections(self.memory, gate, 0.9, 10),
-        )
+        """A worker's, of which the objections look at the memory itself."""
+        held, stores, settings = cast(Memory, memory or self.memory), self.stores(pictures=pictures), self._with(gate)
+        made = wire_remember(settings, held, stores, encoder or self.encoder, self.decoder, self._enqueue)
+        objections = replace(made.objections, memory=self.memory)
+        return replace(made, slice_size=4, lease=lease, max_attempts=max_attempts, objections=objections)
 
     def work(self, *arguments: Any, **named: Any) -> None:
         """Remember slice by slice, as a worker does, as long as a message is put back; takes what `remember` takes."""
@@ -290,15 +279,16 @@ class Parts:
             remember(put_back.pop())
 
     def classify(self, prune: Prune = Prune.NONE) -> Classify:
-        return Classify(self.memory, self.encoder, self.decoder, 4, prune, self.judgements.current)
+        made = wire_classify(self.settings, self.memory, self.stores(), self.encoder, self.decoder)
+        return replace(made, slice_size=4, prune=prune, judgement=self.judgements.current)
 
     def judge(
         self, tenant: str | None = None, memory: object = None, progress: Progress = lambda *_: None, k: int = 10
     ) -> Judgement | None:
         """Judge the memory; what counts afterwards."""
         kept = cast(Memory, memory or self.memory)
-        judge = Judge(kept, self.judgements, FoldChanges(kept, self.vectors, 1000), k)
-        judge.judge(tenant or self.tenant, progress)
+        made = wire_judge(self.settings, kept, self.stores())
+        replace(made, fold=FoldChanges(kept, self.vectors, 1000), k=k).judge(tenant or self.tenant, progress)
         return self.judgements.current(tenant or self.tenant)
 
     def judged_by_another(self, tenant: str) -> Judgements:
@@ -314,15 +304,13 @@ class Parts:
     def decisions(
         self, memory: object = None, database: object = None, keep: int = 100, keep_bytes: int = 2**30
     ) -> StoredDecisions:
-        kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
-        return StoredDecisions(kept, held, Blocks(kept, KEY), keep, keep_bytes)
+        return replace(self.stores(memory, database=database).decisions, keep=keep, keep_bytes=keep_bytes)
 
     def question(self) -> Question:
         return Question(self.classify(), self.decisions(), unknown)
 
     def undo_votes(self, gate: Gate = Gate.OFF) -> UndoAfterRemoval:
-        objections = Objections(self.memory, gate, 0.9, 10)
-        return UndoAfterRemoval(self.memory, self.judgements, objections, SearchShortLists(self.memory))
+        return self.stores(settings=self._with(gate)).undo_votes
 
     def forget(
         self,
@@ -333,26 +321,9 @@ class Parts:
         decisions: StoredDecisions | None = None,
         gate: Gate = Gate.OFF,
     ) -> Forget:
-        """Removals, whose leases are over at once."""
-        kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
-        removals, notes = Removals(kept), Notes(kept, KEY)
-        receipts = self.receipts if database is None else receipts_in(kept)
-        kept_decisions = decisions or self.decisions()
-        return Forget(
-            memory=held,
-            pictures=cast(Pictures, pictures or self.pictures),
-            removals=removals,
-            notes=notes,
-            mark_and_note=MarkAndNote(held, Blocks(kept, KEY), removals, notes, lease),
-            receipt_log=receipts.log,
-            filter_digests=receipts.filters,
-            audit=Audit(kept, KEY),
-            lease=lease,
-            write_to_mirror=receipts.mirroring.write_up_to,
-            before=(kept_decisions.note_vectors,),
-            undo=(self.undo_votes(gate), kept_decisions.forget),
-            at_end=(kept_decisions.drop_vectors,),
-        )
+        """Removals, whose leases are over at once, and that nothing prolongs."""
+        stores = self.stores(None, pictures, database, self._with(gate), decisions or self.decisions())
+        return replace(wire_forget(cast(Memory, memory or self.memory), stores, lease), keep=nullcontext)
 
     def remove(self, request: RemovalRequest, forget: Forget | None = None) -> Removal:
         """Ask for a removal, and do it."""
@@ -366,31 +337,13 @@ class Parts:
 
     def verify(self) -> Verify:
         """The check of all removals."""
-        return Verify(
-            self.memory,
-            self.pictures,
-            self.removals,
-            self.notes,
-            Erasures(self.removals),
-            RecordFaults(self.database),
-            self.receipts.log,
-            self.receipts.mirroring,
-            self.receipts.check(),
-        )
+        return wire_verify(self.memory, self.stores())
 
     def compact(self, memory: object = None, size: int = 0, grace: timedelta = timedelta(0)) -> Compact:
         """Erasure; by default of a large memory, which waits for a day."""
-        return Compact(
-            cast(Memory, memory or self.memory),
-            self.removals,
-            Erasures(self.removals),
-            self.receipts.log,
-            Tidy(self.memory, self.pictures, self.ledger, Schedule(self.database), grace),
-            lambda engine_note, records_note: claim(engine_note, None, records_note),
-            self.receipts.mirroring.write_up_to,
-            lambda: size,
-            timedelta(days=1),
-        )
+        made = wire_compact(self.settings, cast(Memory, memory or self.memory), self.stores())
+        tidy = replace(made.tidy, memory=self.memory, grace=grace)
+        return replace(made, tidy=tidy, size=lambda: size, every=timedelta(days=1), keep=nullcontext)
 
     def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:
         said = ImageFields.model_validate({"labels": ["cat"], **fields})
@@ -438,6 +391,10 @@ class Parts:
         """What lies beside pictures."""
         return {path for path in (self.folder / "pictures").rglob(".*") if path.is_file()}
 
+    def _with(self, gate: Gate) -> Settings:
+        curate = self.settings.curate.model_copy(update={"gate": gate})
+        return self.settings.model_copy(update={"curate": curate})
+
     def _enqueue(self, tenant: str) -> None:
         self.enqueued.append(tenant)
 
@@ -458,12 +415,22 @@ def close_databases() -> None:
         _DATABASES.popitem()[1].close()
 
 
+@cache
+def _settings() -> Settings:
+    settings = Settings(metadata=METADATA, retention=LIFETIMES)
+    # a disk of a test may be smaller than what a service keeps free
+    return settings.model_copy(update={"store": settings.store.model_copy(update={"min_free_bytes": 0})})
+
+
+def settings_in(folder: Path) -> Settings:
+    """Those of a service with its data in a folder."""
+    return _settings().model_copy(update={"data": folder})
+
+
 def receipts_in(database: Database, mirror: Path | None = None) -> Receipts:
     """Receipts, with a mirror where one is named."""
-    signer, filters = ReceiptSigner(KEY), FilterDigests(KEY)
-    log = ReceiptLog(database, signer)
-    rows = MirrorRows(database)
-    return Receipts(log, filters, rows, Mirroring(log, rows, Mirror(str(mirror), signer) if mirror else None))
+    removals = _settings().removals.model_copy(update={"mirror": None if mirror is None else str(mirror)})
+    return receipts_of(_settings().model_copy(update={"removals": removals}), database, Secret(KEY))
 
 
 def unknown(encoder: object, *_: object) -> Classify:
@@ -480,23 +447,8 @@ def back_up(parts: Parts, file: Path, engine: object = None) -> Contents:
 
 def restore(parts: Parts, file: Path, without_later_removals: bool = False, with_keys: bool = False) -> Restored:
     """Bring a backup back into a place that is empty."""
-    decisions = parts.decisions()
-    use_case = Restore(
-        engine=parts.memory._engine,
-        pictures=parts.pictures,
-        database=parts.database,
-        log=parts.receipts.log,
-        mirroring=parts.receipts.mirroring,
-        removed=RemovedImages(
-            parts.database, parts.blocks, tombstone, lambda image: image_tombstone(KEY, image.tenant, image.image_id)
-        ),
-        encoders=EncoderRecords(parts.database),
-        metadata=METADATA,
-        undo=(decisions.forget,),
-        adopted=AdoptedRemovals(parts.database, parts.receipts.log.signer),
-        revoke_keys=Keys(parts.database).revoke_all,
-        settle=decisions.settle_all,
-    )
+    engine = parts.memory._engine
+    use_case = wire_restore(parts.settings, parts.database, engine, Secret(KEY), parts.stores())
     source = open_source(file, parts.receipts.log.signer, unknown)
     return use_case(source, without_later_removals, with_keys)
 

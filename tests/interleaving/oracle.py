@@ -158,9 +158,6 @@ def _lost_votes(history: History) -> Iterator[str]:
     }
     yield from (f"{image_id} does not vote" for image_id in sorted(expected - voters))
     yield from (f"{image_id} votes" for image_id in sorted(voters - expected))
-    yield from (
-        f"the judgement tells of {image_id}" for image_id in sorted(history.service.judged() - history.held.keys())
-    )
 
 
 def _made_twice(history: History) -> Iterator[str]:
@@ -280,6 +277,9 @@ def _left(history: History) -> Iterator[str]:
     if is_erased and left:
         yield f"{len(left)} files of pixels are left"
     yield from _left_decisions(history)
+    for noted in history.noted.values():
+        told = [picture for picture in noted if history.service.judges(picture)]
+        yield from (f"the judgement tells of {picture}, which was removed" for picture in told)
 
 
 def _left_decisions(history: History) -> Iterator[str]:

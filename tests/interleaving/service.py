@@ -1,6 +1,5 @@
 """A whole service for schedules: real stores, engine and records, wired by `bootstrap`; pictures are not decoded."""
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,6 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
-from unittest import mock
 
 import numpy as np
 import PIL.Image
@@ -27,6 +25,7 @@ from services.access.secret import Secret
 from services.bootstrap.wire_memory import memory_of
 from services.bootstrap.wire_removal import Stores, wire_compact, wire_forget, wire_stores, wire_verify
 from services.bootstrap.wire_use_cases import lease_of, wire_accept, wire_classify, wire_judge, wire_remember
+from services.curation.judged_images import digest
 from services.forgetting.forget import Forget
 from services.forgetting.retention import Expire
 from services.infrastructure.records.database import Database
@@ -38,7 +37,7 @@ from services.memory.engine import Vectors
 from services.memory.filters import within
 from services.perception.decoder import Decoder
 from services.settings import Settings
-from tests.integration.support import METADATA, Pixels
+from tests.integration.support import Pixels, settings_in
 from tests.interleaving.clock import Clock, moved_by
 from tests.interleaving.scheduler import stop
 from tests.interleaving.stops import Observer, stops
@@ -108,8 +107,7 @@ class Place:
 @contextmanager
 def place(folder: Path, database: Database) -> Iterator[Place]:
     """An engine in a folder, with records in a database."""
-    with mock.patch.dict(os.environ, {"VISUAL_MEMORY_CONFIG": os.devnull}):
-        settings = Settings(data=folder, metadata=METADATA)
+    settings = settings_in(folder)
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"overdue_seconds": LEASE})})
     engine = EdgeEngine(folder / "engine")
     made = Place(engine, database, settings)
@@ -177,7 +175,8 @@ class Service:
         asked = ClassifyOptions.model_validate({"search": "exact", "k": 100, **options})
         kept = self.stores.decisions
         begun = kept.begin(self.tenant) if store else None
-        classify = wire_classify(self.settings, self.memory, self.stores, self.place.encoder, self.decoder)
+        memory = memory_of(self.settings, self.place.engine, self.place.encoder)  # of a process that has not asked yet
+        classify = wire_classify(self.settings, memory, self.stores, self.place.encoder, self.decoder)
         vectors = self.vector(number)
         made = classify.decide(self.tenant, vectors, asked)
         if begun is None:
@@ -276,11 +275,11 @@ class Service:
         )
         remember(self.tenant)
 
-    def judged(self) -> set[str]:
-        """Whom the judgement that counts tells of."""
+    def judges(self, picture: str) -> bool:
+        """Whether the judgement that counts tells of the image that had this picture."""
         judgement = self.stores.judgements.current(self.tenant)
         made_of = None if judgement is None else self.stores.judgements.made_of(self.tenant, judgement)
-        return set() if made_of is None else {*made_of.image_ids}
+        return made_of is not None and digest(picture) in made_of.pictures
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
