@@ -4,7 +4,6 @@ from services.access.audit import Audit
 from services.access.idempotency import Idempotency
 from services.access.secret import load_secret
 from services.infrastructure.records.database import Database
-from services.memory.ledger import Ledger
 from services.settings import Settings
 
 
@@ -16,8 +15,3 @@ def audit_of(settings: Settings, database: Database) -> Audit:
 def idempotency_of(settings: Settings, database: Database) -> Idempotency:
     """The requests of the last day that had an idempotency key."""
     return Idempotency(database, load_secret(settings).key("idempotency"))
-
-
-def ledger_of(settings: Settings) -> Ledger:
-    """The records that are files still, beside the pictures."""
-    return Ledger(settings.url_of("records"), settings.store.min_free_bytes)

@@ -12,7 +12,6 @@ from services.access.audit import Audit
 from services.access.secret import Secret
 from services.answers.decisions import StoredDecisions
 from services.answers.question_jobs import Questions
-from services.bootstrap.wire_access import ledger_of
 from services.bootstrap.wire_receipts import Receipts, receipts_of
 from services.curation.judgements import Judgements
 from services.curation.objections import Objections
@@ -33,7 +32,6 @@ from services.forgetting.verify import Verify
 from services.infrastructure.records import facts
 from services.infrastructure.records.database import Database
 from services.memory.blobs import Blobs
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.runtime.jobs import Jobs
@@ -59,7 +57,6 @@ class Stores:
     """
 
     pictures: Pictures
-    ledger: Ledger
     blocks: Blocks
     removals: Removals
     notes: Notes
@@ -82,7 +79,6 @@ class Stores:
 def wire_stores(settings: Settings, database: Database, memory: Memory, secret: Secret, encoder: str) -> Stores:
     """The stores of the settings, over the memory of an encoder."""
     floor = settings.store.min_free_bytes
-    ledger = ledger_of(settings)
     blocks, jobs = Blocks(database, secret.key("blocks")), Jobs(database)
     judgements = judgements_of(settings, database, encoder)
     undo_votes = UndoAfterRemoval(memory, judgements, objections_of(settings, memory), SearchShortLists(memory))
@@ -92,7 +88,6 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     questions = Questions(jobs)
     return Stores(
         pictures=pictures_of(settings),
-        ledger=ledger,
         blocks=blocks,
         removals=Removals(database),
         notes=Notes(database, secret.key("tombstones")),
@@ -178,7 +173,7 @@ def wire_tidy(memory: Memory, stores: Stores) -> Tidy:
         stores.judgements.tidy,
         stores.evaluations.tidy,
     ]
-    return Tidy(memory, stores.pictures, stores.ledger, stores.schedule, GRACE, further=further)
+    return Tidy(memory, stores.pictures, stores.schedule, GRACE, further=further)
 
 
 def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> Compact:

@@ -1,5 +1,6 @@
 """Backups as a restore reads them: today's, and those of the first format, which were JSON in a tar."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,8 +14,8 @@ from services.forgetting.receipt_signature import ReceiptSigner
 from services.forgetting.restore import Source
 from services.infrastructure.records import table_rows
 from services.infrastructure.records.database import Database
+from services.memory.blobs import Blobs
 from services.memory.engine import Point
-from services.memory.ledger import Ledger
 from services.memory.respell_points import respelled_fields
 
 CHUNK = 2**20
@@ -98,9 +99,9 @@ class TarSource:
     def restore_records(self, database: Database) -> int:
         """Import its records, as those of a data folder of that version; returns how many there were."""
         with TemporaryDirectory(prefix="visual-memory-restore-") as folder:
-            ledger, number = Ledger(Path(folder) / "records"), 0
+            files, number = Blobs(Path(folder) / "records"), 0
             for key, value in self.archive.records():
-                ledger.put(key, value)
+                files.write(key, json.dumps(value).encode())
                 number += 1
             self.import_records(database, Path(folder))
         return number

@@ -13,7 +13,6 @@ from itertools import islice
 from schemas.errors import NotFound
 from schemas.filter import Clause, FieldType
 from schemas.image import now
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Kind, PictureFile, Pictures
 from services.runtime.duties import isolated
@@ -61,7 +60,6 @@ class Tidy:
 
     memory: Memory
     pictures: Pictures
-    ledger: Ledger
     schedule: Schedule
     grace: timedelta
     cached: timedelta = timedelta(hours=1)
@@ -90,7 +88,6 @@ class Tidy:
 
     def _everywhere(self, moment: datetime) -> Orphans:
         found, old = Orphans(), moment - self.grace
-        found.deleted += self.ledger.delete_drafts(old)
         found.is_whole = self._further(old, None, found)
         for tenant in self.pictures.tenants():
             is_whole, found.is_whole = found.is_whole, False

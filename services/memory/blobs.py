@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -66,23 +65,6 @@ class Blobs:
             else:
                 self._files.pipe(written)
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Write what is not there yet; False where it is. Of several who create the same at once, one does.
-
-        Raises:
-            OutOfSpace: the disk is full.
-        """
-        path = self._path(key)
-        with translated(key):
-            try:
-                if self._local:
-                    self._write_durably({Path(path): data}, os.link)
-                else:
-                    self._files.pipe_file(path, data, mode="create")
-            except FileExistsError:
-                return False
-        return True
-
     def read(self, key: str) -> bytes:
         """What was written.
 
@@ -92,19 +74,6 @@ class Blobs:
         path = self._path(key)
         with translated(key):
             return bytes(self._files.cat_file(path))
-
-    def read_some(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """What was written under those keys that are there; an object store is asked for all of them at once."""
-        found: dict[str, bytes] = {}
-        if keys:
-            with translated(keys[0]):
-                answers = self._files.cat([self._path(key) for key in keys], on_error="return")
-                for path, answer in answers.items():
-                    if isinstance(answer, bytes):
-                        found[str(path).removeprefix(f"{self._root}/")] = answer
-                    elif not isinstance(answer, FileNotFoundError):
-                        raise answer
-        return found
 
     def exists(self, key: str) -> bool:
         """Whether something is there."""
@@ -124,20 +93,11 @@ class Blobs:
 
     def list(self, prefix: str) -> list[str]:
         """The keys that begin with ``prefix``: empty, a folder with its slash, or a folder and the start of a name."""
-        return sorted(key for key, _ in self._find(prefix, detail=False))
-
-    def sizes(self, prefix: str) -> dict[str, int]:
-        """The bytes of what was written, by the keys that begin with ``prefix``; as in `list`."""
-        return {key: int(info["size"]) for key, info in self._find(prefix, detail=True)}
-
-    def _find(self, prefix: str, *, detail: bool) -> Iterator[tuple[str, Any]]:
         folder = prefix.rpartition("/")[0]
         with translated(prefix):
-            found = self._files.find(self._path(folder) if folder else self._root, detail=detail)
-        for path in found:
-            key = str(path).removeprefix(f"{self._root}/")
-            if key.startswith(prefix) and KEY.fullmatch(key):
-                yield key, found[path] if detail else None
+            found = self._files.find(self._path(folder) if folder else self._root)
+        keys = (str(path).removeprefix(f"{self._root}/") for path in found)
+        return sorted(key for key in keys if key.startswith(prefix) and KEY.fullmatch(key))
 
     def written_at(self, key: str) -> datetime:
         """When it was written.
@@ -210,8 +170,8 @@ class Blobs:
         with translated(""):
             self._files.exists(self._root)
 
-    def _write_durably(self, blobs: Mapping[Path, bytes], place: Callable[[Path, Path], object] = os.replace) -> None:
-        """Write drafts, and let `place` put them under their names: `os.replace`, or `os.link`, which replaces nothing.
+    def _write_durably(self, blobs: Mapping[Path, bytes]) -> None:
+        """Write drafts, and put them under their names.
 
         Some are written before the first of them is synced, and all before their folders are: the filesystem then
         writes its journal once for many.
@@ -224,7 +184,7 @@ class Blobs:
             try:
                 self._write_drafts({draft: blobs[path] for path, draft in drafts.items()})
                 for path, draft in drafts.items():
-                    place(draft, path)
+                    draft.replace(path)
             finally:
                 for draft in drafts.values():
                     draft.unlink(missing_ok=True)

@@ -12,16 +12,16 @@ import pytest
 
 from schemas.errors import OutOfSpace
 from schemas.filter import FieldType
+from services.memory.blobs import Blobs
 from services.memory.embedded.copying import Copy
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.embedded.remote import RemoteEngine
 from services.memory.engine import EVERY_POINT, Index, Insert, SetPayload
 from services.memory.filters import within
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.payload import to_point
 from services.memory.pictures import Pictures
-from services.memory.space import MIB
+from services.memory.space import MIB, REMOVE
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, put, reject, units
 from tests.stack import until
 
@@ -55,7 +55,7 @@ def memory(disk: Disk, folder: Path) -> Iterator[Memory]:
 
 
 def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> None:
-    pictures, ledger = Pictures(folder / "pictures", FLOOR), Ledger(folder / "records", FLOOR)
+    pictures, blobs = Pictures(folder / "pictures", FLOOR), Blobs(folder / "blobs", FLOOR * REMOVE)
     old = [image("t", f"old{n}") for n in range(3)]
     put(memory, old)
     held = memory.begin(old)[0]
@@ -78,7 +78,7 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
     remove: list[Callable[[], object]] = [
         lambda: memory.mark("t", [], "r"),
         lambda: memory.release([held]),
-        lambda: ledger.put("a/b", 1),
+        lambda: blobs.write("a/b", b"1"),
     ]
     delete: list[Callable[[], object]] = [
         lambda: memory.delete(old),
@@ -90,7 +90,7 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
         lambda: memory.nearest("t", vectors, 1),
         lambda: engine.export(EVERY_POINT, 10, None),
         lambda: pictures.delete(["t/aa/x"]),
-        lambda: ledger.delete("a/b"),
+        lambda: blobs.delete(["a/b"]),
     ]
     steps = [(1.0, new), (0.5, finish), (0.25, remove), (0.125, delete), (0.0, always)]
     for share, _ in steps[:-1]:

@@ -225,7 +225,7 @@ class Parts:
         self.database = self.given or database_in(self.folder)
         self.settings = settings_in(self.folder)
         stores = wire_stores(self.settings, self.database, self.memory, Secret(KEY), self.encoder.name)
-        self.pictures, self.ledger, self.judgements = stores.pictures, stores.ledger, stores.judgements
+        self.pictures, self.judgements = stores.pictures, stores.judgements
         self.removals, self.notes = stores.removals, stores.notes
         self.blocks, self.receipts = stores.blocks, stores.receipts
         self.vectors = VectorCache(2**20)

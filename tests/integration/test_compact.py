@@ -154,7 +154,7 @@ def orphan(parts: Parts) -> str:
 
 
 def with_grace(parts: Parts, grace: timedelta) -> Compact:
-    return replace(large(parts), tidy=Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), grace))
+    return replace(large(parts), tidy=Tidy(parts.memory, parts.pictures, Schedule(parts.database), grace))
 
 
 def test_nothing_is_said_to_be_erased_while_a_dead_attempt_is_left(parts: Parts) -> None:
@@ -191,7 +191,7 @@ def test_where_it_could_not_be_looked_nothing_is_said_to_be_erased(parts: Parts)
     def fail(_old: object, _since: object) -> int:
         raise Unavailable("as a test")
 
-    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), timedelta(0), further=[fail])
+    tidy = Tidy(parts.memory, parts.pictures, Schedule(parts.database), timedelta(0), further=[fail])
     replace(large(parts), tidy=tidy)()
     assert not erased(parts, receipt)
 

@@ -304,7 +304,6 @@ def test_the_report_of_a_worker_that_died_too_late_is_tidied(place: Place, monke
     tidy = Tidy(
         place.parts.memory,
         place.parts.pictures,
-        place.parts.ledger,
         Schedule(place.parts.database),
         timedelta(hours=1),
         further=[place.evaluations.tidy],

@@ -131,7 +131,7 @@ def test_a_worker_that_dies_leaves_them_to_the_next(parts: Parts, decoder: Count
 
 def test_what_a_crash_left_goes_after_a_while(parts: Parts) -> None:
     accepted(parts)
-    tidy = Tidy(parts.memory, parts.pictures, parts.ledger, Schedule(parts.database), timedelta(0), timedelta(0))
+    tidy = Tidy(parts.memory, parts.pictures, Schedule(parts.database), timedelta(0), timedelta(0))
     assert tidy().deleted >= 2
     assert parts.pixels() == set()
     assert len(parts.files()) == 2

@@ -17,7 +17,6 @@ from schemas.errors import Unavailable
 from schemas.image import now
 from services.forgetting.tidy import Tidy
 from services.memory.embedded.edge import EdgeEngine
-from services.memory.ledger import Ledger
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from services.runtime.schedule import Schedule
@@ -35,9 +34,9 @@ def folder() -> Iterator[Path]:
         close_databases()
 
 
-def tidy_of(folder: Path, memory: Memory, pictures: Pictures, ledger: Ledger) -> Tidy:
+def tidy_of(folder: Path, memory: Memory, pictures: Pictures) -> Tidy:
     database = database_in(folder)
-    return Tidy(memory, pictures, ledger, Schedule(database), timedelta(hours=1))
+    return Tidy(memory, pictures, Schedule(database), timedelta(hours=1))
 
 
 def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
@@ -54,7 +53,7 @@ def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
         os.utime(folder / "pictures" / keys[name], (an_hour_ago, an_hour_ago))
     memory.put([image("a", "kept", picture=keys["kept"])])
 
-    assert tidy_of(folder, memory, pictures, Ledger(folder / "records"))().deleted == 1
+    assert tidy_of(folder, memory, pictures)().deleted == 1
     assert pictures.all() == sorted([keys["kept"], keys["young"]])
     assert pictures.written_at(keys["young"]) > now() - timedelta(minutes=5)
     memory.close()
@@ -62,12 +61,9 @@ def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
 
 WRITE = """
 import os, signal, sys
-from services.memory.ledger import Ledger
 from services.memory.pictures import Pictures
 os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[2] == "picture":
-    Pictures(sys.argv[1]).write("t/aa/x", b"marker-picture")
-Ledger(sys.argv[1]).put("a/b", "marker-record")
+Pictures(sys.argv[1]).write("t/aa/x", b"marker-picture")
 """
 
 
@@ -76,24 +72,20 @@ def test_what_a_kill_left_half_written_goes_after_a_while(folder: Path, written:
     """Promise 3: a draft of a picture holds the picture."""
     memory = Memory(EdgeEngine(folder / "engine"), ENCODER, 8, METADATA)
     memory.open()
-    pictures, ledger = Pictures(folder / "pictures"), Ledger(folder / "records")
-    tidy = tidy_of(folder, memory, pictures, ledger)
-    for kind in ("picture", "record"):
-        command = [sys.executable, "-c", WRITE, str(folder / f"{kind}s"), kind]
-        assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
-    drafts = [path for kind in ("pictures", "records") for path in (folder / kind).rglob(".*")]
-    assert [b"marker" in draft.read_bytes() for draft in drafts] == [True, True]
-    assert pictures.all() == ledger.list("") == []
+    pictures = Pictures(folder / "pictures")
+    tidy = tidy_of(folder, memory, pictures)
+    command = [sys.executable, "-c", WRITE, str(folder / "pictures")]
+    assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
+    [draft] = (folder / "pictures").rglob(".*")
+    assert b"marker" in draft.read_bytes()
+    assert pictures.all() == []
     assert tidy().deleted == 0
     moment = time.time() + written
-    for draft in drafts:
-        os.utime(draft, (moment, moment))
+    os.utime(draft, (moment, moment))
     (folder / "pictures" / "t" / "aa" / ".keep").touch()
     os.utime(folder / "pictures" / "t" / "aa" / ".keep", (moment, moment))
-    ledger.put("a/c", "kept")
-    assert tidy().deleted == 2
-    assert not any(draft.exists() for draft in drafts)
-    assert ledger.list("") == ["a/c"]
+    assert tidy().deleted == 1
+    assert not draft.exists()
     assert (folder / "pictures" / "t" / "aa" / ".keep").exists()
     memory.close()
 
@@ -111,9 +103,9 @@ class Place:
 
     def __init__(self, folder: Path, memory: Memory) -> None:
         self.folder = folder
-        self.pictures, self.ledger = Pictures(folder / "pictures"), Ledger(folder / "records")
+        self.pictures = Pictures(folder / "pictures")
         self.looks: list[str] = []
-        self.tidy = tidy_of(folder, cast(Memory, Hooked(memory, self._look)), self.pictures, self.ledger)
+        self.tidy = tidy_of(folder, cast(Memory, Hooked(memory, self._look)), self.pictures)
 
     def _look(self, name: str) -> None:
         if name == "page":
