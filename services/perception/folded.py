@@ -80,7 +80,7 @@ class _Layer:
             weight = keep_sums(weight, dtype)
         self._dtype, self._after = dtype, RELU6 if clamps else NONE
         self._geometry = ([after] * 2, [*fused.stride], [*fused.dilation], fused.groups)
-        one_call = device == "cpu" and has_one_call()
+        one_call = device == "cpu" and has_one_call(dtype)
         self._call: Callable[..., torch.Tensor] = torch.ops.mkldnn._convolution_pointwise if one_call else _plain  # noqa: SLF001
         self._weight = weight.to(device, dtype, memory_format=torch.channels_last)
         self._bias = fused.bias.detach().to(device, torch.float32 if one_call else dtype)
@@ -92,9 +92,18 @@ class _Layer:
         return self._call(given.to(self._dtype), self._weight, self._bias, *self._geometry, *self._after)
 
 
-def has_one_call() -> bool:
-    """Whether this PyTorch has oneDNN's convolutions with what follows them; they are meant for its own compiler."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")  # type: ignore[no-untyped-call]
+def has_one_call(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has oneDNN's convolutions with what follows them; they are meant for its own compiler.
+
+    Those in half precision need a processor with AVX-512 or the like.
+    """
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):  # type: ignore[no-untyped-call]
+        return False
+    supported = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,  # noqa: SLF001
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,  # noqa: SLF001
+    }
+    return dtype not in supported or bool(supported[dtype]())
 
 
 def _plain(

@@ -79,7 +79,7 @@ def test_folding_changes_the_speed_and_not_the_vectors(
     pixels: torch.Tensor, one_call: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not one_call:
-        monkeypatch.setattr(folded, "has_one_call", lambda: False)
+        monkeypatch.setattr(folded, "has_one_call", lambda _dtype: False)
     assert agreement(pixels, Folded(original(), torch.float32, "cpu")(pixels)) >= 0.99999
 
 
