@@ -21,7 +21,7 @@ test: $(INSTALLED)
 
 # Real kills, full disks and cut connections, with the full number of trials; takes long.
 test-faults: $(INSTALLED)
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -m faults tests
 
 # The same, and what they tried goes into the README.
 fault-table: $(INSTALLED)

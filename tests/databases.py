@@ -11,11 +11,14 @@ from functools import cache
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.upgrade_schema import upgrade_schema
 
 KINDS = ("sqlite", "postgresql")
+SHORT = ("sqlite", pytest.param("postgresql", marks=pytest.mark.faults))
+"""For tests of whole use cases, whose stores are tried on both: on PostgreSQL by `make test-faults`."""
 
 
 @contextmanager
@@ -42,7 +45,12 @@ def _server() -> str:
 
         folder = tempfile.mkdtemp(prefix="vm-postgresql-")
         server = get_server(folder, cleanup_mode="delete")
-    return str(server.get_uri())
+    url = str(server.get_uri())
+    with psycopg.connect(url, autocommit=True) as connection:  # nobody pulls the plug of a test's server
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
+        connection.execute(b"SELECT pg_reload_conf()")
+    return url
 
 
 def _created(name: str, template: str = "template1") -> str:

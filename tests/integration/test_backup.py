@@ -24,7 +24,7 @@ from services.memory.engine import Engine
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
 from tests.contract.support import quick_folder, reject, units
-from tests.databases import KINDS, new_database
+from tests.databases import SHORT, new_database
 from tests.shapes import picture
 
 from .support import (
@@ -70,7 +70,7 @@ def here(parts: Parts, mirror: Path) -> Iterator[Parts]:
         yield own
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=SHORT)
 def there(parts: Parts, mirror: Path, request: pytest.FixtureRequest) -> Iterator[Parts]:
     """Another one, with either database."""
     with place(parts, mirror, request.param) as own:

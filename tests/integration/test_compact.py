@@ -17,7 +17,7 @@ from services.forgetting.compact import SMALL, SOON, Compact
 from services.forgetting.tidy import Tidy
 from services.memory.memory import Memory
 from services.runtime.schedule import Schedule
-from tests.databases import KINDS, new_database
+from tests.databases import SHORT, new_database
 from tests.shapes import picture
 
 from .support import Hooked, Killed, Once, Parts
@@ -26,7 +26,7 @@ DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 LARGE = SMALL + 1
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=SHORT)
 def parts(request: pytest.FixtureRequest, memory: Memory, parts: Parts) -> Iterator[Parts]:
     """On each database."""
     with new_database(request.param, parts.folder / "another") as database:

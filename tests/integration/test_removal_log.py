@@ -12,7 +12,7 @@ from schemas.removal import Removal, RemovalRequest
 from services.forgetting.verify import Findings
 from services.infrastructure.records.tables import receipt_log, removals
 from services.memory.memory import Memory
-from tests.databases import KINDS, new_database
+from tests.databases import SHORT, new_database
 from tests.shapes import picture
 
 from .support import TESTER, Parts
@@ -20,7 +20,7 @@ from .support import TESTER, Parts
 REQUEST = RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=SHORT)
 def parts(request: pytest.FixtureRequest, memory: Memory, parts: Parts) -> Iterator[Parts]:
     """On each database."""
     with new_database(request.param, parts.folder / "another") as database:
