@@ -237,6 +237,15 @@ def test_what_is_deleted_is_logged_with_it(api: TestClient, service: ApiProcess,
     assert actions == [("evaluations.delete", made), ("evaluations.request", made)]
 
 
+@pytest.mark.parametrize("image_id", ["one", "image", "DELETE"])
+def test_an_image_is_removed_whatever_it_is_called(
+    api: TestClient, service: ApiProcess, parts: Parts, image_id: str
+) -> None:
+    parts.teach(picture("disc"), image_id=image_id)
+    answer = api.delete(f"/v1/images/{image_id}", headers=header(service, parts.tenant, "remove"))
+    assert (answer.status_code, answer.json()["images"]) == (200, 1)
+
+
 def test_a_reason_names_nothing_that_the_filter_does(api: TestClient, service: ApiProcess, parts: Parts) -> None:
     sent = header(service, parts.tenant, "remove")
     for where, reason, status in [
