@@ -7,7 +7,7 @@ import numpy as np
 from services.memory.engine import Vectors
 from services.memory.vectors import to_units
 
-CELL = 2**-8
+CELL = 2**-11
 """The width of a cell in which two numbers of vectors of length 1 count as the same."""
 OFFSETS = (1 / 8, 3 / 8, 5 / 8, 7 / 8)
 """Where the cells of each digest begin, in cells: a number near the border of one is far from those of the others."""
