@@ -19,7 +19,7 @@ def vector_digests(vectors: Vectors) -> list[list[str]]:
 
     A multiple of a float32 vector is rounded once more, so that each number of its direction differs by some 1e-7 of
     itself. A digest differs where that takes one of them over a border, which for 1,280 numbers happens in less than 1
-    of 100 vectors, and to all digests of one in less than 1 of 10^8. Vectors of some hundred numbers that differ by a
+    of 50 vectors, and to all digests of one in less than 1 of 10^6. Vectors of some hundred numbers that differ by a
     thousandth in each share none: each number would have to stay within its cell.
 
     Args:
