@@ -22,6 +22,15 @@ from services.forgetting.receipt_log import Entry, ReceiptLog
 from services.forgetting.receipt_signature import NotValid, ReceiptSigner
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import blocks, receipt_log, receipt_log_ends, removals, tombstones
+from tests.databases import SHORT, new_database
+
+
+@pytest.fixture(params=SHORT)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Empty records: in SQLite, and with the faults in PostgreSQL too."""
+    with new_database(request.param, tmp_path / "records") as made:
+        yield made
+
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ASKED: dict[str, Any] = {

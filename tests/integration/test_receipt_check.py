@@ -2,7 +2,7 @@
 
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,15 @@ from services.forgetting.receipt_signature import NotValid
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import receipt_log, receipt_log_ends
 from services.settings import Settings
+from tests.databases import SHORT, new_database
+
+
+@pytest.fixture(params=SHORT)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Empty records: in SQLite, and with the faults in PostgreSQL too."""
+    with new_database(request.param, tmp_path / "records") as made:
+        yield made
+
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "data_folder_2"
 REMOVAL = "8f8bedb6-a503-427c-be6b-8617681c12c9"

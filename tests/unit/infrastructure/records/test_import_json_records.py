@@ -27,6 +27,15 @@ from services.infrastructure.records.database import Database
 from services.infrastructure.records.import_audit_file import import_audit_file
 from services.infrastructure.records.import_json_records import FACT, Imported, import_json_records, is_imported
 from services.infrastructure.records.json_files import DAMAGED, JsonFiles
+from tests.databases import SHORT, new_database
+
+
+@pytest.fixture(params=SHORT)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Empty records: in SQLite, and with the faults in PostgreSQL too."""
+    with new_database(request.param, tmp_path / "records") as made:
+        yield made
+
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 FOLDERS = ("data_folder_1", "data_folder_2")
