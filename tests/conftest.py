@@ -5,11 +5,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from services.infrastructure.records.database import Database
 from tests import vision
 from tests.databases import KINDS, new_database
 from tests.stack import Stack, new_folder, running
+
+# how long an example takes says only what else the machine does
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
