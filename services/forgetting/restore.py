@@ -113,7 +113,7 @@ class Restore:
         """
         self._check_place(without_later_removals)
         with self.database.write(urgent=True) as connection:
-            facts.say(connection, facts.RESTORE, {"backup": source.digest, "begun": now().isoformat()})
+            facts.say(self.database, connection, facts.RESTORE, {"backup": source.digest, "begun": now().isoformat()})
         records = source.restore_records(self.database)
         if not with_keys:
             self.revoke_keys()

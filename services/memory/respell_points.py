@@ -10,14 +10,12 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select
-
 from schemas.filter import Clause, FieldType
 from schemas.image import label_paths, now
 from schemas.text_rules import respelled, respelled_label
+from services.infrastructure.records import facts
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.fencing_tokens import Lease, Leases, Superseded
-from services.infrastructure.records.tables import facts
 from services.memory.engine import EVERY_POINT, Engine, Payload, PointFilter, SetPayload
 from services.memory.payload import point_id
 
@@ -98,15 +96,13 @@ def _write(payload: Payload, fields: Payload) -> SetPayload:
 
 
 def _value(database: Database) -> dict[str, Any]:
-    with database.read() as connection:
-        return connection.execute(select(facts.c.value).where(facts.c.name == FACT)).scalar_one_or_none() or {}
+    return facts.read_fact(database, FACT) or {}
 
 
 def _say(database: Database, leases: Leases, lease: Lease, value: dict[str, Any]) -> None:
     with database.write(urgent=True) as connection:
         leases.check(connection, lease)
-        insert = database.insert(facts).values(name=FACT, value=value)
-        connection.execute(insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value}))
+        facts.say(database, connection, FACT, value)
 
 
 def _labels(labels: list[str]) -> list[str]:

@@ -16,10 +16,10 @@ def fact(connection: Connection, name: str) -> Any:
     return connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar_one_or_none()
 
 
-def say(connection: Connection, name: str, value: Any) -> None:
+def say(database: Database, connection: Connection, name: str, value: Any) -> None:
     """Say it, instead of what was said before."""
-    connection.execute(delete(facts).where(facts.c.name == name))
-    connection.execute(facts.insert().values(name=name, value=value))
+    insert = database.insert(facts).values(name=name, value=value)
+    connection.execute(insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value}))
 
 
 def take_back(connection: Connection, name: str) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.errors import Unavailable
 from services.infrastructure.records.database import Database
@@ -53,8 +52,7 @@ class Leases:
         """The same, as part of a transaction."""
         moment, token = self._database.moment(connection), secrets.token_hex(16)
         row = {"token": token, "until": moment + duration}
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        statement = insert(leases).values(resource=resource, **row)
+        statement = self._database.insert(leases).values(resource=resource, **row)
         taken = statement.on_conflict_do_update(
             index_elements=[leases.c.resource], set_=row, where=leases.c.until <= moment
         )

@@ -12,12 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection
 
+from services.infrastructure.records import facts
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.fencing_tokens import Lease, Leases, Superseded
 from services.infrastructure.records.json_record_rows import audit_line
-from services.infrastructure.records.tables import audit, facts
+from services.infrastructure.records.tables import audit
 
 LINES = 2000
 """Of one transaction."""
@@ -56,8 +57,7 @@ def import_audit_file(database: Database, path: Path, lease: timedelta = LEASE) 
 
 
 def _progress(database: Database, name: str) -> dict[str, int]:
-    with database.read() as connection:
-        return connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar_one_or_none() or {}
+    return facts.read_fact(database, name) or {}
 
 
 class _Import:
@@ -75,7 +75,7 @@ class _Import:
             count = self._read(path, place, count)
         path.unlink(missing_ok=True)
         with self._database.write(urgent=True) as connection:
-            connection.execute(delete(facts).where(facts.c.name == self._name))
+            facts.take_back(connection, self._name)
         return count
 
     def _read(self, path: Path, place: int, count: int) -> int:
@@ -92,8 +92,7 @@ class _Import:
     def _write(self, connection: Connection, rows: Sequence[dict[str, Any]], value: dict[str, int]) -> None:
         if rows:
             connection.execute(audit.insert(), rows)
-        insert = self._database.insert(facts).values(name=self._name, value=value)
-        connection.execute(insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value}))
+        facts.say(self._database, connection, self._name, value)
 
 
 def _row(line: bytes) -> Iterator[dict[str, Any]]:

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Table, func, select
 
+from services.infrastructure.records import facts, tables
 from services.infrastructure.records import json_record_rows as rows
-from services.infrastructure.records import tables
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.fencing_tokens import Lease, Leases, Superseded
 from services.infrastructure.records.json_files import JsonFiles
@@ -166,8 +166,7 @@ def is_imported(database: Database, files: JsonFiles) -> bool:
 
 
 def _state(database: Database, name: str) -> str | None:
-    with database.read() as connection:
-        found = connection.execute(select(tables.facts.c.value).where(tables.facts.c.name == name)).scalar_one_or_none()
+    found = facts.read_fact(database, name)
     return None if found is None else found["state"]
 
 
@@ -291,13 +290,11 @@ class _Import:
         return faults
 
     def _say(self, state: str, **more: Any) -> None:
-        facts = tables.facts
         with self.database.write(urgent=True) as connection:
             self.leases.check(connection, self.lease)
-            before = connection.execute(select(facts.c.value).where(facts.c.name == self.name)).scalar_one_or_none()
-            value = {**(before or {}), **more, "state": state, "at": self.database.moment(connection).isoformat()}
-            insert = self.database.insert(facts).values(name=self.name, value=value)
-            connection.execute(insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value}))
+            before = facts.fact(connection, self.name) or {}
+            value = {**before, **more, "state": state, "at": self.database.moment(connection).isoformat()}
+            facts.say(self.database, connection, self.name, value)
 
     def _erase(self) -> None:
         """Delete the files."""

@@ -15,7 +15,7 @@ from sqlalchemy import Table
 
 from schemas.job import JobKind, JobState
 from schemas.text_rules import respelled, respelled_label
-from services.infrastructure.records import tables
+from services.infrastructure.records import facts, tables
 
 Row = tuple[Table, dict[str, Any]]
 
@@ -226,7 +226,7 @@ def duty(key: str, record: Any, _others: Others) -> Iterator[Row]:
 
 def unfinished_restore(_key: str, record: Any, _others: Others) -> Iterator[Row]:
     """``restore/unfinished``: nothing may be served before that is done."""
-    yield tables.facts, {"name": "restore", "value": record}
+    yield tables.facts, {"name": facts.RESTORE, "value": record}
 
 
 def audit_line(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ to start.
 
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, inspect, text
 
 from schemas.errors import Unavailable
+from services.infrastructure.records import facts, tables
 from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import facts
 
 HEAD = "0001"
 """The latest migration of this version."""
@@ -34,15 +34,14 @@ def upgrade_schema(database: Database) -> None:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         migrate(connection)
-        connection.execute(facts.delete().where(facts.c.name == SCHEMA))
-        connection.execute(facts.insert().values(name=SCHEMA, value={"revision": HEAD, "oldest": OLDEST}))
+        facts.say(database, connection, SCHEMA, {"revision": HEAD, "oldest": OLDEST})
 
 
 def _is_ready(database: Database) -> bool:
     with database.read() as connection:
-        if not inspect(connection).has_table(facts.name):
+        if not inspect(connection).has_table(tables.facts.name):
             return False
-        schema = connection.execute(select(facts.c.value).where(facts.c.name == SCHEMA)).scalar_one_or_none()
+        schema = facts.fact(connection, SCHEMA)
     if schema is None or schema["revision"] < HEAD:
         return False
     if schema["oldest"] > HEAD:

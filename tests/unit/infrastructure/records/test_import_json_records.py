@@ -22,7 +22,7 @@ from services.forgetting.filter_digest import FilterDigests
 from services.forgetting.finish_import import FinishImport
 from services.forgetting.receipt_log import ReceiptLog
 from services.forgetting.receipt_signature import ReceiptSigner
-from services.infrastructure.records import tables
+from services.infrastructure.records import facts, tables
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.import_audit_file import import_audit_file
 from services.infrastructure.records.import_json_records import FACT, Imported, import_json_records, is_imported
@@ -143,6 +143,13 @@ def test_a_new_data_folder_has_nothing_to_import(database: Database, tmp_path: P
         assert is_imported(database, JsonFiles(tmp_path / "records"))
         assert do_import(database, tmp_path) is None
     assert rows_of(database, tables.receipt_log) == []
+
+
+def test_a_restore_that_did_not_end_is_still_served_by_nobody(database: Database, data: Path) -> None:
+    (data / "records" / "restore").mkdir()
+    (data / "records" / "restore" / "unfinished").write_text('{"file": "backup"}')
+    do_import(database, data)
+    assert facts.read_fact(database, facts.RESTORE) == {"file": "backup"}
 
 
 def test_keys_open_what_they_opened(database: Database, data: Path) -> None:
