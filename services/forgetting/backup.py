@@ -21,9 +21,20 @@ from services.memory.pictures import Pictures
 
 PAGE = 200
 LEFT_OUT = frozenset(
-    {"evaluations", "facts", "idempotency", "jobs", "judgement_uses", "judgements", "leases", "questions", "schedule"}
+    {
+        "evaluation_pictures",
+        "evaluations",
+        "facts",
+        "idempotency",
+        "jobs",
+        "judgement_uses",
+        "judgements",
+        "leases",
+        "questions",
+        "schedule",
+    }
 )
-"""Tables that no backup holds: made of images that may be removed since, or of the moment."""
+"""Tables that no backup holds: made of images that may be removed since, or of the moment; and all that refer to them."""
 
 
 @dataclass(frozen=True)

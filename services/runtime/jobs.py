@@ -356,13 +356,13 @@ class _Progress:
         self._telling = threading.Lock()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        with self._telling:
+        with self._telling:  # until it is written, or the toucher would write over it what was before
             same = self._told["stage"] == stage
             self._told = {"stage": stage, "done": done, "total": total}
             if same and monotonic() - self._told_at < TOUCH_SECONDS:
                 return
             self._told_at = monotonic()
-        self._jobs.tell(self._owned, stage=stage, done=done, total=total)
+            self._jobs.tell(self._owned, **self._told)
 
     @contextmanager
     def kept_touched(self, pause: timedelta) -> Iterator[None]:
@@ -371,7 +371,7 @@ class _Progress:
 
         def touch() -> None:
             while not ended.wait(max(TOUCH_SECONDS, pause.total_seconds())):
-                with suppress(Stopped, VisualMemoryError):  # the work itself will find out
+                with suppress(Stopped, VisualMemoryError), self._telling:  # the work itself will find out
                     self._jobs.tell(self._owned, **self._told)
 
         toucher = threading.Thread(target=touch, name="toucher", daemon=True)

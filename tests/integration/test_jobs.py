@@ -159,8 +159,8 @@ def test_one_with_a_long_step_is_left_to_its_worker(jobs: Jobs, monkeypatch: pyt
 
     def work(progress: Progress) -> None:
         progress("a long step", 1, 2)
-        begun = jobs.load("a", job.id).touched_at
         progress("a long step", 2, 2)
+        begun = jobs.load("a", job.id).touched_at
         until(lambda: jobs.load("a", job.id).touched_at != begun, "it to be touched")
         touched = jobs.load("a", job.id)
         assert (touched.state, touched.done) == (JobState.RUNNING, 2)

@@ -19,7 +19,7 @@ from tests.interleaving.clock import Clock
 from tests.interleaving.scheduler import check_alive, no_stops, running_actor, stop
 
 ENGINE_READS = ("retrieve", "scroll", "oldest", "export", "count", "facet", "query_batch")
-STORE_WRITES = ("write_some", "create", "delete")
+STORE_WRITES = ("write_some", "delete")
 STORE_READS = ("read", "read_some", "exists", "existing", "list")
 QUIET = ("keep_pixels", "drop_pixels")
 """No stops of their own: nothing but the actor itself looks at pixels before its next write."""
