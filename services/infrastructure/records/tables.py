@@ -128,6 +128,8 @@ removals = Table(
     Column("images", BigInteger, nullable=False, default=0),
     Column("by_state", Json, nullable=False, default=dict),
     Column("pictures", BigInteger, nullable=False, default=0),
+    Column("intake_position", String),  # the last id of the tenant's stream when it was asked for; null: not noted yet
+    Column("queued", BigInteger, nullable=False, server_default=text("0")),  # entries that it took from the stream
     Column("verified_at", Moment),
     Column("waits_for", String),  # why it does not go on, a sentence
     Column("receipt", String),  # as it was handed out, byte for byte
@@ -164,6 +166,13 @@ covered_images = Table(
     Column("marked_by", String, nullable=False),  # the removal whose mark the point has
     Column("fields", Json, nullable=False),  # what a later removal's filter may ask for
     Index(None, "tenant", "marked_by"),
+)
+
+refused_entries = Table(
+    "refused_entries",  # that a running removal took from the intake: counted once, whoever dies meanwhile
+    metadata,
+    Column("removal", String, ForeignKey(removals.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("entry", String, primary_key=True),  # its id in the stream, or among the dead letters
 )
 
 tombstones = Table(

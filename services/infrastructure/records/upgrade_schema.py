@@ -13,7 +13,7 @@ from schemas.errors import Unavailable
 from services.infrastructure.records import facts, tables
 from services.infrastructure.records.database import Database
 
-HEAD = "0001"
+HEAD = "0002"
 """The latest migration of this version."""
 OLDEST = "0001"
 """The oldest migration whose programs still work after it."""
