@@ -20,7 +20,7 @@ from tests.interleaving.scheduler import check_alive, no_stops, running_actor, s
 
 ENGINE_READS = ("retrieve", "scroll", "oldest", "export", "count", "facet", "query_batch")
 STORE_WRITES = ("write_some", "delete")
-STORE_READS = ("read", "read_some", "exists", "existing", "list")
+STORE_READS = ("read", "exists", "existing", "list")
 QUIET = ("keep_pixels", "drop_pixels")
 """No stops of their own: nothing but the actor itself looks at pixels before its next write."""
 
