@@ -5,7 +5,7 @@ how others vote. What people decided stays.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -89,7 +89,7 @@ class UndoAfterRemoval:
             images = None if judgement is None else self.judgements.made_of(tenant, judgement)
             if judgement is None or images is None:
                 return False
-            left = images.without((image.image_id, image.picture) for page in covered for image in page)
+            left = images.without(set(self._gone(tenant, images, covered)))
             released = _undeserved(pruned, left, judgement.k)
             if left is images and not released:
                 self.judgements.void_all_but(tenant, judgement.id)
@@ -102,6 +102,20 @@ class UndoAfterRemoval:
             if self.judgements.replace(tenant, repaired, left):
                 self._release(tenant, released)
                 return True
+
+    def _gone(self, tenant: str, images: JudgedImages, covered: Iterable[Sequence[Removed]]) -> Iterator[str]:
+        """The ids of the judged images that a removal takes: with the picture that went, or with one before it.
+
+        An image may have been judged, replaced and only then removed. What came under its id since stays.
+        """
+        judged = dict(zip(images.image_ids, images.pictures, strict=True))
+        for page in covered:
+            known = [image for image in page if image.image_id in judged]
+            same = {image.image_id for image in known if judged[image.image_id] == digest(image.picture)}
+            yield from same
+            if other := {image.image_id for image in known} - same:
+                held = self.memory.get(tenant, other)
+                yield from (each for each in other if each not in held or judged[each] != digest(held[each].picture))
 
     def _judged(self, tenant: str, left: JudgedImages, registration: str, before: Judgement) -> Judgement | None:
         """What the images that are left say of each other; None where too many neighbours are gone to tell at once."""

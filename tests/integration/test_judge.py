@@ -21,12 +21,14 @@ from services.curation.fold_changes import FoldChanges
 from services.curation.judge import Judge, judgement_of
 from services.curation.judgements import Judgements
 from services.curation.judging import SERVICE, Judging
+from services.forgetting.covered_images import CoveredImages
 from services.infrastructure.records.tables import judgements
 from services.memory.blobs import Blobs
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 from services.runtime.jobs import Jobs, OwnedJob, Progress, RunJobs, Stopped
 from tests.contract.support import image, put, units
+from tests.shapes import picture
 
 from .support import NEVER, TESTER, Hooked, Killed, Once, Parts
 
@@ -137,6 +139,29 @@ def test_a_removal_leaves_the_judgement_of_a_memory_that_never_saw_what_it_cover
     assert same(judged(parts), kept), "and so is the next"
     remove(other, subject="nobody")
     assert other.judgements.current(other.tenant) == kept, "nothing was removed"
+
+
+def test_a_removal_takes_what_was_judged_and_then_replaced(parts: Parts) -> None:
+    """Promise 2: until the next pass the judgement told of the image with the labels it had before."""
+    gone, replaced, other = parts.teach(*(picture("disc") for _ in range(3)), labels=["cat"])
+    old = parts.held(gone)
+    judged(parts)
+    for image_id in (gone, replaced):
+        parts.send(picture("bars"), image_id=image_id, labels=["dog"])
+    remove(parts, image_id=[gone])
+    assert judged_ids(parts) == sorted([replaced, other])
+    parts.teach(picture("bars"), image_id=gone, labels=["owl"])
+    judged(parts)
+    parts.undo_votes()(parts.tenant, CoveredImages.of(old))
+    assert judged_ids(parts) == sorted([gone, replaced, other]), "it came under the id after that was removed"
+
+
+def judged_ids(parts: Parts) -> list[str]:
+    """The images that the judgement which counts was made of."""
+    found = parts.judgements.current(parts.tenant)
+    images = None if found is None else parts.judgements.made_of(parts.tenant, found)
+    assert images is not None
+    return [*images.image_ids]
 
 
 def test_nothing_on_the_disk_names_what_was_removed(parts: Parts) -> None:

@@ -277,9 +277,7 @@ def _left(history: History) -> Iterator[str]:
     if is_erased and left:
         yield f"{len(left)} files of pixels are left"
     yield from _left_decisions(history)
-    for noted in history.noted.values():
-        told = [picture for picture in noted if history.service.judges(picture)]
-        yield from (f"the judgement tells of {picture}, which was removed" for picture in told)
+    yield from _left_judgements(history)
 
 
 def _left_decisions(history: History) -> Iterator[str]:
@@ -296,3 +294,17 @@ def _left_decisions(history: History) -> Iterator[str]:
                 for value in named:
                     if f'"{value}"' in json.dumps(decision.options.filter.model_dump(mode="json")):
                         yield f"a decision was asked for {value}, who was removed"
+
+
+def _left_judgements(history: History) -> Iterator[str]:
+    """Images that were removed, with the pictures they had then or before, and that the judgement tells of."""
+    appeared: dict[str, dict[str, int]] = {}
+    for change in history.changes:
+        if change.after:
+            appeared.setdefault(change.after["image_id"], {}).setdefault(change.after["picture"], change.step)
+    noted = {picture for pictures in history.noted.values() for picture in pictures}
+    for image_id, pictures in appeared.items():
+        last = max((step for picture, step in pictures.items() if picture in noted), default=-1)
+        for picture, step in pictures.items():
+            if step <= last and history.service.judges(picture):
+                yield f"the judgement tells of {image_id} as {picture}, which was removed"

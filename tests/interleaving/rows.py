@@ -142,6 +142,19 @@ def _patched(schedule: Schedule, chance: Random) -> None:
     schedule.add("removal", partial(clients.remove, subject="eve"))
 
 
+def _judged(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 3)
+    service, clients = schedule.service, schedule.clients
+    service.judge()
+    schedule.history.written()
+    clients.send(10, "ann-0", labels=["dog"])
+    schedule.add("sender", partial(clients.send, 11, "ann-1", labels=["dog"]))
+    schedule.add("removal", partial(clients.remove, image_id=["ann-0", chance.choice(("ann-1", "ann-2"))]))
+    schedule.add("worker", service.work)
+    if chance.random() < 0.5:
+        schedule.add("judge", service.judge)
+
+
 def _everything(schedule: Schedule, chance: Random) -> None:
     """Any actors at once."""
     service, clients = schedule.service, schedule.clients
@@ -217,6 +230,7 @@ ROWS = {
     ),
     "decisions": Row(3, "decisions stored with a filter, a picture or neighbours that are removed", _kept_decisions),
     "patched": Row(1, "fields changed at the same time, and removed by one of them", _patched),
+    "judged": Row(3, "images judged, then replaced, then removed", _judged),
     "everything": Row(
         2,
         "any six of twenty actors at once, one of them killed or standing still",
