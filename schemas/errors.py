@@ -3,8 +3,10 @@
 Raise the most specific class with the sentence; the API turns it into ``{"error": {"code": ..., "message": ...}}``.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+MOST_NAMED = 3
 
 
 def sentence(place: Sequence[int | str], message: str) -> str:
@@ -16,6 +18,18 @@ def sentence(place: Sequence[int | str], message: str) -> str:
     """
     where = ".".join(map(str, place))
     return f"{where}: " * bool(where) + message.removeprefix("Value error, ")
+
+
+def first_faults(found: Sequence[Mapping[str, Any]], whole: str = "body") -> str:
+    """The first few faults that pydantic found, each with its place; what was sent is not repeated.
+
+    Args:
+        found: ``error.errors()``.
+        whole: what that is called in which they were found.
+    """
+    faults = [sentence(fault["loc"] or (whole,), fault["msg"]) for fault in found]
+    more = f" (and {len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
+    return "; ".join(faults[:MOST_NAMED]) + more
 
 
 class VisualMemoryError(Exception):
@@ -40,6 +54,26 @@ class InvalidRequest(VisualMemoryError):
 
     code = "invalid_request"
     status = 422
+
+
+class NotAnEvent(InvalidRequest):
+    """What lies in a stream is no event that is understood."""
+
+    code = "not_an_event"
+
+
+class RefusedEvent(InvalidRequest):
+    """An event is as events are, and what it says of its image, or asks for, breaks a rule.
+
+    Attributes:
+        event_id: as its producer named it.
+    """
+
+    code = "refused_event"
+
+    def __init__(self, message: str, event_id: str) -> None:
+        super().__init__(message)
+        self.event_id = event_id
 
 
 class InvalidFilter(InvalidRequest):

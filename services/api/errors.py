@@ -18,10 +18,9 @@ from schemas.errors import (
     RequestRunning,
     TooSlow,
     VisualMemoryError,
-    sentence,
+    first_faults,
 )
 
-MOST_NAMED = 3
 MOST_SAID = 800
 """Characters of an error: one that names what was sent could be as long as that."""
 RETRY_AFTER = "5"
@@ -44,9 +43,7 @@ def explain(error: ValidationError | RequestValidationError) -> str:
     """The first few faults of a body, each with the place where it is, without repeating what was sent."""
     briefly = {"include_url": False, "include_context": False, "include_input": False}
     found = error.errors(**briefly) if isinstance(error, ValidationError) else error.errors()
-    faults = [sentence(fault["loc"] or ("body",), fault["msg"]) for fault in found]
-    more = f" (and {len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
-    return "; ".join(faults[:MOST_NAMED]) + more
+    return first_faults(found)
 
 
 def content(media_type: str) -> dict[int | str, dict[str, Any]]:

@@ -1,13 +1,11 @@
 """Pictures as they arrive: ``multipart/form-data``, or JSON with base64 or URLs."""
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.config import JsonDict
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from schemas.decision import ClassifyOptions, QueryVector
 from schemas.errors import InvalidRequest
 from schemas.image import ImageFields
+from schemas.picture_base64 import Picture
 from schemas.strict_json import parse_json
 from schemas.text_rules import sent_file_name
 from services.api.caller import service
@@ -30,20 +29,6 @@ SMALL = 32 * 1024
 """Bytes of a body that are parsed sooner, a vector in 0.2 ms, than a thread would have its turn."""
 MOST_FILTERED = 64 * 1024
 """More values than an image's fields have in JSON, and more than a filter has."""
-
-
-def _from_base64(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("a picture is sent as text in base64")  # noqa: TRY004 - pydantic wants a ValueError
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("not base64: send the bytes of the picture's file, encoded as RFC 4648 says") from None
-
-
-Picture = Annotated[
-    bytes, BeforeValidator(_from_base64), WithJsonSchema({"type": "string", "contentEncoding": "base64"})
-]
 
 
 Url = Annotated[str, Field(max_length=2048, description="https, of a host that this service fetches from")]
