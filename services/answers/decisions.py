@@ -3,7 +3,8 @@
 A decision is one row, beside which stands what it tells of (`services.answers.mentions`): so a removal finds those that
 it must change without reading the others. It takes out neighbours (`services.answers.scrub_decisions`). A decision goes
 as a whole where the picture or the vector that was asked with is removed, where its filter names what the removal's
-filter does, or an image that is gone, or what only images had that are gone.
+filter does, or an image that is gone, or what only images had that are gone. Where a removal refuses the picture, the
+vector or a subject that the filter names from then on, nothing of it is kept again.
 
 What is being stored while a removal runs is held against the removal in the transaction that writes it: the images
 that it covers stand in its notes by then, or it looks for decisions later than that.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
@@ -28,8 +29,8 @@ from schemas.question import DecisionSummary, StoredDecision
 from services.answers.covered_decisions import CoveredChunk, chunks
 from services.answers.mentions import IMAGE, NAMED, mention, mentions_of, vector_mentions
 from services.answers.running_removals import AskedBefore, RunningRemovals
-from services.answers.scrub_decisions import FLOATS, is_asked_with, scrubbed
-from services.forgetting.blocks import Blocks
+from services.answers.scrub_decisions import FLOATS, is_asked_with, scrubbed, vector_of
+from services.forgetting.blocks import CONTENT, SUBJECT, VECTOR, Blocks
 from services.forgetting.covered_images import CoveredImages
 from services.forgetting.named_values import name_of, names_in, values_of
 from services.infrastructure.records.batches import batches
@@ -38,6 +39,7 @@ from services.infrastructure.records.tables import covered_vectors, decision_men
 from services.infrastructure.records.within import Within, nothing_else
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
+from services.memory.vector_digests import vector_digests
 
 AT_ONCE = 32
 """Decisions that are read at once, each of at most `MAX_BYTES`."""
@@ -98,7 +100,7 @@ class StoredDecisions:
             the decisions with their ids.
 
         Raises:
-            Blocked: a removal refuses a picture's content from now on.
+            Blocked: a removal refuses a picture, a vector or a subject that the filter names from now on.
             BeingRemoved: a removal takes what was asked with, or what the filter names.
             Unavailable: a removal was done meanwhile; ask once more.
             TooLarge: one is larger than `MAX_BYTES`; none is kept.
@@ -122,8 +124,11 @@ class StoredDecisions:
                 f"a decision with all its neighbours takes {max(sizes):,} bytes, and at most {MAX_BYTES:,} are kept of"
                 " one: ask for a smaller k, or without store"
             )
-        if any(self.blocks.blocks_content(tenant, each) for each in set(hashes)):
-            raise Blocked("a removal refuses this content from now on, so nothing of it is kept: ask without store")
+        if self.blocks.block_any(tenant, chain.from_iterable(map(_refusable, stored))):
+            raise Blocked(
+                "a removal refuses this content, this vector or a subject that the filter names from now on, so nothing"
+                " of it is kept: ask without store"
+            )
         told = [mentions_of(tenant, each) for each in stored]
         unheld = self._names_nothing_has(tenant, options) if self._running.are_any(tenant) else False
         with self.database.write() as connection:
@@ -247,7 +252,7 @@ class StoredDecisions:
 
     def _held(self, tenant: str, stored: StoredDecision) -> StoredDecision | None:
         """A decision without the neighbours that are not there any more, or that came after the question."""
-        if stored.content_hash is not None and self.blocks.blocks_content(tenant, stored.content_hash):
+        if self.blocks.block_any(tenant, _refusable(stored)):
             return None
         ids = {each.image_id for each in stored.decision.neighbours}
         held = self.memory.get(tenant, ids)
@@ -335,6 +340,15 @@ def insert_decision(
     row = insert(decisions).values(tenant=tenant, **_columns(stored)).returning(decisions.c.number)
     number = connection.execute(row).scalar_one()
     _insert_mentions(connection, number, mentions_of(tenant, stored) if mentions is None else mentions)
+
+
+def _refusable(stored: StoredDecision) -> Iterator[tuple[str, str]]:
+    """What blocks may refuse of a decision, each of its kind: what was asked with, and the subjects of the filter."""
+    if stored.content_hash is not None:
+        yield CONTENT, stored.content_hash
+    yield from ((VECTOR, digest) for digest in vector_digests(vector_of(stored)[None])[0])
+    named = values_of(stored.options.filter)
+    yield from ((SUBJECT, value) for field_name, value in named if field_name == "subject")
 
 
 def _insert_mentions(connection: Connection, number: int, mentions: Collection[int]) -> None:

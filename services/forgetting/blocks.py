@@ -43,19 +43,16 @@ class Blocks:
         """Whether this image must not be accepted."""
         return bool(self.among([image]))
 
-    def blocked_contents(self, tenant: str, content_hashes: Collection[str]) -> set[str]:
-        """Those of some contents that must not be accepted, whatever is said of them."""
-        keys = {content: {*self._keys(CONTENT, content)} for content in content_hashes}
-        there = self._existing(tenant, {key for own in keys.values() for key in own})
-        return {content for content, own in keys.items() if not there.isdisjoint(own)}
-
-    def blocks_content(self, tenant: str, content_hash: str) -> bool:
-        """Whether a picture with these bytes must not be accepted, whatever is said of it."""
-        return bool(self.blocked_contents(tenant, [content_hash]))
+    def block_any(self, tenant: str, kept: Iterable[tuple[str, str]]) -> bool:
+        """Whether any of what is to be kept, each of a kind, is refused; it is looked at where there are blocks."""
+        if not self._any(tenant):
+            return False
+        keys = {key for kind, value in kept for key in self._keys(kind, value)}
+        return not keys.isdisjoint(self._existing(tenant, keys))
 
     def blocks_subject(self, tenant: str, subject: str) -> bool:
         """Whether images of a subject must not be accepted."""
-        return bool(self._existing(tenant, {*self._keys(SUBJECT, subject)}))
+        return self.block_any(tenant, [(SUBJECT, subject)])
 
     def among(self, images: Iterable[StoredImage]) -> list[StoredImage]:
         """Those of some images of one tenant that must not be accepted, in their order."""

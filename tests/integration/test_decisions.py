@@ -14,7 +14,7 @@ from sqlalchemy import select
 from schemas.decision import ClassifyOptions, Effort, GroupBy, Vote
 from schemas.errors import Blocked, NotFound, Unavailable
 from schemas.filter import Filter
-from schemas.image import StoredImage, now
+from schemas.image import ImageFields, StoredImage, now
 from schemas.question import ReplayRequest, StoredDecision
 from schemas.removal import RemovalRequest
 from services.answers.decisions import StoredDecisions, insert_decision
@@ -22,6 +22,8 @@ from services.answers.scrub_decisions import vector_of
 from services.decision.votes import decide
 from services.forgetting.covered_images import CoveredImages, Note
 from services.infrastructure.records import tables
+from services.intake.vectors import AcceptVectors, Sent
+from tests.contract.support import units
 from tests.shapes import picture
 
 from .support import Hooked, Once, Parts
@@ -212,7 +214,32 @@ def test_of_a_blocked_picture_nothing_is_kept(parts: Parts) -> None:
     remove(parts, filter={"subject": "eve"}, block=True)
     with pytest.raises(Blocked):
         parts.keep(picture("disc"), blocked)
+    with pytest.raises(Blocked):
+        parts.keep(picture("disc"), filter={"subject": {"not": "eve"}})
     assert bodies(parts) == []
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_of_a_blocked_vector_nothing_is_kept(parts: Parts, length: float) -> None:
+    """Promise 3: it is the blocked vector again, however long it is; it stood in the decision."""
+    teach_three(parts)
+    other, blocked = units(2, 3, parts.memory.dimension)
+    sent = Sent(parts.encoder.name, blocked[None], [ImageFields(labels=["cat"], subject="eve")])
+    AcceptVectors(parts.accept(), parts.memory, parts.encoder.name)(parts.tenant, sent)
+    classify, kept = parts.classify(), parts.decisions()
+    vectors = classify.unit(np.stack([other, blocked * np.float32(length)]).tolist())
+    decided = classify.decide(parts.tenant, vectors, ClassifyOptions(search=Effort.EXACT))
+    [_, before] = parts.keep_made(kept, vectors, decided.options, decided.decisions)
+    as_written = stored(parts, before.id)
+    remove(parts, filter={"subject": "eve"}, block=True)
+    with pytest.raises(Blocked):
+        parts.keep_made(kept, vectors, decided.options, decided.decisions)
+    assert len(bodies(parts)) == 1, "the other one of before"
+    parts.keep_made(kept, other[None], decided.options, decided.decisions[:1])
+    with parts.database.write() as connection:
+        insert_decision(connection, parts.tenant, as_written)
+    assert parts.decisions().settle_all() == 1, "a backup held it"
+    assert len(bodies(parts)) == 2
 
 
 def test_a_restored_decision_is_held_against_the_memory(parts: Parts) -> None:
