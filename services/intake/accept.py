@@ -6,7 +6,8 @@ point, which nobody was promised. What a picture was decoded to is kept beside i
 decoded twice on the way in.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -16,10 +17,11 @@ from schemas.filter import FieldType, typed_metadata
 from schemas.image import Accepted, ImageFields, ImagePatch, LabelRule, State, StoredImage, now
 from services.forgetting.blocks import Blocks
 from services.forgetting.retention import Retention, check_expiry
-from services.intake.blocked_meanwhile import BlockedMeanwhile
 from services.intake.idempotent_put import Plan, Rules, ToPut, planned, sent_together
+from services.intake.take_back import TakeBack
+from services.intake.write_guard import NO_GUARD, WriteGuard
 from services.memory.engine import Vectors
-from services.memory.memory import Memory
+from services.memory.memory import Memory, Placed
 from services.memory.payload import AMENDABLE, has_picture
 from services.memory.pictures import Pictures, new_keys_of_vectors
 from services.perception.decoder import Decoder
@@ -31,6 +33,8 @@ LONG = timedelta(seconds=30)
 """Of several who change the same image at once one succeeds at each try, and the others look again."""
 Prepare = Callable[[Plan], Vectors | None]
 """Prepares what is about to be done: writes pictures; or gives vectors to what is there, and picks those of the new."""
+Done = tuple[Plan, Mapping[str, StoredImage]]
+"""What was done, and what was there afterwards, by image id."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Accept:
         labels: LabelRule = LabelRule.REPLACE,
         *,
         may_expire: bool = True,
+        guard: WriteGuard = NO_GUARD,
     ) -> list[Accepted]:
         """Accept pictures, all or none; durable when it returns.
 
@@ -80,6 +85,7 @@ class Accept:
             uploads: what was sent.
             labels: what becomes of the labels of those that are there.
             may_expire: whether the caller may let what is there expire earlier than before.
+            guard: asked around each write; what it raises is raised, and then nothing stays accepted.
 
         Raises:
             Forbidden: it would, and the caller may not.
@@ -117,7 +123,7 @@ class Accept:
         try:
             self._decode(images, uploads, decoded)
             with metrics.stage("accept"):
-                accepted = self.keep(sent, plan, prepare, rules)
+                accepted = self.keep(sent, plan, prepare, rules, guard)
                 self._write_again(tenant, [*latest], written, begun)
         finally:
             self.pictures.drop_pixels(
@@ -174,13 +180,13 @@ class Accept:
                 self.retention.refuse_earlier(held, changed)
             self.blocks.check([changed])
             if amended := self.memory.amend(held, changed):
-                self._blocked_meanwhile.refuse(Plan((), ((held, changed),)), {image_id: amended})
+                self._take_back.refuse_blocked(Plan((), ((held, changed),)), {image_id: amended})
                 return amended
         raise Conflict(f"image {image_id!r} is being changed by others at this moment: send the change again")
 
     @property
-    def _blocked_meanwhile(self) -> BlockedMeanwhile:
-        return BlockedMeanwhile(self.memory, self.pictures, self.blocks)
+    def _take_back(self) -> TakeBack:
+        return TakeBack(self.memory, self.pictures, self.blocks)
 
     def image(
         self,
@@ -252,7 +258,14 @@ class Accept:
             held = {image.picture for image in self.memory.get(tenant, ids).values()}
             self.pictures.delete(lost - held)  # a removal took the point meanwhile
 
-    def keep(self, sent: Mapping[str, ToPut], plan: Plan, prepare: Prepare, rules: Rules) -> dict[str, Accepted]:
+    def keep(
+        self,
+        sent: Mapping[str, ToPut],
+        plan: Plan,
+        prepare: Prepare,
+        rules: Rules,
+        guard: WriteGuard = NO_GUARD,
+    ) -> dict[str, Accepted]:
         """Put what is new and amend the rest, in one write; returns what became of each.
 
         What others put, amended or removed meanwhile is looked at once more.
@@ -263,6 +276,7 @@ class Accept:
             prepare: called with what is about to be done, before. Should the write fail, points may be there all the
                 same, and need their pictures.
             rules: how what is sent changes what is there.
+            guard: asked before each write and after it.
 
         Raises:
             Forbidden: one would expire earlier than before, and the caller may not let it.
@@ -271,14 +285,13 @@ class Accept:
             Conflict: one is changed by others again and again.
         """
         accepted: dict[str, Accepted] = {}
+        done: list[Done] = []
         for _ in range(TRIES):
             _refuse_marked(plan.held[image_id] for image_id in plan.states if image_id in plan.held)
             if not rules.may_expire:
                 self._refuse_earlier(plan)
-            vectors = prepare(plan)
-            placed = self.memory.put(plan.new, plan.held, plan.amended, vectors)
-            self.pictures.delete(placed.unreferenced)
-            self._blocked_meanwhile.refuse(plan, placed.after)
+            placed = self._put(plan, prepare, guard, done)
+            self._take_back.refuse_blocked(plan, placed.after)
             for image_id in placed.being_removed:
                 raise BeingRemoved(f"image {image_id!r} is being removed at this moment: send it again")
             accepted |= {
@@ -290,6 +303,38 @@ class Accept:
             again = {image_id: self._with_new_key(sent[image_id]) for image_id in placed.overtaken}
             plan = planned(again, placed.after, now(), rules)
         raise Conflict(f"image {placed.overtaken[0]!r} is being changed by others at this moment: send it again")
+
+    def _put(self, plan: Plan, prepare: Prepare, guard: WriteGuard, done: list[Done]) -> Placed:
+        """Write what is to be done, if the guard allows it.
+
+        Args:
+            plan: what is to be done.
+            prepare: as for `keep`.
+            guard: as for `keep`.
+            done: what was done so far; grows by this.
+        """
+        with self._undoing(done):
+            guard.check_before()
+        vectors = prepare(plan)
+        with self._undoing(done, plan.new):
+            guard.check_before()  # to write the pictures may have taken long
+        placed = self.memory.put(plan.new, plan.held, plan.amended, vectors)
+        self.pictures.delete(placed.unreferenced)
+        done.append((plan, placed.after))
+        with self._undoing(done):
+            guard.check_after()
+        return placed
+
+    @contextmanager
+    def _undoing(self, done: Iterable[Done], written: Iterable[StoredImage] = ()) -> Iterator[None]:
+        """Take back what was done, and the pictures of what was to follow, where the block raises."""
+        try:
+            yield
+        except BaseException:
+            for plan, after in done:
+                self._take_back.take_back(plan, after, plan.states.keys())
+            self.pictures.delete(image.picture for image in written)
+            raise
 
     def _refuse_earlier(self, plan: Plan) -> None:
         replaced = ((plan.held[image.image_id], image) for image in plan.new if image.image_id in plan.held)

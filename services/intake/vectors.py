@@ -9,6 +9,7 @@ from schemas.errors import InvalidRequest
 from schemas.image import Accepted, ImageFields, LabelRule, State, StoredImage, now
 from services.intake.accept import Accept
 from services.intake.idempotent_put import Plan, ToPut, planned, sent_together
+from services.intake.write_guard import NO_GUARD, WriteGuard
 from services.memory.engine import Vectors
 from services.memory.memory import Memory
 from services.memory.pictures import new_keys_of_vectors
@@ -51,7 +52,13 @@ class AcceptVectors:
     other: Callable[[str], EncoderSpec | None] = lambda _: None
 
     def __call__(
-        self, tenant: str, sent: Sent, labels: LabelRule = LabelRule.REPLACE, *, may_expire: bool = True
+        self,
+        tenant: str,
+        sent: Sent,
+        labels: LabelRule = LabelRule.REPLACE,
+        *,
+        may_expire: bool = True,
+        guard: WriteGuard = NO_GUARD,
     ) -> list[Accepted]:
         """Remember vectors, all or none; durable when it returns.
 
@@ -64,6 +71,7 @@ class AcceptVectors:
             sent: the vectors.
             labels: as in `Accept`.
             may_expire: as in `Accept`.
+            guard: as in `Accept`; a vector that was put beside another is not taken back.
 
         Raises:
             Forbidden: as in `Accept`.
@@ -99,7 +107,7 @@ class AcceptVectors:
 
         with metrics.stage("remember"):
             plan = planned(latest, memory.get(tenant, latest), now(), rules)
-            accepted = accept.keep(latest, plan, prepare, rules)
+            accepted = accept.keep(latest, plan, prepare, rules, guard)
         metrics.ACCEPTED.labels(tenant).inc(len(images))
         metrics.REMEMBERED.labels(tenant).inc(len(images))
         return [accepted[image_id] for image_id in ids]

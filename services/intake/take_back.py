@@ -1,6 +1,6 @@
-"""What a removal blocked between the check and the write of what was sent is taken back."""
+"""What was written and may not stay is taken back: new images are deleted, amended ones get their former fields."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from schemas.image import StoredImage, now
@@ -14,15 +14,15 @@ TRIES = 10
 
 
 @dataclass(frozen=True)
-class BlockedMeanwhile:
-    """Looks at the blocks once more after a write, with the parts that it needs."""
+class TakeBack:
+    """Undoes a write, with the parts that it needs."""
 
     memory: Memory
     pictures: Pictures
     blocks: Blocks
 
-    def refuse(self, plan: Plan, after: Mapping[str, StoredImage]) -> None:
-        """Undo what is blocked by now: what is new is deleted, amendments are taken back.
+    def refuse_blocked(self, plan: Plan, after: Mapping[str, StoredImage]) -> None:
+        """Undo what a removal blocked between the check and the write.
 
         Args:
             plan: what was done.
@@ -34,16 +34,19 @@ class BlockedMeanwhile:
         blocked = self.blocks.among(plan.written)
         if not blocked:
             return
-        ids = {image.image_id for image in blocked}
+        self.take_back(plan, after, {image.image_id for image in blocked})
+        self.blocks.check(blocked)
+
+    def take_back(self, plan: Plan, after: Mapping[str, StoredImage], ids: Collection[str]) -> None:
+        """Undo the write of some images: of each only where it has the picture still that it was written with."""
         new = [image for image in plan.new if image.image_id in ids]
         self.memory.delete(new)
         self.pictures.delete(image.picture for image in new)
         for held, changed in plan.amended:
             if held.image_id in ids:
-                self._take_back(held, changed, after.get(held.image_id))
-        self.blocks.check(blocked)
+                self._give_back(held, changed, after.get(held.image_id))
 
-    def _take_back(self, held: StoredImage, changed: StoredImage, there: StoredImage | None) -> None:
+    def _give_back(self, held: StoredImage, changed: StoredImage, there: StoredImage | None) -> None:
         """Give the fields that were changed their former values; those that others changed since stay."""
         for _ in range(TRIES):
             if there is None or there.picture != held.picture or there.removal is not None:
