@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from schemas.encoder import EncoderSpec
 from schemas.errors import Unavailable
@@ -22,13 +23,15 @@ from services.bootstrap.wire_use_cases import lease_of, wire_judge
 from services.bootstrap.wired import Wired
 from services.encoder_migration.encoder_records import EncoderRecords
 from services.evaluation.job import Evaluate
-from services.infrastructure.task_queue import task_names
 from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.memory.engine import Engine
 from services.runtime.jobs import RunJobs
 from services.settings import Settings
 
 POLL = 0.2
+ERASE, REMOVE_ORPHANS = "erase", "remove_orphans"
+EVERY = MappingProxyType({ERASE: 10.0, REMOVE_ORPHANS: 60.0})
+"""How many seconds pass from the end of each duty until it is looked whether it is due again."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class JobProcess:
     """The use cases, for one encoder.
 
     Attributes:
-        duties: what beat asks for, by the task's name.
+        duties: what has threads of its own beside the jobs, by the names in `EVERY`.
     """
 
     job_queue: TaskQueue
@@ -90,7 +93,7 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
                     },
                     job_queue.enqueue,
                 ),
-                duties={task_names.ERASE: compact.if_due, task_names.REMOVE_ORPHANS: compact.tidy.if_due},
+                duties={ERASE: compact.if_due, REMOVE_ORPHANS: compact.tidy.if_due},
             )
 
         yield Wired(active, wire)

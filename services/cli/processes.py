@@ -81,18 +81,18 @@ def worker() -> None:
 def jobs() -> None:
     """Do what may take minutes (judge, evaluate, erase): a Celery worker (one of the processes that `up` starts)."""
     settings = _begin("jobs")
-    from services.bootstrap.job_process import job_process
+    from services.bootstrap.job_process import EVERY, job_process
     from services.bootstrap.wire_task_queue import celery_of
-    from services.infrastructure.task_queue.task_names import JOB_QUEUE, MAINTENANCE_QUEUE, RUN_JOBS
+    from services.infrastructure.task_queue.task_names import JOB_QUEUE, RUN_JOBS
     from workers.app import work
-    from workers.periodic_tasks import add_periodic_tasks
+    from workers.duty_threads import duty_threads
     from workers.tenant_task import add_tenant_task
 
     with _wired(job_process(settings), settings.worker.jobs_metrics_port) as wired:
         celery, current = celery_of(settings), wired.current
         add_tenant_task(celery, RUN_JOBS, current().job_queue, lambda tenant: current().run_jobs(tenant))
-        add_periodic_tasks(celery, current().duties, lambda task: current().duties[task]())
-        work(celery, [JOB_QUEUE, MAINTENANCE_QUEUE], JOBS_AT_ONCE)
+        with duty_threads(EVERY, lambda duty: current().duties[duty]()):
+            work(celery, [JOB_QUEUE], JOBS_AT_ONCE)
 
 
 def beat() -> None:

@@ -10,11 +10,8 @@ from typing import Any
 from celery.schedules import schedule
 
 from services.infrastructure.task_queue.task_names import (
-    ERASE,
     EXPIRE,
-    MAINTENANCE_QUEUE,
     QUEUE_OF,
-    REMOVE_ORPHANS,
     RESUME_REMOVALS,
     START_JUDGEMENTS,
     SWEEP_IMAGES,
@@ -24,12 +21,8 @@ from services.settings import WorkerSettings
 
 LOOK_SECONDS = 60
 """How often it is looked whether something is due that stored records tell of."""
-ERASE_SECONDS = 10
-"""The same for removals that are to be erased: some at once."""
 EXPIRES_SECONDS = 60
 """After so long a message that no worker took does nothing: workers that were stopped find no pile of them."""
-MAINTENANCE_EXPIRES_SECONDS = 3600
-"""That of messages that may have to wait for a long job."""
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 """Any moment will do."""
 
@@ -42,17 +35,15 @@ def beat_schedule(worker: WorkerSettings, curate_seconds: int) -> dict[str, dict
         curate_seconds: how often it is looked whether a memory is to be judged; 0: never.
     """
     sweeps = dict.fromkeys((SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS), worker.sweep_seconds)
-    looks = {**dict.fromkeys((EXPIRE, REMOVE_ORPHANS), LOOK_SECONDS), ERASE: ERASE_SECONDS}
-    every = {**sweeps, **looks, START_JUDGEMENTS: curate_seconds}
+    every = {**sweeps, EXPIRE: LOOK_SECONDS, START_JUDGEMENTS: curate_seconds}
     return {task.rpartition(".")[2]: _entry(task, seconds) for task, seconds in every.items() if seconds}
 
 
 def _entry(task: str, seconds: int) -> dict[str, Any]:
-    longest = MAINTENANCE_EXPIRES_SECONDS if QUEUE_OF[task] == MAINTENANCE_QUEUE else EXPIRES_SECONDS
     return {
         "task": task,
         "schedule": schedule(seconds, nowfun=_uptime),
-        "options": {"expires": longest, "queue": QUEUE_OF[task]},
+        "options": {"expires": EXPIRES_SECONDS, "queue": QUEUE_OF[task]},
     }
 
 

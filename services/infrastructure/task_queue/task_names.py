@@ -6,9 +6,7 @@ PERIODIC_QUEUE = "periodic"
 """What beat sends: workers take from both in turn, so no backlog delays it."""
 JOB_QUEUE = "jobs"
 """A message for each tenant that has jobs."""
-MAINTENANCE_QUEUE = "maintenance"
-"""What beat sends and may take long: workers of jobs take from both in turn."""
-QUEUES = (REMEMBER_QUEUE, PERIODIC_QUEUE, JOB_QUEUE, MAINTENANCE_QUEUE)
+QUEUES = (REMEMBER_QUEUE, PERIODIC_QUEUE, JOB_QUEUE)
 
 REMEMBER = "visual_memory.remember"
 RUN_JOBS = "visual_memory.run_jobs"
@@ -17,13 +15,10 @@ SWEEP_JOBS = "visual_memory.sweep_jobs"
 RESUME_REMOVALS = "visual_memory.resume_removals"
 EXPIRE = "visual_memory.expire"
 START_JUDGEMENTS = "visual_memory.start_judgements"
-ERASE = "visual_memory.erase"
-REMOVE_ORPHANS = "visual_memory.remove_orphans"
 
 QUEUE_OF = {
     REMEMBER: REMEMBER_QUEUE,
     RUN_JOBS: JOB_QUEUE,
     **dict.fromkeys((SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS, EXPIRE, START_JUDGEMENTS), PERIODIC_QUEUE),
-    **dict.fromkeys((ERASE, REMOVE_ORPHANS), MAINTENANCE_QUEUE),
 }
 """The queue of each task; no message asks for anything else."""

@@ -8,7 +8,7 @@ from celery import Celery
 from celery.beat import Scheduler
 
 from services.infrastructure.task_queue.beat_schedule import beat_schedule
-from services.infrastructure.task_queue.task_names import MAINTENANCE_QUEUE, PERIODIC_QUEUE, QUEUE_OF, START_JUDGEMENTS
+from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, QUEUE_OF, START_JUDGEMENTS
 from services.settings import WorkerSettings
 
 
@@ -42,11 +42,11 @@ def test_a_schedule_by_the_clock_would_be_silenced(monkeypatch: pytest.MonkeyPat
 def test_each_message_expires_and_goes_to_the_queue_of_its_task() -> None:
     entries = beat_schedule(WorkerSettings(), 600)
     assert {each["task"] for each in entries.values()} == {
-        task for task, queue in QUEUE_OF.items() if queue in (PERIODIC_QUEUE, MAINTENANCE_QUEUE)
+        task for task, queue in QUEUE_OF.items() if queue == PERIODIC_QUEUE
     }
     for each in entries.values():
         assert each["options"]["queue"] == QUEUE_OF[each["task"]]
-        assert 60 <= each["options"]["expires"] <= 3600
+        assert each["options"]["expires"] == 60
 
 
 @pytest.mark.parametrize("seconds", [0, 600])
