@@ -1,12 +1,13 @@
 """Databases of the records for tests: SQLite files, and a real PostgreSQL of this test run."""
 
+import atexit
 import os
 import shutil
 import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -14,21 +15,47 @@ import psycopg
 import pytest
 
 from services.infrastructure.records.database import Database
-from services.infrastructure.records.upgrade_schema import upgrade_schema
+from services.infrastructure.records.tables import facts, metadata
+from services.infrastructure.records.upgrade_schema import SCHEMA, upgrade_schema
 
 KINDS = ("sqlite", "postgresql")
 SHORT = ("sqlite", pytest.param("postgresql", marks=pytest.mark.faults))
 """For tests of whole use cases, whose stores are tried on both: on PostgreSQL by `make test-faults`."""
 
 
+_spare: list[str] = []
+"""Databases of PostgreSQL that are empty again: to make one takes a second."""
+
+
 @contextmanager
 def new_database(kind: str, folder: Path) -> Iterator[Database]:
-    """A database with empty tables; SQLite lies in the folder."""
-    database = Database.in_folder(with_tables(folder)) if kind == "sqlite" else Database(new_postgresql())
-    try:
-        yield database
-    finally:
-        database.close()
+    """A database with empty tables, which stay as they are; SQLite lies in the folder."""
+    if kind == "sqlite":
+        with fresh_database(kind, folder) as database:
+            yield database
+    else:
+        url = _spare.pop() if _spare else new_postgresql()
+        with closing(Database(url)) as database:
+            yield database
+        _empty(url)
+        _spare.append(url)
+
+
+@contextmanager
+def fresh_database(kind: str, folder: Path) -> Iterator[Database]:
+    """The same, for a test that changes the tables."""
+    with closing(Database.in_folder(with_tables(folder)) if kind == "sqlite" else Database(new_postgresql())) as made:
+        yield made
+
+
+def _empty(url: str) -> None:
+    """Delete all rows but the one that says which schema it is, and let numbers begin at one again."""
+    with psycopg.connect(url, autocommit=True, options="-c lock_timeout=10000") as connection:
+        for table in reversed(metadata.sorted_tables):
+            kept = f" WHERE name <> '{SCHEMA}'" if table is facts else ""
+            connection.execute(f'DELETE FROM "{table.name}"{kept}'.encode())
+        for (sequence,) in connection.execute("SELECT sequencename FROM pg_sequences").fetchall():
+            connection.execute(f'ALTER SEQUENCE "{sequence}" RESTART'.encode())
 
 
 def new_postgresql() -> str:
@@ -72,6 +99,7 @@ def _template() -> str:
 @cache
 def _sqlite_template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="vm-sqlite-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     database = Database.in_folder(folder)
     upgrade_schema(database)
     database.close()

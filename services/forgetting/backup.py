@@ -34,7 +34,7 @@ LEFT_OUT = frozenset(
         "schedule",
     }
 )
-"""Tables that no backup holds: made of images that may be removed since, or of the moment, and what refers to them."""
+"""Tables that no backup holds: made of images that may be removed since, or of the moment; and what refers to them."""
 
 
 @dataclass(frozen=True)

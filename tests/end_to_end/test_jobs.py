@@ -1,14 +1,17 @@
 """Jobs have a queue and a process of their own: they hold up no picture, and one that cannot be read no job."""
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import numpy as np
+from sqlalchemy import update
 
 from schemas.image import ImageFields
-from schemas.job import Job, JobState
+from schemas.job import JobKind, JobState
 from services.client import Client
+from services.infrastructure.records.tables import jobs
+from services.runtime.jobs import Jobs
 from tests.shapes import picture
 from tests.stack import ENCODER, Stack, suspended, unique, until
 
@@ -45,22 +48,17 @@ def test_jobs_of_many_tenants_hold_up_no_picture(stack: Stack) -> None:
         until(lambda: all(map(is_judged, clients)), "each of them to be judged")
 
 
-def test_a_record_that_cannot_be_read_holds_up_no_job(stack: Stack) -> None:
-    folder, passed_over = stack.data / "records" / "jobs", "visual_memory_passed_over_total"
-    before = {reason: stack.metric(passed_over, reason=reason) for reason in ("unreadable", "unknown kind")}
-    broken, newer = unique("broken"), unique("newer")
-    for name in (broken, newer):
-        (folder / name).mkdir(parents=True)
-    (folder / broken / "job").write_bytes(b'{"id": "\xff')
-    (folder / newer / "job").write_text(json.dumps({"id": newer, "kind": "of a newer version", "state": "waiting"}))
+def test_a_job_of_a_newer_version_holds_up_no_job(stack: Stack) -> None:
+    passed_over = partial(stack.metric, "visual_memory_passed_over_total", reason="unknown kind")
+    before, newer = passed_over(), Jobs(stack.database).create(unique("newer"), JobKind.JUDGEMENT, "ann").id
+    with stack.database.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == newer).values(kind="of a newer version"))
     with tenants(stack, 1) as [client]:
         client.judge()
         until(lambda: is_judged(client), "it to be judged")
-        for reason, count in before.items():
-            until(lambda: stack.metric(passed_over, reason=reason) > count, f"the sweep to count what is {reason}")  # noqa: B023
+    until(lambda: passed_over() > before, "the sweep to count what is of an unknown kind")
     log = (stack.data / "logs" / "worker.log").read_text()
-    assert f"the record jobs/{broken}/job is passed over: unreadable" in log
-    assert f"the record jobs/{newer}/job is passed over: unknown kind" in log
+    assert f"the job {newer} is passed over: unknown kind (a newer version wrote it)" in log
 
 
 def test_a_job_whose_worker_or_message_was_lost_is_done_all_the_same(victim: Stack) -> None:
@@ -80,7 +78,7 @@ def test_a_job_from_the_future_is_done(stack: Stack) -> None:
     with tenants(stack, 1) as [client]:
         with suspended(stack.child("jobs")):
             job = client.judge()
-            [path] = (stack.data / "records" / "jobs").glob(f"*/{job.id}")
             later = {"state": JobState.RUNNING, "touched_at": job.requested_at.replace(year=2099)}
-            path.write_text(Job.model_validate_json(path.read_text()).model_copy(update=later).model_dump_json())
+            with stack.database.write() as connection:
+                connection.execute(update(jobs).where(jobs.c.id == job.id).values(later))
         until(lambda: is_judged(client), "it to be judged")

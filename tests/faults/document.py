@@ -124,8 +124,7 @@ def _put_ids(case: Case[Any], client: Client) -> None:
         if "If-Match" in case.headers:
             case.headers["If-Match"] = client.image(image.image_id).etag
     if "removal_id" in case.path_parameters:
-        nothing = RemovalRequest(filter=Filter({"source": "nowhere"}), reason="a test")
-        case.path_parameters["removal_id"] = client.remove(nothing).id
+        case.path_parameters["removal_id"] = _removal(client, case.operation.label)
     if "job_id" in case.path_parameters:
         case.path_parameters["job_id"] = client.judge().id
     if "decision_id" in case.path_parameters:
@@ -133,6 +132,19 @@ def _put_ids(case: Case[Any], client: Client) -> None:
         case.path_parameters["decision_id"] = decision.id
     if "evaluation_id" in case.path_parameters:
         case.path_parameters["evaluation_id"] = _evaluation(client, case.operation.label)
+
+
+def _removal(client: Client, label: str) -> str:
+    """A removal that this operation can be asked of."""
+    erased = label.endswith("erasure-receipt")
+    found = [each.id for each in client.removals() if each.erasure_receipt] if erased else []
+    if found:
+        return found[0]
+    nothing = RemovalRequest(filter=Filter({"source": "nowhere"}), reason="a test", erase_now=erased)
+    made = client.remove(nothing).id
+    if erased:
+        until(lambda: client.removal(made).erasure_receipt, "it to be erased")
+    return made
 
 
 def _evaluation(client: Client, label: str) -> str:

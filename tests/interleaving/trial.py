@@ -10,33 +10,18 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from services.forgetting import covered_images, mark_and_note
-from services.infrastructure.records.database import Database
-from tests.databases import new_database, new_postgresql
+from tests.databases import new_database
 from tests.interleaving.rows import Row
 from tests.interleaving.schedule import schedule
 from tests.interleaving.scheduler import Turn, turns
 from tests.interleaving.service import Place, place
 
-UNSYNCED = "&options=-c%20synchronous_commit%3Doff"
-"""Nobody pulls the plug here, and to sync the log takes longer than all the rest."""
-
 
 @contextmanager
 def place_over(kind: str, folder: Path) -> Iterator[Place]:
     """An engine and files in a folder, and records in a kind of database."""
-    with _database(kind, folder) as database, place(folder / "data", database) as made:
+    with new_database(kind, folder / "records") as database, place(folder / "data", database) as made:
         yield made
-
-
-@contextmanager
-def _database(kind: str, folder: Path) -> Iterator[Database]:
-    if kind == "sqlite":
-        with new_database(kind, folder / "records") as database:
-            yield database
-    else:
-        database = Database(new_postgresql() + UNSYNCED)
-        yield database
-        database.close()
 
 
 def try_row(row: Row, made: Place, schedules: int, first: int, *, shrink: bool = True) -> int:

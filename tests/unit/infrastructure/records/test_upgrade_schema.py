@@ -1,5 +1,6 @@
 """The schema is made once, whoever comes first, and is what the tables say."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from schemas.errors import Unavailable
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import facts, metadata
 from services.infrastructure.records.upgrade_schema import upgrade_schema
-from tests.databases import new_postgresql
+from tests.databases import KINDS, fresh_database, new_postgresql
+
+
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """One whose tables may be changed."""
+    with fresh_database(request.param, tmp_path / "records") as made:
+        yield made
 
 
 def test_the_migrations_make_what_the_tables_say(database: Database) -> None:

@@ -6,6 +6,7 @@ holds the migrations against that, and shows that it would notice those that bre
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from schemas.errors import Unavailable
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import metadata
 from services.infrastructure.records.upgrade_schema import HEAD, OLDEST, migrate
+from tests.databases import KINDS, fresh_database
 
 NOT_OURS = "alembic_version"
 VALUES = {str: "x", int: 1, float: 1.0, bool: True}
@@ -64,6 +66,13 @@ def value_of(column: Column[Any]) -> object:
     if isinstance(column.type, DateTime):
         return MOMENT if column.type.timezone else MOMENT.replace(tzinfo=None)
     return VALUES[column.type.python_type]
+
+
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """One whose tables may be changed."""
+    with fresh_database(request.param, tmp_path / "records") as made:
+        yield made
 
 
 @pytest.fixture
