@@ -326,6 +326,41 @@ class CurateSettings(_Section):
     ] = 0.9
 
 
+class IntakeSettings(_Section):
+    """The streams that producers send to without HTTP, in a Redis of their own: a full one stops nothing else."""
+
+    url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^(rediss?|unix)://",
+            description="redis://USER:PASSWORD@HOST or rediss://..., with appendonly yes and noeviction; unset: a"
+            " second private server in the data folder",
+        ),
+    ] = None
+    prefix: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="what the names of all its keys begin with")
+    ] = "visual-memory"
+    port: Annotated[
+        int | None,
+        Field(ge=1, le=65535, description="port that the private one listens on beside its unix socket; unset: none"),
+    ] = None
+    host: Annotated[str, Field(description="address of that port")] = "127.0.0.1"
+    max_bytes: Annotated[
+        int, Field(ge=16 * 2**20, description="bytes that the private one holds at most; then it refuses entries")
+    ] = 2**30
+    references: Annotated[
+        dict[Literal["*"] | Tenant, list[Annotated[str, Field(min_length=1)]]],
+        Field(
+            description='what entries may name instead of bringing a picture, by tenant, "*" for every other: URLs that'
+            ' theirs must begin with: {"shop": ["s3://bucket/shop/"]}; none: off'
+        ),
+    ] = Field(default_factory=dict)
+    results: Annotated[int, Field(ge=100, description="results kept of each tenant, about; the oldest go")] = 10_000
+    metrics_port: Annotated[
+        int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for the reader's own /metrics; unset: none")
+    ] = None
+
+
 class Settings(BaseSettings):
     """All settings. Frozen: what was valid at the start stays so."""
 
@@ -368,6 +403,7 @@ class Settings(BaseSettings):
     curate: CurateSettings = CurateSettings()
     removals: RemovalSettings = RemovalSettings()
     decisions: DecisionSettings = DecisionSettings()
+    intake: IntakeSettings = IntakeSettings()
 
     def url_of(self, kind: str) -> str:
         """Where things of a kind are kept, such as pictures: a folder in the data folder, or at the pictures' URL."""
@@ -402,6 +438,13 @@ class Settings(BaseSettings):
                 "with a Qdrant server or a shared broker the records need a database that all machines share: set"
                 " VISUAL_MEMORY_RECORDS__URL to a PostgreSQL database; SQLite is for one machine"
             )
+        if self.intake.url is None and (self.store.url or self.broker.url):
+            raise ValueError(
+                "with a Qdrant server or a shared broker the intake needs a Redis that all machines share: set"
+                " VISUAL_MEMORY_INTAKE__URL, best to one of its own"
+            )
+        if self.intake.url and self.intake.port:
+            raise ValueError("intake.port is of the private server: leave it out, or VISUAL_MEMORY_INTAKE__URL")
         if self.store.url is None and (self.store.grpc or self.store.api_key):
             raise ValueError("store.grpc and store.api_key are of a server: set VISUAL_MEMORY_STORE__URL too")
         if self.pictures.max_bytes > self.api.max_body_bytes:

@@ -56,6 +56,9 @@ SHARED = (
 )
 """Metrics that only the operator's port shows."""
 
+SOCKETS = {"redis": "redis", "intake-redis": "intake"}
+"""Servers of Redis, by whose sockets they are known."""
+
 Result = TypeVar("Result")
 
 
@@ -168,7 +171,7 @@ class Stack:
                 except psutil.NoSuchProcess:
                     continue
                 if process.status() != psutil.STATUS_ZOMBIE and (
-                    command[-2:] == ["services.cli", name] or (name == "redis" and "redis-server" in " ".join(command))
+                    command[-2:] == ["services.cli", name] or f"{SOCKETS.get(name)}.sock" in " ".join(command)
                 ):
                     return process
             return None

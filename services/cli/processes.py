@@ -29,6 +29,7 @@ Process = TypeVar("Process")
 
 def up() -> None:
     """Start everything on this machine (API, worker, Redis, engine) and keep it alive until Ctrl-C."""
+    from services.bootstrap.wire_intake import intake_password
     from services.cli.keys import make_first
     from services.infrastructure.processes.ready_message import send_ready
     from services.runtime.supervisor import AlreadyRunning, run
@@ -44,7 +45,7 @@ def up() -> None:
         make_first(settings)
         typer.echo(f"starting; data and logs are in {settings.data.absolute()}", err=True)
         try:
-            run(settings, tell)
+            run(settings, intake_password(settings), tell)
         except AlreadyRunning as error:
             fail(str(error))
 

@@ -54,6 +54,16 @@ class Places:
         return self._sockets / "redis.sock"
 
     @property
+    def intake(self) -> Path:
+        """What the intake's private Redis keeps: entries that wait, its log of them, its users."""
+        return self.data / "intake"
+
+    @property
+    def intake_socket(self) -> Path:
+        """Where the intake's private Redis listens."""
+        return self._sockets / "intake.sock"
+
+    @property
     def ready_socket(self) -> Path:
         """Where the processes say that they are ready."""
         return self._sockets / "ready.sock"

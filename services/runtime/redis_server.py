@@ -1,11 +1,17 @@
-"""A Redis server of one's own: where its program is, and how it is started for one machine."""
+"""Redis servers of one's own: where their program is, and how they are started for one machine."""
 
 import shutil
+from collections.abc import Mapping
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
+from services.infrastructure.private_files import private_folder
 from services.runtime.places import Places
-from services.settings import Settings
+from services.settings import IntakeSettings, Settings
+
+INTAKE_USER = "visual-memory"
+"""What the service calls itself at the intake's private server."""
 
 
 def find_redis_server() -> Path:
@@ -30,18 +36,74 @@ def redis_command(places: Places) -> list[str]:
 
     It may forget everything at any time, because the collection is the journal; so it has no file to remove from.
     """
-    options = {
-        "port": "0",
-        "unixsocket": str(places.redis_socket),
+    return _command(
+        {
+            "port": "0",
+            "unixsocket": str(places.redis_socket),
+            "save": "",
+            "appendonly": "no",
+            "dir": str(places.data.absolute()),
+            "maxmemory": "256mb",
+        }
+    )
+
+
+def intake_command(places: Places, intake: IntakeSettings) -> list[str]:
+    """How the intake's private server is started: whatever it has taken is in its log within a second.
+
+    It is written there before it is answered, and so outlives the server; the second is for the machine.
+    """
+    listening = {"port": "0"} if intake.port is None else {"port": str(intake.port), "bind": intake.host}
+    return _command(
+        {
+            **listening,
+            "unixsocket": str(places.intake_socket),
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "dir": str(places.intake.absolute()),
+            "aclfile": str(_users(places).absolute()),
+            "maxmemory": str(intake.max_bytes),
+        }
+    )
+
+
+def _command(options: Mapping[str, str]) -> list[str]:
+    common = {
         "unixsocketperm": "700",
-        "save": "",
-        "appendonly": "no",
-        "dir": str(places.data.absolute()),
-        "maxmemory": "256mb",
         "proto-max-bulk-len": "1mb",  # no message is larger
         "maxmemory-policy": "noeviction",
     }
-    return [str(find_redis_server()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    words = (word for name, value in {**options, **common}.items() for word in (f"--{name}", value))
+    return [str(find_redis_server()), *words]
+
+
+def prepare_intake(places: Places, password: str) -> None:
+    """Make the folder of the intake's private server, and the file of its users.
+
+    Nobody is let in without a name; the service's own user may do everything; the users that operators made stay.
+
+    Args:
+        places: of the machine.
+        password: of the service's own user.
+    """
+    private_folder(places.intake)
+    file = _users(places)
+    ours = [
+        "user default reset",
+        f"user {INTAKE_USER} reset on #{sha256(password.encode()).hexdigest()} ~* &* +@all",
+    ]
+    names = {line.split()[1] for line in ours}
+    held = file.read_text().splitlines() if file.exists() else []
+    others = [line for line in held if line.split()[1:2] and line.split()[1] not in names]
+    draft = file.with_name(".users.acl")
+    draft.write_text("\n".join([*ours, *others, ""]))
+    draft.chmod(0o600)
+    draft.replace(file)
+
+
+def _users(places: Places) -> Path:
+    return places.intake / "users.acl"
 
 
 def broker_url(settings: Settings) -> str:

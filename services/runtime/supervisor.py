@@ -24,7 +24,7 @@ from types import FrameType
 from services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
 from services.parent import end_with
 from services.runtime.places import Places
-from services.runtime.redis_server import redis_command
+from services.runtime.redis_server import intake_command, prepare_intake, redis_command
 from services.settings import Settings
 
 STOP_SECONDS = 15.0
@@ -115,7 +115,7 @@ def stop(together: Sequence[Child]) -> None:
             process.wait()
 
 
-def children(settings: Settings) -> tuple[list[Child], list[Child]]:
+def children(settings: Settings, intake_password: str) -> tuple[list[Child], list[Child]]:
     """The processes that these settings need on this machine: those that others need, and the others."""
     places = Places(settings.data)
     places.logs.mkdir(parents=True, exist_ok=True)
@@ -130,16 +130,21 @@ def children(settings: Settings) -> tuple[list[Child], list[Child]]:
     if settings.broker.url is None:
         listens = partial(_listens, places.redis_socket)  # it speaks no other language
         needed.append(Child("redis", redis_command(places), places.logs / "redis.log", listens))
+    if settings.intake.url is None:
+        prepare_intake(places, intake_password)
+        listens, log = partial(_listens, places.intake_socket), places.logs / "intake-redis.log"
+        needed.append(Child("intake-redis", intake_command(places, settings.intake), log, listens))
     if settings.store.url is None:
         needed.append(ours("engine"))
     return needed, [ours("worker"), ours("jobs"), ours("api"), ours("beat")]
 
 
-def run(settings: Settings, on_ready: Callable[[], object]) -> None:
+def run(settings: Settings, intake_password: str, on_ready: Callable[[], object]) -> None:
     """Keep the processes alive until SIGINT or SIGTERM.
 
     Args:
         settings: of the service.
+        intake_password: with which its processes log in at the intake's private Redis.
         on_ready: called once, when all of them are ready.
 
     Raises:
@@ -149,7 +154,7 @@ def run(settings: Settings, on_ready: Callable[[], object]) -> None:
     with _alone(places.data / "lock"), _until_told() as told, ready_messages(places.ready_socket) as messages:
         shutil.rmtree(places.metrics, ignore_errors=True)
         places.metrics.mkdir()
-        needed, others = children(settings)
+        needed, others = children(settings, intake_password)
         try:
             _keep_alive([*needed, *others], told, messages, on_ready)
         finally:

@@ -20,7 +20,7 @@ from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMB
 from tests.shapes import picture
 from tests.stack import Stack, fields, running, suspended, unique, until
 
-CHILDREN = ("redis", "engine", "worker", "jobs", "beat", "api")
+CHILDREN = ("redis", "intake-redis", "engine", "worker", "jobs", "beat", "api")
 
 
 def teach(stack: Stack, source: str, pictures: int = 2) -> list[str]:
@@ -44,7 +44,9 @@ def broker(stack: Stack) -> "redis.Redis":
     return redis.Redis(unix_socket_path=str(stack.data / "run" / "redis.sock"))
 
 
-@pytest.mark.parametrize("names", [("redis",), ("engine",), ("worker",), ("jobs",), ("beat",), CHILDREN], ids=" ".join)
+@pytest.mark.parametrize(
+    "names", [("redis",), ("intake-redis",), ("engine",), ("worker",), ("jobs",), ("beat",), CHILDREN], ids=" ".join
+)
 def test_kill_9_loses_nothing(victim: Stack, names: tuple[str, ...]) -> None:
     source = unique("killed")
     before = teach(victim, source)

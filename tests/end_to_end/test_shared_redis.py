@@ -14,6 +14,7 @@ from services.cli.own_service import free_port
 from services.infrastructure.task_queue.task_names import REMEMBER_QUEUE
 from tests.broker import Broker, broker
 from tests.databases import new_postgresql
+from tests.intake import intake_server
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, until
 
@@ -35,8 +36,10 @@ def server() -> Iterator[Broker]:
 @contextmanager
 def service(server: Broker, **settings: str) -> Iterator[Stack]:
     url = f"redis://visual-memory:{PASSWORD}@127.0.0.1:{server.port}/0"
-    with new_folder() as folder, running(folder, BROKER__URL=url, RECORDS__URL=new_postgresql(), **settings) as started:
-        yield started
+    with new_folder() as folder, intake_server() as intake:
+        urls = {"BROKER__URL": url, "INTAKE__URL": intake.url, "RECORDS__URL": new_postgresql()}
+        with running(folder, **urls, **settings) as started:
+            yield started
 
 
 def denied(server: Broker) -> list[Any]:

@@ -28,6 +28,7 @@ from schemas.image import Accepted, Image, State
 from services.runtime.redis_server import find_redis_server
 from services.runtime.supervisor import Child, stop
 from tests.databases import new_postgresql
+from tests.intake import intake_server
 from tests.shapes import KINDS, picture
 from tests.stack import Stack, fields, new_folder, running, unique, until
 
@@ -245,10 +246,11 @@ class Proxied:
 
 @contextmanager
 def proxied() -> Iterator[Proxied]:
-    with new_folder() as folder, _own_redis(folder) as port:
+    with new_folder() as folder, _own_redis(folder) as port, intake_server() as intake:
         proxy = Proxy(port)
         settings = {
             "BROKER__URL": f"redis://127.0.0.1:{proxy.port}/0",
+            "INTAKE__URL": intake.url,
             "SECRET": secrets.token_hex(32),
             "RECORDS__URL": new_postgresql(),
         }

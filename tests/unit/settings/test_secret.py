@@ -8,7 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from services.access.secret import load_secret
 from services.runtime.places import Places
-from services.settings import BrokerSettings, RecordsSettings, Settings
+from services.settings import BrokerSettings, IntakeSettings, RecordsSettings, Settings
 
 
 def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> None:
@@ -43,4 +43,5 @@ def test_machines_that_share_a_broker_must_share_their_records() -> None:
     with pytest.raises(ValidationError, match="VISUAL_MEMORY_RECORDS__URL to a PostgreSQL database"):
         Settings(broker=broker, secret=SecretStr("s" * 32))
     records = RecordsSettings(url=SecretStr("postgresql://user:password@elsewhere/records"))
-    Settings(broker=broker, secret=SecretStr("s" * 32), records=records)
+    intake = IntakeSettings(url="redis://elsewhere:6380/0")
+    Settings(broker=broker, secret=SecretStr("s" * 32), records=records, intake=intake)

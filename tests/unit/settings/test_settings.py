@@ -70,6 +70,9 @@ BAD = [
     ("STORE__GRPC", "true", "set VISUAL_MEMORY_STORE__URL too"),
     ("STORE__API_KEY", "secret", "set VISUAL_MEMORY_STORE__URL too"),
     ("STORE__URL", "http://qdrant:6333", "set VISUAL_MEMORY_RECORDS__URL to a PostgreSQL database"),
+    ("INTAKE__URL", "http://redis:6379", "intake.url"),
+    ("INTAKE__PREFIX", "a:b", "intake.prefix"),
+    ("INTAKE__REFERENCES", '{"NO": ["s3://bucket/"]}', "intake.references"),
     ("RECORDS__URL", "sqlite:///elsewhere.db", "records.url names a PostgreSQL database"),
     ("STORE__COLLECTION", "a/b", "store.collection"),
     ("PICTURES__MAX_BYTES", "100000000", "no such picture could be sent"),
@@ -91,6 +94,18 @@ BAD = [
     ("TENANT", "another", "VISUAL_MEMORY_TENANT in the environment is no setting"),
     ("METADATA", '{"age": "number"}', "metadata.age"),
 ]
+
+
+def test_many_machines_need_one_intake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"STORE__URL": "http://qdrant:6333", "RECORDS__URL": "postgresql://u:p@host/d"}.items():
+        monkeypatch.setenv(f"{PREFIX}{name}", value)
+    with pytest.raises(ValidationError, match="set VISUAL_MEMORY_INTAKE__URL"):
+        Settings()
+    monkeypatch.setenv(f"{PREFIX}INTAKE__URL", "redis://intake:6379/0")
+    assert Settings().intake.url == "redis://intake:6379/0"
+    monkeypatch.setenv(f"{PREFIX}INTAKE__PORT", "6380")
+    with pytest.raises(ValidationError, match=r"intake\.port is of the private server"):
+        Settings()
 
 
 @pytest.mark.parametrize(("name", "value", "says"), BAD, ids=lambda given: given[:30])
