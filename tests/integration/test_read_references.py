@@ -13,8 +13,10 @@ import trustme
 from fsspec.implementations.memory import MemoryFileSystem
 
 from schemas.errors import FetchFailed, FetchUnanswered, InvalidRequest, TooLarge, VisualMemoryError
+from services.bootstrap.wire_references import wire_references
 from services.intake.references.allowed_prefixes import AllowedPrefixes
 from services.intake.references.read_references import READS_OF_ONE, ReadReferences
+from services.settings import IntakeSettings, Settings
 from tests.web import BODY, HOST, Loopback, answering, fetching, serving
 
 MOST = 20_000
@@ -188,3 +190,11 @@ def test_a_host_of_a_local_network_is_not_asked(authority: trustme.CA) -> None:
     read = ReadReferences(AllowedPrefixes({"*": [f"https://{HOST}/"]}), fetch, MOST)
     assert "not public" in refusal(read, f"https://{HOST}/1.jpg").message
     assert network.asked == []
+
+
+def test_the_settings_say_what_is_allowed(tmp_path: Path, folder: Path) -> None:
+    intake = IntakeSettings(references={"shop": [f"file://{folder}"]})
+    read = wire_references(Settings(data=tmp_path, intake=intake))
+    assert read("shop", [f"file://{folder}/cat/1.jpg"]) == [b"a cat"]
+    with pytest.raises(InvalidRequest, match="no prefix of URLs"):
+        wire_references(Settings(data=tmp_path, intake=IntakeSettings(references={"*": ["http://a/"]})))
