@@ -4,12 +4,28 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from schemas.errors import InvalidRequest
 from schemas.text_rules import Text
 
 Tenant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 PerMinute = Annotated[int, Field(ge=1)]
+_TENANT = TypeAdapter[str](Tenant)
+
+
+def check_tenant(name: str) -> str:
+    """The name of a tenant, if it can be one.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    try:
+        return _TENANT.validate_python(name)
+    except ValidationError:
+        raise InvalidRequest(
+            f"no tenant is called {name!r}: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit"
+        ) from None
 
 
 class Scope(StrEnum):

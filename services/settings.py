@@ -37,7 +37,7 @@ from schemas.key import Tenant
 from schemas.text_rules import normalised
 
 PREFIX = "VISUAL_MEMORY_"
-NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY"}
+NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY", "VISUAL_MEMORY_WATCH_URL"}
 """Where the file is, and where the command line finds the API and what opens it: read elsewhere."""
 HOST = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$"
 """A host name in lower case (IDNA), with a port where it is not the usual one."""

@@ -71,13 +71,28 @@ def _folder(top: Path, folder: Path, source: str | None) -> Iterator[Found]:
         if path.is_dir():
             if not path.is_symlink():
                 yield from _folder(top, path, source)
-        elif folder != top and _is_picture(path):
-            label = folder.relative_to(top).as_posix()
-            fields = fields or fields_of(_with_source(source, {"labels": [label]}), str(path))
+        elif folder != top and is_picture(path):
+            fields = fields or _labelled_by_folder(top, path, source)
             yield Found(path, _with_file_name(fields, path))
 
 
-def _is_picture(path: Path) -> bool:
+def found_in_folder(top: Path, path: Path, source: str | None) -> Found:
+    """A picture below a folder, labelled as `read_pictures` labels those of the folder.
+
+    Raises:
+        InvalidRequest: it lies in the folder itself, so that it has no label, or its folder's name can be none.
+    """
+    if path.parent == top:
+        raise InvalidRequest(f"it lies in no folder: put it into one of {top} that is named as its label")
+    return Found(path, _with_file_name(_labelled_by_folder(top, path, source), path))
+
+
+def _labelled_by_folder(top: Path, path: Path, source: str | None) -> ImageFields:
+    return fields_of(_with_source(source, {"labels": [path.parent.relative_to(top).as_posix()]}), str(path))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is one that people would call a picture: by its ending, else by its first bytes."""
     if path.suffix.lower() in SUFFIXES:
         return True
     if not path.is_file():
