@@ -14,7 +14,8 @@ class AuditLine(BaseModel):
         request: the id of the request, as ``X-Request-Id`` answered it.
         action: ``accept``, ``amend``, ``read``, ``remove``, ``judge``, ``mute``, ``unmute``, ``relabel``,
             ``decisions.delete``, ``evaluations.request``, ``evaluations.add``, ``evaluations.start``,
-            ``evaluations.delete``, ``keys.make``, ``keys.revoke``, ``keys.rotate``, ``compact``, ``verify-removals``,
+            ``evaluations.delete``, ``intake.users.add``, ``intake.users.remove``, ``intake.dead.replay``,
+            ``intake.dead.drop``, ``keys.make``, ``keys.revoke``, ``keys.rotate``, ``compact``, ``verify-removals``,
             ``backup``, ``restore``,
             ``tenants.end``; the last five are of the tenant ``*``, everybody. ``export`` and ``read`` of a
             subject are found by it.
@@ -25,6 +26,7 @@ class AuditLine(BaseModel):
         evaluation: the id of the evaluation that was asked for, added to, begun or deleted.
         decision: the id of the stored decision that was deleted.
         about_key: the id of the key that was made, revoked or rotated.
+        intake_user: the name of the user of the intake's Redis that was made or removed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,3 +44,4 @@ class AuditLine(BaseModel):
     evaluation: str | None = None
     decision: str | None = None
     about_key: str | None = None
+    intake_user: str | None = None

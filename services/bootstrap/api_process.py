@@ -15,6 +15,7 @@ from services.answers.question import Question
 from services.answers.question_jobs import AskLater, Questions
 from services.answers.rerank import Rerank
 from services.bootstrap.wire_access import audit_of, idempotency_of
+from services.bootstrap.wire_intake import wire_streams
 from services.bootstrap.wire_memory import (
     encoder_records_of,
     memory_of,
@@ -43,6 +44,7 @@ from services.infrastructure.processes.fair_executor import FairExecutor
 from services.infrastructure.records.clock_guard import ClockGuard
 from services.intake.accept import Accept
 from services.intake.fetch import HTTPS, Fetch
+from services.intake.streams.dead_letters import DeadLetters
 from services.intake.vectors import AcceptVectors
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -90,6 +92,7 @@ class ApiProcess:
     request_evaluation: RequestEvaluation
     judging: Judging
     curate: Curate
+    dead_letters: DeadLetters
 
 
 @contextmanager
@@ -121,6 +124,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
         keys, audit, idempotency = Keys(database), audit_of(settings, database), idempotency_of(settings, database)
         rates, fetch = wire_rates(settings), _fetch(settings)
+        dead_letters = DeadLetters(wire_streams(settings, opened))
         clock = ClockGuard(database.clock_difference)
         checks: dict[str, Check] = {
             "store": engine.ping,
@@ -177,6 +181,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                 ),
                 judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.most_images),
                 curate=Curate(patient, stores.judgements, stores.undo_votes),
+                dead_letters=dead_letters,
             )
 
         yield Wired(encoders.active, wire)

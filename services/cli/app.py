@@ -6,7 +6,20 @@ refused or rejected, the others are in.
 
 import typer
 
-from services.cli import curate, decisions, encoders, evaluate, every_day, keys, processes, receipts, steward, upkeep
+from services.cli import (
+    curate,
+    decisions,
+    encoders,
+    evaluate,
+    every_day,
+    intake,
+    keys,
+    processes,
+    receipts,
+    steward,
+    upkeep,
+    watch,
+)
 from services.infrastructure.private_files import forbid_others
 from services.tracing import forbid_tracing
 
@@ -29,6 +42,7 @@ def main() -> None:
 app.command()(every_day.demo)
 app.command()(processes.up)
 app.command()(every_day.add)
+app.command()(watch.watch)
 app.command()(every_day.classify)
 app.command()(every_day.remove)
 app.command()(evaluate.evaluate)
@@ -56,3 +70,4 @@ app.add_typer(receipts.app, name="receipts")
 app.add_typer(steward.app, name="tenants")
 app.add_typer(curate.app, name="curate")
 app.add_typer(encoders.app, name="encoder")
+app.add_typer(intake.app, name="intake")

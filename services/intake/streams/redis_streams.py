@@ -68,6 +68,20 @@ _GROUP = """
 redis.call('XDEL', KEYS[1], '0-1')
 return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
 """
+_REPLAY = """
+local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+if #found == 0 then return false end
+local letter = {event = '', original = '', inbox = ''}
+for n = 1, #found[1][2], 2 do letter[found[1][2][n]] = found[1][2][n + 1] end
+local key = letter.inbox == ARGV[2] and KEYS[3] or KEYS[2]
+local entry = redis.pcall('XADD', key, '*', 'event', letter.event, 'original', letter.original)
+if type(entry) == 'table' then
+    if string.find(entry.err, 'OOM', 1, true) then return redis.error_reply('OOM the server is full') end
+    return entry
+end
+redis.call('XDEL', KEYS[1], ARGV[1])
+return entry
+"""
 
 
 class Streams:
@@ -83,8 +97,8 @@ class Streams:
         self._redis: Any = redis  # its types speak of asynchronous clients too
         self.keys = keys
         self._most = most_results
-        self._end, self._settle, self._begin, self._group = (
-            redis.register_script(script) for script in (_END, _SETTLE, _BEGIN, _GROUP)
+        self._end, self._settle, self._begin, self._group, self._replay = (
+            redis.register_script(script) for script in (_END, _SETTLE, _BEGIN, _GROUP, _REPLAY)
         )
 
     def ping(self) -> None:
@@ -262,6 +276,20 @@ class Streams:
         with _answered():
             return int(self._redis.xdel(self.keys.dead(tenant), *ids)) if ids else 0
 
+    def replay_dead(self, tenant: str, letter_id: str) -> str | None:
+        """Put the original of a dead letter on its stream again, and delete the letter, in one transaction.
+
+        Returns:
+            the id of the new entry, which says how old it is (`Entry.original`); None where there is no such letter.
+
+        Raises:
+            OutOfSpace: the server is full; the letter stays.
+        """
+        keys = [self.keys.dead(tenant), *(self.keys.inbox(inbox, tenant) for inbox in (Inbox.INTAKE, Inbox.REMOVALS))]
+        with _answered():
+            entry = self._replay(keys=keys, args=[letter_id, str(Inbox.REMOVALS)])
+        return None if entry is None else str(entry.decode())
+
     def results(self, tenant: str, after: str = NOTHING) -> Iterator[tuple[str, Mapping[str, str]]]:
         """Results with their ids, the oldest first."""
         for page in self._pages(self.keys.results(tenant), "+", after):
@@ -370,13 +398,12 @@ def _accepted(ended: Ended) -> str:
     """The note of an entry that is accepted; empty of another one."""
     if ended.result.status is not Status.ACCEPTED:
         return ""
-    return json.dumps({"id": ended.result.event_id, "images": ended.images})
+    return json.dumps({"id": ended.result.event_id, "image_id": ended.result.image_id, "content": ended.content})
 
 
 def _accepted_entry(entry_id: str, row: bytes) -> AcceptedEntry:
     held = json.loads(row)
-    images = ((str(image_id), str(content)) for image_id, content in held["images"])
-    return AcceptedEntry(entry_id, held["id"], tuple(images))
+    return AcceptedEntry(entry_id, held["id"], held["image_id"], held["content"])
 
 
 def _dead(ended: Ended, inbox: Inbox) -> tuple[str, bytes]:

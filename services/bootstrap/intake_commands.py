@@ -1,0 +1,36 @@
+"""What the commands of whoever runs the intake need; neither memory nor encoder is opened."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from services.access.audit import Audit
+from services.bootstrap.wire_access import audit_of
+from services.bootstrap.wire_intake import intake_redis, wire_streams
+from services.bootstrap.wire_records import wire_records
+from services.intake.streams.dead_letters import DeadLetters
+from services.intake.streams.stream_users import StreamUsers
+from services.settings import Settings
+
+
+@dataclass(frozen=True)
+class IntakeCommands:
+    """The use cases of an operator of the intake."""
+
+    users: StreamUsers
+    dead: DeadLetters
+    audit: Audit
+
+
+@contextmanager
+def intake_commands(settings: Settings) -> Iterator[IntakeCommands]:
+    """Wire them; they connect with their first call."""
+    with ExitStack() as opened:
+        redis, streams = intake_redis(settings), wire_streams(settings, opened)
+        opened.callback(redis.close)
+        database = wire_records(settings, opened)
+        yield IntakeCommands(
+            users=StreamUsers(redis, streams.keys),
+            dead=DeadLetters(streams),
+            audit=audit_of(settings, database),
+        )
