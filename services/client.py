@@ -333,13 +333,6 @@ class Client:
         body: dict[str, Any] = answer.json()
         return body
 
-    def is_ready(self) -> bool:
-        """Whether every component of the service answers."""
-        try:
-            return all(part["ok"] for part in self.readiness()["parts"].values())
-        except (Unavailable, KeyError, ValueError):
-            return False
-
     def _send(self, path: str, images: Sequence[tuple[bytes, ImageFields]], **asked: str) -> httpx.Response:
         parts = [("files", ("picture", data)) for data, _ in images]
         fields = [fields.model_dump_json(exclude_unset=True) for _, fields in images]

@@ -27,8 +27,7 @@ DUTY = "compaction"
 RETRY = timedelta(hours=1)
 """How long after one that came to nothing, for there was no room for it, another is tried."""
 SOON = timedelta(minutes=5)
-"""How long what was removed waits where the rewrite is small: with that it takes less than `PROMISED`."""
-PROMISED = timedelta(minutes=10)
+"""How long what was removed waits where the rewrite is small: with that it takes less than the 10 minutes promised."""
 SMALL = 2**30
 """Bytes."""
 LEASE = timedelta(minutes=2)

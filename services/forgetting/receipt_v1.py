@@ -13,15 +13,13 @@ false that was handed out:
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-FIRST = "0" * 64
-"""What stands in a tenant's first entry instead of the digest of the one before."""
 _ASKED = ("id", "filter", "everything", "reason", "block", "requested_by", "requested_at")
 _RECEIPT = {*_ASKED, "status", "images", "by_state", "pictures", "verified_at", "erasure", "seal"}
 _ENTRY = {"number", "tenant", "removal", "event", "at", "digest", "previous", "key", "signature"}
@@ -93,39 +91,11 @@ def check_entry(entry: Mapping[str, Any], public_key: str) -> list[str]:
     return []
 
 
-def check_log(
-    tenant: str, entries: Iterable[Mapping[str, Any]], public_key: str, end: int | None = None
-) -> Iterator[str]:
-    """What is wrong with a tenant's log, from its first entry on: what is missing, out of place, changed, or another's.
-
-    Args:
-        tenant: whose log it is.
-        entries: in their order; they may be many, and are read once.
-        public_key: of the service.
-        end: the number of its last entry, where that is known; else nobody sees that the end was cut off.
-    """
-    previous, number = FIRST, 0
-    for number, entry in enumerate(entries, 1):
-        yield from (f"entry {number} of the log: {fault}" for fault in check_entry(entry, public_key))
-        if (entry.get("number"), entry.get("tenant")) != (number, tenant):
-            yield f"entry {number} of the log is another's: {entry.get('number')} of {entry.get('tenant')}"
-        if entry.get("previous") != previous:
-            yield f"entry {number} of the log does not follow the one before: one of them was changed or taken out"
-        previous = entry_digest(entry)
-    if end is not None and number < end:
-        yield f"the log ends with entry {number}, but there were {end}: entries were cut off"
-
-
 def digest_of(event: str, receipt: Mapping[str, Any]) -> str:
     """The digest that an entry holds: of what was asked, or of the receipt without its seal."""
     if event == "requested":
         return sha256(canonical({field: receipt[field] for field in _ASKED})).hexdigest()
     return sha256(canonical(receipt, without={"seal"})).hexdigest()
-
-
-def entry_digest(entry: Mapping[str, Any]) -> str:
-    """The digest of an entry, which the one after it holds."""
-    return sha256(canonical(entry)).hexdigest()
 
 
 def canonical(value: Mapping[str, Any], without: Iterable[str] = ()) -> bytes:

@@ -627,24 +627,6 @@ class Memory:
             ids = tuple(point_id(tenant, image_id) for image_id in image_ids)
             self._write([Delete(replace(within(tenant, [_marked_by(marked_by)]), ids=ids))])
 
-    def count_left(
-        self, tenant: str, clauses: Sequence[Clause], accepted_until: datetime, marked_by: str | None = None
-    ) -> int:
-        """How many images a removal has yet to take: those that meet its filter, marked or not.
-
-        Args:
-            tenant: whose images.
-            clauses: the checked filter.
-            accepted_until: only images that were accepted by then.
-            marked_by: the removal's id: what it has marked is counted too, twice where it meets the filter.
-        """
-        marked = 0 if marked_by is None else self.count(tenant, marked_by=marked_by)
-        return self.count(tenant, [*clauses, *_accepted(accepted_until)]) + marked
-
-    def delete_marked(self, tenant: str, removal_id: str) -> None:
-        """Delete every image that a removal marked, in one operation."""
-        self._write([Delete(within(tenant, [_marked_by(removal_id)]))])
-
     def count(self, tenant: str, clauses: Sequence[Clause] = (), marked_by: str | None = None) -> int:
         """How many images meet a filter; with `marked_by`, of those that this removal marked."""
         return self._engine.count(within(tenant, [*clauses, *_perhaps_marked(marked_by)]))

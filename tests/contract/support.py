@@ -49,6 +49,12 @@ def put(memory: Memory, images: Sequence[StoredImage]) -> Placed:
     return memory.put(images, memory.get(images[0].tenant, [each.image_id for each in images]))
 
 
+def delete_marked(memory: Memory, tenant: str, removal_id: str) -> None:
+    """Delete what a removal has marked, as it does."""
+    for page in [*memory.marked_pages(tenant, removal_id, 1000)]:
+        memory.delete_noted(tenant, [each.image_id for each in page], removal_id)
+
+
 def reject(memory: Memory, image: StoredImage, reason: str) -> bool:
     """Give up an image; whether it is rejected now."""
     memory.remember([], units(0, dimension=memory.dimension), others=NotRemembered(rejected=[(image, reason)]))

@@ -26,7 +26,7 @@ from services.memory.engine import EVERY_POINT, Compaction, Engine, Insert
 from services.memory.memory import Memory
 from services.memory.server import QdrantEngine
 from tests.contract.conftest import ENGINES
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, put, units
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, delete_marked, image, put, units
 from tests.stack import until
 
 pytestmark = [
@@ -152,7 +152,7 @@ def test_points_come_back_from_an_export_to_the_last_bit(engine: Engine, memory:
     assert len(mine) == 300
     assert sum(not point.vectors for point in mine) == 10
     memory.mark(tenant, [], "r")
-    memory.delete_marked(tenant, "r")
+    delete_marked(memory, tenant, "r")
     assert memory.count(tenant) == 0
     engine.write([Insert(mine)])
     assert everything(engine, limit=7) == before
@@ -175,7 +175,7 @@ def test_no_byte_of_what_was_deleted_or_amended_is_left(folder: Path, edge: Edge
         memory.amend(held[each.image_id], held[each.image_id].model_copy(update={"subject": f"new-{each.image_id}"}))
     put(memory, [images[50].model_copy(update={"picture": "t/new"})])  # replaced: its vector is gone
     memory.mark("t", clauses(image_id=[each.image_id for each in images[100:]]), "r")
-    memory.delete_marked("t", "r")
+    delete_marked(memory, "t", "r")
     memory.delete(images[90:100])
     gone = [*(f"marker-{n:03}".encode() for n in (*range(50), *range(90, 400)))]
     gone += [f"lens-{n:03}".encode() for n in range(90, 400)]

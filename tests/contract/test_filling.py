@@ -25,7 +25,18 @@ from services.memory.page_cursor import random_cursor
 from services.memory.payload import to_image
 from services.memory.pictures import new_keys_of_vectors
 from tests.contract.conftest import ENGINES
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, put, reject, units
+from tests.contract.support import (
+    DIMENSION,
+    ENCODER,
+    METADATA,
+    Owner,
+    clauses,
+    delete_marked,
+    image,
+    put,
+    reject,
+    units,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -132,7 +143,7 @@ def test_a_late_fill_brings_nothing_back_and_gives_nothing_to_another_picture(
 ) -> None:
     removed, replaced, stays = remembered(memory, tenant, 3)
     memory.mark(tenant, clauses(image_id=removed.image_id), "r")
-    memory.delete_marked(tenant, "r")
+    delete_marked(memory, tenant, "r")
     new = image(tenant, replaced.image_id)
     put(memory, [new])
     other.filling.fill([removed, replaced, stays], longer(3))
@@ -161,7 +172,7 @@ def test_a_removal_takes_the_vectors_of_all_encoders(memory: Memory, other: Memo
     images = remembered(memory, tenant, 3)
     other.filling.fill(images, longer(3))
     memory.mark(tenant, clauses(image_id="i1"), "r")
-    memory.delete_marked(tenant, "r")
+    delete_marked(memory, tenant, "r")
     assert nearest(other, tenant, longer(3)[1:2]) != ["i1"]
     assert memory.filling.fill_counts(tenant) == other.filling.fill_counts(tenant) == FillCounts(filled=2)
 
@@ -304,7 +315,7 @@ def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: 
             rows[1] = np.nan
             memory.remember(new, encoded(new, DIMENSION), further={other._encoder: rows})
             memory.mark(tenant, clauses(image_id=chosen[2]), f"r{step}")
-            memory.delete_marked(tenant, f"r{step}")
+            delete_marked(memory, tenant, f"r{step}")
             memory.mute(tenant, clauses(image_id=chosen[3]))
             disturb(step)
     finally:

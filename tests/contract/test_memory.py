@@ -21,7 +21,7 @@ from services.memory.memory import Hits, Memory, NotRemembered, Placed
 from services.memory.payload import point_id, to_point
 from services.memory.tuning import REACH
 from tests.contract.conftest import ENGINES
-from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, image, put, reject, units
+from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, delete_marked, image, put, reject, units
 
 pytestmark = [  # what local mode says of what it does not need
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -128,7 +128,7 @@ def test_a_cursor_outlives_the_image_it_points_at(memory: Memory, tenant: str) -
     first, cursor = memory.page(tenant, [], 4)
     second, _ = memory.page(tenant, [], 4, cursor)
     memory.mark(tenant, clauses(image_id=second[0].image_id), "r")
-    memory.delete_marked(tenant, "r")
+    delete_marked(memory, tenant, "r")
     rest, end = memory.page(tenant, [], 10, cursor)
     assert end is None
     assert len(rest) == 5
@@ -241,7 +241,7 @@ def test_amending_spares_what_was_replaced_or_deleted(memory: Memory, tenant: st
     assert not memory.amend(old, old.model_copy(update={"subject": "changed"}))
     assert memory.get(tenant, ["a"]) == {"a": new}
     memory.mark(tenant, [], "r")
-    memory.delete_marked(tenant, "r")
+    delete_marked(memory, tenant, "r")
     assert not memory.amend(new, new.model_copy(update={"subject": "changed"}))
     assert memory.get(tenant, ["a"]) == {}
 
@@ -291,7 +291,7 @@ def test_a_deleted_image_stays_gone_and_its_batch_mates_are_remembered(memory: M
     images = [image(tenant, f"i{n}", subject="Ann" if n in {0, 2, 5} else None) for n in range(6)]
     put(memory, images)
     memory.mark(tenant, clauses(subject="Ann"), "r")
-    memory.delete_marked(tenant, "r")
+    delete_marked(memory, tenant, "r")
     assert memory.remember(images, units(6)) == 3
     assert memory.get(tenant, [each.image_id for each in images]).keys() == {"i1", "i3", "i4"}
     assert memory.counts_by_state(tenant) == {State.REMEMBERED: 3}
@@ -638,11 +638,11 @@ def test_a_mark_settles_what_is_removed(memory: Memory, tenant: str) -> None:
     assert sorted(each.image_id for each in first + rest) == ["i1", "i3", "i5", "i7"]
     assert memory.count(tenant, marked_by="first") == 4
     assert memory.count(tenant, clauses(state="remembered"), marked_by="first") == 2
-    memory.delete_marked(tenant, "first")
+    delete_marked(memory, tenant, "first")
     assert memory.count(tenant, marked_by="first") == 0
     assert sorted(everything(memory, tenant)) == ["i0", "i2", "i4", "i6", "i8", "later"]
     memory.mark(tenant, [], "all")
-    memory.delete_marked(tenant, "all")
+    delete_marked(memory, tenant, "all")
     assert memory.count(tenant) == 0
 
 
@@ -669,7 +669,7 @@ def test_tenants_are_apart_in_every_method(memory: Memory, tenant: str) -> None:
     memory.delete(theirs)
     memory.mark(other, [], "r")
     memory.mark(tenant, clauses(image_id="w"), "r")
-    memory.delete_marked(other, "r")
+    delete_marked(memory, other, "r")
     memory.delete_noted(other, ["w"], "r")
     assert list(memory.pages(other, [], 9, marked_by="r")) == [[]]
     assert memory.count(other, marked_by="r") == 0
@@ -728,7 +728,7 @@ def _against_a_model(memory: Memory, tenant: str, number: int) -> None:
         put(memory, [each])
         assert memory.get(tenant, [each.image_id]) == {each.image_id: each}
     memory.mark(tenant, clauses(image_id=[each.image_id for each in images[5:]]), f"r{number}")
-    memory.delete_marked(tenant, f"r{number}")
+    delete_marked(memory, tenant, f"r{number}")
     assert memory.remember(images, vectors) == 5
     for n, each in enumerate(images[:5]):
         (found,) = memory.nearest(tenant, vectors[n : n + 1], 1, mine)

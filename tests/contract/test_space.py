@@ -22,7 +22,18 @@ from services.memory.memory import Memory
 from services.memory.payload import to_point
 from services.memory.pictures import Pictures
 from services.memory.space import MIB, REMOVE
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, put, reject, units
+from tests.contract.support import (
+    DIMENSION,
+    ENCODER,
+    METADATA,
+    Owner,
+    clauses,
+    delete_marked,
+    image,
+    put,
+    reject,
+    units,
+)
 from tests.stack import until
 
 FLOOR = 256 * MIB
@@ -82,7 +93,7 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
     ]
     delete: list[Callable[[], object]] = [
         lambda: memory.delete(old),
-        lambda: memory.delete_marked("t", "r"),
+        lambda: delete_marked(memory, "t", "r"),
     ]
     always: list[Callable[[], object]] = [
         memory.ping,
@@ -135,7 +146,7 @@ def test_each_step_does_its_work_just_above_its_floor(disk: Disk, memory: Memory
     disk.free = FLOOR // 4
     memory.mark("t", [], "r")
     disk.free = FLOOR // 8
-    memory.delete_marked("t", "r")
+    delete_marked(memory, "t", "r")
     assert memory.count("t") == 0
 
 

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from services.forgetting.receipt_v1 import (
     canonical,
     check_entry,
-    check_log,
     check_receipt,
     digest_of,
     is_version_1,
@@ -152,20 +151,11 @@ def test_what_is_no_receipt_is_no_json_object(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("folder", "tenant"), [("data_folder_1", "default"), ("data_folder_2", "default"), ("data_folder_2", "shop")]
 )
-def test_a_log_is_whole_and_each_change_of_it_is_found(folder: str, tenant: str) -> None:
-    entries, key = log_of(folder, tenant), key_of(folder)
-    assert list(check_log(tenant, entries, key, len(entries))) == []
-    assert list(check_log(f"{tenant}2", entries, key))
-    assert list(check_log(tenant, entries, key_of(FOLDERS[folder == FOLDERS[0]])))
-    for place, entry in enumerate(entries):
+def test_each_entry_of_a_log_is_valid_and_each_change_of_it_is_found(folder: str, tenant: str) -> None:
+    key = key_of(folder)
+    for entry in log_of(folder, tenant):
         assert check_entry(entry, key) == []
-        others = [*entries[:place], *entries[place + 1 :]]
-        if others:
-            assert list(check_log(tenant, others, key, len(entries))), "one was taken out"
+        assert check_entry(entry, key_of(FOLDERS[folder == FOLDERS[0]]))
         for field, value in entry.items():
             other = {**entry, field: value + 1 if isinstance(value, int) else value[:-1]}
-            assert list(check_log(tenant, [*entries[:place], other, *entries[place + 1 :]], key)), field
-    assert list(check_log(tenant, [*entries, entries[-1]], key)), "one was written twice"
-    assert list(check_log(tenant, entries[::-1], key))
-    assert "cut off" in "".join(check_log(tenant, entries[:-1], key, len(entries)))
-    assert "cut off" in "".join(check_log(tenant, [], key, len(entries)))
+            assert check_entry(other, key), field
