@@ -94,6 +94,10 @@ class FetchFailed(InvalidRequest):
     code = "fetch_failed"
 
 
+class FetchUnanswered(FetchFailed):
+    """A host or store did not answer, or said that it cannot at the moment: another try may be answered."""
+
+
 class InvalidPicture(InvalidRequest):
     """The bytes are not a picture that can be decoded."""
 

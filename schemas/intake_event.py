@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -31,7 +40,9 @@ MAX_EVENT = 416 * 2**10
 """Bytes of an event: the largest picture in base64, and what is said of it."""
 MAX_VALUES = 2**16 + 2**10
 """More values than a vector and the fields of an image have, and more than a filter has."""
+_WITHIN = ("picture", "vector", "encoder")
 _ATTRIBUTE = re.compile("[a-z0-9]+")
+_NAMES: JsonDict = {"propertyNames": {"pattern": f"^{_ATTRIBUTE.pattern}$"}}
 
 Envelope = TypeVar("Envelope", bound="_Envelope")
 
@@ -44,8 +55,16 @@ def _small(picture: bytes) -> bytes:
     return picture
 
 
-Said = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(check_seen)]
-SmallPicture = Annotated[Picture, AfterValidator(_small)]
+Said = Annotated[
+    str,
+    Field(min_length=1, max_length=1024, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"}),
+    AfterValidator(check_seen),
+]
+SmallPicture = Annotated[
+    Picture,
+    AfterValidator(_small),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": -(-MAX_PICTURE // 3) * 4}),
+]
 Vector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=2**16, fail_fast=True)]
 
 
@@ -61,7 +80,7 @@ class _Envelope(BaseModel):
         time: when it happened; nothing is decided by it.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra={**_NAMES})
 
     specversion: Literal["1.0"]
     id: Said
@@ -103,8 +122,8 @@ class ImageData(ImageFields):
 def _with(**wanted: str) -> JsonDict:
     """A schema of events that have one of the three ways in which a picture comes, and none of the others."""
     absent: JsonDict = {"type": "null"}
-    data: JsonDict = {name: {"type": wanted[name]} if name in wanted else absent for name in ("picture", "vector")}
-    required: list[Any] = [name for name in ("picture", "vector") if name in wanted]
+    data: JsonDict = {name: {"type": wanted[name]} if name in wanted else absent for name in _WITHIN}
+    required: list[Any] = [name for name in _WITHIN if name in wanted]
     properties: JsonDict = {"data": {"required": required, "properties": data}}
     if "dataref" not in wanted:
         return {"properties": properties | {"dataref": absent}}
@@ -120,7 +139,14 @@ class ImageEvent(_Envelope):
     """
 
     model_config = ConfigDict(
-        json_schema_extra={"oneOf": [_with(picture="string"), _with(vector="array"), _with(dataref="string")]}
+        json_schema_extra={
+            **_NAMES,
+            "oneOf": [
+                _with(picture="string"),
+                _with(vector="array", encoder="string"),
+                _with(dataref="string"),
+            ],
+        }
     )
 
     type: Literal["visual-memory.image.v1"]

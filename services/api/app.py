@@ -1,17 +1,11 @@
 """The app: the routes, the errors and the limits put together around a wired service."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
 
 from anyio.to_thread import current_default_thread_limiter
-from fastapi import FastAPI, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from pydantic.json_schema import models_json_schema
+from fastapi import FastAPI
 
-from schemas.decision import ClassifyOptions
-from schemas.image import ImageFields
 from services.api import (
     audit,
     classify,
@@ -29,17 +23,17 @@ from services.api import (
     vectors,
 )
 from services.api.caller import KeyCheck
+from services.api.describe import describe
 from services.api.gate import Answering, Gate
-from services.api.guard import SECURITY, check_guarded
+from services.api.guard import check_guarded
 from services.api.protocol import MOST_CONNECTIONS
 from services.api.request_log import RequestLog
 from services.api.shared_call import SharedCall
-from services.api.uploads import ClassifyRequest, SentImages
 from services.bootstrap.api_process import ApiProcess
 from services.bootstrap.wired import Wired
+from services.intake.streams.stream_keys import StreamKeys
 from services.settings import Settings
 
-DOCUMENT = "/openapi.json"
 SPARE_THREADS = 16
 """For what needs a thread for a moment only: keys, health, uploads on their way."""
 
@@ -58,7 +52,7 @@ def create_app(settings: Settings, wired: Wired[ApiProcess]) -> FastAPI:
         description="An image classifier that you teach by showing and un-teach by asking.",
         version="1",
         lifespan=lifespan,
-        openapi_url=None,  # see `_describe`
+        openapi_url=None,  # see `services.api.describe`
         responses={"4XX": {"model": errors.ErrorAnswer}, "5XX": {"model": errors.ErrorAnswer}},
     )
     app.state.service = wired
@@ -85,31 +79,5 @@ def create_app(settings: Settings, wired: Wired[ApiProcess]) -> FastAPI:
     ):
         check_guarded(module.router)
         app.include_router(module.router)
-    _describe(app)
+    describe(app, StreamKeys(settings.intake.prefix))
     return app
-
-
-def _describe(app: FastAPI) -> None:
-    """Serve the OpenAPI document, written once: to write it takes ten times as long as to answer a request else.
-
-    It has what FastAPI does not see: keys, and the bodies that it does not parse itself.
-    """
-
-    @cache
-    def document() -> str:
-        found = app.openapi()
-        bodies = (SentImages, ImageFields, ClassifyRequest, ClassifyOptions)
-        _, schemas = models_json_schema(
-            [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
-        )
-        found["components"]["schemas"] |= schemas["$defs"]
-        found["components"]["securitySchemes"] = SECURITY
-        return json.dumps(found)
-
-    @app.get(DOCUMENT, include_in_schema=False)
-    async def openapi() -> Response:
-        return Response(document(), media_type="application/json")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return get_swagger_ui_html(openapi_url=DOCUMENT, title=app.title)

@@ -40,6 +40,8 @@ class RemovalState(BaseModel):
     Attributes:
         requester: who asked.
         round: how often it had to mark anew.
+        position: the last id of the tenant's intake when it was asked for; None: not noted yet.
+        drained: whether it has gone through the intake since it marked last.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +51,8 @@ class RemovalState(BaseModel):
     requester: Requester
     step: Step
     round: int
+    position: str | None = None
+    drained: bool = False
 
     @property
     def id(self) -> str:
@@ -64,9 +68,24 @@ class Removals:
         self.leases = Leases(database)
 
     def add(
-        self, connection: Connection, tenant: str, removal_id: str, request: RemovalRequest, requester: Requester
+        self,
+        connection: Connection,
+        tenant: str,
+        removal_id: str,
+        request: RemovalRequest,
+        requester: Requester,
+        position: str | None = None,
     ) -> Removal:
-        """Record what is asked for, as part of a transaction."""
+        """Record what is asked for, as part of a transaction.
+
+        Args:
+            connection: of the transaction.
+            tenant: whose images.
+            removal_id: its id.
+            request: what to remove.
+            requester: who asks.
+            position: the last id of the tenant's intake; None: not known yet.
+        """
         row = {
             "id": removal_id,
             "tenant": tenant,
@@ -76,6 +95,7 @@ class Removals:
             "requested_by": requester.name,
             "requested_key": requester.key,
             "requested_at": self.database.moment(connection),
+            "intake_position": position,
         }
         connection.execute(insert(removals).values(row))
         return _state(connection.execute(select(removals).where(removals.c.id == removal_id)).one()).removal
@@ -123,6 +143,29 @@ class Removals:
         if until is not None:
             asked = asked.where(removals.c.requested_at <= until)
         return self._states(asked.order_by(removals.c.requested_at, removals.c.id), connection)
+
+    def undrained(self, tenant: str) -> list[str | None]:
+        """The positions of a tenant's removals that have not gone through its intake yet; None: not noted yet.
+
+        What lies there at one of them or before it is older, and must wait: nobody knows whether it may be accepted.
+        """
+        with self.database.read() as connection:
+            return [*connection.execute(select(removals.c.intake_position).where(_undrained(tenant))).scalars()]
+
+    def to_drain(self, tenant: str) -> list[RemovalState]:
+        """The removals of a tenant that have marked and have to go through its intake."""
+        asked = select(removals).where(_undrained(tenant), removals.c.step == Step.DELETE.value)
+        return self._states(asked.order_by(removals.c.requested_at, removals.c.id))
+
+    def note_position(self, connection: Connection, removal_id: str, position: str) -> None:
+        """Write down where the intake ends for a removal of which that was not known, as part of a transaction."""
+        unknown = (removals.c.id == removal_id) & removals.c.intake_position.is_(None)
+        connection.execute(update(removals).where(unknown).values(intake_position=position))
+
+    def say_drained(self, connection: Connection, removal_ids: Collection[str]) -> None:
+        """Write down that removals have gone through the intake, as part of a transaction."""
+        there = removals.c.id.in_([*removal_ids]) & (removals.c.step == Step.DELETE.value)
+        connection.execute(update(removals).where(there).values(drained=True, waits_for=None))
 
     def abandoned(self) -> list[tuple[str, str]]:
         """The removals that are not done and that nobody works on: tenant and id of each, the first first."""
@@ -185,6 +228,11 @@ class Removals:
             return [_state(row) for row in open_connection.execute(asked)]
 
 
+def _undrained(tenant: str) -> ColumnElement[bool]:
+    before = removals.c.step.in_([Step.MARK.value, Step.DELETE.value])
+    return (removals.c.tenant == tenant) & before & ~removals.c.drained
+
+
 def resource(removal_id: str) -> str:
     """What the lease of whoever works on a removal is about."""
     return f"{OWNED}{removal_id}"
@@ -207,4 +255,6 @@ def _state(row: Row[Any]) -> RemovalState:
         requester=Requester(name=row.requested_by, key=row.requested_key),
         step=row.step,
         round=row.round,
+        position=row.intake_position,
+        drained=row.drained,
     )

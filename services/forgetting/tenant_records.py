@@ -9,7 +9,7 @@ from services.forgetting.receipt_log import Entry, ReceiptLog
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import keys, metadata
 
-KEPT = frozenset({"receipt_log", "receipt_log_ends", "removals", "tombstones", "blocks"})
+KEPT = frozenset({"receipt_log", "receipt_log_ends", "removals", "tombstones", "blocks", "refused_entries"})
 """What proves that a tenant's images are gone, and keeps them away."""
 
 

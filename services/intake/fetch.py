@@ -17,11 +17,13 @@ from typing import Any
 import httpcore
 import httpx
 
-from schemas.errors import FetchFailed, InvalidRequest, TooLarge, VisualMemoryError
+from schemas.errors import FetchFailed, FetchUnanswered, InvalidRequest, TooLarge, VisualMemoryError
 from services.intake.resolver import Resolver, left
 
 SECONDS = 10.0
 HTTPS = 443
+NOT_NOW = {408, 425, 429}
+"""Answers that ask for another try."""
 UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")
 HEADERS: Mapping[bytes | str, bytes | str] = {
@@ -110,10 +112,12 @@ class Fetch:
                 _check(response)
                 return _limited(response.iter_stream(), self.max_bytes, room)
         except (httpcore.TimeoutException, TimeoutError):
-            raise FetchFailed(f"the host takes more than {self.seconds:g} s: fetch fewer at once, or send it") from None
+            raise FetchUnanswered(
+                f"the host takes more than {self.seconds:g} s: fetch fewer at once, or send it"
+            ) from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             log.info("nothing could be fetched from %s: %r", url.host.decode(), error)
-            raise FetchFailed("the host does not answer as a web server with a valid certificate does") from None
+            raise FetchUnanswered("the host does not answer as a web server with a valid certificate does") from None
 
 
 @contextmanager
@@ -128,6 +132,8 @@ def _named(place: int, number: int) -> Iterator[None]:
 def _check(response: httpcore.Response) -> None:
     if 300 <= response.status < 400:
         raise FetchFailed("the host answers with a redirect, which is not followed: send the URL that it leads to")
+    if response.status >= 500 or response.status in NOT_NOW:
+        raise FetchUnanswered(f"the host answers {response.status} instead of the picture")
     if response.status != 200:
         raise FetchFailed(f"the host answers {response.status} instead of the picture")
     if any(name.lower() == b"content-encoding" and value.lower() != b"identity" for name, value in response.headers):
@@ -177,8 +183,9 @@ class _Pinned(httpcore.NetworkBackend):
     def _addresses(self, host: str, port: int) -> list[str]:
         try:
             found = self._fetch.names(self._tenant, host, port, self._deadline)
-        except (socket.gaierror, UnicodeError):
-            raise FetchFailed("the host has no address") from None
+        except (socket.gaierror, UnicodeError) as error:
+            again = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+            raise (FetchUnanswered if again else FetchFailed)("the host has no address") from None
         if not all(self._fetch.may_reach(address) for address in found):
             log.warning("%s is a host to fetch from, but has an address that is not public", host)
             raise FetchFailed("the host has an address that is not public")

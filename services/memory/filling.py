@@ -8,7 +8,7 @@ from schemas.filter import Clause, FieldType
 from schemas.image import NotEncoded, State, StoredImage
 from services.memory.collection import NOT_ENCODED, VECTOR_ONLY_INDEX, vector_name
 from services.memory.engine import Engine, Named, Payload, PointFilter, SetPayload, UpdateVectors, Vectors, Write
-from services.memory.filters import same_pictures
+from services.memory.filters import UNMARKED, same_pictures
 from services.memory.page_cursor import point_of, to_cursor
 from services.memory.payload import VECTOR_ONLY, grouped_by, has_picture, point_id, to_image
 from services.memory.vectors import check_units
@@ -54,7 +54,7 @@ class Filling:
         return [to_image(payload) for payload in payloads], to_cursor(following)
 
     def fill(self, images: Sequence[StoredImage], vectors: Vectors) -> None:
-        """Give images of one tenant their vectors of this encoder, those that still have the same picture.
+        """Give images of one tenant their vectors of this encoder, those that still have the same picture and no mark.
 
         Nothing else of them is written: what was removed stays gone.
 
@@ -68,7 +68,8 @@ class Filling:
         check_units(vectors, len(images), self._dimension)
         if images:
             ids = [point_id(image.tenant, image.image_id) for image in images]
-            self._engine.write([UpdateVectors(ids, Named(self._vector, vectors), same_pictures(images), beside=True)])
+            where = same_pictures(images, [UNMARKED])
+            self._engine.write([UpdateVectors(ids, Named(self._vector, vectors), where, beside=True)])
 
     def give_up(self, images: Sequence[StoredImage], reason: str) -> None:
         """Note that images of one tenant get no vector of this encoder, as it cannot encode their pictures.
@@ -81,7 +82,7 @@ class Filling:
         for image, alike in grouped_by(images, _not_encoded):
             others = [each for each in image.not_encoded if each.encoder != self._encoder]
             payload: Payload = {"not_encoded": [each.model_dump() for each in (*others, mine)]}
-            self._engine.write([SetPayload(payload, same_pictures(alike))])
+            self._engine.write([SetPayload(payload, same_pictures(alike, [UNMARKED]))])
 
     def fill_counts(self, tenant: str | None = None) -> FillCounts:
         """How far images that are remembered or muted have vectors of this encoder, exactly; None: of every tenant."""
@@ -133,9 +134,10 @@ class Filling:
                 return
 
     def _left(self, tenant: str | None) -> PointFilter:
-        """What is yet to get a vector of this encoder."""
+        """What is yet to get a vector of this encoder; what a removal has marked gets none."""
         not_given_up = replace(self._given_up(), negated=True)
-        return PointFilter(tenant, (HAS_BEEN_ENCODED, CAME_AS_PICTURE, not_given_up), lacks=self._vector)
+        clauses = (HAS_BEEN_ENCODED, CAME_AS_PICTURE, not_given_up, UNMARKED)
+        return PointFilter(tenant, clauses, lacks=self._vector)
 
     def _given_up(self) -> Clause:
         return _given_up_by(self._encoder)

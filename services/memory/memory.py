@@ -449,41 +449,37 @@ class Memory:
 
         Those that were pruned vote again; those that were held wait, and are remembered anew; warnings are cleared.
         """
-        if not self.count(tenant, [_doubted(*Doubt)]):
-            return
-        waiting = {**NOT_DOUBTED, **NOT_BEGUN, "state": State.WAITING.value, "attempts": 0}
-        held = within(tenant, [_doubted(Doubt.HELD), _in_state(State.MUTED)])
-        self._write([SetPayload(waiting, held)], urgent=True)
-        pruned = within(tenant, [_doubted(Doubt.PRUNED), _in_state(State.MUTED)])
-        self._write([SetPayload({**NOT_DOUBTED, "state": State.REMEMBERED.value}, pruned)], urgent=True)
-        self._write([SetPayload({**NOT_DOUBTED}, within(tenant, [_doubted(*Doubt)]))], urgent=True)
+        if self.count(tenant, [_doubted(*Doubt), UNMARKED]):
+            self._write([*_reconsidered(tenant, UNMARKED)], urgent=True)
 
     def withdraw_objections(self, images: Sequence[StoredImage]) -> None:
         """Take back what was objected to images of one tenant: those that were held vote, the others go on as they are.
 
         Args:
-            images: as they were read; what was decided about them since stays.
+            images: as they were read; what was decided about them since, or that a removal has marked, stays.
         """
         if images:
-            objected, vote = _doubted(Doubt.HELD, Doubt.WARNED), {**NOT_DOUBTED, "state": State.REMEMBERED.value}
-            self._write([SetPayload(vote, same_pictures(images, [_in_state(State.MUTED), objected]))], urgent=True)
-            self._write([SetPayload({**NOT_DOUBTED}, same_pictures(images, [objected]))], urgent=True)
+            objected = [_doubted(Doubt.HELD, Doubt.WARNED), UNMARKED]
+            vote = {**NOT_DOUBTED, "state": State.REMEMBERED.value}
+            self._write([SetPayload(vote, same_pictures(images, [_in_state(State.MUTED), *objected]))], urgent=True)
+            self._write([SetPayload({**NOT_DOUBTED}, same_pictures(images, objected))], urgent=True)
 
     def object_again(self, images: Sequence[StoredImage], objections: Mapping[str, Objection]) -> None:
         """Let these objections to images stand, instead of those that there were.
 
         Args:
-            images: of one tenant, held or warned of, as they were read; what was decided about them since stays.
+            images: of one tenant, held or warned of, as they were read; what was decided about them since, or that a
+                removal has marked, stays.
             objections: to some of them, by image id.
         """
         self.withdraw_objections([image for image in images if image.image_id not in objections])
         for image in images:
             if image.image_id in objections:
                 objection = objections[image.image_id]
-                further = _doubted(Doubt.HELD, Doubt.WARNED)
                 state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
                 stands = {**_objected(objection), "reason": objection.reason, "state": state.value}
-                where = same_pictures([image], [_in_state(image.state), further])
+                doubted = [_doubted(Doubt.HELD, Doubt.WARNED), UNMARKED]
+                where = same_pictures([image], [_in_state(image.state), *doubted])
                 self._write([SetPayload(stands, where)], urgent=True)
                 if not self._all_vote(image.tenant, objection):
                     self.withdraw_objections([image])
@@ -616,10 +612,15 @@ class Memory:
         return sorted(self._engine.facet("tenant", PointFilter(clauses=(MARKED,))))
 
     def clear_marks(self, tenant: str, removal_ids: Collection[str]) -> None:
-        """Take away the marks of some removals: of those that are done, and mark nothing any more."""
+        """Take away the marks of some removals: of those that are done, and mark nothing any more.
+
+        What was done to these images because of how others vote is taken back too, see `reconsider`: some of the others
+        may have gone while a mark kept all hands off them.
+        """
         if removal_ids:
-            where = within(tenant, [_marked_by(*removal_ids)])
-            self._write([SetPayload({"removal": None}, where)], urgent=True)
+            marked = _marked_by(*removal_ids)
+            unmarked = SetPayload({"removal": None}, within(tenant, [marked]))
+            self._write([*_reconsidered(tenant, marked), unmarked], urgent=True)
 
     def delete_noted(self, tenant: str, image_ids: Collection[str], marked_by: str) -> None:
         """Delete those of some images that a removal has marked still, in one operation."""
@@ -731,6 +732,15 @@ class Memory:
         leases = {image.lease for image in images if image.lease is not None}
         held = [Clause("lease", FieldType.KEYWORD, tuple(leases))] if leases else []
         return same_pictures(images, [_in_state(State.WAITING), UNMARKED, *held, *clauses], vector)
+
+
+def _reconsidered(tenant: str, which: Clause) -> Iterator[Write]:
+    """Take back what was done to images because of how others vote."""
+    waiting = {**NOT_DOUBTED, **NOT_BEGUN, "state": State.WAITING.value, "attempts": 0}
+    yield SetPayload(waiting, within(tenant, [which, _doubted(Doubt.HELD), _in_state(State.MUTED)]))
+    voting = {**NOT_DOUBTED, "state": State.REMEMBERED.value}
+    yield SetPayload(voting, within(tenant, [which, _doubted(Doubt.PRUNED), _in_state(State.MUTED)]))
+    yield SetPayload({**NOT_DOUBTED}, within(tenant, [which, _doubted(*Doubt)]))
 
 
 def _further(

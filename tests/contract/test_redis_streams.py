@@ -32,8 +32,7 @@ def tenant() -> str:
 
 
 def ended(entry: Entry, status: Status, **said: str) -> Ended:
-    content = said.pop("content", "")
-    return Ended(entry, Result(entry.id, status, **said), content)
+    return Ended(entry, Result(entry.id, status, **said))
 
 
 def said(streams: Streams, tenant: str) -> list[dict[str, str]]:
@@ -111,9 +110,10 @@ def test_of_what_is_removed_nothing_is_kept(streams: Streams, tenant: str) -> No
 def test_an_accepted_entry_is_settled_once(streams: Streams, tenant: str) -> None:
     streams.add(tenant, b"{}")
     [entry] = streams.read(tenant, "a", 1)
-    streams.end(tenant, [ended(entry, Status.ACCEPTED, event_id="e", image_id="i", content="c")])
+    images = (("i", "c"), ("i2", "c2"))
+    streams.end(tenant, [replace(ended(entry, Status.ACCEPTED, event_id="e"), images=images)])
     [[held]] = streams.accepted(tenant)
-    assert (held.entry, held.event_id, held.image_id, held.content) == (entry.id, "e", "i", "c")
+    assert (held.entry, held.event_id, held.images, held.image_ids) == (entry.id, "e", images, ["i", "i2"])
     done = Result(entry.id, Status.REMEMBERED, "e", "i")
     assert [streams.settle(tenant, [done]), streams.settle(tenant, [done])] == [1, 0]
     assert [each["status"] for each in said(streams, tenant)] == ["accepted", "remembered"]

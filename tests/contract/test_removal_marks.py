@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schemas.encoder import FillCounts
 from schemas.filter import Clause, FieldType, matches
 from schemas.image import Doubt, State, StoredImage, now
 from services.memory.filters import UNMARKED
@@ -80,20 +81,29 @@ CHANGES: dict[str, Callable[[Memory, StoredImage], object]] = {
     "release": lambda memory, held: memory.release([held]),
     "remember": lambda memory, held: memory.remember([held], units(1)),
     "reject": lambda memory, held: reject(memory, held, "a reason"),
+    "reconsider": lambda memory, held: memory.reconsider(held.tenant),
+    "withdraw": lambda memory, held: memory.withdraw_objections([held]),
+    "object again": lambda memory, held: memory.object_again([held], {held.image_id: Objection(Doubt.HELD, "new", [])}),
+    "object no more": lambda memory, held: memory.object_again([held], {}),
+    "fill": lambda memory, held: memory.filling.fill([held], units(1)),
+    "give up": lambda memory, held: memory.filling.give_up([held], "a reason"),
 }
+DOUBTS = {State.WAITING: [None, *Doubt], State.REMEMBERED: [None, Doubt.WARNED], State.MUTED: [None, *Doubt]}
+STATES = [(state, doubt) for state in State for doubt in DOUBTS.get(state, [None])]
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("state", [State.WAITING, State.REMEMBERED, State.MUTED, State.REJECTED])
-def test_nothing_changes_what_is_marked(memory: Memory, tenant: str, state: State, change: str) -> None:
-    put(memory, [image(tenant, "a", state=state, attempts=1)])
+@pytest.mark.parametrize(("state", "doubt"), STATES)
+def test_nothing_changes_what_is_marked(memory: Memory, tenant: str, state: State, doubt: Doubt | None) -> None:
+    put(memory, [image(tenant, "a", state=state, attempts=1, doubt=doubt)])
     read = memory.get(tenant, ["a"])["a"]
     memory.mark(tenant, [], "r")
     marked = memory.get(tenant, ["a"])["a"]
     assert marked == read.model_copy(update={"removal": "r"})
-    for known in (read, marked):
-        CHANGES[change](memory, known)
-    assert memory.get(tenant, ["a"]) == {"a": marked}
+    for name, change in CHANGES.items():
+        for known in (read, marked):
+            change(memory, known)
+        assert memory.get(tenant, ["a"]) == {"a": marked}, name
+    assert memory.filling.fill_counts(tenant).filled == 0
     assert memory.oldest_waiting(tenant, 9, LEASE) == []
     assert tenant not in memory.tenants_with_work(LEASE)
 
@@ -158,6 +168,41 @@ def test_marks_are_cleared_of_the_removals_that_are_named(memory: Memory, tenant
     memory.clear_marks(tenant, [])
     memory.mark(tenant, [], "next")
     assert memory.marking(tenant) == {"running": 1, "next": 2}
+
+
+def test_what_was_done_because_of_votes_goes_with_a_stale_mark(memory: Memory, tenant: str) -> None:
+    """Those that voted may have gone meanwhile, and what is marked is not looked at again."""
+    said: dict[str, Any] = {"state": State.MUTED, "encoder": ENCODER, "reason": "others vote so", "objectors": ["gone"]}
+    doubted = [image(tenant, "held", doubt=Doubt.HELD, **said), image(tenant, "pruned", doubt=Doubt.PRUNED, **said)]
+    warned = image(tenant, "warned", doubt=Doubt.WARNED, **said | {"state": State.REMEMBERED})
+    others = [image(tenant, "muted", **said | {"objectors": []}), image(tenant, "other", doubt=Doubt.HELD, **said)]
+    put(memory, [*doubted, warned, *others])
+    memory.mark(tenant, clauses(image_id="other"), "another")
+    memory.mark(tenant, [], "done")
+    memory.clear_marks(tenant, ["done"])
+    held = memory.get(tenant, ["held", "pruned", "warned", "muted", "other"])
+    states = {name: (each.state, each.doubt, each.reason, each.removal) for name, each in held.items()}
+    assert states == {
+        "held": (State.WAITING, None, None, None),
+        "pruned": (State.REMEMBERED, None, None, None),
+        "warned": (State.REMEMBERED, None, None, None),
+        "muted": (State.MUTED, None, "others vote so", None),
+        "other": (State.MUTED, Doubt.HELD, "others vote so", "another"),
+    }
+    assert not any(held[name].objectors for name in ("held", "pruned", "warned"))
+
+
+def test_what_is_marked_is_not_to_be_filled(memory: Memory, tenant: str) -> None:
+    put(memory, [image(tenant, name, state=State.REMEMBERED) for name in "ab"])
+    read = [*memory.get(tenant, ["a", "b"]).values()]
+    memory.mark(tenant, clauses(image_id="a"), "r")
+    assert [each.image_id for each in memory.filling.to_fill(tenant, 9)[0]] == ["b"]
+    memory.filling.fill(read, units(2))
+    assert memory.filling.fill_counts(tenant) == FillCounts(filled=1, left=0, failed=0, vectors_only=0)
+    memory.clear_marks(tenant, ["r"])
+    assert memory.filling.fill_counts(tenant).left == 1
+    memory.filling.fill(read, units(2))
+    assert memory.filling.fill_counts(tenant).filled == 2
 
 
 def test_the_objection_of_a_marked_voter_does_not_count(memory: Memory, tenant: str) -> None:

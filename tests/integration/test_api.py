@@ -316,6 +316,18 @@ def test_the_document_describes_every_body_and_scope(api: TestClient) -> None:
             assert ("Needs a key with the scope" in operation["description"]) == guarded, path
 
 
+def test_the_streams_are_described_without_a_key(api: TestClient) -> None:
+    streams = api.get("/asyncapi.json").json()
+    assert streams["channels"]["images"]["address"] == "visual-memory:intake:{tenant}"
+    for kind in ("image", "removal"):
+        assert api.get(f"/schemas/{kind}-event.json").json()["$id"] == f"urn:visual-memory:{kind}-event"
+    page = api.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    for shown in ("/asyncapi.json", "/schemas/image-event.json", "XADD visual-memory:intake:{tenant}"):
+        assert shown in page.text
+    assert "/asyncapi.json" not in api.get("/openapi.json").json()["paths"]
+
+
 def test_what_goes_wrong_inside_is_neither_told_nor_logged_in_words(
     api: TestClient, service: ApiProcess, parts: Parts, engine: KeepsOpen, log: io.StringIO
 ) -> None:

@@ -129,7 +129,8 @@ removals = Table(
     Column("by_state", Json, nullable=False, default=dict),
     Column("pictures", BigInteger, nullable=False, default=0),
     Column("intake_position", String),  # the last id of the tenant's stream when it was asked for; null: not noted yet
-    Column("queued", BigInteger, nullable=False, server_default=text("0")),  # entries that it took from the stream
+    Column("drained", Boolean, nullable=False, server_default=false()),  # it has gone through the intake since its mark
+    Column("queued", BigInteger, nullable=False, server_default=text("0")),  # entries that it took from the intake
     Column("verified_at", Moment),
     Column("waits_for", String),  # why it does not go on, a sentence
     Column("receipt", String),  # as it was handed out, byte for byte
@@ -169,10 +170,12 @@ covered_images = Table(
 )
 
 refused_entries = Table(
-    "refused_entries",  # that a running removal took from the intake: counted once, whoever dies meanwhile
+    "refused_entries",  # that removals took from the intake: counted once, and never accepted, should they come back
     metadata,
-    Column("removal", String, ForeignKey(removals.c.id, ondelete="CASCADE"), primary_key=True),
-    Column("entry", String, primary_key=True),  # its id in the stream, or among the dead letters
+    Column("tenant", String, primary_key=True),
+    Column("entry", String, primary_key=True),  # where it stood in the tenant's stream
+    Column("removal", String, primary_key=True, index=True),  # of several that it met, each has a row
+    Column("image_id", String),  # that it named, until the removal is done
 )
 
 tombstones = Table(

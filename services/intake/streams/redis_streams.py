@@ -398,12 +398,13 @@ def _accepted(ended: Ended) -> str:
     """The note of an entry that is accepted; empty of another one."""
     if ended.result.status is not Status.ACCEPTED:
         return ""
-    return json.dumps({"id": ended.result.event_id, "image_id": ended.result.image_id, "content": ended.content})
+    return json.dumps({"id": ended.result.event_id, "images": ended.images})
 
 
 def _accepted_entry(entry_id: str, row: bytes) -> AcceptedEntry:
     held = json.loads(row)
-    return AcceptedEntry(entry_id, held["id"], held["image_id"], held["content"])
+    images = ((str(image_id), str(content)) for image_id, content in held["images"])
+    return AcceptedEntry(entry_id, held["id"], tuple(images))
 
 
 def _dead(ended: Ended, inbox: Inbox) -> tuple[str, bytes]:

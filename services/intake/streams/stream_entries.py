@@ -91,22 +91,33 @@ class Ended:
     Attributes:
         entry: which.
         result: what is said of it.
-        content: of an accepted picture its content hash, by which it is known until it is remembered.
+        images: id and content hash of each image that was accepted, until it is remembered; an event of an object store
+            may name several.
     """
 
     entry: Entry
     result: Result
-    content: str = ""
+    images: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class AcceptedEntry:
-    """An entry that was accepted and is not remembered yet."""
+    """An entry that was accepted and is not remembered yet.
+
+    Attributes:
+        entry: its id.
+        event_id: the producer's own id of the event.
+        images: id and content hash of each of its images.
+    """
 
     entry: str
     event_id: str
-    image_id: str
-    content: str
+    images: tuple[tuple[str, str], ...]
+
+    @property
+    def image_ids(self) -> list[str]:
+        """The ids of its images."""
+        return [image_id for image_id, _ in self.images]
 
 
 @dataclass(frozen=True)
