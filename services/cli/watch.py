@@ -137,15 +137,24 @@ def _sent_files(state: Path | None, settings: "Settings", watched: str) -> "Iter
 
 def _references(top: Path, tenant: str, reference: str | None, own: "Settings | None") -> "References":
     """Where the service reads what is too large for an event; `own` are its settings, where it is on this machine."""
+    from schemas.errors import InvalidRequest
     from services.cli.image_events import References
+    from services.intake.references.allowed_prefixes import AllowedPrefixes
 
     if own is None:
         advice = "name with --reference the URL at which the service reads this folder"
         return References(reference, lambda _url: True, advice)
     base = reference or top.as_uri()
-    prefixes = own.intake.references.get(tenant, own.intake.references.get("*", []))
-    advice = f"let VISUAL_MEMORY_INTAKE__REFERENCES allow {base}/ for {tenant}, or send it to the API"
-    return References(base, lambda asked: asked.startswith(tuple(prefixes)), advice)
+    allowed = AllowedPrefixes(own.intake.references)
+
+    def allows(asked: str) -> bool:
+        try:
+            allowed.find(tenant, asked)
+        except InvalidRequest:
+            return False
+        return True
+
+    return References(base, allows, f"let VISUAL_MEMORY_INTAKE__REFERENCES allow {base}/ for {tenant}, or use the API")
 
 
 @contextmanager

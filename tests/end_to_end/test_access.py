@@ -173,6 +173,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("DELETE", EVALUATED): Call(Scope.REMOVE, missing),
     ("GET", "/metrics"): Call(Scope.ADMIN, nothing_counted),
     ("GET", "/v1/audit"): Call(Scope.ADMIN, exactly([])),
+    ("GET", "/v1/intake/dead"): Call(Scope.READ, exactly({"letters": [], "cursor": None})),
 }
 ROUTES = [pytest.param(route, call, id=" ".join(route)) for route, call in CALLS.items()]
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.errors import Conflict, InvalidRequest
+from schemas.errors import Conflict, InvalidRequest, TooLarge
 from schemas.intake_event import MAX_PICTURE, EventImage, read_event
 from services.cli import sent_files
 from services.cli.image_events import References
@@ -24,9 +24,11 @@ from services.cli.remote_disks import is_remote
 from services.cli.sent_files import SentFile, Stamp, open_sent_files
 from services.cli.show_watch import WatchReport
 from services.cli.stream_sender import StreamSender
+from services.cli.watch import _references
 from services.cli.watched_folder import WatchedFolder
 from services.cli.watching import Watching
 from services.intake.streams.stream_users import Role, StreamUsers
+from services.settings import IntakeSettings, Settings
 from tests.intake import IntakeServer, intake_server
 from tests.shapes import picture
 from tests.stack import unique, until
@@ -275,3 +277,15 @@ def test_the_command_sends_what_comes_until_it_is_ended(folder: Folder, how: str
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_the_services_own_settings_say_which_files_may_be_named(tmp_path: Path) -> None:
+    allowed = Settings(data=tmp_path, intake=IntakeSettings(references={"shop": [tmp_path.as_uri()]}))
+    named = _references(tmp_path, "shop", None, allowed).url(Path("cat/1 2.png"), 10**6)
+    assert named == f"{tmp_path.as_uri()}/cat/1%202.png"
+    for top, tenant, reference in ((tmp_path, "other", None), (Path("/"), "shop", None), (tmp_path, "shop", "s3://x")):
+        with pytest.raises(TooLarge, match="VISUAL_MEMORY_INTAKE__REFERENCES"):
+            _references(top, tenant, reference, allowed).url(Path("1.png"), 10**6)
+    with pytest.raises(TooLarge, match="--reference"):
+        _references(tmp_path, "shop", None, None).url(Path("1.png"), 10**6)
+    assert _references(tmp_path, "shop", "s3://x/", None).url(Path("1.png"), 10**6) == "s3://x/1.png"
