@@ -84,7 +84,7 @@ class Stack:
 
     Attributes:
         environment: its settings, as variables.
-        database: its records, where they are in the data folder.
+        database: its records.
     """
 
     client: Client
@@ -231,9 +231,10 @@ def running(data: Path, **settings: str) -> Iterator[Stack]:
         given |= {"DATA": str(data), "CONFIG": os.devnull}
         environment = {f"VISUAL_MEMORY_{name}": value for name, value in given.items()}
         headers = {"Authorization": f"Bearer {client.key}"}
+        url = given.get("RECORDS__URL")
         with (
             httpx.Client(base_url=client.url, headers=headers, timeout=60, trust_env=False) as http,
-            closing(Database.in_folder(data)) as database,
+            closing(Database(url) if url else Database.in_folder(data)) as database,
         ):
             yield Stack(client, http, data, _supervisor(), port, environment, database)
 

@@ -57,7 +57,7 @@ def test_a_folder_is_evaluated_then_the_memory_itself_then_all_is_removed(
     assert itself.summary is not None
     assert itself.summary.queries == itself.summary.images == 8
     files = stack.data / "evaluations" / tenant
-    assert len([path for path in files.rglob("*") if path.is_file()]) == 4
+    assert len([path for path in files.rglob("*") if path.is_file()]) == 2, "a report of each"
 
     removed = client.remove(RemovalRequest(filter=Filter({"subject": "disc"}), reason="asked to"))
     assert removed.images == 4
