@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -18,7 +18,7 @@ class StoredObject:
     """An object that was put.
 
     Attributes:
-        url: where it lies: ``s3://BUCKET/KEY``.
+        url: where it lies: ``s3://BUCKET/KEY``, encoded as URLs are.
         fields: what its key says of it.
     """
 
@@ -80,4 +80,4 @@ def _stored(put: _S3) -> StoredObject:
     fields: dict[str, Any] = {"labels": [folder]}
     if (file_name := sent_file_name(name)) is not None:
         fields["file_name"] = file_name
-    return StoredObject(f"s3://{put.bucket.name}/{key}", fields)
+    return StoredObject(f"s3://{put.bucket.name}/{quote(key)}", fields)

@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 def test_files_below_the_folder_are_read(authority: trustme.CA, folder: Path) -> None:
     (folder / "cat" / "my own 100%.jpg").write_bytes(b"")
     read = reading(authority, f"file://{folder}")
-    urls = [f"file://{folder}/cat/{name}" for name in ("1.jpg", "my own 100%.jpg", "1.jpg")]
+    urls = [f"file://{folder}/cat/{name}" for name in ("1.jpg", "my%20own 100%25.jpg", "1.jpg")]
     assert read("shop", urls) == [b"a cat", b"", b"a cat"]
 
 

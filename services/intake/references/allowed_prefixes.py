@@ -84,16 +84,18 @@ class AllowedPrefixes:
         return frozenset(prefix.url.split("/")[2] for prefix in prefixes)
 
     def find(self, tenant: str, url: str) -> tuple[AllowedPrefix, str]:
-        """The folder that a URL is below, and what follows it.
+        """The folder that a URL is below, and what follows it, as the store knows it: decoded, but for https.
 
         Raises:
             InvalidRequest: this tenant may not name it.
         """
         for prefix in self._of.get(tenant, self._of.get(EVERYONE, ())):
-            rest = prefix.rest(url)
+            is_decoded = prefix.scheme != HTTPS  # of others, stores and files know names as they are
+            rest = prefix.rest(unquote(url) if is_decoded else url)
             if rest is None:
                 continue
-            if not rest or rest.startswith("?") or _leads_elsewhere(rest.split("?")[0]) or "::" in rest:
+            path = rest if is_decoded else rest.split("?")[0]
+            if not path or _leads_elsewhere(path):
                 raise InvalidRequest("dataref: a URL names an object below its folder, without empty parts, .. and ::")
             return prefix, rest
         raise InvalidRequest(

@@ -7,7 +7,7 @@ from services.intake.references.allowed_prefixes import AllowedPrefix, AllowedPr
 
 ALLOWED = AllowedPrefixes(
     {
-        "shop": ["s3://bucket/shop", "https://pictures.example:8443/shop/", "file:///srv/shop"],
+        "shop": ["s3://bucket/shop", "https://pictures.example:8443/shop/", "file:///srv/shop", "file:///srv/my shop"],
         "zoo": [],
         "*": ["s3://bucket/all/"],
     }
@@ -19,6 +19,8 @@ ALLOWED = AllowedPrefixes(
     [
         ("shop", "s3://bucket/shop/cat/1 é.jpg", "s3://bucket/shop/", "cat/1 é.jpg"),
         ("shop", "file:///srv/shop/a..b/...", "file:///srv/shop/", "a..b/..."),
+        ("shop", "file:///srv/my%20shop/a%20b%3Fc%2Bd%23.jpg", "file:///srv/my shop/", "a b?c+d#.jpg"),
+        ("shop", "file:///srv/my shop/100%.jpg", "file:///srv/my shop/", "100%.jpg"),
         (
             "shop",
             "https://pictures.example:8443/shop/1.jpg?size=a/../b",
@@ -59,6 +61,8 @@ def test_what_lies_below_a_folder_is_found(tenant: str, url: str, prefix: str, r
         ("shop", "file:///srv/shop/%252e%252e/secret"),
         ("shop", "file:///srv/shop/%25252525252e./secret"),
         ("shop", "https://pictures.example:8443/shop/%2E./secret"),
+        ("shop", "https://pictures.example:8443/%73hop/1.jpg"),
+        ("shop", "file:///srv/shop/a%3A%3Ab"),
         ("shop", "https://pictures.example:8443/shop/..%2fsecret"),
         ("shop", "https://pictures.example:8443/shop/..%5csecret"),
         ("shop", "https://pictures.example:8443/shop/?x=1"),

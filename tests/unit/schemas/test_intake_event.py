@@ -157,7 +157,7 @@ def test_no_value_of_an_attribute_raises_anything_else(name: str, value: object)
 def test_an_object_that_was_put_lies_where_its_key_says() -> None:
     read = read_event(s3_notification(s3_record("animal/cat/my+own%2Bcat+%C3%A9.jpg")))
     [image] = read.images
-    assert image.dataref == "s3://pictures/animal/cat/my own+cat é.jpg"
+    assert image.dataref == "s3://pictures/animal/cat/my%20own%2Bcat%20%C3%A9.jpg"
     assert (image.fields.labels, image.fields.file_name) == (["animal/cat"], "my own+cat é.jpg")
     assert image.fields.model_fields_set == {"labels", "file_name"}
     assert read.id == "C3D13FE58DE4C810"
