@@ -87,6 +87,7 @@ class RemovalPayload(RequestedPayload):
         done_at: when it was verified that nothing that it covers is left.
         images: how many images it removed, in all and by the state they were in.
         pictures: how many of them had a picture.
+        queued: how many entries it took that waited in the intake, or were dead letters there.
     """
 
     event = Event.DONE
@@ -95,6 +96,7 @@ class RemovalPayload(RequestedPayload):
     images: int
     by_state: dict[State, int]
     pictures: int
+    queued: int = 0
 
 
 class Claim(BaseModel):
@@ -105,6 +107,7 @@ class Claim(BaseModel):
     engine: str
     pictures: str
     records: str
+    intake: str = ""
     copies: str
 
 
@@ -128,6 +131,7 @@ class TenantEndPayload(Payload):
     """All that was kept of a tenant is removed: its one receipt.
 
     Attributes:
+        queued: how many entries waited in the intake, or were dead letters there.
         keys: how many keys were revoked and deleted.
         records: how many records were deleted, by their kind.
     """
@@ -141,6 +145,7 @@ class TenantEndPayload(Payload):
     images: int
     by_state: dict[State, int]
     pictures: int
+    queued: int = 0
     keys: int
     records: dict[str, int]
 

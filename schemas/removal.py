@@ -99,6 +99,8 @@ class Removal(BaseModel):
         waits_for: why it does not go on at the moment, a sentence; null where it does.
         images: how many images it removed, in all and by the state they were in; counted once all are gone.
         pictures: how many of them had a picture (thumbnails are never stored).
+        queued: how many entries it took that waited in the intake, or were dead letters: of none of them was an image
+            accepted.
         verified_at: when it was checked that nothing that meets the filter and was accepted before is left.
         receipt: its signed receipt, once it is done: keep the text as it is, byte for byte.
         erasure: the first compaction after it; null until there was one.
@@ -120,6 +122,7 @@ class Removal(BaseModel):
     images: int = 0
     by_state: dict[State, int] = Field(default_factory=dict)
     pictures: int = 0
+    queued: int = 0
     verified_at: datetime | None = None
     receipt: str | None = None
     erasure: Erasure | None = None

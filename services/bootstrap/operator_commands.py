@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from services.access.audit import Audit
 from services.access.secret import load_secret
+from services.bootstrap.private_intake import private_intake
 from services.bootstrap.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import wire_compact, wire_forget, wire_stores, wire_verify
@@ -46,8 +47,10 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
         Unavailable: the store does not answer; with `alone`, a service runs.
     """
     with ExitStack() as opened:
-        engine, _ = engine_of_commands(settings, alone)
+        engine, may_run = engine_of_commands(settings, alone)
         opened.callback(engine.close)
+        if not may_run:
+            opened.enter_context(private_intake(settings))
         database = wire_records(settings, opened)
         encoder, dimension = encoder_of(engine, encoder_records_of(database))
         memory = Memory(engine, encoder, dimension, settings.metadata)

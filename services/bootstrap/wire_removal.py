@@ -12,6 +12,7 @@ from services.access.audit import Audit
 from services.access.secret import Secret
 from services.answers.decisions import StoredDecisions
 from services.answers.question_jobs import Questions
+from services.bootstrap.wire_intake import intake_redis, streams_of
 from services.bootstrap.wire_receipts import Receipts, receipts_of
 from services.curation.judgements import Judgements
 from services.curation.objections import Objections
@@ -21,16 +22,21 @@ from services.evaluation.records import Evaluations
 from services.forgetting.blocks import Blocks
 from services.forgetting.compact import Compact
 from services.forgetting.covered_images import Notes, RemovalHook
+from services.forgetting.drain import Drain
 from services.forgetting.erasure_claim import claim
 from services.forgetting.erasures import Erasures
 from services.forgetting.forget import Forget
+from services.forgetting.intake_entries import IntakeEntries, NoIntake
 from services.forgetting.mark_and_note import MarkAndNote
 from services.forgetting.record_faults import RecordFaults
+from services.forgetting.refused_entries import RefusedEntries
 from services.forgetting.removals import Removals
 from services.forgetting.tidy import Tidy
 from services.forgetting.verify import Verify
 from services.infrastructure.records import facts
 from services.infrastructure.records.database import Database
+from services.intake.streams.older_entries import OlderEntries
+from services.intake.streams.stream_users import StreamUsers
 from services.memory.blobs import Blobs
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -60,6 +66,8 @@ class Stores:
     blocks: Blocks
     removals: Removals
     notes: Notes
+    refused: RefusedEntries
+    intake: IntakeEntries
     receipts: Receipts
     audit: Audit
     schedule: Schedule
@@ -91,6 +99,8 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         blocks=blocks,
         removals=Removals(database),
         notes=Notes(database, secret.key("tombstones")),
+        refused=RefusedEntries(database, secret.key("tombstones")),
+        intake=intake_of(settings),
         receipts=receipts_of(settings, database, secret),
         audit=Audit(database, secret.key("audit")),
         schedule=Schedule(database),
@@ -101,6 +111,14 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         questions=questions,
         undo_votes=undo_votes,
     )
+
+
+def intake_of(settings: Settings) -> IntakeEntries:
+    """The intake as removals see it: there is none on a machine where its private server never was started."""
+    if settings.intake.url is None and not Places(settings.data).intake.exists():
+        return NoIntake()
+    streams = streams_of(settings)
+    return OlderEntries(streams, StreamUsers(intake_redis(settings), streams.keys))
 
 
 def objections_of(settings: Settings, memory: Memory) -> Objections:
@@ -132,12 +150,14 @@ def check_restored(stores: Stores) -> None:
 def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> Forget:
     """Removals; `further` are hooks that this process alone has."""
     removals, notes, receipts = stores.removals, stores.notes, stores.receipts
+    mark_and_note = MarkAndNote(memory, stores.blocks, removals, notes, stores.refused, lease)
     return Forget(
         memory=memory,
         pictures=stores.pictures,
         removals=removals,
         notes=notes,
-        mark_and_note=MarkAndNote(memory, stores.blocks, removals, notes, lease),
+        mark_and_note=mark_and_note,
+        drain=Drain(stores.intake, removals, notes, stores.refused, stores.blocks, mark_and_note, lease),
         receipt_log=receipts.log,
         filter_digests=receipts.filters,
         audit=stores.audit,
@@ -185,7 +205,8 @@ def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> Compact:
         erasures=Erasures(removals),
         receipt_log=receipts.log,
         tidy=wire_tidy(memory, stores),
-        claim=lambda engine_note, records_note: claim(engine_note, settings.pictures.url, records_note),
+        claim=lambda engine, records, intake: claim(engine, settings.pictures.url, records, intake),
+        erase_intake=stores.intake.erase,
         write_to_mirror=receipts.mirroring.write_up_to,
         size=partial(_size, settings, memory),
         every=timedelta(seconds=settings.worker.compact_seconds),

@@ -151,6 +151,7 @@ def receipt(removal: Removal) -> None:
         "requested": f"{removal.requested_at:%Y-%m-%d %H:%M:%S} UTC by {removal.requested_by}",
         "images removed": f"{removal.images}: {_by_state(removal.by_state)}",
         "pictures deleted": str(removal.pictures),
+        "entries taken from the intake": str(removal.queued),
         "blocked from now on": "yes" if removal.block else "no",
         "verified none left": f"{removal.verified_at:%Y-%m-%d %H:%M:%S} UTC" if removal.verified_at else "not yet",
         "erased from the disk": _erasure(removal),

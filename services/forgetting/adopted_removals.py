@@ -52,6 +52,7 @@ class AdoptedRemovals:
             "images": said["images"],
             "by_state": said["by_state"],
             "pictures": said["pictures"],
+            "queued": said.get("queued", 0),
             "verified_at": moment_of(said["done_at"]),
             "receipt": entry.text,
         }

@@ -41,7 +41,8 @@ class Compact:
     """The use case, with the parts that it needs.
 
     Attributes:
-        claim: says what the erasure covers, given what the engine and the database leave to their operators.
+        claim: says what the erasure covers, given what engine, database and intake leave to their operators.
+        erase_intake: erases from the intake's files what has left it; returns what it leaves to its operator.
         write_to_mirror: as in `services.forgetting.forget.Forget`.
         size: how many bytes are about to be rewritten.
         every: how long what was removed may wait for it where that is much.
@@ -54,7 +55,8 @@ class Compact:
     erasures: Erasures
     receipt_log: ReceiptLog
     tidy: Tidy
-    claim: Callable[[str, str], Claim]
+    claim: Callable[[str, str, str], Claim]
+    erase_intake: Callable[[], str]
     write_to_mirror: Callable[[str, int], object]
     size: Callable[[], int]
     every: timedelta
@@ -116,12 +118,13 @@ class Compact:
     def _erase(self, lease: Lease) -> Compaction:
         done = self.memory.compact()
         records_note = self.removals.database.erase_deleted()
-        claim = self.claim(done.note, records_note)
+        intake_note = self.erase_intake()
+        claim = self.claim(done.note, records_note, intake_note)
         for state in self.erasures.of(lease.token):
             with isolated("erasure", state.id):
                 self._end(state, lease, done, claim)
         self._give_receipts()
-        return Compaction(done.erased, " ".join(filter(None, (done.note, records_note))))
+        return Compaction(done.erased, " ".join(filter(None, (done.note, records_note, intake_note))))
 
     def _end(self, state: RemovalState, lease: Lease, done: Compaction, claim: Claim) -> None:
         removed = self.receipt_log.find_one(state.tenant, state.id, Event.DONE)

@@ -143,6 +143,16 @@ class Notes:
         )
         return self._pages(select(covered_images).where(theirs))
 
+    def naming(self, removal_id: str, image_ids: Collection[str]) -> set[str]:
+        """Those of some image ids that a removal has noted."""
+        found, given = set[str](), sorted(image_ids)
+        with self._database.read() as connection:
+            for start in range(0, len(given), PAGE):
+                some = covered_images.c.image_id.in_(given[start : start + PAGE])
+                asked = select(covered_images.c.image_id).where(covered_images.c.removal == removal_id, some)
+                found |= {*connection.execute(asked).scalars()}
+        return found
+
     def count(self, connection: Connection, removal_id: str) -> Counts:
         """How many a removal covers."""
         of_it = covered_images.c.removal == removal_id

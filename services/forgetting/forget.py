@@ -5,6 +5,7 @@ from there; every step may be done twice, and each of its transactions only by w
 
     mark    block the subjects, mark every point that meets the filter, and write the marked points down, contents
             blocked: this fixes what the removal covers; see `services.forgetting.mark_and_note`
+    drain   go through what waits in the intake, and take what meets it; see `services.forgetting.drain`
     delete  delete what is noted, as far as it is marked still, then the pictures, and all that was made of them; then
             verify that nothing is left, else mark once more
     seal    let those go first that wait to be marked, for what this one notes may be theirs too; then, in one
@@ -33,6 +34,7 @@ from schemas.receipt import Event, RemovalPayload, RequestedPayload, Requester
 from schemas.removal import Removal, RemovalPreview, RemovalRequest
 from services.access.audit import Audit
 from services.forgetting.covered_images import EVERYTHING, Covered, CoveredImages, Notes, RemovalHook
+from services.forgetting.drain import Drain
 from services.forgetting.filter_digest import FilterDigests
 from services.forgetting.mark_and_note import MarkAndNote
 from services.forgetting.receipt_log import AlreadyEntered, ReceiptLog
@@ -77,6 +79,7 @@ class Forget:
     removals: Removals
     notes: Notes
     mark_and_note: MarkAndNote
+    drain: Drain
     receipt_log: ReceiptLog
     filter_digests: FilterDigests
     audit: Audit
@@ -103,6 +106,7 @@ class Forget:
         request: RemovalRequest,
         requester: Requester,
         record: Callable[[Connection, str], object] = _nothing,
+        removal_id: str | None = None,
     ) -> Removal:
         """Make the durable record of a removal; `resume` then does it.
 
@@ -111,14 +115,16 @@ class Forget:
             request: what to remove.
             requester: who asks.
             record: writes down what else there is to say, in the same transaction; given the removal's id.
+            removal_id: its id, which nobody else has; None: a new one.
 
         Raises:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
         """
         request.filter.clauses(self.memory.metadata)
-        removal_id = str(uuid.uuid4())
+        removal_id = removal_id or str(uuid.uuid4())
+        position = self._position(tenant)
         with self.removals.database.write(urgent=True) as connection:
-            removal = self.removals.add(connection, tenant, removal_id, request, requester)
+            removal = self.removals.add(connection, tenant, removal_id, request, requester, position)
             record(connection, removal_id)
             self.receipt_log.append(connection, tenant, removal_id, RequestedPayload(**self._asked(removal, requester)))
         return removal
@@ -191,7 +197,17 @@ class Forget:
         self.removals.leases.renew(lease)
         return self.mark_and_note(state.tenant)
 
+    def _position(self, tenant: str) -> str | None:
+        """Where the intake ends; None where it does not say so: it is noted before anything of it is taken."""
+        try:
+            return self.drain.intake.position(tenant)
+        except Unavailable as error:
+            log.info("a removal notes no position of the intake yet: %s", error)
+            return None
+
     def _delete(self, state: RemovalState, lease: Lease, _tries: int) -> bool:
+        if not state.drained:
+            return self.drain(state.tenant, partial(self.removals.leases.renew, lease))
         for before in self.before:
             before(state.tenant, state.id)
         for page in self._noted(state, lease):
@@ -205,10 +221,12 @@ class Forget:
         with self.removals.owned(lease) as connection:
             if left:
                 log.info("removal %s: %d images came in meanwhile, they are removed too", state.id, left)
-                self.removals.move(connection, [state.id], Step.DELETE, Step.MARK, round=state.round + 1)
+                again = {"round": state.round + 1, "drained": False}
+                self.removals.move(connection, [state.id], Step.DELETE, Step.MARK, **again)
             else:
-                counts = self.notes.count(connection, state.id)
+                counts, queued = self.notes.count(connection, state.id), self.drain.refused.count(connection, state.id)
                 known = {"images": counts.images, "by_state": counts.by_state, "pictures": counts.pictures}
+                known |= {"queued": queued}
                 verified_at = self.removals.database.moment(connection)
                 self.removals.move(
                     connection, [state.id], Step.DELETE, Step.SEAL, waits_for=None, verified_at=verified_at, **known
@@ -220,6 +238,8 @@ class Forget:
         before = Clause("accepted_at", FieldType.DATETIME, bounds={"lte": state.removal.requested_at})
         left = self.memory.count(state.tenant, [*self.mark_and_note.clauses(state), before])
         left += self.memory.count(state.tenant, marked_by=state.id)
+        for named in self.mark_and_note.named_by_entries(state):
+            left += self.memory.count(state.tenant, named)
         for page in self._noted(state, lease):
             there = self.memory.get(state.tenant, [image.image_id for image in page])
             pictures = {image.picture for image in there.values()}
@@ -242,11 +262,12 @@ class Forget:
         payload = RemovalPayload(
             **self._asked(removal, state.requester),
             done_at=removal.verified_at,
-            **removal.model_dump(include={"images", "by_state", "pictures"}),
+            **removal.model_dump(include={"images", "by_state", "pictures", "queued"}),
         )
         with self.removals.owned(lease) as connection:
             self.removals.move(connection, [state.id], Step.SEAL, Step.MIRROR, waits_for=None, filter=None)
             self.notes.delete(connection, state.id)
+            self.drain.refused.forget_image_ids(connection, state.id)
             for at_end in self.at_end:
                 at_end(connection, state.tenant, state.id)
             who, images = state.requester, removal.images

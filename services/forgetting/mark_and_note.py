@@ -15,6 +15,7 @@ from schemas.errors import InvalidFilter
 from schemas.filter import Clause, FieldType, Filter, Not, matches
 from services.forgetting.blocks import CONTENT, SUBJECT, VECTOR, Blocks
 from services.forgetting.covered_images import PAGE, VECTORS, Covered, Notes
+from services.forgetting.refused_entries import RefusedEntries
 from services.forgetting.removals import Removals, RemovalState, Step
 from services.infrastructure.records.fencing_tokens import Lease
 from services.memory.memory import Memory
@@ -36,6 +37,7 @@ class MarkAndNote:
     blocks: Blocks
     removals: Removals
     notes: Notes
+    refused: RefusedEntries
     lease: timedelta
 
     def __call__(self, tenant: str) -> bool:
@@ -69,6 +71,12 @@ class MarkAndNote:
         """
         return (state.removal.filter or Filter({})).clauses(self.memory.metadata, stored=True)
 
+    def named_by_entries(self, state: RemovalState) -> Iterator[list[Clause]]:
+        """Filters of the images that a removal covers because entries name them which it took from the intake."""
+        before = Clause("accepted_at", FieldType.DATETIME, bounds={"lte": state.removal.requested_at + CLOCKS})
+        for ids in self.refused.image_ids(state.id):
+            yield [Clause("image_id", FieldType.KEYWORD, (*ids,)), before]
+
     def clear_stale_marks(self, tenant: str) -> None:
         """Take away the marks of removals that are done: who stood still may mark for one long after."""
         stale = self.removals.done_among(self.memory.marking(tenant))
@@ -83,7 +91,10 @@ class MarkAndNote:
         self.clear_stale_marks(tenant)
         for state in cohort:
             self.removals.leases.renew(lease)
-            self.memory.mark(tenant, self.clauses(state), state.id, state.removal.requested_at + CLOCKS)
+            until = state.removal.requested_at + CLOCKS
+            self.memory.mark(tenant, self.clauses(state), state.id, until)
+            for named in self.named_by_entries(state):
+                self.memory.mark(tenant, named, state.id, until)
         for state in cohort:
             for page in self.memory.marked_pages(tenant, state.id, PAGE):
                 digests = self.memory.vector_digests(page)
@@ -114,7 +125,8 @@ class MarkAndNote:
         bounds = {"lte": state.removal.requested_at + CLOCKS}
         clauses = [*self.clauses(state), Clause("accepted_at", FieldType.DATETIME, bounds=bounds)]
         for page in self.notes.pages_of_others(state.tenant, state.id):
-            yield [each for each in page if matches(clauses, each.image(state.tenant))]
+            named = self.refused.naming(state.id, {each.image_id for each in page})
+            yield [each for each in page if each.image_id in named or matches(clauses, each.image(state.tenant))]
 
     def _can_be_met(self, state: RemovalState) -> bool:
         try:

@@ -12,8 +12,10 @@ from services.infrastructure.records.tables import receipt_log, removals
 
 MOST = 1000
 """So many faults of a kind are told."""
-SAID = ("reason", "block", "everything", "images", "by_state", "pictures")
+SAID = ("reason", "block", "everything", "images", "by_state", "pictures", "queued")
 """What records and receipts say in the same way."""
+SINCE = {"queued": 0}
+"""What receipts of earlier versions do not say, and what that means."""
 _RECEIPTS = ((Event.DONE, removals.c.receipt), (Event.ERASED, removals.c.erasure_receipt))
 
 
@@ -61,7 +63,7 @@ class RecordFaults:
             with self._database.read() as connection:
                 rows = connection.execute(asked.where(removals.c.id > after)).all()
             for row in rows:
-                said = read(row.receipt)
+                said = {**SINCE, **read(row.receipt)}
                 requester = {"name": row.requested_by, "key": row.requested_key}
                 if {**{name: getattr(row, name) for name in SAID}, "requested_by": requester} != {
                     name: said.get(name) for name in (*SAID, "requested_by")

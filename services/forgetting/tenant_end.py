@@ -1,4 +1,4 @@
-"""A tenant's end: its keys, its images and its records go, and one receipt says so.
+"""A tenant's end: its keys, its images, its streams in the intake and its records go, and one receipt says so.
 
 What stays is what proves it: the log of receipts, tombstones and blocks, which are digests, and the records of its
 removals without their filters.
@@ -45,12 +45,13 @@ class EndTenant:
         """
         requested_at = now()
         keys = self.records.revoke_keys(tenant)
-        images, pictures, by_state = 0, 0, dict[State, int]()
+        self.forget.drain.intake.close_to_senders(tenant)
+        images, pictures, queued, by_state = 0, 0, 0, dict[State, int]()
         for _ in range(ROUNDS):
             request = RemovalRequest(everything=True, reason=reason, erase_now=True)
             recorded = self.forget.request(tenant, request, requester)
             done = self.forget.resume(tenant, recorded.id)
-            images, pictures = images + done.images, pictures + done.pictures
+            images, pictures, queued = images + done.images, pictures + done.pictures, queued + done.queued
             for state, number in done.by_state.items():
                 by_state[state] = by_state.get(state, 0) + number
             self.sleep(SETTLED)
@@ -58,6 +59,7 @@ class EndTenant:
                 break
         else:
             raise Unavailable(f"images of {tenant} come in again and again: stop what sends them, then end it again")
+        self.forget.drain.intake.end(tenant)
         payload = TenantEndPayload(
             requested_at=requested_at,
             requested_by=requester,
@@ -66,6 +68,7 @@ class EndTenant:
             images=images,
             by_state=by_state,
             pictures=pictures,
+            queued=queued,
             keys=keys,
             records={},
         )

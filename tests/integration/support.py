@@ -47,6 +47,7 @@ from services.forgetting.archive import Contents
 from services.forgetting.backup import Backup
 from services.forgetting.compact import Compact
 from services.forgetting.forget import Forget
+from services.forgetting.intake_entries import IntakeEntries, NoIntake
 from services.forgetting.restore import Restored
 from services.forgetting.restore_source import open_source
 from services.forgetting.verify import Verify
@@ -220,6 +221,7 @@ class Parts:
     tenant: str = field(default_factory=lambda: f"t{uuid.uuid4().hex}")
     enqueued: list[str] = field(default_factory=list)
     given: Database | None = None
+    intake: IntakeEntries = field(default_factory=NoIntake)
 
     def __post_init__(self) -> None:
         self.database = self.given or database_in(self.folder)
@@ -245,6 +247,7 @@ class Parts:
         objections, search = replace(made.undo_votes.objections, memory=self.memory), SearchShortLists(self.memory)
         return replace(
             made,
+            intake=self.intake,
             pictures=cast(Pictures, pictures or self.pictures),
             receipts=self.receipts if database is None else made.receipts,
             judgements=self.judgements,

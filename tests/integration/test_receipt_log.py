@@ -101,6 +101,7 @@ def test_a_receipt_says_what_was_done_and_names_its_filter_by_a_digest(filled: R
         "images": 3,
         "by_state": {"remembered": 3},
         "pictures": 2,
+        "queued": 0,
     }
 
 

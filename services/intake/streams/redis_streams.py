@@ -6,13 +6,14 @@ to write goes on where the server is full, so that a full intake empties.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError, ResponseError
 
 from schemas.errors import OutOfSpace, Unavailable
 from services.intake.streams.stream_entries import (
@@ -32,6 +33,12 @@ FIELD = b"event"
 PAGE = 100
 """Entries that are held at once where many are gone through: 100 of the largest are 34 MB."""
 LONGEST_REASON = 500
+POLL = 0.05
+LONGEST_REWRITE = 300.0
+"""Seconds that a server may take to write its log anew."""
+OPERATORS = (
+    "Entries left the intake's Redis; its files are its operator's, for this service may not have them written anew."
+)
 
 _END = """
 local ended = 0
@@ -321,6 +328,38 @@ class Streams:
         oldest = seconds + micros / 1e6 - order(first[0][0].decode())[0] / 1e3 if first else 0.0
         return Backlog(length, int(size or 0) if length else 0, max(0.0, oldest), dead)
 
+    def rewrite_log(self, sleep: Callable[[float], object] = time.sleep) -> str:
+        """Have the server write its log anew, without what has left the streams.
+
+        Args:
+            sleep: waits so many seconds.
+
+        Returns:
+            what is left to its operator, where it may not be told to; else empty.
+
+        Raises:
+            Unavailable: it could not, or not within `LONGEST_REWRITE`.
+        """
+        begun, waited = False, 0.0
+        with _answered():
+            while waited < LONGEST_REWRITE:
+                try:
+                    state = self._redis.info("persistence")
+                    if not state["aof_enabled"]:
+                        return OPERATORS
+                    if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
+                        if begun:
+                            break
+                        self._redis.bgrewriteaof()  # one that was at work before may have begun before they left
+                        begun = True
+                except NoPermissionError:
+                    return OPERATORS
+                sleep(POLL)
+                waited += POLL
+            if begun and self._redis.info("persistence")["aof_last_bgrewrite_status"] == "ok":
+                return ""
+        raise Unavailable("the intake's Redis did not write its log anew: its own log says why")
+
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
@@ -396,7 +435,7 @@ def _flat(fields: Mapping[str, str]) -> str:
 
 def _accepted(ended: Ended) -> str:
     """The note of an entry that is accepted; empty of another one."""
-    if ended.result.status is not Status.ACCEPTED:
+    if ended.result.status is not Status.ACCEPTED or ended.result.removal:
         return ""
     return json.dumps({"id": ended.result.event_id, "images": ended.images})
 
