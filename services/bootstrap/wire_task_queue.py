@@ -8,7 +8,7 @@ from services.access.rates import Rates
 from services.access.secret import load_secret
 from services.infrastructure.task_queue.celery_app import make_celery
 from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.infrastructure.task_queue.task_names import REMEMBER, RUN_JOBS
+from services.infrastructure.task_queue.task_names import INTAKE_QUEUE, REMEMBER, RUN_JOBS
 from services.runtime.redis_server import broker_url, limits_url
 from services.settings import Settings
 
@@ -21,6 +21,11 @@ def key_prefix(settings: Settings) -> str:
     """What the names of all keys in Redis begin with: another service on the same Redis has another."""
     digest = load_secret(settings).key(f"keys in redis of {settings.store.collection}").hex()[:16]
     return f"{settings.broker.prefix}:{digest}:"
+
+
+def intake_queue(settings: Settings) -> str:
+    """The queue in the broker that Celery producers send images to, by its whole name."""
+    return f"{key_prefix(settings)}{INTAKE_QUEUE}"
 
 
 def celery_of(settings: Settings) -> Celery:

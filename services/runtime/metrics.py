@@ -28,6 +28,7 @@ FAILED = Counter(
 MIRROR_FAILURES = Counter(
     "visual_memory_mirror_failures", "Times that the mirror did not take a removal's receipt.", ["tenant"]
 )
+RELAYED_MESSAGES = Counter("visual_memory_relayed_messages", "Messages of Celery that became entries.", ["tenant"])
 DROPPED_MESSAGES = Counter("visual_memory_dropped_messages", "Messages in Redis that were not the service's own.")
 PASSED_OVER = Counter("visual_memory_passed_over", "Records of jobs that could not be read, at each look.", ["reason"])
 DECODER_PROTECTION = Gauge(

@@ -6,8 +6,11 @@ PERIODIC_QUEUE = "periodic"
 """What beat sends: workers take from both in turn, so no backlog delays it."""
 JOB_QUEUE = "jobs"
 """A message for each tenant that has jobs."""
+INTAKE_QUEUE = "intake"
+"""What others send by Celery: no worker takes from it, see `services.intake.streams.celery_relay`."""
 QUEUES = (REMEMBER_QUEUE, PERIODIC_QUEUE, JOB_QUEUE)
 
+REMEMBER_IMAGE = "visual_memory.remember_image"
 REMEMBER = "visual_memory.remember"
 RUN_JOBS = "visual_memory.run_jobs"
 SWEEP_IMAGES = "visual_memory.sweep_images"
