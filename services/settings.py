@@ -355,6 +355,13 @@ class IntakeSettings(_Section):
             ' theirs must begin with: {"shop": ["s3://bucket/shop/"]}; none: off'
         ),
     ] = Field(default_factory=dict)
+    celery: Annotated[
+        list[Literal["*"] | Tenant],
+        Field(
+            description='tenants that messages of Celery may name, "*" for all: the broker does not tell who sent them,'
+            " so where others write to it, name those tenants that they may send to"
+        ),
+    ] = Field(default=["*"])
     results: Annotated[int, Field(ge=100, description="results kept of each tenant, about; the oldest go")] = 10_000
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="port of 127.0.0.1 for the reader's own /metrics; unset: none")

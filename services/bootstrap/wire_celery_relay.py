@@ -21,4 +21,4 @@ def wire_celery_relay(settings: Settings, opened: ExitStack, database: Database,
     broker = Redis.from_url(client_url(broker_url(settings)), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
     queue = ProducerQueue(broker, intake_queue(settings))
     opened.callback(queue.close)
-    return CeleryRelay(queue, streams.add, Leases(database))
+    return CeleryRelay(queue, streams.add, Leases(database), settings.intake.celery)

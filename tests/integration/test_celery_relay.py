@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,16 @@ def test_what_names_no_tenant_is_dropped_and_stops_nothing(
 def test_no_message_raises_what_is_not_expected(raw: bytes) -> None:
     with pytest.raises((ValueError, RecursionError, InvalidRequest)):
         entry_of(raw)
+
+
+def test_a_tenant_that_is_not_named_in_the_settings_is_not_sent_to(
+    relay: CeleryRelay, producer: Celery, streams: Streams, tenant: str
+) -> None:
+    other = unique("t")
+    for each in (other, tenant):
+        send(producer, {"tenant": each, "labels": ["cat"], "picture": PICTURE})
+    assert replace(relay, tenants=[tenant]).relay() == (2, 0)
+    assert (len(events(streams, tenant)), events(streams, other)) == (1, [])
 
 
 def test_a_stream_that_takes_nothing_holds_up_no_other_tenant(

@@ -2,7 +2,7 @@
 
 The collection is the journal: whatever is lost here is found by the sweep and enqueued again. So nothing in Redis
 needs to be durable, and an unreachable Redis stops no acceptance. Who can write to Redis can only cause work that is
-due, for a message says no more than whose images wait.
+due, for a message says no more than whose images wait; but for the queue of what Celery producers send to the intake.
 """
 
 import logging

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -28,6 +28,7 @@ from services.runtime.logs import kind
 
 SOURCE = "celery"
 """What events say that are made of messages; a message's ``source`` is its image's."""
+EVERYONE = "*"
 RESOURCE = "celery-relay"
 LEASE = timedelta(seconds=30)
 RENEWED = 10.0
@@ -49,12 +50,14 @@ class CeleryRelay:
     Attributes:
         queue: of the messages.
         add: puts an event on a tenant's stream; raises `Unavailable` where that cannot be done.
+        tenants: that messages may name; `EVERYONE` among them: all.
         leases: there is one relay at a time, so that as a rule no message becomes two entries.
     """
 
     queue: ProducerQueue
     add: Callable[[str, bytes], object]
     leases: Leases
+    tenants: Collection[str] = (EVERYONE,)
 
     def run(self, ended: threading.Event) -> None:
         """Relay what comes until the process is to end."""
@@ -103,9 +106,14 @@ class CeleryRelay:
                 self.leases.renew(lease)
                 renewed = time.monotonic()
 
+    def _check(self, tenant: str) -> None:
+        if {tenant, EVERYONE}.isdisjoint(self.tenants):
+            raise InvalidRequest("messages of Celery may not name this tenant (intake.celery)")
+
     def _put(self, message: bytes) -> None:
         try:
             tenant, event = entry_of(message)
+            self._check(tenant)
         except (ValueError, RecursionError, InvalidRequest) as error:
             metrics.DROPPED_MESSAGES.inc()
             log.warning("dropped a message of %d bytes for the intake: %s", len(message), type(error).__name__)
