@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent
 from schemas.intake_event import MAX_EVENT, MAX_PICTURE, ReadEvent, read_event
+from services.cli.own_service import free_port
 from services.infrastructure.records.fencing_tokens import Leases
 from services.infrastructure.task_queue.producer_queue import AT_ONCE, ProducerQueue
 from services.intake.streams import celery_relay
@@ -29,6 +32,7 @@ from tests.stack import unique, until
 
 from .support import database_in
 
+PAGE = Path(__file__).parents[2] / "docs" / "intake.md"
 TASK = "visual_memory.remember_image"
 QUEUE = "visual-memory:0123:intake"
 PICTURE = base64.b64encode(b"a picture").decode()
@@ -36,7 +40,7 @@ PICTURE = base64.b64encode(b"a picture").decode()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with broker(tmp_path_factory.mktemp("b")) as started:
+    with broker(tmp_path_factory.mktemp("b"), free_port()) as started:
         yield started
 
 
@@ -129,6 +133,21 @@ def test_they_keep_their_order_and_the_urgent_come_first(
     found = [read_event(event).id for event in events(streams, tenant)]
     assert sorted(found) == sorted(["urgent", *map(str, range(AT_ONCE + 2))]), "each once"
     assert [each for each in found if each != "urgent"] == [*map(str, range(AT_ONCE + 2))]
+
+
+def test_the_rights_that_the_page_names_are_enough(
+    relay: CeleryRelay, server: Broker, streams: Streams, tenant: str
+) -> None:
+    [rules] = re.findall(r"^    (on >PASSWORD .*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    server.client.execute_command("ACL", "SETUSER", "camera", *rules.replace("DIGEST", "0123").split())
+    with Celery("a-camera", broker=f"redis://camera:PASSWORD@127.0.0.1:{server.port}/0") as app:
+        app.conf.broker_transport_options = {"global_keyprefix": "visual-memory:0123:", "priority_steps": [0]}
+        named = {"tenant": tenant, "labels": ["cat"], "picture": PICTURE}
+        app.send_task(TASK, kwargs=named, queue="intake")
+        assert relay.relay() == (1, 0)
+        with pytest.raises(OperationalError, match="no permissions"):
+            app.send_task(TASK, kwargs=named, queue="remember", retry=False)
+    assert len(events(streams, tenant)) == 1
 
 
 # --- what is wrong
