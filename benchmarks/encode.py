@@ -20,8 +20,9 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 
 from benchmarks.pictures import photographs
 from benchmarks.table import Row, compare, milliseconds, rate, seconds
-from services.perception.efficientnet import VIEW, original, prepare, scaled
+from services.perception.efficientnet import original, prepare, scaled
 from services.perception.encoder import Encoder
+from services.perception.fingerprint import VIEW
 from services.perception.folded import Folded
 from services.perception.loading import load_encoder
 from services.perception.module import EfficientNetLite0

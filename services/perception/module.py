@@ -9,8 +9,8 @@ from efficientnet_lite_pytorch import EfficientNet
 from sentence_transformers.base.modality_types import Modality
 from sentence_transformers.sentence_transformer.modules import InputModule
 
-from services.perception.efficientnet import NAME, VIEW, prepare, scaled
-from services.perception.fingerprint import DIMENSION
+from services.perception.efficientnet import NAME, prepare, scaled
+from services.perception.fingerprint import DIMENSION, VIEW
 
 
 class EfficientNetLite0(InputModule):  # type: ignore[misc]  # it has no type where the library is not read

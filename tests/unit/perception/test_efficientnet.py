@@ -13,8 +13,9 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 
 from benchmarks.pictures import photographs
 from services.perception import efficientnet, folded, loading
-from services.perception.efficientnet import VIEW, original, prepare, scaled
+from services.perception.efficientnet import original, prepare, scaled
 from services.perception.encoder import Encoder, EncoderUnusable
+from services.perception.fingerprint import VIEW
 from services.perception.folded import Folded, keep_sums
 from services.perception.loading import identify, load_encoder
 from services.perception.module import EfficientNetLite0
