@@ -29,17 +29,23 @@ class Decoder:
         sandbox: its processes decode.
         pool: its threads help the caller's, so that several of its pictures are decoded at the same time.
         view: what of a picture is wanted; as in `services.perception.decoding.decode`.
+        keeps: whether `check` hands on what it decodes.
     """
 
-    def __init__(self, sandbox: Sandbox, pool: Executor, view: View = ALL) -> None:
+    def __init__(self, sandbox: Sandbox, pool: Executor, view: View = ALL, keeps: bool = True) -> None:
         self.sandbox = sandbox
         self._pool = pool
         self.view = view
+        self._keeps = keeps
         self._largest = BYTES_PER_PIXEL * view.largest(sandbox.limits.max_pixels)
 
     def for_view(self, view: View) -> "Decoder":
         """One in the same sandbox that makes another view."""
         return Decoder(self.sandbox, self._pool, view)
+
+    def keeping_nothing(self) -> "Decoder":
+        """One in the same sandbox whose `check` only checks: for who does not know which view will be wanted."""
+        return Decoder(self.sandbox, self._pool, self.view, keeps=False)
 
     def one(self, tenant: str, picture: bytes) -> PIL.Image.Image:
         """Decode a picture; as `services.perception.decoding.decode`.
@@ -84,7 +90,7 @@ class Decoder:
 
         def check(place: int) -> None:
             decoded = self._decoded(tenant, pictures[place], MOST)
-            if decoded is not None:
+            if decoded is not None and self._keeps:
                 keep(place, pack(*decoded, self.view))
 
         self._each(check, range(len(pictures)) if places is None else places, len(pictures))
