@@ -1,30 +1,34 @@
 """All that a worker of jobs needs: what may take minutes. It embeds nothing, so no encoder is loaded."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from schemas.encoder import EncoderSpec
-from schemas.errors import Unavailable
 from schemas.job import JobKind
 from services.access.secret import load_secret
 from services.answers.classify import Classify
 from services.answers.question import Question
 from services.answers.question_jobs import AnswerQuestion
-from services.bootstrap.wire_memory import encoder_records_of, memory_of, wire_decoder, wire_engine
+from services.bootstrap.wire_memory import (
+    active_spec,
+    encoder_records_of,
+    memory_of,
+    wait_for_collection,
+    wire_decoder,
+    wire_engine,
+)
 from services.bootstrap.wire_questions import Unloaded, wire_classify_by
 from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_removal import check_restored, wire_compact, wire_stores
 from services.bootstrap.wire_task_queue import wire_job_queue
 from services.bootstrap.wire_use_cases import lease_of, wire_judge
 from services.bootstrap.wired import Wired
-from services.encoder_migration.encoder_records import EncoderRecords
 from services.evaluation.job import Evaluate
 from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.memory.engine import Engine
 from services.runtime.jobs import RunJobs
 from services.settings import Settings
 
@@ -60,15 +64,9 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
         secret, lease = load_secret(settings), lease_of(settings)
         database = wire_records(settings, opened)
         engine, records = wire_engine(settings, opened, settings.store.timeout), encoder_records_of(database)
-        _wait_for_a_collection(engine, records)
+        wait_for_collection(engine, records)
         decoder, job_queue = wire_decoder(settings, opened), wire_job_queue(settings, opened)
         classify_by = wire_classify_by(settings, database, engine, records, decoder)
-
-        def active() -> EncoderSpec:
-            found = records.active()
-            if found is None:
-                raise Unavailable("the records of the memory's encoders are being restored")
-            return records.get(found.name)
 
         def wire(encoder: EncoderSpec) -> JobProcess:
             memory = memory_of(settings, engine, encoder)
@@ -96,13 +94,4 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
                 duties={ERASE: compact.if_due, REMOVE_ORPHANS: compact.tidy.if_due},
             )
 
-        yield Wired(active, wire)
-
-
-def _wait_for_a_collection(engine: Engine, records: EncoderRecords) -> None:
-    told = False
-    while records.active() is None or engine.inspect() is None:
-        if not told:
-            log.info("there is no collection yet: waiting for the API or a worker to create it")
-        told = True
-        time.sleep(POLL)
+        yield Wired(partial(active_spec, records), wire)

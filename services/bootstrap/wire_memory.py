@@ -1,5 +1,7 @@
 """The encoders, the engine and the decoder; each is closed with the context that it is opened in."""
 
+import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -33,6 +35,10 @@ SLICE_BYTES = 64 * 2**20
 """Bytes of pixels that a slice holds at most, were each picture the largest that its encoder takes: so the 32 requests
 that an API works on hold 2 GiB, and the 4 slices of a worker 256 MiB, whatever they are sent. With the built-in encoder
 it is 38 MiB for each, and with usual pictures 6."""
+
+POLL = 0.2
+
+log = logging.getLogger(__name__)
 
 
 def wire_encoders(settings: Settings, opened: ExitStack, database: Database, engine: Engine) -> LoadedEncoders:
@@ -74,6 +80,28 @@ def encoder_of(engine: Engine, records: EncoderRecords) -> tuple[str, int]:
     if active is None:
         return held_encoder(engine) or ("", 0)
     return active.name, records.get(active.name).dimension
+
+
+def active_spec(records: EncoderRecords) -> EncoderSpec:
+    """The encoder that classifies, for a process that does not load it.
+
+    Raises:
+        Unavailable: it is not known at this moment.
+    """
+    found = records.active()
+    if found is None:
+        raise Unavailable("the records of the memory's encoders are being restored")
+    return records.get(found.name)
+
+
+def wait_for_collection(engine: Engine, records: EncoderRecords) -> None:
+    """Return once there is a collection: whoever embeds creates it."""
+    told = False
+    while records.active() is None or engine.inspect() is None:
+        if not told:
+            log.info("there is no collection yet: waiting for the API or a worker to create it")
+        told = True
+        time.sleep(POLL)
 
 
 def memory_of(settings: Settings, engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Memory:
