@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from schemas.image import State
 
@@ -22,6 +23,7 @@ REMEMBERED = Counter("visual_memory_remembered", "Images that got their vector."
 REJECTED = Counter("visual_memory_rejected", "Images that could not be remembered.", ["tenant"])
 REMOVED = Counter("visual_memory_removed", "Images that removals deleted.", ["tenant"])
 CLASSIFIED = Counter("visual_memory_classified", "Pictures and vectors that were classified.", ["tenant"])
+INTAKE = Counter("visual_memory_intake", "Entries that left their stream, by their end.", ["tenant", "status"])
 FAILED = Counter(
     "visual_memory_failed", "Records that background work could not deal with, and left for later.", ["duty"]
 )
@@ -94,16 +96,32 @@ class _Tenant:
                 yield metric
 
 
-def exposition(tenant: str, by_state: Mapping[State, int]) -> bytes:
-    """A tenant's metrics, with its images in the collection by state, in Prometheus' text format."""
+def exposition(tenant: str, by_state: Mapping[State, int], *further: Collector) -> bytes:
+    """A tenant's metrics, with its images in the collection by state, in Prometheus' text format.
+
+    Args:
+        tenant: whose.
+        by_state: its images.
+        further: what is measured now, of this tenant alone.
+    """
     registry = CollectorRegistry()
     registry.register(_Tenant(tenant, by_state))
+    for each in further:
+        registry.register(each)
     return generate_latest(registry)
 
 
-def serve(port: int) -> None:
-    """Show everything, of all tenants, to the operator: at a port of this machine that others cannot reach."""
-    start_http_server(port, "127.0.0.1", _everything())
+def serve(port: int, *further: Collector) -> None:
+    """Show everything, of all tenants, to the operator: at a port of this machine that others cannot reach.
+
+    Args:
+        port: of 127.0.0.1.
+        further: what is measured whenever it is asked for.
+    """
+    registry = CollectorRegistry()
+    for each in (_everything(), *further):
+        registry.register(each)
+    start_http_server(port, "127.0.0.1", registry)
 
 
 def _everything() -> CollectorRegistry:

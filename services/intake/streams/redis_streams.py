@@ -68,11 +68,11 @@ end
 return settled
 """
 _BEGIN = """
-redis.call('XDEL', KEYS[1], '0-1')
+redis.call('XDEL', KEYS[1], '0-0')
 return redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
 """
 _GROUP = """
-redis.call('XDEL', KEYS[1], '0-1')
+redis.call('XDEL', KEYS[1], '0-0')
 return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
 """
 _REPLAY = """
@@ -194,7 +194,7 @@ class Streams:
             pipe = self._redis.pipeline(transaction=False)
             for tenant in asked:
                 pipe.xlen(self.keys.inbox(inbox, tenant))
-            return {tenant for tenant, length in zip(asked, pipe.execute(raise_on_error=False), strict=True) if length}
+            return {tenant for tenant, length in zip(asked, pipe.execute(), strict=True) if length}
 
     def up_to(self, tenant: str, position: str, inbox: Inbox = Inbox.INTAKE) -> Iterator[list[Entry]]:
         """All entries that stand at or before a position, whether they were handed out or not, a page at a time.
@@ -252,6 +252,15 @@ class Streams:
         with _answered():
             keys = [self.keys.results(tenant), self.keys.accepted(tenant)]
             return int(self._settle(keys=keys, args=[self._most, *given]))
+
+    def with_accepted(self, tenants: Iterable[str]) -> set[str]:
+        """Those of some tenants that have entries which were accepted and are not settled."""
+        asked = [*tenants]
+        with _answered():
+            pipe = self._redis.pipeline(transaction=False)
+            for tenant in asked:
+                pipe.hlen(self.keys.accepted(tenant))
+            return {tenant for tenant, number in zip(asked, pipe.execute(), strict=True) if number}
 
     def accepted_ids(self, tenant: str) -> list[str]:
         """The ids of all entries that were accepted and are not settled, in their order."""

@@ -1,0 +1,220 @@
+"""Accept entries: many in one write, and one by one where something is wrong with one of them."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from schemas.errors import Blocked, Conflict, FetchUnanswered, Unavailable, VisualMemoryError
+from schemas.image import Accepted, State
+from services.access.audit import Audit
+from services.infrastructure.records.fencing_tokens import Superseded
+from services.intake.accept import Accept, Upload
+from services.intake.streams.entry_guard import EntryGuard
+from services.intake.streams.readable_entries import (
+    NOTHING,
+    REFERENCE,
+    ReadableEntry,
+    content_of,
+    runs,
+    vectors,
+)
+from services.intake.streams.stream_entries import Ended, Status
+from services.intake.vectors import AcceptVectors, Sent
+from services.memory.payload import point_id
+from services.runtime.logs import kind
+
+BY = "intake"
+"""Who sent it, as the audit log has it: Redis does not say which of its users did."""
+INTERNAL = 500
+REFUSED = "a removal refuses it"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HeldUp:
+    """That an entry stays where it is for now.
+
+    Attributes:
+        readable: the entry.
+        reason: a sentence.
+        failed: whether it could not be handled, which is tried a few times only.
+    """
+
+    readable: ReadableEntry
+    reason: str
+    failed: bool = False
+
+
+Outcome = Ended | HeldUp
+
+
+@dataclass(frozen=True)
+class ReadyEntry:
+    """An entry with all that is needed to accept it.
+
+    Attributes:
+        pictures: of its images, in their order; none where they came as vectors.
+    """
+
+    readable: ReadableEntry
+    pictures: Sequence[bytes] = ()
+
+    @property
+    def images(self) -> tuple[tuple[str, str], ...]:
+        """Id and content hash of each of its images."""
+        images = self.readable.event.images
+        contents = [sha256(each).hexdigest() for each in self.pictures] or [content_of(each) or "" for each in images]
+        return tuple((each.fields.image_id or content, content) for each, content in zip(images, contents, strict=True))
+
+
+@dataclass(frozen=True)
+class AcceptEntries:
+    """The use case, with the parts that it needs.
+
+    Attributes:
+        references: reads pictures by URL: of each the bytes, or why there are none.
+        audit: says who sent how many.
+    """
+
+    accept: Accept
+    accept_vectors: AcceptVectors
+    references: Callable[[str, Sequence[str]], Sequence[bytes | VisualMemoryError]]
+    audit: Audit
+
+    def __call__(self, entries: Sequence[ReadableEntry], guard: EntryGuard, held: set[str]) -> Iterator[list[Outcome]]:
+        """Accept entries of one tenant in their order; outcomes after each write, to be dealt with at once.
+
+        What comes after an entry that is held up, and names one of its images, is held up too.
+
+        Args:
+            entries: that are to be accepted.
+            guard: of their tenant.
+            held: ids of the images of earlier entries that are held up; grows.
+
+        Raises:
+            Superseded: the stream is another's by now; nothing may be said of the rest.
+            Unavailable: a part does not answer, or a disk is full; the rest is to be tried again.
+        """
+        for run in runs(entries):
+            ready = [ReadyEntry(each, _pictures(each)) for each in run]
+            if run[0].content == NOTHING:
+                yield [each.ended(Status.REMEMBERED, reason="it names no image") for each in run]
+            elif run[0].content == REFERENCE:
+                free, behind = _parted(ready, held)
+                outcomes, found = self._fetched(free, guard)
+                held.update(*(each.readable.ids for each in outcomes if isinstance(each, HeldUp)))
+                yield [*behind, *outcomes]
+                yield from self._put(found, guard, held)
+            else:
+                yield from self._put(ready, guard, held)
+
+    def _put(self, entries: Sequence[ReadyEntry], guard: EntryGuard, held: set[str]) -> Iterator[list[Outcome]]:
+        """Accept entries of one kind; where that is refused, each half by itself."""
+        free, behind = _parted(entries, held)
+        outcomes: list[Outcome] = [*behind]
+        if free:
+            try:
+                outcomes += self._accepted(free, guard.of(each.readable.entry for each in free))
+            except (Superseded, Unavailable):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one of them
+                if len(free) > 1:
+                    if behind:
+                        yield [*behind]
+                    half = len(free) // 2
+                    yield from self._put(free[:half], guard, held)
+                    yield from self._put(free[half:], guard, held)
+                    return
+                outcome = self._refusal(guard.tenant, free[0].readable, error)
+                if isinstance(outcome, HeldUp):
+                    held |= free[0].readable.ids
+                outcomes.append(outcome)
+        if outcomes:
+            yield outcomes
+
+    def _accepted(self, entries: Sequence[ReadyEntry], guard: EntryGuard) -> list[Ended]:
+        """Accept entries of one kind, all or none."""
+        images = [image for each in entries for image in each.readable.event.images]
+        first = images[0]
+        if first.vector is not None and first.encoder is not None:
+            sent = Sent(
+                first.encoder, vectors([each.vector or () for each in images]), [each.fields for each in images]
+            )
+            accepted = self.accept_vectors(guard.tenant, sent, may_expire=False, guard=guard)
+        else:
+            pictures = (picture for each in entries for picture in each.pictures)
+            uploads = [Upload(picture, each.fields) for picture, each in zip(pictures, images, strict=True)]
+            accepted = self.accept(guard.tenant, uploads, may_expire=False, guard=guard)
+        self.audit.write(guard.tenant, BY, "accept", images=len(images))
+        points = [point_id(guard.tenant, each.image_id) for each in accepted]
+        log.info("accepted %d", len(points), extra={"tenant": guard.tenant, "points": points})
+        states = iter(accepted)
+        return [_ended(each, [next(states) for _ in each.readable.event.images]) for each in entries]
+
+    def _fetched(self, entries: Sequence[ReadyEntry], guard: EntryGuard) -> tuple[list[Outcome], list[ReadyEntry]]:
+        """Outcomes of entries whose pictures are not to be had by their URLs; and the others, with theirs."""
+        urls = [image.dataref or "" for each in entries for image in each.readable.event.images]
+        found = iter(self.references(guard.tenant, urls) if urls else ())
+        outcomes: list[Outcome] = []
+        ready: list[ReadyEntry] = []
+        for each in entries:
+            answers = [next(found) for _ in each.readable.event.images]
+            faults = [answer for answer in answers if isinstance(answer, VisualMemoryError)]
+            whole = ReadyEntry(each.readable, [answer for answer in answers if isinstance(answer, bytes)])
+            if faults:
+                outcomes.append(self._refusal(guard.tenant, each.readable, faults[0]))
+            elif self._is_covered(whole, guard):
+                outcomes.append(each.readable.ended(Status.REMOVED, reason=REFUSED))
+            else:
+                ready.append(whole)
+        return outcomes, ready
+
+    def _is_covered(self, ready: ReadyEntry, guard: EntryGuard) -> bool:
+        """Whether a removal that went through the stream would have taken it, had it known its content."""
+        named = zip(ready.readable.event.images, ready.images, strict=True)
+        return any(
+            guard.refused.covers(guard.tenant, ready.readable.entry.position, image_id)
+            for image, (image_id, _) in named
+            if image.fields.image_id is None
+        )
+
+    def _refusal(self, tenant: str, readable: ReadableEntry, error: Exception) -> Outcome:
+        """What becomes of an entry that was not accepted."""
+        if isinstance(error, FetchUnanswered):
+            return HeldUp(readable, error.message, failed=True)
+        if isinstance(error, Conflict):  # that is, it is being removed, or changed by others
+            return HeldUp(readable, error.message)
+        if isinstance(error, Blocked):
+            return readable.ended(Status.REMOVED, reason=REFUSED)
+        if isinstance(error, VisualMemoryError) and error.status < INTERNAL:
+            self.audit.write(tenant, BY, "accept", images=len(readable.event.images), outcome=error.code)
+            return readable.ended(Status.REJECTED, reason=error.message)
+        log.error("an entry could not be handled", exc_info=error)
+        return HeldUp(readable, f"it could not be handled: {kind(error)}", failed=True)
+
+
+def _pictures(entry: ReadableEntry) -> list[bytes]:
+    return [image.picture for image in entry.event.images if image.picture is not None]
+
+
+def _parted(entries: Sequence[ReadyEntry], held: set[str]) -> tuple[list[ReadyEntry], list[HeldUp]]:
+    """Entries that may be accepted, and those that come after another which is held up; these hold up others too."""
+    free: list[ReadyEntry] = []
+    behind: list[HeldUp] = []
+    for each in entries:
+        if each.readable.ids & held:
+            held |= each.readable.ids
+            behind.append(HeldUp(each.readable, "an earlier entry of the same image is held up"))
+        else:
+            free.append(each)
+    return free, behind
+
+
+def _ended(ready: ReadyEntry, accepted: Sequence[Accepted]) -> Ended:
+    """That an entry was accepted; where its images are remembered already, that is all."""
+    image_id = accepted[0].image_id if len(accepted) == 1 else ""
+    if any(each.state is State.WAITING for each in accepted):
+        return replace(ready.readable.ended(Status.ACCEPTED, image_id=image_id), images=ready.images)
+    return ready.readable.ended(Status.REMEMBERED, image_id=image_id)

@@ -1,0 +1,91 @@
+"""Entries as events: which images they name, and what kind of content they bring."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+
+from schemas.errors import NotAnEvent, RefusedEvent
+from schemas.intake_event import EventImage, ReadEvent, read_event
+from services.intake.streams.stream_entries import Ended, Entry, Result, Status
+from services.memory.engine import Vectors
+
+REFERENCE = "reference"
+PICTURE = "picture"
+NOTHING = "nothing"
+MOST_ENTRIES = 64
+"""That are accepted in one write: a larger one would make those wait longer that come after it."""
+MOST_REFERENCES = 8
+MOST_BYTES = 16 * 2**20
+"""Of the pictures of one write, about."""
+
+
+@dataclass(frozen=True)
+class ReadableEntry:
+    """An entry whose event was read."""
+
+    entry: Entry
+    event: ReadEvent
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """The ids of its images; that of a picture by reference which names none is not known yet."""
+        named = (each.fields.image_id or content_of(each) for each in self.event.images)
+        return frozenset(each for each in named if each is not None)
+
+    @property
+    def content(self) -> str:
+        """What kind of content it brings: entries of one kind can be accepted together."""
+        if not self.event.images:
+            return NOTHING
+        first = self.event.images[0]
+        if first.vector is not None:
+            return f"{len(first.vector)} numbers of {first.encoder}"
+        return PICTURE if first.picture is not None else REFERENCE
+
+    def ended(self, status: Status, **said: str) -> Ended:
+        """That it ends so."""
+        return Ended(self.entry, Result(self.entry.id, status, self.event.id, **said))
+
+
+def read(entry: Entry) -> ReadableEntry | Ended:
+    """An entry with its event; or its end, where that cannot be read."""
+    try:
+        return ReadableEntry(entry, read_event(entry.event))
+    except NotAnEvent as error:
+        return Ended(entry, Result(entry.id, Status.DEAD, reason=error.message))
+    except RefusedEvent as error:
+        return Ended(entry, Result(entry.id, Status.REJECTED, error.event_id, reason=error.message))
+
+
+def content_of(image: EventImage) -> str | None:
+    """The content hash of an image that is in its event; it is its id where it names none."""
+    if image.picture is not None:
+        return sha256(image.picture).hexdigest()
+    if image.vector is not None:
+        return sha256(vectors([image.vector]).tobytes()).hexdigest()
+    return None
+
+
+def vectors(some: Sequence[Sequence[float]]) -> Vectors:
+    """Vectors of one length as the memory takes them; numbers that are too large for it become infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(some, np.dtype("<f4"))
+
+
+def runs(entries: Sequence[ReadableEntry]) -> Iterator[list[ReadableEntry]]:
+    """Entries in their order, cut where the kind of their content changes or they are too many for one write."""
+    run: list[ReadableEntry] = []
+    size = 0
+    for entry in entries:
+        most = MOST_REFERENCES if entry.content == REFERENCE else MOST_ENTRIES
+        own = len(entry.entry.event)
+        if run and (run[0].content != entry.content or len(run) >= most or size + own > MOST_BYTES):
+            yield run
+            run, size = [], 0
+        run.append(entry)
+        size += own
+    if run:
+        yield run
