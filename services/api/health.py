@@ -9,7 +9,8 @@ from pydantic import BaseModel
 router = APIRouter(tags=["health"])
 
 NEEDED = {"store", "pictures", "records", "clock"}
-"""Without these no request can be answered; without the broker all are, and what is accepted waits for the sweep."""
+"""Without these no request can be answered; without the broker all are, and what is accepted waits for the sweep;
+without the intake all are that come over HTTP."""
 
 
 class Part(BaseModel):

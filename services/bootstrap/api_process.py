@@ -45,6 +45,7 @@ from services.infrastructure.records.clock_guard import ClockGuard
 from services.intake.accept import Accept
 from services.intake.fetch import HTTPS, Fetch
 from services.intake.streams.dead_letters import DeadLetters
+from services.intake.streams.stream_metrics import StreamMetrics
 from services.intake.vectors import AcceptVectors
 from services.memory.memory import Memory
 from services.memory.pictures import Pictures
@@ -93,6 +94,7 @@ class ApiProcess:
     judging: Judging
     curate: Curate
     dead_letters: DeadLetters
+    intake_metrics: StreamMetrics
 
 
 @contextmanager
@@ -124,7 +126,8 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
         keys, audit, idempotency = Keys(database), audit_of(settings, database), idempotency_of(settings, database)
         rates, fetch = wire_rates(settings), _fetch(settings)
-        dead_letters = DeadLetters(wire_streams(settings, opened))
+        streams = wire_streams(settings, opened)
+        dead_letters, intake_metrics = DeadLetters(streams), StreamMetrics(streams)
         clock = ClockGuard(database.clock_difference)
         checks: dict[str, Check] = {
             "store": engine.ping,
@@ -132,6 +135,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
             "clock": clock.check,
             "pictures": pictures.ping,
             "broker": task_queue.waiting_messages,
+            "intake": streams.ping,
         }
         receipts = receipts_of(settings, database, secret)
         if settings.removals.mirror:
@@ -182,6 +186,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                 judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.most_images),
                 curate=Curate(patient, stores.judgements, stores.undo_votes),
                 dead_letters=dead_letters,
+                intake_metrics=intake_metrics,
             )
 
         yield Wired(encoders.active, wire)

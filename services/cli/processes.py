@@ -7,7 +7,7 @@ the time. Whoever has made it ready freezes what is there and lets the collector
 import gc
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,8 @@ from services.cli.common import FAILED, errors, fail, own_data
 from services.runtime import cores
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from services.settings import Settings
 
 JOBS_AT_ONCE = 2
@@ -57,7 +59,8 @@ def api() -> None:
     from services.api.server import serve
     from services.bootstrap.api_process import api_process
 
-    with _wired(api_process(settings), settings.api.metrics_port) as process:
+    port = settings.api.metrics_port
+    with _wired(api_process(settings), port, lambda process: [process.current().intake_metrics]) as process:
         gc.set_threshold(SELDOM)
         serve(create_app(settings, process), settings.api)
 
@@ -109,6 +112,19 @@ def beat() -> None:
     celery_of(settings).Beat(scheduler_cls="celery.beat:Scheduler", loglevel="WARNING", quiet=True).run()
 
 
+def intake_reader() -> None:
+    """Accept what producers put on streams (one of the processes that `up` starts)."""
+    settings = _begin("intake-reader")
+    from services.bootstrap.intake_process import intake_process
+    from services.infrastructure.processes.ready_message import send_ready
+
+    with _wired(intake_process(settings), settings.intake.metrics_port, lambda process: [process.metrics]) as process:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: process.told.set())
+        signal.signal(signal.SIGINT, lambda _number, _frame: process.told.set())
+        send_ready()
+        process.run()
+
+
 def engine() -> None:
     """Own the embedded Qdrant engine (one of the processes that `up` starts)."""
     settings = _begin("engine")
@@ -131,8 +147,18 @@ def _begin(name: str) -> "Settings":
 
 
 @contextmanager
-def _wired(process: AbstractContextManager[Process], metrics_port: int | None) -> Iterator[Process]:
-    """A process that is wired, or that ends with a sentence in its log; what it has opened is closed at the end."""
+def _wired(
+    process: AbstractContextManager[Process],
+    metrics_port: int | None,
+    further: "Callable[[Process], Sequence[Collector]]" = lambda _: (),
+) -> Iterator[Process]:
+    """A process that is wired, or that ends with a sentence in its log; what it has opened is closed at the end.
+
+    Args:
+        process: wires it.
+        metrics_port: where its metrics are shown, if anywhere.
+        further: what else is shown there.
+    """
     from services.runtime import metrics
 
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())  # until there is a server that handles it better
@@ -140,7 +166,7 @@ def _wired(process: AbstractContextManager[Process], metrics_port: int | None) -
         with _sentences():
             wired = opened.enter_context(process)
             if metrics_port is not None:
-                metrics.serve(metrics_port)
+                metrics.serve(metrics_port, *further(wired))
         gc.freeze()
         gc.enable()
         yield wired

@@ -136,7 +136,7 @@ def children(settings: Settings, intake_password: str) -> tuple[list[Child], lis
         needed.append(Child("intake-redis", intake_command(places, settings.intake), log, listens))
     if settings.store.url is None:
         needed.append(ours("engine"))
-    return needed, [ours("worker"), ours("jobs"), ours("api"), ours("beat")]
+    return needed, [ours("worker"), ours("jobs"), ours("api"), ours("intake-reader"), ours("beat")]
 
 
 def run(settings: Settings, intake_password: str, on_ready: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ from tests.shapes import picture
 from tests.stack import SETTINGS, SHARED, Stack, fields, suspended, unique
 
 STAGES = ("accept", "decode", "encode", "remember", "search", "forget")
-PARTS = {"store": True, "records": True, "clock": True, "pictures": True, "broker": False}
+PARTS = {"store": True, "records": True, "clock": True, "pictures": True, "broker": False, "intake": False}
 
 
 def test_alive(stack: Stack) -> None:

@@ -20,7 +20,7 @@ from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMB
 from tests.shapes import picture
 from tests.stack import Stack, fields, running, suspended, unique, until
 
-CHILDREN = ("redis", "intake-redis", "engine", "worker", "jobs", "beat", "api")
+CHILDREN = ("redis", "intake-redis", "engine", "worker", "jobs", "beat", "intake-reader", "api")
 
 
 def teach(stack: Stack, source: str, pictures: int = 2) -> list[str]:

@@ -1,0 +1,135 @@
+"""All that the reader of the intake needs. It embeds nothing, so no encoder is loaded."""
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+
+from schemas.encoder import EncoderSpec
+from services.access.secret import load_secret
+from services.bootstrap.wire_access import audit_of
+from services.bootstrap.wire_intake import wire_streams
+from services.bootstrap.wire_memory import (
+    active_spec,
+    encoder_records_of,
+    memory_of,
+    wait_for_collection,
+    wire_decoder,
+    wire_engine,
+)
+from services.bootstrap.wire_records import wire_records
+from services.bootstrap.wire_references import wire_references
+from services.bootstrap.wire_removal import check_restored, wire_stores
+from services.bootstrap.wire_task_queue import wire_task_queue
+from services.bootstrap.wire_use_cases import lease_of, wire_accept
+from services.bootstrap.wired import Wired
+from services.forgetting.refused_entries import RefusedEntries
+from services.infrastructure.records.clock_guard import ClockGuard
+from services.intake.streams.accept_entries import AcceptEntries
+from services.intake.streams.read_entries import ReadEntries
+from services.intake.streams.serve_streams import ServeStreams
+from services.intake.streams.settle_accepted import SettleAccepted
+from services.intake.streams.stream_keys import Inbox
+from services.intake.streams.stream_metrics import StreamMetrics
+from services.intake.vectors import AcceptVectors
+from services.memory.memory import Memory
+from services.perception.decoder import Decoder
+from services.perception.fingerprint import BUILT_IN, VIEW
+from services.settings import Settings
+
+
+@dataclass(frozen=True)
+class IntakeProcess:
+    """The use cases, for one encoder."""
+
+    memory: Memory
+    accept: AcceptEntries
+
+
+@dataclass(frozen=True)
+class IntakeReader:
+    """The process' loop.
+
+    Attributes:
+        told: that it is to end.
+    """
+
+    serve: ServeStreams
+    reader: ReadEntries
+    metrics: StreamMetrics
+    told: threading.Event
+
+    def run(self) -> None:
+        """Read until told to end."""
+        self.serve.run(self.told)
+        self.reader.leave()
+
+
+@contextmanager
+def intake_process(settings: Settings) -> Iterator[IntakeReader]:
+    """Wire the reader over the collection, once there is one.
+
+    Raises:
+        InvalidRequest: the settings allow references that are none.
+        Unavailable: the store does not answer, or a restore did not end.
+    """
+    with ExitStack() as opened:
+        secret, database, streams = (
+            load_secret(settings),
+            wire_records(settings, opened),
+            wire_streams(settings, opened),
+        )
+        patient_engine, engine = (
+            wire_engine(settings, opened, timeout)
+            for timeout in (settings.store.timeout, settings.store.request_timeout)
+        )
+        records, references = encoder_records_of(database), wire_references(settings)
+        wait_for_collection(patient_engine, records)
+        sandbox, task_queue = wire_decoder(settings, opened), wire_task_queue(settings, opened)
+        audit, clock = audit_of(settings, database), ClockGuard(database.clock_difference)
+
+        def wire(encoder: EncoderSpec) -> IntakeProcess:
+            patient, memory = (memory_of(settings, each, encoder) for each in (patient_engine, engine))
+            stores = wire_stores(settings, database, patient, secret, encoder.name)
+            check_restored(stores)
+            decoder = _decoder(sandbox, encoder)
+            accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue, clock.check)
+            accept_vectors = AcceptVectors(accept, patient, encoder.name, records.usable)
+            return IntakeProcess(memory, AcceptEntries(accept, accept_vectors, references, audit))
+
+        wired, told = Wired(partial(active_spec, records), wire), threading.Event()
+        stores = wire_stores(settings, database, wired.current().memory, secret, active_spec(records).name)
+        reader = ReadEntries(
+            streams,
+            stores.removals.leases,
+            lease_of_streams(settings),
+            lambda: wired.current().accept,
+            stores.removals.undrained,
+            RefusedEntries(database, secret.key("tombstones")),
+            f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+            told.is_set,
+        )
+        settle = SettleAccepted(streams, lambda: wired.current().memory)
+        serve = ServeStreams(streams, {Inbox.INTAKE: reader.turn}, settle, settings.worker.concurrency)
+
+        yield IntakeReader(serve, reader, StreamMetrics(streams), told)
+
+
+def lease_of_streams(settings: Settings) -> timedelta:
+    """How long a stream is left to its reader: longer than any of its writes is waited for."""
+    return max(lease_of(settings), timedelta(seconds=2 * settings.store.request_timeout + 1))
+
+
+def _decoder(sandbox: Decoder, encoder: EncoderSpec) -> Decoder:
+    """One that keeps what the encoder takes of a picture, so that no worker decodes it again.
+
+    What another encoder than the built-in one takes is known only to who loads it.
+    """
+    if encoder.model != BUILT_IN:
+        return sandbox.keeping_nothing()
+    return sandbox.for_view(replace(VIEW, version=encoder.preprocessing))

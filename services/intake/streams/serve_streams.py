@@ -1,0 +1,100 @@
+"""Serve the streams of all tenants: each has a turn while it has entries, several side by side."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from schemas.errors import Unavailable
+from services.intake.streams.redis_streams import Streams
+from services.intake.streams.stream_keys import Inbox
+from services.runtime.logs import kind
+
+POLL = 0.05
+"""Seconds between two looks at whether a stream has entries: one call for all tenants."""
+FIND_SECONDS = 1.0
+"""How often it is looked whether there are further tenants."""
+SETTLE_SECONDS = 0.2
+FAILED_PAUSE = 5.0
+
+Turn = Callable[[str], float]
+"""Reads a tenant's stream for a while; returns the seconds until its next turn."""
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+
+class ServeStreams:
+    """The loop of a process.
+
+    Args:
+        streams: of all tenants.
+        turns: by what was sent to.
+        settle: says what became of a tenant's accepted entries.
+        threads: turns that are taken side by side.
+    """
+
+    def __init__(
+        self, streams: Streams, turns: Mapping[Inbox, Turn], settle: Callable[[str], object], threads: int
+    ) -> None:
+        self._streams, self._turns, self._settle = streams, turns, settle
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="streams")
+        self._tenants: frozenset[str] = frozenset()
+        self._found_at = -FIND_SECONDS
+        self._running: set[tuple[Inbox, str]] = set()
+        self._due: dict[tuple[Inbox, str], float] = {}
+
+    def run(self, told: threading.Event) -> None:
+        """Serve until told to end; then what is begun is finished."""
+        settler = threading.Thread(target=self._settle_until, args=(told,), name="settle")
+        settler.start()
+        try:
+            while not told.wait(POLL if _isolated(self._look, failed=False) else FAILED_PAUSE):
+                pass
+        finally:
+            told.set()
+            self._pool.shutdown(cancel_futures=True)
+            settler.join()
+
+    def _look(self) -> bool:
+        """Give turns to those who have entries; True, for it is done."""
+        if time.monotonic() >= self._found_at + FIND_SECONDS:
+            self._tenants, self._found_at = frozenset(self._streams.tenants()), time.monotonic()
+        moment = time.monotonic()
+        for inbox in self._turns:
+            due = [each for each in self._tenants if self._due.get((inbox, each), 0.0) <= moment]
+            free = [each for each in due if (inbox, each) not in self._running]
+            for tenant in self._streams.unread(free, inbox) if free else ():
+                self._running.add((inbox, tenant))
+                self._pool.submit(self._take_turn, inbox, tenant)
+        return True
+
+    def _take_turn(self, inbox: Inbox, tenant: str) -> None:
+        pause = _isolated(partial(self._turns[inbox], tenant), FAILED_PAUSE)
+        self._due[inbox, tenant] = time.monotonic() + pause
+        self._running.discard((inbox, tenant))
+
+    def _settle_until(self, told: threading.Event) -> None:
+        while not told.wait(SETTLE_SECONDS):
+            begun = time.monotonic()
+            for tenant in _isolated(self._to_settle, set[str]()):
+                _isolated(partial(self._settle, tenant), None)
+            told.wait(time.monotonic() - begun)  # at most half of the time, however much there is
+
+    def _to_settle(self) -> set[str]:
+        return self._streams.with_accepted(self._tenants) if self._tenants else set()
+
+
+def _isolated(do: Callable[[], Result], failed: Result) -> Result:
+    """What comes of it; where it fails, that is logged."""
+    try:
+        return do()
+    except Unavailable as error:
+        log.warning("the streams are looked at later: %s", kind(error))
+    except Exception:
+        log.exception("the streams could not be served")
+    return failed

@@ -1,0 +1,132 @@
+"""The streams of a running service, fed by a plain Redis client: what is sent is there in the end, whoever dies."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import redis
+
+from schemas.filter import Filter
+from schemas.image import State
+from schemas.removal import RemovalRequest
+from services.bootstrap.wire_intake import intake_redis
+from services.settings import Settings
+from tests.intake_events import image_data, image_event
+from tests.shapes import picture
+from tests.stack import Stack, suspended, unique, until
+
+TENANT = "default"
+
+
+class Producer:
+    """Sends by XADD and nothing else, and reads what is said."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self.redis: Any = intake_redis(Settings(data=stack.data))
+
+    def send(self, name: str, data: bytes, **said: Any) -> None:
+        """Put an image on the stream, once the server takes it."""
+        event = image_event(id=name, data=image_data(data, **said))
+        until(partial(self._taken, event), "the entry to be taken")
+
+    def results(self, *names: str) -> dict[str, list[str]]:
+        """What was said of events so far, by their ids."""
+        said: dict[str, list[str]] = {name: [] for name in names}
+        for _, fields in self.redis.xrange(f"visual-memory:results:{TENANT}"):
+            if (name := fields.get(b"id", b"").decode()) in said:
+                said[name].append(fields[b"status"].decode())
+        return said
+
+    def ended(self, *names: str) -> dict[str, list[str]]:
+        """The same once each has its end."""
+        open_ones = {"accepted", "held"}
+
+        def all_ended() -> dict[str, list[str]] | None:
+            said = attempt(partial(self.results, *names)) or {}
+            return said if said and all({*each} - open_ones for each in said.values()) else None
+
+        return until(all_ended, "every entry to have its end")
+
+    def _taken(self, event: bytes) -> bool:
+        return attempt(lambda: self.redis.xadd(f"visual-memory:intake:{TENANT}", {"event": event})) is not None
+
+
+def attempt(do: Callable[[], Any]) -> Any:
+    """What comes of it; None while the server starts."""
+    try:
+        return do()
+    except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
+        return None
+
+
+@pytest.fixture
+def producer(stack: Stack) -> Producer:
+    return Producer(stack)
+
+
+def test_what_is_sent_by_xadd_is_remembered_and_votes(stack: Stack, producer: Producer) -> None:
+    source = unique("stream")
+    names = [unique("event") for _ in range(5)]
+    for name in names:
+        producer.send(name, picture("disc"), image_id=name, source=source, labels=["disc"])
+    bad = unique("event")
+    producer.send(bad, b"no picture", source=source)
+    said = producer.ended(*names, bad)
+    assert said == {**{name: ["accepted", "remembered"] for name in names}, bad: ["rejected"]}
+    held = stack.held({"source": source})
+    assert held.keys() == {*names}
+    assert {image.state for image in held.values()} == {State.REMEMBERED}
+
+
+def test_the_metrics_tell_what_lies_there(stack: Stack, producer: Producer) -> None:
+    before = stack.metric("visual_memory_intake_dead_letters")
+    ended = stack.metric("visual_memory_intake_total", status="dead")
+    producer.redis.xadd(f"visual-memory:intake:{TENANT}", {"event": "no event"})
+    until(
+        lambda: stack.metric("visual_memory_intake_total", status="dead") == ended + 1, "the dead letter to be counted"
+    )
+    assert stack.metric("visual_memory_intake_dead_letters") == before + 1
+    assert stack.metric("visual_memory_intake_lag") == 0
+    assert stack.metric("visual_memory_intake_oldest_seconds") == 0
+
+
+@pytest.mark.parametrize("names", [("intake-reader",), ("intake-redis",), ("intake-reader", "intake-redis", "worker")])
+def test_kill_9_loses_nothing_that_was_sent(victim: Stack, names: tuple[str, ...]) -> None:
+    producer, source = Producer(victim), unique("killed")
+    ids = [unique("event") for _ in range(30)]
+    killed = [victim.child(name) for name in names]
+    for number, each in enumerate(ids):
+        producer.send(each, picture("disc"), image_id=each, source=source)
+        if number == len(ids) // 2:
+            for process in killed:
+                process.kill()
+    said = producer.ended(*ids)
+    assert {status for each in said.values() for status in each[1:]} <= {"remembered"}
+    assert {each[-1] for each in said.values()} == {"remembered"}
+    assert victim.held({"source": source}).keys() == {*ids}
+
+
+def test_what_still_waits_when_a_removal_is_asked_for_is_not_accepted(victim: Stack) -> None:
+    producer, subject = Producer(victim), unique("ann")
+    name, after = unique("event"), unique("event")
+    with suspended(victim.child("intake-reader")):
+        producer.send(name, picture("disc"), subject=subject)
+        until(lambda: victim.metric("visual_memory_intake_lag") == 1, "the entry to wait")
+        assert victim.metric("visual_memory_intake_unread_bytes") > 0
+    producer.ended(name)
+    victim.client.remove(RemovalRequest(filter=Filter.model_validate({"subject": subject}), reason="a test"))
+    assert victim.held({"subject": subject}) == {}
+    producer.send(after, picture("disc"), subject=subject)
+    assert producer.ended(after) == {after: ["accepted", "remembered"]}
+    assert len(victim.held({"subject": subject})) == 1
+
+
+def test_a_full_or_silent_intake_stops_nobody_else(victim: Stack) -> None:
+    with suspended(victim.child("intake-redis")):
+        ready = victim.http.get("/readyz").json()
+        [image_id] = victim.teach(picture("disc"), labels=["disc"])
+        victim.remembered([image_id])
+    assert (ready["ready"], ready["parts"]["intake"]["ok"]) == (True, False)
+    victim.until_ready()
