@@ -123,8 +123,8 @@ class ReadEntries:
         taken = self._refused.among(guard.tenant, {entry.position for entry in entries})
         behind = guard.of(entries).held_up()
         waiting = {entry.id for entry in entries if entry.id in behind or hand.waits(entry.id)}
-        refused = [Result(each.id, Status.REMOVED, reason=REFUSED) for each in entries if each.position in taken]
-        self._end(hand, guard, [Ended(hand.entries[each.entry], each) for each in refused])
+        refused = [entry for entry in entries if entry.position in taken and entry.id not in behind]
+        self._end(hand, guard, [Ended(each, Result(each.id, Status.REMOVED, reason=REFUSED)) for each in refused])
         self._say(hand, guard.tenant, [Result(each, Status.HELD) for each in behind & hand.entries.keys()])
         now = [entry for entry in entries if entry.id in hand.entries and entry.id not in waiting]
         held = {
@@ -191,11 +191,11 @@ class ReadEntries:
             self._streams.give_up(tenant, entry_id)
 
     def _end(self, hand: EntriesInHand, guard: EntryGuard, outcomes: Sequence[Ended]) -> None:
-        """Let entries leave, but for those that a removal came before meanwhile."""
+        """Let entries leave, but for those that a removal came before meanwhile: it is to count them."""
         if not outcomes:
             return
         waiting = guard.of(each.entry for each in outcomes).held_up()
-        ended = [each for each in outcomes if each.entry.id not in waiting or each.result.status is Status.REMOVED]
+        ended = [each for each in outcomes if each.entry.id not in waiting]
         self._streams.end(guard.tenant, ended)
         for each in ended:
             metrics.INTAKE.labels(guard.tenant, each.result.status).inc()
