@@ -4,15 +4,17 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
 from schemas.encoder import EncoderSpec
+from schemas.receipt import Requester
 from services.access.secret import load_secret
 from services.bootstrap.wire_access import audit_of
+from services.bootstrap.wire_celery_relay import wire_celery_relay
 from services.bootstrap.wire_intake import wire_streams
 from services.bootstrap.wire_memory import (
     active_spec,
@@ -24,15 +26,20 @@ from services.bootstrap.wire_memory import (
 )
 from services.bootstrap.wire_records import wire_records
 from services.bootstrap.wire_references import wire_references
-from services.bootstrap.wire_removal import check_restored, wire_stores
+from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
 from services.bootstrap.wire_task_queue import wire_task_queue
 from services.bootstrap.wire_use_cases import lease_of, wire_accept
 from services.bootstrap.wired import Wired
 from services.forgetting.refused_entries import RefusedEntries
+from services.forgetting.removals import Removals
 from services.infrastructure.records.clock_guard import ClockGuard
 from services.intake.streams.accept_entries import AcceptEntries
+from services.intake.streams.celery_relay import CeleryRelay
 from services.intake.streams.read_entries import ReadEntries
-from services.intake.streams.serve_streams import ServeStreams
+from services.intake.streams.read_removals import ReadRemovals
+from services.intake.streams.redis_streams import Streams
+from services.intake.streams.removal_turns import RemovalTurns
+from services.intake.streams.serve_streams import ServeStreams, StreamReader
 from services.intake.streams.settle_accepted import SettleAccepted
 from services.intake.streams.stream_keys import Inbox
 from services.intake.streams.stream_metrics import StreamMetrics
@@ -49,25 +56,31 @@ class IntakeProcess:
 
     memory: Memory
     accept: AcceptEntries
+    remove: ReadRemovals
 
 
 @dataclass(frozen=True)
 class IntakeReader:
-    """The process' loop.
+    """The process' loops.
 
     Attributes:
         told: that it is to end.
     """
 
     serve: ServeStreams
-    reader: ReadEntries
+    relay: CeleryRelay
     metrics: StreamMetrics
     told: threading.Event
 
     def run(self) -> None:
         """Read until told to end."""
-        self.serve.run(self.told)
-        self.reader.leave()
+        relay = threading.Thread(target=self.relay.run, args=(self.told,), name="celery-relay")
+        relay.start()
+        try:
+            self.serve.run(self.told)
+        finally:
+            self.told.set()
+            relay.join()
 
 
 @contextmanager
@@ -79,11 +92,8 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
         Unavailable: the store does not answer, or a restore did not end.
     """
     with ExitStack() as opened:
-        secret, database, streams = (
-            load_secret(settings),
-            wire_records(settings, opened),
-            wire_streams(settings, opened),
-        )
+        secret, database = load_secret(settings), wire_records(settings, opened)
+        streams = wire_streams(settings, opened)
         patient_engine, engine = (
             wire_engine(settings, opened, timeout)
             for timeout in (settings.store.timeout, settings.store.request_timeout)
@@ -100,24 +110,40 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
             decoder = _decoder(sandbox, encoder)
             accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue, clock.check)
             accept_vectors = AcceptVectors(accept, patient, encoder.name, records.usable)
-            return IntakeProcess(memory, AcceptEntries(accept, accept_vectors, references, audit))
+            forget = wire_forget(patient, stores, lease_of(settings))
+            return IntakeProcess(
+                memory,
+                AcceptEntries(accept, accept_vectors, references, audit),
+                ReadRemovals(forget, audit, lambda tenant: Requester(name=streams.keys.removals(tenant))),
+            )
 
         wired, told = Wired(partial(active_spec, records), wire), threading.Event()
-        stores = wire_stores(settings, database, wired.current().memory, secret, active_spec(records).name)
-        reader = ReadEntries(
-            streams,
-            stores.removals.leases,
-            lease_of_streams(settings),
-            lambda: wired.current().accept,
-            stores.removals.undrained,
-            RefusedEntries(database, secret.key("tombstones")),
-            f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
-            told.is_set,
-        )
+        refused = RefusedEntries(database, secret.key("tombstones"))
+        readers = _wire_readers(settings, streams, Removals(database), refused, wired, told.is_set)
         settle = SettleAccepted(streams, lambda: wired.current().memory)
-        serve = ServeStreams(streams, {Inbox.INTAKE: reader.turn}, settle, settings.worker.concurrency)
+        yield IntakeReader(
+            ServeStreams(streams, readers, settle, settings.worker.concurrency),
+            wire_celery_relay(settings, opened, database, streams),
+            StreamMetrics(streams),
+            told,
+        )
 
-        yield IntakeReader(serve, reader, StreamMetrics(streams), told)
+
+def _wire_readers(
+    settings: Settings,
+    streams: Streams,
+    removals: Removals,
+    refused: RefusedEntries,
+    wired: Wired[IntakeProcess],
+    is_told: Callable[[], bool],
+) -> dict[Inbox, StreamReader]:
+    """What reads the streams, by what was sent to; removals first."""
+    leases, duration = removals.leases, lease_of_streams(settings)
+    consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    asked = RemovalTurns(streams, leases, duration, lambda: wired.current().remove, consumer, is_told)
+    undrained, accept = removals.undrained, lambda: wired.current().accept
+    images = ReadEntries(streams, leases, duration, accept, undrained, refused, consumer, is_told)
+    return {Inbox.REMOVALS: asked, Inbox.INTAKE: images}
 
 
 def lease_of_streams(settings: Settings) -> timedelta:

@@ -9,10 +9,10 @@ import redis
 
 from schemas.filter import Filter
 from schemas.image import State
-from schemas.removal import RemovalRequest
+from schemas.removal import Removal, RemovalRequest, RemovalStatus
 from services.bootstrap.wire_intake import intake_redis
 from services.settings import Settings
-from tests.intake_events import image_data, image_event
+from tests.intake_events import image_data, image_event, removal_event
 from tests.shapes import picture
 from tests.stack import Stack, suspended, unique, until
 
@@ -38,6 +38,11 @@ class Producer:
             if (name := fields.get(b"id", b"").decode()) in said:
                 said[name].append(fields[b"status"].decode())
         return said
+
+    def removals(self, name: str) -> list[str]:
+        """The ids of the removals that an event has asked for."""
+        results = (fields for _, fields in self.redis.xrange(f"visual-memory:results:{TENANT}"))
+        return [said[b"removal"].decode() for said in results if said.get(b"id") == name.encode()]
 
     def ended(self, *names: str) -> dict[str, list[str]]:
         """The same once each has its end."""
@@ -108,19 +113,38 @@ def test_kill_9_loses_nothing_that_was_sent(victim: Stack, names: tuple[str, ...
     assert victim.held({"source": source}).keys() == {*ids}
 
 
-def test_what_still_waits_when_a_removal_is_asked_for_is_not_accepted(victim: Stack) -> None:
+def test_a_removal_takes_what_still_waits(victim: Stack) -> None:
     producer, subject = Producer(victim), unique("ann")
     name, after = unique("event"), unique("event")
     with suspended(victim.child("intake-reader")):
         producer.send(name, picture("disc"), subject=subject)
-        until(lambda: victim.metric("visual_memory_intake_lag") == 1, "the entry to wait")
+        assert victim.metric("visual_memory_intake_lag") == 1
         assert victim.metric("visual_memory_intake_unread_bytes") > 0
-    producer.ended(name)
-    victim.client.remove(RemovalRequest(filter=Filter.model_validate({"subject": subject}), reason="a test"))
-    assert victim.held({"subject": subject}) == {}
+        asked = victim.client.remove(RemovalRequest(filter=Filter({"subject": subject}), reason="a test"))
+        removal = until(lambda: done(victim, asked.id), "the removal")
+        assert (removal.images, removal.queued) == (0, 1)
+    assert producer.ended(name) == {name: ["removed"]}
     producer.send(after, picture("disc"), subject=subject)
     assert producer.ended(after) == {after: ["accepted", "remembered"]}
     assert len(victim.held({"subject": subject})) == 1
+
+
+def test_a_removal_is_asked_for_by_xadd(stack: Stack, producer: Producer) -> None:
+    name, asked, subject = unique("event"), unique("removal"), unique("ann")
+    producer.send(name, picture("disc"), subject=subject)
+    event = removal_event(id=asked, data={"filter": {"subject": subject}, "reason": "a test"})
+    producer.redis.xadd(f"visual-memory:removals:{TENANT}", {"event": event})
+    assert producer.ended(name)[name][-1] in {"remembered", "removed"}
+    [removal_id] = until(lambda: producer.removals(asked), "the removal's id")
+    removal = until(lambda: done(stack, removal_id), "the removal")
+    assert (removal.images + removal.queued, removal.requested_by) == (1, f"visual-memory:removals:{TENANT}")
+    assert stack.held({"subject": subject}) == {}
+
+
+def done(stack: Stack, removal_id: str) -> Removal | None:
+    """A removal, once it is done."""
+    removal = stack.client.removal(removal_id)
+    return removal if removal.status is RemovalStatus.DONE else None
 
 
 def test_a_full_or_silent_intake_stops_nobody_else(victim: Stack) -> None:

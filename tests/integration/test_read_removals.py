@@ -1,16 +1,19 @@
 """A removal that is asked for by a stream is made once, and one that cannot be made stops no other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 
 from schemas.errors import Unavailable
 from schemas.receipt import Requester
 from schemas.removal import RemovalStatus
+from services.infrastructure.records.fencing_tokens import Leases
 from services.intake.streams.older_entries import OlderEntries
 from services.intake.streams.read_removals import ReadRemovals
 from services.intake.streams.redis_streams import Streams
-from services.intake.streams.stream_entries import Entry, Status
+from services.intake.streams.removal_turns import MOST_TRIES, RemovalTurns, resource
+from services.intake.streams.stream_entries import Ended, Entry, Result, Status
 from services.intake.streams.stream_keys import Inbox
 from tests.intake import intake_server
 from tests.intake_events import image_data, image_event, removal_event
@@ -97,3 +100,72 @@ def test_it_waits_where_the_records_do_not_answer(parts: Parts, streams: Streams
     entry = sent(parts, streams, removal_event())
     assert reading(parts.tenant, entry) is None
     assert reading(parts.tenant, entry) is not None
+
+
+class Reader:
+    """A process that reads the stream of removals, with something in place of the use case."""
+
+    def __init__(self, parts: Parts, streams: Streams) -> None:
+        self._parts, self._streams = parts, streams
+        self.seen: list[bytes] = []
+
+    def send(self, *events: bytes) -> None:
+        for event in events:
+            self._streams.add(self._parts.tenant, event, inbox=Inbox.REMOVALS)
+
+    def turn(self, name: str = "a", fails: Callable[[bytes], object] = lambda _event: None) -> float:
+        """A turn of a process that starts and ends with it."""
+
+        def read(_tenant: str, entry: Entry) -> Ended:
+            fails(entry.event)
+            self.seen.append(entry.event)
+            return Ended(entry, Result(entry.id, Status.ACCEPTED, removal="an id"))
+
+        turns = RemovalTurns(self._streams, Leases(self._parts.database), timedelta(seconds=30), lambda: read, name)
+        return turns.turn(self._parts.tenant)
+
+
+@pytest.fixture
+def reader(parts: Parts, streams: Streams) -> Reader:
+    return Reader(parts, streams)
+
+
+def test_entries_are_read_in_their_order_and_leave(parts: Parts, streams: Streams, reader: Reader) -> None:
+    sent = [b"%d" % number for number in range(5)]
+    reader.send(*sent)
+    assert reader.turn() == 0
+    assert reader.seen == sent
+    assert streams.unread([parts.tenant], Inbox.REMOVALS) == set()
+    assert [said["removal"] for _, said in streams.results(parts.tenant)] == ["an id"] * 5
+
+
+def test_while_a_part_does_not_answer_all_wait_in_their_order(parts: Parts, streams: Streams, reader: Reader) -> None:
+    def fail(_event: bytes) -> None:
+        raise Unavailable("the records do not answer")
+
+    reader.send(b"1", b"2")
+    for _ in range(MOST_TRIES + 2):
+        assert reader.turn(fails=fail) > 0
+    assert reader.turn("another") == 0
+    assert reader.seen == [b"1", b"2"]
+
+
+def test_an_entry_that_cannot_be_handled_is_dead_in_the_end(parts: Parts, streams: Streams, reader: Reader) -> None:
+    def fail(event: bytes) -> None:
+        if event == b"1":
+            raise RuntimeError
+
+    reader.send(b"1", b"2")
+    turns = [reader.turn(fails=fail) > 0 for _ in range(MOST_TRIES + 1)]
+    assert turns == [True] * MOST_TRIES + [False]
+    [letter] = streams.dead(parts.tenant)
+    assert (letter.event, letter.inbox, reader.seen) == (b"1", Inbox.REMOVALS, [b"2"])
+
+
+def test_a_stream_is_read_by_one_at_a_time(parts: Parts, reader: Reader) -> None:
+    reader.send(b"1")
+    with Leases(parts.database).held(resource(parts.tenant), timedelta(seconds=30)):
+        assert reader.turn() > 0
+    assert reader.seen == []
+    assert reader.turn() == 0
+    assert reader.seen == [b"1"]

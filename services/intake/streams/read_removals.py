@@ -48,6 +48,7 @@ class ReadRemovals:
         try:
             self._record_once(tenant, removal_id, request)
         except InvalidFilter as error:
+            self.audit.write(tenant, self.requester(tenant).name, ACTION, outcome=error.code)
             return _refused(entry, Status.REJECTED, error.message, event_id)
         except Unavailable:
             return None

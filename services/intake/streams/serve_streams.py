@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from schemas.errors import Unavailable
 from services.intake.streams.redis_streams import Streams
@@ -20,12 +20,19 @@ FIND_SECONDS = 1.0
 SETTLE_SECONDS = 0.2
 FAILED_PAUSE = 5.0
 
-Turn = Callable[[str], float]
-"""Reads a tenant's stream for a while; returns the seconds until its next turn."""
-
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
+
+
+class StreamReader(Protocol):
+    """Reads what is sent to streams of one kind."""
+
+    def turn(self, tenant: str) -> float:
+        """Read a tenant's stream for a while; returns the seconds until its next turn."""
+
+    def leave(self) -> None:
+        """Let the streams' groups forget this reader."""
 
 
 class ServeStreams:
@@ -33,16 +40,16 @@ class ServeStreams:
 
     Args:
         streams: of all tenants.
-        turns: by what was sent to.
+        readers: by what they read; each has threads of its own, so that nobody's images delay a removal.
         settle: says what became of a tenant's accepted entries.
-        threads: turns that are taken side by side.
+        threads: turns of each reader that are taken side by side.
     """
 
     def __init__(
-        self, streams: Streams, turns: Mapping[Inbox, Turn], settle: Callable[[str], object], threads: int
+        self, streams: Streams, readers: Mapping[Inbox, StreamReader], settle: Callable[[str], object], threads: int
     ) -> None:
-        self._streams, self._turns, self._settle = streams, turns, settle
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="streams")
+        self._streams, self._readers, self._settle = streams, readers, settle
+        self._pools = {inbox: ThreadPoolExecutor(threads, thread_name_prefix=inbox) for inbox in readers}
         self._tenants: frozenset[str] = frozenset()
         self._found_at = -FIND_SECONDS
         self._running: set[tuple[Inbox, str]] = set()
@@ -57,24 +64,27 @@ class ServeStreams:
                 pass
         finally:
             told.set()
-            self._pool.shutdown(cancel_futures=True)
+            for pool in self._pools.values():
+                pool.shutdown(cancel_futures=True)
             settler.join()
+        for reader in self._readers.values():
+            reader.leave()
 
     def _look(self) -> bool:
         """Give turns to those who have entries; True, for it is done."""
         if time.monotonic() >= self._found_at + FIND_SECONDS:
             self._tenants, self._found_at = frozenset(self._streams.tenants()), time.monotonic()
         moment = time.monotonic()
-        for inbox in self._turns:
+        for inbox, pool in self._pools.items():
             due = [each for each in self._tenants if self._due.get((inbox, each), 0.0) <= moment]
             free = [each for each in due if (inbox, each) not in self._running]
             for tenant in self._streams.unread(free, inbox) if free else ():
                 self._running.add((inbox, tenant))
-                self._pool.submit(self._take_turn, inbox, tenant)
+                pool.submit(self._take_turn, inbox, tenant)
         return True
 
     def _take_turn(self, inbox: Inbox, tenant: str) -> None:
-        pause = _isolated(partial(self._turns[inbox], tenant), FAILED_PAUSE)
+        pause = _isolated(partial(self._readers[inbox].turn, tenant), FAILED_PAUSE)
         self._due[inbox, tenant] = time.monotonic() + pause
         self._running.discard((inbox, tenant))
 
