@@ -1,0 +1,38 @@
+"""An image that a plain Celery producer sends by the task's name is remembered, and said to be, by the task's id."""
+
+import base64
+
+from celery import Celery
+
+from services.bootstrap.wire_intake import streams_of
+from services.intake.streams.redis_streams import Streams
+from services.runtime.places import Places
+from services.runtime.redis_server import redis_url
+from services.settings import Settings
+from tests.shapes import picture
+from tests.stack import Stack, unique, until
+
+TASK = "visual_memory.remember_image"
+
+
+def test_what_celery_sends_is_remembered(stack: Stack) -> None:
+    settings, image_id = Settings(data=stack.data), unique("by-celery")
+    named = {"tenant": "default", "labels": ["disc"], "image_id": image_id, "source": "camera"}
+    with Celery("a-camera", broker=redis_url(Places(stack.data))) as app:
+        app.conf.broker_transport_options = {"global_keyprefix": stack.key_in_redis(""), "priority_steps": [0]}
+        app.send_task(TASK, kwargs={"labels": ["disc"]}, queue="intake")  # names no tenant, and stops nothing
+        sent = app.send_task(
+            TASK, kwargs={**named, "picture": base64.b64encode(picture("disc")).decode()}, queue="intake"
+        )
+    image = stack.remembered([image_id])[image_id]
+    assert (image.labels, image.source) == (["disc"], "camera")
+    streams = streams_of(settings)
+    try:
+        until(lambda: "remembered" in said(streams, sent.id), "the result by the task's id")
+    finally:
+        streams.close()
+
+
+def said(streams: Streams, event_id: str) -> set[str]:
+    """What results say of an event."""
+    return {fields["status"] for _, fields in streams.results("default") if fields.get("id") == event_id}
