@@ -109,7 +109,7 @@ def _opinions(memories: Memories, part: slice, codes: Numbers, names: Sequence[s
     rows = np.take_along_axis(rows, found.order, 1)
     similarities = np.take_along_axis(similarities, found.order, 1)
     votes_for, there = codes[rows], rows != NOBODY
-    weights = weigh(similarities, VoteOptions(), np.maximum(found.ranks, 0)) * there / found.copies
+    weights = weigh(similarities, VoteOptions(), np.maximum(found.ranks, 0)) * (there / found.copies)
     cast = ballots(votes_for)
     won = answers(cast, weights)[:, -1]
     counted = scores(cast, weights)

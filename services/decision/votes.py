@@ -18,6 +18,8 @@ from the nearest. `services.decision.hierarchy` says at which level of their pat
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import reduce
+from operator import add
 from typing import Protocol
 
 import numpy as np
@@ -120,7 +122,7 @@ def decide(
     asked = next(levels)
     shares, reason = (asked, None) if options.back_off is None else _back_off(asked, levels, options.back_off)
     reason = why_unknown(novelty, options.unknown_above) or reason
-    total = sum(each.score for each in shares)
+    total = _added(each.score for each in shares)
     shown = len(voters) if options.show is None else options.show
     return Decision(
         label=shares[0].label if reason is None else None,
@@ -189,11 +191,16 @@ def count(ballots: Sequence[Sequence[str]], weights: Sequence[float]) -> list[Cl
     """
     walk = list(_walk(ballots, weights))
     scores = dict(walk)
-    total = sum(scores.values())
+    total = _added(scores.values())
     enough = max(scores.values()) * (1 - TIE)
     winner = next(label for label, score in walk if score >= enough)
     order = sorted(scores, key=lambda label: (label != winner, -scores[label]))
     return [ClassShare(label=label, score=scores[label], share=scores[label] / total) for label in order]
+
+
+def _added(scores: Iterable[float]) -> float:
+    """Their sum, one after the other as `services.decision.tally` adds them: `sum` rounds otherwise from 3.12 on."""
+    return reduce(add, scores)
 
 
 def _walk(ballots: Sequence[Sequence[str]], weights: Sequence[float]) -> Iterator[tuple[str, float]]:
