@@ -66,12 +66,12 @@ class RefusedEvent(InvalidRequest):
     """An event is as events are, and what it says of its image, or asks for, breaks a rule.
 
     Attributes:
-        event_id: as its producer named it.
+        event_id: as its producer named it; empty where that is not known.
     """
 
     code = "refused_event"
 
-    def __init__(self, message: str, event_id: str) -> None:
+    def __init__(self, message: str, event_id: str = "") -> None:
         super().__init__(message)
         self.event_id = event_id
 
