@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("faults", settings.get_profile("tests"), derandomize=False)
+settings.load_profile("faults")
 
 TABLE = os.environ.pop("VISUAL_MEMORY_FAULT_TABLE", None)  # taken out, because to a service it is an unknown setting
 TIMEOUT = 1800
