@@ -6,7 +6,7 @@ filter, and one that names an image which the removal covers and says nothing th
 out it would have had from there. So each entry that is taken may let others be, and all is gone through until none is.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +21,7 @@ from services.forgetting.intake_entries import Covered, IntakeEntries, QueuedEnt
 from services.forgetting.mark_and_note import MarkAndNote
 from services.forgetting.named_values import may_be_meant
 from services.forgetting.refused_entries import RefusedEntries, RefusedEntry, is_at_or_before, latest
-from services.forgetting.removals import Removals, RemovalState
+from services.forgetting.removals import Removals, RemovalState, Step
 from services.infrastructure.records.fencing_tokens import Lease
 
 TRIES = 100
@@ -62,23 +62,23 @@ class Drain:
 
     def _drain(self, tenant: str, lease: Lease, at_work: Callable[[], object]) -> None:
         self._note_positions(tenant, lease)
-        cohort = [*self._cohort(tenant)]
-        if not cohort:
+        marked = [each for each in self._cohort(self.removals.to_drain(tenant)) if each.state.step is Step.DELETE]
+        if not marked:
             return
-        position = latest([each.position for each in cohort])
+        position = latest([each.position for each in marked])
         for _ in range(TRIES):
             taken = 0
             for page in self.intake.older(tenant, position):
                 at_work()
                 self.removals.leases.renew(lease)
-                taken += self._take(tenant, page, cohort, lease)
+                taken += self._take(tenant, page, lease)
             if not taken:
                 break
-        for each in cohort:
+        for each in marked:
             at_work()
             self.intake.take_results(tenant, each.position, each.covered)
         with self.removals.owned(lease) as connection:
-            self.removals.say_drained(connection, [each.state.id for each in cohort])
+            self.removals.say_drained(connection, [each.state.id for each in marked])
 
     def _note_positions(self, tenant: str, lease: Lease) -> None:
         """Note where the intake ends for those that could not when they were asked for: later is safe."""
@@ -89,24 +89,34 @@ class Drain:
                 for state in unknown:
                     self.removals.note_position(connection, state.id, position)
 
-    def _cohort(self, tenant: str) -> Iterator["_Draining"]:
-        for state in self.removals.to_drain(tenant):
+    def _cohort(self, states: Iterable[RemovalState]) -> list["_Draining"]:
+        """Those that can go through it; also those that have yet to mark, for they count what they meet."""
+        found = []
+        for state in states:
             if state.position is not None:
                 with suppress(InvalidFilter):  # it waits for its fields to be declared again
-                    yield _Draining(state, state.position, self.mark_and_note.clauses(state), self._covered(state.id))
+                    clauses = self.mark_and_note.clauses(state)
+                    found.append(_Draining(state, state.position, clauses, self._covered(state.id)))
+        return found
 
     def _covered(self, removal_id: str) -> Covered:
         return lambda ids: self.notes.naming(removal_id, ids) | self.refused.naming(removal_id, ids)
 
-    def _take(self, tenant: str, page: Sequence[QueuedEntry], cohort: Sequence["_Draining"], lease: Lease) -> int:
+    def _take(self, tenant: str, page: Sequence[QueuedEntry], lease: Lease) -> int:
         """Take what meets a removal, written down before it leaves; returns how many left."""
-        met = [(each, each.meeting(page)) for each in cohort]
-        taken = {entry.place: entry for _, entries in met for entry in entries}
-        if not taken:
-            return 0
-        with self.removals.owned(lease) as connection:
-            for each, entries in met:
-                self._write_down(connection, each.state, entries)
+        while True:
+            states = self.removals.to_drain(tenant)
+            cohort = self._cohort(states)
+            met = [(each, each.meeting(page)) for each in cohort]
+            taken = {entry.place: entry for _, entries in met for entry in entries}
+            if not taken:
+                return 0
+            with self.removals.owned(lease) as connection:
+                known = {state.id for state in states}
+                if {state.id for state in self.removals.to_drain(tenant, connection)} <= known:
+                    for each, entries in met:
+                        self._write_down(connection, each.state, entries)
+                    break  # else one was asked for meanwhile, and may count some of them too
         self.intake.take(tenant, [*taken.values()])
         return len(taken)
 

@@ -1,10 +1,10 @@
 """Forget: from a removal request to its receipt.
 
-The record is durable before anything goes, and names the step that comes next. Whoever finds it unfinished resumes it
-from there; every step may be done twice, and each of its transactions only by whoever owns the removal:
+The record is durable before anything goes, subjects blocked, and names the step that comes next. Whoever finds it
+unfinished resumes it from there; every step may be done twice, and each of its transactions only by whoever owns it:
 
-    mark    block the subjects, mark every point that meets the filter, and write the marked points down, contents
-            blocked: this fixes what the removal covers; see `services.forgetting.mark_and_note`
+    mark    mark every point that meets the filter, and write the marked points down, contents blocked: this fixes what
+            the removal covers; see `services.forgetting.mark_and_note`
     drain   go through what waits in the intake, and take what meets it; see `services.forgetting.drain`
     delete  delete what is noted, as far as it is marked still, then the pictures, and all that was made of them; then
             verify that nothing is left, else mark once more
@@ -125,6 +125,7 @@ class Forget:
         position = self._position(tenant)
         with self.removals.database.write(urgent=True) as connection:
             removal = self.removals.add(connection, tenant, removal_id, request, requester, position)
+            self.mark_and_note.block_subjects(connection, tenant, removal)
             record(connection, removal_id)
             self.receipt_log.append(connection, tenant, removal_id, RequestedPayload(**self._asked(removal, requester)))
         return removal

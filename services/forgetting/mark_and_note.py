@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from schemas.errors import InvalidFilter
 from schemas.filter import Clause, FieldType, Filter, Not, matches
+from schemas.removal import Removal
 from services.forgetting.blocks import CONTENT, SUBJECT, VECTOR, Blocks
 from services.forgetting.covered_images import PAGE, VECTORS, Covered, Notes
 from services.forgetting.refused_entries import RefusedEntries
@@ -77,6 +78,14 @@ class MarkAndNote:
         for ids in self.refused.image_ids(state.id):
             yield [Clause("image_id", FieldType.KEYWORD, (*ids,)), before]
 
+    def block_subjects(self, connection: Connection, tenant: str, removal: Removal) -> None:
+        """Refuse the subjects that a removal names, if it blocks, as part of the transaction that records it.
+
+        What replaces one of its images from then on would have its subject, and be accepted too late for its mark.
+        """
+        if removal.block and removal.filter is not None:
+            self.blocks.add(connection, tenant, SUBJECT, _subjects(removal.filter), removal.id)
+
     def clear_stale_marks(self, tenant: str) -> None:
         """Take away the marks of removals that are done: who stood still may mark for one long after."""
         stale = self.removals.done_among(self.memory.marking(tenant))
@@ -106,10 +115,10 @@ class MarkAndNote:
             self.removals.move(connection, [state.id for state in cohort], Step.MARK, Step.DELETE, waits_for=None)
 
     def _block_subjects(self, cohort: Sequence[RemovalState], lease: Lease) -> None:
+        """Again, for those that an earlier version recorded."""
         with self.removals.owned(lease) as connection:
             for state in cohort:
-                if state.removal.block and state.removal.filter is not None:
-                    self.blocks.add(connection, state.tenant, SUBJECT, _subjects(state.removal.filter), state.id)
+                self.block_subjects(connection, state.tenant, state.removal)
 
     def _note(self, state: RemovalState, images: Sequence[Covered], lease: Lease) -> None:
         with self.removals.owned(lease) as connection:

@@ -152,10 +152,10 @@ class Removals:
         with self.database.read() as connection:
             return [*connection.execute(select(removals.c.intake_position).where(_undrained(tenant))).scalars()]
 
-    def to_drain(self, tenant: str) -> list[RemovalState]:
-        """The removals of a tenant that have marked and have to go through its intake."""
-        asked = select(removals).where(_undrained(tenant), removals.c.step == Step.DELETE.value)
-        return self._states(asked.order_by(removals.c.requested_at, removals.c.id))
+    def to_drain(self, tenant: str, connection: Connection | None = None) -> list[RemovalState]:
+        """The removals of a tenant that have not gone through its intake yet, the first first."""
+        asked = select(removals).where(_undrained(tenant))
+        return self._states(asked.order_by(removals.c.requested_at, removals.c.id), connection)
 
     def note_position(self, connection: Connection, removal_id: str, position: str) -> None:
         """Write down where the intake ends for a removal of which that was not known, as part of a transaction."""

@@ -1,7 +1,7 @@
 """Promise 2: what waits in the intake and is older than a removal that it meets is taken, and never accepted."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -9,12 +9,14 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from schemas.errors import Blocked, Unavailable
 from schemas.receipt import Event
 from schemas.removal import Removal, RemovalRequest, RemovalStatus
-from services.forgetting.intake_entries import resource
+from services.forgetting.intake_entries import QueuedEntry, resource
 from services.forgetting.refused_entries import RefusedEntries
+from services.infrastructure.records.tables import removals
 from services.intake.streams.older_entries import OlderEntries
 from services.intake.streams.redis_streams import Streams
 from services.intake.streams.stream_entries import Ended, Entry, Result, Status
@@ -151,6 +153,33 @@ def test_overlapping_removals_both_count_what_both_meet(parts: Parts, streams: S
         for each in ({"subject": "ann"}, {"labels": "cat"})
     ]
     assert [forget.resume(parts.tenant, each.id).queued for each in asked] == [1, 1]
+
+
+def test_one_that_is_asked_for_while_another_goes_through_counts_too(parts: Parts, streams: Streams) -> None:
+    streams.add(parts.tenant, event("one", subject="ann", labels=["cat"]))
+    other = RemovalRequest.model_validate({"filter": {"labels": "cat"}, "reason": "asked to"})
+    asked = list[str]()
+
+    class Slow(OlderEntries):
+        def older(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
+            for page in super().older(tenant, position):
+                if not asked:
+                    asked.append(parts.forget().request(tenant, other, TESTER).id)
+                yield page
+
+    parts.intake = Slow(streams)
+    assert remove(parts, filter={"subject": "ann"}).queued == 1
+    assert parts.forget().resume(parts.tenant, asked[0]).queued == 1
+
+
+def test_one_whose_filter_means_nothing_any_more_lets_others_go_on(parts: Parts, streams: Streams) -> None:
+    streams.add(parts.tenant, event("one", subject="ann"))
+    asked = RemovalRequest.model_validate({"filter": {"labels": "cat"}, "reason": "asked to"})
+    parts.forget().request(parts.tenant, asked, TESTER)
+    with parts.database.write() as connection:
+        connection.execute(update(removals).values(filter={"metadata.gone": "x"}))
+    assert remove(parts, filter={"subject": "ann"}).queued == 1
+    assert len(parts.removals.undrained(parts.tenant)) == 1, "nothing older is accepted until it is put right"
 
 
 def test_dead_letters_and_results_go_too(parts: Parts, streams: Streams) -> None:

@@ -194,6 +194,15 @@ def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_to
     assert len(parts.files()) == 2
 
 
+def test_what_would_have_a_blocked_subject_from_before_is_refused_before_the_mark(parts: Parts) -> None:
+    parts.teach(picture("disc"), image_id="one", subject="ann")
+    recorded = parts.forget().request(parts.tenant, REQUEST, TESTER)
+    with pytest.raises(Blocked):
+        parts.send(picture("disc"), image_id="one")
+    assert parts.forget().resume(parts.tenant, recorded.id).status is RemovalStatus.DONE
+    assert parts.memory.get(parts.tenant, ["one"]) == {}
+
+
 @dataclass
 class Recorder:
     """A hook that keeps what it is called with, and may fail first."""
