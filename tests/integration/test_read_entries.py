@@ -152,16 +152,17 @@ def test_vectors_are_remembered_at_once(intake: Intake) -> None:
     assert {image.state for image in intake.images().values()} == {State.REMEMBERED}
 
 
-def test_what_is_no_event_is_dead_and_stops_nothing(intake: Intake) -> None:
+def test_what_is_no_event_is_dead_and_stops_nothing(intake: Intake, server: IntakeServer) -> None:
     for event in (b"", b"{", b"[]", b'{"specversion": "1.0"}', bytes(10)):
         intake.send(event)
+    server.client.xadd(intake.streams.keys.intake(intake.tenant), {"a": b"\xff" * 900_000, "b": b"b" * 900_000})
     intake.send(id="bad field", picture=picture("disc"), labels=[])
     intake.send(id="good", picture=picture("disc"))
     intake.read()
-    assert intake.said().count(("", "dead")) == 5
+    assert intake.said().count(("", "dead")) == 6
     assert {*intake.said()} == {("", "dead"), ("bad field", "rejected"), ("good", "accepted")}
     letters = [*intake.streams.dead(intake.tenant)]
-    assert sorted(letter.status for letter in letters) == ["dead"] * 5 + ["rejected"]
+    assert sorted(letter.status for letter in letters) == ["dead"] * 6 + ["rejected"]
     assert all(letter.reason for letter in letters)
     assert letters[0].event == b""
 
@@ -193,6 +194,19 @@ def test_entries_of_an_image_count_in_their_order(intake: Intake) -> None:
     assert [said["status"] for _, said in intake.streams.results(intake.tenant)].count("remembered") == 3
     replaced = [said for said in intake.results("remembered") if "reason" in said]
     assert [said["reason"] for said in replaced] == ["another picture has come under its id since"]
+
+
+def test_what_is_sent_twice_is_one_image(intake: Intake) -> None:
+    same = picture("disc")
+    for _ in range(2):
+        intake.send(picture=same)
+        intake.read()
+    intake.parts.work()
+    intake.settle()
+    intake.send(picture=same)
+    intake.read()
+    assert len(intake.images()) == 1
+    assert [status for _, status in intake.said()] == ["accepted"] * 2 + ["remembered"] * 3
 
 
 def test_what_the_worker_rejects_is_said_and_what_was_removed_too(intake: Intake) -> None:

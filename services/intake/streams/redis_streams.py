@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError, ResponseError
 
 from schemas.errors import OutOfSpace, Unavailable
+from schemas.intake_event import MAX_EVENT
 from services.intake.streams.stream_entries import (
     KEPT,
     AcceptedEntry,
@@ -432,9 +433,12 @@ def _entry(entry_id: str, fields: Mapping[bytes, bytes], deliveries: int = 1) ->
 
 
 def _no_event(fields: Mapping[bytes, bytes]) -> bytes:
-    """What was sent without the field ``event``, for those who look at dead letters: a list, so no event."""
+    """What was sent without the field ``event``, for those who look at dead letters: a list, so no event.
+
+    It is cut, for fields may hold more together than one may: as a dead letter it would be refused for ever.
+    """
     text = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
-    return json.dumps([text], ensure_ascii=False).encode(errors="replace")
+    return json.dumps([text], ensure_ascii=False).encode(errors="replace")[:MAX_EVENT]
 
 
 def _flat(fields: Mapping[str, str]) -> str:
