@@ -52,7 +52,8 @@ _last: list[Stack] = []
 def victim(_victims: ExitStack) -> Stack:
     """A whole service for tests that kill its processes: ready, and another one where the last was stopped."""
     if not _last or not _last[-1].supervisor.is_running():
-        _last.append(_victims.enter_context(running(_victims.enter_context(new_folder()))))
+        small = {"INTAKE__MAX_BYTES": str(16 * 2**20)}
+        _last.append(_victims.enter_context(running(_victims.enter_context(new_folder()), **small)))
     _last[-1].until_ready()
     return _last[-1]
 

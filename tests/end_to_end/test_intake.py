@@ -1,5 +1,6 @@
 """The streams of a running service, fed by a plain Redis client: what is sent is there in the end, whoever dies."""
 
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -31,18 +32,16 @@ class Producer:
         event = image_event(id=name, data=image_data(data, **said))
         until(partial(self._taken, event), "the entry to be taken")
 
-    def results(self, *names: str) -> dict[str, list[str]]:
-        """What was said of events so far, by their ids."""
-        said: dict[str, list[str]] = {name: [] for name in names}
-        for _, fields in self.redis.xrange(f"visual-memory:results:{TENANT}"):
-            if (name := fields.get(b"id", b"").decode()) in said:
-                said[name].append(fields[b"status"].decode())
-        return said
-
-    def removals(self, name: str) -> list[str]:
-        """The ids of the removals that an event has asked for."""
+    def said(self, *names: str) -> list[dict[str, str]]:
+        """All that was said of events so far, by their ids."""
         results = (fields for _, fields in self.redis.xrange(f"visual-memory:results:{TENANT}"))
-        return [said[b"removal"].decode() for said in results if said.get(b"id") == name.encode()]
+        decoded = [{key.decode(): value.decode() for key, value in fields.items()} for fields in results]
+        return [said for said in decoded if said.get("id") in names]
+
+    def results(self, *names: str) -> dict[str, list[str]]:
+        """What became of events so far."""
+        said = self.said(*names)
+        return {name: [each["status"] for each in said if each["id"] == name] for name in names}
 
     def ended(self, *names: str) -> dict[str, list[str]]:
         """The same once each has its end."""
@@ -55,7 +54,11 @@ class Producer:
         return until(all_ended, "every entry to have its end")
 
     def _taken(self, event: bytes) -> bool:
-        return attempt(lambda: self.redis.xadd(f"visual-memory:intake:{TENANT}", {"event": event})) is not None
+        return attempt(partial(self.put, event)) is not None
+
+    def put(self, event: bytes) -> Any:
+        """Put an event on the stream; its entry's id."""
+        return self.redis.xadd(f"visual-memory:intake:{TENANT}", {"event": event})
 
 
 def attempt(do: Callable[[], Any]) -> Any:
@@ -88,7 +91,7 @@ def test_what_is_sent_by_xadd_is_remembered_and_votes(stack: Stack, producer: Pr
 def test_the_metrics_tell_what_lies_there(stack: Stack, producer: Producer) -> None:
     before = stack.metric("visual_memory_intake_dead_letters")
     ended = stack.metric("visual_memory_intake_total", status="dead")
-    producer.redis.xadd(f"visual-memory:intake:{TENANT}", {"event": "no event"})
+    producer.put(b"no event")
     until(
         lambda: stack.metric("visual_memory_intake_total", status="dead") == ended + 1, "the dead letter to be counted"
     )
@@ -108,8 +111,9 @@ def test_kill_9_loses_nothing_that_was_sent(victim: Stack, names: tuple[str, ...
             for process in killed:
                 process.kill()
     said = producer.ended(*ids)
-    assert {status for each in said.values() for status in each[1:]} <= {"remembered"}
-    assert {each[-1] for each in said.values()} == {"remembered"}
+    assert {status for each in said.values() for status in each} == {"accepted", "remembered"}
+    ends = Counter(each["entry"] for each in producer.said(*ids) if each["status"] == "remembered")
+    assert {*ends.values()} == {1}, "an answer that was lost has an event sent twice, but each entry ends once"
     assert victim.held({"source": source}).keys() == {*ids}
 
 
@@ -135,7 +139,7 @@ def test_a_removal_is_asked_for_by_xadd(stack: Stack, producer: Producer) -> Non
     event = removal_event(id=asked, data={"filter": {"subject": subject}, "reason": "a test"})
     producer.redis.xadd(f"visual-memory:removals:{TENANT}", {"event": event})
     assert producer.ended(name)[name][-1] in {"remembered", "removed"}
-    [removal_id] = until(lambda: producer.removals(asked), "the removal's id")
+    [removal_id] = until(lambda: [said["removal"] for said in producer.said(asked)], "the removal's id")
     removal = until(lambda: done(stack, removal_id), "the removal")
     assert (removal.images + removal.queued, removal.requested_by) == (1, f"visual-memory:removals:{TENANT}")
     assert stack.held({"subject": subject}) == {}
@@ -147,7 +151,21 @@ def done(stack: Stack, removal_id: str) -> Removal | None:
     return removal if removal.status is RemovalStatus.DONE else None
 
 
-def test_a_full_or_silent_intake_stops_nobody_else(victim: Stack) -> None:
+def test_a_full_intake_refuses_entries_and_nothing_else(victim: Stack) -> None:
+    producer, sent = Producer(victim), [unique("event") for _ in range(100)]
+    padded = (image_event(id=each, padding="x" * 400_000, data=image_data(picture("disc"))) for each in sent)
+    with suspended(victim.child("intake-reader")):
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            deque(map(producer.put, padded), 0)
+        [image_id] = victim.teach(picture("bars"), labels=["bars"])
+        victim.remembered([image_id])
+    taken = [each["id"] for each in until(lambda: producer.said(*sent), "the entries to be read")]
+    producer.ended(*taken)
+    producer.send(sent[-1], picture("disc"))
+    producer.ended(sent[-1])
+
+
+def test_a_silent_intake_stops_nobody_else(victim: Stack) -> None:
     with suspended(victim.child("intake-redis")):
         ready = victim.http.get("/readyz").json()
         [image_id] = victim.teach(picture("disc"), labels=["disc"])
