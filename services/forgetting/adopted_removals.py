@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import Connection, delete, select, update
 
-from schemas.receipt import Event
+from schemas.receipt import VERSION, Event
 from services.forgetting.receipt_log import Entry
 from services.forgetting.receipt_signature import ReceiptChecker, moment_of
 from services.forgetting.removals import Step
 from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import covered_images, removals
+from services.infrastructure.records.tables import covered_images, receipt_log, removals
+
+UNKNOWN = "not known: an earlier version did it, after this backup, and wrote only digests of it into the log"
 
 
 class AdoptedRemovals:
@@ -35,10 +37,15 @@ class AdoptedRemovals:
                     self._be_erased(connection, entry)
 
     def _be_done(self, connection: Connection, entry: Entry) -> None:
+        row, known = self._of_earlier(connection, entry) if entry.version < VERSION else self._said(entry)
+        insert = self._database.insert(removals).values({"id": entry.removal, "tenant": entry.tenant} | row | known)
+        connection.execute(insert.on_conflict_do_update(index_elements=[removals.c.id], set_=known))
+        connection.execute(delete(covered_images).where(covered_images.c.removal == entry.removal))
+
+    def _said(self, entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What was asked for, and what came of it."""
         said = self._signer.read(entry.text).payload
         row = {
-            "id": entry.removal,
-            "tenant": entry.tenant,
             "everything": said["everything"],
             "block": said["block"],
             "reason": said["reason"],
@@ -46,7 +53,7 @@ class AdoptedRemovals:
             "requested_key": said["requested_by"]["key"],
             "requested_at": moment_of(said["requested_at"]),
         }
-        known: dict[str, Any] = {
+        known = {
             "step": Step.DONE,
             "filter": None,
             "images": said["images"],
@@ -56,11 +63,27 @@ class AdoptedRemovals:
             "verified_at": moment_of(said["done_at"]),
             "receipt": entry.text,
         }
-        insert = self._database.insert(removals).values(row | known | {"round": 0})
-        connection.execute(insert.on_conflict_do_update(index_elements=[removals.c.id], set_=known))
-        connection.execute(delete(covered_images).where(covered_images.c.removal == entry.removal))
+        return row, known
+
+    def _of_earlier(self, connection: Connection, entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The same of version 1, whose entries hold digests alone."""
+        asked = (receipt_log.c.removal == entry.removal) & (receipt_log.c.event == Event.REQUESTED)
+        at = select(receipt_log.c.at).where(receipt_log.c.tenant == entry.tenant, asked)
+        row = {
+            "everything": False,
+            "block": False,
+            "reason": UNKNOWN,
+            "requested_by": UNKNOWN,
+            "requested_at": connection.execute(at).scalar_one_or_none() or entry.at,
+        }
+        return row, {"step": Step.DONE, "filter": None, "verified_at": entry.at}
 
     def _be_erased(self, connection: Connection, entry: Entry) -> None:
-        said = self._signer.read(entry.text).payload
-        erased = {"erased_at": moment_of(said["erased_at"]), "erased": said["erased"], "erasure_receipt": entry.text}
+        if entry.version < VERSION:
+            erased = {"erased_at": entry.at, "erased": False, "erasure_note": UNKNOWN}
+        else:
+            said = self._signer.read(entry.text).payload
+            note = "" if said["erased"] else said["claim"]["engine"]
+            erased = {"erased_at": moment_of(said["erased_at"]), "erased": said["erased"], "erasure_note": note}
+        erased["erasure_receipt"] = entry.text
         connection.execute(update(removals).where(removals.c.id == entry.removal).values(erased))

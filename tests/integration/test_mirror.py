@@ -13,13 +13,16 @@ from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import delete, insert, select, update
 
 from schemas.errors import NotFound, Unavailable
-from schemas.receipt import Payload, RemovalPayload, RequestedPayload, Requester
+from schemas.receipt import Event, Payload, RemovalPayload, RequestedPayload, Requester
+from schemas.removal import Erasure, RemovalStatus
 from services.forgetting import mirror_rows
+from services.forgetting.adopted_removals import UNKNOWN, AdoptedRemovals
 from services.forgetting.mirror import Mirror
 from services.forgetting.mirror_rows import MirrorRows
 from services.forgetting.mirroring import Mirroring
 from services.forgetting.receipt_log import Entry, ReceiptLog
 from services.forgetting.receipt_signature import NotValid, ReceiptSigner
+from services.forgetting.removals import Removals
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import blocks, receipt_log, receipt_log_ends, removals, tombstones
 from tests.databases import SHORT, new_database
@@ -295,3 +298,13 @@ def test_nothing_is_taken_over_from_a_mirror_that_was_changed(mirroring: Mirrori
     with pytest.raises(NotValid, match="entry 3 of the mirror is missing"):
         mirroring.adopt_later("ann")
     assert mirroring.log.end("ann") == 2
+
+
+def test_what_an_earlier_version_did_is_done_though_its_log_says_little(database: Database) -> None:
+    removal = str(uuid.uuid4())
+    made = (Event.DONE, Event.ERASED)
+    given = [Entry("ann", at, event, removal, MOMENT, "{}", "0" * 64, version=1) for at, event in enumerate(made, 2)]
+    AdoptedRemovals(database, SIGNER)(given)
+    found = Removals(database).load("ann", removal).removal
+    assert (found.status, found.requested_at, found.receipt) == (RemovalStatus.DONE, MOMENT, None)
+    assert found.erasure == Erasure(at=MOMENT, erased=False, note=UNKNOWN)
