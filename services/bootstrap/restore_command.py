@@ -57,13 +57,16 @@ def restored_settings(settings: Settings, folder: Path, rehearsal: bool = False)
 
 
 @contextmanager
-def restore_command(settings: Settings, file: Path, secret_of: Path) -> Iterator[RestoreCommand]:
+def restore_command(
+    settings: Settings, file: Path, secret_of: Path, rehearsal: bool = False
+) -> Iterator[RestoreCommand]:
     """Check the backup, then open the empty place that it is restored to.
 
     Args:
         settings: of that place.
         file: the backup.
         secret_of: the data folder whose secret it was made with, where the settings have none.
+        rehearsal: nothing is written outside of it.
 
     Raises:
         Conflict: the folder is not empty.
@@ -77,12 +80,13 @@ def restore_command(settings: Settings, file: Path, secret_of: Path) -> Iterator
         database = wire_records(settings, opened)
         memory = Memory(engine, "", 0, settings.metadata)
         stores = wire_stores(settings, database, memory, secret, "")
-        yield RestoreCommand(
-            source, wire_restore(settings, database, engine, secret, stores), wire_verify(memory, stores), stores.audit
-        )
+        restore = wire_restore(settings, database, engine, secret, stores, rehearsal)
+        yield RestoreCommand(source, restore, wire_verify(memory, stores), stores.audit)
 
 
-def wire_restore(settings: Settings, database: Database, engine: Engine, secret: Secret, stores: Stores) -> Restore:
+def wire_restore(
+    settings: Settings, database: Database, engine: Engine, secret: Secret, stores: Stores, rehearsal: bool = False
+) -> Restore:
     """Bringing back what a backup holds."""
     key, log = secret.key("tombstones"), stores.receipts.log
     return Restore(
@@ -100,6 +104,7 @@ def wire_restore(settings: Settings, database: Database, engine: Engine, secret:
         adopted=AdoptedRemovals(database, log.signer),
         revoke_keys=Keys(database).revoke_all,
         settle=stores.decisions.settle_all,
+        is_rehearsal=rehearsal,
     )
 
 

@@ -100,7 +100,7 @@ def _restored(
     from services.bootstrap.restore_command import restore_command, restored_settings
 
     own = own_data()
-    with restore_command(restored_settings(own, folder, rehearsal), file, own.data) as command:
+    with restore_command(restored_settings(own, folder, rehearsal), file, own.data, rehearsal) as command:
         restored = command.restore(command.source, without_later_removals, with_keys)
         command.audit.write(EVERYBODY, BY, "restore", images=restored.contents.points)
         return restored, command.verify()

@@ -47,6 +47,10 @@ class Source(Protocol):
         """A moment before anything was read for it."""
 
     @property
+    def is_signed(self) -> bool:
+        """Whether it is known to be as it was made."""
+
+    @property
     def vectors(self) -> Mapping[str, int]:
         """Names and sizes of its collection's vectors."""
 
@@ -84,6 +88,7 @@ class Restore:
         adopted: called with what the mirror had after the log's end, to write records of these removals.
         revoke_keys: revokes every key.
         settle: called at the end, for records that may name images which are not there any more.
+        is_rehearsal: the mirror is only read, for the service that writes to it goes on elsewhere.
     """
 
     engine: Engine
@@ -98,6 +103,7 @@ class Restore:
     adopted: Callable[[Sequence[Entry]], object]
     revoke_keys: Callable[[], object]
     settle: Callable[[], object]
+    is_rehearsal: bool = False
 
     def __call__(self, source: Source, without_later_removals: bool = False, with_keys: bool = False) -> Restored:
         """Bring back what a backup holds, into an empty place.
@@ -109,9 +115,15 @@ class Restore:
 
         Raises:
             Conflict: something is here already.
-            InvalidRequest: there is no mirror; or it, or the log of the backup, was changed.
+            InvalidRequest: there is no mirror; or it, or the log of the backup, was changed; or keys of a backup were
+                to open something that nobody signed.
         """
         self._check_place(without_later_removals)
+        if with_keys and not source.is_signed:
+            raise InvalidRequest(
+                "the keys of a backup of the first format come back revoked, for it is not signed and they may be"
+                " anybody's: restore without --with-keys, and make new ones"
+            )
         with self.database.write(urgent=True) as connection:
             facts.say(self.database, connection, facts.RESTORE, {"backup": source.digest, "begun": now().isoformat()})
         records = source.restore_records(self.database)
@@ -223,7 +235,8 @@ class Restore:
             )
             with self.database.write(urgent=True) as connection:
                 entry = self.log.append(connection, tenant, f"restore-{uuid.uuid4()}", payload)
-            self.mirroring.write_up_to(tenant, entry.number)
+            if not self.is_rehearsal:
+                self.mirroring.write_up_to(tenant, entry.number)
 
 
 def _with(point: Point, names: Mapping[str, int]) -> Point:

@@ -54,6 +54,11 @@ class ArchiveSource:
         return self.archive.manifest.begun_at
 
     @property
+    def is_signed(self) -> bool:
+        """Whether it is known to be as it was made."""
+        return True
+
+    @property
     def vectors(self) -> Mapping[str, int]:
         """Names and sizes of its collection's vectors."""
         return self.archive.manifest.vectors
@@ -90,6 +95,11 @@ class TarSource:
     def begun_at(self) -> datetime:
         """A moment before anything was read for it."""
         return self.archive.manifest.begun_at
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it is known to be as it was made."""
+        return False
 
     @property
     def vectors(self) -> Mapping[str, int]:

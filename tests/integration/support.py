@@ -448,10 +448,12 @@ def back_up(parts: Parts, file: Path, engine: object = None) -> Contents:
     )(file)
 
 
-def restore(parts: Parts, file: Path, without_later_removals: bool = False, with_keys: bool = False) -> Restored:
+def restore(
+    parts: Parts, file: Path, without_later_removals: bool = False, with_keys: bool = False, rehearsal: bool = False
+) -> Restored:
     """Bring a backup back into a place that is empty."""
     engine = parts.memory._engine
-    use_case = wire_restore(parts.settings, parts.database, engine, Secret(KEY), parts.stores())
+    use_case = wire_restore(parts.settings, parts.database, engine, Secret(KEY), parts.stores(), rehearsal)
     source = open_source(file, parts.receipts.log.signer, unknown)
     return use_case(source, without_later_removals, with_keys)
 

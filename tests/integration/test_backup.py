@@ -180,8 +180,9 @@ def test_what_was_removed_since_stays_away_by_the_mirror(here: Parts, there: Par
     back_up(here, tmp_path / "b")
     here.teach(picture("checks"), image_id="one", subject="ann")  # the backup has the older picture of it
     removal = remove(here, subject="ann", block=True)
+    here.compact()()
     restored = restore(there, tmp_path / "b")
-    assert (restored.contents.points, restored.left_out, restored.later_removals) == (1, 3, 2)
+    assert (restored.contents.points, restored.left_out, restored.later_removals) == (1, 3, 3)
     assert set(there.memory.get(there.tenant, [*gone, *replaced, *kept])) == set(kept)
     assert len(there.files()) == 1
     assert there.verify()().faults == []
@@ -192,6 +193,7 @@ def test_what_was_removed_since_stays_away_by_the_mirror(here: Parts, there: Par
     assert adopted == known
     assert adopted.status is RemovalStatus.DONE
     assert adopted.receipt is not None
+    assert adopted.erasure is not None
     with pytest.raises(Blocked):
         there.send(picture("disc"), subject="ann")
     remove(there, subject="bob")
@@ -232,9 +234,10 @@ def test_what_was_asked_for_and_did_not_end_is_told(here: Parts, there: Parts, t
     request = RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to")
     asked = here.forget().request(here.tenant, request, TESTER)
     remove(here, subject="bob")
-    restored = restore(there, tmp_path / "b")
+    restored = restore(there, tmp_path / "b", rehearsal=True)
     assert restored.left_out == 1
     assert list(restored.unfinished) == [asked.id]
+    assert here.forget().resume_all() == 1, "the service goes on, for a rehearsal only reads the mirror"
 
 
 def test_what_was_accepted_after_a_removal_comes_back(here: Parts, there: Parts, tmp_path: Path) -> None:
@@ -278,6 +281,8 @@ def test_keys_come_back_revoked_unless_it_is_said(here: Parts, parts: Parts, tmp
         with place(parts, mirror) as there:
             restore(there, tmp_path / "b", with_keys=with_keys)
             assert {key.id for key in Keys(there.database).all() if key.revoked_at is None} == expected
+    with place(parts, mirror) as there, pytest.raises(InvalidRequest, match="not signed"):
+        restore(there, Path(__file__).parents[1] / "fixtures" / "data_folder_1" / "backup", with_keys=True)
 
 
 def test_a_removal_under_way_is_resumed_after_the_restore(here: Parts, there: Parts, tmp_path: Path) -> None:
