@@ -24,6 +24,7 @@ from schemas.key import Scope
 from schemas.receipt import PublicKey
 from schemas.removal import RemovalRequest
 from services.client import Client
+from services.intake.streams.stream_metrics import GAUGES
 from services.runtime.places import Places
 from tests.shapes import as_npy, picture
 from tests.stack import ENCODER, Stack, suspended, unique, until
@@ -116,7 +117,7 @@ def begun(answer: httpx.Response) -> bool:
 
 def nothing_counted(answer: httpx.Response) -> bool:
     samples = [line for line in answer.text.splitlines() if line and not line.startswith("#")]
-    return len(samples) == len(State) and all(line.endswith(" 0.0") and "default" not in line for line in samples)
+    return len(samples) == len(State) + len(GAUGES) and all(line.endswith(" 0.0") and "default" not in line for line in samples)
 
 
 SENT = {"files": [("files", ("p", PICTURE))], "data": {"fields": json.dumps({"labels": ["x"], "image_id": "sent"})}}

@@ -92,7 +92,7 @@ def _bytes(vector: object) -> bytes:
     return np.asarray(vector, np.float32).tobytes()
 
 
-def test_no_byte_of_what_was_removed_is_left(own: Stack) -> None:
+def test_no_byte_of_what_was_removed_is_left(own: Stack, tmp_path: Path) -> None:
     sent = [picture("disc") for _ in range(6)]
     gone = [own.teach(data, image_id=f"mark-of-id-{number}", **MARKS)[0] for number, data in enumerate(sent)]
     own.remembered(gone)
@@ -121,7 +121,7 @@ def test_no_byte_of_what_was_removed_is_left(own: Stack) -> None:
     receipt = own.client.removal(removed.id)
     assert receipt.erasure is not None
     assert receipt.erasure.erased
-    handed_out = own.data / "receipt.json"
+    handed_out = tmp_path / "receipt.json"
     handed_out.write_text(str(receipt.receipt))
     checked = command(own, "verify-removals", str(handed_out), "--json")
     assert checked.returncode == 0, checked.stdout + checked.stderr
