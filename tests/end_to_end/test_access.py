@@ -117,7 +117,9 @@ def begun(answer: httpx.Response) -> bool:
 
 def nothing_counted(answer: httpx.Response) -> bool:
     samples = [line for line in answer.text.splitlines() if line and not line.startswith("#")]
-    return len(samples) == len(State) + len(GAUGES) and all(line.endswith(" 0.0") and "default" not in line for line in samples)
+    return len(samples) == len(State) + len(GAUGES) and all(
+        line.endswith(" 0.0") and "default" not in line for line in samples
+    )
 
 
 SENT = {"files": [("files", ("p", PICTURE))], "data": {"fields": json.dumps({"labels": ["x"], "image_id": "sent"})}}
