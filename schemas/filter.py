@@ -33,7 +33,17 @@ from pydantic import (
 
 from schemas.errors import InvalidFilter, InvalidRequest
 from schemas.image import State, StoredImage, label_paths
-from schemas.text_rules import BREAKS, MetadataInteger, MetadataValue, Moment, at_most, check_seen, normalised
+from schemas.text_rules import (
+    BREAKS,
+    MetadataInteger,
+    MetadataValue,
+    Moment,
+    at_most,
+    base_name,
+    check_seen,
+    label_path,
+    normalised,
+)
 
 MAX_VALUES = 1000
 MAX_CONDITIONS = 100
@@ -107,7 +117,7 @@ class Not(BaseModel):
 
 
 Condition = Scalar | Values | Range | Not
-
+_SPELLINGS: Mapping[str, Callable[[str], str]] = {"labels": label_path, "content_hash": str.lower}
 
 Conditions = Annotated[dict[str, Condition], Field(max_length=MAX_CONDITIONS), at_most(MAX_CONDITIONS)]
 
@@ -116,6 +126,14 @@ class Filter(RootModel[Conditions]):
     """Conditions by field, all of which must hold; without any it covers everything."""
 
     model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="after")
+    def _spells_values_as_images_have_them(self) -> "Filter":
+        """Or two filters that cover the same would name different things."""
+        for field, spelt in _SPELLINGS.items():
+            if field in self.root:
+                self.root[field] = _spelt(self.root[field], spelt)
+        return self
 
     def __bool__(self) -> bool:
         return bool(self.root)
@@ -260,16 +278,29 @@ def _asked(field: str, value: Value, stored: bool) -> Value:
     """A value as images may have it.
 
     Raises:
-        ValueError: no image can have it, for it holds what cannot be seen: it would quietly be met by none.
+        ValueError: no image can have it, such as what cannot be seen: it would quietly be met by none.
     """
     if not isinstance(value, str):
         return value
     if not stored:
         try:
             check_seen(value, BREAKS)
+            if field == "labels" and not all(value.split("/")):
+                raise ValueError("takes a word or a path such as animal/cat, without empty parts")
+            if field == "file_name" and base_name(value) != value:
+                raise ValueError("takes the name of a file, without folders")
         except ValueError as error:
             raise ValueError(f"{field} {error}") from None
-    return "/".join(part.strip() for part in value.split("/")) if field == "labels" else value
+    return value
+
+
+def _spelt(condition: Condition, spelt: Callable[[str], str]) -> Condition:
+    """A condition with its text in another spelling."""
+    if isinstance(condition, Not):
+        return Not.model_validate({"not": _spelt(condition.not_, spelt)})
+    if isinstance(condition, list):
+        return [spelt(each) if isinstance(each, str) else each for each in condition]
+    return spelt(condition) if isinstance(condition, str) else condition
 
 
 def typed(field: str, kind: FieldType, value: object) -> Value:

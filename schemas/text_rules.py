@@ -86,11 +86,16 @@ def _metadata_text(value: str) -> str:
     return check_seen(text, BREAKS)
 
 
+def label_path(value: str) -> str:
+    """A label without blanks around its parts."""
+    return "/".join(part.strip() for part in value.split("/"))
+
+
 def _label(value: str) -> str:
-    parts = [part.strip() for part in value.split("/")]
-    if not all(parts):
+    path = label_path(value)
+    if not all(path.split("/")):
         raise ValueError("a label is a word or a path such as animal/cat, without empty parts")
-    return "/".join(parts)
+    return path
 
 
 def _file_name(value: str) -> str:

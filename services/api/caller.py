@@ -28,6 +28,9 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+NAMING = {"subject", "file_name"}
+"""Fields that say whom an image shows: a file is often called so."""
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -51,11 +54,12 @@ class Caller:
         """Refuse to say who is in the memory to whom may not look at its images.
 
         Raises:
-            Forbidden: the filter names subjects, and the key may not `read`.
+            Forbidden: the filter is by subject or file name, and the key may not `read`.
         """
-        if "subject" in where.root and not self.key.may(Scope.READ):
+        named = sorted(NAMING & where.root.keys())
+        if named and not self.key.may(Scope.READ):
             held = ", ".join(self.key.scopes)
-            raise Forbidden(f"a filter by subject needs a key with the scope read too; this one has {held}")
+            raise Forbidden(f"a filter by {named[0]} needs a key with the scope read too; this one has {held}")
 
     @property
     def _who(self) -> dict[str, str]:

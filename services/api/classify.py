@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1", tags=["classify"], route_class=GuardedRoute)
 def classify(caller: CallerDep, asked: Annotated[ClassifyRequest, Depends(read_queries)]) -> Response:
     """Let the nearest neighbours vote on each picture or vector, and show who voted.
 
-    A filter by subject needs `read` too.
+    A filter by subject or file name needs `read` too.
     """
     service = caller.service
     caller.check_filter(asked.filter)

@@ -52,7 +52,7 @@ def curate(
 ) -> Curated:
     """Mute, unmute or relabel every image that meets a filter; votes follow at once.
 
-    A filter by subject needs `read` too.
+    A filter by subject or file name needs `read` too.
     """
     caller.check_filter(request.filter)
     if request.dry_run:

@@ -26,11 +26,15 @@ KIND = "evaluation"
 def request(
     caller: CallerDep, service: ServiceDep, asked: EvaluationRequest, idempotency_key: IdempotencyKey = None
 ) -> EvaluationJob:
-    """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started."""
+    """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started.
+
+    A filter by subject or file name needs `read` too.
+    """
     caller.check_filter(asked.filter)
 
     def make(within: Within) -> str:
-        return service.request_evaluation.request(caller.tenant, asked, caller.name, within).id
+        may_delete = caller.key.may(Scope.REMOVE)
+        return service.request_evaluation.request(caller.tenant, asked, caller.name, within, may_delete=may_delete).id
 
     made = caller.make("evaluations.request", KIND, idempotency_key, asked.model_dump_json(), make)
     return service.evaluations.load(caller.tenant, made)

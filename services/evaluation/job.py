@@ -14,7 +14,7 @@ from hashlib import sha256
 import numpy as np
 
 from schemas.decision import Effort, GroupBy
-from schemas.errors import EncoderMismatch, InvalidPicture, InvalidRequest, NotFound
+from schemas.errors import Blocked, EncoderMismatch, InvalidPicture, InvalidRequest, NotFound
 from schemas.evaluation import EvaluationOptions
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest, EvaluationSummary
 from schemas.filter import Clause
@@ -22,7 +22,8 @@ from schemas.image import State, StoredImage, now
 from schemas.job import JobState
 from services.evaluation.records import Evaluations, Queries
 from services.evaluation.study import Labelled, Vectors
-from services.forgetting.blocks import Blocks
+from services.forgetting.blocks import SUBJECT, Blocks
+from services.forgetting.named_values import values_of
 from services.infrastructure.records.within import Within, nothing_else
 from services.intake.accept import Upload
 from services.memory.memory import Memory
@@ -59,16 +60,33 @@ class RequestEvaluation:
     blocks: Blocks
 
     def request(
-        self, tenant: str, request: EvaluationRequest, requested_by: str, within: Within = nothing_else
+        self,
+        tenant: str,
+        request: EvaluationRequest,
+        requested_by: str,
+        within: Within = nothing_else,
+        *,
+        may_delete: bool = True,
     ) -> EvaluationJob:
         """Begin an evaluation: of the memory against itself at once, else it waits for pictures, and to be started.
 
+        Args:
+            tenant: whose.
+            request: what is asked.
+            requested_by: who asks.
+            within: what else there is to write.
+            may_delete: see `Evaluations.create`.
+
         Raises:
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
+            Blocked: a removal refuses a subject that it names.
             Conflict: too many are at work.
         """
         request.filter.clauses(self.memory.metadata)
-        made = self.evaluations.create(tenant, request, self.encoder, requested_by, within)
+        subjects = [(SUBJECT, value) for field, value in values_of(request.filter) if field == "subject"]
+        if self.blocks.block_any(tenant, subjects):
+            raise Blocked("a removal refuses a subject that the filter names from now on, so nothing of it is kept")
+        made = self.evaluations.create(tenant, request, self.encoder, requested_by, within, may_delete=may_delete)
         if request.itself:
             self.enqueue(tenant)
         return made

@@ -91,8 +91,18 @@ class Evaluations:
         encoder: str,
         requested_by: str,
         within: Within = nothing_else,
+        *,
+        may_delete: bool = True,
     ) -> EvaluationJob:
         """A new evaluation, which collects; of the memory against itself, one that waits for a worker.
+
+        Args:
+            tenant: whose.
+            request: what is asked.
+            encoder: whose vectors are to be compared.
+            requested_by: who asks.
+            within: what else there is to write.
+            may_delete: it may take the place of others' evaluations, and not only of their own.
 
         Raises:
             Conflict: that one, and too many are at work.
@@ -103,7 +113,8 @@ class Evaluations:
             held = self._jobs.all_within(connection, tenant, [KIND])
             if request.itself:
                 _check_work(held)
-            idle = [job.id for job in reversed(held) if job.state not in OPEN]
+            own = [job for job in reversed(held) if may_delete or job.requested_by == requested_by]
+            idle = [job.id for job in own if job.state not in OPEN]
             gone = idle[: max(0, len(held) + 1 - KEPT)]
             self._jobs.delete_within(connection, tenant, gone)
             job = self._jobs.create_within(connection, tenant, KIND, requested_by, state)

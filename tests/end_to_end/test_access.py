@@ -350,8 +350,9 @@ def test_a_key_that_only_remembers_reads_and_deletes_nothing(stack: Stack, priva
         assert http.patch(image, json={"expires_at": late}).status_code == 200, "later is no deletion"
         assert http.patch(image, json={"expires_at": soon}).status_code == 403
         assert http.patch(image, json={"expires_at": None}).status_code == 200
-        looked = {"action": "mute", "filter": {"subject": SUBJECT}, "dry_run": True}
-        assert http.post("/v1/curations", json=looked).status_code == 403
+        for named in ({"subject": SUBJECT}, {"file_name": "one.png"}):
+            looked = {"action": "mute", "filter": named, "dry_run": True}
+            assert http.post("/v1/curations", json=looked).status_code == 403
 
 
 def test_who_only_asks_learns_nothing_of_subjects_and_deletes_nothing(stack: Stack, private: Scene) -> None:
