@@ -479,7 +479,13 @@ class Settings(BaseSettings):
         file = Path(named or "visual-memory.toml")
         if named and not file.exists():
             raise SettingsError(f"VISUAL_MEMORY_CONFIG names {named}, where there is no file")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+        settings_of_file = TomlConfigSettingsSource(settings_cls, toml_file=file)
+        if "secret" in settings_of_file.toml_data and (mode := file.stat().st_mode & 0o777) & 0o077:
+            raise SettingsError(
+                f"{file} holds the secret and is open to other users (mode {mode:o}): make it this user's alone"
+                " (mode 600)"
+            )
+        return init_settings, env_settings, settings_of_file
 
 
 def table() -> str:

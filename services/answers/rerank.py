@@ -196,7 +196,7 @@ class Rerank:
             held = self._memory.get(asked.tenant, [each.image_id for each in nearest])
         except VisualMemoryError as error:
             raise NotAsked(NOT_READ) from error
-        if any(each.image_id not in held for each in nearest):
+        if any(each.image_id not in held or held[each.image_id].removal is not None for each in nearest):
             raise NotAsked(GONE)
         pictured = [each for each in nearest if has_picture(held[each.image_id].picture)]
         if not pictured:

@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 
 from schemas.decision import Decision
+from schemas.filter import Filter
 from schemas.removal import RemovalRequest
 from services.access.rates import Rates
 from services.answers.rerank import (
@@ -426,3 +427,13 @@ def test_the_log_says_what_was_wrong_and_nothing_of_what_was_sent(taught: Parts,
         root.removeHandler(handler)
     assert "it answers 400" in log.getvalue()
     assert not {each for each in (WARM, COLD, KEY) if each in log.getvalue()}
+
+
+def test_the_picture_of_a_neighbour_that_is_being_removed_goes_nowhere(taught: Parts, server: Server) -> None:
+    vote = voted(taught)
+    where = Filter({"image_id": vote.neighbours[-1].image_id}).clauses({})
+    taught.memory.mark(taught.tenant, where, "a removal")
+    with reranking(taught, server) as rerank:
+        [decision] = rerank(taught.tenant, "key", [QUERY], [vote])
+    assert stands(decision, vote) == GONE
+    assert server.seen == []

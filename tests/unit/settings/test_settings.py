@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
 from typer.testing import CliRunner
 
 from services import settings
@@ -167,3 +168,14 @@ def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp
     ended = CliRunner().invoke(app, ["api"])
     assert ended.exit_code == 2
     assert "absent.toml, where there is no file" in ended.output
+
+
+def test_a_file_with_the_secret_is_this_user_s_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(f'secret = "{"s" * 32}"\n')
+    monkeypatch.setenv("VISUAL_MEMORY_CONFIG", str(file))
+    file.chmod(0o640)
+    with pytest.raises(SettingsError, match="mode 640"):
+        Settings()
+    file.chmod(0o600)
+    assert Settings().secret is not None
