@@ -288,6 +288,9 @@ class Accept:
         done: list[Done] = []
         for _ in range(TRIES):
             _refuse_marked(plan.held[image_id] for image_id in plan.states if image_id in plan.held)
+            self.blocks.check(  # those that keep the subject of what is there, else it would be gone before it is noted
+                image for image in plan.written if image.subject != sent[image.image_id].image.subject
+            )
             if not rules.may_expire:
                 self._refuse_earlier(plan)
             placed = self._put(plan, prepare, guard, done)
