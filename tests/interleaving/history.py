@@ -11,16 +11,20 @@ import numpy as np
 
 from schemas.errors import VisualMemoryError
 from schemas.image import now
+from services.intake.streams.stream_keys import NOTHING
 from services.memory.engine import Vectors
+from tests.intake_events import image_data, image_event
 from tests.interleaving.scheduler import Scheduler, running_actor
 from tests.interleaving.service import Service, content
 
 ACCEPTED = "accepted"
 LENGTHS = (1, 2)
 NOTED = """
-SELECT removal, picture FROM covered_images
-UNION ALL SELECT id, NULL FROM removals WHERE step IN ('mirror', 'done')
+SELECT 'noted', removal, picture FROM covered_images
+UNION ALL SELECT 'refused', removal, entry FROM refused_entries
+UNION ALL SELECT step, id, intake_position FROM removals
 """
+ENDED = {"mirror", "done"}
 """As text, for it is asked after each transaction."""
 Payload = dict[str, Any]
 
@@ -66,6 +70,10 @@ class History:
     Attributes:
         held: the points that are there, by image id.
         noted: the pictures' keys of what each removal has ever noted, by its id.
+        refused: the entries of the intake that each has ever taken, with the step at which it did.
+        recorded: the step at which each was recorded, and its position in the intake.
+        results: what was said of each entry, in its order.
+        last_result: the id of the last of them.
         done: the step at which each was done.
         is_erased: whether everything was compacted at the end.
     """
@@ -76,6 +84,10 @@ class History:
     changes: list[Change] = field(default_factory=list)
     held: dict[str, Payload] = field(default_factory=dict)
     noted: dict[str, set[str]] = field(default_factory=dict)
+    results: dict[str, list[str]] = field(default_factory=dict)
+    last_result: str = NOTHING
+    refused: dict[str, dict[str, int]] = field(default_factory=dict)
+    recorded: dict[str, tuple[int, str]] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     is_erased: bool = False
 
@@ -104,11 +116,21 @@ class History:
     def committed(self) -> None:
         """Note what removals have noted, and which are done."""
         with self.service.place.database.read() as connection:
-            for removal_id, picture in connection.exec_driver_sql(NOTED):
-                if picture is None:
-                    self.done.setdefault(removal_id, self.scheduler.step)
+            for kind, removal_id, what in connection.exec_driver_sql(NOTED):
+                if kind == "noted":
+                    self.noted.setdefault(removal_id, set()).add(what)
+                elif kind == "refused":
+                    self.refused.setdefault(removal_id, {}).setdefault(what, self.scheduler.step)
                 else:
-                    self.noted.setdefault(removal_id, set()).add(picture)
+                    self.recorded.setdefault(removal_id, (self.scheduler.step, what))
+                    if kind in ENDED:
+                        self.done.setdefault(removal_id, self.scheduler.step)
+
+    def said(self) -> None:
+        """Note what was said of entries since."""
+        for result, said in self.service.streams.results(self.service.tenant, self.last_result):
+            self.results.setdefault(said["entry"], []).append(said["status"])
+            self.last_result = result
 
     def versions(self) -> dict[str, list[Change]]:
         """The changes of each image from when it was put to when it was gone, by the keys of their pictures."""
@@ -155,6 +177,27 @@ class Clients:
         vector = self.service.vector(number) * np.float32(length)
         with self.history.call("send", hash=hash_of_vector(vector), image_id=image_id, **fields) as call:
             [call.result] = self.service.send_vector(vector, image_id=image_id, **fields)
+
+    def queue(self, number: int, image_id: str, **fields: Any) -> None:
+        """Put an event with a picture on the stream."""
+        data = image_data(content(number), image_id=image_id, **fields)
+        with self.history.call("queue", hash=hash_of(number), image_id=image_id, **fields) as call:
+            call.result = self.service.queue(image_event(id=f"event {number}", data=data))
+
+    def queue_vector(self, number: int, image_id: str, **fields: Any) -> None:
+        """Put an event with a vector on the stream."""
+        vector = self.service.vector(number)
+        data = image_data(None, image_id=image_id, **fields) | {
+            "vector": vector[0].tolist(),
+            "encoder": self.service.place.encoder.name,
+        }
+        with self.history.call("queue", hash=hash_of_vector(vector), image_id=image_id, **fields) as call:
+            call.result = self.service.queue(image_event(id=f"vector {number}", data=data))
+
+    def queue_text(self, text: str) -> None:
+        """Put what is no event on the stream."""
+        with self.history.call("queue", text=text) as call:
+            call.result = self.service.queue(text.encode())
 
     def probe(self, number: int) -> None:
         """Send a picture, and vectors of its direction, as somebody whom nobody removed."""

@@ -11,6 +11,7 @@ from services.forgetting.retention import REQUESTER
 from services.memory.payload import has_picture, to_image
 from tests.integration.support import METADATA
 from tests.interleaving.history import ACCEPTED, Call, Change, History, Payload
+from tests.interleaving.queued import Entries
 
 ENDED = {State.REMEMBERED.value, State.REJECTED.value, State.MUTED.value}
 AMENDABLE = ("subject", "source", "labels", "metadata")
@@ -35,11 +36,17 @@ class Violations:
 
 def violations(history: History) -> Violations:
     """All promises, held against a history and what is there at its end."""
+    entries = entries_of(history)
     return Violations(
-        [*_lost_images(history), *_lost_amendments(history), *_lost_votes(history)],
-        [*_returned(history), *_unblocked(history), *_left(history)],
-        [*_wrong_receipts(history), *_made_twice(history)],
+        [*_lost_images(history), *_lost_amendments(history), *_lost_votes(history), *entries.lost()],
+        [*_returned(history), *_unblocked(history), *_left(history), *entries.returned()],
+        [*_wrong_receipts(history), *_made_twice(history), *entries.miscounted()],
     )
+
+
+def entries_of(history: History) -> Entries:
+    """The entries of the intake."""
+    return Entries(history, _removals(history))
 
 
 def _meets(condition: dict[str, object], payload: Payload) -> bool:
@@ -107,7 +114,8 @@ def _is_excused(history: History, call: Call, gone: Change) -> bool:
                 and change.after.get("removal") == marker
                 and (change.before is None or change.before.get("removal") != marker)
             ]
-            if not marked or not _meets(removal.said["filter"], marked[-1].after or {}):
+            named = gone.before["image_id"] in entries_of(history).named_by(removal.result.id)
+            if not marked or not (named or _meets(removal.said["filter"], marked[-1].after or {})):
                 return False
             written = [  # by this very call, when it was marked already: it had to be refused
                 change
@@ -124,7 +132,10 @@ def _is_excused(history: History, call: Call, gone: Change) -> bool:
 
 def _lost_amendments(history: History) -> Iterator[str]:
     """Fields that do not have the value that somebody set last."""
+    queued = {call.said.get("image_id") for call in history.of("queue")}
     for image_id, held in history.held.items():
+        if image_id in queued:
+            continue
         appeared = max(
             change.step
             for change in history.changes
@@ -181,7 +192,10 @@ def _must_cover(history: History, removal: Call) -> dict[str, Payload]:
         if call.answer == ACCEPTED and call.ended <= removal.begun
     }
     deleted = {each.before["picture"] for each in history.changes if each.before and each.after is None}
+    noted = history.noted.get(removal.result.id, ())
     for picture, versions in history.versions().items():
+        if _is_taken_back(versions) and picture not in noted:
+            continue
         last = [each.after for each in versions if each.after][-1]
         before = [each.after for each in versions if each.after and each.step <= removal.begun][-1:]
         since = [*before, *(each.after for each in versions if each.after and each.step > removal.begun)]
@@ -196,6 +210,11 @@ def _must_cover(history: History, removal: Call) -> dict[str, Payload]:
         ):
             found[picture] = last
     return found
+
+
+def _is_taken_back(versions: list[Change]) -> bool:
+    """Whether who put an image deleted it: it was refused just then, and never accepted."""
+    return bool(versions[0].actor) and versions[-1].after is None and versions[-1].actor == versions[0].actor
 
 
 def _could_cover(history: History, removal: Call) -> set[str]:
@@ -252,6 +271,8 @@ def _wrong_receipts(history: History) -> Iterator[str]:
             yield f"removal by {removal.said['filter']} never ends"
             continue
         must, could = _must_cover(history, removal), _could_cover(history, removal)
+        named = entries_of(history).named_by(removal.result.id)
+        could |= {picture for picture, all_of in history.versions().items() if _image_id(all_of) in named}
         if not len(must) <= receipt.images <= len(could):
             yield f"removal by {removal.said['filter']} says {receipt.images}, not {len(must)} to {len(could)}"
         if (noted := len(history.noted.get(removal.result.id, ()))) != receipt.images:
@@ -262,12 +283,17 @@ def _wrong_receipts(history: History) -> Iterator[str]:
     yield from history.service.faults()
 
 
+def _image_id(versions: list[Change]) -> str:
+    return next(str(each["image_id"]) for change in versions for each in (change.before, change.after) if each)
+
+
 def _left(history: History) -> Iterator[str]:
     """Files of pictures that no image has, and decisions that tell of what was removed."""
     pictures = {held["picture"] for held in history.held.values() if has_picture(held["picture"])}
     hidden = {file for file in history.service.picture_files() if file.rpartition("/")[2].startswith(".")}
     files = history.service.picture_files() - hidden
     unheard = any(call.answer == "" for call in history.of("send"))  # what a kill leaves, only an erasure looks for
+    unheard |= any(actor.is_killed for actor in history.scheduler.actors)
     is_erased = history.is_erased and bool(_removals(history))  # where nothing was removed, nothing is waited for
     for file in sorted(files - pictures if is_erased or not unheard else ()):
         yield f"the picture {file} is left"

@@ -155,6 +155,37 @@ def _judged(schedule: Schedule, chance: Random) -> None:
         schedule.add("judge", service.judge)
 
 
+def _queued(schedule: Schedule, chance: Random) -> None:
+    _taught(schedule, 2)
+    service, clients = schedule.service, schedule.clients
+    for each in range(chance.randrange(3)):  # they wait before anybody does anything
+        clients.queue(20 + each, chance.choice(("ann-0", "new-0")), subject=chance.choice(("ann", "bob")))
+    schedule.add(
+        "sender",
+        partial(clients.queue, 30, "new-0", subject="ann"),
+        partial(clients.queue, 31, "new-1", subject="bob"),
+        partial(clients.queue, 32, "ann-0", labels=["dog"]),
+    )
+    given: list[Callable[[], object]] = [
+        partial(clients.queue, 40, "new-1", labels=["cat"]),
+        partial(clients.queue, 41, "new-1", subject="ann", labels=["cat"]),
+        partial(clients.queue, 42, "new-2", subject="eve"),
+        partial(clients.queue_vector, 43, "new-3", subject="ann"),
+        partial(clients.queue_text, "ann is in no event"),
+    ]
+    schedule.add("another sender", *chance.sample(given, 3))
+    for name in ("reader", "another reader"):
+        reader = service.reader(name)
+        turn = partial(reader.turn, service.tenant)
+        schedule.add(name, turn, turn, turn)
+    schedule.add("removal", partial(clients.remove, block=chance.random() < 0.5, subject="ann"))
+    if chance.random() < 0.5:
+        other: dict[str, Any] = chance.choice(({"labels": "cat"}, {"image_id": "new-1"}, {}))
+        schedule.add("another removal", partial(clients.remove, **other))
+    if chance.random() < 0.5:
+        schedule.add("worker", service.work, service.settle)
+
+
 def _everything(schedule: Schedule, chance: Random) -> None:
     """Any actors at once."""
     service, clients = schedule.service, schedule.clients
@@ -231,6 +262,12 @@ ROWS = {
     "decisions": Row(3, "decisions stored with a filter, a picture or neighbours that are removed", _kept_decisions),
     "patched": Row(1, "fields changed at the same time, and removed by one of them", _patched),
     "judged": Row(3, "images judged, then replaced, then removed", _judged),
+    "queued": Row(
+        2,
+        "entries that wait while a removal comes, of which one process dies or stands still past its lease",
+        _queued,
+        (Fault.STANDS_STILL, Fault.KILLED),
+    ),
     "everything": Row(
         2,
         "any six of twenty actors at once, one of them killed or standing still",

@@ -60,10 +60,12 @@ class Schedule:
         for _ in range(ROUNDS):
             self.service.clock.sleep(LATER)
             self.service.sweep()
+            self.service.read("heir")
             self.service.work()
+            self.service.settle()
             self.history.written()
             waiting = any(each["state"] == "waiting" for each in self.history.held.values())
-            if not waiting and not self.service.unfinished():
+            if not (waiting or self.service.unfinished() or self.service.is_queued()):
                 return
 
 

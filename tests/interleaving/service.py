@@ -31,12 +31,18 @@ from services.forgetting.retention import Expire
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import metadata
 from services.intake.accept import Accept, Upload
+from services.intake.streams.accept_entries import AcceptEntries
+from services.intake.streams.older_entries import OlderEntries
+from services.intake.streams.read_entries import ReadEntries
+from services.intake.streams.redis_streams import Streams
+from services.intake.streams.settle_accepted import SettleAccepted
 from services.intake.vectors import AcceptVectors, Sent
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.engine import Vectors
 from services.memory.filters import within
 from services.perception.decoder import Decoder
 from services.settings import Settings
+from tests.intake import intake_server
 from tests.integration.support import Pixels, settings_in
 from tests.interleaving.clock import Clock, moved_by
 from tests.interleaving.scheduler import stop
@@ -84,6 +90,7 @@ class Place:
     engine: EdgeEngine
     database: Database
     settings: Settings
+    streams: Streams
     encoder: Pixels = field(default_factory=Pixels)
     secret: Secret = field(default_factory=lambda: Secret(bytes(32)))
     clock: Clock = field(default_factory=Clock)
@@ -110,11 +117,12 @@ def place(folder: Path, database: Database) -> Iterator[Place]:
     settings = settings_in(folder)
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"overdue_seconds": LEASE})})
     engine = EdgeEngine(folder / "engine")
-    made = Place(engine, database, settings)
     try:
-        made.open()
-        with moved_by(made.clock), stops(made.clock, made.observer):
-            yield made
+        with intake_server() as server:
+            made = Place(engine, database, settings, server.streams())
+            made.open()
+            with moved_by(made.clock), stops(made.clock, made.observer):
+                yield made
     finally:
         engine.close()
 
@@ -136,12 +144,14 @@ class Service:
         curate = self.place.settings.curate.model_copy(update={"gate": gate, "gate_share": 0.6, "k": 5})
         self.settings = self.place.settings.model_copy(update={"curate": curate})
         place = self.place
-        self.stores: Stores = wire_stores(self.settings, place.database, self.memory, place.secret, place.encoder.name)
+        made = wire_stores(self.settings, place.database, self.memory, place.secret, place.encoder.name)
+        self.stores: Stores = replace(made, intake=OlderEntries(place.streams))
 
     def close(self) -> None:
         """Leave nothing to the next schedule."""
         for page in self.memory.pages(self.tenant, [], 1000):
             self.memory.delete(page)
+        self.streams.drop_tenant(self.tenant)
         self.place.clear()
 
     # --- what clients ask for -----------------------------------------------------------------------------------------
@@ -183,6 +193,44 @@ class Service:
             return made.decisions[0]
         asked_with = [content(number)]
         return kept.store(self.tenant, "a test", begun, asked_with, vectors, made.options, made.decisions)[0]
+
+    # --- the intake ---------------------------------------------------------------------------------------------------
+
+    @property
+    def streams(self) -> Streams:
+        """Of its intake."""
+        return self.place.streams
+
+    def queue(self, event: bytes) -> str:
+        """A producer puts an event on the stream; the entry's id."""
+        return self.streams.add(self.tenant, event)
+
+    def reader(self, name: str) -> ReadEntries:
+        """A process that reads the streams."""
+        vectors = AcceptVectors(self.accept, self.memory, self.place.encoder.name)
+        accept = AcceptEntries(self.accept, vectors, lambda _tenant, _urls: (), self.stores.audit)
+        removals = self.stores.removals
+        return ReadEntries(
+            self.streams,
+            removals.leases,
+            timedelta(seconds=LEASE),
+            lambda: accept,
+            removals.undrained,
+            self.stores.refused,
+            name,
+        )
+
+    def read(self, name: str) -> None:
+        """A process that reads the tenant's stream once."""
+        self.reader(name).turn(self.tenant)
+
+    def settle(self) -> None:
+        """A reader says what became of what it accepted."""
+        SettleAccepted(self.streams, lambda: self.memory)(self.tenant)
+
+    def is_queued(self) -> bool:
+        """Whether an entry has not come to its end."""
+        return bool(self.streams.backlog(self.tenant).entries or self.streams.accepted_ids(self.tenant))
 
     # --- removals -----------------------------------------------------------------------------------------------------
 

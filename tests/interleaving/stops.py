@@ -1,4 +1,4 @@
-"""Where actors stop: before each write and read of the engine, transaction of the records, and change of a picture.
+"""Where actors stop: before each write and read of the engine, transaction, change of a picture, and call of streams.
 
 The classes themselves are changed while a test runs, so that it does not matter how objects of them were wired.
 """
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from unittest import mock
 
 from services.infrastructure.records.database import Database
+from services.intake.streams.redis_streams import Streams
 from services.memory.blobs import Blobs
 from services.memory.embedded.edge import EdgeEngine
 from services.memory.pictures import Pictures
@@ -21,6 +22,8 @@ from tests.interleaving.scheduler import check_alive, no_stops, running_actor, s
 ENGINE_READS = ("retrieve", "scroll", "oldest", "export", "count", "facet", "query_batch")
 STORE_WRITES = ("write_some", "delete")
 STORE_READS = ("read", "exists", "existing", "list")
+STREAM_CALLS = ("add", "claim", "read", "pending", "begin", "give_up", "end", "say", "settle", "last_id", "drop_dead")
+STREAM_PAGES = ("_pages", "accepted")
 QUIET = ("keep_pixels", "drop_pixels")
 """No stops of their own: nothing but the actor itself looks at pixels before its next write."""
 
@@ -33,6 +36,9 @@ class Observes(Protocol):
 
     def committed(self) -> None:
         """The records were."""
+
+    def said(self) -> None:
+        """Something may have been said of entries."""
 
 
 @dataclass
@@ -50,6 +56,11 @@ class Observer:
         """The records were."""
         if self.to is not None:
             self.to.committed()
+
+    def said(self) -> None:
+        """Something may have been said of entries."""
+        if self.to is not None:
+            self.to.said()
 
 
 @contextmanager
@@ -74,18 +85,39 @@ def stops(clock: Clock, observer: Observer) -> Iterator[None]:
             change(Blobs, name, _quietly)
         for name in QUIET:
             change(Pictures, name, _quietly)
+        for name in STREAM_CALLS:
+            change(Streams, name, lambda inner: _at(f"stream {inner.__name__}", inner, observer.said))
+        for name in STREAM_PAGES:
+            change(Streams, name, _page_by_page)
         change(Database, "write", lambda inner: _transaction("database write", inner, observer))
         change(Database, "read", lambda inner: _transaction("database read", inner))
         change(time, "sleep", lambda inner: _sleep(clock, inner))
         yield
 
 
-def _at(name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+def _at(name: str, inner: Callable[..., Any], after: Callable[[], object] = lambda: None) -> Callable[..., Any]:
     @wraps(inner)
     def call(*arguments: Any, **named: Any) -> Any:
         stop(name)
         with no_stops():  # it may be made of others
-            return inner(*arguments, **named)
+            result = inner(*arguments, **named)
+            after()
+            return result
+
+    return call
+
+
+def _page_by_page(inner: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    @wraps(inner)
+    def call(*arguments: Any, **named: Any) -> Iterator[Any]:
+        pages = inner(*arguments, **named)
+        while True:
+            stop("stream page")
+            with no_stops():
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
 
     return call
 
