@@ -51,7 +51,7 @@ class Caller:
         return f"{self.key.name} (key {self.key.id})"
 
     def check_filter(self, where: Filter) -> None:
-        """Refuse to say who is in the memory to whom may not look at its images.
+        """Refuse to say who is in the memory to whom may not look at its images; it is logged who asks for whom.
 
         Raises:
             Forbidden: the filter is by subject or file name, and the key may not `read`.
@@ -60,6 +60,8 @@ class Caller:
         if named and not self.key.may(Scope.READ):
             held = ", ".join(self.key.scopes)
             raise Forbidden(f"a filter by {named[0]} needs a key with the scope read too; this one has {held}")
+        if subjects := where.named("subject"):
+            self.saw(None, subjects)
 
     @property
     def _who(self) -> dict[str, str]:
@@ -73,8 +75,8 @@ class Caller:
         """The same of what may be done again; see `services.access.audit.Audit.afterwards`."""
         return self.service.audit.afterwards(self.tenant, self.key.name, action, **self._who, **said)
 
-    def saw(self, images: int, subjects: Collection[str]) -> None:
-        """Log what is about to be shown: so many images, and whom they were asked for by, or show."""
+    def saw(self, images: int | None, subjects: Collection[str]) -> None:
+        """Log what is about to be shown: so many images, or what is made of them, and whom these show or name."""
         self.service.audit.write(self.tenant, self.key.name, "read", subjects, images=images, **self._who)
 
     def logged(self, action: str, kind: str, **said: Any) -> Within:

@@ -1,6 +1,7 @@
 """Images: send, look at, list, change."""
 
 import logging
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -78,7 +79,7 @@ def images(
     """List images that meet a filter, page by page."""
     asked = read_filter(where)
     page, following = service.memory.page(caller.tenant, asked.clauses(service.memory.metadata), limit, cursor)
-    caller.saw(len(page), asked.named("subject"))
+    caller.saw(len(page), asked.named("subject") | subjects_of(page))
     return ImagePage(images=[as_image(each) for each in page], cursor=following)
 
 
@@ -104,7 +105,10 @@ def amend(
         may_expire = caller.key.may(Scope.REMOVE)
         amended = service.accept.amend(caller.tenant, image_id, patch, etags, may_expire=may_expire)
     response.headers["ETag"] = amended.etag
-    return as_image(amended) if caller.key.may(Scope.READ) else Accepted(image_id=image_id, state=amended.state)
+    if not caller.key.may(Scope.READ):
+        return Accepted(image_id=image_id, state=amended.state)
+    caller.saw(1, subjects_of([amended]))
+    return as_image(amended)
 
 
 @router.get("/images/{image_id}/picture", response_class=Response, responses=content("image/*"))
@@ -157,8 +161,13 @@ def held(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
 def shown(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
     """The same for one that is about to be shown, which is logged."""
     found = held(service, caller, image_id)
-    caller.saw(1, {found.subject} if found.subject is not None else ())
+    caller.saw(1, subjects_of([found]))
     return found
+
+
+def subjects_of(images: Iterable[StoredImage]) -> set[str]:
+    """Whom images show, as far as that is said."""
+    return {image.subject for image in images if image.subject is not None}
 
 
 def as_image(stored: StoredImage) -> Image:

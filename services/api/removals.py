@@ -39,7 +39,9 @@ def remove(
 ) -> Removal | RemovalPreview:
     """Remove every image that meets a filter. 200 with the receipt, or 202 while it still runs."""
     if request.dry_run:
-        return service.forget.preview(caller.tenant, request)
+        preview = service.forget.preview(caller.tenant, request)
+        caller.saw(preview.images, request.filter.named("subject"))
+        return preview
     asked = request.model_dump_json()
     removal_id = caller.make(ACTION, KIND, idempotency_key, asked, partial(_record, caller, request), outcome=RUNNING)
     return _carry_out(service, caller, removal_id, response)
