@@ -192,6 +192,9 @@ def _rows(column: Any, place: str) -> NDArray[np.float32]:
 def _said(row: Mapping[str, Any], source: str | None, place: str) -> ImageFields:
     given = {name: value for name, value in row.items() if value is not None}
     metadata = {name.removeprefix("metadata."): given.pop(name) for name in list(given) if name.startswith("metadata.")}
+    for one, other in (("label", "labels" in given), ("metadata", metadata)):
+        if one in given and other:
+            raise InvalidRequest(f"{place}: {one} is there in two columns: give it once")
     if metadata:
         given["metadata"] = metadata
     if "label" in given:

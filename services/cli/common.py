@@ -119,13 +119,16 @@ def filter_of(
     """What the options of a command name, all of which must hold.
 
     Raises:
-        InvalidRequest: they name too much for one filter, or a key of `further` is given twice.
+        InvalidRequest: they name too much for one filter, or a field is given twice.
     """
+    from schemas.errors import InvalidRequest
     from schemas.filter import Filter
     from schemas.strict_json import parse_json
 
     named = {"subject": subjects, "source": sources, "labels": labels, "image_id": image_ids}
-    written = parse_json(Filter, further)
-    where = Filter.model_validate({**written.root, **{field: values for field, values in named.items() if values}})
+    written, options = parse_json(Filter, further), {field: values for field, values in named.items() if values}
+    if twice := sorted(options.keys() & written.root.keys()):
+        raise InvalidRequest(f"--filter: {twice[0]} is named by an option too: name it once")
+    where = Filter.model_validate({**written.root, **options})
     where.check_size()
     return where

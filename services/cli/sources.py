@@ -22,6 +22,8 @@ SUFFIXES = {
 """Of files that are pictures whatever is in them, so that what is wrong with one is said; others by what they hold."""
 BEGINNING = 1024
 FIELDS = ("image_id", "file_name", "source", "subject", "captured_at", "expires_at")
+COLUMNS = {"path", "labels", *FIELDS}
+"""Of a manifest in CSV, beside ``metadata.NAME``; others are passed over."""
 
 
 Line = tuple[str, Mapping[str, Any]]
@@ -157,6 +159,8 @@ def _csv_lines(manifest: Path) -> Iterator[Line]:
         named = [name for name in rows.fieldnames or () if name]
         if twice := {name for name in named if named.count(name) > 1}:
             raise InvalidRequest(f"{manifest}: the column {min(twice)!r} is there twice")
+        if meant := {name for name in named if name not in COLUMNS and name.strip().casefold() in COLUMNS}:
+            raise InvalidRequest(f"{manifest}: the column {min(meant)!r} is spelt {min(meant).strip().casefold()!r}")
         for number, row in enumerate(rows, start=2):
             metadata = {
                 name.removeprefix("metadata."): _value(text)

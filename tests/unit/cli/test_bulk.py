@@ -124,6 +124,7 @@ def test_parquet_with_lists_of_labels(tmp_path: Path) -> None:
         ({"vector": [[1.0, None]], "label": ["a"]}, "are missing"),
         ({"vector": [[1.0]], "label": ["a"], "colour": ["red"]}, "row 0: colour: Extra inputs"),
         ({"vector": [[1.0]], "label": [None]}, "row 0: labels: Field required"),
+        ({"vector": [[1.0]], "label": ["a"], "labels": [["b"]]}, "row 0: label is there in two columns"),
     ],
 )
 def test_a_parquet_file_that_is_not_right_is_named(tmp_path: Path, columns: dict[str, Any], says: str) -> None:

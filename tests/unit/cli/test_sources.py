@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import InvalidRequest
+from services.cli.common import filter_of
 from services.cli.sources import Found, read_pictures
 
 
@@ -144,6 +145,14 @@ def test_what_is_there_twice_is_told(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,labels,subject,subject\na.png,x,a,b\n")
     with pytest.raises(InvalidRequest, match="'subject' is there twice"):
         read(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text("path,labels, Subject\na.png,x,a\n")
+    with pytest.raises(InvalidRequest, match="' Subject' is spelt 'subject'"):
+        read(tmp_path / "m.csv")
+
+
+def test_a_field_that_an_option_names_is_named_once() -> None:
+    with pytest.raises(InvalidRequest, match="subject is named by an option too"):
+        filter_of(["ann"], None, None, None, '{"subject": {"not": "ann"}}')
 
 
 def test_a_table_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
