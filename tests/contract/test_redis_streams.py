@@ -177,8 +177,9 @@ def test_the_backlog_tells_entries_bytes_age_and_dead_letters(streams: Streams, 
         streams.add(tenant, bytes(100_000))
     [dead] = streams.read(tenant, "a", 1)
     streams.end(tenant, [ended(dead, Status.DEAD, reason="x")])
+    streams.add(tenant, b"a removal", inbox=Inbox.REMOVALS)
     backlog = streams.backlog(tenant)
-    assert (backlog.entries, backlog.dead) == (19, 1)
+    assert (backlog.entries, backlog.dead, backlog.removals) == (19, 1, 1)
     assert 1_500_000 < backlog.bytes < 3_000_000
     assert 0 <= backlog.oldest_seconds < 60
 

@@ -325,18 +325,19 @@ class Streams:
             self._redis.delete(*self.keys.all_of(tenant))
 
     def backlog(self, tenant: str) -> Backlog:
-        """What lies on a tenant's stream of images."""
+        """What lies on a tenant's streams."""
         key = self.keys.intake(tenant)
         with _answered():
             pipe = self._redis.pipeline(transaction=False)
             pipe.xlen(key)
             pipe.memory_usage(key)
             pipe.xlen(self.keys.dead(tenant))
+            pipe.xlen(self.keys.removals(tenant))
             pipe.time()
-            length, size, dead, (seconds, micros) = pipe.execute()
+            length, size, dead, removals, (seconds, micros) = pipe.execute()
             first = self._redis.execute_command("XRANGE", key, "-", "+", "COUNT", 1) if length else []
         oldest = seconds + micros / 1e6 - order(first[0][0].decode())[0] / 1e3 if first else 0.0
-        return Backlog(length, int(size or 0) if length else 0, max(0.0, oldest), dead)
+        return Backlog(length, int(size or 0) if length else 0, max(0.0, oldest), dead, removals)
 
     def rewrite_log(self, sleep: Callable[[float], object] = time.sleep) -> str:
         """Have the server write its log anew, without what has left the streams.

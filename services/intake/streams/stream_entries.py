@@ -165,16 +165,18 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What lies on a tenant's stream of images.
+    """What lies on a tenant's streams.
 
     Attributes:
-        entries: how many; all of them are unread, or being worked on, or held up.
+        entries: how many images; all of them are unread, or being worked on, or held up.
         bytes: that they take in Redis, about.
         oldest_seconds: how long the first has been there; 0 where there is none.
         dead: how many dead letters there are.
+        removals: how many were asked for and are not recorded yet.
     """
 
     entries: int
     bytes: int
     oldest_seconds: float
     dead: int
+    removals: int

@@ -15,6 +15,7 @@ GAUGES: dict[str, tuple[str, Callable[[Backlog], float]]] = {
     "unread_bytes": ("Bytes of these entries in Redis, about.", lambda backlog: backlog.bytes),
     "oldest_seconds": ("Age of the oldest of these entries.", lambda backlog: backlog.oldest_seconds),
     "dead_letters": ("Entries that could not be accepted and are kept.", lambda backlog: backlog.dead),
+    "removals_waiting": ("Removals that were asked for and are not recorded yet.", lambda backlog: backlog.removals),
 }
 
 
