@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import update
 
-from schemas.errors import FetchFailed, FetchUnanswered, Unavailable, VisualMemoryError
+from schemas.errors import FetchFailed, FetchUnanswered, OutOfSpace, Unavailable, VisualMemoryError
 from schemas.image import State, StoredImage
 from schemas.removal import RemovalRequest
 from services.access.audit import Audit
@@ -274,16 +274,20 @@ def test_an_entry_that_ends_its_readers_is_dead_in_the_end_and_the_others_are_in
     assert letter.reason == f"its reader ended {MOST_TRIES} times while it was at this entry"
 
 
-def test_while_the_store_does_not_answer_nothing_is_read_and_nothing_is_lost(intake: Intake) -> None:
+@pytest.mark.parametrize(("step", "error"), [("put", Unavailable), ("write_some", OutOfSpace)])
+def test_while_the_store_or_the_disk_takes_nothing_nothing_is_read_and_nothing_is_lost(
+    intake: Intake, step: str, error: type[Unavailable]
+) -> None:
     for n in range(100):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
 
     def fail(name: str) -> None:
-        if name == "put" and failing:
-            raise Unavailable("it is gone")
+        if name == step and failing:
+            raise error("it is gone, or full")
 
     failing = [True]
-    reader = intake.reader(memory=Hooked(intake.parts.memory, fail))
+    parts = intake.parts
+    reader = intake.reader(memory=Hooked(parts.memory, fail), pictures=Hooked(parts.stores().pictures, fail))
     pauses = [reader.turn(intake.tenant) for _ in range(6)]
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0]
     assert intake.streams.pending(intake.tenant) == {"a": 64}

@@ -29,10 +29,20 @@ SETTINGS = "from services.settings import Settings; settings = Settings()"
         ("import services.client", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
         ("import services.memory.embedded.owner", HEAVY | SERVER | QUEUE),
         ("import services.perception.confined", HEAVY | ENGINE | SERVER | QUEUE | {"httpx"}),
-        ("import services.bootstrap.api_process, services.bootstrap.worker_process", HEAVY | SERVER | ENGINE),
+        ("from services.bootstrap import api_process, intake_process, worker_process", HEAVY | SERVER | ENGINE),
         ("import services.bootstrap.job_process, workers.tenant_task", HEAVY | SERVER | ENGINE | {"httpx"}),
     ],
-    ids=["help", "up", "keys", "beat", "client", "engine", "decoder", "api and worker, before the encoder", "jobs"],
+    ids=[
+        "help",
+        "up",
+        "keys",
+        "beat",
+        "client",
+        "engine",
+        "decoder",
+        "api, worker and reader, before the encoder",
+        "jobs",
+    ],
 )
 def test_it_imports_no_more_than_it_needs(code: str, spared: set[str]) -> None:
     told = f"{code}\nimport sys; print(*sys.modules)"
