@@ -61,7 +61,7 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
             verify=wire_verify(memory, stores),
             compact=wire_compact(settings, memory, stores),
             backup=Backup(engine, stores.pictures, database, stores.receipts.log.signer),
-            export=ExportSubject(memory, stores.pictures, stores.decisions, stores.blocks),
+            export=ExportSubject(memory, stores.pictures, stores.decisions, stores.blocks, stores.intake),
             end_tenant=EndTenant(wire_forget(memory, stores, lease), TenantRecords(database, stores.receipts.log)),
             audit=stores.audit,
         )

@@ -19,7 +19,7 @@ def export(
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Write what is held of a subject: images with all fields, pictures, and stored decisions that tell of them."""
+    """Write what is held of a subject: images with all fields, pictures, decisions, and what waits in the intake."""
     from schemas.text_rules import respelled
 
     named = respelled(subject)
@@ -29,7 +29,8 @@ def export(
     if as_json:
         print_json(vars(held))
         return
-    typer.echo(f"{file}: {held.images} images, {held.pictures} pictures, {held.decisions} stored decisions")
+    found = f"{held.images} images, {held.pictures} pictures, {held.decisions} stored decisions"
+    typer.echo(f"{file}: {found}, {held.waiting} entries of the intake")
     if held.refused:
         typer.echo("A removal refuses this subject from now on.")
 

@@ -1,4 +1,4 @@
-"""What is held of a subject: images with all their fields, their pictures, and stored decisions that tell of them."""
+"""What is held of a subject: images with all fields, their pictures, decisions, and what waits in the intake."""
 
 import json
 import os
@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import NotFound
-from schemas.filter import Clause, FieldType
+from schemas.filter import Clause, FieldType, Filter
 from schemas.image import StoredImage, now
 from services.answers.decisions import StoredDecisions
 from services.forgetting.blocks import Blocks
+from services.forgetting.intake_entries import IntakeEntries
+from services.forgetting.named_values import may_be_meant
 from services.memory.memory import Memory
-from services.memory.payload import has_picture
+from services.memory.payload import AMENDABLE, has_picture
 from services.memory.pictures import Pictures
 from services.perception.decoding import media_type
 
@@ -25,6 +27,7 @@ held.json        the subject, the moment, how much there is, and whether it is r
 images.jsonl     an image a line, with every field that is kept of it
 pictures/        their pictures as they were sent; the names are image ids
 decisions.jsonl  stored decisions in which the images voted, or that ask for the subject
+waiting.jsonl    what lies in the intake of the subject: entries that wait, and dead letters, their pictures left out
 """
 
 
@@ -33,12 +36,14 @@ class Held:
     """How much was found.
 
     Attributes:
+        waiting: entries of the intake that are of the subject, or that nobody can read and name it.
         refused: whether a removal refuses the subject from now on.
     """
 
     images: int
     pictures: int
     decisions: int
+    waiting: int
     refused: bool
 
 
@@ -50,12 +55,14 @@ class ExportSubject:
     pictures: Pictures
     decisions: StoredDecisions
     blocks: Blocks
+    intake: IntakeEntries
 
     def __call__(self, tenant: str, subject: str, file: Path) -> Held:
         """Write what is held into a new zip file, readable by this user alone.
 
         Raises:
             FileExistsError: the file is there already.
+            Unavailable: a part does not answer.
         """
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
@@ -78,10 +85,25 @@ class ExportSubject:
         members.writestr("images.jsonl", "\n".join(lines))
         decisions = [each.model_dump_json() for each in self.decisions.telling_of(tenant, ids, [subject])]
         members.writestr("decisions.jsonl", "\n".join(decisions))
-        held = Held(len(ids), pictures, len(decisions), self.blocks.blocks_subject(tenant, subject))
+        waiting = [json.dumps(said, ensure_ascii=False) for said in self._waiting(tenant, subject)]
+        members.writestr("waiting.jsonl", "\n".join(waiting))
+        refused = self.blocks.blocks_subject(tenant, subject)
+        held = Held(len(ids), pictures, len(decisions), len(waiting), refused)
         said: dict[str, Any] = {"tenant": tenant, "subject": subject, "at": now().isoformat(), **vars(held)}
         members.writestr("held.json", json.dumps(said, ensure_ascii=False, indent=2))
         return held
+
+    def _waiting(self, tenant: str, subject: str) -> Iterator[dict[str, Any]]:
+        """What lies in the intake; it is read alone, so that what is accepted meanwhile may stand in both."""
+        named = Filter({"subject": subject})
+        for page in self.intake.older(tenant, self.intake.position(tenant)):
+            for entry in page:
+                if entry.text is not None and may_be_meant(named, entry.text):
+                    yield {"entry": entry.place, "text": entry.text}
+                for each in entry.images:
+                    if each.image.subject == subject:
+                        said = each.image.model_dump(mode="json", include={"image_id", *AMENDABLE})
+                        yield {"entry": entry.place, **said}
 
     def _pictures(self, page: Sequence[StoredImage]) -> Iterator[tuple[str, bytes]]:
         for image in page:
