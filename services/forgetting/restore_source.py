@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from schemas.errors import InvalidRequest
 from services.forgetting import archive_v1
 from services.forgetting.archive import Archive, Page, Picture, is_zip
 from services.forgetting.receipt_signature import ReceiptSigner
@@ -34,7 +35,9 @@ def open_source(file: Path, signer: ReceiptSigner, import_records: Callable[[Dat
     """
     if is_zip(file):
         return ArchiveSource(Archive(file, signer))
-    return TarSource(file, archive_v1.Archive(file), import_records)
+    archive = archive_v1.Archive(file)
+    _check_first_format(file, archive)
+    return TarSource(file, archive, import_records)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class ArchiveSource:
 
 @dataclass(frozen=True)
 class TarSource:
-    """A backup of the first format: unsigned, so that only its form and its counts could be checked."""
+    """A backup of the first format: unsigned, so that only its form, its counts and its pictures could be checked."""
 
     file: Path
     archive: archive_v1.Archive
@@ -122,6 +125,24 @@ class TarSource:
             yield (
                 Page([_respelled(point) for point in each]) if isinstance(each, list) else Picture(each.key, each.data)
             )
+
+
+def _check_first_format(file: Path, archive: archive_v1.Archive) -> None:
+    """Refuse what can be seen to be damaged: a page that is missing, a picture that is another than was sent."""
+    points, hashes = 0, dict[str, str]()
+    try:
+        for each in archive.images():
+            if isinstance(each, list):
+                points += len(each)
+                hashes = {point.payload["picture"]: point.payload["content_hash"] for point in each}
+            elif sha256(each.data).hexdigest() != hashes.get(each.key):
+                raise InvalidRequest(f"{file} is damaged: the picture {each.key} is another than was sent")
+        for _ in archive.records():  # reading one parses it
+            pass
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidRequest(f"{file} is damaged: {error}") from None
+    if points != archive.contents.points:
+        raise InvalidRequest(f"{file} is damaged: it says that it holds {archive.contents.points} images, not {points}")
 
 
 def _respelled(point: Point) -> Point:
