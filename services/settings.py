@@ -6,6 +6,7 @@ says. An unknown name, a bad value or a combination that cannot work stops the s
 
 import logging
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,6 +42,9 @@ NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY"
 """Where the file is, and where the command line finds the API and what opens it: read elsewhere."""
 HOST = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$"
 """A host name in lower case (IDNA), with a port where it is not the usual one."""
+
+ON_THIS_MACHINE = re.compile(r"^(file|local):(//)?")
+"""How fsspec's URLs of files begin."""
 
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 """Where Google's models speak OpenAI's protocol."""
@@ -458,7 +462,7 @@ class Settings(BaseSettings):
             raise ValueError("pictures.max_bytes is over api.max_body_bytes: no such picture could be sent; lower it")
         if self.api.max_body_bytes > self.api.max_held_bytes * 3 // 4:
             raise ValueError("api.max_body_bytes is over three quarters of api.max_held_bytes: raise that, or lower it")
-        mirror = (self.removals.mirror or "").removeprefix("file://")
+        mirror = ON_THIS_MACHINE.sub("", self.removals.mirror or "")
         if mirror and "://" not in mirror and Path(mirror).resolve().is_relative_to(self.data.resolve()):
             raise ValueError("removals.mirror is in the data folder: what loses that would lose the mirror too")
         if self.pictures.decode_seconds >= self.worker.overdue_seconds:

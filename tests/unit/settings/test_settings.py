@@ -92,6 +92,7 @@ BAD = [
     ("RERANK__TENANTS", '["*"]', "rerank.tenants.0"),
     ("RERANK__NEIGHBOURS", "51", "rerank.neighbours"),
     ("REMOVALS__MIRROR", "file://visual-memory-data/mirror", "removals.mirror is in the data folder"),
+    ("REMOVALS__MIRROR", "local:visual-memory-data/mirror", "removals.mirror is in the data folder"),
     ("TENANT", "another", "VISUAL_MEMORY_TENANT in the environment is no setting"),
     ("METADATA", '{"age": "number"}', "metadata.age"),
 ]
