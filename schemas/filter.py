@@ -285,6 +285,8 @@ def _asked(field: str, value: Value, stored: bool) -> Value:
     if not stored:
         try:
             check_seen(value, BREAKS)
+            if not value and field in FIELDS:
+                raise ValueError("must not be empty or blank")  # all images would meet its negation
             if field == "labels" and not all(value.split("/")):
                 raise ValueError("takes a word or a path such as animal/cat, without empty parts")
             if field == "file_name" and base_name(value) != value:

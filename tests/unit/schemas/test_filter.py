@@ -106,6 +106,7 @@ WRONG = [
     ({"state": "asleep"}, "waiting, remembered, rejected, muted"),
     ({"labels": ["cat", 1]}, "labels takes text"),
     ({"labels": "cat/"}, "empty parts"),
+    ({"subject": {"not": " "}}, "empty or blank"),
     ({"file_name": "folder/tom.jpg"}, "without folders"),
 ]
 
