@@ -22,6 +22,7 @@ MICROSECOND = timedelta(microseconds=1)
 # Few values, near one another, so that conditions are often met; and now and then any value at all.
 texts = st.sampled_from(["a", "A", "a b", "é", "e\u0301", "日本", "🐈", "null", "1", "a.b", 'q"\\'])
 any_text = texts | st.text(max_size=5).map(repaired)
+some_text = any_text.filter(bool)
 words = any_text.filter(lambda text: text and "/" not in text and not any(each in text for each in BREAKS))
 labels = st.lists(words, min_size=1, max_size=3).map("/".join)
 near = [0, 1, -1, SAFE - 1, SAFE, -SAFE]
@@ -44,8 +45,8 @@ written = moments.map(datetime.isoformat)
 
 fields = {
     "labels": (labels, labels),
-    "source": (words, any_text),
-    "subject": (words, any_text),
+    "source": (words, some_text),
+    "subject": (words, some_text),
     "captured_at": (moments, written),
     "metadata.camera": (any_text, any_text),
     "metadata.count": (integers, integers),
