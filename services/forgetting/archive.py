@@ -6,6 +6,7 @@ records/TABLE/NUMBER.parquet   rows of a table
 manifest.json                  what it is of, and the SHA-256 of every part; signed, as receipts are
 """
 
+import fcntl
 import io
 import json
 import os
@@ -172,10 +173,11 @@ def new_archive(file: Path) -> Iterator[ArchiveWriter]:
     if file.exists() or file.is_symlink():
         raise FileExistsError(f"{file} is there already: a backup replaces nothing")
     draft = file.with_name(f".{file.name}.part")
-    draft.unlink(missing_ok=True)  # of a backup that was killed; a link is not followed
+    _take_away(draft)
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "wb") as out:
+            fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as members:
                 yield ArchiveWriter(members)
             out.flush()
@@ -184,6 +186,28 @@ def new_archive(file: Path) -> Iterator[ArchiveWriter]:
         sync(file.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _take_away(draft: Path) -> None:
+    """Delete what a backup left that was killed; a link is not followed.
+
+    Raises:
+        FileExistsError: a backup is writing it.
+    """
+    try:
+        handle = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return
+    except OSError:
+        draft.unlink()
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.unlink()
+    except BlockingIOError:
+        raise FileExistsError(f"another backup writes {draft} at this moment") from None
+    finally:
+        os.close(handle)
 
 
 class Archive:

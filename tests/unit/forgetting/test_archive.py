@@ -158,6 +158,18 @@ def test_a_backup_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_two_backups_into_one_file_the_first_goes_on(tmp_path: Path) -> None:
+    with new_archive(tmp_path / "backup") as archive:
+        with pytest.raises(FileExistsError, match="another backup"), new_archive(tmp_path / "backup"):
+            pass
+        archive.end(Manifest(begun_at=datetime.now(UTC), vectors={}, schema_revision=HEAD), SIGNER)
+    assert Archive(tmp_path / "backup", SIGNER).manifest.schema_revision == HEAD
+    (tmp_path / ".other.part").write_text("of one that was killed")
+    with new_archive(tmp_path / "other"):
+        pass
+    assert not (tmp_path / ".other.part").exists()
+
+
 def test_a_backup_of_a_later_version_is_refused(tmp_path: Path) -> None:
     with new_archive(tmp_path / "backup") as archive:
         archive.end(Manifest(begun_at=datetime.now(UTC), vectors={}, schema_revision="9999"), SIGNER)
