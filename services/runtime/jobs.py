@@ -227,7 +227,7 @@ class Jobs:
             self.check(connection, owned, **told)
 
     def end(self, owned: OwnedJob, state: JobState, error: str | None = None, **further: object) -> None:
-        """End a job; of those of its kind that ended, the oldest beyond `KEPT` go.
+        """End a job; of those of its kind that ended, the oldest beyond `KEPT` go, but for evaluations, see there.
 
         Raises:
             Stopped: as `check` does.
@@ -237,6 +237,8 @@ class Jobs:
             told["done"] = jobs.c.total
         with self.database.write(urgent=True) as connection:
             self.check(connection, owned, **told)
+            if owned.job.kind is JobKind.EVALUATION:  # who asks for one says which may go
+                return
             theirs = (jobs.c.tenant == owned.tenant) & (jobs.c.kind == owned.job.kind) & jobs.c.state.in_(ENDED)
             old = select(jobs.c.id).where(theirs).order_by(jobs.c.requested_at.desc()).offset(KEPT).limit(KEPT)
             connection.execute(delete(jobs).where(jobs.c.id.in_(connection.execute(old).scalars().all())))

@@ -269,12 +269,12 @@ def test_of_many_who_ask_for_the_same_one_is_made(jobs: Jobs) -> None:
 
 
 def test_of_those_that_ended_the_oldest_go(jobs: Jobs) -> None:
-    collecting = jobs.create("a", KIND, "ann", JobState.COLLECTING)
-    made = []
+    kind, made = JobKind.JUDGEMENT, []
+    collecting = jobs.create("a", kind, "ann", JobState.COLLECTING)
     for _ in range(KEPT + 2):
-        made.append(jobs.create("a", KIND, "ann").id)
-        run(jobs, lambda _progress: None)("a")
-    assert [job.id for job in jobs.all("a", KIND)] == [*made[:1:-1], collecting.id]
+        made.append(jobs.create("a", kind, "ann").id)
+        RunJobs(jobs, LEASE, {kind: lambda *_: None}, lambda _tenant: None)("a")
+    assert [job.id for job in jobs.all("a", kind)] == [*made[:1:-1], collecting.id]
 
 
 @pytest.mark.parametrize("state", [JobState.WAITING, JobState.RUNNING])
