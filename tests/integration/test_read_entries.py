@@ -17,7 +17,7 @@ from services.forgetting.refused_entries import RefusedEntries, RefusedEntry
 from services.infrastructure.records.fencing_tokens import Leases
 from services.infrastructure.records.tables import leases as leases_table
 from services.intake.accept import Accept
-from services.intake.streams import entries_in_hand
+from services.intake.streams import entries_in_hand, settle_accepted
 from services.intake.streams.accept_entries import AcceptEntries
 from services.intake.streams.read_entries import MOST_TRIES, ReadEntries, resource
 from services.intake.streams.redis_streams import Streams
@@ -207,6 +207,20 @@ def test_what_is_sent_twice_is_one_image(intake: Intake) -> None:
     intake.read()
     assert len(intake.images()) == 1
     assert [status for _, status in intake.said()] == ["accepted"] * 2 + ["remembered"] * 3
+
+
+def test_however_many_were_accepted_each_is_settled_once(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settle_accepted, "AT_ONCE", 2)
+    settle, other = (SettleAccepted(intake.streams, lambda: intake.parts.memory) for _ in range(2))
+    for n in range(5):
+        intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
+    intake.read()
+    assert settle(intake.tenant) == 0
+    intake.parts.memory.delete(intake.parts.held("i0", "i1", "i2"))
+    assert other(intake.tenant) == 3
+    intake.parts.work()
+    assert settle(intake.tenant) == 2
+    assert [event for event, status in intake.said() if status != "accepted"] == [f"e{n}" for n in range(5)]
 
 
 def test_what_the_worker_rejects_is_said_and_what_was_removed_too(intake: Intake) -> None:

@@ -13,7 +13,9 @@ REPLACED = "another picture has come under its id since"
 
 
 class SettleAccepted:
-    """The use case; whoever does it at the same time, each entry is settled once.
+    """The use case, for one thread; whoever does it at the same time, each entry is settled once.
+
+    Which entries there are is asked for again only when few are known: there may be very many that wait.
 
     Args:
         streams: of all tenants.
@@ -22,22 +24,30 @@ class SettleAccepted:
 
     def __init__(self, streams: Streams, memory: Callable[[], Memory]) -> None:
         self._streams, self._memory = streams, memory
+        self._known: dict[str, list[str]] = {}
 
     def __call__(self, tenant: str) -> int:
         """Settle a tenant's entries as far as they are through; returns how many were."""
-        ids, settled = self._streams.accepted_ids(tenant), 0
-        for start in range(0, len(ids), AT_ONCE):
-            some = ids[start : start + AT_ONCE]
-            done = sum(self._settle(tenant, page) for page in self._streams.accepted(tenant, some))
-            settled += done
-            if done < len(some) // 2:
+        ids = self._known.pop(tenant, [])
+        if len(ids) < AT_ONCE:
+            ids = self._streams.accepted_ids(tenant)
+        settled, waiting = 0, list[str]()
+        while ids:
+            some, ids = ids[:AT_ONCE], ids[AT_ONCE:]
+            before = len(waiting)
+            for page in self._streams.accepted(tenant, some):
+                results = self._results(tenant, page)
+                settled += self._streams.settle(tenant, results)
+                through = {result.entry for result in results}
+                waiting += [each.entry for each in page if each.entry not in through]
+            if len(waiting) - before > len(some) // 2:
                 break
+        self._known[tenant] = waiting + ids
         return settled
 
-    def _settle(self, tenant: str, entries: list[AcceptedEntry]) -> int:
+    def _results(self, tenant: str, entries: list[AcceptedEntry]) -> list[Result]:
         held = self._memory().get(tenant, [image_id for each in entries for image_id in each.image_ids])
-        results = (result_of(each, held) for each in entries)
-        return self._streams.settle(tenant, [each for each in results if each is not None])
+        return [result for each in entries if (result := result_of(each, held)) is not None]
 
 
 def result_of(entry: AcceptedEntry, held: Mapping[str, StoredImage]) -> Result | None:
