@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from schemas.evaluation_job import EvaluationJob, EvaluationRequest
+from schemas.filter import Filter
 from schemas.image import ImageFields
 from schemas.key import Scope
-from services.api.caller import CallerDep, IdempotencyKey, ServiceDep
+from services.api.caller import NAMING, Caller, CallerDep, IdempotencyKey, ServiceDep
 from services.api.errors import content
 from services.api.guard import SEES_CLASSES, GuardedRoute, needs
 from services.api.images import PRIVATE
@@ -37,7 +38,7 @@ def request(
         return service.request_evaluation.request(caller.tenant, asked, caller.name, within, may_delete=may_delete).id
 
     made = caller.make("evaluations.request", KIND, idempotency_key, asked.model_dump_json(), make)
-    return service.evaluations.load(caller.tenant, made)
+    return _shown(caller, service.evaluations.load(caller.tenant, made))
 
 
 @router.post("/{evaluation_id}/pictures", status_code=202, openapi_extra=body_of(SentImages, "fields", ImageFields))
@@ -47,7 +48,7 @@ def add(
 ) -> EvaluationJob:
     """Send pictures to ask about, all or none; they are not remembered. Of their fields, labels and id count."""
     with caller.deed("evaluations.add", images=len(uploads), evaluation=evaluation_id):
-        return service.request_evaluation.add(caller.tenant, evaluation_id, uploads)
+        return _shown(caller, service.request_evaluation.add(caller.tenant, evaluation_id, uploads))
 
 
 @router.post("/{evaluation_id}/start", status_code=202)
@@ -61,21 +62,21 @@ def start(
         return service.request_evaluation.start(caller.tenant, evaluation_id, within).id
 
     made = caller.make("evaluations.start", KIND, idempotency_key, evaluation_id, make)
-    return service.evaluations.load(caller.tenant, made)
+    return _shown(caller, service.evaluations.load(caller.tenant, made))
 
 
 @router.get("")
 @needs(SEES_CLASSES)
 def evaluations(caller: CallerDep, service: ServiceDep) -> list[EvaluationJob]:
     """The latest evaluations, the latest first; a removal deletes them all."""
-    return service.evaluations.all(caller.tenant)
+    return [_shown(caller, each) for each in service.evaluations.all(caller.tenant)]
 
 
 @router.get("/{evaluation_id}")
 @needs(SEES_CLASSES)
 def evaluation(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
     """How far an evaluation is; its main figures, once it is done."""
-    return service.evaluations.load(caller.tenant, evaluation_id)
+    return _shown(caller, service.evaluations.load(caller.tenant, evaluation_id))
 
 
 @router.get("/{evaluation_id}/report", response_class=Response, responses=content("application/zip"))
@@ -92,4 +93,13 @@ def delete(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> Evalua
     """Delete an evaluation with its report; a worker that is at it stops. Answers with what it was."""
     found = service.evaluations.load(caller.tenant, evaluation_id)
     service.evaluations.delete(caller.tenant, evaluation_id, caller.logged("evaluations.delete", KIND))
-    return found
+    return _shown(caller, found)
+
+
+def _shown(caller: Caller, found: EvaluationJob) -> EvaluationJob:
+    """An evaluation; to whom may not `read`, without what its filter says of subjects and file names."""
+    asked = found.request
+    if caller.key.may(Scope.READ) or NAMING.isdisjoint(asked.filter.root):
+        return found
+    shown = {field: condition for field, condition in asked.filter.root.items() if field not in NAMING}
+    return found.model_copy(update={"request": asked.model_copy(update={"filter": Filter(shown)})})

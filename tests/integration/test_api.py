@@ -186,6 +186,17 @@ def test_whoever_looks_at_a_subject_is_logged_without_its_name(
     assert [line["request"] for line in answer.json()] == [each.headers["x-request-id"] for each in reversed(looked)]
 
 
+def test_whom_a_filter_names_is_shown_to_whom_may_read(api: TestClient, service: ApiProcess, parts: Parts) -> None:
+    reader = header(service, parts.tenant, "classify", "read")
+    asked = api.post("/v1/evaluations", json={"filter": {"subject": "ann-of-it", "labels": "x"}}, headers=reader)
+    place = f"/v1/evaluations/{asked.json()['id']}"
+    asker, remover = (header(service, parts.tenant, scope) for scope in ("classify", "remove"))
+    for sent, shown in ((reader, {"subject": "ann-of-it", "labels": "x"}), (asker, {"labels": "x"})):
+        one, every = (api.get(where, headers=sent).json() for where in (place, "/v1/evaluations"))
+        assert [each["request"]["filter"] for each in (one, *every)] == [shown] * 2
+    assert api.delete(place, headers=remover).json()["request"]["filter"] == {"labels": "x"}
+
+
 def test_a_curation_that_is_sent_again_with_its_key_is_done_once(
     api: TestClient, service: ApiProcess, parts: Parts
 ) -> None:
