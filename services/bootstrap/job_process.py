@@ -1,6 +1,5 @@
 """All that a worker of jobs needs: what may take minutes. It embeds nothing, so no encoder is loaded."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,12 +31,9 @@ from services.infrastructure.task_queue.enqueue import TaskQueue
 from services.runtime.jobs import RunJobs
 from services.settings import Settings
 
-POLL = 0.2
 ERASE, REMOVE_ORPHANS = "erase", "remove_orphans"
 EVERY = MappingProxyType({ERASE: 10.0, REMOVE_ORPHANS: 60.0})
 """How many seconds pass from the end of each duty until it is looked whether it is due again."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

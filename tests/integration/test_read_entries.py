@@ -13,13 +13,14 @@ from schemas.errors import FetchFailed, FetchUnanswered, OutOfSpace, Unavailable
 from schemas.image import State, StoredImage
 from schemas.removal import RemovalRequest
 from services.access.audit import Audit
+from services.forgetting.intake_entries import resource
 from services.forgetting.refused_entries import RefusedEntries, RefusedEntry
 from services.infrastructure.records.fencing_tokens import Leases
 from services.infrastructure.records.tables import leases as leases_table
 from services.intake.accept import Accept
 from services.intake.streams import entries_in_hand, settle_accepted
 from services.intake.streams.accept_entries import AcceptEntries
-from services.intake.streams.read_entries import MOST_TRIES, ReadEntries, resource
+from services.intake.streams.read_entries import MOST_TRIES, ReadEntries
 from services.intake.streams.redis_streams import Streams
 from services.intake.streams.settle_accepted import SettleAccepted
 from services.intake.vectors import AcceptVectors

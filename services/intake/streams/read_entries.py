@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from schemas.errors import Unavailable
+from services.forgetting.intake_entries import resource
 from services.infrastructure.records.fencing_tokens import Lease, Leases, Superseded
 from services.intake.streams.accept_entries import REFUSED, AcceptEntries, HeldUp
 from services.intake.streams.entries_in_hand import EntriesInHand
@@ -36,11 +37,6 @@ HELD_PAUSE = 0.5
 ENDED_READERS = f"its reader ended {MOST_TRIES} times while it was at this entry"
 
 log = logging.getLogger(__name__)
-
-
-def resource(tenant: str) -> str:
-    """The lease of a tenant's stream of images."""
-    return f"intake:{tenant}"
 
 
 class ReadEntries:
