@@ -62,6 +62,8 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
             compact=wire_compact(settings, memory, stores),
             backup=Backup(engine, stores.pictures, database, stores.receipts.log.signer),
             export=ExportSubject(memory, stores.pictures, stores.decisions, stores.blocks, stores.intake),
-            end_tenant=EndTenant(wire_forget(memory, stores, lease), TenantRecords(database, stores.receipts.log)),
+            end_tenant=EndTenant(
+                wire_forget(memory, stores, lease), TenantRecords(database, stores.receipts.log, stores.audit)
+            ),
             audit=stores.audit,
         )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.common import BY, EVERYBODY, AsJson, errors, print_json
+from services.cli.common import BY, AsJson, errors, print_json
 from services.cli.upkeep import operator
 
 Tenant = Annotated[str, typer.Option(help="Whose memory.")]
@@ -48,5 +48,4 @@ def end(
         typer.confirm(f"Everything that {tenant} has goes for ever. Go on?", abort=True)
     with errors(), operator() as commands:
         entry = commands.end_tenant(tenant, Requester(name=BY), reason)
-        commands.audit.write(EVERYBODY, BY, "tenants.end", removal=entry.removal)
     typer.echo(entry.text)

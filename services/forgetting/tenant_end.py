@@ -44,7 +44,7 @@ class EndTenant:
             Unavailable: images come in again and again, or a part does not answer: do it again.
         """
         requested_at = now()
-        keys = self.records.revoke_keys(tenant)
+        keys = self.records.revoke_keys(tenant, requester.name)
         self.forget.drain.intake.close_to_senders(tenant)
         images, pictures, queued, by_state = 0, 0, 0, dict[State, int]()
         for _ in range(ROUNDS):

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, update
 
 from schemas.receipt import TenantEndPayload
+from services.access.audit import RUNNING, Audit
 from services.forgetting.receipt_log import Entry, ReceiptLog
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.tables import keys, metadata
 
+EVERYBODY, ACTION = "*", "tenants.end"
+"""As the audit log has them: the tenant's own rows go."""
 KEPT = frozenset({"receipt_log", "receipt_log_ends", "removals", "tombstones", "blocks", "refused_entries"})
 """What proves that a tenant's images are gone, and keeps them away."""
 
@@ -19,13 +22,15 @@ class TenantRecords:
 
     database: Database
     log: ReceiptLog
+    audit: Audit
 
-    def revoke_keys(self, tenant: str) -> int:
-        """Let no key of a tenant open anything from now on; returns how many it has."""
+    def revoke_keys(self, tenant: str, by: str) -> int:
+        """Let no key of a tenant open anything from now on; returns how many it has. It is logged that it ends."""
         own = keys.c.tenant == tenant
         with self.database.write(urgent=True) as connection:
             moment = self.database.moment(connection)
             connection.execute(update(keys).where(own & keys.c.revoked_at.is_(None)).values(revoked_at=moment))
+            self.audit.record(connection, EVERYBODY, by, ACTION, outcome=RUNNING)
             return connection.execute(select(func.count()).select_from(keys).where(own)).scalar_one()
 
     def end(self, tenant: str, end_id: str, payload: TenantEndPayload) -> Entry:
@@ -38,4 +43,6 @@ class TenantRecords:
                     if number:
                         counts[table.name] = number
             whole = payload.model_copy(update={"records": counts})
+            by, images = payload.requested_by.name, payload.images
+            self.audit.record(connection, EVERYBODY, by, ACTION, removal=end_id, images=images)
             return self.log.append(connection, tenant, end_id, whole)

@@ -1,0 +1,41 @@
+"""A tenant's end is logged in the transactions that make it, where its own rows go."""
+
+from datetime import UTC, datetime
+
+from schemas.key import KeyRequest, Scope
+from schemas.receipt import Requester, TenantEndPayload
+from services.access.audit import Audit
+from services.access.keys import Keys
+from services.forgetting.receipt_log import ReceiptLog
+from services.forgetting.receipt_signature import ReceiptSigner
+from services.forgetting.tenant_records import TenantRecords
+from services.infrastructure.records.database import Database
+
+MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def test_it_is_logged_with_it(database: Database) -> None:
+    audit = Audit(database, bytes(32))
+    records = TenantRecords(database, ReceiptLog(database, ReceiptSigner(bytes(32))), audit)
+    Keys(database).make(KeyRequest(name="a test", tenant="north", scopes=[Scope.ADMIN]))
+    audit.write("north", "a test", "accept")
+    assert records.revoke_keys("north", "a steward") == 1
+    assert all(key.revoked_at for key in Keys(database).all())
+    [begun] = audit.latest("*", 9)
+    assert (begun.by, begun.action, begun.outcome) == ("a steward", "tenants.end", "running")
+    said = TenantEndPayload(
+        requested_at=MOMENT,
+        requested_by=Requester(name="a steward"),
+        reason="over",
+        done_at=MOMENT,
+        images=3,
+        by_state={},
+        pictures=0,
+        keys=1,
+        records={},
+    )
+    records.end("north", "the-end", said)
+    [ended, _] = audit.latest("*", 9)
+    assert (ended.outcome, ended.images, ended.removal) == ("done", 3, "the-end")
+    assert not Keys(database).all()
+    assert not audit.latest("north", 9)
