@@ -97,9 +97,16 @@ def _entry_of(event: Event) -> Any:
 
 
 def _without_record(tenant: str) -> Select[Any]:
-    there = select(removals.c.id).where(removals.c.id == receipt_log.c.removal)
-    asked = (receipt_log.c.tenant == tenant) & (receipt_log.c.event == Event.REQUESTED)
-    return select(receipt_log.c.removal).where(asked, ~there.exists()).order_by(receipt_log.c.number)
+    """Those that are not there; but for what a restore has told to be unfinished, whose record could not come back."""
+    log, later = receipt_log.c, receipt_log.alias().c
+    there = select(removals.c.id).where(removals.c.id == log.removal)
+    done = select(later.number).where(later.tenant == tenant, later.removal == log.removal, later.event == Event.DONE)
+    restored = select(later.number).where(
+        later.tenant == tenant, later.event == Event.RESTORED, later.number > log.number
+    )
+    asked = (log.tenant == tenant) & (log.event == Event.REQUESTED)
+    told = ~done.exists() & restored.exists()
+    return select(log.removal).where(asked, ~there.exists(), ~told).order_by(log.number)
 
 
 def _not_logged(tenant: str, event: Event, receipt: Any) -> Select[Any]:

@@ -237,6 +237,7 @@ def test_what_was_asked_for_and_did_not_end_is_told(here: Parts, there: Parts, t
     restored = restore(there, tmp_path / "b", rehearsal=True)
     assert restored.left_out == 1
     assert list(restored.unfinished) == [asked.id]
+    assert there.verify()().faults == []
     assert here.forget().resume_all() == 1, "the service goes on, for a rehearsal only reads the mirror"
 
 
