@@ -253,6 +253,7 @@ def _unblocked(history: History) -> Iterator[str]:
         if not removal.said["block"]:
             continue
         hashes = {payload["content_hash"] for payload in _must_cover(history, removal).values()}
+        hashes |= entries_of(history).contents_of(removal.result.id)
         subject = removal.said["filter"].get("subject")
         for image_id, held in history.held.items():
             if held["content_hash"] in hashes:

@@ -34,6 +34,11 @@ class Entries:
         taken = self._history.refused.get(removal_id, {})
         return {self._calls[each].said["image_id"] for each in taken if "image_id" in self._calls[each].said}
 
+    def contents_of(self, removal_id: str) -> set[str]:
+        """The contents of entries that a removal took."""
+        taken = self._history.refused.get(removal_id, {})
+        return {self._calls[each].said["hash"] for each in taken if "hash" in self._calls[each].said}
+
     def lost(self) -> Iterator[str]:
         """Entries that have no end or several, and accepted ones whose image is gone without a removal."""
         service = self._history.service
@@ -62,7 +67,7 @@ class Entries:
                     continue
                 if self._meets(removal, call) and "accepted" not in self._said.get(entry, []):
                     yield f"entry {entry} of {call.said} is older than removal by {removal.said}, and was accepted"
-                elif all(held.get(name) == call.said.get(name) for name in SAID) and self._meets(removal, call):
+                elif all(held.get(name) == call.said.get(name) for name in SAID) and self._means(removal, call):
                     yield f"entry {entry} of {call.said} is there, after removal by {removal.said}"
             dead = {letter.entry for letter in service.streams.dead(service.tenant)}
             for entry, call in self._older(removal):
@@ -70,7 +75,7 @@ class Entries:
                     yield f"the dead letter of {call.said} is there, after removal by {removal.said}"
 
     def miscounted(self) -> Iterator[str]:
-        """Receipts that do not say of each entry that it was taken."""
+        """Receipts that do not say of each entry that it was taken; of two that take it by its image one is enough."""
         for removal in self._removals:
             taken = self._history.refused.get(removal.result.id, {})
             queued = self._history.service.removal(removal.result.id).queued
@@ -80,6 +85,8 @@ class Entries:
             for entry in taken:
                 if self._end(entry) not in {"removed", *LETTERS}:
                     yield f"removal by {removal.said} counts entry {entry}, which ended as {self._said.get(entry)}"
+                if not self._means(removal, self._calls[entry]):
+                    yield f"removal by {removal.said} took entry {entry} of {self._calls[entry].said}"
                 if not is_at_or_before(entry, position):
                     yield f"removal by {removal.said} took entry {entry}, which is later"
             for entry, call in self._older(removal):
@@ -99,11 +106,25 @@ class Entries:
         _, position = self._history.recorded[removal.result.id]
         return ((entry, call) for entry, call in self._calls.items() if is_at_or_before(entry, position))
 
+    def _means(self, removal: Call, call: Call) -> bool:
+        """Whether a removal means it, or an image that it names and of which it says nothing else."""
+        if self._meets(removal, call) or call.said.get("image_id") not in self._covered(removal):
+            return self._meets(removal, call)
+        clauses = Filter.model_validate(removal.said["filter"]).clauses(METADATA)
+        return matches([each for each in clauses if each.field in {*call.said, "labels"}], _image(call))
+
     def _meets(self, removal: Call, call: Call) -> bool:
         condition = Filter.model_validate(removal.said["filter"])
         if "text" in call.said:
             return may_be_meant(condition, call.said["text"])
         return matches(condition.clauses(METADATA), _image(call))
+
+    def _covered(self, removal: Call) -> set[str]:
+        """The image ids that a removal covers, in the memory or the intake."""
+        noted = self._history.noted.get(removal.result.id, ())
+        return {each["image_id"] for each in self._versions() if each["picture"] in noted} | self.named_by(
+            removal.result.id
+        )
 
     def _refuses(self, removal: Call, entry: str, call: Call) -> bool:
         """Whether a removal took it, or refuses it from then on."""
@@ -112,7 +133,7 @@ class Entries:
             return entry in taken
         noted = self._history.noted.get(removal.result.id, ())
         contents = {each["content_hash"] for each in self._versions() if each["picture"] in noted}
-        contents |= {self._calls[each].said.get("hash") for each in taken}
+        contents |= self.contents_of(removal.result.id)
         return call.said.get("hash") in contents or removal.said["filter"].get("subject") in self._subjects(call)
 
     def _subjects(self, call: Call) -> set[str]:
@@ -126,11 +147,15 @@ class Entries:
         return (each for change in self._history.changes for each in (change.before, change.after) if each)
 
     def _is_there(self, call: Call) -> bool:
-        """Whether its image is there, or another under its id; or a removal has noted it."""
-        if call.said["image_id"] in self._history.held:
-            return True
-        noted = {picture for some in self._history.noted.values() for picture in some}
-        return any(each["picture"] in noted and each["image_id"] == call.said["image_id"] for each in self._versions())
+        """Whether its image, or another under its id, is there, or was before a removal noted it."""
+        image_id, content = call.said["image_id"], call.said["hash"]
+        was = any(
+            each["image_id"] == image_id and (each["state"] == State.REMEMBERED or each["content_hash"] != content)
+            for each in self._versions()
+        )
+        return image_id in self._history.held or (
+            was and any(image_id in self._covered(each) for each in self._removals)
+        )
 
     def _came_again(self, call: Call) -> bool:
         """Whether the same content was sent under its id otherwise."""

@@ -15,6 +15,7 @@ from tests.interleaving.scheduler import Fault
 
 JOSE = tuple(unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
 CONTENTS = (*range(15), *range(50, 53))
+QUEUED = range(20, 43)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ def _probe(schedule: Schedule) -> None:
     sent = {call.said["hash"] for call in schedule.history.of("send")}
     for number in CONTENTS:
         if sent & {hash_of(number), *schedule.clients.hashes_of_vectors(number)}:
+            schedule.clients.probe(number)
+
+
+def _probe_refused(schedule: Schedule) -> None:
+    """Send the pictures again that removals took from the intake, as somebody whom nobody removed."""
+    taken = {entry for entries in schedule.history.refused.values() for entry in entries}
+    hashes = {call.said.get("hash") for call in schedule.history.of("queue") if call.result in taken}
+    for number in QUEUED:
+        if hash_of(number) in hashes:
             schedule.clients.probe(number)
 
 
@@ -267,6 +277,7 @@ ROWS = {
         "entries that wait while a removal comes, of which one process dies or stands still past its lease",
         _queued,
         (Fault.STANDS_STILL, Fault.KILLED),
+        after=_probe_refused,
     ),
     "everything": Row(
         2,

@@ -20,6 +20,7 @@ from schemas.image import Accepted, Gate, ImageFields, ImagePatch, StoredImage
 from schemas.question import StoredDecision
 from schemas.receipt import Requester
 from schemas.removal import Removal, RemovalRequest
+from services.access.audit import Audit
 from services.access.idempotency import AlreadyMade, Idempotency
 from services.access.secret import Secret
 from services.bootstrap.wire_memory import memory_of
@@ -208,7 +209,8 @@ class Service:
     def reader(self, name: str) -> ReadEntries:
         """A process that reads the streams."""
         vectors = AcceptVectors(self.accept, self.memory, self.place.encoder.name)
-        accept = AcceptEntries(self.accept, vectors, lambda _tenant, _urls: (), self.stores.audit)
+        audit = Audit(self.place.database, self.place.secret.key("audit"))  # whose writes no other process waits for
+        accept = AcceptEntries(self.accept, vectors, lambda _tenant, _urls: (), audit)
         removals = self.stores.removals
         return ReadEntries(
             self.streams,
