@@ -47,7 +47,7 @@ class Covered(Note):
 
     @classmethod
     def of(cls, image: StoredImage, marked_by: str, vector_digests: Sequence[str] = ()) -> "Covered":
-        """A marked image; with that by which its vectors are known again, if it came as one."""
+        """A marked image; with that by which its vectors are known again, where they may be refused."""
         note = to_note(image)
         vectors = {VECTORS: [*vector_digests]} if vector_digests else {}
         return cls(**note.model_dump(exclude={"fields"}), fields=note.fields | vectors, marked_by=marked_by)

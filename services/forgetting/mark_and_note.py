@@ -104,9 +104,11 @@ class MarkAndNote:
             self.memory.mark(tenant, self.clauses(state), state.id, until)
             for named in self.named_by_entries(state):
                 self.memory.mark(tenant, named, state.id, until)
+        # with a block a picture may not come back as its vector, either
+        blocks = any(state.removal.block for state in cohort)
         for state in cohort:
             for page in self.memory.marked_pages(tenant, state.id, PAGE):
-                digests = self.memory.vector_digests(page)
+                digests = self.memory.vector_digests(page, with_pictures=blocks)
                 self._note(state, [Covered.of(each, state.id, digests.get(each.image_id, ())) for each in page], lease)
         for state in cohort:
             for theirs in self._marked_by_others(state):

@@ -234,6 +234,14 @@ def test_what_a_removal_blocked_stays_out(parts: Parts, said: dict[str, Any]) ->
     assert parts.memory.count(parts.tenant) == 0
 
 
+def test_a_picture_that_is_blocked_does_not_come_back_as_its_vector(parts: Parts) -> None:
+    [image_id] = parts.teach(picture("disc"), subject="ann")
+    [(_, vectors)] = parts.memory.embedded(parts.tenant, [], 9)
+    remove(parts, filter={"image_id": image_id}, block=True)
+    with pytest.raises(Blocked):
+        send(parts, vectors * np.float32(3))
+
+
 def test_what_is_blocked_between_the_check_and_the_write_is_taken_back(parts: Parts) -> None:
     block = Once("put", lambda: parts.block("subject", "ann"))
     with pytest.raises(Blocked):
