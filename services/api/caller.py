@@ -60,6 +60,10 @@ class Caller:
         if named and not self.key.may(Scope.READ):
             held = ", ".join(self.key.scopes)
             raise Forbidden(f"a filter by {named[0]} needs a key with the scope read too; this one has {held}")
+        self.log_named(where)
+
+    def log_named(self, where: Filter) -> None:
+        """Log whom a filter names by which something is asked for."""
         if subjects := where.named("subject"):
             self.saw(None, subjects)
 

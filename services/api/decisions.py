@@ -46,6 +46,8 @@ def decisions(
 @needs(Scope.READ)
 def preview(caller: CallerDep, service: ServiceDep, request: PreviewRequest) -> Preview:
     """Which of the latest decisions would have another label if images were muted, relabelled or removed."""
+    if request.filter is not None:
+        caller.log_named(request.filter)
     return service.question.preview(caller.tenant, request)
 
 
@@ -53,7 +55,9 @@ def preview(caller: CallerDep, service: ServiceDep, request: PreviewRequest) -> 
 @needs(Scope.READ)
 def decision(caller: CallerDep, service: ServiceDep, decision_id: str) -> StoredDecision:
     """A decision with all that it was made of."""
-    return service.decisions.load(caller.tenant, decision_id)
+    found = service.decisions.load(caller.tenant, decision_id)
+    caller.log_named(found.options.filter)
+    return found
 
 
 @router.delete("/decisions/{decision_id}", status_code=204)
@@ -68,7 +72,9 @@ def delete(caller: CallerDep, service: ServiceDep, decision_id: str) -> None:
 @needs(Scope.READ)
 def replay(caller: CallerDep, service: ServiceDep, decision_id: str, request: ReplayRequest) -> Replay:
     """Run a decision against today's memory, without some images or with other options, and compare."""
-    return service.question.replay(caller.tenant, decision_id, request)
+    replayed = service.question.replay(caller.tenant, decision_id, request)
+    caller.log_named(replayed.options.filter)
+    return replayed
 
 
 @router.post("/decisions/{decision_id}/counterfactual", responses=LATER)

@@ -176,13 +176,18 @@ def test_whoever_looks_at_a_subject_is_logged_without_its_name(
     assert "ann-of" not in answer.text
     everything = api.get("/v1/audit", headers=sent).json()
     assert [line["action"] for line in everything] == ["read"] * 6
+    asked = {"vectors": [[1.0] * parts.encoder.dimension], "filter": named["filter"], "store": True}
+    decision = api.post("/v1/classify", json=asked, headers=sent).json()["decisions"][0]["id"]
     looked = [
+        api.get(f"/v1/decisions/{decision}", headers=sent),
+        api.post(f"/v1/decisions/{decision}/replay", json={}, headers=sent),
+        api.post("/v1/decisions/preview", json={"action": "mute", "filter": named["filter"]}, headers=sent),
         api.patch(f"/v1/images/{image_id}", json={}, headers=sent),
         api.get("/v1/labels", params={"filter": json.dumps(named["filter"])}, headers=sent),
         api.post("/v1/curations", json={**named, "action": "mute"}, headers=sent),
     ]
-    assert [answer.status_code for answer in looked] == [200] * 3
-    answer = api.get("/v1/audit", params={"subject": "ann-of-the-audit", "limit": 3}, headers=sent)
+    assert [answer.status_code for answer in looked] == [200] * 6
+    answer = api.get("/v1/audit", params={"subject": "ann-of-the-audit", "limit": 6}, headers=sent)
     assert [line["request"] for line in answer.json()] == [each.headers["x-request-id"] for each in reversed(looked)]
 
 
