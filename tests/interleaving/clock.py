@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, tzinfo
-from typing import Self
+from typing import Self, cast
 from unittest import mock
 
 from sqlalchemy import Connection
@@ -25,14 +25,14 @@ class Clock:
 
 @contextmanager
 def moved_by(clock: Clock) -> Iterator[None]:
-    """The service goes by this clock, and so does its database."""
+    """The service goes by this clock, and so does its database; within another's, by both."""
+    present: type[datetime] = vars(schemas.image)["datetime"]
+    moment = Database.moment
 
     class Moved(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + clock.ahead
-
-    moment = Database.moment
+            return cast(Self, present.now(tz) + clock.ahead)
 
     def moved(database: Database, connection: Connection) -> datetime:
         told = moment(database, connection)
