@@ -121,7 +121,7 @@ class Drain:
         return len(taken)
 
     def _write_down(self, connection: Connection, state: RemovalState, entries: Sequence[QueuedEntry]) -> None:
-        tenant, rows = state.tenant, [RefusedEntry(each.position, each.image_id) for each in entries]
+        tenant, rows = state.tenant, [RefusedEntry(each.name or each.position, each.image_id) for each in entries]
         self.refused.add(connection, tenant, state.id, rows)
         if state.removal.block:
             images = [each.image for entry in entries for each in entry.images]

@@ -34,6 +34,8 @@ class QueuedEntry:
     Attributes:
         place: where it lies, for `IntakeEntries.take`.
         position: where it stands among the removals.
+        name: by which it is counted; empty where that is its position, as of everything that came to the stream of
+            images.
         images: of the event; none where it cannot be read.
         text: of an event that cannot be read all that it says.
         event_id: its producer's name for it, where that can be read.
@@ -44,6 +46,7 @@ class QueuedEntry:
     images: Sequence[QueuedImage] = ()
     text: str | None = None
     event_id: str = field(default="", compare=False)
+    name: str = ""
 
     @property
     def image_id(self) -> str | None:

@@ -22,11 +22,12 @@ class RefusedEntry:
     """An entry that a removal takes.
 
     Attributes:
-        position: where it stands in the tenant's stream, or stood before it became a dead letter.
+        entry: where it stands in the tenant's stream, or stood before it became a dead letter; of what never stood
+            there, its name.
         image_id: that it names; None where it names none.
     """
 
-    position: str
+    entry: str
     image_id: str | None
 
 
@@ -45,7 +46,7 @@ class RefusedEntries:
     def add(self, connection: Connection, tenant: str, removal_id: str, entries: Iterable[RefusedEntry]) -> None:
         """Write down what a removal takes, as part of a transaction; what is there already counts once."""
         rows = [
-            {"tenant": tenant, "entry": each.position, "removal": removal_id, "image_id": each.image_id}
+            {"tenant": tenant, "entry": each.entry, "removal": removal_id, "image_id": each.image_id}
             for each in entries
         ]
         if rows:

@@ -182,28 +182,28 @@ def test_one_whose_filter_means_nothing_any_more_lets_others_go_on(parts: Parts,
     assert len(parts.removals.undrained(parts.tenant)) == 1, "nothing older is accepted until it is put right"
 
 
-def test_dead_letters_and_results_go_too(parts: Parts, streams: Streams) -> None:
-    given = {
-        "readable": event("one", subject="ann"),
-        "broken, hers": json.dumps(["Ánn"]).encode(),
-        "broken, his": b"bob and bars",
-        "a removal that was refused": removal_event(data={"filter": {"subject": "ánn"}, "reason": ""}),
+def test_dead_letters_and_results_go_too(parts: Parts, streams: Streams, server: IntakeServer) -> None:
+    refused = removal_event(data={"filter": {"subject": "ánn"}, "reason": ""})
+    hers, his = json.dumps(["Ánn"]).encode(), b"bob and bars"
+    sent = {  # ids of another stream may be the same, or greater than a removal's position
+        Inbox.INTAKE: {"1-1": event("one", subject="ann"), "2-1": hers, "3-1": his},
+        Inbox.REMOVALS: {"1-1": refused, f"{2**60}-1": refused},
     }
-    for inbox, events in ((Inbox.INTAKE, [*given.values()][:3]), (Inbox.REMOVALS, [*given.values()][3:])):
-        for each in events:
-            streams.add(parts.tenant, each, inbox=inbox)
+    for inbox, events in sent.items():
+        for entry_id, each in events.items():
+            server.client.xadd(streams.keys.inbox(inbox, parts.tenant), {"event": each}, id=entry_id)
         dead = [*streams.read(parts.tenant, "a", 9, inbox)]
         ended = [Ended(each, Result(each.id, Status.DEAD, reason="as a test")) for each in dead]
         streams.end(parts.tenant, ended, inbox)
     kept = parts.teach(picture("disc"), image_id="bob-0", subject="bob")
-    hers = parts.teach(picture("bars"), image_id="ann-0", subject="ánn")
-    for image_id in (*kept, *hers):
+    gone = parts.teach(picture("bars"), image_id="ann-0", subject="ánn")
+    for image_id in (*kept, *gone):
         streams.add(parts.tenant, event(image_id))
         [entry] = streams.read(parts.tenant, "a", 1)
         streams.end(parts.tenant, [Ended(entry, Result(entry.id, Status.REMEMBERED, "id", image_id))])
     done = remove(parts, filter={"subject": ["ann", "ánn"]})
-    assert [letter.event for letter in streams.dead(parts.tenant)] == [given["broken, his"]]
-    assert done.queued == 3
+    assert [letter.event for letter in streams.dead(parts.tenant)] == [his]
+    assert done.queued == 4
     assert [name for *_, name in results(streams, parts.tenant) if name] == kept
 
 

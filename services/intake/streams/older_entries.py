@@ -13,7 +13,7 @@ import numpy as np
 from schemas.errors import InvalidVector, NotAnEvent, RefusedEvent, Unavailable
 from schemas.image import State, StoredImage, now
 from schemas.intake_event import EventImage, read_event
-from services.forgetting.intake_entries import Covered, QueuedEntry, QueuedImage
+from services.forgetting.intake_entries import NO_POSITION, Covered, QueuedEntry, QueuedImage
 from services.forgetting.refused_entries import is_at_or_before
 from services.intake.streams.redis_streams import Streams
 from services.intake.streams.stream_entries import DeadLetter, Ended, Entry, Result, Status
@@ -102,11 +102,15 @@ def queued_entry(tenant: str, entry: Entry) -> QueuedEntry:
 
 
 def queued_letter(tenant: str, letter: DeadLetter) -> QueuedEntry:
-    """A dead letter, as a removal sees it; one that asked for a removal is no image, and is looked at as text."""
-    position = letter.original or letter.entry
+    """A dead letter, as a removal sees it.
+
+    One that asked for a removal is no image, and is looked at as text. It came by another stream, whose ids may be the
+    same and have no order with those of images; so it counts as older than every removal that finds it.
+    """
+    place, original = f"{DEAD}{letter.id}", letter.original or letter.entry
     if letter.inbox == Inbox.REMOVALS:
-        return QueuedEntry(f"{DEAD}{letter.id}", position, text=all_text(letter.event))
-    return _queued(tenant, f"{DEAD}{letter.id}", position, letter.event)
+        return QueuedEntry(place, NO_POSITION, text=all_text(letter.event), name=f"{Inbox.REMOVALS}:{original}")
+    return _queued(tenant, place, original, letter.event)
 
 
 def all_text(raw: bytes) -> str:
