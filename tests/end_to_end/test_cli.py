@@ -184,7 +184,7 @@ def test_audit(cli: Cli, stack: Stack) -> None:
     source = unique("audited")
     stack.teach(picture("disc"), picture("bars"), labels=["x"], source=source)
     [receipt] = cli.json("remove", "--source", source, "--reason", "a test", "--yes")
-    removed, asked, sent = cli.json("audit", "--limit", 3)
+    removed, asked, sent = (line for line in cli.json("audit", "--limit", 4) if line["action"] != "read")
     assert (removed["action"], removed["removal"], removed["images"]) == ("remove", receipt["id"], 2)
     assert (asked["action"], asked["removal"], asked["outcome"]) == ("remove", receipt["id"], "running")
     assert (sent["action"], sent["images"], sent["by"], sent["outcome"]) == ("accept", 2, "own service", "done")
