@@ -5,10 +5,8 @@ from schemas.receipt import Claim
 ENGINE = "Points, vectors and their log were rewritten without what was removed, and the old files were deleted."
 PICTURES = "The files of the pictures, and of what was made of them, were deleted from this machine's disk."
 RECORDS = "Rows that were deleted were overwritten, and the database's write-ahead log was emptied."
-INTAKE = (
-    "The intake's log was rewritten without what had left it. What a producer gave to Celery is its broker's until a"
-    " worker has put it on the intake's stream."
-)
+INTAKE = "The intake's log was rewritten without what had left it."
+CELERY = "What a producer gave to Celery is its broker's until it was put on the intake's stream."
 COPIES = (
     "Snapshots and copies that others made of disks or databases before are their holders'. Backups of this service"
     " that are older than the removal still hold what it covered, and it stays away when they are restored."
@@ -29,6 +27,6 @@ def claim(engine_note: str, pictures_url: str | None, records_note: str, intake_
         engine=engine_note or ENGINE,
         pictures=pictures if pictures_url else PICTURES,
         records=records_note or RECORDS,
-        intake=intake_note or INTAKE,
+        intake=f"{intake_note or INTAKE} {CELERY}",
         copies=COPIES,
     )

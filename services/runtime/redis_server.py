@@ -61,6 +61,7 @@ def intake_command(places: Places, intake: IntakeSettings) -> list[str]:
             "save": "",
             "appendonly": "yes",
             "appendfsync": "everysec",
+            "aof-use-rdb-preamble": "no",  # which would keep, of entries that left, what lies between others
             "dir": str(places.intake.absolute()),
             "aclfile": str(_users(places).absolute()),
             "maxmemory": str(intake.max_bytes),
@@ -88,6 +89,8 @@ def prepare_intake(places: Places, password: str) -> None:
         password: of the service's own user.
     """
     private_folder(places.intake)
+    for left in places.intake.glob("temp-*"):  # by a server that was killed while it wrote its log anew
+        left.unlink()
     file = _users(places)
     ours = [
         "user default reset",

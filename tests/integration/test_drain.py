@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -18,12 +19,13 @@ from services.forgetting.intake_entries import QueuedEntry, resource
 from services.forgetting.refused_entries import RefusedEntries
 from services.infrastructure.records.tables import removals
 from services.intake.streams.older_entries import OlderEntries
-from services.intake.streams.redis_streams import Streams
+from services.intake.streams.redis_streams import DUMPS, Streams
 from services.intake.streams.stream_entries import Ended, Entry, Result, Status
 from services.intake.streams.stream_keys import Inbox
 from services.memory.memory import Memory
+from services.runtime.redis_server import prepare_intake
 from tests.databases import SHORT, new_database
-from tests.intake import IntakeServer, intake_server
+from tests.intake import PASSWORD, IntakeServer, intake_server
 from tests.intake_events import image_data, image_event, removal_event, s3_notification, s3_record
 from tests.shapes import picture
 
@@ -205,6 +207,27 @@ def test_dead_letters_and_results_go_too(parts: Parts, streams: Streams, server:
     assert [letter.event for letter in streams.dead(parts.tenant)] == [his]
     assert done.queued == 4
     assert [name for *_, name in results(streams, parts.tenant) if name] == kept
+
+
+def test_an_erasure_leaves_nothing_of_it_in_the_files(parts: Parts, streams: Streams, server: IntakeServer) -> None:
+    word = token_hex(16)
+    for name in ("one", word, "two"):  # between others that stay
+        for each in (name, f"dead {name}"):
+            streams.add(parts.tenant, image_event(data=image_data(image_id=each)))
+    for entry in streams.read(parts.tenant, "a", 9)[1::2]:
+        named = word if word.encode() in entry.event else ""
+        streams.end(parts.tenant, [Ended(entry, Result(entry.id, Status.DEAD, "id", named))])
+    assert remove(parts, filter={"image_id": [word, f"dead {word}"]}).queued == 2
+    intake = OlderEntries(streams)
+    assert intake.erase() == ""
+    (server.places.intake / "temp-rewriteaof-bg-1.aof").write_text(word)  # as by a server that was killed
+    prepare_intake(server.places, PASSWORD)  # as before the next one is started
+    log = b"".join(path.read_bytes() for path in server.places.intake.rglob("*") if path.is_file())
+    assert all([*streams.dead(parts.tenant)][place].event in log for place in (0, 1))
+    assert word.encode() not in log
+    server.client.config_set("aof-use-rdb-preamble", "yes")
+    assert intake.erase() == DUMPS
+    server.client.config_set("aof-use-rdb-preamble", "no")
 
 
 def test_an_accepted_entry_whose_image_goes_is_told_to_be_removed(parts: Parts, streams: Streams) -> None:

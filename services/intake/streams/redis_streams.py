@@ -40,6 +40,10 @@ LONGEST_REWRITE = 300.0
 OPERATORS = (
     "Entries left the intake's Redis; its files are its operator's, for this service may not have them written anew."
 )
+DUMPS = (
+    "Entries left the intake's Redis; it writes its log anew as a dump (aof-use-rdb-preamble), which holds what lay"
+    " between others that are there still, and is its operator's."
+)
 
 _END = """
 local ended = 0
@@ -346,7 +350,7 @@ class Streams:
             sleep: waits so many seconds.
 
         Returns:
-            what is left to its operator, where it may not be told to; else empty.
+            what is left to its operator, where it may not be told to, or writes more than what is there; else empty.
 
         Raises:
             Unavailable: it could not, or not within `LONGEST_REWRITE`.
@@ -368,8 +372,15 @@ class Streams:
                 sleep(POLL)
                 waited += POLL
             if begun and self._redis.info("persistence")["aof_last_bgrewrite_status"] == "ok":
-                return ""
+                return "" if self._writes_commands() else DUMPS
         raise Unavailable("the intake's Redis did not write its log anew: its own log says why")
+
+    def _writes_commands(self) -> bool:
+        """Whether its log is written anew as commands: a dump has whole nodes of streams, with what left them."""
+        try:
+            return bool(self._redis.config_get("aof-use-rdb-preamble").get("aof-use-rdb-preamble") == "no")
+        except ResponseError:  # it does not say so
+            return False
 
     def close(self) -> None:
         """Close the connections."""
