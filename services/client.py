@@ -334,7 +334,7 @@ class Client:
         return body
 
     def _send(self, path: str, images: Sequence[tuple[bytes, ImageFields]], **asked: str) -> httpx.Response:
-        parts = [("files", ("picture", data)) for data, _ in images]
+        parts = [("files", (_name_of(said), data)) for data, said in images]
         fields = [fields.model_dump_json(exclude_unset=True) for _, fields in images]
         return self._call("POST", path, files=parts, data={"fields": fields}, params=asked)
 
@@ -369,6 +369,11 @@ class Client:
 
 def _if_match(seen: Image | None) -> dict[str, str]:
     return {} if seen is None else {"If-Match": seen.etag}
+
+
+def _name_of(fields: ImageFields) -> str:
+    """What a picture's part is called: as its file, where that is known and not said, see `ImageFields.of_file`."""
+    return fields.file_name if fields.file_name and "file_name" not in fields.model_fields_set else "picture"
 
 
 def _json(body: str) -> Mapping[str, Any]:

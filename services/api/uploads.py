@@ -88,7 +88,8 @@ async def read_uploads(request: Request) -> list[Upload]:
     """The pictures of an acceptance with their fields; those by URL are fetched now, so that 202 holds for them too.
 
     Multipart: parts ``files``, and parts ``fields`` that each hold the fields of one file as JSON, in the same order;
-    a single ``fields`` part is that of every file. Fields that say no ``file_name`` get that of their part.
+    a single ``fields`` part is that of every file. The name of a part
+    counts where no ``file_name`` is said, nor known.
 
     Raises:
         InvalidRequest: the body is not of this form; the message says where.
@@ -115,7 +116,8 @@ async def read_uploads(request: Request) -> list[Upload]:
             f"{len(files)} files came with {len(fields)} parts 'fields': send one for each file, in the same order,"
             " or a single one, without image_id, for all"
         )
-    return [Upload(data, _named(said, name)) for data, said, name in zip(files, fields, names, strict=True)]
+    called = (sent_file_name(name.replace("%22", '"')) for name in names)  # as browsers and HTTPX spell quotes
+    return [Upload(data, said.of_file(name)) for data, said, name in zip(files, fields, called, strict=True)]
 
 
 async def read_queries(request: Request) -> ClassifyRequest:
@@ -205,12 +207,6 @@ def check_parts(form: FormData, known: set[str]) -> None:
     """
     if unknown := set(form) - known:
         raise InvalidRequest(f"there is no part {min(unknown)!r}: the parts are {', '.join(sorted(known))}")
-
-
-def _named(fields: ImageFields, file_name: str) -> ImageFields:
-    """Fields with the name of the file that was sent, unless they say one."""
-    name = None if "file_name" in fields.model_fields_set else sent_file_name(file_name)
-    return fields if name is None else fields.model_copy(update={"file_name": name})
 
 
 async def _files(form: FormData, known: set[str]) -> tuple[Sequence[bytes], Sequence[str]]:

@@ -75,7 +75,7 @@ def _folder(top: Path, folder: Path, source: str | None) -> Iterator[Found]:
                 yield from _folder(top, path, source)
         elif folder != top and is_picture(path):
             fields = fields or _labelled_by_folder(top, path, source)
-            yield Found(path, _with_file_name(fields, path))
+            yield Found(path, fields.of_file(sent_file_name(path.name)))
 
 
 def found_in_folder(top: Path, path: Path, source: str | None) -> Found:
@@ -86,7 +86,8 @@ def found_in_folder(top: Path, path: Path, source: str | None) -> Found:
     """
     if path.parent == top:
         raise InvalidRequest(f"it lies in no folder: put it into one of {top} that is named as its label")
-    return Found(path, _with_file_name(_labelled_by_folder(top, path, source), path))
+    fields, name = _labelled_by_folder(top, path, source), sent_file_name(path.name)
+    return Found(path, fields if name is None else fields.model_copy(update={"file_name": name}))
 
 
 def _labelled_by_folder(top: Path, path: Path, source: str | None) -> ImageFields:
@@ -133,18 +134,12 @@ def _manifest(manifest: Path, source: str | None, lines: Iterator[Line]) -> Iter
     for place, row in lines:
         path = _path(manifest, row, place)
         fields = fields_of(_with_source(source, {k: v for k, v in row.items() if k != "path"}), place)
-        yield Found(path, _with_file_name(fields, path))
+        yield Found(path, fields.of_file(sent_file_name(path.name)))
 
 
 def _with_source(source: str | None, values: Mapping[str, Any]) -> Mapping[str, Any]:
     """What is said of an image, and where it comes from, if that is said of all."""
     return values if source is None else {"source": source, **values}
-
-
-def _with_file_name(fields: ImageFields, path: Path) -> ImageFields:
-    """What is said of an image, and what its file is called, if that is not said."""
-    name = None if "file_name" in fields.model_fields_set else sent_file_name(path.name)
-    return fields if name is None else fields.model_copy(update={"file_name": name})
 
 
 def _txt_lines(where: Path) -> Iterator[Line]:

@@ -14,7 +14,8 @@ class ToPut:
 
     Attributes:
         image: what it is where nothing is there under its id.
-        said: its fields that were sent, if only as null; the others stay as they are where it is there.
+        said: its fields that were sent, if only as null; the others stay as they are where it is there, but for a
+            file's name that was not known.
     """
 
     image: StoredImage
@@ -141,6 +142,8 @@ def _replacing(sent: ToPut, held: StoredImage, moment: datetime, rules: Rules) -
     kept = {name: getattr(held, name) for name in {*AMENDABLE} - sent.said}
     if held.has_expired(moment):
         kept.pop("expires_at", None)
+    if held.file_name is None:
+        kept.pop("file_name", None)
     kept["labels"] = rules.labels.applied(held.labels, sent.image.labels)
     kept["revision"] = next_revision(held.revision)
     return rules.limited(sent.image.model_copy(update=kept))
@@ -154,4 +157,5 @@ def _is_beside(sent: StoredImage, held: StoredImage) -> bool:
 def _changes(sent: ToPut, held: StoredImage, rule: LabelRule) -> dict[str, object]:
     """What a known image becomes by what was sent."""
     said = {name: getattr(sent.image, name) for name in sent.said}
+    said.setdefault("file_name", held.file_name or sent.image.file_name)
     return said | {"labels": rule.applied(held.labels, sent.image.labels)}

@@ -118,12 +118,15 @@ def test_a_folder_sent_again_without_its_manifest_wipes_nothing(stack: Stack, tm
         (tmp_path / "cat" / f"{number}.png").write_bytes(picture("disc"))
     manifest = tmp_path / "m.csv"
     manifest.write_text(
-        "path,labels,subject,source,captured_at,metadata.site\n"
-        + "".join(f"cat/{n}.png,pet|cat/siamese,{subject},camera,2026-01-31T12:00:00Z,north\n" for n in range(3))
+        "path,labels,subject,source,captured_at,metadata.site,file_name\n"
+        + "".join(
+            f"cat/{n}.png,pet|cat/siamese,{subject},camera,2026-01-31T12:00:00Z,north,{'own.png' if n else ''}\n"
+            for n in range(3)
+        )
     )
     cli("add", manifest)
     before = stack.held({"subject": subject})
-    assert {image.file_name for image in before.values()} == {"0.png", "1.png", "2.png"}
+    assert {image.file_name for image in before.values()} == {"0.png", "own.png"}
     [told] = cli.json("add", tmp_path)
     assert (told["sent"], told["other_labels"]) == (3, 3)
     after = stack.held({"subject": subject})
