@@ -69,7 +69,7 @@ class History:
 
     Attributes:
         held: the points that are there, by image id.
-        noted: the pictures' keys of what each removal has ever noted, by its id.
+        noted: the pictures' keys of what each removal has ever noted, by its id, with the step at which it did.
         refused: the entries of the intake that each has ever taken, with the step at which it did.
         recorded: the step at which each was recorded, and its position in the intake.
         results: what was said of each entry, in its order.
@@ -83,7 +83,7 @@ class History:
     calls: list[Call] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     held: dict[str, Payload] = field(default_factory=dict)
-    noted: dict[str, set[str]] = field(default_factory=dict)
+    noted: dict[str, dict[str, int]] = field(default_factory=dict)
     results: dict[str, list[str]] = field(default_factory=dict)
     last_result: str = NOTHING
     refused: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class History:
         with self.service.place.database.read() as connection:
             for kind, removal_id, what in connection.exec_driver_sql(NOTED):
                 if kind == "noted":
-                    self.noted.setdefault(removal_id, set()).add(what)
+                    self.noted.setdefault(removal_id, {}).setdefault(what, self.scheduler.step)
                 elif kind == "refused":
                     self.refused.setdefault(removal_id, {}).setdefault(what, self.scheduler.step)
                 else:

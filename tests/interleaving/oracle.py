@@ -284,6 +284,10 @@ def _wrong_receipts(history: History) -> Iterator[str]:
     yield from history.service.faults()
 
 
+def _content_hash(versions: list[Change]) -> str:
+    return next(str(each["content_hash"]) for change in versions for each in (change.before, change.after) if each)
+
+
 def _image_id(versions: list[Change]) -> str:
     return next(str(each["image_id"]) for change in versions for each in (change.before, change.after) if each)
 
