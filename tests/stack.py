@@ -56,8 +56,8 @@ SHARED = (
 )
 """Metrics that only the operator's port shows."""
 
-SOCKETS = {"redis": "redis", "intake-redis": "intake"}
-"""Servers of Redis, by whose sockets they are known."""
+FOLDERS = {"redis": ".", "intake-redis": "intake"}
+"""Servers of Redis, which are known by the folder that they work in: what they call themselves names their port."""
 
 Result = TypeVar("Result")
 
@@ -171,12 +171,20 @@ class Stack:
                 except psutil.NoSuchProcess:
                     continue
                 if process.status() != psutil.STATUS_ZOMBIE and (
-                    command[-2:] == ["services.cli", name] or f"{SOCKETS.get(name)}.sock" in " ".join(command)
+                    command[-2:] == ["services.cli", name] or self._is_redis(process, name)
                 ):
                     return process
             return None
 
         return until(find, f"a process {name}")
+
+    def _is_redis(self, process: psutil.Process, name: str) -> bool:
+        folder = FOLDERS.get(name)
+        try:
+            works_in = Path(process.cwd())
+        except psutil.NoSuchProcess:
+            return False
+        return "redis-server" in process.name() and folder is not None and works_in == (self.data / folder).resolve()
 
     def until_ready(self) -> None:
         """Wait until every part answers."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from schemas.errors import Unavailable
 from schemas.image import State
 from services.bootstrap.wire_intake import streams_of
 from services.cli.own_service import free_port
@@ -52,11 +53,11 @@ class Intake:
         return self.streams.keys.intake(TENANT)
 
     def waiting(self) -> int:
-        """How many entries lie on the stream; many, where nobody answers."""
+        """How many entries lie on the stream; none, where nobody answers, so that producers see what that is like."""
         try:
             return self.streams.backlog(TENANT).entries
-        except Exception:  # noqa: BLE001 - whatever is wrong with it
-            return 2**31
+        except Unavailable:
+            return 0
 
     def ended(self) -> dict[str, list[tuple[str, str]]]:
         """How each entry ended, with the id of its event: once, if all is well."""
@@ -110,6 +111,7 @@ def break_things(stack: Stack, faults: Sequence[str]) -> None:
 
 def settle(intake: Intake) -> dict[str, list[tuple[str, str]]]:
     """Wait until no entry is open, and return how each has ended."""
+    intake.streams.ping()
     before, since = -1, time.monotonic()
     while True:
         ended = intake.ended()
