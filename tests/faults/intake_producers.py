@@ -23,7 +23,9 @@ IMAGE = "visual-memory.image.v1"
 PRODUCERS = 8
 RETRY_SECONDS = 0.2
 MOST_WAITING = 1_000
-"""Entries that lie on the stream until producers wait: what is sent comes while things break, and not before."""
+"""Entries that are open until producers wait: what is sent comes while things break, and not before."""
+LOOKS = 20
+"""After so many a producer looks how many wait."""
 LATEST_OF = 25
 """Every so many entries of a producer are of one image, each with other labels than the one before."""
 
@@ -78,7 +80,7 @@ class Contents:
         name = f"{producer}-{number}"
         if number % LATEST_OF == 0:
             labels = [f"version-{number}"]
-            return _said(name, f"{producer}-latest", "remembered", {"labels": labels, **self._vector(producer)})
+            return _said(name, latest_of(producer), "remembered", {"labels": labels, **self._vector(producer)})
         [kind] = random.choices([*KINDS], [*KINDS.values()])
         if kind == "dead":
             return Said("", "", "dead", random.choice([b"", b"{", b"[]", b"\xff\xfe", b'{"specversion": "1.0"}']))
@@ -96,6 +98,11 @@ class Contents:
         return {"vector": [drawn.randint(0, 9) for _ in range(self.dimension)], "encoder": self.encoder}
 
 
+def latest_of(producer: str) -> str:
+    """The image of a producer that has many versions."""
+    return f"{producer}-latest"
+
+
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -111,17 +118,17 @@ class Producer(ABC):
 
     Attributes:
         sent: what was sent, by the id of the entry, or of the event where nobody says the entry's.
-        latest: the label that its image with many versions has in the end.
+        latest: its image with many versions.
         again: how often it sent something once more.
     """
 
     def __init__(self, name: str, contents: Contents, waiting: Callable[[], int]) -> None:
         self.name = name
         self.sent: dict[str, Said] = {}
-        self.latest = ""
         self.again = 0
         self.failure: BaseException | None = None
         self._contents, self._waiting = contents, waiting
+        self.latest = latest_of(name)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -142,7 +149,7 @@ class Producer(ABC):
     def _run(self) -> None:
         try:
             for number in count():
-                while self._waiting() > MOST_WAITING and not self._stopped.is_set():
+                while number % LOOKS == 0 and self._waiting() > MOST_WAITING and not self._stopped.is_set():
                     time.sleep(RETRY_SECONDS)
                 if self._stopped.is_set():
                     return
@@ -156,8 +163,6 @@ class Producer(ABC):
             self.again += 1
             time.sleep(RETRY_SECONDS)
         self.sent[name] = said
-        if said.image_id == f"{self.name}-latest":
-            [self.latest] = said.data["labels"]
 
 
 class PlainRedis(Producer):
@@ -204,7 +209,7 @@ class PlainCelery(Producer):
     def send(self, said: Said) -> str | None:
         name = said.id or secrets.token_hex(8)
         data = dict(said.data) or {"labels": [], "picture": said.event.decode(errors="replace")}
-        kwargs = {"tenant": self._tenant, "id": name, "source": "/trial", **data}
+        kwargs = {"tenant": self._tenant, "id": name, **data}
         self._app.send_task(self._task, kwargs=kwargs, queue=self._queue, ignore_result=True)
         return name
 

@@ -61,7 +61,7 @@ def _over_stream(intake: Intake, pictures: Sequence[bytes]) -> None:
         server.close()
 
     _side_by_side(client, pictures)
-    until(lambda: not intake.waiting(), "the stream to be empty", 600)
+    until(lambda: not intake.streams.backlog("default").entries, "the stream to be empty", 600)
 
 
 def _side_by_side(client: Callable[[Sequence[bytes]], None], pictures: Sequence[bytes]) -> None:
