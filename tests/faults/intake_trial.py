@@ -4,7 +4,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
@@ -17,6 +17,7 @@ from services.cli.own_service import free_port
 from services.cli.show_intake import intake_access
 from services.intake.streams.redis_streams import Streams
 from services.intake.streams.stream_users import Role, StreamUsers
+from services.runtime.places import Places
 from services.settings import IntakeSettings, Settings
 from tests.faults.intake_producers import (
     PRODUCERS,
@@ -25,6 +26,7 @@ from tests.faults.intake_producers import (
     PlainRedis,
     Producer,
     RedisCli,
+    Said,
     find_redis_cli,
 )
 from tests.shapes import KINDS, picture
@@ -104,7 +106,7 @@ def intake_service(**settings: str) -> Iterator[Intake]:
         users = StreamUsers(streams._redis, streams.keys)
         new = users.add("stranger", TENANT, Role.SEND)
         celery = intake_access(own, streams.keys, TENANT).celery
-        broker = opened.enter_context(Redis.from_url(celery["broker"]))
+        broker = opened.enter_context(Redis(unix_socket_path=str(Places(folder).redis_socket)))
         yield Intake(stack, streams, f"redis://stranger:{new.password}@127.0.0.1:{port}", celery, broker)
 
 
@@ -147,9 +149,34 @@ class Fault:
         return moment
 
 
-def break_things(intake: Intake, faults: Sequence[Fault], sent: Callable[[], int], entries: int) -> list[float]:
-    """End processes, one after the other and spread over what is sent; when Redis was killed."""
-    kills: list[float] = []
+@dataclass
+class Moments:
+    """What was done while producers sent, in seconds of the clock.
+
+    Attributes:
+        forgotten: a subject that was removed.
+        removed: when that was asked for.
+        kills: when Redis was killed.
+    """
+
+    forgotten: str
+    removed: float = 0.0
+    kills: list[float] = field(default_factory=list)
+
+    def why_no_end(self, producer: Producer, name: str, said: Said) -> str:
+        """Why nothing is said of what became of an entry: it was lost as promised, or its removal took the result."""
+        by_celery = isinstance(producer, PlainCelery)  # then it is not known when it became an entry
+        moment = 0.0 if by_celery else int(name.partition("-")[0]) / 1000
+        if said.ends == "forgotten" and moment <= self.removed:
+            return "forgotten with its result"
+        assert any(by_celery or kill - LOSS_SECONDS <= moment <= kill for kill in self.kills), (producer.name, name)
+        return "lost by Celery" if by_celery else "lost"
+
+
+def break_things(
+    intake: Intake, faults: Sequence[Fault], sent: Callable[[], int], entries: int, found: Moments
+) -> None:
+    """End processes, one after the other and spread over what is sent."""
     due, each = sent(), entries // len(faults)
     for fault in faults:
         due += each
@@ -157,8 +184,7 @@ def break_things(intake: Intake, faults: Sequence[Fault], sent: Callable[[], int
             time.sleep(0.1)
         moment = fault(intake.stack)
         if fault.name == REDIS and fault.kills:
-            kills.append(moment)
-    return kills
+            found.kills.append(moment)
 
 
 def settle(intake: Intake) -> dict[str, list[tuple[str, str]]]:
@@ -172,14 +198,13 @@ def settle(intake: Intake) -> dict[str, list[tuple[str, str]]]:
     return intake.ended()
 
 
-def check(intake: Intake, made: Sequence[Producer], forgotten: str, kills: Sequence[float]) -> Counter[str]:
+def check(intake: Intake, made: Sequence[Producer], found: Moments) -> Counter[str]:
     """Every entry has ended once and as it should; what became of how many.
 
     Args:
         intake: the service.
         made: producers, with what they sent.
-        forgotten: a subject that was removed meanwhile.
-        kills: moments at which Redis was killed: what it was sent shortly before may be lost, and is counted.
+        found: what was done meanwhile, and when.
     """
     ended = settle(intake)
     assert {entry: ends for entry, ends in ended.items() if len(ends) != 1} == {}
@@ -193,20 +218,11 @@ def check(intake: Intake, made: Sequence[Producer], forgotten: str, kills: Seque
             ends = of_event.get(name, set()) if by_event else {status for status, _ in ended.get(name, ())}
             assert ends <= ENDS_OF[said.ends], (producer.name, name, said.id, ends)
             if not ends:
-                assert _may_be_lost(name, kills, by_event), f"{producer.name}: {name} has not ended"
-                counts["lost by Celery" if by_event else "lost"] += 1
+                counts[found.why_no_end(producer, name, said)] += 1
     dead = [letter.entry for letter in intake.streams.dead(TENANT)]
     assert sorted(dead) == sorted(entry for entry, [(status, _)] in ended.items() if status in {"rejected", "dead"})
-    _check_memory(intake, made, of_event, forgotten)
+    _check_memory(intake, made, of_event, found.forgotten)
     return counts
-
-
-def _may_be_lost(entry: str, kills: Sequence[float], by_celery: bool) -> bool:
-    """Whether an entry came so shortly before a kill that the file did not have it yet; of Celery's it is not known."""
-    if by_celery:
-        return bool(kills)
-    moment = int(entry.partition("-")[0]) / 1000
-    return any(kill - LOSS_SECONDS <= moment <= kill for kill in kills)
 
 
 def _check_memory(intake: Intake, made: Sequence[Producer], of_event: Mapping[str, set[str]], forgotten: str) -> None:

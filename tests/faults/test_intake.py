@@ -9,7 +9,17 @@ import pytest
 
 from tests.faults.conftest import Report
 from tests.faults.intake_rate import rates
-from tests.faults.intake_trial import REDIS, Fault, Intake, break_things, check, contents, intake_service, producers
+from tests.faults.intake_trial import (
+    REDIS,
+    Fault,
+    Intake,
+    Moments,
+    break_things,
+    check,
+    contents,
+    intake_service,
+    producers,
+)
 from tests.stack import unique, until
 
 ENTRIES = int(os.environ.pop("FAULT_ENTRIES", "20000"))
@@ -38,8 +48,8 @@ def test_pictures_are_accepted_as_fast_as_over_http(intake: Intake) -> None:
 
 @pytest.mark.timeout(2 * 3600)
 def test_every_entry_ends_once_whatever_is_killed(intake: Intake, report: Report) -> None:
-    forgotten = unique("forgotten")
-    made = producers(intake, contents(forgotten))
+    found = Moments(unique("forgotten"))
+    made = producers(intake, contents(found.forgotten))
     faults = [fault for fault, times in FAULTS.items() for _ in range(max(1, round(SHARE * times)))]
     random.shuffle(faults)
     half = len(faults) // 2
@@ -52,16 +62,19 @@ def test_every_entry_ends_once_whatever_is_killed(intake: Intake, report: Report
     for producer in made:
         producer.start()
     try:
-        kills = break_things(intake, faults[:half], sent, ENTRIES // 2)
-        asked = {"filter": {"subject": forgotten}, "block": True, "reason": "the trial"}
+        break_things(intake, faults[:half], sent, ENTRIES // 2, found)
+        asked = {"filter": {"subject": found.forgotten}, "block": True, "reason": "the trial"}
         removed = intake.stack.http.post("/v1/removals", json=asked).json()
-        kills += break_things(intake, faults[half:], sent, ENTRIES // 2)
+        found.removed = time.time()
+        break_things(intake, faults[half:], sent, ENTRIES // 2, found)
         until(lambda: sent() >= ENTRIES, f"{ENTRIES} entries", 3600)
     finally:
         for producer in made:
             producer.stop()
+    print(f"sent after {time.monotonic() - begun:.0f} s")
     receipt = until(lambda: intake.receipt(removed["id"]), "the removal to be done", 600)
-    counts = check(intake, made, forgotten, kills)
+    print(f"removed after {time.monotonic() - begun:.0f} s")
+    counts = check(intake, made, found)
     seconds = time.monotonic() - begun
     print(f"{sent()} sent in {seconds:.0f} s, {sum(each.again for each in made)} of them again:", dict(counts))
     print(f"the removal took {receipt['images']} images and {receipt['queued']} entries")
