@@ -3,7 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,12 +190,14 @@ def break_things(
 def settle(intake: Intake) -> dict[str, list[tuple[str, str]]]:
     """Wait until no entry is open, and return how each has ended."""
     before, since = (0, 0, 0), time.monotonic()
-    while any(found := intake.open()):
-        if found != before:
-            before, since = found, time.monotonic()
-        assert time.monotonic() - since < QUIET_SECONDS, f"{found} are open for ever"
+    while True:
+        with suppress(Unavailable):
+            if not any(found := intake.open()):
+                return intake.ended()
+            if found != before:
+                before, since = found, time.monotonic()
+        assert time.monotonic() - since < QUIET_SECONDS, f"{before} are open for ever"
         time.sleep(1)
-    return intake.ended()
 
 
 def check(intake: Intake, made: Sequence[Producer], found: Moments) -> Counter[str]:
