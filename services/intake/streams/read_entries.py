@@ -20,12 +20,14 @@ from services.infrastructure.records.fencing_tokens import Lease, Leases, Supers
 from services.intake.streams.accept_entries import REFUSED, AcceptEntries, HeldUp
 from services.intake.streams.entries_in_hand import EntriesInHand
 from services.intake.streams.entry_guard import EntryGuard, Refusals, Undrained
-from services.intake.streams.readable_entries import MOST_ENTRIES, ReadableEntry, read
+from services.intake.streams.readable_entries import MOST_BYTES, MOST_ENTRIES, ReadableEntry, read
 from services.intake.streams.redis_streams import Streams
 from services.intake.streams.stream_entries import Ended, Entry, Result, Status
 from services.runtime import metrics
 from services.runtime.logs import kind
 
+AT_ONCE = 64
+"""Entries that are asked for at once: of the largest these are 27 MB."""
 TURN_SECONDS = 1.0
 """After so long others have their turn."""
 MOST_TRIES = 5
@@ -104,15 +106,25 @@ class ReadEntries:
         if hand.entries:
             self._work(hand, guard, [*hand.entries.values()])
         while not (hand.is_full or self._is_told() or time.monotonic() >= until):
-            hand.is_known = False  # should the answer be lost
-            entries = self._streams.read(tenant, self._consumer, MOST_ENTRIES)
-            hand.add(entries)
-            hand.is_known = True
+            entries = self._next(tenant, hand)
             if not entries:
                 return
             self._work(hand, guard, entries)
             if self._undrained(tenant):  # it waits for the stream
                 return
+
+    def _next(self, tenant: str, hand: EntriesInHand) -> list[Entry]:
+        """Have in hand what nobody was handed yet, as much as goes into one write."""
+        entries: list[Entry] = []
+        while len(entries) < MOST_ENTRIES and sum(len(entry.event) for entry in entries) < MOST_BYTES:
+            hand.is_known = False  # should the answer be lost
+            some = self._streams.read(tenant, self._consumer, AT_ONCE)
+            hand.add(some)
+            hand.is_known = True
+            entries += some
+            if len(some) < AT_ONCE:
+                break
+        return entries
 
     def _work(self, hand: EntriesInHand, guard: EntryGuard, entries: Sequence[Entry]) -> None:
         """Accept entries in their order, but for those that are held up: by a removal, or by what comes before."""

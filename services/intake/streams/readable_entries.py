@@ -15,8 +15,8 @@ from services.memory.engine import Vectors
 REFERENCE = "reference"
 PICTURE = "picture"
 NOTHING = "nothing"
-MOST_ENTRIES = 64
-"""That are accepted in one write: a larger one would make those wait longer that come after it."""
+MOST_ENTRIES = 256
+"""That are accepted in one write, where they are small: each waits for a few syncs of a disk, however many it has."""
 MOST_REFERENCES = 8
 MOST_BYTES = 16 * 2**20
 """Of the pictures of one write, about."""
