@@ -18,7 +18,7 @@ from services.forgetting.refused_entries import RefusedEntries, RefusedEntry
 from services.infrastructure.records.fencing_tokens import Leases
 from services.infrastructure.records.tables import leases as leases_table
 from services.intake.accept import Accept
-from services.intake.streams import entries_in_hand, settle_accepted
+from services.intake.streams import entries_in_hand, read_entries, settle_accepted
 from services.intake.streams.accept_entries import AcceptEntries
 from services.intake.streams.read_entries import MOST_TRIES, ReadEntries
 from services.intake.streams.redis_streams import Streams
@@ -291,8 +291,9 @@ def test_an_entry_that_ends_its_readers_is_dead_in_the_end_and_the_others_are_in
 
 @pytest.mark.parametrize(("step", "error"), [("put", Unavailable), ("write_some", OutOfSpace)])
 def test_while_the_store_or_the_disk_takes_nothing_nothing_is_read_and_nothing_is_lost(
-    intake: Intake, step: str, error: type[Unavailable]
+    intake: Intake, step: str, error: type[Unavailable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(read_entries, "MOST_ENTRIES", 64)
     for n in range(100):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
 
