@@ -94,8 +94,7 @@ class Contents:
         return _said(name, name, ENDS[kind], {"labels": ["a"], **data})
 
     def _vector(self, seed: str) -> dict[str, Any]:
-        drawn = random.Random(seed)
-        return {"vector": [drawn.randint(0, 9) for _ in range(self.dimension)], "encoder": self.encoder}
+        return {"vector": random.Random(seed).choices(range(10), k=self.dimension), "encoder": self.encoder}
 
 
 def latest_of(producer: str) -> str:

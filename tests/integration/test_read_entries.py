@@ -483,7 +483,8 @@ def test_an_error_that_nobody_foresaw_costs_its_entry_alone(intake: Intake) -> N
     assert letter.reason == "it could not be handled: RuntimeError"
 
 
-def test_who_is_told_to_end_leaves_the_rest(intake: Intake) -> None:
+def test_who_is_told_to_end_leaves_the_rest(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_entries, "MOST_ENTRIES", 64)
     for n in range(70):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
     told = Once("put", lambda: None)
