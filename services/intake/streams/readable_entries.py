@@ -1,7 +1,7 @@
 """Entries as events: which images they name, and what kind of content they bring."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 
@@ -76,16 +76,33 @@ def vectors(some: Sequence[Sequence[float]]) -> Vectors:
 
 
 def runs(entries: Sequence[ReadableEntry]) -> Iterator[list[ReadableEntry]]:
-    """Entries in their order, cut where the kind of their content changes or they are too many for one write."""
-    run: list[ReadableEntry] = []
-    size = 0
+    """Entries of one kind of content each, as many as go in one write; those of one image stay in their order.
+
+    Which images an entry names that has its picture elsewhere may not be known; so none goes past it.
+    """
+    opened: dict[str, _Run] = {}
     for entry in entries:
+        others = [run for content, run in opened.items() if content != entry.content]
+        if others and (
+            REFERENCE in {entry.content, *opened} or any(not entry.ids.isdisjoint(other.ids) for other in others)
+        ):
+            yield from (run.entries for run in opened.values())
+            opened = {}
         most = MOST_REFERENCES if entry.content == REFERENCE else MOST_ENTRIES
-        own = len(entry.entry.event)
-        if run and (run[0].content != entry.content or len(run) >= most or size + own > MOST_BYTES):
-            yield run
-            run, size = [], 0
-        run.append(entry)
-        size += own
-    if run:
-        yield run
+        run = opened.get(entry.content)
+        if run and (len(run.entries) >= most or run.size + len(entry.entry.event) > MOST_BYTES):
+            yield opened.pop(entry.content).entries
+        opened.setdefault(entry.content, _Run()).add(entry)
+    yield from (run.entries for run in opened.values())
+
+
+@dataclass
+class _Run:
+    entries: list[ReadableEntry] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    size: int = 0
+
+    def add(self, entry: ReadableEntry) -> None:
+        self.entries.append(entry)
+        self.ids |= entry.ids
+        self.size += len(entry.entry.event)
