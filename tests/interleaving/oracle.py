@@ -252,17 +252,26 @@ def _unblocked(history: History) -> Iterator[str]:
     for removal in _removals(history):
         if not removal.said["block"]:
             continue
-        hashes = {payload["content_hash"] for payload in _must_cover(history, removal).values()}
-        hashes |= entries_of(history).contents_of(removal.result.id)
+        since, versions = _blocked(history, removal), history.versions()
         subject = removal.said["filter"].get("subject")
         for image_id, held in history.held.items():
-            if held["content_hash"] in hashes:
+            if versions[held["picture"]][0].step > since.get(held["content_hash"], 10**9):
                 yield f"the content of {image_id} was accepted again"
             elif subject is not None and held.get("subject") == subject:
                 yield f"{image_id} has the subject {subject}"
         for call in history.of("probe"):
-            if call.answer == ACCEPTED and not hashes.isdisjoint(call.said["hashes"]):
+            if call.answer == ACCEPTED and not since.keys().isdisjoint(call.said["hashes"]):
                 yield f"the content of {call.said['image_id']} is accepted after the removal"
+
+
+def _blocked(history: History, removal: Call) -> dict[str, int]:
+    """The contents that a removal with block refuses, with the step since when: what was accepted before may stay."""
+    since = entries_of(history).contents_of(removal.result.id)
+    noted = history.noted.get(removal.result.id, {})
+    for picture, payload in _must_cover(history, removal).items():
+        content = payload["content_hash"]
+        since[content] = min(since.get(content, 10**9), noted.get(picture, removal.begun))
+    return since
 
 
 def _wrong_receipts(history: History) -> Iterator[str]:
@@ -282,10 +291,6 @@ def _wrong_receipts(history: History) -> Iterator[str]:
         if events.count("done") != 1:
             yield f"the log has {events} of a removal"
     yield from history.service.faults()
-
-
-def _content_hash(versions: list[Change]) -> str:
-    return next(str(each["content_hash"]) for change in versions for each in (change.before, change.after) if each)
 
 
 def _image_id(versions: list[Change]) -> str:

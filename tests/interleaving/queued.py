@@ -1,6 +1,7 @@
 """What must hold of entries of the intake: each ends once, and none is accepted that is older than what removes it."""
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 from schemas.filter import Filter, matches
@@ -34,10 +35,11 @@ class Entries:
         taken = self._history.refused.get(removal_id, {})
         return {self._calls[each].said["image_id"] for each in taken if "image_id" in self._calls[each].said}
 
-    def contents_of(self, removal_id: str) -> set[str]:
-        """The contents of entries that a removal took."""
+    def contents_of(self, removal_id: str) -> dict[str, int]:
+        """The contents of entries that a removal took, with the step at which it did."""
         taken = self._history.refused.get(removal_id, {})
-        return {self._calls[each].said["hash"] for each in taken if "hash" in self._calls[each].said}
+        known = ((self._calls[entry].said, step) for entry, step in taken.items())
+        return {said["hash"]: step for said, step in sorted(known, key=itemgetter(1), reverse=True) if "hash" in said}
 
     def lost(self) -> Iterator[str]:
         """Entries that have no end or several, and accepted ones whose image is gone without a removal."""
