@@ -76,6 +76,7 @@ def _removals(history: History) -> list[Call]:
 
 def _lost_images(history: History) -> Iterator[str]:
     """Images that were answered 202 and are neither there, nor replaced, nor removed by somebody who might."""
+    versions = history.versions()
     for call in history.of("send"):
         if call.answer != ACCEPTED:
             continue
@@ -90,6 +91,7 @@ def _lost_images(history: History) -> Iterator[str]:
             for change in history.changes
             if change.before and change.before["image_id"] == image_id and change.before["content_hash"] == content_hash
             if change.step >= call.begun and (change.after is None or change.after["content_hash"] != content_hash)
+            if not _is_taken_back(versions[change.before["picture"]])
         ]
         if not gone:
             yield f"{image_id} was answered 202 and was never there"

@@ -135,7 +135,7 @@ class Entries:
             return entry in taken
         noted = self._history.noted.get(removal.result.id, ())
         contents = {each["content_hash"] for each in self._versions() if each["picture"] in noted}
-        contents |= self.contents_of(removal.result.id)
+        contents |= self.contents_of(removal.result.id).keys()
         return call.said.get("hash") in contents or removal.said["filter"].get("subject") in self._subjects(call)
 
     def _subjects(self, call: Call) -> set[str]:
