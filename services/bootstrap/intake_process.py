@@ -147,8 +147,8 @@ def _wire_readers(
 
 
 def lease_of_streams(settings: Settings) -> timedelta:
-    """How long a stream is left to its reader: longer than any of its writes is waited for."""
-    return max(lease_of(settings), timedelta(seconds=2 * settings.store.request_timeout + 1))
+    """How long a stream is left to its reader: in half of it, any of its writes has been waited for."""
+    return max(lease_of(settings), 2 * timedelta(seconds=2 * settings.store.request_timeout + 1))
 
 
 def _decoder(sandbox: Decoder, encoder: EncoderSpec) -> Decoder:

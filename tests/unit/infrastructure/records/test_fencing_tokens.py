@@ -1,10 +1,13 @@
 """One owner at a time, in both databases."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
+from services.infrastructure.records import tables
 from services.infrastructure.records.database import Database
 from services.infrastructure.records.fencing_tokens import Leases, Superseded
 
@@ -34,8 +37,9 @@ def test_who_stood_still_writes_nothing_more(database: Database) -> None:
     assert slow is not None
     quick = leases.take("removal:1", LONG)
     assert quick is not None
-    with pytest.raises(Superseded):
-        leases.renew(slow)
+    for ask in (leases.renew, leases.hold):
+        with pytest.raises(Superseded):
+            ask(slow)
     leases.release(slow)  # takes nothing from the other
     leases.renew(quick)
 
@@ -61,3 +65,20 @@ def test_a_lease_that_is_over_is_prolonged_while_nobody_else_took_it(database: D
     lease = leases.take("removal:1", OVER)
     assert lease is not None
     leases.renew(lease)
+
+
+def test_a_lease_is_prolonged_where_less_than_half_of_it_is_left(database: Database) -> None:
+    leases = Leases(database)
+
+    def until() -> datetime:
+        with database.read() as connection:
+            moment: datetime = connection.execute(select(tables.leases.c.until)).scalar_one()
+            return moment
+
+    lease = leases.take("removal:1", LONG)
+    assert lease is not None
+    first = until()
+    leases.hold(lease)
+    assert until() == first
+    leases.hold(replace(lease, duration=3 * LONG))
+    assert until() - first > LONG
