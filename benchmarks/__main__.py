@@ -19,6 +19,7 @@ NAMES = (
     "decode",
     "encode",
     "ingest",
+    "stream",
     "bulk",
     "search",
     "classify",

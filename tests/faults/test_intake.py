@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.conftest import Report
-from tests.faults.intake_rate import rates
 from tests.faults.intake_trial import (
     REDIS,
     Fault,
@@ -38,13 +37,6 @@ FAULTS = {
 def intake() -> Iterator[Intake]:
     with intake_service(ENCODER__THREADS="1") as service:
         yield service
-
-
-@pytest.mark.parametrize("batch", [1, 25])
-def test_pictures_are_accepted_as_fast_as_over_http(intake: Intake, batch: int) -> None:
-    http, stream = rates(intake, batch)
-    print(f"pictures accepted a second, {batch} at a time: {http:.0f} over HTTP, {stream:.0f} over the stream")
-    assert stream >= http
 
 
 @pytest.mark.timeout(2 * 3600)

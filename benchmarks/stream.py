@@ -1,48 +1,58 @@
-"""How fast pictures are accepted by eight clients, over HTTP and over the intake."""
+"""Accepting pictures from the intake's stream, against accepting them over HTTP, by eight clients."""
 
 import base64
 import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
 import redis
 
+from benchmarks.table import Row, compare
 from schemas.errors import Unavailable
 from tests.faults.intake_producers import IMAGE, PRODUCERS
-from tests.faults.intake_trial import Intake
+from tests.faults.intake_trial import Intake, intake_service
 from tests.shapes import KINDS, picture
 from tests.stack import fields, unique, until
 
 Batch = list[bytes]
+Send = Callable[[Intake, Sequence[Batch]], None]
 
 PICTURES = 400
-ROUNDS = 2
+BATCHES = (1, 25)
+HTTP = "HTTP"
 RETRY_SECONDS = 0.5
 BUSY = 503
 
 
-def rates(intake: Intake, batch: int) -> tuple[float, float]:
-    """Pictures a second over HTTP and over the stream, in turn; each new, so that it is decoded.
+def measure() -> list[Row]:
+    """Pictures a second until the last is durable; that they are embedded is waited for between two measures."""
+    with intake_service(ENCODER__THREADS="1") as intake:
+        return [
+            compare(
+                f"accept pictures from the stream, {batch} at a time",
+                "pictures/s",
+                partial(_rate, intake, _over_stream, batch),
+                {HTTP: partial(_rate, intake, _over_http, batch)},
+                rounds=3,
+                asked={HTTP: 1.0},
+            )
+            for batch in BATCHES
+        ]
 
-    Args:
-        intake: the service.
-        batch: so many pictures are in a request, and so many entries in a pipeline.
-    """
-    seconds = {_over_http: 0.0, _over_stream: 0.0}
-    for _ in range(ROUNDS):
-        for send in seconds:
-            pictures = [picture(KINDS[n % len(KINDS)]) for n in range(PICTURES)]
-            batches = [pictures[start : start + batch] for start in range(0, PICTURES, batch)]
-            begun = time.monotonic()
-            send(intake, batches)
-            seconds[send] += time.monotonic() - begun
-            until(lambda: not intake.stack.held({"state": "waiting"}), "all to be remembered", 600)
-            until(lambda: intake.waiting() == 0, "all to be settled", 600)
-    http, stream = (ROUNDS * PICTURES / each for each in seconds.values())
-    return http, stream
+
+def _rate(intake: Intake, send: Send, batch: int) -> float:
+    """New pictures a second; so many are in a request, or in a pipeline."""
+    pictures = [picture(KINDS[n % len(KINDS)]) for n in range(PICTURES)]
+    begun = time.perf_counter()
+    send(intake, [pictures[start : start + batch] for start in range(0, PICTURES, batch)])
+    taken = time.perf_counter() - begun
+    until(lambda: not intake.stack.held({"state": "waiting"}), "all to be remembered", 600)
+    until(lambda: intake.waiting() == 0, "all to be settled", 600)
+    return PICTURES / taken
 
 
 def _over_http(intake: Intake, batches: Sequence[Batch]) -> None:
