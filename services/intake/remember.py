@@ -1,6 +1,7 @@
 """Remember: from waiting points to vectors, slice by slice, and the sweep that finds tenants without a message."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from services.perception.decoder import Decoder
 from services.runtime import metrics
 from services.runtime.logs import kind
 
+ALONE_SECONDS = 0.5
+"""So long an image that was begun before waits for another such one; then its tenant takes a further turn."""
 SLICE_SECONDS = 2.0
 """A slice that has taken so long to decode ends, so that other tenants get their turns and no lease ends meanwhile."""
 
@@ -68,6 +71,7 @@ class Remember:
         objections: what the neighbours of new images have against their labels.
         further: makes the vectors of other encoders.
         slice_seconds: how long a slice may be decoded before it ends where it is.
+        alone: held while an image is worked on that was begun before.
     """
 
     memory: Memory
@@ -81,6 +85,7 @@ class Remember:
     objections: Objections
     further: Further = nothing_further
     slice_seconds: float = SLICE_SECONDS
+    alone: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def __call__(self, tenant: str) -> None:
         """Give a slice of a tenant's oldest waiting images their vectors; with more of them, it is enqueued again.
@@ -88,8 +93,8 @@ class Remember:
         That comes before the pictures are decoded, so that other workers go on with this tenant meanwhile, and after
         all other tenants in the queue, so that each gets its turn.
 
-        An image that was begun before and did not end is a slice of its own, for another death may follow: it is to
-        count against no other.
+        An image that was begun before and did not end is a slice of its own, and the only such one in this process, for
+        another death may follow: it is to count against no other that may have been begun beside the one that killed.
 
         Raises:
             Unavailable: a part does not answer; the images go on waiting, and the sweep enqueues the tenant.
@@ -101,9 +106,19 @@ class Remember:
         more = len(waiting) > len(fresh) + len(again)
         if not waiting:
             log.info("a message for a tenant of whom nothing waits")
-        for images in (fresh, again):
-            if images:
-                self._remember(tenant, images, more=more)
+        if fresh:
+            self._remember(tenant, fresh, more=more)
+        if again:
+            self._remember_alone(tenant, again, more=more and not fresh)
+
+    def _remember_alone(self, tenant: str, images: Sequence[StoredImage], *, more: bool) -> None:
+        if not self.alone.acquire(timeout=ALONE_SECONDS):
+            self.enqueue(tenant)
+            return
+        try:
+            self._remember(tenant, images, more=more)
+        finally:
+            self.alone.release()
 
     def _remember(self, tenant: str, images: Sequence[StoredImage], *, more: bool) -> None:
         """Begin images, and end those that were begun."""
