@@ -3,7 +3,6 @@
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,13 @@ from schemas.image import ImageFields
 from services.client import Client
 from tests.end_to_end.test_erasure import command
 from tests.shapes import picture
-from tests.stack import Stack
-
-TENANT = "stewards"
+from tests.stack import Stack, new_folder, running
 
 
 @pytest.fixture(scope="module")
-def own(stack: Stack) -> Iterator[Stack]:
-    """A tenant of its own, whose decisions know no other images."""
-    with Client(stack.url, stack.new_key(TENANT)) as client:
-        yield replace(stack, client=client)
+def own() -> Iterator[Stack]:
+    with new_folder() as folder, running(folder) as stack:
+        yield stack
 
 
 def test_an_export_holds_all_of_a_subject_and_nothing_of_others(own: Stack, tmp_path: Path) -> None:
@@ -31,7 +27,7 @@ def test_an_export_holds_all_of_a_subject_and_nothing_of_others(own: Stack, tmp_
     own.remembered([*ids, *own.teach(picture("cross"), labels=["y"], subject="bob")])
     [decision] = own.client.classify([picture("disc")], ClassifyOptions(k=2, store=True)).decisions
     file = tmp_path / "held.zip"
-    told = command(own, "export", str(file), "--subject", "Jose\u0301", "--tenant", TENANT, "--json")
+    told = command(own, "export", str(file), "--subject", "Jose\u0301", "--json")
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout) == {"images": 2, "pictures": 2, "decisions": 1, "waiting": 0, "refused": False}
     assert file.stat().st_mode & 0o777 == 0o600
@@ -42,9 +38,7 @@ def test_an_export_holds_all_of_a_subject_and_nothing_of_others(own: Stack, tmp_
         assert len([name for name in members.namelist() if name.startswith("pictures/")]) == 2
         assert str(decision.id) in members.read("decisions.jsonl").decode()
         assert not any(b"bob" in members.read(name) for name in ("images.jsonl", "held.json"))
-    assert command(own, "export", str(file), "--subject", "José", "--tenant", TENANT).returncode == 1, (
-        "nothing is replaced"
-    )
+    assert command(own, "export", str(file), "--subject", "José").returncode == 1, "nothing is replaced"
     assert "export" in {line.action for line in own.client.audit(subject="José")}
 
 
