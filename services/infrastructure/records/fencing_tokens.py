@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from schemas.errors import Unavailable
 from services.infrastructure.records.database import Database
@@ -67,8 +67,7 @@ class Leases:
             Superseded: it is another's by now, or was given back.
         """
         until = self._database.moment(connection) + lease.duration
-        ours = (leases.c.resource == lease.resource) & (leases.c.token == lease.token)
-        if connection.execute(update(leases).where(ours).values(until=until)).rowcount != 1:
+        if connection.execute(update(leases).where(_is(lease)).values(until=until)).rowcount != 1:
             raise Superseded(lease.resource)
 
     def renew(self, lease: Lease) -> None:
@@ -88,10 +87,9 @@ class Leases:
         Raises:
             Superseded: it is another's by now, or was given back.
         """
-        ours = (leases.c.resource == lease.resource) & (leases.c.token == lease.token)
         with self._database.read() as connection:
             moment = self._database.moment(connection)
-            until = connection.execute(select(leases.c.until).where(ours)).scalar_one_or_none()
+            until = connection.execute(select(leases.c.until).where(_is(lease))).scalar_one_or_none()
         if until is None:
             raise Superseded(lease.resource)
         if until < moment + lease.duration / 2:
@@ -123,8 +121,7 @@ class Leases:
 
     def release_within(self, connection: Connection, lease: Lease) -> None:
         """The same, as part of a transaction."""
-        ours = (leases.c.resource == lease.resource) & (leases.c.token == lease.token)
-        connection.execute(delete(leases).where(ours))
+        connection.execute(delete(leases).where(_is(lease)))
 
     @contextmanager
     def held(self, resource: str, duration: timedelta) -> Iterator[Lease | None]:
@@ -135,3 +132,8 @@ class Leases:
         finally:
             if lease is not None:
                 self.release(lease)
+
+
+def _is(lease: Lease) -> ColumnElement[bool]:
+    """The row of a lease, as long as nobody else has taken it."""
+    return (leases.c.resource == lease.resource) & (leases.c.token == lease.token)
