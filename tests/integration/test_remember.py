@@ -118,6 +118,21 @@ def test_the_image_of_a_dead_worker_is_left_alone_for_the_lease(parts: Parts) ->
     assert (image.state, image.attempts) == (State.REMEMBERED, 0)
 
 
+def test_what_may_have_ended_a_worker_is_begun_beside_no_other_such(parts: Parts) -> None:
+    [image_id] = (each.image_id for each in parts.send(picture("disc")))
+    with pytest.raises(Killed):
+        parts.work(Pixels(before=die))
+    worker = parts.remember(lease=AT_ONCE)
+    parts.enqueued.clear()
+    with worker.alone:  # as while another thread is at one
+        worker(parts.tenant)
+    [image] = parts.held(image_id)
+    assert (image.state, image.attempts) == (State.WAITING, 1), "it is not begun, so that no death counts against it"
+    assert parts.enqueued == [parts.tenant]
+    worker(parts.tenant)
+    assert parts.held(image_id)[0].state is State.REMEMBERED
+
+
 def fail() -> NoReturn:
     raise Unavailable("it does not answer")
 
