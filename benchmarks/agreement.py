@@ -14,9 +14,9 @@ from PIL.ImageEnhance import Contrast
 from PIL.ImageFilter import GaussianBlur
 
 from benchmarks.pictures import photographs
-from services.perception.fingerprint import BUILT_IN
-from services.perception.loading import load_encoder
-from services.settings import EncoderSettings
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN
+from visual_memory.services.encoding.load_encoder import load_encoder
+from visual_memory.services.settings import EncoderSettings
 
 PICTURES = 400
 

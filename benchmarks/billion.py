@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from benchmarks.growth import RESULTS, Step, each_further
-from schemas.decision import Effort
-from services.memory.tuning import REACH
+from visual_memory.schemas.decision import Effort
+from visual_memory.services.vector_engines.hnsw_parameters import REACH
 
 GIB = 2**30
 HOUR, MONTH = 3600, 730

@@ -30,10 +30,10 @@ from benchmarks.processes import family
 from benchmarks.serving import directions
 from benchmarks.table import Row, markdown, seconds
 from benchmarks.tiny import tiny_encoder
-from services.cli.keys import app
-from services.cli.own_service import own_service
-from services.perception.loading import identify
-from services.settings import EncoderSettings
+from visual_memory.services.cli.commands.keys import app
+from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.encoding.load_encoder import identify
+from visual_memory.services.settings import EncoderSettings
 
 EQUAL, ORDINARY, AT_ONCE, DIMENSION = 20_000, 5_000, 1_000, 64
 BUILT_IN, NUMBERS = identify(EncoderSettings()).name, 1280

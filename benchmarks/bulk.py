@@ -21,12 +21,12 @@ from pyarrow import FixedSizeListArray, array, parquet, table
 
 from benchmarks.table import Row, seconds
 from benchmarks.tiny import tiny_encoder
-from schemas.image import now
-from services.cli.own_service import own_service
-from services.client import Client
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import Vectors
-from services.memory.memory import Memory
+from visual_memory.schemas.image import now
+from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 ROWS, SIZE, CLASSES, AT_ONCE = 100_000, 384, 100, 1024
 ENCODER = "random-384"
@@ -95,7 +95,7 @@ def add(client: Client, files: tuple[Path, ...]) -> tuple[float, float]:
     """Seconds that the command takes, and MiB that it held at most."""
     file, *labels = map(str, files)
     said = [word for each in labels for word in ("--labels", each)]
-    command = [sys.executable, "-m", "services.cli", "add", file, *said, "--encoder", ENCODER, "--json"]
+    command = [sys.executable, "-m", "visual_memory.services.cli", "add", file, *said, "--encoder", ENCODER, "--json"]
     around = os.environ | {"VISUAL_MEMORY_URL": client.url, "VISUAL_MEMORY_KEY": client.key or ""}
     begun = time.perf_counter()
     peak = 0.0

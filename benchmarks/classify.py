@@ -8,10 +8,10 @@ from contextlib import closing
 from benchmarks.pictures import photographs
 from benchmarks.serving import TENANT, Caller, Load, directions, load, request, serving
 from benchmarks.table import Row, compare
-from services.perception.decoding import Limits, decode
-from services.perception.loading import load_encoder
-from services.runtime import cores
-from services.settings import EncoderSettings, PictureSettings
+from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.encoding.load_encoder import load_encoder
+from visual_memory.services.infrastructure.processes import cpu_threads
+from visual_memory.services.settings import EncoderSettings, PictureSettings
 
 MEMORIES = 10_000
 PICTURES = 64
@@ -52,7 +52,7 @@ def measure() -> list[Row]:
         def bare() -> float:
             begun, number = time.perf_counter(), 2 * PICTURES
             halves = [decoded[start : start + 4] * 2 for start in range(0, PICTURES, 4)]
-            with ThreadPoolExecutor(cores.count()) as pool:
+            with ThreadPoolExecutor(cpu_threads.count()) as pool:
                 list(pool.map(encoder.encode, halves))
             return number / (time.perf_counter() - begun)
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from schemas.filter import FieldType
-from schemas.image import State, StoredImage, label_paths
-from services.memory.engine import Point, Vectors
-from services.memory.payload import point_id, to_point
+from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.image import State, StoredImage, label_paths
+from visual_memory.services.memory.point_payload import point_id, to_point
+from visual_memory.services.vector_engines.engine_contract import Point, Vectors
 
 DIMENSION = 384
 CLUSTERS = 300

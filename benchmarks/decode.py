@@ -17,13 +17,13 @@ from sklearn.datasets import load_sample_images
 
 from benchmarks.pictures import photographs
 from benchmarks.table import Row, compare, rate
-from services.perception.decoder import Decoder
-from services.perception.decoding import Limits
-from services.perception.loading import load_encoder
-from services.perception.resizing import resized
-from services.perception.sandbox import Sandbox
-from services.perception.view import View
-from services.settings import EncoderSettings, PictureSettings
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.encoding.load_encoder import load_encoder
+from visual_memory.services.encoding.resize_crop import resized
+from visual_memory.services.settings import EncoderSettings, PictureSettings
 
 VIEW = View(side=256, crop=224)
 LARGE = (4000, 3000)

@@ -20,14 +20,14 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 
 from benchmarks.pictures import photographs
 from benchmarks.table import Row, compare, milliseconds, rate, seconds
-from services.perception.efficientnet import original, prepare, scaled
-from services.perception.encoder import Encoder
-from services.perception.fingerprint import VIEW
-from services.perception.folded import Folded
-from services.perception.loading import load_encoder
-from services.perception.module import EfficientNetLite0
-from services.perception.network import Features, Forward, embed
-from services.settings import EncoderSettings
+from visual_memory.services.encoding.efficientnet import original, prepare, scaled
+from visual_memory.services.encoding.encoder_contract import Encoder
+from visual_memory.services.encoding.encoder_fingerprint import VIEW
+from visual_memory.services.encoding.fused_efficientnet import Folded
+from visual_memory.services.encoding.load_encoder import load_encoder
+from visual_memory.services.encoding.sentence_transformers_module import EfficientNetLite0
+from visual_memory.services.encoding.torch_encoder import Features, Forward, embed
+from visual_memory.services.settings import EncoderSettings
 
 PICTURES, FEWER = 128, 32
 """How many are encoded at a time, by the built-in encoder and by DINOv2."""

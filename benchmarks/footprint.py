@@ -8,8 +8,8 @@ import psutil
 
 from benchmarks.pictures import photographs
 from benchmarks.table import Row
-from schemas.image import ImageFields
-from services.cli.own_service import own_service
+from visual_memory.schemas.image import ImageFields
+from visual_memory.services.cli.temporary_service import own_service
 
 
 def measure() -> list[Row]:

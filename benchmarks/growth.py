@@ -22,12 +22,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.__main__ import HERE, machine
 from benchmarks.clustered import DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
-from schemas.decision import Effort
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.indexing import build_index
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import Insert, Vectors
-from services.memory.memory import Memory
+from visual_memory.schemas.decision import Effort
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Insert, Vectors
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
+from visual_memory.services.vector_engines.qdrant_edge.index_builder import build_index
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 K, QUERIES = 100, 200
@@ -37,7 +37,7 @@ START, END = "<!-- growth -->", "<!-- /growth -->"
 OWNER = """
 import sys
 from pathlib import Path
-from services.memory.embedded.owner import serve
+from visual_memory.services.vector_engines.engine_owner_process import serve
 serve(*map(Path, sys.argv[1:]))
 """
 COLOURS = {Effort.FAST: "#009e73", Effort.BALANCED: "#0072b2", Effort.EXACT: "#d55e00"}

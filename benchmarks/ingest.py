@@ -17,14 +17,14 @@ from benchmarks.pictures import photographs
 from benchmarks.processes import cpu_seconds
 from benchmarks.table import Row, compare, rate
 from benchmarks.tiny import tiny_encoder
-from schemas.filter import Filter
-from schemas.image import ImageFields
-from services.cli.own_service import own_service
-from services.client import Client
-from services.perception.decoding import Limits, decode
-from services.perception.encoder import Encoder
-from services.perception.loading import load_encoder
-from services.settings import EncoderSettings, PictureSettings
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields
+from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.encoding.encoder_contract import Encoder
+from visual_memory.services.encoding.load_encoder import load_encoder
+from visual_memory.services.settings import EncoderSettings, PictureSettings
 
 PICTURES = int(os.environ.get("BENCH_INGEST", "320"))
 PER_REQUEST = 32

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.filter import Clause, FieldType
-from schemas.image import State, StoredImage, now
-from services.curation.fold_changes import FoldChanges
-from services.curation.judge import Judge
-from services.curation.judgements import Judgements
-from services.curation.objections import Objections
-from services.curation.search_short_lists import SearchShortLists
-from services.curation.undo_after_removal import UndoAfterRemoval
-from services.curation.vector_cache import VectorCache
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.upgrade_schema import upgrade_schema
-from services.memory.blobs import Blobs
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import Vectors
-from services.memory.memory import Memory
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.services.curation.judge_memory import Judge
+from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.label_check import Objections
+from visual_memory.services.curation.refill_neighbour_lists import SearchShortLists
+from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
+from visual_memory.services.curation.update_judgement import FoldChanges
+from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.upgrade_schema import upgrade_schema
+from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 TENANT = "default"
 ENCODER = "random"

@@ -20,8 +20,6 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from schemas.errors import VisualMemoryError
-from services.perception.decoding import Limits, decode
 from tests.colours import (
     ADOBE,
     BT2020,
@@ -43,6 +41,8 @@ from tests.colours import (
 )
 from tests.hostile import packed, quarters
 from tests.tiffs import DEFLATE, LZW, Written, tiff
+from visual_memory.schemas.errors import VisualMemoryError
+from visual_memory.services.decoding.pillow_decode import Limits, decode
 
 BEFORE = "da01a73"
 """The last commit whose pixels are of preprocessing 1."""
@@ -53,8 +53,8 @@ NEAR = 4
 """Levels of 255 by which lossy files may differ from what went into them."""
 OLD = """
 import base64, json, sys
-from services.perception.decoding import Limits, decode
-from schemas.errors import VisualMemoryError
+from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.schemas.errors import VisualMemoryError
 for line in sys.stdin:
     asked = json.loads(line)
     try:

@@ -21,23 +21,23 @@ from benchmarks.pictures import photographs
 from benchmarks.processes import cpu_seconds
 from benchmarks.serving import CLASSES, TENANT, directions, load, request
 from benchmarks.table import Row, seconds
-from schemas.encoder import EncoderSpec, FillSettings
-from schemas.image import State, StoredImage, now
-from services.bootstrap.encoder_commands import EncoderCommands, encoder_commands
-from services.bootstrap.wire_memory import encoder_records_of
-from services.bootstrap.wire_records import records_of
-from services.cli.own_service import own_service
-from services.client import Client
-from services.memory.collection import vector_name
-from services.memory.engine import Insert, Named
-from services.memory.filling import Filling
-from services.memory.payload import to_point
-from services.perception.batching import MicroBatcher
-from services.perception.decoding import Limits, decode
-from services.perception.encoder import Encoder
-from services.perception.loading import identify, load_encoder
-from services.runtime import cores
-from services.settings import EncoderSettings, PictureSettings, Settings
+from visual_memory.schemas.encoder import EncoderSpec, FillSettings
+from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.services.bootstrap.encoder_commands import EncoderCommands, encoder_commands
+from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_of
+from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.encoding.encoder_contract import Encoder
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.encoding.micro_batcher import MicroBatcher
+from visual_memory.services.infrastructure.processes import cpu_threads
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.fill_encoder_vectors import Filling
+from visual_memory.services.memory.point_payload import to_point
+from visual_memory.services.settings import EncoderSettings, PictureSettings, Settings
+from visual_memory.services.vector_engines.engine_contract import Insert, Named
 
 PICTURES = int(os.environ.get("BENCH_MIGRATE", "10000"))
 MODEL = os.environ.get("BENCH_MIGRATE_MODEL", "efficientnet-lite0")
@@ -57,9 +57,9 @@ def measure() -> list[Row]:
     with _filled_memory(pictures) as (client, commands, spec), ExitStack() as opened:
         fill = _Fill(commands, commands.filling_of(spec), spec)
         encoder = load_encoder(EncoderSettings(threads=1), spec)
-        shared = MicroBatcher(lambda: encoder, side_by_side=cores.count(), begin=cores.step_back)
+        shared = MicroBatcher(lambda: encoder, side_by_side=cpu_threads.count(), begin=cpu_threads.step_back)
         opened.callback(shared.close)
-        threads = opened.enter_context(ThreadPoolExecutor(cores.count(), initializer=cores.step_back))
+        threads = opened.enter_context(ThreadPoolExecutor(cpu_threads.count(), initializer=cpu_threads.step_back))
         return [_alone(fill, _Bare(encoder, shared, threads, pictures)), _beside(fill, client, pictures)]
 
 

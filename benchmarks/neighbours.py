@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.table import Row, compare, seconds
-from services.decision.neighbours import Vectors, nearest
-from services.runtime import cores
+from visual_memory.services.infrastructure.processes import cpu_threads
+from visual_memory.services.voting.exact_neighbours import Vectors, nearest
 
 QUERIES, MEMORIES, DIMENSION, K = 10_000, 100_000, 384, 100
 TOPICS = 300
@@ -28,7 +28,7 @@ def measure() -> list[Row]:
         BRUTE: lambda: seconds(lambda: brute.kneighbors(queries[:FEW])) * QUERIES / FEW,
     }
     stage = f"exact neighbours of {QUERIES:,} queries over {MEMORIES:,} x {DIMENSION}, k = {K}"
-    ours = partial(seconds, lambda: nearest(queries, memory, K, threads=cores.count()))
+    ours = partial(seconds, lambda: nearest(queries, memory, K, threads=cpu_threads.count()))
     return [compare(stage, "s", ours, others, rounds=3, asked={PRODUCT: 0.7})]
 
 

@@ -15,16 +15,16 @@ import PIL.Image
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from schemas.decision import Prune, Vote
-from schemas.evaluation import EvaluationOptions
-from services.evaluation.evaluate import evaluate
-from services.evaluation.experiments import search
-from services.evaluation.study import Labelled, study_of
-from services.memory.engine import Vectors
-from services.perception.encoder import Encoder
-from services.perception.loading import identify, load_encoder
-from services.perception.view import Preprocessing
-from services.settings import EncoderSettings
+from visual_memory.schemas.decision import Prune, Vote
+from visual_memory.schemas.evaluation_results import EvaluationOptions
+from visual_memory.services.decoding.preprocessing_crop import Preprocessing
+from visual_memory.services.encoding.encoder_contract import Encoder
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.evaluation.compute_evaluation import evaluate
+from visual_memory.services.evaluation.measures.experiments import search
+from visual_memory.services.evaluation.neighbour_matrix import Labelled, study_of
+from visual_memory.services.settings import EncoderSettings
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 DIGITS_IN_MEMORY = 1200
 SHRINKAGES = (0.1, 1.0, 10.0)

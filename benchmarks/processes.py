@@ -40,8 +40,8 @@ def _name(process: psutil.Process) -> str:
         words = process.cmdline()
     except psutil.Error:
         return ""
-    if "services.perception.confined" in words:
+    if "visual_memory.services.decoding.sandbox.sandbox_child" in words:
         return "decoder"
     if any("redis-server" in word for word in words):
         return "redis"
-    return words[3] if words[1:3] == ["-m", "services.cli"] else ""
+    return words[3] if words[1:3] == ["-m", "visual_memory.services.cli"] else ""

@@ -21,13 +21,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.clustered import CLUSTERS, DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
 from benchmarks.table import Measure, Row, compare
-from schemas.decision import Effort, GroupBy
-from schemas.filter import Filter
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import Insert, Vectors
-from services.memory.memory import Memory
-from services.memory.server import QdrantEngine
-from services.memory.tuning import REACH, Reach
+from visual_memory.schemas.decision import Effort, GroupBy
+from visual_memory.schemas.filter import Filter
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Insert, Vectors
+from visual_memory.services.vector_engines.hnsw_parameters import REACH, Reach
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
+from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
 
 COUNT, K, QUERIES = 100_000, 100, 50
 FEW = 3

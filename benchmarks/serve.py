@@ -15,9 +15,9 @@ from benchmarks.clustered import DIMENSION, clustered
 from benchmarks.serving import load, request, serving
 from benchmarks.table import Row, compare, seconds
 from benchmarks.tiny import tiny_encoder
-from services.cli.own_service import START_SECONDS, free_port
-from services.client import Client
-from services.infrastructure.processes.ready_message import ADDRESS, ready_messages
+from visual_memory.services.cli.temporary_service import START_SECONDS, free_port
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.infrastructure.processes.ready_message import ADDRESS, ready_messages
 
 MEMORIES = 100_000
 VECTORS = 64
@@ -29,7 +29,7 @@ ASKED = "asked for"
 def measure() -> list[Row]:
     """Each against what is asked of it."""
     stage = "visual-memory --help"
-    command = [sys.executable, "-m", "services.cli", "--help"]
+    command = [sys.executable, "-m", "visual_memory.services.cli", "--help"]
     shown = compare(stage, "s", lambda: seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)),
                     {ASKED: lambda: 0.5}, asked={ASKED: 1})  # fmt: skip
     with TemporaryDirectory(prefix="vm") as folder:
@@ -45,7 +45,7 @@ def start(folder: str) -> float:
     with TemporaryDirectory(prefix="vm") as place, ready_messages(Path(place) / "ready") as messages:
         ours = {"DATA": folder, "API__PORT": str(free_port()), "CONFIG": os.devnull}
         environment = {**os.environ, **{f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}}
-        command = [sys.executable, "-m", "services.cli", "up"]
+        command = [sys.executable, "-m", "visual_memory.services.cli", "up"]
         begun = time.perf_counter()
         with subprocess.Popen(
             command, env={**environment, ADDRESS: f"{place}/ready"}, stderr=subprocess.DEVNULL

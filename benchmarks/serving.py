@@ -17,13 +17,13 @@ from typing import Any
 import httpx
 import numpy as np
 
-from schemas.image import State, now
-from services.cli.own_service import own_service
-from services.client import Client
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import Insert, Point, Vectors
-from services.memory.memory import Memory
-from services.runtime.places import Places
+from visual_memory.schemas.image import State, now
+from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Insert, Point, Vectors
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
 AT_ONCE = 5_000
 CLASSES = 100

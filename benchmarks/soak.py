@@ -16,7 +16,7 @@ import PIL.Image
 from benchmarks.ingest import PER_REQUEST, through_all
 from benchmarks.processes import memory
 from benchmarks.tiny import tiny_encoder
-from services.cli.own_service import own_service
+from visual_memory.services.cli.temporary_service import own_service
 
 LOOKS = 20
 MIB = 2**20

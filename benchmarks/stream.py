@@ -12,11 +12,11 @@ import httpx
 import redis
 
 from benchmarks.table import Row, compare
-from schemas.errors import Unavailable
 from tests.faults.intake_producers import IMAGE, PRODUCERS
 from tests.faults.intake_trial import Intake, intake_service
 from tests.shapes import KINDS, picture
 from tests.stack import fields, unique, until
+from visual_memory.schemas.errors import Unavailable
 
 Batch = list[bytes]
 Send = Callable[[Intake, Sequence[Batch]], None]

@@ -5,9 +5,9 @@ import time
 import numpy as np
 
 from benchmarks.table import Row, compare
-from schemas.decision import Vote, VoteOptions
-from services.decision.tally import Numbers, Weights, answers, ballots
-from services.decision.votes import TIE, weigh
+from visual_memory.schemas.decision import Vote, VoteOptions
+from visual_memory.services.voting.batch_votes import Numbers, Weights, answers, ballots
+from visual_memory.services.voting.decide import TIE, weigh
 
 QUERIES, K, CLASSES = 10_000, 100, 1_000
 LOOPED = 100

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from schemas.filter import Filter
-from schemas.text_rules import Moment
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.text_rules import Moment
 
 MAX_K = 1000
 MAX_TIMES_K = 4
@@ -21,7 +21,7 @@ MAX_CALIBRATED = 100
 
 
 class Vote(StrEnum):
-    """How much a neighbour's vote weighs; the formulas are in `services.decision.votes`."""
+    """How much a neighbour's vote weighs; the formulas are in `services.voting.decide`."""
 
     RANK = "rank"
     PLURALITY = "plurality"
@@ -42,7 +42,7 @@ class VoteOptions(BaseModel):
     Attributes:
         alpha: offset of the rank vote, 1 / (rank + alpha); 1e-6 to 1000.
         temperature: tau of the softmax vote, exp(similarity / tau); 0.01 to 100.
-        group_by: which neighbours share one rank and one vote; see `services.decision.grouping`.
+        group_by: which neighbours share one rank and one vote; see `services.voting.duplicate_grouping`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,7 +62,7 @@ class Prune(StrEnum):
 
 
 class Effort(StrEnum):
-    """How thoroughly neighbours are searched for; what each finds and costs, `services.memory.tuning` says."""
+    """How thoroughly neighbours are searched for; see `services.vector_engines.hnsw_parameters`."""
 
     FAST = "fast"
     BALANCED = "balanced"

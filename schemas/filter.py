@@ -31,9 +31,9 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.errors import InvalidFilter, InvalidRequest
-from schemas.image import State, StoredImage, label_paths
-from schemas.text_rules import (
+from visual_memory.schemas.errors import InvalidFilter, InvalidRequest
+from visual_memory.schemas.image import State, StoredImage, label_paths
+from visual_memory.schemas.text_rules import (
     BREAKS,
     MetadataInteger,
     MetadataValue,

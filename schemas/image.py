@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.errors import InvalidRequest, PreconditionFailed
-from schemas.text_rules import MAX_LABELS, FileName, ImageId, Labels, Metadata, Moment, StoredValue, Text
+from visual_memory.schemas.errors import InvalidRequest, PreconditionFailed
+from visual_memory.schemas.text_rules import MAX_LABELS, FileName, ImageId, Labels, Metadata, Moment, StoredValue, Text
 
 MAX_HISTORY = 16
 REVISION_BITS = 32

@@ -23,13 +23,13 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent, first_faults
-from schemas.image import ImageFields
-from schemas.picture_base64 import Picture
-from schemas.removal import RemovalRequest
-from schemas.s3_notification import StoredObject, is_notification, read_notification
-from schemas.strict_json import parse_json, read_json
-from schemas.text_rules import Moment, check_seen
+from visual_memory.schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent, first_faults
+from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.picture_base64 import Picture
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.schemas.s3_notification import StoredObject, is_notification, read_notification
+from visual_memory.schemas.strict_json import parse_json, read_json
+from visual_memory.schemas.text_rules import Moment, check_seen
 
 IMAGE: Final = "visual-memory.image.v1"
 REMOVAL: Final = "visual-memory.removal.v1"

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.job import Job
+from visual_memory.schemas.background_job import Job
 
 
 class Suspicion(StrEnum):

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.image import State
+from visual_memory.schemas.image import State
 
 VERSION = 2
 
@@ -67,7 +67,7 @@ class RequestedPayload(Payload):
     """A removal was asked for.
 
     Attributes:
-        filter_digest: see `services.forgetting.filter_digest`.
+        filter_digest: see `services.receipts.filter_digest`.
     """
 
     event = Event.REQUESTED

@@ -6,9 +6,9 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.filter import Filter
-from schemas.image import State
-from schemas.text_rules import Text
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State
+from visual_memory.schemas.text_rules import Text
 
 
 class RemovalRequest(BaseModel):

@@ -7,8 +7,8 @@ from urllib.parse import quote, unquote_plus
 
 from pydantic import BaseModel, Field, ValidationError
 
-from schemas.errors import NotAnEvent, first_faults
-from schemas.text_rules import sent_file_name
+from visual_memory.schemas.errors import NotAnEvent, first_faults
+from visual_memory.schemas.text_rules import sent_file_name
 
 MAX_RECORDS = 1000
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from schemas.errors import InvalidRequest
+from visual_memory.schemas.errors import InvalidRequest
 
 _TOKEN = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"([ \t\r\n]*+:)?|[{}\[\]]', re.DOTALL)
 """Strings, with a colon behind those that are keys, and brackets; all else of JSON tells nothing of its keys."""

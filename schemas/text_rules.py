@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, FiniteFloat, StrictBool, StrictInt
 
-from schemas.unseen_characters import unseen_character
+from visual_memory.schemas.invisible_characters import unseen_character
 
 MAX_LABELS = 32
 MAX_METADATA = 32

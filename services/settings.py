@@ -30,12 +30,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from schemas.decision import Prune
-from schemas.encoder import PoolingName
-from schemas.filter import FieldType
-from schemas.image import Gate
-from schemas.key import Tenant
-from schemas.text_rules import normalised
+from visual_memory.schemas.api_key import Tenant
+from visual_memory.schemas.decision import Prune
+from visual_memory.schemas.encoder import PoolingName
+from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.image import Gate
+from visual_memory.schemas.text_rules import normalised
 
 PREFIX = "VISUAL_MEMORY_"
 NOT_SETTINGS = {"VISUAL_MEMORY_CONFIG", "VISUAL_MEMORY_URL", "VISUAL_MEMORY_KEY", "VISUAL_MEMORY_WATCH_URL"}

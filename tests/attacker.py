@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from services.perception.decoding import Limits
-from services.perception.wire import Head
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.sandbox.sandbox_protocol import Head
 
 WORK = "tests.attacker:work"
 AT_FDCWD, X32 = -100, 0x40000000

@@ -8,9 +8,9 @@ from typing import Any
 
 import redis
 
-from services.runtime.places import Places
-from services.runtime.redis_server import limits_url, redis_command, redis_url
 from tests.stack import until
+from visual_memory.services.infrastructure.processes.private_redis import limits_url, redis_command, redis_url
+from visual_memory.services.infrastructure.storage.data_paths import Places
 
 
 class Broker:

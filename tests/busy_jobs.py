@@ -13,13 +13,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
-from services.bootstrap import job_process
-from services.bootstrap.job_process import JobProcess
-from services.bootstrap.wire_task_queue import wire_job_queue
-from services.bootstrap.wired import Wired
-from services.cli import processes
-from services.runtime.jobs import RunJobs
-from services.settings import Settings
+from visual_memory.services.bootstrap import job_process
+from visual_memory.services.bootstrap.job_process import JobProcess
+from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.cli.commands import processes
+from visual_memory.services.infrastructure.task_queue.jobs import RunJobs
+from visual_memory.services.settings import Settings
 
 SECONDS = 0.2
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from services.perception.icc import NODES, grey_profile, rgb_profile
+from visual_memory.services.decoding.icc_profiles import NODES, grey_profile, rgb_profile
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 D65 = (0.3127, 0.3290)

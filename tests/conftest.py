@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from services.infrastructure.records.database import Database
 from tests import vision
 from tests.databases import KINDS, new_database
 from tests.stack import Stack, new_folder, running
+from visual_memory.services.infrastructure.records.database import Database
 
 # how long an example takes says only what else the machine does; the same examples each time, for whoever changes
 # something is to see what that broke: the fault tests draw others

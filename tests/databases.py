@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import facts, metadata
-from services.infrastructure.records.upgrade_schema import SCHEMA, upgrade_schema
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import facts, metadata
+from visual_memory.services.infrastructure.records.upgrade_schema import SCHEMA, upgrade_schema
 
 KINDS = ("sqlite", "postgresql")
 SHORT = ("sqlite", pytest.param("postgresql", marks=pytest.mark.faults))

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from services.perception import confined
-from services.perception.decoding import Limits
-from services.perception.wire import Head, send
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.sandbox import sandbox_child
+from visual_memory.services.decoding.sandbox.sandbox_protocol import Head, send
 
 WORK = "tests.faulty:work"
 _hoard: list[bytes] = []
@@ -28,7 +28,7 @@ def decoders(parent: int) -> list[psutil.Process]:
     found = []
     for process in psutil.Process(parent).children():
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "services.perception.confined" in process.cmdline():
+            if "visual_memory.services.decoding.sandbox.sandbox_child" in process.cmdline():
                 found.append(process)
     return found
 
@@ -41,9 +41,9 @@ def spoilt(picture: bytes, word: str) -> bytes:
 def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
     word = next((word for word in _FAULTS if picture.endswith(word.encode())), None)
     if word is None:
-        return confined.work(asked, picture, limits)
+        return sandbox_child.work(asked, picture, limits)
     answer = _FAULTS[word]()
-    return answer if isinstance(answer, tuple) else confined.work(asked, picture, limits)
+    return answer if isinstance(answer, tuple) else sandbox_child.work(asked, picture, limits)
 
 
 def _hang() -> None:

@@ -10,10 +10,10 @@ import PIL.Image
 from hypothesis import strategies as st
 from PIL import ImageDraw
 
-from schemas.errors import VisualMemoryError
-from services.perception import heif  # noqa: F401 - it registers the reader and writer of HEIC
 from tests.colours import SWAPPED, chrm, chunk, cicp, cmyk_profile, gama, grey, iccp, png, profile, screen
 from tests.tiffs import DEFLATE, LZW, Written, tiff
+from visual_memory.schemas.errors import VisualMemoryError
+from visual_memory.services.decoding.file_formats import heif  # noqa: F401 - it registers the reader and writer of HEIC
 
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

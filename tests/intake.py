@@ -8,12 +8,12 @@ from typing import Any
 
 import redis
 
-from services.intake.streams.redis_streams import Streams
-from services.intake.streams.stream_keys import StreamKeys
-from services.runtime.places import Places
-from services.runtime.redis_server import INTAKE_USER, intake_command, prepare_intake
-from services.settings import IntakeSettings
 from tests.stack import new_folder, until
+from visual_memory.services.infrastructure.processes.private_redis import INTAKE_USER, intake_command, prepare_intake
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.settings import IntakeSettings
 
 PASSWORD = "the-password"
 

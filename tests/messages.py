@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from services.infrastructure.task_queue.task_names import REMEMBER
+from visual_memory.services.infrastructure.task_queue.task_names import REMEMBER
 
 
 def encoded(body: object) -> str:

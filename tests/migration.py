@@ -14,23 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from schemas.encoder import EncoderSpec
-from schemas.image import StoredImage
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.infrastructure.records.database import Database
-from services.memory.collection import vector_name
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import EVERY_POINT, Point
-from services.memory.payload import to_image
-from services.memory.pictures import Pictures
-from services.perception.decoder import Decoder
-from services.perception.decoding import Limits
-from services.perception.encoder import Encoder
-from services.perception.loading import load_encoder
-from services.perception.sandbox import Sandbox
-from services.runtime.places import Places
-from services.settings import EncoderSettings
 from tests.stack import SETTINGS
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.image import StoredImage
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.encoder_contract import Encoder
+from visual_memory.services.encoding.load_encoder import load_encoder
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.point_payload import to_image
+from visual_memory.services.settings import EncoderSettings
+from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Point
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
 ALIKE = 0.99999
 """Least cosine of a vector to the one that its encoder makes of the same picture, in batches of another size."""
@@ -46,7 +46,7 @@ class Commands:
         """A command that may be killed."""
         settings = {f"VISUAL_MEMORY_{name}": value for name, value in {**SETTINGS, "DATA": str(self.data)}.items()}
         return subprocess.Popen(
-            [sys.executable, "-m", "services.cli", *words],
+            [sys.executable, "-m", "visual_memory.services.cli", *words],
             env={**os.environ, **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

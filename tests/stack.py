@@ -15,17 +15,17 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas.errors import Unavailable
-from schemas.filter import Filter
-from schemas.image import Image, ImageFields, State
-from schemas.key import KeyRequest
-from services.access.keys import Keys
-from services.bootstrap.wire_task_queue import key_prefix
-from services.cli.own_service import free_port, own_service
-from services.client import Client
-from services.infrastructure.records.database import Database
-from services.perception.loading import identify
-from services.settings import EncoderSettings, Settings
+from visual_memory.schemas.api_key import KeyRequest
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import Image, ImageFields, State
+from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.bootstrap.wiring.wire_task_queue import key_prefix
+from visual_memory.services.cli.temporary_service import free_port, own_service
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.encoding.load_encoder import identify
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.settings import EncoderSettings, Settings
 
 SETTINGS = {
     "METADATA": '{"site": "keyword", "age": "integer"}',
@@ -171,7 +171,7 @@ class Stack:
                 except psutil.NoSuchProcess:
                     continue
                 if process.status() != psutil.STATUS_ZOMBIE and (
-                    command[-2:] == ["services.cli", name] or self._is_redis(process, name)
+                    command[-2:] == ["visual_memory.services.cli", name] or self._is_redis(process, name)
                 ):
                     return process
             return None

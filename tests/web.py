@@ -11,8 +11,8 @@ from typing import Any
 import httpcore
 import trustme
 
-from services.intake.fetch import Fetch
-from services.intake.resolver import Resolver
+from visual_memory.services.intake.picture_urls.dns_resolver import Resolver
+from visual_memory.services.intake.picture_urls.fetch_url import Fetch
 
 HOST = "pictures.example"
 PUBLIC = "93.184.216.34"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from workers.app import logged
+from visual_memory.workers.celery_worker import logged
 
 
 @contextmanager

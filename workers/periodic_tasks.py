@@ -6,7 +6,7 @@ from functools import partial
 
 from celery import Celery
 
-from workers.app import logged
+from visual_memory.workers.celery_worker import logged
 
 
 def add_periodic_tasks(celery: Celery, tasks: Iterable[str], do: Callable[[str], object]) -> None:

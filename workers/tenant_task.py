@@ -5,9 +5,9 @@ from typing import Any
 
 from celery import Celery
 
-from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.infrastructure.task_queue.task_arguments import tenant_of
-from workers.app import logged
+from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
+from visual_memory.services.infrastructure.task_queue.task_arguments import tenant_of
+from visual_memory.workers.celery_worker import logged
 
 
 def add_tenant_task(celery: Celery, task: str, queue: TaskQueue, work: Callable[[str], object]) -> None:

@@ -6,33 +6,33 @@ from contextlib import asynccontextmanager
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
-from services.api import (
+from visual_memory.services.api import error_responses
+from visual_memory.services.api.admission_control import Answering, Gate
+from visual_memory.services.api.authenticate import KeyCheck
+from visual_memory.services.api.authorize import check_guarded
+from visual_memory.services.api.connection_limits import MOST_CONNECTIONS
+from visual_memory.services.api.request_log import RequestLog
+from visual_memory.services.api.routes import (
     audit,
     classify,
-    curate,
+    curation,
+    dead_letters,
     decisions,
     encoders,
-    errors,
     evaluations,
     health,
     images,
-    intake,
     metrics,
     receipts,
     removals,
     vectors,
 )
-from services.api.caller import KeyCheck
-from services.api.describe import describe
-from services.api.gate import Answering, Gate
-from services.api.guard import check_guarded
-from services.api.protocol import MOST_CONNECTIONS
-from services.api.request_log import RequestLog
-from services.api.shared_call import SharedCall
-from services.bootstrap.api_process import ApiProcess
-from services.bootstrap.wired import Wired
-from services.intake.streams.stream_keys import StreamKeys
-from services.settings import Settings
+from visual_memory.services.api.routes.api_documents import describe
+from visual_memory.services.bootstrap.api_process import ApiProcess
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.infrastructure.processes.share_call import SharedCall
+from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
+from visual_memory.services.settings import Settings
 
 SPARE_THREADS = 16
 """For what needs a thread for a moment only: keys, health, uploads on their way."""
@@ -52,8 +52,8 @@ def create_app(settings: Settings, wired: Wired[ApiProcess]) -> FastAPI:
         description="An image classifier that you teach by showing and un-teach by asking.",
         version="1",
         lifespan=lifespan,
-        openapi_url=None,  # see `services.api.describe`
-        responses={"4XX": {"model": errors.ErrorAnswer}, "5XX": {"model": errors.ErrorAnswer}},
+        openapi_url=None,  # see `services.api.routes.api_documents`
+        responses={"4XX": {"model": error_responses.ErrorAnswer}, "5XX": {"model": error_responses.ErrorAnswer}},
     )
     app.state.service = wired
     app.state.key_check = KeyCheck(process.keys)
@@ -61,7 +61,7 @@ def create_app(settings: Settings, wired: Wired[ApiProcess]) -> FastAPI:
     app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes, MOST_CONNECTIONS)
     app.add_middleware(Answering)
     app.add_middleware(RequestLog)
-    errors.install(app)
+    error_responses.install(app)
     for module in (
         classify,
         images,
@@ -69,9 +69,9 @@ def create_app(settings: Settings, wired: Wired[ApiProcess]) -> FastAPI:
         decisions,
         removals,
         receipts,
-        curate,
+        curation,
         evaluations,
-        intake,
+        dead_letters,
         encoders,
         health,
         metrics,

@@ -9,10 +9,10 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from schemas.errors import VisualMemoryError
-from services.api.caller import Caller
-from services.api.errors import answer
-from services.runtime.logs import request_id
+from visual_memory.schemas.errors import VisualMemoryError
+from visual_memory.services.api.authenticate import Caller
+from visual_memory.services.api.error_responses import answer
+from visual_memory.services.infrastructure.observability.json_logs import request_id
 
 SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GONE = 499

@@ -4,19 +4,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from services.access.audit import Audit
-from services.access.idempotency import Idempotency
-from services.access.keys import Keys
-from services.access.rates import Rates
-from services.access.secret import load_secret
-from services.answers.classify import Classify
-from services.answers.decisions import StoredDecisions
-from services.answers.question import Question
-from services.answers.question_jobs import AskLater, Questions
-from services.answers.rerank import Rerank
-from services.bootstrap.wire_access import audit_of, idempotency_of
-from services.bootstrap.wire_intake import wire_streams
-from services.bootstrap.wire_memory import (
+from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.idempotency_keys import Idempotency
+from visual_memory.services.access.rate_limits import Rates
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_access import audit_of, idempotency_of
+from visual_memory.services.bootstrap.wiring.wire_intake import wire_streams
+from visual_memory.services.bootstrap.wiring.wire_memory import (
     encoder_records_of,
     memory_of,
     open_memory,
@@ -25,34 +20,39 @@ from services.bootstrap.wire_memory import (
     wire_engine,
     wire_threads,
 )
-from services.bootstrap.wire_questions import wire_classify_by
-from services.bootstrap.wire_receipts import Receipts, receipts_of
-from services.bootstrap.wire_records import wire_records
-from services.bootstrap.wire_removal import check_restored, pictures_of, wire_forget, wire_stores
-from services.bootstrap.wire_reranking import wire_rerank
-from services.bootstrap.wire_task_queue import wire_job_queue, wire_rates, wire_task_queue
-from services.bootstrap.wire_use_cases import lease_of, wire_accept, wire_classify
-from services.bootstrap.wired import Wired
-from services.curation.curate import Curate
-from services.curation.judging import Judging
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.evaluation.job import RequestEvaluation
-from services.evaluation.records import Evaluations
-from services.forgetting.forget import Forget
-from services.forgetting.removals import Removals
-from services.infrastructure.processes.fair_executor import FairExecutor
-from services.infrastructure.records.clock_guard import ClockGuard
-from services.intake.accept import Accept
-from services.intake.fetch import HTTPS, Fetch
-from services.intake.streams.dead_letters import DeadLetters
-from services.intake.streams.stream_metrics import StreamMetrics
-from services.intake.vectors import AcceptVectors
-from services.memory.memory import Memory
-from services.memory.pictures import Pictures
-from services.perception.batching import SharedEncoder
-from services.perception.decoder import Decoder
-from services.runtime.readiness import Check, ReadinessChecks
-from services.settings import Settings
+from visual_memory.services.bootstrap.wiring.wire_questions import wire_classify_by
+from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
+from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, pictures_of, wire_forget, wire_stores
+from visual_memory.services.bootstrap.wiring.wire_reranking import wire_rerank
+from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_rates, wire_task_queue
+from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_accept, wire_classify
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.classification.classify import Classify
+from visual_memory.services.classification.reranking.rerank import Rerank
+from visual_memory.services.curation.mute_and_relabel import Curate
+from visual_memory.services.curation.when_to_judge import Judging
+from visual_memory.services.decisions.explain_decision import Question
+from visual_memory.services.decisions.explanation_jobs import AskLater, Questions
+from visual_memory.services.decisions.stored_decisions import StoredDecisions
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.micro_batcher import SharedEncoder
+from visual_memory.services.evaluation.evaluation_job import RequestEvaluation
+from visual_memory.services.evaluation.evaluation_records import Evaluations
+from visual_memory.services.infrastructure.observability.readiness_checks import Check, ReadinessChecks
+from visual_memory.services.infrastructure.processes.fair_executor import FairExecutor
+from visual_memory.services.infrastructure.records.clock_check import ClockGuard
+from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.intake.accept_pictures import Accept
+from visual_memory.services.intake.accept_vectors import AcceptVectors
+from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, Fetch
+from visual_memory.services.intake.streams.dead_letters import DeadLetters
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.removal_records import Removals
+from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.settings import Settings
 
 REMOVALS_AT_ONCE = 4
 

@@ -5,28 +5,28 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from schemas.encoder import EncoderSpec
-from services.access.secret import load_secret
-from services.bootstrap.wire_memory import (
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_memory import (
     encoder_of,
     encoder_records_of,
     engine_of_commands,
     filling_of,
     memory_of,
 )
-from services.bootstrap.wire_migration import of_encoder, wire_switch
-from services.bootstrap.wire_records import wire_records
-from services.bootstrap.wire_removal import check_restored, wire_compact, wire_stores
-from services.encoder_migration.active_encoder import resolve
-from services.encoder_migration.add_encoder import AddEncoder
-from services.encoder_migration.drop_encoder import DropEncoder
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.encoder_migration.encoder_status import ShowEncoders
-from services.encoder_migration.switch_encoder import SwitchEncoder
-from services.memory.filling import Filling
-from services.memory.memory import Memory
-from services.perception.loading import identify, load_encoder
-from services.settings import Settings
+from visual_memory.services.bootstrap.wiring.wire_migration import of_encoder, wire_switch
+from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_compact, wire_stores
+from visual_memory.services.encoder_migration.active_encoder import resolve
+from visual_memory.services.encoder_migration.add_encoder import AddEncoder
+from visual_memory.services.encoder_migration.drop_encoder import DropEncoder
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoder_migration.encoder_status import ShowEncoders
+from visual_memory.services.encoder_migration.switch_encoder import SwitchEncoder
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.memory.fill_encoder_vectors import Filling
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from schemas.encoder import EncoderSpec
-from schemas.receipt import Requester
-from services.access.secret import load_secret
-from services.bootstrap.wire_access import audit_of
-from services.bootstrap.wire_celery_relay import wire_celery_relay
-from services.bootstrap.wire_intake import wire_streams
-from services.bootstrap.wire_memory import (
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.receipt import Requester
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_access import audit_of
+from visual_memory.services.bootstrap.wiring.wire_celery_relay import wire_celery_relay
+from visual_memory.services.bootstrap.wiring.wire_intake import wire_streams
+from visual_memory.services.bootstrap.wiring.wire_memory import (
     active_spec,
     encoder_records_of,
     memory_of,
@@ -24,30 +24,30 @@ from services.bootstrap.wire_memory import (
     wire_decoder,
     wire_engine,
 )
-from services.bootstrap.wire_records import wire_records
-from services.bootstrap.wire_references import wire_references
-from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
-from services.bootstrap.wire_task_queue import wire_task_queue
-from services.bootstrap.wire_use_cases import lease_of, wire_accept
-from services.bootstrap.wired import Wired
-from services.forgetting.refused_entries import RefusedEntries
-from services.forgetting.removals import Removals
-from services.infrastructure.records.clock_guard import ClockGuard
-from services.intake.streams.accept_entries import AcceptEntries
-from services.intake.streams.celery_relay import CeleryRelay
-from services.intake.streams.read_entries import ReadEntries
-from services.intake.streams.read_removals import ReadRemovals
-from services.intake.streams.redis_streams import Streams
-from services.intake.streams.removal_turns import RemovalTurns
-from services.intake.streams.serve_streams import ServeStreams, StreamReader
-from services.intake.streams.settle_accepted import SettleAccepted
-from services.intake.streams.stream_keys import Inbox
-from services.intake.streams.stream_metrics import StreamMetrics
-from services.intake.vectors import AcceptVectors
-from services.memory.memory import Memory
-from services.perception.decoder import Decoder
-from services.perception.fingerprint import BUILT_IN, VIEW
-from services.settings import Settings
+from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring.wire_references import wire_references
+from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_forget, wire_stores
+from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_task_queue
+from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_accept
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, VIEW
+from visual_memory.services.infrastructure.records.clock_check import ClockGuard
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
+from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
+from visual_memory.services.intake.accept_vectors import AcceptVectors
+from visual_memory.services.intake.streams.accept_entries import AcceptEntries
+from visual_memory.services.intake.streams.accept_removals import ReadRemovals
+from visual_memory.services.intake.streams.celery_relay import CeleryRelay
+from visual_memory.services.intake.streams.read_image_stream import ReadEntries
+from visual_memory.services.intake.streams.read_removal_stream import RemovalTurns
+from visual_memory.services.intake.streams.report_results import SettleAccepted
+from visual_memory.services.intake.streams.serve_tenants import ServeStreams, StreamReader
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.refused_entries import RefusedEntries
+from visual_memory.services.removal.removal_records import Removals
+from visual_memory.services.settings import Settings
 
 
 @dataclass(frozen=True)

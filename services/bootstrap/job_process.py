@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from schemas.encoder import EncoderSpec
-from schemas.job import JobKind
-from services.access.secret import load_secret
-from services.answers.classify import Classify
-from services.answers.question import Question
-from services.answers.question_jobs import AnswerQuestion
-from services.bootstrap.wire_memory import (
+from visual_memory.schemas.background_job import JobKind
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_memory import (
     active_spec,
     encoder_records_of,
     memory_of,
@@ -20,16 +17,19 @@ from services.bootstrap.wire_memory import (
     wire_decoder,
     wire_engine,
 )
-from services.bootstrap.wire_questions import Unloaded, wire_classify_by
-from services.bootstrap.wire_records import wire_records
-from services.bootstrap.wire_removal import check_restored, wire_compact, wire_stores
-from services.bootstrap.wire_task_queue import wire_job_queue
-from services.bootstrap.wire_use_cases import lease_of, wire_judge
-from services.bootstrap.wired import Wired
-from services.evaluation.job import Evaluate
-from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.runtime.jobs import RunJobs
-from services.settings import Settings
+from visual_memory.services.bootstrap.wiring.wire_questions import Unloaded, wire_classify_by
+from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_compact, wire_stores
+from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
+from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_judge
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.classification.classify import Classify
+from visual_memory.services.decisions.explain_decision import Question
+from visual_memory.services.decisions.explanation_jobs import AnswerQuestion
+from visual_memory.services.evaluation.evaluation_job import Evaluate
+from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
+from visual_memory.services.infrastructure.task_queue.jobs import RunJobs
+from visual_memory.services.settings import Settings
 
 ERASE, REMOVE_ORPHANS = "erase", "remove_orphans"
 EVERY = MappingProxyType({ERASE: 10.0, REMOVE_ORPHANS: 60.0})

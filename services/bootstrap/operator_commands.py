@@ -5,21 +5,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.access.audit import Audit
-from services.access.secret import load_secret
-from services.bootstrap.private_intake import private_intake
-from services.bootstrap.wire_memory import encoder_of, encoder_records_of, engine_of_commands
-from services.bootstrap.wire_records import wire_records
-from services.bootstrap.wire_removal import wire_compact, wire_forget, wire_stores, wire_verify
-from services.forgetting.backup import Backup
-from services.forgetting.compact import Compact
-from services.forgetting.subject_export import ExportSubject
-from services.forgetting.tenant_end import EndTenant
-from services.forgetting.tenant_records import TenantRecords
-from services.forgetting.verify import Verify
-from services.memory.engine import Engine
-from services.memory.memory import Memory
-from services.settings import Settings
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.backup.back_up import Backup
+from visual_memory.services.bootstrap.wiring.private_intake import private_intake
+from visual_memory.services.bootstrap.wiring.wire_memory import encoder_of, encoder_records_of, engine_of_commands
+from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring.wire_removal import wire_compact, wire_forget, wire_stores, wire_verify
+from visual_memory.services.data_stewardship.end_tenant import EndTenant
+from visual_memory.services.data_stewardship.export_subject import ExportSubject
+from visual_memory.services.data_stewardship.tenant_records import TenantRecords
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.receipts.verify_removals import Verify
+from visual_memory.services.removal.erasure.erase_deleted import Compact
+from visual_memory.services.settings import Settings
+from visual_memory.services.vector_engines.engine_contract import Engine
 
 
 @dataclass(frozen=True)

@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from schemas.errors import Conflict, InvalidRequest
-from services.access.audit import Audit
-from services.access.keys import Keys
-from services.access.secret import Secret, load_secret
-from services.bootstrap.wire_import import stores_of_import
-from services.bootstrap.wire_memory import encoder_records_of, engine_of_commands
-from services.bootstrap.wire_receipts import signer_of
-from services.bootstrap.wire_records import wire_records
-from services.bootstrap.wire_removal import Stores, wire_stores, wire_verify
-from services.forgetting.adopted_removals import AdoptedRemovals
-from services.forgetting.removed_images import RemovedImages
-from services.forgetting.restore import Restore, Source
-from services.forgetting.restore_source import open_source
-from services.forgetting.tombstones import image_tombstone, tombstone
-from services.forgetting.verify import Verify
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.import_json_records import import_json_records
-from services.infrastructure.records.json_files import JsonFiles
-from services.memory.engine import Engine
-from services.memory.memory import Memory
-from services.runtime.places import Places
-from services.settings import Settings
+from visual_memory.schemas.errors import Conflict, InvalidRequest
+from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.signing_secret import Secret, load_secret
+from visual_memory.services.backup.adopt_later_removals import AdoptedRemovals
+from visual_memory.services.backup.open_backup import open_source
+from visual_memory.services.backup.restore import Restore, Source
+from visual_memory.services.backup.restore_exclusions import RemovedImages
+from visual_memory.services.bootstrap.wiring.wire_import import stores_of_import
+from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_of, engine_of_commands
+from visual_memory.services.bootstrap.wiring.wire_receipts import signer_of
+from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring.wire_removal import Stores, wire_stores, wire_verify
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.json_import.import_json_records import import_json_records
+from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.receipts.verify_removals import Verify
+from visual_memory.services.removal.removed_digests import image_tombstone, tombstone
+from visual_memory.services.settings import Settings
+from visual_memory.services.vector_engines.engine_contract import Engine
 
 OLD_RECORDS = "backup_json_records"
 """The fact that says how far the records of a backup of the first format are imported."""

@@ -5,24 +5,30 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from schemas.decision import Prune
-from services.access.secret import load_secret
-from services.bootstrap.wire_memory import memory_of, open_memory, wire_decoder, wire_encoders, wire_engine
-from services.bootstrap.wire_migration import wire_fill
-from services.bootstrap.wire_records import wire_records
-from services.bootstrap.wire_removal import check_restored, wire_forget, wire_stores
-from services.bootstrap.wire_task_queue import wire_job_queue, wire_task_queue
-from services.bootstrap.wire_use_cases import lease_of, wire_remember
-from services.bootstrap.wired import Wired
-from services.curation.judging import Judging
-from services.forgetting.retention import Expire
-from services.infrastructure.task_queue import task_names
-from services.infrastructure.task_queue.enqueue import TaskQueue
-from services.intake.further_vectors import FurtherVectors
-from services.intake.remember import Remember, Sweep
-from services.perception.batching import SharedEncoder
-from services.runtime.jobs import SweepJobs
-from services.settings import Settings
+from visual_memory.schemas.decision import Prune
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_memory import (
+    memory_of,
+    open_memory,
+    wire_decoder,
+    wire_encoders,
+    wire_engine,
+)
+from visual_memory.services.bootstrap.wiring.wire_migration import wire_fill
+from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_forget, wire_stores
+from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_task_queue
+from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_remember
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.curation.when_to_judge import Judging
+from visual_memory.services.data_stewardship.retention import Expire
+from visual_memory.services.encoding.micro_batcher import SharedEncoder
+from visual_memory.services.infrastructure.task_queue import task_names
+from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
+from visual_memory.services.infrastructure.task_queue.jobs import SweepJobs
+from visual_memory.services.intake.further_vectors import FurtherVectors
+from visual_memory.services.intake.remember_pictures import Remember, Sweep
+from visual_memory.services.settings import Settings
 
 
 @dataclass(frozen=True)

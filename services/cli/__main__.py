@@ -1,5 +1,5 @@
-"""``python -m services.cli``: how the supervisor starts its children."""
+"""``python -m visual_memory.services.cli``: how the supervisor starts its children."""
 
-from services.cli.app import main
+from visual_memory.services.cli.app import main
 
 main()

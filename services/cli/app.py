@@ -6,7 +6,7 @@ refused or rejected, the others are in.
 
 import typer
 
-from services.cli import (
+from visual_memory.services.cli.commands import (
     curate,
     decisions,
     encoders,
@@ -20,8 +20,8 @@ from services.cli import (
     upkeep,
     watch,
 )
-from services.infrastructure.private_files import forbid_others
-from services.tracing import forbid_tracing
+from visual_memory.services.infrastructure.processes.forbid_tracing import forbid_tracing
+from visual_memory.services.infrastructure.storage.private_files import forbid_others
 
 app = typer.Typer(
     name="visual-memory",

@@ -11,16 +11,16 @@ from typing import Protocol
 
 import numpy as np
 
-from schemas.errors import OutOfSpace, Unavailable
-from schemas.filter import Clause, FieldType
-from schemas.image import Doubt, State, StoredImage
-from schemas.judgement import Judgement
-from services.curation.judge import judgement_of, wrong_votes
-from services.curation.judged_images import JudgedImages, digest
-from services.curation.judgements import Judgements
-from services.curation.objections import Objections
-from services.curation.search_short_lists import SearchShortLists
-from services.memory.memory import Memory
+from visual_memory.schemas.errors import OutOfSpace, Unavailable
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.image import Doubt, State, StoredImage
+from visual_memory.schemas.judgement import Judgement
+from visual_memory.services.curation.judge_memory import judgement_of, wrong_votes
+from visual_memory.services.curation.judged_images import JudgedImages, digest
+from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.label_check import Objections
+from visual_memory.services.curation.refill_neighbour_lists import SearchShortLists
+from visual_memory.services.memory.memory import Memory
 
 PAGE = 500
 OBJECTIONS = (Doubt.WARNED, Doubt.HELD)
@@ -37,7 +37,7 @@ class Removed(Protocol):
 
 @dataclass(frozen=True)
 class UndoAfterRemoval:
-    """A hook of the removal, see `services.forgetting.covered_images.RemovalHook`.
+    """A hook of the removal, see `services.removal.covered_images.RemovalHook`.
 
     Attributes:
         objections: what the gate would have against images now, where some that objected are gone.

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.curation.judged_images import Digests
-from services.decision.neighbour_lists import Mask
-from services.decision.neighbours import Rows
-from services.memory.engine import Vectors
+from visual_memory.services.curation.judged_images import Digests
+from visual_memory.services.curation.neighbour_lists import Mask
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.voting.exact_neighbours import Rows
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from schemas.encoder import EncoderIdentity, EncoderSpec
-from schemas.errors import EncoderMismatch
-from schemas.image import now
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.memory.collection import encoder_of
-from services.memory.engine import Shape
-from services.perception.fingerprint import BUILT_IN, DIMENSION
-from services.perception.loading import earlier_name, identify, load_encoder
-from services.settings import EncoderSettings
+from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec
+from visual_memory.schemas.errors import EncoderMismatch
+from visual_memory.schemas.image import now
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, DIMENSION
+from visual_memory.services.encoding.load_encoder import earlier_name, identify, load_encoder
+from visual_memory.services.memory.collection_schema import encoder_of
+from visual_memory.services.settings import EncoderSettings
+from visual_memory.services.vector_engines.engine_contract import Shape
 
 OF_AN_ENCODER = re.compile(r"[^/]+-[0-9a-f]{12}")
 """The name of an encoder, as lists show it; no model of the hub has such a one."""

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
-from schemas.errors import Conflict
-from schemas.image import now
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.memory.collection import vector_name
-from services.memory.engine import Engine
-from services.perception.encoder import Encoder
-from services.settings import EncoderSettings
+from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
+from visual_memory.schemas.errors import Conflict
+from visual_memory.schemas.image import now
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.encoder_contract import Encoder
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.settings import EncoderSettings
+from visual_memory.services.vector_engines.engine_contract import Engine
 
 
 @dataclass(frozen=True)

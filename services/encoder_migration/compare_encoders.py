@@ -6,18 +6,18 @@ from hashlib import sha256
 
 import numpy as np
 
-from schemas.encoder import EncoderSpec
-from schemas.encoder_comparison import EncoderComparison
-from schemas.errors import InvalidRequest, NotFound
-from schemas.evaluation import EvaluationOptions
-from schemas.image import ImageFields, StoredImage, now
-from services.curation.fold_changes import PAGE, of_ids, voting
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.evaluation.experiments import Progress
-from services.evaluation.paired_comparison import EncodedImages, compare
-from services.evaluation.study import Labelled
-from services.memory.engine import Vectors
-from services.memory.memory import Memory
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.encoder_comparison import EncoderComparison
+from visual_memory.schemas.errors import InvalidRequest, NotFound
+from visual_memory.schemas.evaluation_results import EvaluationOptions
+from visual_memory.schemas.image import ImageFields, StoredImage, now
+from visual_memory.services.curation.update_judgement import PAGE, of_ids, voting
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.evaluation.measures.experiments import Progress
+from visual_memory.services.evaluation.measures.paired_comparison import EncodedImages, compare
+from visual_memory.services.evaluation.neighbour_matrix import Labelled
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 Embed = Callable[[str, Sequence[bytes]], Vectors]
 """A tenant's pictures to vectors of one encoder, float32 [n, d]; raises what decoding raises."""

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from schemas.encoder import EncoderSpec
-from schemas.errors import Conflict, NotFound
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.encoder_migration.switch_encoder import OfEncoder
-from services.memory.collection import vector_name
-from services.memory.engine import Compaction, Engine
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.errors import Conflict, NotFound
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoder_migration.switch_encoder import OfEncoder
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
 
 LET_GO_SECONDS = 3.0
 """In which every process sees that an encoder is being dropped, and no longer writes its vectors."""
@@ -21,7 +21,7 @@ class DropEncoder:
 
     Attributes:
         of: what there is of the memory by an encoder.
-        compact: erases what was deleted; see `services.forgetting.compact.Compact`.
+        compact: erases what was deleted; see `services.removal.erasure.erase_deleted.Compact`.
         let_go_seconds: how long it is waited for the other processes.
     """
 

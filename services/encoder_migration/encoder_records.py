@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, delete, literal, select, update
 
-from schemas.encoder import ActiveEncoder, EncoderSpec, FillSettings
-from schemas.errors import Conflict, NotFound
-from schemas.image import now
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import active_encoder, encoders
+from visual_memory.schemas.encoder import ActiveEncoder, EncoderSpec, FillSettings
+from visual_memory.schemas.errors import Conflict, NotFound
+from visual_memory.schemas.image import now
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import active_encoder, encoders
 
 ONLY = 1
 

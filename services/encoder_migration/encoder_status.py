@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from schemas.encoder import EncoderSpec, FillCounts, FillSettings
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.memory.filling import Filling
+from visual_memory.schemas.encoder import EncoderSpec, FillCounts, FillSettings
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.memory.fill_encoder_vectors import Filling
 
 EncoderState = Literal["active", "before", "added", "dropping"]
 """``before``: it classified before the active one, and one can switch back to it."""

@@ -17,19 +17,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import PIL.Image
 
-from schemas.encoder import EncoderSpec, FillSettings
-from schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
-from schemas.image import StoredImage
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.intake.remember import embed
-from services.memory.engine import Vectors
-from services.memory.filling import Filling
-from services.memory.page_cursor import random_cursor
-from services.memory.pictures import Pictures
-from services.perception.batching import MicroBatcher, SharedEncoder
-from services.perception.decoder import Decoder
-from services.runtime import cores
-from services.runtime.logs import kind
+from visual_memory.schemas.encoder import EncoderSpec, FillSettings
+from visual_memory.schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
+from visual_memory.schemas.image import StoredImage
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.micro_batcher import MicroBatcher, SharedEncoder
+from visual_memory.services.infrastructure.observability.json_logs import kind
+from visual_memory.services.infrastructure.processes import cpu_threads
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.intake.remember_pictures import embed
+from visual_memory.services.memory.fill_encoder_vectors import Filling
+from visual_memory.services.memory.page_cursor import random_cursor
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 SLICES_AT_ONCE = 6
 """So that some are decoded, and some written, while others are encoded."""
@@ -86,7 +86,7 @@ class FillVectors:
         """
         done = 0
         slices: deque[Future[int]] = deque()
-        with ThreadPoolExecutor(SLICES_AT_ONCE, "fill", initializer=cores.step_back) as threads:
+        with ThreadPoolExecutor(SLICES_AT_ONCE, "fill", initializer=cpu_threads.step_back) as threads:
             for images in self._slices():
                 slices.append(threads.submit(self._fill, images))
                 while len(slices) >= (SLICES_AT_ONCE if self._share() == 1 else 1):
@@ -210,7 +210,7 @@ class KeepFilled:
 
     def run(self) -> None:
         """Look, fill, and look again, until the process ends; nothing of it ends with an error."""
-        cores.step_back()
+        cpu_threads.step_back()
         pause = LOOK_SECONDS
         while not self.ended.wait(pause):
             try:

@@ -5,11 +5,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from schemas.encoder import EncoderSpec
-from schemas.errors import Unavailable, VisualMemoryError
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.perception.batching import MicroBatcher
-from services.runtime.logs import kind
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.errors import Unavailable, VisualMemoryError
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.micro_batcher import MicroBatcher
+from visual_memory.services.infrastructure.observability.json_logs import kind
 
 LOOK_SECONDS = 1.0
 """How often the records are looked at: a switch is followed, and what is dropped let go of, within about as long."""

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from schemas.encoder import ActiveEncoder, EncoderSpec, FillCounts
-from schemas.errors import Conflict, NotFound
-from services.curation.judge import Judge
-from services.curation.judgements import Judgements
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.memory.memory import Memory
-from services.runtime.jobs import Progress
+from visual_memory.schemas.encoder import ActiveEncoder, EncoderSpec, FillCounts
+from visual_memory.schemas.errors import Conflict, NotFound
+from visual_memory.services.curation.judge_memory import Judge
+from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.infrastructure.task_queue.jobs import Progress
+from visual_memory.services.memory.memory import Memory
 
 PATIENCE = 10.0
 """Seconds in which what came while the memories were judged gets its vectors."""

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from schemas.encoder import EncoderIdentity, EncoderSpec
-from schemas.errors import Conflict, EncoderMismatch
-from services.encoder_migration.active_encoder import find, named
-from services.encoder_migration.add_encoder import AddEncoder
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.encoder_migration.switch_encoder import SwitchEncoder
-from services.perception.encoder import EncoderUnusable
-from services.settings import EncoderSettings
+from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec
+from visual_memory.schemas.errors import Conflict, EncoderMismatch
+from visual_memory.services.encoder_migration.active_encoder import find, named
+from visual_memory.services.encoder_migration.add_encoder import AddEncoder
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoder_migration.switch_encoder import SwitchEncoder
+from visual_memory.services.encoding.encoder_contract import EncoderUnusable
+from visual_memory.services.settings import EncoderSettings
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import PIL.Image
 
-from schemas.image import StoredImage
-from services.memory.engine import Vectors
-from services.memory.pictures import Pictures
-from services.perception.batching import SharedEncoder
-from services.perception.decoder import Decoder
-from services.runtime.logs import kind
+from visual_memory.schemas.image import StoredImage
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.encoding.micro_batcher import SharedEncoder
+from visual_memory.services.infrastructure.observability.json_logs import kind
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 SECONDS = 2.0
 """For all encoders together, as the images are in their worker's hands meanwhile; what is begun by then is ended."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from schemas.image import ImageFields, LabelRule, State, StoredImage, next_revision
-from services.memory.payload import AMENDABLE, has_picture
+from visual_memory.schemas.image import ImageFields, LabelRule, State, StoredImage, next_revision
+from visual_memory.services.memory.point_payload import AMENDABLE, has_picture
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Rules:
 
     Attributes:
         labels: what becomes of the labels of what is there.
-        limited: an image with the moment at which it expires; see `services.forgetting.retention.Retention.limited`.
+        limited: an image with its expiry; see `services.data_stewardship.retention.Retention.limited`.
         may_expire: whether what is there may expire earlier than before.
     """
 

@@ -12,13 +12,34 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schemas.decision import MAX_TIMES_K, Effort, GroupBy
-from schemas.errors import InvalidVector
-from schemas.filter import FIELDS, Clause, FieldType, Value, matches, typed
-from schemas.image import Doubt, State, StoredImage, next_revision, now
-from services.decision.grouping import first_groups
-from services.memory.collection import open_collection, vector_name
-from services.memory.engine import (
+from visual_memory.schemas.decision import MAX_TIMES_K, Effort, GroupBy
+from visual_memory.schemas.errors import InvalidVector
+from visual_memory.schemas.filter import FIELDS, Clause, FieldType, Value, matches, typed
+from visual_memory.schemas.image import Doubt, State, StoredImage, next_revision, now
+from visual_memory.services.memory.collection_schema import open_collection, vector_name
+from visual_memory.services.memory.expiring_tenants import ExpiringTenants
+from visual_memory.services.memory.fill_encoder_vectors import Filling
+from visual_memory.services.memory.page_cursor import point_of, to_cursor
+from visual_memory.services.memory.point_filters import (
+    UNMARKED,
+    expired_of_every_tenant,
+    same_pictures,
+    unamended,
+    within,
+)
+from visual_memory.services.memory.point_payload import (
+    AMENDABLE,
+    amendment,
+    grouped_by,
+    has_picture,
+    point_id,
+    to_image,
+    to_labels,
+    to_point,
+)
+from visual_memory.services.memory.unit_vectors import check_queries, check_units
+from visual_memory.services.memory.vector_digests import vector_digests
+from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,
     Answer,
     Compaction,
@@ -36,22 +57,7 @@ from services.memory.engine import (
     Vectors,
     Write,
 )
-from services.memory.expiry import ExpiringTenants
-from services.memory.filling import Filling
-from services.memory.filters import UNMARKED, expired_of_every_tenant, same_pictures, unamended, within
-from services.memory.page_cursor import point_of, to_cursor
-from services.memory.payload import (
-    AMENDABLE,
-    amendment,
-    grouped_by,
-    has_picture,
-    point_id,
-    to_image,
-    to_labels,
-    to_point,
-)
-from services.memory.vector_digests import vector_digests
-from services.memory.vectors import check_queries, check_units
+from visual_memory.services.voting.duplicate_grouping import first_groups
 
 GROUP_FIELDS = {GroupBy.CONTENT: "content_hash", GroupBy.NONE: "image_id"}
 """What images that share a vote have in common."""

@@ -4,7 +4,7 @@ import base64
 import binascii
 import uuid
 
-from schemas.errors import InvalidRequest
+from visual_memory.schemas.errors import InvalidRequest
 
 
 def to_cursor(point: str | None) -> str | None:

@@ -4,8 +4,8 @@ from hashlib import blake2b
 
 import numpy as np
 
-from services.memory.engine import Vectors
-from services.memory.vectors import to_units
+from visual_memory.services.memory.unit_vectors import to_units
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 CELL = 2**-11
 """The width of a cell in which two numbers of vectors of length 1 count as the same."""

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from qdrant_client import QdrantClient
 
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import Engine
-from services.memory.memory import Memory
-from services.memory.server import QdrantEngine
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, quick_folder
 from tests.local_mode import local_client
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Engine
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
+from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
 
 SERVER = os.environ.get("QDRANT_URL")
 ENGINES = ["edge", "remote", "local", *(["server"] if SERVER else [])]

@@ -14,12 +14,12 @@ from typing import Any, Self
 import numpy as np
 import psutil
 
-from schemas.filter import Clause, FieldType, Filter
-from schemas.image import State, StoredImage
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import Vectors
-from services.memory.memory import Memory, NotRemembered, Placed
 from tests.stack import stand_still
+from visual_memory.schemas.filter import Clause, FieldType, Filter
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.services.memory.memory import Memory, NotRemembered, Placed
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
 ENCODER = "made/up encoder"
 DIMENSION = 8
@@ -100,7 +100,8 @@ class Owner:
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
         code = (
-            "import sys; from pathlib import Path; from services.memory.embedded.owner import serve;"
+            "import sys; from pathlib import Path;"
+            " from visual_memory.services.vector_engines.engine_owner_process import serve;"
             f"{self._prelude};"
             "serve(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))"
         )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import NotFound, OutOfSpace, Unavailable
-from services.memory.blobs import Blobs
-from services.memory.pictures import Pictures
+from visual_memory.schemas.errors import NotFound, OutOfSpace, Unavailable
+from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
 
 HASH = "ab" * 32
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import OutOfSpace
-from schemas.image import State
-from services.memory.embedded.commit import GroupCommit
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.shards import Shards
-from services.memory.memory import Memory
 from tests.contract.support import image, put
+from visual_memory.schemas.errors import OutOfSpace
+from visual_memory.schemas.image import State
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
+from visual_memory.services.vector_engines.qdrant_edge.group_commit import GroupCommit
+from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shards
 
 
 def test_each_writer_waits_for_a_sync_that_began_after_its_write() -> None:
@@ -96,7 +96,9 @@ def test_the_log_brings_back_what_the_segments_lost(
 
     A kill in the middle of a flush leaves a part of them newer than the rest.
     """
-    monkeypatch.setattr("services.memory.embedded.commit.FLUSH_SECONDS", 3600)  # nothing is flushed but by this test
+    monkeypatch.setattr(
+        "visual_memory.services.vector_engines.qdrant_edge.group_commit.FLUSH_SECONDS", 3600
+    )  # nothing is flushed but by this test
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     engine = EdgeEngine(whole)
     memory = Memory(engine, "encoder", 4, {})

@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from schemas.decision import Effort
-from schemas.errors import OutOfSpace, Unavailable
-from schemas.image import StoredImage
-from services.memory.embedded.copying import Copy
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.embedded.shards import Shards
-from services.memory.engine import EVERY_POINT, Compaction, Engine, Insert
-from services.memory.memory import Memory
-from services.memory.server import QdrantEngine
 from tests.contract.conftest import ENGINES
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, delete_marked, image, put, units
 from tests.stack import until
+from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.errors import OutOfSpace, Unavailable
+from visual_memory.schemas.image import StoredImage
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Compaction, Engine, Insert
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
+from visual_memory.services.vector_engines.qdrant_edge.shard_copy import Copy
+from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shards
+from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -351,10 +351,10 @@ def test_an_ending_breaks_a_compaction_off(folder: Path) -> None:
 
 CRASH = """
 import os, pathlib, shutil, sys
-from services.memory.embedded import copying, edge, shards
-engine = edge.EdgeEngine(pathlib.Path(sys.argv[1]))
-steps = {"make": shards.Shards, "_put": copying.Copy, "switch": shards.Shards, "replace": pathlib.Path,
-    "discard": shards.Shards, "rmtree": shutil}
+from visual_memory.services.vector_engines.qdrant_edge import edge_engine, shard_copy, shard_files
+engine = edge_engine.EdgeEngine(pathlib.Path(sys.argv[1]))
+steps = {"make": shard_files.Shards, "_put": shard_copy.Copy, "switch": shard_files.Shards, "replace": pathlib.Path,
+    "discard": shard_files.Shards, "rmtree": shutil}
 name = sys.argv[2]
 owner = steps[name]
 held = getattr(owner, name)
@@ -407,8 +407,14 @@ def test_a_failed_compaction_leaves_no_draft(edge: EdgeEngine, monkeypatch: pyte
 # Over the owner
 
 
+SLOW_COPY = (
+    "import time; from visual_memory.services.vector_engines.qdrant_edge.shard_copy import Copy;"
+    "Copy.again = lambda *_: time.sleep({seconds})"
+)
+
+
 def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: Path) -> None:
-    slow = "import time; from services.memory.embedded import copying; copying.Copy.again = lambda *_: time.sleep(3)"
+    slow = SLOW_COPY.format(seconds=3)
     with Owner(folder, prelude=slow) as owner:
         engine = RemoteEngine(owner.ready().socket, timeout=30)
         memory = opened(engine)
@@ -429,9 +435,7 @@ def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: 
 
 
 def test_a_caller_notices_an_owner_that_dies_or_hangs_in_the_middle(folder: Path) -> None:
-    endless = (
-        "import time; from services.memory.embedded import copying; copying.Copy.again = lambda *_: time.sleep(3600)"
-    )
+    endless = SLOW_COPY.format(seconds=3600)
     with Owner(folder, prelude=endless) as owner:
         memory = opened(RemoteEngine(owner.ready().socket, timeout=30))
         taught(memory, 10)

@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from schemas.filter import Clause, FieldType
-from services.memory.collection import vector_name
-from services.memory.engine import (
+from tests.contract.support import ENCODER, units
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.point_filters import within
+from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Engine,
     Insert,
@@ -20,9 +23,6 @@ from services.memory.engine import (
     SetPayload,
     UpdateVectors,
 )
-from services.memory.filters import within
-from services.memory.memory import Memory
-from tests.contract.support import ENCODER, units
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 

@@ -11,19 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.decision import Effort
-from schemas.encoder import FillCounts
-from schemas.errors import InvalidVector
-from schemas.filter import FieldType
-from schemas.image import State, StoredImage
-from services.memory.collection import vector_name
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import EVERY_POINT, Engine, Index, SetPayload, Vectors
-from services.memory.memory import Memory
-from services.memory.page_cursor import random_cursor
-from services.memory.payload import to_image
-from services.memory.pictures import new_keys_of_vectors
 from tests.contract.conftest import ENGINES
 from tests.contract.support import (
     DIMENSION,
@@ -37,6 +24,19 @@ from tests.contract.support import (
     reject,
     units,
 )
+from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.encoder import FillCounts
+from visual_memory.schemas.errors import InvalidVector
+from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.page_cursor import random_cursor
+from visual_memory.services.memory.point_payload import to_image
+from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Index, SetPayload, Vectors
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),

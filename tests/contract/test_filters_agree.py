@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.filter import FIELDS, Clause, FieldType, Filter, matches
-from schemas.text_rules import BREAKS, repaired
-from services.memory.memory import Memory
 from tests.contract.support import METADATA, image, put
+from visual_memory.schemas.filter import FIELDS, Clause, FieldType, Filter, matches
+from visual_memory.schemas.text_rules import BREAKS, repaired
+from visual_memory.services.memory.memory import Memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 

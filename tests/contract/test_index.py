@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.decision import Effort
-from schemas.errors import Unavailable
-from schemas.filter import Clause, FieldType
-from services.memory.collection import AT_HAND
-from services.memory.embedded import rewriting, schedule
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.indexing import build_index
-from services.memory.engine import (
+from tests.contract.support import image, units
+from tests.stack import until
+from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.services.memory.collection_schema import AT_HAND
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.point_filters import within
+from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,
     Delete,
     Index,
@@ -27,10 +28,9 @@ from services.memory.engine import (
     UpdateVectors,
     Vectors,
 )
-from services.memory.filters import within
-from services.memory.memory import Memory
-from tests.contract.support import image, units
-from tests.stack import until
+from visual_memory.services.vector_engines.qdrant_edge import compaction, index_schedule
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
+from visual_memory.services.vector_engines.qdrant_edge.index_builder import build_index
 
 VECTOR = "v"
 DIMENSION = 32
@@ -40,7 +40,7 @@ COUNT = 600
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """An index pays for a few hundred points already."""
-    monkeypatch.setattr(schedule, "SCANNED", 100 * DIMENSION * schedule.BYTES / 1024)
+    monkeypatch.setattr(index_schedule, "SCANNED", 100 * DIMENSION * index_schedule.BYTES / 1024)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_an_index_is_built_by_itself_where_too_many_points_are_outside(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught(folder).close()
-    monkeypatch.setattr(schedule, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(index_schedule, "LOOK_SECONDS", 0.05)
     engine = EdgeEngine(folder)
     until(lambda: indexed(engine) == COUNT, "an index")
     engine.write([Insert(points(100, first=COUNT))])  # no more than are compared one by one
@@ -154,7 +154,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> None
         work()
         build_index(shard, vectors, may_go_on)
 
-    monkeypatch.setattr(rewriting, "build_index", build)
+    monkeypatch.setattr(compaction, "build_index", build)
 
 
 def test_what_is_written_during_the_building_is_there_afterwards(
@@ -181,7 +181,7 @@ def test_what_is_written_during_the_building_is_there_afterwards(
 def test_a_builder_that_dies_keeps_no_compaction_from_erasing(
     edge: EdgeEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.memory.embedded.indexing.sys.executable", "false")
+    monkeypatch.setattr("visual_memory.services.vector_engines.qdrant_edge.index_builder.sys.executable", "false")
     edge.write([SetPayload({"said": "marker-gone"}, of(number=1))])
     edge.write([Delete(of(number=1))])
     before = everything(edge)

@@ -11,17 +11,17 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from schemas.decision import Effort, GroupBy
-from schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
-from schemas.filter import Clause, FieldType
-from schemas.image import State, StoredImage, now
-from services.memory.engine import Engine, Payload, Replace, SetPayload, Vectors, Write
-from services.memory.filters import within
-from services.memory.memory import Hits, Memory, NotRemembered, Placed
-from services.memory.payload import point_id, to_point
-from services.memory.tuning import REACH
 from tests.contract.conftest import ENGINES
 from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, delete_marked, image, put, reject, units
+from visual_memory.schemas.decision import Effort, GroupBy
+from visual_memory.schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.services.memory.memory import Hits, Memory, NotRemembered, Placed
+from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.point_payload import point_id, to_point
+from visual_memory.services.vector_engines.engine_contract import Engine, Payload, Replace, SetPayload, Vectors, Write
+from visual_memory.services.vector_engines.hnsw_parameters import REACH
 
 pytestmark = [  # what local mode says of what it does not need
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),

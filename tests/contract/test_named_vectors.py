@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.decision import Effort
-from schemas.errors import EncoderMismatch, Unavailable
-from schemas.filter import Clause, FieldType
-from services.memory.collection import vector_name
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import (
+from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, units
+from tests.contract.test_compaction import bytes_below, everything
+from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.errors import EncoderMismatch, Unavailable
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.point_filters import within
+from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,
     Delete,
     Engine,
@@ -31,10 +33,8 @@ from services.memory.engine import (
     UpdateVectors,
     Vectors,
 )
-from services.memory.filters import within
-from services.memory.memory import Memory
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, units
-from tests.contract.test_compaction import bytes_below, everything
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -258,7 +258,9 @@ def test_a_name_that_is_dropped_and_added_while_a_copy_is_made_is_empty_in_it(
 
 
 def test_an_index_is_built_over_two_names(edge: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.memory.embedded.schedule.SCANNED", 1)  # KiB: a hundred points are many
+    monkeypatch.setattr(
+        "visual_memory.services.vector_engines.qdrant_edge.index_schedule.SCANNED", 1
+    )  # KiB: a hundred points are many
     given = filled(edge, "t", 400)
     edge.add_vector("other", LONGER)
     give(edge, given[:200], "other", longer(200))
@@ -305,9 +307,9 @@ KILL = """
 import os, pathlib, sys, uuid
 import numpy as np
 import qdrant_edge
-from services.memory.embedded import edge, shards
-from services.memory.engine import *
-from services.memory.filters import within
+from visual_memory.services.vector_engines.qdrant_edge import edge_engine as edge, shard_files as shards
+from visual_memory.services.vector_engines.engine_contract import *
+from visual_memory.services.memory.point_filters import within
 from tests.contract.test_named_vectors import LONGER, give, longer, points
 folder, change, step, when = sys.argv[1:]
 engine = edge.EdgeEngine(pathlib.Path(folder))

@@ -13,20 +13,20 @@ from typing import cast
 
 import pytest
 
-from schemas.decision import Effort
-from schemas.errors import Unavailable
-from schemas.image import State
-from services.memory.collection import vector_name
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.embedded.wire import Message, key_file
-from services.memory.engine import PointFilter, Search
-from services.memory.engines import open_engine
-from services.memory.filters import within
-from services.memory.memory import Memory
-from services.settings import StoreSettings
 from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
 from tests.stack import until
+from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.image import State
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.point_filters import within
+from visual_memory.services.settings import StoreSettings
+from visual_memory.services.vector_engines.engine_contract import PointFilter, Search
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.engine_owner_protocol import Message, key_file
+from visual_memory.services.vector_engines.open_engine import open_engine
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 
 def opened(owner: Owner, timeout: float = 30) -> Memory:
@@ -146,7 +146,8 @@ def test_an_owner_that_hangs_is_unavailable(folder: Path) -> None:
 
 def test_a_long_search_is_waited_for_while_the_owner_answers_others(folder: Path) -> None:
     prelude = (
-        "import time; from services.memory.embedded.edge import EdgeEngine; search = EdgeEngine.query_batch;"
+        "import time; from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine;"
+        " search = EdgeEngine.query_batch;"
         "EdgeEngine.query_batch = lambda *given: (time.sleep(2), search(*given))[1]"
     )
     with Owner(folder, prelude=prelude) as owner:
@@ -191,7 +192,8 @@ def test_a_silent_owner_is_told_within_one_timeout(folder: Path, monkeypatch: py
 
 def test_nobody_waits_for_calls_that_hang(folder: Path) -> None:
     prelude = (
-        "import threading, uuid; from services.memory.embedded.edge import EdgeEngine; folder = Path(sys.argv[1]);"
+        "import threading, uuid; from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine;"
+        " folder = Path(sys.argv[1]);"
         "EdgeEngine.count = lambda *given: ((folder / f'hangs-{uuid.uuid4()}').touch(), threading.Event().wait())"
     )
     with Owner(folder, prelude=prelude) as hanging, Owner(folder) as sound:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import redis
 
-from schemas.errors import OutOfSpace, Unavailable
-from services.intake.streams.redis_streams import PAGE, Streams
-from services.intake.streams.stream_entries import Ended, Entry, Result, Status
-from services.intake.streams.stream_keys import NOTHING, Inbox, StreamKeys, order
 from tests.intake import PASSWORD, IntakeServer, intake_server
 from tests.stack import unique
+from visual_memory.schemas.errors import OutOfSpace, Unavailable
+from visual_memory.services.infrastructure.redis_streams.redis_streams import PAGE, Streams
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING, Inbox, StreamKeys, order
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.encoder import FillCounts
-from schemas.filter import Clause, FieldType, matches
-from schemas.image import Doubt, State, StoredImage, now
-from services.memory.filters import UNMARKED
-from services.memory.memory import MARKED, Memory, Objection
-from services.memory.vector_digests import OFFSETS, vector_digests
-from services.memory.vectors import to_units
 from tests.contract.support import ENCODER, clauses, image, put, reject, units
+from visual_memory.schemas.encoder import FillCounts
+from visual_memory.schemas.filter import Clause, FieldType, matches
+from visual_memory.schemas.image import Doubt, State, StoredImage, now
+from visual_memory.services.memory.memory import MARKED, Memory, Objection
+from visual_memory.services.memory.point_filters import UNMARKED
+from visual_memory.services.memory.unit_vectors import to_units
+from visual_memory.services.memory.vector_digests import OFFSETS, vector_digests
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),

@@ -10,18 +10,6 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import OutOfSpace
-from schemas.filter import FieldType
-from services.memory.blobs import Blobs
-from services.memory.embedded.copying import Copy
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import EVERY_POINT, Index, Insert, SetPayload
-from services.memory.filters import within
-from services.memory.memory import Memory
-from services.memory.payload import to_point
-from services.memory.pictures import Pictures
-from services.memory.space import MIB, REMOVE
 from tests.contract.support import (
     DIMENSION,
     ENCODER,
@@ -35,6 +23,18 @@ from tests.contract.support import (
     units,
 )
 from tests.stack import until
+from visual_memory.schemas.errors import OutOfSpace
+from visual_memory.schemas.filter import FieldType
+from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.disk_space import MIB, REMOVE
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.point_payload import to_point
+from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Index, Insert, SetPayload
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
+from visual_memory.services.vector_engines.qdrant_edge.shard_copy import Copy
 
 FLOOR = 256 * MIB
 
@@ -154,7 +154,7 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
     disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(memory, [image("t", f"i{n}", source="s" if n < 10 else None) for n in range(100)])
-    monkeypatch.setattr("services.memory.embedded.edge.PER_POINT", FLOOR // 200)
+    monkeypatch.setattr("visual_memory.services.vector_engines.qdrant_edge.edge_engine.PER_POINT", FLOOR // 200)
     disk.free = FLOOR * 0.25 + FLOOR // 200 * 50
     with pytest.raises(OutOfSpace):
         memory.mark("t", [], "r")
@@ -164,7 +164,9 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
 
 def test_a_copy_that_will_not_fit_is_not_begun(disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     put(memory, [image("t", f"i{n}") for n in range(100)])
-    monkeypatch.setattr("services.memory.embedded.rewriting._size_of_copy", lambda _folder: 10 * MIB)
+    monkeypatch.setattr(
+        "visual_memory.services.vector_engines.qdrant_edge.compaction._size_of_copy", lambda _folder: 10 * MIB
+    )
     disk.free = FLOOR + 10 * MIB - 1
     with pytest.raises(OutOfSpace):
         memory.compact()

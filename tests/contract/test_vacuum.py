@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 from qdrant_client import QdrantClient, models
 
-from schemas.image import now
-from services.memory import vacuum
-from services.memory.engine import Compaction
-from services.memory.server import QdrantEngine
+from visual_memory.schemas.image import now
+from visual_memory.services.vector_engines import qdrant_server_vacuum
+from visual_memory.services.vector_engines.engine_contract import Compaction
+from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
 
 USUAL = (0.3, 4000)
 
@@ -44,8 +44,11 @@ class Server:
 
     def age(self) -> None:
         """Let what is written down be long past."""
-        held = {**self.metadata[vacuum.USUAL], "since": (now() - 2 * vacuum.ABANDONED).isoformat()}
-        self._client.update_collection("test", metadata={vacuum.USUAL: held})
+        held = {
+            **self.metadata[qdrant_server_vacuum.USUAL],
+            "since": (now() - 2 * qdrant_server_vacuum.ABANDONED).isoformat(),
+        }
+        self._client.update_collection("test", metadata={qdrant_server_vacuum.USUAL: held})
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -70,7 +73,7 @@ def engine_of(client: object) -> QdrantEngine:
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vacuum, "PAUSE", 0)
+    monkeypatch.setattr(qdrant_server_vacuum, "PAUSE", 0)
 
 
 @pytest.fixture
@@ -113,7 +116,7 @@ def test_killed_at_any_call_the_next_compaction_takes_nothing_for_usual_that_it_
 
 
 def test_what_an_earlier_version_left_is_set_to_what_a_server_has_by_itself(server: Server) -> None:
-    server.settings = (vacuum.THRESHOLD, vacuum.LEAST)
+    server.settings = (qdrant_server_vacuum.THRESHOLD, qdrant_server_vacuum.LEAST)
     engine_of(server).recover()
     assert server.settings == (0.2, 1000)
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.filter import Filter
-from schemas.image import ImageFields, LabelRule
-from schemas.removal import RemovalRequest
 from tests.end_to_end.test_cli import Cli
 from tests.shapes import as_npy, picture
 from tests.stack import ENCODER, Stack, fields, unique
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, LabelRule
+from visual_memory.schemas.removal import RemovalRequest
 
 SAID: dict[str, Any] = {
     "file_name": "a.jpg",

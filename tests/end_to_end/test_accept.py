@@ -7,12 +7,12 @@ from hashlib import sha256
 import PIL.Image
 import pytest
 
-from schemas.errors import NotFound
-from schemas.filter import Filter
-from schemas.image import ImageFields, ImagePatch, State
 from tests.hostile import packed
 from tests.shapes import picture
 from tests.stack import Stack, fields, unique
+from visual_memory.schemas.errors import NotFound
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, ImagePatch, State
 
 
 def test_one_picture_by_multipart_is_remembered(stack: Stack) -> None:

@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 import redis
 
-from schemas.decision import ClassifyOptions
-from schemas.evaluation_job import EvaluationRequest
-from schemas.filter import Filter
-from schemas.image import ImageFields, State
-from schemas.job import JobState
-from schemas.key import Scope
-from schemas.receipt import PublicKey
-from schemas.removal import RemovalRequest
-from services.client import Client
-from services.intake.streams.stream_metrics import GAUGES
-from services.runtime.places import Places
 from tests.shapes import as_npy, picture
 from tests.stack import ENCODER, Stack, suspended, unique, until
+from visual_memory.schemas.api_key import Scope
+from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.evaluation_request import EvaluationRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, State
+from visual_memory.schemas.receipt import PublicKey
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.infrastructure.redis_streams.stream_metrics import GAUGES
+from visual_memory.services.infrastructure.storage.data_paths import Places
 
 PICTURE = picture("disc")
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
@@ -508,7 +508,7 @@ def test_a_key_that_is_revoked_or_rotated_by_command_is_out_soon(stack: Stack) -
     environment = {**around, "VISUAL_MEMORY_DATA": str(stack.data), "VISUAL_MEMORY_CONFIG": os.devnull}
 
     def command(*words: str) -> dict[str, Any]:
-        run = [sys.executable, "-m", "services.cli", "keys", *words, "--json"]
+        run = [sys.executable, "-m", "visual_memory.services.cli", "keys", *words, "--json"]
         done = subprocess.run(run, env=environment, stdout=subprocess.PIPE, check=True, timeout=60)
         told: dict[str, Any] = json.loads(done.stdout)
         return told

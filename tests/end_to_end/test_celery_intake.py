@@ -4,13 +4,13 @@ import base64
 
 from celery import Celery
 
-from services.bootstrap.wire_intake import streams_of
-from services.intake.streams.redis_streams import Streams
-from services.runtime.places import Places
-from services.runtime.redis_server import redis_url
-from services.settings import Settings
 from tests.shapes import picture
 from tests.stack import Stack, unique, until
+from visual_memory.services.bootstrap.wiring.wire_intake import streams_of
+from visual_memory.services.infrastructure.processes.private_redis import redis_url
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.settings import Settings
 
 TASK = "visual_memory.remember_image"
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.decision import ClassifyOptions, Decision, Effort, Prune, Vote
-from schemas.filter import Filter
 from tests.shapes import picture
 from tests.stack import Stack, fields, unique
+from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, Prune, Vote
+from visual_memory.schemas.filter import Filter
 
 DIMENSION = 1280
 

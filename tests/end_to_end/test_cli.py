@@ -29,7 +29,7 @@ class Cli:
 
     def __call__(self, *words: object, code: int = 0, answer: str = "") -> "subprocess.CompletedProcess[str]":
         ended = subprocess.run(
-            [sys.executable, "-m", "services.cli", *map(str, words)],
+            [sys.executable, "-m", "visual_memory.services.cli", *map(str, words)],
             env=self.environment,
             input=answer,
             capture_output=True,

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from services.api.protocol import MOST_CONNECTIONS
 from tests.shapes import picture
 from tests.stack import Stack, unique
+from visual_memory.services.api.connection_limits import MOST_CONNECTIONS
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
 POST = b"POST /v1/classify HTTP/1.1\r\nHost: here\r\n"

@@ -8,16 +8,16 @@ from functools import partial
 import pytest
 from typer.testing import CliRunner
 
-from schemas.decision import ClassifyOptions, Effort, Neighbour, Prune
-from schemas.filter import Filter
-from schemas.image import ImageFields, State
-from schemas.job import JobState
-from schemas.judgement import Suspicion
-from schemas.key import Scope
-from services.cli.app import app
-from services.client import Client
 from tests.shapes import picture
 from tests.stack import Stack, unique, until
+from visual_memory.schemas.api_key import Scope
+from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.decision import ClassifyOptions, Effort, Neighbour, Prune
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, State
+from visual_memory.schemas.judgement import Suspicion
+from visual_memory.services.cli.app import app
+from visual_memory.services.client.http_client import Client
 
 KINDS = ("disc", "bars")
 

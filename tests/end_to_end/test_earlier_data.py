@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.errors import Blocked, Forbidden, NotAuthorized
-from schemas.image import ImageFields
-from schemas.removal import RemovalStatus
-from services.client import Client
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import EVERY_POINT
-from services.memory.payload import has_picture, to_image
-from services.memory.pictures import Pictures
-from services.perception.decoding import Limits, decode
-from services.perception.loading import earlier_name, identify, load_encoder
-from services.settings import EncoderSettings
 from tests.shapes import picture
 from tests.stack import SETTINGS, Stack, new_folder, running, until
+from visual_memory.schemas.errors import Blocked, Forbidden, NotAuthorized
+from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.removal import RemovalStatus
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.encoding.load_encoder import earlier_name, identify, load_encoder
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.memory.point_payload import has_picture, to_image
+from visual_memory.services.settings import EncoderSettings
+from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "fixtures").glob("data_folder_*/expected.json"))
 NAMES_WHO_WAS_REMOVED = {"20261130T062831906028-d65f6623"}
@@ -56,7 +56,7 @@ def _unfinished(expected: dict[str, Any]) -> dict[str, str]:
 def command(data: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     settings = {f"VISUAL_MEMORY_{name}": value for name, value in {**SETTINGS, "DATA": str(data)}.items()}
     return subprocess.run(
-        [sys.executable, "-m", "services.cli", *words],
+        [sys.executable, "-m", "visual_memory.services.cli", *words],
         env={**os.environ, **settings},
         capture_output=True,
         text=True,

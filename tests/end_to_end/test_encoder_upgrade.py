@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.decision import ClassifyOptions, Effort
-from schemas.filter import Filter
-from schemas.image import State
-from schemas.removal import RemovalRequest
-from services.memory.collection import vector_name
-from services.memory.payload import point_id
 from tests.migration import Check, Commands
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, until
+from visual_memory.schemas.decision import ClassifyOptions, Effort
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.point_payload import point_id
 
 SOURCE = Path(__file__).parents[1] / "fixtures" / "data_folder_1"
 OLD = "efficientnet-lite0"

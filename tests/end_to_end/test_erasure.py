@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.decision import ClassifyOptions
-from schemas.filter import Filter
-from schemas.removal import RemovalRequest, RemovalStatus
-from services.bootstrap.operator_commands import operator_commands
-from services.client import Client
-from services.memory.engine import EVERY_POINT
-from services.settings import Settings
 from tests.shapes import picture
 from tests.stack import SETTINGS, Stack
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
+from visual_memory.services.bootstrap.operator_commands import operator_commands
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.settings import Settings
+from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
 
 TENANT = "erased"
 MARKS = {
@@ -43,7 +43,7 @@ def command(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
     """A command of the operator's, on the same machine."""
     settings = {f"VISUAL_MEMORY_{name}": value for name, value in {**SETTINGS, "DATA": str(stack.data)}.items()}
     return subprocess.run(
-        [sys.executable, "-m", "services.cli", *words],
+        [sys.executable, "-m", "visual_memory.services.cli", *words],
         env={**os.environ, **settings},
         capture_output=True,
         text=True,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import NotFound
-from schemas.filter import Filter
-from schemas.image import ImageFields, State
-from schemas.job import JobState
-from schemas.removal import RemovalRequest
-from services.client import Client
 from tests.shapes import KINDS, picture
 from tests.stack import Stack, unique, until
+from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.errors import NotFound
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.client.http_client import Client
 
 from .test_cli import Cli, write
 

@@ -4,12 +4,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from schemas.filter import Filter
-from schemas.image import ImageFields
-from schemas.removal import RemovalRequest
-from services.client import Client
 from tests.shapes import picture
 from tests.stack import Stack, suspended, unique, until
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.client.http_client import Client
 
 PICTURES = 600
 AT_ONCE = 40

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import Blocked, NotFound
-from schemas.image import Image, ImagePatch, State
-from schemas.removal import RemovalRequest, RemovalStatus
 from tests.shapes import picture
 from tests.stack import Stack, fields, suspended, unique, until
+from visual_memory.schemas.errors import Blocked, NotFound
+from visual_memory.schemas.image import Image, ImagePatch, State
+from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 
 
 def removal(where: dict[str, Any], **more: Any) -> RemovalRequest:

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from schemas.filter import Filter
-from schemas.removal import RemovalRequest
 from tests.shapes import picture
 from tests.stack import SETTINGS, SHARED, Stack, fields, suspended, unique
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.removal import RemovalRequest
 
 STAGES = ("accept", "decode", "encode", "remember", "search", "forget")
 PARTS = {"store": True, "records": True, "clock": True, "pictures": True, "broker": False, "intake": False}

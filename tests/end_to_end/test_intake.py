@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.filter import Filter
-from schemas.image import State
-from schemas.removal import Removal, RemovalRequest, RemovalStatus
-from services.bootstrap.wire_intake import intake_redis
-from services.settings import Settings
 from tests.intake_events import image_data, image_event, removal_event
 from tests.shapes import picture
 from tests.stack import Stack, suspended, unique, until
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State
+from visual_memory.schemas.removal import Removal, RemovalRequest, RemovalStatus
+from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis
+from visual_memory.services.settings import Settings
 
 TENANT = "default"
 

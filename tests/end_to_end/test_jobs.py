@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 from sqlalchemy import update
 
-from schemas.image import ImageFields
-from schemas.job import JobKind, JobState
-from services.client import Client
-from services.infrastructure.records.tables import jobs
-from services.runtime.jobs import Jobs
 from tests.shapes import picture
 from tests.stack import ENCODER, Stack, suspended, unique, until
+from visual_memory.schemas.background_job import JobKind, JobState
+from visual_memory.schemas.image import ImageFields
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.infrastructure.records.tables import jobs
+from visual_memory.services.infrastructure.task_queue.jobs import Jobs
 
 TENANTS = 30
 NUMBERS = 1280

@@ -13,12 +13,12 @@ import psutil
 import pytest
 import redis
 
-from schemas.image import State
-from services.cli.own_service import free_port
-from services.client import Client
-from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE, SWEEP_IMAGES
 from tests.shapes import picture
 from tests.stack import Stack, fields, running, suspended, unique, until
+from visual_memory.schemas.image import State
+from visual_memory.services.cli.temporary_service import free_port
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE, SWEEP_IMAGES
 
 CHILDREN = ("redis", "intake-redis", "engine", "worker", "jobs", "beat", "intake-reader", "api")
 
@@ -185,7 +185,7 @@ def told_by_up(data: Path, enough: Callable[[str], bool], **settings: str) -> st
     """What `up` says until that is enough; then it is stopped."""
     ours = {"DATA": str(data), "CONFIG": os.devnull, "API__PORT": str(free_port()), **settings}
     environment = {**_environment(), **{f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}}
-    command = [sys.executable, "-m", "services.cli", "up"]
+    command = [sys.executable, "-m", "visual_memory.services.cli", "up"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as started:
         assert started.stderr
         told = ""
@@ -223,7 +223,7 @@ def up(data: Path, settings: dict[str, str]) -> "subprocess.CompletedProcess[str
     """A service that is expected to end by itself."""
     environment = {"VISUAL_MEMORY_DATA": str(data), "VISUAL_MEMORY_CONFIG": os.devnull, **settings}
     return subprocess.run(
-        [sys.executable, "-m", "services.cli", "up"],
+        [sys.executable, "-m", "visual_memory.services.cli", "up"],
         env={**_environment(), **environment},
         capture_output=True,
         text=True,

@@ -2,15 +2,15 @@
 
 from contextlib import closing
 
-from schemas.decision import ClassifyOptions
-from schemas.job import JobKind, JobState
-from schemas.question import Counterfactual, Influence
-from services.answers.question_jobs import Asked, Questions
-from services.cli.decisions import _followed
-from services.infrastructure.records.database import Database
-from services.runtime.jobs import Jobs
 from tests.shapes import picture
 from tests.stack import Stack
+from visual_memory.schemas.background_job import JobKind, JobState
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.explanation import Counterfactual, Influence
+from visual_memory.services.cli.commands.decisions import _followed
+from visual_memory.services.decisions.explanation_jobs import Asked, Questions
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.task_queue.jobs import Jobs
 
 
 def test_a_worker_finds_what_the_api_would_have_answered(stack: Stack) -> None:

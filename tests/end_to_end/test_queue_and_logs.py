@@ -8,17 +8,17 @@ import pytest
 import redis
 from sqlalchemy import select
 
-from schemas.errors import Blocked, InvalidPicture, NotAuthorized, NotFound
-from schemas.filter import Filter
-from schemas.image import ImageFields, ImagePatch, State
-from schemas.removal import RemovalRequest
-from services.client import Client
-from services.infrastructure.records.tables import audit
-from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE
-from services.runtime.places import Places
 from tests.messages import MALFORMED, message
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, suspended, unique, until
+from visual_memory.schemas.errors import Blocked, InvalidPicture, NotAuthorized, NotFound
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, ImagePatch, State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.infrastructure.records.tables import audit
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE
 
 REFUSED = "visual_memory.remember is refused: a message that names no tenant"
 NOTHING_WAITS = "a message for a tenant of whom nothing waits"

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from schemas.errors import Forbidden, NotFound
-from schemas.filter import Filter
-from schemas.key import Scope
-from schemas.removal import RemovalRequest, RemovalStatus
-from services.access.secret import load_secret
-from services.bootstrap.wire_receipts import signer_of
-from services.cli.app import app
-from services.client import Client
-from services.forgetting.mirror import Mirror
-from services.forgetting.read_receipt import read_receipt
-from services.forgetting.receipt_signature import ReceiptChecker
-from services.settings import Settings
 from tests.shapes import picture
 from tests.stack import Stack, running, unique, until
+from visual_memory.schemas.api_key import Scope
+from visual_memory.schemas.errors import Forbidden, NotFound
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_receipts import signer_of
+from visual_memory.services.cli.app import app
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.receipts.mirror.mirror_store import Mirror
+from visual_memory.services.receipts.read_receipt import read_receipt
+from visual_memory.services.receipts.receipt_signature import ReceiptChecker
+from visual_memory.services.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
-from schemas.decision import ClassifyOptions, Decision, Rerank
-from services.answers.rerank import NO_PICTURE, NOT_ALLOWED
-from services.cli.app import app
-from services.client import Client
 from tests.shapes import as_file
 from tests.stack import Stack, unique
 from tests.vision import BUDGET, MODEL, TENANT, Server
+from visual_memory.schemas.decision import ClassifyOptions, Decision, Rerank
+from visual_memory.services.classification.reranking.rerank import NO_PICTURE, NOT_ALLOWED
+from visual_memory.services.cli.app import app
+from visual_memory.services.client.http_client import Client
 
 COLD, WARM = "cold", "warm"
 _shades = count()

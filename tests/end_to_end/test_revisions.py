@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from schemas.errors import NotFound, PreconditionFailed
-from schemas.image import Image, ImagePatch
 from tests.shapes import picture
 from tests.stack import Stack, unique
+from visual_memory.schemas.errors import NotFound, PreconditionFailed
+from visual_memory.schemas.image import Image, ImagePatch
 
 IMAGES = 20
 

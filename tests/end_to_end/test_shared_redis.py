@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.job import JobState
-from services.cli.own_service import free_port
-from services.infrastructure.task_queue.task_names import REMEMBER_QUEUE
 from tests.broker import Broker, broker
 from tests.databases import new_postgresql
 from tests.intake import intake_server
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, until
+from visual_memory.schemas.background_job import JobState
+from visual_memory.services.cli.temporary_service import free_port
+from visual_memory.services.infrastructure.task_queue.task_names import REMEMBER_QUEUE
 
 README = Path(__file__).parents[2] / "README.md"
 PASSWORD = "a-long-password"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas.decision import ClassifyOptions
-from schemas.errors import NotAuthorized
-from schemas.image import ImageFields
-from services.client import Client
 from tests.end_to_end.test_erasure import command
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.errors import NotAuthorized
+from visual_memory.schemas.image import ImageFields
+from visual_memory.services.client.http_client import Client
 
 
 @pytest.fixture(scope="module")

@@ -17,30 +17,30 @@ import httpx
 import numpy as np
 import pytest
 
-from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
-from schemas.encoder import EncoderSpec, EncoderSummary, FillSettings
-from schemas.errors import EncoderMismatch
-from schemas.image import State, now
-from schemas.question import PreviewRequest, ReplayRequest
-from services.bootstrap.wire_records import records_of
-from services.bootstrap.wire_removal import judgements_of
-from services.curation.fold_changes import FoldChanges
-from services.curation.judge import Judge
-from services.curation.vector_cache import VectorCache
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.infrastructure.records.database import Database
-from services.memory.collection import vector_name
-from services.memory.engine import Vectors
-from services.memory.engines import open_engine
-from services.memory.memory import Memory
-from services.perception.decoder import Decoder
-from services.perception.decoding import Limits
-from services.perception.loading import identify, load_encoder
-from services.perception.sandbox import Sandbox
-from services.runtime.places import Places
-from services.settings import EncoderSettings, Settings
 from tests.shapes import picture
 from tests.stack import ENCODER, Stack, new_folder, running, until
+from visual_memory.schemas.decision import ClassifyOptions, Decision, Decisions, Prune
+from visual_memory.schemas.encoder import EncoderSpec, EncoderSummary, FillSettings
+from visual_memory.schemas.errors import EncoderMismatch
+from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
+from visual_memory.schemas.image import State, now
+from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.bootstrap.wiring.wire_removal import judgements_of
+from visual_memory.services.curation.judge_memory import Judge
+from visual_memory.services.curation.update_judgement import FoldChanges
+from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.settings import EncoderSettings, Settings
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.vector_engines.open_engine import open_engine
 
 TENANT = "default"
 EACH = 6

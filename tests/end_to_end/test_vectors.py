@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.filter import Filter
-from schemas.image import State
-from schemas.removal import RemovalRequest
-from services.memory.engine import Vectors
 from tests.contract.support import units
 from tests.shapes import as_npy
 from tests.stack import ENCODER, Stack, unique
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 from .test_cli import Cli
 

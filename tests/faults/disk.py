@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from services.memory.space import MIB
+from visual_memory.services.infrastructure.storage.disk_space import MIB
 
 LIMIT = 900
 """Seconds for one function."""

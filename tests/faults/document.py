@@ -24,15 +24,15 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from schemas.decision import ClassifyOptions
-from schemas.evaluation_job import EvaluationRequest
-from schemas.filter import Filter
-from schemas.image import ImageFields, State
-from schemas.job import JobState
-from schemas.removal import RemovalRequest
-from services.client import Client
 from tests.shapes import as_npy, picture
 from tests.stack import ENCODER, Stack, fields, unique, until
+from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.evaluation_request import EvaluationRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.client.http_client import Client
 
 # Not positive_data_acceptance: that a picture can be decoded, or a label has no empty part, no JSON Schema says.
 CHECKS = [

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from schemas.errors import Unavailable
-from schemas.filter import Clause, FieldType
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import (
+from tests.contract.support import Owner, units
+from tests.stack import until
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.services.memory.point_filters import within
+from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,
     Delete,
     Index,
@@ -27,9 +29,7 @@ from services.memory.engine import (
     UpdateVectors,
     Write,
 )
-from services.memory.filters import within
-from tests.contract.support import Owner, units
-from tests.stack import until
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
 VECTOR = "v"
 DIMENSION = 8
@@ -39,7 +39,8 @@ INDEXES: dict[str, Index] = {
     "number": Index(FieldType.INTEGER),
 }
 OFTEN_FLUSHED = (
-    "from services.memory.embedded import commit, schedule; commit.FLUSH_SECONDS = 0.05; schedule.SCANNED = 1"  # of KiB
+    "from visual_memory.services.vector_engines.qdrant_edge import group_commit, index_schedule;"
+    " group_commit.FLUSH_SECONDS = 0.05; index_schedule.SCANNED = 1"  # KiB
 )
 """So that many kills meet a flush, or the building of an index."""
 

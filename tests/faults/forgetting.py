@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from schemas.filter import Filter
-from schemas.image import State, StoredImage, now
-from schemas.removal import Removal, RemovalRequest
-from services.intake.remember import Remember
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.memory import Memory
 from tests.contract.support import Owner, quick_folder
 from tests.integration.support import METADATA, TESTER, Parts, Pixels
 from tests.shapes import picture
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.removal import Removal, RemovalRequest
+from visual_memory.services.intake.remember_pictures import Remember
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
 SLICE = 4
 DELIVERIES = 2

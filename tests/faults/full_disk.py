@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from schemas.errors import OutOfSpace, Unavailable
-from schemas.image import State, StoredImage
-from schemas.removal import RemovalRequest, RemovalStatus
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.engine import Named, UpdateVectors
-from services.memory.filters import within
-from services.memory.memory import Memory
-from services.memory.payload import point_id
-from services.memory.space import MIB
 from tests.contract.support import METADATA, Owner, image, units
 from tests.faults.disk import Ballast
 from tests.shapes import as_file
 from tests.stack import Stack, fields, running, until
+from visual_memory.schemas.errors import OutOfSpace, Unavailable
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
+from visual_memory.services.infrastructure.storage.disk_space import MIB
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.point_payload import point_id
+from visual_memory.services.vector_engines.engine_contract import Named, UpdateVectors
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
 FLOOR = 256 * MIB
 DIMENSION = 1280
@@ -83,7 +83,9 @@ def fill_the_engine(disk: Path) -> dict[str, Any]:
 
 def fill_while_compacting(disk: Path) -> dict[str, Any]:
     """The room goes while the copy is written: it is broken off, removed, and done once there is room."""
-    slow = "import time; from services.memory.embedded import copying as c; p = c.Copy._put;"
+    slow = (
+        "import time; from visual_memory.services.vector_engines.qdrant_edge import shard_copy as c; p = c.Copy._put;"
+    )
     slow += "c.Copy._put = lambda self, records: (time.sleep(0.3), p(self, records))"
     ballast, refused = Ballast(disk), 0
     with Owner(disk / "o", FLOOR, slow) as owner:

@@ -10,15 +10,6 @@ from typing import Any
 import psutil
 from redis import Redis
 
-from schemas.errors import Unavailable
-from schemas.image import State
-from services.bootstrap.wire_intake import streams_of
-from services.cli.own_service import free_port
-from services.cli.show_intake import intake_access
-from services.intake.streams.redis_streams import Streams
-from services.intake.streams.stream_users import Role, StreamUsers
-from services.runtime.places import Places
-from services.settings import IntakeSettings, Settings
 from tests.faults.intake_producers import (
     PRODUCERS,
     Contents,
@@ -31,6 +22,15 @@ from tests.faults.intake_producers import (
 )
 from tests.shapes import KINDS, picture
 from tests.stack import ENCODER, Stack, new_folder, running
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.image import State
+from visual_memory.services.bootstrap.wiring.wire_intake import streams_of
+from visual_memory.services.cli.intake_instructions import intake_access
+from visual_memory.services.cli.temporary_service import free_port
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_users import Role, StreamUsers
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.settings import IntakeSettings, Settings
 
 TENANT = "default"
 REDIS = "intake-redis"

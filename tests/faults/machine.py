@@ -16,21 +16,21 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from schemas.decision import ClassifyOptions, Effort, Vote
-from schemas.encoder import FillCounts
-from schemas.errors import Blocked, NotFound
-from schemas.filter import Filter
-from schemas.image import ImageFields, ImagePatch, State, label_paths, now
-from schemas.removal import RemovalRequest
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.forgetting.retention import Expire
-from services.intake.accept import Upload
-from services.memory.embedded.remote import RemoteEngine
-from services.memory.memory import Memory
-from services.memory.vectors import to_units
 from tests.contract.support import Owner, quick_folder
 from tests.integration.support import METADATA, TESTER, Parts, Pixels, back_up, encoder_spec, receipts_in, restore
 from tests.shapes import picture
+from visual_memory.schemas.decision import ClassifyOptions, Effort, Vote
+from visual_memory.schemas.encoder import FillCounts
+from visual_memory.schemas.errors import Blocked, NotFound
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, ImagePatch, State, label_paths, now
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.data_stewardship.retention import Expire
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.intake.accept_pictures import Upload
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.unit_vectors import to_units
+from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
 TENANT = "default"
 HOUR = timedelta(hours=1)

@@ -18,15 +18,15 @@ import PIL.Image
 import uvicorn
 from numpy.typing import NDArray
 
-from services.api.app import create_app
-from services.bootstrap import wire_memory
-from services.bootstrap.api_process import ApiProcess, api_process
-from services.bootstrap.wired import Wired
-from services.memory.pictures import Pictures
-from services.perception.view import View
-from services.settings import Settings
 from tests.integration.support import Hooked, fixed
 from tests.stack import ENCODER, Stack, until
+from visual_memory.services.api.app import create_app
+from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
+from visual_memory.services.bootstrap.wiring import wire_memory
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.settings import Settings
 
 NEVER = 10**9
 

@@ -23,14 +23,14 @@ import psutil
 import redis
 from pydantic import TypeAdapter
 
-from schemas.filter import Filter
-from schemas.image import Accepted, Image, State
-from services.runtime.redis_server import find_redis_server
-from services.runtime.supervisor import Child, stop
 from tests.databases import new_postgresql
 from tests.intake import intake_server
 from tests.shapes import KINDS, picture
 from tests.stack import Stack, fields, new_folder, running, unique, until
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import Accepted, Image, State
+from visual_memory.services.infrastructure.processes.private_redis import find_redis_server
+from visual_memory.services.infrastructure.processes.supervisor import Child, stop
 
 CLIENTS = 8
 PAUSE = 8.0
@@ -310,7 +310,7 @@ def supervised(stack: Stack) -> Worker:
 def further_workers(stack: Stack, number: int) -> Iterator[Sequence[Worker]]:
     """More workers of the same service."""
     environment = [f"{name}={value}" for name, value in stack.environment.items()]
-    command = ["env", *environment, sys.executable, "-m", "services.cli", "worker"]
+    command = ["env", *environment, sys.executable, "-m", "visual_memory.services.cli", "worker"]
     children = [Child(f"worker-{n}", command, stack.data / "logs" / f"worker-{n}.log") for n in range(number)]
     for child in children:
         child.start()

@@ -11,14 +11,14 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from schemas.errors import DecoderFailed
-from services.perception.decoder import Decoder
-from services.perception.decoding import Limits
-from services.perception.sandbox import Sandbox, memory_for
 from tests.faulty import WORK, decoders, spoilt
 from tests.hostile import mutated
 from tests.shapes import picture
 from tests.unit.perception.test_hostile import attack
+from visual_memory.schemas.errors import DecoderFailed
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox, memory_for
 
 from .conftest import Report
 

@@ -12,14 +12,14 @@ import psutil
 import pytest
 
 from benchmarks.tiny import tiny_encoder
-from schemas.filter import Filter
-from schemas.image import State
-from schemas.removal import RemovalRequest, RemovalStatus
 from tests.faults.conftest import Report
 from tests.faults.support import Streams
 from tests.migration import Check, Commands
 from tests.shapes import KINDS, picture
 from tests.stack import Stack, new_folder, running, unique, until
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State
+from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 
 KILLED = ("engine", "worker", "api")
 AS_SHIPPED = {"WORKER__SWEEP_SECONDS": "2", "ENCODER__THREADS": "1", "API__MAX_IMAGES": "200"}

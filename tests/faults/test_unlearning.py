@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions
-from schemas.errors import EncoderMismatch
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.memory import Memory
 from tests.contract.support import quick_folder
 from tests.integration.support import METADATA, Parts, Pixels
 from tests.integration.test_unlearning import Item, items, unlearn, votes
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.errors import EncoderMismatch
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 from .conftest import Report
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from schemas.image import State
 from tests.faults.conftest import Report
 from tests.faults.deadly import sitecustomize as hook
 from tests.faults.support import further_workers, supervised
 from tests.faults.trials import kill_workers, stop_and_kill_a_worker
 from tests.shapes import as_file, picture
 from tests.stack import Stack, new_folder, running
+from visual_memory.schemas.image import State
 
 AS_SHIPPED = {"WORKER__SWEEP_SECONDS": "5", "WORKER__OVERDUE_SECONDS": "20", "ENCODER__THREADS": "1"}
 RECOVERY_SECONDS = 60.0

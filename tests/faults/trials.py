@@ -12,13 +12,13 @@ import httpx
 import psutil
 import redis
 
-from services.bootstrap.api_process import ApiProcess
-from services.bootstrap.operator_commands import operator_commands
-from services.settings import Settings
 from tests.faults.mortal_api import mortal_api, settings_beside, wire
 from tests.faults.support import Proxy, Streams, Worker
 from tests.shapes import picture
 from tests.stack import Stack, fields, suspended, unique, until
+from visual_memory.services.bootstrap.api_process import ApiProcess
+from visual_memory.services.bootstrap.operator_commands import operator_commands
+from visual_memory.services.settings import Settings
 
 TENANT = "default"
 """Whose the key of the service is that a test starts."""

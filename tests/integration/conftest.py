@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.memory import Memory
 from tests.contract.support import quick_folder
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 from .support import METADATA, Parts, Pixels, close_databases, faulty_sandbox, sound_sandbox
 
@@ -33,7 +33,7 @@ def _sandboxes() -> Iterator[None]:
 @pytest.fixture
 def _told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the tests' encoder, pictures of one shape are more alike than different pictures ever are to a real one."""
-    monkeypatch.setattr("services.answers.scrub_decisions.SAME", 1 - 1e-9)
+    monkeypatch.setattr("visual_memory.services.decisions.scrub_decision.SAME", 1 - 1e-9)
 
 
 @pytest.fixture

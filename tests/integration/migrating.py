@@ -16,29 +16,29 @@ import pytest
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient
 
-from schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
-from schemas.image import State
-from services.curation.fold_changes import FoldChanges
-from services.curation.judge import Judge
-from services.curation.judgements import Judgements
-from services.curation.vector_cache import VectorCache
-from services.encoder_migration.add_encoder import AddEncoder
-from services.encoder_migration.drop_encoder import DropEncoder
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.encoder_migration.fill_vectors import FillVectors
-from services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
-from services.memory.blobs import Blobs
-from services.memory.collection import vector_name
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import Compaction, Engine
-from services.memory.filling import Filling
-from services.memory.memory import Memory
-from services.memory.server import QdrantEngine
-from services.settings import EncoderSettings
 from tests.contract.conftest import SERVER
 from tests.contract.support import quick_folder
 from tests.local_mode import local_client
 from tests.unit.encoder_migration.support import spec
+from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
+from visual_memory.schemas.image import State
+from visual_memory.services.curation.judge_memory import Judge
+from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.update_judgement import FoldChanges
+from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.encoder_migration.add_encoder import AddEncoder
+from visual_memory.services.encoder_migration.drop_encoder import DropEncoder
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoder_migration.fill_vectors import FillVectors
+from visual_memory.services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
+from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.fill_encoder_vectors import Filling
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.settings import EncoderSettings
+from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
+from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
 
 from .support import GRID, METADATA, Parts, Pixels
 

@@ -17,56 +17,62 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 from sqlalchemy import Connection
 
-from schemas.decision import ClassifyOptions, Decision, Decisions, Prune
-from schemas.encoder import EncoderSpec
-from schemas.errors import EncoderMismatch
-from schemas.filter import FieldType
-from schemas.image import Accepted, Gate, ImageFields, StoredImage
-from schemas.judgement import Judgement
-from schemas.receipt import Requester
-from schemas.removal import Removal, RemovalRequest
-from services.access.secret import Secret
-from services.answers.classify import Classify
-from services.answers.decisions import StoredDecisions
-from services.answers.question import Question
-from services.bootstrap.api_process import ApiProcess
-from services.bootstrap.restore_command import wire_restore
-from services.bootstrap.wire_receipts import Receipts, receipts_of
-from services.bootstrap.wire_records import records_of
-from services.bootstrap.wire_removal import Stores, wire_compact, wire_forget, wire_stores, wire_verify
-from services.bootstrap.wire_use_cases import wire_accept, wire_classify, wire_judge, wire_remember
-from services.bootstrap.wired import Wired
-from services.curation.fold_changes import FoldChanges
-from services.curation.judge import judgement_of
-from services.curation.judgements import Judgements
-from services.curation.search_short_lists import SearchShortLists
-from services.curation.undo_after_removal import UndoAfterRemoval
-from services.curation.vector_cache import VectorCache
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.forgetting.archive import Contents
-from services.forgetting.backup import Backup
-from services.forgetting.compact import Compact
-from services.forgetting.forget import Forget
-from services.forgetting.intake_entries import IntakeEntries, NoIntake
-from services.forgetting.restore import Restored
-from services.forgetting.restore_source import open_source
-from services.forgetting.verify import Verify
-from services.infrastructure.records.database import Database
-from services.intake.accept import Accept, Upload
-from services.intake.remember import Remember
-from services.memory.blobs import Blobs
-from services.memory.engine import Engine, Vectors
-from services.memory.memory import Memory
-from services.memory.pictures import Pictures
-from services.perception.decoder import Decoder
-from services.perception.decoding import Limits
-from services.perception.sandbox import Sandbox
-from services.perception.view import ALL, View
-from services.runtime.jobs import Progress
-from services.settings import Settings
 from tests.databases import with_tables
 from tests.faulty import WORK
 from tests.unit.encoder_migration.support import spec
+from visual_memory.schemas.decision import ClassifyOptions, Decision, Decisions, Prune
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.errors import EncoderMismatch
+from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.image import Accepted, Gate, ImageFields, StoredImage
+from visual_memory.schemas.judgement import Judgement
+from visual_memory.schemas.receipt import Requester
+from visual_memory.schemas.removal import Removal, RemovalRequest
+from visual_memory.services.access.signing_secret import Secret
+from visual_memory.services.backup.archive_file import Contents
+from visual_memory.services.backup.back_up import Backup
+from visual_memory.services.backup.open_backup import open_source
+from visual_memory.services.backup.restore import Restored
+from visual_memory.services.bootstrap.api_process import ApiProcess
+from visual_memory.services.bootstrap.restore_command import wire_restore
+from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
+from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.bootstrap.wiring.wire_removal import (
+    Stores,
+    wire_compact,
+    wire_forget,
+    wire_stores,
+    wire_verify,
+)
+from visual_memory.services.bootstrap.wiring.wire_use_cases import wire_accept, wire_classify, wire_judge, wire_remember
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.classification.classify import Classify
+from visual_memory.services.curation.judge_memory import judgement_of
+from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.refill_neighbour_lists import SearchShortLists
+from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
+from visual_memory.services.curation.update_judgement import FoldChanges
+from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.decisions.explain_decision import Question
+from visual_memory.services.decisions.stored_decisions import StoredDecisions
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.preprocessing_crop import ALL, View
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.task_queue.jobs import Progress
+from visual_memory.services.intake.accept_pictures import Accept, Upload
+from visual_memory.services.intake.remember_pictures import Remember
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.receipts.verify_removals import Verify
+from visual_memory.services.removal.erasure.erase_deleted import Compact
+from visual_memory.services.removal.intake_entries import IntakeEntries, NoIntake
+from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.settings import Settings
+from visual_memory.services.vector_engines.engine_contract import Engine, Vectors
 
 METADATA = {"age": FieldType.INTEGER}
 LIMITS = Limits(10**6, 10**6)

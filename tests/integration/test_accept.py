@@ -6,16 +6,16 @@ from typing import Any, cast
 
 import pytest
 
-from schemas.errors import Conflict, InvalidPicture
-from schemas.filter import Filter
-from schemas.image import ImageFields, State
-from schemas.removal import RemovalRequest
-from services.intake.accept import Upload
-from services.memory.engine import Engine
-from services.memory.memory import Memory
-from services.perception.decoder import Decoder
 from tests.contract.support import reject
 from tests.shapes import picture
+from visual_memory.schemas.errors import Conflict, InvalidPicture
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.intake.accept_pictures import Upload
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Engine
 
 from .support import Hooked, Once, Parts
 

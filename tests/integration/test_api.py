@@ -18,27 +18,28 @@ import pytest
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 
-from schemas.errors import OutOfSpace, Unavailable
-from schemas.filter import FieldType, Filter
-from schemas.image import State, now
-from schemas.key import KeyRequest
-from schemas.receipt import RemovalPayload, Requester
-from services.answers.question import AT_ONCE
-from services.api import decisions, gate
-from services.api.app import create_app
-from services.api.guard import MOST_PLAIN
-from services.api.shared_call import SharedCall
-from services.bootstrap import wire_memory
-from services.bootstrap.api_process import ApiProcess, api_process
-from services.forgetting.read_receipt import read_receipt
-from services.forgetting.receipt_signature import ReceiptChecker
-from services.infrastructure.processes.fair_queue import FairQueue
-from services.infrastructure.records.tables import removals
-from services.memory.engine import Engine
-from services.runtime.logs import Formatter
-from services.settings import ApiSettings, Settings
 from tests.shapes import picture
 from tests.stack import until
+from visual_memory.schemas.api_key import KeyRequest
+from visual_memory.schemas.errors import OutOfSpace, Unavailable
+from visual_memory.schemas.filter import FieldType, Filter
+from visual_memory.schemas.image import State, now
+from visual_memory.schemas.receipt import RemovalPayload, Requester
+from visual_memory.services.api import admission_control
+from visual_memory.services.api.app import create_app
+from visual_memory.services.api.authorize import MOST_PLAIN
+from visual_memory.services.api.routes import decisions
+from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
+from visual_memory.services.bootstrap.wiring import wire_memory
+from visual_memory.services.decisions.explain_decision import AT_ONCE
+from visual_memory.services.infrastructure.observability.json_logs import Formatter
+from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
+from visual_memory.services.infrastructure.processes.share_call import SharedCall
+from visual_memory.services.infrastructure.records.tables import removals
+from visual_memory.services.receipts.read_receipt import read_receipt
+from visual_memory.services.receipts.receipt_signature import ReceiptChecker
+from visual_memory.services.settings import ApiSettings, Settings
+from visual_memory.services.vector_engines.engine_contract import Engine
 
 from .support import METADATA, KeepsOpen, Parts, make_known
 
@@ -441,7 +442,7 @@ def test_a_body_without_length_that_is_too_long_is_refused_as_such(
 def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answers(
     api: TestClient, service: ApiProcess, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "PATIENCE", 0.05)
+    monkeypatch.setattr(admission_control, "PATIENCE", 0.05)
     sent = header(service, parts.tenant)
     assert api.get("/v1/labels", headers=sent).status_code == 200
     api.app.state.gate.turns = FairQueue[None]([], 0)  # type: ignore[attr-defined]

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from schemas.curation import CurationRequest
-from schemas.filter import Filter
-from schemas.image import MAX_HISTORY, ImagePatch, now
-from schemas.removal import RemovalRequest
-from services.curation.curate import Curate
-from services.decision.votes import decide
 from tests.shapes import picture
+from visual_memory.schemas.curation_request import CurationRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import MAX_HISTORY, ImagePatch, now
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.curation.mute_and_relabel import Curate
+from visual_memory.services.voting.decide import decide
 
 from .support import Parts
 

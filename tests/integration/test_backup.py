@@ -9,23 +9,23 @@ from typing import cast
 import numpy as np
 import pytest
 
-from schemas.encoder import FillCounts
-from schemas.errors import Blocked, Conflict, InvalidRequest
-from schemas.filter import Filter
-from schemas.image import ImagePatch, State, now
-from schemas.key import KeyRequest, Scope
-from schemas.receipt import Event
-from schemas.removal import RemovalRequest, RemovalStatus
-from services.access.keys import Keys
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.infrastructure.records import facts
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import Engine
-from services.memory.memory import Memory
-from services.memory.pictures import Pictures
 from tests.contract.support import quick_folder, reject, units
 from tests.databases import SHORT, new_database
 from tests.shapes import picture
+from visual_memory.schemas.api_key import KeyRequest, Scope
+from visual_memory.schemas.encoder import FillCounts
+from visual_memory.schemas.errors import Blocked, Conflict, InvalidRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImagePatch, State, now
+from visual_memory.schemas.receipt import Event
+from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
+from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.infrastructure.records import record_flags
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Engine
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 from .support import (
     METADATA,
@@ -103,7 +103,7 @@ def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_pa
     assert there.ask(question) == here.ask(question)
     there.work()
     assert there.held(waiting)[0].state is State.REMEMBERED
-    assert facts.read_fact(there.database, facts.RESTORE) is None
+    assert record_flags.read_fact(there.database, record_flags.RESTORE) is None
 
 
 def add_encoder(parts: Parts, name: str, dimension: int) -> Memory:
@@ -323,7 +323,7 @@ def test_a_restore_that_was_killed_is_served_by_nobody_and_not_continued(
     there.pictures = cast(Pictures, Hooked(there.pictures, after=die))
     with pytest.raises(Killed):
         restore(there, tmp_path / "b")
-    assert facts.read_fact(there.database, facts.RESTORE) is not None
+    assert record_flags.read_fact(there.database, record_flags.RESTORE) is not None
     with pytest.raises(Conflict, match="name another folder"):
         restore(there, tmp_path / "b")
 
@@ -333,7 +333,7 @@ def test_a_memory_with_images_is_not_touched(here: Parts, tmp_path: Path) -> Non
     back_up(here, tmp_path / "b")
     with pytest.raises(Conflict, match="images here already"):
         restore(here, tmp_path / "b")
-    assert facts.read_fact(here.database, facts.RESTORE) is None
+    assert record_flags.read_fact(here.database, record_flags.RESTORE) is None
 
 
 def test_a_backup_replaces_nothing(here: Parts, tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from schemas.decision import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions, Decisions
-from schemas.errors import InvalidFilter, TooLarge
-from schemas.filter import Filter
-from schemas.image import now
-from schemas.question import Intervention, PreviewRequest
-from schemas.text_rules import LABEL_LENGTH, MAX_LABELS
-from services.memory.engine import Vectors
 from tests.contract.support import image, units
+from visual_memory.schemas.decision import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions, Decisions
+from visual_memory.schemas.errors import InvalidFilter, TooLarge
+from visual_memory.schemas.explanation import Intervention, PreviewRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import now
+from visual_memory.schemas.text_rules import LABEL_LENGTH, MAX_LABELS
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 from .support import Parts
 

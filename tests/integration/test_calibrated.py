@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from schemas.decision import ClassifyOptions, Effort, Prune
-from schemas.errors import NotJudged
-from schemas.image import State, StoredImage
-from schemas.judgement import Judgement
-from services.decision.votes import decide
 from tests.shapes import picture
+from visual_memory.schemas.decision import ClassifyOptions, Effort, Prune
+from visual_memory.schemas.errors import NotJudged
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.judgement import Judgement
+from visual_memory.services.voting.decide import decide
 
 from .support import Parts
 

@@ -17,18 +17,18 @@ from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent
-from schemas.intake_event import MAX_EVENT, MAX_PICTURE, ReadEvent, read_event
-from services.cli.own_service import free_port
-from services.infrastructure.records.fencing_tokens import Leases
-from services.infrastructure.task_queue.producer_queue import AT_ONCE, ProducerQueue
-from services.intake.streams import celery_relay
-from services.intake.streams.celery_relay import MAX_MESSAGE, CeleryRelay, entry_of
-from services.intake.streams.redis_streams import Streams
 from tests.broker import Broker, broker
 from tests.intake import IntakeServer, intake_server
 from tests.messages import MALFORMED
 from tests.stack import unique, until
+from visual_memory.schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent
+from visual_memory.schemas.intake_event import MAX_EVENT, MAX_PICTURE, ReadEvent, read_event
+from visual_memory.services.cli.temporary_service import free_port
+from visual_memory.services.infrastructure.records.work_leases import Leases
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.task_queue.producer_queue import AT_ONCE, ProducerQueue
+from visual_memory.services.intake.streams import celery_relay
+from visual_memory.services.intake.streams.celery_relay import MAX_MESSAGE, CeleryRelay, entry_of
 
 from .support import database_in
 

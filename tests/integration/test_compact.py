@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import OutOfSpace, Unavailable
-from schemas.filter import Filter
-from schemas.image import now
-from schemas.receipt import Event
-from schemas.removal import Removal, RemovalRequest
-from services.forgetting.compact import SMALL, SOON, Compact
-from services.forgetting.tidy import Tidy
-from services.memory.memory import Memory
-from services.runtime.schedule import Schedule
 from tests.databases import SHORT, new_database
 from tests.shapes import picture
+from visual_memory.schemas.errors import OutOfSpace, Unavailable
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import now
+from visual_memory.schemas.receipt import Event
+from visual_memory.schemas.removal import Removal, RemovalRequest
+from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.erasure.erase_deleted import SMALL, SOON, Compact
+from visual_memory.services.removal.erasure.orphan_files import Tidy
 
 from .support import Hooked, Killed, Once, Parts
 

@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from schemas.encoder import EncoderSpec
-from schemas.image import State, now
-from services.bootstrap.wire_comparison import labelled_pictures
-from services.bootstrap.wire_records import records_of
-from services.cli.encoders import app
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.memory.collection import vector_name
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.memory import Memory
-from services.perception.loading import identify, load_encoder
-from services.runtime.places import Places
-from services.settings import Settings
 from tests.contract.support import image
 from tests.shapes import KINDS, picture
 from tests.unit.perception.families import dinov2
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.image import State, now
+from visual_memory.services.bootstrap.wiring.wire_comparison import labelled_pictures
+from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.cli.commands.encoders import app
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.settings import Settings
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 TENANT = "shop"
 

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from schemas.decision import ClassifyOptions
-from schemas.encoder import EncoderSpec
-from schemas.errors import InvalidPicture, InvalidRequest, NotFound
-from schemas.evaluation import EvaluationOptions
-from schemas.image import ImageFields, State, StoredImage, now
-from services.decision.grouping import first_groups
-from services.decision.votes import decide
-from services.encoder_migration.compare_encoders import CompareEncoders, LabelledPictures
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.memory.collection import vector_name
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import Vectors
-from services.memory.memory import Memory
 from tests.contract.support import image, quick_folder
 from tests.unit.encoder_migration.support import spec as encoder
 from tests.unit.evaluation.support import silent
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.errors import InvalidPicture, InvalidRequest, NotFound
+from visual_memory.schemas.evaluation_results import EvaluationOptions
+from visual_memory.schemas.image import ImageFields, State, StoredImage, now
+from visual_memory.services.encoder_migration.compare_encoders import CompareEncoders, LabelledPictures
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
+from visual_memory.services.voting.decide import decide
+from visual_memory.services.voting.duplicate_grouping import first_groups
 
 from .support import Hooked, Once, close_databases, database_in
 

@@ -4,16 +4,16 @@ from typing import cast
 
 import pytest
 
-from schemas.curation import Action, CurationRequest
-from schemas.errors import Conflict, InvalidFilter, InvalidRequest
-from schemas.filter import Filter
-from schemas.image import Doubt, Gate, State
-from schemas.removal import RemovalRequest
-from services.curation.curate import Curate
-from services.memory.engine import Engine
-from services.memory.memory import Memory
 from tests.contract.support import reject
 from tests.shapes import picture
+from visual_memory.schemas.curation_request import Action, CurationRequest
+from visual_memory.schemas.errors import Conflict, InvalidFilter, InvalidRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import Doubt, Gate, State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.curation.mute_and_relabel import Curate
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Engine
 
 from .support import AT_ONCE, Hooked, Once, Parts, Pixels
 

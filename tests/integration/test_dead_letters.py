@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from schemas.errors import InvalidRequest, OutOfSpace
-from services.intake.streams.dead_letters import MOST_BYTES, DeadLetters, subjects_of
-from services.intake.streams.redis_streams import Streams
-from services.intake.streams.stream_entries import Ended, Result, Status
-from services.intake.streams.stream_keys import Inbox
 from tests.intake import IntakeServer, intake_server
 from tests.stack import unique
+from visual_memory.schemas.errors import InvalidRequest, OutOfSpace
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
+from visual_memory.services.intake.streams.dead_letters import MOST_BYTES, DeadLetters, subjects_of
 
 
 @pytest.fixture(scope="module")

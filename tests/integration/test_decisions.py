@@ -11,20 +11,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from schemas.decision import ClassifyOptions, Effort, GroupBy, Vote
-from schemas.errors import Blocked, NotFound, Unavailable
-from schemas.filter import Filter
-from schemas.image import ImageFields, StoredImage, now
-from schemas.question import ReplayRequest, StoredDecision
-from schemas.removal import RemovalRequest
-from services.answers.decisions import StoredDecisions, insert_decision
-from services.answers.scrub_decisions import vector_of
-from services.decision.votes import decide
-from services.forgetting.covered_images import CoveredImages, Note
-from services.infrastructure.records import tables
-from services.intake.vectors import AcceptVectors, Sent
 from tests.contract.support import units
 from tests.shapes import picture
+from visual_memory.schemas.decision import ClassifyOptions, Effort, GroupBy, Vote
+from visual_memory.schemas.errors import Blocked, NotFound, Unavailable
+from visual_memory.schemas.explanation import ReplayRequest, StoredDecision
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, StoredImage, now
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.decisions.scrub_decision import vector_of
+from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
+from visual_memory.services.infrastructure.records import tables
+from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
+from visual_memory.services.removal.covered_images import CoveredImages, Note
+from visual_memory.services.voting.decide import decide
 
 from .support import Hooked, Once, Parts
 
@@ -180,7 +180,7 @@ def test_a_removal_leaves_no_trace_in_a_decision(parts: Parts) -> None:
 def test_what_is_covered_is_taken_out_whether_it_is_sought_at_once_or_in_parts(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.answers.covered_decisions.AT_ONCE", 1)
+    monkeypatch.setattr("visual_memory.services.decisions.find_covered_decisions.AT_ONCE", 1)
     ids, question = teach_three(parts)
     same = [parts.pictures.read(image.picture) for image in parts.held(*ids[:2])]
     decision, *asked_with_them = (parts.keep(each)[0] for each in (question, *same))
@@ -330,7 +330,7 @@ def test_a_decision_whose_nearest_neighbour_is_what_was_asked_with_goes(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its similarity alone: the vector was sent by somebody who had it from elsewhere."""
-    monkeypatch.setattr("services.answers.scrub_decisions.SAME", 1 - 1e-5)
+    monkeypatch.setattr("visual_memory.services.decisions.scrub_decision.SAME", 1 - 1e-5)
     [gone, _] = parts.teach(data := picture("disc"), picture("bars"))
     [vector] = parts.classify().embed(parts.tenant, [data])
     unit = parts.classify().unit([(vector * 5 + 1e-5).tolist()])

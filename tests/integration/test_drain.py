@@ -12,22 +12,22 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from schemas.errors import Blocked, Unavailable
-from schemas.receipt import Event
-from schemas.removal import Removal, RemovalRequest, RemovalStatus
-from services.forgetting.intake_entries import QueuedEntry, resource
-from services.forgetting.refused_entries import RefusedEntries
-from services.infrastructure.records.tables import removals
-from services.intake.streams.older_entries import OlderEntries
-from services.intake.streams.redis_streams import DUMPS, Streams
-from services.intake.streams.stream_entries import Ended, Entry, Result, Status
-from services.intake.streams.stream_keys import Inbox
-from services.memory.memory import Memory
-from services.runtime.redis_server import prepare_intake
 from tests.databases import SHORT, new_database
 from tests.intake import PASSWORD, IntakeServer, intake_server
 from tests.intake_events import image_data, image_event, removal_event, s3_notification, s3_record
 from tests.shapes import picture
+from visual_memory.schemas.errors import Blocked, Unavailable
+from visual_memory.schemas.receipt import Event
+from visual_memory.schemas.removal import Removal, RemovalRequest, RemovalStatus
+from visual_memory.services.infrastructure.processes.private_redis import prepare_intake
+from visual_memory.services.infrastructure.records.tables import removals
+from visual_memory.services.infrastructure.redis_streams.redis_streams import DUMPS, Streams
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
+from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.intake_entries import QueuedEntry, resource
+from visual_memory.services.removal.refused_entries import RefusedEntries
 
 from .support import TESTER, Killed, Parts
 

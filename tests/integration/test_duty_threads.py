@@ -10,16 +10,16 @@ from threading import Event
 
 import pytest
 
-from services.access.secret import load_secret
-from services.bootstrap.job_process import ERASE, REMOVE_ORPHANS
-from services.bootstrap.wire_task_queue import wire_job_queue
-from services.cli.processes import JOBS_AT_ONCE
-from services.settings import Settings
 from tests import busy_jobs
 from tests.broker import Broker, broker
 from tests.contract.support import quick_folder
 from tests.stack import until
-from workers.duty_threads import duty_threads
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.job_process import ERASE, REMOVE_ORPHANS
+from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
+from visual_memory.services.cli.commands.processes import JOBS_AT_ONCE
+from visual_memory.services.settings import Settings
+from visual_memory.workers.duty_threads import duty_threads
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import EncoderMismatch
-from services.bootstrap import wire_memory
-from services.bootstrap.api_process import api_process
-from services.bootstrap.wired import Wired
-from services.bootstrap.worker_process import worker_process
-from services.memory.collection import vector_name
-from services.memory.embedded.edge import EdgeEngine
-from services.settings import EncoderSettings, Settings
 from tests.contract.support import quick_folder
 from tests.unit.perception.families import dinov2
+from visual_memory.schemas.errors import EncoderMismatch
+from visual_memory.services.bootstrap.api_process import api_process
+from visual_memory.services.bootstrap.wiring import wire_memory
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.bootstrap.worker_process import worker_process
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.settings import EncoderSettings, Settings
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 from .support import KeepsOpen
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from services.infrastructure.task_queue import enqueue as module
-from services.infrastructure.task_queue.celery_app import make_celery
-from services.infrastructure.task_queue.enqueue import FLAG_SECONDS, TaskQueue
-from services.infrastructure.task_queue.message_check import checked_message
-from services.infrastructure.task_queue.task_names import JOB_QUEUE, REMEMBER, REMEMBER_QUEUE, RUN_JOBS
-from services.intake.remember import Sweep
-from services.settings import WorkerSettings
 from tests.broker import Broker, broker
 from tests.messages import read
 from tests.shapes import picture
+from visual_memory.services.infrastructure.task_queue import enqueue as module
+from visual_memory.services.infrastructure.task_queue.celery_app import make_celery
+from visual_memory.services.infrastructure.task_queue.enqueue import FLAG_SECONDS, TaskQueue
+from visual_memory.services.infrastructure.task_queue.message_check import checked_message
+from visual_memory.services.infrastructure.task_queue.task_names import JOB_QUEUE, REMEMBER, REMEMBER_QUEUE, RUN_JOBS
+from visual_memory.services.intake.remember_pictures import Sweep
+from visual_memory.services.settings import WorkerSettings
 
 from .support import AT_ONCE, NEVER, Parts
 

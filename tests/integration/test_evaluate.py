@@ -12,25 +12,33 @@ from typing import Any, cast
 
 import pytest
 
-from schemas.errors import Blocked, Conflict, EncoderMismatch, InvalidFilter, InvalidPicture, InvalidRequest, NotFound
-from schemas.evaluation_job import EvaluationJob, EvaluationRequest
-from schemas.filter import Filter
-from schemas.image import ImageFields, now
-from schemas.job import JobKind, JobState
-from schemas.removal import RemovalRequest
-from services.evaluation import job as module
-from services.evaluation import records
-from services.evaluation.job import Evaluate, RequestEvaluation
-from services.evaluation.records import Evaluations
-from services.forgetting.archive import Archive
-from services.forgetting.covered_images import CoveredImages
-from services.forgetting.tidy import Tidy
-from services.intake.accept import Upload
-from services.memory.blobs import Blobs
-from services.memory.memory import Memory
-from services.runtime.jobs import Jobs, RunJobs, Stopped
-from services.runtime.schedule import Schedule
 from tests.shapes import picture
+from visual_memory.schemas.background_job import JobKind, JobState
+from visual_memory.schemas.errors import (
+    Blocked,
+    Conflict,
+    EncoderMismatch,
+    InvalidFilter,
+    InvalidPicture,
+    InvalidRequest,
+    NotFound,
+)
+from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, now
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.backup.archive_file import Archive
+from visual_memory.services.evaluation import evaluation_job as module
+from visual_memory.services.evaluation import evaluation_records
+from visual_memory.services.evaluation.evaluation_job import Evaluate, RequestEvaluation
+from visual_memory.services.evaluation.evaluation_records import Evaluations
+from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
+from visual_memory.services.infrastructure.task_queue.jobs import Jobs, RunJobs, Stopped
+from visual_memory.services.intake.accept_pictures import Upload
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.covered_images import CoveredImages
+from visual_memory.services.removal.erasure.orphan_files import Tidy
 
 from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, back_up
 
@@ -100,7 +108,7 @@ class Place:
 @pytest.fixture(autouse=True)
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots take seconds; tests/end_to_end has some drawn."""
-    monkeypatch.setattr("services.evaluation.plots.draw", lambda _evaluation: {})
+    monkeypatch.setattr("visual_memory.services.evaluation.report.report_plots.draw", lambda _evaluation: {})
 
 
 @pytest.fixture
@@ -332,7 +340,7 @@ def test_pictures_that_nobody_starts_to_evaluate_are_tidied_after_a_day(
     forsaken, done = place.ask(), place.ask(ITSELF)
     place.add(forsaken, picture("disc"), label="disc")
     assert place.evaluations.tidy(now()) == 0
-    monkeypatch.setattr(records, "ABANDONED", timedelta(0))
+    monkeypatch.setattr(evaluation_records, "ABANDONED", timedelta(0))
     place.run()
     assert place.evaluations.tidy(now()) == 1
     assert [each.id for each in place.evaluations.all(place.tenant)] == [done]
@@ -413,7 +421,7 @@ def test_vectors_of_another_encoder_are_not_compared(place: Place) -> None:
 
 
 def test_few_are_at_work_and_few_are_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "KEPT", 3)
+    monkeypatch.setattr(evaluation_records, "KEPT", 3)
     at_work = [place.ask(ITSELF) for _ in range(2)]
     with pytest.raises(Conflict, match="2 evaluations wait or run"):
         place.ask(ITSELF)

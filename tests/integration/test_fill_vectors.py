@@ -11,17 +11,17 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from schemas.encoder import FillCounts, FillSettings
-from schemas.errors import Unavailable
-from schemas.filter import Filter
-from schemas.image import ImageFields, State
-from schemas.removal import RemovalRequest
-from services.intake.vectors import AcceptVectors, Sent
 from tests.contract.support import units
 from tests.integration.migrating import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, migrating, over
 from tests.integration.support import Hooked, Killed, Once
 from tests.integration.test_remember import no_odd_ones, odd_picture
 from tests.shapes import KINDS, picture
+from visual_memory.schemas.encoder import FillCounts, FillSettings
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
 
 pytestmark = QUIET
 

@@ -7,19 +7,19 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete
 
-from schemas.errors import Blocked, Unavailable
-from schemas.filter import FieldType
-from schemas.image import State, StoredImage, now
-from schemas.receipt import Event
-from schemas.removal import RemovalRequest, RemovalStatus
-from services.forgetting.covered_images import CoveredImages
-from services.forgetting.forget import Forget
-from services.forgetting.removals import resource
-from services.infrastructure.records.tables import leases
-from services.memory.memory import Memory
 from tests.contract.support import reject
 from tests.databases import SHORT, new_database
 from tests.shapes import picture
+from visual_memory.schemas.errors import Blocked, Unavailable
+from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.receipt import Event
+from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
+from visual_memory.services.infrastructure.records.tables import leases
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.covered_images import CoveredImages
+from visual_memory.services.removal.removal_records import resource
+from visual_memory.services.removal.removal_steps import Forget
 
 from .support import NEVER, TESTER, Hooked, Killed, Once, Parts, Transactions
 

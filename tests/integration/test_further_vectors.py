@@ -9,13 +9,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from schemas.image import State
-from services.intake.further_vectors import FurtherVectors
-from services.memory.engine import Vectors
-from services.memory.memory import Memory
-from services.memory.pictures import Pictures
-from services.perception.view import View
 from tests.shapes import picture
+from visual_memory.schemas.image import State
+from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.intake.further_vectors import FurtherVectors
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 from .support import AT_ONCE, NEVER, Hooked, Once, Parts, Pixels
 

@@ -10,16 +10,16 @@ import pytest
 import redis
 from typer.testing import CliRunner, Result
 
-from schemas.audit import AuditLine
-from services.bootstrap.wire_access import audit_of
-from services.bootstrap.wire_records import records_of
-from services.cli.app import app
-from services.cli.own_service import free_port
-from services.intake.streams.stream_entries import Ended, Status
-from services.intake.streams.stream_entries import Result as Said
-from services.runtime.redis_server import INTAKE_USER
-from services.settings import Settings
 from tests.intake import PASSWORD, IntakeServer, intake_server
+from visual_memory.schemas.audit_entry import AuditLine
+from visual_memory.services.bootstrap.wiring.wire_access import audit_of
+from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.cli.app import app
+from visual_memory.services.cli.temporary_service import free_port
+from visual_memory.services.infrastructure.processes.private_redis import INTAKE_USER
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Status
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Result as Said
+from visual_memory.services.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,21 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from schemas.errors import InvalidRequest, NotFound, Unavailable
-from schemas.image import now
-from schemas.job import Job, JobKind, JobState
-from services.infrastructure.records import tables
-from services.infrastructure.records.database import Database
-from services.runtime.jobs import KEPT, Jobs, OwnedJob, Progress, RunJobs, Stopped, SweepJobs
 from tests.stack import until
+from visual_memory.schemas.background_job import Job, JobKind, JobState
+from visual_memory.schemas.errors import InvalidRequest, NotFound, Unavailable
+from visual_memory.schemas.image import now
+from visual_memory.services.infrastructure.records import tables
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.task_queue.jobs import (
+    KEPT,
+    Jobs,
+    OwnedJob,
+    Progress,
+    RunJobs,
+    Stopped,
+    SweepJobs,
+)
 
 LEASE = timedelta(hours=1)
 KIND = JobKind.EVALUATION
@@ -154,7 +162,7 @@ def test_one_that_fails_after_it_was_deleted_stays_deleted(jobs: Jobs, error: Ex
 
 
 def test_one_with_a_long_step_is_left_to_its_worker(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.runtime.jobs.TOUCH_SECONDS", 0.01)
+    monkeypatch.setattr("visual_memory.services.infrastructure.task_queue.jobs.TOUCH_SECONDS", 0.01)
     job = jobs.create("a", KIND, "ann")
 
     def work(progress: Progress) -> None:

@@ -9,26 +9,26 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from schemas.decision import ClassifyOptions, Prune
-from schemas.errors import InvalidRequest
-from schemas.filter import Clause, Filter
-from schemas.image import ImagePatch, State, now
-from schemas.job import JobKind, JobState
-from schemas.judgement import Judgement
-from schemas.removal import RemovalRequest
-from services.curation import judging as judging_module
-from services.curation.fold_changes import FoldChanges
-from services.curation.judge import Judge, judgement_of
-from services.curation.judgements import Judgements
-from services.curation.judging import SERVICE, Judging
-from services.forgetting.covered_images import CoveredImages
-from services.infrastructure.records.tables import judgements
-from services.memory.blobs import Blobs
-from services.memory.engine import Vectors
-from services.memory.memory import Memory
-from services.runtime.jobs import Jobs, OwnedJob, Progress, RunJobs, Stopped
 from tests.contract.support import image, put, units
 from tests.shapes import picture
+from visual_memory.schemas.background_job import JobKind, JobState
+from visual_memory.schemas.decision import ClassifyOptions, Prune
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.filter import Clause, Filter
+from visual_memory.schemas.image import ImagePatch, State, now
+from visual_memory.schemas.judgement import Judgement
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.curation import when_to_judge as judging_module
+from visual_memory.services.curation.judge_memory import Judge, judgement_of
+from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.update_judgement import FoldChanges
+from visual_memory.services.curation.when_to_judge import SERVICE, Judging
+from visual_memory.services.infrastructure.records.tables import judgements
+from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.task_queue.jobs import Jobs, OwnedJob, Progress, RunJobs, Stopped
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.covered_images import CoveredImages
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 from .support import NEVER, TESTER, Hooked, Killed, Once, Parts
 

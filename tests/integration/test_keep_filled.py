@@ -7,19 +7,19 @@ from contextlib import contextmanager
 
 import pytest
 
-from schemas.encoder import EncoderIdentity, FillCounts, FillSettings
-from schemas.errors import Unavailable
-from services.encoder_migration import fill_vectors
-from services.encoder_migration.add_encoder import AddEncoder
-from services.encoder_migration.fill_vectors import Asked, FillVectors, KeepFilled
-from services.encoder_migration.upgrade_encoder import UpgradeEncoder
-from services.perception.batching import MicroBatcher
-from services.perception.encoder import EncoderUnusable
-from services.settings import EncoderSettings
 from tests.integration.migrating import FIRST, IDENTITY, SECOND, SLICE, Migrating, Tones, memory_of, over
 from tests.integration.support import Once, Pixels
 from tests.integration.test_fill_vectors import counts, teach
 from tests.stack import until
+from visual_memory.schemas.encoder import EncoderIdentity, FillCounts, FillSettings
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.encoder_migration import fill_vectors
+from visual_memory.services.encoder_migration.add_encoder import AddEncoder
+from visual_memory.services.encoder_migration.fill_vectors import Asked, FillVectors, KeepFilled
+from visual_memory.services.encoder_migration.upgrade_encoder import UpgradeEncoder
+from visual_memory.services.encoding.encoder_contract import EncoderUnusable
+from visual_memory.services.encoding.micro_batcher import MicroBatcher
+from visual_memory.services.settings import EncoderSettings
 
 AUTO = EncoderSettings(upgrade="auto")
 

@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from schemas.decision import ClassifyOptions, Decision
-from schemas.errors import BeingRemoved, Unavailable
-from schemas.filter import Filter
-from schemas.image import now
-from schemas.question import StoredDecision
-from services.answers.decisions import StoredDecisions, insert_decision
-from services.answers.running_removals import AskedBefore
-from services.forgetting.covered_images import CoveredImages
-from services.infrastructure.records import tables
-from services.infrastructure.records.database import Database
-from services.memory.memory import Memory
 from tests.contract.support import quick_folder
 from tests.shapes import picture
+from visual_memory.schemas.decision import ClassifyOptions, Decision
+from visual_memory.schemas.errors import BeingRemoved, Unavailable
+from visual_memory.schemas.explanation import StoredDecision
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import now
+from visual_memory.services.decisions.running_removals import AskedBefore
+from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
+from visual_memory.services.infrastructure.records import tables
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.covered_images import CoveredImages
 
 from .support import Parts
 from .test_decisions import noted, removal_runs

@@ -12,20 +12,26 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import delete, insert, select, update
 
-from schemas.errors import NotFound, Unavailable
-from schemas.receipt import Event, Payload, RemovalPayload, RequestedPayload, Requester
-from schemas.removal import Erasure, RemovalStatus
-from services.forgetting import mirror_rows
-from services.forgetting.adopted_removals import UNKNOWN, AdoptedRemovals
-from services.forgetting.mirror import Mirror
-from services.forgetting.mirror_rows import MirrorRows
-from services.forgetting.mirroring import Mirroring
-from services.forgetting.receipt_log import Entry, ReceiptLog
-from services.forgetting.receipt_signature import NotValid, ReceiptSigner
-from services.forgetting.removals import Removals
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import blocks, receipt_log, receipt_log_ends, removals, tombstones
 from tests.databases import SHORT, new_database
+from visual_memory.schemas.errors import NotFound, Unavailable
+from visual_memory.schemas.receipt import Event, Payload, RemovalPayload, RequestedPayload, Requester
+from visual_memory.schemas.removal import Erasure, RemovalStatus
+from visual_memory.services.backup.adopt_later_removals import UNKNOWN, AdoptedRemovals
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import (
+    blocks,
+    receipt_log,
+    receipt_log_ends,
+    removals,
+    tombstones,
+)
+from visual_memory.services.receipts.mirror import mirror_rows
+from visual_memory.services.receipts.mirror.mirror_rows import MirrorRows
+from visual_memory.services.receipts.mirror.mirror_store import Mirror
+from visual_memory.services.receipts.mirror.update_mirror import Mirroring
+from visual_memory.services.receipts.receipt_log import Entry, ReceiptLog
+from visual_memory.services.receipts.receipt_signature import NotValid, ReceiptSigner
+from visual_memory.services.removal.removal_records import Removals
 
 
 @pytest.fixture(params=SHORT)

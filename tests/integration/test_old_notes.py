@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from services.forgetting.old_notes import let_old_notes_be_made_again
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import covered_images, removals
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.memory import Memory
 from tests.stack import new_folder
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import covered_images, removals
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.covered_images_v1 import let_old_notes_be_made_again
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 SOURCE = Path(__file__).parents[1] / "fixtures" / "data_folder_2" / "data.tar.xz"
 ASKED = {"step": "mark", "everything": False, "block": True, "reason": "r", "requested_by": "a test", "by_state": {}}
 
 
 def test_only_those_of_images_that_are_there_go(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.forgetting.old_notes.PAGE", 2)
+    monkeypatch.setattr("visual_memory.services.removal.covered_images_v1.PAGE", 2)
     with new_folder() as folder:
         with tarfile.open(SOURCE) as packed:
             packed.extractall(folder, [each for each in packed if each.name.startswith("data/engine")], filter="data")

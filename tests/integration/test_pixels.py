@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import Blocked, InvalidPicture
-from schemas.filter import Filter
-from schemas.image import State
-from schemas.removal import RemovalRequest
-from services.forgetting.tidy import Tidy
-from services.memory import blobs
-from services.memory.pictures import Pictures
-from services.perception.decoder import Decoder
-from services.perception.sandbox import Sandbox
-from services.perception.view import ALL, View
-from services.runtime.schedule import Schedule
 from tests.shapes import picture
+from visual_memory.schemas.errors import Blocked, InvalidPicture
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.preprocessing_crop import ALL, View
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.infrastructure.storage import blob_store
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
+from visual_memory.services.removal.erasure.orphan_files import Tidy
 
 from .support import LIMITS, Killed, Parts, Pixels, back_up, sound_sandbox
 
@@ -149,7 +149,7 @@ def test_no_backup_holds_them(parts: Parts, tmp_path: Path) -> None:
 def test_they_are_kept_only_where_there_is_plenty_of_room(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 4 * LIMITS.max_bytes
     parts.pictures = Pictures(parts.folder / "pictures", LIMITS.max_bytes)
-    monkeypatch.setattr(blobs.os, "statvfs", lambda _folder: SimpleNamespace(f_bavail=free, f_frsize=1))  # type: ignore[attr-defined]
+    monkeypatch.setattr(blob_store.os, "statvfs", lambda _folder: SimpleNamespace(f_bavail=free, f_frsize=1))  # type: ignore[attr-defined]
     ids = accepted(parts)
     assert (len(parts.files()), parts.pixels()) == (2, set())
     parts.work()

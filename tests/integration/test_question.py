@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, Decision, Effort, Vote
-from schemas.errors import EncoderMismatch, InvalidRequest
-from schemas.image import ImagePatch
-from schemas.question import PreviewRequest, ReplayRequest
-from services.answers.classify import WhatIf
-from services.answers.question import Question
 from tests.shapes import picture
+from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, Vote
+from visual_memory.schemas.errors import EncoderMismatch, InvalidRequest
+from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
+from visual_memory.schemas.image import ImagePatch
+from visual_memory.services.classification.classify import WhatIf
+from visual_memory.services.decisions.explain_decision import Question
 
 from .support import Parts, Pixels
 from .test_decisions import remove
@@ -179,7 +179,7 @@ def test_a_preview_says_what_is_wrong(wrong: dict[str, object]) -> None:
 
 
 def test_a_preview_of_too_many_is_refused(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.answers.question.MAX_VALUES", 2)
+    monkeypatch.setattr("visual_memory.services.decisions.explain_decision.MAX_VALUES", 2)
     teach(parts, "abc")
     with pytest.raises(InvalidRequest, match="more than the 2 images"):
         parts.question().preview(parts.tenant, preview_of(action="mute", filter={}))

@@ -6,16 +6,16 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
-from schemas.errors import Conflict, NotFound
-from schemas.filter import Filter
-from schemas.job import JobKind, JobState
-from schemas.question import QuestionJob
-from schemas.removal import RemovalRequest
-from services.answers.question import AS_A_JOB, AT_ONCE, OverBudget, Question
-from services.answers.question_jobs import KEPT, AnswerQuestion, Asked, AskLater, Questions
-from services.infrastructure.records.tables import questions
-from services.runtime.jobs import Jobs, RunJobs
 from tests.shapes import picture
+from visual_memory.schemas.background_job import JobKind, JobState
+from visual_memory.schemas.errors import Conflict, NotFound
+from visual_memory.schemas.explanation import QuestionJob
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.decisions.explain_decision import AS_A_JOB, AT_ONCE, OverBudget, Question
+from visual_memory.services.decisions.explanation_jobs import KEPT, AnswerQuestion, Asked, AskLater, Questions
+from visual_memory.services.infrastructure.records.tables import questions
+from visual_memory.services.infrastructure.task_queue.jobs import Jobs, RunJobs
 
 from .support import NEVER, Parts
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import BeingRemoved, Blocked, Conflict, Unavailable
-from schemas.image import ImageFields, ImagePatch, State
-from schemas.removal import Removal, RemovalRequest, RemovalStatus
-from services.intake.accept import Upload
 from tests.shapes import picture
+from visual_memory.schemas.errors import BeingRemoved, Blocked, Conflict, Unavailable
+from visual_memory.schemas.image import ImageFields, ImagePatch, State
+from visual_memory.schemas.removal import Removal, RemovalRequest, RemovalStatus
+from visual_memory.services.intake.accept_pictures import Upload
 
 from .support import Hooked, Once, Parts, Pixels
 

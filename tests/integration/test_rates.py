@@ -8,13 +8,13 @@ from typing import Any
 import psutil
 import pytest
 
-from schemas.errors import RateLimited
-from schemas.image import now
-from schemas.key import Key, Scope
-from services.access.rates import PAUSE, Rates
-from services.runtime.redis_server import limits_url
 from tests.broker import Broker, broker
 from tests.stack import suspended
+from visual_memory.schemas.api_key import Key, Scope
+from visual_memory.schemas.errors import RateLimited
+from visual_memory.schemas.image import now
+from visual_memory.services.access.rate_limits import PAUSE, Rates
+from visual_memory.services.infrastructure.processes.private_redis import limits_url
 
 PREFIX = "one-service:"
 

@@ -9,26 +9,26 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import update
 
-from schemas.errors import FetchFailed, FetchUnanswered, OutOfSpace, Unavailable, VisualMemoryError
-from schemas.image import State, StoredImage
-from schemas.removal import RemovalRequest
-from services.access.audit import Audit
-from services.forgetting.intake_entries import resource
-from services.forgetting.refused_entries import RefusedEntries, RefusedEntry
-from services.infrastructure.records.fencing_tokens import Leases
-from services.infrastructure.records.tables import leases as leases_table
-from services.intake.accept import Accept
-from services.intake.streams import entries_in_hand, read_entries, settle_accepted
-from services.intake.streams.accept_entries import AcceptEntries
-from services.intake.streams.read_entries import MOST_TRIES, ReadEntries
-from services.intake.streams.redis_streams import Streams
-from services.intake.streams.settle_accepted import SettleAccepted
-from services.intake.vectors import AcceptVectors
-from services.perception.decoder import Decoder
 from tests.contract.support import reject
 from tests.intake import IntakeServer, intake_server
 from tests.intake_events import image_data, image_event, s3_notification, s3_record
 from tests.shapes import picture
+from visual_memory.schemas.errors import FetchFailed, FetchUnanswered, OutOfSpace, Unavailable, VisualMemoryError
+from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.infrastructure.records.tables import leases as leases_table
+from visual_memory.services.infrastructure.records.work_leases import Leases
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.intake.accept_pictures import Accept
+from visual_memory.services.intake.accept_vectors import AcceptVectors
+from visual_memory.services.intake.streams import pending_entries, read_image_stream, report_results
+from visual_memory.services.intake.streams.accept_entries import AcceptEntries
+from visual_memory.services.intake.streams.read_image_stream import MOST_TRIES, ReadEntries
+from visual_memory.services.intake.streams.report_results import SettleAccepted
+from visual_memory.services.removal.intake_entries import resource
+from visual_memory.services.removal.refused_entries import RefusedEntries, RefusedEntry
 
 from .support import KEY, TESTER, Hooked, Killed, Once, Parts
 
@@ -113,7 +113,7 @@ class Intake:
 
 @pytest.fixture
 def intake(parts: Parts, server: IntakeServer, monkeypatch: pytest.MonkeyPatch) -> Intake:
-    monkeypatch.setattr(entries_in_hand, "pause_after", lambda _tries: 0.0)
+    monkeypatch.setattr(pending_entries, "pause_after", lambda _tries: 0.0)
     return Intake(parts, server.streams())
 
 
@@ -211,7 +211,7 @@ def test_what_is_sent_twice_is_one_image(intake: Intake) -> None:
 
 
 def test_however_many_were_accepted_each_is_settled_once(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settle_accepted, "AT_ONCE", 2)
+    monkeypatch.setattr(report_results, "AT_ONCE", 2)
     settle, other = (SettleAccepted(intake.streams, lambda: intake.parts.memory) for _ in range(2))
     for n in range(5):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
@@ -293,7 +293,7 @@ def test_an_entry_that_ends_its_readers_is_dead_in_the_end_and_the_others_are_in
 def test_while_the_store_or_the_disk_takes_nothing_nothing_is_read_and_nothing_is_lost(
     intake: Intake, step: str, error: type[Unavailable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_entries, "MOST_ENTRIES", 64)
+    monkeypatch.setattr(read_image_stream, "MOST_ENTRIES", 64)
     for n in range(100):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
 
@@ -484,7 +484,7 @@ def test_an_error_that_nobody_foresaw_costs_its_entry_alone(intake: Intake) -> N
 
 
 def test_who_is_told_to_end_leaves_the_rest(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_entries, "MOST_ENTRIES", 64)
+    monkeypatch.setattr(read_image_stream, "MOST_ENTRIES", 64)
     for n in range(70):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
     told = Once("put", lambda: None)

@@ -12,12 +12,12 @@ import pytest
 import trustme
 from fsspec.implementations.memory import MemoryFileSystem
 
-from schemas.errors import FetchFailed, FetchUnanswered, InvalidRequest, TooLarge, VisualMemoryError
-from services.bootstrap.wire_references import wire_references
-from services.intake.references.allowed_prefixes import AllowedPrefixes
-from services.intake.references.read_references import READS_OF_ONE, ReadReferences
-from services.settings import IntakeSettings, Settings
 from tests.web import BODY, HOST, Loopback, answering, fetching, serving
+from visual_memory.schemas.errors import FetchFailed, FetchUnanswered, InvalidRequest, TooLarge, VisualMemoryError
+from visual_memory.services.bootstrap.wiring.wire_references import wire_references
+from visual_memory.services.intake.picture_urls.allowed_prefixes import AllowedPrefixes
+from visual_memory.services.intake.picture_urls.read_picture_urls import READS_OF_ONE, ReadReferences
+from visual_memory.services.settings import IntakeSettings, Settings
 
 MOST = 20_000
 

@@ -5,19 +5,19 @@ from datetime import timedelta
 
 import pytest
 
-from schemas.errors import Unavailable
-from schemas.receipt import Requester
-from schemas.removal import RemovalStatus
-from services.infrastructure.records.fencing_tokens import Leases
-from services.intake.streams.older_entries import OlderEntries
-from services.intake.streams.read_removals import ReadRemovals
-from services.intake.streams.redis_streams import Streams
-from services.intake.streams.removal_turns import MOST_TRIES, RemovalTurns, resource
-from services.intake.streams.stream_entries import Ended, Entry, Result, Status
-from services.intake.streams.stream_keys import Inbox
 from tests.intake import intake_server
 from tests.intake_events import image_data, image_event, removal_event
 from tests.shapes import picture
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.receipt import Requester
+from visual_memory.schemas.removal import RemovalStatus
+from visual_memory.services.infrastructure.records.work_leases import Leases
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
+from visual_memory.services.intake.streams.accept_removals import ReadRemovals
+from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
+from visual_memory.services.intake.streams.read_removal_stream import MOST_TRIES, RemovalTurns, resource
 
 from .support import Hooked, Once, Parts
 

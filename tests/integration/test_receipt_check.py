@@ -12,17 +12,25 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete, insert, update
 
-from schemas.filter import Filter
-from schemas.image import State
-from schemas.receipt import Claim, ErasurePayload, Event, Payload, RemovalPayload, RequestedPayload, Requester
-from services.access.secret import Secret
-from services.bootstrap.wire_receipts import Receipts, receipts_of
-from services.forgetting import receipt_v1
-from services.forgetting.receipt_signature import NotValid
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import receipt_log, receipt_log_ends
-from services.settings import Settings
 from tests.databases import SHORT, new_database
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State
+from visual_memory.schemas.receipt import (
+    Claim,
+    ErasurePayload,
+    Event,
+    Payload,
+    RemovalPayload,
+    RequestedPayload,
+    Requester,
+)
+from visual_memory.services.access.signing_secret import Secret
+from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import receipt_log, receipt_log_ends
+from visual_memory.services.receipts import receipt_v1
+from visual_memory.services.receipts.receipt_signature import NotValid
+from visual_memory.services.settings import Settings
 
 
 @pytest.fixture(params=SHORT)

@@ -11,12 +11,20 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from schemas.errors import Unavailable
-from schemas.receipt import Claim, ErasurePayload, Event, Payload, RemovalPayload, RequestedPayload, Requester
-from services.forgetting.receipt_log import AlreadyEntered, Entry, ReceiptLog
-from services.forgetting.receipt_signature import RECEIPT, NotValid, ReceiptSigner, digest, written
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import receipt_log, receipt_log_ends
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.receipt import (
+    Claim,
+    ErasurePayload,
+    Event,
+    Payload,
+    RemovalPayload,
+    RequestedPayload,
+    Requester,
+)
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import receipt_log, receipt_log_ends
+from visual_memory.services.receipts.receipt_log import AlreadyEntered, Entry, ReceiptLog
+from visual_memory.services.receipts.receipt_signature import RECEIPT, NotValid, ReceiptSigner, digest, written
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ASKED: dict[str, Any] = {

@@ -9,17 +9,17 @@ from typing import Any, NoReturn, cast
 import PIL.Image
 import pytest
 
-from schemas.decision import ClassifyOptions
-from schemas.errors import Unavailable
-from schemas.image import Gate, State
-from services.curation.objections import Objections
-from services.intake.remember import Remember
-from services.memory.engine import Engine
-from services.memory.memory import Memory
-from services.perception.decoder import Decoder
 from tests.faulty import spoilt
 from tests.shapes import as_file, picture
 from tests.stack import until
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.image import Gate, State
+from visual_memory.services.curation.label_check import Objections
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.intake.remember_pictures import Remember
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Engine
 
 from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox, sound_sandbox
 

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
-from schemas.errors import NotFound
-from schemas.filter import Filter
-from schemas.removal import Removal, RemovalRequest
-from services.forgetting.verify import Findings
-from services.infrastructure.records.tables import receipt_log, removals
-from services.memory.memory import Memory
 from tests.databases import SHORT, new_database
 from tests.shapes import picture
+from visual_memory.schemas.errors import NotFound
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.removal import Removal, RemovalRequest
+from visual_memory.services.infrastructure.records.tables import receipt_log, removals
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.receipts.verify_removals import Findings
 
 from .support import TESTER, Parts
 

@@ -12,11 +12,13 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from schemas.decision import Decision
-from schemas.filter import Filter
-from schemas.removal import RemovalRequest
-from services.access.rates import Rates
-from services.answers.rerank import (
+from tests.shapes import as_file
+from tests.vision import KEY, MODEL, Fault, Handler, Seen, Server, serving
+from visual_memory.schemas.decision import Decision
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.access.rate_limits import Rates
+from visual_memory.services.classification.reranking.rerank import (
     AT_ONCE,
     GONE,
     NO_LABEL,
@@ -28,12 +30,10 @@ from services.answers.rerank import (
     TOO_SLOW,
     Rerank,
 )
-from services.cli.own_service import free_port
-from services.runtime.logs import Formatter
-from services.settings import RerankSettings
-from services.vision.model import VisionModel
-from tests.shapes import as_file
-from tests.vision import KEY, MODEL, Fault, Handler, Seen, Server, serving
+from visual_memory.services.classification.reranking.vision_model import VisionModel
+from visual_memory.services.cli.temporary_service import free_port
+from visual_memory.services.infrastructure.observability.json_logs import Formatter
+from visual_memory.services.settings import RerankSettings
 
 from .support import Hooked, Parts
 

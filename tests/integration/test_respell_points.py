@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.infrastructure.records.database import Database
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import EVERY_POINT, Payload, Point, Write
-from services.memory.respell_points import respell_points, respelled_fields
 from tests.stack import new_folder
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.memory.normalise_stored_text import respell_points, respelled_fields
+from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Payload, Point, Write
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 SOURCE = Path(__file__).parents[1] / "fixtures" / "data_folder_2" / "data.tar.xz"
 AT_ONCE = timedelta(microseconds=1)
@@ -85,7 +85,7 @@ def test_each_text_is_in_one_spelling_and_the_rest_is_as_it_was(engine: MortalEn
 def test_a_kill_amid_the_points_is_made_good(
     engine: MortalEngine, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.memory.respell_points.PAGE", 3)
+    monkeypatch.setattr("visual_memory.services.memory.normalise_stored_text.PAGE", 3)
     lives = 0
     for deaths in (2, 1, 4, 3, 0):
         engine.deaths = deaths

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import InvalidRequest
-from schemas.image import ImagePatch, now
-from schemas.question import ReplayRequest
-from schemas.removal import RemovalRequest, RemovalStatus
-from services.forgetting.retention import Expire, Retention
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.memory import Memory
 from tests.contract.support import quick_folder
 from tests.shapes import picture
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.explanation import ReplayRequest
+from visual_memory.schemas.image import ImagePatch, now
+from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
+from visual_memory.services.data_stewardship.retention import Expire, Retention
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 from .support import AT_ONCE, LIFETIMES, METADATA, NEVER, Parts, Pixels, failures
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.errors import Conflict, InvalidRequest, NotFound
-from services.intake.streams.stream_keys import StreamKeys
-from services.intake.streams.stream_users import NewUser, Role, StreamUsers
-from services.runtime.redis_server import find_redis_server
 from tests.stack import new_folder, until
+from visual_memory.schemas.errors import Conflict, InvalidRequest, NotFound
+from visual_memory.services.infrastructure.processes.private_redis import find_redis_server
+from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
+from visual_memory.services.infrastructure.redis_streams.stream_users import NewUser, Role, StreamUsers
 
 KEYS = StreamKeys("vm")
 PREFIXES = ("a", "ab", "a-b", "a_b")

@@ -5,10 +5,10 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from schemas.image import State, StoredImage, now
-from services.forgetting.intake_entries import NoIntake, QueuedEntry, QueuedImage
-from services.forgetting.subject_export import ExportSubject, Held
 from tests.shapes import picture
+from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.services.data_stewardship.export_subject import ExportSubject, Held
+from visual_memory.services.removal.intake_entries import NoIntake, QueuedEntry, QueuedImage
 
 from .support import Parts
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
-from services.runtime import supervisor
-from services.runtime.supervisor import Child, stop
 from tests.stack import until
+from visual_memory.services.infrastructure.processes import supervisor
+from visual_memory.services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
+from visual_memory.services.infrastructure.processes.supervisor import Child, stop
 
-SAY_READY = "from services.infrastructure.processes.ready_message import send_ready; send_ready()"
+SAY_READY = "from visual_memory.services.infrastructure.processes.ready_message import send_ready; send_ready()"
 
 
 def child(folder: Path, code: str) -> Child:

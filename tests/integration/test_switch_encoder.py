@@ -5,16 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from schemas.errors import Conflict, NotFound
-from schemas.filter import Filter
-from schemas.image import State
-from services.encoder_migration import switch_encoder
-from services.encoder_migration.drop_encoder import added
-from services.infrastructure.records.tables import active_encoder
 from tests.integration.migrating import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, over, vector_names
 from tests.integration.support import Hooked, Killed, Once
 from tests.integration.test_fill_vectors import counts, teach
 from tests.shapes import picture
+from visual_memory.schemas.errors import Conflict, NotFound
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State
+from visual_memory.services.encoder_migration import switch_encoder
+from visual_memory.services.encoder_migration.drop_encoder import added
+from visual_memory.services.infrastructure.records.tables import active_encoder
 
 pytestmark = QUIET
 

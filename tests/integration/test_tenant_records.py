@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime
 
-from schemas.key import KeyRequest, Scope
-from schemas.receipt import Requester, TenantEndPayload
-from services.access.audit import Audit
-from services.access.keys import Keys
-from services.forgetting.receipt_log import ReceiptLog
-from services.forgetting.receipt_signature import ReceiptSigner
-from services.forgetting.tenant_records import TenantRecords
-from services.infrastructure.records.database import Database
+from visual_memory.schemas.api_key import KeyRequest, Scope
+from visual_memory.schemas.receipt import Requester, TenantEndPayload
+from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.data_stewardship.tenant_records import TenantRecords
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.receipts.receipt_log import ReceiptLog
+from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

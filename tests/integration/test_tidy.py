@@ -13,14 +13,14 @@ from typing import cast
 
 import pytest
 
-from schemas.errors import Unavailable
-from schemas.image import now
-from services.forgetting.tidy import Tidy
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.memory import Memory
-from services.memory.pictures import Pictures
-from services.runtime.schedule import Schedule
 from tests.contract.support import ENCODER, METADATA, image, quick_folder
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.image import now
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.removal.erasure.orphan_files import Tidy
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 from .support import Hooked, close_databases, database_in, failures
 
@@ -61,7 +61,7 @@ def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
 
 WRITE = """
 import os, signal, sys
-from services.memory.pictures import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
 os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
 Pictures(sys.argv[1]).write("t/aa/x", b"marker-picture")
 """

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from schemas.decision import ClassifyOptions, Decision, Effort, GroupBy, Prune, Vote
-from schemas.filter import Filter
-from schemas.image import State, StoredImage, now
-from schemas.removal import RemovalRequest
-from services.decision.votes import decide
-from services.memory.engine import Vectors
+from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, GroupBy, Prune, Vote
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.voting.decide import decide
 
 from .support import TESTER, Parts
 

@@ -11,15 +11,15 @@ import pytest
 import trustme
 from starlette.testclient import TestClient
 
-from schemas.key import KeyRequest, Scope
-from services.access.keys import Keys
-from services.api.app import create_app
-from services.bootstrap import wire_memory
-from services.bootstrap.api_process import api_process
-from services.bootstrap.wire_records import records_of
-from services.settings import Settings
 from tests.shapes import picture
 from tests.web import HOST, Loopback, Server, answering, fetching, serving
+from visual_memory.schemas.api_key import KeyRequest, Scope
+from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.api.app import create_app
+from visual_memory.services.bootstrap.api_process import api_process
+from visual_memory.services.bootstrap.wiring import wire_memory
+from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.settings import Settings
 
 from .support import KeepsOpen, Parts, fixed, make_known
 

@@ -8,17 +8,17 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from schemas.encoder import FillCounts
-from schemas.errors import BeingRemoved, Blocked, InvalidRequest, InvalidVector, NotFound, Unavailable
-from schemas.image import Accepted, ImageFields, State, StoredImage, now
-from schemas.removal import Removal, RemovalRequest
-from services.intake.vectors import AcceptVectors, Sent
-from services.memory.engine import Vectors
-from services.memory.filling import Filling
-from services.memory.memory import Memory
-from services.memory.payload import has_picture
 from tests.contract.support import units
 from tests.shapes import picture
+from visual_memory.schemas.encoder import FillCounts
+from visual_memory.schemas.errors import BeingRemoved, Blocked, InvalidRequest, InvalidVector, NotFound, Unavailable
+from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, now
+from visual_memory.schemas.removal import Removal, RemovalRequest
+from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
+from visual_memory.services.memory.fill_encoder_vectors import Filling
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.point_payload import has_picture
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 from .support import LIFETIMES, Hooked, Once, Parts, Pixels, back_up, encoder_spec, restore
 from .test_backup import place

@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import delete
 from typer.testing import CliRunner, Result
 
-from schemas.filter import Filter
-from schemas.image import State
-from schemas.receipt import Claim, ErasurePayload, Payload, RemovalPayload, RequestedPayload, Requester
-from services.access.secret import load_secret
-from services.bootstrap.wire_receipts import receipts_of, signer_of
-from services.bootstrap.wire_records import records_of
-from services.cli.app import app
-from services.forgetting.receipt_signature import RECEIPT
-from services.infrastructure.records.tables import receipt_log
-from services.settings import Settings
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import State
+from visual_memory.schemas.receipt import Claim, ErasurePayload, Payload, RemovalPayload, RequestedPayload, Requester
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_receipts import receipts_of, signer_of
+from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.cli.app import app
+from visual_memory.services.infrastructure.records.tables import receipt_log
+from visual_memory.services.receipts.receipt_signature import RECEIPT
+from visual_memory.services.settings import Settings
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 FILTER = {"subject": "ann"}

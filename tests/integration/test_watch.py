@@ -15,23 +15,23 @@ from typing import Any
 import pytest
 import redis
 
-from schemas.errors import Conflict, InvalidRequest, TooLarge
-from schemas.intake_event import MAX_PICTURE, EventImage, read_event
-from services.cli import sent_files
-from services.cli.image_events import References
-from services.cli.own_service import free_port
-from services.cli.remote_disks import is_remote
-from services.cli.sent_files import SentFile, Stamp, open_sent_files
-from services.cli.show_watch import WatchReport
-from services.cli.stream_sender import StreamSender
-from services.cli.watch import _references
-from services.cli.watched_folder import WatchedFolder
-from services.cli.watching import Watching
-from services.intake.streams.stream_users import Role, StreamUsers
-from services.settings import IntakeSettings, Settings
 from tests.intake import IntakeServer, intake_server
 from tests.shapes import picture
 from tests.stack import unique, until
+from visual_memory.schemas.errors import Conflict, InvalidRequest, TooLarge
+from visual_memory.schemas.intake_event import MAX_PICTURE, EventImage, read_event
+from visual_memory.services.cli.commands.watch import _references
+from visual_memory.services.cli.temporary_service import free_port
+from visual_memory.services.cli.watch_report import WatchReport
+from visual_memory.services.infrastructure.redis_streams.stream_users import Role, StreamUsers
+from visual_memory.services.settings import IntakeSettings, Settings
+from visual_memory.services.watched_folder import sent_files
+from visual_memory.services.watched_folder.file_to_event import References
+from visual_memory.services.watched_folder.network_disk import is_remote
+from visual_memory.services.watched_folder.new_files import WatchedFolder
+from visual_memory.services.watched_folder.send_changes import Watching
+from visual_memory.services.watched_folder.sent_files import SentFile, Stamp, open_sent_files
+from visual_memory.services.watched_folder.stream_sender import StreamSender
 
 SETTLE = 2.0
 
@@ -269,7 +269,9 @@ def test_the_command_sends_what_comes_until_it_is_ended(folder: Folder, how: str
     aside = folder.put("../aside/dog/2.png", picture("disc")).parent
     words = ["watch", folder.top, "--url", url, "--state", folder.state, "--settle", 0, how]
     around = {name: value for name, value in os.environ.items() if not name.startswith("VISUAL_MEMORY_")}
-    with subprocess.Popen([sys.executable, "-m", "services.cli", *map(str, words)], env=around) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "visual_memory.services.cli", *map(str, words)], env=around
+    ) as process:
         try:
             until(lambda: folder.server.client.xlen(stream) == before + 1, "what was there")
             aside.rename(folder.top / "dog")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import EncoderMismatch, Unavailable
-from services.bootstrap import wire_memory
-from services.bootstrap.api_process import api_process
-from services.bootstrap.job_process import job_process
-from services.bootstrap.wire_records import records_of
-from services.bootstrap.worker_process import worker_process
-from services.infrastructure.records import facts
-from services.memory.engine import Engine
-from services.settings import Settings
+from visual_memory.schemas.errors import EncoderMismatch, Unavailable
+from visual_memory.services.bootstrap.api_process import api_process
+from visual_memory.services.bootstrap.job_process import job_process
+from visual_memory.services.bootstrap.wiring import wire_memory
+from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.bootstrap.worker_process import worker_process
+from visual_memory.services.infrastructure.records import record_flags
+from visual_memory.services.settings import Settings
+from visual_memory.services.vector_engines.engine_contract import Engine
 
 from .support import Hooked, Parts, Pixels, make_known
 
@@ -79,7 +79,7 @@ def test_at_the_end_all_is_closed(settings: Settings, engines: Opened, wire: Wir
 def test_what_cannot_be_wired_to_its_end_leaves_nothing_open(settings: Settings, engines: Opened, wire: Wire) -> None:
     before = threads()
     with records_of(settings) as database, database.write() as connection:
-        facts.say(database, connection, facts.RESTORE, {})
+        record_flags.say(database, connection, record_flags.RESTORE, {})
     with pytest.raises(Unavailable, match="a restore was begun"), wire(settings):
         pytest.fail("it was wired")
     assert engines.number

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.image import ImageFields, State
-from services.intake.accept import Upload
-from services.intake.vectors import AcceptVectors, Sent
 from tests.shapes import picture
+from visual_memory.schemas.image import ImageFields, State
+from visual_memory.services.intake.accept_pictures import Upload
+from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
 
 from .support import Hooked, Once, Parts
 

@@ -8,8 +8,8 @@ from unittest import mock
 
 from sqlalchemy import Connection
 
-import schemas.image
-from services.infrastructure.records.database import Database
+from visual_memory.schemas import image
+from visual_memory.services.infrastructure.records.database import Database
 
 
 class Clock:
@@ -26,7 +26,7 @@ class Clock:
 @contextmanager
 def moved_by(clock: Clock) -> Iterator[None]:
     """The service goes by this clock, and so does its database; within another's, by both."""
-    present: type[datetime] = vars(schemas.image)["datetime"]
+    present: type[datetime] = vars(image)["datetime"]
     moment = Database.moment
 
     class Moved(datetime):
@@ -38,5 +38,5 @@ def moved_by(clock: Clock) -> Iterator[None]:
         told = moment(database, connection)
         return told if database.is_sqlite else told + clock.ahead  # SQLite goes by the process's, which is moved
 
-    with mock.patch.object(schemas.image, "datetime", Moved), mock.patch.object(Database, "moment", moved):
+    with mock.patch.object(image, "datetime", Moved), mock.patch.object(Database, "moment", moved):
         yield

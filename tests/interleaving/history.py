@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from schemas.errors import VisualMemoryError
-from schemas.image import now
-from services.intake.streams.stream_keys import NOTHING
-from services.memory.engine import Vectors
 from tests.intake_events import image_data, image_event
 from tests.interleaving.scheduler import Scheduler, running_actor
 from tests.interleaving.service import Service, content
+from visual_memory.schemas.errors import VisualMemoryError
+from visual_memory.schemas.image import now
+from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 ACCEPTED = "accepted"
 LENGTHS = (1, 2)

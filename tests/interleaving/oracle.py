@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from schemas.filter import Filter, matches
-from schemas.image import State, now
-from schemas.removal import RemovalStatus
-from services.forgetting.retention import REQUESTER
-from services.memory.payload import has_picture, to_image
 from tests.integration.support import METADATA
 from tests.interleaving.history import ACCEPTED, Call, Change, History, Payload
 from tests.interleaving.queued import Entries
+from visual_memory.schemas.filter import Filter, matches
+from visual_memory.schemas.image import State, now
+from visual_memory.schemas.removal import RemovalStatus
+from visual_memory.services.data_stewardship.retention import REQUESTER
+from visual_memory.services.memory.point_payload import has_picture, to_image
 
 ENDED = {State.REMEMBERED.value, State.REJECTED.value, State.MUTED.value}
 AMENDABLE = ("subject", "source", "labels", "metadata")

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
 
-from schemas.filter import Filter, matches
-from schemas.image import State, StoredImage, now
-from services.forgetting.named_values import may_be_meant
-from services.forgetting.refused_entries import is_at_or_before
 from tests.integration.support import METADATA
 from tests.interleaving.history import Call, History, Payload
+from visual_memory.schemas.filter import Filter, matches
+from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.services.removal.filter_values import may_be_meant
+from visual_memory.services.removal.refused_entries import is_at_or_before
 
 ENDS = {"remembered", "rejected", "removed", "dead"}
 LETTERS = {"dead", "rejected"}

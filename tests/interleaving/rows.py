@@ -8,10 +8,10 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from schemas.image import Gate, now
 from tests.interleaving.history import LENGTHS, hash_of
 from tests.interleaving.schedule import Schedule
 from tests.interleaving.scheduler import Fault
+from visual_memory.schemas.image import Gate, now
 
 JOSE = tuple(unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
 CONTENTS = (*range(15), *range(50, 53))

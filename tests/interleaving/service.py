@@ -14,40 +14,52 @@ from typing import Any, cast
 import numpy as np
 import PIL.Image
 
-from schemas.decision import ClassifyOptions, Decision
-from schemas.errors import Unavailable
-from schemas.image import Accepted, Gate, ImageFields, ImagePatch, StoredImage
-from schemas.question import StoredDecision
-from schemas.receipt import Requester
-from schemas.removal import Removal, RemovalRequest
-from services.access.audit import Audit
-from services.access.idempotency import AlreadyMade, Idempotency
-from services.access.secret import Secret
-from services.bootstrap.wire_memory import memory_of
-from services.bootstrap.wire_removal import Stores, wire_compact, wire_forget, wire_stores, wire_verify
-from services.bootstrap.wire_use_cases import lease_of, wire_accept, wire_classify, wire_judge, wire_remember
-from services.curation.judged_images import digest
-from services.forgetting.forget import Forget
-from services.forgetting.retention import Expire
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import metadata
-from services.intake.accept import Accept, Upload
-from services.intake.streams.accept_entries import AcceptEntries
-from services.intake.streams.older_entries import OlderEntries
-from services.intake.streams.read_entries import ReadEntries
-from services.intake.streams.redis_streams import Streams
-from services.intake.streams.settle_accepted import SettleAccepted
-from services.intake.vectors import AcceptVectors, Sent
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.engine import Vectors
-from services.memory.filters import within
-from services.perception.decoder import Decoder
-from services.settings import Settings
 from tests.intake import intake_server
 from tests.integration.support import Pixels, settings_in
 from tests.interleaving.clock import Clock, moved_by
 from tests.interleaving.scheduler import stop
 from tests.interleaving.stops import Observer, stops
+from visual_memory.schemas.decision import ClassifyOptions, Decision
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.schemas.explanation import StoredDecision
+from visual_memory.schemas.image import Accepted, Gate, ImageFields, ImagePatch, StoredImage
+from visual_memory.schemas.receipt import Requester
+from visual_memory.schemas.removal import Removal, RemovalRequest
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.idempotency_keys import AlreadyMade, Idempotency
+from visual_memory.services.access.signing_secret import Secret
+from visual_memory.services.bootstrap.wiring.wire_memory import memory_of
+from visual_memory.services.bootstrap.wiring.wire_removal import (
+    Stores,
+    wire_compact,
+    wire_forget,
+    wire_stores,
+    wire_verify,
+)
+from visual_memory.services.bootstrap.wiring.wire_use_cases import (
+    lease_of,
+    wire_accept,
+    wire_classify,
+    wire_judge,
+    wire_remember,
+)
+from visual_memory.services.curation.judged_images import digest
+from visual_memory.services.data_stewardship.retention import Expire
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import metadata
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.intake.accept_pictures import Accept, Upload
+from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
+from visual_memory.services.intake.streams.accept_entries import AcceptEntries
+from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
+from visual_memory.services.intake.streams.read_image_stream import ReadEntries
+from visual_memory.services.intake.streams.report_results import SettleAccepted
+from visual_memory.services.memory.point_filters import within
+from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.settings import Settings
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 LEASE = 3
 """Seconds: short, so that who waits for another does not ask for long."""

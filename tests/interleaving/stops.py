@@ -11,13 +11,13 @@ from functools import wraps
 from typing import Any, Protocol
 from unittest import mock
 
-from services.infrastructure.records.database import Database
-from services.intake.streams.redis_streams import Streams
-from services.memory.blobs import Blobs
-from services.memory.embedded.edge import EdgeEngine
-from services.memory.pictures import Pictures
 from tests.interleaving.clock import Clock
 from tests.interleaving.scheduler import check_alive, no_stops, running_actor, stop
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 ENGINE_READS = ("retrieve", "scroll", "oldest", "export", "count", "facet", "query_batch")
 STORE_WRITES = ("write_some", "delete")

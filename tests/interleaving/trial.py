@@ -9,12 +9,12 @@ from unittest import mock
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from services.forgetting import covered_images, mark_and_note
 from tests.databases import new_database
 from tests.interleaving.rows import Row
 from tests.interleaving.schedule import schedule
 from tests.interleaving.scheduler import Turn, turns
 from tests.interleaving.service import Place, place
+from visual_memory.services.removal import covered_images, mark_and_note
 
 
 @contextmanager

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from schemas import errors
-from schemas.curation import Action, CurationRequest
-from schemas.errors import BeingRemoved, Conflict, NotFound, Unavailable, VisualMemoryError
-from schemas.evaluation_job import EvaluationRequest
-from schemas.filter import Filter
-from schemas.image import ImagePatch
-from schemas.removal import RemovalRequest
-from services import client as module
-from services.client import Client, error_of
+from visual_memory.schemas import errors
+from visual_memory.schemas.curation_request import Action, CurationRequest
+from visual_memory.schemas.errors import BeingRemoved, Conflict, NotFound, Unavailable, VisualMemoryError
+from visual_memory.schemas.evaluation_request import EvaluationRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImagePatch
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.client import http_client as module
+from visual_memory.services.client.http_client import Client, error_of
 
 REMOVAL = RemovalRequest(filter=Filter({"subject": "ann"}), reason="a test")
 
@@ -71,7 +71,7 @@ def answering(*script: tuple[int, str]) -> Iterator[tuple[Client, list[tuple[flo
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the client would have waited before it sent a request again."""
     waited: list[float] = []
-    monkeypatch.setattr("services.client.time.sleep", waited.append)
+    monkeypatch.setattr("visual_memory.services.client.http_client.time.sleep", waited.append)
     return waited
 
 

@@ -11,11 +11,11 @@ import pytest
 import trustme
 from pydantic import ValidationError
 
-from schemas.errors import FetchFailed, InvalidRequest, TooLarge
-from services.intake.fetch import HTTPS, Fetch, is_public
-from services.intake.resolver import LOOKUPS_OF_ONE, Resolver, resolve
-from services.settings import PictureSettings
 from tests.web import BODY, HOST, PUBLIC, Loopback, answering, fetching, serving
+from visual_memory.schemas.errors import FetchFailed, InvalidRequest, TooLarge
+from visual_memory.services.intake.picture_urls.dns_resolver import LOOKUPS_OF_ONE, Resolver, resolve
+from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, Fetch, is_public
+from visual_memory.services.settings import PictureSettings
 
 PUBLIC6 = "2606:2800:220:1::1"
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
-from schemas.errors import Unavailable
-from services.infrastructure.processes.fair_queue import FairQueue
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 
 Result = TypeVar("Result")
 

@@ -16,8 +16,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from schemas.errors import OutOfSpace, Unavailable
-from schemas.image import now
+from visual_memory.schemas.errors import OutOfSpace, Unavailable
+from visual_memory.schemas.image import now
 
 CONNECTIONS = 16
 """Kept open by a process; as many more are opened while they are needed."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.database import Database
 
 AT_ONCE = 256
 

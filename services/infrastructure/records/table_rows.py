@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select
 
-from services.infrastructure.records.column_types import Moment
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import metadata
+from visual_memory.services.infrastructure.records.column_types import Moment
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import metadata
 
 PAGE = 1000
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from services.infrastructure.records.column_types import BigId, Json, Moment
+from visual_memory.services.infrastructure.records.column_types import BigId, Json, Moment
 
 metadata = MetaData(
     naming_convention={
@@ -85,7 +85,7 @@ audit = Table(
     Column("request", String),
     Column("action", String, nullable=False),
     Column("outcome", String, nullable=False),
-    Column("details", Json, nullable=False),  # further fields of `schemas.audit.AuditLine`
+    Column("details", Json, nullable=False),  # further fields of `schemas.audit_entry.AuditLine`
     Index(None, "tenant", "number"),
 )
 
@@ -257,7 +257,7 @@ questions = Table(
     Column("tenant", String, nullable=False, index=True),
     Column("decision", String),  # whose counterfactual is to be found
     Column("last", Integer),  # or the influence on so many decisions
-    Column("result", String),  # JSON of `schemas.question.Counterfactual` or `Influence`
+    Column("result", String),  # JSON of `schemas.explanation.Counterfactual` or `Influence`
 )
 
 evaluations = Table(
@@ -266,7 +266,7 @@ evaluations = Table(
     Column("job", String, ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
     Column("tenant", String, nullable=False, index=True),
     Column("encoder", String, nullable=False),  # whose vectors are to be compared
-    Column("request", String, nullable=False),  # JSON of `schemas.evaluation_job.EvaluationRequest`
+    Column("request", String, nullable=False),  # JSON of `schemas.evaluation_request.EvaluationRequest`
     Column("summary", String),  # JSON of `EvaluationSummary`
     Column("report", String),  # the name of its file
 )
@@ -296,7 +296,7 @@ decisions = Table(
     Column("margin", Float, nullable=False),
     Column("voters", Integer, nullable=False),
     Column("scrubbed", Integer, nullable=False),
-    Column("body", String, nullable=False),  # JSON of `schemas.question.StoredDecision`
+    Column("body", String, nullable=False),  # JSON of `schemas.explanation.StoredDecision`
     UniqueConstraint("tenant", "id"),
     Index(None, "tenant", "label", "id"),
 )
@@ -304,7 +304,7 @@ decisions = Table(
 decision_mentions = Table(
     "decision_mentions",
     metadata,
-    Column("mention", BigInteger, primary_key=True),  # what it tells of; see `services.answers.mentions`
+    Column("mention", BigInteger, primary_key=True),  # what it tells of; see `services.decisions.decision_index`
     Column("decision", BigId, ForeignKey(decisions.c.number, ondelete="CASCADE"), primary_key=True, index=True),
     sqlite_with_rowid=False,
 )

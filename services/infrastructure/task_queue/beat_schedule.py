@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.schedules import schedule
 
-from services.infrastructure.task_queue.task_names import (
+from visual_memory.services.infrastructure.task_queue.task_names import (
     EXPIRE,
     QUEUE_OF,
     RESUME_REMOVALS,
@@ -17,7 +17,7 @@ from services.infrastructure.task_queue.task_names import (
     SWEEP_IMAGES,
     SWEEP_JOBS,
 )
-from services.settings import WorkerSettings
+from visual_memory.services.settings import WorkerSettings
 
 LOOK_SECONDS = 60
 """How often it is looked whether something is due that stored records tell of."""

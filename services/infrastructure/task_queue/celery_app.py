@@ -3,10 +3,10 @@
 from celery import Celery
 from kombu.entity import Queue
 
-from services.infrastructure.task_queue.beat_schedule import beat_schedule
-from services.infrastructure.task_queue.message_check import CheckingAMQP
-from services.infrastructure.task_queue.task_names import QUEUES, REMEMBER_QUEUE
-from services.settings import WorkerSettings
+from visual_memory.services.infrastructure.task_queue.beat_schedule import beat_schedule
+from visual_memory.services.infrastructure.task_queue.message_check import CheckingAMQP
+from visual_memory.services.infrastructure.task_queue.task_names import QUEUES, REMEMBER_QUEUE
+from visual_memory.services.settings import WorkerSettings
 
 HEALTH_CHECK_SECONDS = 5
 """Seconds without an answer after which workers and beat take their connection to Redis for dead, and make another."""

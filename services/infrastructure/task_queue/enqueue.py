@@ -21,9 +21,9 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from services.infrastructure.task_queue.task_names import QUEUE_OF
-from services.runtime.logs import kind
-from services.runtime.redis_server import client_url
+from visual_memory.services.infrastructure.observability.json_logs import kind
+from visual_memory.services.infrastructure.processes.private_redis import client_url
+from visual_memory.services.infrastructure.task_queue.task_names import QUEUE_OF
 
 TIMEOUT = 1.0
 """Seconds that a caller waits for Redis at most; the sweep makes up for a message that could not be sent."""

@@ -20,8 +20,8 @@ from kombu.connection import Connection
 from kombu.transport import redis
 from redis.exceptions import ResponseError
 
-from services.infrastructure.task_queue.task_names import QUEUE_OF
-from services.runtime import metrics
+from visual_memory.services.infrastructure.observability import prometheus_metrics
+from visual_memory.services.infrastructure.task_queue.task_names import QUEUE_OF
 
 MAX_BYTES = 16 * 2**10
 """Ours have about one thousand."""
@@ -49,7 +49,7 @@ def checked_message(raw: bytes, queue: str) -> bytes | None:
     try:
         return _written(_read(raw), queue)
     except (ValueError, OverflowError, RecursionError) as error:
-        metrics.DROPPED_MESSAGES.inc()
+        prometheus_metrics.DROPPED_MESSAGES.inc()
         log.warning(
             "dropped a message of %d bytes that nobody of this service sent: %s", len(raw), type(error).__name__
         )
@@ -131,7 +131,7 @@ def _delete_what_is_no_queue(client: Any, queue: str) -> None:
     except ResponseError as error:
         if str(error).startswith("WRONGTYPE"):
             client.delete(queue)
-            metrics.DROPPED_MESSAGES.inc()
+            prometheus_metrics.DROPPED_MESSAGES.inc()
             log.warning("deleted what lay in place of the queue %s, and was none", queue)
 
 

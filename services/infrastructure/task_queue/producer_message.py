@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from services.infrastructure.task_queue.task_names import REMEMBER_IMAGE
+from visual_memory.services.infrastructure.task_queue.task_names import REMEMBER_IMAGE
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from services.runtime import metrics
+from visual_memory.services.infrastructure.observability import prometheus_metrics
 
 AT_ONCE = 20
 """Messages that are held at once: of the largest these are 12 MB."""
@@ -66,6 +66,6 @@ class ProducerQueue:
             if not str(error).startswith("WRONGTYPE"):
                 raise
             self._redis.delete(key)
-            metrics.DROPPED_MESSAGES.inc()
+            prometheus_metrics.DROPPED_MESSAGES.inc()
             log.warning("deleted what lay in place of the queue %s, and was none", key)
             return []

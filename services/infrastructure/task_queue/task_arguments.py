@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.errors import InvalidRequest
-from schemas.key import Tenant
+from visual_memory.schemas.api_key import Tenant
+from visual_memory.schemas.errors import InvalidRequest
 
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 

@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from schemas.errors import Blocked, Conflict, FetchUnanswered, Unavailable, VisualMemoryError
-from schemas.image import Accepted, State
-from services.access.audit import Audit
-from services.infrastructure.records.fencing_tokens import Superseded
-from services.intake.accept import Accept, Upload
-from services.intake.streams.entry_guard import EntryGuard
-from services.intake.streams.readable_entries import (
+from visual_memory.schemas.errors import Blocked, Conflict, FetchUnanswered, Unavailable, VisualMemoryError
+from visual_memory.schemas.image import Accepted, State
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.infrastructure.observability.json_logs import kind
+from visual_memory.services.infrastructure.records.work_leases import Superseded
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Status
+from visual_memory.services.intake.accept_pictures import Accept, Upload
+from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
+from visual_memory.services.intake.streams.entry_fence import EntryGuard
+from visual_memory.services.intake.streams.parse_entries import (
     NOTHING,
     REFERENCE,
     ReadableEntry,
@@ -19,10 +22,7 @@ from services.intake.streams.readable_entries import (
     runs,
     vectors,
 )
-from services.intake.streams.stream_entries import Ended, Status
-from services.intake.vectors import AcceptVectors, Sent
-from services.memory.payload import point_id
-from services.runtime.logs import kind
+from visual_memory.services.memory.point_payload import point_id
 
 BY = "intake"
 """Who sent it, as the audit log has it: Redis does not say which of its users did."""

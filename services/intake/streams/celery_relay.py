@@ -16,15 +16,15 @@ from datetime import timedelta
 
 from redis.exceptions import RedisError, ResponseError
 
-from schemas.errors import InvalidRequest, OutOfSpace, Unavailable
-from schemas.intake_event import IMAGE, MAX_EVENT
-from schemas.strict_json import check_keys
-from services.infrastructure.records.fencing_tokens import Lease, Leases, Superseded
-from services.infrastructure.task_queue.producer_message import read_producer_message
-from services.infrastructure.task_queue.producer_queue import ProducerQueue
-from services.infrastructure.task_queue.task_arguments import tenant_of
-from services.runtime import metrics
-from services.runtime.logs import kind
+from visual_memory.schemas.errors import InvalidRequest, OutOfSpace, Unavailable
+from visual_memory.schemas.intake_event import IMAGE, MAX_EVENT
+from visual_memory.schemas.strict_json import check_keys
+from visual_memory.services.infrastructure.observability import prometheus_metrics
+from visual_memory.services.infrastructure.observability.json_logs import kind
+from visual_memory.services.infrastructure.records.work_leases import Lease, Leases, Superseded
+from visual_memory.services.infrastructure.task_queue.producer_message import read_producer_message
+from visual_memory.services.infrastructure.task_queue.producer_queue import ProducerQueue
+from visual_memory.services.infrastructure.task_queue.task_arguments import tenant_of
 
 SOURCE = "celery"
 """What events say that are made of messages; a message's ``source`` is its image's."""
@@ -115,11 +115,11 @@ class CeleryRelay:
             tenant, event = entry_of(message)
             self._check(tenant)
         except (ValueError, RecursionError, InvalidRequest) as error:
-            metrics.DROPPED_MESSAGES.inc()
+            prometheus_metrics.DROPPED_MESSAGES.inc()
             log.warning("dropped a message of %d bytes for the intake: %s", len(message), type(error).__name__)
             return
         self.add(tenant, event)
-        metrics.RELAYED_MESSAGES.labels(tenant).inc()
+        prometheus_metrics.RELAYED_MESSAGES.labels(tenant).inc()
 
 
 def entry_of(raw: bytes) -> tuple[str, bytes]:

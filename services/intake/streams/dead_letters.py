@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from schemas.dead_letter import DeadLetterPage, ShownDeadLetter
-from schemas.errors import InvalidRequest
-from schemas.text_rules import respelled
-from services.intake.streams.redis_streams import Streams
-from services.intake.streams.stream_entries import DeadLetter
-from services.intake.streams.stream_keys import NOTHING, Inbox, order
+from visual_memory.schemas.dead_letter import DeadLetterPage, ShownDeadLetter
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.text_rules import respelled
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_entries import DeadLetter
+from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING, Inbox, order
 
 MOST_BYTES = 4 * 2**20
 """Bytes of originals on a page: one more letter and it would have more, unless it has only that."""

@@ -12,8 +12,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-if sys.orig_argv[-2:] == ["services.cli", "worker"]:
-    from services.perception.batching import MicroBatcher
+if sys.orig_argv[-2:] == ["visual_memory.services.cli", "worker"]:
+    from visual_memory.services.encoding.micro_batcher import MicroBatcher
 
     encode = MicroBatcher.encode
 

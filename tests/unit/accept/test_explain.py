@@ -3,8 +3,8 @@
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.image import ImageFields
-from services.api.errors import explain
+from visual_memory.schemas.image import ImageFields
+from visual_memory.services.api.error_responses import explain
 
 
 class Sent(BaseModel):

@@ -8,10 +8,10 @@ from contextlib import contextmanager, suppress
 import pytest
 from sqlalchemy import Connection, func, select
 
-from schemas.errors import Blocked, OutOfSpace, Unavailable
-from services.access.audit import Audit
-from services.infrastructure.records import tables
-from services.infrastructure.records.database import Database
+from visual_memory.schemas.errors import Blocked, OutOfSpace, Unavailable
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.infrastructure.records import tables
+from visual_memory.services.infrastructure.records.database import Database
 
 KEY = bytes(range(32))
 

@@ -8,10 +8,10 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from schemas.errors import RateLimited, TooLarge, TooSlow, Unavailable, VisualMemoryError
-from services.api import body as module
-from services.api.body import CHARGED_AT_ONCE, Body
-from services.api.gate import Gate
+from visual_memory.schemas.errors import RateLimited, TooLarge, TooSlow, Unavailable, VisualMemoryError
+from visual_memory.services.api import request_body as module
+from visual_memory.services.api.admission_control import Gate
+from visual_memory.services.api.request_body import CHARGED_AT_ONCE, Body
 
 MOST = 10**6
 

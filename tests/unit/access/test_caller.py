@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import NotAuthorized
-from schemas.key import KeyRequest, Scope
-from services.access import keys
-from services.access.keys import Found, Keys
-from services.api.caller import KeyCheck
-from services.infrastructure.records.database import Database
+from visual_memory.schemas.api_key import KeyRequest, Scope
+from visual_memory.schemas.errors import NotAuthorized
+from visual_memory.services.access import api_keys
+from visual_memory.services.access.api_keys import Found, Keys
+from visual_memory.services.api.authenticate import KeyCheck
+from visual_memory.services.infrastructure.records.database import Database
 
 
 class Gated(Keys):
@@ -112,7 +112,7 @@ def test_requests_of_many_keys_that_come_together_are_looked_for_together(gated:
 def test_a_key_whose_reading_took_longer_than_it_is_fresh_opens_all_the_same(
     gated: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "FRESH", 0.0)
+    monkeypatch.setattr(api_keys, "FRESH", 0.0)
 
     async def test() -> None:
         assert (await KeyCheck(gated)(made(gated))).name == "camera"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.errors import BeingRemoved, Conflict, OutOfSpace, RateLimited, Unavailable, VisualMemoryError
-from services.api.errors import answer
+from visual_memory.schemas.errors import BeingRemoved, Conflict, OutOfSpace, RateLimited, Unavailable, VisualMemoryError
+from visual_memory.services.api.error_responses import answer
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from schemas.errors import Unavailable
-from services.api import gate as module
-from services.api.gate import PART, Answering, Gate, Visit
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.api import admission_control as module
+from visual_memory.services.api.admission_control import PART, Answering, Gate, Visit
 
 MANY = 8
 

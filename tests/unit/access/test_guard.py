@@ -3,8 +3,8 @@
 import pytest
 from fastapi import APIRouter
 
-from schemas.key import Scope
-from services.api.guard import GuardedRoute, check_guarded, needs
+from visual_memory.schemas.api_key import Scope
+from visual_memory.services.api.authorize import GuardedRoute, check_guarded, needs
 
 
 def test_a_guarded_route_must_say_what_it_needs() -> None:

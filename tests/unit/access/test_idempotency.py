@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from schemas.errors import IdempotencyKeyReused, RequestRunning, Unavailable
-from services.access.idempotency import ABANDONED, KEPT, AlreadyMade, Claim, Idempotency
-from services.infrastructure.records import tables
-from services.infrastructure.records.database import Database
+from visual_memory.schemas.errors import IdempotencyKeyReused, RequestRunning, Unavailable
+from visual_memory.services.access.idempotency_keys import ABANDONED, KEPT, AlreadyMade, Claim, Idempotency
+from visual_memory.services.infrastructure.records import tables
+from visual_memory.services.infrastructure.records.database import Database
 
 
 @pytest.fixture

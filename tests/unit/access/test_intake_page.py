@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.intake_event import IMAGE, read_event, read_removal
-from services.intake.streams.stream_entries import Status
 from tests.unit.settings.test_settings import documented
+from visual_memory.schemas.intake_event import IMAGE, read_event, read_removal
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Status
 
 PAGE = (Path(__file__).parents[3] / "docs" / "intake.md").read_text(encoding="utf-8")
 EVENTS = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

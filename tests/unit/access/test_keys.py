@@ -8,12 +8,12 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Connection, select
 
-from schemas.errors import NotAuthorized, NotFound, Unavailable
-from schemas.key import Key, KeyRequest, Scope
-from services.access.keys import FRESH, Keys
-from services.infrastructure.records import tables
-from services.infrastructure.records.database import Database
 from tests.stack import until
+from visual_memory.schemas.api_key import Key, KeyRequest, Scope
+from visual_memory.schemas.errors import NotAuthorized, NotFound, Unavailable
+from visual_memory.services.access.api_keys import FRESH, Keys
+from visual_memory.services.infrastructure.records import tables
+from visual_memory.services.infrastructure.records.database import Database
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import InvalidRequest
-from services.runtime.logs import Formatter, kind, request_id
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.services.infrastructure.observability.json_logs import Formatter, kind, request_id
 
 MARKER = "marker-4711"
 
@@ -32,11 +32,13 @@ def line(name: str, message: object, *arguments: object, error: BaseException | 
 
 
 def test_ours_are_told_in_full() -> None:
-    told = line("services.intake.remember", "remembered %d", 3, tenant="north", points=["a", "b"])
+    told = line(
+        "visual_memory.services.intake.remember_pictures", "remembered %d", 3, tenant="north", points=["a", "b"]
+    )
     assert {**told, "time": None} == {
         "time": None,
         "level": "WARNING",
-        "logger": "services.intake.remember",
+        "logger": "visual_memory.services.intake.remember_pictures",
         "process": "worker",
         "message": "remembered 3",
         "tenant": "north",
@@ -48,14 +50,14 @@ def test_ours_are_told_in_full() -> None:
 def test_the_request_is_named_while_it_is_answered() -> None:
     token = request_id.set("r-1")
     try:
-        assert line("services.infrastructure.task_queue.enqueue", "x")["request"] == "r-1"
+        assert line("visual_memory.services.infrastructure.task_queue.enqueue", "x")["request"] == "r-1"
     finally:
         request_id.reset(token)
-    assert "request" not in line("services.infrastructure.task_queue.enqueue", "x")
+    assert "request" not in line("visual_memory.services.infrastructure.task_queue.enqueue", "x")
 
 
 def test_an_error_is_its_class_and_place_and_that_of_its_cause() -> None:
-    told = line("services.intake.remember", "failed", error=failed())
+    told = line("visual_memory.services.intake.remember_pictures", "failed", error=failed())
     assert MARKER not in json.dumps(told)
     classes = [row for row in told["exception"].splitlines() if not row.startswith(" ")]
     assert classes == ["InvalidRequest", "KeyError"]

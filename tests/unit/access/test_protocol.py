@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.api import protocol
-from services.api.gate import Answering
-from services.api.protocol import HEAD_BYTES, MOST_HEADERS, BoundedProtocol
-from services.cli.own_service import free_port
 from tests.stack import until
+from visual_memory.services.api import connection_limits
+from visual_memory.services.api.admission_control import Answering
+from visual_memory.services.api.connection_limits import HEAD_BYTES, MOST_HEADERS, BoundedProtocol
+from visual_memory.services.cli.temporary_service import free_port
 
 LARGE = 20_000_000
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -42,7 +42,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[uvicorn.Server]:
     """A server whose patience is short; nothing that a test does to it may be an error of its own."""
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.5)
     released.clear()
     config = uvicorn.Config(Answering(app), port=free_port(), http=BoundedProtocol, lifespan="off", log_config=None)
     running = uvicorn.Server(config)
@@ -157,7 +157,7 @@ def test_an_answer_that_is_taken_is_not_cut_off_and_one_that_is_not_is(
     server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = GET.replace(b"/ ", b"/large ", 1)
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 2)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 2)
     with connected(server) as connection:
         connection.sendall(large)
         taken = 0
@@ -187,8 +187,8 @@ def is_served(connection: socket.socket) -> bool:
 @pytest.fixture
 def _three_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit, and a patience that no test waits for."""
-    monkeypatch.setattr(protocol, "MOST_CONNECTIONS", 3)
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 600)
+    monkeypatch.setattr(connection_limits, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 600)
 
 
 @pytest.mark.usefixtures("_three_connections")

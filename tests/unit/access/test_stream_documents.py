@@ -9,11 +9,11 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from schemas.intake_event import ImageEvent, RemovalEvent
-from services.api.stream_documents import asyncapi, event_schema
-from services.intake.streams.stream_keys import StreamKeys
 from tests.intake_events import image_data, image_event, removal_event, s3_notification, s3_record
 from tests.unit.schemas.test_intake_event import FIELDS, NO_EVENTS, REFUSED
+from visual_memory.schemas.intake_event import ImageEvent, RemovalEvent
+from visual_memory.services.api.asyncapi_document import asyncapi, event_schema
+from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 
 SPECIFICATION = Path(__file__).parents[2] / "fixtures" / "asyncapi-3.0.0.json.xz"
 BEYOND = {

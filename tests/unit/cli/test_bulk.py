@@ -10,11 +10,11 @@ import pytest
 from pyarrow import parquet
 from rich.progress import Progress
 
-from schemas.errors import Blocked, InvalidRequest
-from schemas.image import Accepted, ImageFields, LabelRule, State
-from services.cli import bulk
-from services.cli.teach import Outcome
-from services.memory.engine import Vectors
+from visual_memory.schemas.errors import Blocked, InvalidRequest
+from visual_memory.schemas.image import Accepted, ImageFields, LabelRule, State
+from visual_memory.services.client import import_vectors
+from visual_memory.services.client.import_pictures import Outcome
+from visual_memory.services.vector_engines.engine_contract import Vectors
 
 ROWS = np.arange(40, dtype=np.float32).reshape(10, 4)
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -38,7 +38,7 @@ class Told:
 
 def teach(file: Path, labels: Path | None = None, encoder: str | None = "e") -> tuple[Outcome, list[Any]]:
     client: Any = Told()
-    outcome = bulk.teach_vectors(client, file, labels, encoder, "somewhere", Progress(disable=True))
+    outcome = import_vectors.teach_vectors(client, file, labels, encoder, "somewhere", Progress(disable=True))
     calls = sorted(client.calls, key=lambda call: float(call[0][0, 0]))
     sent = np.concatenate([vectors for vectors, _ in calls]) if calls else np.empty((0, 4))
     assert sent.dtype == np.float32
@@ -49,7 +49,7 @@ def teach(file: Path, labels: Path | None = None, encoder: str | None = "e") -> 
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "MOST_ROWS", 3)
+    monkeypatch.setattr(import_vectors, "MOST_ROWS", 3)
 
 
 def saved(folder: Path, rows: Any = ROWS) -> Path:

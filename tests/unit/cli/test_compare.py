@@ -2,8 +2,14 @@
 
 import pytest
 
-from schemas.encoder_comparison import ChangedAnswer, Comparison, EncoderComparison, EncoderFigures, Estimate
-from services.cli.compare import _show, verdict
+from visual_memory.schemas.encoder_comparison import (
+    ChangedAnswer,
+    Comparison,
+    EncoderComparison,
+    EncoderFigures,
+    Estimate,
+)
+from visual_memory.services.cli.commands.compare import _show, verdict
 
 
 @pytest.mark.parametrize(

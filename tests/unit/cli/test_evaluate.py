@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from services.cli.app import app
+from visual_memory.services.cli.app import app
 
 
 def test_neighbours_in_and_a_report_out(tmp_path: Path) -> None:

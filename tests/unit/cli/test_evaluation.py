@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import InvalidRequest
-from services.cli import evaluation
-from services.cli.evaluation import unpack
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.services.client import run_evaluation
+from visual_memory.services.client.run_evaluation import unpack
 
 
 def zipped(**files: bytes) -> bytes:
@@ -35,7 +35,7 @@ def test_a_file_that_would_leave_the_folder_stops_all(tmp_path: Path, name: str)
 
 
 def test_a_report_that_would_fill_the_disk_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "MOST_BYTES", 9)
+    monkeypatch.setattr(run_evaluation, "MOST_BYTES", 9)
     with pytest.raises(InvalidRequest, match="too large"):
         unpack(zipped(**{"report.html": b"12345", "report.json": b"67890"}), tmp_path)
     assert list(tmp_path.iterdir()) == []

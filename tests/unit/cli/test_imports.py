@@ -10,27 +10,47 @@ ENGINE = {"qdrant_client", "qdrant_edge", "grpc"}
 SERVER = {"fastapi", "uvicorn", "starlette"}
 QUEUE = {"celery", "kombu"}
 NUMBERS = {"numpy", "PIL"}
-SETTINGS = "from services.settings import Settings; settings = Settings()"
+SETTINGS = "from visual_memory.services.settings import Settings; settings = Settings()"
+BEAT = f"""{SETTINGS}
+from visual_memory.services.bootstrap.wiring.wire_task_queue import celery_of
+celery_of(settings).Beat
+"""
+UP = """
+import visual_memory.services.cli.commands.processes
+import visual_memory.services.infrastructure.processes.supervisor
+"""
 
 
 @pytest.mark.parametrize(
     ("code", "spared"),
     [
-        ("from services.cli.app import app", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"pydantic", "httpx"}),
-        ("import services.cli.processes, services.runtime.supervisor", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
         (
-            f"{SETTINGS}; import services.access.keys, services.bootstrap.wire_access, services.bootstrap.wire_records",
+            "from visual_memory.services.cli.app import app",
+            HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"pydantic", "httpx"},
+        ),
+        (
+            UP,
+            HEAVY | ENGINE | SERVER | QUEUE | NUMBERS,
+        ),
+        (
+            f"{SETTINGS}; from visual_memory.services.bootstrap.wiring import wire_access, wire_records",
             HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"httpx"},
         ),
         (
-            f"{SETTINGS}; from services.bootstrap.wire_task_queue import celery_of; celery_of(settings).Beat",
+            BEAT,
             HEAVY | ENGINE | SERVER | NUMBERS | {"httpx"},
         ),
-        ("import services.client", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
-        ("import services.memory.embedded.owner", HEAVY | SERVER | QUEUE),
-        ("import services.perception.confined", HEAVY | ENGINE | SERVER | QUEUE | {"httpx"}),
-        ("from services.bootstrap import api_process, intake_process, worker_process", HEAVY | SERVER | ENGINE),
-        ("import services.bootstrap.job_process, workers.tenant_task", HEAVY | SERVER | ENGINE | {"httpx"}),
+        ("import visual_memory.services.client.http_client", HEAVY | ENGINE | SERVER | QUEUE | NUMBERS),
+        ("import visual_memory.services.vector_engines.engine_owner_process", HEAVY | SERVER | QUEUE),
+        ("import visual_memory.services.decoding.sandbox.sandbox_child", HEAVY | ENGINE | SERVER | QUEUE | {"httpx"}),
+        (
+            "from visual_memory.services.bootstrap import api_process, intake_process, worker_process",
+            HEAVY | SERVER | ENGINE,
+        ),
+        (
+            "import visual_memory.services.bootstrap.job_process, visual_memory.workers.tenant_task",
+            HEAVY | SERVER | ENGINE | {"httpx"},
+        ),
     ],
     ids=[
         "help",
@@ -48,5 +68,5 @@ def test_it_imports_no_more_than_it_needs(code: str, spared: set[str]) -> None:
     told = f"{code}\nimport sys; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     imported = {name.partition(".")[0] for name in ended.stdout.split()}
-    assert "services" in imported
+    assert "visual_memory" in imported
     assert not imported & spared

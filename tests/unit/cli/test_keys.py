@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from schemas.errors import NotAuthorized
-from schemas.key import Scope
-from services.access.audit import Audit
-from services.access.keys import Keys
-from services.bootstrap import wire_access
-from services.bootstrap.wire_records import wire_records
-from services.cli.app import app
-from services.cli.keys import make_first
-from services.settings import Settings
+from visual_memory.schemas.api_key import Scope
+from visual_memory.schemas.errors import NotAuthorized
+from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.bootstrap.wiring import wire_access
+from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.cli.app import app
+from visual_memory.services.cli.commands.keys import make_first
+from visual_memory.services.settings import Settings
 
 
 @pytest.fixture

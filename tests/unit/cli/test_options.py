@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from services.cli.app import app
+from visual_memory.services.cli.app import app
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.decision import ClassifyOptions, ClassShare, Decision, Novelty
-from services.cli import show
+from visual_memory.schemas.decision import ClassifyOptions, ClassShare, Decision, Novelty
+from visual_memory.services.cli import tables
 
 
 def said(capsys: pytest.CaptureFixture[str], **fields: object) -> list[str]:
     shares = [ClassShare(label="cat", score=3, share=0.75), ClassShare(label="dog", score=1, share=0.25)]
     options = ClassifyOptions(coverage=0.9)
     given = {"label": "cat", "shares": shares, "voters": 4, "encoder": "encoder", **fields}
-    show.decision(Path("a.jpg"), Decision.model_validate(given), options)
+    tables.decision(Path("a.jpg"), Decision.model_validate(given), options)
     return [line for line in " ".join(capsys.readouterr().out.split("\n")).split("  ") if line]
 
 
@@ -37,9 +37,9 @@ def test_nobody_voted(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_work_without_stages_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with show.stages(quiet=False):
+    with tables.stages(quiet=False):
         pass
     assert capsys.readouterr().err == ""
-    with show.stages(quiet=False) as tell:
+    with tables.stages(quiet=False) as tell:
         tell("counted", 3, 3)
     assert "counted" in capsys.readouterr().err

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import InvalidRequest
-from services.cli.common import filter_of
-from services.cli.sources import Found, read_pictures
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.services.cli.shared_options import filter_of
+from visual_memory.services.client.folders_and_manifests import Found, read_pictures
 
 
 def read(where: Path, source: str | None = None) -> list[Found]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from schemas.image import ImageFields
-from services.cli.sources import Found
-from services.cli.teach import MOST_PICTURES, send
+from visual_memory.schemas.image import ImageFields
+from visual_memory.services.client.folders_and_manifests import Found
+from visual_memory.services.client.import_pictures import MOST_PICTURES, send
 
 
 def test_pictures_are_found_as_they_are_sent(tmp_path: Path) -> None:

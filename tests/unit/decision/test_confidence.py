@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.decision.confidence import confidence, fit_temperature, reliability
+from visual_memory.services.evaluation.measures.confidence_reliability import confidence, fit_temperature, reliability
 
 
 def test_confidence_is_the_winners_share() -> None:

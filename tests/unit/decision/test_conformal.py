@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from schemas.decision import ClassifyOptions, GroupBy, Prune, Vote
-from schemas.judgement import CalibrationSample
-from services.decision.calibration import calibrate
-from services.decision.conformal import set_share
-from services.decision.grouping import first_groups, side_by_side
-from services.decision.hierarchy import cut
-from services.decision.neighbours import nearest
-from services.decision.votes import decide
 from tests.unit.decision.support import Seen
+from visual_memory.schemas.decision import ClassifyOptions, GroupBy, Prune, Vote
+from visual_memory.schemas.judgement import CalibrationSample
+from visual_memory.services.voting.calibration_set import calibrate
+from visual_memory.services.voting.conformal_prediction_sets import set_share
+from visual_memory.services.voting.decide import decide
+from visual_memory.services.voting.duplicate_grouping import first_groups, side_by_side
+from visual_memory.services.voting.exact_neighbours import nearest
+from visual_memory.services.voting.label_hierarchy import cut
 
 K = 30
 

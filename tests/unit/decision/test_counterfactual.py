@@ -6,11 +6,11 @@ from itertools import combinations, repeat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, Vote
-from services.decision.counterfactual import cells, smallest_flip
-from services.decision.grouping import first_groups
-from services.decision.votes import decide
 from tests.unit.decision.support import Seen
+from visual_memory.schemas.decision import ClassifyOptions, Vote
+from visual_memory.services.voting.decide import decide
+from visual_memory.services.voting.duplicate_grouping import first_groups
+from visual_memory.services.voting.smallest_flip import cells, smallest_flip
 
 
 def line(

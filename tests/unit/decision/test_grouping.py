@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, GroupBy, Vote
-from services.decision.grouping import first_groups, ranked, side_by_side
-from services.decision.neighbours import NOBODY
-from services.decision.votes import decide
 from tests.unit.decision.support import Seen
+from visual_memory.schemas.decision import ClassifyOptions, GroupBy, Vote
+from visual_memory.services.voting.decide import decide
+from visual_memory.services.voting.duplicate_grouping import first_groups, ranked, side_by_side
+from visual_memory.services.voting.exact_neighbours import NOBODY
 
 seen = st.lists(
     st.tuples(st.sampled_from([0.2, 0.5, 0.5, 0.9]), st.integers(0, 5), st.sampled_from(["a", "b", "c"])), max_size=12

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, Decision, Vote
-from services.decision.votes import decide
 from tests.unit.decision.support import Seen
+from visual_memory.schemas.decision import ClassifyOptions, Decision, Vote
+from visual_memory.services.voting.decide import decide
 
 DEEPEST = 4
 

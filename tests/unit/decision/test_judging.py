@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions
-from schemas.judgement import Suspect, Suspicion
-from services.decision import pruning
-from services.decision.grouping import first_groups
-from services.decision.leave_one_out import Memories, Opinion, opinions, report, voting
-from services.decision.neighbours import NOBODY, nearest
-from services.decision.pruning import are_right, count_votes, reliability
-from services.decision.suspects import suspects
-from services.decision.votes import decide
-from services.memory.memory import Hit
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.judgement import Suspect, Suspicion
+from visual_memory.services.curation.find_suspects import suspects
+from visual_memory.services.curation.leave_one_out import Memories, Opinion, opinions, report, voting
+from visual_memory.services.memory.memory import Hit
+from visual_memory.services.voting import image_reliability
+from visual_memory.services.voting.decide import decide
+from visual_memory.services.voting.duplicate_grouping import first_groups
+from visual_memory.services.voting.exact_neighbours import NOBODY, nearest
+from visual_memory.services.voting.image_reliability import are_right, count_votes, reliability
 
 LABELS = ("cat", "dog", "animal/owl", "bat")
 DIRECTIONS = np.random.default_rng(5).integers(0, 2, (12, 16)).astype(np.float32) * 0.5 - 0.25
@@ -48,7 +48,7 @@ def test_votes_are_those_counted_by_hand(images: list[tuple[int, list[str]]], k:
             by_hand[other][bool(set(own) & set(images[other][1]))] += 1
     judged = memories(images, k)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pruning, "AT_ONCE", at_once)
+        patch.setattr(image_reliability, "AT_ONCE", at_once)
         votes = count_votes(judged.rows, are_right(judged.labels, judged.rows))
     assert votes.tolist() == by_hand
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.decision import neighbour_lists, neighbours
-from services.decision.neighbour_lists import NeighbourLists
-from services.decision.neighbours import NOBODY, Vectors
 from tests.contract.support import units
+from visual_memory.services.curation import neighbour_lists
+from visual_memory.services.curation.neighbour_lists import NeighbourLists
+from visual_memory.services.voting import exact_neighbours
+from visual_memory.services.voting.exact_neighbours import NOBODY, Vectors
 
 DIMENSION = 12
 DIRECTIONS = np.concatenate([units(30, seed=1, dimension=DIMENSION), units(30, seed=1, dimension=DIMENSION)[:1] + 1e-7])
@@ -45,7 +46,7 @@ def test_they_are_those_made_anew_whatever_came_and_went(
         patch.setattr(neighbour_lists, "WIDTH", kept + margin)
         patch.setattr(neighbour_lists, "NEW_AT_ONCE", at_once)
         patch.setattr(neighbour_lists, "OLD_AT_ONCE", at_once + 1)
-        patch.setattr(neighbours, "GATHERED_BYTES", 100)
+        patch.setattr(exact_neighbours, "GATHERED_BYTES", 100)
         lists, vectors = NeighbourLists.of_none(), np.empty((0, DIMENSION), np.float32)
         for kind, number, seed in moves:
             chance = Random(seed)

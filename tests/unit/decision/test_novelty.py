@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.decision import ClassifyOptions, Novelty
-from services.decision.novelty import novelty
-from services.decision.votes import decide
 from tests.unit.decision.support import Seen
+from visual_memory.schemas.decision import ClassifyOptions, Novelty
+from visual_memory.services.voting.decide import decide
+from visual_memory.services.voting.novelty import novelty
 
 numbers = st.floats(-1, 1, width=32)
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from services.decision.scaling import fit
+from visual_memory.services.evaluation.measures.memory_size_line import fit
 
 
 def test_the_papers_line_is_found_again() -> None:

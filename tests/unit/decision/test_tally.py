@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, Vote
-from services.decision.neighbours import NOBODY
-from services.decision.tally import Numbers, Weights, among, answers, ballots, scores
-from services.decision.votes import TIE, decide, weigh
 from tests.unit.decision.support import Seen
+from visual_memory.schemas.decision import ClassifyOptions, Vote
+from visual_memory.services.voting.batch_votes import Numbers, Weights, among, answers, ballots, scores
+from visual_memory.services.voting.decide import TIE, decide, weigh
+from visual_memory.services.voting.exact_neighbours import NOBODY
 
 LABELS = 4
 VOTERS = st.lists(

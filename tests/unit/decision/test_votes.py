@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.decision import ClassifyOptions, Vote
-from services.decision.pruning import reliability
-from services.decision.votes import decide
 from tests.unit.decision.support import Seen
+from visual_memory.schemas.decision import ClassifyOptions, Vote
+from visual_memory.services.voting.decide import decide
+from visual_memory.services.voting.image_reliability import reliability
 
 
 def neighbours(*pairs: tuple[float, str]) -> list[Seen]:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from schemas.encoder import EncoderSpec
-from schemas.image import now
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.image import now
 
 
 def spec(name: str, **other: Any) -> EncoderSpec:

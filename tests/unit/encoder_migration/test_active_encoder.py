@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from schemas.encoder import EncoderSpec
-from schemas.errors import EncoderMismatch
-from services.encoder_migration.active_encoder import resolve
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.infrastructure.records.database import Database
-from services.memory.collection import vector_name
-from services.memory.engine import Shape
-from services.perception.loading import identify
-from services.settings import EncoderSettings
 from tests.unit.encoder_migration.support import spec
 from tests.unit.perception.families import dinov2
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.errors import EncoderMismatch
+from visual_memory.services.encoder_migration.active_encoder import resolve
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.load_encoder import identify
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.settings import EncoderSettings
+from visual_memory.services.vector_engines.engine_contract import Shape
 
 BUILT_IN = EncoderSettings()
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from schemas.encoder import FillSettings
-from schemas.errors import Conflict, NotFound
-from schemas.image import now
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.infrastructure.records.database import Database
 from tests.unit.encoder_migration.support import spec
+from visual_memory.schemas.encoder import FillSettings
+from visual_memory.schemas.errors import Conflict, NotFound
+from visual_memory.schemas.image import now
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.infrastructure.records.database import Database
 
 MANY = 8
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 import PIL.Image
 import pytest
 
-from schemas.encoder import EncoderSpec
-from schemas.errors import Unavailable
-from services.bootstrap.wired import Wired
-from services.encoder_migration.encoder_records import EncoderRecords
-from services.encoder_migration.loaded_encoders import LoadedEncoders
-from services.infrastructure.records.database import Database
-from services.perception.batching import MicroBatcher
-from services.perception.encoder import EncoderUnusable
 from tests.integration.support import Pixels
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoder_migration.loaded_encoders import LoadedEncoders
+from visual_memory.services.encoding.encoder_contract import EncoderUnusable
+from visual_memory.services.encoding.micro_batcher import MicroBatcher
+from visual_memory.services.infrastructure.records.database import Database
 
 from .support import spec
 
@@ -35,7 +35,7 @@ def load(asked: EncoderSpec) -> MicroBatcher:
 @pytest.fixture
 def loaded(records: EncoderRecords, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens the encoders of a process, which look when they are told to."""
-    monkeypatch.setattr("services.encoder_migration.loaded_encoders.LOOK_SECONDS", 1e6)
+    monkeypatch.setattr("visual_memory.services.encoder_migration.loaded_encoders.LOOK_SECONDS", 1e6)
     opened: list[LoadedEncoders] = []
 
     def make(load: Callable[[EncoderSpec], MicroBatcher] = load) -> LoadedEncoders:
@@ -116,7 +116,7 @@ def test_the_active_one_is_kept_whatever_the_records_say(loaded: Open, records: 
 
 
 def test_the_records_are_followed(records: EncoderRecords, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.encoder_migration.loaded_encoders.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("visual_memory.services.encoder_migration.loaded_encoders.LOOK_SECONDS", 0.01)
     seen = threading.Event()
 
     def tell(asked: EncoderSpec) -> MicroBatcher:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.evaluation.study import Labelled
+from visual_memory.services.evaluation.neighbour_matrix import Labelled
 
 LABELS = ("cat", "dog", "fox", "owl")
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from schemas.decision import Prune, Vote
-from schemas.evaluation import EvaluationOptions
-from services.evaluation.experiments import search
-from services.evaluation.measures import curves
-from services.evaluation.prune import Pruning
-from services.evaluation.study import study_of
+from visual_memory.schemas.decision import Prune, Vote
+from visual_memory.schemas.evaluation_results import EvaluationOptions
+from visual_memory.services.evaluation.measures.accuracy_after_pruning import Pruning
+from visual_memory.services.evaluation.measures.accuracy_metrics import curves
+from visual_memory.services.evaluation.measures.experiments import search
+from visual_memory.services.evaluation.neighbour_matrix import study_of
 
 MEMORY, K, DEFAULT_K = 1200, 100, 50
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.decision import ClassifyOptions, Effort, GroupBy, Prune, Vote
-from schemas.errors import InvalidRequest
-from schemas.evaluation import Evaluation, EvaluationOptions
-from services.decision.grouping import first_groups
-from services.decision.votes import decide
-from services.evaluation import authors
-from services.evaluation.evaluate import evaluate, evaluate_neighbours
-from services.evaluation.study import Labelled, Vectors
 from tests.unit.decision.support import Seen
 from tests.unit.evaluation.support import labelled, silent
+from visual_memory.schemas.decision import ClassifyOptions, Effort, GroupBy, Prune, Vote
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions
+from visual_memory.services.evaluation import paper_neighbours_json
+from visual_memory.services.evaluation.compute_evaluation import evaluate, evaluate_neighbours
+from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors
+from visual_memory.services.voting.decide import decide
+from visual_memory.services.voting.duplicate_grouping import first_groups
 
 OPTIONS = EvaluationOptions(k=9, k_max=30, prune_above=75)
 
@@ -187,7 +187,7 @@ def test_neighbours_alone_say_the_same(both: tuple[Plainly, Evaluation], tmp_pat
     _, found = both
     file = tmp_path / "neighbours.json"
     file.write_text(json.dumps(found.neighbours))
-    again = evaluate_neighbours(authors.read(file), OPTIONS, silent)
+    again = evaluate_neighbours(paper_neighbours_json.read(file), OPTIONS, silent)
     assert again.itself == found.itself
     plain = [curve for curve in found.curves if curve.prune == Prune.NONE]
     assert [curve for curve in again.curves if curve.prune == Prune.NONE] == plain
@@ -224,7 +224,7 @@ def test_the_authors_format_with_numbers_for_classes(tmp_path: Path) -> None:
     file.write_text(
         json.dumps({"val_1": {**entry, "neighbor_classes": [0, 7, 7], "neighbor_distances": [0.1, 0.2, 0.25]}})
     )
-    found = evaluate_neighbours(authors.read(file), EvaluationOptions(k=3), silent)
+    found = evaluate_neighbours(paper_neighbours_json.read(file), EvaluationOptions(k=3), silent)
     assert {curve.vote: curve.accuracy for curve in found.curves} == {
         Vote.RANK: [1.0, 1.0, 0.0],  # class 0 is a class like any other
         Vote.PLURALITY: [1.0, 1.0, 0.0],
@@ -259,7 +259,7 @@ def test_contradictions_are_named(change: dict[str, object], named: str, tmp_pat
     file = tmp_path / "neighbours.json"
     file.write_text(json.dumps({"q0": entry, "q1": {**entry, **change}}))
     with pytest.raises(InvalidRequest, match=named):
-        evaluate_neighbours(authors.read(file), OPTIONS, silent)
+        evaluate_neighbours(paper_neighbours_json.read(file), OPTIONS, silent)
 
 
 def test_without_anybody_there_is_nothing_to_evaluate() -> None:

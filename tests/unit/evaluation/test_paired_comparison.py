@@ -8,17 +8,22 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 
-from schemas.decision import ClassifyOptions
-from schemas.encoder_comparison import ChangedAnswer, Comparison
-from schemas.errors import InvalidRequest
-from schemas.evaluation import EvaluationOptions
-from services.decision.grouping import first_groups
-from services.decision.votes import decide
-from services.evaluation.evaluate import evaluate
-from services.evaluation.paired_comparison import EncodedImages, compare, paired_difference, proportion
-from services.evaluation.study import Labelled, Vectors
 from tests.unit.decision.support import Seen
 from tests.unit.evaluation.support import silent
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.encoder_comparison import ChangedAnswer, Comparison
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.evaluation_results import EvaluationOptions
+from visual_memory.services.evaluation.compute_evaluation import evaluate
+from visual_memory.services.evaluation.measures.paired_comparison import (
+    EncodedImages,
+    compare,
+    paired_difference,
+    proportion,
+)
+from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors
+from visual_memory.services.voting.decide import decide
+from visual_memory.services.voting.duplicate_grouping import first_groups
 
 OPTIONS = EvaluationOptions(k=9)
 MEMORY, QUERIES = 150, 60

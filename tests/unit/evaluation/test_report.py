@@ -8,12 +8,12 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from schemas.decision import Effort
-from schemas.evaluation import Evaluation, EvaluationOptions
-from services.evaluation import report
-from services.evaluation.evaluate import evaluate, evaluate_neighbours
-from services.evaluation.study import Labelled, Vectors
 from tests.unit.evaluation.support import labelled, silent
+from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions
+from visual_memory.services.evaluation.compute_evaluation import evaluate, evaluate_neighbours
+from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors
+from visual_memory.services.evaluation.report import report_page
 
 HOSTILE = "<script>alert(1)</script> $x_$ 猫"
 
@@ -41,7 +41,7 @@ def found() -> Evaluation:
 @pytest.fixture(scope="module")
 def folder(found: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("report") / "new"
-    report.write(found, where)
+    report_page.write(found, where)
     return where
 
 
@@ -75,9 +75,9 @@ def test_labels_are_text(folder: Path) -> None:
 def test_the_same_numbers_give_the_same_bytes_and_an_earlier_report_is_gone(
     found: Evaluation, folder: Path, tmp_path: Path
 ) -> None:
-    report.write(found, tmp_path)
+    report_page.write(found, tmp_path)
     for path in folder.rglob("*.*"):
         assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
-    report.write(evaluate_neighbours(found.neighbours, found.options, silent), tmp_path)
+    report_page.write(evaluate_neighbours(found.neighbours, found.options, silent), tmp_path)
     assert not list(tmp_path.glob("thumbnails/*"))
     assert not (tmp_path / "plots" / "scaling.png").exists()

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.errors import InvalidRequest
-from services.forgetting.archive import MANIFEST, Archive, Manifest, Page, Picture, Rows, new_archive
-from services.forgetting.receipt_signature import ReceiptSigner
-from services.infrastructure.records.upgrade_schema import HEAD
-from services.memory.engine import Point
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.services.backup.archive_file import MANIFEST, Archive, Manifest, Page, Picture, Rows, new_archive
+from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
+from visual_memory.services.receipts.receipt_signature import ReceiptSigner
+from visual_memory.services.vector_engines.engine_contract import Point
 
 SIGNER = ReceiptSigner(bytes(32))
 VECTORS = {"one": 3, "other": 2}

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.filter import Filter
-from services.forgetting.filter_digest import FilterDigests
-from services.forgetting.read_receipt import read_receipt
-from services.forgetting.receipt_signature import NotValid, ReceiptChecker, ReceiptSigner
+from visual_memory.schemas.filter import Filter
+from visual_memory.services.receipts.filter_digest import FilterDigests
+from visual_memory.services.receipts.read_receipt import read_receipt
+from visual_memory.services.receipts.receipt_signature import NotValid, ReceiptChecker, ReceiptSigner
 
 KEPT = Path(__file__).parents[2] / "fixtures" / "receipts_2"
 """Receipts that a service gave once; they are never made anew."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.forgetting.receipt_v1 import (
+from visual_memory.services.receipts.receipt_v1 import (
     canonical,
     check_entry,
     check_receipt,

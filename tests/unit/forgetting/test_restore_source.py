@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import InvalidRequest
-from services.forgetting.receipt_signature import ReceiptSigner
-from services.forgetting.restore_source import open_source
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.services.backup.open_backup import open_source
+from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 
 BACKUP = Path(__file__).parents[2] / "fixtures" / "data_folder_2" / "backup"
 Change = Callable[[str, bytes], bytes | None]

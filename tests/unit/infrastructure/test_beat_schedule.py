@@ -7,9 +7,9 @@ import pytest
 from celery import Celery
 from celery.beat import Scheduler
 
-from services.infrastructure.task_queue.beat_schedule import beat_schedule
-from services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, QUEUE_OF, START_JUDGEMENTS
-from services.settings import WorkerSettings
+from visual_memory.services.infrastructure.task_queue.beat_schedule import beat_schedule
+from visual_memory.services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, QUEUE_OF, START_JUDGEMENTS
+from visual_memory.services.settings import WorkerSettings
 
 
 def scheduler(**further: Any) -> tuple[Celery, Scheduler]:

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from schemas.errors import Unavailable
-from services.infrastructure.processes.fair_executor import FairExecutor
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.infrastructure.processes.fair_executor import FairExecutor
 
 NUMBER = 4
 

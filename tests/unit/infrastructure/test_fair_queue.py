@@ -5,7 +5,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from services.infrastructure.processes.fair_queue import FairQueue
+from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 
 
 def test_nobody_waits_while_something_is_free() -> None:

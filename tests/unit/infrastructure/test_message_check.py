@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.infrastructure.task_queue.message_check import MAX_BYTES, checked_message
-from services.infrastructure.task_queue.task_names import REMEMBER
 from tests.messages import MALFORMED, message, read
+from visual_memory.services.infrastructure.task_queue.message_check import MAX_BYTES, checked_message
+from visual_memory.services.infrastructure.task_queue.task_names import REMEMBER
 
 KEPT = {"lang", "task", "id", "expires", "ignore_result"}
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from services.infrastructure.private_files import private_folder, read_secret
-from services.runtime.places import Places
-from services.settings import Settings
 from tests.stack import new_folder
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.private_files import private_folder, read_secret
+from visual_memory.services.settings import Settings
 
 NOBODY = 65534
 GOOD = os.urandom(32).hex().encode()
@@ -28,7 +28,7 @@ def run(*command: str, data: Path, **settings: str) -> "subprocess.CompletedProc
     around = {name: value for name, value in os.environ.items() if not name.startswith("VISUAL_MEMORY_")}
     ours = {"DATA": str(data), "CONFIG": os.devnull, **settings}
     return subprocess.run(
-        [sys.executable, "-m", "services.cli", *command],
+        [sys.executable, "-m", "visual_memory.services.cli", *command],
         env=around | {f"VISUAL_MEMORY_{name}": value for name, value in ours.items()},
         capture_output=True,
         text=True,

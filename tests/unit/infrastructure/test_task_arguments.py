@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.errors import InvalidRequest
-from services.infrastructure.task_queue.task_arguments import tenant_of
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.services.infrastructure.task_queue.task_arguments import tenant_of
 
 NO_TENANTS: list[object] = ["", "North", "a" * 64, "../north", "north/..", "a\n", "é", 7, None, ["north"], {"a": 1}]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.errors import InvalidRequest
-from services.intake.references.allowed_prefixes import AllowedPrefix, AllowedPrefixes
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.services.intake.picture_urls.allowed_prefixes import AllowedPrefix, AllowedPrefixes
 
 ALLOWED = AllowedPrefixes(
     {

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 
-from schemas.errors import InvalidRequest
-from services.intake.npy import read_npy
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.services.intake.npy_file import read_npy
 
 MOST = 100
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.intake.streams.readable_entries import ReadableEntry, read, runs
-from services.intake.streams.stream_entries import Entry
 from tests.intake_events import image_event
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Entry
+from visual_memory.services.intake.streams.parse_entries import ReadableEntry, read, runs
 
 PICTURE = {"picture": "cGljdHVyZQ=="}
 VECTOR = {"vector": [1, 2], "encoder": "any"}

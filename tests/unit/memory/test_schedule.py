@@ -5,9 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.memory.embedded import schedule
-from services.memory.embedded.schedule import LOOK_SECONDS, MOST_PUT_OFF, REST_SECONDS, IndexSchedule
-from services.memory.embedded.writes import Writes
+from visual_memory.services.vector_engines.qdrant_edge import index_schedule
+from visual_memory.services.vector_engines.qdrant_edge.index_schedule import (
+    LOOK_SECONDS,
+    MOST_PUT_OFF,
+    REST_SECONDS,
+    IndexSchedule,
+)
+from visual_memory.services.vector_engines.qdrant_edge.write_tracker import Writes
 
 
 class Looks(threading.Event):
@@ -38,7 +43,7 @@ def looks_that_count(written: Sequence[int]) -> list[int]:
 
 
 def test_it_waits_while_much_is_written_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "BUSY", 5)
+    monkeypatch.setattr(index_schedule, "BUSY", 5)
     assert looks_that_count([0, 5, 6, 6, 0, 5]) == [0, 1, 4, 5]
     assert looks_that_count([6] * 2 * MOST_PUT_OFF) == [MOST_PUT_OFF - 1, 2 * MOST_PUT_OFF - 1]
 

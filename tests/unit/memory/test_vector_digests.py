@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from services.memory.vector_digests import OFFSETS, vector_digests
 from tests.contract.support import units
+from visual_memory.services.memory.vector_digests import OFFSETS, vector_digests
 
 ROUNDS = 1000
 

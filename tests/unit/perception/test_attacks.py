@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from services.perception.decoding import Limits
-from services.perception.sandbox import Sandbox
-from services.runtime import metrics
 from tests.attacker import BY_NAME, WORK, Target, attacks, call
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.infrastructure.observability import prometheus_metrics
 
 pytestmark = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="the attacks name system calls by their numbers"
@@ -54,8 +54,8 @@ def test_nothing_that_hostile_code_tries_in_a_decoder_is_done(target: Target) ->
 
 CHILD = """
 import json, os, sys
-from services.perception import landlock, privileges
-from services.tracing import forbid_tracing
+from visual_memory.services.decoding.sandbox import landlock, linux_privileges as privileges
+from visual_memory.services.infrastructure.processes.forbid_tracing import forbid_tracing
 from tests.attacker import Target, try_all
 target, names, given = json.loads(sys.argv[1]), tuple(json.loads(sys.argv[2])), json.loads(sys.argv[3])
 layers = {"namespace": privileges.enter_own_user_namespace, "capabilities": privileges.drop_capabilities,
@@ -115,7 +115,7 @@ def test_these_attacks_are_done_where_nothing_is_closed(tmp_path: Path, memory: 
 def test_every_process_of_the_command_line_is_closed_to_others() -> None:
     script = """
 import os, ctypes, typer
-from services.cli import app
+from visual_memory.services.cli import app
 app.app = lambda: print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
 app.main()
 """
@@ -125,13 +125,13 @@ app.main()
 
 def test_what_a_system_does_not_have_is_shown_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
-        metrics.observe_protections({"seccomp for a test": False, "landlock for a test": True})
+        prometheus_metrics.observe_protections({"seccomp for a test": False, "landlock for a test": True})
     assert [line for line in caplog.messages if "for a test" in line] == [
         "decoders are confined without a protection that this system does not have: seccomp for a test"
     ]
     shown = {
         sample.labels["protection"]: sample.value
-        for family in metrics.DECODER_PROTECTION.collect()
+        for family in prometheus_metrics.DECODER_PROTECTION.collect()
         for sample in family.samples
     }
     assert (shown["seccomp for a test"], shown["landlock for a test"]) == (0, 1)

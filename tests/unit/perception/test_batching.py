@@ -9,10 +9,10 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
-from schemas.errors import Unavailable
-from services.perception.batching import MicroBatcher
-from services.perception.encoder import EncoderUnusable
-from services.perception.view import ALL
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.decoding.preprocessing_crop import ALL
+from visual_memory.services.encoding.encoder_contract import EncoderUnusable
+from visual_memory.services.encoding.micro_batcher import MicroBatcher
 
 
 def picture(number: int) -> PIL.Image.Image:

@@ -9,9 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from services.perception import colour
-from services.perception.decoding import Limits, decode, thumbnail
-from services.perception.view import View
 from tests.colours import (
     ADOBE,
     BT2020,
@@ -33,6 +30,9 @@ from tests.colours import (
 )
 from tests.hostile import GREEN, RED, WHITE, packed
 from tests.tiffs import Written, tiff
+from visual_memory.services.decoding import colour_to_srgb
+from visual_memory.services.decoding.pillow_decode import Limits, decode, thumbnail
+from visual_memory.services.decoding.preprocessing_crop import View
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 LIMITS = Limits(max_bytes=2**23, max_pixels=1_000_000)
@@ -254,9 +254,9 @@ def test_inverted_cmyk_of_adobe() -> None:
 def test_what_is_srgb_costs_no_transform() -> None:
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for profile_of_srgb in (made, profile(SRGB)):
-        assert colour._transform(profile_of_srgb, "RGB") is None
+        assert colour_to_srgb._transform(profile_of_srgb, "RGB") is None
         near(shown(packed(PIL.Image.fromarray(LEVELS), "PNG", icc_profile=profile_of_srgb)), LEVELS, 0)
-    assert colour._transform(profile(P3), "RGB") is not None
+    assert colour_to_srgb._transform(profile(P3), "RGB") is not None
 
 
 @pytest.mark.parametrize(("kind", "codes"), [("HEIF", (12, 13)), ("HEIF", (9, 16)), ("HEIF", (1, 1))])

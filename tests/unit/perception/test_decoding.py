@@ -8,11 +8,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
-from services.perception.decoding import Limits, decode, media_type, thumbnail
-from services.perception.view import View
 from tests.colours import SRGB, SWAPPED, chunk, gama, png, profile
 from tests.hostile import BLUE, GREEN, RED, WHITE, packed, quarters
+from visual_memory.schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
+from visual_memory.services.decoding.pillow_decode import Limits, decode, media_type, thumbnail
+from visual_memory.services.decoding.preprocessing_crop import View
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
@@ -428,8 +428,8 @@ def test_no_warning_of_pillow_leaks() -> None:
     """In a process with Python's own warning filters, where a warning is a line in somebody's log."""
     code = f"""
 import sys
-from schemas.errors import VisualMemoryError
-from services.perception.decoding import Limits, decode
+from visual_memory.schemas.errors import VisualMemoryError
+from visual_memory.services.decoding.pillow_decode import Limits, decode
 for data in ({bomb(9_500, 9_500)!r}, {packed(quarters(), "JPEG", exif=b"Exif" + bytes(9))!r}):
     try:
         decode(data, Limits(2**20, 10**6))

@@ -12,14 +12,15 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 from benchmarks.pictures import photographs
-from services.perception import efficientnet, folded, loading
-from services.perception.efficientnet import original, prepare, scaled
-from services.perception.encoder import Encoder, EncoderUnusable
-from services.perception.fingerprint import VIEW
-from services.perception.folded import Folded, keep_sums
-from services.perception.loading import identify, load_encoder
-from services.perception.module import EfficientNetLite0
-from services.settings import EncoderSettings
+from visual_memory.services.encoding import efficientnet, fused_efficientnet
+from visual_memory.services.encoding import load_encoder as module
+from visual_memory.services.encoding.efficientnet import original, prepare, scaled
+from visual_memory.services.encoding.encoder_contract import Encoder, EncoderUnusable
+from visual_memory.services.encoding.encoder_fingerprint import VIEW
+from visual_memory.services.encoding.fused_efficientnet import Folded, keep_sums
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.encoding.sentence_transformers_module import EfficientNetLite0
+from visual_memory.services.settings import EncoderSettings
 
 PICTURES = [
     PIL.Image.merge("RGB", [PIL.Image.effect_noise((width, height), spread) for spread in (30, 60, 90)])
@@ -37,7 +38,7 @@ def encoder() -> Encoder:
 def test_bfloat16_is_taken_where_the_processor_computes_in_it(
     monkeypatch: pytest.MonkeyPatch, processor: bool, precision: str
 ) -> None:
-    monkeypatch.setattr(loading, "has_bfloat16", lambda: processor)
+    monkeypatch.setattr(module, "has_bfloat16", lambda: processor)
     found, named = load_encoder(EncoderSettings()), EncoderSettings.model_validate({"precision": precision})
     assert found.batch_size == 8
     assert np.array_equal(found.encode(SEEN), load_encoder(named).encode(SEEN))
@@ -80,7 +81,7 @@ def test_folding_changes_the_speed_and_not_the_vectors(
     pixels: torch.Tensor, one_call: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not one_call:
-        monkeypatch.setattr(folded, "has_one_call", lambda _dtype: False)
+        monkeypatch.setattr(fused_efficientnet, "has_one_call", lambda _dtype: False)
     assert agreement(pixels, Folded(original(), torch.float32, "cpu")(pixels)) >= 0.99999
 
 

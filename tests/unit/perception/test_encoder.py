@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.perception.encoder import EncoderUnusable, checked
+from visual_memory.services.encoding.encoder_contract import EncoderUnusable, checked
 
 GOOD = np.array([[0.6, 0.8], [1.0, 0.0]], np.float32)
 

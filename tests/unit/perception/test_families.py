@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.pictures import photographs
-from schemas.encoder import EncoderIdentity
-from services.perception.loading import identify, load_encoder
-from services.perception.network import NetworkEncoder
-from services.perception.view import Preprocessing
-from services.settings import EncoderSettings
+from visual_memory.schemas.encoder import EncoderIdentity
+from visual_memory.services.decoding.preprocessing_crop import Preprocessing
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.encoding.torch_encoder import NetworkEncoder
+from visual_memory.services.settings import EncoderSettings
 
 from .families import FAMILIES, SIZE, Family
 

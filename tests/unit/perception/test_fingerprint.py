@@ -19,10 +19,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
-from schemas.errors import EncoderMismatch
-from services.perception.encoder import EncoderUnusable
-from services.perception.loading import identify, load_encoder
-from services.settings import EncoderSettings
+from visual_memory.schemas.errors import EncoderMismatch
+from visual_memory.services.encoding.encoder_contract import EncoderUnusable
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.settings import EncoderSettings
 
 from .families import dinov2
 from .test_families import PICTURES
@@ -208,7 +208,10 @@ class Hub:
             "HF_HUB_CACHE": str(self._cache),
             "HF_HUB_OFFLINE": str(int(offline)),
         }
-        code = f"from services.perception.fingerprint import model_folder; print(model_folder({NAMED!r}))"
+        code = (
+            "from visual_memory.services.encoding.encoder_fingerprint import model_folder;"
+            f"print(model_folder({NAMED!r}))"
+        )
         done = subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, **where}, capture_output=True, text=True, check=True
         )

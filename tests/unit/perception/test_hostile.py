@@ -12,11 +12,11 @@ import PIL.Image
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from services.perception.decoder import Decoder
-from services.perception.decoding import Limits, decode, thumbnail
-from services.perception.formats import webp_size
-from services.perception.sandbox import Sandbox
 from tests.hostile import SEEDS, mutated, outcome
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.file_formats.recognise_format import webp_size
+from visual_memory.services.decoding.pillow_decode import Limits, decode, thumbnail
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
@@ -77,9 +77,9 @@ QUIETLY = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from services.perception.decoder import Decoder
-from services.perception.decoding import Limits, decode
-from services.perception.sandbox import Sandbox
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
 from tests.hostile import SEEDS, outcome
 limits = Limits(2**20, 10**6)
 sandbox = Sandbox(limits, 60, 1)

@@ -17,8 +17,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from services.perception.image_processor import Resize, take_over
-from services.perception.view import View
+from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.encoding.transformers_preprocessing import Resize, take_over
 
 PHOTOGRAPH = PIL.Image.fromarray(load_sample_images().images[0]).resize((490, 320))
 CROP = {"height": 224, "width": 224}

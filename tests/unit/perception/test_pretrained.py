@@ -16,11 +16,11 @@ from transformers import (
     BertTokenizer,
 )
 
-from schemas.encoder import PoolingName
-from services.perception.encoder import Encoder, EncoderUnusable
-from services.perception.loading import identify, load_encoder
-from services.settings import EncoderSettings
 from tests.unit.perception.families import TOWER, clip, dinov2
+from visual_memory.schemas.encoder import PoolingName
+from visual_memory.services.encoding.encoder_contract import Encoder, EncoderUnusable
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.settings import EncoderSettings
 
 PICTURES = [PIL.Image.effect_noise((40 + 9 * n, 60 - 5 * n), 90).convert("RGB") for n in range(5)]
 

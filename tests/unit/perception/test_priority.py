@@ -12,12 +12,12 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from services.perception.batching import MicroBatcher
-from services.perception.decoding import Limits
-from services.perception.sandbox import Sandbox
-from services.perception.view import ALL, View
-from services.runtime.cores import LOWEST, step_back
 from tests.shapes import picture
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.preprocessing_crop import ALL, View
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.encoding.micro_batcher import MicroBatcher
+from visual_memory.services.infrastructure.processes.cpu_threads import LOWEST, step_back
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own elsewhere")
 

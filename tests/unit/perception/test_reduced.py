@@ -13,13 +13,13 @@ from PIL import ImageFilter
 from PIL.Image import Resampling
 from sklearn.datasets import load_sample_images
 
-from schemas.errors import InvalidPicture
-from services.perception.decoding import Limits, decode
-from services.perception.loading import identify, load_encoder
-from services.perception.pixels import pack, unpack
-from services.perception.view import ALL, View
-from services.settings import EncoderSettings
 from tests.hostile import SEEDS, packed
+from visual_memory.schemas.errors import InvalidPicture
+from visual_memory.services.decoding.packed_pixels import pack, unpack
+from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.decoding.preprocessing_crop import ALL, View
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.settings import EncoderSettings
 
 LIMITS = Limits(max_bytes=2**24, max_pixels=20_000_000)
 FIRST = [View(32, version=1), View(32, 28, version=1)]

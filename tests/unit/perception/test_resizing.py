@@ -8,10 +8,10 @@ from sklearn.datasets import load_sample_images
 
 from benchmarks.decode import large
 from benchmarks.pictures import photographs
-from services.perception.decoding import Limits, decode
-from services.perception.loading import load_encoder
-from services.perception.resizing import Filter, resized
-from services.settings import EncoderSettings
+from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.encoding.load_encoder import load_encoder
+from visual_memory.services.encoding.resize_crop import Filter, resized
+from visual_memory.services.settings import EncoderSettings
 
 PHOTOGRAPH = PIL.Image.fromarray(load_sample_images().images[0])
 FILTERS: dict[Filter, Resampling] = {"bicubic": Resampling.BICUBIC, "bilinear": Resampling.BILINEAR}

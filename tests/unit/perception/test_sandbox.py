@@ -15,16 +15,16 @@ import PIL.Image
 import psutil
 import pytest
 
-from schemas.errors import DecoderFailed, InvalidPicture, TooLarge, Unavailable, UnsupportedFormat
-from services.perception import wire
-from services.perception.decoder import Decoder
-from services.perception.decoding import Limits, decode, thumbnail
-from services.perception.sandbox import Sandbox, memory_for
 from tests.faulty import WORK, decoders, spoilt
 from tests.hostile import packed
 from tests.shapes import as_file, picture
 from tests.stack import suspended, until
 from tests.tiffs import DEFLATE, Written, tiff
+from visual_memory.schemas.errors import DecoderFailed, InvalidPicture, TooLarge, Unavailable, UnsupportedFormat
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.pillow_decode import Limits, decode, thumbnail
+from visual_memory.services.decoding.sandbox import sandbox_protocol
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox, memory_for
 
 LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
 SECONDS = 2.0
@@ -174,27 +174,32 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
     assert set(told["environment"]) <= {"PYTHONPATH", "LD_LIBRARY_PATH", "LC_CTYPE"} | libraries
     loaded = {module.split(".")[0] for module in told["modules"]}
     assert loaded.isdisjoint({"torch", "transformers", "celery", "pydantic", "httpx", "ssl", "qdrant_edge", "typer"})
+    decoding = "visual_memory.services.decoding"
     ours = [
-        "colour",
-        "confined",
-        "decoding",
-        "formats",
-        "heif",
-        "jpeg",
-        "icc",
-        "landlock",
-        "png",
-        "privileges",
-        "seccomp",
-        "tiff",
-        "view",
-        "wire",
+        "",
+        ".colour_to_srgb",
+        ".icc_profiles",
+        ".pillow_decode",
+        ".preprocessing_crop",
+        ".file_formats",
+        ".file_formats.heif",
+        ".file_formats.jpeg",
+        ".file_formats.png",
+        ".file_formats.recognise_format",
+        ".file_formats.tiff",
+        ".sandbox",
+        ".sandbox.landlock",
+        ".sandbox.linux_privileges",
+        ".sandbox.sandbox_child",
+        ".sandbox.sandbox_protocol",
+        ".sandbox.seccomp",
     ]
-    assert {module for module in told["modules"] if module.startswith("services.")} <= {
-        "services.parent",
-        "services.tracing",
-        "services.perception",
-        *(f"services.perception.{name}" for name in ours),
+    assert {module for module in told["modules"] if module.startswith("visual_memory.services.")} <= {
+        "visual_memory.services.infrastructure.processes.exit_with_parent",
+        "visual_memory.services.infrastructure.processes.forbid_tracing",
+        "visual_memory.services.infrastructure",
+        "visual_memory.services.infrastructure.processes",
+        *(f"{decoding}{name}" for name in ours),
     }
 
 
@@ -258,14 +263,14 @@ def test_whatever_happens_between_question_and_answer_the_next_one_gets_its_own(
 ) -> None:
     """Promise 5: an answer that is left in the channel would be the next tenant's picture."""
     decoder.one("a", GOOD)
-    original = getattr(wire, moment)
+    original = getattr(sandbox_protocol, moment)
 
     def interrupted(*given: Any) -> Any:
         if moment == "send":
             original(*given)
         raise error
 
-    monkeypatch.setattr(wire, moment, interrupted)
+    monkeypatch.setattr(sandbox_protocol, moment, interrupted)
     with pytest.raises(error):
         decoder.one("a", as_file(PIL.Image.new("RGB", (5, 7))))
     monkeypatch.undo()
@@ -333,8 +338,8 @@ def test_a_decoder_that_does_not_start_blames_no_picture() -> None:
 
 PARENT = f"""
 import sys, threading
-from services.perception.decoding import Limits
-from services.perception.sandbox import Sandbox
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
 from tests.faulty import spoilt
 from tests.shapes import picture
 sandbox = Sandbox(Limits(2**20, 10**6), 600, 1, {WORK!r})

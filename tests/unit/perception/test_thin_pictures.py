@@ -20,18 +20,18 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from services.bootstrap.wire_memory import SLICE_BYTES, slice_size
-from services.perception.batching import SharedEncoder
-from services.perception.decoder import BYTES_PER_PIXEL, Decoder
-from services.perception.decoding import Limits
-from services.perception.image_processor import take_over
-from services.perception.loading import identify, load_encoder
-from services.perception.pretrained import UNSIZED
-from services.perception.sandbox import Sandbox
-from services.perception.view import ALL, View
-from services.settings import EncoderSettings
 from tests.faulty import decoders
 from tests.hostile import packed
+from visual_memory.services.bootstrap.wiring.wire_memory import SLICE_BYTES, slice_size
+from visual_memory.services.decoding.decode_many import BYTES_PER_PIXEL, Decoder
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.preprocessing_crop import ALL, View
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.encoding.huggingface_models import UNSIZED
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.encoding.micro_batcher import SharedEncoder
+from visual_memory.services.encoding.transformers_preprocessing import take_over
+from visual_memory.services.settings import EncoderSettings
 
 from .families import FAMILIES, IMAGE_TOWER, Family, cls, saved
 

@@ -9,11 +9,11 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
-from schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
-from services.perception.decoding import Limits, decode, thumbnail
-from services.perception.view import View
 from tests.hostile import packed
 from tests.tiffs import DEFLATE, LZW, Written, tiff
+from visual_memory.schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
+from visual_memory.services.decoding.pillow_decode import Limits, decode, thumbnail
+from visual_memory.services.decoding.preprocessing_crop import View
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")

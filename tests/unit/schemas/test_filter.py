@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.errors import InvalidFilter
-from schemas.filter import FIELDS, FieldType, Filter, by_image_ids, matches
-from schemas.image import State, StoredImage
+from visual_memory.schemas.errors import InvalidFilter
+from visual_memory.schemas.filter import FIELDS, FieldType, Filter, by_image_ids, matches
+from visual_memory.schemas.image import State, StoredImage
 
 METADATA = {
     "site": FieldType.KEYWORD,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.image import ImageFields, ImagePatch, label_paths
+from visual_memory.schemas.image import ImageFields, ImagePatch, label_paths
 
 GOOD: list[dict[str, Any]] = [
     {"labels": ["cat"]},

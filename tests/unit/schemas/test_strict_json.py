@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.errors import InvalidRequest
-from schemas.image import ImageFields
-from schemas.removal import RemovalRequest
-from schemas.strict_json import check_keys, parse_json, read_json
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.schemas.strict_json import check_keys, parse_json, read_json
 
 TWICE = [
     ('{"a": 1, "a": 2}', "a: "),

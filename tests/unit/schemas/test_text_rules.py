@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.curation import CurationRequest
-from schemas.filter import Filter
-from schemas.image import ImageFields, ImagePatch
-from schemas.key import KeyRequest
-from schemas.removal import RemovalRequest
-from schemas.text_rules import FileName, Label, Metadata, Text, base_name, repaired
+from visual_memory.schemas.api_key import KeyRequest
+from visual_memory.schemas.curation_request import CurationRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, ImagePatch
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.schemas.text_rules import FileName, Label, Metadata, Text, base_name, repaired
 
 TEXT = TypeAdapter[str](Text)
 LABEL = TypeAdapter[str](Label)

@@ -4,23 +4,23 @@ import os
 
 import pytest
 
-from services.runtime import cores
+from visual_memory.services.infrastructure.processes import cpu_threads
 
 
 def test_a_computation_has_one_thread_and_matrix_products_every_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
-    cores.settle()
-    assert os.environ == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(cores.count())}
+    cpu_threads.settle()
+    assert os.environ == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(cpu_threads.count())}
 
 
 def test_an_environment_that_names_a_number_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "5"})
-    cores.settle()
+    cpu_threads.settle()
     assert os.environ == {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "5"}
 
 
 def test_there_is_a_core() -> None:
-    assert 1 <= cores.count() <= (os.cpu_count() or 1)
+    assert 1 <= cpu_threads.count() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no such thing")
@@ -28,6 +28,6 @@ def test_cores_that_the_process_may_not_use_do_not_count() -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        assert cores.count() == 1
+        assert cpu_threads.count() == 1
     finally:
         os.sched_setaffinity(0, before)

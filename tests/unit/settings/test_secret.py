@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from services.access.secret import load_secret
-from services.runtime.places import Places
-from services.settings import BrokerSettings, IntakeSettings, RecordsSettings, Settings
+from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.settings import BrokerSettings, IntakeSettings, RecordsSettings, Settings
 
 
 def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> None:

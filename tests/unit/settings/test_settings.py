@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 from typer.testing import CliRunner
 
-from services import settings
-from services.cli.app import app
-from services.settings import Settings
+from visual_memory.services import settings
+from visual_memory.services.cli.app import app
+from visual_memory.services.settings import Settings
 
 README = Path(__file__).parents[3] / "README.md"
 PREFIX = "VISUAL_MEMORY_"

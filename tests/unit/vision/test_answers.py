@@ -5,7 +5,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.vision.answers import AnswerCache, digest
+from visual_memory.services.classification.reranking.answer_cache import AnswerCache, digest
 
 TENANTS = st.sampled_from(["north", "south"])
 QUESTIONS = st.sampled_from("abc")

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from services.infrastructure.records.tables import metadata
+from visual_memory.services.infrastructure.records.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=metadata, transaction_per_migration=False

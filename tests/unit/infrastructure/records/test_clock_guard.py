@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.errors import Unavailable
-from services.infrastructure.records.clock_guard import ClockGuard
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.infrastructure.records.clock_check import ClockGuard
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.9, -0.9])

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from services.infrastructure.records import tables
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.fencing_tokens import Leases, Superseded
+from visual_memory.services.infrastructure.records import tables
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.work_leases import Leases, Superseded
 
 LONG, OVER = timedelta(hours=1), timedelta(0)
 

@@ -15,21 +15,26 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from schemas.question import StoredDecision
-from schemas.receipt import Event
-from services.access.secret import Secret
-from services.answers.mentions import mentions_of
-from services.bootstrap.wire_import import ImportingStores
-from services.forgetting.filter_digest import FilterDigests
-from services.forgetting.finish_import import FinishImport
-from services.forgetting.receipt_log import ReceiptLog
-from services.forgetting.receipt_signature import ReceiptSigner
-from services.infrastructure.records import facts, tables
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.import_audit_file import import_audit_file
-from services.infrastructure.records.import_json_records import FACT, Imported, import_json_records, is_imported
-from services.infrastructure.records.json_files import DAMAGED, JsonFiles
 from tests.databases import SHORT, new_database
+from visual_memory.schemas.explanation import StoredDecision
+from visual_memory.schemas.receipt import Event
+from visual_memory.services.access.signing_secret import Secret
+from visual_memory.services.bootstrap.wiring.wire_import import ImportingStores
+from visual_memory.services.decisions.decision_index import mentions_of
+from visual_memory.services.infrastructure.records import record_flags, tables
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.json_import.import_audit_file import import_audit_file
+from visual_memory.services.infrastructure.records.json_import.import_json_records import (
+    FACT,
+    Imported,
+    import_json_records,
+    is_imported,
+)
+from visual_memory.services.infrastructure.records.json_import.json_files import DAMAGED, JsonFiles
+from visual_memory.services.receipts.filter_digest import FilterDigests
+from visual_memory.services.receipts.finish_log_import import FinishImport
+from visual_memory.services.receipts.receipt_log import ReceiptLog
+from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 
 
 @pytest.fixture(params=SHORT)
@@ -152,7 +157,7 @@ def test_a_restore_that_did_not_end_is_still_served_by_nobody(database: Database
     (data / "records" / "restore").mkdir()
     (data / "records" / "restore" / "unfinished").write_text('{"file": "backup"}')
     do_import(database, data)
-    assert facts.read_fact(database, facts.RESTORE) == {"file": "backup"}
+    assert record_flags.read_fact(database, record_flags.RESTORE) == {"file": "backup"}
 
 
 def test_keys_open_what_they_opened(database: Database, data: Path) -> None:
@@ -348,7 +353,7 @@ def deadly_writes(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
     with monkeypatch.context() as patched:
         patched.setattr(database, "write", counted)
-        patched.setattr("services.infrastructure.records.fencing_tokens.Leases.release", lambda *_: None)
+        patched.setattr("visual_memory.services.infrastructure.records.work_leases.Leases.release", lambda *_: None)
         yield
 
 
@@ -356,9 +361,9 @@ def test_killed_anywhere_the_next_start_comes_to_the_same(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many starts, each of which dies some steps after the place where the one before died."""
-    monkeypatch.setattr("services.infrastructure.records.import_json_records.ROWS", 3)
-    monkeypatch.setattr("services.infrastructure.records.import_json_records.AT_ONCE", 2)
-    monkeypatch.setattr("services.infrastructure.records.import_audit_file.LINES", 7)
+    monkeypatch.setattr("visual_memory.services.infrastructure.records.json_import.import_json_records.ROWS", 3)
+    monkeypatch.setattr("visual_memory.services.infrastructure.records.json_import.import_json_records.AT_ONCE", 2)
+    monkeypatch.setattr("visual_memory.services.infrastructure.records.json_import.import_audit_file.LINES", 7)
     data = unpacked("data_folder_2", tmp_path)
     spare = shutil.copytree(data, tmp_path / "spare")
     do_import(database, data)

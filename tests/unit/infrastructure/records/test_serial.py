@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import facts
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import facts
 
 MANY = 8
 OURS = facts.c.name == "count"

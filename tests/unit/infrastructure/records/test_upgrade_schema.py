@@ -8,11 +8,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from schemas.errors import Unavailable
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import facts, metadata
-from services.infrastructure.records.upgrade_schema import upgrade_schema
 from tests.databases import KINDS, fresh_database, new_postgresql
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import facts, metadata
+from visual_memory.services.infrastructure.records.upgrade_schema import upgrade_schema
 
 
 @pytest.fixture(params=KINDS)

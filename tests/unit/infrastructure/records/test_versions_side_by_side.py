@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import JSON, Column, Connection, DateTime, MetaData, Table, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.errors import Unavailable
-from services.infrastructure.records.database import Database
-from services.infrastructure.records.tables import metadata
-from services.infrastructure.records.upgrade_schema import HEAD, OLDEST, migrate
 from tests.databases import KINDS, fresh_database
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import metadata
+from visual_memory.services.infrastructure.records.upgrade_schema import HEAD, OLDEST, migrate
 
 NOT_OURS = "alembic_version"
 VALUES = {str: "x", int: 1, float: 1.0, bool: True}

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-from services.infrastructure.records.column_types import BigId, Json, Moment
+from visual_memory.services.infrastructure.records.column_types import BigId, Json, Moment
 
 revision = "0001"
 down_revision = None

@@ -1,0 +1,91 @@
+"""How much a key may send in a minute or ask in a day: counted in Redis for all API processes, else in this one alone.
+
+Both are fixed windows that begin with the first request, so that `Retry-After` can say when the next one begins.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import FixedWindowRateLimiter
+from redis.exceptions import RedisError
+
+from visual_memory.schemas.api_key import Key
+from visual_memory.schemas.errors import RateLimited
+from visual_memory.services.infrastructure.observability.json_logs import kind
+
+PATIENCE = 0.25
+"""Seconds that a request waits for Redis at most."""
+PAUSE = 5.0
+"""Seconds for which a Redis that did not answer is not asked again."""
+
+log = logging.getLogger(__name__)
+
+
+class Rates:
+    """Counts what keys with limits send; the others cost nothing. It belongs to one event loop.
+
+    Args:
+        url: of the Redis that all API processes share: redis://, rediss:// or redis+unix://.
+        prefix: what the names of all keys in it begin with.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, url: str, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shared = FixedWindowRateLimiter(
+            RedisStorage(f"async+{url}", implementation="redispy", key_prefix=f"{prefix}limits")
+        )
+        self._own = FixedWindowRateLimiter(MemoryStorage())
+        self._clock = clock
+        self._ask_again = 0.0
+
+    async def take_request(self, key: Key) -> None:
+        """Count a request.
+
+        Raises:
+            RateLimited: it is one too many.
+        """
+        if key.requests_per_minute is not None:
+            await self._take(RateLimitItemPerMinute(key.requests_per_minute, namespace="requests"), key, 1)
+
+    async def take_bytes(self, key: Key, number: int) -> None:
+        """Count bytes that have arrived.
+
+        Raises:
+            RateLimited: they are too many.
+        """
+        if key.bytes_per_minute is not None and number:
+            await self._take(RateLimitItemPerMinute(key.bytes_per_minute, namespace="bytes"), key, number)
+
+    async def take_question(self, key_id: str, most: int) -> bool:
+        """Count a question to a vision-language model; whether the key may still ask it, of so many in a day."""
+        return not await self._hit(RateLimitItemPerDay(most, namespace="questions"), key_id, 1)
+
+    async def _take(self, item: RateLimitItem, key: Key, cost: int) -> None:
+        wait = await self._hit(item, key.id, cost)
+        if wait:
+            raise RateLimited(
+                f"the key may send {item.amount} {item.namespace} a minute: send it again in {wait} seconds", wait
+            )
+
+    async def _hit(self, item: RateLimitItem, key_id: str, cost: int) -> int:
+        """Count; the seconds to wait, 0 where there is room."""
+        if self._clock() >= self._ask_again:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    return await _count(self._shared, item, key_id, cost)
+            except (TimeoutError, RedisError, OSError) as error:
+                self._ask_again = self._clock() + PAUSE
+                log.warning("limits are counted by this process alone for a while: %s", kind(error))
+        return await _count(self._own, item, key_id, cost)
+
+
+async def _count(limiter: FixedWindowRateLimiter, item: RateLimitItem, key_id: str, cost: int) -> int:
+    if await limiter.hit(item, key_id, cost=cost):
+        return 0
+    window = await limiter.get_window_stats(item, key_id)
+    return max(1, math.ceil(window.reset_time - time.time()))

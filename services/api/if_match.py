@@ -1,0 +1,31 @@
+"""``If-Match``: a change is made only to the image that its sender has seen."""
+
+import re
+from typing import Annotated
+
+from fastapi import Depends, Header
+
+from visual_memory.schemas.errors import InvalidRequest
+
+_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_TAGS = re.compile(rf"\s*{_TAG.pattern}(\s*,\s*{_TAG.pattern})*\s*")
+
+
+def expected_etags(
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="the ETag of the image as it was seen, or `*`")
+    ] = None,
+) -> frozenset[str] | None:
+    """The ETags of which an image must have one; None where any will do.
+
+    Raises:
+        InvalidRequest: the header is not of this form.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    if not _TAGS.fullmatch(if_match):
+        raise InvalidRequest("If-Match: send an image's ETag as it was given, with its quotes, or *")
+    return frozenset(tag for weak, tag in _TAG.findall(if_match) if not weak)
+
+
+EtagsDep = Annotated[frozenset[str] | None, Depends(expected_etags)]

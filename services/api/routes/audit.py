@@ -1,0 +1,25 @@
+"""The audit log of a tenant."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from visual_memory.schemas.api_key import Scope
+from visual_memory.schemas.audit_entry import AuditLine
+from visual_memory.schemas.text_rules import Text
+from visual_memory.services.api.authenticate import CallerDep, ServiceDep
+from visual_memory.services.api.authorize import GuardedRoute, needs
+
+router = APIRouter(prefix="/v1", tags=["audit"], route_class=GuardedRoute)
+
+
+@router.get("/audit", response_model_exclude_none=True)
+@needs(Scope.ADMIN)
+def audit(
+    caller: CallerDep,
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    subject: Text | None = None,
+) -> list[AuditLine]:
+    """Who did what, the latest first; with `subject`, who looked at this one."""
+    return service.audit.latest(caller.tenant, limit, subject)

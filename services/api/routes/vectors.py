@@ -1,0 +1,122 @@
+"""Vectors that are ready-made: many in a request, remembered when it is answered."""
+
+import logging
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+
+from visual_memory.schemas.api_key import Scope
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.image import Accepted, ImageFields, LabelRule
+from visual_memory.schemas.strict_json import parse_json
+from visual_memory.services.api.authenticate import CallerDep, ServiceDep
+from visual_memory.services.api.authorize import GuardedRoute, needs
+from visual_memory.services.api.error_responses import explain
+from visual_memory.services.api.picture_uploads import FIELDS_BYTES, check_parts, is_json
+from visual_memory.services.api.routes.images import LabelsThere
+from visual_memory.services.intake.accept_vectors import Sent
+from visual_memory.services.intake.npy_file import read_npy
+from visual_memory.services.settings import MOST_AT_ONCE
+
+router = APIRouter(prefix="/v1", tags=["images"], route_class=GuardedRoute)
+
+log = logging.getLogger(__name__)
+
+PARTS = {"encoder", "fields", "vectors"}
+_BODY: dict[str, Any] = {
+    "type": "object",
+    "required": sorted(PARTS),
+    "additionalProperties": False,
+    "properties": {
+        "encoder": {"type": "string", "minLength": 1, "description": "the name of the encoder that made the vectors"},
+        "vectors": {"type": "string", "format": "binary", "description": "a .npy file of float32 [n, d]"},
+        "fields": {
+            "type": "string",
+            "contentMediaType": "application/jsonl",
+            "description": "a line of JSON for each vector, as `ImageFields`; or a single one for all",
+        },
+    },
+}
+
+
+async def read_vectors(request: Request) -> Sent:
+    """Vectors with their fields, multipart: ``vectors`` (a .npy file), ``fields`` (JSON lines), ``encoder`` (a name).
+
+    Raises:
+        InvalidRequest: the body is not of this form; the message says where.
+    """
+    if is_json(request):
+        raise InvalidRequest("vectors are sent as multipart/form-data")
+    async with request.form(max_files=len(PARTS), max_fields=len(PARTS), max_part_size=FIELDS_BYTES) as form:
+        check_parts(form, PARTS)
+        encoder, fields, vectors = [await _part(form, name) for name in sorted(PARTS)]
+    return await run_in_threadpool(_parse, encoder, fields, vectors)
+
+
+@router.post(
+    "/vectors",
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}}},
+    response_model_exclude_defaults=True,
+)
+@needs(Scope.REMEMBER)
+def remember_vectors(
+    caller: CallerDep,
+    service: ServiceDep,
+    sent: Annotated[Sent, Depends(read_vectors)],
+    labels: LabelsThere = LabelRule.REPLACE,
+) -> list[Accepted]:
+    """Remember vectors of one of the service's encoders, at most 4,096 and all or none; durable when answered.
+
+    They get length 1. Such images have no picture, and the gate does not look at them. One that is there with another
+    encoder's vector keeps it, and gets this one beside it. To let images expire earlier than before needs `remove` too.
+    """
+    with caller.harmless_deed("accept", images=len(sent.fields)):
+        accepted = service.accept_vectors(caller.tenant, sent, labels, may_expire=caller.key.may(Scope.REMOVE))
+    log.info("remembered %d vectors", len(accepted), extra={"tenant": caller.tenant})
+    return accepted
+
+
+async def _part(form: FormData, name: str) -> bytes:
+    match form.getlist(name):
+        case [str(text)]:
+            return text.encode(errors="replace")
+        case [UploadFile() as file]:
+            return await file.read()
+        case found:
+            raise InvalidRequest(f"{len(found)} parts {name!r} came: send one of each of {', '.join(sorted(PARTS))}")
+
+
+def _parse(encoder: bytes, fields: bytes, vectors: bytes) -> Sent:
+    rows = read_npy(vectors, MOST_AT_ONCE)
+    return Sent(encoder.decode(errors="replace"), rows, _lines(fields, len(rows)))
+
+
+def _lines(data: bytes, number: int) -> Sequence[ImageFields]:
+    """The fields of so many vectors.
+
+    Raises:
+        InvalidRequest: a line is not right, too long, or one too many; the message names it.
+    """
+    data = data.strip()
+    found = data.count(b"\n") + 1
+    if found not in {1, number}:
+        raise InvalidRequest(f"{number} vectors came with {found} lines of fields: send one for each, or a single one")
+    fields = [_line(place, line) for place, line in enumerate(data.split(b"\n"), 1)]
+    if len(fields) < number and fields[0].image_id is not None:
+        raise InvalidRequest("fields: the single line for all vectors must not name an image_id")
+    return fields * (number // found)
+
+
+def _line(place: int, line: bytes) -> ImageFields:
+    if len(line) > FIELDS_BYTES:
+        raise InvalidRequest(f"fields, line {place}: it is over {FIELDS_BYTES} bytes")
+    try:
+        return parse_json(ImageFields, line)
+    except ValidationError as error:
+        raise InvalidRequest(f"fields, line {place}: {explain(error)}") from None
+    except InvalidRequest as error:
+        raise InvalidRequest(f"fields, line {place}: {error.message}") from None

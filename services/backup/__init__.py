@@ -1,0 +1,1 @@
+"""One file out, one file in."""

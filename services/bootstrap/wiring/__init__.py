@@ -1,0 +1,1 @@
+"""Builds objects from settings, one concern a module."""

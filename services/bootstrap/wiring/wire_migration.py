@@ -1,0 +1,103 @@
+"""Another encoder beside the one that classifies: what adds, fills, switches to and drops it."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from visual_memory.schemas.encoder import EncoderSpec
+from visual_memory.services.bootstrap.wiring.wire_memory import (
+    encoder_records_of,
+    filling_of,
+    limits_of,
+    memory_of,
+    slice_size,
+    wire_engine,
+)
+from visual_memory.services.bootstrap.wiring.wire_removal import judgements_of, pictures_of
+from visual_memory.services.curation.judge_memory import Judge
+from visual_memory.services.curation.update_judgement import FoldChanges
+from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.encoder_migration.add_encoder import AddEncoder
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoder_migration.fill_vectors import Asked, FillVectors, KeepFilled
+from visual_memory.services.encoder_migration.loaded_encoders import LoadedEncoders
+from visual_memory.services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
+from visual_memory.services.encoder_migration.upgrade_encoder import UpgradeEncoder
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.encoding.micro_batcher import MicroBatcher
+from visual_memory.services.infrastructure.processes import cpu_threads
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.settings import Settings
+from visual_memory.services.vector_engines.engine_contract import Engine
+
+SLICE = 64
+"""Images of a slice that is filled, at most: each costs the store its calls, however small it is."""
+STARVED = 30
+"""So many times as long a picture may take to decode where the decoder has only what others leave of the cores."""
+
+
+def wire_switch(settings: Settings, database: Database, records: EncoderRecords, engine: Engine) -> SwitchEncoder:
+    """What switches to an encoder, over an engine."""
+    return SwitchEncoder(records, partial(of_encoder, settings, database, engine))
+
+
+def of_encoder(settings: Settings, database: Database, engine: Engine, spec: EncoderSpec) -> OfEncoder:
+    """What there is of the memory by an encoder."""
+    curate = settings.curate
+    memory, judgements = memory_of(settings, engine, spec), judgements_of(settings, database, spec.name)
+    fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
+    return OfEncoder(memory, judgements, Judge(memory, judgements, fold, curate.k))
+
+
+def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoders: LoadedEncoders) -> None:
+    """Start the thread that gives images the vectors that they lack, by the encoders that are loaded.
+
+    It, its encoder's threads and its decoders have what all others leave of the cores; it ends with the context.
+    """
+    records, ended = encoder_records_of(database), threading.Event()
+    engine = wire_engine(settings, opened, settings.store.timeout)
+    filling = partial(_filling, settings, engine, ended)
+    keep = KeepFilled(
+        records,
+        partial(filling_of, engine),
+        encoders.held,
+        filling,
+        UpgradeEncoder(
+            records,
+            settings.encoder,
+            identify,
+            AddEncoder(records, engine, identify, load_encoder),
+            wire_switch(settings, database, records, engine),
+            lambda name: not filling_of(engine, records.get(name)).has_left(),
+        ),
+        ended,
+    )
+    thread = threading.Thread(target=keep.run, name="fill", daemon=True)
+    opened.callback(thread.join)
+    opened.callback(ended.set)
+    thread.start()
+
+
+@contextmanager
+def _filling(
+    settings: Settings, engine: Engine, ended: threading.Event, encoder: MicroBatcher, asked: Asked
+) -> Iterator[FillVectors]:
+    """What fills an encoder that is loaded, with threads and decoders of its own."""
+    side_by_side = settings.encoder.threads or cpu_threads.count() if settings.encoder.device == "cpu" else 1
+    pictures = pictures_of(settings)
+    seconds = STARVED * settings.pictures.decode_seconds
+    with ExitStack() as opened:
+        own = MicroBatcher(lambda: encoder.encoder, side_by_side=side_by_side, begin=cpu_threads.step_back)
+        opened.callback(own.close)
+        sandbox = Sandbox(limits_of(settings), seconds, cpu_threads.count(), begin=cpu_threads.step_back)
+        opened.callback(sandbox.close)
+        pool = opened.enter_context(ThreadPoolExecutor(2 * cpu_threads.count(), "fill-pictures", cpu_threads.step_back))
+        decoder = Decoder(sandbox, pool, own.view)
+        tenants = memory_of(settings, engine, own).tenants
+        yield FillVectors(
+            filling_of(engine, own), tenants, pictures, own, decoder, pool, slice_size(own, SLICE), asked, ended
+        )

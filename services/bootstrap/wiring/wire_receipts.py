@@ -1,0 +1,41 @@
+"""Receipts: their log, their filters' digests, and the mirror."""
+
+from dataclasses import dataclass
+
+from visual_memory.services.access.signing_secret import Secret
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.receipts.check_receipts import ReceiptCheck
+from visual_memory.services.receipts.filter_digest import FilterDigests
+from visual_memory.services.receipts.mirror.mirror_rows import MirrorRows
+from visual_memory.services.receipts.mirror.mirror_store import Mirror
+from visual_memory.services.receipts.mirror.update_mirror import Mirroring
+from visual_memory.services.receipts.receipt_log import ReceiptLog
+from visual_memory.services.receipts.receipt_signature import ReceiptSigner
+from visual_memory.services.settings import Settings
+
+
+@dataclass(frozen=True)
+class Receipts:
+    """What gives receipts, and checks them."""
+
+    log: ReceiptLog
+    filters: FilterDigests
+    rows: MirrorRows
+    mirroring: Mirroring
+
+    def check(self) -> ReceiptCheck:
+        """What checks some receipts."""
+        return ReceiptCheck(self.log, self.filters)
+
+
+def receipts_of(settings: Settings, database: Database, secret: Secret) -> Receipts:
+    """The receipts of a service."""
+    signer, filters = signer_of(secret), FilterDigests(secret.key("receipts.salt"))
+    log, mirror = ReceiptLog(database, signer), settings.removals.mirror
+    rows = MirrorRows(database)
+    return Receipts(log, filters, rows, Mirroring(log, rows, Mirror(mirror, signer) if mirror else None))
+
+
+def signer_of(secret: Secret) -> ReceiptSigner:
+    """What signs receipts; its public key is the one of every version."""
+    return ReceiptSigner(secret.key("receipts"))

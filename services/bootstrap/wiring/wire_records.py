@@ -1,0 +1,44 @@
+"""The database of the records."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.json_import.import_audit_file import import_audit_file
+from visual_memory.services.infrastructure.records.json_import.import_json_records import is_imported
+from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
+from visual_memory.services.infrastructure.records.upgrade_schema import upgrade_schema
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.disk_space import FINISH, REMOVE, check_room
+from visual_memory.services.settings import Settings
+
+
+def wire_records(settings: Settings, opened: ExitStack) -> Database:
+    """Open the database, with the tables and the records of this version, and close it with the context.
+
+    Raises:
+        Unavailable: it does not answer, or a later version has changed it.
+    """
+    database = _database(settings)
+    opened.callback(database.close)
+    upgrade_schema(database)
+    import_audit_file(database, Places(settings.data).audit)
+    if not is_imported(database, JsonFiles(settings.url_of("records"))):
+        from visual_memory.services.bootstrap.wiring.wire_import import import_old_records  # noqa: PLC0415 - it takes a while, needed once
+
+        import_old_records(settings, database)
+    return database
+
+
+@contextmanager
+def records_of(settings: Settings) -> Iterator[Database]:
+    """The same for a command that needs nothing else."""
+    with ExitStack() as opened:
+        yield wire_records(settings, opened)
+
+
+def _database(settings: Settings) -> Database:
+    if settings.records.url is not None:
+        return Database(settings.records.url.get_secret_value())
+    folder, floor = settings.data, settings.store.min_free_bytes
+    return Database.in_folder(folder, lambda urgent: check_room(folder, floor * (REMOVE if urgent else FINISH)))

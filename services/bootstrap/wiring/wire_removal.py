@@ -1,0 +1,229 @@
+"""What is kept beside the points of a memory, and how images are taken out of all of it."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.signing_secret import Secret
+from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, streams_of
+from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
+from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.label_check import Objections
+from visual_memory.services.curation.refill_neighbour_lists import SearchShortLists
+from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
+from visual_memory.services.decisions.explanation_jobs import Questions
+from visual_memory.services.decisions.stored_decisions import StoredDecisions
+from visual_memory.services.evaluation.evaluation_records import Evaluations
+from visual_memory.services.infrastructure.records import record_flags
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
+from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
+from visual_memory.services.infrastructure.task_queue.jobs import Jobs
+from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.receipts.compare_log_with_records import RecordFaults
+from visual_memory.services.receipts.verify_removals import Verify
+from visual_memory.services.removal.blocklist import Blocks
+from visual_memory.services.removal.covered_images import Notes, RemovalHook
+from visual_memory.services.removal.erasure.erase_deleted import Compact
+from visual_memory.services.removal.erasure.erasure_receipt import claim
+from visual_memory.services.removal.erasure.erasure_records import Erasures
+from visual_memory.services.removal.erasure.orphan_files import Tidy
+from visual_memory.services.removal.intake_entries import IntakeEntries, NoIntake
+from visual_memory.services.removal.mark_and_note import MarkAndNote
+from visual_memory.services.removal.refused_entries import RefusedEntries
+from visual_memory.services.removal.removal_records import Removals
+from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.removal.take_from_intake import Drain
+from visual_memory.services.settings import Settings
+
+GRACE = timedelta(minutes=5)
+"""How young a file without a point is left alone."""
+BLOCK = 512
+"""Bytes that a file system counts in."""
+FLOAT = 4
+PAYLOAD = 2048
+"""Bytes that a point takes beside its vector, about."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What is kept beside the points of a memory.
+
+    Attributes:
+        undo_votes: takes images that are removed out of judgements, and out of what was done because of votes.
+    """
+
+    pictures: Pictures
+    blocks: Blocks
+    removals: Removals
+    notes: Notes
+    refused: RefusedEntries
+    intake: IntakeEntries
+    receipts: Receipts
+    audit: Audit
+    schedule: Schedule
+    jobs: Jobs
+    judgements: Judgements
+    evaluations: Evaluations
+    decisions: StoredDecisions
+    questions: Questions
+    undo_votes: UndoAfterRemoval
+
+    @property
+    def undo(self) -> Sequence[RemovalHook]:
+        """Takes images that are removed out of all that was made of them."""
+        return (self.undo_votes, self.evaluations.forget, self.decisions.forget, self.questions.forget)
+
+
+def wire_stores(settings: Settings, database: Database, memory: Memory, secret: Secret, encoder: str) -> Stores:
+    """The stores of the settings, over the memory of an encoder."""
+    floor = settings.store.min_free_bytes
+    blocks, jobs = Blocks(database, secret.key("blocks")), Jobs(database)
+    judgements = judgements_of(settings, database, encoder)
+    undo_votes = UndoAfterRemoval(memory, judgements, objections_of(settings, memory), SearchShortLists(memory))
+    evaluations = Evaluations(jobs, settings.url_of("evaluations"), floor)
+    kept = settings.decisions
+    decisions = StoredDecisions(database, memory, blocks, kept.keep, kept.keep_bytes)
+    questions = Questions(jobs)
+    return Stores(
+        pictures=pictures_of(settings),
+        blocks=blocks,
+        removals=Removals(database),
+        notes=Notes(database, secret.key("tombstones")),
+        refused=RefusedEntries(database, secret.key("tombstones")),
+        intake=intake_of(settings),
+        receipts=receipts_of(settings, database, secret),
+        audit=Audit(database, secret.key("audit")),
+        schedule=Schedule(database),
+        jobs=jobs,
+        judgements=judgements,
+        evaluations=evaluations,
+        decisions=decisions,
+        questions=questions,
+        undo_votes=undo_votes,
+    )
+
+
+def intake_of(settings: Settings) -> IntakeEntries:
+    """The intake as removals see it: there is none on a machine where its private server never was started."""
+    if settings.intake.url is None and not Places(settings.data).intake.exists():
+        return NoIntake()
+    streams = streams_of(settings)
+    return OlderEntries(streams, StreamUsers(intake_redis(settings), streams.keys))
+
+
+def objections_of(settings: Settings, memory: Memory) -> Objections:
+    """What neighbours have against labels."""
+    curate = settings.curate
+    return Objections(memory, curate.gate, curate.gate_share, curate.k)
+
+
+def pictures_of(settings: Settings) -> Pictures:
+    """The pictures of every tenant."""
+    return Pictures(settings.url_of("pictures"), settings.store.min_free_bytes)
+
+
+def judgements_of(settings: Settings, database: Database, encoder: str) -> Judgements:
+    """The judgements by an encoder's vectors."""
+    return Judgements(database, Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
+
+
+def check_restored(stores: Stores) -> None:
+    """Refuse to serve a memory that is restored in part.
+
+    Raises:
+        Unavailable: a restore was begun and did not end.
+    """
+    if record_flags.read_fact(stores.removals.database, record_flags.RESTORE) is not None:
+        raise Unavailable("a restore was begun and did not end: restore into another new folder")
+
+
+def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> Forget:
+    """Removals; `further` are hooks that this process alone has."""
+    removals, notes, receipts = stores.removals, stores.notes, stores.receipts
+    mark_and_note = MarkAndNote(memory, stores.blocks, removals, notes, stores.refused, lease)
+    return Forget(
+        memory=memory,
+        pictures=stores.pictures,
+        removals=removals,
+        notes=notes,
+        mark_and_note=mark_and_note,
+        drain=Drain(stores.intake, removals, notes, stores.refused, stores.blocks, mark_and_note, lease),
+        receipt_log=receipts.log,
+        filter_digests=receipts.filters,
+        audit=stores.audit,
+        lease=lease,
+        write_to_mirror=receipts.mirroring.write_up_to,
+        before=(stores.decisions.note_vectors,),
+        undo=(*stores.undo, *further),
+        at_end=(stores.decisions.drop_vectors,),
+        keep=removals.leases.kept,
+    )
+
+
+def wire_verify(memory: Memory, stores: Stores) -> Verify:
+    """The check of all removals."""
+    removals, receipts = stores.removals, stores.receipts
+    return Verify(
+        memory=memory,
+        pictures=stores.pictures,
+        removals=removals,
+        notes=stores.notes,
+        erasures=Erasures(removals),
+        record_faults=RecordFaults(removals.database),
+        receipt_log=receipts.log,
+        mirroring=receipts.mirroring,
+        check_receipt=receipts.check(),
+        undo=stores.undo,
+    )
+
+
+def wire_tidy(memory: Memory, stores: Stores) -> Tidy:
+    """The removal of what crashes left."""
+    further: list[Callable[[datetime, datetime | None], int]] = [
+        stores.judgements.tidy,
+        stores.evaluations.tidy,
+    ]
+    return Tidy(memory, stores.pictures, stores.schedule, GRACE, further=further)
+
+
+def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> Compact:
+    """Erasure."""
+    removals, receipts = stores.removals, stores.receipts
+    return Compact(
+        memory=memory,
+        removals=removals,
+        erasures=Erasures(removals),
+        receipt_log=receipts.log,
+        tidy=wire_tidy(memory, stores),
+        claim=lambda engine, records, intake: claim(engine, settings.pictures.url, records, intake),
+        erase_intake=stores.intake.erase,
+        write_to_mirror=receipts.mirroring.write_up_to,
+        size=partial(_size, settings, memory),
+        every=timedelta(seconds=settings.worker.compact_seconds),
+        keep=removals.leases.kept,
+    )
+
+
+def _size(settings: Settings, memory: Memory) -> int:
+    """How many bytes a compaction rewrites, about."""
+    if settings.store.url is None:
+        files = Places(settings.data).engine.rglob("*")
+        return sum(found.st_blocks * BLOCK for path in files if (found := _stat(path)) is not None)
+    return memory.size() * (memory.dimension * FLOAT + PAYLOAD)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:  # segments come and go
+        return None

@@ -1,0 +1,1 @@
+"""Close votes go to a vision-language model."""

@@ -1,0 +1,113 @@
+"""Measure how well a memory answers, and write a report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from visual_memory.services.cli.shared_options import (
+    LOCAL,
+    PARTLY,
+    Alpha,
+    AsJson,
+    Key,
+    Temperature,
+    Url,
+    Where,
+    connect,
+    errors,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from visual_memory.schemas.evaluation_request import EvaluationRequest
+    from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions
+
+
+def evaluate(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.", file_okay=False)],
+    pictures: Annotated[
+        Path | None, typer.Argument(help="What to ask: FOLDER holding LABEL/*.jpg, or a manifest: .csv or .jsonl.")
+    ] = None,
+    itself: Annotated[bool, typer.Option("--self", help="Ask the memory about itself, leaving one out.")] = False,
+    from_neighbours: Annotated[
+        Path | None, typer.Option(help="A file of neighbours, in the JSON format of the paper's authors.", exists=True)
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many neighbours vote for the answers that are looked at.")] = 50,
+    vote: Annotated[str, typer.Option(help="The vote for them: rank, plurality, distance or softmax.")] = "rank",
+    alpha: Alpha = 2.0,
+    temperature: Temperature = 0.07,
+    prune_above: Annotated[
+        int | None,
+        typer.Option(help="Wrong votes, over 100 neighbours, from which on hard pruning leaves an image out."),
+    ] = None,
+    filter_: Where = "{}",
+    url: Url = LOCAL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure: accuracy of every vote at every k, confusions, calibration and more, as a folder with a report."""
+    from visual_memory.schemas.evaluation_request import EvaluationRequest
+    from visual_memory.schemas.filter import Filter
+    from visual_memory.schemas.strict_json import parse_json
+    from visual_memory.services.cli import tables
+
+    if [pictures is not None, itself, from_neighbours is not None].count(True) != 1:
+        raise typer.BadParameter("give FOLDER or a manifest, or --self, or --from-neighbours: one of the three")
+    if from_neighbours is not None and filter_ != "{}":
+        raise typer.BadParameter("--filter is of a memory: a file of neighbours is measured as it is")
+    refused: dict[str, str] = {}
+    with errors():
+        asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "prune_above": prune_above}
+        where = parse_json(Filter, filter_)
+        request = EvaluationRequest.model_validate({**asked, "itself": itself, "filter": where})
+        if from_neighbours is not None:
+            found = _of_neighbours(from_neighbours, request, output, quiet=as_json)
+        else:
+            found = _by_service(pictures, request, output, refused, url, key, quiet=as_json)
+    if as_json:
+        print_json({**found.model_dump(mode="json"), "refused": refused})
+    else:
+        tables.evaluation(found, output)
+    for name, reason in refused.items():
+        typer.echo(f"refused {name}: {reason}", err=True)
+    if refused:
+        raise typer.Exit(PARTLY)
+
+
+def _of_neighbours(file: Path, options: "EvaluationOptions", output: Path, *, quiet: bool) -> "Evaluation":
+    """Measure here what neighbours alone allow."""
+    from visual_memory.services.cli import tables
+    from visual_memory.services.evaluation import paper_neighbours_json
+    from visual_memory.services.evaluation.compute_evaluation import evaluate_neighbours
+    from visual_memory.services.evaluation.report import report_page
+
+    with tables.stages(quiet=quiet) as tell:
+        found = evaluate_neighbours(paper_neighbours_json.read(file), options, tell)
+    report_page.write(found, output)
+    return found
+
+
+def _by_service(
+    pictures: Path | None,
+    request: "EvaluationRequest",
+    output: Path,
+    refused: dict[str, str],
+    url: str,
+    key: str | None,
+    *,
+    quiet: bool,
+) -> "Evaluation":
+    """Let the service ask its memory about pictures, or about itself."""
+    from visual_memory.services.cli import tables
+    from visual_memory.services.client import run_evaluation
+    from visual_memory.services.client.folders_and_manifests import read_pictures
+
+    number, found = (0, iter(())) if pictures is None else read_pictures(pictures, None)
+    with connect(url, key) as client:
+        with tables.stages(quiet=quiet) as tell:
+            done = run_evaluation.ask(client, request, number, found, tell, refused)
+        run_evaluation.unpack(client.report(done.id), output)
+    if done.summary and done.summary.known:
+        typer.echo(f"{done.summary.known} of the pictures are remembered, and find themselves: this flatters", err=True)
+    return run_evaluation.read(output)

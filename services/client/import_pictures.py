@@ -1,0 +1,142 @@
+"""Teach: send many pictures in requests of a good size, and follow them until they are remembered."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+from rich.progress import Progress
+
+from visual_memory.schemas.errors import Blocked, InvalidRequest, TooLarge, UnsupportedFormat
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import Accepted, ImageFields, LabelRule, State
+from visual_memory.services.client.folders_and_manifests import Found
+from visual_memory.services.client.http_client import Client
+
+MOST_PICTURES = 32
+MOST_BYTES = 16 * 2**20
+POLL = 0.3
+IDS_AT_ONCE = 200
+"""So many ids of 64 characters fit into a URL."""
+
+Sent = TypeVar("Sent")
+Add = Callable[[Sequence[tuple[bytes, ImageFields]]], Sequence[Sent]]
+"""Sends pictures with their fields, all or none, and returns what became of each."""
+
+
+@dataclass
+class Outcome:
+    """What became of the pictures.
+
+    Attributes:
+        other_labels: how many are there with other labels than were sent, which stay.
+        refused: why, by file.
+        rejected: why, by image id.
+    """
+
+    sent: int = 0
+    remembered: int = 0
+    other_labels: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+
+    def count(self, accepted: Collection[Accepted]) -> None:
+        """Count images that are in."""
+        self.sent += len(accepted)
+        self.other_labels += sum(each.other_labels for each in accepted)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def teach(
+    client: Client,
+    number: int,
+    found: Iterable[Found],
+    progress: Progress,
+    *,
+    wait: bool,
+    known_labels: LabelRule = LabelRule.KEEP,
+) -> Outcome:
+    """Send so many pictures, then wait until each is remembered or rejected (if `wait`).
+
+    Args:
+        client: of the service.
+        number: how many pictures there are.
+        found: the pictures.
+        progress: shown.
+        wait: whether to wait.
+        known_labels: what becomes of the labels of images that are there with others.
+    """
+    add = partial(client.add, labels=known_labels)
+    outcome, image_ids = Outcome(), dict[str, None]()  # a set that keeps the order
+    sending = progress.add_task("sent", total=number)
+    for accepted in send(add, found, lambda done: progress.update(sending, completed=done), outcome.refused):
+        outcome.count(accepted)
+        if wait:
+            image_ids |= dict.fromkeys(each.image_id for each in accepted)
+    if wait:
+        _follow(client, image_ids, outcome, progress)
+    return outcome
+
+
+def send(
+    add: Add[Sent], found: Iterable[Found], tell: Callable[[int], object], refused: dict[str, str]
+) -> Iterator[Sequence[Sent]]:
+    """Send pictures in requests of a good size, each read when its turn comes.
+
+    Args:
+        add: sends some, all or none.
+        found: the pictures.
+        tell: told how many of them have had their turn.
+        refused: filled with why a picture stayed out, by its file.
+
+    Yields:
+        after each request what `add` returned, for each picture that is in.
+    """
+    done = 0
+    for batch in _batches(found):
+        sent = _send(add, batch, refused)
+        done += len(batch)
+        tell(done)
+        yield sent
+
+
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    batch: list[Found] = []
+    size = 0
+    for each in found:
+        batch.append(each)
+        size += each.path.stat().st_size
+        if len(batch) == MOST_PICTURES or size >= MOST_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _send(add: Add[Sent], batch: Sequence[Found], refused: dict[str, str]) -> Sequence[Sent]:
+    """Send a batch; where it is refused, its pictures one by one, so that only the bad ones stay out."""
+    try:
+        return add([(found.path.read_bytes(), found.fields) for found in batch])
+    except (InvalidRequest, UnsupportedFormat, TooLarge, Blocked) as error:
+        if len(batch) == 1:
+            refused[str(batch[0].path)] = error.message
+            return []
+        return [sent for found in batch for sent in _send(add, [found], refused)]
+
+
+def _follow(client: Client, image_ids: Collection[str], outcome: Outcome, progress: Progress) -> None:
+    following, left = progress.add_task("remembered", total=len(image_ids)), iter(image_ids)
+    while waiting := list(islice(left, IDS_AT_ONCE)):
+        while waiting:
+            images = list(client.images(Filter.model_validate({"image_id": waiting})))
+            outcome.rejected |= {each.image_id: each.reason or "" for each in images if each.state is State.REJECTED}
+            outcome.remembered += sum(each.state in (State.REMEMBERED, State.MUTED) for each in images)
+            progress.update(following, completed=outcome.remembered + len(outcome.rejected))
+            waiting = [each.image_id for each in images if each.state is State.WAITING]
+            if waiting:
+                time.sleep(POLL)

@@ -1,0 +1,104 @@
+"""An evaluation by the service: send what to ask about, follow it to its end, and unpack its report."""
+
+import io
+import json
+import re
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
+from visual_memory.schemas.evaluation_results import Evaluation
+from visual_memory.schemas.image import ImageFields
+from visual_memory.services.client.folders_and_manifests import Found
+from visual_memory.services.client.http_client import Client
+from visual_memory.services.client.import_pictures import send
+from visual_memory.services.evaluation.report.report_folder import fill
+
+POLL = 0.3
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+MOST_BYTES = 2**30
+"""Of a report's files."""
+
+Tell = Callable[[str, int, int], None]
+"""Told of the stage, how much of it is done, and out of how much."""
+
+
+def ask(
+    client: Client,
+    request: EvaluationRequest,
+    number: int,
+    found: Iterable[Found],
+    tell: Tell,
+    refused: dict[str, str],
+) -> EvaluationJob:
+    """Let the service evaluate its memory, and wait until that is done.
+
+    Args:
+        client: of the service.
+        request: what is asked.
+        number: of the pictures.
+        found: labelled pictures to ask about; none where the memory is asked about itself.
+        tell: told how far it is.
+        refused: filled with why a picture was not asked about, by its file.
+
+    Raises:
+        InvalidRequest: it could not be done.
+    """
+    job = client.evaluate(request)
+    if not request.itself:
+        _send(client, job.id, found, lambda done: tell("sent", done, number), refused)
+        client.start_evaluation(job.id)
+    return _follow(client, job.id, tell)
+
+
+def unpack(report: bytes, folder: Path) -> None:
+    """Write the files of a report into a folder; those of an earlier report are replaced.
+
+    Raises:
+        InvalidRequest: what came is no report; nothing was written.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(report)) as archive:
+            entries = archive.infolist()
+            wrong = [entry.filename for entry in entries if not NAME.fullmatch(entry.filename)]
+            if wrong or sum(entry.file_size for entry in entries) > MOST_BYTES:
+                raise InvalidRequest(f"the report was not unpacked: it is too large, or has strange files: {wrong}")
+            fill(folder, {entry.filename: archive.read(entry) for entry in entries})
+    except zipfile.BadZipFile:
+        raise InvalidRequest("the report was not unpacked: what came is no zip file") from None
+
+
+def read(folder: Path) -> Evaluation:
+    """The numbers of a report; neighbours and thumbnails have files of their own."""
+    numbers = json.loads((folder / "report.json").read_bytes())
+    return Evaluation.model_validate({**numbers, "neighbours": {}, "thumbnails": {}})
+
+
+def _send(
+    client: Client, evaluation_id: str, found: Iterable[Found], tell: Callable[[int], None], refused: dict[str, str]
+) -> None:
+    def add(images: Sequence[tuple[bytes, ImageFields]]) -> Sequence[object]:
+        asked = [(data, ImageFields(labels=fields.labels, image_id=fields.image_id)) for data, fields in images]
+        client.add_to_evaluation(evaluation_id, asked)
+        return images
+
+    if not sum(len(sent) for sent in send(add, found, tell, refused)):
+        client.delete_evaluation(evaluation_id)
+        raise InvalidRequest(f"no picture could be asked about: {next(iter(refused.values()))}")
+
+
+def _follow(client: Client, evaluation_id: str, tell: Tell) -> EvaluationJob:
+    before = None
+    while (job := client.evaluation(evaluation_id)).state in (JobState.WAITING, JobState.RUNNING):
+        if before and before.stage != job.stage:  # it ended between two looks
+            tell(before.stage or "waiting", before.total, before.total)
+        tell(job.stage or "waiting", job.done, job.total)
+        before = job
+        time.sleep(POLL)
+    if job.state is JobState.FAILED:
+        raise InvalidRequest(f"the evaluation failed: {job.error}")
+    return job

@@ -1,0 +1,140 @@
+"""Judge: a pass over a tenant's memory, in which each image is classified by the others."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from visual_memory.schemas.decision import MAX_TIMES_K
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.image import Doubt, now
+from visual_memory.schemas.judgement import CalibrationSample, Judgement
+from visual_memory.services.curation.find_suspects import suspects
+from visual_memory.services.curation.judged_images import JudgedImages
+from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.leave_one_out import Memories, opinions, report, voting
+from visual_memory.services.curation.neighbour_lists import KEPT
+from visual_memory.services.curation.update_judgement import FoldChanges
+from visual_memory.services.infrastructure.records.moment_is_over import CLOCKS_DIFFER
+from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob, Progress
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.voting.exact_neighbours import NOBODY, Rows
+from visual_memory.services.voting.image_reliability import are_right, count_votes
+
+SAMPLE = 1000
+PRUNED = Clause("doubt", FieldType.KEYWORD, (Doubt.PRUNED.value,))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The use case: does a job of the kind ``judgement``.
+
+    What the judgement before was made of is taken, and what changed since is folded in; the result is that of a pass
+    that begins with nothing.
+
+    Attributes:
+        k: how many neighbours vote, at most `KEPT`.
+    """
+
+    memory: Memory
+    judgements: Judgements
+    fold: FoldChanges
+    k: int
+
+    def __call__(self, owned: OwnedJob, progress: Progress) -> None:
+        """Judge a tenant's memory.
+
+        Raises:
+            Stopped: the job was deleted, or another worker has begun it since.
+            InvalidRequest: it holds too many images.
+        """
+        self.judge(owned.tenant, progress, owned)
+
+    def judge(self, tenant: str, progress: Progress, owner: OwnedJob | None = None) -> None:
+        """The same; without a job, for one who waits for it."""
+        if not self.judgements.any_counts(tenant):
+            self.memory.unmute(tenant, [PRUNED])  # a crash may have left what was muted by one that was voided
+        unkept = None
+        while True:
+            registration = self.judgements.register(tenant)
+            base = self._base(tenant)
+            # Where removals came in between and left nothing to begin with, what was compared already is not lost.
+            # Nor is it told what changed since a moment that cannot have been yet, as the clock was set back.
+            complete = base is None or base.read_at - now() > CLOCKS_DIFFER
+            base = base or unkept or JudgedImages.of_none(now())
+            unkept = self.fold(tenant, base, complete, progress)
+            progress("counted", 0, len(unkept.image_ids))
+            judgement = judgement_of(unkept, registration, self.judgements.encoder, self.k)
+            if self.judgements.keep(tenant, judgement, unkept, owner):
+                return
+
+    def _base(self, tenant: str) -> JudgedImages | None:
+        judgement = self.judgements.current(tenant)
+        return None if judgement is None else self.judgements.made_of(tenant, judgement)
+
+
+def judgement_of(images: JudgedImages, judgement_id: str, encoder: str, k: int) -> Judgement:
+    """What the neighbours of images say of each; only of and by those that vote.
+
+    Args:
+        images: each with at least `looked_at` neighbours that vote, those that are `sampled` with `KEPT`, where there
+            are so many.
+        judgement_id: of the judgement.
+        encoder: whose vectors were compared.
+        k: how many contents vote on each.
+    """
+    judged = images.voting()
+    memories = _memories(judged, k)
+    votes = count_votes(memories.rows, are_right(memories.labels, memories.rows))
+    found = opinions(memories)
+    given = zip(judged.image_ids, votes.tolist(), strict=True)
+    return Judgement(
+        id=judgement_id,
+        made_at=images.read_at,
+        encoder=encoder,
+        k=k,
+        images=len(judged.image_ids),
+        votes={image_id: (wrong, right) for image_id, (wrong, right) in given if wrong or right},
+        classes=report(judged.labels, found),
+        suspects=suspects(memories, found),
+        sample=_sample(judged, memories.contents, votes[:, 0]),
+    )
+
+
+def wrong_votes(images: JudgedImages, k: int) -> list[int]:
+    """The wrong votes that each of some images would have given, had all of them voted."""
+    memories = _memories(images, k)
+    wrong: list[int] = count_votes(memories.rows, are_right(memories.labels, memories.rows))[:, 0].tolist()
+    return wrong
+
+
+def looked_at(k: int) -> int:
+    """How many neighbours are looked at for k contents: as many as in a classification, of those that are kept."""
+    return min(MAX_TIMES_K * k, KEPT)
+
+
+def _memories(images: JudgedImages, k: int) -> Memories:
+    width, contents = looked_at(k), np.unique(images.contents, return_inverse=True)[1]
+    near, rows = images.lists.similarities[:, :width], images.lists.rows[:, :width].astype(np.int64)
+    return Memories(images.image_ids, images.labels, *voting(near, rows, contents, k), contents)
+
+
+def sampled(images: int) -> Rows:
+    """Which of so many images are the sample: spread evenly by the order of their ids; int64 [n]."""
+    return np.linspace(0, max(0, images - 1), min(images, SAMPLE)).astype(np.int64)
+
+
+def _sample(judged: JudgedImages, contents: Rows, wrong: Rows) -> CalibrationSample:
+    """Some of the images, with more of their neighbours."""
+    drawn, labels = sampled(len(judged.image_ids)), judged.labels
+    rows, similarities = judged.lists.rows[drawn, :KEPT], judged.lists.similarities[drawn, :KEPT]
+    there = rows != NOBODY
+    groups = np.unique(contents, return_inverse=True)[1]
+    return CalibrationSample(
+        labels=[labels[row] for row in drawn.tolist()],
+        similarities=[found[held].tolist() for found, held in zip(similarities, there, strict=True)],
+        neighbour_labels=[
+            [labels[row] for row in found[held].tolist()] for found, held in zip(rows, there, strict=True)
+        ],
+        neighbour_wrong=[wrong[found[held]].tolist() for found, held in zip(rows, there, strict=True)],
+        neighbour_groups=[groups[found[held]].tolist() for found, held in zip(rows, there, strict=True)],
+    )

@@ -1,0 +1,77 @@
+"""Curate: mute, unmute or relabel what meets a filter.
+
+Only remembered images are muted and only muted ones unmuted, decided by the engine in the operation itself: a picture
+that is sent anew at that moment waits, and is not touched. The same picture sent again leaves its image muted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from visual_memory.schemas.curation_request import Action, Curated, CurationRequest
+from visual_memory.schemas.errors import Conflict, InvalidRequest
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.image import State
+from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.point_filters import UNMARKED
+
+PAGE = 1000
+IN_STATE = {Action.MUTE: [State.REMEMBERED], Action.UNMUTE: [State.MUTED], Action.RELABEL: [*State]}
+"""Which images an action changes."""
+
+
+@dataclass(frozen=True)
+class Curate:
+    """The use case, with the parts that it needs."""
+
+    memory: Memory
+    judgements: Judgements
+    undo: UndoAfterRemoval
+
+    def __call__(self, tenant: str, request: CurationRequest) -> Curated:
+        """Do what is asked; votes follow at once.
+
+        Raises:
+            InvalidFilter: the filter names an unknown field or a value of the wrong type.
+            InvalidRequest: the memory was not judged, so wrong votes are not known.
+            Conflict: the judgement that named the images was voided or replaced meanwhile.
+        """
+        clauses = request.filter.clauses(self.memory.metadata)
+        if request.wrong_votes is not None:
+            return self._prune(tenant, clauses, request.wrong_votes, request.dry_run)
+        if request.dry_run:
+            return Curated(action=request.action, images=self._count(tenant, clauses, request.action))
+        match request.action:
+            case Action.MUTE:
+                changed = self.memory.mute(tenant, clauses)
+            case Action.UNMUTE:
+                changed = self.memory.unmute(tenant, clauses)
+            case Action.RELABEL:
+                changed = self._relabel(tenant, clauses, request.labels)
+        return Curated(action=request.action, images=changed)
+
+    def _relabel(self, tenant: str, clauses: Sequence[Clause], labels: Sequence[str]) -> int:
+        """Page by page, as one operation would not know which pictures it meets."""
+        return sum(self.memory.relabel(page, labels, clauses) for page in self.memory.pages(tenant, clauses, PAGE))
+
+    def _prune(self, tenant: str, clauses: Sequence[Clause], least: int, dry_run: bool) -> Curated:
+        """Mute by wrong votes, and take it back where these counted no more by then."""
+        judgement = self.judgements.used(tenant)
+        if judgement is None:
+            raise InvalidRequest("wrong_votes: no judgement counts at present; start one with POST /v1/judgements")
+        named = tuple(image_id for image_id, (wrong, _) in judgement.votes.items() if wrong >= least)
+        if not named:
+            return Curated(action=Action.MUTE, images=0)
+        clauses = [*clauses, Clause("image_id", FieldType.KEYWORD, named)]
+        if dry_run:
+            return Curated(action=Action.MUTE, images=self._count(tenant, clauses, Action.MUTE))
+        changed = self.memory.mute(tenant, clauses, least)
+        if not self.judgements.is_valid(tenant, judgement.id):
+            self.undo.review_pruned(tenant)
+            raise Conflict("the judgement was voided or replaced at this moment: send it again")
+        return Curated(action=Action.MUTE, images=changed)
+
+    def _count(self, tenant: str, clauses: Sequence[Clause], action: Action) -> int:
+        states = Clause("state", FieldType.KEYWORD, tuple(state.value for state in IN_STATE[action]))
+        return self.memory.count(tenant, [*clauses, states, UNMARKED])

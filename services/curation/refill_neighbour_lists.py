@@ -1,0 +1,90 @@
+"""The neighbours of images that a removal left with too few, found by the store: a removal holds no vectors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from visual_memory.schemas.decision import Effort, GroupBy
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.image import State
+from visual_memory.services.curation.judge_memory import looked_at, sampled
+from visual_memory.services.curation.judged_images import JudgedImages, digest
+from visual_memory.services.curation.neighbour_lists import KEPT, WIDTH, NeighbourLists
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.voting.exact_neighbours import NOBODY, SLACK, Rows
+
+MOST = 512
+"""With more of them a pass over the whole memory is the better way."""
+AT_ONCE = 8
+PAGE = 500
+
+
+@dataclass(frozen=True)
+class SearchShortLists:
+    """The use case, with the part that it needs."""
+
+    memory: Memory
+
+    def __call__(self, tenant: str, images: JudgedImages, k: int) -> JudgedImages | None:
+        """The images with as many neighbours as a judgement by k of them needs.
+
+        Only for that judgement: what was muted since is not found, so the next pass looks at these images again.
+
+        Args:
+            tenant: whose.
+            images: that all vote.
+            k: how many neighbours vote on each image; those that are sampled need `KEPT`.
+
+        Returns:
+            None where that takes too much, or the images changed meanwhile.
+        """
+        needed = np.full(len(images.image_ids), looked_at(k))
+        needed[sampled(len(needed))] = KEPT
+        short = np.flatnonzero(images.lists.lengths() < np.minimum(needed, len(needed) - 1))
+        if not len(short):
+            return images
+        if len(short) > MOST:
+            return None
+        lists = NeighbourLists(images.lists.similarities.copy(), images.lists.rows.copy())
+        for start in range(0, len(short), AT_ONCE):
+            if not self._search(tenant, images, lists, short[start : start + AT_ONCE]):
+                return None
+        return replace(images, lists=lists)
+
+    def _search(self, tenant: str, images: JudgedImages, lists: NeighbourLists, short: Rows) -> bool:
+        """Fill in the lists of some images; False where they changed meanwhile."""
+        places = images.places()
+        own = self._vectors(tenant, images, places, short)
+        if len(own) < len(short):
+            return False
+        queries = np.stack([own[row] for row in short.tolist()])
+        found = self.memory.nearest(tenant, queries, 2 * WIDTH, effort=Effort.EXACT, group_by=GroupBy.NONE)
+        rows = [[places[hit.image_id] for hit in hits if hit.image_id in places] for hits in found]
+        near = self._vectors(tenant, images, places, sorted({row for some in rows for row in some}))
+        for row, query, hits, some in zip(short.tolist(), queries, found, rows, strict=True):
+            others = np.array([other for other in some if other != row and other in near], np.int32)
+            if not len(others):
+                return False
+            similarities = np.clip(np.vecdot(query, np.stack([near[other] for other in others.tolist()])), -1, 1)
+            order = np.lexsort((others, -similarities))[:WIDTH]
+            beyond = hits[-1].similarity + SLACK if len(hits) >= 2 * WIDTH else -np.inf
+            if np.count_nonzero(similarities[order] > beyond) < min(KEPT, len(places) - 1):
+                return False
+            lists.rows[row], lists.similarities[row] = NOBODY, -1
+            lists.rows[row, : len(order)], lists.similarities[row, : len(order)] = others[order], similarities[order]
+        return True
+
+    def _vectors(
+        self, tenant: str, images: JudgedImages, places: dict[str, int], rows: Sequence[int] | Rows
+    ) -> dict[int, Vectors]:
+        """The vectors of those rows that have the same content still, by row."""
+        ids, found = [images.image_ids[row] for row in rows], dict[int, Vectors]()
+        for start in range(0, len(ids), PAGE):
+            clause = Clause("image_id", FieldType.KEYWORD, tuple(ids[start : start + PAGE]))
+            for page, vectors in self.memory.embedded(tenant, [clause], PAGE, [State.REMEMBERED, State.MUTED]):
+                for image, vector in zip(page, vectors, strict=True):
+                    if images.pictures[places[image.image_id]] == digest(image.picture):
+                        found[places[image.image_id]] = vector
+        return found

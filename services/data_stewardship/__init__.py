@@ -1,0 +1,1 @@
+"""Retention, the export of a subject, the end of a tenant."""

@@ -1,0 +1,115 @@
+"""What is held of a subject: images with all fields, their pictures, decisions, and what waits in the intake."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visual_memory.schemas.errors import NotFound
+from visual_memory.schemas.filter import Clause, FieldType, Filter
+from visual_memory.schemas.image import StoredImage, now
+from visual_memory.services.decisions.stored_decisions import StoredDecisions
+from visual_memory.services.decoding.pillow_decode import media_type
+from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.point_payload import AMENDABLE, has_picture
+from visual_memory.services.removal.blocklist import Blocks
+from visual_memory.services.removal.filter_values import may_be_meant
+from visual_memory.services.removal.intake_entries import IntakeEntries
+
+PAGE = 100
+README = """What the service holds of one subject, at one moment.
+
+held.json        the subject, the moment, how much there is, and whether it is refused from now on
+images.jsonl     an image a line, with every field that is kept of it
+pictures/        their pictures as they were sent; the names are image ids
+decisions.jsonl  stored decisions in which the images voted, or that ask for the subject
+waiting.jsonl    what lies in the intake of the subject: entries that wait, and dead letters, their pictures left out
+"""
+
+
+@dataclass(frozen=True)
+class Held:
+    """How much was found.
+
+    Attributes:
+        waiting: entries of the intake that are of the subject, or that nobody can read and name it.
+        refused: whether a removal refuses the subject from now on.
+    """
+
+    images: int
+    pictures: int
+    decisions: int
+    waiting: int
+    refused: bool
+
+
+@dataclass(frozen=True)
+class ExportSubject:
+    """The use case, with the parts that it needs."""
+
+    memory: Memory
+    pictures: Pictures
+    decisions: StoredDecisions
+    blocks: Blocks
+    intake: IntakeEntries
+
+    def __call__(self, tenant: str, subject: str, file: Path) -> Held:
+        """Write what is held into a new zip file, readable by this user alone.
+
+        Raises:
+            FileExistsError: the file is there already.
+            Unavailable: a part does not answer.
+        """
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as members:
+                return self._write(members, tenant, subject)
+        except BaseException:
+            file.unlink()
+            raise
+
+    def _write(self, members: zipfile.ZipFile, tenant: str, subject: str) -> Held:
+        members.writestr("README.txt", README)
+        ids, lines, pictures = list[str](), list[str](), 0
+        clauses = [Clause("subject", FieldType.KEYWORD, (subject,))]
+        for page in self.memory.pages(tenant, clauses, PAGE):
+            ids += [image.image_id for image in page]
+            lines += [image.model_dump_json() for image in page]
+            for name, data in self._pictures(page):
+                members.writestr(name, data)
+                pictures += 1
+        members.writestr("images.jsonl", "\n".join(lines))
+        decisions = [each.model_dump_json() for each in self.decisions.telling_of(tenant, ids, [subject])]
+        members.writestr("decisions.jsonl", "\n".join(decisions))
+        waiting = [json.dumps(said, ensure_ascii=False) for said in self._waiting(tenant, subject)]
+        members.writestr("waiting.jsonl", "\n".join(waiting))
+        refused = self.blocks.blocks_subject(tenant, subject)
+        held = Held(len(ids), pictures, len(decisions), len(waiting), refused)
+        said: dict[str, Any] = {"tenant": tenant, "subject": subject, "at": now().isoformat(), **vars(held)}
+        members.writestr("held.json", json.dumps(said, ensure_ascii=False, indent=2))
+        return held
+
+    def _waiting(self, tenant: str, subject: str) -> Iterator[dict[str, Any]]:
+        """What lies in the intake; it is read alone, so that what is accepted meanwhile may stand in both."""
+        named = Filter({"subject": subject})
+        for page in self.intake.older(tenant, self.intake.position(tenant)):
+            for entry in page:
+                if entry.text is not None and may_be_meant(named, entry.text):
+                    yield {"entry": entry.place, "text": entry.text}
+                for each in entry.images:
+                    if each.image.subject == subject:
+                        said = each.image.model_dump(mode="json", include={"image_id", *AMENDABLE})
+                        yield {"entry": entry.place, **said}
+
+    def _pictures(self, page: Sequence[StoredImage]) -> Iterator[tuple[str, bytes]]:
+        for image in page:
+            if has_picture(image.picture):
+                try:
+                    data = self.pictures.read(image.picture)
+                except NotFound:  # it is being removed at this moment
+                    continue
+                yield f"pictures/{image.image_id}.{media_type(data).rpartition('/')[2]}", data

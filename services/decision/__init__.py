@@ -1,1 +1,0 @@
-"""Votes: pure functions from neighbours to a decision, without I/O."""

@@ -1,0 +1,1 @@
+"""Stored decisions: kept, explained, and scrubbed of what was removed."""

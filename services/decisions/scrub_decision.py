@@ -1,0 +1,45 @@
+"""Take images out of a stored decision: no neighbour that was removed leaves a trace.
+
+The votes are counted again without them, so that the decision stays a pure function of the neighbours that it shows,
+and no share or label tells what only the removed had said. So the label may become another, and `scrubbed` says that
+this happened; what would be decided today, with others in their place, a replay tells.
+"""
+
+import base64
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+
+from visual_memory.schemas.explanation import StoredDecision
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.voting.decide import decide
+
+FLOATS = "<f4"
+SAME = 1 - 1e-5
+"""From this cosine on a neighbour's vector is the one that was asked with, or a multiple of it."""
+
+
+def scrubbed(stored: StoredDecision, image_ids: AbstractSet[str]) -> StoredDecision:
+    """A decision as if some images had not been among its neighbours."""
+    decision = stored.decision
+    left = [
+        neighbour.model_copy(update={"reliability": 1.0})  # what is gone may have had a part in the wrong votes
+        for neighbour in decision.neighbours
+        if neighbour.image_id not in image_ids
+    ]
+    gone = len(decision.neighbours) - len(left)
+    counted = decide(left, stored.options, decision.encoder, truncated=decision.truncated)
+    counted = counted.model_copy(update={"id": decision.id})
+    if not left:
+        counted = counted.model_copy(update={"reason": "every image that voted is gone"})
+    return stored.model_copy(update={"decision": counted, "scrubbed": stored.scrubbed + gone}) if gone else stored
+
+
+def is_asked_with(stored: StoredDecision, image_ids: AbstractSet[str]) -> bool:
+    """Whether the vector that was asked with is that of one of some images, as far as they voted."""
+    return any(each.similarity > SAME and each.image_id in image_ids for each in stored.decision.neighbours)
+
+
+def vector_of(stored: StoredDecision) -> Vectors:
+    """The vector that was asked with, float32 [dimension]."""
+    return np.frombuffer(base64.b64decode(stored.query), FLOATS).astype(np.float32)

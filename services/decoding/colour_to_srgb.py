@@ -1,0 +1,245 @@
+"""What a picture's numbers mean: its colour profile, and its pixels in sRGB."""
+
+import io
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL import ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
+
+from visual_memory.services.decoding.file_formats.png import Png
+from visual_memory.services.decoding.file_formats.png import profile as png_profile
+from visual_memory.services.decoding.icc_profiles import LARGEST, NODES, grey_profile, rgb_profile
+
+Transform = Callable[[PIL.Image.Image], PIL.Image.Image]
+
+_D65 = (0.3127, 0.3290)
+_BT709: Sequence[float] = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+_PRIMARIES: Mapping[int, Sequence[float]] = {
+    1: _BT709,
+    4: (0.310, 0.316, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
+    5: (*_D65, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
+    6: (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    7: (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    8: (0.310, 0.316, 0.681, 0.319, 0.243, 0.692, 0.145, 0.049),
+    9: (*_D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+    12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+    22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
+}
+"""By their number in ITU-T H.273, table 2."""
+_CAMERA = (1, 6, 14, 15)
+"""Transfer characteristics of cameras (H.273, table 3), which are all one curve."""
+_REFERENCE_WHITE = 203.0
+"""cd/m2 of the white of SDR in a picture of high dynamic range (ITU-R BT.2408)."""
+_KEPT = 2**20
+"""Bytes of the largest profile whose transform is kept for the next picture."""
+_SRGB = b""
+_SPACES = {"RGB": "RGB ", "RGBA": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
+
+
+def profile_of(picture: PIL.Image.Image, png: Png | None = None) -> bytes:
+    """The ICC profile that says what a picture's numbers mean; empty where they are sRGB, or nothing is said.
+
+    Args:
+        picture: as a format's reader opened it.
+        png: of a PNG, its chunks. What is most exact goes before: cICP, iCCP, sRGB, and then gAMA with cHRM.
+    """
+    if png is not None:
+        found = (say(png.colours, png.grey) for say in (_cicp, _iccp, _srgb_chunk, _gamma))
+        return next((profile for profile in found if profile is not None), _SRGB)
+    profile = _segments(picture) if isinstance(picture, JpegImageFile) else picture.info.get("icc_profile")
+    if isinstance(profile, bytes) and profile:
+        return profile if len(profile) <= LARGEST else _SRGB
+    match picture.info.get("nclx_profile"):
+        case {"color_primaries": int(primaries), "transfer_characteristics": int(transfer)}:
+            # A camera's curve is taken for that of screens, as viewers do.
+            grey = picture.mode in ("L", "LA", "La")
+            return _coded(primaries, 13 if transfer in _CAMERA else transfer, grey) or _SRGB
+    return _SRGB
+
+
+def to_srgb(picture: PIL.Image.Image, profile: bytes, grey: bool = False) -> PIL.Image.Image:
+    """The picture in sRGB.
+
+    Args:
+        picture: of 8 bits a channel, of any mode.
+        profile: as `profile_of`. One that is damaged, or is of another kind of picture, is left alone, as viewers do.
+        grey: whether its colours are greys, although its mode has others.
+
+    Returns:
+        The same picture where there is nothing to do, else one of mode RGB or RGBA.
+    """
+    if not profile:
+        return picture
+    plain = _plain(picture, grey)
+    alpha = plain.getchannel("A") if plain.mode == "LA" else None
+    if alpha is not None:
+        plain = plain.getchannel("L")
+    if plain.mode not in _SPACES or profile[16:20] != _SPACES[plain.mode].encode():
+        return picture
+    transform = (_kept if len(profile) <= _KEPT else _transform)(profile, plain.mode)
+    if transform is None:
+        return picture
+    shown = transform(plain)
+    if alpha is not None:
+        shown.putalpha(alpha)
+    return shown
+
+
+def _plain(picture: PIL.Image.Image, grey: bool) -> PIL.Image.Image:
+    """In a mode whose channels are those of a profile, with transparency as a channel where there is any."""
+    if picture.has_transparency_data:
+        return picture.convert("LA" if grey or picture.mode in ("1", "L", "La", "LA") else "RGBA")
+    match picture.mode:
+        case "1":
+            return picture.convert("L")
+        case "P" | "YCbCr":
+            return picture.convert("RGB")
+    return picture
+
+
+def _transform(profile: bytes, mode: str) -> Transform | None:
+    """What makes sRGB of a mode; None where the profile cannot, or changes nothing."""
+    shown = "RGBA" if mode == "RGBA" else "RGB"
+    # Curves of greys would be taken at few places, too few where it is dark.
+    exactly = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.ImageCmsTransform(source, _srgb(), mode, shown, flags=exactly)
+    except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
+        return None
+    if mode == "CMYK":
+        return transform.apply
+    probe = _probe().convert(mode)
+    seen = np.asarray(transform.apply(probe))
+    if np.abs(seen.astype(np.int16) - np.asarray(probe.convert(shown))).max() <= 1:
+        return None
+    return _by_level(seen[0, -256:]) if mode == "L" else transform.apply
+
+
+def _by_level(levels: NDArray[np.uint8]) -> Transform:
+    """Colours [256, 3] in the place of greys."""
+    tables = levels.T.tolist()
+    return lambda picture: PIL.Image.merge("RGB", [picture.point(table) for table in tables])
+
+
+_kept = lru_cache(maxsize=16)(_transform)
+
+
+@lru_cache(maxsize=1)
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+@lru_cache(maxsize=1)
+def _probe() -> PIL.Image.Image:
+    """Colours from all over the space, and every grey."""
+    colours = [*product(range(0, 256, 51), repeat=3), *((level,) * 3 for level in range(256))]
+    return PIL.Image.fromarray(np.array([colours], np.uint8))
+
+
+def _segments(picture: JpegImageFile) -> bytes:
+    """The profile in the segments APP2 of a JPEG (ICC.1, annex B.4), which may come in any order."""
+    mark = b"ICC_PROFILE\0"
+    found = [body[len(mark) :] for name, body in picture.applist if name == "APP2" and body.startswith(mark)]
+    parts = {part[0]: part for part in found if len(part) > 2}
+    numbers = list(range(1, len(found) + 1))
+    if sorted(parts) != numbers or any(part[1] != len(found) for part in found):
+        return _SRGB
+    return b"".join(parts[number][2:] for number in numbers)
+
+
+def _cicp(chunks: Mapping[bytes, bytes], grey: bool) -> bytes | None:
+    match tuple(chunks.get(b"cICP", b"")):
+        case (primaries, transfer, 0, full):
+            return _coded(primaries, transfer, grey, full_range=bool(full))
+    return None
+
+
+def _iccp(chunks: Mapping[bytes, bytes], _grey: bool) -> bytes | None:
+    return png_profile(chunks[b"iCCP"]) if b"iCCP" in chunks else None
+
+
+def _srgb_chunk(chunks: Mapping[bytes, bytes], _grey: bool) -> bytes | None:
+    return _SRGB if b"sRGB" in chunks else None
+
+
+def _gamma(chunks: Mapping[bytes, bytes], grey: bool) -> bytes | None:
+    """Primaries without a curve say nothing."""
+    gamma = int.from_bytes(chunks.get(b"gAMA", b"")) / 100_000
+    if not 0.05 <= gamma <= 20:
+        return None
+    usual = abs(gamma * 2.2 - 1) < 0.05  # 0.45455 is how sRGB is written here
+    curve = _screen(_signal()) if usual else _signal() ** (1 / gamma)
+    if grey:
+        return _SRGB if usual else grey_profile(curve)
+    said = chunks.get(b"cHRM", b"")
+    numbers = struct.unpack(">8I", said) if len(said) == 32 else ()
+    chromaticities = tuple(number / 100_000 for number in numbers) or _BT709
+    near = np.abs(np.subtract(chromaticities, _BT709)).max() < 0.002
+    return _SRGB if usual and near else _rgb_profile(chromaticities, curve)
+
+
+def _coded(primaries: int, transfer: int, grey: bool, *, full_range: bool = True) -> bytes | None:
+    """A profile of code points (ITU-T H.273); None where they are not known."""
+    signal = _signal() if full_range else np.clip((_signal() * 255 - 16) / 219, 0, 1)
+    curve = _decoded(transfer, signal)
+    if curve is None or primaries not in _PRIMARIES:
+        return None
+    if (primaries, transfer) == (1, 13) and full_range:
+        return _SRGB
+    return grey_profile(curve) if grey else _rgb_profile(_PRIMARIES[primaries], curve)
+
+
+def _rgb_profile(chromaticities: Sequence[float], curve: NDArray[np.float64]) -> bytes | None:
+    try:
+        return rgb_profile(chromaticities, curve)
+    except ValueError:
+        return None
+
+
+def _signal() -> NDArray[np.float64]:
+    return np.linspace(0, 1, NODES)
+
+
+def _screen(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear light of signals of sRGB (IEC 61966-2-1)."""
+    return np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+
+
+def _decoded(transfer: int, signal: NDArray[np.float64]) -> NDArray[np.float64] | None:  # noqa: PLR0911
+    """Linear light, where 1 is a screen's white, of signals from 0 to 1 (H.273, table 3); None where it is not known.
+
+    Of a picture of high dynamic range it goes beyond 1, which is shown as white.
+    """
+    match transfer:
+        case 1 | 6 | 14 | 15:
+            return np.where(signal < 0.081, signal / 4.5, ((signal + 0.099) / 1.099) ** (1 / 0.45))
+        case 4:
+            return signal**2.2
+        case 5:
+            return signal**2.8
+        case 7:
+            return np.where(signal < 0.0913, signal / 4, ((signal + 0.1115) / 1.1115) ** (1 / 0.45))
+        case 8:
+            return signal
+        case 13:
+            return _screen(signal)
+        case 16:
+            root = signal ** (32 / 2523)
+            light = np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)
+            return light ** (8192 / 1305) * 10_000 / _REFERENCE_WHITE
+        case 17:
+            return signal**2.6 * 52.37 / 48
+        case 18:
+            scene = np.where(
+                signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12
+            )
+            return scene**1.2 * 1000 / _REFERENCE_WHITE
+    return None

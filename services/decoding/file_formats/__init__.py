@@ -1,0 +1,1 @@
+"""The file formats of pictures: which one bytes are, and what Pillow does not read of them."""

@@ -1,0 +1,57 @@
+"""The built-in encoder's network as a module of sentence-transformers: to use it there, to tune it, to save it."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import PIL.Image
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from sentence_transformers.base.modality_types import Modality
+from sentence_transformers.sentence_transformer.modules import InputModule
+
+from visual_memory.services.encoding.efficientnet import NAME, prepare, scaled
+from visual_memory.services.encoding.encoder_fingerprint import DIMENSION, VIEW
+
+
+class EfficientNetLite0(InputModule):  # type: ignore[misc]  # it has no type where the library is not read
+    """Pictures to pooled features, as the first module of a `SentenceTransformer`.
+
+    Args:
+        network: such as `original`; none: one to load weights into.
+    """
+
+    save_in_root = False
+
+    def __init__(self, network: EfficientNet | None = None) -> None:
+        super().__init__()
+        self.network = network or EfficientNet.from_name(NAME).eval()
+
+    @property
+    def modalities(self) -> list[Modality]:
+        """Pictures alone."""
+        return ["image"]
+
+    def preprocess(self, inputs: Sequence[PIL.Image.Image], **_: Any) -> dict[str, torch.Tensor]:
+        """Pictures of mode RGB and any sizes, as `prepare` takes them."""
+        return prepare([VIEW.of(picture) for picture in inputs])
+
+    def forward(self, features: dict[str, torch.Tensor], **_: Any) -> dict[str, torch.Tensor]:
+        """Adds ``sentence_embedding``, float32 [n, 1280]."""
+        features["sentence_embedding"] = self.network.extract_features(scaled(features["pixels"])).mean((2, 3))
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """1280."""
+        return DIMENSION
+
+    def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
+        """Write the weights into a folder."""
+        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **where: Any) -> Self:
+        """Read what `save` wrote."""
+        hub = {key: where[key] for key in ("token", "cache_folder", "revision", "local_files_only") if key in where}
+        module = cls()
+        cls.load_torch_weights(model_name_or_path, subfolder, model=module, **hub)
+        return module

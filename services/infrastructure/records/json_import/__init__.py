@@ -1,0 +1,1 @@
+"""The records of earlier versions, JSON files, read into the database once."""

@@ -1,0 +1,1 @@
+"""The intake's Redis: its streams, their keys and users."""

@@ -1,0 +1,52 @@
+"""How much lies on the streams, measured whenever Prometheus asks: it is told while no reader runs too."""
+
+from collections.abc import Callable, Collection, Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Backlog
+
+GAUGES: dict[str, tuple[str, Callable[[Backlog], float]]] = {
+    "lag": ("Entries on the stream: unread, at work or held up.", lambda backlog: backlog.entries),
+    "unread_bytes": ("Bytes of these entries in Redis, about.", lambda backlog: backlog.bytes),
+    "oldest_seconds": ("Age of the oldest of these entries.", lambda backlog: backlog.oldest_seconds),
+    "dead_letters": ("Entries that could not be accepted and are kept.", lambda backlog: backlog.dead),
+    "removals_waiting": ("Removals that were asked for and are not recorded yet.", lambda backlog: backlog.removals),
+}
+
+
+class StreamMetrics(Collector):
+    """What Prometheus' registry asks for; nothing where the intake does not answer.
+
+    Args:
+        streams: of all tenants.
+        tenants: whose are shown; None: of all that have a stream.
+    """
+
+    def __init__(self, streams: Streams, tenants: Collection[str] | None = None) -> None:
+        self._streams, self._tenants = streams, tenants
+
+    def of(self, tenant: str) -> "StreamMetrics":
+        """Those of one tenant."""
+        return StreamMetrics(self._streams, [tenant])
+
+    def describe(self) -> list[Metric]:
+        """Nothing: to find out would ask the intake before anybody wants to know."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Every gauge with a sample of each tenant."""
+        try:
+            tenants = sorted(self._streams.tenants()) if self._tenants is None else self._tenants
+            backlogs = {tenant: self._streams.backlog(tenant) for tenant in tenants}
+        except Unavailable:
+            return
+        for name, (meaning, value) in GAUGES.items():
+            gauge = GaugeMetricFamily(f"visual_memory_intake_{name}", meaning, labels=["tenant"])
+            for tenant, backlog in backlogs.items():
+                gauge.add_metric([tenant], value(backlog))
+            yield gauge

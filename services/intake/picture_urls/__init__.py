@@ -1,0 +1,1 @@
+"""Pictures named by URL, read from where the operator allows it."""

@@ -1,0 +1,118 @@
+"""Which URLs a tenant may name: those below the folders that the operator lists, and no way out of them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.invisible_characters import unseen_character
+from visual_memory.services.settings import HOST
+
+HTTPS = "https"
+FILE = "file"
+STORES = frozenset(
+    {
+        *(FILE, HTTPS, "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"),
+        *("hdfs", "webhdfs", "sftp", "ssh", "smb", "ftp"),
+    }
+)
+"""Schemes under which one URL is one object. Others lead on to what is named within the URL."""
+EVERYONE = "*"
+MOST_DECODED = 4
+"""More often nobody encodes a URL who means well."""
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
+
+
+@dataclass(frozen=True)
+class AllowedPrefix:
+    """A folder below which URLs may be named.
+
+    Attributes:
+        scheme: of its URL.
+        url: ends with a slash.
+    """
+
+    scheme: str
+    url: str
+
+    @classmethod
+    def of(cls, text: str) -> "AllowedPrefix":
+        """The folder that an operator names; with or without a slash at its end.
+
+        Raises:
+            InvalidRequest: it is no such URL.
+        """
+        found = _SCHEME.match(text)
+        if found is None or found[1] not in STORES:
+            raise InvalidRequest(f"{text!r} is no prefix of URLs: it begins with {'://, '.join(sorted(STORES))}://")
+        url = text if text.endswith("/") else f"{text}/"
+        rest = url.removeprefix(found[0]).removesuffix("/")
+        if found[1] == FILE:
+            rest = rest.removeprefix("/")
+        if found[1] == HTTPS and not re.match(HOST, rest.split("/")[0]):
+            raise InvalidRequest(f"{text!r} is no prefix of URLs: https:// is followed by a host in lower case")
+        if re.search(r"[?#]", rest) or _leads_elsewhere(rest) or (found[1] == FILE and not url.startswith("file:///")):
+            raise InvalidRequest(f"{text!r} is no prefix of URLs: it names a folder, without ? # :: and ..")
+        return cls(found[1], url)
+
+    def rest(self, url: str) -> str | None:
+        """What follows the folder in a URL; None where the URL is not below it."""
+        return url.removeprefix(self.url) if url.startswith(self.url) else None
+
+
+class AllowedPrefixes:
+    """What each tenant may name.
+
+    Args:
+        allowed: folders by tenant; those of ``*`` are of every tenant that is not named.
+
+    Raises:
+        InvalidRequest: one is no folder's URL.
+    """
+
+    def __init__(self, allowed: Mapping[str, Sequence[str]]) -> None:
+        self._of = {tenant: [AllowedPrefix.of(each) for each in urls] for tenant, urls in allowed.items()}
+
+    def schemes(self) -> set[str]:
+        """The schemes of all that is allowed."""
+        return {prefix.scheme for of_one in self._of.values() for prefix in of_one}
+
+    def hosts(self) -> frozenset[str]:
+        """The hosts of all that is allowed by https, with ``:port`` where it is named."""
+        prefixes = (prefix for of_one in self._of.values() for prefix in of_one if prefix.scheme == HTTPS)
+        return frozenset(prefix.url.split("/")[2] for prefix in prefixes)
+
+    def find(self, tenant: str, url: str) -> tuple[AllowedPrefix, str]:
+        """The folder that a URL is below, and what follows it, as the store knows it: decoded, but for https.
+
+        Raises:
+            InvalidRequest: this tenant may not name it.
+        """
+        for prefix in self._of.get(tenant, self._of.get(EVERYONE, ())):
+            is_decoded = prefix.scheme != HTTPS  # of others, stores and files know names as they are
+            rest = prefix.rest(unquote(url) if is_decoded else url)
+            if rest is None:
+                continue
+            path = rest if is_decoded else rest.split("?")[0]
+            if not path or _leads_elsewhere(path):
+                raise InvalidRequest("dataref: a URL names an object below its folder, without empty parts, .. and ::")
+            return prefix, rest
+        raise InvalidRequest(
+            "dataref: this URL begins with none of those that pictures are taken from for this tenant"
+            " (intake.references): send the picture itself"
+        )
+
+
+def _leads_elsewhere(path: str) -> bool:
+    """Whether a path could be read as one that leaves its folder, by whoever decodes it once or several times."""
+    for _ in range(MOST_DECODED):
+        if "\\" in path or "::" in path or unseen_character(path) is not None:
+            return True
+        if not {"", ".", ".."}.isdisjoint(path.split("/")) and path:
+            return True
+        decoded = unquote(path)
+        if decoded == path:
+            return False
+        path = decoded
+    return True

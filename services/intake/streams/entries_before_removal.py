@@ -1,0 +1,189 @@
+"""What removals see of the intake, over its streams."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from visual_memory.schemas.errors import InvalidVector, NotAnEvent, RefusedEvent, Unavailable
+from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.intake_event import EventImage, read_event
+from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
+from visual_memory.services.infrastructure.redis_streams.stream_entries import DeadLetter, Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
+from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
+from visual_memory.services.memory.point_payload import AMENDABLE
+from visual_memory.services.memory.vector_digests import vector_digests
+from visual_memory.services.removal.intake_entries import NO_POSITION, Covered, QueuedEntry, QueuedImage
+from visual_memory.services.removal.refused_entries import is_at_or_before
+from visual_memory.services.vector_engines.engine_contract import Vectors
+
+Each = TypeVar("Each")
+REASON = "a removal that was asked for later covers it"
+PAGE = 100
+DEAD = "dead:"
+"""Before the id of a dead letter, where both kinds are named."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OlderEntries:
+    """Fulfils `services.removal.intake_entries.IntakeEntries`.
+
+    Attributes:
+        users: of the streams; None: others say who they are.
+    """
+
+    streams: Streams
+    users: StreamUsers | None = None
+
+    def position(self, tenant: str) -> str:
+        """The last id of a tenant's stream."""
+        return self.streams.last_id(tenant)
+
+    def older(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
+        """Dead letters, then entries: one that is replayed meanwhile is met on the stream."""
+        letters = (queued_letter(tenant, letter) for letter in self.streams.dead(tenant))
+        yield from _pages(each for each in letters if _lies_before(each, position))
+        for page in self.streams.up_to(tenant, position):
+            yield [queued_entry(tenant, entry) for entry in page]
+
+    def take(self, tenant: str, entries: Sequence[QueuedEntry]) -> None:
+        """Let entries leave their streams; those that are dead letters were told of when they became so."""
+        waiting = [each for each in entries if not each.place.startswith(DEAD)]
+        self.streams.end(tenant, [_removed(each) for each in waiting])
+        letters = (each.place for each in entries if each.place.startswith(DEAD))
+        self.streams.drop_dead(tenant, [place.removeprefix(DEAD) for place in letters])
+
+    def take_results(self, tenant: str, position: str, covered: Covered) -> None:
+        """Settle what was accepted and is covered, and delete all results that name it."""
+        for page in self.streams.accepted(tenant):
+            older = [each for each in page if is_at_or_before(each.entry, position)]
+            gone = covered({image_id for each in older for image_id in each.image_ids})
+            settled = [each for each in older if not gone.isdisjoint(each.image_ids)]
+            self.streams.settle(
+                tenant, [Result(each.entry, Status.REMOVED, each.event_id, reason=REASON) for each in settled]
+            )
+        for some in _pages(self.streams.results(tenant)):
+            named = {key: said["image_id"] for key, said in some if _is_of_older(said, position)}
+            gone = covered({*named.values()})
+            self.streams.drop_results(tenant, [key for key, image_id in named.items() if image_id in gone])
+
+    def close_to_senders(self, tenant: str) -> None:
+        """Delete the tenant's users, where the server lets this service do so."""
+        users = self.users
+        if users is None:
+            return
+        try:
+            for user in users.all():
+                if user.tenant == tenant:
+                    users.remove(user.name)
+        except Unavailable as error:
+            log.warning("who may send to the streams of %s is its operator's to say: %s", tenant, error)
+
+    def end(self, tenant: str) -> None:
+        """Delete all that is a tenant's."""
+        self.streams.drop_tenant(tenant)
+
+    def erase(self) -> str:
+        """Have the server's log rewritten."""
+        return self.streams.rewrite_log()
+
+
+def queued_entry(tenant: str, entry: Entry) -> QueuedEntry:
+    """An entry of the stream, as a removal sees it."""
+    return _queued(tenant, entry.id, entry.position, entry.event)
+
+
+def queued_letter(tenant: str, letter: DeadLetter) -> QueuedEntry:
+    """A dead letter, as a removal sees it.
+
+    One that asked for a removal is no image, and is looked at as text. It came by another stream, whose ids may be the
+    same and have no order with those of images; so it counts as older than every removal that finds it.
+    """
+    place, original = f"{DEAD}{letter.id}", letter.original or letter.entry
+    if letter.inbox == Inbox.REMOVALS:
+        return QueuedEntry(place, NO_POSITION, text=all_text(letter.event), name=f"{Inbox.REMOVALS}:{original}")
+    return _queued(tenant, place, original, letter.event)
+
+
+def all_text(raw: bytes) -> str:
+    """All that bytes say which are no event, also where JSON spells its text with escapes."""
+    text = raw.decode(errors="replace")
+    try:
+        return f"{text}\n{json.dumps(json.loads(text), ensure_ascii=False)}"
+    except (ValueError, RecursionError):
+        return text
+
+
+def _queued(tenant: str, place: str, position: str, raw: bytes) -> QueuedEntry:
+    try:
+        event = read_event(raw)
+    except (NotAnEvent, RefusedEvent) as error:
+        event_id = error.event_id if isinstance(error, RefusedEvent) else ""
+        return QueuedEntry(place, position, text=all_text(raw), event_id=event_id)
+    return QueuedEntry(place, position, [_queued_image(tenant, each) for each in event.images], event_id=event.id)
+
+
+def _queued_image(tenant: str, said: EventImage) -> QueuedImage:
+    content, digests = "", list[str]()
+    if said.picture is not None:
+        content = sha256(said.picture).hexdigest()
+    elif said.vector is not None:
+        vector = np.asarray([said.vector], dtype=np.float32)
+        content, digests = sha256(vector[0].astype("<f4").tobytes()).hexdigest(), _digests(vector)
+    image = StoredImage(
+        **{name: getattr(said.fields, name) for name in AMENDABLE},
+        image_id=said.fields.image_id or content,
+        tenant=tenant,
+        state=State.WAITING,
+        accepted_at=now(),
+        content_hash=content,
+        picture="",
+        encoder=said.encoder,
+        vector_digests=digests,
+    )
+    known = {"image_id", "content_hash"} if content else set[str]()
+    return QueuedImage(image, frozenset(said.fields.model_fields_set | known))
+
+
+def _digests(vector: Vectors) -> list[str]:
+    try:
+        [digests] = vector_digests(vector)
+    except InvalidVector:  # it is rejected when its turn comes
+        return []
+    return digests
+
+
+def _removed(entry: QueuedEntry) -> Ended:
+    """The end of an entry; its image is not named, for it is gone."""
+    return Ended(Entry(entry.place, b""), Result(entry.place, Status.REMOVED, entry.event_id, reason=REASON))
+
+
+def _lies_before(entry: QueuedEntry, position: str) -> bool:
+    try:
+        return is_at_or_before(entry.position, position)
+    except ValueError:  # of a dead letter that somebody wrote by hand
+        return True
+
+
+def _is_of_older(said: Mapping[str, str], position: str) -> bool:
+    """Whether a result names an image, and is of an entry at a position or before it."""
+    if "image_id" not in said:
+        return False
+    try:
+        return is_at_or_before(said.get("entry", ""), position)
+    except ValueError:
+        return True
+
+
+def _pages(given: Iterable[Each]) -> Iterator[list[Each]]:
+    rest = iter(given)
+    while page := [*islice(rest, PAGE)]:
+        yield page

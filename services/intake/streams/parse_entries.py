@@ -1,0 +1,108 @@
+"""Entries as events: which images they name, and what kind of content they bring."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+
+from visual_memory.schemas.errors import NotAnEvent, RefusedEvent
+from visual_memory.schemas.intake_event import EventImage, ReadEvent, read_event
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.vector_engines.engine_contract import Vectors
+
+REFERENCE = "reference"
+PICTURE = "picture"
+NOTHING = "nothing"
+MOST_ENTRIES = 256
+"""That are accepted in one write, where they are small: each waits for a few syncs of a disk, however many it has."""
+MOST_REFERENCES = 8
+MOST_BYTES = 16 * 2**20
+"""Of the pictures of one write, about."""
+
+
+@dataclass(frozen=True)
+class ReadableEntry:
+    """An entry whose event was read."""
+
+    entry: Entry
+    event: ReadEvent
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """The ids of its images; that of a picture by reference which names none is not known yet."""
+        named = (each.fields.image_id or content_of(each) for each in self.event.images)
+        return frozenset(each for each in named if each is not None)
+
+    @property
+    def content(self) -> str:
+        """What kind of content it brings: entries of one kind can be accepted together."""
+        if not self.event.images:
+            return NOTHING
+        first = self.event.images[0]
+        if first.vector is not None:
+            return f"{len(first.vector)} numbers of {first.encoder}"
+        return PICTURE if first.picture is not None else REFERENCE
+
+    def ended(self, status: Status, **said: str) -> Ended:
+        """That it ends so."""
+        return Ended(self.entry, Result(self.entry.id, status, self.event.id, **said))
+
+
+def read(entry: Entry) -> ReadableEntry | Ended:
+    """An entry with its event; or its end, where that cannot be read."""
+    try:
+        return ReadableEntry(entry, read_event(entry.event))
+    except NotAnEvent as error:
+        return Ended(entry, Result(entry.id, Status.DEAD, reason=error.message))
+    except RefusedEvent as error:
+        return Ended(entry, Result(entry.id, Status.REJECTED, error.event_id, reason=error.message))
+
+
+def content_of(image: EventImage) -> str | None:
+    """The content hash of an image that is in its event; it is its id where it names none."""
+    if image.picture is not None:
+        return sha256(image.picture).hexdigest()
+    if image.vector is not None:
+        return sha256(vectors([image.vector]).tobytes()).hexdigest()
+    return None
+
+
+def vectors(some: Sequence[Sequence[float]]) -> Vectors:
+    """Vectors of one length as the memory takes them; numbers that are too large for it become infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(some, np.dtype("<f4"))
+
+
+def runs(entries: Sequence[ReadableEntry]) -> Iterator[list[ReadableEntry]]:
+    """Entries of one kind of content each, as many as go in one write; those of one image stay in their order.
+
+    Which images an entry names that has its picture elsewhere may not be known; so none goes past it.
+    """
+    opened: dict[str, _Run] = {}
+    for entry in entries:
+        others = [run for content, run in opened.items() if content != entry.content]
+        if others and (
+            REFERENCE in {entry.content, *opened} or any(not entry.ids.isdisjoint(other.ids) for other in others)
+        ):
+            yield from (run.entries for run in opened.values())
+            opened = {}
+        most = MOST_REFERENCES if entry.content == REFERENCE else MOST_ENTRIES
+        run = opened.get(entry.content)
+        if run and (len(run.entries) >= most or run.size + len(entry.entry.event) > MOST_BYTES):
+            yield opened.pop(entry.content).entries
+        opened.setdefault(entry.content, _Run()).add(entry)
+    yield from (run.entries for run in opened.values())
+
+
+@dataclass
+class _Run:
+    entries: list[ReadableEntry] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    size: int = 0
+
+    def add(self, entry: ReadableEntry) -> None:
+        self.entries.append(entry)
+        self.ids |= entry.ids
+        self.size += len(entry.entry.event)

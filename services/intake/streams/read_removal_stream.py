@@ -1,0 +1,105 @@
+"""Read a tenant's stream of removals, a turn at a time: each entry leaves once its removal is recorded.
+
+Whoever has the lease has the stream; it takes over what another was handed and did not end.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+from visual_memory.schemas.errors import Unavailable
+from visual_memory.services.infrastructure.observability import prometheus_metrics
+from visual_memory.services.infrastructure.records.work_leases import Lease, Leases, Superseded
+from visual_memory.services.infrastructure.redis_streams.redis_streams import PAGE, Streams
+from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
+from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
+
+MOST_TRIES = 5
+"""So often an entry is begun that could not be handled, or that ended its reader."""
+HELD_PAUSE = 0.5
+"""Seconds until a stream is read again that is another's."""
+FAILED_PAUSE = 1.0
+"""Seconds until one is whose entries could not be handled."""
+NOT_HANDLED = f"it could not be handled {MOST_TRIES} times"
+
+Read = Callable[[str, Entry], Ended | None]
+"""Makes a removal of a tenant's entry; None where the entry must wait."""
+
+log = logging.getLogger(__name__)
+
+
+def resource(tenant: str) -> str:
+    """The lease of a tenant's stream of removals."""
+    return f"intake-removals:{tenant}"
+
+
+class RemovalTurns:
+    """The reader of one process; of a tenant it has one turn at a time.
+
+    Args:
+        streams: of all tenants.
+        leases: of the records.
+        duration: of a lease; longer than a write may take.
+        read: the use case as it is at the moment.
+        consumer: its name in the groups.
+        is_told: whether it is to end.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        leases: Leases,
+        duration: timedelta,
+        read: Callable[[], Read],
+        consumer: str,
+        is_told: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._streams, self._leases, self._duration, self._read = streams, leases, duration, read
+        self._consumer, self._is_told = consumer, is_told
+        self._tenants: set[str] = set()
+
+    def turn(self, tenant: str) -> float:
+        """Read what a tenant asks for, if nobody else does; returns the seconds until its next turn."""
+        try:
+            with self._leases.held(resource(tenant), self._duration) as lease:
+                return HELD_PAUSE if lease is None else self._read_all(tenant, lease)
+        except Superseded:
+            return HELD_PAUSE
+
+    def leave(self) -> None:
+        """Let the groups forget this reader, where it has nothing in hand."""
+        for tenant in self._tenants:
+            with suppress(Unavailable):
+                self._streams.forget_consumer(tenant, self._consumer, Inbox.REMOVALS)
+
+    def _read_all(self, tenant: str, lease: Lease) -> float:
+        self._tenants.add(tenant)
+        entries = self._streams.claim(tenant, self._consumer, Inbox.REMOVALS)
+        while True:
+            for entry in entries:
+                self._leases.renew(lease)
+                if self._is_told() or not self._is_ended(tenant, entry):
+                    return FAILED_PAUSE
+            entries = self._streams.read(tenant, self._consumer, PAGE, Inbox.REMOVALS)
+            if not entries:
+                return 0.0
+
+    def _is_ended(self, tenant: str, entry: Entry) -> bool:
+        """Have an entry end; it is counted before it is begun, so that none ends its readers for ever."""
+        if self._streams.begin(tenant, entry.id, Inbox.REMOVALS) > MOST_TRIES:
+            ended: Ended | None = Ended(entry, Result(entry.id, Status.DEAD, reason=NOT_HANDLED))
+        else:
+            try:
+                ended = self._read()(tenant, entry)
+            except Unavailable:
+                ended = None
+            except Exception:
+                log.exception("a removal that was asked for could not be recorded")
+                return False
+        if ended is None:
+            self._streams.give_up(tenant, entry.id, Inbox.REMOVALS)
+            return False
+        self._streams.end(tenant, [ended], Inbox.REMOVALS)
+        prometheus_metrics.INTAKE.labels(tenant, ended.result.status).inc()
+        return True

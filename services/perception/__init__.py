@@ -1,1 +1,0 @@
-"""Pixels to a unit vector: safe decoding, encoders, micro-batching."""

@@ -1,0 +1,1 @@
+"""Receipts of removals: signed, chained, checked and mirrored."""

@@ -1,0 +1,181 @@
+"""Receipts as flattened JWS in JSON (RFC 7515, section 7.2.2), by Ed25519 (RFC 8037); any JOSE tool checks one.
+
+A text is made once and compared byte for byte: whatever is not exactly as it was made is refused, even where its
+signature is valid.
+"""
+
+import binascii
+import json
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+from joserfc.jws import JWSRegistry
+
+from visual_memory.schemas.receipt import PublicKey
+
+ENTRY = "visual-memory-log-entry"
+RECEIPT = "visual-memory-receipt"
+END = "visual-memory-log-end"
+MIRROR = "visual-memory-mirror"
+"""What is signed says so in its header (``typ``), so that none of these passes as another."""
+
+ALGORITHM = "EdDSA"
+MEMBERS = ("payload", "protected", "signature")
+SIGNATURE_BYTES = 64
+
+
+class NotValid(Exception):
+    """A text that was not signed as it stands; the message is a sentence."""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What was signed, and as what."""
+
+    type: str
+    payload: dict[str, Any]
+
+
+class _Registry(JWSRegistry):
+    """Only Ed25519, by the name that every tool knows; RFC 9864 gave it a second one, which few know yet."""
+
+    max_payload_length = 16 * 2**20
+
+    def __init__(self) -> None:
+        super().__init__(algorithms=[ALGORITHM])
+
+    def get_alg(self, name: str) -> Any:
+        """The algorithm, without the library's warning of its name."""
+        if name != ALGORITHM:
+            raise NotValid(f"its algorithm is {name}, not {ALGORITHM}")
+        return self.algorithms[name]
+
+
+class ReceiptChecker:
+    """Checks what was signed with one key.
+
+    Args:
+        key: 32 bytes, the public key.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": _encoded(key)})
+        self.key = PublicKey(x=_encoded(key), kid=self._key.thumbprint(), base64=b64encode(key).decode())
+
+    @classmethod
+    def of(cls, written: str) -> "ReceiptChecker":
+        """From a key as people have it: a JSON Web Key, or its 32 bytes in base64.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        refusal = ValueError("no public key: give the JSON of `visual-memory receipts key`, or 32 bytes in base64")
+        try:
+            if not written.lstrip().startswith("{"):
+                key = b64decode(written.strip(), validate=True)
+            else:
+                jwk = json.loads(written)
+                if (jwk.get("kty"), jwk.get("crv")) != ("OKP", "Ed25519"):
+                    raise refusal
+                key = _decoded(jwk["x"])
+            return cls(key)
+        except (ValueError, KeyError, TypeError, AttributeError, JoseError):
+            raise refusal from None
+
+    def read(self, text: str) -> Signed:
+        """What was signed with the key.
+
+        Raises:
+            NotValid: it was not, or the text is not as it was made.
+        """
+        members = _members(text)
+        try:
+            header, payload = (json.loads(_decoded(members[name])) for name in ("protected", "payload"))
+        except (ValueError, TypeError):
+            raise NotValid("it is damaged") from None
+        if not isinstance(header, dict) or header.keys() != {"alg", "kid", "typ"} or not isinstance(payload, dict):
+            raise NotValid("it is no receipt of this service")
+        if header["kid"] != self.key.kid:
+            raise NotValid(f"it is signed with another key: {header['kid']}, not {self.key.kid}")
+        try:
+            jws.deserialize_json({**members}, self._key, registry=_Registry())  # type: ignore[call-overload]
+        except (JoseError, ValueError, TypeError):
+            raise NotValid("its signature is not valid: it was changed after it was signed") from None
+        return Signed(str(header["typ"]), payload)
+
+
+class ReceiptSigner(ReceiptChecker):
+    """Signs, too.
+
+    Args:
+        seed: 32 secret bytes, from which the key pair is made (RFC 8032).
+    """
+
+    def __init__(self, seed: bytes) -> None:
+        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+        super().__init__(public)
+        self._pair = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": _encoded(public), "d": _encoded(seed)})
+
+    def sign(self, kind: str, payload: Mapping[str, Any]) -> str:
+        """The text of what is said; the same for the same, byte for byte."""
+        header = {"alg": ALGORITHM, "kid": self.key.kid, "typ": kind}
+        members = jws.serialize_json({"protected": header}, canonical(payload), self._pair, registry=_Registry())
+        return _joined({name: str(members[name]) for name in MEMBERS})  # type: ignore[literal-required]
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no blanks, in UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def written(moment: datetime) -> str:
+    """A moment, in UTC."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def moment_of(text: str) -> datetime:
+    """The moment that was written so."""
+    return datetime.fromisoformat(text)
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a text, in hex."""
+    return sha256(text.encode()).hexdigest()
+
+
+def _members(text: str) -> dict[str, str]:
+    """The three parts of a text that is exactly as it was made."""
+    try:
+        members = json.loads(text)
+        written = _joined(members)
+        signature = _decoded(members["signature"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise NotValid("it is no receipt, or damaged") from None
+    if members.keys() != {*MEMBERS} or not all(isinstance(each, str) for each in members.values()):
+        raise NotValid("it is no receipt, or damaged")
+    if written != text or _encoded(signature) != members["signature"] or len(signature) != SIGNATURE_BYTES:
+        raise NotValid("it is not byte for byte as it was handed out")
+    return {name: members[name] for name in MEMBERS}
+
+
+def _joined(members: Mapping[str, str]) -> str:
+    return canonical(members).decode()
+
+
+def _encoded(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error as error:
+        raise ValueError("no base64url") from error

@@ -1,0 +1,1 @@
+"""A removal from request to receipt: mark, note, delete, verify, seal."""

@@ -1,0 +1,1 @@
+"""What was removed is erased from the disk."""

@@ -1,0 +1,32 @@
+"""What an erasure's receipt says that it covers, and what is left to whom."""
+
+from visual_memory.schemas.receipt import Claim
+
+ENGINE = "Points, vectors and their log were rewritten without what was removed, and the old files were deleted."
+PICTURES = "The files of the pictures, and of what was made of them, were deleted from this machine's disk."
+RECORDS = "Rows that were deleted were overwritten, and the database's write-ahead log was emptied."
+INTAKE = "The intake's log was rewritten without what had left it."
+CELERY = "What a producer gave to Celery is its broker's until it was put on the intake's stream."
+COPIES = (
+    "Snapshots and copies that others made of disks or databases before are their holders'. Backups of this service"
+    " that are older than the removal still hold what it covered, and it stays away when they are restored."
+)
+
+
+def claim(engine_note: str, pictures_url: str | None, records_note: str, intake_note: str = "") -> Claim:
+    """A claim, a sentence for each place where bytes were.
+
+    Args:
+        engine_note: what the engine says is left to its operator; empty where nothing is.
+        pictures_url: where the pictures are; None: on this machine.
+        records_note: as the engine's, of the records' database.
+        intake_note: as the engine's, of the intake's Redis.
+    """
+    pictures = f"The pictures were deleted from {pictures_url}; its versions and backups are its operator's."
+    return Claim(
+        engine=engine_note or ENGINE,
+        pictures=pictures if pictures_url else PICTURES,
+        records=records_note or RECORDS,
+        intake=f"{intake_note or INTAKE} {CELERY}",
+        copies=COPIES,
+    )

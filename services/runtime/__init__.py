@@ -1,1 +1,0 @@
-"""Runtime: processes, queue, jobs, logs, metrics, and where things lie on a machine."""

@@ -1,0 +1,281 @@
+"""The contract over a Qdrant server (or over qdrant-client's local mode, which tests use)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import grpc  # type: ignore[import-untyped]  # it ships no types
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+
+from visual_memory.schemas.errors import EncoderMismatch, OutOfSpace, Unavailable
+from visual_memory.services.vector_engines.engine_contract import (
+    Answer,
+    Compaction,
+    Index,
+    Insert,
+    Payload,
+    Point,
+    PointFilter,
+    Replace,
+    Search,
+    Shape,
+    UpdateVectors,
+    Vectors,
+    Write,
+    check_named,
+)
+from visual_memory.services.vector_engines.hnsw_parameters import CANDIDATES, EDGES, QUANTILE, SCANNED
+from visual_memory.services.vector_engines.qdrant_server_converters import (
+    to_operation,
+    to_qdrant_filter,
+    to_qdrant_index,
+    to_requests,
+    to_search_params,
+    without_the_gone,
+)
+from visual_memory.services.vector_engines.qdrant_server_vacuum import Vacuum
+
+ALL = 2**31 - 1
+STRONG = models.WriteOrdering.STRONG  # every conditional write must see the write before it, whichever replica it meets
+TRIES = 5
+_NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
+_REFUSED = (UnexpectedResponse, grpc.RpcError, KeyError, ValueError)
+"""What the client raises where the server will not; local mode raises KeyError for its 404, ValueError for its 400."""
+_OUR_FAULT = {400, 404, 409, 422} | {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS,
+}
+
+
+class QdrantEngine:
+    """One collection on a Qdrant server.
+
+    Args:
+        client: connected to the server, over HTTP or gRPC; closed with the engine.
+        collection: its name.
+        shards: of a collection that has yet to be created.
+        replicas: of each of its shards; a write is acknowledged by most of them.
+        search_timeout: seconds that a search may take; None: as long as any call of the client.
+    """
+
+    def __init__(
+        self,
+        client: QdrantClient,
+        collection: str,
+        shards: int = 1,
+        replicas: int = 1,
+        search_timeout: int | None = None,
+    ) -> None:
+        self._client = client
+        self._name = collection
+        self._shards = shards
+        self._replicas = replicas
+        self._search_timeout = search_timeout
+        self._vacuum = Vacuum(client, collection)
+
+    def inspect(self) -> Shape | None:
+        """See `Engine.inspect`."""
+        with _answering():
+            if not self._client.collection_exists(self._name):
+                return None
+            info = self._client.get_collection(self._name)
+        vectors = info.config.params.vectors
+        named = vectors if isinstance(vectors, dict) else {}
+        indexes = {field: str(index.data_type.value) for field, index in info.payload_schema.items()}
+        return Shape({name: params.size for name, params in named.items()}, indexes)
+
+    def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
+        """See `Engine.create`."""
+        try:
+            with _answering():
+                self._client.create_collection(
+                    self._name,
+                    vectors_config={vector: models.VectorParams(size=size, distance=models.Distance.COSINE)},
+                    shard_number=self._shards,
+                    replication_factor=self._replicas,
+                    hnsw_config=models.HnswConfigDiff(m=EDGES, ef_construct=CANDIDATES, full_scan_threshold=SCANNED),
+                    quantization_config=models.ScalarQuantization(
+                        scalar=models.ScalarQuantizationConfig(
+                            type=models.ScalarType.INT8, quantile=QUANTILE, always_ram=True
+                        )
+                    ),
+                    write_consistency_factor=self._replicas // 2 + 1,
+                )
+        except Exception:
+            if self.inspect() is None:  # otherwise another process was first
+                raise
+        self.index(indexes)
+
+    def add_vector(self, name: str, size: int) -> None:
+        """See `Engine.add_vector`; a server can from version 1.18 on."""
+        held = self._vectors().get(name)
+        if held is None:
+            dense = models.DenseVectorConfig(size=size, distance=models.Distance.COSINE)
+            named = models.DenseVectorNameConfig(dense=dense)
+            with _answering():
+                self._client.create_vector_name(self._name, name, named, wait=True, ordering=STRONG)
+        elif held != size:
+            raise EncoderMismatch(f"the collection has vectors {name} of {held} numbers, not of {size}")
+
+    def drop_vector(self, name: str) -> None:
+        """See `Engine.drop_vector`."""
+        if {*self._vectors()} == {name}:
+            raise ValueError(f"the collection has no vectors but {name}")
+        with _answering():
+            self._client.delete_vector_name(self._name, name, wait=True, ordering=STRONG)
+
+    def index(self, indexes: Mapping[str, Index]) -> None:
+        """See `Engine.index`."""
+        with _answering():
+            for field, index in indexes.items():
+                self._client.create_payload_index(self._name, field, to_qdrant_index(index), wait=True, ordering=STRONG)
+
+    def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:  # noqa: ARG002
+        """See `Engine.write`; what is read is a request of its own, and large inserts are several."""
+        for request in to_requests(writes):
+            self._write(request)
+        return self.retrieve(read) if read else []
+
+    def _write(self, writes: Sequence[Write]) -> None:
+        left = list(writes)
+        for _ in range(TRIES):
+            if not left:
+                return
+            try:
+                with _answering():
+                    operations = [to_operation(write) for write in left]
+                    self._client.batch_update_points(self._name, operations, wait=True, ordering=STRONG)
+            except _REFUSED as error:
+                known = self._of_known_names(left)
+                if len(known) == len(left) and not isinstance(error, KeyError) and _status(error) not in _NOT_FOUND:
+                    raise
+                left = without_the_gone(known, self._existing(known))  # the others must not suffer for what is gone
+            else:
+                return
+        raise Unavailable("points are deleted faster than their vectors can be written; send it again")
+
+    def _of_known_names(self, writes: Sequence[Write]) -> list[Write]:
+        """The writes, without vectors that are given to points under names that the collection does not have.
+
+        Raises:
+            Unavailable: points were to be put with such.
+        """
+        held = self._vectors()
+        for write in writes:
+            if isinstance(write, Insert | Replace):
+                check_named(write.names, held)
+        return [write for write in writes if not isinstance(write, UpdateVectors) or write.vectors.name in held]
+
+    def _vectors(self) -> Mapping[str, int]:
+        shape = self.inspect()
+        return shape.vectors if shape else {}
+
+    def _existing(self, writes: Sequence[Write]) -> set[str]:
+        ids = [point for write in writes if isinstance(write, UpdateVectors) for point in write.ids]
+        with _answering():
+            records = self._client.retrieve(self._name, ids, with_payload=False)
+        return {str(record.id) for record in records}
+
+    def retrieve(self, ids: Sequence[str]) -> list[Payload]:
+        """See `Engine.retrieve`."""
+        with _answering():
+            return [record.payload or {} for record in self._client.retrieve(self._name, list(ids), with_payload=True)]
+
+    def scroll(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Payload], str | None]:
+        """See `Engine.scroll`."""
+        with _answering():
+            records, following = self._client.scroll(
+                self._name, to_qdrant_filter(where), limit=limit, offset=cursor, with_payload=True
+            )
+        return [record.payload or {} for record in records], None if following is None else str(following)
+
+    def oldest(self, field: str, where: PointFilter, limit: int) -> list[Payload]:
+        """See `Engine.oldest`."""
+        with _answering():
+            records, _ = self._client.scroll(
+                self._name, to_qdrant_filter(where), limit=limit, order_by=field, with_payload=True
+            )
+        return [record.payload or {} for record in records]
+
+    def export(self, where: PointFilter, limit: int, cursor: str | None) -> tuple[list[Point], str | None]:
+        """See `Engine.export`."""
+        with _answering():
+            records, following = self._client.scroll(
+                self._name, to_qdrant_filter(where), limit=limit, offset=cursor, with_payload=True, with_vectors=True
+            )
+        points = [Point(str(each.id), each.payload or {}, cast(Any, each.vector or {})) for each in records]
+        return points, None if following is None else str(following)
+
+    def count(self, where: PointFilter) -> int:
+        """See `Engine.count`."""
+        with _answering():
+            return self._client.count(self._name, to_qdrant_filter(where), exact=True).count
+
+    def facet(self, field: str, where: PointFilter) -> dict[str, int]:
+        """See `Engine.facet`."""
+        with _answering():
+            hits = self._client.facet(self._name, field, to_qdrant_filter(where), limit=ALL, exact=True).hits
+        return {str(hit.value): hit.count for hit in hits}
+
+    def query_batch(self, vectors: Vectors, search: Search) -> list[Answer]:
+        """See `Engine.query_batch`."""
+        params, where = to_search_params(search), to_qdrant_filter(search.where)
+        requests = [
+            models.QueryRequest(
+                query=row,
+                using=search.name,
+                filter=where,
+                limit=search.k,
+                params=params,
+                with_payload=list(search.fields),
+            )
+            for row in vectors.tolist()
+        ]
+        self.ping()  # a search may take long, and a silent server is to be noticed soon
+        try:
+            with _answering():
+                answers = self._client.query_batch_points(self._name, requests, timeout=self._search_timeout)
+        except _REFUSED:
+            check_named([search.name], self._vectors())
+            raise
+        return [Answer.of(((each.score, each.payload or {}) for each in one.points), search.fields) for one in answers]
+
+    def compact(self) -> Compaction:
+        """See `Engine.compact`: a server's optimisers vacuum the segments, and say only whether they are at rest."""
+        with _answering():
+            return self._vacuum()
+
+    def recover(self) -> None:
+        """See `Engine.recover`."""
+        with _answering():
+            self._vacuum.recover()
+
+    def ping(self) -> None:
+        """See `Engine.ping`."""
+        with _answering():
+            self._client.collection_exists(self._name)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._client.close()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn a lost connection, or a server that cannot at the moment, into the errors of the contract."""
+    try:
+        yield
+    except (ApiException, grpc.RpcError) as error:
+        if "No space left" in str(error):
+            raise OutOfSpace("the store's disk is full; make room, then send it again") from error
+        if _status(error) in _OUR_FAULT:
+            raise
+        raise Unavailable(f"the store does not answer: {str(error).strip()[:200]}") from error
+
+
+def _status(error: Exception) -> object:
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code
+    return error.code() if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call) else None

@@ -1,0 +1,1 @@
+"""Neighbours to a decision: pure functions without I/O."""

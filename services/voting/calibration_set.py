@@ -1,0 +1,134 @@
+"""The memory's own images under the options of a question: the measure of novelty and of prediction sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
+from weakref import ReferenceType, ref
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visual_memory.schemas.decision import MAX_LEVEL, ClassifyOptions, GroupBy, Prune
+from visual_memory.schemas.errors import NotJudged
+from visual_memory.schemas.judgement import CalibrationSample, Judgement
+from visual_memory.services.voting.conformal_prediction_sets import nonconformity
+from visual_memory.services.voting.decide import weigh
+from visual_memory.services.voting.duplicate_grouping import ranked
+from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.image_reliability import reliability
+from visual_memory.services.voting.label_hierarchy import cut
+
+NO_LABEL = -1
+KEPT = 64
+DECISIVE = {"vote", "alpha", "temperature", "group_by", "k", "level", "prune", "prune_above"}
+"""The options that a calibration depends on."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the n images of a sample that have neighbours tell; both ascending.
+
+    Attributes:
+        distances: mean cosine distances float64 [n] to the neighbours that vote on each.
+        nonconformity: float64 [n], how little of the vote each image's own label gets; see
+            `services.voting.conformal_prediction_sets`.
+    """
+
+    distances: NDArray[np.float64]
+    nonconformity: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a calibration depends on; the sample is that of the judgement, and is not kept alive."""
+
+    judgement: str
+    options: str
+    sample: "ReferenceType[CalibrationSample]" = field(compare=False)
+
+
+def calibration_of(judgement: Judgement | None, options: ClassifyOptions) -> Calibration:
+    """What a judgement says of a question's options; the last `KEPT` are at hand, without anything that names an image.
+
+    Raises:
+        NotJudged: there is no judgement, or it is of a memory without two images to compare.
+    """
+    if judgement is None:
+        raise NotJudged(
+            "unknown_above and coverage need a judgement of the memory, and there is none that counts:"
+            " judge the memory first, with 'visual-memory judge'"
+        )
+    asked = _Asked(judgement.id, options.model_dump_json(include=DECISIVE), ref(judgement.sample))
+    found = _calibrated(asked)
+    if not len(found.distances):
+        raise NotJudged(
+            "unknown_above and coverage compare images of the memory with each other, and when it was judged no"
+            " two of them could vote: add images, then judge it again, with 'visual-memory judge'"
+        )
+    return found
+
+
+@lru_cache(KEPT)
+def _calibrated(asked: _Asked) -> Calibration:
+    sample = asked.sample()
+    assert sample is not None, "whoever asks holds it"
+    return calibrate(sample, ClassifyOptions.model_validate_json(asked.options))
+
+
+def calibrate(sample: CalibrationSample, options: ClassifyOptions) -> Calibration:
+    """Let the neighbours of each image of a sample vote on it as they would on the picture of a question.
+
+    Args:
+        sample: of a judgement.
+        options: of the question: k, the vote, the level, and how wrong votes count against their image.
+    """
+    similarities, present = _table(sample.similarities)
+    wrong, _ = _table(sample.neighbour_wrong)
+    if options.prune is Prune.HARD:
+        present &= wrong < options.prune_above
+    found = ranked(_groups(sample, present, options.group_by), similarities, options.k)
+    similarities, wrong = (np.take_along_axis(each, found.order, 1) for each in (similarities, wrong))
+    votes = (found.ranks != NOBODY) / found.copies
+    weights = weigh(similarities, options, np.maximum(found.ranks, 0)) * votes
+    if options.prune is Prune.SOFT:
+        weights = weights * reliability(wrong)
+    own, neighbours = _labels(sample, options.level or MAX_LEVEL)
+    neighbours = np.take_along_axis(neighbours, found.order[:, :, None], 1)
+    voted = votes.any(axis=1)
+    distances = ((1 - similarities) * votes).sum(axis=1)[voted] / votes.sum(axis=1)[voted]
+    return Calibration(np.sort(distances), np.sort(nonconformity(own, neighbours, weights)[voted]))
+
+
+def _groups(sample: CalibrationSample, present: NDArray[np.bool_], group_by: GroupBy) -> NDArray[np.int64]:
+    """What the neighbours that may vote have in common with those that share their vote, int64 [n, widest]."""
+    groups = np.broadcast_to(np.arange(present.shape[1]), present.shape)
+    if group_by is not GroupBy.NONE and sample.neighbour_groups:
+        groups = _table(sample.neighbour_groups)[0].astype(np.int64)
+    return np.where(present, groups, NOBODY)
+
+
+def _table(rows: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Rows of different lengths as float64 [n, widest], filled up with 0, and where there is something."""
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    present = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    table = np.zeros(present.shape)
+    table[present] = np.fromiter(chain.from_iterable(rows), np.float64, int(lengths.sum()))
+    return table, present
+
+
+def _labels(sample: CalibrationSample, level: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels as numbers, at a level of their paths, filled up with `NO_LABEL`.
+
+    Returns:
+        of the images int64 [n, m], and of their neighbours int64 [n, widest, m].
+    """
+    kinds: dict[tuple[str, ...], int] = {}  # few distinct lists of labels, so that each is cut once
+    own = [kinds.setdefault(tuple(labels), len(kinds)) for labels in sample.labels]
+    theirs = [[kinds.setdefault(tuple(labels), len(kinds)) for labels in row] for row in sample.neighbour_labels]
+    numbers: dict[str, int] = {}
+    ballots = [[numbers.setdefault(label, len(numbers)) for label in cut(labels, level)] for labels in kinds]
+    table, present = _table(ballots)
+    coded = np.where(present, table, NO_LABEL).astype(np.int64)
+    rows, _ = _table(theirs)
+    return coded[np.array(own, np.int64)], coded[rows.astype(np.int64)]

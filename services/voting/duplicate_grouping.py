@@ -1,0 +1,116 @@
+"""Grouping: neighbours that are copies of one content share one rank and one vote.
+
+A content takes the rank of its nearest copy, so that k neighbours are k contents. Each of its n copies has an n-th of
+the weight that it would have alone at that rank: together they weigh as much as one neighbour, split over the labels
+that they carry. Copies are equally near, up to rounding; one that is further than the first of the k-th content does
+not vote. Ties go by image id.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visual_memory.services.voting.exact_neighbours import NOBODY
+
+Numbers = NDArray[np.int64]
+
+
+class Grouped(Protocol):
+    """A neighbour that may share its vote."""
+
+    @property
+    def similarity(self) -> float:
+        """Cosine similarity to the query, -1 to 1."""
+
+    @property
+    def group(self) -> Hashable:
+        """What those that share its vote have in common."""
+
+
+N = TypeVar("N", bound=Grouped)
+
+
+def first_groups(neighbours: Sequence[N], k: int) -> tuple[list[N], bool]:
+    """The neighbours that vote: those of the first k groups that are as near as the first of the k-th, or nearer.
+
+    Args:
+        neighbours: the nearest first.
+        k: how many groups, at least 1.
+
+    Returns:
+        they, in the same order; whether these are k groups.
+    """
+    nearest = neighbours[:k]
+    groups: set[Hashable] = {each.group for each in nearest}
+    if len(groups) == k:  # as it mostly is
+        copies = (each for each in neighbours[k:] if each.similarity >= nearest[-1].similarity and each.group in groups)
+        return [*nearest, *copies], True
+    first: dict[Hashable, float] = {}
+    for each in neighbours:
+        first.setdefault(each.group, each.similarity)
+        if len(first) == k:
+            return [one for one in neighbours if one.group in first and one.similarity >= each.similarity], True
+    return list(neighbours), False
+
+
+def side_by_side(neighbours: Sequence[N]) -> list[list[N]]:
+    """The neighbours by groups: the nearest group first, and the nearest of each first."""
+    groups: dict[Hashable, list[N]] = {}
+    for each in neighbours:
+        groups.setdefault(each.group, []).append(each)
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The neighbours [n, w] of n queries in the order in which they vote, those that share a vote side by side.
+
+    Attributes:
+        order: int64 [n, w], their columns; those that do not vote come last.
+        ranks: int64 [n, w], in that order; `NOBODY` where one does not vote.
+        copies: int64 [n, w], in that order: how many share the vote, 1 or more.
+    """
+
+    order: Numbers
+    ranks: Numbers
+    copies: Numbers
+
+
+def ranked(groups: Numbers, similarities: NDArray[np.floating], k: int) -> Ranked:
+    """`first_groups` and `side_by_side` for the neighbours of many queries at once.
+
+    Args:
+        groups: int64 [n, w], what those that share a vote have in common, 0 or more; `NOBODY`: there is no neighbour.
+        similarities: [n, w], the nearest first.
+        k: how many groups vote, at least 1.
+    """
+    first = first_alike(groups)
+    opens = (first == np.arange(groups.shape[1])) & (groups != NOBODY)
+    ranks = np.take_along_axis(np.cumsum(opens, axis=1) - 1, first, 1)
+    last = np.where(opens & (ranks == k - 1), similarities, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    votes = (groups != NOBODY) & (ranks < k) & (similarities >= last)
+    order = np.argsort(np.where(votes, ranks, groups.shape[1]), axis=1, kind="stable")
+    found = np.where(np.take_along_axis(votes, order, 1), np.take_along_axis(ranks, order, 1), NOBODY)
+    return Ranked(order, found, _numbers_alike(found))
+
+
+def first_alike(values: Numbers) -> Numbers:
+    """For each value of int64 [n, w], the column in which its row holds the same for the first time, int64 [n, w]."""
+    order = np.argsort(values, axis=1, kind="stable")
+    in_order = np.take_along_axis(values, order, 1)
+    starts = np.zeros(values.shape, np.int64)
+    starts[:, 1:] = np.where(in_order[:, 1:] != in_order[:, :-1], np.arange(1, values.shape[1]), 0)
+    first = np.empty_like(order)
+    np.put_along_axis(first, order, np.take_along_axis(order, np.maximum.accumulate(starts, axis=1), 1), 1)
+    return first
+
+
+def _numbers_alike(ranks: Numbers) -> Numbers:
+    """How many of its row have the same rank, int64 [n, w]; 1 where there is none."""
+    there = ranks != NOBODY
+    place = np.arange(len(ranks))[:, None] * ranks.shape[1] + ranks
+    numbers = np.bincount(place[there], minlength=ranks.size)
+    return np.where(there, numbers[np.where(there, place, 0)], 1)

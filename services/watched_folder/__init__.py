@@ -1,0 +1,1 @@
+"""Watch a folder and send its new pictures to a tenant's stream."""

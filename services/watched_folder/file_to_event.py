@@ -1,0 +1,113 @@
+"""From a file to the event that says it to the intake: CloudEvents 1.0 in JSON."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from urllib.parse import quote
+
+from visual_memory.schemas.errors import InvalidRequest, TooLarge
+from visual_memory.schemas.intake_event import IMAGE, MAX_PICTURE
+from visual_memory.services.client.folders_and_manifests import Found, found_in_folder
+from visual_memory.services.watched_folder.sent_files import Stamp
+
+SOURCE = "/visual-memory/watch"
+"""As events name who sent them: a URI reference. Their ids are the same wherever the same folder is watched."""
+
+
+class Changed(Exception):
+    """A file was written to, or went, while it was read."""
+
+
+@dataclass(frozen=True)
+class FileEvent:
+    """An event, and what it is of.
+
+    Attributes:
+        digest: the SHA-256 of the file's bytes.
+        id: the same for the same picture, label and name, so that whoever is told of an event twice sees it.
+    """
+
+    label: str
+    digest: str
+    id: str
+    event: bytes
+
+
+@dataclass(frozen=True)
+class References:
+    """Where the service reads pictures that are too large for an event.
+
+    Attributes:
+        base: the URL of the watched folder, as the service reaches it; None: it does not.
+        allows: whether the service takes pictures from a URL.
+        advice: what to do where it does not.
+    """
+
+    base: str | None
+    allows: Callable[[str], bool]
+    advice: str
+
+    def url(self, relative: Path, size: int) -> str:
+        """The URL of a file of the folder.
+
+        Raises:
+            TooLarge: the service does not take pictures from there; the message says what to do.
+        """
+        url = self.base and f"{self.base.rstrip('/')}/{quote(relative.as_posix())}"
+        if not url or not self.allows(url):
+            raise TooLarge(f"it has {size:,} bytes, and an event takes {MAX_PICTURE:,}: {self.advice}")
+        return url
+
+
+def event_of(folder: Path, path: Path, stamp: Stamp, source: str | None, references: References) -> FileEvent:
+    """The event of a file of a folder.
+
+    Args:
+        folder: it; its folders are named as labels.
+        path: the file.
+        stamp: how it was when it was found whole.
+        source: where its pictures come from, said of all of them.
+        references: for pictures that are too large.
+
+    Raises:
+        Changed: the file is not as it was.
+        InvalidRequest, TooLarge: it cannot be sent; the message says why.
+    """
+    found = found_in_folder(folder, path, source)
+    picture, digest = _read(path, stamp)
+    said = found.fields.model_dump(mode="json", exclude_unset=True)
+    if picture is None:
+        content = {"dataref": references.url(path.relative_to(folder), stamp.size), "data": said}
+    else:
+        content = {"data": {**said, "picture": base64.b64encode(picture).decode()}}
+    event_id = _id_of(found, digest)
+    event = {"specversion": "1.0", "type": IMAGE, "source": SOURCE, "id": event_id, **content}
+    [label] = found.fields.labels
+    return FileEvent(label, digest, event_id, json.dumps(event, ensure_ascii=False).encode())
+
+
+def _read(path: Path, stamp: Stamp) -> tuple[bytes | None, str]:
+    """The bytes of a file, where an event takes them, and their digest."""
+    try:
+        with path.open("rb") as file:
+            if stamp.size > MAX_PICTURE:
+                picture, digest = None, file_digest(file, "sha256").hexdigest()
+            else:
+                picture = file.read(MAX_PICTURE + 1)
+                digest = sha256(picture).hexdigest()
+        after = path.stat()
+    except FileNotFoundError:
+        raise Changed from None
+    except OSError as error:
+        raise InvalidRequest(f"it cannot be read: {error.strerror}") from None
+    if stamp != Stamp(after.st_size, after.st_mtime_ns):
+        raise Changed
+    return picture, digest
+
+
+def _id_of(found: Found, digest: str) -> str:
+    named = json.dumps([digest, found.fields.labels, found.fields.file_name, found.fields.source])
+    return sha256(named.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""An image classifier that you teach by showing and un-teach by asking."""
