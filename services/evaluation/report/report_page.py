@@ -45,7 +45,7 @@ def _page(evaluation: Evaluation, drawn: dict[str, bytes]) -> str:
     )
     environment.filters["percent"] = lambda value: f"{value:.1%}".replace("%", " %")
     ks = [k for k in KS if k <= len(evaluation.hit_rate)]
-    return environment.get_template("report.html").render(
+    return environment.get_template("report_template.html").render(
         it=evaluation,
         plots={Path(name).stem for name in drawn},
         ks=ks,

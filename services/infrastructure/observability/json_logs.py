@@ -15,7 +15,7 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-OURS = ("services.", "workers.")
+OURS = ("visual_memory.",)
 LONGEST = 200
 NOISY = ("httpx", "sentence_transformers", "uvicorn.access", "celery.app.trace", "celery.worker.strategy")
 FIELDS = {"levelname": "level", "name": "logger", "exc_info": "exception"}
