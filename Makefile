@@ -23,7 +23,7 @@ test: $(INSTALLED)
 test-faults: $(INSTALLED)
 	$(BIN)/python -m pytest -m faults tests
 
-# The same, and what they tried goes into the README.
+# The same, and the table goes into docs/promises.md.
 fault-table: $(INSTALLED)
 	VISUAL_MEMORY_FAULT_TABLE=tests/faults/results.jsonl $(BIN)/python -m pytest -m faults tests/faults
 	$(BIN)/python -m tests.faults.table

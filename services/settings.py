@@ -426,7 +426,7 @@ class Settings(BaseSettings):
         for name in os.environ:
             first = name.removeprefix(PREFIX).split("__")[0].lower()
             if name.startswith(PREFIX) and name not in NOT_SETTINGS and first not in type(self).model_fields:
-                raise ValueError(f"{name} in the environment is no setting; the README has a table of them all")
+                raise ValueError(f"{name} in the environment is no setting; docs/settings.md lists them all")
         return self
 
     @field_validator("secret")

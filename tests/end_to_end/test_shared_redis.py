@@ -1,4 +1,4 @@
-"""A Redis that is shared: the rights that the README names are enough, and each tenant and service has its turn."""
+"""A Redis that is shared: the rights that docs/deploy.md names are enough, and each tenant and service has its turn."""
 
 import re
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ from visual_memory.schemas.background_job import JobState
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.task_queue.task_names import REMEMBER_QUEUE
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "deploy.md"
 PASSWORD = "a-long-password"
 SECRET = "s" * 32
 
 
 @pytest.fixture
 def server() -> Iterator[Broker]:
-    """One that is reached over TCP, by a user with the rights of the README alone."""
+    """One that is reached over TCP, by a user with these rights only."""
     with new_folder() as folder, broker(folder, free_port()) as started:
-        [line] = re.findall(r"^    ACL SETUSER (.*)$", README.read_text(), re.MULTILINE)
+        [line] = re.findall(r"^    ACL SETUSER (.*)$", PAGE.read_text(), re.MULTILINE)
         started.client.execute_command("ACL", "SETUSER", *line.replace("PASSWORD", PASSWORD).split())
         started.client.execute_command("ACL", "SETUSER", "default", "off")  # whoever is connected stays so
         yield started

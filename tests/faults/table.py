@@ -1,11 +1,11 @@
-"""The table of the README: promise, fault, trials, lost, returned; `make fault-table` runs the tier and writes it."""
+"""The table in docs/promises.md: promise, fault, trials, lost, returned; `make fault-table` writes it."""
 
 import json
 import re
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results.jsonl"
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "promises.md"
 MARKED = re.compile(r"(<!-- faults -->\n).*?(<!-- /faults -->)", re.DOTALL)
 
 
@@ -19,9 +19,9 @@ def table() -> str:
 
 
 def write() -> None:
-    """Put the table into the README."""
-    text = README.read_text(encoding="utf-8")
-    README.write_text(MARKED.sub(lambda found: f"{found[1]}{table()}\n{found[2]}", text), encoding="utf-8")
+    """Put the table into the PAGE."""
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(MARKED.sub(lambda found: f"{found[1]}{table()}\n{found[2]}", text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from visual_memory.services import settings
 from visual_memory.services.cli.app import app
 from visual_memory.services.settings import Settings
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 PREFIX = "VISUAL_MEMORY_"
 
 
@@ -27,8 +27,8 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def documented() -> str:
-    found = re.search(r"<!-- settings -->\n(.*?)<!-- /settings -->", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert found, "the README has no table of settings"
+    found = re.search(r"<!-- settings -->\n(.*?)<!-- /settings -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, "docs/settings.md has no table"
     return found[1].strip()
 
 
