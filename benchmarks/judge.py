@@ -16,13 +16,13 @@ import numpy as np
 
 from visual_memory.schemas.filter import Clause, FieldType
 from visual_memory.schemas.image import State, StoredImage, now
-from visual_memory.services.curation.judge_memory import Judge
-from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.judgement.judge_memory import Judge
+from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists
+from visual_memory.services.curation.judgement.stored_judgements import Judgements
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.curation.label_check import Objections
-from visual_memory.services.curation.refill_neighbour_lists import SearchShortLists
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
-from visual_memory.services.curation.update_judgement import FoldChanges
-from visual_memory.services.curation.vector_cache import VectorCache
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import upgrade_schema
 from visual_memory.services.infrastructure.storage.blob_store import Blobs

@@ -1,1 +1,1 @@
-"""One file out, one file in."""
+"""Back up a whole service into one file, and restore it."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.services.backup import archive_file_v1
-from visual_memory.services.backup.archive_file import Archive, Page, Picture, is_zip
-from visual_memory.services.backup.restore import Source
+from visual_memory.services.backup import archive_reader_v1
+from visual_memory.services.backup.archive_reader import Archive, Page, Picture, is_zip
+from visual_memory.services.backup.restore_backup import Source
 from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
@@ -35,7 +35,7 @@ def open_source(file: Path, signer: ReceiptSigner, import_records: Callable[[Dat
     """
     if is_zip(file):
         return ArchiveSource(Archive(file, signer))
-    archive = archive_file_v1.Archive(file)
+    archive = archive_reader_v1.Archive(file)
     _check_first_format(file, archive)
     return TarSource(file, archive, import_records)
 
@@ -82,7 +82,7 @@ class TarSource:
     """A backup of the first format: unsigned, so that only its form, its counts and its pictures could be checked."""
 
     file: Path
-    archive: archive_file_v1.Archive
+    archive: archive_reader_v1.Archive
     import_records: Callable[[Database, Path], object]
 
     @property
@@ -127,7 +127,7 @@ class TarSource:
             )
 
 
-def _check_first_format(file: Path, archive: archive_file_v1.Archive) -> None:
+def _check_first_format(file: Path, archive: archive_reader_v1.Archive) -> None:
     """Refuse what can be seen to be damaged: a page that is missing, a picture that is another than was sent."""
     points, hashes = 0, dict[str, str]()
     try:

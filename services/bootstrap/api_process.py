@@ -31,7 +31,7 @@ from visual_memory.services.bootstrap.wiring.wired import Wired
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.classification.reranking.rerank import Rerank
 from visual_memory.services.curation.mute_and_relabel import Curate
-from visual_memory.services.curation.when_to_judge import Judging
+from visual_memory.services.curation.schedule_judgements import Judging
 from visual_memory.services.decisions.explain_decision import Question
 from visual_memory.services.decisions.explanation_jobs import AskLater, Questions
 from visual_memory.services.decisions.stored_decisions import StoredDecisions

@@ -45,7 +45,7 @@ from visual_memory.services.intake.streams.read_removal_stream import RemovalTur
 from visual_memory.services.intake.streams.report_results import SettleAccepted
 from visual_memory.services.intake.streams.serve_tenants import ServeStreams, StreamReader
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.refused_entries import RefusedEntries
+from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import Removals
 from visual_memory.services.settings import Settings
 

@@ -7,17 +7,17 @@ from datetime import timedelta
 
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.backup.back_up import Backup
+from visual_memory.services.backup.create_backup import Backup
 from visual_memory.services.bootstrap.wiring.private_intake import private_intake
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import wire_compact, wire_forget, wire_stores, wire_verify
-from visual_memory.services.data_stewardship.end_tenant import EndTenant
-from visual_memory.services.data_stewardship.export_subject import ExportSubject
-from visual_memory.services.data_stewardship.tenant_records import TenantRecords
+from visual_memory.services.data_governance.delete_tenant_rows import TenantRecords
+from visual_memory.services.data_governance.end_tenant import EndTenant
+from visual_memory.services.data_governance.export_subject import ExportSubject
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verify_removals import Verify
-from visual_memory.services.removal.erasure.erase_deleted import Compact
+from visual_memory.services.receipts.verification.verify_removals import Verify
+from visual_memory.services.removal.erasure.erase_removed_data import Compact
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 

@@ -11,10 +11,10 @@ from visual_memory.schemas.errors import Conflict, InvalidRequest
 from visual_memory.services.access.api_keys import Keys
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.access.signing_secret import Secret, load_secret
-from visual_memory.services.backup.adopt_later_removals import AdoptedRemovals
+from visual_memory.services.backup.add_removals_from_mirror import AdoptedRemovals
 from visual_memory.services.backup.open_backup import open_source
-from visual_memory.services.backup.restore import Restore, Source
-from visual_memory.services.backup.restore_exclusions import RemovedImages
+from visual_memory.services.backup.restore_backup import Restore, Source
+from visual_memory.services.backup.skip_removed_images import RemovedImages
 from visual_memory.services.bootstrap.wiring.wire_import import stores_of_import
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_receipts import signer_of
@@ -25,8 +25,8 @@ from visual_memory.services.infrastructure.records.json_import.import_json_recor
 from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
 from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verify_removals import Verify
-from visual_memory.services.removal.removed_digests import image_tombstone, tombstone
+from visual_memory.services.receipts.verification.verify_removals import Verify
+from visual_memory.services.removal.removed_image_digests import image_tombstone, tombstone
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 

@@ -20,8 +20,8 @@ from visual_memory.services.bootstrap.wiring.wire_removal import check_restored,
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_task_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_remember
 from visual_memory.services.bootstrap.wiring.wired import Wired
-from visual_memory.services.curation.when_to_judge import Judging
-from visual_memory.services.data_stewardship.retention import Expire
+from visual_memory.services.curation.schedule_judgements import Judging
+from visual_memory.services.data_governance.retention_limits import Expire
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.task_queue import task_names
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue

@@ -1,1 +1,1 @@
-"""Curation: the memory judged by itself, and what is done about it."""
+"""Curate a memory: check labels, list suspects, mute, unmute and relabel images."""

@@ -11,7 +11,7 @@ from visual_memory.schemas.curation_request import Action, Curated, CurationRequ
 from visual_memory.schemas.errors import Conflict, InvalidRequest
 from visual_memory.schemas.filter import Clause, FieldType
 from visual_memory.schemas.image import State
-from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.judgement.stored_judgements import Judgements
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.point_filters import UNMARKED

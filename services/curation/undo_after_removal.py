@@ -15,11 +15,11 @@ from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.filter import Clause, FieldType
 from visual_memory.schemas.image import Doubt, State, StoredImage
 from visual_memory.schemas.judgement import Judgement
-from visual_memory.services.curation.judge_memory import judgement_of, wrong_votes
-from visual_memory.services.curation.judged_images import JudgedImages, digest
-from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.judgement.judge_memory import judgement_of, wrong_votes
+from visual_memory.services.curation.judgement.judgement_input import JudgedImages, digest
+from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists
+from visual_memory.services.curation.judgement.stored_judgements import Judgements
 from visual_memory.services.curation.label_check import Objections
-from visual_memory.services.curation.refill_neighbour_lists import SearchShortLists
 from visual_memory.services.memory.memory import Memory
 
 PAGE = 500

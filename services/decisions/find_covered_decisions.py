@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from visual_memory.schemas.image import label_paths
 from visual_memory.services.decisions.decision_index import CONTENT, IMAGE, NAMED, mention
 from visual_memory.services.removal.covered_images import CoveredImages, Note
-from visual_memory.services.removal.filter_values import UNNAMED, name_of
+from visual_memory.services.removal.values_named_in_filters import UNNAMED, name_of
 
 AT_ONCE = 50_000
 """Removed images for which decisions are looked for once; they take some 50 MB meanwhile."""

@@ -21,7 +21,7 @@ from visual_memory.services.decisions.scrub_decision import is_asked_with
 from visual_memory.services.infrastructure.records.batches import batches
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, covered_vectors, receipt_log, removals
-from visual_memory.services.removal.filter_values import names_in
+from visual_memory.services.removal.values_named_in_filters import names_in
 
 ENDED = ("mirror", "done")
 """Steps of removals whose notes are gone."""

@@ -38,7 +38,7 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.vector_digests import vector_digests
 from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocks
 from visual_memory.services.removal.covered_images import CoveredImages
-from visual_memory.services.removal.filter_values import name_of, names_in, values_of
+from visual_memory.services.removal.values_named_in_filters import name_of, names_in, values_of
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 AT_ONCE = 32

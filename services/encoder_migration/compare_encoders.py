@@ -11,7 +11,7 @@ from visual_memory.schemas.encoder_comparison import EncoderComparison
 from visual_memory.schemas.errors import InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.schemas.image import ImageFields, StoredImage, now
-from visual_memory.services.curation.update_judgement import PAGE, of_ids, voting
+from visual_memory.services.curation.judgement.update_judgement_input import PAGE, of_ids, voting
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.evaluation.measures.experiments import Progress
 from visual_memory.services.evaluation.measures.paired_comparison import EncodedImages, compare

@@ -29,7 +29,7 @@ from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob, Prog
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.blocklist import SUBJECT, Blocks
-from visual_memory.services.removal.filter_values import values_of
+from visual_memory.services.removal.values_named_in_filters import values_of
 
 MOST_QUERIES = 20_000
 MOST_IMAGES = 200_000

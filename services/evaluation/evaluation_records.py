@@ -27,7 +27,7 @@ from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.disk_space import NEW
 from visual_memory.services.infrastructure.task_queue.jobs import OPEN, Jobs, OwnedJob, Stopped
 from visual_memory.services.removal.covered_images import CoveredImages
-from visual_memory.services.removal.filter_values import names_in
+from visual_memory.services.removal.values_named_in_filters import names_in
 
 KIND = JobKind.EVALUATION
 KEPT = 20

@@ -15,7 +15,7 @@ from hashlib import sha256
 from visual_memory.schemas.errors import BeingRemoved, Conflict, NotFound
 from visual_memory.schemas.filter import FieldType, typed_metadata
 from visual_memory.schemas.image import Accepted, ImageFields, ImagePatch, LabelRule, State, StoredImage, now
-from visual_memory.services.data_stewardship.retention import Retention, check_expiry
+from visual_memory.services.data_governance.retention_limits import Retention, check_expiry
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import Pictures, new_keys_of_vectors
@@ -246,7 +246,7 @@ class Accept:
     def _write_again(self, tenant: str, ids: Collection[str], written: Mapping[str, bytes], begun: datetime) -> None:
         """Write pictures whose files are gone although their points are there.
 
-        A file without a point is deleted after a while (`services.removal.erasure.orphan_files`), and this process may
+        A file without a point is deleted after a while (`services.removal.erasure.remove_orphan_files`), and this process may
         have stood still before it put the points. An object store is asked only where it took long.
         """
         if not written or not (self.pictures.is_local or abs(now() - begun) > LONG):

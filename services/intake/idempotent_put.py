@@ -33,7 +33,7 @@ class Rules:
 
     Attributes:
         labels: what becomes of the labels of what is there.
-        limited: an image with its expiry; see `services.data_stewardship.retention.Retention.limited`.
+        limited: an image with its expiry; see `services.data_governance.retention_limits.Retention.limited`.
         may_expire: whether what is there may expire earlier than before.
     """
 

@@ -1,1 +1,1 @@
-"""Receipts of removals: signed, chained, checked and mirrored."""
+"""Signed receipts of removals: the log that chains them, and its mirror in a second place."""

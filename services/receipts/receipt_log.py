@@ -2,7 +2,7 @@
 
 Each row is a text that was signed, and its payload holds the digest of the one before. The sealed end says, signed,
 which row is the last, and changes with it in one transaction: who cuts rows off must also know an earlier end that was
-valid. That is noticed by a receipt that was given, and by the mirror (`services.receipts.mirror.mirror_store`).
+valid. That is noticed by a receipt that was given, and by the mirror (`services.receipts.mirror_files`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

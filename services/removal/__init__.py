@@ -1,1 +1,1 @@
-"""A removal from request to receipt: mark, note, delete, verify, seal."""
+"""Remove images, from the request to the receipt: mark, record, delete, verify, seal."""

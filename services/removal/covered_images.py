@@ -13,7 +13,7 @@ from visual_memory.schemas.image import State, StoredImage
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, removals, tombstones
 from visual_memory.services.memory.point_payload import NO_PICTURE
-from visual_memory.services.removal.removed_digests import image_tombstone, tombstone
+from visual_memory.services.removal.removed_image_digests import image_tombstone, tombstone
 
 PAGE = 1000
 KNOWN = {"image_id", "state", "content_hash", "picture"}

@@ -4,8 +4,8 @@ The record is durable before anything goes, subjects blocked, and names the step
 unfinished resumes it from there; every step may be done twice, and each of its transactions only by whoever owns it:
 
     mark    mark every point that meets the filter, and write the marked points down, contents blocked: this fixes what
-            the removal covers; see `services.removal.mark_and_note`
-    drain   go through what waits in the intake, and take what meets it; see `services.removal.take_from_intake`
+            the removal covers; see `services.removal.mark_covered_images`
+    drain   go through what waits in the intake, and take what meets it; see `services.removal.remove_from_intake`
     delete  delete what is noted, as far as it is marked still, then the pictures, and all that was made of them; then
             verify that nothing is left, else mark once more
     seal    let those go first that wait to be marked, for what this one notes may be theirs too; then, in one
@@ -41,9 +41,9 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import AlreadyEntered, ReceiptLog
 from visual_memory.services.removal.covered_images import EVERYTHING, Covered, CoveredImages, Notes, RemovalHook
-from visual_memory.services.removal.mark_and_note import MarkAndNote
+from visual_memory.services.removal.mark_covered_images import MarkAndNote
 from visual_memory.services.removal.removal_records import Removals, RemovalState, Step, resource
-from visual_memory.services.removal.take_from_intake import Drain
+from visual_memory.services.removal.remove_from_intake import Drain
 
 SAMPLE = 10
 POLL = 0.05

@@ -26,9 +26,9 @@ from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
 from visual_memory.schemas.image import State, now
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.bootstrap.wiring.wire_removal import judgements_of
-from visual_memory.services.curation.judge_memory import Judge
-from visual_memory.services.curation.update_judgement import FoldChanges
-from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.curation.judgement.judge_memory import Judge
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.pillow_decode import Limits
 from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox

@@ -25,7 +25,7 @@ from visual_memory.schemas.errors import Blocked, NotFound
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, ImagePatch, State, label_paths, now
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.data_stewardship.retention import Expire
+from visual_memory.services.data_governance.retention_limits import Expire
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory

@@ -22,10 +22,10 @@ from tests.local_mode import local_client
 from tests.unit.encoder_migration.support import spec
 from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
 from visual_memory.schemas.image import State
-from visual_memory.services.curation.judge_memory import Judge
-from visual_memory.services.curation.judgement_records import Judgements
-from visual_memory.services.curation.update_judgement import FoldChanges
-from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.curation.judgement.judge_memory import Judge
+from visual_memory.services.curation.judgement.stored_judgements import Judgements
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
 from visual_memory.services.encoder_migration.drop_encoder import DropEncoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords

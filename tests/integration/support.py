@@ -29,10 +29,10 @@ from visual_memory.schemas.judgement import Judgement
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.access.signing_secret import Secret
-from visual_memory.services.backup.archive_file import Contents
-from visual_memory.services.backup.back_up import Backup
+from visual_memory.services.backup.archive_reader import Contents
+from visual_memory.services.backup.create_backup import Backup
 from visual_memory.services.backup.open_backup import open_source
-from visual_memory.services.backup.restore import Restored
+from visual_memory.services.backup.restore_backup import Restored
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.restore_command import wire_restore
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
@@ -47,12 +47,12 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
 from visual_memory.services.bootstrap.wiring.wire_use_cases import wire_accept, wire_classify, wire_judge, wire_remember
 from visual_memory.services.bootstrap.wiring.wired import Wired
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.curation.judge_memory import judgement_of
-from visual_memory.services.curation.judgement_records import Judgements
-from visual_memory.services.curation.refill_neighbour_lists import SearchShortLists
+from visual_memory.services.curation.judgement.judge_memory import judgement_of
+from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists
+from visual_memory.services.curation.judgement.stored_judgements import Judgements
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
-from visual_memory.services.curation.update_judgement import FoldChanges
-from visual_memory.services.curation.vector_cache import VectorCache
 from visual_memory.services.decisions.explain_decision import Question
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.decode_many import Decoder
@@ -67,9 +67,9 @@ from visual_memory.services.infrastructure.task_queue.jobs import Progress
 from visual_memory.services.intake.accept_pictures import Accept, Upload
 from visual_memory.services.intake.remember_pictures import Remember
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verify_removals import Verify
-from visual_memory.services.removal.erasure.erase_deleted import Compact
-from visual_memory.services.removal.intake_entries import IntakeEntries, NoIntake
+from visual_memory.services.receipts.verification.verify_removals import Verify
+from visual_memory.services.removal.erasure.erase_removed_data import Compact
+from visual_memory.services.removal.intake_contract import IntakeEntries, NoIntake
 from visual_memory.services.removal.removal_steps import Forget
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine, Vectors

@@ -36,8 +36,8 @@ from visual_memory.services.infrastructure.observability.json_logs import Format
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 from visual_memory.services.infrastructure.processes.share_call import SharedCall
 from visual_memory.services.infrastructure.records.tables import removals
-from visual_memory.services.receipts.read_receipt import read_receipt
 from visual_memory.services.receipts.receipt_signature import ReceiptChecker
+from visual_memory.services.receipts.verification.parse_receipt import read_receipt
 from visual_memory.services.settings import ApiSettings, Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 

@@ -17,8 +17,8 @@ from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.erasure.erase_deleted import SMALL, SOON, Compact
-from visual_memory.services.removal.erasure.orphan_files import Tidy
+from visual_memory.services.removal.erasure.erase_removed_data import SMALL, SOON, Compact
+from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
 
 from .support import Hooked, Killed, Once, Parts
 

@@ -26,8 +26,8 @@ from visual_memory.services.infrastructure.redis_streams.stream_entries import E
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.intake_entries import QueuedEntry, resource
-from visual_memory.services.removal.refused_entries import RefusedEntries
+from visual_memory.services.removal.intake_contract import QueuedEntry, resource
+from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 
 from .support import TESTER, Killed, Parts
 

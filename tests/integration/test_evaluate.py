@@ -27,7 +27,7 @@ from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRe
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, now
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.backup.archive_file import Archive
+from visual_memory.services.backup.archive_reader import Archive
 from visual_memory.services.evaluation import evaluation_job as module
 from visual_memory.services.evaluation import evaluation_records
 from visual_memory.services.evaluation.evaluation_job import Evaluate, RequestEvaluation
@@ -38,7 +38,7 @@ from visual_memory.services.infrastructure.task_queue.jobs import Jobs, RunJobs,
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
-from visual_memory.services.removal.erasure.orphan_files import Tidy
+from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
 
 from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, back_up
 

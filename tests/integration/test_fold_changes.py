@@ -15,12 +15,12 @@ from visual_memory.schemas.filter import Clause, FieldType, Filter
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.curation import judge_memory, neighbour_lists, refill_neighbour_lists
-from visual_memory.services.curation.judge_memory import judgement_of
-from visual_memory.services.curation.judged_images import JudgedImages
+from visual_memory.services.curation.judgement import judge_memory, neighbour_lists, search_missing_neighbours
+from visual_memory.services.curation.judgement.judge_memory import judgement_of
+from visual_memory.services.curation.judgement.judgement_input import JudgedImages
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.curation.mute_and_relabel import Curate
-from visual_memory.services.curation.update_judgement import FoldChanges
-from visual_memory.services.curation.vector_cache import VectorCache
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 from .support import Hooked, Parts
@@ -38,9 +38,9 @@ moves = st.lists(st.tuples(st.sampled_from(KINDS), some, st.integers(0, 40), st.
 def short_lists() -> Iterator[None]:
     """Lists of few neighbours, so that a few dozen images fill and exhaust them."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, kept in ((neighbour_lists, 5), (judge_memory, 5), (refill_neighbour_lists, 5)):
+        for module, kept in ((neighbour_lists, 5), (judge_memory, 5), (search_missing_neighbours, 5)):
             patch.setattr(module, "KEPT", kept)
-        for module in (neighbour_lists, refill_neighbour_lists):
+        for module in (neighbour_lists, search_missing_neighbours):
             patch.setattr(module, "WIDTH", 7)
         yield
 

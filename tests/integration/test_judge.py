@@ -18,11 +18,11 @@ from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import ImagePatch, State, now
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.curation import when_to_judge as judging_module
-from visual_memory.services.curation.judge_memory import Judge, judgement_of
-from visual_memory.services.curation.judgement_records import Judgements
-from visual_memory.services.curation.update_judgement import FoldChanges
-from visual_memory.services.curation.when_to_judge import SERVICE, Judging
+from visual_memory.services.curation import schedule_judgements as judging_module
+from visual_memory.services.curation.judgement.judge_memory import Judge, judgement_of
+from visual_memory.services.curation.judgement.stored_judgements import Judgements
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.schedule_judgements import SERVICE, Judging
 from visual_memory.services.infrastructure.records.tables import judgements
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.task_queue.jobs import Jobs, OwnedJob, Progress, RunJobs, Stopped

@@ -16,7 +16,7 @@ from tests.databases import SHORT, new_database
 from visual_memory.schemas.errors import NotFound, Unavailable
 from visual_memory.schemas.receipt import Event, Payload, RemovalPayload, RequestedPayload, Requester
 from visual_memory.schemas.removal import Erasure, RemovalStatus
-from visual_memory.services.backup.adopt_later_removals import UNKNOWN, AdoptedRemovals
+from visual_memory.services.backup.add_removals_from_mirror import UNKNOWN, AdoptedRemovals
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import (
     blocks,
@@ -25,12 +25,12 @@ from visual_memory.services.infrastructure.records.tables import (
     removals,
     tombstones,
 )
-from visual_memory.services.receipts.mirror import mirror_rows
-from visual_memory.services.receipts.mirror.mirror_rows import MirrorRows
-from visual_memory.services.receipts.mirror.mirror_store import Mirror
-from visual_memory.services.receipts.mirror.update_mirror import Mirroring
+from visual_memory.services.receipts import mirrored_digests
+from visual_memory.services.receipts.mirror_files import Mirror
+from visual_memory.services.receipts.mirrored_digests import MirrorRows
 from visual_memory.services.receipts.receipt_log import Entry, ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid, ReceiptSigner
+from visual_memory.services.receipts.sync_mirror import Mirroring
 from visual_memory.services.removal.removal_records import Removals
 
 
@@ -128,7 +128,7 @@ def faults(mirroring: Mirroring) -> list[str]:
 
 
 def test_an_entry_is_there_with_all_before_it(mirroring: Mirroring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror_rows, "PAGE", 2)
+    monkeypatch.setattr(mirrored_digests, "PAGE", 2)
     entries = [remove(mirroring.log, "r1"), remove(mirroring.log, "r2", images=5)]
     assert mirroring.mirror is not None
     mirroring.write_up_to("ann", entries[1].number)

@@ -10,7 +10,7 @@ from tests.stack import new_folder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, removals
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.covered_images_v1 import let_old_notes_be_made_again
+from visual_memory.services.removal.migrate_covered_images_v1 import let_old_notes_be_made_again
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 SOURCE = Path(__file__).parents[1] / "fixtures" / "data_folder_2" / "data.tar.xz"
@@ -18,7 +18,7 @@ ASKED = {"step": "mark", "everything": False, "block": True, "reason": "r", "req
 
 
 def test_only_those_of_images_that_are_there_go(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visual_memory.services.removal.covered_images_v1.PAGE", 2)
+    monkeypatch.setattr("visual_memory.services.removal.migrate_covered_images_v1.PAGE", 2)
     with new_folder() as folder:
         with tarfile.open(SOURCE) as packed:
             packed.extractall(folder, [each for each in packed if each.name.startswith("data/engine")], filter="data")

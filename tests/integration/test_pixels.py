@@ -18,7 +18,7 @@ from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
 from visual_memory.services.infrastructure.storage import blob_store
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
-from visual_memory.services.removal.erasure.orphan_files import Tidy
+from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
 
 from .support import LIMITS, Killed, Parts, Pixels, back_up, sound_sandbox
 

@@ -27,8 +27,8 @@ from visual_memory.services.intake.streams import pending_entries, read_image_st
 from visual_memory.services.intake.streams.accept_entries import AcceptEntries
 from visual_memory.services.intake.streams.read_image_stream import MOST_TRIES, ReadEntries
 from visual_memory.services.intake.streams.report_results import SettleAccepted
-from visual_memory.services.removal.intake_entries import resource
-from visual_memory.services.removal.refused_entries import RefusedEntries, RefusedEntry
+from visual_memory.services.removal.intake_contract import resource
+from visual_memory.services.removal.refused_intake_entries import RefusedEntries, RefusedEntry
 
 from .support import KEY, TESTER, Hooked, Killed, Once, Parts
 

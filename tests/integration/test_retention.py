@@ -13,7 +13,7 @@ from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.explanation import ReplayRequest
 from visual_memory.schemas.image import ImagePatch, now
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
-from visual_memory.services.data_stewardship.retention import Expire, Retention
+from visual_memory.services.data_governance.retention_limits import Expire, Retention
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 

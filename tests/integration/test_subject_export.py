@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.shapes import picture
 from visual_memory.schemas.image import State, StoredImage, now
-from visual_memory.services.data_stewardship.export_subject import ExportSubject, Held
-from visual_memory.services.removal.intake_entries import NoIntake, QueuedEntry, QueuedImage
+from visual_memory.services.data_governance.export_subject import ExportSubject, Held
+from visual_memory.services.removal.intake_contract import NoIntake, QueuedEntry, QueuedImage
 
 from .support import Parts
 

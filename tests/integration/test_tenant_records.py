@@ -6,7 +6,7 @@ from visual_memory.schemas.api_key import KeyRequest, Scope
 from visual_memory.schemas.receipt import Requester, TenantEndPayload
 from visual_memory.services.access.api_keys import Keys
 from visual_memory.services.access.audit_log import Audit
-from visual_memory.services.data_stewardship.tenant_records import TenantRecords
+from visual_memory.services.data_governance.delete_tenant_rows import TenantRecords
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner

@@ -19,7 +19,7 @@ from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.erasure.orphan_files import Tidy
+from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 from .support import Hooked, close_databases, database_in, failures

@@ -10,7 +10,7 @@ from tests.interleaving.queued import Entries
 from visual_memory.schemas.filter import Filter, matches
 from visual_memory.schemas.image import State, now
 from visual_memory.schemas.removal import RemovalStatus
-from visual_memory.services.data_stewardship.retention import REQUESTER
+from visual_memory.services.data_governance.retention_limits import REQUESTER
 from visual_memory.services.memory.point_payload import has_picture, to_image
 
 ENDED = {State.REMEMBERED.value, State.REJECTED.value, State.MUTED.value}

@@ -8,8 +8,8 @@ from tests.integration.support import METADATA
 from tests.interleaving.history import Call, History, Payload
 from visual_memory.schemas.filter import Filter, matches
 from visual_memory.schemas.image import State, StoredImage, now
-from visual_memory.services.removal.filter_values import may_be_meant
-from visual_memory.services.removal.refused_entries import is_at_or_before
+from visual_memory.services.removal.refused_intake_entries import is_at_or_before
+from visual_memory.services.removal.values_named_in_filters import may_be_meant
 
 ENDS = {"remembered", "rejected", "removed", "dead"}
 LETTERS = {"dead", "rejected"}

@@ -43,8 +43,8 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     wire_judge,
     wire_remember,
 )
-from visual_memory.services.curation.judged_images import digest
-from visual_memory.services.data_stewardship.retention import Expire
+from visual_memory.services.curation.judgement.judgement_input import digest
+from visual_memory.services.data_governance.retention_limits import Expire
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import metadata

@@ -14,7 +14,7 @@ from tests.interleaving.rows import Row
 from tests.interleaving.schedule import schedule
 from tests.interleaving.scheduler import Turn, turns
 from tests.interleaving.service import Place, place
-from visual_memory.services.removal import covered_images, mark_and_note
+from visual_memory.services.removal import covered_images, mark_covered_images
 
 
 @contextmanager
@@ -56,6 +56,6 @@ def try_row(row: Row, made: Place, schedules: int, first: int, *, shrink: bool =
             found = begun.run(chosen, row.after, erase=row.erase)
         assert not found, str(found)
 
-    with mock.patch.object(covered_images, "PAGE", row.page), mock.patch.object(mark_and_note, "PAGE", row.page):
+    with mock.patch.object(covered_images, "PAGE", row.page), mock.patch.object(mark_covered_images, "PAGE", row.page):
         one()
     return tried

@@ -12,9 +12,9 @@ from visual_memory.services.infrastructure.records.json_import.import_json_recor
 from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
 from visual_memory.services.infrastructure.records.tables import decisions
 from visual_memory.services.receipts.filter_digest import FilterDigests
-from visual_memory.services.receipts.finish_log_import import FinishImport
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
+from visual_memory.services.receipts.seal_imported_logs import FinishImport
 from visual_memory.services.settings import Settings
 
 

@@ -16,9 +16,9 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_engine,
 )
 from visual_memory.services.bootstrap.wiring.wire_removal import judgements_of, pictures_of
-from visual_memory.services.curation.judge_memory import Judge
-from visual_memory.services.curation.update_judgement import FoldChanges
-from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.curation.judgement.judge_memory import Judge
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder

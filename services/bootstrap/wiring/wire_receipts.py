@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.receipts.check_receipts import ReceiptCheck
 from visual_memory.services.receipts.filter_digest import FilterDigests
-from visual_memory.services.receipts.mirror.mirror_rows import MirrorRows
-from visual_memory.services.receipts.mirror.mirror_store import Mirror
-from visual_memory.services.receipts.mirror.update_mirror import Mirroring
+from visual_memory.services.receipts.mirror_files import Mirror
+from visual_memory.services.receipts.mirrored_digests import MirrorRows
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
+from visual_memory.services.receipts.sync_mirror import Mirroring
+from visual_memory.services.receipts.verification.check_receipt_against_log import ReceiptCheck
 from visual_memory.services.settings import Settings
 
 

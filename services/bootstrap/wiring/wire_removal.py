@@ -12,9 +12,9 @@ from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, streams_of
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
-from visual_memory.services.curation.judgement_records import Judgements
+from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists
+from visual_memory.services.curation.judgement.stored_judgements import Judgements
 from visual_memory.services.curation.label_check import Objections
-from visual_memory.services.curation.refill_neighbour_lists import SearchShortLists
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.decisions.explanation_jobs import Questions
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
@@ -29,20 +29,20 @@ from visual_memory.services.infrastructure.task_queue.duty_schedule import Sched
 from visual_memory.services.infrastructure.task_queue.jobs import Jobs
 from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.compare_log_with_records import RecordFaults
-from visual_memory.services.receipts.verify_removals import Verify
+from visual_memory.services.receipts.verification.compare_removal_records_with_log import RecordFaults
+from visual_memory.services.receipts.verification.verify_removals import Verify
 from visual_memory.services.removal.blocklist import Blocks
 from visual_memory.services.removal.covered_images import Notes, RemovalHook
-from visual_memory.services.removal.erasure.erase_deleted import Compact
-from visual_memory.services.removal.erasure.erasure_receipt import claim
+from visual_memory.services.removal.erasure.erase_removed_data import Compact
+from visual_memory.services.removal.erasure.erasure_receipt_text import claim
 from visual_memory.services.removal.erasure.erasure_records import Erasures
-from visual_memory.services.removal.erasure.orphan_files import Tidy
-from visual_memory.services.removal.intake_entries import IntakeEntries, NoIntake
-from visual_memory.services.removal.mark_and_note import MarkAndNote
-from visual_memory.services.removal.refused_entries import RefusedEntries
+from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
+from visual_memory.services.removal.intake_contract import IntakeEntries, NoIntake
+from visual_memory.services.removal.mark_covered_images import MarkAndNote
+from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import Removals
 from visual_memory.services.removal.removal_steps import Forget
-from visual_memory.services.removal.take_from_intake import Drain
+from visual_memory.services.removal.remove_from_intake import Drain
 from visual_memory.services.settings import Settings
 
 GRACE = timedelta(minutes=5)

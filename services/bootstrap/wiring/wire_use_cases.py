@@ -6,10 +6,10 @@ from datetime import timedelta
 from visual_memory.services.bootstrap.wiring.wire_memory import slice_size
 from visual_memory.services.bootstrap.wiring.wire_removal import Stores, objections_of
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.curation.judge_memory import Judge
-from visual_memory.services.curation.update_judgement import FoldChanges
-from visual_memory.services.curation.vector_cache import VectorCache
-from visual_memory.services.data_stewardship.retention import Retention
+from visual_memory.services.curation.judgement.judge_memory import Judge
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
+from visual_memory.services.data_governance.retention_limits import Retention
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.intake.accept_pictures import Accept

@@ -23,8 +23,8 @@ from visual_memory.services.cli.shared_options import (
 if TYPE_CHECKING:
     from visual_memory.schemas.filter import Filter
     from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts
-    from visual_memory.services.receipts.read_receipt import Receipt
     from visual_memory.services.receipts.receipt_signature import ReceiptChecker
+    from visual_memory.services.receipts.verification.parse_receipt import Receipt
     from visual_memory.services.settings import Settings
 
 app = typer.Typer(help="Fetch receipts, and the public key that they are checked with.", no_args_is_help=True)
@@ -90,8 +90,8 @@ _Found = dict[Path, "tuple[Receipt | None, list[str]]"]
 
 
 def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") -> _Found:
-    from visual_memory.services.receipts.check_receipts import OTHER_FILTER, names
     from visual_memory.services.receipts.receipt_signature import ReceiptChecker
+    from visual_memory.services.receipts.verification.check_receipt_against_log import OTHER_FILTER, names
 
     checker = ReceiptChecker.of(key_file.read_text())
     found = {file: _read(text, checker) for file, text in texts.items()}
@@ -116,8 +116,8 @@ def _in_log(texts: dict[Path, str], data: Path | None, condition: "Filter | None
 
 
 def _read(text: str, checker: "ReceiptChecker") -> "tuple[Receipt | None, list[str]]":
-    from visual_memory.services.receipts.read_receipt import read_receipt
     from visual_memory.services.receipts.receipt_signature import NotValid
+    from visual_memory.services.receipts.verification.parse_receipt import read_receipt
 
     try:
         return read_receipt(text, checker), []

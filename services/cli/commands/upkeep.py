@@ -11,9 +11,9 @@ import typer
 from visual_memory.services.cli.shared_options import BY, EVERYBODY, FAILED, AsJson, errors, own_data, print_json
 
 if TYPE_CHECKING:
-    from visual_memory.services.backup.restore import Restored
+    from visual_memory.services.backup.restore_backup import Restored
     from visual_memory.services.bootstrap.operator_commands import OperatorCommands
-    from visual_memory.services.receipts.verify_removals import Findings
+    from visual_memory.services.receipts.verification.verify_removals import Findings
 
 
 def compact(as_json: AsJson = False) -> None:

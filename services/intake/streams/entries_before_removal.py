@@ -19,8 +19,8 @@ from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbo
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
 from visual_memory.services.memory.point_payload import AMENDABLE
 from visual_memory.services.memory.vector_digests import vector_digests
-from visual_memory.services.removal.intake_entries import NO_POSITION, Covered, QueuedEntry, QueuedImage
-from visual_memory.services.removal.refused_entries import is_at_or_before
+from visual_memory.services.removal.intake_contract import NO_POSITION, Covered, QueuedEntry, QueuedImage
+from visual_memory.services.removal.refused_intake_entries import is_at_or_before
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 Each = TypeVar("Each")
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OlderEntries:
-    """Fulfils `services.removal.intake_entries.IntakeEntries`.
+    """Fulfils `services.removal.intake_contract.IntakeEntries`.
 
     Attributes:
         users: of the streams; None: others say who they are.

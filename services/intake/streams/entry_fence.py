@@ -15,7 +15,7 @@ Undrained = Callable[[str], Sequence[str | None]]
 
 
 class Refusals(Protocol):
-    """What removals took from streams; see `services.removal.refused_entries`."""
+    """What removals took from streams; see `services.removal.refused_intake_entries`."""
 
     def among(self, tenant: str, entries: Collection[str]) -> set[str]:
         """The positions, of some, of entries that a removal has taken."""

@@ -24,7 +24,7 @@ from visual_memory.services.intake.streams.accept_entries import REFUSED, Accept
 from visual_memory.services.intake.streams.entry_fence import EntryGuard, Refusals, Undrained
 from visual_memory.services.intake.streams.parse_entries import MOST_BYTES, MOST_ENTRIES, ReadableEntry, read
 from visual_memory.services.intake.streams.pending_entries import EntriesInHand
-from visual_memory.services.removal.intake_entries import resource
+from visual_memory.services.removal.intake_contract import resource
 
 AT_ONCE = 64
 """Entries that are asked for at once: of the largest these are 27 MB."""

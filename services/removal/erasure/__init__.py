@@ -1,1 +1,1 @@
-"""What was removed is erased from the disk."""
+"""Erase the bytes of removed data from disks."""

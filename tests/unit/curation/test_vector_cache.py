@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
 
 A, B = np.array([7, 3, 5], np.uint64), np.array([1, 2], np.uint64)
 OF_A, OF_B = np.arange(6, dtype=np.float32).reshape(3, 2), np.ones((2, 2), np.float32)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from visual_memory.schemas.decision import ClassifyOptions
 from visual_memory.schemas.judgement import Suspect, Suspicion
-from visual_memory.services.curation.find_suspects import suspects
-from visual_memory.services.curation.leave_one_out import Memories, Opinion, opinions, report, voting
+from visual_memory.services.curation.judgement.leave_one_out_votes import Memories, Opinion, opinions, report, voting
+from visual_memory.services.curation.judgement.score_suspects import suspects
 from visual_memory.services.memory.memory import Hit
 from visual_memory.services.voting import image_reliability
 from visual_memory.services.voting.decide import decide

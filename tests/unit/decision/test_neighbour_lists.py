@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.support import units
-from visual_memory.services.curation import neighbour_lists
-from visual_memory.services.curation.neighbour_lists import NeighbourLists
+from visual_memory.services.curation.judgement import neighbour_lists
+from visual_memory.services.curation.judgement.neighbour_lists import NeighbourLists
 from visual_memory.services.voting import exact_neighbours
 from visual_memory.services.voting.exact_neighbours import NOBODY, Vectors
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.services.backup.archive_file import MANIFEST, Archive, Manifest, Page, Picture, Rows, new_archive
+from visual_memory.services.backup.archive_reader import MANIFEST, Archive, Manifest, Page, Picture, Rows, new_archive
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.vector_engines.engine_contract import Point

@@ -18,7 +18,7 @@ from visual_memory.services.infrastructure.records.work_leases import Lease
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocks
 from visual_memory.services.removal.covered_images import PAGE, VECTORS, Covered, Notes
-from visual_memory.services.removal.refused_entries import RefusedEntries
+from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import Removals, RemovalState, Step
 
 CLOCKS = timedelta(seconds=2)

@@ -13,7 +13,7 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import State, now
 from visual_memory.schemas.receipt import Requester, TenantEndPayload
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.data_stewardship.tenant_records import TenantRecords
+from visual_memory.services.data_governance.delete_tenant_rows import TenantRecords
 from visual_memory.services.receipts.receipt_log import Entry
 from visual_memory.services.removal.removal_steps import Forget
 

@@ -8,11 +8,11 @@ from typing import Any
 from visual_memory.schemas.image import StoredImage
 from visual_memory.services.infrastructure.storage.picture_store import Kind, Pictures
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.check_receipts import ReceiptCheck
-from visual_memory.services.receipts.compare_log_with_records import RecordFaults
-from visual_memory.services.receipts.mirror.update_mirror import Mirroring
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
+from visual_memory.services.receipts.sync_mirror import Mirroring
+from visual_memory.services.receipts.verification.check_receipt_against_log import ReceiptCheck
+from visual_memory.services.receipts.verification.compare_removal_records_with_log import RecordFaults
 from visual_memory.services.removal.covered_images import CoveredImages, Notes, RemovalHook
 from visual_memory.services.removal.erasure.erasure_records import Erasures
 from visual_memory.services.removal.removal_records import Removals

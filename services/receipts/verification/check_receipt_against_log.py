@@ -5,9 +5,9 @@ from pydantic import ValidationError
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.receipt import Event
 from visual_memory.services.receipts.filter_digest import FilterDigests
-from visual_memory.services.receipts.read_receipt import Receipt, read_receipt
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
+from visual_memory.services.receipts.verification.parse_receipt import Receipt, read_receipt
 
 OTHER_FILTER = "it is of another filter"
 

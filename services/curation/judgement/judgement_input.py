@@ -10,7 +10,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.services.curation.neighbour_lists import Mask, NeighbourLists
+from visual_memory.services.curation.judgement.neighbour_lists import Mask, NeighbourLists
 
 Digests = NDArray[np.uint64]
 

@@ -1,6 +1,6 @@
 """Restore: a backup comes back into an empty place, without what was removed before it or since.
 
-What was removed since is known from the mirror (`services.receipts.mirror.mirror_store`), which so must be there and
+What was removed since is known from the mirror (`services.receipts.mirror_files`), which so must be there and
 go as far as the log. Everything is checked before anything is written. Keys come back revoked, for nobody knows which
 were revoked since; what the service did to images because of how others vote is taken back, and judgements are made
 anew.
@@ -16,8 +16,8 @@ from visual_memory.schemas.errors import Conflict, InvalidRequest
 from visual_memory.schemas.filter import FieldType, Filter
 from visual_memory.schemas.image import StoredImage, now
 from visual_memory.schemas.receipt import Event, RestoredPayload
-from visual_memory.services.backup.archive_file import Contents, Page, Picture
-from visual_memory.services.backup.restore_exclusions import RemovedImages
+from visual_memory.services.backup.archive_reader import Contents, Page, Picture
+from visual_memory.services.backup.skip_removed_images import RemovedImages
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records import record_flags, table_rows
 from visual_memory.services.infrastructure.records.database import Database
@@ -25,9 +25,9 @@ from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.collection_schema import encoder_of, vector_name
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.point_payload import marked, to_image
-from visual_memory.services.receipts.mirror.update_mirror import Mirroring
 from visual_memory.services.receipts.receipt_log import Entry, ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
+from visual_memory.services.receipts.sync_mirror import Mirroring
 from visual_memory.services.removal.covered_images import CoveredImages, RemovalHook
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Insert, Point
 

@@ -11,9 +11,9 @@ import numpy as np
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.filter import Clause, FieldType
 from visual_memory.schemas.image import Doubt, State, StoredImage, now
-from visual_memory.services.curation.judged_images import JudgedImages, digest
-from visual_memory.services.curation.neighbour_lists import Mask
-from visual_memory.services.curation.vector_cache import VectorCache
+from visual_memory.services.curation.judgement.judgement_input import JudgedImages, digest
+from visual_memory.services.curation.judgement.neighbour_lists import Mask
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.task_queue.jobs import Progress
 from visual_memory.services.memory.memory import Memory

@@ -8,9 +8,9 @@ import numpy as np
 from visual_memory.schemas.decision import Effort, GroupBy
 from visual_memory.schemas.filter import Clause, FieldType
 from visual_memory.schemas.image import State
-from visual_memory.services.curation.judge_memory import looked_at, sampled
-from visual_memory.services.curation.judged_images import JudgedImages, digest
-from visual_memory.services.curation.neighbour_lists import KEPT, WIDTH, NeighbourLists
+from visual_memory.services.curation.judgement.judge_memory import looked_at, sampled
+from visual_memory.services.curation.judgement.judgement_input import JudgedImages, digest
+from visual_memory.services.curation.judgement.neighbour_lists import KEPT, WIDTH, NeighbourLists
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.exact_neighbours import NOBODY, SLACK, Rows

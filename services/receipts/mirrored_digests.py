@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Table, select
 from visual_memory.schemas.errors import NotFound
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import blocks, removals, tombstones
-from visual_memory.services.receipts.mirror.mirror_store import RemovedDigests
+from visual_memory.services.receipts.mirror_files import RemovedDigests
 
 PAGE = 5000
 WAITING = "waiting for the mirror"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.receipt import RECEIPTS
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.receipts.mirror.mirror_rows import WAITING, MirrorRows
-from visual_memory.services.receipts.mirror.mirror_store import Mirror, RemovedDigests
+from visual_memory.services.receipts.mirror_files import Mirror, RemovedDigests
+from visual_memory.services.receipts.mirrored_digests import WAITING, MirrorRows
 from visual_memory.services.receipts.receipt_log import Entry, ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
 

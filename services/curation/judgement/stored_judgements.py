@@ -27,7 +27,7 @@ from sqlalchemy import ColumnElement, Connection, Delete, delete, func, insert, 
 
 from visual_memory.schemas.errors import NotFound, VisualMemoryError
 from visual_memory.schemas.judgement import Judgement
-from visual_memory.services.curation.judged_images import JudgedImages
+from visual_memory.services.curation.judgement.judgement_input import JudgedImages
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import judgement_uses, judgements

@@ -17,8 +17,8 @@ from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.point_payload import AMENDABLE, has_picture
 from visual_memory.services.removal.blocklist import Blocks
-from visual_memory.services.removal.filter_values import may_be_meant
-from visual_memory.services.removal.intake_entries import IntakeEntries
+from visual_memory.services.removal.intake_contract import IntakeEntries
+from visual_memory.services.removal.values_named_in_filters import may_be_meant
 
 PAGE = 100
 README = """What the service holds of one subject, at one moment.

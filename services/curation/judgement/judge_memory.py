@@ -8,12 +8,12 @@ from visual_memory.schemas.decision import MAX_TIMES_K
 from visual_memory.schemas.filter import Clause, FieldType
 from visual_memory.schemas.image import Doubt, now
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
-from visual_memory.services.curation.find_suspects import suspects
-from visual_memory.services.curation.judged_images import JudgedImages
-from visual_memory.services.curation.judgement_records import Judgements
-from visual_memory.services.curation.leave_one_out import Memories, opinions, report, voting
-from visual_memory.services.curation.neighbour_lists import KEPT
-from visual_memory.services.curation.update_judgement import FoldChanges
+from visual_memory.services.curation.judgement.judgement_input import JudgedImages
+from visual_memory.services.curation.judgement.leave_one_out_votes import Memories, opinions, report, voting
+from visual_memory.services.curation.judgement.neighbour_lists import KEPT
+from visual_memory.services.curation.judgement.score_suspects import suspects
+from visual_memory.services.curation.judgement.stored_judgements import Judgements
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
 from visual_memory.services.infrastructure.records.moment_is_over import CLOCKS_DIFFER
 from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob, Progress
 from visual_memory.services.memory.memory import Memory

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.image import now
-from visual_memory.services.backup.archive_file import ArchiveWriter, Contents, Manifest, Picture, new_archive
+from visual_memory.services.backup.archive_reader import ArchiveWriter, Contents, Manifest, Picture, new_archive
 from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD

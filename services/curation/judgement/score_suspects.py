@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from visual_memory.schemas.judgement import Suspect, Suspicion
-from visual_memory.services.curation.leave_one_out import Memories, Opinion
+from visual_memory.services.curation.judgement.leave_one_out_votes import Memories, Opinion
 from visual_memory.services.voting.exact_neighbours import NOBODY
 
 MOST = 1000

@@ -17,8 +17,8 @@ from visual_memory.schemas.judgement import (
     Suspect,
     Suspicion,
 )
-from visual_memory.services.curation.judgement_records import Judgements
-from visual_memory.services.curation.update_judgement import voting
+from visual_memory.services.curation.judgement.stored_judgements import Judgements
+from visual_memory.services.curation.judgement.update_judgement_input import voting
 from visual_memory.services.infrastructure.observability.isolate_failures import isolated
 from visual_memory.services.infrastructure.records.moment_is_over import CLOCKS_DIFFER, is_over
 from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else

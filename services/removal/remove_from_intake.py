@@ -18,11 +18,11 @@ from visual_memory.schemas.filter import Clause, matches
 from visual_memory.services.infrastructure.records.work_leases import Lease
 from visual_memory.services.removal.blocklist import CONTENT, VECTOR, Blocks
 from visual_memory.services.removal.covered_images import EVERYTHING, Notes
-from visual_memory.services.removal.filter_values import may_be_meant
-from visual_memory.services.removal.intake_entries import Covered, IntakeEntries, QueuedEntry, QueuedImage, resource
-from visual_memory.services.removal.mark_and_note import MarkAndNote
-from visual_memory.services.removal.refused_entries import RefusedEntries, RefusedEntry, is_at_or_before, latest
+from visual_memory.services.removal.intake_contract import Covered, IntakeEntries, QueuedEntry, QueuedImage, resource
+from visual_memory.services.removal.mark_covered_images import MarkAndNote
+from visual_memory.services.removal.refused_intake_entries import RefusedEntries, RefusedEntry, is_at_or_before, latest
 from visual_memory.services.removal.removal_records import Removals, RemovalState, Step
+from visual_memory.services.removal.values_named_in_filters import may_be_meant
 
 TRIES = 100
 """More rounds than there are images that name each other."""

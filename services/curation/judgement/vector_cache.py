@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visual_memory.services.curation.judged_images import Digests
-from visual_memory.services.curation.neighbour_lists import Mask
+from visual_memory.services.curation.judgement.judgement_input import Digests
+from visual_memory.services.curation.judgement.neighbour_lists import Mask
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.exact_neighbours import Rows
 

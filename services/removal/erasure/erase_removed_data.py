@@ -19,7 +19,7 @@ from visual_memory.services.infrastructure.records.work_leases import Lease
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.removal.erasure.erasure_records import Erasures
-from visual_memory.services.removal.erasure.orphan_files import Tidy
+from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
 from visual_memory.services.removal.removal_records import Removals, RemovalState
 from visual_memory.services.vector_engines.engine_contract import Compaction
 

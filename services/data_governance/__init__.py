@@ -1,0 +1,1 @@
+"""Retention limits, the export of a subject, and the end of a tenant."""

@@ -1,1 +1,0 @@
-"""Retention, the export of a subject, the end of a tenant."""

@@ -1,0 +1,1 @@
+"""Check receipts, the log, its mirror and the removal records against each other."""
