@@ -246,8 +246,8 @@ class Accept:
     def _write_again(self, tenant: str, ids: Collection[str], written: Mapping[str, bytes], begun: datetime) -> None:
         """Write pictures whose files are gone although their points are there.
 
-        A file without a point is deleted after a while (`services.removal.erasure.remove_orphan_files`), and this process may
-        have stood still before it put the points. An object store is asked only where it took long.
+        A file without a point is deleted after a while (see `services.removal.erasure.remove_orphan_files`), and this
+        process may have been suspended before it put the points. The store is asked only where that took long.
         """
         if not written or not (self.pictures.is_local or abs(now() - begun) > LONG):
             return
