@@ -7,7 +7,7 @@ import numpy as np
 
 from visual_memory.schemas.filter import FieldType
 from visual_memory.schemas.image import State, StoredImage, label_paths
-from visual_memory.services.memory.point_payload import point_id, to_point
+from visual_memory.services.memory.points.point_payload import point_id, to_point
 from visual_memory.services.vector_engines.engine_contract import Point, Vectors
 
 DIMENSION = 384

@@ -33,9 +33,9 @@ from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
 from visual_memory.services.infrastructure.processes import cpu_threads
-from visual_memory.services.memory.collection_schema import vector_name
 from visual_memory.services.memory.fill_encoder_vectors import Filling
-from visual_memory.services.memory.point_payload import to_point
+from visual_memory.services.memory.points.collection_schema import vector_name
+from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.settings import EncoderSettings, PictureSettings, Settings
 from visual_memory.services.vector_engines.engine_contract import Insert, Named
 

@@ -216,7 +216,7 @@ class StoredImage(Image):
         pruned_from: how many wrong votes were enough to mute it, where it was muted for them.
         not_encoded: of which further encoders it is to get no vector, though it has a picture.
         removal: the id of the removal that has marked it: it votes no more and nothing of it is changed, until it goes.
-        vector_digests: of one that is sent as a vector, see `services.memory.vector_digests`; they are not kept.
+        vector_digests: of one that is sent as a vector, see `services.memory.points.vector_digests`; they are not kept.
     """
 
     tenant: str

@@ -26,8 +26,8 @@ from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.memory.collection_schema import vector_name
-from visual_memory.services.memory.point_payload import to_image
+from visual_memory.services.memory.points.collection_schema import vector_name
+from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Point
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine

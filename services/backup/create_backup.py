@@ -15,7 +15,7 @@ from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.memory.point_payload import to_image
+from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Point
 

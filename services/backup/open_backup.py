@@ -15,7 +15,7 @@ from visual_memory.services.backup.restore_backup import Source
 from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.memory.normalise_stored_text import respelled_fields
+from visual_memory.services.memory.points.normalise_stored_text import respelled_fields
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.vector_engines.engine_contract import Point
 

@@ -22,9 +22,9 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.infrastructure.records import record_flags, table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.memory.collection_schema import encoder_of, vector_name
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_payload import marked, to_image
+from visual_memory.services.memory.points.collection_schema import encoder_of, vector_name
+from visual_memory.services.memory.points.point_payload import marked, to_image
 from visual_memory.services.receipts.receipt_log import Entry, ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
 from visual_memory.services.receipts.sync_mirror import Mirroring

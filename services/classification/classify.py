@@ -14,7 +14,7 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.memory.memory import Hits, Memory
-from visual_memory.services.memory.unit_vectors import to_units
+from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.calibration_set import Calibration, calibration_of
 from visual_memory.services.voting.conformal_prediction_sets import set_share

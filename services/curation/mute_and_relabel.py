@@ -14,7 +14,7 @@ from visual_memory.schemas.image import State
 from visual_memory.services.curation.judgement.stored_judgements import Judgements
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_filters import UNMARKED
+from visual_memory.services.memory.points.point_filters import UNMARKED
 
 PAGE = 1000
 IN_STATE = {Action.MUTE: [State.REMEMBERED], Action.UNMUTE: [State.MUTED], Action.RELABEL: [*State]}

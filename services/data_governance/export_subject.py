@@ -15,7 +15,7 @@ from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.pillow_decode import media_type
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_payload import AMENDABLE, has_picture
+from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
 from visual_memory.services.removal.blocklist import Blocks
 from visual_memory.services.removal.intake_contract import IntakeEntries
 from visual_memory.services.removal.values_named_in_filters import may_be_meant

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from visual_memory.schemas.explanation import StoredDecision
 from visual_memory.services.decisions.scrub_decision import vector_of
-from visual_memory.services.memory.vector_digests import vector_digests
+from visual_memory.services.memory.points.vector_digests import vector_digests
 from visual_memory.services.removal.values_named_in_filters import names_in
 
 IMAGE, CONTENT, VECTOR, NAMED = "image", "content", "vector", "named"

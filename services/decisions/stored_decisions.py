@@ -35,7 +35,7 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
 from visual_memory.services.infrastructure.records.tables import covered_vectors, decision_mentions, decisions, removals
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.vector_digests import vector_digests
+from visual_memory.services.memory.points.vector_digests import vector_digests
 from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocks
 from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.removal.values_named_in_filters import name_of, names_in, values_of

@@ -10,7 +10,7 @@ from visual_memory.schemas.image import now
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, DIMENSION
 from visual_memory.services.encoding.load_encoder import earlier_name, identify, load_encoder
-from visual_memory.services.memory.collection_schema import encoder_of
+from visual_memory.services.memory.points.collection_schema import encoder_of
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Shape
 

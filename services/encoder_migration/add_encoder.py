@@ -8,7 +8,7 @@ from visual_memory.schemas.errors import Conflict
 from visual_memory.schemas.image import now
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.encoder_contract import Encoder
-from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Engine
 

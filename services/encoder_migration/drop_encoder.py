@@ -8,7 +8,7 @@ from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoder_migration.switch_encoder import OfEncoder
-from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
 
 LET_GO_SECONDS = 3.0

@@ -28,7 +28,7 @@ from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.intake.remember_pictures import embed
 from visual_memory.services.memory.fill_encoder_vectors import Filling
-from visual_memory.services.memory.page_cursor import random_cursor
+from visual_memory.services.memory.points.page_cursor import random_cursor
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 SLICES_AT_ONCE = 6

@@ -23,7 +23,7 @@ from visual_memory.services.intake.idempotent_put import Plan, Rules, ToPut, pla
 from visual_memory.services.intake.revert_writes import TakeBack
 from visual_memory.services.intake.write_fence import NO_GUARD, WriteGuard
 from visual_memory.services.memory.memory import Memory, Placed
-from visual_memory.services.memory.point_payload import AMENDABLE, has_picture
+from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
 from visual_memory.services.removal.blocklist import Blocks
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

@@ -13,8 +13,8 @@ from visual_memory.services.intake.accept_pictures import Accept
 from visual_memory.services.intake.idempotent_put import Plan, ToPut, planned, sent_together
 from visual_memory.services.intake.write_fence import NO_GUARD, WriteGuard
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.unit_vectors import to_units
-from visual_memory.services.memory.vector_digests import unit_digests
+from visual_memory.services.memory.points.unit_vectors import to_units
+from visual_memory.services.memory.points.vector_digests import unit_digests
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from visual_memory.schemas.image import ImageFields, LabelRule, State, StoredImage, next_revision
-from visual_memory.services.memory.point_payload import AMENDABLE, has_picture
+from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
 from visual_memory.services.memory.memory import Memory, NotRemembered
-from visual_memory.services.memory.point_payload import point_id
+from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 ALONE_SECONDS = 0.5

@@ -1,1 +1,1 @@
-"""The memory: points behind one contract (Qdrant server, Qdrant Edge), and pictures and records as blobs."""
+"""The memory: images of every tenant as points of one collection."""

@@ -6,11 +6,11 @@ from dataclasses import replace
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.filter import Clause, FieldType
 from visual_memory.schemas.image import NotEncoded, State, StoredImage
-from visual_memory.services.memory.collection_schema import NOT_ENCODED, VECTOR_ONLY_INDEX, vector_name
-from visual_memory.services.memory.page_cursor import point_of, to_cursor
-from visual_memory.services.memory.point_filters import UNMARKED, same_pictures
-from visual_memory.services.memory.point_payload import VECTOR_ONLY, grouped_by, has_picture, point_id, to_image
-from visual_memory.services.memory.unit_vectors import check_units
+from visual_memory.services.memory.points.collection_schema import NOT_ENCODED, VECTOR_ONLY_INDEX, vector_name
+from visual_memory.services.memory.points.page_cursor import point_of, to_cursor
+from visual_memory.services.memory.points.point_filters import UNMARKED, same_pictures
+from visual_memory.services.memory.points.point_payload import VECTOR_ONLY, grouped_by, has_picture, point_id, to_image
+from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (
     Engine,
     Named,

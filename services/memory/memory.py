@@ -16,18 +16,18 @@ from visual_memory.schemas.decision import MAX_TIMES_K, Effort, GroupBy
 from visual_memory.schemas.errors import InvalidVector
 from visual_memory.schemas.filter import FIELDS, Clause, FieldType, Value, matches, typed
 from visual_memory.schemas.image import Doubt, State, StoredImage, next_revision, now
-from visual_memory.services.memory.collection_schema import open_collection, vector_name
 from visual_memory.services.memory.expiring_tenants import ExpiringTenants
 from visual_memory.services.memory.fill_encoder_vectors import Filling
-from visual_memory.services.memory.page_cursor import point_of, to_cursor
-from visual_memory.services.memory.point_filters import (
+from visual_memory.services.memory.points.collection_schema import open_collection, vector_name
+from visual_memory.services.memory.points.page_cursor import point_of, to_cursor
+from visual_memory.services.memory.points.point_filters import (
     UNMARKED,
     expired_of_every_tenant,
     same_pictures,
     unamended,
     within,
 )
-from visual_memory.services.memory.point_payload import (
+from visual_memory.services.memory.points.point_payload import (
     AMENDABLE,
     amendment,
     grouped_by,
@@ -37,8 +37,8 @@ from visual_memory.services.memory.point_payload import (
     to_labels,
     to_point,
 )
-from visual_memory.services.memory.unit_vectors import check_queries, check_units
-from visual_memory.services.memory.vector_digests import vector_digests
+from visual_memory.services.memory.points.unit_vectors import check_queries, check_units
+from visual_memory.services.memory.points.vector_digests import vector_digests
 from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,
     Answer,

@@ -12,7 +12,7 @@ from visual_memory.schemas.filter import FIELDS, Filter
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, removals, tombstones
-from visual_memory.services.memory.point_payload import NO_PICTURE
+from visual_memory.services.memory.points.point_payload import NO_PICTURE
 from visual_memory.services.removal.removed_image_digests import image_tombstone, tombstone
 
 PAGE = 1000

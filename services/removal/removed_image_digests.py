@@ -3,7 +3,7 @@
 import hmac
 from hashlib import sha256
 
-from visual_memory.services.memory.point_payload import point_id
+from visual_memory.services.memory.points.point_payload import point_id
 
 
 def tombstone(picture: str) -> str:

@@ -33,7 +33,7 @@ class Index:
 
 @dataclass(frozen=True)
 class PointFilter:
-    """Which points an operation is about; made by `services.memory.point_filters`, translated once by each engine.
+    """Which points an operation covers; built by `points.point_filters`, translated once by each engine.
 
     Attributes:
         tenant: only its points; None: those of every tenant.

@@ -7,7 +7,7 @@ from typing import Any
 from qdrant_client import models
 
 from visual_memory.schemas.filter import FieldType
-from visual_memory.services.memory.point_filters import translated
+from visual_memory.services.memory.points.point_filters import translated
 from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Index,
@@ -128,7 +128,7 @@ def to_qdrant_filter(where: PointFilter) -> models.Filter:
 
 
 class _QdrantTerms:
-    """See `services.memory.point_filters.FilterTerms`."""
+    """See `services.memory.points.point_filters.FilterTerms`."""
 
     def all_of(self, must: list[Any], must_not: list[Any]) -> models.Filter:
         return models.Filter(must=must, must_not=must_not)

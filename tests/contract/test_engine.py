@@ -8,9 +8,9 @@ import pytest
 
 from tests.contract.support import ENCODER, units
 from visual_memory.schemas.filter import Clause, FieldType
-from visual_memory.services.memory.collection_schema import vector_name
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.points.collection_schema import vector_name
+from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Engine,

@@ -30,10 +30,10 @@ from visual_memory.schemas.errors import InvalidVector
 from visual_memory.schemas.filter import FieldType
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors
-from visual_memory.services.memory.collection_schema import vector_name
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.page_cursor import random_cursor
-from visual_memory.services.memory.point_payload import to_image
+from visual_memory.services.memory.points.collection_schema import vector_name
+from visual_memory.services.memory.points.page_cursor import random_cursor
+from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Index, SetPayload, Vectors
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

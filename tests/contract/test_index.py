@@ -12,9 +12,9 @@ from tests.stack import until
 from visual_memory.schemas.decision import Effort
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.filter import Clause, FieldType
-from visual_memory.services.memory.collection_schema import AT_HAND
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.points.collection_schema import AT_HAND
+from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,
     Delete,

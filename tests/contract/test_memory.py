@@ -18,8 +18,8 @@ from visual_memory.schemas.errors import EncoderMismatch, InvalidFilter, Invalid
 from visual_memory.schemas.filter import Clause, FieldType
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.memory.memory import Hits, Memory, NotRemembered, Placed
-from visual_memory.services.memory.point_filters import within
-from visual_memory.services.memory.point_payload import point_id, to_point
+from visual_memory.services.memory.points.point_filters import within
+from visual_memory.services.memory.points.point_payload import point_id, to_point
 from visual_memory.services.vector_engines.engine_contract import Engine, Payload, Replace, SetPayload, Vectors, Write
 from visual_memory.services.vector_engines.hnsw_parameters import REACH
 

@@ -16,9 +16,9 @@ from tests.contract.test_compaction import bytes_below, everything
 from visual_memory.schemas.decision import Effort
 from visual_memory.schemas.errors import EncoderMismatch, Unavailable
 from visual_memory.schemas.filter import Clause, FieldType
-from visual_memory.services.memory.collection_schema import vector_name
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.points.collection_schema import vector_name
+from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,
     Delete,
@@ -309,7 +309,7 @@ import numpy as np
 import qdrant_edge
 from visual_memory.services.vector_engines.qdrant_edge import edge_engine as edge, shard_files as shards
 from visual_memory.services.vector_engines.engine_contract import *
-from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.points.point_filters import within
 from tests.contract.test_named_vectors import LONGER, give, longer, points
 folder, change, step, when = sys.argv[1:]
 engine = edge.EdgeEngine(pathlib.Path(folder))

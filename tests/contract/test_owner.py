@@ -18,9 +18,9 @@ from tests.stack import until
 from visual_memory.schemas.decision import Effort
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import State
-from visual_memory.services.memory.collection_schema import vector_name
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.points.collection_schema import vector_name
+from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.settings import StoreSettings
 from visual_memory.services.vector_engines.engine_contract import PointFilter, Search
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine

@@ -12,9 +12,9 @@ from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.filter import Clause, FieldType, matches
 from visual_memory.schemas.image import Doubt, State, StoredImage, now
 from visual_memory.services.memory.memory import MARKED, Memory, Objection
-from visual_memory.services.memory.point_filters import UNMARKED
-from visual_memory.services.memory.unit_vectors import to_units
-from visual_memory.services.memory.vector_digests import OFFSETS, vector_digests
+from visual_memory.services.memory.points.point_filters import UNMARKED
+from visual_memory.services.memory.points.unit_vectors import to_units
+from visual_memory.services.memory.points.vector_digests import OFFSETS, vector_digests
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),

@@ -29,8 +29,8 @@ from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.disk_space import MIB, REMOVE
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_filters import within
-from visual_memory.services.memory.point_payload import to_point
+from visual_memory.services.memory.points.point_filters import within
+from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Index, Insert, SetPayload
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

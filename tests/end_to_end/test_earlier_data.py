@@ -25,7 +25,7 @@ from visual_memory.services.client.http_client import Client
 from visual_memory.services.decoding.pillow_decode import Limits, decode
 from visual_memory.services.encoding.load_encoder import earlier_name, identify, load_encoder
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.memory.point_payload import has_picture, to_image
+from visual_memory.services.memory.points.point_payload import has_picture, to_image
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

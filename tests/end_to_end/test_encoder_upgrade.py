@@ -17,8 +17,8 @@ from visual_memory.schemas.decision import ClassifyOptions, Effort
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.memory.collection_schema import vector_name
-from visual_memory.services.memory.point_payload import point_id
+from visual_memory.services.memory.points.collection_schema import vector_name
+from visual_memory.services.memory.points.point_payload import point_id
 
 SOURCE = Path(__file__).parents[1] / "fixtures" / "data_folder_1"
 OLD = "efficientnet-lite0"

@@ -36,8 +36,8 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.data_paths import Places
-from visual_memory.services.memory.collection_schema import vector_name
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings, Settings
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.open_engine import open_engine

@@ -15,7 +15,7 @@ from tests.contract.support import Owner, units
 from tests.stack import until
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.filter import Clause, FieldType
-from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,
     Delete,

@@ -19,8 +19,8 @@ from visual_memory.schemas.image import State, StoredImage
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.storage.disk_space import MIB
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_filters import within
-from visual_memory.services.memory.point_payload import point_id
+from visual_memory.services.memory.points.point_filters import within
+from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.vector_engines.engine_contract import Named, UpdateVectors
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 

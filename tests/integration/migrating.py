@@ -32,9 +32,9 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.encoder_migration.fill_vectors import FillVectors
 from visual_memory.services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.memory.collection_schema import vector_name
 from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

@@ -19,8 +19,8 @@ from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.schemas.image import ImageFields, State, StoredImage, now
 from visual_memory.services.encoder_migration.compare_encoders import CompareEncoders, LabelledPictures
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.memory.collection_schema import vector_name
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 from visual_memory.services.voting.decide import decide

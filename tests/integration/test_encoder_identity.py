@@ -15,7 +15,7 @@ from visual_memory.services.bootstrap.api_process import api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
 from visual_memory.services.bootstrap.wiring.wired import Wired
 from visual_memory.services.bootstrap.worker_process import worker_process
-from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings, Settings
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 

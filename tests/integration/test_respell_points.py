@@ -11,7 +11,7 @@ import pytest
 
 from tests.stack import new_folder
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.memory.normalise_stored_text import respell_points, respelled_fields
+from visual_memory.services.memory.points.normalise_stored_text import respell_points, respelled_fields
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Payload, Point, Write
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
@@ -85,7 +85,7 @@ def test_each_text_is_in_one_spelling_and_the_rest_is_as_it_was(engine: MortalEn
 def test_a_kill_amid_the_points_is_made_good(
     engine: MortalEngine, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visual_memory.services.memory.normalise_stored_text.PAGE", 3)
+    monkeypatch.setattr("visual_memory.services.memory.points.normalise_stored_text.PAGE", 3)
     lives = 0
     for deaths in (2, 1, 4, 3, 0):
         engine.deaths = deaths

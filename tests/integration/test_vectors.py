@@ -17,7 +17,7 @@ from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
 from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_payload import has_picture
+from visual_memory.services.memory.points.point_payload import has_picture
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 from .support import LIFETIMES, Hooked, Once, Parts, Pixels, back_up, encoder_spec, restore

@@ -11,7 +11,7 @@ from visual_memory.schemas.filter import Filter, matches
 from visual_memory.schemas.image import State, now
 from visual_memory.schemas.removal import RemovalStatus
 from visual_memory.services.data_governance.retention_limits import REQUESTER
-from visual_memory.services.memory.point_payload import has_picture, to_image
+from visual_memory.services.memory.points.point_payload import has_picture, to_image
 
 ENDED = {State.REMEMBERED.value, State.REJECTED.value, State.MUTED.value}
 AMENDABLE = ("subject", "source", "labels", "metadata")

@@ -55,7 +55,7 @@ from visual_memory.services.intake.streams.accept_entries import AcceptEntries
 from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
 from visual_memory.services.intake.streams.read_image_stream import ReadEntries
 from visual_memory.services.intake.streams.report_results import SettleAccepted
-from visual_memory.services.memory.point_filters import within
+from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.removal.removal_steps import Forget
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Vectors

@@ -29,7 +29,7 @@ from visual_memory.services.api.picture_uploads import SentImages, body_of, read
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.decoding.pillow_decode import media_type
 from visual_memory.services.intake.accept_pictures import Upload
-from visual_memory.services.memory.point_payload import point_id
+from visual_memory.services.memory.points.point_payload import point_id
 
 router = APIRouter(prefix="/v1", tags=["images"], route_class=GuardedRoute)
 

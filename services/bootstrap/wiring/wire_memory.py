@@ -21,10 +21,10 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.data_paths import Places
-from visual_memory.services.memory.collection_schema import held_encoder
 from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.normalise_stored_text import are_respelled, respell_points
+from visual_memory.services.memory.points.collection_schema import held_encoder
+from visual_memory.services.memory.points.normalise_stored_text import are_respelled, respell_points
 from visual_memory.services.removal.migrate_covered_images_v1 import let_old_notes_be_made_again
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine

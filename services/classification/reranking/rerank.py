@@ -27,7 +27,7 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.point_payload import has_picture
+from visual_memory.services.memory.points.point_payload import has_picture
 from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.settings import RerankSettings
 

@@ -17,7 +17,7 @@ from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.storage.blob_store import DRAFT, KEY, Blobs, make_folder, translated
 from visual_memory.services.infrastructure.storage.disk_space import SPARE, check_room
 from visual_memory.services.infrastructure.storage.fsync import sync
-from visual_memory.services.memory.point_payload import NO_PICTURE, has_picture, point_id
+from visual_memory.services.memory.points.point_payload import NO_PICTURE, has_picture, point_id
 
 HOUR = timedelta(hours=1)
 HOURS = re.compile(r"[0-9]{10}")

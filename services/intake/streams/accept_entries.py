@@ -22,7 +22,7 @@ from visual_memory.services.intake.streams.parse_entries import (
     runs,
     vectors,
 )
-from visual_memory.services.memory.point_payload import point_id
+from visual_memory.services.memory.points.point_payload import point_id
 
 BY = "intake"
 """Who sent it, as the audit log has it: Redis does not say which of its users did."""

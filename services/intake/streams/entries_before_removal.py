@@ -17,8 +17,8 @@ from visual_memory.services.infrastructure.redis_streams.redis_streams import St
 from visual_memory.services.infrastructure.redis_streams.stream_entries import DeadLetter, Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
-from visual_memory.services.memory.point_payload import AMENDABLE
-from visual_memory.services.memory.vector_digests import vector_digests
+from visual_memory.services.memory.points.point_payload import AMENDABLE
+from visual_memory.services.memory.points.vector_digests import vector_digests
 from visual_memory.services.removal.intake_contract import NO_POSITION, Covered, QueuedEntry, QueuedImage
 from visual_memory.services.removal.refused_intake_entries import is_at_or_before
 from visual_memory.services.vector_engines.engine_contract import Vectors

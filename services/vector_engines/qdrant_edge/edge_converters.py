@@ -7,7 +7,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from visual_memory.schemas.filter import FieldType
-from visual_memory.services.memory.point_filters import translated
+from visual_memory.services.memory.points.point_filters import translated
 from visual_memory.services.vector_engines.engine_contract import Index, Named, Point, PointFilter, Search
 from visual_memory.services.vector_engines.hnsw_parameters import REACH
 
@@ -57,7 +57,7 @@ def to_edge_filter(where: PointFilter) -> edge.Filter:
 
 
 class _EdgeTerms:
-    """See `services.memory.point_filters.FilterTerms`."""
+    """See `services.memory.points.point_filters.FilterTerms`."""
 
     def all_of(self, must: list[Any], must_not: list[Any]) -> edge.Filter:
         return edge.Filter(must=must, must_not=must_not)

@@ -14,7 +14,7 @@ from visual_memory.services.encoder_migration.active_encoder import resolve
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.memory.collection_schema import vector_name
+from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Shape
 

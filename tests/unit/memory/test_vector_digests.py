@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.contract.support import units
-from visual_memory.services.memory.vector_digests import OFFSETS, vector_digests
+from visual_memory.services.memory.points.vector_digests import OFFSETS, vector_digests
 
 ROUNDS = 1000
 

@@ -16,7 +16,7 @@ from visual_memory.schemas.text_rules import respelled, respelled_label
 from visual_memory.services.infrastructure.records import record_flags
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.work_leases import Lease, Leases, Superseded
-from visual_memory.services.memory.point_payload import point_id
+from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Payload, PointFilter, SetPayload
 
 FACT = "respelled_points"

@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from visual_memory.services.memory.unit_vectors import to_units
+from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 CELL = 2**-11

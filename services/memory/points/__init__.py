@@ -1,0 +1,1 @@
+"""Images as points of a collection: payloads, filters, vectors, indexes."""
