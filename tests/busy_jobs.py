@@ -15,8 +15,8 @@ from unittest import mock
 
 from visual_memory.services.bootstrap import job_process
 from visual_memory.services.bootstrap.job_process import JobProcess
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
-from visual_memory.services.bootstrap.wiring.wired import Wired
 from visual_memory.services.cli.commands import processes
 from visual_memory.services.infrastructure.task_queue.jobs import RunJobs
 from visual_memory.services.settings import Settings

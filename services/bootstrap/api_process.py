@@ -9,7 +9,7 @@ from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.access.idempotency_keys import Idempotency
 from visual_memory.services.access.rate_limits import Rates
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.bootstrap.wiring.wire_access import audit_of, idempotency_of
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
 from visual_memory.services.bootstrap.wiring.wire_intake import wire_streams
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     encoder_records_of,
@@ -20,16 +20,24 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_engine,
     wire_threads,
 )
-from visual_memory.services.bootstrap.wiring.wire_questions import wire_classify_by
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
-from visual_memory.services.bootstrap.wiring.wire_records import wire_records
-from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, pictures_of, wire_forget, wire_stores
-from visual_memory.services.bootstrap.wiring.wire_reranking import wire_rerank
+from visual_memory.services.bootstrap.wiring.wire_records import audit_of, idempotency_of, wire_records
+from visual_memory.services.bootstrap.wiring.wire_removal import (
+    check_restored,
+    pictures_of,
+    wire_forget,
+    wire_stores,
+)
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_rates, wire_task_queue
-from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_accept, wire_classify
-from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.bootstrap.wiring.wire_use_cases import (
+    lease_of,
+    wire_accept,
+    wire_classify,
+    wire_classify_by,
+)
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.classification.reranking.rerank import Rerank
+from visual_memory.services.classification.reranking.vision_model import VisionModel
 from visual_memory.services.curation.mute_and_relabel import Curate
 from visual_memory.services.curation.schedule_judgements import Judging
 from visual_memory.services.decisions.explain_decision import Question
@@ -52,7 +60,7 @@ from visual_memory.services.intake.streams.dead_letters import DeadLetters
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.removal_records import Removals
 from visual_memory.services.removal.removal_steps import Forget
-from visual_memory.services.settings import Settings
+from visual_memory.services.settings import RerankSettings, Settings
 
 REMOVALS_AT_ONCE = 4
 
@@ -195,3 +203,19 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
 def _fetch(settings: Settings) -> Fetch:
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
     return Fetch(hosts, settings.pictures.max_bytes, settings.api.max_body_bytes)
+
+
+def wire_rerank(settings: Settings, opened: ExitStack, memory: Memory, pictures: Pictures, decoder: Decoder) -> Rerank:
+    """Re-ranking; it has rates of its own, for it counts in an event loop of its own."""
+    model, rates = vision_model(settings.rerank), wire_rates(settings)
+    rerank = Rerank(settings.rerank, model, memory, pictures, decoder, rates)
+    opened.callback(rerank.close)
+    return rerank
+
+
+def vision_model(settings: RerankSettings) -> VisionModel | None:
+    """The vision-language model that the settings name; None where they name none."""
+    if settings.url is None or settings.model is None:
+        return None
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    return VisionModel(settings.url, settings.model, key, settings.parameters)

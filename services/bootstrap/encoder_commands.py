@@ -5,20 +5,30 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from visual_memory.schemas.decision import Prune
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import of_encoder, wire_switch
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     encoder_of,
     encoder_records_of,
     engine_of_commands,
     filling_of,
+    load_shared,
     memory_of,
+    slice_size,
+    wire_decoder,
 )
-from visual_memory.services.bootstrap.wiring.wire_migration import of_encoder, wire_switch
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
-from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_compact, wire_stores
+from visual_memory.services.bootstrap.wiring.wire_removal import (
+    check_restored,
+    wire_compact,
+    wire_stores,
+)
+from visual_memory.services.classification.classify import Classify
 from visual_memory.services.encoder_migration.active_encoder import resolve
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
+from visual_memory.services.encoder_migration.compare_encoders import Embed, LabelledPictures
 from visual_memory.services.encoder_migration.drop_encoder import DropEncoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoder_migration.encoder_status import ShowEncoders
@@ -82,3 +92,29 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
             drop=DropEncoder(records, engine, partial(of_encoder, settings, database, engine), compact),
             is_served=is_served,
         )
+
+
+@contextmanager
+def labelled_pictures(
+    settings: Settings,
+    tenant: str,
+    encoders: tuple[EncoderSpec, EncoderSpec],
+    memory_of: Callable[[EncoderSpec], Memory],
+) -> Iterator[LabelledPictures]:
+    """Load two encoders for as long as pictures are added.
+
+    Raises:
+        EncoderUnusable, EncoderMismatch: one cannot be loaded, or its files are others.
+    """
+    with ExitStack() as opened:
+
+        def embed(spec: EncoderSpec) -> Embed:
+            encoder = load_shared(settings, spec)
+            opened.callback(encoder.close)
+            decoder = wire_decoder(settings, opened, encoder.view)
+            classify = Classify(
+                memory_of(spec), encoder, decoder, slice_size(encoder), Prune.NONE, lambda _tenant: None
+            )
+            return classify.embed
+
+        yield LabelledPictures(tenant, (embed(encoders[0]), embed(encoders[1])))

@@ -5,9 +5,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from visual_memory.services.access.audit_log import Audit
-from visual_memory.services.bootstrap.wiring.wire_access import audit_of
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, wire_streams
-from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring.wire_records import audit_of, wire_records
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
 from visual_memory.services.intake.streams.dead_letters import DeadLetters
 from visual_memory.services.settings import Settings

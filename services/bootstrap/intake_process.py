@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
+from redis import Redis
+
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.receipt import Requester
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.bootstrap.wiring.wire_access import audit_of
-from visual_memory.services.bootstrap.wiring.wire_celery_relay import wire_celery_relay
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
 from visual_memory.services.bootstrap.wiring.wire_intake import wire_streams
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     active_spec,
@@ -24,22 +25,31 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_decoder,
     wire_engine,
 )
-from visual_memory.services.bootstrap.wiring.wire_records import wire_records
-from visual_memory.services.bootstrap.wiring.wire_references import wire_references
-from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_forget, wire_stores
-from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_task_queue
+from visual_memory.services.bootstrap.wiring.wire_records import audit_of, wire_records
+from visual_memory.services.bootstrap.wiring.wire_removal import (
+    check_restored,
+    wire_forget,
+    wire_stores,
+)
+from visual_memory.services.bootstrap.wiring.wire_task_queue import intake_queue, wire_task_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_accept
-from visual_memory.services.bootstrap.wiring.wired import Wired
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, VIEW
+from visual_memory.services.infrastructure.processes.private_redis import broker_url, client_url
 from visual_memory.services.infrastructure.records.clock_check import ClockGuard
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.work_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
+from visual_memory.services.infrastructure.task_queue.producer_queue import ProducerQueue
 from visual_memory.services.intake.accept_vectors import AcceptVectors
+from visual_memory.services.intake.picture_urls.allowed_prefixes import AllowedPrefixes
+from visual_memory.services.intake.picture_urls.fetch_url import Fetch
+from visual_memory.services.intake.picture_urls.read_picture_urls import ReadReferences
 from visual_memory.services.intake.streams.accept_entries import AcceptEntries
 from visual_memory.services.intake.streams.accept_removals import ReadRemovals
-from visual_memory.services.intake.streams.celery_relay import CeleryRelay
+from visual_memory.services.intake.streams.celery_relay import WAIT, CeleryRelay
 from visual_memory.services.intake.streams.read_image_stream import ReadEntries
 from visual_memory.services.intake.streams.read_removal_stream import RemovalTurns
 from visual_memory.services.intake.streams.report_results import SettleAccepted
@@ -48,6 +58,8 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import Removals
 from visual_memory.services.settings import Settings
+
+TIMEOUT = WAIT + 4
 
 
 @dataclass(frozen=True)
@@ -159,3 +171,21 @@ def _decoder(sandbox: Decoder, encoder: EncoderSpec) -> Decoder:
     if encoder.model != BUILT_IN:
         return sandbox.keeping_nothing()
     return sandbox.for_view(replace(VIEW, version=encoder.preprocessing))
+
+
+def wire_references(settings: Settings) -> ReadReferences:
+    """Reads what lies below the URLs that the settings allow each tenant.
+
+    Raises:
+        InvalidRequest: one of them is no URL of a folder, or a store's library is missing.
+    """
+    allowed, most = AllowedPrefixes(settings.intake.references), settings.pictures.max_bytes
+    return ReadReferences(allowed, Fetch(allowed.hosts(), most, most), most)
+
+
+def wire_celery_relay(settings: Settings, opened: ExitStack, database: Database, streams: Streams) -> CeleryRelay:
+    """The relay; its connections are closed with the context."""
+    broker = Redis.from_url(client_url(broker_url(settings)), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    queue = ProducerQueue(broker, intake_queue(settings))
+    opened.callback(queue.close)
+    return CeleryRelay(queue, streams.add, Leases(database), settings.intake.celery)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from visual_memory.schemas.background_job import JobKind
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     active_spec,
     encoder_records_of,
@@ -17,12 +18,10 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_decoder,
     wire_engine,
 )
-from visual_memory.services.bootstrap.wiring.wire_questions import Unloaded, wire_classify_by
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_compact, wire_stores
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
-from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_judge
-from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.bootstrap.wiring.wire_use_cases import Unloaded, lease_of, wire_classify_by, wire_judge
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.decisions.explain_decision import Question
 from visual_memory.services.decisions.explanation_jobs import AnswerQuestion

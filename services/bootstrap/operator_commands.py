@@ -8,7 +8,7 @@ from datetime import timedelta
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.backup.create_backup import Backup
-from visual_memory.services.bootstrap.wiring.private_intake import private_intake
+from visual_memory.services.bootstrap.wiring.wire_intake import private_intake
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import wire_compact, wire_forget, wire_stores, wire_verify

@@ -7,6 +7,7 @@ from functools import partial
 
 from visual_memory.schemas.decision import Prune
 from visual_memory.services.access.signing_secret import load_secret
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired, wire_fill
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     memory_of,
     open_memory,
@@ -14,12 +15,10 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_encoders,
     wire_engine,
 )
-from visual_memory.services.bootstrap.wiring.wire_migration import wire_fill
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_forget, wire_stores
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_task_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_remember
-from visual_memory.services.bootstrap.wiring.wired import Wired
 from visual_memory.services.curation.schedule_judgements import Judging
 from visual_memory.services.data_governance.retention_limits import Expire
 from visual_memory.services.encoding.micro_batcher import SharedEncoder

@@ -23,7 +23,7 @@ from tests.stack import ENCODER, Stack, until
 from visual_memory.services.api.app import create_app
 from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
-from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
 from visual_memory.services.decoding.preprocessing_crop import View
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.settings import Settings

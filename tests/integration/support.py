@@ -35,6 +35,7 @@ from visual_memory.services.backup.open_backup import open_source
 from visual_memory.services.backup.restore_backup import Restored
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.restore_command import wire_restore
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.bootstrap.wiring.wire_removal import (
@@ -45,7 +46,6 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
     wire_verify,
 )
 from visual_memory.services.bootstrap.wiring.wire_use_cases import wire_accept, wire_classify, wire_judge, wire_remember
-from visual_memory.services.bootstrap.wiring.wired import Wired
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.curation.judgement.judge_memory import judgement_of
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists

@@ -11,7 +11,7 @@ from tests.shapes import KINDS, picture
 from tests.unit.perception.families import dinov2
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.image import State, now
-from visual_memory.services.bootstrap.wiring.wire_comparison import labelled_pictures
+from visual_memory.services.bootstrap.encoder_commands import labelled_pictures
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.cli.commands.encoders import app
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords

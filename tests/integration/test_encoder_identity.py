@@ -13,7 +13,7 @@ from tests.unit.perception.families import dinov2
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.bootstrap.api_process import api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
-from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
 from visual_memory.services.bootstrap.worker_process import worker_process
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings, Settings

@@ -12,8 +12,7 @@ from typer.testing import CliRunner, Result
 
 from tests.intake import PASSWORD, IntakeServer, intake_server
 from visual_memory.schemas.audit_entry import AuditLine
-from visual_memory.services.bootstrap.wiring.wire_access import audit_of
-from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 from visual_memory.services.cli.app import app
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.processes.private_redis import INTAKE_USER

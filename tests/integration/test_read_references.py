@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.web import BODY, HOST, Loopback, answering, fetching, serving
 from visual_memory.schemas.errors import FetchFailed, FetchUnanswered, InvalidRequest, TooLarge, VisualMemoryError
-from visual_memory.services.bootstrap.wiring.wire_references import wire_references
+from visual_memory.services.bootstrap.intake_process import wire_references
 from visual_memory.services.intake.picture_urls.allowed_prefixes import AllowedPrefixes
 from visual_memory.services.intake.picture_urls.read_picture_urls import READS_OF_ONE, ReadReferences
 from visual_memory.services.settings import IntakeSettings, Settings

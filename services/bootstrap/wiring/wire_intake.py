@@ -1,6 +1,8 @@
 """The intake's Redis, and what it holds."""
 
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from redis import Redis
@@ -8,8 +10,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.retry import Retry
 
+from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.infrastructure.processes.private_redis import INTAKE_USER
+from visual_memory.services.infrastructure.processes.private_redis import INTAKE_USER, intake_command, prepare_intake
+from visual_memory.services.infrastructure.processes.supervisor import Child, stop
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 from visual_memory.services.infrastructure.storage.data_paths import Places
@@ -17,6 +21,9 @@ from visual_memory.services.settings import Settings
 
 TIMEOUT = 2.0
 """Seconds after which a server that does not answer is taken for one that is not there."""
+LONGEST_START = 60.0
+"""Seconds in which a server must have read its log."""
+POLL = 0.05
 
 
 def intake_password(settings: Settings) -> str:
@@ -54,3 +61,42 @@ def _options(timeout: float) -> dict[str, Any]:
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 1, (ConnectionLost,)),  # an idle connection may be of a Redis that was restarted
     }
+
+
+@contextmanager
+def private_intake(settings: Settings) -> Iterator[None]:
+    """Run it, where this machine has one; the caller knows that no service runs.
+
+    Raises:
+        Unavailable: it does not start.
+    """
+    places = Places(settings.data)
+    if settings.intake.url is not None or not places.intake.exists():
+        yield
+        return
+    prepare_intake(places, intake_password(settings))
+    places.logs.mkdir(parents=True, exist_ok=True)
+    child = Child("intake-redis", intake_command(places, settings.intake), places.logs / "intake-redis.log")
+    child.start()
+    try:
+        _wait(settings, child)
+        yield
+    finally:
+        stop([child])
+
+
+def _wait(settings: Settings, child: Child) -> None:
+    streams, waited = streams_of(settings), 0.0
+    try:
+        while True:
+            try:
+                streams.ping()
+            except Unavailable:
+                if waited > LONGEST_START or child.process is None or child.process.poll() is not None:
+                    raise Unavailable(f"the intake's Redis does not start: see {child.log}") from None
+                time.sleep(POLL)
+                waited += POLL
+            else:
+                return
+    finally:
+        streams.close()

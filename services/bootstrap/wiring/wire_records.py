@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.idempotency_keys import Idempotency
+from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.json_import.import_audit_file import import_audit_file
 from visual_memory.services.infrastructure.records.json_import.import_json_records import is_imported
@@ -42,3 +45,13 @@ def _database(settings: Settings) -> Database:
         return Database(settings.records.url.get_secret_value())
     folder, floor = settings.data, settings.store.min_free_bytes
     return Database.in_folder(folder, lambda urgent: check_room(folder, floor * (REMOVE if urgent else FINISH)))
+
+
+def audit_of(settings: Settings, database: Database) -> Audit:
+    """The audit log."""
+    return Audit(database, load_secret(settings).key("audit"))
+
+
+def idempotency_of(settings: Settings, database: Database) -> Idempotency:
+    """The requests of the last day that had an idempotency key."""
+    return Idempotency(database, load_secret(settings).key("idempotency"))

@@ -36,8 +36,7 @@ def compare(
 ) -> None:
     """Ask the memory about itself by two encoders: accuracy, calibration, novelty, and whose answers change."""
     from visual_memory.schemas.evaluation_results import EvaluationOptions
-    from visual_memory.services.bootstrap.encoder_commands import encoder_commands
-    from visual_memory.services.bootstrap.wiring.wire_comparison import labelled_pictures
+    from visual_memory.services.bootstrap.encoder_commands import encoder_commands, labelled_pictures
     from visual_memory.services.cli import tables
     from visual_memory.services.client.folders_and_manifests import read_pictures
     from visual_memory.services.encoder_migration.compare_encoders import CompareEncoders

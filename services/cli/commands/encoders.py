@@ -177,8 +177,7 @@ def missing(name: Name, as_json: AsJson = False) -> None:
 def _commands(action: str | None = None) -> "Iterator[EncoderCommands]":
     """What the command works with; where it changes something, the audit log has a line of it, of no tenant."""
     from visual_memory.services.bootstrap.encoder_commands import encoder_commands
-    from visual_memory.services.bootstrap.wiring.wire_access import audit_of
-    from visual_memory.services.bootstrap.wiring.wire_records import records_of
+    from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     settings = own_data()
     if action is None:

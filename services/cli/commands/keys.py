@@ -32,8 +32,7 @@ def make(
     """Make a key, and print it this once."""
     from visual_memory.schemas.api_key import KeyRequest
     from visual_memory.services.access.api_keys import Keys
-    from visual_memory.services.bootstrap.wiring.wire_access import audit_of
-    from visual_memory.services.bootstrap.wiring.wire_records import records_of
+    from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     with errors():
         settings = own_data()
@@ -66,8 +65,7 @@ def list_(as_json: AsJson = False) -> None:
 def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
     """Let a key open nothing any more, for ever."""
     from visual_memory.services.access.api_keys import Keys
-    from visual_memory.services.bootstrap.wiring.wire_access import audit_of
-    from visual_memory.services.bootstrap.wiring.wire_records import records_of
+    from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     with errors():
         settings = own_data()
@@ -83,8 +81,7 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
 def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
     """Give a key a new secret, and print it this once; the old one opens nothing from a second on."""
     from visual_memory.services.access.api_keys import Keys
-    from visual_memory.services.bootstrap.wiring.wire_access import audit_of
-    from visual_memory.services.bootstrap.wiring.wire_records import records_of
+    from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     with errors():
         settings = own_data()
@@ -97,8 +94,7 @@ def make_first(settings: "Settings") -> None:
     """Where no key was ever made, make one that may do everything for the tenant ``default``, and show it."""
     from visual_memory.schemas.api_key import KeyRequest, Scope
     from visual_memory.services.access.api_keys import Keys
-    from visual_memory.services.bootstrap.wiring.wire_access import audit_of
-    from visual_memory.services.bootstrap.wiring.wire_records import records_of
+    from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     with records_of(settings) as database:
         keys = Keys(database)

@@ -119,8 +119,7 @@ def operator(alone: bool = False) -> "Iterator[OperatorCommands]":
 def _operator(action: str, alone: bool = False) -> "Iterator[OperatorCommands]":
     """What the command works with; the audit log has a line of it, of no tenant in particular."""
     from visual_memory.services.bootstrap.operator_commands import operator_commands
-    from visual_memory.services.bootstrap.wiring.wire_access import audit_of
-    from visual_memory.services.bootstrap.wiring.wire_records import records_of
+    from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     settings = own_data()
     with (

@@ -33,7 +33,7 @@ import visual_memory.services.infrastructure.processes.supervisor
             HEAVY | ENGINE | SERVER | QUEUE | NUMBERS,
         ),
         (
-            f"{SETTINGS}; from visual_memory.services.bootstrap.wiring import wire_access, wire_records",
+            f"{SETTINGS}; from visual_memory.services.bootstrap.wiring import wire_records",
             HEAVY | ENGINE | SERVER | QUEUE | NUMBERS | {"httpx"},
         ),
         (

@@ -12,8 +12,7 @@ from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import NotAuthorized
 from visual_memory.services.access.api_keys import Keys
 from visual_memory.services.access.audit_log import Audit
-from visual_memory.services.bootstrap.wiring import wire_access
-from visual_memory.services.bootstrap.wiring.wire_records import wire_records
+from visual_memory.services.bootstrap.wiring import wire_records as wire
 from visual_memory.services.cli.app import app
 from visual_memory.services.cli.commands.keys import make_first
 from visual_memory.services.settings import Settings
@@ -28,12 +27,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def keys_of(settings: Settings) -> Keys:
     with ExitStack() as opened:
-        return Keys(wire_records(settings, opened))
+        return Keys(wire.wire_records(settings, opened))
 
 
 def audit_of(settings: Settings) -> Audit:
     with ExitStack() as opened:
-        return wire_access.audit_of(settings, wire_records(settings, opened))
+        return wire.audit_of(settings, wire.wire_records(settings, opened))
 
 
 def keys(*words: str, code: int = 0) -> Result:

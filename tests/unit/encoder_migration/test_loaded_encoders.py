@@ -9,7 +9,7 @@ import pytest
 from tests.integration.support import Pixels
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.services.bootstrap.wiring.wired import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoder_migration.loaded_encoders import LoadedEncoders
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable

@@ -1,10 +1,11 @@
 """Another encoder beside the one that classifies: what adds, fills, switches to and drops it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.services.bootstrap.wiring.wire_memory import (
@@ -101,3 +102,45 @@ def _filling(
         yield FillVectors(
             filling_of(engine, own), tenants, pictures, own, decoder, pool, slice_size(own, SLICE), asked, ended
         )
+
+
+Process = TypeVar("Process")
+
+
+class Named(Protocol):
+    """An encoder, as far as it matters here."""
+
+    @property
+    def name(self) -> str:
+        """Of its vectors."""
+
+
+Encoder = TypeVar("Encoder", bound=Named)
+
+
+class Wired(Generic[Process]):
+    """Wires them at once, and anew after a switch; what they were before goes on with what it has begun.
+
+    Whoever takes `current` keeps it to the end of what is asked, so that an answer is wholly of one encoder.
+
+    Args:
+        encoder: tells the encoder that classifies.
+        wire: wires use cases for one, of plain objects over what the process has opened: none of it is closed.
+    """
+
+    def __init__(self, encoder: Callable[[], Encoder], wire: Callable[[Encoder], Process]) -> None:
+        self._encoder, self._wire = encoder, wire
+        self._wiring = threading.Lock()
+        first = encoder()
+        self._held = first.name, wire(first)
+
+    def current(self) -> Process:
+        """The use cases for the encoder that classifies."""
+        name, process = self._held
+        encoder = self._encoder()
+        if encoder.name == name:
+            return process
+        with self._wiring:
+            if self._held[0] != encoder.name:
+                self._held = encoder.name, self._wire(encoder)
+            return self._held[1]
