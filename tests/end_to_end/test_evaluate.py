@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.test_cli import Cli, write
 from tests.shapes import KINDS, picture
 from tests.stack import Stack, unique, until
 from visual_memory.schemas.background_job import JobState
@@ -14,8 +15,6 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, State
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.client.http_client import Client
-
-from .test_cli import Cli, write
 
 
 @pytest.fixture

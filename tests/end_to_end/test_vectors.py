@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from tests.contract.support import units
+from tests.end_to_end.test_cli import Cli
 from tests.shapes import as_npy
 from tests.stack import ENCODER, Stack, unique
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.vector_engines.engine_contract import Vectors
-
-from .test_cli import Cli
 
 DIMENSION = 1280
 GOOD = as_npy(units(2, dimension=DIMENSION))

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+from tests.faults.hostile_bodies import ask, begun, complaints, mutations, spools, status_of
 from tests.shapes import picture
 from tests.stack import Stack, new_folder, running, unique, until
-
-from .hostile_bodies import ask, begun, complaints, mutations, spools, status_of
 
 BODY_SECONDS = 2
 ROOM = 4_000_000

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.faults.conftest import Report
 from tests.faulty import WORK, decoders, spoilt
 from tests.hostile import mutated
 from tests.shapes import picture
@@ -19,8 +20,6 @@ from visual_memory.schemas.errors import DecoderFailed
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.pillow_decode import Limits
 from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox, memory_for
-
-from .conftest import Report
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")

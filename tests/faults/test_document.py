@@ -1,9 +1,8 @@
 """Promise 7: what the OpenAPI document calls right and what it calls wrong, at length."""
 
+from tests.faults.conftest import Report
+from tests.faults.document import attack
 from tests.stack import Stack
-
-from .conftest import Report
-from .document import attack
 
 EXAMPLES = 1000
 

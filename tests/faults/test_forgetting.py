@@ -1,7 +1,7 @@
 """Promise 2: what a removal covered never returns, whatever eight workers do at that moment."""
 
-from .conftest import Report
-from .forgetting import arena, forget_while_working
+from tests.faults.conftest import Report
+from tests.faults.forgetting import arena, forget_while_working
 
 IMAGES, WORKERS, SEEDS = 3000, 8, 50
 

@@ -7,11 +7,10 @@ import pytest
 
 from tests.contract.support import quick_folder
 from tests.databases import KINDS
+from tests.faults.conftest import Report
 from tests.interleaving.rows import ROWS, Row
 from tests.interleaving.service import Place
 from tests.interleaving.trial import place_over, try_row
-
-from .conftest import Report
 
 SCHEDULES = 500
 """On each database."""

@@ -3,8 +3,8 @@
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from .conftest import Report
-from .machine import Machine
+from tests.faults.conftest import Report
+from tests.faults.machine import Machine
 
 LIVES, STEPS = 100, 40
 

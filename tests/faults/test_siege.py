@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.conftest import Report
+from tests.faults.hostile_bodies import CLOSED
+from tests.faults.overload import MOST_GROWN, OVERLOADED, overload
+from tests.faults.siege import besieged, check_sound, hang_up, send_mutations, stall
 from tests.stack import Stack, new_folder, running
-
-from .conftest import Report
-from .hostile_bodies import CLOSED
-from .overload import MOST_GROWN, OVERLOADED, overload
-from .siege import besieged, check_sound, hang_up, send_mutations, stall
 
 MUTATIONS = 10_000
 STALLED = 200

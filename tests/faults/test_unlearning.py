@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.support import quick_folder
+from tests.faults.conftest import Report
 from tests.integration.support import METADATA, Parts, Pixels
 from tests.integration.test_unlearning import Item, items, unlearn, votes
 from visual_memory.schemas.decision import ClassifyOptions
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-
-from .conftest import Report
 
 MEMORIES = 400
 OTHERS = [("pixels", 47), ("pixel", 48), ("another/encoder", 48), ("pixels@2", 48)]

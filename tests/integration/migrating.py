@@ -18,6 +18,7 @@ from qdrant_client import QdrantClient
 
 from tests.contract.conftest import SERVER
 from tests.contract.support import quick_folder
+from tests.integration.support import GRID, METADATA, Parts, Pixels
 from tests.local_mode import local_client
 from tests.unit.encoder_migration.support import spec
 from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
@@ -39,8 +40,6 @@ from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
-
-from .support import GRID, METADATA, Parts, Pixels
 
 FIRST = spec("pixels", fingerprint="1" * 64, dimension=GRID * GRID * 3)
 SECOND = spec("tones", fingerprint="2" * 64, dimension=GRID * GRID)

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from tests.contract.support import reject
+from tests.integration.support import Hooked, Once, Parts
 from tests.shapes import picture
 from visual_memory.schemas.errors import Conflict, InvalidPicture
 from visual_memory.schemas.filter import Filter
@@ -16,8 +17,6 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
-
-from .support import Hooked, Once, Parts
 
 
 class Calls:

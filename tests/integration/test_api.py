@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 
+from tests.integration.support import METADATA, KeepsOpen, Parts, make_known
 from tests.shapes import picture
 from tests.stack import until
 from visual_memory.schemas.api_key import KeyRequest
@@ -40,8 +41,6 @@ from visual_memory.services.receipts.receipt_signature import ReceiptChecker
 from visual_memory.services.receipts.verification.parse_receipt import read_receipt
 from visual_memory.services.settings import ApiSettings, Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
-
-from .support import METADATA, KeepsOpen, Parts, make_known
 
 MOST_BYTES = 20_000_000 + 1_000_000
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import Parts
 from tests.shapes import picture
 from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.filter import Filter
@@ -14,8 +15,6 @@ from visual_memory.schemas.image import MAX_HISTORY, ImagePatch, now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation.mute_and_relabel import Curate
 from visual_memory.services.voting.decide import decide
-
-from .support import Parts
 
 LABELS = ("cat", "dog", "animal/owl", "animal/bat")
 STEPS = 60

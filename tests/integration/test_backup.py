@@ -11,6 +11,19 @@ import pytest
 
 from tests.contract.support import quick_folder, reject, units
 from tests.databases import SHORT, new_database
+from tests.integration.support import (
+    METADATA,
+    TESTER,
+    Hooked,
+    Killed,
+    Once,
+    Parts,
+    Pixels,
+    back_up,
+    encoder_spec,
+    receipts_in,
+    restore,
+)
 from tests.shapes import picture
 from visual_memory.schemas.api_key import KeyRequest, Scope
 from visual_memory.schemas.encoder import FillCounts
@@ -26,20 +39,6 @@ from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-
-from .support import (
-    METADATA,
-    TESTER,
-    Hooked,
-    Killed,
-    Once,
-    Parts,
-    Pixels,
-    back_up,
-    encoder_spec,
-    receipts_in,
-    restore,
-)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.contract.support import image, units
+from tests.integration.support import Parts
 from visual_memory.schemas.decision import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions, Decisions
 from visual_memory.schemas.errors import InvalidFilter, TooLarge
 from visual_memory.schemas.explanation import Intervention, PreviewRequest
@@ -10,8 +11,6 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import now
 from visual_memory.schemas.text_rules import LABEL_LENGTH, MAX_LABELS
 from visual_memory.services.vector_engines.engine_contract import Vectors
-
-from .support import Parts
 
 LONGEST = [f"{number:02}" + "x" * (LABEL_LENGTH - 2) for number in range(MAX_LABELS)]
 

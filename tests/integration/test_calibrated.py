@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import Parts
 from tests.shapes import picture
 from visual_memory.schemas.decision import ClassifyOptions, Effort, Prune
 from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.services.voting.decide import decide
-
-from .support import Parts
 
 EACH = 8
 

@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from tests.broker import Broker, broker
 from tests.intake import IntakeServer, intake_server
+from tests.integration.support import database_in
 from tests.messages import MALFORMED
 from tests.stack import unique, until
 from visual_memory.schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent
@@ -29,8 +30,6 @@ from visual_memory.services.infrastructure.redis_streams.redis_streams import St
 from visual_memory.services.infrastructure.task_queue.producer_queue import AT_ONCE, ProducerQueue
 from visual_memory.services.intake.streams import celery_relay
 from visual_memory.services.intake.streams.celery_relay import MAX_MESSAGE, CeleryRelay, entry_of
-
-from .support import database_in
 
 PAGE = Path(__file__).parents[2] / "docs" / "intake.md"
 TASK = "visual_memory.remember_image"

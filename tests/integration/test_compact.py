@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.databases import SHORT, new_database
+from tests.integration.support import Hooked, Killed, Once, Parts
 from tests.shapes import picture
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.filter import Filter
@@ -19,8 +20,6 @@ from visual_memory.services.infrastructure.task_queue.duty_schedule import Sched
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.erasure.erase_removed_data import SMALL, SOON, Compact
 from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
-
-from .support import Hooked, Killed, Once, Parts
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 LARGE = SMALL + 1

@@ -10,6 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from tests.contract.support import image, quick_folder
+from tests.integration.support import Hooked, Once, close_databases, database_in
 from tests.unit.encoder_migration.support import spec as encoder
 from tests.unit.evaluation.support import silent
 from visual_memory.schemas.decision import ClassifyOptions
@@ -25,8 +26,6 @@ from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.duplicate_grouping import first_groups
-
-from .support import Hooked, Once, close_databases, database_in
 
 TENANT, NUMBER = "t", 130
 COARSE, FINE = "coarse", "fine"

@@ -5,6 +5,7 @@ from typing import cast
 import pytest
 
 from tests.contract.support import reject
+from tests.integration.support import AT_ONCE, Hooked, Once, Parts, Pixels
 from tests.shapes import picture
 from visual_memory.schemas.curation_request import Action, CurationRequest
 from visual_memory.schemas.errors import Conflict, InvalidFilter, InvalidRequest
@@ -14,8 +15,6 @@ from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation.mute_and_relabel import Curate
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
-
-from .support import AT_ONCE, Hooked, Once, Parts, Pixels
 
 
 def curate(parts: Parts, action: str, memory: object = None, **asked: object) -> int:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from tests.contract.support import units
+from tests.integration.support import Hooked, Once, Parts
 from tests.shapes import picture
 from visual_memory.schemas.decision import ClassifyOptions, Effort, GroupBy, Vote
 from visual_memory.schemas.errors import Blocked, NotFound, Unavailable
@@ -25,8 +26,6 @@ from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
 from visual_memory.services.removal.covered_images import CoveredImages, Note
 from visual_memory.services.voting.decide import decide
-
-from .support import Hooked, Once, Parts
 
 MARK = "Mark-Of-Label"
 

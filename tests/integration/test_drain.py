@@ -15,6 +15,7 @@ from sqlalchemy import update
 from tests.databases import SHORT, new_database
 from tests.intake import PASSWORD, IntakeServer, intake_server
 from tests.intake_events import image_data, image_event, removal_event, s3_notification, s3_record
+from tests.integration.support import TESTER, Killed, Parts
 from tests.shapes import picture
 from visual_memory.schemas.errors import Blocked, Unavailable
 from visual_memory.schemas.receipt import Event
@@ -28,8 +29,6 @@ from visual_memory.services.intake.streams.entries_before_removal import OlderEn
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.intake_contract import QueuedEntry, resource
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
-
-from .support import TESTER, Killed, Parts
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.contract.support import quick_folder
+from tests.integration.support import KeepsOpen
 from tests.unit.perception.families import dinov2
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.bootstrap.api_process import api_process
@@ -18,8 +19,6 @@ from visual_memory.services.bootstrap.worker_process import worker_process
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings, Settings
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-
-from .support import KeepsOpen
 
 Serve = Callable[..., AbstractContextManager[Wired[Any]]]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Broker, broker
+from tests.integration.support import AT_ONCE, NEVER, Parts
 from tests.messages import read
 from tests.shapes import picture
 from visual_memory.services.infrastructure.task_queue import enqueue as module
@@ -16,8 +17,6 @@ from visual_memory.services.infrastructure.task_queue.message_check import check
 from visual_memory.services.infrastructure.task_queue.task_names import JOB_QUEUE, REMEMBER, REMEMBER_QUEUE, RUN_JOBS
 from visual_memory.services.intake.remember_pictures import Sweep
 from visual_memory.services.settings import WorkerSettings
-
-from .support import AT_ONCE, NEVER, Parts
 
 PREFIX = "one-service:"
 QUEUE = f"{PREFIX}{REMEMBER_QUEUE}"

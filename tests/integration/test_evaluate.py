@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.integration.support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, back_up
 from tests.shapes import picture
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.errors import (
@@ -39,8 +40,6 @@ from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
-
-from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, back_up
 
 ITSELF = EvaluationRequest(itself=True, k=5)
 PICTURES = EvaluationRequest(k=5)

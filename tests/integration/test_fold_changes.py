@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.support import units
+from tests.integration.support import Hooked, Parts
 from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.filter import Clause, FieldType, Filter
 from visual_memory.schemas.image import State, StoredImage, now
@@ -22,8 +23,6 @@ from visual_memory.services.curation.judgement.update_judgement_input import Fol
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.curation.mute_and_relabel import Curate
 from visual_memory.services.vector_engines.engine_contract import Vectors
-
-from .support import Hooked, Parts
 
 LABELS = ("cat", "dog", "animal/owl")
 IDS = [f"image-{number:02}" for number in range(24)]

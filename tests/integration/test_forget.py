@@ -9,6 +9,7 @@ from sqlalchemy import delete
 
 from tests.contract.support import reject
 from tests.databases import SHORT, new_database
+from tests.integration.support import NEVER, TESTER, Hooked, Killed, Once, Parts, Transactions
 from tests.shapes import picture
 from visual_memory.schemas.errors import Blocked, Unavailable
 from visual_memory.schemas.filter import FieldType
@@ -20,8 +21,6 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.removal.removal_records import resource
 from visual_memory.services.removal.removal_steps import Forget
-
-from .support import NEVER, TESTER, Hooked, Killed, Once, Parts, Transactions
 
 REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to", "block": True})
 WRITES = {"mark", "clear_marks", "delete_noted", "transaction", "delete"}

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from tests.integration.support import AT_ONCE, NEVER, Hooked, Once, Parts, Pixels
 from tests.shapes import picture
 from visual_memory.schemas.image import State
 from visual_memory.services.decoding.preprocessing_crop import View
@@ -16,8 +17,6 @@ from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.intake.further_vectors import FurtherVectors
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
-
-from .support import AT_ONCE, NEVER, Hooked, Once, Parts, Pixels
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.contract.support import image, put, units
+from tests.integration.support import NEVER, TESTER, Hooked, Killed, Once, Parts
 from tests.shapes import picture
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.decision import ClassifyOptions, Prune
@@ -29,8 +30,6 @@ from visual_memory.services.infrastructure.task_queue.jobs import Jobs, OwnedJob
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.vector_engines.engine_contract import Vectors
-
-from .support import NEVER, TESTER, Hooked, Killed, Once, Parts
 
 
 def remember(parts: Parts, labels: Sequence[str], seed: int = 0, prefix: str = "image") -> list[str]:

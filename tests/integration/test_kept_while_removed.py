@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.contract.support import quick_folder
+from tests.integration.support import Parts
+from tests.integration.test_decisions import noted, removal_runs
 from tests.shapes import picture
 from visual_memory.schemas.decision import ClassifyOptions, Decision
 from visual_memory.schemas.errors import BeingRemoved, Unavailable
@@ -19,9 +21,6 @@ from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
-
-from .support import Parts
-from .test_decisions import noted, removal_runs
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import LIMITS, Killed, Parts, Pixels, back_up, sound_sandbox
 from tests.shapes import picture
 from visual_memory.schemas.errors import Blocked, InvalidPicture
 from visual_memory.schemas.filter import Filter
@@ -19,8 +20,6 @@ from visual_memory.services.infrastructure.storage import blob_store
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
 from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
-
-from .support import LIMITS, Killed, Parts, Pixels, back_up, sound_sandbox
 
 
 class Counting(Decoder):

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.integration.support import Parts, Pixels
+from tests.integration.test_decisions import remove
 from tests.shapes import picture
 from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, Vote
 from visual_memory.schemas.errors import EncoderMismatch, InvalidRequest
@@ -16,9 +18,6 @@ from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
 from visual_memory.schemas.image import ImagePatch
 from visual_memory.services.classification.classify import WhatIf
 from visual_memory.services.decisions.explain_decision import Question
-
-from .support import Parts, Pixels
-from .test_decisions import remove
 
 
 def preview_of(**asked: object) -> PreviewRequest:

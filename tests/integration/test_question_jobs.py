@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
+from tests.integration.support import NEVER, Parts
 from tests.shapes import picture
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.errors import Conflict, NotFound
@@ -16,8 +17,6 @@ from visual_memory.services.decisions.explain_decision import AS_A_JOB, AT_ONCE,
 from visual_memory.services.decisions.explanation_jobs import KEPT, AnswerQuestion, Asked, AskLater, Questions
 from visual_memory.services.infrastructure.records.tables import questions
 from visual_memory.services.infrastructure.task_queue.jobs import Jobs, RunJobs
-
-from .support import NEVER, Parts
 
 
 class Workers:

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support import Hooked, Once, Parts, Pixels
 from tests.shapes import picture
 from visual_memory.schemas.errors import BeingRemoved, Blocked, Conflict, Unavailable
 from visual_memory.schemas.image import ImageFields, ImagePatch, State
 from visual_memory.schemas.removal import Removal, RemovalRequest, RemovalStatus
 from visual_memory.services.intake.accept_pictures import Upload
-
-from .support import Hooked, Once, Parts, Pixels
 
 
 def remove(parts: Parts, **request: Any) -> Removal:

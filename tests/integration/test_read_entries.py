@@ -12,6 +12,7 @@ from sqlalchemy import update
 from tests.contract.support import reject
 from tests.intake import IntakeServer, intake_server
 from tests.intake_events import image_data, image_event, s3_notification, s3_record
+from tests.integration.support import KEY, TESTER, Hooked, Killed, Once, Parts
 from tests.shapes import picture
 from visual_memory.schemas.errors import FetchFailed, FetchUnanswered, OutOfSpace, Unavailable, VisualMemoryError
 from visual_memory.schemas.image import State, StoredImage
@@ -29,8 +30,6 @@ from visual_memory.services.intake.streams.read_image_stream import MOST_TRIES, 
 from visual_memory.services.intake.streams.report_results import SettleAccepted
 from visual_memory.services.removal.intake_contract import resource
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries, RefusedEntry
-
-from .support import KEY, TESTER, Hooked, Killed, Once, Parts
 
 DURATION = timedelta(seconds=30)
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.intake import intake_server
 from tests.intake_events import image_data, image_event, removal_event
+from tests.integration.support import Hooked, Once, Parts
 from tests.shapes import picture
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.receipt import Requester
@@ -18,8 +19,6 @@ from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbo
 from visual_memory.services.intake.streams.accept_removals import ReadRemovals
 from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
 from visual_memory.services.intake.streams.read_removal_stream import MOST_TRIES, RemovalTurns, resource
-
-from .support import Hooked, Once, Parts
 
 BY = Requester(name="the stream of removals", key=None)
 

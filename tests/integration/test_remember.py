@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 
 from tests.faulty import spoilt
+from tests.integration.support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox, sound_sandbox
 from tests.shapes import as_file, picture
 from tests.stack import until
 from visual_memory.schemas.decision import ClassifyOptions
@@ -20,8 +21,6 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.intake.remember_pictures import Remember
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
-
-from .support import AT_ONCE, NEVER, Hooked, Killed, Once, Parts, Pixels, faulty_sandbox, sound_sandbox
 
 ODD = (7, 7)
 

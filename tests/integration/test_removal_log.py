@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from tests.databases import SHORT, new_database
+from tests.integration.support import TESTER, Parts
 from tests.shapes import picture
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.filter import Filter
@@ -14,8 +15,6 @@ from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.infrastructure.records.tables import receipt_log, removals
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.verification.verify_removals import Findings
-
-from .support import TESTER, Parts
 
 REQUEST = RemovalRequest(filter=Filter({"subject": "ann"}), reason="asked to")
 

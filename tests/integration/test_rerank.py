@@ -12,6 +12,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from tests.integration.support import Hooked, Parts
 from tests.shapes import as_file
 from tests.vision import KEY, MODEL, Fault, Handler, Seen, Server, serving
 from visual_memory.schemas.decision import Decision
@@ -34,8 +35,6 @@ from visual_memory.services.classification.reranking.vision_model import VisionM
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.observability.json_logs import Formatter
 from visual_memory.services.settings import RerankSettings
-
-from .support import Hooked, Parts
 
 COLD, WARM = "cold", "warm"
 UNREACHABLE = "the model's server cannot be reached, or ends the connection"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.contract.support import quick_folder
+from tests.integration.support import AT_ONCE, LIFETIMES, METADATA, NEVER, Parts, Pixels, failures
 from tests.shapes import picture
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.explanation import ReplayRequest
@@ -16,8 +17,6 @@ from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.data_governance.retention_limits import Expire, Retention
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-
-from .support import AT_ONCE, LIFETIMES, METADATA, NEVER, Parts, Pixels, failures
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to"})

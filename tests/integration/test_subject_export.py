@@ -5,12 +5,11 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.integration.support import Parts
 from tests.shapes import picture
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.data_governance.export_subject import ExportSubject, Held
 from visual_memory.services.removal.intake_contract import NoIntake, QueuedEntry, QueuedImage
-
-from .support import Parts
 
 
 class Waiting(NoIntake):

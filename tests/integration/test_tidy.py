@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 
 from tests.contract.support import ENCODER, METADATA, image, quick_folder
+from tests.integration.support import Hooked, close_databases, database_in, failures
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
@@ -21,8 +22,6 @@ from visual_memory.services.infrastructure.task_queue.duty_schedule import Sched
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
-
-from .support import Hooked, close_databases, database_in, failures
 
 HOUR = timedelta(hours=1)
 

@@ -14,14 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.integration.support import TESTER, Parts
 from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, GroupBy, Prune, Vote
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.decide import decide
-
-from .support import TESTER, Parts
 
 DIRECTIONS = 6
 LABELS = ("cat", "dog", "animal/owl")

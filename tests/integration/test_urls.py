@@ -11,6 +11,7 @@ import pytest
 import trustme
 from starlette.testclient import TestClient
 
+from tests.integration.support import KeepsOpen, Parts, fixed, make_known
 from tests.shapes import picture
 from tests.web import HOST, Loopback, Server, answering, fetching, serving
 from visual_memory.schemas.api_key import KeyRequest, Scope
@@ -20,8 +21,6 @@ from visual_memory.services.bootstrap.api_process import api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.settings import Settings
-
-from .support import KeepsOpen, Parts, fixed, make_known
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tests.contract.support import units
+from tests.integration.support import LIFETIMES, Hooked, Once, Parts, Pixels, back_up, encoder_spec, restore
+from tests.integration.test_backup import place
 from tests.shapes import picture
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.errors import BeingRemoved, Blocked, InvalidRequest, InvalidVector, NotFound, Unavailable
@@ -19,9 +21,6 @@ from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import has_picture
 from visual_memory.services.vector_engines.engine_contract import Vectors
-
-from .support import LIFETIMES, Hooked, Once, Parts, Pixels, back_up, encoder_spec, restore
-from .test_backup import place
 
 NAME, DIMENSION = Pixels().name, Pixels().dimension
 ANOTHER = encoder_spec("another", 7)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.support import Hooked, Parts, Pixels, make_known
 from visual_memory.schemas.errors import EncoderMismatch, Unavailable
 from visual_memory.services.bootstrap.api_process import api_process
 from visual_memory.services.bootstrap.job_process import job_process
@@ -17,8 +18,6 @@ from visual_memory.services.bootstrap.worker_process import worker_process
 from visual_memory.services.infrastructure.records import record_flags
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
-
-from .support import Hooked, Parts, Pixels, make_known
 
 Wire = Callable[[Settings], AbstractContextManager[object]]
 PROCESSES = (api_process, worker_process, job_process)

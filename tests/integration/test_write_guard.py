@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.integration.support import Hooked, Once, Parts
 from tests.shapes import picture
 from visual_memory.schemas.image import ImageFields, State
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
-
-from .support import Hooked, Once, Parts
 
 
 class Superseded(Exception):

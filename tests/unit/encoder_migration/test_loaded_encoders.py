@@ -7,6 +7,7 @@ import PIL.Image
 import pytest
 
 from tests.integration.support import Pixels
+from tests.unit.encoder_migration.support import spec
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
@@ -15,8 +16,6 @@ from visual_memory.services.encoder_migration.loaded_encoders import LoadedEncod
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
 from visual_memory.services.infrastructure.records.database import Database
-
-from .support import spec
 
 Open = Callable[..., LoadedEncoders]
 

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.pictures import photographs
+from tests.unit.perception.families import FAMILIES, SIZE, Family
 from visual_memory.schemas.encoder import EncoderIdentity
 from visual_memory.services.decoding.preprocessing_crop import Preprocessing
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.encoding.torch_encoder import NetworkEncoder
 from visual_memory.services.settings import EncoderSettings
-
-from .families import FAMILIES, SIZE, Family
 
 PICTURES = [PIL.Image.effect_noise((40 + 9 * n, 60 - 5 * n), 90).convert("RGB") for n in range(5)]
 SIZES = ((533, 400), (400, 533), (900, 300), (260, 260), (70, 90))

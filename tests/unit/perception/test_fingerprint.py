@@ -19,13 +19,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
+from tests.unit.perception.families import dinov2
+from tests.unit.perception.test_families import PICTURES
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.settings import EncoderSettings
-
-from .families import dinov2
-from .test_families import PICTURES
 
 NAMED = "an-author/a-model"
 

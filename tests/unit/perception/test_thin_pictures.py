@@ -22,6 +22,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from tests.faulty import decoders
 from tests.hostile import packed
+from tests.unit.perception.families import FAMILIES, IMAGE_TOWER, Family, cls, saved
 from visual_memory.services.bootstrap.wiring.wire_memory import SLICE_BYTES, slice_size
 from visual_memory.services.decoding.decode_many import BYTES_PER_PIXEL, Decoder
 from visual_memory.services.decoding.pillow_decode import Limits
@@ -32,8 +33,6 @@ from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.encoding.transformers_preprocessing import take_over
 from visual_memory.services.settings import EncoderSettings
-
-from .families import FAMILIES, IMAGE_TOWER, Family, cls, saved
 
 LIMITS = Limits(2**20, 50_000_000)
 LONGEST = {"PNG": 100_000, "TIFF": 100_000, "BMP": 100_000, "JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}
