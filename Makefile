@@ -26,7 +26,7 @@ test-faults: $(INSTALLED)
 # The same, and the table goes into docs/promises.md.
 fault-table: $(INSTALLED)
 	VISUAL_MEMORY_FAULT_TABLE=tests/faults/results.jsonl $(BIN)/python -m pytest -m faults tests/faults
-	$(BIN)/python -m tests.faults.table
+	$(BIN)/python -m tests.faults.fault_table
 
 # Format, lint and strict types.
 check: $(INSTALLED)

@@ -20,7 +20,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from tests.colours import (
+from tests.support.colour_profiles import (
     ADOBE,
     BT2020,
     P3,
@@ -39,8 +39,8 @@ from tests.colours import (
     screen,
     seen,
 )
-from tests.hostile import packed, quarters
-from tests.tiffs import DEFLATE, LZW, Written, tiff
+from tests.support.damaged_pictures import packed, quarters
+from tests.support.tiff_writer import DEFLATE, LZW, Written, tiff
 from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.services.decoding.pillow_decode import Limits, decode
 

@@ -14,8 +14,8 @@ import redis
 from benchmarks.table import Row, compare
 from tests.faults.intake_producers import IMAGE, PRODUCERS
 from tests.faults.intake_trial import Intake, intake_service
-from tests.shapes import KINDS, picture
-from tests.stack import fields, unique, until
+from tests.support.running_service import fields, unique, until
+from tests.support.shape_pictures import KINDS, picture
 from visual_memory.schemas.errors import Unavailable
 
 Batch = list[bytes]

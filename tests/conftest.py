@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import vision
-from tests.databases import KINDS, new_database
-from tests.stack import Stack, new_folder, running
+from tests.support import vision_server
+from tests.support.databases import KINDS, new_database
+from tests.support.running_service import Stack, new_folder, running
 from visual_memory.services.infrastructure.records.database import Database
 
 # how long an example takes says only what else the machine does; the same examples each time, for whoever changes
@@ -19,16 +19,16 @@ settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
-def eye() -> Iterator[vision.Server]:
+def eye() -> Iterator[vision_server.Server]:
     """The server of the vision-language model that the shared service asks."""
-    with vision.serving() as server:
+    with vision_server.serving() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def stack(eye: vision.Server) -> Iterator[Stack]:
+def stack(eye: vision_server.Server) -> Iterator[Stack]:
     """A whole service that no test kills anything of."""
-    with new_folder() as folder, running(folder, **vision.settings(eye.url)) as service:
+    with new_folder() as folder, running(folder, **vision_server.settings(eye.url)) as service:
         yield service
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from qdrant_client import QdrantClient
 
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, quick_folder
-from tests.local_mode import local_client
+from tests.support.memory_images import DIMENSION, ENCODER, METADATA, Owner, quick_folder
+from tests.support.qdrant_local_mode import local_client
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine

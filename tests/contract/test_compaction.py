@@ -16,8 +16,8 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from tests.contract.conftest import ENGINES
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, clauses, delete_marked, image, put, units
-from tests.stack import until
+from tests.support.memory_images import DIMENSION, ENCODER, METADATA, Owner, clauses, delete_marked, image, put, units
+from tests.support.running_service import until
 from visual_memory.schemas.decision import Effort
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.image import StoredImage

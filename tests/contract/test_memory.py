@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.contract.conftest import ENGINES
-from tests.contract.support import DIMENSION, ENCODER, METADATA, clauses, delete_marked, image, put, reject, units
+from tests.support.memory_images import DIMENSION, ENCODER, METADATA, clauses, delete_marked, image, put, reject, units
 from visual_memory.schemas.decision import Effort, GroupBy
 from visual_memory.schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
 from visual_memory.schemas.filter import Clause, FieldType

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.contract.support import DIMENSION, ENCODER, METADATA, Owner, units
 from tests.contract.test_compaction import bytes_below, everything
+from tests.support.memory_images import DIMENSION, ENCODER, METADATA, Owner, units
 from visual_memory.schemas.decision import Effort
 from visual_memory.schemas.errors import EncoderMismatch, Unavailable
 from visual_memory.schemas.filter import Clause, FieldType

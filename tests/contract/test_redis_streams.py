@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import redis
 
-from tests.intake import PASSWORD, IntakeServer, intake_server
-from tests.stack import unique
+from tests.support.intake_redis import PASSWORD, IntakeServer, intake_server
+from tests.support.running_service import unique
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.services.infrastructure.redis_streams.redis_streams import PAGE, Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status

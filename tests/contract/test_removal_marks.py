@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.contract.support import ENCODER, clauses, image, put, reject, units
+from tests.support.memory_images import ENCODER, clauses, image, put, reject, units
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.filter import Clause, FieldType, matches
 from visual_memory.schemas.image import Doubt, State, StoredImage, now

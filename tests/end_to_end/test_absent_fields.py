@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.end_to_end.test_cli import Cli
-from tests.shapes import as_npy, picture
-from tests.stack import ENCODER, Stack, fields, unique
+from tests.end_to_end.test_command_line import Cli
+from tests.support.running_service import ENCODER, Stack, fields, unique
+from tests.support.shape_pictures import as_npy, picture
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, LabelRule
 from visual_memory.schemas.removal import RemovalRequest

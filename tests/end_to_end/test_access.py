@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import redis
 
-from tests.shapes import as_npy, picture
-from tests.stack import ENCODER, Stack, suspended, unique, until
+from tests.support.running_service import ENCODER, Stack, suspended, unique, until
+from tests.support.shape_pictures import as_npy, picture
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.background_job import JobState
 from visual_memory.schemas.decision import ClassifyOptions

@@ -12,8 +12,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.shapes import as_file, picture
-from tests.stack import SETTINGS, Stack, fields, unique
+from tests.support.running_service import SETTINGS, Stack, fields, unique
+from tests.support.shape_pictures import as_file, picture
 
 GOOD = picture("disc")
 GOOD64 = base64.b64encode(GOOD).decode()

@@ -4,8 +4,8 @@ import base64
 
 from celery import Celery
 
-from tests.shapes import picture
-from tests.stack import Stack, unique, until
+from tests.support.running_service import Stack, unique, until
+from tests.support.shape_pictures import picture
 from visual_memory.services.bootstrap.wiring.wire_intake import streams_of
 from visual_memory.services.infrastructure.processes.private_redis import redis_url
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams

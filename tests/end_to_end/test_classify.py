@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.shapes import picture
-from tests.stack import Stack, fields, unique
+from tests.support.running_service import Stack, fields, unique
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, Prune, Vote
 from visual_memory.schemas.filter import Filter
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.shapes import picture
-from tests.stack import SETTINGS, Stack, new_folder, running, until
+from tests.support.running_service import SETTINGS, Stack, new_folder, running, until
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.errors import Blocked, Forbidden, NotAuthorized
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.removal import RemovalStatus

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.migration import Check, Commands
-from tests.shapes import picture
-from tests.stack import Stack, new_folder, running, until
+from tests.support.encoder_commands import Check, Commands
+from tests.support.running_service import Stack, new_folder, running, until
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.decision import ClassifyOptions, Effort
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State

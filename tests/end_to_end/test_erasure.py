@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.shapes import picture
-from tests.stack import SETTINGS, Stack
+from tests.support.running_service import SETTINGS, Stack
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.decision import ClassifyOptions
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus

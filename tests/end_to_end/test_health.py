@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.shapes import picture
-from tests.stack import SETTINGS, SHARED, Stack, fields, suspended, unique
+from tests.support.running_service import SETTINGS, SHARED, Stack, fields, suspended, unique
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest
 

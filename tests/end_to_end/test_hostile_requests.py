@@ -1,8 +1,8 @@
 """Promise 7: no hostile request makes the service fail inside, and each gets the answer that is its own."""
 
-from tests.faults.hostile_bodies import TABLE, ask, complaints, spools, status_of
-from tests.shapes import picture
-from tests.stack import Stack, until
+from tests.faults.hostile_requests import TABLE, ask, complaints, spools, status_of
+from tests.support.running_service import Stack, until
+from tests.support.shape_pictures import picture
 
 
 def test_every_hostile_request_is_answered_as_it_should_be(stack: Stack) -> None:

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 from sqlalchemy import update
 
-from tests.shapes import picture
-from tests.stack import ENCODER, Stack, suspended, unique, until
+from tests.support.running_service import ENCODER, Stack, suspended, unique, until
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.image import ImageFields
 from visual_memory.services.client.http_client import Client

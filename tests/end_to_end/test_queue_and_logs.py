@@ -8,9 +8,9 @@ import pytest
 import redis
 from sqlalchemy import select
 
-from tests.messages import MALFORMED, message
-from tests.shapes import picture
-from tests.stack import Stack, new_folder, running, suspended, unique, until
+from tests.support.celery_messages import MALFORMED, message
+from tests.support.running_service import Stack, new_folder, running, suspended, unique, until
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.errors import Blocked, InvalidPicture, NotAuthorized, NotFound
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, ImagePatch, State

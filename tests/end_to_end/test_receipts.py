@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.shapes import picture
-from tests.stack import Stack, running, unique, until
+from tests.support.running_service import Stack, running, unique, until
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import Forbidden, NotFound
 from visual_memory.schemas.filter import Filter

@@ -12,9 +12,9 @@ import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
-from tests.shapes import as_file
-from tests.stack import Stack, unique
-from tests.vision import BUDGET, MODEL, TENANT, Server
+from tests.support.running_service import Stack, unique
+from tests.support.shape_pictures import as_file
+from tests.support.vision_server import BUDGET, MODEL, TENANT, Server
 from visual_memory.schemas.decision import ClassifyOptions, Decision, Rerank
 from visual_memory.services.classification.reranking.rerank import NO_PICTURE, NOT_ALLOWED
 from visual_memory.services.cli.app import app

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.shapes import picture
-from tests.stack import Stack, unique
+from tests.support.running_service import Stack, unique
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.errors import NotFound, PreconditionFailed
 from visual_memory.schemas.image import Image, ImagePatch
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import redis
 
-from tests.broker import Broker, broker
-from tests.databases import new_postgresql
-from tests.intake import intake_server
-from tests.shapes import picture
-from tests.stack import Stack, new_folder, running, until
+from tests.support.broker_redis import Broker, broker
+from tests.support.databases import new_postgresql
+from tests.support.intake_redis import intake_server
+from tests.support.running_service import Stack, new_folder, running, until
+from tests.support.shape_pictures import picture
 from visual_memory.schemas.background_job import JobState
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.task_queue.task_names import REMEMBER_QUEUE

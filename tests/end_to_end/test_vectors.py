@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.contract.support import units
-from tests.end_to_end.test_cli import Cli
-from tests.shapes import as_npy
-from tests.stack import ENCODER, Stack, unique
+from tests.end_to_end.test_command_line import Cli
+from tests.support.memory_images import units
+from tests.support.running_service import ENCODER, Stack, unique
+from tests.support.shape_pictures import as_npy
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State
 from visual_memory.schemas.removal import RemovalRequest

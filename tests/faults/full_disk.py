@@ -1,4 +1,4 @@
-"""What is done on a small disk that fills up; each function runs in a child of its own, see `tests.faults.disk`."""
+"""What is done on a small disk that fills up; each function runs in a child process, see `small_disk`."""
 
 import threading
 import time
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tests.contract.support import METADATA, Owner, image, units
-from tests.faults.disk import Ballast
-from tests.shapes import as_file
-from tests.stack import Stack, fields, running, until
+from tests.faults.small_disk import Ballast
+from tests.support.memory_images import METADATA, Owner, image, units
+from tests.support.running_service import Stack, fields, running, until
+from tests.support.shape_pictures import as_file
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus

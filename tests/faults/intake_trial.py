@@ -20,8 +20,8 @@ from tests.faults.intake_producers import (
     Said,
     find_redis_cli,
 )
-from tests.shapes import KINDS, picture
-from tests.stack import ENCODER, Stack, new_folder, running
+from tests.support.running_service import ENCODER, Stack, new_folder, running
+from tests.support.shape_pictures import KINDS, picture
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import State
 from visual_memory.services.bootstrap.wiring.wire_intake import streams_of

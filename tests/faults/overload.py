@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.shapes import KINDS, picture
-from tests.stack import Stack, fields, unique
+from tests.support.running_service import Stack, fields, unique
+from tests.support.shape_pictures import KINDS, picture
 
 OVERLOADED = {200, 202, 503}
 MOST_GROWN = 2**30

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.contract.support import quick_folder
-from tests.integration.support import METADATA, Parts, Pixels, close_databases, faulty_sandbox, sound_sandbox
+from tests.support.memory_images import quick_folder
+from tests.support.wired_service import METADATA, Parts, Pixels, close_databases, faulty_sandbox, sound_sandbox
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 

@@ -18,9 +18,9 @@ import pytest
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 
-from tests.integration.support import METADATA, KeepsOpen, Parts, make_known
-from tests.shapes import picture
-from tests.stack import until
+from tests.support.running_service import until
+from tests.support.shape_pictures import picture
+from tests.support.wired_service import METADATA, KeepsOpen, Parts, make_known
 from visual_memory.schemas.api_key import KeyRequest
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.filter import FieldType, Filter

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.support import Parts
-from tests.shapes import picture
+from tests.support.shape_pictures import picture
+from tests.support.wired_service import Parts
 from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import MAX_HISTORY, ImagePatch, now

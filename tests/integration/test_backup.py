@@ -9,9 +9,10 @@ from typing import cast
 import numpy as np
 import pytest
 
-from tests.contract.support import quick_folder, reject, units
-from tests.databases import SHORT, new_database
-from tests.integration.support import (
+from tests.support.databases import SHORT, new_database
+from tests.support.memory_images import quick_folder, reject, units
+from tests.support.shape_pictures import picture
+from tests.support.wired_service import (
     METADATA,
     TESTER,
     Hooked,
@@ -24,7 +25,6 @@ from tests.integration.support import (
     receipts_in,
     restore,
 )
-from tests.shapes import picture
 from visual_memory.schemas.api_key import KeyRequest, Scope
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.errors import Blocked, Conflict, InvalidRequest

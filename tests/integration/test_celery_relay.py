@@ -17,11 +17,11 @@ from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.broker import Broker, broker
-from tests.intake import IntakeServer, intake_server
-from tests.integration.support import database_in
-from tests.messages import MALFORMED
-from tests.stack import unique, until
+from tests.support.broker_redis import Broker, broker
+from tests.support.celery_messages import MALFORMED
+from tests.support.intake_redis import IntakeServer, intake_server
+from tests.support.running_service import unique, until
+from tests.support.wired_service import database_in
 from visual_memory.schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent
 from visual_memory.schemas.intake_event import MAX_EVENT, MAX_PICTURE, ReadEvent, read_event
 from visual_memory.services.cli.temporary_service import free_port

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.contract.support import image
-from tests.shapes import KINDS, picture
-from tests.unit.perception.families import dinov2
+from tests.support.memory_images import image
+from tests.support.shape_pictures import KINDS, picture
+from tests.support.tiny_encoders import dinov2
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.image import State, now
 from visual_memory.services.bootstrap.encoder_commands import labelled_pictures

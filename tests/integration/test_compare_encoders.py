@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tests.contract.support import image, quick_folder
-from tests.integration.support import Hooked, Once, close_databases, database_in
-from tests.unit.encoder_migration.support import spec as encoder
-from tests.unit.evaluation.support import silent
+from tests.support.encoder_specs import spec as encoder
+from tests.support.memory_images import image, quick_folder
+from tests.support.random_memory import silent
+from tests.support.wired_service import Hooked, Once, close_databases, database_in
 from visual_memory.schemas.decision import ClassifyOptions
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import InvalidPicture, InvalidRequest, NotFound

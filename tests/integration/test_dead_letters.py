@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.intake import IntakeServer, intake_server
-from tests.stack import unique
+from tests.support.intake_redis import IntakeServer, intake_server
+from tests.support.running_service import unique
 from visual_memory.schemas.errors import InvalidRequest, OutOfSpace
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Result, Status

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.unit.encoder_migration.support import spec
-from tests.unit.perception.families import dinov2
+from tests.support.encoder_specs import spec
+from tests.support.tiny_encoders import dinov2
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.image import now
 from visual_memory.services.bootstrap.wiring.wire_records import records_of

@@ -10,10 +10,10 @@ from threading import Event
 
 import pytest
 
-from tests import busy_jobs
-from tests.broker import Broker, broker
-from tests.contract.support import quick_folder
-from tests.stack import until
+from tests.support import endless_jobs
+from tests.support.broker_redis import Broker, broker
+from tests.support.memory_images import quick_folder
+from tests.support.running_service import until
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.bootstrap.job_process import ERASE, REMOVE_ORPHANS
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
@@ -41,19 +41,19 @@ def test_jobs_that_hold_all_threads_delay_no_duty_nor_does_a_broker_that_is_gone
     with ExitStack() as opened:
         queue = wire_job_queue(settings, opened)
         environment = {**os.environ, "VISUAL_MEMORY_DATA": str(data)}
-        process = subprocess.Popen([sys.executable, "-m", busy_jobs.__name__], env=environment)
+        process = subprocess.Popen([sys.executable, "-m", endless_jobs.__name__], env=environment)
         opened.callback(process.wait)
         opened.callback(process.kill)
         tenants = [f"t{number}" for number in range(JOBS_AT_ONCE + 2)]
         assert all(queue.enqueue(each) for each in tenants)
-        until(lambda: sum(busy_jobs.begun(data, each) for each in tenants) == JOBS_AT_ONCE, "all threads to be held")
+        until(lambda: sum(endless_jobs.begun(data, each) for each in tenants) == JOBS_AT_ONCE, "all threads to be held")
         for duty in (ERASE, REMOVE_ORPHANS):
-            before = busy_jobs.begun(data, duty)
-            until(lambda duty=duty, before=before: busy_jobs.begun(data, duty) >= before + 3, duty)  # type: ignore[misc]
+            before = endless_jobs.begun(data, duty)
+            until(lambda duty=duty, before=before: endless_jobs.begun(data, duty) >= before + 3, duty)  # type: ignore[misc]
         redis.stop()
-        before = busy_jobs.begun(data, ERASE)
-        until(lambda: busy_jobs.begun(data, ERASE) >= before + 3, "a turn without a broker")
-        assert sum(busy_jobs.begun(data, each) for each in tenants) == JOBS_AT_ONCE, "they were held all the time"
+        before = endless_jobs.begun(data, ERASE)
+        until(lambda: endless_jobs.begun(data, ERASE) >= before + 3, "a turn without a broker")
+        assert sum(endless_jobs.begun(data, each) for each in tenants) == JOBS_AT_ONCE, "they were held all the time"
         assert process.poll() is None
 
 

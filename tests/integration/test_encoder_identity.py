@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.support import quick_folder
-from tests.integration.support import KeepsOpen
-from tests.unit.perception.families import dinov2
+from tests.support.memory_images import quick_folder
+from tests.support.tiny_encoders import dinov2
+from tests.support.wired_service import KeepsOpen
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.bootstrap.api_process import api_process
 from visual_memory.services.bootstrap.wiring import wire_memory

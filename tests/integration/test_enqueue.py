@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker import Broker, broker
-from tests.integration.support import AT_ONCE, NEVER, Parts
-from tests.messages import read
-from tests.shapes import picture
+from tests.support.broker_redis import Broker, broker
+from tests.support.celery_messages import read
+from tests.support.shape_pictures import picture
+from tests.support.wired_service import AT_ONCE, NEVER, Parts
 from visual_memory.services.infrastructure.task_queue import enqueue as module
 from visual_memory.services.infrastructure.task_queue.celery_app import make_celery
 from visual_memory.services.infrastructure.task_queue.enqueue import FLAG_SECONDS, TaskQueue

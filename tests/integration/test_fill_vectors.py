@@ -11,11 +11,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.contract.support import units
-from tests.integration.migrating import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, migrating, over
-from tests.integration.support import Hooked, Killed, Once
-from tests.integration.test_remember import no_odd_ones, odd_picture
-from tests.shapes import KINDS, picture
+from tests.integration.test_remember_pictures import no_odd_ones, odd_picture
+from tests.support.memory_images import units
+from tests.support.shape_pictures import KINDS, picture
+from tests.support.two_encoders import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, migrating, over
+from tests.support.wired_service import Hooked, Killed, Once
 from visual_memory.schemas.encoder import FillCounts, FillSettings
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.filter import Filter

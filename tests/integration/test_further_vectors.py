@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.integration.support import AT_ONCE, NEVER, Hooked, Once, Parts, Pixels
-from tests.shapes import picture
+from tests.support.shape_pictures import picture
+from tests.support.wired_service import AT_ONCE, NEVER, Hooked, Once, Parts, Pixels
 from visual_memory.schemas.image import State
 from visual_memory.services.decoding.preprocessing_crop import View
 from visual_memory.services.infrastructure.storage.picture_store import Pictures

@@ -10,7 +10,7 @@ import pytest
 import redis
 from typer.testing import CliRunner, Result
 
-from tests.intake import PASSWORD, IntakeServer, intake_server
+from tests.support.intake_redis import PASSWORD, IntakeServer, intake_server
 from visual_memory.schemas.audit_entry import AuditLine
 from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 from visual_memory.services.cli.app import app

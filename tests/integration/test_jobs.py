@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from tests.stack import until
+from tests.support.running_service import until
 from visual_memory.schemas.background_job import Job, JobKind, JobState
 from visual_memory.schemas.errors import InvalidRequest, NotFound, Unavailable
 from visual_memory.schemas.image import now

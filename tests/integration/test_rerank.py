@@ -12,9 +12,9 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from tests.integration.support import Hooked, Parts
-from tests.shapes import as_file
-from tests.vision import KEY, MODEL, Fault, Handler, Seen, Server, serving
+from tests.support.shape_pictures import as_file
+from tests.support.vision_server import KEY, MODEL, Fault, Handler, Seen, Server, serving
+from tests.support.wired_service import Hooked, Parts
 from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest

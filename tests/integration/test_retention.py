@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.support import quick_folder
-from tests.integration.support import AT_ONCE, LIFETIMES, METADATA, NEVER, Parts, Pixels, failures
-from tests.shapes import picture
+from tests.support.memory_images import quick_folder
+from tests.support.shape_pictures import picture
+from tests.support.wired_service import AT_ONCE, LIFETIMES, METADATA, NEVER, Parts, Pixels, failures
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.explanation import ReplayRequest
 from visual_memory.schemas.image import ImagePatch, now

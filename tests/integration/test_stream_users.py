@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.stack import new_folder, until
+from tests.support.running_service import new_folder, until
 from visual_memory.schemas.errors import Conflict, InvalidRequest, NotFound
 from visual_memory.services.infrastructure.processes.private_redis import find_redis_server
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import until
+from tests.support.running_service import until
 from visual_memory.services.infrastructure.processes import supervisor
 from visual_memory.services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
 from visual_memory.services.infrastructure.processes.supervisor import Child, stop

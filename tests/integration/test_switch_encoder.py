@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.integration.migrating import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, over, vector_names
-from tests.integration.support import Hooked, Killed, Once
 from tests.integration.test_fill_vectors import counts, teach
-from tests.shapes import picture
+from tests.support.shape_pictures import picture
+from tests.support.two_encoders import ENGINES, FIRST, QUIET, SECOND, Migrating, Tones, over, vector_names
+from tests.support.wired_service import Hooked, Killed, Once
 from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State

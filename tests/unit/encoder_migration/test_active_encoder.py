@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.encoder_migration.support import spec
-from tests.unit.perception.families import dinov2
+from tests.support.encoder_specs import spec
+from tests.support.tiny_encoders import dinov2
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.encoder_migration.active_encoder import resolve

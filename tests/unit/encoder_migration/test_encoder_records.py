@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from tests.unit.encoder_migration.support import spec
+from tests.support.encoder_specs import spec
 from visual_memory.schemas.encoder import FillSettings
 from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.schemas.image import now

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import PIL.Image
 import pytest
 
-from tests.integration.support import Pixels
-from tests.unit.encoder_migration.support import spec
+from tests.support.encoder_specs import spec
+from tests.support.wired_service import Pixels
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired

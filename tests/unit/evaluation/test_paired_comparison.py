@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 
-from tests.unit.decision.support import Seen
-from tests.unit.evaluation.support import silent
+from tests.support.random_memory import silent
+from tests.support.voting_neighbours import Seen
 from visual_memory.schemas.decision import ClassifyOptions
 from visual_memory.schemas.encoder_comparison import ChangedAnswer, Comparison
 from visual_memory.schemas.errors import InvalidRequest

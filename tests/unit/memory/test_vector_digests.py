@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.contract.support import units
+from tests.support.memory_images import units
 from visual_memory.services.memory.points.vector_digests import OFFSETS, vector_digests
 
 ROUNDS = 1000

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.intake_events import image_data, image_event, removal_event, s3_notification, s3_record
+from tests.support.intake_events import image_data, image_event, removal_event, s3_notification, s3_record
 from visual_memory.schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent
 from visual_memory.schemas.intake_event import MAX_EVENT, MAX_PICTURE, EventImage, read_event, read_removal
 

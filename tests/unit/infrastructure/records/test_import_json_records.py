@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from tests.databases import SHORT, new_database
+from tests.support.databases import SHORT, new_database
 from visual_memory.schemas.explanation import StoredDecision
 from visual_memory.schemas.receipt import Event
 from visual_memory.services.access.signing_secret import Secret

@@ -8,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from tests.databases import KINDS, fresh_database, new_postgresql
+from tests.support.databases import KINDS, fresh_database, new_postgresql
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import facts, metadata

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import JSON, Column, Connection, DateTime, MetaData, Table, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from tests.databases import KINDS, fresh_database
+from tests.support.databases import KINDS, fresh_database
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import metadata

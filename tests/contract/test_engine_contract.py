@@ -1,0 +1,141 @@
+"""What every engine does with several writes at once, and with points by their age."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from tests.support.memory_images import ENCODER, units
+from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.collection_schema import vector_name
+from visual_memory.services.memory.points.point_filters import within
+from visual_memory.services.vector_engines.engine_contract import (
+    Delete,
+    Engine,
+    Insert,
+    Named,
+    Payload,
+    Point,
+    PointFilter,
+    Replace,
+    SetPayload,
+    UpdateVectors,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+
+VECTOR = vector_name(ENCODER)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _opened(memory: Memory) -> None:
+    """The collection is there, with its indexes."""
+
+
+def points(tenant: str, number: int, **payload: object) -> list[Point]:
+    return [
+        Point(str(uuid.uuid4()), {"tenant": tenant, "picture": f"{tenant}/{n}", "number": n, **payload})
+        for n in range(number)
+    ]
+
+
+def ids(given: list[Point]) -> list[str]:
+    return [point.id for point in given]
+
+
+def numbers(payloads: list[Payload], field: str = "number") -> list[object]:
+    return [payload.get(field) for payload in sorted(payloads, key=lambda each: each["number"])]
+
+
+def of_picture(tenant: str, number: int, vector: str | None = None) -> PointFilter:
+    return within(tenant, [Clause("picture", FieldType.KEYWORD, (f"{tenant}/{number}",))], vector)
+
+
+def test_writes_are_made_in_their_order_and_read_afterwards(engine: Engine, tenant: str) -> None:
+    given = points(tenant, 4)
+    read = engine.write(
+        [
+            Insert(given[:3]),
+            SetPayload({"subject": "ann"}, of_picture(tenant, 0)),
+            Replace([Point(given[1].id, {**given[1].payload, "subject": "bob"})], of_picture(tenant, 1)),
+            Replace([Point(given[2].id, {**given[2].payload, "subject": "eve"})], of_picture(tenant, 1)),
+            SetPayload({"source": "later"}, within(tenant, [Clause("subject", FieldType.KEYWORD, ("ann",))])),
+            Delete(of_picture(tenant, 2)),
+            Insert([given[0], given[3]]),
+        ],
+        ids(given),
+    )
+    assert numbers(read) == [0, 1, 3]
+    assert numbers(read, "subject") == ["ann", "bob", None]
+    assert numbers(read, "source") == ["later", None, None]
+
+
+def test_a_vector_and_what_hangs_on_it_are_written_at_once(engine: Engine, tenant: str) -> None:
+    given, vectors = points(tenant, 3), units(3)
+    engine.write([Insert(given)])
+    read = engine.write(
+        [
+            UpdateVectors(ids(given), Named(VECTOR, vectors), of_picture(tenant, 1)),
+            *(SetPayload({"state": "remembered"}, of_picture(tenant, n, VECTOR)) for n in range(3)),
+        ],
+        ids(given),
+    )
+    assert numbers(read, "state") == [None, "remembered", None]
+    exported, _ = engine.export(within(tenant, vector=VECTOR), 10, None)
+    assert [point.id for point in exported] == [given[1].id]
+    assert np.allclose(exported[0].vectors[VECTOR], vectors[1])
+
+
+def test_points_that_are_gone_keep_the_writes_beside_them_from_nothing(engine: Engine, tenant: str) -> None:
+    given = points(tenant, 3)
+    engine.write([Insert(given[:2])])
+    read = engine.write(
+        [
+            SetPayload({"attempts": 1}, within(tenant)),
+            UpdateVectors(ids(given), Named(VECTOR, units(3)), within(tenant)),
+            SetPayload({"state": "remembered"}, within(tenant, vector=VECTOR)),
+            UpdateVectors([given[2].id], Named(VECTOR, units(1)), within(tenant)),
+        ],
+        ids(given),
+    )
+    assert numbers(read, "attempts") == [1, 1]
+    assert numbers(read, "state") == ["remembered", "remembered"]
+
+
+def test_no_writes_are_none_and_may_be_read_after(engine: Engine, tenant: str) -> None:
+    given = points(tenant, 2)
+    engine.write([Insert(given)])
+    assert engine.write([]) == []
+    assert numbers(engine.write([], ids(given))) == [0, 1]
+
+
+def test_a_filter_by_ids_covers_those_alone(engine: Engine, tenant: str) -> None:
+    given = points(tenant, 3)
+    engine.write([Insert(given)])
+    assert engine.count(PointFilter(tenant, ids=(given[0].id, given[2].id, str(uuid.uuid4())))) == 2
+    assert engine.count(PointFilter(tenant, ids=())) == 0
+    assert engine.count(PointFilter(f"{tenant}x", ids=(given[0].id,))) == 0
+
+
+def test_the_oldest_come_first_of_those_that_meet_a_filter(engine: Engine, tenant: str) -> None:
+    moments = [NOON + timedelta(seconds=second) for second in (5, 3, 8, 1, 9, 2)]
+    given = points(tenant, len(moments), state="waiting")
+    for point, moment in zip(given, moments, strict=True):
+        point.payload["accepted_at"] = moment.isoformat()
+    given[3].payload["state"] = "remembered"
+    without = Point(str(uuid.uuid4()), {"tenant": tenant, "state": "waiting", "number": 99})
+    engine.write([Insert([*given, without])])
+    waiting = within(tenant, [Clause("state", FieldType.KEYWORD, ("waiting",))])
+    assert [each["number"] for each in engine.oldest("accepted_at", waiting, 3)] == [5, 1, 0]
+    assert [each["number"] for each in engine.oldest("accepted_at", waiting, 100)] == [5, 1, 0, 2, 4]
+
+
+def test_tenants_with_points_that_wait_are_counted(engine: Engine, tenant: str) -> None:
+    others = f"{tenant}x"
+    engine.write([Insert(points(tenant, 3, state="waiting")), Insert(points(others, 2, state="remembered"))])
+    waiting = PointFilter(clauses=(Clause("state", FieldType.KEYWORD, ("waiting",)),))
+    counted = engine.facet("tenant", waiting)
+    assert (counted.get(tenant), counted.get(others)) == (3, None)

@@ -1,0 +1,214 @@
+"""A switch to another encoder while questions are asked: each answer is wholly of one, and none is refused or late.
+
+The other encoder is the same network over pictures as they were prepared before, and its vectors are exchanged between
+the two classes: whoever compared one encoder's vectors with those of the other would be found out by the label.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import pairwise
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.support.running_service import ENCODER, Stack, new_folder, running, until
+from tests.support.shape_pictures import picture
+from visual_memory.schemas.decision import ClassifyOptions, Decision, Decisions, Prune
+from visual_memory.schemas.encoder import EncoderSpec, EncoderSummary, FillSettings
+from visual_memory.schemas.errors import EncoderMismatch
+from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
+from visual_memory.schemas.image import State, now
+from visual_memory.services.bootstrap.wiring.wire_records import records_of
+from visual_memory.services.bootstrap.wiring.wire_removal import judgements_of
+from visual_memory.services.curation.judgement.judge_memory import Judge
+from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.vector_cache import VectorCache
+from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
+from visual_memory.services.encoding.load_encoder import identify, load_encoder
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.collection_schema import vector_name
+from visual_memory.services.settings import EncoderSettings, Settings
+from visual_memory.services.vector_engines.engine_contract import Vectors
+from visual_memory.services.vector_engines.open_engine import open_engine
+
+TENANT = "default"
+EACH = 6
+THREADS = 4
+LATEST = 5.0
+"""Seconds that an answer may take, with the other encoder being loaded beside it on few cores."""
+BY_JUDGEMENT = ClassifyOptions(k=3, prune=Prune.SOFT, coverage=0.9, unknown_above=100)
+OPTIONS = (ClassifyOptions(k=3), BY_JUDGEMENT)
+LABELS = {"disc": "bars", "bars": "disc"}
+
+
+@dataclass
+class Memories:
+    """A service that has remembered pictures of two classes, and the operator's hands on its records."""
+
+    stack: Stack
+    records: EncoderRecords
+    old: Memory
+    pictures: dict[str, list[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pictures = {label: [picture(label) for _ in range(EACH)] for label in LABELS}
+        ids = [each for label, some in self.pictures.items() for each in self.stack.teach(*some, labels=[label])]
+        self.stack.remembered(ids)
+
+    def judge(self, memory: Memory, encoder: str) -> None:
+        settings = Settings(data=self.stack.data)
+        with records_of(settings) as database:
+            judgements = judgements_of(settings, database, encoder)
+            judge = Judge(memory, judgements, FoldChanges(memory, VectorCache(0), 100), 3)
+            judge.judge(TENANT, lambda *_: None)
+
+    def add(self) -> EncoderSpec:
+        """Another encoder, with a vector of each image, and a judgement."""
+        settings = EncoderSettings(precision="float32")
+        identity = identify(settings, 1)
+        spec = EncoderSpec(**identity.model_dump(), dimension=self.old.dimension, added_at=now())
+        self.old._engine.add_vector(vector_name(spec.name), spec.dimension)
+        self.records.add(spec)
+        self.records.set_fill(spec.name, FillSettings(paused=True))  # or the worker gives the images vectors of its own
+        encoder, memory = load_encoder(settings, spec), self.old.under(spec.name, spec.dimension)
+        with (
+            closing(Sandbox(Limits(10**6, 10**6), 20, 1)) as sandbox,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            decoder = Decoder(sandbox, pool, encoder.view)
+            vectors: dict[str, Vectors] = {
+                label: encoder.encode([decoder.one(TENANT, each) for each in some])
+                for label, some in self.pictures.items()
+            }
+        held = {image.content_hash: image for image in memory.page(TENANT, [], 100)[0]}
+        images = [held[sha256(each).hexdigest()] for label in LABELS for each in self.pictures[label]]
+        memory.filling.fill(images, np.concatenate([vectors[other] for other in LABELS.values()]))
+        self.judge(memory, spec.name)
+        return spec
+
+
+@pytest.fixture
+def memories() -> Iterator[Memories]:
+    with new_folder() as folder, running(folder / "data") as stack:
+        settings = Settings(data=stack.data)
+        engine = open_engine(settings.store, Places(stack.data).engine_socket, 20)
+        old = Memory(engine, ENCODER, 1280, {})
+        with closing(old), closing(Database.in_folder(stack.data)) as database:
+            yield Memories(stack, EncoderRecords(database), old)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered about a picture of a class, and how many seconds that took."""
+
+    asked: str
+    decision: Decision
+    seconds: float
+
+
+class Askers:
+    """Threads that ask without a pause, each over a connection of its own."""
+
+    def __init__(self, memories: Memories) -> None:
+        self._memories, self._ended = memories, threading.Event()
+        self.answers: list[list[Answer]] = [[] for _ in range(THREADS)]
+        self.refused: list[str] = []
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(THREADS)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, number: int) -> None:
+        stack, mine = self._memories.stack, self.answers[number]
+        with stack.caller(stack.client.key) as http:
+            while not self._ended.is_set():
+                label = [*LABELS][len(mine) % 2]
+                data = self._memories.pictures[label][len(mine) % EACH]
+                begun = time.monotonic()
+                answer = self._post(http, data, OPTIONS[number % 2])
+                if answer.status_code != httpx.codes.OK:
+                    self.refused.append(answer.text)
+                    return
+                [decision] = Decisions.model_validate_json(answer.content).decisions
+                mine.append(Answer(label, decision, time.monotonic() - begun))
+
+    @staticmethod
+    def _post(http: httpx.Client, data: bytes, options: ClassifyOptions) -> httpx.Response:
+        return http.post("/v1/classify", files={"files": data}, data={"options": options.model_dump_json()})
+
+    def until_all_by(self, encoder: str) -> None:
+        """Wait until each has got some answers by an encoder."""
+
+        def done() -> bool:
+            last = [[each.decision.encoder for each in some[-5:]] for some in self.answers]
+            return bool(self.refused) or all(some == [encoder] * 5 for some in last)
+
+        until(done, f"answers by {encoder}")
+
+    def end(self) -> list[list[Answer]]:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+        assert not self.refused
+        return self.answers
+
+
+def test_every_answer_is_of_one_encoder_while_another_comes_and_the_first_comes_back(memories: Memories) -> None:
+    stack, client = memories.stack, memories.stack.client
+    memories.judge(memories.old, ENCODER)
+    [stored] = client.classify(memories.pictures["disc"][:1], ClassifyOptions(k=3, store=True)).decisions
+    askers = Askers(memories)
+    askers.until_all_by(ENCODER)
+    spec = memories.add()
+    askers.until_all_by(ENCODER)
+    memories.records.switch(spec.name)
+    askers.until_all_by(spec.name)
+    memories.records.switch(ENCODER)
+    askers.until_all_by(ENCODER)
+    memories.records.switch(spec.name)
+    askers.until_all_by(spec.name)
+    answers = askers.end()
+    for some in answers:
+        for each in some:
+            assert each.decision.encoder in (ENCODER, spec.name)
+            expected = each.asked if each.decision.encoder == ENCODER else LABELS[each.asked]
+            assert each.decision.label == expected, "the vector of one encoder was compared with those of another"
+            assert each.decision.neighbours[0].similarity > 1 - 1e-3, "it is the picture itself, or its counterpart"
+        by = [each.decision.encoder for each in some]
+        changes = sum(one != other for one, other in pairwise(by))
+        assert changes == 3, "nobody who has had an answer by the new one gets one by the old one again"
+    assert max(each.seconds for some in answers for each in some) < LATEST
+
+    assert client.encoders() == [
+        EncoderSummary(name=ENCODER, dimension=1280, active=False),
+        EncoderSummary(name=spec.name, dimension=1280, active=True),
+    ]
+    with pytest.raises(EncoderMismatch, match=spec.name):
+        client.classify_vectors([[1.0] * 1280], encoder=ENCODER)
+    assert client.classify_vectors([[1.0] * 1280], encoder=spec.name).decisions[0].encoder == spec.name
+    judged = client.classify(memories.pictures["bars"][:1], BY_JUDGEMENT).decisions[0]
+    assert (judged.label, judged.encoder, judged.prediction_set) == ("disc", spec.name, ["disc"])
+    replay = client.replay(str(stored.id), ReplayRequest())
+    assert (replay.decision.encoder, replay.decision.label, replay.changed) == (ENCODER, "disc", False)
+    client.classify(memories.pictures["disc"][:1], ClassifyOptions(k=3, store=True))
+    preview = client.preview_change(PreviewRequest.model_validate({"action": "remove", "filter": {"labels": "disc"}}))
+    assert preview.decisions == 2
+    assert {each.before for each in preview.changed} == {"disc"}, "the other is 'bars' by the vectors of its encoder"
+
+    [new] = stack.teach(picture("cross"), labels=["cross"])
+    image = until(lambda: stack.held({"image_id": new, "state": "remembered"}).get(new), "it to be remembered")
+    assert (image.state, image.encoder) == (State.REMEMBERED, spec.name)
+    memories.records.begin_drop(ENCODER)
+    with pytest.raises(EncoderMismatch, match=ENCODER):
+        client.replay(str(stored.id), ReplayRequest())
+    assert [each.name for each in client.encoders()] == [spec.name]

@@ -1,0 +1,186 @@
+"""The OpenAPI document as an attacker reads it: each operation is sent what is right by it, and what is wrong by it."""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.support.running_service import ENCODER, Stack, fields, unique, until
+from tests.support.shape_pictures import as_npy, picture
+from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.evaluation_request import EvaluationRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import ImageFields, State
+from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.services.client.http_client import Client
+
+# Not positive_data_acceptance: that a picture can be decoded, or a label has no empty part, no JSON Schema says.
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+    negative_data_rejection,
+    ignored_auth,
+]
+NOTHING_TO_SEND = {"GET /healthz", "GET /readyz"}
+PICTURE = picture("disc")
+
+
+def attack(stack: Stack, examples: int, *, same: bool) -> Counter[tuple[str, int]]:
+    """Send requests to every operation, as the admin of a tenant of its own; how often each answered with each status.
+
+    Args:
+        stack: a running service.
+        examples: how many requests to each operation, in either mode.
+        same: whether they are the same each time.
+    """
+    answered: Counter[tuple[str, int]] = Counter()
+    with Client(stack.url, stack.new_key(unique("document"))) as client:
+        headers = {"Authorization": f"Bearer {client.key}"}
+        repeated = settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            derandomize=same,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+
+        def send(case: Case[Any], headers: dict[str, str] = headers) -> None:
+            answer = case.call(base_url=stack.url, headers=headers, timeout=60)
+            answered[case.operation.label, answer.status_code] += 1
+            case.validate_response(answer, checks=CHECKS, headers=headers)
+
+        def send_wrong(case: Case[Any]) -> None:
+            keyless = case.meta is not None and case.meta.is_negative_at(ParameterLocation.HEADER)
+            send(case, {} if keyless else headers)
+
+        def send_real(case: Case[Any], real: bool) -> None:
+            send(_with_what_is_there(case, client) if real else case)
+
+        for found in schemathesis.openapi.from_url(f"{stack.url}/openapi.json").get_all_operations():
+            assert isinstance(found, Ok), found
+            operation = found.ok()
+            right = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+            wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+            repeated(given(right, st.booleans())(send_real))()
+            _unless_impossible(repeated(given(wrong)(send_wrong)), operation.label)
+        for each in client.evaluations():  # no worker is to go on with one
+            client.delete_evaluation(each.id)
+    return answered
+
+
+def _unless_impossible(run: Callable[[], None], label: str) -> None:
+    try:
+        run()
+    except Unsatisfiable:
+        assert label in NOTHING_TO_SEND, label
+
+
+def _with_what_is_there(case: Case[Any], client: Client) -> Case[Any]:
+    """A case with what no document can say: pictures that are pictures, ids of what is there."""
+    _put_ids(case, client)
+    if case.path.endswith("replay") and isinstance(case.body, dict):
+        case.body.pop("options", None)  # their filter names fields that there are none of
+    if case.path.endswith("decisions/preview") and isinstance(case.body, dict):
+        case.body = {"action": "mute", "filter": {"source": "nowhere"}}
+    if "filter" in case.query:
+        case.query["filter"] = json.dumps({"source": case.query["filter"]})
+    if isinstance(case.body, dict):
+        _put_pictures(case.body, case.path)
+        if case.path.endswith("curations"):
+            case.body |= {"action": "unmute", "filter": {"source": "nowhere"}}
+            case.body.pop("labels", None)
+            case.body.pop("wrong_votes", None)
+    return case
+
+
+def _put_ids(case: Case[Any], client: Client) -> None:
+    if "image_id" in case.path_parameters:
+        [image] = client.add([(PICTURE, ImageFields(labels=["x"]))])
+        case.path_parameters["image_id"] = image.image_id
+        if "If-Match" in case.headers:
+            case.headers["If-Match"] = client.image(image.image_id).etag
+    if "removal_id" in case.path_parameters:
+        case.path_parameters["removal_id"] = _removal(client, case.operation.label)
+    if "job_id" in case.path_parameters:
+        case.path_parameters["job_id"] = client.judge().id
+    if "decision_id" in case.path_parameters:
+        [decision] = client.classify([PICTURE], ClassifyOptions(store=True)).decisions
+        case.path_parameters["decision_id"] = decision.id
+    if "evaluation_id" in case.path_parameters:
+        case.path_parameters["evaluation_id"] = _evaluation(client, case.operation.label)
+
+
+def _removal(client: Client, label: str) -> str:
+    """A removal that this operation can be asked of."""
+    erased = label.endswith("erasure-receipt")
+    found = [each.id for each in client.removals() if each.erasure_receipt] if erased else []
+    if found:
+        return found[0]
+    nothing = RemovalRequest(filter=Filter({"source": "nowhere"}), reason="a test", erase_now=erased)
+    made = client.remove(nothing).id
+    if erased:
+        until(lambda: client.removal(made).erasure_receipt, "it to be erased")
+    return made
+
+
+def _evaluation(client: Client, label: str) -> str:
+    """An evaluation that this operation can be asked of."""
+    if label.startswith("DELETE") or label.endswith("/pictures"):
+        return client.evaluate(EvaluationRequest()).id
+    done = [each.id for each in client.evaluations() if each.state is JobState.DONE]
+    return done[0] if done else _done(client)
+
+
+def _done(client: Client) -> str:
+    images = [(picture(kind), ImageFields(labels=[kind])) for kind in ("disc", "bars", "disc", "bars")]
+    client.add(images)
+    until(lambda: {image.state for image in client.images()} == {State.REMEMBERED}, "all to be remembered")
+    made = client.evaluate(EvaluationRequest())
+    client.add_to_evaluation(made.id, images)
+    ended = (JobState.DONE, JobState.FAILED)
+    until(lambda: client.start_evaluation(made.id).state in ended, "the evaluation to be done")
+    return made.id
+
+
+def _put_pictures(body: dict[str, Any], path: str) -> None:
+    if body.get("encoder") is not None:
+        body["encoder"] = ENCODER
+    if path.endswith("/v1/vectors"):
+        vectors = as_npy(np.ones((1, 1280), np.float32))
+        body |= {"vectors": vectors, "fields": fields(labels=["x"])}
+    text = base64.b64encode(PICTURE).decode()
+    if "files" in body:
+        body["files"] = [PICTURE]
+        classified = path.endswith("classify")
+        body |= {"options": fields(k=3)} if classified else {"fields": [fields(labels=["x"])]}
+    for image in body.get("images", []):
+        image["picture"] = text
+        image.pop("url", None)
+    if body.get("pictures"):
+        body["pictures"] = [text]
+        body.pop("urls", None)
+        body.pop("vectors", None)
