@@ -42,7 +42,7 @@ class VoteOptions(BaseModel):
     Attributes:
         alpha: offset of the rank vote, 1 / (rank + alpha); 1e-6 to 1000.
         temperature: tau of the softmax vote, exp(similarity / tau); 0.01 to 100.
-        group_by: which neighbours share one rank and one vote; see `services.voting.duplicate_grouping`.
+        group_by: which neighbours share one rank and one vote; see `services.voting.group_copies`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

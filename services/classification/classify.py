@@ -16,10 +16,10 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 from visual_memory.services.memory.memory import Hits, Memory
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.vector_engines.engine_contract import Vectors
-from visual_memory.services.voting.calibration_set import Calibration, calibration_of
+from visual_memory.services.voting.calibration_scores import Calibration, calibration_of
 from visual_memory.services.voting.conformal_prediction_sets import set_share
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import side_by_side
+from visual_memory.services.voting.group_copies import side_by_side
 from visual_memory.services.voting.image_reliability import reliability
 from visual_memory.services.voting.novelty import novelty
 

@@ -10,7 +10,7 @@ from visual_memory.schemas.decision import ClassifyOptions, Effort
 from visual_memory.schemas.image import Doubt, Gate, StoredImage
 from visual_memory.services.memory.memory import Memory, Objection
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import first_groups
+from visual_memory.services.voting.group_copies import first_groups
 
 FEWEST = 5
 """Fewer neighbours than this object to nothing."""

@@ -35,7 +35,7 @@ from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.infrastructure.task_queue.jobs import Progress
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import first_groups, side_by_side
+from visual_memory.services.voting.group_copies import first_groups, side_by_side
 from visual_memory.services.voting.label_hierarchy import depth
 from visual_memory.services.voting.smallest_flip import cells, smallest_flip
 

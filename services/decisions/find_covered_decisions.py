@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from visual_memory.schemas.image import label_paths
-from visual_memory.services.decisions.decision_index import CONTENT, IMAGE, NAMED, mention
+from visual_memory.services.decisions.decision_mentions import CONTENT, IMAGE, NAMED, mention
 from visual_memory.services.removal.covered_images import CoveredImages, Note
 from visual_memory.services.removal.values_named_in_filters import UNNAMED, name_of
 

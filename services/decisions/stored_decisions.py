@@ -1,6 +1,6 @@
 """Stored decisions: kept so that they can be looked up and asked again; nothing that was removed stays in them.
 
-A decision is one row, beside which stands what it tells of (`services.decisions.decision_index`): so a removal finds
+A decision is one row, beside which stands what it tells of (`services.decisions.decision_mentions`): so a removal finds
 those that it must change without reading the others. It takes out neighbours (`services.decisions.scrub_decision`). A
 decision goes as a whole where the picture or the vector that was asked with is removed, where its filter names what
 the removal's filter does, or an image that is gone, or what only images had that are gone. Where a removal refuses the
@@ -26,9 +26,9 @@ from visual_memory.schemas.decision import ClassifyOptions, Decision
 from visual_memory.schemas.errors import Blocked, NotFound, TooLarge
 from visual_memory.schemas.explanation import DecisionSummary, StoredDecision
 from visual_memory.schemas.image import now
-from visual_memory.services.decisions.decision_index import IMAGE, NAMED, mention, mentions_of, vector_mentions
+from visual_memory.services.decisions.concurrent_removals import AskedBefore, RunningRemovals
+from visual_memory.services.decisions.decision_mentions import IMAGE, NAMED, mention, mentions_of, vector_mentions
 from visual_memory.services.decisions.find_covered_decisions import CoveredChunk, chunks
-from visual_memory.services.decisions.running_removals import AskedBefore, RunningRemovals
 from visual_memory.services.decisions.scrub_decision import FLOATS, is_asked_with, scrubbed, vector_of
 from visual_memory.services.infrastructure.records.batches import batches
 from visual_memory.services.infrastructure.records.database import Database

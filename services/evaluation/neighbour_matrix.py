@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from visual_memory.schemas.decision import VoteOptions
 from visual_memory.services.voting.batch_votes import Ballots, Numbers, among, answers, ballots, in_common
 from visual_memory.services.voting.decide import weigh
-from visual_memory.services.voting.duplicate_grouping import ranked
 from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.group_copies import ranked
 
 Vectors = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)

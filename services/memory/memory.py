@@ -57,7 +57,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     Vectors,
     Write,
 )
-from visual_memory.services.voting.duplicate_grouping import first_groups
+from visual_memory.services.voting.group_copies import first_groups
 
 GROUP_FIELDS = {GroupBy.CONTENT: "content_hash", GroupBy.NONE: "image_id"}
 """What images that share a vote have in common."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visual_memory.services.voting.decide import TIE
-from visual_memory.services.voting.duplicate_grouping import first_alike
 from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.group_copies import first_alike
 
 Numbers = NDArray[np.int64]
 Weights = NDArray[np.float64]

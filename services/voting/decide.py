@@ -10,7 +10,7 @@ Neighbours come ordered from the nearest; rank i counts from 0, s is the cosine 
 | rank      | 1 / (i + alpha)                   |
 
 Each weight is multiplied by the neighbour's reliability, which is 1 unless earlier wrong votes cost it some, and
-divided by how many share its vote; see `services.voting.duplicate_grouping`.
+divided by how many share its vote; see `services.voting.group_copies`.
 
 A class scores the sum of the weights of the neighbours that carry its label; a neighbour with several labels gives its
 weight to each. The highest score wins; of classes with equal scores, the one that was the first to reach it, walking
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from visual_memory.schemas.decision import ClassifyOptions, ClassShare, Decision, Neighbour, Novelty, Vote, VoteOptions
-from visual_memory.services.voting.duplicate_grouping import side_by_side
+from visual_memory.services.voting.group_copies import side_by_side
 from visual_memory.services.voting.label_hierarchy import climb
 from visual_memory.services.voting.novelty import why_unknown
 

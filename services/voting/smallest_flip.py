@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from visual_memory.schemas.decision import ClassifyOptions, Vote
 from visual_memory.services.voting.decide import TIE, Voter, decide, weigh
-from visual_memory.services.voting.duplicate_grouping import first_groups, side_by_side
+from visual_memory.services.voting.group_copies import first_groups, side_by_side
 from visual_memory.services.voting.label_hierarchy import climb
 
 BEHIND, AHEAD, SAME = 0, 1, 2

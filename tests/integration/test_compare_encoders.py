@@ -25,7 +25,7 @@ from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import first_groups
+from visual_memory.services.voting.group_copies import first_groups
 
 TENANT, NUMBER = "t", 130
 COARSE, FINE = "coarse", "fine"

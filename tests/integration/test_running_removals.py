@@ -15,7 +15,7 @@ from visual_memory.schemas.errors import BeingRemoved, Unavailable
 from visual_memory.schemas.explanation import StoredDecision
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import now
-from visual_memory.services.decisions.running_removals import AskedBefore
+from visual_memory.services.decisions.concurrent_removals import AskedBefore
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database

@@ -20,7 +20,7 @@ from visual_memory.services.client.folders_and_manifests import Found, read_pict
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.client.import_pictures import teach
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import first_groups
+from visual_memory.services.voting.group_copies import first_groups
 
 KS = (1, 5, 10, 20, 50, 100)
 DIGITS_IN_MEMORY = 1200

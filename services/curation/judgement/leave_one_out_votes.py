@@ -12,8 +12,8 @@ from visual_memory.schemas.decision import VoteOptions
 from visual_memory.schemas.judgement import ClassReport
 from visual_memory.services.voting.batch_votes import Numbers, among, answers, ballots, scores
 from visual_memory.services.voting.decide import weigh
-from visual_memory.services.voting.duplicate_grouping import ranked
 from visual_memory.services.voting.exact_neighbours import NOBODY, Rows, Similarities
+from visual_memory.services.voting.group_copies import ranked
 from visual_memory.services.voting.image_reliability import numbered
 
 MOST_CONFUSIONS = 5
@@ -59,7 +59,7 @@ class Opinion(NamedTuple):
 
 
 def voting(similarities: Similarities, rows: Rows, contents: Rows, k: int) -> tuple[Similarities, Rows]:
-    """Of the neighbours of images those that vote, as in a classification: see `services.voting.duplicate_grouping`.
+    """Of the neighbours of images those that vote, as in a classification: see `services.voting.group_copies`.
 
     Args:
         similarities: float32 [n, w], the nearest first.

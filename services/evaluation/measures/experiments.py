@@ -12,8 +12,8 @@ from visual_memory.services.evaluation.measures import memory_size_line
 from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, T, Vectors, slices
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.voting.batch_votes import Numbers, among
-from visual_memory.services.voting.duplicate_grouping import ranked
 from visual_memory.services.voting.exact_neighbours import NOBODY, nearest
+from visual_memory.services.voting.group_copies import ranked
 
 Approximate = Callable[[Vectors, int, Effort], list[list[str]]]
 """The memory's own search: ids of the k images that it finds for each vector with an effort, the nearest first; an

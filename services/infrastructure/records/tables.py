@@ -304,7 +304,7 @@ decisions = Table(
 decision_mentions = Table(
     "decision_mentions",
     metadata,
-    Column("mention", BigInteger, primary_key=True),  # what it tells of; see `services.decisions.decision_index`
+    Column("mention", BigInteger, primary_key=True),  # what it tells of; see `services.decisions.decision_mentions`
     Column("decision", BigId, ForeignKey(decisions.c.number, ondelete="CASCADE"), primary_key=True, index=True),
     sqlite_with_rowid=False,
 )

@@ -14,8 +14,8 @@ from visual_memory.services.curation.judgement.score_suspects import suspects
 from visual_memory.services.memory.memory import Hit
 from visual_memory.services.voting import image_reliability
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import first_groups
 from visual_memory.services.voting.exact_neighbours import NOBODY, nearest
+from visual_memory.services.voting.group_copies import first_groups
 from visual_memory.services.voting.image_reliability import are_right, count_votes, reliability
 
 LABELS = ("cat", "dog", "animal/owl", "bat")

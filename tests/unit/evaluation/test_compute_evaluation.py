@@ -18,7 +18,7 @@ from visual_memory.services.evaluation import paper_neighbours_json
 from visual_memory.services.evaluation.compute_evaluation import evaluate, evaluate_neighbours
 from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import first_groups
+from visual_memory.services.voting.group_copies import first_groups
 
 OPTIONS = EvaluationOptions(k=9, k_max=30, prune_above=75)
 

@@ -23,7 +23,7 @@ from visual_memory.services.evaluation.measures.paired_comparison import (
 )
 from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import first_groups
+from visual_memory.services.voting.group_copies import first_groups
 
 OPTIONS = EvaluationOptions(k=9)
 MEMORY, QUERIES = 150, 60

@@ -10,7 +10,7 @@ from visual_memory.schemas.decision import ClassifyOptions, Vote
 from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.image import now
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
-from visual_memory.services.voting.calibration_set import KEPT, Calibration, calibrate, calibration_of
+from visual_memory.services.voting.calibration_scores import KEPT, Calibration, calibrate, calibration_of
 
 SAMPLE = CalibrationSample(
     labels=[["a"], ["a"]],
@@ -43,7 +43,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[ClassifyOptions]:
         made.append(options)
         return calibrate(sample, options)
 
-    monkeypatch.setattr("visual_memory.services.voting.calibration_set.calibrate", note)
+    monkeypatch.setattr("visual_memory.services.voting.calibration_scores.calibrate", note)
     return made
 
 

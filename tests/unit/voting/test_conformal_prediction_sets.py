@@ -13,11 +13,11 @@ from sklearn.datasets import load_digits
 from tests.support.voting_neighbours import Seen
 from visual_memory.schemas.decision import ClassifyOptions, GroupBy, Prune, Vote
 from visual_memory.schemas.judgement import CalibrationSample
-from visual_memory.services.voting.calibration_set import calibrate
+from visual_memory.services.voting.calibration_scores import calibrate
 from visual_memory.services.voting.conformal_prediction_sets import set_share
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import first_groups, side_by_side
 from visual_memory.services.voting.exact_neighbours import nearest
+from visual_memory.services.voting.group_copies import first_groups, side_by_side
 from visual_memory.services.voting.label_hierarchy import cut
 
 K = 30

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tests.support.voting_neighbours import Seen
 from visual_memory.schemas.decision import ClassifyOptions, GroupBy, Vote
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.duplicate_grouping import first_groups, ranked, side_by_side
 from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.group_copies import first_groups, ranked, side_by_side
 
 seen = st.lists(
     st.tuples(st.sampled_from([0.2, 0.5, 0.5, 0.9]), st.integers(0, 5), st.sampled_from(["a", "b", "c"])), max_size=12

@@ -20,7 +20,7 @@ from visual_memory.schemas.explanation import StoredDecision
 from visual_memory.schemas.receipt import Event
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_import import ImportingStores
-from visual_memory.services.decisions.decision_index import mentions_of
+from visual_memory.services.decisions.decision_mentions import mentions_of
 from visual_memory.services.infrastructure.records import record_flags, tables
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.json_import.import_audit_file import import_audit_file

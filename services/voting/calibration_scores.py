@@ -14,8 +14,8 @@ from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
 from visual_memory.services.voting.conformal_prediction_sets import nonconformity
 from visual_memory.services.voting.decide import weigh
-from visual_memory.services.voting.duplicate_grouping import ranked
 from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.group_copies import ranked
 from visual_memory.services.voting.image_reliability import reliability
 from visual_memory.services.voting.label_hierarchy import cut
 
