@@ -6,8 +6,9 @@ import numpy as np
 
 from benchmarks.table import Row, compare
 from visual_memory.schemas.decision import Vote, VoteOptions
-from visual_memory.services.voting.batch_votes import Numbers, Weights, answers, ballots
-from visual_memory.services.voting.decide import TIE, weigh
+from visual_memory.services.voting.batch_votes import Integers, Weights, collect_ballots, winners_by_k
+from visual_memory.services.voting.decide import TIE
+from visual_memory.services.voting.vote_weights import vote_weights
 
 QUERIES, K, CLASSES = 10_000, 100, 1_000
 LOOPED = 100
@@ -21,18 +22,18 @@ def measure() -> list[Row]:
     # The nearest carry the right label in 7 of 10 cases, the furthest in 3, others at random.
     truth, right = chance.integers(0, CLASSES, (QUERIES, 1)), chance.random((QUERIES, K)) < np.linspace(0.7, 0.3, K)
     classes = np.where(right, truth, chance.integers(0, CLASSES, (QUERIES, K)))
-    won: dict[Vote, Numbers] = {}
+    won: dict[Vote, Integers] = {}
 
     def ours() -> float:
         begun = time.perf_counter()
-        cast = ballots(classes[..., None])
-        won.update({vote: answers(cast, weigh(similarities, VoteOptions(vote=vote))) for vote in Vote})
+        cast = collect_ballots(classes[..., None])
+        won.update({vote: winners_by_k(cast, vote_weights(similarities, VoteOptions(vote=vote))) for vote in Vote})
         return time.perf_counter() - begun
 
     def looped() -> float:
         begun = time.perf_counter()
         for vote in Vote:
-            weights = weigh(similarities[:LOOPED], VoteOptions(vote=vote))
+            weights = vote_weights(similarities[:LOOPED], VoteOptions(vote=vote))
             assert (loop(classes[:LOOPED], weights) == won[vote][:LOOPED]).all()
         return (time.perf_counter() - begun) * QUERIES / LOOPED
 
@@ -40,7 +41,7 @@ def measure() -> list[Row]:
     return [compare(stage, "s", ours, {LOOP: looped}, asked={LOOP: 200}, note=f"the loop: {LOOPED} queries, scaled")]
 
 
-def loop(classes: Numbers, weights: Weights) -> Numbers:
+def loop(classes: Integers, weights: Weights) -> Integers:
     """The same, a query and a k at a time, as the paper's authors count."""
     won = np.empty(classes.shape, np.int64)
     for row, (labels, given) in enumerate(zip(classes.tolist(), weights.tolist(), strict=True)):

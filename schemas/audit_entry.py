@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 
-class AuditLine(BaseModel):
+class AuditEntry(BaseModel):
     """One deed.
 
     Attributes:

@@ -21,7 +21,7 @@ MAX_CALIBRATED = 100
 
 
 class Vote(StrEnum):
-    """How much a neighbour's vote weighs; the formulas are in `services.voting.decide`."""
+    """How much a neighbour's vote weighs; the formulas are in `services.voting.vote_weights`."""
 
     RANK = "rank"
     PLURALITY = "plurality"

@@ -264,7 +264,7 @@ class Influence(BaseModel):
     sources: list[Weight]
 
 
-class QuestionJob(Job):
+class ExplanationJob(Job):
     """A question that takes longer than an answer may; a removal takes it away, whatever it has found.
 
     Attributes:

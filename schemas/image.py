@@ -48,7 +48,7 @@ class Doubt(StrEnum):
     PRUNED = "pruned"
 
 
-class Gate(StrEnum):
+class LabelCheck(StrEnum):
     """What an objection does: nothing, for none is looked for; a reason on the image, which votes; or it is muted."""
 
     OFF = "off"

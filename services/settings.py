@@ -34,7 +34,7 @@ from visual_memory.schemas.api_key import Tenant
 from visual_memory.schemas.decision import Prune
 from visual_memory.schemas.encoder import PoolingName
 from visual_memory.schemas.filter import FieldType
-from visual_memory.schemas.image import Gate
+from visual_memory.schemas.image import LabelCheck
 from visual_memory.schemas.text_rules import normalised
 
 PREFIX = "VISUAL_MEMORY_"
@@ -323,8 +323,9 @@ class CurateSettings(_Section):
         Prune.NONE
     )
     gate: Annotated[
-        Gate, Field(description="new pictures whose neighbours object to their label: off, warn or hold (mute them)")
-    ] = Gate.OFF
+        LabelCheck,
+        Field(description="new pictures whose neighbours object to their label: off, warn or hold (mute them)"),
+    ] = LabelCheck.OFF
     gate_share: Annotated[
         float, Field(ge=0.5, le=1, description="share of the neighbours' vote for another label that is an objection")
     ] = 0.9

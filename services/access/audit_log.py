@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from visual_memory.schemas.audit_entry import AuditLine
+from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.errors import Unavailable, VisualMemoryError
 from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.records.database import Database
@@ -52,9 +52,9 @@ class Audit:
             by: the name of the key, or who else did it.
             action: what was done.
             subjects: who was looked at, in words; their digests are kept.
-            **said: further fields of `AuditLine`.
+            **said: further fields of `AuditEntry`.
         """
-        line = AuditLine(at=now(), tenant=tenant, by=by, action=action, **said)
+        line = AuditEntry(at=now(), tenant=tenant, by=by, action=action, **said)
         details = line.model_dump(mode="json", exclude=COLUMNS, exclude_none=True)
         row = {**line.model_dump(include=COLUMNS), "details": details}
         number: int = connection.execute(_INSERT, row).scalar_one()
@@ -106,7 +106,7 @@ class Audit:
                 f" {error.message}"
             ) from error
 
-    def latest(self, tenant: str, limit: int, subject: str | None = None) -> list[AuditLine]:
+    def latest(self, tenant: str, limit: int, subject: str | None = None) -> list[AuditEntry]:
         """The last lines of a tenant, the latest first.
 
         Args:
@@ -120,7 +120,7 @@ class Audit:
             asked = asked.where(audit.c.number.in_(named))
         with self._database.read() as connection:
             rows = connection.execute(asked).mappings().all()
-        return [AuditLine(**{name: row[name] for name in COLUMNS}, **row["details"]) for row in rows]
+        return [AuditEntry(**{name: row[name] for name in COLUMNS}, **row["details"]) for row in rows]
 
     def _end(self, number: int, said: dict[str, Any], what: str) -> None:
         outcome, details = said.pop("outcome"), {name: value for name, value in said.items() if name not in COLUMNS}

@@ -84,7 +84,7 @@ class Caller:
         self.service.audit.write(self.tenant, self.key.name, "read", subjects, images=images, **self._who)
 
     def logged(self, action: str, kind: str, **said: Any) -> Within:
-        """Log what is done to something of a kind (the field of `AuditLine` that has its id), in its transaction."""
+        """Log what is done to something of a kind (the field of `AuditEntry` that has its id), in its transaction."""
         return lambda connection, record: self._record(connection, action, **said, **{kind: record})
 
     def _record(self, connection: Connection, action: str, **said: Any) -> None:
@@ -97,11 +97,11 @@ class Caller:
 
         Args:
             action: as the audit log has it.
-            kind: of what is made; the field of `AuditLine` that has its id.
+            kind: of what is made; the field of `AuditEntry` that has its id.
             name: the idempotency key, if there is one.
             asked: all that is asked for, in words.
             make: makes it; is given what to call in its transaction, and returns the id.
-            said: further fields of `AuditLine`.
+            said: further fields of `AuditEntry`.
 
         Returns:
             the id: of what is made now, or was made of the same request.

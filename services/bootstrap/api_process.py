@@ -41,7 +41,7 @@ from visual_memory.services.classification.reranking.vision_model import VisionM
 from visual_memory.services.curation.mute_and_relabel import Curate
 from visual_memory.services.curation.schedule_judgements import Judging
 from visual_memory.services.decisions.explain_decision import Question
-from visual_memory.services.decisions.explanation_jobs import AskLater, Questions
+from visual_memory.services.decisions.explanation_jobs import EnqueueExplanation, ExplanationJobs
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
@@ -91,8 +91,8 @@ class ApiProcess:
     rerank: Rerank
     decisions: StoredDecisions
     question: Question
-    questions: Questions
-    ask_later: AskLater
+    questions: ExplanationJobs
+    ask_later: EnqueueExplanation
     removals: Removals
     receipts: Receipts
     forget: Forget
@@ -176,7 +176,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                 decisions=stores.decisions,
                 question=Question(classify, stores.decisions, classify_by),
                 questions=stores.questions,
-                ask_later=AskLater(stores.questions, job_queue.enqueue),
+                ask_later=EnqueueExplanation(stores.questions, job_queue.enqueue),
                 removals=stores.removals,
                 receipts=receipts,
                 forget=wire_forget(patient, stores, lease_of(settings), rerank.forget),

@@ -24,7 +24,7 @@ from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_que
 from visual_memory.services.bootstrap.wiring.wire_use_cases import Unloaded, lease_of, wire_classify_by, wire_judge
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.decisions.explain_decision import Question
-from visual_memory.services.decisions.explanation_jobs import AnswerQuestion
+from visual_memory.services.decisions.explanation_jobs import RunExplanation
 from visual_memory.services.evaluation.evaluation_job import Evaluate
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
 from visual_memory.services.infrastructure.task_queue.jobs import RunJobs
@@ -69,7 +69,7 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
             check_restored(stores)
             unloaded = Unloaded(encoder.name, encoder.dimension)
             classify = Classify(memory, unloaded, decoder, 1, settings.curate.prune, stores.judgements.used)
-            answer_question = AnswerQuestion(stores.questions, Question(classify, stores.decisions, classify_by))
+            answer_question = RunExplanation(stores.questions, Question(classify, stores.decisions, classify_by))
             compact = wire_compact(settings, memory, stores)
             return JobProcess(
                 job_queue=job_queue,

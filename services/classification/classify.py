@@ -19,7 +19,7 @@ from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.calibration_scores import Calibration, calibration_of
 from visual_memory.services.voting.conformal_prediction_sets import set_share
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.group_copies import side_by_side
+from visual_memory.services.voting.group_copies import into_groups
 from visual_memory.services.voting.image_reliability import reliability
 from visual_memory.services.voting.novelty import novelty
 
@@ -219,7 +219,7 @@ def _decide(hits: Hits, options: ClassifyOptions, encoder: str, calibration: Cal
     """The vote of what was found, by the measure of the memory's own images where the options ask for it."""
     if calibration is None or not hits:
         return decide(hits, options, encoder, truncated=hits.truncated)
-    nearest = [group[0].similarity for group in side_by_side(hits)]
+    nearest = [group[0].similarity for group in into_groups(hits)]
     measured = None if options.unknown_above is None else novelty(np.array(nearest), calibration.distances)
     least = None if options.coverage is None else set_share(calibration.nonconformity, options.coverage)
     return decide(hits, options, encoder, measured, least, truncated=hits.truncated)

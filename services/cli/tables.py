@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from visual_memory.schemas.api_key import Key
-from visual_memory.schemas.audit_entry import AuditLine
+from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.decision import MAX_TIMES_K, ClassifyOptions, Decision, Prune, Rerank
 from visual_memory.schemas.evaluation_results import Evaluation
 from visual_memory.schemas.image import LabelCount
@@ -193,7 +193,7 @@ def keys(found: Sequence[Key]) -> None:
     console.print(table)
 
 
-def audit(lines: Sequence[AuditLine]) -> None:
+def audit(lines: Sequence[AuditEntry]) -> None:
     """Who did what, a line each."""
     for line in lines:
         names = ("images", "removal", "job", "evaluation", "decision")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 from pydantic import TypeAdapter
 
-from visual_memory.schemas.audit_entry import AuditLine
+from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.background_job import Job
 from visual_memory.schemas.curation_request import Curated, CurationRequest
 from visual_memory.schemas.decision import ClassifyOptions, Decisions
@@ -36,10 +36,10 @@ from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRe
 from visual_memory.schemas.explanation import (
     Counterfactual,
     DecisionSummary,
+    ExplanationJob,
     Influence,
     Preview,
     PreviewRequest,
-    QuestionJob,
     Replay,
     ReplayRequest,
     StoredDecision,
@@ -59,7 +59,7 @@ ACCEPTED = 202
 UNANSWERED = frozenset({502, 503, 504})
 REPEATED = UNANSWERED | {429}
 """After these a request is sent again: nothing was done, or what was done may be done twice."""
-_AUDIT = TypeAdapter(list[AuditLine])
+_AUDIT = TypeAdapter(list[AuditEntry])
 _ACCEPTED = TypeAdapter(list[Accepted])
 _AMENDED: TypeAdapter[Image | Accepted] = TypeAdapter(Image | Accepted)
 _ENCODERS = TypeAdapter(list[EncoderSummary])
@@ -237,25 +237,25 @@ class Client:
             self._call("POST", f"/v1/decisions/{decision_id}/replay", **_json(body)).content
         )
 
-    def counterfactual(self, decision_id: str) -> Counterfactual | QuestionJob:
+    def counterfactual(self, decision_id: str) -> Counterfactual | ExplanationJob:
         """The fewest images without which a stored decision would have another label; the job, where it takes long."""
         answer = self._call("POST", f"/v1/decisions/{decision_id}/counterfactual", keyed=True)
-        found = QuestionJob if answer.status_code == ACCEPTED else Counterfactual
+        found = ExplanationJob if answer.status_code == ACCEPTED else Counterfactual
         return found.model_validate_json(answer.content)
 
-    def question(self, job_id: str) -> QuestionJob:
+    def question(self, job_id: str) -> ExplanationJob:
         """How far a counterfactual or influence is that became a job; with what was found, once it is done."""
-        return QuestionJob.model_validate_json(self._call("GET", f"/v1/jobs/{job_id}").content)
+        return ExplanationJob.model_validate_json(self._call("GET", f"/v1/jobs/{job_id}").content)
 
     def preview_change(self, request: PreviewRequest) -> Preview:
         """Which stored decisions would have another label if something were done to images; does nothing."""
         body = request.model_dump_json(exclude_defaults=True)
         return Preview.model_validate_json(self._call("POST", "/v1/decisions/preview", **_json(body)).content)
 
-    def influence(self, last: int = 1000) -> Influence | QuestionJob:
+    def influence(self, last: int = 1000) -> Influence | ExplanationJob:
         """Which images decide most of the latest stored decisions; the job, where there is much to read."""
         answer = self._call("POST", "/v1/influence", params={"last": last}, keyed=True)
-        found = QuestionJob if answer.status_code == ACCEPTED else Influence
+        found = ExplanationJob if answer.status_code == ACCEPTED else Influence
         return found.model_validate_json(answer.content)
 
     def preview(self, request: RemovalRequest) -> RemovalPreview:
@@ -326,7 +326,7 @@ class Client:
         """Delete an evaluation with its report, whether it is done or not."""
         return self._evaluation("DELETE", f"/v1/evaluations/{evaluation_id}")
 
-    def audit(self, limit: int = 100, subject: str | None = None) -> list[AuditLine]:
+    def audit(self, limit: int = 100, subject: str | None = None) -> list[AuditEntry]:
         """Who did what, the latest first; only who looked at a subject, if one is given."""
         params = {"limit": limit} | ({} if subject is None else {"subject": subject})
         return _AUDIT.validate_json(self._call("GET", "/v1/audit", params=params).content)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visual_memory.schemas.decision import ClassifyOptions, Effort
-from visual_memory.schemas.image import Doubt, Gate, StoredImage
+from visual_memory.schemas.image import Doubt, LabelCheck, StoredImage
 from visual_memory.services.memory.memory import Memory, Objection
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import first_groups
@@ -27,13 +27,13 @@ class Objections:
     """
 
     memory: Memory
-    gate: Gate = Gate.OFF
+    gate: LabelCheck = LabelCheck.OFF
     share: float = 0.9
     k: int = 10
 
     def __call__(self, images: Sequence[StoredImage], vectors: NDArray[np.float32]) -> dict[str, Objection]:
         """What speaks against images of one tenant that are about to be remembered, or are held, by image id."""
-        if self.gate is Gate.OFF or not images:
+        if self.gate is LabelCheck.OFF or not images:
             return {}
         found: dict[str, Objection] = {}
         neighbours = self.memory.nearest(images[0].tenant, vectors, self.k + 1, effort=Effort.EXACT)
@@ -43,7 +43,7 @@ class Objections:
                 continue
             top = decide(hits, ClassifyOptions(k=self.k, show=0), "").shares[0]
             if top.label not in image.labels and top.share >= self.share:
-                doubt = Doubt.HELD if self.gate is Gate.HOLD else Doubt.WARNED
+                doubt = Doubt.HELD if self.gate is LabelCheck.HOLD else Doubt.WARNED
                 reason = f"its {len(hits)} nearest neighbours vote for {top.label}, with {top.share:.0%} of the vote"
                 found[image.image_id] = Objection(doubt, reason, [hit.image_id for hit in hits])
         return found

@@ -17,7 +17,7 @@ from visual_memory.schemas.errors import BeingRemoved, Unavailable
 from visual_memory.schemas.explanation import StoredDecision
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.receipt import Event
-from visual_memory.services.decisions.scrub_decision import is_asked_with
+from visual_memory.services.decisions.scrub_decision import queried_with
 from visual_memory.services.infrastructure.records.batches import batches
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, covered_vectors, receipt_log, removals
@@ -32,7 +32,7 @@ TAKEN = "a removal takes at this moment what was asked with, or what the filter 
 
 
 @dataclass(frozen=True)
-class AskedBefore:
+class RequestStart:
     """A moment before something is asked: its time, and the last entry of the tenant's receipt log."""
 
     at: datetime
@@ -40,16 +40,16 @@ class AskedBefore:
 
 
 @dataclass(frozen=True)
-class RunningRemovals:
+class ConcurrentRemovals:
     """The removals of a tenant that run."""
 
     database: Database
 
-    def begin(self, tenant: str) -> AskedBefore:
+    def begin(self, tenant: str) -> RequestStart:
         """The present moment."""
         last = select(func.coalesce(func.max(receipt_log.c.number), 0)).where(receipt_log.c.tenant == tenant)
         with self.database.read() as connection:
-            return AskedBefore(self.database.moment(connection), connection.execute(last).scalar_one())
+            return RequestStart(self.database.moment(connection), connection.execute(last).scalar_one())
 
     def are_any(self, tenant: str) -> bool:
         """Whether any runs."""
@@ -60,7 +60,7 @@ class RunningRemovals:
         self,
         connection: Connection,
         tenant: str,
-        begun: AskedBefore,
+        begun: RequestStart,
         stored: Sequence[StoredDecision],
         mentions: Sequence[AbstractSet[int]],
         *,
@@ -96,11 +96,11 @@ class RunningRemovals:
         asked_with = _among(connection, covered_images.c.content_hash, noted, hashes | names)
         told = {each for some in mentions for each in some}
         vectors = _among(connection, covered_vectors.c.mention, covered_vectors.c.removal.in_(ours), told)
-        if asked_with or vectors or found & names or any(is_asked_with(each, found) for each in stored):
+        if asked_with or vectors or found & names or any(queried_with(each, found) for each in stored):
             raise BeingRemoved(TAKEN)
         return found
 
-    def _check_none_done(self, connection: Connection, tenant: str, begun: AskedBefore) -> None:
+    def _check_none_done(self, connection: Connection, tenant: str, begun: RequestStart) -> None:
         since = (receipt_log.c.tenant == tenant) & (receipt_log.c.number > begun.entry)
         done = since & receipt_log.c.event.in_((Event.DONE, Event.TENANT_END))
         looking = select(removals.c.id).where(removals.c.tenant == tenant, removals.c.step.in_(LOOKING))

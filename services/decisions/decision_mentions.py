@@ -9,28 +9,28 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 from visual_memory.schemas.explanation import StoredDecision
-from visual_memory.services.decisions.scrub_decision import vector_of
+from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.memory.points.vector_digests import vector_digests
 from visual_memory.services.removal.values_named_in_filters import names_in
 
 IMAGE, CONTENT, VECTOR, NAMED = "image", "content", "vector", "named"
 
 
-def mention(tenant: str, kind: str, value: str) -> int:
+def mention_number(tenant: str, kind: str, value: str) -> int:
     """The number of one thing."""
     return int.from_bytes(blake2b(f"{kind}\0{tenant}\0{value}".encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def mentions_of(tenant: str, stored: StoredDecision) -> set[int]:
     """Everything that a decision tells of."""
-    found = {mention(tenant, IMAGE, each.image_id) for each in stored.decision.neighbours}
-    found |= vector_mentions(tenant, vector_digests(vector_of(stored)[None])[0])
-    found |= {mention(tenant, NAMED, name) for name in names_in(stored.options.filter)}
+    found = {mention_number(tenant, IMAGE, each.image_id) for each in stored.decision.neighbours}
+    found |= vector_mentions(tenant, vector_digests(query_vector(stored)[None])[0])
+    found |= {mention_number(tenant, NAMED, name) for name in names_in(stored.options.filter)}
     if stored.content_hash is not None:
-        found.add(mention(tenant, CONTENT, stored.content_hash))
+        found.add(mention_number(tenant, CONTENT, stored.content_hash))
     return found
 
 
 def vector_mentions(tenant: str, digests: Iterable[str]) -> set[int]:
     """Those of a vector, by the digests by which it is known again."""
-    return {mention(tenant, VECTOR, digest) for digest in digests}
+    return {mention_number(tenant, VECTOR, digest) for digest in digests}

@@ -30,14 +30,14 @@ from visual_memory.schemas.filter import MAX_VALUES, Clause, matches
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.classification.classify import Classify, WhatIf
 from visual_memory.services.decisions.decision_difference import compare, influence, voted
-from visual_memory.services.decisions.scrub_decision import vector_of
+from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.infrastructure.task_queue.jobs import Progress
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.group_copies import first_groups, side_by_side
+from visual_memory.services.voting.group_copies import first_groups, into_groups
 from visual_memory.services.voting.label_hierarchy import depth
-from visual_memory.services.voting.smallest_flip import cells, smallest_flip
+from visual_memory.services.voting.smallest_flip import smallest_flip, table_cells
 
 TOP = 20
 FLIPS = (16, 64, 256)
@@ -111,7 +111,7 @@ class Question:
         """
         stored = self.decisions.load(tenant, decision_id)
         options = _whole(request.options or stored.options)
-        classify, query = self._by(stored.decision.encoder), vector_of(stored)[None]
+        classify, query = self._by(stored.decision.encoder), query_vector(stored)[None]
         today = classify.decide(tenant, query, options, WhatIf(without=request.without))
         [decision] = today.decisions
         found = compare(stored.decision, decision)
@@ -145,7 +145,7 @@ class Question:
             OverBudget: it takes more than what may be done at once.
         """
         stored = self.decisions.load(tenant, decision_id)
-        classify, query = self._by(stored.decision.encoder), vector_of(stored)[None]
+        classify, query = self._by(stored.decision.encoder), query_vector(stored)[None]
         exact = _vote_alone(stored.options).model_copy(update={"search": Effort.EXACT})
         clauses = exact.filter.clauses(self.classify.memory.metadata)
         if self.classify.memory.counts_by_state(tenant, clauses).get(State.REMEMBERED, 0) > budget.images:
@@ -155,7 +155,7 @@ class Question:
         for done, most in enumerate(FLIPS):
             progress("counterfactual", done, len(FLIPS))
             [hits], *_ = classify.search(tenant, query, options, options.k + most)
-            if cells(hits, most) > budget.cells and (tried or budget.refuses):
+            if table_cells(hits, most) > budget.cells and (tried or budget.refuses):
                 if budget.refuses:
                     raise OverBudget
                 break
@@ -170,7 +170,7 @@ class Question:
         flipping = {hits[place].image_id for place in places}
         pivots = [
             Pivot(rank=rank, image_id=hit.image_id, similarity=hit.similarity, labels=list(hit.labels))
-            for rank, group in enumerate(side_by_side(hits))
+            for rank, group in enumerate(into_groups(hits))
             for hit in group
             if hit.image_id in flipping
         ]
@@ -270,7 +270,7 @@ class Question:
         groups: dict[tuple[str, str], list[_Asked]] = {}
         for each in stored:
             encoder, options = each.decision.encoder, _vote_alone(each.options)
-            asked = _Asked(each.id, each.asked_at, encoder, options, vector_of(each))
+            asked = _Asked(each.id, each.asked_at, encoder, options, query_vector(each))
             groups.setdefault((encoder, options.model_dump_json()), []).append(asked)
         for group in groups.values():
             if self._knows(group[0].encoder):

@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, update
 
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.errors import Conflict
-from visual_memory.schemas.explanation import Counterfactual, Influence, QuestionJob
+from visual_memory.schemas.explanation import Counterfactual, ExplanationJob, Influence
 from visual_memory.services.decisions.explain_decision import Question
 from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
 from visual_memory.services.infrastructure.records.tables import questions
@@ -30,7 +30,7 @@ _RESULTS: dict[JobKind, TypeAdapter[Counterfactual] | TypeAdapter[Influence]] = 
 }
 
 
-class Asked(BaseModel):
+class ExplanationRequest(BaseModel):
     """What a job is to find: a decision's counterfactual, or the influence on so many of the latest decisions."""
 
     model_config = ConfigDict(frozen=True)
@@ -39,7 +39,7 @@ class Asked(BaseModel):
     last: int | None = None
 
 
-class Questions:
+class ExplanationJobs:
     """The questions of every tenant that are jobs, with their results."""
 
     def __init__(self, jobs: Jobs) -> None:
@@ -47,8 +47,8 @@ class Questions:
         self._database = jobs.database
 
     def create(
-        self, tenant: str, kind: JobKind, asked: Asked, requested_by: str, within: Within = nothing_else
-    ) -> QuestionJob:
+        self, tenant: str, kind: JobKind, asked: ExplanationRequest, requested_by: str, within: Within = nothing_else
+    ) -> ExplanationJob:
         """A new question, which waits for a worker.
 
         Raises:
@@ -65,9 +65,9 @@ class Questions:
             job = self._jobs.create_within(connection, tenant, kind, requested_by)
             connection.execute(insert(questions).values(job=job.id, tenant=tenant, **dict(asked)))
             within(connection, job.id)
-        return QuestionJob(**dict(job), **dict(asked))
+        return ExplanationJob(**dict(job), **dict(asked))
 
-    def load(self, tenant: str, job_id: str) -> QuestionJob:
+    def load(self, tenant: str, job_id: str) -> ExplanationJob:
         """A job; of a question, with what was found once it is done.
 
         Raises:
@@ -77,13 +77,13 @@ class Questions:
             job = self._jobs.load_within(connection, tenant, job_id)
             held = connection.execute(select(questions).where(questions.c.job == job_id)).first()
         if held is None:
-            return QuestionJob(**dict(job))
+            return ExplanationJob(**dict(job))
         told: dict[str, object] = {**dict(job), "decision": held.decision, "last": held.last}
         if job.state is JobState.DONE and held.result is not None:
             told[job.kind.value] = _RESULTS[job.kind].validate_json(held.result)
-        return QuestionJob.model_validate(told)
+        return ExplanationJob.model_validate(told)
 
-    def asked(self, owned: OwnedJob) -> Asked:
+    def asked(self, owned: OwnedJob) -> ExplanationRequest:
         """What is to be found.
 
         Raises:
@@ -94,7 +94,7 @@ class Questions:
             held = connection.execute(query).first()
         if held is None:
             raise Stopped(owned.id)
-        return Asked(decision=held.decision, last=held.last)
+        return ExplanationRequest(decision=held.decision, last=held.last)
 
     def keep(self, owned: OwnedJob, result: Counterfactual | Influence) -> None:
         """Keep what was found.
@@ -114,26 +114,26 @@ class Questions:
 
 
 @dataclass(frozen=True)
-class AskLater:
+class EnqueueExplanation:
     """Lets the workers find what takes longer than an answer may."""
 
-    questions: Questions
+    questions: ExplanationJobs
     enqueue: Callable[[str], object]
 
     def __call__(
-        self, tenant: str, kind: JobKind, asked: Asked, requested_by: str, within: Within = nothing_else
-    ) -> QuestionJob:
-        """The job; see `Questions.create`."""
+        self, tenant: str, kind: JobKind, asked: ExplanationRequest, requested_by: str, within: Within = nothing_else
+    ) -> ExplanationJob:
+        """The job; see `ExplanationJobs.create`."""
         job = self.questions.create(tenant, kind, asked, requested_by, within)
         self.enqueue(tenant)
         return job
 
 
 @dataclass(frozen=True)
-class AnswerQuestion:
+class RunExplanation:
     """The use case of a worker: does a job of the kinds ``counterfactual`` and ``influence``."""
 
-    questions: Questions
+    questions: ExplanationJobs
     question: Question
 
     def __call__(self, owned: OwnedJob, progress: Progress) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from visual_memory.schemas.image import label_paths
-from visual_memory.services.decisions.decision_mentions import CONTENT, IMAGE, NAMED, mention
+from visual_memory.services.decisions.decision_mentions import CONTENT, IMAGE, NAMED, mention_number
 from visual_memory.services.removal.covered_images import CoveredImages, Note
 from visual_memory.services.removal.values_named_in_filters import UNNAMED, name_of
 
@@ -43,10 +43,10 @@ class CoveredChunk:
 
     def mentions(self) -> Iterator[int]:
         """By what the decisions are found that may tell of them."""
-        yield from (mention(self.tenant, IMAGE, each) for each in self.image_ids)
-        yield from (mention(self.tenant, CONTENT, each) for each in self.content_hashes)
+        yield from (mention_number(self.tenant, IMAGE, each) for each in self.image_ids)
+        yield from (mention_number(self.tenant, CONTENT, each) for each in self.content_hashes)
         names = self.own_names.union(name for _, name in self.shared_names)
-        yield from (mention(self.tenant, NAMED, each) for each in names)
+        yield from (mention_number(self.tenant, NAMED, each) for each in names)
 
 
 def chunks(tenant: str, covered: CoveredImages) -> Iterator[CoveredChunk]:

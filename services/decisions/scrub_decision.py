@@ -35,11 +35,11 @@ def scrubbed(stored: StoredDecision, image_ids: AbstractSet[str]) -> StoredDecis
     return stored.model_copy(update={"decision": counted, "scrubbed": stored.scrubbed + gone}) if gone else stored
 
 
-def is_asked_with(stored: StoredDecision, image_ids: AbstractSet[str]) -> bool:
+def queried_with(stored: StoredDecision, image_ids: AbstractSet[str]) -> bool:
     """Whether the vector that was asked with is that of one of some images, as far as they voted."""
     return any(each.similarity > SAME and each.image_id in image_ids for each in stored.decision.neighbours)
 
 
-def vector_of(stored: StoredDecision) -> Vectors:
+def query_vector(stored: StoredDecision) -> Vectors:
     """The vector that was asked with, float32 [dimension]."""
     return np.frombuffer(base64.b64decode(stored.query), FLOATS).astype(np.float32)

@@ -26,10 +26,16 @@ from visual_memory.schemas.decision import ClassifyOptions, Decision
 from visual_memory.schemas.errors import Blocked, NotFound, TooLarge
 from visual_memory.schemas.explanation import DecisionSummary, StoredDecision
 from visual_memory.schemas.image import now
-from visual_memory.services.decisions.concurrent_removals import AskedBefore, RunningRemovals
-from visual_memory.services.decisions.decision_mentions import IMAGE, NAMED, mention, mentions_of, vector_mentions
+from visual_memory.services.decisions.concurrent_removals import ConcurrentRemovals, RequestStart
+from visual_memory.services.decisions.decision_mentions import (
+    IMAGE,
+    NAMED,
+    mention_number,
+    mentions_of,
+    vector_mentions,
+)
 from visual_memory.services.decisions.find_covered_decisions import CoveredChunk, chunks
-from visual_memory.services.decisions.scrub_decision import FLOATS, is_asked_with, scrubbed, vector_of
+from visual_memory.services.decisions.scrub_decision import FLOATS, queried_with, query_vector, scrubbed
 from visual_memory.services.infrastructure.records.batches import batches
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
@@ -71,7 +77,7 @@ class StoredDecisions:
     _grown: dict[str, float] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, tenant: str) -> AskedBefore:
+    def begin(self, tenant: str) -> RequestStart:
         """What `store` must know; called before neighbours are searched for."""
         return self._running.begin(tenant)
 
@@ -79,7 +85,7 @@ class StoredDecisions:
         self,
         tenant: str,
         asked_by: str,
-        begun: AskedBefore,
+        begun: RequestStart,
         pictures: Sequence[bytes],
         vectors: Vectors,
         options: ClassifyOptions,
@@ -168,8 +174,8 @@ class StoredDecisions:
 
     def telling_of(self, tenant: str, image_ids: Iterable[str], names: Iterable[str]) -> Iterator[StoredDecision]:
         """The decisions in which some images voted, or whose filters name something; the latest last."""
-        images = {mention(tenant, IMAGE, image_id) for image_id in image_ids}
-        for some in batches(sorted(self._telling(images | {mention(tenant, NAMED, name) for name in names}))):
+        images = {mention_number(tenant, IMAGE, image_id) for image_id in image_ids}
+        for some in batches(sorted(self._telling(images | {mention_number(tenant, NAMED, name) for name in names}))):
             ours = (decisions.c.tenant == tenant) & decisions.c.number.in_(some)
             with self.database.read() as connection:
                 bodies = connection.execute(select(decisions.c.body).where(ours).order_by(decisions.c.number)).scalars()
@@ -220,7 +226,7 @@ class StoredDecisions:
         for some in batches(sorted(self._asked_with_covered(tenant)), AT_ONCE):
             self._change(tenant, some, lambda _stored: None)
         names = names_in(covered.filter)
-        naming = self._telling(mention(tenant, NAMED, name) for name in names)
+        naming = self._telling(mention_number(tenant, NAMED, name) for name in names)
         for some in batches(sorted(naming), AT_ONCE):
             self._change(tenant, some, lambda stored: None if names_in(stored.options.filter) & names else stored)
         for chunk in chunks(tenant, covered):
@@ -247,8 +253,8 @@ class StoredDecisions:
                 gone += self._change(row.tenant, [row.number], partial(self._held, row.tenant))
 
     @property
-    def _running(self) -> RunningRemovals:
-        return RunningRemovals(self.database)
+    def _running(self) -> ConcurrentRemovals:
+        return ConcurrentRemovals(self.database)
 
     def _held(self, tenant: str, stored: StoredDecision) -> StoredDecision | None:
         """A decision without the neighbours that are not there any more, or that came after the question."""
@@ -261,7 +267,7 @@ class StoredDecisions:
     def _without(self, tenant: str, chunk: CoveredChunk, stored: StoredDecision) -> StoredDecision | None:
         """A decision without some images that are gone; None where it must go as a whole."""
         ids = chunk.image_ids
-        if stored.content_hash in chunk.content_hashes or is_asked_with(stored, ids):
+        if stored.content_hash in chunk.content_hashes or queried_with(stored, ids):
             return None
         for field_name, value in values_of(stored.options.filter):
             name = name_of(field_name, value)
@@ -346,7 +352,7 @@ def _refusable(stored: StoredDecision) -> Iterator[tuple[str, str]]:
     """What blocks may refuse of a decision, each of its kind: what was asked with, and the subjects of the filter."""
     if stored.content_hash is not None:
         yield CONTENT, stored.content_hash
-    yield from ((VECTOR, digest) for digest in vector_digests(vector_of(stored)[None])[0])
+    yield from ((VECTOR, digest) for digest in vector_digests(query_vector(stored)[None])[0])
     named = values_of(stored.options.filter)
     yield from ((SUBJECT, value) for field_name, value in named if field_name == "subject")
 

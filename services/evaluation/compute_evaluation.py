@@ -16,7 +16,7 @@ from visual_memory.services.evaluation.measures.accuracy_metrics import Answers
 from visual_memory.services.evaluation.measures.experiments import Approximate, Experiments, Progress, search
 from visual_memory.services.evaluation.measures.prediction_set_coverage import prediction_sets
 from visual_memory.services.evaluation.neighbour_matrix import Labelled, Neighbours, Study, study_of
-from visual_memory.services.voting.batch_votes import Numbers
+from visual_memory.services.voting.batch_votes import Integers
 from visual_memory.services.voting.image_reliability import HARD_K
 
 VOTES = "counting votes"
@@ -66,7 +66,7 @@ def evaluate(
     candidates = each_alone.voters if contents is None else near
     pruning = Pruning.of(replace(study, voters=candidates), around.rows, options.prune_above)
 
-    def further(asked: Numbers, k: int) -> Neighbours:
+    def further(asked: Integers, k: int) -> Neighbours:
         return search(queries.vectors[asked], memory.vectors, k, asked if itself else None)
 
     measured = _measured(study, options, progress, pruning, further, around)
@@ -98,7 +98,7 @@ def evaluate_neighbours(
     return _measured(study, options, progress, pruning, None, None)
 
 
-def shared_contents(memory: Labelled, options: EvaluationOptions) -> Numbers | None:
+def shared_contents(memory: Labelled, options: EvaluationOptions) -> Integers | None:
     """What images that share a vote have in common, int64 [m]; None where none does."""
     distinct, numbers = np.unique(memory.contents, return_inverse=True)
     if options.group_by is GroupBy.NONE or len(distinct) in (0, len(memory.ids)):

@@ -8,10 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visual_memory.schemas.decision import VoteOptions
-from visual_memory.services.voting.batch_votes import Ballots, Numbers, among, answers, ballots, in_common
-from visual_memory.services.voting.decide import weigh
-from visual_memory.services.voting.exact_neighbours import NOBODY
-from visual_memory.services.voting.group_copies import ranked
+from visual_memory.services.voting.batch_votes import (
+    Ballots,
+    Integers,
+    collect_ballots,
+    in_labels,
+    shares_label,
+    winners_by_k,
+)
+from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.group_copies import voting_order
+from visual_memory.services.voting.vote_weights import vote_weights
 
 Vectors = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
@@ -43,25 +50,25 @@ class Neighbours:
 
     Attributes:
         similarities: float64 [n, k], cosine similarities; -1 where there is nobody.
-        rows: int64 [n, k], which images of the memory; `NOBODY` where there is nobody.
+        rows: int64 [n, k], which images of the memory; `MISSING` where there is nobody.
         reliability: float64 [n, k], what their votes are multiplied by.
         ranks: int64 [n, k], which those that share a vote have in common; None: none does.
     """
 
     similarities: NDArray[np.float64]
-    rows: Numbers
+    rows: Integers
     reliability: NDArray[np.float64]
-    ranks: Numbers | None = None
+    ranks: Integers | None = None
 
     @classmethod
-    def equal(cls, similarities: NDArray[np.floating], rows: Numbers) -> Self:
+    def equal(cls, similarities: NDArray[np.floating], rows: Integers) -> Self:
         """Neighbours whose votes are multiplied by nothing."""
         return cls(similarities.astype(np.float64), rows, np.ones(rows.shape))
 
     @property
     def k(self) -> int:
         """How many vote at most, those that share a vote counted once."""
-        return self.rows.shape[1] if self.ranks is None else int(self.ranks.max(initial=NOBODY)) + 1
+        return self.rows.shape[1] if self.ranks is None else int(self.ranks.max(initial=MISSING)) + 1
 
     def of(self, queries: slice) -> "Neighbours":
         """Those of some queries."""
@@ -72,13 +79,13 @@ class Neighbours:
         """The nearest k of each query."""
         if self.ranks is None:
             return Neighbours(self.similarities[:, :k], self.rows[:, :k], self.reliability[:, :k])
-        votes = (self.ranks != NOBODY) & (self.ranks < k)
+        votes = (self.ranks != MISSING) & (self.ranks < k)
         some = slice(int(votes.sum(axis=1).max(initial=0)))  # those who vote come first
-        similarities, rows = np.where(votes, self.similarities, -1.0), np.where(votes, self.rows, NOBODY)
-        ranks = np.where(votes, self.ranks, NOBODY)
+        similarities, rows = np.where(votes, self.similarities, -1.0), np.where(votes, self.rows, MISSING)
+        ranks = np.where(votes, self.ranks, MISSING)
         return Neighbours(similarities[:, some], rows[:, some], self.reliability[:, some], ranks[:, some])
 
-    def sharing(self, contents: Numbers | None, k: int) -> "Neighbours":
+    def sharing(self, contents: Integers | None, k: int) -> "Neighbours":
         """The nearest k of each query, where those of one content share a vote.
 
         Args:
@@ -87,8 +94,8 @@ class Neighbours:
         """
         if contents is None:
             return self.nearest(k)
-        groups = np.where(self.rows == NOBODY, NOBODY, contents[self.rows])
-        found = ranked(groups, self.similarities, k)
+        groups = np.where(self.rows == MISSING, MISSING, contents[self.rows])
+        found = voting_order(groups, self.similarities, k)
         similarities = np.take_along_axis(self.similarities, found.order, 1)
         rows = np.take_along_axis(self.rows, found.order, 1)
         reliability = np.take_along_axis(self.reliability, found.order, 1) / found.copies
@@ -97,11 +104,11 @@ class Neighbours:
     def weights(self, options: VoteOptions) -> NDArray[np.float64]:
         """What each gives to its labels, [n, k]."""
         ranks = None if self.ranks is None else np.maximum(self.ranks, 0)
-        return weigh(self.similarities, options, ranks) * self.reliability
+        return vote_weights(self.similarities, options, ranks) * self.reliability
 
     def first_of_each(self) -> NDArray[np.bool_]:
         """Whether each [n, k] is there, and the nearest of those that share its vote."""
-        there: NDArray[np.bool_] = self.rows != NOBODY
+        there: NDArray[np.bool_] = self.rows != MISSING
         if self.ranks is not None:
             there[:, 1:] &= self.ranks[:, 1:] != self.ranks[:, :-1]
         return there
@@ -119,7 +126,7 @@ class Neighbours:
         """What holds after each of the neighbours, [n, places], as what holds after the nearest 1, 2, ... k of them."""
         if self.ranks is None:
             return by_place
-        query, place = np.nonzero(self.ranks != NOBODY)
+        query, place = np.nonzero(self.ranks != MISSING)
         numbers = np.bincount(query * k + self.ranks[query, place], minlength=len(self.ranks) * k)
         last = np.cumsum(numbers.reshape(-1, k), axis=1) - 1
         return np.take_along_axis(by_place, np.maximum(last, 0), 1)
@@ -135,17 +142,17 @@ class Numbering:
         """All labels so far, by their number."""
         return list(self._numbers)
 
-    def matrix(self, labels: Iterable[Sequence[str]]) -> Numbers:
+    def matrix(self, labels: Iterable[Sequence[str]]) -> Integers:
         """The labels' numbers.
 
         Args:
             labels: of each of n images.
 
         Returns:
-            int64 [n, l], rows filled up with `NOBODY`.
+            int64 [n, l], rows filled up with `MISSING`.
         """
         numbered = [[self._numbers.setdefault(label, len(self._numbers)) for label in some] for some in labels]
-        matrix = np.full((len(numbered), max(map(len, numbered), default=0)), NOBODY)
+        matrix = np.full((len(numbered), max(map(len, numbered), default=0)), MISSING)
         for row, some in zip(matrix, numbered, strict=True):
             row[: len(some)] = some
         return matrix
@@ -161,9 +168,9 @@ class Study:
         query_ids: n image ids.
         image_ids: m image ids.
         labels: all labels, by their number.
-        truth: int64 [n, l], the numbers of each query's labels, filled up with `NOBODY`.
-        votes_for: int64 [m + 1, l], the numbers of each image's labels, filled up with `NOBODY`; the last row is all
-            `NOBODY`, so that it is what `NOBODY` votes for.
+        truth: int64 [n, l], the numbers of each query's labels, filled up with `MISSING`.
+        votes_for: int64 [m + 1, l], the numbers of each image's labels, filled up with `MISSING`; the last row is all
+            `MISSING`, so that it is what `MISSING` votes for.
         voters: the neighbours of each query.
         contents: int64 [m], what those images have in common that share a vote; None: none does.
     """
@@ -173,22 +180,22 @@ class Study:
     query_ids: Sequence[str]
     image_ids: Sequence[str]
     labels: list[str]
-    truth: Numbers
-    votes_for: Numbers
+    truth: Integers
+    votes_for: Integers
     voters: Neighbours
-    contents: Numbers | None = None
+    contents: Integers | None = None
 
-    def names(self, numbers: Numbers) -> list[str]:
-        """The labels with these numbers, without `NOBODY`."""
-        return [self.labels[number] for number in numbers.tolist() if number != NOBODY]
+    def names(self, numbers: Integers) -> list[str]:
+        """The labels with these numbers, without `MISSING`."""
+        return [self.labels[number] for number in numbers.tolist() if number != MISSING]
 
-    def right(self, rows: Numbers, queries: slice | Numbers = slice(None)) -> NDArray[np.bool_]:
+    def right(self, rows: Integers, queries: slice | Integers = slice(None)) -> NDArray[np.bool_]:
         """Whether each neighbour [n, k] of some queries has a label in common with its query."""
-        return in_common(self.votes_for[rows], self.truth[queries])
+        return shares_label(self.votes_for[rows], self.truth[queries])
 
     def ballots(self, voters: Neighbours) -> Ballots:
         """The ballots of neighbours."""
-        return ballots(self.votes_for[voters.rows])
+        return collect_ballots(self.votes_for[voters.rows])
 
     def accuracy(self, voters: Neighbours, votes: Sequence[VoteOptions]) -> NDArray[np.float64]:
         """The part of the queries that each vote answers rightly at k = 1, 2, ..., float64 [votes, k]."""
@@ -197,8 +204,8 @@ class Study:
             some = voters.of(queries)
             cast = self.ballots(some)
             for place, options in enumerate(votes):
-                won = some.at_each_k(answers(cast, some.weights(options)), voters.k)
-                right[place] += among(won, self.truth[queries]).sum(axis=0)
+                won = some.at_each_k(winners_by_k(cast, some.weights(options)), voters.k)
+                right[place] += in_labels(won, self.truth[queries]).sum(axis=0)
         return right / len(self.truth)
 
 

@@ -10,7 +10,7 @@ from visual_memory.schemas.errors import InvalidRequest, sentence
 from visual_memory.schemas.evaluation_results import NeighbourList
 from visual_memory.schemas.strict_json import check_keys
 from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, study_of
-from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.exact_neighbours import MISSING
 from visual_memory.services.voting.image_reliability import HARD_K
 
 Classes = str | list[str]
@@ -46,14 +46,14 @@ def study_of_lists(lists: Mapping[str, NeighbourList]) -> Study:
     images = list(lists if itself else classes)
     number = {image_id: row for row, image_id in enumerate(images)}
     width = min(HARD_K, max(len(each["neighbor_image_ids"]) for each in lists.values()))
-    similarities, rows = np.full((len(lists), width), -1.0), np.full((len(lists), width), NOBODY)
+    similarities, rows = np.full((len(lists), width), -1.0), np.full((len(lists), width), MISSING)
     for place, (image_id, each) in enumerate(lists.items()):
         others = [(number[other], distance) for other, distance in _others(image_id, each)][:width]
         rows[place, : len(others)] = [other for other, _ in others]
         similarities[place, : len(others)] = [1 - distance for _, distance in others]
     asked = [_labels(each["image_class"]) for each in lists.values()]
     known = asked if itself else [_labels(classes[image_id]) for image_id in images]
-    used = (rows != NOBODY).sum(axis=0).astype(bool)
+    used = (rows != MISSING).sum(axis=0).astype(bool)
     voters = Neighbours.equal(similarities[:, used], rows[:, used])
     return study_of(encoders[0], (list(lists), asked), (images, known), voters, itself=itself)
 
@@ -65,7 +65,7 @@ def lists_of(study: Study) -> dict[str, NeighbourList]:
     lists: dict[str, NeighbourList] = {}
     for place, image_id in enumerate(study.query_ids):
         rows = study.voters.rows[place]
-        held = rows[rows != NOBODY].tolist()
+        held = rows[rows != MISSING].tolist()
         lists[image_id] = {
             "featurizer": study.encoder,
             "image_id": image_id,

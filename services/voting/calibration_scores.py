@@ -13,11 +13,11 @@ from visual_memory.schemas.decision import MAX_LEVEL, ClassifyOptions, GroupBy, 
 from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
 from visual_memory.services.voting.conformal_prediction_sets import nonconformity
-from visual_memory.services.voting.decide import weigh
-from visual_memory.services.voting.exact_neighbours import NOBODY
-from visual_memory.services.voting.group_copies import ranked
+from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.group_copies import voting_order
 from visual_memory.services.voting.image_reliability import reliability
-from visual_memory.services.voting.label_hierarchy import cut
+from visual_memory.services.voting.label_hierarchy import cut_labels
+from visual_memory.services.voting.vote_weights import vote_weights
 
 NO_LABEL = -1
 KEPT = 64
@@ -87,10 +87,10 @@ def calibrate(sample: CalibrationSample, options: ClassifyOptions) -> Calibratio
     wrong, _ = _table(sample.neighbour_wrong)
     if options.prune is Prune.HARD:
         present &= wrong < options.prune_above
-    found = ranked(_groups(sample, present, options.group_by), similarities, options.k)
+    found = voting_order(_groups(sample, present, options.group_by), similarities, options.k)
     similarities, wrong = (np.take_along_axis(each, found.order, 1) for each in (similarities, wrong))
-    votes = (found.ranks != NOBODY) / found.copies
-    weights = weigh(similarities, options, np.maximum(found.ranks, 0)) * votes
+    votes = (found.ranks != MISSING) / found.copies
+    weights = vote_weights(similarities, options, np.maximum(found.ranks, 0)) * votes
     if options.prune is Prune.SOFT:
         weights = weights * reliability(wrong)
     own, neighbours = _labels(sample, options.level or MAX_LEVEL)
@@ -105,7 +105,7 @@ def _groups(sample: CalibrationSample, present: NDArray[np.bool_], group_by: Gro
     groups = np.broadcast_to(np.arange(present.shape[1]), present.shape)
     if group_by is not GroupBy.NONE and sample.neighbour_groups:
         groups = _table(sample.neighbour_groups)[0].astype(np.int64)
-    return np.where(present, groups, NOBODY)
+    return np.where(present, groups, MISSING)
 
 
 def _table(rows: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -127,7 +127,7 @@ def _labels(sample: CalibrationSample, level: int) -> tuple[NDArray[np.int64], N
     own = [kinds.setdefault(tuple(labels), len(kinds)) for labels in sample.labels]
     theirs = [[kinds.setdefault(tuple(labels), len(kinds)) for labels in row] for row in sample.neighbour_labels]
     numbers: dict[str, int] = {}
-    ballots = [[numbers.setdefault(label, len(numbers)) for label in cut(labels, level)] for labels in kinds]
+    ballots = [[numbers.setdefault(label, len(numbers)) for label in cut_labels(labels, level)] for labels in kinds]
     table, present = _table(ballots)
     coded = np.where(present, table, NO_LABEL).astype(np.int64)
     rows, _ = _table(theirs)

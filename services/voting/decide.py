@@ -23,20 +23,20 @@ from operator import add
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from visual_memory.schemas.decision import ClassifyOptions, ClassShare, Decision, Neighbour, Novelty, Vote, VoteOptions
-from visual_memory.services.voting.group_copies import side_by_side
-from visual_memory.services.voting.label_hierarchy import climb
-from visual_memory.services.voting.novelty import why_unknown
+from visual_memory.schemas.decision import ClassifyOptions, ClassShare, Decision, Neighbour, Novelty
+from visual_memory.services.voting.group_copies import into_groups
+from visual_memory.services.voting.label_hierarchy import labels_by_level
+from visual_memory.services.voting.novelty import unknown_reason
+from visual_memory.services.voting.vote_weights import vote_weights
 
 TIE = 1e-12
 """Scores that differ by less, relative to the highest, are equal: sums equal on paper differ in the last bit."""
 _NEIGHBOURS = TypeAdapter(list[Neighbour])
 
 
-class Voter(Protocol):
+class Candidate(Protocol):
     """A neighbour before it has voted: what a search returns, and what a `Neighbour` still says of itself."""
 
     @property
@@ -60,33 +60,8 @@ class Voter(Protocol):
         """What those that share its vote have in common."""
 
 
-def weigh(
-    similarities: NDArray[np.float64], options: VoteOptions, ranks: NDArray[np.int64] | None = None
-) -> NDArray[np.float64]:
-    """Each neighbour's weight, alone at its rank.
-
-    Args:
-        similarities: cosine similarities [..., k], the nearest first.
-        options: which vote, with its alpha or temperature.
-        ranks: [..., k], 0 or more; None: 0, 1, ... k - 1.
-
-    Returns:
-        weights [..., k], each above 0.
-    """
-    match options.vote:
-        case Vote.PLURALITY:
-            return np.ones_like(similarities)
-        case Vote.DISTANCE:
-            return np.exp(similarities - 1.0)
-        case Vote.SOFTMAX:
-            return np.exp(similarities / options.temperature)
-        case Vote.RANK:
-            given = np.arange(similarities.shape[-1], dtype=np.float64) if ranks is None else ranks
-            return np.broadcast_to(np.reciprocal(given + options.alpha), similarities.shape)
-
-
 def decide(
-    voters: Sequence[Voter],
+    voters: Sequence[Candidate],
     options: ClassifyOptions,
     encoder: str,
     novelty: Novelty | None = None,
@@ -111,17 +86,19 @@ def decide(
         return Decision(label=None, encoder=encoder, truncated=truncated)
     ranks, copies = np.arange(len(voters)), np.ones(len(voters), np.int64)
     if len({voter.group for voter in voters}) < len(voters):
-        groups = side_by_side(voters)
+        groups = into_groups(voters)
         voters = [voter for group in groups for voter in group]
         sizes = np.array([len(group) for group in groups])
         ranks, copies = np.repeat(np.arange(len(groups)), sizes), np.repeat(sizes, sizes)
     reliabilities = np.array([voter.reliability for voter in voters], np.float64)
-    alone = weigh(np.array([voter.similarity for voter in voters], np.float64), options, ranks)
+    alone = vote_weights(np.array([voter.similarity for voter in voters], np.float64), options, ranks)
     weights = (alone * (reliabilities / copies)).tolist()
-    levels = (count(ballots, weights) for ballots in climb([voter.labels for voter in voters], options.level))
+    levels = (
+        class_shares(ballots, weights) for ballots in labels_by_level([voter.labels for voter in voters], options.level)
+    )
     asked = next(levels)
     shares, reason = (asked, None) if options.back_off is None else _back_off(asked, levels, options.back_off)
-    reason = why_unknown(novelty, options.unknown_above) or reason
+    reason = unknown_reason(novelty, options.unknown_above) or reason
     total = _added(each.score for each in shares)
     shown = len(voters) if options.show is None else options.show
     return Decision(
@@ -140,7 +117,7 @@ def decide(
 
 
 def _neighbours(
-    shown: Sequence[Voter], ranks: Sequence[int], copies: Sequence[int], weights: Sequence[float], total: float
+    shown: Sequence[Candidate], ranks: Sequence[int], copies: Sequence[int], weights: Sequence[float], total: float
 ) -> list[Neighbour]:
     """Those that are shown; made all at once, in half the time that each by itself would take."""
     return _NEIGHBOURS.validate_python(
@@ -182,7 +159,7 @@ def _likely(shares: Sequence[ClassShare], least: float) -> list[str]:
     return [each.label for each in shares if each.share >= least - TIE] or [shares[0].label]
 
 
-def count(ballots: Sequence[Sequence[str]], weights: Sequence[float]) -> list[ClassShare]:
+def class_shares(ballots: Sequence[Sequence[str]], weights: Sequence[float]) -> list[ClassShare]:
     """Every class that got a vote, the winner first, then by score.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-NOBODY = -1
+MISSING = -1
 SLACK = 1e-5
 """How far a matrix product of unit vectors in float32 may be from the product of the pair."""
 SPARE = 16
@@ -39,16 +39,16 @@ def nearest(
         queries: float32 [n, d], rows of length 1.
         memory: float32 [m, d], rows of length 1.
         k: how many for each query, at least 1.
-        leave_out: int64 [n], a row that is not a neighbour of each query, such as itself; `NOBODY` for none.
+        leave_out: int64 [n], a row that is not a neighbour of each query, such as itself; `MISSING` for none.
         threads: that compute, each at a part of the queries; best as many as there are cores.
 
     Returns:
         cosine similarities float32 [n, k], the nearest first, -1 to 1, and rows int64 [n, k]; where the memory holds
-        fewer, the rest is -1 and `NOBODY`.
+        fewer, the rest is -1 and `MISSING`.
     """
     similarities = np.full((len(queries), k), -1, np.float32)
-    rows = np.full((len(queries), k), NOBODY, np.int64)
-    hidden = np.full(len(queries), NOBODY, np.int64) if leave_out is None else leave_out
+    rows = np.full((len(queries), k), MISSING, np.int64)
+    hidden = np.full(len(queries), MISSING, np.int64) if leave_out is None else leave_out
     parts = [slice(start, start + QUERIES) for start in range(0, len(queries), QUERIES)]
 
     def work(part: slice) -> None:
@@ -72,12 +72,12 @@ def _fill(queries: Vectors, memory: Vectors, hidden: Rows, similarities: Similar
         width = min(width, len(memory))
         worst, candidates = _candidates(queries[left], memory, width, hidden[left])
         exact = np.clip(_pairwise(queries[left], memory, candidates), -1, 1)
-        exact[(candidates == hidden[left][:, None]) | (candidates == NOBODY)] = -np.inf
+        exact[(candidates == hidden[left][:, None]) | (candidates == MISSING)] = -np.inf
         order = np.lexsort((candidates, -exact))[:, :k]
         found, numbers = np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
         nobody = np.isneginf(found)
         similarities[left, : order.shape[1]] = np.where(nobody, -1, found)
-        rows[left, : order.shape[1]] = np.where(nobody, NOBODY, numbers)
+        rows[left, : order.shape[1]] = np.where(nobody, MISSING, numbers)
         if width == len(memory):
             break
         left = left[worst + SLACK >= found[:, -1]]  # what is not among the candidates may be as near as the last
@@ -97,7 +97,7 @@ def _candidates(queries: Vectors, memory: Vectors, width: int, hidden: Rows) -> 
     Only what is nearer than the last so far is looked at: of block after block that is less and less.
     """
     best = np.full((len(queries), width), -np.inf, np.float32)
-    rows = np.full((len(queries), width), NOBODY, np.int64)
+    rows = np.full((len(queries), width), MISSING, np.int64)
     for first, end in _blocks(len(memory)):
         found = queries @ memory[first:end].T
         inside = np.flatnonzero((hidden >= first) & (hidden < end))
@@ -107,7 +107,7 @@ def _candidates(queries: Vectors, memory: Vectors, width: int, hidden: Rows) -> 
         number = np.bincount(query, minlength=len(queries))
         column = width + np.arange(len(query)) - np.repeat(np.cumsum(number) - number, number)
         more = partial(np.pad, pad_width=((0, 0), (0, number.max())))
-        best, rows = more(best, constant_values=-np.inf), more(rows, constant_values=NOBODY)
+        best, rows = more(best, constant_values=-np.inf), more(rows, constant_values=MISSING)
         best[query, column], rows[query, column] = found.ravel()[nearer], row + first
         keep = np.argpartition(best, -width, axis=1)[:, -width:]
         best, rows = np.take_along_axis(best, keep, 1), np.take_along_axis(rows, keep, 1)

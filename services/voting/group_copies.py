@@ -13,9 +13,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.exact_neighbours import MISSING
 
-Numbers = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 
 class Grouped(Protocol):
@@ -56,7 +56,7 @@ def first_groups(neighbours: Sequence[N], k: int) -> tuple[list[N], bool]:
     return list(neighbours), False
 
 
-def side_by_side(neighbours: Sequence[N]) -> list[list[N]]:
+def into_groups(neighbours: Sequence[N]) -> list[list[N]]:
     """The neighbours by groups: the nearest group first, and the nearest of each first."""
     groups: dict[Hashable, list[N]] = {}
     for each in neighbours:
@@ -65,39 +65,39 @@ def side_by_side(neighbours: Sequence[N]) -> list[list[N]]:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class VotingOrder:
     """The neighbours [n, w] of n queries in the order in which they vote, those that share a vote side by side.
 
     Attributes:
         order: int64 [n, w], their columns; those that do not vote come last.
-        ranks: int64 [n, w], in that order; `NOBODY` where one does not vote.
+        ranks: int64 [n, w], in that order; `MISSING` where one does not vote.
         copies: int64 [n, w], in that order: how many share the vote, 1 or more.
     """
 
-    order: Numbers
-    ranks: Numbers
-    copies: Numbers
+    order: Integers
+    ranks: Integers
+    copies: Integers
 
 
-def ranked(groups: Numbers, similarities: NDArray[np.floating], k: int) -> Ranked:
-    """`first_groups` and `side_by_side` for the neighbours of many queries at once.
+def voting_order(groups: Integers, similarities: NDArray[np.floating], k: int) -> VotingOrder:
+    """`first_groups` and `into_groups` for the neighbours of many queries at once.
 
     Args:
-        groups: int64 [n, w], what those that share a vote have in common, 0 or more; `NOBODY`: there is no neighbour.
+        groups: int64 [n, w], what those that share a vote have in common, 0 or more; `MISSING`: there is no neighbour.
         similarities: [n, w], the nearest first.
         k: how many groups vote, at least 1.
     """
-    first = first_alike(groups)
-    opens = (first == np.arange(groups.shape[1])) & (groups != NOBODY)
+    first = first_equal_column(groups)
+    opens = (first == np.arange(groups.shape[1])) & (groups != MISSING)
     ranks = np.take_along_axis(np.cumsum(opens, axis=1) - 1, first, 1)
     last = np.where(opens & (ranks == k - 1), similarities, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-    votes = (groups != NOBODY) & (ranks < k) & (similarities >= last)
+    votes = (groups != MISSING) & (ranks < k) & (similarities >= last)
     order = np.argsort(np.where(votes, ranks, groups.shape[1]), axis=1, kind="stable")
-    found = np.where(np.take_along_axis(votes, order, 1), np.take_along_axis(ranks, order, 1), NOBODY)
-    return Ranked(order, found, _numbers_alike(found))
+    found = np.where(np.take_along_axis(votes, order, 1), np.take_along_axis(ranks, order, 1), MISSING)
+    return VotingOrder(order, found, _numbers_alike(found))
 
 
-def first_alike(values: Numbers) -> Numbers:
+def first_equal_column(values: Integers) -> Integers:
     """For each value of int64 [n, w], the column in which its row holds the same for the first time, int64 [n, w]."""
     order = np.argsort(values, axis=1, kind="stable")
     in_order = np.take_along_axis(values, order, 1)
@@ -108,9 +108,9 @@ def first_alike(values: Numbers) -> Numbers:
     return first
 
 
-def _numbers_alike(ranks: Numbers) -> Numbers:
+def _numbers_alike(ranks: Integers) -> Integers:
     """How many of its row have the same rank, int64 [n, w]; 1 where there is none."""
-    there = ranks != NOBODY
+    there = ranks != MISSING
     place = np.arange(len(ranks))[:, None] * ranks.shape[1] + ranks
     numbers = np.bincount(place[there], minlength=ranks.size)
     return np.where(there, numbers[np.where(there, place, 0)], 1)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.services.voting.batch_votes import Numbers, in_common
-from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.batch_votes import Integers, shares_label
+from visual_memory.services.voting.exact_neighbours import MISSING
 
 SOFT = 1.75
 SOFT_K = 10
@@ -32,38 +32,38 @@ def reliability(wrong: NDArray[np.integer | np.floating]) -> NDArray[np.float64]
     return np.where(wrong > 0, SOFT / (1 + wrong), 1.0)
 
 
-def are_right(labels: Sequence[Sequence[str]], rows: Numbers) -> NDArray[np.bool_]:
+def votes_are_right(labels: Sequence[Sequence[str]], rows: Integers) -> NDArray[np.bool_]:
     """Whether each neighbour of each image of a memory has a label in common with it.
 
     Args:
         labels: of each image; n of them.
-        rows: int64 [n, k], the neighbours of each image, itself not among them; `NOBODY` where there are fewer.
+        rows: int64 [n, k], the neighbours of each image, itself not among them; `MISSING` where there are fewer.
 
     Returns:
         [n, k]; of no meaning where there is nobody.
     """
-    (_, codes), right = numbered(labels), np.zeros(rows.shape, bool)
+    (_, codes), right = number_labels(labels), np.zeros(rows.shape, bool)
     for start in range(0, len(rows), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        right[part] = in_common(codes[rows[part]], codes[part])
+        right[part] = shares_label(codes[rows[part]], codes[part])
     return right
 
 
-def count_votes(rows: Numbers, right: NDArray[np.bool_]) -> Numbers:
+def count_votes(rows: Integers, right: NDArray[np.bool_]) -> Integers:
     """The votes that each image of a memory gave, leaving one out.
 
     Args:
-        rows: int64 [n, k], the neighbours of each image; `NOBODY` where there are fewer.
+        rows: int64 [n, k], the neighbours of each image; `MISSING` where there are fewer.
         right: [n, k], whether the neighbour has a label in common with the image.
 
     Returns:
         wrong and right votes of each image, int64 [n, 2].
     """
-    given = [rows[(rows != NOBODY) & (right == each)] for each in (False, True)]
+    given = [rows[(rows != MISSING) & (right == each)] for each in (False, True)]
     return np.stack([np.bincount(voters, minlength=len(rows)) for voters in given], axis=1)
 
 
-def hard_threshold(wrong: Numbers, k: int) -> int:
+def hard_threshold(wrong: Integers, k: int) -> int:
     """Wrong votes from which on hard pruning leaves an image out, where nobody says otherwise.
 
     Args:
@@ -73,11 +73,11 @@ def hard_threshold(wrong: Numbers, k: int) -> int:
     return int(np.ceil(max(HARD_VOTES * k, HARD_TIMES * wrong.mean())))
 
 
-def numbered(labels: Sequence[Sequence[str]]) -> tuple[list[str], Numbers]:
-    """All labels, and those of each image by their numbers [n, most labels of one]; `NOBODY` where it has fewer."""
+def number_labels(labels: Sequence[Sequence[str]]) -> tuple[list[str], Integers]:
+    """All labels, and those of each image by their numbers [n, most labels of one]; `MISSING` where it has fewer."""
     names = sorted({label for each in labels for label in each})
     numbers = {label: number for number, label in enumerate(names)}
-    codes = np.full((len(labels), max(map(len, labels), default=0)), NOBODY, np.int64)
+    codes = np.full((len(labels), max(map(len, labels), default=0)), MISSING, np.int64)
     for row, each in zip(codes, labels, strict=True):
         row[: len(each)] = [numbers[label] for label in each]
     return names, codes

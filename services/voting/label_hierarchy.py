@@ -18,7 +18,7 @@ from itertools import chain
 SEPARATOR = "/"
 
 
-def cut(labels: Sequence[str], level: int) -> list[str]:
+def cut_labels(labels: Sequence[str], level: int) -> list[str]:
     """Labels cut to their first `level` parts, each once, in the order they came."""
     return list(dict.fromkeys(SEPARATOR.join(label.split(SEPARATOR)[:level]) for label in labels))
 
@@ -28,7 +28,7 @@ def depth(label: str) -> int:
     return label.count(SEPARATOR) + 1
 
 
-def climb(ballots: Sequence[Sequence[str]], level: int | None) -> Iterator[list[list[str]]]:
+def labels_by_level(ballots: Sequence[Sequence[str]], level: int | None) -> Iterator[list[list[str]]]:
     """The labels of each neighbour at a level, then at each level above it, up to the first parts alone.
 
     Args:
@@ -41,4 +41,4 @@ def climb(ballots: Sequence[Sequence[str]], level: int | None) -> Iterator[list[
         yield [list(dict.fromkeys(labels)) for labels in ballots]  # cutting would only take time
         lowest -= 1
     for each in range(lowest, 0, -1):
-        yield [cut(labels, each) for labels in ballots]
+        yield [cut_labels(labels, each) for labels in ballots]

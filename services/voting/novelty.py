@@ -24,7 +24,7 @@ def novelty(similarities: NDArray[np.float64], distances: NDArray[np.float64]) -
     return Novelty(distance=distance, percentile=100 * nearer / len(distances))
 
 
-def why_unknown(found: Novelty | None, unknown_above: float | None) -> str | None:
+def unknown_reason(found: Novelty | None, unknown_above: float | None) -> str | None:
     """Why a picture is unknown, in a sentence; None where it is not."""
     if found is None or found.percentile is None or unknown_above is None or found.percentile <= unknown_above:
         return None

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visual_memory.schemas.decision import ClassifyOptions, Vote
-from visual_memory.services.voting.decide import TIE, Voter, decide, weigh
-from visual_memory.services.voting.group_copies import first_groups, side_by_side
-from visual_memory.services.voting.label_hierarchy import climb
+from visual_memory.services.voting.decide import TIE, Candidate, decide
+from visual_memory.services.voting.group_copies import first_groups, into_groups
+from visual_memory.services.voting.label_hierarchy import labels_by_level
+from visual_memory.services.voting.vote_weights import vote_weights
 
 BEHIND, AHEAD, SAME = 0, 1, 2
 """Whether a rival with the same score would win: the winner's last vote came after the rival's, so it is ahead."""
@@ -29,7 +30,7 @@ BEHIND, AHEAD, SAME = 0, 1, 2
 Floats = NDArray[np.float64]
 
 
-def smallest_flip(voters: Sequence[Voter], options: ClassifyOptions, most: int) -> list[int] | None:
+def smallest_flip(voters: Sequence[Candidate], options: ClassifyOptions, most: int) -> list[int] | None:
     """The smallest set of voters without which another class wins.
 
     Args:
@@ -42,7 +43,7 @@ def smallest_flip(voters: Sequence[Voter], options: ClassifyOptions, most: int) 
         places of voters, ascending; None where no set of at most so many is enough.
     """
     winner = _winner(voters, options)
-    ballots = next(climb([voter.labels for voter in voters], options.level))
+    ballots = next(labels_by_level([voter.labels for voter in voters], options.level))
     rivals = sorted({label for ballot in ballots for label in ballot} - {winner})
     if winner is None or not rivals:
         return None
@@ -57,16 +58,16 @@ def smallest_flip(voters: Sequence[Voter], options: ClassifyOptions, most: int) 
     return None
 
 
-def cells(voters: Sequence[Voter], most: int) -> int:
+def table_cells(voters: Sequence[Candidate], most: int) -> int:
     """How many cells of its tables `smallest_flip` computes: once for each number of copies that may go of a group."""
-    groups = side_by_side(voters)
+    groups = into_groups(voters)
     others = min(most, len(voters) - len(groups))
     labels = {label for voter in voters for label in voter.labels}
     tables = sum(min(len(group), others + 1) for group in groups)
     return tables * len(labels) * (most + 1) * (others + 1)
 
 
-def _winner(voters: Sequence[Voter], options: ClassifyOptions) -> str | None:
+def _winner(voters: Sequence[Candidate], options: ClassifyOptions) -> str | None:
     return decide(first_groups(voters, options.k)[0], options.model_copy(update={"show": 0}), "").label
 
 
@@ -107,19 +108,19 @@ class _Plan:
 
     def __init__(
         self,
-        voters: Sequence[Voter],
+        voters: Sequence[Candidate],
         ballots: Sequence[Sequence[str]],
         options: ClassifyOptions,
         most: int,
         winner: str,
     ) -> None:
         numbers = {id(voter): number for number, voter in enumerate(voters)}
-        self._groups = [[numbers[id(voter)] for voter in group] for group in side_by_side(voters)]
+        self._groups = [[numbers[id(voter)] for voter in group] for group in into_groups(voters)]
         self._ballots, self._k, self._most, self._winner = ballots, options.k, most, winner
         self._others = min(most, len(voters) - len(self._groups))
         by_rank = options.vote in (Vote.RANK, Vote.PLURALITY)
-        self._by_rank = weigh(np.zeros(len(self._groups)), options) if by_rank else np.ones(len(self._groups))
-        alone = weigh(np.array([voter.similarity for voter in voters], np.float64), options)
+        self._by_rank = vote_weights(np.zeros(len(self._groups)), options) if by_rank else np.ones(len(self._groups))
+        alone = vote_weights(np.array([voter.similarity for voter in voters], np.float64), options)
         reliabilities = np.array([voter.reliability for voter in voters], np.float64)
         self._weights = (reliabilities if by_rank else alone * reliabilities).tolist()
         self._tie = TIE * float(alone[: options.k].sum())

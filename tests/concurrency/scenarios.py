@@ -11,7 +11,7 @@ from typing import Any
 from tests.concurrency.history import LENGTHS, hash_of
 from tests.concurrency.schedule import Schedule
 from tests.concurrency.scheduler import Fault
-from visual_memory.schemas.image import Gate, now
+from visual_memory.schemas.image import LabelCheck, now
 
 JOSE = tuple(unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
 CONTENTS = (*range(15), *range(50, 53))
@@ -199,7 +199,7 @@ def _queued(schedule: Schedule, chance: Random) -> None:
 def _everything(schedule: Schedule, chance: Random) -> None:
     """Any actors at once."""
     service, clients = schedule.service, schedule.clients
-    service.object(chance.choice(list(Gate)))
+    service.object(chance.choice(list(LabelCheck)))
     _taught(schedule, 2)
     _taught(schedule, 1, subject="bob", label="dog", first=50)
     ids = ("ann-0", "ann-1", "bob-0", "new")

@@ -22,7 +22,7 @@ from tests.support.wired_service import Pixels, settings_in
 from visual_memory.schemas.decision import ClassifyOptions, Decision
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.explanation import StoredDecision
-from visual_memory.schemas.image import Accepted, Gate, ImageFields, ImagePatch, StoredImage
+from visual_memory.schemas.image import Accepted, ImageFields, ImagePatch, LabelCheck, StoredImage
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.access.audit_log import Audit
@@ -150,9 +150,9 @@ class Service:
         self.decoder = cast(Decoder, PlainDecoder())
         self.enqueued: list[str] = []
         self.idempotency = Idempotency(place.database, bytes(32))
-        self.object(Gate.OFF)
+        self.object(LabelCheck.OFF)
 
-    def object(self, gate: Gate) -> None:
+    def object(self, gate: LabelCheck) -> None:
         """Let neighbours object to labels, or not."""
         curate = self.place.settings.curate.model_copy(update={"gate": gate, "gate_share": 0.6, "k": 5})
         self.settings = self.place.settings.model_copy(update={"curate": curate})

@@ -10,11 +10,17 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import NEVER, Parts
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.errors import Conflict, NotFound
-from visual_memory.schemas.explanation import QuestionJob
+from visual_memory.schemas.explanation import ExplanationJob
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.decisions.explain_decision import AS_A_JOB, AT_ONCE, OverBudget, Question
-from visual_memory.services.decisions.explanation_jobs import KEPT, AnswerQuestion, Asked, AskLater, Questions
+from visual_memory.services.decisions.explanation_jobs import (
+    KEPT,
+    EnqueueExplanation,
+    ExplanationJobs,
+    ExplanationRequest,
+    RunExplanation,
+)
 from visual_memory.services.infrastructure.records.tables import questions
 from visual_memory.services.infrastructure.task_queue.jobs import Jobs, RunJobs
 
@@ -24,19 +30,19 @@ class Workers:
 
     def __init__(self, parts: Parts) -> None:
         self.parts, self.jobs = parts, Jobs(parts.database)
-        self.questions = Questions(self.jobs)
+        self.questions = ExplanationJobs(self.jobs)
         self.waiting: list[str] = []
-        self.later = AskLater(self.questions, self.waiting.append)
+        self.later = EnqueueExplanation(self.questions, self.waiting.append)
 
-    def ask(self, kind: JobKind, **asked: Any) -> QuestionJob:
-        return self.later(self.parts.tenant, kind, Asked(**asked), "a test")
+    def ask(self, kind: JobKind, **asked: Any) -> ExplanationJob:
+        return self.later(self.parts.tenant, kind, ExplanationRequest(**asked), "a test")
 
     def do(self, question: object = None) -> None:
-        answer = AnswerQuestion(self.questions, cast(Question, question or self.parts.question()))
+        answer = RunExplanation(self.questions, cast(Question, question or self.parts.question()))
         kinds = {JobKind.COUNTERFACTUAL: answer, JobKind.INFLUENCE: answer}
         RunJobs(self.jobs, NEVER, kinds, lambda _tenant: None)(self.waiting.pop(0))
 
-    def load(self, job_id: str) -> QuestionJob:
+    def load(self, job_id: str) -> ExplanationJob:
         return self.questions.load(self.parts.tenant, job_id)
 
     def remove(self, **condition: object) -> None:

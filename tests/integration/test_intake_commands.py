@@ -11,7 +11,7 @@ import redis
 from typer.testing import CliRunner, Result
 
 from tests.support.intake_redis import PASSWORD, IntakeServer, intake_server
-from visual_memory.schemas.audit_entry import AuditLine
+from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 from visual_memory.services.cli.app import app
 from visual_memory.services.cli.temporary_service import free_port
@@ -47,7 +47,7 @@ def told(*words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run(*words, "--json").stdout.splitlines()]
 
 
-def logged(settings: Settings, tenant: str) -> list[AuditLine]:
+def logged(settings: Settings, tenant: str) -> list[AuditEntry]:
     with records_of(settings) as database:
         return audit_of(settings, database).latest(tenant, 100)
 

@@ -10,7 +10,7 @@ from tests.support.wired_service import AT_ONCE, Hooked, Once, Parts, Pixels
 from visual_memory.schemas.curation_request import Action, CurationRequest
 from visual_memory.schemas.errors import Conflict, InvalidFilter, InvalidRequest
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import Doubt, Gate, State
+from visual_memory.schemas.image import Doubt, LabelCheck, State
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation.mute_and_relabel import Curate
 from visual_memory.services.memory.memory import Memory
@@ -150,7 +150,7 @@ def test_a_removal_while_it_is_muted_by_wrong_votes_leaves_it_to_vote(parts: Par
     assert [(image.state, image.doubt) for image in parts.held(odd)] == [(State.REMEMBERED, None)]
 
 
-def gated(parts: Parts, gate: Gate, memory: object = None) -> None:
+def gated(parts: Parts, gate: LabelCheck, memory: object = None) -> None:
     parts.send(picture("disc"), labels=["bars"], image_id="odd")
     parts.work(gate=gate, memory=memory)
 
@@ -158,17 +158,17 @@ def gated(parts: Parts, gate: Gate, memory: object = None) -> None:
 @pytest.mark.parametrize(
     ("gate", "state", "doubt"),
     [
-        (Gate.OFF, State.REMEMBERED, None),
-        (Gate.WARN, State.REMEMBERED, Doubt.WARNED),
-        (Gate.HOLD, State.MUTED, Doubt.HELD),
+        (LabelCheck.OFF, State.REMEMBERED, None),
+        (LabelCheck.WARN, State.REMEMBERED, Doubt.WARNED),
+        (LabelCheck.HOLD, State.MUTED, Doubt.HELD),
     ],
 )
-def test_neighbours_object_to_a_label(parts: Parts, gate: Gate, state: State, doubt: Doubt | None) -> None:
+def test_neighbours_object_to_a_label(parts: Parts, gate: LabelCheck, state: State, doubt: Doubt | None) -> None:
     parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"])
     gated(parts, gate)
     [image] = parts.held("odd")
     assert (image.state, image.doubt) == (state, doubt)
-    assert ("vote for disc" in (image.reason or "")) == (gate is not Gate.OFF)
+    assert ("vote for disc" in (image.reason or "")) == (gate is not LabelCheck.OFF)
     assert ("odd" in parts.voters(picture("disc"))) == (state is State.REMEMBERED)
     [good] = parts.send(picture("disc"), labels=["disc"])
     parts.work(gate=gate)
@@ -179,11 +179,11 @@ def test_neighbours_object_to_a_label(parts: Parts, gate: Gate, state: State, do
 
 def test_a_few_neighbours_object_to_nothing(parts: Parts) -> None:
     parts.teach(*(picture("disc") for _ in range(4)), labels=["disc"])
-    gated(parts, Gate.HOLD)
+    gated(parts, LabelCheck.HOLD)
     assert states(parts, "odd") == [State.REMEMBERED]
 
 
-def gate_again(parts: Parts, gate: Gate, **condition: object) -> None:
+def gate_again(parts: Parts, gate: LabelCheck, **condition: object) -> None:
     forget = parts.forget(gate=gate)
     request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
     parts.remove(request, forget)
@@ -192,20 +192,20 @@ def gate_again(parts: Parts, gate: Gate, **condition: object) -> None:
 def test_a_removal_takes_back_what_nobody_objects_to_any_more(parts: Parts) -> None:
     """Promise 4: as in a memory without those that were removed; and nothing is encoded again for it."""
     parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"], subject="ann")
-    gated(parts, Gate.HOLD)
+    gated(parts, LabelCheck.HOLD)
     parts.send(picture("disc"), labels=["cross"], image_id="warned")
-    parts.work(gate=Gate.WARN)
+    parts.work(gate=LabelCheck.WARN)
     encoded = parts.encoder.encoded
-    gate_again(parts, Gate.HOLD, subject="ann")
+    gate_again(parts, LabelCheck.HOLD, subject="ann")
     assert [(image.state, image.doubt, image.reason, image.objectors) for image in parts.held("odd", "warned")] == [
         (State.REMEMBERED, None, None, [])
     ] * 2
     assert parts.encoder.encoded == encoded
 
 
-@pytest.mark.parametrize(("gate", "state"), [(Gate.WARN, State.REMEMBERED), (Gate.HOLD, State.MUTED)])
+@pytest.mark.parametrize(("gate", "state"), [(LabelCheck.WARN, State.REMEMBERED), (LabelCheck.HOLD, State.MUTED)])
 def test_what_others_object_to_without_those_that_are_gone_stays_doubted(
-    parts: Parts, gate: Gate, state: State
+    parts: Parts, gate: LabelCheck, state: State
 ) -> None:
     parts.teach(*(picture("disc") for _ in range(12)), labels=["disc"])
     gated(parts, gate)
@@ -221,23 +221,23 @@ def test_what_others_object_to_without_those_that_are_gone_stays_doubted(
 def test_what_was_objected_to_by_others_than_those_that_are_gone_is_not_looked_at(parts: Parts) -> None:
     parts.teach(*(picture("disc") for _ in range(10)), labels=["disc"])
     [far] = parts.teach(picture("bars"), labels=["bars"])
-    gated(parts, Gate.HOLD)
-    gate_again(parts, Gate.OFF, image_id=far)
+    gated(parts, LabelCheck.HOLD)
+    gate_again(parts, LabelCheck.OFF, image_id=far)
     assert states(parts, "odd") == [State.MUTED]
-    gate_again(parts, Gate.OFF, image_id=parts.held("odd")[0].objectors[0])
+    gate_again(parts, LabelCheck.OFF, image_id=parts.held("odd")[0].objectors[0])
     assert states(parts, "odd") == [State.REMEMBERED], "the gate was opened since"
 
 
 def test_no_objection_that_an_encoder_made_before_names_who_is_gone(parts: Parts) -> None:
     """Promise 3, where the encoder that classifies now has no vector of what was objected to."""
     parts.teach(*(picture("disc") for _ in range(10)), labels=["disc"], subject="ann")
-    gated(parts, Gate.HOLD)
+    gated(parts, LabelCheck.HOLD)
     [before], engine = parts.held("odd"), parts.memory._engine
     assert before.objectors
     engine.add_vector("new", 4)
     try:
         now_active = Parts(parts.folder, parts.memory.under("new", 4), parts.pool, Pixels(name="new"), parts.tenant)
-        gate_again(now_active, Gate.HOLD, subject="ann")
+        gate_again(now_active, LabelCheck.HOLD, subject="ann")
         [after] = parts.held("odd")
         assert (after.state, after.doubt, after.objectors) == (State.REMEMBERED, None, [])
     finally:
@@ -250,8 +250,8 @@ def test_no_objection_of_images_outlasts_their_removal_at_the_same_moment(parts:
     parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"], subject="ann")
     race = Once("UpdateVectors", lambda: remove(parts, subject="ann"))
     engine = Hooked(parts.memory._engine, **{when: race})
-    gated(parts, Gate.HOLD, Memory(cast(Engine, engine), "pixels", parts.memory.dimension, parts.memory.metadata))
+    gated(parts, LabelCheck.HOLD, Memory(cast(Engine, engine), "pixels", parts.memory.dimension, parts.memory.metadata))
     assert race.called
     assert [(image.state, image.reason) for image in parts.held("odd")] == [(State.WAITING, None)]
-    parts.work(gate=Gate.HOLD, lease=AT_ONCE)
+    parts.work(gate=LabelCheck.HOLD, lease=AT_ONCE)
     assert [(image.state, image.doubt) for image in parts.held("odd")] == [(State.REMEMBERED, None)]

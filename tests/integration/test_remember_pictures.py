@@ -25,7 +25,7 @@ from tests.support.wired_service import (
 )
 from visual_memory.schemas.decision import ClassifyOptions
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.schemas.image import Gate, State
+from visual_memory.schemas.image import LabelCheck, State
 from visual_memory.services.curation.label_check import Objections
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.intake.remember_pictures import Remember
@@ -266,12 +266,12 @@ class Counting:
 @pytest.mark.parametrize(
     ("gate", "asked"),
     [
-        (Gate.OFF, ["oldest", "write", "write"]),
-        (Gate.WARN, ["oldest", "write", "query_batch", "write"]),
+        (LabelCheck.OFF, ["oldest", "write", "write"]),
+        (LabelCheck.WARN, ["oldest", "write", "query_batch", "write"]),
     ],
 )
 def test_a_slice_takes_three_round_trips_to_the_store_and_one_more_with_the_gate(
-    parts: Parts, gate: Gate, asked: list[str]
+    parts: Parts, gate: LabelCheck, asked: list[str]
 ) -> None:
     """Whatever becomes of its images."""
     gone, *_ = (each.image_id for each in parts.send(*(picture("disc") for _ in range(4))))

@@ -15,7 +15,7 @@ from visual_memory.schemas.errors import BeingRemoved, Unavailable
 from visual_memory.schemas.explanation import StoredDecision
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import now
-from visual_memory.services.decisions.concurrent_removals import AskedBefore
+from visual_memory.services.decisions.concurrent_removals import RequestStart
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
@@ -47,14 +47,14 @@ def log(parts: Parts, event: str, removal: str = "r") -> None:
         connection.execute(tables.receipt_log.insert().values(row))
 
 
-def asked(parts: Parts, data: bytes, **options: Any) -> tuple[StoredDecisions, AskedBefore, Any]:
+def asked(parts: Parts, data: bytes, **options: Any) -> tuple[StoredDecisions, RequestStart, Any]:
     """A question that was asked and is not stored yet."""
     decisions, classify = parts.decisions(), parts.classify()
     begun, vectors = decisions.begin(parts.tenant), classify.embed(parts.tenant, [data])
     return decisions, begun, (vectors, classify.decide(parts.tenant, vectors, ClassifyOptions(**options)))
 
 
-def keep(parts: Parts, question: tuple[StoredDecisions, AskedBefore, Any], data: bytes | None) -> Decision:
+def keep(parts: Parts, question: tuple[StoredDecisions, RequestStart, Any], data: bytes | None) -> Decision:
     decisions, begun, (vectors, made) = question
     pictures = [] if data is None else [data]
     [kept] = decisions.store(parts.tenant, "a test", begun, pictures, vectors, made.options, made.decisions)

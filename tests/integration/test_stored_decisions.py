@@ -20,7 +20,7 @@ from visual_memory.schemas.explanation import ReplayRequest, StoredDecision
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, StoredImage, now
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.decisions.scrub_decision import vector_of
+from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
@@ -89,7 +89,7 @@ def test_it_is_kept_with_what_it_takes_to_ask_again(parts: Parts) -> None:
     held = stored(parts, decision.id)
     assert (held.asked_by, held.content_hash, held.scrubbed) == ("me", sha256(data).hexdigest(), 0)
     assert before <= held.asked_at <= now()
-    assert np.array_equal(vector_of(held), parts.classify().embed(parts.tenant, [data])[0])
+    assert np.array_equal(query_vector(held), parts.classify().embed(parts.tenant, [data])[0])
     assert len(base64.b64decode(held.query)) == 4 * parts.memory.dimension
 
 

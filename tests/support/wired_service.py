@@ -24,7 +24,7 @@ from visual_memory.schemas.decision import ClassifyOptions, Decision, Decisions,
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.schemas.filter import FieldType
-from visual_memory.schemas.image import Accepted, Gate, ImageFields, StoredImage
+from visual_memory.schemas.image import Accepted, ImageFields, LabelCheck, StoredImage
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalRequest
@@ -272,7 +272,7 @@ class Parts:
         max_attempts: int = 3,
         memory: object = None,
         pictures: object = None,
-        gate: Gate = Gate.OFF,
+        gate: LabelCheck = LabelCheck.OFF,
     ) -> Remember:
         """A worker's, of which the objections look at the memory itself."""
         held, stores, settings = cast(Memory, memory or self.memory), self.stores(pictures=pictures), self._with(gate)
@@ -318,7 +318,7 @@ class Parts:
     def question(self) -> Question:
         return Question(self.classify(), self.decisions(), unknown)
 
-    def undo_votes(self, gate: Gate = Gate.OFF) -> UndoAfterRemoval:
+    def undo_votes(self, gate: LabelCheck = LabelCheck.OFF) -> UndoAfterRemoval:
         return self.stores(settings=self._with(gate)).undo_votes
 
     def forget(
@@ -328,7 +328,7 @@ class Parts:
         pictures: object = None,
         database: object = None,
         decisions: StoredDecisions | None = None,
-        gate: Gate = Gate.OFF,
+        gate: LabelCheck = LabelCheck.OFF,
     ) -> Forget:
         """Removals, whose leases are over at once, and that nothing prolongs."""
         stores = self.stores(None, pictures, database, self._with(gate), decisions or self.decisions())
@@ -400,7 +400,7 @@ class Parts:
         """What lies beside pictures."""
         return {path for path in (self.folder / "pictures").rglob(".*") if path.is_file()}
 
-    def _with(self, gate: Gate) -> Settings:
+    def _with(self, gate: LabelCheck) -> Settings:
         curate = self.settings.curate.model_copy(update={"gate": gate})
         return self.settings.model_copy(update={"curate": curate})
 

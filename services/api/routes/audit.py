@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from visual_memory.schemas.api_key import Scope
-from visual_memory.schemas.audit_entry import AuditLine
+from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.text_rules import Text
 from visual_memory.services.api.authenticate import CallerDep, ServiceDep
 from visual_memory.services.api.authorize import GuardedRoute, needs
@@ -20,6 +20,6 @@ def audit(
     service: ServiceDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     subject: Text | None = None,
-) -> list[AuditLine]:
+) -> list[AuditEntry]:
     """Who did what, the latest first; with `subject`, who looked at this one."""
     return service.audit.latest(caller.tenant, limit, subject)

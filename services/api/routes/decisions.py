@@ -10,10 +10,10 @@ from visual_memory.schemas.explanation import (
     MAX_LAST,
     Counterfactual,
     DecisionSummary,
+    ExplanationJob,
     Influence,
     Preview,
     PreviewRequest,
-    QuestionJob,
     Replay,
     ReplayRequest,
     StoredDecision,
@@ -22,13 +22,13 @@ from visual_memory.schemas.text_rules import Label
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import GuardedRoute, needs
 from visual_memory.services.decisions.explain_decision import AT_ONCE, OverBudget
-from visual_memory.services.decisions.explanation_jobs import Asked
+from visual_memory.services.decisions.explanation_jobs import ExplanationRequest
 from visual_memory.services.infrastructure.records.same_transaction import Within
 
 router = APIRouter(prefix="/v1", tags=["decisions"], route_class=GuardedRoute)
 
 LATER: dict[int | str, dict[str, Any]] = {
-    202: {"model": QuestionJob, "description": "It takes longer than an answer may: the job that finds it"}
+    202: {"model": ExplanationJob, "description": "It takes longer than an answer may: the job that finds it"}
 }
 Last = Annotated[int, Query(ge=1, le=MAX_LAST)]
 
@@ -85,13 +85,13 @@ def counterfactual(
     decision_id: str,
     response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> Counterfactual | QuestionJob:
+) -> Counterfactual | ExplanationJob:
     """The fewest images without which a decision, made again today, would have another label; maybe as a job."""
     try:
         return service.question.counterfactual(caller.tenant, decision_id, AT_ONCE)
     except OverBudget:
         response.status_code = 202
-        return _asked_later(caller, JobKind.COUNTERFACTUAL, Asked(decision=decision_id), idempotency_key)
+        return _asked_later(caller, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision_id), idempotency_key)
 
 
 @router.post("/influence", responses=LATER)
@@ -102,23 +102,25 @@ def influence(
     response: Response,
     last: Last = MAX_LAST,
     idempotency_key: IdempotencyKey = None,
-) -> Influence | QuestionJob:
+) -> Influence | ExplanationJob:
     """Which images decide most of the latest stored decisions; a job where there is much to read."""
     try:
         return service.question.influence(caller.tenant, last, AT_ONCE)
     except OverBudget:
         response.status_code = 202
-        return _asked_later(caller, JobKind.INFLUENCE, Asked(last=last), idempotency_key)
+        return _asked_later(caller, JobKind.INFLUENCE, ExplanationRequest(last=last), idempotency_key)
 
 
 @router.get("/jobs/{job_id}")
 @needs(Scope.READ)
-def job(caller: CallerDep, service: ServiceDep, job_id: str) -> QuestionJob:
+def job(caller: CallerDep, service: ServiceDep, job_id: str) -> ExplanationJob:
     """How far a job is; of a counterfactual or influence, with what was found once it is done."""
     return service.questions.load(caller.tenant, job_id)
 
 
-def _asked_later(caller: Caller, kind: JobKind, asked: Asked, idempotency_key: str | None) -> QuestionJob:
+def _asked_later(
+    caller: Caller, kind: JobKind, asked: ExplanationRequest, idempotency_key: str | None
+) -> ExplanationJob:
     service = caller.service
 
     def make(within: Within) -> str:

@@ -16,7 +16,7 @@ from visual_memory.services.curation.judgement.search_missing_neighbours import 
 from visual_memory.services.curation.judgement.stored_judgements import Judgements
 from visual_memory.services.curation.label_check import Objections
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
-from visual_memory.services.decisions.explanation_jobs import Questions
+from visual_memory.services.decisions.explanation_jobs import ExplanationJobs
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.infrastructure.records import record_flags
@@ -75,7 +75,7 @@ class Stores:
     judgements: Judgements
     evaluations: Evaluations
     decisions: StoredDecisions
-    questions: Questions
+    questions: ExplanationJobs
     undo_votes: UndoAfterRemoval
 
     @property
@@ -93,7 +93,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     evaluations = Evaluations(jobs, settings.url_of("evaluations"), floor)
     kept = settings.decisions
     decisions = StoredDecisions(database, memory, blocks, kept.keep, kept.keep_bytes)
-    questions = Questions(jobs)
+    questions = ExplanationJobs(jobs)
     return Stores(
         pictures=pictures_of(settings),
         blocks=blocks,

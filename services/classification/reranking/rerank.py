@@ -52,7 +52,7 @@ class NotAsked(Exception):
 
 
 @dataclass(frozen=True)
-class Close:
+class CloseVote:
     """A close vote: the picture that was voted on, and whose key asked."""
 
     tenant: str
@@ -123,13 +123,15 @@ class Rerank:
             decisions: as the votes made them, one for each picture; the neighbours that they show go with a question.
         """
         shown = pictures or [b""] * len(decisions)
-        asked = [Close(tenant, key_id, picture, decision) for picture, decision in zip(shown, decisions, strict=True)]
+        asked = [
+            CloseVote(tenant, key_id, picture, decision) for picture, decision in zip(shown, decisions, strict=True)
+        ]
         with prometheus_metrics.stage("rerank"):
             return [
                 _reranked(decision, outcome) for decision, outcome in zip(decisions, self._outcomes(asked), strict=True)
             ]
 
-    def _outcomes(self, asked: Sequence[Close]) -> list[Outcome]:
+    def _outcomes(self, asked: Sequence[CloseVote]) -> list[Outcome]:
         why = [self._why_not(each) for each in asked]
         close = [each for each, reason in zip(asked, why, strict=True) if reason is None]
         answers = iter(self._portal.call(self._ask_all, self._model, close) if self._model and close else [])
@@ -138,7 +140,7 @@ class Rerank:
             for each, reason in zip(asked, why, strict=True)
         ]
 
-    def _why_not(self, asked: Close) -> str | None:
+    def _why_not(self, asked: CloseVote) -> str | None:
         """Why the model is not asked, as far as that is known at once."""
         margin, least = asked.decision.margin, self._settings.margin
         if self._model is None:
@@ -153,7 +155,7 @@ class Rerank:
             return NO_PICTURE
         return None if asked.decision.neighbours else NOT_SHOWN
 
-    async def _ask_all(self, model: VisionModel, asked: Sequence[Close]) -> list[Outcome]:
+    async def _ask_all(self, model: VisionModel, asked: Sequence[CloseVote]) -> list[Outcome]:
         """What becomes of each question; those that have no answer when the time is over are given up."""
         outcomes = [Outcome(model=model.name, voted=each.decision.label, fallback=TOO_SLOW) for each in asked]
         turns = anyio.Semaphore(AT_ONCE)
@@ -170,7 +172,7 @@ class Rerank:
             log.warning("a vision-language model was of no help: %s", reason)
         return outcomes
 
-    async def _ask(self, model: VisionModel, asked: Close) -> Outcome:
+    async def _ask(self, model: VisionModel, asked: CloseVote) -> Outcome:
         voted = asked.decision.label
         try:
             neighbours = await to_thread.run_sync(self._neighbours, asked, abandon_on_cancel=True)
@@ -189,7 +191,7 @@ class Rerank:
         self._answers.put(asked.tenant, entry, label)
         return Outcome(model=model.name, label=label, voted=voted)
 
-    def _neighbours(self, asked: Close) -> list[tuple[StoredImage, list[str]]]:
+    def _neighbours(self, asked: CloseVote) -> list[tuple[StoredImage, list[str]]]:
         """The images that go with the question, each with the candidates that it voted for."""
         nearest = _distinct(asked.decision.neighbours)[: self._settings.neighbours]
         try:
@@ -204,11 +206,11 @@ class Rerank:
         voted = ((held[each.image_id], _voted_for(each, asked.candidates)) for each in pictured)
         return [(image, labels) for image, labels in voted if labels]
 
-    def _entry(self, asked: Close, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> str:
+    def _entry(self, asked: CloseVote, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> str:
         examples = [(image.image_id, image.picture, labels) for image, labels in neighbours]
         return digest(sha256(asked.picture).hexdigest(), examples, asked.candidates)
 
-    def _prompt(self, asked: Close, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> Prompt:
+    def _prompt(self, asked: CloseVote, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> Prompt:
         side = self._settings.side
         try:
             examples = [

@@ -8,7 +8,7 @@ import typer
 from visual_memory.services.cli.shared_options import LOCAL, AsJson, Key, Url, connect, errors, fail, print_json
 
 if TYPE_CHECKING:
-    from visual_memory.schemas.explanation import Counterfactual, Influence, QuestionJob, Replay, StoredDecision
+    from visual_memory.schemas.explanation import Counterfactual, ExplanationJob, Influence, Replay, StoredDecision
     from visual_memory.services.client.http_client import Client
 
 POLL = 0.5
@@ -92,7 +92,7 @@ def _influence_of(client: "Client", last: int, *, quiet: bool) -> "Influence":
     return answer
 
 
-def _followed(client: "Client", job: "QuestionJob", *, quiet: bool) -> "QuestionJob":
+def _followed(client: "Client", job: "ExplanationJob", *, quiet: bool) -> "ExplanationJob":
     """Show how far a job is until it is done."""
     from visual_memory.schemas.background_job import JobState
     from visual_memory.services.cli import tables

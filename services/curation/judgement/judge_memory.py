@@ -17,8 +17,8 @@ from visual_memory.services.curation.judgement.update_judgement_input import Fol
 from visual_memory.services.infrastructure.records.moment_is_over import CLOCKS_DIFFER
 from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob, Progress
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.voting.exact_neighbours import NOBODY, Rows
-from visual_memory.services.voting.image_reliability import are_right, count_votes
+from visual_memory.services.voting.exact_neighbours import MISSING, Rows
+from visual_memory.services.voting.image_reliability import count_votes, votes_are_right
 
 SAMPLE = 1000
 PRUNED = Clause("doubt", FieldType.KEYWORD, (Doubt.PRUNED.value,))
@@ -84,7 +84,7 @@ def judgement_of(images: JudgedImages, judgement_id: str, encoder: str, k: int) 
     """
     judged = images.voting()
     memories = _memories(judged, k)
-    votes = count_votes(memories.rows, are_right(memories.labels, memories.rows))
+    votes = count_votes(memories.rows, votes_are_right(memories.labels, memories.rows))
     found = opinions(memories)
     given = zip(judged.image_ids, votes.tolist(), strict=True)
     return Judgement(
@@ -103,7 +103,7 @@ def judgement_of(images: JudgedImages, judgement_id: str, encoder: str, k: int) 
 def wrong_votes(images: JudgedImages, k: int) -> list[int]:
     """The wrong votes that each of some images would have given, had all of them voted."""
     memories = _memories(images, k)
-    wrong: list[int] = count_votes(memories.rows, are_right(memories.labels, memories.rows))[:, 0].tolist()
+    wrong: list[int] = count_votes(memories.rows, votes_are_right(memories.labels, memories.rows))[:, 0].tolist()
     return wrong
 
 
@@ -127,7 +127,7 @@ def _sample(judged: JudgedImages, contents: Rows, wrong: Rows) -> CalibrationSam
     """Some of the images, with more of their neighbours."""
     drawn, labels = sampled(len(judged.image_ids)), judged.labels
     rows, similarities = judged.lists.rows[drawn, :KEPT], judged.lists.similarities[drawn, :KEPT]
-    there = rows != NOBODY
+    there = rows != MISSING
     groups = np.unique(contents, return_inverse=True)[1]
     return CalibrationSample(
         labels=[labels[row] for row in drawn.tolist()],

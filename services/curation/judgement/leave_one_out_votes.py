@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from visual_memory.schemas.decision import VoteOptions
 from visual_memory.schemas.judgement import ClassReport
-from visual_memory.services.voting.batch_votes import Numbers, among, answers, ballots, scores
-from visual_memory.services.voting.decide import weigh
-from visual_memory.services.voting.exact_neighbours import NOBODY, Rows, Similarities
-from visual_memory.services.voting.group_copies import ranked
-from visual_memory.services.voting.image_reliability import numbered
+from visual_memory.services.voting.batch_votes import Integers, class_scores, collect_ballots, in_labels, winners_by_k
+from visual_memory.services.voting.exact_neighbours import MISSING, Rows, Similarities
+from visual_memory.services.voting.group_copies import voting_order
+from visual_memory.services.voting.image_reliability import number_labels
+from visual_memory.services.voting.vote_weights import vote_weights
 
 MOST_CONFUSIONS = 5
 AT_ONCE = 4096
@@ -29,7 +29,7 @@ class Memories:
         image_ids: of n images, ascending, so that nothing depends on when they came.
         labels: of the same images.
         similarities: float32 [n, w], of the neighbours that vote on each image, the nearest first.
-        rows: int64 [n, w], the same neighbours; `NOBODY` where there are fewer.
+        rows: int64 [n, w], the same neighbours; `MISSING` where there are fewer.
         contents: int64 [n], of the images, a number, 0 or more, that those have in common which share a vote.
     """
 
@@ -63,7 +63,7 @@ def voting(similarities: Similarities, rows: Rows, contents: Rows, k: int) -> tu
 
     Args:
         similarities: float32 [n, w], the nearest first.
-        rows: int64 [n, w], the same neighbours; `NOBODY` where there are fewer.
+        rows: int64 [n, w], the same neighbours; `MISSING` where there are fewer.
         contents: int64 [n], see `Memories`.
         k: how many contents vote.
 
@@ -79,22 +79,22 @@ def voting(similarities: Similarities, rows: Rows, contents: Rows, k: int) -> tu
     there = np.take_along_axis(votes, order, 1)
     return (
         np.where(there, np.take_along_axis(similarities, order, 1), np.float32(-1)),
-        np.where(there, np.take_along_axis(rows, order, 1), NOBODY),
+        np.where(there, np.take_along_axis(rows, order, 1), MISSING),
     )
 
 
 def _vote(similarities: Similarities, rows: Rows, contents: Rows, k: int) -> NDArray[np.bool_]:
     """Whether each neighbour votes."""
-    found = ranked(np.where(rows == NOBODY, NOBODY, contents[rows]), similarities, k)
+    found = voting_order(np.where(rows == MISSING, MISSING, contents[rows]), similarities, k)
     votes = np.zeros(rows.shape, bool)
-    np.put_along_axis(votes, found.order, found.ranks != NOBODY, 1)
+    np.put_along_axis(votes, found.order, found.ranks != MISSING, 1)
     return votes
 
 
 def opinions(memories: Memories) -> list[Opinion]:
     """What the neighbours of each image say of it, by the rank vote; as `services.voting.decide.decide` counts it."""
-    names, codes = numbered(memories.labels)
-    codes = np.concatenate([codes, np.full((1, codes.shape[1]), NOBODY)])  # the last row is what nobody votes for
+    names, codes = number_labels(memories.labels)
+    codes = np.concatenate([codes, np.full((1, codes.shape[1]), MISSING)])  # the last row is what nobody votes for
     found: list[Opinion] = []
     for start in range(0, len(memories.image_ids), AT_ONCE):
         part = slice(start, start + AT_ONCE)
@@ -102,22 +102,22 @@ def opinions(memories: Memories) -> list[Opinion]:
     return found
 
 
-def _opinions(memories: Memories, part: slice, codes: Numbers, names: Sequence[str]) -> Iterator[Opinion]:
+def _opinions(memories: Memories, part: slice, codes: Integers, names: Sequence[str]) -> Iterator[Opinion]:
     """Of some images; the labels of all are given by their numbers, with the names of these."""
     rows, similarities = memories.rows[part], memories.similarities[part].astype(np.float64)
-    found = ranked(np.where(rows == NOBODY, NOBODY, memories.contents[rows]), similarities, rows.shape[1])
+    found = voting_order(np.where(rows == MISSING, MISSING, memories.contents[rows]), similarities, rows.shape[1])
     rows = np.take_along_axis(rows, found.order, 1)
     similarities = np.take_along_axis(similarities, found.order, 1)
-    votes_for, there = codes[rows], rows != NOBODY
-    weights = weigh(similarities, VoteOptions(), np.maximum(found.ranks, 0)) * (there / found.copies)
-    cast = ballots(votes_for)
-    won = answers(cast, weights)[:, -1]
-    counted = scores(cast, weights)
+    votes_for, there = codes[rows], rows != MISSING
+    weights = vote_weights(similarities, VoteOptions(), np.maximum(found.ranks, 0)) * (there / found.copies)
+    cast = collect_ballots(votes_for)
+    won = winners_by_k(cast, weights)[:, -1]
+    counted = class_scores(cast, weights)
     total = np.cumsum(counted, axis=1)[:, -1]  # in the order of `decide`, so that the sum is the same to the last bit
     classes = cast.classes.T
     best = np.where(classes == won[:, None], counted, 0).max(axis=1)
-    owned = np.where(among(classes, codes[:-1][part]), counted, 0).max(axis=1)
-    agreeing = among(votes_for, won[:, None]).any(axis=2).sum(axis=1)
+    owned = np.where(in_labels(classes, codes[:-1][part]), counted, 0).max(axis=1)
+    agreeing = in_labels(votes_for, won[:, None]).any(axis=2).sum(axis=1)
     columns = (won, total, best, owned, agreeing, there.sum(axis=1))
     for label, everything, share, own, agree, asked in zip(*(column.tolist() for column in columns), strict=True):
         yield Opinion(names[label], share / everything, own / everything, agree, asked) if asked else Opinion()

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from visual_memory.services.voting.exact_neighbours import (
     GATHERED_BYTES,
-    NOBODY,
+    MISSING,
     SLACK,
     Rows,
     Similarities,
@@ -43,7 +43,7 @@ class NeighbourLists:
 
     Attributes:
         similarities: cosine similarities float32 [n, WIDTH], the nearest first; -1 where there is nobody.
-        rows: int32 [n, WIDTH], the same neighbours; `NOBODY` where there is nobody.
+        rows: int32 [n, WIDTH], the same neighbours; `MISSING` where there is nobody.
     """
 
     similarities: Similarities
@@ -60,7 +60,7 @@ class NeighbourLists:
 
     def lengths(self) -> Rows:
         """How many neighbours each list has, int64 [n]."""
-        lengths: Rows = np.count_nonzero(self.rows != NOBODY, axis=1)
+        lengths: Rows = np.count_nonzero(self.rows != MISSING, axis=1)
         return lengths
 
     def short(self) -> Rows:
@@ -75,13 +75,13 @@ class NeighbourLists:
         """
         if stays.all():
             return self
-        rows = _renumber(np.where(stays, np.cumsum(stays) - 1, NOBODY), self.rows[stays])
+        rows = _renumber(np.where(stays, np.cumsum(stays) - 1, MISSING), self.rows[stays])
         similarities = self.similarities[stays]
-        lost = np.flatnonzero(((rows == NOBODY) & (self.rows[stays] != NOBODY)).any(axis=1))
-        order = np.argsort(rows[lost] == NOBODY, axis=1, kind="stable")
+        lost = np.flatnonzero(((rows == MISSING) & (self.rows[stays] != MISSING)).any(axis=1))
+        order = np.argsort(rows[lost] == MISSING, axis=1, kind="stable")
         rows[lost] = np.take_along_axis(rows[lost], order, 1)
         moved = np.take_along_axis(similarities[lost], order, 1)
-        similarities[lost] = np.where(rows[lost] == NOBODY, -1, moved)
+        similarities[lost] = np.where(rows[lost] == MISSING, -1, moved)
         return NeighbourLists(similarities, rows)
 
     def folded(
@@ -160,12 +160,12 @@ class _Copies:
         one_of_each = self.vectors[self.first]
         near, rows = self._spread(*nearest(one_of_each[distinct], one_of_each, WIDTH + 1, threads=threads))
         near, rows = near[back], rows[back]
-        last = (rows == asked[:, None]) | (rows == NOBODY)
+        last = (rows == asked[:, None]) | (rows == MISSING)
         order = np.argsort(last, axis=1, kind="stable")[:, :WIDTH]
         nobody = np.take_along_axis(last, order, 1)
         return (
             np.where(nobody, -1, np.take_along_axis(near, order, 1)),
-            np.where(nobody, NOBODY, np.take_along_axis(rows, order, 1)),
+            np.where(nobody, MISSING, np.take_along_axis(rows, order, 1)),
         )
 
     def _spread(self, similarities: Similarities, which: Rows) -> tuple[Similarities, Rows]:
@@ -174,9 +174,9 @@ class _Copies:
         by_vector = np.argsort(self.which, kind="stable")
         number = np.bincount(self.which, minlength=len(self.first))
         start = np.cumsum(number) - number
-        wide = np.full(which.shape, -1, np.float32), np.full(which.shape, NOBODY, np.int64)
+        wide = np.full(which.shape, -1, np.float32), np.full(which.shape, MISSING, np.int64)
         for query, (near, found) in enumerate(zip(similarities, which, strict=True)):
-            held = found[found != NOBODY]
+            held = found[found != MISSING]
             sizes = np.minimum(number[held], width)
             last = min(int(np.searchsorted(np.cumsum(sizes), width)), len(held) - 1)
             end = int(np.searchsorted(-near[: len(held)], -near[last], side="right"))  # equals may have lower rows
@@ -190,12 +190,12 @@ class _Copies:
 
 
 def _empty(size: int) -> NeighbourLists:
-    return NeighbourLists(np.full((size, WIDTH), -1, np.float32), np.full((size, WIDTH), NOBODY, np.int32))
+    return NeighbourLists(np.full((size, WIDTH), -1, np.float32), np.full((size, WIDTH), MISSING, np.int32))
 
 
 def _renumber(numbers: Rows, rows: ListRows) -> ListRows:
-    """Rows by their new numbers; `NOBODY` stays so."""
-    return np.append(numbers, NOBODY).astype(np.int32)[rows]
+    """Rows by their new numbers; `MISSING` stays so."""
+    return np.append(numbers, MISSING).astype(np.int32)[rows]
 
 
 def _search(lists: NeighbourLists, copies: _Copies, asked: Rows, threads: int) -> None:
@@ -215,7 +215,7 @@ def _insert(lists: NeighbourLists, copies: _Copies, old: Rows, whole: Mask, new:
         new: int64 [m].
     """
     similarities, rows = lists.similarities[old], lists.rows[old]
-    lengths = (rows != NOBODY).sum(axis=1)
+    lengths = (rows != MISSING).sum(axis=1)
     last = np.maximum(lengths - 1, 0)[:, None]
     bound = np.take_along_axis(similarities, last, 1)[:, 0]
     unbounded = whole & (lengths < WIDTH)
@@ -232,13 +232,13 @@ def _insert(lists: NeighbourLists, copies: _Copies, old: Rows, whole: Mask, new:
     if not len(changed):
         return
     wider = WIDTH + int(more.max())
-    merged = np.full((len(changed), wider), -np.inf, np.float32), np.full((len(changed), wider), NOBODY, np.int32)
-    merged[0][:, :WIDTH] = np.where(rows[changed] == NOBODY, -np.inf, similarities[changed])
+    merged = np.full((len(changed), wider), -np.inf, np.float32), np.full((len(changed), wider), MISSING, np.int32)
+    merged[0][:, :WIDTH] = np.where(rows[changed] == MISSING, -np.inf, similarities[changed])
     merged[1][:, :WIDTH] = rows[changed]
     line = np.repeat(np.arange(len(changed)), more)
     column = WIDTH + np.arange(len(place)) - np.repeat(start, more)
     merged[0][line, column], merged[1][line, column] = found, new[number]
     order = np.lexsort((merged[1], -merged[0]))[:, :WIDTH]
     near, which = (np.take_along_axis(each, order, 1) for each in merged)
-    lists.similarities[old[changed]] = np.where(which == NOBODY, -1, near)
+    lists.similarities[old[changed]] = np.where(which == MISSING, -1, near)
     lists.rows[old[changed]] = which

@@ -6,7 +6,7 @@ import numpy as np
 
 from visual_memory.schemas.judgement import Suspect, Suspicion
 from visual_memory.services.curation.judgement.leave_one_out_votes import Memories, Opinion
-from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.exact_neighbours import MISSING
 
 MOST = 1000
 """So many of each kind are named."""
@@ -56,7 +56,7 @@ def _label_errors(memories: Memories, opinions: Sequence[Opinion]) -> Iterator[S
 def _duplicates(memories: Memories) -> Iterator[Suspect]:
     """Of images that are nearly the same, all but that with the lowest id; the score is the similarity."""
     here = np.arange(len(memories.image_ids))[:, None]
-    alike = (memories.similarities >= DUPLICATE) & (memories.rows != NOBODY) & (memories.rows < here)
+    alike = (memories.similarities >= DUPLICATE) & (memories.rows != MISSING) & (memories.rows < here)
     places = {int(row): int(alike[row].argmax()) for row in np.flatnonzero(alike.any(axis=1))}
     for row in _strongest({row: float(memories.similarities[row, place]) for row, place in places.items()}):
         other, similarity = int(memories.rows[row, places[row]]), float(memories.similarities[row, places[row]])
@@ -75,7 +75,7 @@ def _duplicates(memories: Memories) -> Iterator[Suspect]:
 
 def _outliers(memories: Memories, opinions: Sequence[Opinion]) -> Iterator[Suspect]:
     """The images that are furthest from their neighbours; the score is the part of the others that are nearer."""
-    there = memories.rows != NOBODY
+    there = memories.rows != MISSING
     if len(there) < 2:
         return
     distances = np.where(there, 1 - memories.similarities, 0).sum(axis=1, dtype=np.float64) / there.sum(axis=1)

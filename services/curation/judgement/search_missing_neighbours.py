@@ -13,7 +13,7 @@ from visual_memory.services.curation.judgement.judgement_input import JudgedImag
 from visual_memory.services.curation.judgement.neighbour_lists import KEPT, WIDTH, NeighbourLists
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
-from visual_memory.services.voting.exact_neighbours import NOBODY, SLACK, Rows
+from visual_memory.services.voting.exact_neighbours import MISSING, SLACK, Rows
 
 MOST = 512
 """With more of them a pass over the whole memory is the better way."""
@@ -72,7 +72,7 @@ class SearchShortLists:
             beyond = hits[-1].similarity + SLACK if len(hits) >= 2 * WIDTH else -np.inf
             if np.count_nonzero(similarities[order] > beyond) < min(KEPT, len(places) - 1):
                 return False
-            lists.rows[row], lists.similarities[row] = NOBODY, -1
+            lists.rows[row], lists.similarities[row] = MISSING, -1
             lists.rows[row, : len(order)], lists.similarities[row, : len(order)] = others[order], similarities[order]
         return True
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study
-from visual_memory.services.voting.batch_votes import Numbers, in_common
-from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.batch_votes import Integers, shares_label
+from visual_memory.services.voting.exact_neighbours import MISSING
 from visual_memory.services.voting.image_reliability import HARD_K, SOFT_K, count_votes, hard_threshold, reliability
 
-Search = Callable[[Numbers, int], Neighbours]
+Search = Callable[[Integers, int], Neighbours]
 """The nearest neighbours of the queries with these numbers, so many of each."""
 
 
@@ -31,12 +31,12 @@ class Pruning:
     """
 
     study: Study
-    few: Numbers
-    many: Numbers
+    few: Integers
+    many: Integers
     above: int
 
     @classmethod
-    def of(cls, study: Study, around: Numbers, above: int | None) -> Self:
+    def of(cls, study: Study, around: Integers, above: int | None) -> Self:
         """Count wrong votes.
 
         Args:
@@ -45,7 +45,7 @@ class Pruning:
             above: wrong votes from which on an image is left out; None: `hard_threshold`.
         """
         few, many = slice(SOFT_K), slice(HARD_K)
-        right = in_common(study.votes_for[around], study.votes_for[:-1])
+        right = shares_label(study.votes_for[around], study.votes_for[:-1])
         over_few = count_votes(around[:, few], right[:, few])[:, 0]
         over_many = count_votes(around[:, many], right[:, many])[:, 0]
         return cls(study, over_few, over_many, above or hard_threshold(over_many, min(HARD_K, around.shape[1])))
@@ -69,23 +69,23 @@ class Pruning:
         """
         voters, k = self.study.voters, self.study.voters.rows.shape[1]
         kept, left, width = self._keep(voters, slice(None), k), np.arange(len(voters.rows)), k
-        while search and width < len(self.study.image_ids) and (left := left[kept.rows[left, -1] == NOBODY]).size:
+        while search and width < len(self.study.image_ids) and (left := left[kept.rows[left, -1] == MISSING]).size:
             width = min(4 * width, len(self.study.image_ids))
             found = self._keep(search(left, width), left, k)
             kept.similarities[left], kept.rows[left] = found.similarities, found.rows
         return kept
 
-    def _keep(self, voters: Neighbours, queries: slice | Numbers, k: int) -> Neighbours:
+    def _keep(self, voters: Neighbours, queries: slice | Integers, k: int) -> Neighbours:
         """The nearest k of them that are not left out; nobody at the end where they are fewer."""
         wrong = self.many[voters.rows] - self._own(voters.rows, queries, HARD_K)
-        fine = (wrong < self.above) & (voters.rows != NOBODY)
+        fine = (wrong < self.above) & (voters.rows != MISSING)
         order = np.argsort(~fine, axis=1, kind="stable")[:, :k]
         here, rows, similarities = (
             np.take_along_axis(each, order, 1) for each in (fine, voters.rows, voters.similarities)
         )
-        return Neighbours.equal(np.where(here, similarities, -1.0), np.where(here, rows, NOBODY))
+        return Neighbours.equal(np.where(here, similarities, -1.0), np.where(here, rows, MISSING))
 
-    def _own(self, rows: Numbers, queries: slice | Numbers, k: int) -> NDArray[np.bool_]:
+    def _own(self, rows: Integers, queries: slice | Integers, k: int) -> NDArray[np.bool_]:
         """Whether a neighbour has one of its wrong votes from the query itself."""
         near = np.arange(rows.shape[1]) < k
         return near & ~self.study.right(rows, queries) & self.study.itself

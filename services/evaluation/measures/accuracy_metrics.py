@@ -21,8 +21,8 @@ from visual_memory.schemas.evaluation_results import (
 from visual_memory.schemas.judgement import ClassReport
 from visual_memory.services.evaluation.measures.confidence_reliability import confidence, fit_temperature, reliability
 from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, slices
-from visual_memory.services.voting.batch_votes import Numbers, among, answers, scores
-from visual_memory.services.voting.exact_neighbours import NOBODY
+from visual_memory.services.voting.batch_votes import Integers, class_scores, in_labels, winners_by_k
+from visual_memory.services.voting.exact_neighbours import MISSING
 
 ALPHAS = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 TEMPERATURES = (0.01, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5)
@@ -79,7 +79,7 @@ class Answers:
 
     study: Study
     voters: Neighbours
-    answer: Numbers
+    answer: Integers
     right: Flags
     scores: NDArray[np.float64]
 
@@ -91,9 +91,9 @@ class Answers:
         for queries in slices(len(study.truth)):
             some = voters.of(queries)
             cast, weights = study.ballots(some), some.weights(options)
-            counted.append((answers(cast, weights)[:, -1], scores(cast, weights)))
+            counted.append((winners_by_k(cast, weights)[:, -1], class_scores(cast, weights)))
         answer, score = (np.concatenate(parts) for parts in zip(*counted, strict=True))
-        return cls(study, voters, answer, among(answer, study.truth), score)
+        return cls(study, voters, answer, in_labels(answer, study.truth), score)
 
     def confusion(self) -> list[tuple[int, int, int]]:
         """[label, answer, count] of what occurred; see `Evaluation.confusion`."""
@@ -147,7 +147,7 @@ class Answers:
             neighbours=[
                 Voted(image_id=study.image_ids[row], labels=study.names(study.votes_for[row]), similarity=similarity)
                 for row, similarity in zip(rows.tolist(), self.voters.similarities[query].tolist(), strict=False)
-                if row != NOBODY
+                if row != MISSING
             ],
         )
 
@@ -172,6 +172,6 @@ class Answers:
         right, wrong = (np.histogram(values[flags], edges)[0].tolist() for flags in (self.right, ~self.right))
         return Histogram(edges=edges.tolist(), right=right, wrong=wrong)
 
-    def _asked(self) -> Numbers:
+    def _asked(self) -> Integers:
         """The label that each query counts for: the one that was answered if it is right, else its first."""
         return np.where(self.right, self.answer, self.study.truth[:, 0])

@@ -11,9 +11,9 @@ from visual_memory.schemas.evaluation_results import EvaluationOptions, Probe, S
 from visual_memory.services.evaluation.measures import memory_size_line
 from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, T, Vectors, slices
 from visual_memory.services.infrastructure.processes import cpu_threads
-from visual_memory.services.voting.batch_votes import Numbers, among
-from visual_memory.services.voting.exact_neighbours import NOBODY, nearest
-from visual_memory.services.voting.group_copies import ranked
+from visual_memory.services.voting.batch_votes import Integers, in_labels
+from visual_memory.services.voting.exact_neighbours import MISSING, nearest
+from visual_memory.services.voting.group_copies import voting_order
 
 Approximate = Callable[[Vectors, int, Effort], list[list[str]]]
 """The memory's own search: ids of the k images that it finds for each vector with an effort, the nearest first; an
@@ -45,9 +45,9 @@ def search(
     queries: Vectors,
     memory: Vectors,
     k: int,
-    leave_out: Numbers | None,
+    leave_out: Integers | None,
     told: Callable[[int, int], None] = lambda _done, _total: None,
-    contents: Numbers | None = None,
+    contents: Integers | None = None,
 ) -> Neighbours:
     """The exact neighbours of queries, with progress; see `nearest`.
 
@@ -59,15 +59,15 @@ def search(
         own = None if leave_out is None else leave_out[some]
         similarities, rows = nearest(queries[some], memory, width, own, cpu_threads.count())
         if contents is not None:
-            groups = np.where(rows == NOBODY, NOBODY, contents[rows])
-            voting = ranked(groups, similarities, k)
-            last = int(np.where(voting.ranks == NOBODY, 0, voting.order).max(initial=0))
+            groups = np.where(rows == MISSING, MISSING, contents[rows])
+            voting = voting_order(groups, similarities, k)
+            last = int(np.where(voting.ranks == MISSING, 0, voting.order).max(initial=0))
             similarities, rows = similarities[:, : last + 1], rows[:, : last + 1]
         found.append((similarities, rows))
         told(some.stop, len(queries))
     widest = max((rows.shape[1] for _, rows in found), default=k)
     return Neighbours.equal(
-        _stacked([each for each, _ in found], widest, -1), _stacked([each for _, each in found], widest, NOBODY)
+        _stacked([each for each, _ in found], widest, -1), _stacked([each for _, each in found], widest, MISSING)
     )
 
 
@@ -139,15 +139,15 @@ class Experiments:
         queries, least = len(self.queries), min(MOST_TAUGHT, *(len(taught) for _, taught in folds))
         return Probe(method=METHOD, taught=least, accuracy=right / queries, queries=queries, votes=votes / queries)
 
-    def _probed(self, asked: Numbers, taught: Numbers) -> float:
+    def _probed(self, asked: Integers, taught: Integers) -> float:
         """How many of some queries a linear classifier gets right that was taught with some images."""
         from sklearn.linear_model import RidgeClassifierCV  # noqa: PLC0415 - takes a second to import
 
         probe = RidgeClassifierCV(alphas=PENALTIES)
         probe.fit(self.memory[taught], self.study.votes_for[taught, 0])
-        return float(among(probe.predict(self.queries[asked]), self.study.truth[asked]).sum())
+        return float(in_labels(probe.predict(self.queries[asked]), self.study.truth[asked]).sum())
 
-    def _folds(self) -> Iterator[tuple[Numbers, Numbers]]:
+    def _folds(self) -> Iterator[tuple[Integers, Integers]]:
         """Queries to ask, and the images to teach with."""
         images, queries = np.arange(len(self.study.image_ids)), np.arange(len(self.queries))
         if not self.study.itself:
@@ -166,12 +166,12 @@ class Experiments:
         from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - takes a second to import
 
         labels, asked = self.study.votes_for[:-1], self._draw(len(self.queries), MOST_QUERIES)
-        classes = np.random.default_rng(self.options.seed).permutation(np.unique(labels[labels != NOBODY]))
+        classes = np.random.default_rng(self.options.seed).permutation(np.unique(labels[labels != MISSING]))
         parts, found = np.array_split(classes, min(FOLDS, len(classes))), []
         for done, part in enumerate(parts, start=1):
             images = np.flatnonzero(~np.isin(labels, part).any(axis=1))
             held, times = np.unique(labels[images], return_counts=True)
-            held = held[(held != NOBODY) & (times > self.study.itself)]  # the only image of a class finds none of it
+            held = held[(held != MISSING) & (times > self.study.itself)]  # the only image of a class finds none of it
             truth = self.study.truth[asked]
             new = ~np.isin(truth, held).any(axis=1)
             some = asked[new | ~np.isin(truth, part).any(axis=1)]
@@ -181,24 +181,24 @@ class Experiments:
             self.progress("new classes", done, len(parts))
         return float(np.mean(found)) if found else None
 
-    def _accuracy(self, asked: Numbers, images: Numbers) -> float:
+    def _accuracy(self, asked: Integers, images: Integers) -> float:
         """Of the vote on some queries, with some of the images as the memory, by ascending number."""
         some = replace(self.study, truth=self.study.truth[asked])
         return float(some.accuracy(self._voters(asked, images), [self.options])[0, -1])
 
-    def _voters(self, asked: Numbers, images: Numbers) -> Neighbours:
+    def _voters(self, asked: Integers, images: Integers) -> Neighbours:
         """Of some queries, with some of the images as the memory, by ascending number."""
         own = None
         if self.study.itself:
-            place = np.full(len(self.study.image_ids), NOBODY)
+            place = np.full(len(self.study.image_ids), MISSING)
             place[images] = np.arange(len(images))
             own = place[asked]
-        k = min(self.k, len(images) - (own is not None and bool((own != NOBODY).any())))
+        k = min(self.k, len(images) - (own is not None and bool((own != MISSING).any())))
         contents = self.study.contents
         alike = None if contents is None else contents[images]
         near = search(self.queries[asked], self.memory[images], k, own, contents=alike)
-        return replace(near, rows=np.append(images, NOBODY)[near.rows]).sharing(contents, k)
+        return replace(near, rows=np.append(images, MISSING)[near.rows]).sharing(contents, k)
 
-    def _draw(self, size: int, most: int) -> Numbers:
+    def _draw(self, size: int, most: int) -> Integers:
         """All of so many, or so many of them at random; ascending."""
         return np.sort(np.random.default_rng(self.options.seed).permutation(size)[:most])

@@ -85,7 +85,7 @@ audit = Table(
     Column("request", String),
     Column("action", String, nullable=False),
     Column("outcome", String, nullable=False),
-    Column("details", Json, nullable=False),  # further fields of `schemas.audit_entry.AuditLine`
+    Column("details", Json, nullable=False),  # further fields of `schemas.audit_entry.AuditEntry`
     Index(None, "tenant", "number"),
 )
 

@@ -14,9 +14,9 @@ from visual_memory.services.curation.judgement.score_suspects import suspects
 from visual_memory.services.memory.memory import Hit
 from visual_memory.services.voting import image_reliability
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.exact_neighbours import NOBODY, nearest
+from visual_memory.services.voting.exact_neighbours import MISSING, nearest
 from visual_memory.services.voting.group_copies import first_groups
-from visual_memory.services.voting.image_reliability import are_right, count_votes, reliability
+from visual_memory.services.voting.image_reliability import count_votes, reliability, votes_are_right
 
 LABELS = ("cat", "dog", "animal/owl", "bat")
 DIRECTIONS = np.random.default_rng(5).integers(0, 2, (12, 16)).astype(np.float32) * 0.5 - 0.25
@@ -49,7 +49,7 @@ def test_votes_are_those_counted_by_hand(images: list[tuple[int, list[str]]], k:
     judged = memories(images, k)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_reliability, "AT_ONCE", at_once)
-        votes = count_votes(judged.rows, are_right(judged.labels, judged.rows))
+        votes = count_votes(judged.rows, votes_are_right(judged.labels, judged.rows))
     assert votes.tolist() == by_hand
 
 
@@ -58,7 +58,7 @@ def by_decide(judged: Memories, row: int) -> Opinion:
     voters = [
         Hit(judged.image_ids[other], tuple(judged.labels[other]), float(similarity), str(judged.contents[other]))
         for other, similarity in zip(judged.rows[row], judged.similarities[row], strict=True)
-        if other != NOBODY
+        if other != MISSING
     ]
     if not voters:
         return Opinion()
@@ -80,10 +80,10 @@ def test_copies_of_one_content_vote_as_in_a_classification(
         everybody = [
             Hit(str(other), (), float(similarity), str(contents[other]))
             for other, similarity in zip(nearest.rows[row], nearest.similarities[row], strict=True)
-            if other != NOBODY
+            if other != MISSING
         ]
         expected, _ = first_groups(everybody, k)
-        assert [str(voter) for voter in voters if voter != NOBODY] == [hit.image_id for hit in expected]
+        assert [str(voter) for voter in voters if voter != MISSING] == [hit.image_id for hit in expected]
     assert opinions(judged) == [by_decide(judged, row) for row in range(len(images))]
 
 
@@ -155,7 +155,7 @@ def test_what_is_far_from_everything_is_an_outlier() -> None:
 @pytest.mark.parametrize("size", [0, 1])
 def test_a_memory_without_neighbours_has_no_opinion(size: int) -> None:
     judged = memories([(0, ["cat"])] * size)
-    assert (judged.rows == NOBODY).all()
+    assert (judged.rows == MISSING).all()
     found = opinions(judged)
     assert found == [Opinion()] * size
     assert suspects(judged, found) == []

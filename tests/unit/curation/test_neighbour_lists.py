@@ -11,7 +11,7 @@ from tests.support.memory_images import units
 from visual_memory.services.curation.judgement import neighbour_lists
 from visual_memory.services.curation.judgement.neighbour_lists import NeighbourLists
 from visual_memory.services.voting import exact_neighbours
-from visual_memory.services.voting.exact_neighbours import NOBODY, Vectors
+from visual_memory.services.voting.exact_neighbours import MISSING, Vectors
 
 DIMENSION = 12
 DIRECTIONS = np.concatenate([units(30, seed=1, dimension=DIMENSION), units(30, seed=1, dimension=DIMENSION)[:1] + 1e-7])
@@ -66,7 +66,7 @@ def test_they_are_those_made_anew_whatever_came_and_went(
                 held = min(kept, len(vectors) - 1)
                 assert lists.rows[row, :held].tolist() == rows[row]
                 assert lists.similarities[row, :held].tolist() == similarities[row]
-            nobody = lists.rows == NOBODY
+            nobody = lists.rows == MISSING
             assert (lists.similarities[nobody] == -1).all()
             assert (nobody[:, :-1] <= nobody[:, 1:]).all(), "what is there comes first"
 

@@ -17,8 +17,8 @@ from visual_memory.services.voting.calibration_scores import calibrate
 from visual_memory.services.voting.conformal_prediction_sets import set_share
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.exact_neighbours import nearest
-from visual_memory.services.voting.group_copies import first_groups, side_by_side
-from visual_memory.services.voting.label_hierarchy import cut
+from visual_memory.services.voting.group_copies import first_groups, into_groups
+from visual_memory.services.voting.label_hierarchy import cut_labels
 
 K = 30
 
@@ -71,9 +71,9 @@ def one_by_one(sample: CalibrationSample, options: ClassifyOptions) -> tuple[lis
         voters, _ = first_groups(voters, options.k)
         if voters:
             shares = {each.label: each.share for each in decide(voters, options, "encoder").shares}
-            groups = side_by_side(voters)
+            groups = into_groups(voters)
             distances.append(float(np.mean([np.mean([1 - voter.similarity for voter in group]) for group in groups])))
-            misfits.append(1 - max(shares.get(label, 0.0) for label in cut(own, options.level or 100)))
+            misfits.append(1 - max(shares.get(label, 0.0) for label in cut_labels(own, options.level or 100)))
     return sorted(distances), sorted(misfits)
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tests.support.voting_neighbours import Seen
 from visual_memory.schemas.decision import ClassifyOptions, GroupBy, Vote
 from visual_memory.services.voting.decide import decide
-from visual_memory.services.voting.exact_neighbours import NOBODY
-from visual_memory.services.voting.group_copies import first_groups, ranked, side_by_side
+from visual_memory.services.voting.exact_neighbours import MISSING
+from visual_memory.services.voting.group_copies import first_groups, into_groups, voting_order
 
 seen = st.lists(
     st.tuples(st.sampled_from([0.2, 0.5, 0.5, 0.9]), st.integers(0, 5), st.sampled_from(["a", "b", "c"])), max_size=12
@@ -35,19 +35,19 @@ def test_the_first_k_contents_vote_with_all_copies_that_are_as_near(found: list[
 @given(rows=st.lists(seen, min_size=1, max_size=4), k=st.integers(1, 6))
 def test_many_queries_at_once_are_ranked_like_each_alone(rows: list[list[Seen]], k: int) -> None:
     width = max(map(len, rows))
-    groups, similarities = np.full((len(rows), width), NOBODY), np.full((len(rows), width), -1.0)
+    groups, similarities = np.full((len(rows), width), MISSING), np.full((len(rows), width), -1.0)
     for row, found in enumerate(rows):
         groups[row, : len(found)] = [int(each.content) for each in found]
         similarities[row, : len(found)] = [each.similarity for each in found]
-    together = ranked(groups, similarities, k)
+    together = voting_order(groups, similarities, k)
     for row, found in enumerate(rows):
-        by_group = side_by_side(first_groups(found, k)[0])
+        by_group = into_groups(first_groups(found, k)[0])
         ranks = [(rank, len(group)) for rank, group in enumerate(by_group) for _ in group]
         ids = [each.image_id for group in by_group for each in group]
         number = len(ids)
         assert [str(column) for column in together.order[row, :number].tolist()] == ids
         assert list(zip(together.ranks[row, :number], together.copies[row, :number], strict=True)) == ranks
-        assert (together.ranks[row, number:] == NOBODY).all()
+        assert (together.ranks[row, number:] == MISSING).all()
 
 
 @given(found=seen.filter(bool), vote=st.sampled_from(Vote))
@@ -55,7 +55,7 @@ def test_a_content_weighs_as_much_as_one_neighbour_at_its_rank(found: list[Seen]
     options = ClassifyOptions(vote=vote)
     decision = decide(found, options, "encoder")
     assert decide(decision.neighbours, options, "encoder") == decision, "it is counted again from what it shows"
-    groups = side_by_side(found)
+    groups = into_groups(found)
     alone = decide([group[0] for group in groups], options.model_copy(update={"group_by": GroupBy.NONE}), "encoder")
     for rank, group in enumerate(groups):
         shown = [each for each in decision.neighbours if each.rank == rank]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.memory_images import units
 from visual_memory.services.voting import exact_neighbours
-from visual_memory.services.voting.exact_neighbours import NOBODY, Vectors, nearest
+from visual_memory.services.voting.exact_neighbours import MISSING, Vectors, nearest
 
 
 def signs(rows: int, seed: int) -> Vectors:
@@ -17,7 +17,7 @@ def signs(rows: int, seed: int) -> Vectors:
     return unit
 
 
-def plainly(query: Vectors, memory: Vectors, k: int, without: int = NOBODY) -> list[int]:
+def plainly(query: Vectors, memory: Vectors, k: int, without: int = MISSING) -> list[int]:
     order = sorted(range(len(memory)), key=lambda row: (-float(query @ memory[row]), row))
     return [row for row in order if row != without][:k]
 
@@ -31,7 +31,7 @@ def test_they_are_those_of_plain_sorting_ties_by_number(queries: int, size: int,
     held = min(k, size)
     for place, query in enumerate(asked):
         assert rows[place, :held].tolist() == plainly(query, memory, k)
-        assert (rows[place, held:] == NOBODY).all()
+        assert (rows[place, held:] == MISSING).all()
         np.testing.assert_array_equal(similarities[place, :held], memory[rows[place, :held]] @ query)
 
 
@@ -42,7 +42,7 @@ def test_what_is_left_out_is_no_neighbour(block: int, monkeypatch: pytest.Monkey
     _, rows = nearest(memory, memory, 40, leave_out=np.arange(40))
     for row in range(40):
         assert rows[row, :39].tolist() == plainly(memory[row], memory, 39, row)
-        assert rows[row, 39] == NOBODY
+        assert rows[row, 39] == MISSING
 
 
 @pytest.mark.parametrize("threads", [1, 3])

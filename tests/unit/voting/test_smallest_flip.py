@@ -10,7 +10,7 @@ from tests.support.voting_neighbours import Seen
 from visual_memory.schemas.decision import ClassifyOptions, Vote
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import first_groups
-from visual_memory.services.voting.smallest_flip import cells, smallest_flip
+from visual_memory.services.voting.smallest_flip import smallest_flip, table_cells
 
 
 def line(
@@ -79,8 +79,8 @@ def test_of_many_copies_with_other_labels_as_many_go_as_it_takes() -> None:
 
 def test_each_number_of_copies_that_may_go_takes_a_table() -> None:
     contents, copies = (line(*["a", "b"] * 50, copies=[copy] * 100) for copy in (False, True))
-    assert cells(contents, 16) == 100 * 2 * 17
-    assert cells(copies, 16) == 17 * 2 * 17 * 17
+    assert table_cells(contents, 16) == 100 * 2 * 17
+    assert table_cells(copies, 16) == 17 * 2 * 17 * 17
 
 
 def test_nothing_flips_where_all_agree_or_too_few_may_go() -> None:
