@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from benchmarks.growth import RESULTS, Step, each_further
-from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.classify_options import Effort
 from visual_memory.services.vector_engines.hnsw_parameters import REACH
 
 GIB = 2**30

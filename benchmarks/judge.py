@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.curation.judgement.judge_memory import Judge
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists

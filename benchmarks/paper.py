@@ -15,7 +15,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from visual_memory.schemas.decision import Prune, Vote
+from visual_memory.schemas.classify_options import Prune, Vote
 from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.services.decoding.preprocessing_crop import Preprocessing
 from visual_memory.services.encoding.encoder_contract import Encoder

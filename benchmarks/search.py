@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.clustered import CLUSTERS, DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
 from benchmarks.table import Measure, Row, compare
-from visual_memory.schemas.decision import Effort, GroupBy
+from visual_memory.schemas.classify_options import Effort, GroupBy
 from visual_memory.schemas.filter import Filter
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Insert, Vectors

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from visual_memory.schemas.background_job import Job
-from visual_memory.schemas.decision import Prune, Vote
+from visual_memory.schemas.classify_options import Prune, Vote
 from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions
 from visual_memory.schemas.filter import Filter
 

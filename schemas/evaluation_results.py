@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SkipValidation, with_config
 from typing_extensions import TypedDict
 
-from visual_memory.schemas.decision import Prune, Vote, VoteOptions
+from visual_memory.schemas.classify_options import Prune, Vote, VoteOptions
 from visual_memory.schemas.judgement import ClassReport
 
 MOST_NEIGHBOURS = 100

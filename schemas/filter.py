@@ -10,34 +10,28 @@ covers ``animal/cat``. It means the same here (`matches`), in Qdrant Edge and on
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from operator import ge, gt, le, lt
 from typing import Annotated, Any, cast
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
     RootModel,
     StrictBool,
     StrictInt,
-    TypeAdapter,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
-from visual_memory.schemas.errors import InvalidFilter, InvalidRequest
-from visual_memory.schemas.image import State, StoredImage, label_paths
+from visual_memory.schemas.errors import InvalidFilter
+from visual_memory.schemas.field_types import FIELDS, TYPES, FieldType, Value, typed
+from visual_memory.schemas.image import StoredImage
+from visual_memory.schemas.labels import label_paths
 from visual_memory.schemas.text_rules import (
     BREAKS,
-    MetadataInteger,
-    MetadataValue,
-    Moment,
     at_most,
     base_name,
     check_seen,
@@ -51,30 +45,6 @@ MAX_FILTER_BYTES = 64 * 2**10
 """Of a filter's JSON, in UTF-8 without blanks: a thousand ids of 60 letters, or 300 of the longest."""
 SAFE_INTEGER = 2**53 - 1
 """Engines compare ranges as float64: beyond it, neighbouring whole numbers are one and the same to them."""
-
-
-class FieldType(StrEnum):
-    """What a field holds; decides which conditions it takes and how it is indexed."""
-
-    KEYWORD = "keyword"
-    INTEGER = "integer"
-    FLOAT = "float"
-    BOOLEAN = "boolean"
-    DATETIME = "datetime"
-
-
-FIELDS: Mapping[str, FieldType] = {
-    "image_id": FieldType.KEYWORD,
-    "labels": FieldType.KEYWORD,
-    "state": FieldType.KEYWORD,
-    "file_name": FieldType.KEYWORD,
-    "source": FieldType.KEYWORD,
-    "subject": FieldType.KEYWORD,
-    "content_hash": FieldType.KEYWORD,
-    "captured_at": FieldType.DATETIME,
-    "accepted_at": FieldType.DATETIME,
-    "expires_at": FieldType.DATETIME,
-}
 
 Scalar = (
     StrictBool
@@ -192,9 +162,6 @@ def by_image_ids(image_ids: Iterable[str]) -> Iterator[Filter]:
         yield Filter({"image_id": [*batch]})
 
 
-Value = str | int | float | bool | datetime
-
-
 @dataclass(frozen=True)
 class Clause:
     """One checked condition: the field has one of `values`, or lies within `bounds`; the contrary where `negated`.
@@ -214,21 +181,7 @@ def matches(clauses: Iterable[Clause], image: StoredImage) -> bool:
     return all(_met(clause, image) != clause.negated for clause in clauses)
 
 
-def _number(value: object) -> object:
-    if isinstance(value, bool | str):
-        raise ValueError("not a number")  # noqa: TRY004 - pydantic wants a ValueError
-    return value
-
-
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
-
-_TYPES: Mapping[FieldType, tuple[TypeAdapter[Any], str]] = {
-    FieldType.KEYWORD: (TypeAdapter(Annotated[str, Field(strict=True)]), "text"),
-    FieldType.INTEGER: (TypeAdapter(MetadataInteger), "a whole number of 64 bits"),
-    FieldType.FLOAT: (TypeAdapter(Annotated[FiniteFloat, BeforeValidator(_number)]), "a finite number"),
-    FieldType.BOOLEAN: (TypeAdapter(StrictBool), "true or false"),
-    FieldType.DATETIME: (TypeAdapter(Moment), "a moment with its time zone, such as 2026-01-31T12:00:00Z"),
-}
 
 
 def _met(clause: Clause, image: StoredImage) -> bool:
@@ -265,7 +218,7 @@ def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType], s
             asked = tuple(_asked(field, typed(field, kind, value), stored) for value in values)
             return Clause(field, kind, values=asked, negated=negated)
         if kind in (FieldType.KEYWORD, FieldType.BOOLEAN):
-            raise ValueError(f"{field} holds {_TYPES[kind][1]} and takes a value or a list, not a range")
+            raise ValueError(f"{field} holds {TYPES[kind][1]} and takes a value or a list, not a range")
         bounds = {name: typed(field, kind, value) for name, value in condition.bounds().items()}
         if kind is FieldType.INTEGER and any(abs(cast("int", bound)) > SAFE_INTEGER for bound in bounds.values()):
             raise ValueError(f"a range on {field} takes whole numbers up to 2**53 - 1; name the values instead")
@@ -303,36 +256,3 @@ def _spelt(condition: Condition, spelt: Callable[[str], str]) -> Condition:
     if isinstance(condition, list):
         return [spelt(each) if isinstance(each, str) else each for each in condition]
     return spelt(condition) if isinstance(condition, str) else condition
-
-
-def typed(field: str, kind: FieldType, value: object) -> Value:
-    """A value as its field's type.
-
-    Raises:
-        ValueError: it is of another type, or no state where `field` is ``state``.
-    """
-    adapter, expected = _TYPES[kind]
-    if field == "state" and value not in set(State):
-        raise ValueError(f"there is no state {value!r}; the states are {', '.join(State)}")
-    try:
-        return cast("Value", adapter.validate_python(value))
-    except ValidationError:
-        raise ValueError(f"{field} takes {expected}, not {value!r}") from None
-
-
-def typed_metadata(
-    metadata: Mapping[str, MetadataValue], declared: Mapping[str, FieldType]
-) -> dict[str, MetadataValue]:
-    """Metadata with the declared fields as their types; undeclared ones are kept but cannot be filtered by.
-
-    Raises:
-        InvalidRequest: a value is not of its field's type.
-    """
-    kept = dict(metadata)
-    for name in metadata.keys() & declared.keys():
-        try:
-            value = typed(f"metadata.{name}", declared[name], metadata[name])
-        except ValueError as error:
-            raise InvalidRequest(str(error)) from None
-        kept[name] = value.isoformat() if isinstance(value, datetime) else value
-    return kept

@@ -31,10 +31,10 @@ from pydantic_settings import (
 )
 
 from visual_memory.schemas.api_key import Tenant
-from visual_memory.schemas.decision import Prune
+from visual_memory.schemas.classify_options import Prune
 from visual_memory.schemas.encoder import PoolingName
-from visual_memory.schemas.filter import FieldType
-from visual_memory.schemas.image import LabelCheck
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.text_rules import normalised
 
 PREFIX = "VISUAL_MEMORY_"

@@ -11,7 +11,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from visual_memory.schemas.decision import ClassifyOptions, QueryVector
+from visual_memory.schemas.classify_options import ClassifyOptions, QueryVector
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.picture_base64 import Picture

@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Protocol
 
 from visual_memory.schemas.errors import Conflict, InvalidRequest
-from visual_memory.schemas.filter import FieldType, Filter
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import StoredImage, now
 from visual_memory.schemas.receipt import Event, RestoredPayload
 from visual_memory.services.backup.archive_reader import Contents, Page, Picture

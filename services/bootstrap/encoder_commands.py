@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from visual_memory.schemas.decision import Prune
+from visual_memory.schemas.classify_options import Prune
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import of_encoder, wire_switch

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from visual_memory.schemas.decision import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions, Decision, Decisions, Prune
+from visual_memory.schemas.classify_options import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions, Prune
+from visual_memory.schemas.decision import Decision, Decisions
 from visual_memory.schemas.errors import InvalidVector, TooLarge
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.services.decoding.decode_many import Decoder

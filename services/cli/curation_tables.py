@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from visual_memory.schemas.image import LabelCount
 from visual_memory.schemas.judgement import JudgementStatus, Suspect
+from visual_memory.schemas.labels import LabelCount
 from visual_memory.services.cli.tables import console
 
 MOST_CLASSES = 10

@@ -20,9 +20,10 @@ from rich.table import Column, Table
 
 from visual_memory.schemas.api_key import Key
 from visual_memory.schemas.audit_entry import AuditEntry
-from visual_memory.schemas.decision import MAX_TIMES_K, ClassifyOptions, Decision, Prune, Rerank
+from visual_memory.schemas.classify_options import MAX_TIMES_K, ClassifyOptions, Prune
+from visual_memory.schemas.decision import Decision, Rerank
 from visual_memory.schemas.evaluation_results import Evaluation
-from visual_memory.schemas.image import LabelCount
+from visual_memory.schemas.labels import LabelCount
 from visual_memory.schemas.removal import Removal, RemovalPreview
 from visual_memory.services.client.import_pictures import Outcome
 

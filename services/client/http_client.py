@@ -21,8 +21,9 @@ from pydantic import TypeAdapter
 
 from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.background_job import Job
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.curation_request import Curated, CurationRequest
-from visual_memory.schemas.decision import ClassifyOptions, Decisions
+from visual_memory.schemas.decision import Decisions
 from visual_memory.schemas.encoder import EncoderSummary
 from visual_memory.schemas.errors import (
     BeingRemoved,
@@ -35,20 +36,20 @@ from visual_memory.schemas.errors import (
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
 from visual_memory.schemas.explanation import (
     Counterfactual,
-    DecisionSummary,
     ExplanationJob,
     Influence,
     Preview,
     PreviewRequest,
     Replay,
     ReplayRequest,
-    StoredDecision,
 )
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, LabelCount, LabelRule
+from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch
 from visual_memory.schemas.judgement import JudgementStatus, Suspect, Suspicion
+from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.receipt import FilterCheck, PublicKey
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
+from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 
 if TYPE_CHECKING:
     import numpy as np

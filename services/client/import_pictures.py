@@ -11,7 +11,8 @@ from rich.progress import Progress
 
 from visual_memory.schemas.errors import Blocked, InvalidRequest, TooLarge, UnsupportedFormat
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import Accepted, ImageFields, LabelRule, State
+from visual_memory.schemas.image import Accepted, ImageFields, State
+from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.client.folders_and_manifests import Found
 from visual_memory.services.client.http_client import Client
 

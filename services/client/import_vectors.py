@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from visual_memory.schemas.errors import Blocked, InvalidRequest, InvalidVector
-from visual_memory.schemas.image import Accepted, ImageFields, LabelRule
+from visual_memory.schemas.image import Accepted, ImageFields
+from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.client.folders_and_manifests import count_fields, fields_of, read_fields
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.client.import_pictures import Outcome

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.schemas.decision import ClassifyOptions, Effort
-from visual_memory.schemas.image import Doubt, LabelCheck, StoredImage
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort
+from visual_memory.schemas.image import Doubt, StoredImage
+from visual_memory.schemas.labels import LabelCheck
 from visual_memory.services.memory.memory import Memory, Objection
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import first_groups

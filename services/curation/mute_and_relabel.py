@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from visual_memory.schemas.curation_request import Action, Curated, CurationRequest
 from visual_memory.schemas.errors import Conflict, InvalidRequest
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State
 from visual_memory.services.curation.judgement.stored_judgements import Judgements
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from visual_memory.schemas.background_job import Job, JobKind
-from visual_memory.schemas.filter import Clause, FieldType
-from visual_memory.schemas.image import LabelCount, State, StoredImage, now
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
+from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.judgement import (
     ClassReport,
     Judgement,
@@ -17,6 +18,7 @@ from visual_memory.schemas.judgement import (
     Suspect,
     Suspicion,
 )
+from visual_memory.schemas.labels import LabelCount
 from visual_memory.services.curation.judgement.stored_judgements import Judgements
 from visual_memory.services.curation.judgement.update_judgement_input import voting
 from visual_memory.services.infrastructure.observability.isolate_failures import isolated

@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, State, StoredImage
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.services.curation.judgement.judge_memory import judgement_of, wrong_votes

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from visual_memory.schemas.errors import NotFound
-from visual_memory.schemas.filter import Clause, FieldType, Filter
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import StoredImage, now
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.pillow_decode import media_type

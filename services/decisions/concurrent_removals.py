@@ -14,9 +14,9 @@ from typing import TypeVar
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from visual_memory.schemas.errors import BeingRemoved, Unavailable
-from visual_memory.schemas.explanation import StoredDecision
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.receipt import Event
+from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.decisions.scrub_decision import queried_with
 from visual_memory.services.infrastructure.records.batches import batches
 from visual_memory.services.infrastructure.records.database import Database

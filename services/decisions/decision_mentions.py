@@ -8,7 +8,7 @@ decision is read for nothing.
 from collections.abc import Iterable
 from hashlib import blake2b
 
-from visual_memory.schemas.explanation import StoredDecision
+from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.memory.points.vector_digests import vector_digests
 from visual_memory.services.removal.values_named_in_filters import names_in

@@ -10,7 +10,8 @@ from datetime import datetime
 
 import numpy as np
 
-from visual_memory.schemas.decision import MAX_VOTES, ClassifyOptions, Decision, Decisions, Effort, Neighbour
+from visual_memory.schemas.classify_options import MAX_VOTES, ClassifyOptions, Effort
+from visual_memory.schemas.decision import Decision, Decisions, Neighbour
 from visual_memory.schemas.errors import EncoderMismatch, InvalidRequest, TooLarge
 from visual_memory.schemas.explanation import (
     Counterfactual,
@@ -23,11 +24,11 @@ from visual_memory.schemas.explanation import (
     PreviewRequest,
     Replay,
     ReplayRequest,
-    StoredDecision,
     Weight,
 )
 from visual_memory.schemas.filter import MAX_VALUES, Clause, matches
 from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.classification.classify import Classify, WhatIf
 from visual_memory.services.decisions.decision_difference import compare, influence, voted
 from visual_memory.services.decisions.scrub_decision import query_vector

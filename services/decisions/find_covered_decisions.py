@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from visual_memory.schemas.image import label_paths
+from visual_memory.schemas.labels import label_paths
 from visual_memory.services.decisions.decision_mentions import CONTENT, IMAGE, NAMED, mention_number
 from visual_memory.services.removal.covered_images import CoveredImages, Note
 from visual_memory.services.removal.values_named_in_filters import UNNAMED, name_of

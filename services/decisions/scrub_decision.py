@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
-from visual_memory.schemas.explanation import StoredDecision
+from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.decide import decide
 

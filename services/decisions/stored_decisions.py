@@ -22,10 +22,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from visual_memory.schemas.decision import ClassifyOptions, Decision
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import Blocked, NotFound, TooLarge
-from visual_memory.schemas.explanation import DecisionSummary, StoredDecision
 from visual_memory.schemas.image import now
+from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 from visual_memory.services.decisions.concurrent_removals import ConcurrentRemovals, RequestStart
 from visual_memory.services.decisions.decision_mentions import (
     IMAGE,

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from visual_memory.schemas.decision import Effort, GroupBy, Prune
+from visual_memory.schemas.classify_options import Effort, GroupBy, Prune
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions, Mistake, NeighbourList
 from visual_memory.services.evaluation import paper_neighbours_json

@@ -14,7 +14,7 @@ from hashlib import sha256
 import numpy as np
 
 from visual_memory.schemas.background_job import JobState
-from visual_memory.schemas.decision import Effort, GroupBy
+from visual_memory.schemas.classify_options import Effort, GroupBy
 from visual_memory.schemas.errors import Blocked, EncoderMismatch, InvalidPicture, InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest, EvaluationSummary
 from visual_memory.schemas.evaluation_results import EvaluationOptions

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.schemas.decision import VoteOptions
+from visual_memory.schemas.classify_options import VoteOptions
 from visual_memory.services.voting.batch_votes import (
     Ballots,
     Integers,

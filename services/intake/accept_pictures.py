@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from visual_memory.schemas.errors import BeingRemoved, Conflict, NotFound
-from visual_memory.schemas.filter import FieldType, typed_metadata
-from visual_memory.schemas.image import Accepted, ImageFields, ImagePatch, LabelRule, State, StoredImage, now
+from visual_memory.schemas.field_types import FieldType, typed_metadata
+from visual_memory.schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
+from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.data_governance.retention_limits import Retention, check_expiry
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics

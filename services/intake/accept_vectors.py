@@ -6,7 +6,8 @@ from hashlib import sha256
 
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.schemas.image import Accepted, ImageFields, LabelRule, State, StoredImage, now
+from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, now
+from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors
 from visual_memory.services.intake.accept_pictures import Accept

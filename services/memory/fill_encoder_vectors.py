@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from visual_memory.schemas.encoder import FillCounts
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import NotEncoded, State, StoredImage
 from visual_memory.services.memory.points.collection_schema import NOT_ENCODED, VECTOR_ONLY_INDEX, vector_name
 from visual_memory.services.memory.points.page_cursor import point_of, to_cursor

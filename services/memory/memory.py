@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visual_memory.schemas.decision import MAX_TIMES_K, Effort, GroupBy
+from visual_memory.schemas.classify_options import MAX_TIMES_K, Effort, GroupBy
 from visual_memory.schemas.errors import InvalidVector
-from visual_memory.schemas.filter import FIELDS, Clause, FieldType, Value, matches, typed
+from visual_memory.schemas.field_types import FIELDS, FieldType, Value, typed
+from visual_memory.schemas.filter import Clause, matches
 from visual_memory.schemas.image import Doubt, State, StoredImage, next_revision, now
 from visual_memory.services.memory.expiring_tenants import ExpiringTenants
 from visual_memory.services.memory.fill_encoder_vectors import Filling

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, Row, Select, and_, delete, func, select, tuple_
 
-from visual_memory.schemas.filter import FIELDS, Filter
+from visual_memory.schemas.field_types import FIELDS
+from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, removals, tombstones

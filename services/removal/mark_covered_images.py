@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from visual_memory.schemas.errors import InvalidFilter
-from visual_memory.schemas.filter import Clause, FieldType, Filter, Not, matches
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause, Filter, Not, matches
 from visual_memory.schemas.removal import Removal
 from visual_memory.services.infrastructure.records.work_leases import Lease
 from visual_memory.services.memory.memory import Memory

@@ -29,7 +29,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from visual_memory.schemas.errors import InvalidFilter, Unavailable
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.receipt import Event, RemovalPayload, RequestedPayload, Requester
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
 from visual_memory.services.access.audit_log import Audit

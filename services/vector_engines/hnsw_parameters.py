@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.classify_options import Effort
 
 EDGES = 16
 """Links of a point in the graph (HNSW's m)."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.field_types import FieldType
 from visual_memory.services.memory.points.point_filters import translated
 from visual_memory.services.vector_engines.engine_contract import (
     Delete,

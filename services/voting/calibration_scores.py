@@ -9,7 +9,7 @@ from weakref import ReferenceType, ref
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.schemas.decision import MAX_LEVEL, ClassifyOptions, GroupBy, Prune
+from visual_memory.schemas.classify_options import MAX_LEVEL, ClassifyOptions, GroupBy, Prune
 from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
 from visual_memory.services.voting.conformal_prediction_sets import nonconformity

@@ -25,7 +25,8 @@ from typing import Protocol
 import numpy as np
 from pydantic import TypeAdapter
 
-from visual_memory.schemas.decision import ClassifyOptions, ClassShare, Decision, Neighbour, Novelty
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.decision import ClassShare, Decision, Neighbour, Novelty
 from visual_memory.services.voting.group_copies import into_groups
 from visual_memory.services.voting.label_hierarchy import labels_by_level
 from visual_memory.services.voting.novelty import unknown_reason

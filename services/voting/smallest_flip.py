@@ -18,7 +18,7 @@ from itertools import accumulate, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.schemas.decision import ClassifyOptions, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Vote
 from visual_memory.services.voting.decide import TIE, Candidate, decide
 from visual_memory.services.voting.group_copies import first_groups, into_groups
 from visual_memory.services.voting.label_hierarchy import labels_by_level

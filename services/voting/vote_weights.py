@@ -13,7 +13,7 @@ Rank i counts from 0, s is the cosine similarity, d = 1 - s.
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.schemas.decision import Vote, VoteOptions
+from visual_memory.schemas.classify_options import Vote, VoteOptions
 
 Floats = NDArray[np.float64]
 

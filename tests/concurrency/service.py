@@ -19,12 +19,14 @@ from tests.concurrency.scheduler import stop
 from tests.concurrency.stops import Observer, stops
 from tests.support.intake_redis import intake_server
 from tests.support.wired_service import Pixels, settings_in
-from visual_memory.schemas.decision import ClassifyOptions, Decision
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.schemas.explanation import StoredDecision
-from visual_memory.schemas.image import Accepted, ImageFields, ImagePatch, LabelCheck, StoredImage
+from visual_memory.schemas.image import Accepted, ImageFields, ImagePatch, StoredImage
+from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalRequest
+from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.access.idempotency_keys import AlreadyMade, Idempotency
 from visual_memory.services.access.signing_secret import Secret

@@ -18,7 +18,7 @@ from qdrant_client import QdrantClient, models
 from tests.contract.conftest import ENGINES
 from tests.support.memory_images import DIMENSION, ENCODER, METADATA, Owner, clauses, delete_marked, image, put, units
 from tests.support.running_service import until
-from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.image import StoredImage
 from visual_memory.services.memory.memory import Memory

@@ -24,7 +24,7 @@ from tests.support.memory_images import (
 )
 from tests.support.running_service import until
 from visual_memory.schemas.errors import OutOfSpace
-from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.field_types import FieldType
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.disk_space import MIB, REMOVE
 from visual_memory.services.infrastructure.storage.picture_store import Pictures

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.support.memory_images import ENCODER, units
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_filters import within

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.memory_images import DIMENSION, ENCODER, METADATA, Owner, clauses, image, units
 from tests.support.running_service import until
-from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import State
 from visual_memory.services.memory.memory import Memory

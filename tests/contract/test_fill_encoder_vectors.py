@@ -24,10 +24,10 @@ from tests.support.memory_images import (
     reject,
     units,
 )
-from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.errors import InvalidVector
-from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.services.infrastructure.storage.picture_store import new_keys_of_vectors
 from visual_memory.services.memory.memory import Memory

@@ -9,9 +9,10 @@ import pytest
 
 from tests.support.memory_images import image, units
 from tests.support.running_service import until
-from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import AT_HAND
 from visual_memory.services.memory.points.point_filters import within

@@ -13,9 +13,10 @@ import pytest
 
 from tests.contract.conftest import ENGINES
 from tests.support.memory_images import DIMENSION, ENCODER, METADATA, clauses, delete_marked, image, put, reject, units
-from visual_memory.schemas.decision import Effort, GroupBy
+from visual_memory.schemas.classify_options import Effort, GroupBy
 from visual_memory.schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.memory.memory import Hits, Memory, NotRemembered, Placed
 from visual_memory.services.memory.points.point_filters import within

@@ -13,9 +13,10 @@ import pytest
 
 from tests.contract.test_compaction import bytes_below, everything
 from tests.support.memory_images import DIMENSION, ENCODER, METADATA, Owner, units
-from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.errors import EncoderMismatch, Unavailable
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_filters import within

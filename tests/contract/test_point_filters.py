@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.memory_images import METADATA, image, put
-from visual_memory.schemas.filter import FIELDS, Clause, FieldType, Filter, matches
+from visual_memory.schemas.field_types import FIELDS, FieldType
+from visual_memory.schemas.filter import Clause, Filter, matches
 from visual_memory.schemas.text_rules import BREAKS, repaired
 from visual_memory.services.memory.memory import Memory
 

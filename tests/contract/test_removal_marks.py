@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.memory_images import ENCODER, clauses, image, put, reject, units
 from visual_memory.schemas.encoder import FillCounts
-from visual_memory.schemas.filter import Clause, FieldType, matches
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause, matches
 from visual_memory.schemas.image import Doubt, State, StoredImage, now
 from visual_memory.services.memory.memory import MARKED, Memory, Objection
 from visual_memory.services.memory.points.point_filters import UNMARKED

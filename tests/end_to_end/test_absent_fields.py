@@ -12,7 +12,8 @@ from tests.end_to_end.test_command_line import Cli
 from tests.support.running_service import ENCODER, Stack, fields, unique
 from tests.support.shape_pictures import as_npy, picture
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import ImageFields, LabelRule
+from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.labels import LabelRule
 from visual_memory.schemas.removal import RemovalRequest
 
 SAID: dict[str, Any] = {

@@ -19,7 +19,7 @@ from tests.support.running_service import ENCODER, Stack, suspended, unique, unt
 from tests.support.shape_pictures import as_npy, picture
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.background_job import JobState
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.evaluation_request import EvaluationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, State

@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.running_service import Stack, fields, unique
 from tests.support.shape_pictures import picture
-from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, Prune, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort, Prune, Vote
+from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.filter import Filter
 
 DIMENSION = 1280

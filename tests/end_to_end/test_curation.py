@@ -12,7 +12,8 @@ from tests.support.running_service import Stack, unique, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.background_job import JobState
-from visual_memory.schemas.decision import ClassifyOptions, Effort, Neighbour, Prune
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort, Prune
+from visual_memory.schemas.decision import Neighbour
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, State
 from visual_memory.schemas.judgement import Suspicion

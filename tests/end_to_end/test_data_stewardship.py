@@ -10,7 +10,7 @@ import pytest
 from tests.end_to_end.test_erasure import command
 from tests.support.running_service import Stack, new_folder, running
 from tests.support.shape_pictures import picture
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.errors import NotAuthorized
 from visual_memory.schemas.image import ImageFields
 from visual_memory.services.client.http_client import Client

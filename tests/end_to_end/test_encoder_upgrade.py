@@ -13,7 +13,7 @@ import pytest
 from tests.support.encoder_commands import Check, Commands
 from tests.support.running_service import Stack, new_folder, running, until
 from tests.support.shape_pictures import picture
-from visual_memory.schemas.decision import ClassifyOptions, Effort
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State
 from visual_memory.schemas.removal import RemovalRequest

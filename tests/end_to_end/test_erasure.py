@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.running_service import SETTINGS, Stack
 from tests.support.shape_pictures import picture
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.bootstrap.operator_commands import operator_commands

@@ -5,7 +5,7 @@ from contextlib import closing
 from tests.support.running_service import Stack
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.background_job import JobKind, JobState
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.explanation import Counterfactual, Influence
 from visual_memory.services.cli.commands.decisions import _followed
 from visual_memory.services.decisions.explanation_jobs import ExplanationJobs, ExplanationRequest

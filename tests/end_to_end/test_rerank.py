@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from tests.support.running_service import Stack, unique
 from tests.support.shape_pictures import as_file
 from tests.support.vision_server import BUDGET, MODEL, TENANT, Server
-from visual_memory.schemas.decision import ClassifyOptions, Decision, Rerank
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.decision import Decision, Rerank
 from visual_memory.services.classification.reranking.rerank import NO_PICTURE, NOT_ALLOWED
 from visual_memory.services.cli.app import app
 from visual_memory.services.client.http_client import Client

@@ -19,7 +19,8 @@ import pytest
 
 from tests.support.running_service import ENCODER, Stack, new_folder, running, until
 from tests.support.shape_pictures import picture
-from visual_memory.schemas.decision import ClassifyOptions, Decision, Decisions, Prune
+from visual_memory.schemas.classify_options import ClassifyOptions, Prune
+from visual_memory.schemas.decision import Decision, Decisions
 from visual_memory.schemas.encoder import EncoderSpec, EncoderSummary, FillSettings
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest

@@ -14,7 +14,8 @@ import numpy as np
 from tests.support.memory_images import Owner, units
 from tests.support.running_service import until
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,

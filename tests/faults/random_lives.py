@@ -19,11 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.memory_images import Owner, quick_folder
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import METADATA, TESTER, Parts, Pixels, back_up, encoder_spec, receipts_in, restore
-from visual_memory.schemas.decision import ClassifyOptions, Effort, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort, Vote
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.errors import Blocked, NotFound
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import ImageFields, ImagePatch, State, label_paths, now
+from visual_memory.schemas.image import ImageFields, ImagePatch, State, now
+from visual_memory.schemas.labels import label_paths
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.data_governance.retention_limits import Expire
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords

@@ -12,7 +12,7 @@ from tests.faults.conftest import Report
 from tests.integration.test_exact_removal import Item, items, unlearn, votes
 from tests.support.memory_images import quick_folder
 from tests.support.wired_service import METADATA, Parts, Pixels
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

@@ -23,7 +23,8 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import METADATA, KeepsOpen, Parts, make_known
 from visual_memory.schemas.api_key import KeyRequest
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
-from visual_memory.schemas.filter import FieldType, Filter
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State, now
 from visual_memory.schemas.receipt import RemovalPayload, Requester
 from visual_memory.services.api import admission_control

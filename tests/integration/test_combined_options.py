@@ -7,8 +7,9 @@ import pytest
 
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Parts
+from visual_memory.schemas.classify_options import ClassifyOptions, Prune
 from visual_memory.schemas.curation_request import CurationRequest
-from visual_memory.schemas.decision import ClassifyOptions, Decision, Novelty, Prune
+from visual_memory.schemas.decision import Decision, Novelty
 from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import now

@@ -13,7 +13,7 @@ from tests.support.encoder_specs import spec as encoder
 from tests.support.memory_images import image, quick_folder
 from tests.support.random_memory import silent
 from tests.support.wired_service import Hooked, Once, close_databases, database_in
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import InvalidPicture, InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_results import EvaluationOptions

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.support.wired_service import TESTER, Parts
-from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, GroupBy, Prune, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort, GroupBy, Prune, Vote
+from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.removal import RemovalRequest

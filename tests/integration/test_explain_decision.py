@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.integration.test_stored_decisions import remove
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Parts, Pixels
-from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort, Vote
+from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import EncoderMismatch, InvalidRequest
 from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
 from visual_memory.schemas.image import ImagePatch

@@ -13,7 +13,7 @@ from tests.support.memory_images import image, put, units
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import NEVER, TESTER, Hooked, Killed, Once, Parts
 from visual_memory.schemas.background_job import JobKind, JobState
-from visual_memory.schemas.decision import ClassifyOptions, Prune
+from visual_memory.schemas.classify_options import ClassifyOptions, Prune
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import ImagePatch, State, now

@@ -10,7 +10,8 @@ from tests.support.wired_service import AT_ONCE, Hooked, Once, Parts, Pixels
 from visual_memory.schemas.curation_request import Action, CurationRequest
 from visual_memory.schemas.errors import Conflict, InvalidFilter, InvalidRequest
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import Doubt, LabelCheck, State
+from visual_memory.schemas.image import Doubt, State
+from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation.mute_and_relabel import Curate
 from visual_memory.services.memory.memory import Memory

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Parts
-from visual_memory.schemas.decision import ClassifyOptions, Effort, Prune
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort, Prune
 from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.schemas.judgement import Judgement

@@ -23,9 +23,10 @@ from tests.support.wired_service import (
     faulty_sandbox,
     sound_sandbox,
 )
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.schemas.image import LabelCheck, State
+from visual_memory.schemas.image import State
+from visual_memory.schemas.labels import LabelCheck
 from visual_memory.services.curation.label_check import Objections
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.intake.remember_pictures import Remember

@@ -12,7 +12,7 @@ from tests.support.memory_images import reject
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import NEVER, TESTER, Hooked, Killed, Once, Parts, Transactions
 from visual_memory.schemas.errors import Blocked, Unavailable
-from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus

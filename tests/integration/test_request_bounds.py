@@ -4,7 +4,8 @@ import pytest
 
 from tests.support.memory_images import image, units
 from tests.support.wired_service import Parts
-from visual_memory.schemas.decision import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions, Decisions
+from visual_memory.schemas.classify_options import MAX_LABEL_TEXT, MAX_VOTES, ClassifyOptions
+from visual_memory.schemas.decision import Decisions
 from visual_memory.schemas.errors import InvalidFilter, TooLarge
 from visual_memory.schemas.explanation import Intervention, PreviewRequest
 from visual_memory.schemas.filter import Filter

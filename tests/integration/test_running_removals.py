@@ -10,11 +10,12 @@ from tests.integration.test_stored_decisions import noted, removal_runs
 from tests.support.memory_images import quick_folder
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Parts
-from visual_memory.schemas.decision import ClassifyOptions, Decision
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import BeingRemoved, Unavailable
-from visual_memory.schemas.explanation import StoredDecision
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import now
+from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.decisions.concurrent_removals import RequestStart
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables

@@ -14,12 +14,13 @@ from sqlalchemy import select
 from tests.support.memory_images import units
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Hooked, Once, Parts
-from visual_memory.schemas.decision import ClassifyOptions, Effort, GroupBy, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort, GroupBy, Vote
 from visual_memory.schemas.errors import Blocked, NotFound, Unavailable
-from visual_memory.schemas.explanation import ReplayRequest, StoredDecision
+from visual_memory.schemas.explanation import ReplayRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, StoredImage, now
 from visual_memory.schemas.removal import RemovalRequest
+from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support.memory_images import units
 from tests.support.wired_service import Hooked, Parts
 from visual_memory.schemas.curation_request import CurationRequest
-from visual_memory.schemas.filter import Clause, FieldType, Filter
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.schemas.removal import RemovalRequest

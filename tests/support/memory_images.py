@@ -15,7 +15,8 @@ import numpy as np
 import psutil
 
 from tests.support.running_service import stand_still
-from visual_memory.schemas.filter import Clause, FieldType, Filter
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.services.memory.memory import Memory, NotRemembered, Placed
 from visual_memory.services.vector_engines.engine_contract import Vectors

@@ -20,12 +20,14 @@ from sqlalchemy import Connection
 from tests.support.databases import with_tables
 from tests.support.encoder_specs import spec
 from tests.support.failing_decoder import WORK
-from visual_memory.schemas.decision import ClassifyOptions, Decision, Decisions, Prune
+from visual_memory.schemas.classify_options import ClassifyOptions, Prune
+from visual_memory.schemas.decision import Decision, Decisions
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import EncoderMismatch
-from visual_memory.schemas.filter import FieldType
-from visual_memory.schemas.image import Accepted, ImageFields, LabelCheck, StoredImage
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.image import Accepted, ImageFields, StoredImage
 from visual_memory.schemas.judgement import Judgement
+from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.access.signing_secret import Secret

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from pydantic.json_schema import models_json_schema
 
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.intake_event import ImageEvent, RemovalEvent
 from visual_memory.services.api.asyncapi_document import ASYNCAPI, IMAGE_EVENT, REMOVAL_EVENT, asyncapi, event_schema

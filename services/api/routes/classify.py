@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from visual_memory.schemas.api_key import Scope
-from visual_memory.schemas.decision import ClassifyOptions, Decisions
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.decision import Decisions
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.api.authenticate import CallerDep
 from visual_memory.services.api.authorize import GuardedRoute, needs

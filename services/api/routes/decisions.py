@@ -9,15 +9,14 @@ from visual_memory.schemas.background_job import JobKind
 from visual_memory.schemas.explanation import (
     MAX_LAST,
     Counterfactual,
-    DecisionSummary,
     ExplanationJob,
     Influence,
     Preview,
     PreviewRequest,
     Replay,
     ReplayRequest,
-    StoredDecision,
 )
+from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 from visual_memory.schemas.text_rules import Label
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import GuardedRoute, needs

@@ -10,16 +10,8 @@ from pydantic import ValidationError
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import InvalidRequest, NotFound
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import (
-    Accepted,
-    Image,
-    ImageFields,
-    ImagePage,
-    ImagePatch,
-    LabelCount,
-    LabelRule,
-    StoredImage,
-)
+from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, StoredImage
+from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDep
 from visual_memory.services.api.authorize import SEES_CLASSES, GuardedRoute, needs

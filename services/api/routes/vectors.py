@@ -11,7 +11,8 @@ from starlette.datastructures import FormData, UploadFile
 
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.schemas.image import Accepted, ImageFields, LabelRule
+from visual_memory.schemas.image import Accepted, ImageFields
+from visual_memory.schemas.labels import LabelRule
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.services.api.authenticate import CallerDep, ServiceDep
 from visual_memory.services.api.authorize import GuardedRoute, needs

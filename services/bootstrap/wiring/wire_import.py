@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from visual_memory.schemas.explanation import StoredDecision
+from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.decisions.stored_decisions import insert_decision
 from visual_memory.services.infrastructure.records.database import Database

@@ -8,7 +8,8 @@ import typer
 from visual_memory.services.cli.shared_options import LOCAL, AsJson, Key, Url, connect, errors, fail, print_json
 
 if TYPE_CHECKING:
-    from visual_memory.schemas.explanation import Counterfactual, ExplanationJob, Influence, Replay, StoredDecision
+    from visual_memory.schemas.explanation import Counterfactual, ExplanationJob, Influence, Replay
+    from visual_memory.schemas.stored_decision import StoredDecision
     from visual_memory.services.client.http_client import Client
 
 POLL = 0.5

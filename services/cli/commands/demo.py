@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from visual_memory.schemas.decision import ClassifyOptions, Decision, Effort, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort, Vote
+from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import Blocked, InvalidRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields

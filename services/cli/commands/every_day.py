@@ -46,7 +46,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Teach: send labelled pictures, with labels from the folders' names or a manifest; or vectors with theirs."""
-    from visual_memory.schemas.image import LabelRule
+    from visual_memory.schemas.labels import LabelRule
     from visual_memory.services.cli import tables
     from visual_memory.services.client import import_vectors
     from visual_memory.services.client.folders_and_manifests import read_pictures
@@ -102,7 +102,7 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Ask: what the nearest neighbours of each picture vote for, and who they are."""
-    from visual_memory.schemas.decision import ClassifyOptions
+    from visual_memory.schemas.classify_options import ClassifyOptions
     from visual_memory.services.cli import tables
 
     with errors(), connect(url, key) as client:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visual_memory.schemas.decision import MAX_TIMES_K
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.classify_options import MAX_TIMES_K
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, now
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
 from visual_memory.services.curation.judgement.judgement_input import JudgedImages

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.schemas.decision import VoteOptions
+from visual_memory.schemas.classify_options import VoteOptions
 from visual_memory.schemas.judgement import ClassReport
 from visual_memory.services.voting.batch_votes import Integers, class_scores, collect_ballots, in_labels, winners_by_k
 from visual_memory.services.voting.exact_neighbours import MISSING, Rows, Similarities

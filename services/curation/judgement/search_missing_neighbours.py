@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from visual_memory.schemas.decision import Effort, GroupBy
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.classify_options import Effort, GroupBy
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State
 from visual_memory.services.curation.judgement.judge_memory import looked_at, sampled
 from visual_memory.services.curation.judgement.judgement_input import JudgedImages, digest

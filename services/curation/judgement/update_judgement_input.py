@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, State, StoredImage, now
 from visual_memory.services.curation.judgement.judgement_input import JudgedImages, digest
 from visual_memory.services.curation.judgement.neighbour_lists import Mask

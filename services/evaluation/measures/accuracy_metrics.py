@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.schemas.decision import Prune, Vote, VoteOptions
+from visual_memory.schemas.classify_options import Prune, Vote, VoteOptions
 from visual_memory.schemas.evaluation_results import (
     Calibration,
     Curve,

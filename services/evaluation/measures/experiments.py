@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.schemas.decision import MAX_TIMES_K, Effort
+from visual_memory.schemas.classify_options import MAX_TIMES_K, Effort
 from visual_memory.schemas.evaluation_results import EvaluationOptions, Probe, Scaling, Size
 from visual_memory.services.evaluation.measures import memory_size_line
 from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, T, Vectors, slices

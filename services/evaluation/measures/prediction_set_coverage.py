@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.schemas.decision import VoteOptions
+from visual_memory.schemas.classify_options import VoteOptions
 from visual_memory.schemas.evaluation_results import EvaluationOptions, PredictionSets
 from visual_memory.services.evaluation.measures.accuracy_metrics import Answers
 from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, slices

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from visual_memory.schemas.decision import Prune, Vote
+from visual_memory.schemas.classify_options import Prune, Vote
 from visual_memory.schemas.evaluation_results import Curve, Evaluation
 from visual_memory.services.evaluation.report import report_plots
 from visual_memory.services.evaluation.report.report_folder import fill

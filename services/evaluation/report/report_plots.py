@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from visual_memory.schemas.decision import Effort, Prune, Vote
+from visual_memory.schemas.classify_options import Effort, Prune, Vote
 from visual_memory.schemas.evaluation_results import (
     Calibration,
     Distances,

@@ -296,7 +296,7 @@ decisions = Table(
     Column("margin", Float, nullable=False),
     Column("voters", Integer, nullable=False),
     Column("scrubbed", Integer, nullable=False),
-    Column("body", String, nullable=False),  # JSON of `schemas.explanation.StoredDecision`
+    Column("body", String, nullable=False),  # JSON of `schemas.stored_decision.StoredDecision`
     UniqueConstraint("tenant", "id"),
     Index(None, "tenant", "label", "id"),
 )

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from urllib.parse import quote, unquote
 
 from visual_memory.schemas.errors import EncoderMismatch
-from visual_memory.schemas.filter import FIELDS, FieldType
+from visual_memory.schemas.field_types import FIELDS, FieldType
 from visual_memory.services.vector_engines.engine_contract import Engine, Index
 
 AT_HAND = ("state", "label_paths", "removal", "doubt")

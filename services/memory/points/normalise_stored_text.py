@@ -10,8 +10,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from visual_memory.schemas.filter import Clause, FieldType
-from visual_memory.schemas.image import label_paths, now
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
+from visual_memory.schemas.image import now
+from visual_memory.schemas.labels import label_paths
 from visual_memory.schemas.text_rules import respelled, respelled_label
 from visual_memory.services.infrastructure.records import record_flags
 from visual_memory.services.infrastructure.records.database import Database

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TypeVar
 
-from visual_memory.schemas.image import FormerLabels, StoredImage, label_paths, labels_at
+from visual_memory.schemas.image import StoredImage
+from visual_memory.schemas.labels import FormerLabels, label_paths, labels_at
 from visual_memory.services.vector_engines.engine_contract import Payload, Point
 
 Held = TypeVar("Held")

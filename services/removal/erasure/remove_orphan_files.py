@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from visual_memory.schemas.errors import NotFound
-from visual_memory.schemas.filter import Clause, FieldType
+from visual_memory.schemas.field_types import FieldType
+from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.observability.isolate_failures import isolated
 from visual_memory.services.infrastructure.records.moment_is_over import is_over

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as edge
 
-from visual_memory.schemas.filter import FieldType
+from visual_memory.schemas.field_types import FieldType
 from visual_memory.services.memory.points.point_filters import translated
 from visual_memory.services.vector_engines.engine_contract import Index, Named, Point, PointFilter, Search
 from visual_memory.services.vector_engines.hnsw_parameters import REACH

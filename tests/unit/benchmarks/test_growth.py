@@ -7,7 +7,7 @@ import pytest
 from benchmarks.billion import Plan, cluster
 from benchmarks.clustered import clustered
 from benchmarks.growth import Step, each_further, exponent
-from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.classify_options import Effort
 
 STEPS = [
     Step(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from visual_memory.schemas.decision import ClassifyOptions, ClassShare, Decision, Novelty
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.decision import ClassShare, Decision, Novelty
 from visual_memory.services.cli import tables
 
 

@@ -11,7 +11,8 @@ from pyarrow import parquet
 from rich.progress import Progress
 
 from visual_memory.schemas.errors import Blocked, InvalidRequest
-from visual_memory.schemas.image import Accepted, ImageFields, LabelRule, State
+from visual_memory.schemas.image import Accepted, ImageFields, State
+from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.client import import_vectors
 from visual_memory.services.client.import_pictures import Outcome
 from visual_memory.services.vector_engines.engine_contract import Vectors

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.judgement import Suspect, Suspicion
 from visual_memory.services.curation.judgement.leave_one_out_votes import Memories, Opinion, opinions, report, voting
 from visual_memory.services.curation.judgement.score_suspects import suspects

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.random_memory import labelled, silent
 from tests.support.voting_neighbours import Seen
-from visual_memory.schemas.decision import ClassifyOptions, Effort, GroupBy, Prune, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Effort, GroupBy, Prune, Vote
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions
 from visual_memory.services.evaluation import paper_neighbours_json

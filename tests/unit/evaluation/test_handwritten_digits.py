@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from visual_memory.schemas.decision import Prune, Vote
+from visual_memory.schemas.classify_options import Prune, Vote
 from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.services.evaluation.measures.accuracy_after_pruning import Pruning
 from visual_memory.services.evaluation.measures.accuracy_metrics import curves

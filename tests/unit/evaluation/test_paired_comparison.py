@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from tests.support.random_memory import silent
 from tests.support.voting_neighbours import Seen
-from visual_memory.schemas.decision import ClassifyOptions
+from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.encoder_comparison import ChangedAnswer, Comparison
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.evaluation_results import EvaluationOptions

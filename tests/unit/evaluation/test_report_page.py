@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from tests.support.random_memory import labelled, silent
-from visual_memory.schemas.decision import Effort
+from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions
 from visual_memory.services.evaluation.compute_evaluation import evaluate, evaluate_neighbours
 from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors

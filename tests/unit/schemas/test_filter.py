@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from visual_memory.schemas.errors import InvalidFilter
-from visual_memory.schemas.filter import FIELDS, FieldType, Filter, by_image_ids, matches
+from visual_memory.schemas.field_types import FIELDS, FieldType
+from visual_memory.schemas.filter import Filter, by_image_ids, matches
 from visual_memory.schemas.image import State, StoredImage
 
 METADATA = {

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from visual_memory.schemas.image import ImageFields, ImagePatch, label_paths
+from visual_memory.schemas.image import ImageFields, ImagePatch
+from visual_memory.schemas.labels import label_paths
 
 GOOD: list[dict[str, Any]] = [
     {"labels": ["cat"]},

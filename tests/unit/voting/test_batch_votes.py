@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.voting_neighbours import Seen
-from visual_memory.schemas.decision import ClassifyOptions, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Vote
 from visual_memory.services.voting.batch_votes import (
     Integers,
     Weights,

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from visual_memory.schemas.decision import ClassifyOptions, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Vote
 from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.image import now
 from visual_memory.schemas.judgement import CalibrationSample, Judgement

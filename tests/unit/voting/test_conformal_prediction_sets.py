@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from tests.support.voting_neighbours import Seen
-from visual_memory.schemas.decision import ClassifyOptions, GroupBy, Prune, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, GroupBy, Prune, Vote
 from visual_memory.schemas.judgement import CalibrationSample
 from visual_memory.services.voting.calibration_scores import calibrate
 from visual_memory.services.voting.conformal_prediction_sets import set_share

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.voting_neighbours import Seen
-from visual_memory.schemas.decision import ClassifyOptions, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Vote
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.image_reliability import reliability
 

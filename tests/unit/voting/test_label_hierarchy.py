@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.voting_neighbours import Seen
-from visual_memory.schemas.decision import ClassifyOptions, Decision, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Vote
+from visual_memory.schemas.decision import Decision
 from visual_memory.services.voting.decide import decide
 
 DEEPEST = 4

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.support.voting_neighbours import Seen
-from visual_memory.schemas.decision import ClassifyOptions, Novelty
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.decision import Novelty
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.novelty import novelty
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.voting_neighbours import Seen
-from visual_memory.schemas.decision import ClassifyOptions, Vote
+from visual_memory.schemas.classify_options import ClassifyOptions, Vote
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import first_groups
 from visual_memory.services.voting.smallest_flip import smallest_flip, table_cells

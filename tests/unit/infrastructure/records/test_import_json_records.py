@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import Connection, select
 
 from tests.support.databases import SHORT, new_database
-from visual_memory.schemas.explanation import StoredDecision
 from visual_memory.schemas.receipt import Event
+from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_import import ImportingStores
 from visual_memory.services.decisions.decision_mentions import mentions_of

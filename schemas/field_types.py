@@ -1,0 +1,97 @@
+"""The types of an image's fields and of its metadata: check values against them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, cast
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+)
+
+from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.schemas.image import State
+from visual_memory.schemas.text_rules import (
+    MetadataInteger,
+    MetadataValue,
+    Moment,
+)
+
+
+class FieldType(StrEnum):
+    """What a field holds; decides which conditions it takes and how it is indexed."""
+
+    KEYWORD = "keyword"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DATETIME = "datetime"
+
+
+FIELDS: Mapping[str, FieldType] = {
+    "image_id": FieldType.KEYWORD,
+    "labels": FieldType.KEYWORD,
+    "state": FieldType.KEYWORD,
+    "file_name": FieldType.KEYWORD,
+    "source": FieldType.KEYWORD,
+    "subject": FieldType.KEYWORD,
+    "content_hash": FieldType.KEYWORD,
+    "captured_at": FieldType.DATETIME,
+    "accepted_at": FieldType.DATETIME,
+    "expires_at": FieldType.DATETIME,
+}
+
+Value = str | int | float | bool | datetime
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("not a number")  # noqa: TRY004 - pydantic wants a ValueError
+    return value
+
+
+TYPES: Mapping[FieldType, tuple[TypeAdapter[Any], str]] = {
+    FieldType.KEYWORD: (TypeAdapter(Annotated[str, Field(strict=True)]), "text"),
+    FieldType.INTEGER: (TypeAdapter(MetadataInteger), "a whole number of 64 bits"),
+    FieldType.FLOAT: (TypeAdapter(Annotated[FiniteFloat, BeforeValidator(_number)]), "a finite number"),
+    FieldType.BOOLEAN: (TypeAdapter(StrictBool), "true or false"),
+    FieldType.DATETIME: (TypeAdapter(Moment), "a moment with its time zone, such as 2026-01-31T12:00:00Z"),
+}
+
+
+def typed(field: str, kind: FieldType, value: object) -> Value:
+    """A value as its field's type.
+
+    Raises:
+        ValueError: it is of another type, or no state where `field` is ``state``.
+    """
+    adapter, expected = TYPES[kind]
+    if field == "state" and value not in set(State):
+        raise ValueError(f"there is no state {value!r}; the states are {', '.join(State)}")
+    try:
+        return cast("Value", adapter.validate_python(value))
+    except ValidationError:
+        raise ValueError(f"{field} takes {expected}, not {value!r}") from None
+
+
+def typed_metadata(
+    metadata: Mapping[str, MetadataValue], declared: Mapping[str, FieldType]
+) -> dict[str, MetadataValue]:
+    """Metadata with the declared fields as their types; undeclared ones are kept but cannot be filtered by.
+
+    Raises:
+        InvalidRequest: a value is not of its field's type.
+    """
+    kept = dict(metadata)
+    for name in metadata.keys() & declared.keys():
+        try:
+            value = typed(f"metadata.{name}", declared[name], metadata[name])
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from None
+        kept[name] = value.isoformat() if isinstance(value, datetime) else value
+    return kept
