@@ -40,8 +40,8 @@ def agreement(name: str, pictures: Sequence[PIL.Image.Image]) -> float:
         load_encoder(EncoderSettings.model_validate({"name": name, "precision": precision}))
         for precision in ("float32", "bfloat16")
     )
-    views = [exact.view.of(picture) for picture in pictures]
-    return float((half.encode(views) * exact.encode(views)).sum(1).min())
+    crops = [exact.crop.apply(picture) for picture in pictures]
+    return float((half.encode(crops) * exact.encode(crops)).sum(1).min())
 
 
 if __name__ == "__main__":

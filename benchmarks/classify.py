@@ -8,7 +8,7 @@ from contextlib import closing
 from benchmarks.pictures import photographs
 from benchmarks.serving import TENANT, Caller, Load, directions, load, request, serving
 from benchmarks.table import Row, compare
-from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.settings import EncoderSettings, PictureSettings
@@ -27,8 +27,8 @@ def measure() -> list[Row]:
     """One request's time, the times under load, and pictures a second under load."""
     encoder = load_encoder(EncoderSettings(threads=1))
     pictures, settings = photographs(PICTURES), PictureSettings()
-    limits = Limits(settings.max_bytes, settings.max_pixels)
-    decoded = [decode(picture, limits, encoder.view) for picture in pictures]
+    limits = PictureLimits(settings.max_bytes, settings.max_pixels)
+    decoded = [decode(picture, limits, encoder.crop) for picture in pictures]
     requests = [request("/v1/classify", files=[("files", ("picture", picture))]) for picture in pictures]
     turn = itertools.cycle(range(PICTURES))
     with serving(encoder.name, directions(MEMORIES, encoder.dimension)) as (client, memory):
@@ -41,7 +41,7 @@ def measure() -> list[Row]:
 
             def parts() -> float:
                 begun = time.perf_counter()
-                memory.nearest(TENANT, encoder.encode([decode(pictures[next(turn)], limits, encoder.view)]), K)
+                memory.nearest(TENANT, encoder.encode([decode(pictures[next(turn)], limits, encoder.crop)]), K)
                 return 1e3 * (time.perf_counter() - begun)
 
             stage = f"classify a picture over HTTP, {MEMORIES:,} memories"

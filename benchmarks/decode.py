@@ -18,14 +18,14 @@ from sklearn.datasets import load_sample_images
 from benchmarks.pictures import photographs
 from benchmarks.table import Row, compare, rate
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.preprocessing_crop import View
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoding.load_encoder import load_encoder
-from visual_memory.services.encoding.resize_crop import resized
+from visual_memory.services.encoding.resize_to_tensor import resize_to_tensor
 from visual_memory.services.settings import EncoderSettings, PictureSettings
 
-VIEW = View(side=256, crop=224)
+CROP = PreprocessingCrop(resize_side=256, crop_side=224)
 LARGE = (4000, 3000)
 PLAIN = "Pillow: open, convert, resize, crop"
 BARE = "a loop over Pillow's reduced scale"
@@ -35,19 +35,19 @@ PILLOW = "Pillow: resize"
 def measure() -> list[Row]:
     """Large and small photographs."""
     settings, cores = PictureSettings(), os.cpu_count() or 1
-    sandbox = Sandbox(Limits(settings.max_bytes, settings.max_pixels), settings.decode_seconds, cores)
+    sandbox = SandboxPool(PictureLimits(settings.max_bytes, settings.max_pixels), settings.decode_seconds, cores)
     with ThreadPoolExecutor(cores) as pool:
-        decoder = Decoder(sandbox, pool, VIEW)
+        decoder = Decoder(sandbox, pool, CROP)
 
         def each(work: Callable[[bytes], object], pictures: Sequence[bytes]) -> Callable[[], object]:
             return lambda: list(pool.map(work, pictures))
 
         def ours(data: bytes) -> torch.Tensor:
-            return resized(decoder.one("a", data), (VIEW.crop, VIEW.crop))
+            return resize_to_tensor(decoder.decode_one("a", data), (CROP.crop_side, CROP.crop_side))
 
         rows = [
             compare(
-                f"decode {stage}, the middle {VIEW.crop} of a short side of {VIEW.side}",
+                f"decode {stage}, the middle {CROP.crop_side} of a short side of {CROP.resize_side}",
                 "pictures/s",
                 rate(len(pictures), each(ours, pictures)),
                 {
@@ -63,22 +63,22 @@ def measure() -> list[Row]:
             )
         ]
     sandbox.close()
-    return [*rows, resizing([VIEW.of(PIL.Image.open(io.BytesIO(data)).convert("RGB")) for data in photographs(128)])]
+    return [*rows, resizing([CROP.apply(PIL.Image.open(io.BytesIO(data)).convert("RGB")) for data in photographs(128)])]
 
 
-def resizing(views: Sequence[PIL.Image.Image]) -> Row:
+def resizing(crops: Sequence[PIL.Image.Image]) -> Row:
     """From what the sandbox hands over to what the network takes."""
-    size = (VIEW.crop, VIEW.crop)
+    size = (CROP.crop_side, CROP.crop_side)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     row = compare(
-        f"resize a view of {views[0].width} x {views[0].height} to {VIEW.crop} x {VIEW.crop}, bicubic, one core",
+        f"resize {crops[0].width} x {crops[0].height} to {CROP.crop_side} x {CROP.crop_side}, bicubic, one core",
         "pictures/s",
-        rate(len(views), lambda: [resized(view, size) for view in views]),
-        {PILLOW: rate(len(views), lambda: [_pixels(view.resize(size, Resampling.BICUBIC)) for view in views])},
+        rate(len(crops), lambda: [resize_to_tensor(crop, size) for crop in crops]),
+        {PILLOW: rate(len(crops), lambda: [_pixels(crop.resize(size, Resampling.BICUBIC)) for crop in crops])},
         rounds=9,
         asked={PILLOW: 2},
-        note=f"both from a picture of Pillow's to a tensor; cosine of the vectors >= {_agreement(views):.6f}",
+        note=f"both from a picture of Pillow's to a tensor; cosine of the vectors >= {_agreement(crops):.6f}",
     )
     torch.set_num_threads(before)
     return row
@@ -88,27 +88,27 @@ def _pixels(picture: PIL.Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
 
 
-def _agreement(views: Sequence[PIL.Image.Image]) -> float:
+def _agreement(crops: Sequence[PIL.Image.Image]) -> float:
     """The least cosine of the built-in encoder's vectors after either way."""
     encoder = load_encoder(EncoderSettings(precision="float32"))
-    exact = encoder.encode([view.resize((VIEW.crop, VIEW.crop), Resampling.BICUBIC) for view in views])
-    return float((exact * encoder.encode(views)).sum(1).min())
+    exact = encoder.encode([crop.resize((CROP.crop_side, CROP.crop_side), Resampling.BICUBIC) for crop in crops])
+    return float((exact * encoder.encode(crops)).sum(1).min())
 
 
 def plain(data: bytes) -> PIL.Image.Image:
     """What a user would write."""
     picture = PIL.Image.open(io.BytesIO(data)).convert("RGB")
-    scale = VIEW.side / min(picture.size)
+    scale = CROP.resize_side / min(picture.size)
     small = picture.resize((round(picture.width * scale), round(picture.height * scale)), Resampling.BICUBIC)
-    left, upper = (small.width - VIEW.crop) // 2, (small.height - VIEW.crop) // 2
-    return small.crop((left, upper, left + VIEW.crop, upper + VIEW.crop))
+    left, upper = (small.width - CROP.crop_side) // 2, (small.height - CROP.crop_side) // 2
+    return small.crop((left, upper, left + CROP.crop_side, upper + CROP.crop_side))
 
 
 def reduced(data: bytes) -> PIL.Image.Image:
     """The fastest that Pillow does."""
     picture = PIL.Image.open(io.BytesIO(data))
-    picture.draft(None, (VIEW.side, VIEW.side))
-    return replace(VIEW, version=1).of(picture.convert("RGB"))
+    picture.draft(None, (CROP.resize_side, CROP.resize_side))
+    return replace(CROP, version=1).apply(picture.convert("RGB"))
 
 
 def large(number: int) -> list[bytes]:

@@ -20,13 +20,13 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 
 from benchmarks.pictures import photographs
 from benchmarks.table import Row, compare, milliseconds, rate, seconds
-from visual_memory.services.encoding.efficientnet import original, prepare, scaled
+from visual_memory.services.encoding.efficientnet import load_published_network, prepare, scale_pixels
 from visual_memory.services.encoding.encoder_contract import Encoder
-from visual_memory.services.encoding.encoder_fingerprint import VIEW
-from visual_memory.services.encoding.fused_efficientnet import Folded
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN_CROP
+from visual_memory.services.encoding.fused_efficientnet import FusedEfficientNet
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.encoding.sentence_transformers_module import EfficientNetLite0
-from visual_memory.services.encoding.torch_encoder import Features, Forward, embed
+from visual_memory.services.encoding.torch_encoder import Features, Forward, embed_batches
 from visual_memory.services.settings import EncoderSettings
 
 PICTURES, FEWER = 128, 32
@@ -54,19 +54,21 @@ def measure() -> list[Row]:
 def built_in(pictures: Sequence[PIL.Image.Image]) -> list[Row]:
     """The encoder that needs no download, in bulk and with one picture."""
     encoder = load_encoder(EncoderSettings())
-    views = [VIEW.of(picture) for picture in pictures]
-    pixels = prepare(views)["pixels"]
-    plain = SentenceTransformer(modules=[Plain(original()), Normalize()], device="cpu")
-    published = original().to(memory_format=torch.channels_last)
+    crops = [BUILT_IN_CROP.apply(picture) for picture in pictures]
+    pixels = prepare(crops)["pixels"]
+    plain = SentenceTransformer(modules=[Plain(load_published_network()), Normalize()], device="cpu")
+    published = load_published_network().to(memory_format=torch.channels_last)
     half = copy.deepcopy(published).bfloat16()
-    folded, spared = (Folded(published, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16))
+    folded, spared = (FusedEfficientNet(published, dtype, "cpu") for dtype in (torch.float32, torch.bfloat16))
     bare: dict[str, Forward] = {
-        "published, float32": lambda given: published.extract_features(scaled(given["pixels"])).mean((2, 3)),
-        "published, bfloat16": lambda given: half.extract_features(scaled(given["pixels"]).bfloat16()).mean((2, 3)),
-        "folded, float32": lambda given: folded(scaled(given["pixels"])),
-        "folded, bfloat16": lambda given: spared(scaled(given["pixels"])),
+        "published, float32": lambda given: published.extract_features(scale_pixels(given["pixels"])).mean((2, 3)),
+        "published, bfloat16": lambda given: half.extract_features(scale_pixels(given["pixels"]).bfloat16()).mean(
+            (2, 3)
+        ),
+        "folded, float32": lambda given: folded(scale_pixels(given["pixels"])),
+        "folded, bfloat16": lambda given: spared(scale_pixels(given["pixels"])),
     }
-    one, first, quick = views[:1], split(pixels[:1], 1), bare[best(bare, pixels[:2], (1,))[0]]
+    one, first, quick = crops[:1], split(pixels[:1], 1), bare[best(bare, pixels[:2], (1,))[0]]
     return [
         bulk("built-in encoder", encoder, pictures, bare, pixels, plain, {BARE: 0.9, PLAIN: 6}),
         compare(
@@ -74,7 +76,7 @@ def built_in(pictures: Sequence[PIL.Image.Image]) -> list[Row]:
             "ms",
             milliseconds(lambda: encoder.encode(one)),
             {
-                BARE: milliseconds(lambda: embed(quick, first)),
+                BARE: milliseconds(lambda: embed_batches(quick, first)),
                 PLAIN: milliseconds(lambda: plain.encode([*pictures[:1]])),
             },
             rounds=15,
@@ -86,7 +88,7 @@ def dinov2(pictures: Sequence[PIL.Image.Image], folder: str) -> list[Row]:
     """DINOv2 ViT-S/14 at 224 pixels, with random weights."""
     torch.manual_seed(0)
     config = Dinov2Config(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, patch_size=14, image_size=224)
-    size = {"shortest_edge": VIEW.side}
+    size = {"shortest_edge": BUILT_IN_CROP.resize_side}
     Dinov2Model(config).save_pretrained(folder)
     BitImageProcessorPil(size=size, crop_size={"height": 224, "width": 224}).save_pretrained(folder)
     encoder = load_encoder(EncoderSettings(name=folder, precision="bfloat16"))  # as one sets where it agrees
@@ -111,15 +113,15 @@ def bulk(
     asked: Mapping[str, float],
 ) -> Row:
     """The row of many pictures at once."""
-    views = [encoder.view.of(picture) for picture in pictures]
+    crops = [encoder.crop.apply(picture) for picture in pictures]
     name, size = best(bare, pixels)
-    agree = float((encoder.encode(views) * embed(next(iter(bare.values())), split(pixels, 8))).sum(1).min())
+    agree = float((encoder.encode(crops) * embed_batches(next(iter(bare.values())), split(pixels, 8))).sum(1).min())
     return compare(
         f"{stage}, {len(pictures)} pictures",
         "pictures/s",
-        rate(len(views), lambda: encoder.encode(views)),
+        rate(len(crops), lambda: encoder.encode(crops)),
         {
-            BARE: rate(len(pictures), lambda: embed(bare[name], split(pixels, size))),
+            BARE: rate(len(pictures), lambda: embed_batches(bare[name], split(pixels, size))),
             PLAIN: rate(len(pictures), lambda: plain.encode([*pictures])),
         },
         rounds=3,
@@ -132,12 +134,14 @@ def best(ways: Mapping[str, Forward], pixels: torch.Tensor, sizes: Sequence[int]
     """The fastest way and batch size of those that agree with the first way."""
     exact, *_ = ways.values()
     few = pixels[: max(SIZES)]
-    wanted = embed(exact, split(few, 8))
+    wanted = embed_batches(exact, split(few, 8))
     agreeing = {
-        name: way for name, way in ways.items() if (embed(way, split(few, 8)) * wanted).sum(1).min() >= AGREEMENT
+        name: way
+        for name, way in ways.items()
+        if (embed_batches(way, split(few, 8)) * wanted).sum(1).min() >= AGREEMENT
     }
     taken = {
-        (name, size): min(seconds(partial(embed, way, split(few, size))) for _ in range(2))
+        (name, size): min(seconds(partial(embed_batches, way, split(few, size))) for _ in range(2))
         for name, way in agreeing.items()
         for size in sizes
     }
@@ -151,5 +155,5 @@ def split(pixels: torch.Tensor, size: int) -> list[Features]:
 
 def short(picture: PIL.Image.Image) -> PIL.Image.Image:
     """A picture with the short side that encoders begin with."""
-    scale = VIEW.side / min(picture.size)
+    scale = BUILT_IN_CROP.resize_side / min(picture.size)
     return picture.resize((round(picture.width * scale), round(picture.height * scale)))

@@ -21,7 +21,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields
 from visual_memory.services.cli.temporary_service import own_service
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.settings import EncoderSettings, PictureSettings
@@ -43,7 +43,7 @@ def whole() -> Row:
     pictures, numbers = photographs(PICTURES), count()
     encoder = load_encoder(EncoderSettings())
     with ThreadPoolExecutor(os.cpu_count()) as pool, _service() as client:
-        alone = partial(decode, limits=_limits(), view=encoder.view)
+        alone = partial(decode, limits=_limits(), crop=encoder.crop)
         decoded = list(pool.map(alone, pictures))
         decoding = rate(PICTURES, lambda: list(pool.map(alone, pictures)))
         encoding = rate(PICTURES, lambda: encoder.encode(decoded))
@@ -67,7 +67,7 @@ def overhead() -> Row:
     with tempfile.TemporaryDirectory() as folder:
         name = str(tiny_encoder(Path(folder) / "tiny"))
         encoder = load_encoder(EncoderSettings(name=name))
-        images = [decode(picture, _limits(), encoder.view) for picture in pictures]
+        images = [decode(picture, _limits(), encoder.crop) for picture in pictures]
         with _service(ENCODER__NAME=name) as client:
 
             def ours() -> float:
@@ -113,9 +113,9 @@ def _without_decoders() -> float:
     return sum(seconds for name, seconds in cpu_seconds().items() if not name.endswith("decoder"))
 
 
-def _limits() -> Limits:
+def _limits() -> PictureLimits:
     settings = PictureSettings()
-    return Limits(settings.max_bytes, settings.max_pixels)
+    return PictureLimits(settings.max_bytes, settings.max_pixels)
 
 
 @contextmanager

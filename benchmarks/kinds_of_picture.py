@@ -42,23 +42,23 @@ from tests.support.colour_profiles import (
 from tests.support.damaged_pictures import packed, quarters
 from tests.support.tiff_writer import DEFLATE, LZW, Written, tiff
 from visual_memory.schemas.errors import VisualMemoryError
-from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 
 BEFORE = "da01a73"
 """The last commit whose pixels are of preprocessing 1."""
 PAGE = Path(__file__).parent / "README.md"
 START, END = "<!-- kinds of pictures -->", "<!-- /kinds of pictures -->"
-LIMITS = Limits(20 * 2**20, 50_000_000)
+LIMITS = PictureLimits(20 * 2**20, 50_000_000)
 NEAR = 4
 """Levels of 255 by which lossy files may differ from what went into them."""
 OLD = """
 import base64, json, sys
-from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 from visual_memory.schemas.errors import VisualMemoryError
 for line in sys.stdin:
     asked = json.loads(line)
     try:
-        picture = decode(base64.b64decode(asked["data"]), Limits(20 * 2**20, 50_000_000))
+        picture = decode(base64.b64decode(asked["data"]), PictureLimits(20 * 2**20, 50_000_000))
         print(json.dumps([picture.getpixel(tuple(at)) for at in asked["places"]]))
     except VisualMemoryError as error:
         print(json.dumps(error.message))

@@ -28,7 +28,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.cli.temporary_service import own_service
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
@@ -95,8 +95,8 @@ class _Bare:
     def __init__(
         self, encoder: Encoder, shared: MicroBatcher, threads: ThreadPoolExecutor, pictures: list[bytes]
     ) -> None:
-        limits = Limits(PictureSettings().max_bytes, PictureSettings().max_pixels)
-        self._decode = partial(decode, limits=limits, view=encoder.view)
+        limits = PictureLimits(PictureSettings().max_bytes, PictureSettings().max_pixels)
+        self._decode = partial(decode, limits=limits, crop=encoder.crop)
         self._threads, self._shared, self._pictures = threads, shared, pictures
         self._views = list(threads.map(self._decode, pictures))
         self.cpu = 0.0

@@ -22,7 +22,7 @@ from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.evaluation.compute_evaluation import evaluate
 from visual_memory.services.evaluation.measures.experiments import search
-from visual_memory.services.evaluation.neighbour_matrix import Labelled, study_of
+from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, build_neighbour_matrix
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
@@ -36,8 +36,8 @@ class Pictures:
     """A memory and queries, embedded."""
 
     name: str
-    memory: Labelled
-    queries: Labelled
+    memory: LabelledVectors
+    queries: LabelledVectors
 
 
 def main() -> None:
@@ -123,12 +123,12 @@ def _join(pictures: Pictures) -> None:
     )
 
 
-def _accuracy(memory: Labelled, queries: Labelled) -> float:
+def _accuracy(memory: LabelledVectors, queries: LabelledVectors) -> float:
     """Of the rank vote of 50."""
     options = EvaluationOptions()
     voters = search(queries.vectors, memory.vectors, options.k, None)
     names = (queries.ids, queries.labels), (memory.ids, memory.labels)
-    study = study_of("", *names, voters, itself=False)
+    study = build_neighbour_matrix("", *names, voters, itself=False)
     return float(study.accuracy(voters, [options])[0, -1])
 
 
@@ -140,9 +140,9 @@ def _whitened(pictures: Pictures, shrinkage: float) -> Pictures:
     variance = spread**2 / len(memory)
     turn = directions.T / np.sqrt(variance + shrinkage * variance.mean())
 
-    def of(images: Labelled) -> Labelled:
+    def of(images: LabelledVectors) -> LabelledVectors:
         rows = (images.vectors - mean) @ turn
-        return Labelled(images.ids, images.labels, _unit(rows))
+        return LabelledVectors(images.ids, images.labels, _unit(rows))
 
     return Pictures(pictures.name, of(pictures.memory), of(pictures.queries))
 
@@ -152,9 +152,11 @@ def _unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
     return unit
 
 
-def _some(images: Labelled, wanted: Sequence[bool]) -> Labelled:
+def _some(images: LabelledVectors, wanted: Sequence[bool]) -> LabelledVectors:
     rows = np.flatnonzero(wanted).tolist()
-    return Labelled([images.ids[row] for row in rows], [images.labels[row] for row in rows], images.vectors[rows])
+    return LabelledVectors(
+        [images.ids[row] for row in rows], [images.labels[row] for row in rows], images.vectors[rows]
+    )
 
 
 def _digits(encoder: Encoder) -> Pictures:
@@ -162,21 +164,21 @@ def _digits(encoder: Encoder) -> Pictures:
     digits = load_digits()
     drawn = [PIL.Image.fromarray(255 - (values * 15.9).astype("uint8")) for values in digits.images]
     names, labels = [f"digit-{n}" for n in range(len(drawn))], [[str(digit)] for digit in digits.target]
-    whole = Labelled(names, labels, _embed(encoder, drawn))
+    whole = LabelledVectors(names, labels, _embed(encoder, drawn))
     memory = [place < DIGITS_IN_MEMORY for place in range(len(drawn))]
     return Pictures("digits", _some(whole, memory), _some(whole, [not each for each in memory]))
 
 
 def _embed(encoder: Encoder, pictures: Iterable[PIL.Image.Image]) -> Vectors:
-    return encoder.encode([encoder.view.of(picture.convert("RGB")) for picture in pictures])
+    return encoder.encode([encoder.crop.apply(picture.convert("RGB")) for picture in pictures])
 
 
 def _folder(encoder: Encoder, folder: Path) -> Pictures:
-    def part(name: str) -> Labelled:
+    def part(name: str) -> LabelledVectors:
         files = sorted((folder / name).glob("*/*.jpg"))
         vectors = _embed(encoder, map(PIL.Image.open, files))
         ids = [f"{name}/{file.parent.name}/{file.stem}" for file in files]
-        return Labelled(ids, [[file.parent.name] for file in files], vectors)
+        return LabelledVectors(ids, [[file.parent.name] for file in files], vectors)
 
     return Pictures(folder.name, part("memory"), part("queries"))
 

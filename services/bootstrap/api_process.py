@@ -46,8 +46,8 @@ from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
-from visual_memory.services.evaluation.evaluation_job import RequestEvaluation
 from visual_memory.services.evaluation.evaluation_records import Evaluations
+from visual_memory.services.evaluation.request_evaluation import RequestEvaluation
 from visual_memory.services.infrastructure.observability.readiness_checks import Check, ReadinessChecks
 from visual_memory.services.infrastructure.processes.fair_executor import FairExecutor
 from visual_memory.services.infrastructure.records.clock_check import ClockGuard
@@ -154,7 +154,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
             patient, memory = (memory_of(settings, each, encoder) for each in (patient_engine, engine))
             stores = wire_stores(settings, database, patient, secret, encoder.name)
             check_restored(stores)
-            decoder = sandbox.for_view(encoder.view)
+            decoder = sandbox.with_crop(encoder.crop)
             classify = wire_classify(settings, memory, stores, encoder, decoder)
             accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue, clock.check)
             return ApiProcess(

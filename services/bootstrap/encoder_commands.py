@@ -26,12 +26,12 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
     wire_stores,
 )
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.encoder_migration.active_encoder import resolve
+from visual_memory.services.encoder_migration.active_encoder import resolve_active_encoder
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
 from visual_memory.services.encoder_migration.compare_encoders import Embed, LabelledPictures
 from visual_memory.services.encoder_migration.drop_encoder import DropEncoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.encoder_migration.encoder_status import ShowEncoders
+from visual_memory.services.encoder_migration.encoder_status import ListEncoderStatuses
 from visual_memory.services.encoder_migration.switch_encoder import SwitchEncoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.memory.fill_encoder_vectors import Filling
@@ -53,7 +53,7 @@ class EncoderCommands:
     records: EncoderRecords
     memory_of: Callable[[EncoderSpec], Memory]
     filling_of: Callable[[EncoderSpec], Filling]
-    show: ShowEncoders
+    show: ListEncoderStatuses
     add: AddEncoder
     switch: SwitchEncoder
     drop: DropEncoder
@@ -74,7 +74,7 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
         records = encoder_records_of(database)
         shape = engine.inspect()
         if shape is not None and records.active() is None:  # of a memory that was made before there were records
-            resolve(records, shape, settings.encoder)
+            resolve_active_encoder(records, shape, settings.encoder)
         name, dimension = encoder_of(engine, records)
         memory = Memory(engine, name, dimension, settings.metadata)
         stores = wire_stores(settings, database, memory, load_secret(settings), name)
@@ -86,7 +86,7 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
             records=records,
             memory_of=partial(memory_of, settings, engine),
             filling_of=filling,
-            show=ShowEncoders(records, filling),
+            show=ListEncoderStatuses(records, filling),
             add=AddEncoder(records, engine, identify, load_encoder),
             switch=wire_switch(settings, database, records, engine),
             drop=DropEncoder(records, engine, partial(of_encoder, settings, database, engine), compact),
@@ -111,7 +111,7 @@ def labelled_pictures(
         def embed(spec: EncoderSpec) -> Embed:
             encoder = load_shared(settings, spec)
             opened.callback(encoder.close)
-            decoder = wire_decoder(settings, opened, encoder.view)
+            decoder = wire_decoder(settings, opened, encoder.crop)
             classify = Classify(
                 memory_of(spec), encoder, decoder, slice_size(encoder), Prune.NONE, lambda _tenant: None
             )

@@ -34,7 +34,7 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
 from visual_memory.services.bootstrap.wiring.wire_task_queue import intake_queue, wire_task_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_accept
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, VIEW
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, BUILT_IN_CROP
 from visual_memory.services.infrastructure.processes.private_redis import broker_url, client_url
 from visual_memory.services.infrastructure.records.clock_check import ClockGuard
 from visual_memory.services.infrastructure.records.database import Database
@@ -169,8 +169,8 @@ def _decoder(sandbox: Decoder, encoder: EncoderSpec) -> Decoder:
     What another encoder than the built-in one takes is known only to who loads it.
     """
     if encoder.model != BUILT_IN:
-        return sandbox.keeping_nothing()
-    return sandbox.for_view(replace(VIEW, version=encoder.preprocessing))
+        return sandbox.checking_only()
+    return sandbox.with_crop(replace(BUILT_IN_CROP, version=encoder.preprocessing))
 
 
 def wire_references(settings: Settings) -> ReadReferences:

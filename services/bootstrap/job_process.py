@@ -25,7 +25,7 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import Unloaded, lea
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.decisions.explain_decision import Question
 from visual_memory.services.decisions.explanation_jobs import RunExplanation
-from visual_memory.services.evaluation.evaluation_job import Evaluate
+from visual_memory.services.evaluation.request_evaluation import RunEvaluation
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
 from visual_memory.services.infrastructure.task_queue.jobs import RunJobs
 from visual_memory.services.settings import Settings
@@ -78,7 +78,7 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
                     lease,
                     {
                         JobKind.JUDGEMENT: wire_judge(settings, memory, stores),
-                        JobKind.EVALUATION: Evaluate(
+                        JobKind.EVALUATION: RunEvaluation(
                             stores.evaluations, memory, stores.pictures, decoder, encoder.name
                         ),
                         JobKind.COUNTERFACTUAL: answer_question,

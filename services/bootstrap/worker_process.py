@@ -66,7 +66,7 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
             memory = memory_of(settings, engine, encoder)
             stores = wire_stores(settings, database, memory, secret, encoder.name)
             check_restored(stores)
-            decoder, forget = sandbox.for_view(encoder.view), wire_forget(memory, stores, lease)
+            decoder, forget = sandbox.with_crop(encoder.crop), wire_forget(memory, stores, lease)
             beside = partial(encoders.beside, encoder.name)
             judging = Judging(
                 memory,

@@ -88,7 +88,9 @@ class Classify:
         vectors = [np.empty((0, self.encoder.dimension), np.float32)]
         for start in range(0, len(pictures), self.slice_size):
             with prometheus_metrics.stage("decode"):
-                decoded = self.decoder.some(tenant, pictures, range(len(pictures))[start : start + self.slice_size])
+                decoded = self.decoder.decode_some(
+                    tenant, pictures, range(len(pictures))[start : start + self.slice_size]
+                )
             vectors.append(self.encoder.encode(decoded, tenant))
         return np.concatenate(vectors)
 

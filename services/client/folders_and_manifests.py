@@ -13,7 +13,7 @@ from visual_memory.schemas.errors import InvalidRequest, VisualMemoryError, sent
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.strict_json import read_json
 from visual_memory.schemas.text_rules import sent_file_name
-from visual_memory.services.decoding.file_formats.recognise_format import BMP, recognise
+from visual_memory.services.decoding.file_formats.recognise_format import BMP, recognise_format
 
 SUFFIXES = {
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
@@ -102,7 +102,7 @@ def is_picture(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return recognise(file.read(BEGINNING)) is not BMP  # which begins with two letters, as a text may
+            return recognise_format(file.read(BEGINNING)) is not BMP  # which begins with two letters, as a text may
     except (OSError, VisualMemoryError):
         return False
 

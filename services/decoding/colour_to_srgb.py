@@ -13,8 +13,13 @@ from PIL import ImageCms
 from PIL.JpegImagePlugin import JpegImageFile
 
 from visual_memory.services.decoding.file_formats.png import Png
-from visual_memory.services.decoding.file_formats.png import profile as png_profile
-from visual_memory.services.decoding.icc_profiles import LARGEST, NODES, grey_profile, rgb_profile
+from visual_memory.services.decoding.file_formats.png import decompress_profile as png_profile
+from visual_memory.services.decoding.icc_profiles import (
+    CURVE_NODES,
+    MAX_PROFILE_BYTES,
+    build_grey_profile,
+    build_rgb_profile,
+)
 
 Transform = Callable[[PIL.Image.Image], PIL.Image.Image]
 
@@ -43,7 +48,7 @@ _SRGB = b""
 _SPACES = {"RGB": "RGB ", "RGBA": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
 
 
-def profile_of(picture: PIL.Image.Image, png: Png | None = None) -> bytes:
+def find_profile(picture: PIL.Image.Image, png: Png | None = None) -> bytes:
     """The ICC profile that says what a picture's numbers mean; empty where they are sRGB, or nothing is said.
 
     Args:
@@ -55,7 +60,7 @@ def profile_of(picture: PIL.Image.Image, png: Png | None = None) -> bytes:
         return next((profile for profile in found if profile is not None), _SRGB)
     profile = _segments(picture) if isinstance(picture, JpegImageFile) else picture.info.get("icc_profile")
     if isinstance(profile, bytes) and profile:
-        return profile if len(profile) <= LARGEST else _SRGB
+        return profile if len(profile) <= MAX_PROFILE_BYTES else _SRGB
     match picture.info.get("nclx_profile"):
         case {"color_primaries": int(primaries), "transfer_characteristics": int(transfer)}:
             # A camera's curve is taken for that of screens, as viewers do.
@@ -64,12 +69,12 @@ def profile_of(picture: PIL.Image.Image, png: Png | None = None) -> bytes:
     return _SRGB
 
 
-def to_srgb(picture: PIL.Image.Image, profile: bytes, grey: bool = False) -> PIL.Image.Image:
+def convert_to_srgb(picture: PIL.Image.Image, profile: bytes, grey: bool = False) -> PIL.Image.Image:
     """The picture in sRGB.
 
     Args:
         picture: of 8 bits a channel, of any mode.
-        profile: as `profile_of`. One that is damaged, or is of another kind of picture, is left alone, as viewers do.
+        profile: as `find_profile`. One that is damaged, or is of another kind of picture, is left alone, as viewers do.
         grey: whether its colours are greys, although its mode has others.
 
     Returns:
@@ -178,7 +183,7 @@ def _gamma(chunks: Mapping[bytes, bytes], grey: bool) -> bytes | None:
     usual = abs(gamma * 2.2 - 1) < 0.05  # 0.45455 is how sRGB is written here
     curve = _screen(_signal()) if usual else _signal() ** (1 / gamma)
     if grey:
-        return _SRGB if usual else grey_profile(curve)
+        return _SRGB if usual else build_grey_profile(curve)
     said = chunks.get(b"cHRM", b"")
     numbers = struct.unpack(">8I", said) if len(said) == 32 else ()
     chromaticities = tuple(number / 100_000 for number in numbers) or _BT709
@@ -194,18 +199,18 @@ def _coded(primaries: int, transfer: int, grey: bool, *, full_range: bool = True
         return None
     if (primaries, transfer) == (1, 13) and full_range:
         return _SRGB
-    return grey_profile(curve) if grey else _rgb_profile(_PRIMARIES[primaries], curve)
+    return build_grey_profile(curve) if grey else _rgb_profile(_PRIMARIES[primaries], curve)
 
 
 def _rgb_profile(chromaticities: Sequence[float], curve: NDArray[np.float64]) -> bytes | None:
     try:
-        return rgb_profile(chromaticities, curve)
+        return build_rgb_profile(chromaticities, curve)
     except ValueError:
         return None
 
 
 def _signal() -> NDArray[np.float64]:
-    return np.linspace(0, 1, NODES)
+    return np.linspace(0, 1, CURVE_NODES)
 
 
 def _screen(signal: NDArray[np.float64]) -> NDArray[np.float64]:

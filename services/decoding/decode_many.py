@@ -9,13 +9,13 @@ from typing import TypeVar
 import PIL.Image
 
 from visual_memory.schemas.errors import DecoderFailed, InvalidPicture, TooLarge, UnsupportedFormat, VisualMemoryError
-from visual_memory.services.decoding.packed_pixels import MOST, Size, pack, unpack
+from visual_memory.services.decoding.packed_pixels import MAX_PACKED_BYTES, Size, pack, unpack
 from visual_memory.services.decoding.pillow_decode import check_bytes
-from visual_memory.services.decoding.preprocessing_crop import ALL, View
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 
 BYTES_PER_PIXEL = 3
-HEADERS = 2**16
+THUMBNAIL_HEADER_BYTES = 2**16
 """Most bytes of a thumbnail beside its pixels, of which each takes fewer than `BYTES_PER_PIXEL`."""
 _ERRORS = {kind.code: kind for kind in (InvalidPicture, UnsupportedFormat, TooLarge)}
 
@@ -32,22 +32,24 @@ class Decoder:
         keeps: whether `check` hands on what it decodes.
     """
 
-    def __init__(self, sandbox: Sandbox, pool: Executor, view: View = ALL, keeps: bool = True) -> None:
+    def __init__(
+        self, sandbox: SandboxPool, pool: Executor, crop: PreprocessingCrop = NO_CROP, keeps: bool = True
+    ) -> None:
         self.sandbox = sandbox
         self._pool = pool
-        self.view = view
+        self.crop = crop
         self._keeps = keeps
-        self._largest = BYTES_PER_PIXEL * view.largest(sandbox.limits.max_pixels)
+        self._largest = BYTES_PER_PIXEL * crop.max_pixels(sandbox.limits.max_pixels)
 
-    def for_view(self, view: View) -> "Decoder":
+    def with_crop(self, crop: PreprocessingCrop) -> "Decoder":
         """One in the same sandbox that makes another view."""
-        return Decoder(self.sandbox, self._pool, view)
+        return Decoder(self.sandbox, self._pool, crop)
 
-    def keeping_nothing(self) -> "Decoder":
+    def checking_only(self) -> "Decoder":
         """One in the same sandbox whose `check` only checks: for who does not know which view will be wanted."""
-        return Decoder(self.sandbox, self._pool, self.view, keeps=False)
+        return Decoder(self.sandbox, self._pool, self.crop, keeps=False)
 
-    def one(self, tenant: str, picture: bytes) -> PIL.Image.Image:
+    def decode_one(self, tenant: str, picture: bytes) -> PIL.Image.Image:
         """Decode a picture; as `services.decoding.pillow_decode.decode`.
 
         Raises:
@@ -59,18 +61,18 @@ class Decoder:
             raise DecoderFailed("decoding this picture made something that is no picture")
         return PIL.Image.frombytes("RGB", *decoded)
 
-    def unpacked(self, pixels: bytes) -> PIL.Image.Image | None:
+    def unpack(self, pixels: bytes) -> PIL.Image.Image | None:
         """What `check` kept of a picture; None where it is damaged, or of another view."""
-        return unpack(pixels, self.view)
+        return unpack(pixels, self.crop)
 
-    def some(self, tenant: str, pictures: Sequence[bytes], places: Sequence[int]) -> list[PIL.Image.Image]:
+    def decode_some(self, tenant: str, pictures: Sequence[bytes], places: Sequence[int]) -> list[PIL.Image.Image]:
         """Decode the pictures at some places, counted from 0.
 
         Raises:
             InvalidPicture, UnsupportedFormat, TooLarge, DecoderFailed: as `one`; of several pictures the first bad one
                 is named by its place, counted from 1.
         """
-        return self._each(lambda place: self.one(tenant, pictures[place]), places, len(pictures))
+        return self._each(lambda place: self.decode_one(tenant, pictures[place]), places, len(pictures))
 
     def check(
         self,
@@ -89,15 +91,15 @@ class Decoder:
         """
 
         def check(place: int) -> None:
-            decoded = self._decoded(tenant, pictures[place], MOST)
+            decoded = self._decoded(tenant, pictures[place], MAX_PACKED_BYTES)
             if decoded is not None and self._keeps:
-                keep(place, pack(*decoded, self.view))
+                keep(place, pack(*decoded, self.crop))
 
         self._each(check, range(len(pictures)) if places is None else places, len(pictures))
 
     def thumbnail(self, tenant: str, picture: bytes, size: int) -> bytes:
         """The bytes of a small JPEG; as `services.decoding.pillow_decode.thumbnail`, raises as `one`."""
-        most = HEADERS + BYTES_PER_PIXEL * size**2
+        most = THUMBNAIL_HEADER_BYTES + BYTES_PER_PIXEL * size**2
         _, small = self._ask(tenant, {"do": "thumbnail", "size": size}, picture, most)
         return bytes(small)
 
@@ -108,7 +110,7 @@ class Decoder:
 
     def _decoded(self, tenant: str, picture: bytes, most: int) -> tuple[Size, bytearray] | None:
         """A picture's size and pixels, if these are at most so many bytes."""
-        head, pixels = self._ask(tenant, {"do": "decode", "view": asdict(self.view), "most": most}, picture, most)
+        head, pixels = self._ask(tenant, {"do": "decode", "view": asdict(self.crop), "most": most}, picture, most)
         match head.get("size"):
             case [int(width), int(height)] if width > 0 and width * height * BYTES_PER_PIXEL == len(pixels) > 0:
                 return (width, height), pixels

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 16 * 2**20
+MAX_PROFILE_BYTES = 16 * 2**20
 """Bytes of the largest profile that is looked at; those of printing presses have up to three million."""
-NODES = 255 * 16 + 1
+CURVE_NODES = 255 * 16 + 1
 """So that each level of 8 bits is a node of a curve, and needs no interpolation."""
 
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
-def rgb_profile(chromaticities: Sequence[float], curve: NDArray[np.float64]) -> bytes:
+def build_rgb_profile(chromaticities: Sequence[float], curve: NDArray[np.float64]) -> bytes:
     """A profile of an RGB space.
 
     Args:
         chromaticities: x and y (CIE 1931) of its white, red, green and blue.
-        curve: linear light, 0 to 1, of evenly spaced signals; `NODES` of them.
+        curve: linear light, 0 to 1, of evenly spaced signals; `CURVE_NODES` of them.
 
     Raises:
         ValueError: there is no such space.
@@ -30,8 +30,8 @@ def rgb_profile(chromaticities: Sequence[float], curve: NDArray[np.float64]) -> 
     return _profile(b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _curve(curve)))
 
 
-def grey_profile(curve: NDArray[np.float64]) -> bytes:
-    """A profile of a grey space with a curve as for `rgb_profile`."""
+def build_grey_profile(curve: NDArray[np.float64]) -> bytes:
+    """A profile of a grey space with a curve as for `build_rgb_profile`."""
     return _profile(b"GRAY", {b"kTRC": _curve(curve)})
 
 

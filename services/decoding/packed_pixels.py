@@ -1,43 +1,43 @@
-"""A decoded picture as bytes, so that it lies beside its file until the encoder has seen it."""
+"""Serialize decoded pixels, which are cached next to the picture's file until the encoder has embedded it."""
 
 import struct
 import zlib
 
 import PIL.Image
 
-from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
-MOST = 4 * 2**20
-"""Bytes; a panorama that has more is decoded again, or a small file could fill a disk."""
-_HEAD = struct.Struct("!IIIIIII")
+MAX_PACKED_BYTES = 4 * 2**20
+"""Larger pictures, such as panoramas, are decoded again: otherwise a small file could fill a disk."""
+_HEADER = struct.Struct("!IIIIIII")
 
 
 Size = tuple[int, int]
 
 
-def pack(size: Size, pixels: bytes | bytearray, view: View) -> bytes:
-    """The pixels of a picture of mode RGB, after a head that tells whether they are whole.
+def pack(size: Size, pixels: bytes | bytearray, crop: PreprocessingCrop) -> bytes:
+    """Put a header with the crop, the size and a checksum before the pixels.
 
     Args:
         size: width and height.
-        pixels: of a picture as `services.decoding.pillow_decode.decode` gives it for this `view`.
-        view: as there.
+        pixels: RGB, as `services.decoding.pillow_decode.decode` returns them for this `crop`.
+        crop: as in `decode`.
     """
-    return _HEAD.pack(*_of(view), *size, zlib.crc32(pixels)) + pixels
+    return _HEADER.pack(*_crop_fields(crop), *size, zlib.crc32(pixels)) + pixels
 
 
-def unpack(packed: bytes, view: View) -> PIL.Image.Image | None:
-    """The picture; None where the bytes are damaged, or were made for another view."""
-    if len(packed) <= _HEAD.size:
+def unpack(packed: bytes, crop: PreprocessingCrop) -> PIL.Image.Image | None:
+    """The picture; None if the bytes are damaged or belong to another crop."""
+    if len(packed) <= _HEADER.size:
         return None
-    *made_for, width, height, check = _HEAD.unpack_from(packed)
-    pixels = memoryview(packed)[_HEAD.size :]
-    if made_for != _of(view):
+    *packed_crop, width, height, checksum = _HEADER.unpack_from(packed)
+    pixels = memoryview(packed)[_HEADER.size :]
+    if packed_crop != _crop_fields(crop):
         return None
-    if len(pixels) != 3 * width * height or zlib.crc32(pixels) != check:
+    if len(pixels) != 3 * width * height or zlib.crc32(pixels) != checksum:
         return None
     return PIL.Image.frombytes("RGB", (width, height), pixels)
 
 
-def _of(view: View) -> list[int]:
-    return [view.version, view.side, view.crop, view.squash]
+def _crop_fields(crop: PreprocessingCrop) -> list[int]:
+    return [crop.version, crop.resize_side, crop.crop_side, crop.squash]

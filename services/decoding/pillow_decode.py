@@ -15,9 +15,9 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from visual_memory.schemas.errors import DecoderFailed, InvalidPicture, TooLarge, VisualMemoryError
-from visual_memory.services.decoding.colour_to_srgb import profile_of, to_srgb
-from visual_memory.services.decoding.file_formats.jpeg import has_all_scans, without_metadata
-from visual_memory.services.decoding.file_formats.png import without_ancillary
+from visual_memory.services.decoding.colour_to_srgb import convert_to_srgb, find_profile
+from visual_memory.services.decoding.file_formats.jpeg import has_all_scans, strip_metadata
+from visual_memory.services.decoding.file_formats.png import strip_ancillary_chunks
 from visual_memory.services.decoding.file_formats.recognise_format import (
     AVIF,
     HEIC,
@@ -26,14 +26,14 @@ from visual_memory.services.decoding.file_formats.recognise_format import (
     TIFF,
     WEBP,
     Format,
-    rare_kind,
-    recognise,
-    unsupported,
-    webp_size,
-    whole_chunks,
+    read_webp_size,
+    recognise_format,
+    strip_incomplete_chunks,
+    unsupported_format,
+    unsupported_kind,
 )
 from visual_memory.services.decoding.file_formats.tiff import read_tiff
-from visual_memory.services.decoding.preprocessing_crop import ALL, Preprocessing, View
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP, Preprocessing, PreprocessingCrop
 
 # Pillow warns of pictures that are odd but whole; whoever sent one has no use for a line in our log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -42,7 +42,7 @@ _END = b"\xff\xd9"
 _NOISE = hashlib.shake_256(b"").digest(512).replace(b"\xff", b"\0")
 _MORE = _NOISE + b"".join(bytes((0xFF, 0xD0 + number)) + _NOISE for number in range(8))
 """What would be pixels where a JPEG's are not complete, also behind any of its restart markers."""
-_MENDED = {JPEG: without_metadata, WEBP: whole_chunks}
+_MENDED = {JPEG: strip_metadata, WEBP: strip_incomplete_chunks}
 """What makes a file readable whose pixels are sound, and what is said beside them is not."""
 _UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -57,7 +57,7 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class PictureLimits:
     """The largest picture that is taken.
 
     Attributes:
@@ -69,13 +69,13 @@ class Limits:
     max_pixels: int
 
 
-def decode(data: bytes, limits: Limits, view: View = ALL) -> PIL.Image.Image:
+def decode(data: bytes, limits: PictureLimits, crop: PreprocessingCrop = NO_CROP) -> PIL.Image.Image:
     """The picture as a viewer would show it: upright, in sRGB, on white where transparent, the first frame of several.
 
     Args:
         data: a file of one of the formats that `services.decoding.file_formats.recognise_format` takes.
         limits: the largest picture that is taken; pixels are checked from the header, before any is decoded.
-        view: what of the picture is wanted. A JPEG that is much larger is not even decoded in full: its blocks of 8 x 8
+        crop: what of the picture is wanted. A JPEG that is much larger is not even decoded in full: its blocks of 8 x 8
             give fewer pixels each, but all of it is read and checked. Version 1 leaves colour profiles alone, and reads
             TIFFs of more than 8 bits as it always did.
 
@@ -88,8 +88,8 @@ def decode(data: bytes, limits: Limits, view: View = ALL) -> PIL.Image.Image:
         TooLarge: it is over a limit.
         DecoderFailed: there is not enough memory for it.
     """
-    with _opened(data, limits, view.version) as opened:
-        return _as_shown(opened, view)
+    with _opened(data, limits, crop.version) as opened:
+        return _as_shown(opened, crop)
 
 
 def media_type(data: bytes) -> str:
@@ -99,10 +99,10 @@ def media_type(data: bytes) -> str:
         InvalidPicture: the bytes begin like no picture.
         UnsupportedFormat: the picture is of a format that is not taken.
     """
-    return recognise(data).media_type
+    return recognise_format(data).media_type
 
 
-def thumbnail(data: bytes, size: int, limits: Limits) -> bytes:
+def thumbnail(data: bytes, size: int, limits: PictureLimits) -> bytes:
     """A small JPEG of the picture without its metadata.
 
     Args:
@@ -116,15 +116,15 @@ def thumbnail(data: bytes, size: int, limits: Limits) -> bytes:
     Raises:
         InvalidPicture, UnsupportedFormat, TooLarge, DecoderFailed: as for `decode`.
     """
-    with _opened(data, limits, ALL.version) as opened:
-        small = _as_shown(opened, ALL, size)  # a JPEG is decoded at an eighth of its size or more, as is enough
+    with _opened(data, limits, NO_CROP.version) as opened:
+        small = _as_shown(opened, NO_CROP, size)  # a JPEG is decoded at an eighth of its size or more, as is enough
         small.thumbnail((size, size))
     out = io.BytesIO()
     small.save(out, "JPEG", quality=85)
     return out.getvalue()
 
 
-def check_bytes(data: bytes, limits: Limits) -> None:
+def check_bytes(data: bytes, limits: PictureLimits) -> None:
     """Refuse a file that is too large.
 
     Raises:
@@ -152,11 +152,11 @@ class _Opened:
 
 
 @contextmanager
-def _opened(data: bytes, limits: Limits, version: Preprocessing) -> Iterator[_Opened]:
+def _opened(data: bytes, limits: PictureLimits, version: Preprocessing) -> Iterator[_Opened]:
     """The picture, within the limits; whatever Pillow raises while it is in use becomes one of our errors."""
     check_bytes(data, limits)
-    found = recognise(data)
-    if found is WEBP and (size := webp_size(data)):
+    found = recognise_format(data)
+    if found is WEBP and (size := read_webp_size(data)):
         _check_size(size, limits)
     try:
         yield _open(data, found, limits, version)
@@ -167,15 +167,15 @@ def _opened(data: bytes, limits: Limits, version: Preprocessing) -> Iterator[_Op
     except (DecompressionBombError, DecompressionBombWarning) as error:
         raise TooLarge(f"the picture has too many pixels; at most {limits.max_pixels:,} are taken") from error
     except Exception as error:  # on hostile bytes Pillow raises nearly anything, KeyError and IndexError included
-        if rare := rare_kind(data, found):
-            raise unsupported(rare) from error
+        if rare := unsupported_kind(data, found):
+            raise unsupported_format(rare) from error
         raise InvalidPicture(f"the {found.name} is damaged or ends too early; send it whole") from error
 
 
-def _open(data: bytes, found: Format, limits: Limits, version: Preprocessing) -> _Opened:
+def _open(data: bytes, found: Format, limits: PictureLimits, version: Preprocessing) -> _Opened:
     if found is TIFF:
         return _open_tiff(data, limits, version)
-    png = without_ancillary(data) if found is PNG else None
+    png = strip_ancillary_chunks(data) if found is PNG else None
     if png is not None:
         data = png.data
     elif found in (AVIF, HEIC):
@@ -189,10 +189,10 @@ def _open(data: bytes, found: Format, limits: Limits, version: Preprocessing) ->
     clear = picture.info.get("transparency")
     if version > 1 and png is not None and png.depth == 16 and isinstance(clear, tuple):
         picture.info["transparency"] = tuple(level >> 8 for level in clear)  # Pillow reads colours by their upper bytes
-    return _Opened(picture, data, profile_of(picture, png) if version > 1 else b"", png is not None and png.grey)
+    return _Opened(picture, data, find_profile(picture, png) if version > 1 else b"", png is not None and png.grey)
 
 
-def _open_tiff(data: bytes, limits: Limits, version: Preprocessing) -> _Opened:
+def _open_tiff(data: bytes, limits: PictureLimits, version: Preprocessing) -> _Opened:
     """By Pillow where that reads the numbers as they are, or always did; else by ourselves."""
     tiff = read_tiff(data)
     _check_size(tiff.size, limits)
@@ -204,14 +204,14 @@ def _open_tiff(data: bytes, limits: Limits, version: Preprocessing) -> _Opened:
             if refused:
                 raise refused from None
         else:
-            return _Opened(picture, data, profile_of(picture) if version > 1 else b"")
+            return _Opened(picture, data, find_profile(picture) if version > 1 else b"")
     if refused:
         raise refused
     picture = tiff.picture()
-    return _Opened(picture, data, profile_of(picture) if version > 1 else b"")
+    return _Opened(picture, data, find_profile(picture) if version > 1 else b"")
 
 
-def _picture(data: bytes, found: Format, limits: Limits) -> PIL.Image.Image:
+def _picture(data: bytes, found: Format, limits: PictureLimits) -> PIL.Image.Image:
     mend = _MENDED.get(found)
     try:
         picture = PIL.Image.open(io.BytesIO(data), formats=[found.reader])
@@ -223,7 +223,7 @@ def _picture(data: bytes, found: Format, limits: Limits) -> PIL.Image.Image:
     return picture
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
+def _check_size(size: tuple[int, int], limits: PictureLimits) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise InvalidPicture(f"the picture is {width} x {height} pixels; it needs at least 1 x 1")
@@ -231,15 +231,17 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
         raise TooLarge(f"the picture is {width:,} x {height:,} pixels; at most {limits.max_pixels:,} are taken")
 
 
-def _as_shown(opened: _Opened, view: View, side: int = 0) -> PIL.Image.Image:
+def _as_shown(opened: _Opened, crop: PreprocessingCrop, side: int = 0) -> PIL.Image.Image:
     """Its view, from a JPEG whose shorter side is decoded to `side` at least, if that is not 0."""
-    picture, size = _loaded(opened, view.side or side)
+    picture, size = _loaded(opened, crop.resize_side or side)
     turn = _UPRIGHT.get(_orientation(picture))
-    even = _as_8_bit(picture, view.version)
+    even = _as_8_bit(picture, crop.version)
     if opened.profile and even.mode in ("RGB", "L", "CMYK") and not even.has_transparency_data:
-        flat = to_srgb(view.of(even, size), opened.profile).convert("RGB")  # what is cut away needs no colours
+        flat = convert_to_srgb(crop.apply(even, size), opened.profile).convert(
+            "RGB"
+        )  # what is cut away needs no colours
     else:
-        flat = view.of(_flatten(to_srgb(even, opened.profile, opened.grey)), size)
+        flat = crop.apply(_flatten(convert_to_srgb(even, opened.profile, opened.grey)), size)
     flat.info = {}
     return flat.transpose(turn) if turn is not None else flat
 

@@ -1,4 +1,4 @@
-"""What an encoder begins with of a picture, so that whoever decodes it makes no more than that."""
+"""The part of a picture that an encoder's preprocessing starts with: decoding produces no more pixels than that."""
 
 import math
 from collections.abc import Sequence
@@ -9,68 +9,72 @@ import PIL.Image
 from PIL.Image import Resampling
 
 Preprocessing = Literal[1, 2]
-"""A version of how pixels are made of a picture: 1 was the first, and is kept for vectors that were made with it."""
+"""A version of the preprocessing. Version 1 is the first one; it is kept for the vectors that were made with it."""
 
-MOST = 178_956_970
-"""Pixels: Pillow refuses more."""
-LONGEST = 8
-"""Of a picture that is longer than so many short sides the middle is taken: 1 x 100,000 pixels whose short side is made
-256 long would be 6.6 thousand million."""
-SPARE = 2
-"""How many pixels of a large picture are left for each that the encoder takes, along a side: it resizes them itself."""
+PILLOW_MAX_PIXELS = 178_956_970
+"""Pillow refuses larger pictures."""
+MAX_ASPECT_RATIO = 8
+"""Of a longer picture only the middle is used: with a short side of 256, a picture of 1 x 100,000 pixels would have
+6.6 billion."""
+OVERSAMPLING = 2
+"""Pixels of a reduced picture per pixel of the encoder's input, along a side: the encoder does the last resize."""
 
 
 @dataclass(frozen=True)
-class View:
-    """A part of a picture, and how small its pixels may be made.
+class PreprocessingCrop:
+    """A resize and a centre crop, of which version 2 does as much as whole pixels allow.
 
     Attributes:
-        side: how long the encoder makes the short side, in pixels. 0: it takes whole pictures, and nothing is cut.
-        crop: side of the square that it takes out of the middle then, 1 to `side`. 0: it takes all.
-        version: how its pixels are made. 1: the picture is resized here, in one step (bicubic); a small one is made
-            larger where there is a `crop`, and else stays. 2: it is cut on whole pixels, a large one is made smaller by
-            a whole factor, and the encoder resizes what comes of it; only a crop of one that is smaller than `side` is
-            made as by 1, for whole pixels are too coarse there. Either takes `LONGEST` short sides at most.
-        squash: the encoder makes both sides `side` long, whatever they were. Of version 2 alone.
+        resize_side: short side that the encoder resizes to, in pixels. 0: the encoder takes whole pictures; nothing is
+            cut.
+        crop_side: side of the centre crop after the resize, 1 to `resize_side`. 0: no centre crop.
+        version: how the pixels are made. 1: the picture is resized here in one step (bicubic); a small picture is
+            enlarged if there is a centre crop, and otherwise left as it is. 2: the picture is cut at whole pixels and
+            reduced by an integer factor; the encoder resizes the result. A centre crop of a picture smaller than
+            `resize_side` is made as in version 1, because whole pixels are too coarse there. Both versions limit the
+            long side to `MAX_ASPECT_RATIO` short sides.
+        squash: the encoder resizes both sides to `resize_side` and ignores the aspect ratio. Version 2 only.
     """
 
-    side: int = 0
-    crop: int = 0
+    resize_side: int = 0
+    crop_side: int = 0
     version: Preprocessing = 2
     squash: bool = False
 
-    def of(self, picture: PIL.Image.Image, size: tuple[float, float] | None = None) -> PIL.Image.Image:
-        """The view of a picture: no pixel outside is computed.
+    def apply(self, picture: PIL.Image.Image, size: tuple[float, float] | None = None) -> PIL.Image.Image:
+        """Crop and reduce a picture; pixels outside of the crop are not computed.
 
         Args:
             picture: of any mode that can be resized.
-            size: what of it is picture, from the upper left, where the rest is padding; all of it unless it is said.
+            size: width and height of the content, from the upper left, if the rest is padding; default: all of it.
         """
-        whole = size or (float(picture.width), float(picture.height))
-        if not self.side:
+        content = size or (float(picture.width), float(picture.height))
+        if not self.resize_side:
             return picture
-        coarse = self.crop and min(whole) < self.side
-        return self._resized(picture, whole) if self.version == 1 or coarse else self._cut(picture, whole)
+        too_small = self.crop_side and min(content) < self.resize_side
+        return self._resize(picture, content) if self.version == 1 or too_small else self._reduce(picture, content)
 
-    def largest(self, pixels: int = MOST) -> int:
-        """The most pixels that a view of a picture of so many has."""
-        if not self.side:
+    def max_pixels(self, pixels: int = PILLOW_MAX_PIXELS) -> int:
+        """The largest number of pixels that `apply` returns for a picture of at most `pixels`."""
+        if not self.resize_side:
             return pixels
         if self.version == 1:
-            return self.crop**2 or min(pixels, LONGEST * self.side**2)
-        square = (2 * SPARE * (self.crop or self.side)) ** 2
-        if self.crop:
-            return max(self.crop**2, min(pixels, square))
-        return min(pixels, square if self.squash else max(square, LONGEST * (2 * self.side) ** 2))
+            return self.crop_side**2 or min(pixels, MAX_ASPECT_RATIO * self.resize_side**2)
+        square = (2 * OVERSAMPLING * (self.crop_side or self.resize_side)) ** 2
+        if self.crop_side:
+            return max(self.crop_side**2, min(pixels, square))
+        return min(pixels, square if self.squash else max(square, MAX_ASPECT_RATIO * (2 * self.resize_side) ** 2))
 
-    def _cut(self, picture: PIL.Image.Image, whole: tuple[float, float]) -> PIL.Image.Image:
-        lengths = [round(length) for length in whole]
-        longest = min(whole) * self.crop / self.side if self.crop else LONGEST * min(whole)
-        wanted = [min(length, longest) for length in whole]
+    def _reduce(self, picture: PIL.Image.Image, content: tuple[float, float]) -> PIL.Image.Image:
+        lengths = [round(length) for length in content]
+        longest = (
+            min(content) * self.crop_side / self.resize_side if self.crop_side else MAX_ASPECT_RATIO * min(content)
+        )
+        wanted = [min(length, longest) for length in content]
         factors = self._factors(*wanted)
         kept = [
-            max(1, min(round(most / factor), length // factor)) * factor
-            for most, length, factor in zip(wanted, lengths, factors, strict=True)
+            max(1, min(round(target / factor), length // factor)) * factor
+            for target, length, factor in zip(wanted, lengths, factors, strict=True)
         ]
         left, upper = ((length - part) // 2 for length, part in zip(lengths, kept, strict=True))
         box = (left, upper, left + kept[0], upper + kept[1])
@@ -79,33 +83,35 @@ class View:
         return picture if box == (0, 0, *picture.size) else picture.crop(box)
 
     def _factors(self, width: float, height: float) -> tuple[int, int]:
-        """How many pixels of a part that large, across and down, may become one."""
-        side = self.crop or self.side
+        """How many pixels, across and down, are averaged into one."""
+        side = self.crop_side or self.resize_side
         if self.squash:
-            return max(1, int(width) // (SPARE * side)), max(1, int(height) // (SPARE * side))
-        factor = max(1, min(int(min(width, height)) // side, int(math.sqrt(width * height)) // (SPARE * side)))
+            return max(1, int(width) // (OVERSAMPLING * side)), max(1, int(height) // (OVERSAMPLING * side))
+        factor = max(1, min(int(min(width, height)) // side, int(math.sqrt(width * height)) // (OVERSAMPLING * side)))
         return factor, factor
 
-    def _resized(self, picture: PIL.Image.Image, whole: tuple[float, float]) -> PIL.Image.Image:
-        """In one step.
+    def _resize(self, picture: PIL.Image.Image, content: tuple[float, float]) -> PIL.Image.Image:
+        """Resize in one step.
 
-        Without a crop, up to two pixels of the long side are cut off, so that the scale is exact and `side` can be cut
-        out of the very middle: an encoder that does so then meets each pixel where it would have computed it itself,
-        instead of between two of ours.
+        Without a centre crop, up to two pixels of the long side are cut off. The scale is then exact and the margins
+        are whole pixels: an encoder that crops the centre itself gets the same pixels that it would have computed.
         """
-        short = min(whole)
-        taken = [min(length, LONGEST * short) for length in whole]
-        if not self.crop and (short < self.side or (short == self.side and whole == picture.size)):
-            return picture if tuple(taken) == picture.size else picture.crop(_middle(whole, taken))
-        kept = [self.crop or self.side + int(length * self.side / short - self.side) // 2 * 2 for length in taken]
-        box = _middle(whole, [pixels * short / self.side for pixels in kept])
+        short = min(content)
+        taken = [min(length, MAX_ASPECT_RATIO * short) for length in content]
+        if not self.crop_side and (short < self.resize_side or (short == self.resize_side and content == picture.size)):
+            return picture if tuple(taken) == picture.size else picture.crop(_centre_box(content, taken))
+        kept = [
+            self.crop_side or self.resize_side + int(length * self.resize_side / short - self.resize_side) // 2 * 2
+            for length in taken
+        ]
+        box = _centre_box(content, [pixels * short / self.resize_side for pixels in kept])
         return picture.resize((kept[0], kept[1]), Resampling.BICUBIC, box)
 
 
-def _middle(whole: Sequence[float], taken: Sequence[float]) -> tuple[float, float, float, float]:
-    """The box of a part of that size in the middle."""
+def _centre_box(whole: Sequence[float], taken: Sequence[float]) -> tuple[float, float, float, float]:
+    """The box of a part of size `taken` in the centre."""
     left, upper = ((length - part) / 2 for length, part in zip(whole, taken, strict=True))
     return left, upper, left + taken[0], upper + taken[1]
 
 
-ALL = View()
+NO_CROP = PreprocessingCrop()

@@ -8,17 +8,17 @@ from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.schemas.image import now
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, DIMENSION
-from visual_memory.services.encoding.load_encoder import earlier_name, identify, load_encoder
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, BUILT_IN_DIMENSION
+from visual_memory.services.encoding.load_encoder import identify, legacy_name, load_encoder
 from visual_memory.services.memory.points.collection_schema import encoder_of
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Shape
 
-OF_AN_ENCODER = re.compile(r"[^/]+-[0-9a-f]{12}")
+ENCODER_NAME = re.compile(r"[^/]+-[0-9a-f]{12}")
 """The name of an encoder, as lists show it; no model of the hub has such a one."""
 
 
-def resolve(records: EncoderRecords, shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
+def resolve_active_encoder(records: EncoderRecords, shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
     """The active encoder of a memory.
 
     Where there are no records yet, they are made before the collection is: of a memory that was made before there were
@@ -35,9 +35,11 @@ def resolve(records: EncoderRecords, shape: Shape | None, settings: EncoderSetti
     """
     active = records.active() or records.create_first(_first(shape, settings))
     known = records.known()
-    if settings.name is None or named(known, settings):
+    if settings.name is None or find_by_name(known, settings):
         return known[active.name]
-    if settings.upgrade == "manual" and not any(find(known, identify(settings, version)) for version in (2, 1)):
+    if settings.upgrade == "manual" and not any(
+        find_by_fingerprint(known, identify(settings, version)) for version in (2, 1)
+    ):
         raise EncoderMismatch(
             f"the settings name the encoder {settings.name} (pooling {settings.pooling}, precision"
             f" {settings.precision}), which this memory does not know, for it was made with {active.name}: leave"
@@ -47,14 +49,14 @@ def resolve(records: EncoderRecords, shape: Shape | None, settings: EncoderSetti
     return known[active.name]
 
 
-def named(known: Mapping[str, EncoderSpec], settings: EncoderSettings) -> EncoderSpec | None:
+def find_by_name(known: Mapping[str, EncoderSpec], settings: EncoderSettings) -> EncoderSpec | None:
     """The encoder that the settings name as 'encoder list' does; None where they name a model, or nothing.
 
     Raises:
         EncoderMismatch: it is the name of an encoder that the memory does not know.
     """
     held = known.get(settings.name or "")
-    if held is None and OF_AN_ENCODER.fullmatch(settings.name or "") and not Path(settings.name or "").is_dir():
+    if held is None and ENCODER_NAME.fullmatch(settings.name or "") and not Path(settings.name or "").is_dir():
         raise EncoderMismatch(
             f"the settings name the encoder {settings.name}, and this memory has {', '.join(known)}: leave"
             " VISUAL_MEMORY_ENCODER__NAME unset, or name a model or one of these"
@@ -62,7 +64,7 @@ def named(known: Mapping[str, EncoderSpec], settings: EncoderSettings) -> Encode
     return held
 
 
-def find(known: Mapping[str, EncoderSpec], identity: EncoderIdentity) -> EncoderSpec | None:
+def find_by_fingerprint(known: Mapping[str, EncoderSpec], identity: EncoderIdentity) -> EncoderSpec | None:
     """The known encoder with the same vectors, whatever it is called."""
     return next((spec for spec in known.values() if spec.fingerprint == identity.fingerprint), None)
 
@@ -70,10 +72,10 @@ def find(known: Mapping[str, EncoderSpec], identity: EncoderIdentity) -> Encoder
 def _first(shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
     wanted = identify(settings)
     if shape is None:
-        dimension = DIMENSION if wanted.model == BUILT_IN else load_encoder(settings, wanted).dimension
+        dimension = BUILT_IN_DIMENSION if wanted.model == BUILT_IN else load_encoder(settings, wanted).dimension
         return _spec(wanted, wanted.name, dimension)
     held = {encoder_of(vector): size for vector, size in shape.vectors.items()}
-    earlier = earlier_name(settings)
+    earlier = legacy_name(settings)
     if earlier in held:
         return _spec(identify(settings, 1), earlier, held[earlier])
     for name, size in held.items():

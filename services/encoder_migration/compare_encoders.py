@@ -14,8 +14,8 @@ from visual_memory.schemas.image import ImageFields, StoredImage, now
 from visual_memory.services.curation.judgement.update_judgement_input import PAGE, of_ids, voting
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.evaluation.measures.experiments import Progress
-from visual_memory.services.evaluation.measures.paired_comparison import EncodedImages, compare
-from visual_memory.services.evaluation.neighbour_matrix import Labelled
+from visual_memory.services.evaluation.measures.paired_statistics import EncodedImages, compare
+from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
@@ -57,10 +57,10 @@ class LabelledPictures:
             self.vectors.setdefault(content, (rows[0], rows[1]))
         return [fields.image_id or "" for _, fields in pictures]
 
-    def of(self, which: int) -> Labelled:
+    def of(self, which: int) -> LabelledVectors:
         """The pictures with the vectors of the first encoder (0) or of the second (1)."""
         rows = [both[which] for both in self.vectors.values()]
-        return Labelled(list(self.names.values()), list(self.labels.values()), np.array(rows, np.float32))
+        return LabelledVectors(list(self.names.values()), list(self.labels.values()), np.array(rows, np.float32))
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,6 @@ def _same(image: StoredImage, other: StoredImage) -> bool:
     return image.picture == other.picture
 
 
-def _labelled(images: Sequence[StoredImage], vectors: Vectors) -> Labelled:
+def _labelled(images: Sequence[StoredImage], vectors: Vectors) -> LabelledVectors:
     contents = [image.content_hash for image in images]
-    return Labelled([image.image_id for image in images], [image.labels for image in images], vectors, contents)
+    return LabelledVectors([image.image_id for image in images], [image.labels for image in images], vectors, contents)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.encoder_migration.switch_encoder import OfEncoder
+from visual_memory.services.encoder_migration.switch_encoder import EncoderResources
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
 
-LET_GO_SECONDS = 3.0
+RELEASE_SECONDS = 3.0
 """In which every process sees that an encoder is being dropped, and no longer writes its vectors."""
 
 
@@ -27,9 +27,9 @@ class DropEncoder:
 
     records: EncoderRecords
     engine: Engine
-    of: Callable[[EncoderSpec], OfEncoder]
+    of: Callable[[EncoderSpec], EncoderResources]
     compact: Callable[[], Compaction]
-    let_go_seconds: float = LET_GO_SECONDS
+    let_go_seconds: float = RELEASE_SECONDS
 
     def __call__(self, name: str) -> Compaction:
         """Drop an encoder that does not classify; killed at any moment, the next call goes on.
@@ -80,10 +80,10 @@ class DropEncoder:
             NotFound: there is none.
             Conflict: there are several.
         """
-        return added(self.records)
+        return find_added(self.records)
 
 
-def added(records: EncoderRecords) -> str:
+def find_added(records: EncoderRecords) -> str:
     """The one encoder that was added and not switched to.
 
     Raises:

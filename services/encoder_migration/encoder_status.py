@@ -24,7 +24,7 @@ class EncoderStatus(BaseModel):
 
 
 @dataclass(frozen=True)
-class ShowEncoders:
+class ListEncoderStatuses:
     """The use case, with the parts that it needs.
 
     Attributes:

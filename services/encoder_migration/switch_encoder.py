@@ -12,13 +12,13 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.infrastructure.task_queue.jobs import Progress
 from visual_memory.services.memory.memory import Memory
 
-PATIENCE = 10.0
+FILL_WAIT_SECONDS = 10.0
 """Seconds in which what came while the memories were judged gets its vectors."""
-POLL = 0.5
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class OfEncoder:
+class EncoderResources:
     """What there is of a memory by one encoder.
 
     Attributes:
@@ -31,7 +31,7 @@ class OfEncoder:
 
 
 @dataclass(frozen=True)
-class Switched:
+class SwitchResult:
     """The encoder that classifies now, and the images of all tenants that do not vote under it.
 
     Attributes:
@@ -52,9 +52,9 @@ class SwitchEncoder:
     """
 
     records: EncoderRecords
-    of: Callable[[EncoderSpec], OfEncoder]
+    of: Callable[[EncoderSpec], EncoderResources]
 
-    def __call__(self, name: str, progress: Progress = lambda *_: None) -> Switched:
+    def __call__(self, name: str, progress: Progress = lambda *_: None) -> SwitchResult:
         """Let an encoder classify that has the vectors of all images which can have one.
 
         The memories whose judgements are used are judged by its vectors first; that takes as long as to judge them, and
@@ -82,10 +82,10 @@ class SwitchEncoder:
         ]
         for tenant in judged:
             new.judge.judge(tenant, progress)
-        counts = self._check_filled(new.memory, name, PATIENCE)
-        return Switched(self.records.switch(name), counts, judged)
+        counts = self._check_filled(new.memory, name, FILL_WAIT_SECONDS)
+        return SwitchResult(self.records.switch(name), counts, judged)
 
-    def back(self, progress: Progress = lambda *_: None) -> Switched:
+    def back(self, progress: Progress = lambda *_: None) -> SwitchResult:
         """Switch to the encoder that classified before; as otherwise.
 
         Raises:
@@ -103,7 +103,7 @@ class SwitchEncoder:
         """Return once nothing is left to fill; what is accepted meanwhile gets all vectors at once."""
         deadline = time.monotonic() + patience
         while (counts := memory.filling.fill_counts(None)).left and time.monotonic() < deadline:
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
         if counts.left:
             raise Conflict(
                 f"{counts.left} images have no vector of {name} yet, and would not vote: wait until they have"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec
 from visual_memory.schemas.errors import Conflict, EncoderMismatch
-from visual_memory.services.encoder_migration.active_encoder import find, named
+from visual_memory.services.encoder_migration.active_encoder import find_by_fingerprint, find_by_name
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoder_migration.switch_encoder import SwitchEncoder
@@ -52,10 +52,10 @@ class UpgradeEncoder:
         if active is None:
             return
         known = self.records.known()
-        asked, held = self.asked, named(known, self.asked)
+        asked, held = self.asked, find_by_name(known, self.asked)
         if held is None:
             asked, wanted = self._identified(known[active.name])
-            held = find(known, wanted)
+            held = find_by_fingerprint(known, wanted)
         try:
             if held is None:
                 added = self.add(asked)

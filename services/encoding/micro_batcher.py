@@ -13,7 +13,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.services.encoding.encoder_contract import Encoder, checked
+from visual_memory.services.encoding.encoder_contract import Encoder, check_vectors
 
 
 class SharedEncoder(Encoder, Protocol):
@@ -76,7 +76,7 @@ class MicroBatcher:
         self.encoder = load()
         self.name = self.encoder.name
         self.dimension = self.encoder.dimension
-        self.view = self.encoder.view
+        self.crop = self.encoder.crop
         self.batch_size = self.encoder.batch_size
         self._threads = [
             threading.Thread(target=self._work, name=f"micro-batcher-{number}", daemon=True)
@@ -163,7 +163,7 @@ class MicroBatcher:
         vectors = self.encoder.encode(images)
         self._observe(len(images), time.perf_counter() - begun)
         # Any encoder may be behind this, and an answer that is too short would leave a caller waiting for ever.
-        return checked(vectors, self.name, len(images), self.dimension)
+        return check_vectors(vectors, self.name, len(images), self.dimension)
 
     def _deliver(self, piece: _Piece, rows: NDArray[np.float32]) -> None:
         call = piece.call

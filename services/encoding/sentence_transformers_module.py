@@ -9,8 +9,8 @@ from efficientnet_lite_pytorch import EfficientNet
 from sentence_transformers.base.modality_types import Modality
 from sentence_transformers.sentence_transformer.modules import InputModule
 
-from visual_memory.services.encoding.efficientnet import NAME, prepare, scaled
-from visual_memory.services.encoding.encoder_fingerprint import DIMENSION, VIEW
+from visual_memory.services.encoding.efficientnet import NAME, prepare, scale_pixels
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN_CROP, BUILT_IN_DIMENSION
 
 
 class EfficientNetLite0(InputModule):  # type: ignore[misc]  # it has no type where the library is not read
@@ -33,16 +33,16 @@ class EfficientNetLite0(InputModule):  # type: ignore[misc]  # it has no type wh
 
     def preprocess(self, inputs: Sequence[PIL.Image.Image], **_: Any) -> dict[str, torch.Tensor]:
         """Pictures of mode RGB and any sizes, as `prepare` takes them."""
-        return prepare([VIEW.of(picture) for picture in inputs])
+        return prepare([BUILT_IN_CROP.apply(picture) for picture in inputs])
 
     def forward(self, features: dict[str, torch.Tensor], **_: Any) -> dict[str, torch.Tensor]:
         """Adds ``sentence_embedding``, float32 [n, 1280]."""
-        features["sentence_embedding"] = self.network.extract_features(scaled(features["pixels"])).mean((2, 3))
+        features["sentence_embedding"] = self.network.extract_features(scale_pixels(features["pixels"])).mean((2, 3))
         return features
 
     def get_embedding_dimension(self) -> int:
         """1280."""
-        return DIMENSION
+        return BUILT_IN_DIMENSION
 
     def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
         """Write the weights into a folder."""

@@ -9,8 +9,8 @@ import PIL.Image
 import torch
 from numpy.typing import NDArray
 
-from visual_memory.services.decoding.preprocessing_crop import View
-from visual_memory.services.encoding.encoder_contract import checked
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
+from visual_memory.services.encoding.encoder_contract import check_vectors
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Features = Mapping[str, Any]
@@ -18,7 +18,7 @@ Forward = Callable[[Features], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Network:
+class TorchNetwork:
     """What an encoder is made of.
 
     Attributes:
@@ -32,12 +32,12 @@ class Network:
 
     name: str
     device: str
-    view: View
+    crop: PreprocessingCrop
     prepare: Callable[[Sequence[PIL.Image.Image]], Features]
     build: Callable[[Precision], Forward]
 
 
-class NetworkEncoder:
+class TorchEncoder:
     """Embeds pictures with a network, batch after batch.
 
     On a GPU the next batch is prepared while the one before is computed: nothing waits for it before the last.
@@ -53,21 +53,23 @@ class NetworkEncoder:
         dimension: as in `Encoder`; found by embedding a picture.
     """
 
-    def __init__(self, network: Network, forward: Forward, batch_size: int) -> None:
+    def __init__(self, network: TorchNetwork, forward: Forward, batch_size: int) -> None:
         self.name = network.name
-        self.view = network.view
+        self.crop = network.crop
         self.batch_size = batch_size
         self._network = network
         self._forward = forward
-        self.dimension = self._embed([network.view.of(PIL.Image.radial_gradient("L").convert("RGB"))]).shape[1]
+        self.dimension = self._embed([network.crop.apply(PIL.Image.radial_gradient("L").convert("RGB"))]).shape[1]
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """As in `Encoder`."""
         vectors = self._embed(images) if images else np.empty((0, self.dimension), np.float32)
-        return checked(vectors, self.name, len(images), self.dimension)
+        return check_vectors(vectors, self.name, len(images), self.dimension)
 
     def _embed(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
-        return embed(self._forward, (on(features, self._network.device) for features in self._prepared(images)))
+        return embed_batches(
+            self._forward, (to_device(features, self._network.device) for features in self._prepared(images))
+        )
 
     def _prepared(self, images: Sequence[PIL.Image.Image]) -> Iterator[Features]:
         """Batches, and each picture by itself where those of a batch have not one size, for nothing is cut of them."""
@@ -81,14 +83,14 @@ class NetworkEncoder:
 
 
 @torch.inference_mode()
-def embed(forward: Forward, batches: Iterable[Features]) -> NDArray[np.float32]:
-    """The unit rows of batches that lie on the network's device; a zero row stays, for `checked` to name."""
+def embed_batches(forward: Forward, batches: Iterable[Features]) -> NDArray[np.float32]:
+    """The unit rows of batches that lie on the network's device; a zero row stays, for `check_vectors` to name."""
     rows = torch.cat([forward(batch).flatten(1) for batch in batches])
     unit: NDArray[np.float32] = torch.nn.functional.normalize(rows.float(), dim=1).cpu().numpy()
     return unit
 
 
-def on(features: Features, device: str) -> Features:
+def to_device(features: Features, device: str) -> Features:
     """The features on a device; to a GPU from pinned memory, which waits for nothing."""
     if device == "cpu":
         return features

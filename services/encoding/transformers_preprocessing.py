@@ -12,13 +12,13 @@ import PIL.Image
 import torch
 from PIL.Image import Resampling, Transpose
 
-from visual_memory.services.decoding.preprocessing_crop import View
-from visual_memory.services.encoding.resize_crop import Filter, resized
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
+from visual_memory.services.encoding.resize_to_tensor import Filter, resize_to_tensor
 
 FILTERS: dict[int, Filter] = {Resampling.BICUBIC: "bicubic", Resampling.BILINEAR: "bilinear"}
-WARPED_FROM = 384
+SQUASHED_FROM = 384
 """A processor with a `crop_pct` takes the whole picture where its side is so long (Liu 2022, ConvNeXt)."""
-AGREES = 0.999
+MIN_AGREEMENT = 0.999
 """Least cosine of our pixels to the processor's own, on a picture; another scale or part was seen to give 0.99."""
 
 Preprocess = Callable[[Sequence[PIL.Image.Image]], Mapping[str, Any]]
@@ -30,25 +30,25 @@ class Resize:
 
     Attributes:
         view: what it takes of a picture.
-        size: width and height that it makes of it; None: the short side becomes `view.side`.
+        size: width and height that it makes of it; None: the short side becomes `view.resize_side`.
         by: how pixels are weighed.
     """
 
-    view: View
+    crop: PreprocessingCrop
     size: tuple[int, int] | None
     by: Filter
 
     def __call__(self, picture: PIL.Image.Image) -> PIL.Image.Image:
         """A view of a picture, in the size that the model takes."""
-        scale = self.view.side / min(picture.size)
+        scale = self.crop.resize_side / min(picture.size)
         size = self.size or (
-            max(self.view.side, int(picture.width * scale)),
-            max(self.view.side, int(picture.height * scale)),
+            max(self.crop.resize_side, int(picture.width * scale)),
+            max(self.crop.resize_side, int(picture.height * scale)),
         )
-        return PIL.Image.fromarray(resized(picture, size, self.by)[0].permute(1, 2, 0).numpy())
+        return PIL.Image.fromarray(resize_to_tensor(picture, size, self.by)[0].permute(1, 2, 0).numpy())
 
 
-def take_over(processor: Any, preprocess: Preprocess) -> Resize | None:
+def take_over_resize(processor: Any, preprocess: Preprocess) -> Resize | None:
     """Have a processor resize no more, if what it does is one of the usual ways.
 
     Args:
@@ -63,10 +63,10 @@ def take_over(processor: Any, preprocess: Preprocess) -> Resize | None:
     if resize is None:
         return None
     own = [_pixels(preprocess, picture) for picture in _pictures()]
-    left = {"do_resize": False} | ({"do_center_crop": False} if resize.view.crop else {})
+    left = {"do_resize": False} | ({"do_center_crop": False} if resize.crop.crop_side else {})
     before = {name: getattr(images, name, None) for name in left}
     _set(images, left)
-    ours = [_pixels(preprocess, resize(resize.view.of(picture))) for picture in _pictures()]
+    ours = [_pixels(preprocess, resize(resize.crop.apply(picture))) for picture in _pictures()]
     if all(_agree(one, other) for one, other in zip(own, ours, strict=True)):
         return resize
     _set(images, before)
@@ -84,21 +84,21 @@ def _read(images: Any) -> Resize | None:
         case {"shortest_edge": int(side), **rest} if not rest:
             return _by_short_side(images, side, by)
         case {"height": int(height), "width": int(width), **rest} if not rest:
-            return Resize(View(max(width, height), squash=True), (width, height), by)
+            return Resize(PreprocessingCrop(max(width, height), squash=True), (width, height), by)
     return None
 
 
 def _by_short_side(images: Any, side: int, by: Filter) -> Resize:
     part = getattr(images, "crop_pct", None)
-    if part and side >= WARPED_FROM:
-        return Resize(View(side, squash=True), (side, side), by)
+    if part and side >= SQUASHED_FROM:
+        return Resize(PreprocessingCrop(side, squash=True), (side, side), by)
     if part:
-        return Resize(View(int(side / part), side), (side, side), by)
+        return Resize(PreprocessingCrop(int(side / part), side), (side, side), by)
     cut = dict(getattr(images, "crop_size", None) or {}) if getattr(images, "do_center_crop", False) else {}
     crop = cut.get("height")
     if crop and crop == cut.get("width") and crop <= side:
-        return Resize(View(side, crop), (crop, crop), by)
-    return Resize(View(side), None, by)
+        return Resize(PreprocessingCrop(side, crop), (crop, crop), by)
+    return Resize(PreprocessingCrop(side), None, by)
 
 
 def _pictures() -> list[PIL.Image.Image]:
@@ -117,7 +117,7 @@ def _agree(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
     if one is None or other is None or one.shape != other.shape:
         return False
     one, other = ((each - each.mean()).flatten().float() for each in (one, other))
-    return float(torch.cosine_similarity(one, other, 0)) >= AGREES
+    return float(torch.cosine_similarity(one, other, 0)) >= MIN_AGREEMENT
 
 
 def _set(images: Any, settings: Mapping[str, Any]) -> None:

@@ -12,10 +12,15 @@ from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptio
 from visual_memory.services.evaluation import paper_neighbours_json
 from visual_memory.services.evaluation.measures import accuracy_metrics
 from visual_memory.services.evaluation.measures.accuracy_after_pruning import Pruning, Search
-from visual_memory.services.evaluation.measures.accuracy_metrics import Answers
+from visual_memory.services.evaluation.measures.accuracy_metrics import Predictions
 from visual_memory.services.evaluation.measures.experiments import Approximate, Experiments, Progress, search
 from visual_memory.services.evaluation.measures.prediction_set_coverage import prediction_sets
-from visual_memory.services.evaluation.neighbour_matrix import Labelled, Neighbours, Study, study_of
+from visual_memory.services.evaluation.neighbour_matrix import (
+    LabelledVectors,
+    NeighbourMatrix,
+    Neighbours,
+    build_neighbour_matrix,
+)
 from visual_memory.services.voting.batch_votes import Integers
 from visual_memory.services.voting.image_reliability import HARD_K
 
@@ -25,8 +30,8 @@ Thumbnail = Callable[[str, bool], bytes | None]
 
 
 def evaluate(
-    memory: Labelled,
-    queries: Labelled | None,
+    memory: LabelledVectors,
+    queries: LabelledVectors | None,
     options: EvaluationOptions,
     progress: Progress,
     *,
@@ -61,7 +66,7 @@ def evaluate(
         told = partial(progress, "the queries' neighbours")
         near = search(queries.vectors, memory.vectors, width, None, told, contents)
     names = (queries.ids, queries.labels), (memory.ids, memory.labels)
-    each_alone = study_of(encoder, *names, near.nearest(options.k_max), itself=itself)
+    each_alone = build_neighbour_matrix(encoder, *names, near.nearest(options.k_max), itself=itself)
     study = replace(each_alone, voters=near.sharing(contents, options.k_max), contents=contents)
     candidates = each_alone.voters if contents is None else near
     pruning = Pruning.of(replace(study, voters=candidates), around.rows, options.prune_above)
@@ -92,13 +97,13 @@ def evaluate_neighbours(
     Raises:
         InvalidRequest: there are no lists, or they contradict each other.
     """
-    whole = paper_neighbours_json.study_of_lists(lists)
+    whole = paper_neighbours_json.matrix_from_lists(lists)
     study = replace(whole, voters=whole.voters.nearest(options.k_max))
     pruning = Pruning.of(study, whole.voters.rows, options.prune_above) if study.itself else None
     return _measured(study, options, progress, pruning, None, None)
 
 
-def shared_contents(memory: Labelled, options: EvaluationOptions) -> Integers | None:
+def shared_contents(memory: LabelledVectors, options: EvaluationOptions) -> Integers | None:
     """What images that share a vote have in common, int64 [m]; None where none does."""
     distinct, numbers = np.unique(memory.contents, return_inverse=True)
     if options.group_by is GroupBy.NONE or len(distinct) in (0, len(memory.ids)):
@@ -106,7 +111,7 @@ def shared_contents(memory: Labelled, options: EvaluationOptions) -> Integers | 
     return numbers.astype(np.int64)
 
 
-def check_evaluable(queries: Labelled, memory: Labelled, *, itself: bool) -> None:
+def check_evaluable(queries: LabelledVectors, memory: LabelledVectors, *, itself: bool) -> None:
     """Refuse what has no answers.
 
     Raises:
@@ -121,7 +126,7 @@ def check_evaluable(queries: Labelled, memory: Labelled, *, itself: bool) -> Non
 
 
 def _measured(
-    study: Study,
+    study: NeighbourMatrix,
     options: EvaluationOptions,
     progress: Progress,
     pruning: Pruning | None,
@@ -141,7 +146,7 @@ def _measured(
         progress(VOTES, done, len(variants) + 1)
         curves += accuracy_metrics.curves(study, prune, voters(), options)
     progress(VOTES, len(variants), len(variants) + 1)
-    answers = Answers.of(study, k, options)
+    answers = Predictions.of(study, k, options)
     right_at_rank, hit_rate = accuracy_metrics.by_rank(study)
     evaluation = Evaluation(
         encoder=study.encoder,
@@ -168,7 +173,7 @@ def _measured(
         fast_recall=None,
         scaling=None,
         probe=None,
-        neighbours=paper_neighbours_json.lists_of(study),
+        neighbours=paper_neighbours_json.matrix_to_lists(study),
         thumbnails={},
     )
     progress(VOTES, len(variants) + 1, len(variants) + 1)

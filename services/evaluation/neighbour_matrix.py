@@ -28,7 +28,7 @@ SLICE = 8192
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledVectors:
     """Images with their labels and vectors.
 
     Attributes:
@@ -132,7 +132,7 @@ class Neighbours:
         return np.take_along_axis(by_place, np.maximum(last, 0), 1)
 
 
-class Numbering:
+class LabelNumbers:
     """Numbers for labels, in the order in which they are met."""
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class Numbering:
 
 
 @dataclass(frozen=True)
-class Study:
+class NeighbourMatrix:
     """Queries with their neighbours.
 
     Attributes:
@@ -215,9 +215,11 @@ def slices(size: int, step: int = SLICE) -> Iterator[slice]:
         yield slice(start, min(start + step, size))
 
 
-def study_of(encoder: str, queries: Named, images: Named, voters: Neighbours, *, itself: bool) -> Study:
-    """A study of queries and images, given as their ids and the labels of each; see `Study`."""
-    numbering = Numbering()
+def build_neighbour_matrix(
+    encoder: str, queries: Named, images: Named, voters: Neighbours, *, itself: bool
+) -> NeighbourMatrix:
+    """A study of queries and images, given as their ids and the labels of each; see `NeighbourMatrix`."""
+    numbering = LabelNumbers()
     votes_for = numbering.matrix([*images[1], []])
     truth = numbering.matrix(queries[1])
-    return Study(encoder, itself, queries[0], images[0], numbering.labels(), truth, votes_for, voters)
+    return NeighbourMatrix(encoder, itself, queries[0], images[0], numbering.labels(), truth, votes_for, voters)

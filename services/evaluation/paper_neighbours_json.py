@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from visual_memory.schemas.errors import InvalidRequest, sentence
 from visual_memory.schemas.evaluation_results import NeighbourList
 from visual_memory.schemas.strict_json import check_keys
-from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, study_of
+from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours, build_neighbour_matrix
 from visual_memory.services.voting.exact_neighbours import MISSING
 from visual_memory.services.voting.image_reliability import HARD_K
 
@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, NeighbourList]:
     return lists
 
 
-def study_of_lists(lists: Mapping[str, NeighbourList]) -> Study:
+def matrix_from_lists(lists: Mapping[str, NeighbourList]) -> NeighbourMatrix:
     """The queries and neighbours of such lists, the 100 nearest of each; nobody is a neighbour of itself.
 
     Raises:
@@ -55,10 +55,10 @@ def study_of_lists(lists: Mapping[str, NeighbourList]) -> Study:
     known = asked if itself else [_labels(classes[image_id]) for image_id in images]
     used = (rows != MISSING).sum(axis=0).astype(bool)
     voters = Neighbours.equal(similarities[:, used], rows[:, used])
-    return study_of(encoders[0], (list(lists), asked), (images, known), voters, itself=itself)
+    return build_neighbour_matrix(encoders[0], (list(lists), asked), (images, known), voters, itself=itself)
 
 
-def lists_of(study: Study) -> dict[str, NeighbourList]:
+def matrix_to_lists(study: NeighbourMatrix) -> dict[str, NeighbourList]:
     """The neighbours of a study, as the authors would write them; an image with several labels has a list of them."""
     asked = [_names(study, numbers) for numbers in study.truth]
     known = [_names(study, numbers) for numbers in study.votes_for[:-1]]
@@ -105,6 +105,6 @@ def _labels(classes: Classes) -> Sequence[str]:
     return [classes] if isinstance(classes, str) else classes
 
 
-def _names(study: Study, numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Classes:
+def _names(study: NeighbourMatrix, numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Classes:
     names = study.names(numbers)
     return names[0] if len(names) == 1 else names

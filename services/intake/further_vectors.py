@@ -79,14 +79,14 @@ class FurtherVectors:
         deadline: float,
     ) -> Iterator[tuple[int, PIL.Image.Image]]:
         """The encoder's view of pictures, with the row of each; but what was begun before is not tried here again."""
-        decoder = self.decoder.for_view(encoder.view)
+        decoder = self.decoder.with_crop(encoder.crop)
         for row, (image, picture) in enumerate(zip(images, decoded, strict=True)):
             if image.attempts > 1:
                 continue
-            if decoder.view == self.decoder.view:
+            if decoder.crop == self.decoder.crop:
                 yield row, picture
             elif time.monotonic() < deadline:
                 try:
-                    yield row, decoder.one(image.tenant, self.pictures.read(image.picture))
+                    yield row, decoder.decode_one(image.tenant, self.pictures.read(image.picture))
                 except Exception as error:  # noqa: BLE001 - as above
                     log.warning(LEFT, encoder.name, kind(error))

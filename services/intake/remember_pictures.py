@@ -175,8 +175,8 @@ class Remember:
         try:
             with prometheus_metrics.stage("decode"):
                 pixels = self.pictures.pixels(image.picture)
-                ready = self.decoder.unpacked(pixels) if pixels else None
-                ready = ready or self.decoder.one(image.tenant, self.pictures.read(image.picture))
+                ready = self.decoder.unpack(pixels) if pixels else None
+                ready = ready or self.decoder.decode_one(image.tenant, self.pictures.read(image.picture))
                 result.decoded.append((image, ready))
         except (Unavailable, DecoderFailed):
             raise

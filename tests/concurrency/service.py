@@ -84,15 +84,15 @@ class PlainDecoder:
     def check(
         self, _tenant: str, pictures: Sequence[bytes], keep: Callable[[int, bytes], object], places: Sequence[int]
     ) -> None:
-        """Keep of each what `unpacked` takes."""
+        """Keep of each what `unpack` takes."""
         for place in places:
             keep(place, pictures[place])
 
-    def unpacked(self, pixels: bytes) -> PIL.Image.Image:
+    def unpack(self, pixels: bytes) -> PIL.Image.Image:
         """The picture of what was kept."""
-        return self.one("", pixels)
+        return self.decode_one("", pixels)
 
-    def one(self, _tenant: str, picture: bytes) -> PIL.Image.Image:
+    def decode_one(self, _tenant: str, picture: bytes) -> PIL.Image.Image:
         """The picture of some bytes."""
         drawn = np.random.default_rng(int.from_bytes(sha256(picture).digest()[:8])).integers(0, 256, (SIDE, SIDE, 3))
         return PIL.Image.fromarray(drawn.astype(np.uint8))
@@ -189,7 +189,7 @@ class Service:
 
     def vector(self, number: int) -> Vectors:
         """The vector of a content."""
-        return self.place.encoder.encode([self.decoder.one("", content(number))])
+        return self.place.encoder.encode([self.decoder.decode_one("", content(number))])
 
     def amend(self, image_id: str, **fields: Any) -> StoredImage:
         """Change an image."""

@@ -22,8 +22,8 @@ from visual_memory.schemas.errors import Blocked, Forbidden, NotAuthorized
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.removal import RemovalStatus
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.decoding.pillow_decode import Limits, decode
-from visual_memory.services.encoding.load_encoder import earlier_name, identify, load_encoder
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.encoding.load_encoder import identify, legacy_name, load_encoder
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.points.point_payload import has_picture, to_image
 from visual_memory.services.settings import EncoderSettings
@@ -213,10 +213,10 @@ def test_its_pictures_give_the_vectors_that_it_holds(folder: Path) -> None:
         points, _ = engine.export(EVERY_POINT, 1000, None)
         engine.close()
         for point in points:
-            vector, image = point.vectors.get(earlier_name(settings)), to_image(point.payload)
+            vector, image = point.vectors.get(legacy_name(settings)), to_image(point.payload)
             if vector is None or not has_picture(image.picture):
                 continue
-            seen = decode(pictures.read(image.picture), Limits(10**7, 10**7), encoder.view)
+            seen = decode(pictures.read(image.picture), PictureLimits(10**7, 10**7), encoder.crop)
             assert float(np.dot(encoder.encode([seen])[0], vector)) > 0.99999
             compared += 1
     assert compared > 5

@@ -31,8 +31,8 @@ from visual_memory.services.curation.judgement.judge_memory import Judge
 from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.infrastructure.records.database import Database
@@ -84,12 +84,12 @@ class Memories:
         self.records.set_fill(spec.name, FillSettings(paused=True))  # or the worker gives the images vectors of its own
         encoder, memory = load_encoder(settings, spec), self.old.under(spec.name, spec.dimension)
         with (
-            closing(Sandbox(Limits(10**6, 10**6), 20, 1)) as sandbox,
+            closing(SandboxPool(PictureLimits(10**6, 10**6), 20, 1)) as sandbox,
             ThreadPoolExecutor(1) as pool,
         ):
-            decoder = Decoder(sandbox, pool, encoder.view)
+            decoder = Decoder(sandbox, pool, encoder.crop)
             vectors: dict[str, Vectors] = {
-                label: encoder.encode([decoder.one(TENANT, each) for each in some])
+                label: encoder.encode([decoder.decode_one(TENANT, each) for each in some])
                 for label, some in self.pictures.items()
             }
         held = {image.content_hash: image for image in memory.page(TENANT, [], 100)[0]}

@@ -24,7 +24,7 @@ from visual_memory.services.api.app import create_app
 from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
-from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.settings import Settings
 
@@ -51,7 +51,7 @@ class NoEncoder:
     name = ENCODER
     dimension = 1280
     batch_size = 8
-    view = View(256, 224)
+    crop = PreprocessingCrop(256, 224)
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         raise NotImplementedError

@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
 
     def vectors(self, *contents: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         """The encoder's vectors of pictures."""
-        decoded = [self.parts.decoder.one(TENANT, PICTURES[content]) for content in contents]
+        decoded = [self.parts.decoder.decode_one(TENANT, PICTURES[content]) for content in contents]
         return list(Pixels().encode(decoded))
 
     @rule()

@@ -18,20 +18,20 @@ from tests.support.shape_pictures import picture
 from tests.unit.decoding.test_damaged_pictures import attack
 from visual_memory.schemas.errors import DecoderFailed
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox, memory_for
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool, child_memory_limit
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 
-LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
+LIMITS = PictureLimits(max_bytes=2**20, max_pixels=1_000_000)
 MUTATIONS = 20_000
 DEADLY = 200
 
 
 @pytest.fixture
 def decoder() -> Iterator[Decoder]:
-    sandbox = Sandbox(LIMITS, 60, 1)
+    sandbox = SandboxPool(LIMITS, 60, 1)
     with ThreadPoolExecutor(1) as pool:
         yield Decoder(sandbox, pool)
     sandbox.close()
@@ -52,7 +52,7 @@ def test_mutated_pictures(decoder: Decoder, report: Report) -> None:
     attacked()
     assert ended["RGB"] > MUTATIONS / 20, "whole enough to be decoded"
     assert ended["InvalidPicture"] > MUTATIONS / 20
-    assert 0 < largest < memory_for(LIMITS)
+    assert 0 < largest < child_memory_limit(LIMITS)
     report(7, "mutated pictures of six formats, decoded twice alike or refused", ended.total(), 0, 0)
 
 
@@ -60,13 +60,13 @@ def test_pictures_that_fail_their_decoder_among_others(report: Report) -> None:
     """Eight callers at once, in random order; each gets the answer to its own picture."""
     before = set(decoders(os.getpid()))
     words = [random.Random(0).choice(["", "", "", "abort", "segfault", "exit", "stop", "eat"]) for _ in range(DEADLY)]
-    sandbox = Sandbox(LIMITS, 2, 2, WORK)
+    sandbox = SandboxPool(LIMITS, 2, 2, WORK)
     with ThreadPoolExecutor(8) as pool:
         decoder = Decoder(sandbox, pool)
 
         def fails(word: str) -> bool:
             try:
-                assert decoder.one("a", spoilt(picture("disc"), word)).size == (96, 96)
+                assert decoder.decode_one("a", spoilt(picture("disc"), word)).size == (96, 96)
             except DecoderFailed:
                 return True
             return False
@@ -84,12 +84,12 @@ def test_pictures_that_fail_their_decoder_among_others(report: Report) -> None:
 def test_decoders_killed_from_outside_at_random(report: Report) -> None:
     """At most one picture fails with each that is killed, and none is answered wrongly."""
     others = set(decoders(os.getpid()))
-    chance, sandbox, kills = random.Random(1), Sandbox(LIMITS, 60, 2), 0
+    chance, sandbox, kills = random.Random(1), SandboxPool(LIMITS, 60, 2), 0
     data = picture("bars")
     with ThreadPoolExecutor(4) as pool:
         decoder = Decoder(sandbox, pool)
-        expected = decoder.one("a", data).tobytes()
-        answers = [pool.submit(decoder.one, "a", data) for _ in range(4000)]
+        expected = decoder.decode_one("a", data).tobytes()
+        answers = [pool.submit(decoder.decode_one, "a", data) for _ in range(4000)]
         while not answers[-1].done() and kills < 100:
             for child in set(decoders(os.getpid())) - others:
                 if chance.random() < 0.1 and child.rlimit(psutil.RLIMIT_NOFILE) == (0, 0):

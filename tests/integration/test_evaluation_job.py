@@ -29,10 +29,10 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.backup.archive_reader import Archive
-from visual_memory.services.evaluation import evaluation_job as module
 from visual_memory.services.evaluation import evaluation_records
-from visual_memory.services.evaluation.evaluation_job import Evaluate, RequestEvaluation
+from visual_memory.services.evaluation import request_evaluation as module
 from visual_memory.services.evaluation.evaluation_records import Evaluations
+from visual_memory.services.evaluation.request_evaluation import RequestEvaluation, RunEvaluation
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
 from visual_memory.services.infrastructure.task_queue.jobs import Jobs, RunJobs, Stopped
@@ -67,7 +67,7 @@ class Place:
             self.enqueued.append,
             self.parts.accept().blocks,
         )
-        self.evaluate = Evaluate(self.evaluations, memory, self.parts.pictures, decoder, encoder)
+        self.evaluate = RunEvaluation(self.evaluations, memory, self.parts.pictures, decoder, encoder)
 
     @property
     def folder(self) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import AT_ONCE, NEVER, Hooked, Once, Parts, Pixels
 from visual_memory.schemas.image import State
-from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.intake.further_vectors import FurtherVectors
 from visual_memory.services.memory.memory import Memory
@@ -45,7 +45,7 @@ class Two:
 
 @pytest.fixture
 def two(parts: Parts) -> Iterator[Two]:
-    second = Pixels(name="second", view=View(side=32, crop=16))
+    second = Pixels(name="second", crop=PreprocessingCrop(resize_side=32, crop_side=16))
     parts.memory._engine.add_vector(second.name, second.dimension)
     yield Two(parts, second, parts.memory.under(second.name, second.dimension))
     parts.memory._engine.drop_vector(second.name)
@@ -59,8 +59,8 @@ def test_new_pictures_get_the_vectors_of_both(two: Two) -> None:
     further = FurtherVectors(lambda: [two.second], two.parts.pictures, two.parts.decoder)
     replace(two.parts.remember(memory=memory), further=further)(two.parts.tenant)
     assert writes.count("remember") == 1, "in the same write"
-    decoder = two.parts.decoder.for_view(two.second.view)
-    expected = Pixels().encode([decoder.one(two.parts.tenant, each) for each in pictures])
+    decoder = two.parts.decoder.with_crop(two.second.crop)
+    expected = Pixels().encode([decoder.decode_one(two.parts.tenant, each) for each in pictures])
     found = two.vectors()
     assert np.allclose(np.stack([found[each] for each in ids]), expected, atol=1e-6)
     first = dict(zip(ids, two.parts.classify().embed(two.parts.tenant, pictures), strict=True))
@@ -78,7 +78,7 @@ def test_a_question_to_an_encoder_without_vectors_says_so(two: Two) -> None:
 
 
 def test_an_encoder_with_the_same_view_decodes_nothing_again(two: Two) -> None:
-    two.second.view = two.parts.encoder.view
+    two.second.crop = two.parts.encoder.crop
     two.parts.send(picture("disc"), picture("bars"))
     read: list[str] = []
     two.remember(pictures=Hooked(two.parts.pictures, before=read.append))

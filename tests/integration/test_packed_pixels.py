@@ -14,8 +14,8 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.preprocessing_crop import ALL, View
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.infrastructure.storage import blob_store
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
@@ -25,8 +25,8 @@ from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
 class Counting(Decoder):
     """Notes how many files it decodes."""
 
-    def __init__(self, sandbox: Sandbox, parts: Parts, view: View = ALL) -> None:
-        super().__init__(sandbox, parts.pool, view)
+    def __init__(self, sandbox: SandboxPool, parts: Parts, crop: PreprocessingCrop = NO_CROP) -> None:
+        super().__init__(sandbox, parts.pool, crop)
         self.decoded = 0
 
     def _ask(self, *asked: object) -> tuple[dict[str, object], bytearray]:
@@ -57,7 +57,7 @@ def test_nothing_is_decoded_twice_on_the_way_in(parts: Parts, decoder: Counting)
     assert decoder.decoded == 5
     assert parts.pixels() == set()
     held = [parts.pictures.read(image.picture) for image in parts.held(*ids)]
-    assert sorted(seen) == sorted(decoder.one(parts.tenant, data).tobytes() for data in held)
+    assert sorted(seen) == sorted(decoder.decode_one(parts.tenant, data).tobytes() for data in held)
 
 
 @pytest.mark.parametrize("fault", ["missing", "cut", "changed", "of another view"])
@@ -73,7 +73,7 @@ def test_where_they_are_not_whole_the_file_is_decoded_again(parts: Parts, decode
             case "changed":
                 path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     if fault == "of another view":
-        parts.decoder = decoder = Counting(sound_sandbox(), parts, View(32))
+        parts.decoder = decoder = Counting(sound_sandbox(), parts, PreprocessingCrop(32))
     before = decoder.decoded
     parts.work()
     assert decoder.decoded - before == 2

@@ -203,10 +203,10 @@ def test_a_message_is_put_back_while_more_wait_once_a_slice_is_begun_and_before_
     seen: list[list[bool]] = []
 
     class Decoding(Decoder):
-        def unpacked(self, pixels: bytes) -> PIL.Image.Image | None:
+        def unpack(self, pixels: bytes) -> PIL.Image.Image | None:
             if parts.enqueued:
                 seen.append([image.begun_at is not None for image in parts.held(*ids)])
-            return super().unpacked(pixels)
+            return super().unpack(pixels)
 
     parts.enqueued.clear()
     parts.decoder = Decoding(sound_sandbox(), parts.pool)
@@ -374,5 +374,5 @@ def test_a_tenant_sees_nothing_of_another(parts: Parts) -> None:
     parts.teach(data)
     assert other.ask(data).label is None
     assert other.memory.count(other.tenant) == 0
-    vector = Pixels().encode([parts.decoder.one(parts.tenant, data)])
+    vector = Pixels().encode([parts.decoder.decode_one(parts.tenant, data)])
     assert other.classify().decide(other.tenant, vector, ClassifyOptions()).decisions[0].voters == 0

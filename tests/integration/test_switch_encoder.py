@@ -13,7 +13,7 @@ from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State
 from visual_memory.services.encoder_migration import switch_encoder
-from visual_memory.services.encoder_migration.drop_encoder import added
+from visual_memory.services.encoder_migration.drop_encoder import find_added
 from visual_memory.services.infrastructure.records.tables import active_encoder
 
 pytestmark = QUIET
@@ -172,12 +172,12 @@ def test_what_is_cancelled_is_gone_with_its_marks_and_may_be_added_again(parts: 
     parts.add()
     parts.fill()
     assert counts(parts).failed == 1
-    assert added(parts.records) == "tones"
+    assert find_added(parts.records) == "tones"
     parts.drop().cancel("tones")
     assert parts.shape() == vector_names(FIRST)
     assert parts.records.known().keys() == {"pixels"}
     with pytest.raises(NotFound, match="no encoder is being added"):
-        added(parts.records)
+        find_added(parts.records)
     parts.add()
     assert counts(parts).left == 3, "it is tried anew, and no vector of before is there"
     parts.fill()

@@ -13,9 +13,9 @@ from tests.support.two_encoders import FIRST, IDENTITY, SECOND, SLICE, Migrating
 from tests.support.wired_service import Once, Pixels
 from visual_memory.schemas.encoder import EncoderIdentity, FillCounts, FillSettings
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.services.encoder_migration import fill_vectors
+from visual_memory.services.encoder_migration import fill_pass
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
-from visual_memory.services.encoder_migration.fill_vectors import Asked, FillVectors, KeepFilled
+from visual_memory.services.encoder_migration.fill_pass import FillLoop, FillPass, ReadFillSettings
 from visual_memory.services.encoder_migration.upgrade_encoder import UpgradeEncoder
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
@@ -37,14 +37,14 @@ def thread(parts: Migrating, upgrade: object = None) -> Iterator[threading.Threa
     ended = threading.Event()
 
     @contextmanager
-    def filling(encoder: MicroBatcher, asked: Asked) -> Iterator[FillVectors]:
+    def filling(encoder: MicroBatcher, asked: ReadFillSettings) -> Iterator[FillPass]:
         spec = FIRST if encoder.name == FIRST.name else SECOND
         memory = memory_of(parts.engine, spec)
-        yield FillVectors(
+        yield FillPass(
             memory.filling, memory.tenants, parts.pictures, encoder, parts.decoder, parts.pool, SLICE, asked, ended
         )
 
-    keep = KeepFilled(
+    keep = FillLoop(
         parts.records,
         lambda which: memory_of(parts.engine, which).filling,
         batchers.get,
@@ -66,8 +66,8 @@ def thread(parts: Migrating, upgrade: object = None) -> Iterator[threading.Threa
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fill_vectors, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(fill_vectors, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(fill_pass, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(fill_pass, "RETRY_SECONDS", 0.1)
 
 
 def test_it_fills_what_comes_until_it_is_paused_and_again_when_it_goes_on(parts: Migrating) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.services.decoding.icc_profiles import NODES, grey_profile, rgb_profile
+from visual_memory.services.decoding.icc_profiles import CURVE_NODES, build_grey_profile, build_rgb_profile
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 D65 = (0.3127, 0.3290)
@@ -29,11 +29,11 @@ def power(exponent: float) -> Curve:
 
 
 def profile(primaries: Sequence[float], curve: Curve = screen) -> bytes:
-    return rgb_profile(primaries, curve(np.linspace(0, 1, NODES)))
+    return build_rgb_profile(primaries, curve(np.linspace(0, 1, CURVE_NODES)))
 
 
 def grey(curve: Curve) -> bytes:
-    return grey_profile(curve(np.linspace(0, 1, NODES)))
+    return build_grey_profile(curve(np.linspace(0, 1, CURVE_NODES)))
 
 
 def seen(levels: NDArray[np.generic], primaries: Sequence[float], curve: Curve, most: float = 255) -> NDArray[np.uint8]:

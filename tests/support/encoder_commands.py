@@ -18,8 +18,8 @@ from tests.support.running_service import SETTINGS
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.image import StoredImage
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import load_encoder
@@ -138,11 +138,11 @@ class Check:
         encoder = self._load(spec)
         pictures = Pictures(self.commands.data / "pictures")
         rows = [each for each in given.values() if not each[0].picture.startswith("vector.")]
-        sandbox = Sandbox(Limits(10**6, 10**6), 20, 2)
+        sandbox = SandboxPool(PictureLimits(10**6, 10**6), 20, 2)
         with ThreadPoolExecutor(2) as pool:
-            decoder = Decoder(sandbox, pool, encoder.view)
+            decoder = Decoder(sandbox, pool, encoder.crop)
             readable = [(image, row) for image, row in rows if _is_there(pictures, image.picture)]
-            decoded = list(pool.map(lambda each: decoder.one("t", pictures.read(each[0].picture)), readable))
+            decoded = list(pool.map(lambda each: decoder.decode_one("t", pictures.read(each[0].picture)), readable))
         sandbox.close()
         for start in range(0, len(readable), 32):
             part = readable[start : start + 32]

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.pillow_decode import PictureLimits
 from visual_memory.services.decoding.sandbox import sandbox_child
-from visual_memory.services.decoding.sandbox.sandbox_protocol import Head, send
+from visual_memory.services.decoding.sandbox.sandbox_protocol import Header, send
 
 WORK = "tests.support.failing_decoder:work"
 _hoard: list[bytes] = []
@@ -38,12 +38,12 @@ def spoilt(picture: bytes, word: str) -> bytes:
     return picture + word.encode()
 
 
-def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
+def work(asked: Header, picture: bytes, limits: PictureLimits) -> tuple[dict[str, Any], bytes]:
     word = next((word for word in _FAULTS if picture.endswith(word.encode())), None)
     if word is None:
-        return sandbox_child.work(asked, picture, limits)
+        return sandbox_child.handle_request(asked, picture, limits)
     answer = _FAULTS[word]()
-    return answer if isinstance(answer, tuple) else sandbox_child.work(asked, picture, limits)
+    return answer if isinstance(answer, tuple) else sandbox_child.handle_request(asked, picture, limits)
 
 
 def _hang() -> None:

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from visual_memory.services.evaluation.neighbour_matrix import Labelled
+from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors
 
 LABELS = ("cat", "dog", "fox", "owl")
 
 
-def labelled(number: int, seed: int, name: str = "image") -> Labelled:
+def labelled(number: int, seed: int, name: str = "image") -> LabelledVectors:
     centres = np.random.default_rng(7).normal(size=(len(LABELS), 12))
     chance = np.random.default_rng(seed)
     first, second = chance.integers(0, len(LABELS), (2, number))
@@ -17,7 +17,7 @@ def labelled(number: int, seed: int, name: str = "image") -> Labelled:
         [LABELS[one], LABELS[other]] if one != other and place % 5 == 0 else [LABELS[one]]
         for place, (one, other) in enumerate(zip(first, second, strict=True))
     ]
-    return Labelled([f"{name}-{place}" for place in range(number)], labels, unit)
+    return LabelledVectors([f"{name}-{place}" for place in range(number)], labels, unit)
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:

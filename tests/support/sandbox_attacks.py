@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.sandbox.sandbox_protocol import Head
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.sandbox.sandbox_protocol import Header
 
 WORK = "tests.support.sandbox_attacks:work"
 AT_FDCWD, X32 = -100, 0x40000000
@@ -132,5 +132,5 @@ def try_all(target: Target, names: tuple[str, ...] = ()) -> dict[str, str]:
     return {name: errno.errorcode[number] if number else "done" for name, number in found.items()}
 
 
-def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
+def work(asked: Header, picture: bytes, limits: PictureLimits) -> tuple[dict[str, Any], bytes]:
     return {"told": try_all(Target(**asked["target"]))}, b""

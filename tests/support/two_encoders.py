@@ -30,8 +30,8 @@ from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
 from visual_memory.services.encoder_migration.drop_encoder import DropEncoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.encoder_migration.fill_vectors import FillVectors
-from visual_memory.services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
+from visual_memory.services.encoder_migration.fill_pass import FillPass
+from visual_memory.services.encoder_migration.switch_encoder import EncoderResources, SwitchEncoder
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
@@ -93,7 +93,7 @@ class Migrating(Parts):
         slice_size: int = SLICE,
     ) -> int:
         """Go once over all that lacks a vector of the second encoder."""
-        fill = FillVectors(
+        fill = FillPass(
             cast(Filling, filling or self.added.filling),
             self.added.tenants,
             self.pictures,
@@ -106,11 +106,11 @@ class Migrating(Parts):
         )
         return fill()
 
-    def of(self, engine: object, which: EncoderSpec) -> OfEncoder:
+    def of(self, engine: object, which: EncoderSpec) -> EncoderResources:
         """What there is of the memory by an encoder."""
         memory = memory_of(cast(Engine, engine), which)
         judgements = Judgements(self.database, Blobs(self.folder / "judgements"), which.name)
-        return OfEncoder(
+        return EncoderResources(
             memory, judgements, Judge(memory, judgements, FoldChanges(memory, VectorCache(2**20), 1000), 10)
         )
 
@@ -137,7 +137,7 @@ class Migrating(Parts):
             which = FIRST if encoder.name == FIRST.name else SECOND
             for image_id, vector in self.vectors_of(which).items():
                 [image] = self.held(image_id)
-                picture = self.decoder.one(self.tenant, self.pictures.read(image.picture))
+                picture = self.decoder.decode_one(self.tenant, self.pictures.read(image.picture))
                 assert np.allclose(encoder.encode([picture])[0], vector, atol=1e-6), (encoder.name, image_id)
 
     def shape(self) -> set[str]:

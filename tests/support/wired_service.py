@@ -58,9 +58,9 @@ from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.decisions.explain_decision import Question
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.preprocessing_crop import ALL, View
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
@@ -77,7 +77,7 @@ from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine, Vectors
 
 METADATA = {"age": FieldType.INTEGER}
-LIMITS = Limits(10**6, 10**6)
+LIMITS = PictureLimits(10**6, 10**6)
 GRID = 4
 KEY = bytes(32)
 LIFETIMES = {"short-lived": timedelta(days=30)}
@@ -98,7 +98,7 @@ class Pixels:
     name: str = "pixels"
     dimension: int = GRID * GRID * 3
     batch_size: int = 4
-    view: View = ALL
+    crop: PreprocessingCrop = NO_CROP
     encoded: int = 0
 
     def encode(self, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:
@@ -207,15 +207,15 @@ class Once:
 
 
 @cache
-def sound_sandbox() -> Sandbox:
+def sound_sandbox() -> SandboxPool:
     """One for all tests, as its processes cost time to start; closed at the end of the session."""
-    return Sandbox(LIMITS, 20, 2)
+    return SandboxPool(LIMITS, 20, 2)
 
 
 @cache
-def faulty_sandbox() -> Sandbox:
+def faulty_sandbox() -> SandboxPool:
     """One that fails as `tests.support.failing_decoder` says, after a second at most."""
-    return Sandbox(LIMITS, 1, 1, WORK)
+    return SandboxPool(LIMITS, 1, 1, WORK)
 
 
 @dataclass

@@ -21,12 +21,12 @@ from visual_memory.services.curation.judgement.judge_memory import Judge
 from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.encoder_migration.fill_vectors import Asked, FillVectors, KeepFilled
+from visual_memory.services.encoder_migration.fill_pass import FillLoop, FillPass, ReadFillSettings
 from visual_memory.services.encoder_migration.loaded_encoders import LoadedEncoders
-from visual_memory.services.encoder_migration.switch_encoder import OfEncoder, SwitchEncoder
+from visual_memory.services.encoder_migration.switch_encoder import EncoderResources, SwitchEncoder
 from visual_memory.services.encoder_migration.upgrade_encoder import UpgradeEncoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
@@ -46,12 +46,12 @@ def wire_switch(settings: Settings, database: Database, records: EncoderRecords,
     return SwitchEncoder(records, partial(of_encoder, settings, database, engine))
 
 
-def of_encoder(settings: Settings, database: Database, engine: Engine, spec: EncoderSpec) -> OfEncoder:
+def of_encoder(settings: Settings, database: Database, engine: Engine, spec: EncoderSpec) -> EncoderResources:
     """What there is of the memory by an encoder."""
     curate = settings.curate
     memory, judgements = memory_of(settings, engine, spec), judgements_of(settings, database, spec.name)
     fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
-    return OfEncoder(memory, judgements, Judge(memory, judgements, fold, curate.k))
+    return EncoderResources(memory, judgements, Judge(memory, judgements, fold, curate.k))
 
 
 def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoders: LoadedEncoders) -> None:
@@ -62,7 +62,7 @@ def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoder
     records, ended = encoder_records_of(database), threading.Event()
     engine = wire_engine(settings, opened, settings.store.timeout)
     filling = partial(_filling, settings, engine, ended)
-    keep = KeepFilled(
+    keep = FillLoop(
         records,
         partial(filling_of, engine),
         encoders.held,
@@ -85,8 +85,8 @@ def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoder
 
 @contextmanager
 def _filling(
-    settings: Settings, engine: Engine, ended: threading.Event, encoder: MicroBatcher, asked: Asked
-) -> Iterator[FillVectors]:
+    settings: Settings, engine: Engine, ended: threading.Event, encoder: MicroBatcher, asked: ReadFillSettings
+) -> Iterator[FillPass]:
     """What fills an encoder that is loaded, with threads and decoders of its own."""
     side_by_side = settings.encoder.threads or cpu_threads.count() if settings.encoder.device == "cpu" else 1
     pictures = pictures_of(settings)
@@ -94,12 +94,12 @@ def _filling(
     with ExitStack() as opened:
         own = MicroBatcher(lambda: encoder.encoder, side_by_side=side_by_side, begin=cpu_threads.step_back)
         opened.callback(own.close)
-        sandbox = Sandbox(limits_of(settings), seconds, cpu_threads.count(), begin=cpu_threads.step_back)
+        sandbox = SandboxPool(limits_of(settings), seconds, cpu_threads.count(), begin=cpu_threads.step_back)
         opened.callback(sandbox.close)
         pool = opened.enter_context(ThreadPoolExecutor(2 * cpu_threads.count(), "fill-pictures", cpu_threads.step_back))
-        decoder = Decoder(sandbox, pool, own.view)
+        decoder = Decoder(sandbox, pool, own.crop)
         tenants = memory_of(settings, engine, own).tenants
-        yield FillVectors(
+        yield FillPass(
             filling_of(engine, own), tenants, pictures, own, decoder, pool, slice_size(own, SLICE), asked, ended
         )
 

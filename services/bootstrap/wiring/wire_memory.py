@@ -9,10 +9,10 @@ from functools import partial
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.decoding.decode_many import BYTES_PER_PIXEL, Decoder
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.preprocessing_crop import ALL, View
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
-from visual_memory.services.encoder_migration.active_encoder import resolve
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
+from visual_memory.services.encoder_migration.active_encoder import resolve_active_encoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoder_migration.loaded_encoders import LoadedEncoders
 from visual_memory.services.encoding.load_encoder import load_encoder
@@ -51,7 +51,7 @@ def wire_encoders(settings: Settings, opened: ExitStack, database: Database, eng
     """
     records = encoder_records_of(database)
     # where the records say it the collection is not asked: its engine starts at this moment, maybe
-    active = resolve(records, None if records.active() else engine.inspect(), settings.encoder)
+    active = resolve_active_encoder(records, None if records.active() else engine.inspect(), settings.encoder)
     encoders = LoadedEncoders(records, partial(load_shared, settings), active)
     opened.callback(encoders.close)
     return encoders
@@ -135,7 +135,7 @@ def slice_size(encoder: SharedEncoder, most: int = SLICE) -> int:
         encoder: takes them.
         most: so many, or a batch of the encoder where that is more.
     """
-    fit = SLICE_BYTES // (BYTES_PER_PIXEL * encoder.view.largest())
+    fit = SLICE_BYTES // (BYTES_PER_PIXEL * encoder.crop.max_pixels())
     return max(1, min(fit, max(most, encoder.batch_size)))
 
 
@@ -165,21 +165,21 @@ def engine_of_commands(settings: Settings, alone: bool = False) -> tuple[Engine,
         return open_engine(settings.store, places.engine_socket, settings.store.timeout), True
 
 
-def wire_decoder(settings: Settings, opened: ExitStack, view: View = ALL) -> Decoder:
+def wire_decoder(settings: Settings, opened: ExitStack, crop: PreprocessingCrop = NO_CROP) -> Decoder:
     """A decoder with its sandbox, whose processes start with the first pictures, and threads that wait for them."""
-    sandbox = Sandbox(
+    sandbox = SandboxPool(
         limits_of(settings),
         settings.pictures.decode_seconds,
         cpu_threads.count(),
         observe=prometheus_metrics.observe_protections,
     )
     opened.callback(sandbox.close)
-    return Decoder(sandbox, wire_threads(opened, cpu_threads.count(), "pictures"), view)
+    return Decoder(sandbox, wire_threads(opened, cpu_threads.count(), "pictures"), crop)
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> PictureLimits:
     """The largest picture that is decoded."""
-    return Limits(settings.pictures.max_bytes, settings.pictures.max_pixels)
+    return PictureLimits(settings.pictures.max_bytes, settings.pictures.max_pixels)
 
 
 def wire_threads(opened: ExitStack, most: int, name: str) -> ThreadPoolExecutor:

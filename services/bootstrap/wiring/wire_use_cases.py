@@ -19,7 +19,7 @@ from visual_memory.services.curation.judgement.update_judgement_input import Fol
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.data_governance.retention_limits import Retention
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.preprocessing_crop import ALL, View
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.records.database import Database
@@ -87,7 +87,7 @@ class Unloaded:
 
     name: str
     dimension: int
-    view: View = ALL
+    crop: PreprocessingCrop = NO_CROP
     batch_size: int = 1
 
     def encode(self, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from visual_memory.services.cli.shared_options import BY, EVERYBODY, FAILED, AsJ
 if TYPE_CHECKING:
     from visual_memory.services.bootstrap.encoder_commands import EncoderCommands
     from visual_memory.services.encoder_migration.encoder_status import EncoderStatus
-    from visual_memory.services.encoder_migration.switch_encoder import Switched
+    from visual_memory.services.encoder_migration.switch_encoder import SwitchResult
     from visual_memory.services.vector_engines.engine_contract import Compaction
 
 app = typer.Typer(
@@ -281,7 +281,7 @@ def _missing(encoders: "EncoderCommands", name: str, most: int | None = None) ->
     return found[:most]
 
 
-def _show_switched(switched: "Switched", missing: list[dict[str, str]], as_json: bool) -> None:
+def _show_switched(switched: "SwitchResult", missing: list[dict[str, str]], as_json: bool) -> None:
     active, counts = switched.active, switched.counts
     without = counts.failed + counts.vectors_only
     if as_json:
@@ -317,11 +317,11 @@ def _warn_of_vectors(encoders: "EncoderCommands") -> None:
 def _note(encoders: "EncoderCommands", done: "Compaction") -> str:
     """What is to be said of a drop: of the compaction, and of settings that name what is gone."""
     from visual_memory.schemas.errors import EncoderMismatch
-    from visual_memory.services.encoder_migration.active_encoder import resolve
+    from visual_memory.services.encoder_migration.active_encoder import resolve_active_encoder
     from visual_memory.services.encoding.encoder_contract import EncoderUnusable
 
     try:
-        resolve(encoders.records, None, encoders.settings.encoder)
+        resolve_active_encoder(encoders.records, None, encoders.settings.encoder)
     except (EncoderMismatch, EncoderUnusable) as error:
         return f"{done.note} The next start is refused until that is changed: {error.message}".strip()
     return done.note

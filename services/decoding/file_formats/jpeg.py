@@ -11,7 +11,7 @@ _NEEDED = {0xE1: (b"Exif\0\0", 6), 0xE2: (b"ICC_PROFILE\0", 14), 0xEE: (b"Adobe"
 """What applications say that makes pixels: how it begins, and how long it is at least."""
 
 
-def rare_jpeg(data: bytes) -> str | None:
+def unsupported_jpeg_kind(data: bytes) -> str | None:
     """What a JPEG of a kind that no reader here reads is called; None where it is of another kind."""
     for marker, body in _segments(data):
         if marker == 0xF7:
@@ -42,7 +42,7 @@ def has_all_scans(data: bytes) -> bool:
     return not lacking
 
 
-def without_metadata(data: bytes) -> bytes:
+def strip_metadata(data: bytes) -> bytes:
     """Leave out what applications say, but for what makes pixels: Pillow calls a JPEG damaged for an odd note in it."""
     kept, end = [], 0
     for marker, start, after in _places(data):

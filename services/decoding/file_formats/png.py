@@ -9,9 +9,9 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from visual_memory.services.decoding.icc_profiles import LARGEST
+from visual_memory.services.decoding.icc_profiles import MAX_PROFILE_BYTES
 
-START = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _COLOURS = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
@@ -37,9 +37,9 @@ class Png:
     depth: int
 
 
-def without_ancillary(data: bytes) -> Png:
+def strip_ancillary_chunks(data: bytes) -> Png:
     """Leave out animation, texts and all other chunks that make no pixels, however damaged they are."""
-    kept: list[bytes | memoryview] = [START]
+    kept: list[bytes | memoryview] = [SIGNATURE]
     colours, seen = dict[bytes, bytes](), False
     for name, body, whole in _chunks(data):
         seen = seen or name == b"IDAT"
@@ -54,17 +54,17 @@ def without_ancillary(data: bytes) -> Png:
     return Png(b"".join(kept), colours, data[25:26] in (b"\0", b"\4"), int.from_bytes(data[24:25]))
 
 
-def profile(body: bytes) -> bytes | None:
+def decompress_profile(body: bytes) -> bytes | None:
     """The colour profile in a chunk iCCP; None where it is damaged or too large."""
     name, _, packed = body.partition(b"\0")
     if not name or packed[:1] != b"\0":
         return None
-    return _inflated(packed[1:], LARGEST)
+    return _inflated(packed[1:], MAX_PROFILE_BYTES)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
     """Name, body and whole of each; the last may be cut off."""
-    view, at = memoryview(data), len(START)
+    view, at = memoryview(data), len(SIGNATURE)
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         yield name, view[at + 8 : at + 8 + length], view[at : at + 12 + length]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from visual_memory.schemas.errors import InvalidPicture, UnsupportedFormat
-from visual_memory.services.decoding.file_formats.jpeg import rare_jpeg
+from visual_memory.services.decoding.file_formats.jpeg import unsupported_jpeg_kind
 
 ACCEPTED = "JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF or TIFF"
 
@@ -58,7 +58,7 @@ _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _HEIF_BRANDS = {b"mif1", b"msf1"}
 
 
-def recognise(data: bytes) -> Format:
+def recognise_format(data: bytes) -> Format:
     """The format of a picture.
 
     Args:
@@ -79,16 +79,16 @@ def recognise(data: bytes) -> Format:
         return _in_boxes(data)
     refused = _refused(data)
     if refused:
-        raise unsupported(refused)
+        raise unsupported_format(refused)
     raise InvalidPicture(f"the bytes are not a picture; send a {ACCEPTED} file")
 
 
-def unsupported(what: str) -> UnsupportedFormat:
+def unsupported_format(what: str) -> UnsupportedFormat:
     """The error for a picture that is whole, and of a kind that is not taken."""
     return UnsupportedFormat(f"the picture is {what}; send a {ACCEPTED} file")
 
 
-def rare_kind(data: bytes, found: Format) -> str | None:
+def unsupported_kind(data: bytes, found: Format) -> str | None:
     """What a picture that its reader could not read is called, if it is of a kind that no reader here reads."""
     if found is PNG and data[12:16] == b"CgBI":
         return "a PNG for iPhone programs (CgBI)"
@@ -96,10 +96,10 @@ def rare_kind(data: bytes, found: Format) -> str | None:
         return "a HEIF of another codec than HEVC"
     if found is HEIC and b"pitm" not in data and b"moov" in data:
         return "a HEIC with a film and no picture"
-    return rare_jpeg(data) if found is JPEG else None
+    return unsupported_jpeg_kind(data) if found is JPEG else None
 
 
-def webp_size(data: bytes) -> tuple[int, int] | None:
+def read_webp_size(data: bytes) -> tuple[int, int] | None:
     """Width and height as a WebP says (RFC 9649, section 2): Pillow's reader makes room for them before it tells them.
 
     Returns:
@@ -119,7 +119,7 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def whole_chunks(data: bytes) -> bytes:
+def strip_incomplete_chunks(data: bytes) -> bytes:
     """A WebP that has only what is whole of it, and no metadata: these come after its pixels, and may be cut off."""
     kept, at = b"WEBP", 12
     while at + 8 <= len(data):
@@ -142,7 +142,7 @@ def _in_boxes(data: bytes) -> Format:
         return AVIF
     if brands & (_HEIC_BRANDS | _HEIF_BRANDS):
         return HEIC
-    raise unsupported("a video or another picture in an MP4 container")
+    raise unsupported_format("a video or another picture in an MP4 container")
 
 
 def _refused(data: bytes) -> str | None:

@@ -18,9 +18,9 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from visual_memory.schemas.errors import UnsupportedFormat
-from visual_memory.services.decoding.file_formats.recognise_format import unsupported
+from visual_memory.services.decoding.file_formats.recognise_format import unsupported_format
 
-MOST_BYTES = 32
+MAX_BYTES_PER_PIXEL = 32
 """Of one pixel: of four channels of 64 bits."""
 _BAND = 2**18
 """Samples that are worked on at once."""
@@ -70,18 +70,18 @@ class Tiff:
     def refuse(self) -> UnsupportedFormat | None:
         """Why it is not read by `picture`, if it is not."""
         if self._compression not in _COMPRESSIONS:
-            return unsupported(f"a TIFF of {self._said} that is compressed by method {self._compression}")
-        wide = self._channels * max(self.bits) > 8 * MOST_BYTES
+            return unsupported_format(f"a TIFF of {self._said} that is compressed by method {self._compression}")
+        wide = self._channels * max(self.bits) > 8 * MAX_BYTES_PER_PIXEL
         if self._photometric not in _COLOURS or self._channels < self._colours or wide:
-            return unsupported(f"a TIFF of {self._said}")
+            return unsupported_format(f"a TIFF of {self._said}")
         if len(self.bits) > 1 or len(self.kinds) > 1 or self._kind not in (_UNSIGNED, _SIGNED, _FLOAT):
-            return unsupported(f"a TIFF of {self._said}")
+            return unsupported_format(f"a TIFF of {self._said}")
         deep = {_UNSIGNED: {*range(1, 17), 32, 64}, _SIGNED: {8, 16, 32, 64}, _FLOAT: {16, 32, 64}}[self._kind]
         inks = self.tags.get(_INKS, 1) == 1 and (
             self._photometric < 5 or (self._kind == _UNSIGNED and self._bits <= 16)
         )
         lab = self._photometric != 8 or self._bits in (8, 16)
-        return None if self._bits in deep and inks and lab else unsupported(f"a TIFF of {self._said}")
+        return None if self._bits in deep and inks and lab else unsupported_format(f"a TIFF of {self._said}")
 
     def picture(self) -> PIL.Image.Image:
         """Its pixels in 8 bits a channel, in mode L, RGB, CMYK or LAB, or with alpha.

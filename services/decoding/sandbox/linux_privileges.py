@@ -9,12 +9,12 @@ _CLONE_NEWUSER = 0x10000000
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-def forbid_new_ones() -> bool:
+def forbid_new_privileges() -> bool:
     """Let no program that the process runs have further rights; whether that could be done."""
     return sys.platform == "linux" and bool(ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
 
 
-def enter_own_user_namespace() -> bool:
+def enter_new_user_namespace() -> bool:
     """Be nobody to all other processes' namespaces, even as root; not where the system or a container forbids it.
 
     The process must have one thread.

@@ -28,22 +28,22 @@ from PIL import (  # noqa: F401 - Pillow imports them when it first needs them, 
 
 from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.services.decoding.file_formats import heif  # noqa: F401 - as above; it registers its readers
-from visual_memory.services.decoding.pillow_decode import Limits, decode, thumbnail
-from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 from visual_memory.services.decoding.sandbox import linux_privileges
 from visual_memory.services.decoding.sandbox.landlock import forbid_files
-from visual_memory.services.decoding.sandbox.sandbox_protocol import Head, receive, send
+from visual_memory.services.decoding.sandbox.sandbox_protocol import Header, receive, send
 from visual_memory.services.decoding.sandbox.seccomp import forbid_system_calls
 from visual_memory.services.infrastructure.processes.exit_with_parent import end_with
 from visual_memory.services.infrastructure.processes.forbid_tracing import forbid_tracing
 
-NOTHING = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
+ZEROED_LIMITS = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
 
 
 def serve() -> None:
     """Answer on the channel that is standard input until it is closed, as the first argument says (JSON)."""
     told = json.loads(sys.argv[1])
-    limits = Limits(**told["limits"])
+    limits = PictureLimits(**told["limits"])
     module, name = told["work"].split(":")
     answer = getattr(import_module(module), name)
     PIL.Image.preinit()
@@ -65,7 +65,7 @@ def serve() -> None:
             send(channel, {**head, "number": number}, body)
 
 
-def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
+def handle_request(asked: Header, picture: bytes, limits: PictureLimits) -> tuple[dict[str, Any], bytes]:
     """Decode or make a thumbnail: the head and the body of the answer.
 
     Args:
@@ -79,7 +79,7 @@ def work(asked: Head, picture: bytes, limits: Limits) -> tuple[dict[str, Any], b
     """
     if asked["do"] == "thumbnail":
         return {}, thumbnail(picture, asked["size"], limits)
-    decoded = decode(picture, limits, View(**asked["view"]))
+    decoded = decode(picture, limits, PreprocessingCrop(**asked["view"]))
     wanted = 3 * decoded.width * decoded.height <= asked["most"]
     return {"size": decoded.size}, decoded.tobytes() if wanted else b""
 
@@ -91,9 +91,9 @@ def _confine(parent: int, memory: int) -> dict[str, bool]:
         What protects the others from code that a picture might bring to run, and whether this system has it.
     """
     got = {
-        "own user namespace": linux_privileges.enter_own_user_namespace(),
+        "own user namespace": linux_privileges.enter_new_user_namespace(),
         "no capabilities": linux_privileges.drop_capabilities(),
-        "no new privileges": linux_privileges.forbid_new_ones(),
+        "no new privileges": linux_privileges.forbid_new_privileges(),
         "memory closed to others": forbid_tracing(),
     }
     end_with(parent, signal.SIGKILL)  # after what might undo it
@@ -103,7 +103,7 @@ def _confine(parent: int, memory: int) -> dict[str, bool]:
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stderr.fileno())  # what the codecs have to say of a picture is no line of our log
     got["no files (Landlock)"] = forbid_files()
-    for limit in NOTHING:
+    for limit in ZEROED_LIMITS:
         resource.setrlimit(limit, (0, 0))
     got["no system calls (seccomp)"] = forbid_system_calls()
     if not got["no system calls (seccomp)"]:

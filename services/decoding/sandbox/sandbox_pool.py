@@ -17,25 +17,25 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from visual_memory.schemas.errors import DecoderFailed, Unavailable
-from visual_memory.services.decoding.pillow_decode import Limits
+from visual_memory.services.decoding.pillow_decode import PictureLimits
 from visual_memory.services.decoding.sandbox import sandbox_protocol
-from visual_memory.services.decoding.sandbox.sandbox_protocol import Head
+from visual_memory.services.decoding.sandbox.sandbox_protocol import Header
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 
-WORK = "visual_memory.services.decoding.sandbox.sandbox_child:work"
+REQUEST_HANDLER = "visual_memory.services.decoding.sandbox.sandbox_child:handle_request"
 START_SECONDS = 60.0
 BYTES_PER_PIXEL = 40
 """A TIFF of four channels of 64 bits, the hungriest, takes 36; a JPEG takes 12."""
-BYTES_BESIDE = 64 * 2**20
-KEPT_BYTES = 32 * 2**20
+BASE_BYTES = 64 * 2**20
+MALLOC_RETAINED_BYTES = 32 * 2**20
 """Memory that the C library keeps from one picture to the next: fresh pages from the system cost as much as pixels."""
-FILES_AT_ONCE = 4
+FILE_COPIES = 4
 """How often a file's bytes may lie in memory: as they arrive, as they are read, and as the codec buffers them."""
 
 log = logging.getLogger(__name__)
 
 
-class Sandbox:
+class SandboxPool:
     """Processes that decode, started when they are first needed and replaced when they fail.
 
     A process that is free goes to the tenant that has the fewest at work. There is one more than a tenant may have, so
@@ -52,10 +52,10 @@ class Sandbox:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: PictureLimits,
         seconds: float,
         processes: int,
-        work: str = WORK,
+        work: str = REQUEST_HANDLER,
         begin: Callable[[], object] = lambda: None,
         observe: Callable[[Mapping[str, bool]], object] = lambda _protections: None,
     ) -> None:
@@ -69,7 +69,7 @@ class Sandbox:
         # The kernel ends a child with the thread that started it, not with the process; this thread stays.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="decoder-starter", initializer=begin)
 
-    def run(self, tenant: str, asked: Head, picture: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
+    def run(self, tenant: str, asked: Header, picture: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
         """Have a process answer; waits until one is free.
 
         Args:
@@ -115,7 +115,7 @@ class Sandbox:
         told = {
             "parent": os.getpid(),
             "limits": asdict(self.limits),
-            "memory": memory_for(self.limits),
+            "memory": child_memory_limit(self.limits),
             "work": self._work,
         }
         try:
@@ -133,9 +133,9 @@ class Sandbox:
         return child
 
 
-def memory_for(limits: Limits) -> int:
+def child_memory_limit(limits: PictureLimits) -> int:
     """How many bytes a process may take beyond what it has before its first picture."""
-    return BYTES_BESIDE + BYTES_PER_PIXEL * limits.max_pixels + FILES_AT_ONCE * limits.max_bytes
+    return BASE_BYTES + BYTES_PER_PIXEL * limits.max_pixels + FILE_COPIES * limits.max_bytes
 
 
 class _Child:
@@ -143,7 +143,7 @@ class _Child:
 
     def __init__(self, told: str) -> None:
         self._asked = 0
-        self._channel, theirs = sandbox_protocol.pair()
+        self._channel, theirs = sandbox_protocol.open_channel()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", "visual_memory.services.decoding.sandbox.sandbox_child", told],
@@ -161,7 +161,7 @@ class _Child:
         head, _ = sandbox_protocol.receive(self._channel, 0, time.monotonic() + START_SECONDS)
         return dict(head["protections"])
 
-    def ask(self, asked: Head, picture: bytes, most: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
+    def ask(self, asked: Header, picture: bytes, most: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
         deadline = time.monotonic() + seconds
         self._asked += 1
         try:
@@ -200,4 +200,4 @@ def _environment() -> dict[str, str]:
     """Where modules and libraries are, and none of the secrets that our own environment may hold."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     ours = {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
-    return kept | ours | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(KEPT_BYTES))
+    return kept | ours | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(MALLOC_RETAINED_BYTES))

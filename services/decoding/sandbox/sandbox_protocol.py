@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-Head = Mapping[str, Any]
+Header = Mapping[str, Any]
 
 _LENGTHS = struct.Struct("!II")
 _MOST_HEAD = 64 * 1024
@@ -18,7 +18,7 @@ _BUFFER = 2**20
 """Room for the pixels of a photograph of usual size, as far as the system allows."""
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
+def open_channel() -> tuple[socket.socket, socket.socket]:
     """Both ends of a new channel."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
@@ -26,7 +26,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def send(channel: socket.socket, head: Head, body: bytes = b"", deadline: float | None = None) -> None:
+def send(channel: socket.socket, head: Header, body: bytes = b"", deadline: float | None = None) -> None:
     """Send a message.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study
+from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours
 from visual_memory.services.voting.batch_votes import Integers, shares_label
 from visual_memory.services.voting.exact_neighbours import MISSING
 from visual_memory.services.voting.image_reliability import HARD_K, SOFT_K, count_votes, hard_threshold, reliability
@@ -30,13 +30,13 @@ class Pruning:
         above: wrong votes of `many` from which on an image is left out.
     """
 
-    study: Study
+    study: NeighbourMatrix
     few: Integers
     many: Integers
     above: int
 
     @classmethod
-    def of(cls, study: Study, around: Integers, above: int | None) -> Self:
+    def of(cls, study: NeighbourMatrix, around: Integers, above: int | None) -> Self:
         """Count wrong votes.
 
         Args:

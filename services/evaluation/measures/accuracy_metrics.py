@@ -20,7 +20,7 @@ from visual_memory.schemas.evaluation_results import (
 )
 from visual_memory.schemas.judgement import ClassReport
 from visual_memory.services.evaluation.measures.confidence_reliability import confidence, fit_temperature, reliability
-from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, slices
+from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours, slices
 from visual_memory.services.voting.batch_votes import Integers, class_scores, in_labels, winners_by_k
 from visual_memory.services.voting.exact_neighbours import MISSING
 
@@ -34,14 +34,14 @@ EDGES = 21
 Flags = NDArray[np.bool_]
 
 
-def curves(study: Study, prune: Prune, voters: Neighbours, options: VoteOptions) -> list[Curve]:
+def curves(study: NeighbourMatrix, prune: Prune, voters: Neighbours, options: VoteOptions) -> list[Curve]:
     """Accuracy of all four votes at every k, with neighbours that were pruned in this way."""
     votes = [options.model_copy(update={"vote": vote}) for vote in Vote]
     accuracy = study.accuracy(voters, votes).tolist()
     return [Curve(vote=vote, prune=prune, accuracy=each) for vote, each in zip(Vote, accuracy, strict=True)]
 
 
-def by_rank(study: Study) -> tuple[list[float], list[float]]:
+def by_rank(study: NeighbourMatrix) -> tuple[list[float], list[float]]:
     """How often the neighbour at each rank carries a right label, and how often one is among the k nearest."""
     voters = study.voters
     right = study.right(voters.rows) & voters.first_of_each()
@@ -50,7 +50,7 @@ def by_rank(study: Study) -> tuple[list[float], list[float]]:
     return np.take_along_axis(right, place, 1).mean(axis=0).tolist(), hit.mean(axis=0).tolist()
 
 
-def sensitivity(study: Study) -> list[Sensitivity]:
+def sensitivity(study: NeighbourMatrix) -> list[Sensitivity]:
     """Accuracy of the rank and softmax votes at every k, under other values of alpha and temperature."""
     return [
         _sensitivity(study, Vote.RANK, "alpha", ALPHAS),
@@ -59,7 +59,7 @@ def sensitivity(study: Study) -> list[Sensitivity]:
 
 
 def _sensitivity(
-    study: Study, vote: Vote, parameter: Literal["alpha", "temperature"], values: Sequence[float]
+    study: NeighbourMatrix, vote: Vote, parameter: Literal["alpha", "temperature"], values: Sequence[float]
 ) -> Sensitivity:
     votes = [VoteOptions.model_validate({"vote": vote, parameter: value}) for value in values]
     accuracy = study.accuracy(study.voters, votes).tolist()
@@ -67,7 +67,7 @@ def _sensitivity(
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """The answers of one vote at one k, looked at closely.
 
     Attributes:
@@ -77,14 +77,14 @@ class Answers:
         scores: [n, b], the score of every class; 0 where there is none.
     """
 
-    study: Study
+    study: NeighbourMatrix
     voters: Neighbours
     answer: Integers
     right: Flags
     scores: NDArray[np.float64]
 
     @classmethod
-    def of(cls, study: Study, k: int, options: VoteOptions) -> "Answers":
+    def of(cls, study: NeighbourMatrix, k: int, options: VoteOptions) -> "Predictions":
         """Count the votes."""
         voters = study.voters.nearest(k)
         counted = []

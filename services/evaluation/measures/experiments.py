@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from visual_memory.schemas.classify_options import MAX_TIMES_K, Effort
 from visual_memory.schemas.evaluation_results import EvaluationOptions, Probe, Scaling, Size
 from visual_memory.services.evaluation.measures import memory_size_line
-from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, T, Vectors, slices
+from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours, T, Vectors, slices
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.voting.batch_votes import Integers, in_labels
 from visual_memory.services.voting.exact_neighbours import MISSING, nearest
@@ -86,7 +86,7 @@ class Experiments:
         k: how many neighbours vote.
     """
 
-    study: Study
+    study: NeighbourMatrix
     memory: Vectors
     queries: Vectors
     options: EvaluationOptions

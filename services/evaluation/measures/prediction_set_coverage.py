@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from visual_memory.schemas.classify_options import VoteOptions
 from visual_memory.schemas.evaluation_results import EvaluationOptions, PredictionSets
-from visual_memory.services.evaluation.measures.accuracy_metrics import Answers
-from visual_memory.services.evaluation.neighbour_matrix import Neighbours, Study, slices
+from visual_memory.services.evaluation.measures.accuracy_metrics import Predictions
+from visual_memory.services.evaluation.neighbour_matrix import NeighbourMatrix, Neighbours, slices
 from visual_memory.services.voting.conformal_prediction_sets import nonconformity, set_share
 from visual_memory.services.voting.decide import TIE
 
@@ -18,7 +18,7 @@ Misfits = NDArray[np.float64]
 
 
 def prediction_sets(
-    answers: Answers, around: Neighbours | None, options: EvaluationOptions
+    answers: Predictions, around: Neighbours | None, options: EvaluationOptions
 ) -> list[PredictionSets] | None:
     """Sets calibrated on the memory's own images, each without itself, and measured on the queries.
 
@@ -46,7 +46,7 @@ def prediction_sets(
     return [_measured(answers, misfits, everybody, own, coverage) for coverage in COVERAGES]
 
 
-def _misfits(study: Study, voters: Neighbours, options: VoteOptions) -> Misfits:
+def _misfits(study: NeighbourMatrix, voters: Neighbours, options: VoteOptions) -> Misfits:
     """How badly the right labels of each query fit; see `nonconformity`."""
     parts = [
         nonconformity(study.truth[some], study.votes_for[voters.rows[some]], voters.of(some).weights(options))
@@ -56,7 +56,7 @@ def _misfits(study: Study, voters: Neighbours, options: VoteOptions) -> Misfits:
 
 
 def _measured(
-    answers: Answers, misfits: Misfits, asked: NDArray[np.int64], own: Misfits, coverage: float
+    answers: Predictions, misfits: Misfits, asked: NDArray[np.int64], own: Misfits, coverage: float
 ) -> PredictionSets:
     """The sets of some queries, by the misfits `own`, ascending, of what they are calibrated on."""
     least, scores = set_share(own, coverage), answers.scores[asked]

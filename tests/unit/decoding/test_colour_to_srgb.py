@@ -31,11 +31,11 @@ from tests.support.colour_profiles import (
 from tests.support.damaged_pictures import GREEN, RED, WHITE, packed
 from tests.support.tiff_writer import Written, tiff
 from visual_memory.services.decoding import colour_to_srgb
-from visual_memory.services.decoding.pillow_decode import Limits, decode, thumbnail
-from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
-LIMITS = Limits(max_bytes=2**23, max_pixels=1_000_000)
+LIMITS = PictureLimits(max_bytes=2**23, max_pixels=1_000_000)
 FORMATS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "PNG": {},
@@ -48,8 +48,8 @@ LEVELS = np.array([[[r, g, b] for r in (0, 90, 200, 255) for g in (0, 128, 255) 
 SWATCHES = np.kron(LEVELS, np.ones((16, 16, 1), np.uint8))
 
 
-def shown(data: bytes, view: View = View()) -> NDArray[np.uint8]:  # noqa: B008 - it is frozen
-    return np.asarray(decode(data, LIMITS, view))
+def shown(data: bytes, crop: PreprocessingCrop = PreprocessingCrop()) -> NDArray[np.uint8]:  # noqa: B008 - it is frozen
+    return np.asarray(decode(data, LIMITS, crop))
 
 
 def near(found: NDArray[Any], expected: NDArray[Any] | list[Any], most: int = 2) -> None:
@@ -64,9 +64,11 @@ def near(found: NDArray[Any], expected: NDArray[Any] | list[Any], most: int = 2)
 def test_red_is_green_where_the_profile_swaps_them(kind: str) -> None:
     data = packed(PIL.Image.new("RGB", (64, 64), RED), kind, icc_profile=profile(SWAPPED), **FORMATS[kind])
     near(shown(data), np.full((64, 64, 3), GREEN), 3)
-    near(shown(data, View(32, 32))[:32, :32], np.full((32, 32, 3), GREEN), 3)  # the encoder resizes what is left
+    near(
+        shown(data, PreprocessingCrop(32, 32))[:32, :32], np.full((32, 32, 3), GREEN), 3
+    )  # the encoder resizes what is left
     near(np.asarray(PIL.Image.open(io.BytesIO(thumbnail(data, 16, LIMITS)))), np.full((16, 16, 3), GREEN), 3)
-    near(shown(data, View(version=1)), np.full((64, 64, 3), RED), 3)
+    near(shown(data, PreprocessingCrop(version=1)), np.full((64, 64, 3), RED), 3)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

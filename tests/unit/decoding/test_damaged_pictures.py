@@ -14,20 +14,20 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.support.damaged_pictures import SEEDS, mutated, outcome
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.file_formats.recognise_format import webp_size
-from visual_memory.services.decoding.pillow_decode import Limits, decode, thumbnail
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.file_formats.recognise_format import read_webp_size
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 
-LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
+LIMITS = PictureLimits(max_bytes=2**20, max_pixels=1_000_000)
 ALLOWED = {"RGB", "InvalidPicture", "UnsupportedFormat", "TooLarge"}
 
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    sandbox = Sandbox(LIMITS, 60, 1)
+    sandbox = SandboxPool(LIMITS, 60, 1)
     with ThreadPoolExecutor(1) as pool:
         yield Decoder(sandbox, pool)
     sandbox.close()
@@ -35,7 +35,7 @@ def decoder() -> Iterator[Decoder]:
 
 def attack(decoder: Decoder, data: bytes) -> str:
     """Decode in the sandbox, and here where that went well; how it ended."""
-    confined = outcome(partial(decoder.one, "a"), data)
+    confined = outcome(partial(decoder.decode_one, "a"), data)
     assert confined[0] in ALLOWED, confined
     assert outcome(partial(decode, limits=LIMITS), data) == confined
     small = outcome(partial(decoder.thumbnail, "a", size=16), data)
@@ -68,7 +68,7 @@ def test_a_webp_that_announces_too_much_is_too_large(
     PIL.Image.new("RGB", (48, 40), "red").save(out, "WEBP", **how)
     data = out.getvalue()
     assert data[12:16] == kind
-    assert webp_size(data) == (48, 40)
+    assert read_webp_size(data) == (48, 40)
     assert attack(decoder, data) == "RGB"
     assert attack(decoder, data[:place] + huge + data[place + len(huge) :]) == "TooLarge"
 
@@ -78,12 +78,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import Limits, decode
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from tests.support.damaged_pictures import SEEDS, outcome
-limits = Limits(2**20, 10**6)
-sandbox = Sandbox(limits, 60, 1)
-confined = partial(Decoder(sandbox, ThreadPoolExecutor(1)).one, "a")
+limits = PictureLimits(2**20, 10**6)
+sandbox = SandboxPool(limits, 60, 1)
+confined = partial(Decoder(sandbox, ThreadPoolExecutor(1)).decode_one, "a")
 for seed in SEEDS:
     for end in range(0, len(seed), 40):
         outcome(confined if sys.argv[1] == "sandbox" else lambda data: decode(data, limits), seed[:end])

@@ -11,13 +11,13 @@ import pytest
 from tests.support.colour_profiles import SRGB, SWAPPED, chunk, gama, png, profile
 from tests.support.damaged_pictures import BLUE, GREEN, RED, WHITE, packed, quarters
 from visual_memory.schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
-from visual_memory.services.decoding.pillow_decode import Limits, decode, media_type, thumbnail
-from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, media_type, thumbnail
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 
-LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
+LIMITS = PictureLimits(max_bytes=2**20, max_pixels=1_000_000)
 TYPES = {
     "JPEG": "image/jpeg",
     "PNG": "image/png",
@@ -227,12 +227,12 @@ TEXTS = {
 @pytest.mark.parametrize("where", ["before", "after", "at the end"])
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_makes_no_pixels_of_a_png_spoils_none(name: str, where: str) -> None:
-    limits, pixels = Limits(2**23, 10_000), np.asarray(quarters())
+    limits, pixels = PictureLimits(2**23, 10_000), np.asarray(quarters())
     data = png(pixels, [TEXTS[name]] if where == "before" else (), [TEXTS[name]] if where == "after" else ())
     if where == "at the end":  # and the end is missing
         data = data[:-12] + TEXTS[name][:-20]
     for version in (1, 2):
-        assert np.array_equal(np.asarray(decode(data, limits, View(version=version))), pixels)
+        assert np.array_equal(np.asarray(decode(data, limits, PreprocessingCrop(version=version))), pixels)
     thumbnail(data, 16, limits)
 
 
@@ -255,19 +255,21 @@ JPEGS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("view", [View(), View(16, 16)])
+@pytest.mark.parametrize("crop", [PreprocessingCrop(), PreprocessingCrop(16, 16)])
 @pytest.mark.parametrize("kind", JPEGS)
-def test_a_jpeg_that_lacks_only_its_end_is_read_and_one_that_lacks_pixels_is_not(kind: str, view: View) -> None:
+def test_a_jpeg_that_lacks_only_its_end_is_read_and_one_that_lacks_pixels_is_not(
+    kind: str, crop: PreprocessingCrop
+) -> None:
     pictures = [PIL.Image.effect_noise((72, 56), 90).convert("RGB"), quarters(), PIL.Image.new("L", (70, 50), 128)]
     for picture in pictures:
         data = packed(picture, "JPEG", **JPEGS[kind])
-        whole = decode(data, LIMITS, view).tobytes()
+        whole = decode(data, LIMITS, crop).tobytes()
         for tail in (b"", b"\xff", b"\0" * 9, b"more"):
-            assert decode(data[:-2] + tail, LIMITS, view).tobytes() == whole
+            assert decode(data[:-2] + tail, LIMITS, crop).tobytes() == whole
         scan = data.find(b"\xff\xda")
         for end in range(scan, len(data) - 4, max(1, (len(data) - scan) // 40)):
             with pytest.raises(InvalidPicture, match="ends too early"):
-                decode(data[:end], LIMITS, view)
+                decode(data[:end], LIMITS, crop)
 
 
 def test_kinds_of_jpeg_that_no_reader_here_reads_are_called_by_their_names() -> None:
@@ -371,18 +373,18 @@ def test_a_heif_of_another_codec_is_called_so() -> None:
 
 def test_too_many_bytes() -> None:
     data = packed(quarters(), "BMP")
-    assert decode(data, Limits(len(data), 10_000)).size == (48, 32)
+    assert decode(data, PictureLimits(len(data), 10_000)).size == (48, 32)
     with pytest.raises(TooLarge, match="bytes"):
-        decode(data, Limits(len(data) - 1, 10_000))
+        decode(data, PictureLimits(len(data) - 1, 10_000))
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_too_many_pixels(kind: str) -> None:
     data = packed(quarters(), kind)
-    assert decode(data, Limits(2**20, 48 * 32)).size == (48, 32)
+    assert decode(data, PictureLimits(2**20, 48 * 32)).size == (48, 32)
     for use in (decode, lambda data, limits: thumbnail(data, 16, limits)):
         with pytest.raises(TooLarge, match="48 x 32 pixels; at most 1,535"):
-            use(data, Limits(2**20, 48 * 32 - 1))
+            use(data, PictureLimits(2**20, 48 * 32 - 1))
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
@@ -429,10 +431,10 @@ def test_no_warning_of_pillow_leaks() -> None:
     code = f"""
 import sys
 from visual_memory.schemas.errors import VisualMemoryError
-from visual_memory.services.decoding.pillow_decode import Limits, decode
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 for data in ({bomb(9_500, 9_500)!r}, {packed(quarters(), "JPEG", exif=b"Exif" + bytes(9))!r}):
     try:
-        decode(data, Limits(2**20, 10**6))
+        decode(data, PictureLimits(2**20, 10**6))
     except VisualMemoryError as error:
         print(type(error).__name__)
 heavy = {{"torch", "transformers", "sentence_transformers"}} & set(sys.modules)

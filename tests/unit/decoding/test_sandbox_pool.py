@@ -22,19 +22,19 @@ from tests.support.shape_pictures import as_file, picture
 from tests.support.tiff_writer import DEFLATE, Written, tiff
 from visual_memory.schemas.errors import DecoderFailed, InvalidPicture, TooLarge, Unavailable, UnsupportedFormat
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import Limits, decode, thumbnail
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
 from visual_memory.services.decoding.sandbox import sandbox_protocol
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox, memory_for
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool, child_memory_limit
 
-LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
+LIMITS = PictureLimits(max_bytes=2**20, max_pixels=1_000_000)
 SECONDS = 2.0
 GOOD = picture("disc")
 TENANT = "a"
 
 
 @contextmanager
-def opened(processes: int = 1, seconds: float = SECONDS, limits: Limits = LIMITS) -> Iterator[Decoder]:
-    sandbox = Sandbox(limits, seconds, processes, WORK)
+def opened(processes: int = 1, seconds: float = SECONDS, limits: PictureLimits = LIMITS) -> Iterator[Decoder]:
+    sandbox = SandboxPool(limits, seconds, processes, WORK)
     try:
         with ThreadPoolExecutor(8) as pool:
             yield Decoder(sandbox, pool)
@@ -49,7 +49,7 @@ def decoder() -> Iterator[Decoder]:
 
 
 def some(decoder: Decoder, *pictures: bytes) -> list[PIL.Image.Image]:
-    return decoder.some(TENANT, pictures, range(len(pictures)))
+    return decoder.decode_some(TENANT, pictures, range(len(pictures)))
 
 
 def pid(decoder: Decoder) -> int:
@@ -63,7 +63,7 @@ def pid(decoder: Decoder) -> int:
 def test_the_answers_are_those_of_decoding_in_this_process(decoder: Decoder) -> None:
     files = [as_file(PIL.Image.new("RGBA", (64, 700)), kind) for kind in ("WEBP", "AVIF", "HEIF")]
     for data in (GOOD, picture("bars", "JPEG"), *files):
-        found, expected = decoder.one(TENANT, data), decode(data, LIMITS)
+        found, expected = decoder.decode_one(TENANT, data), decode(data, LIMITS)
         assert (found.mode, found.size, found.tobytes()) == ("RGB", expected.size, expected.tobytes())
         assert decoder.thumbnail(TENANT, data, 32) == thumbnail(data, 32, LIMITS)
         decoder.check(TENANT, [data])
@@ -86,7 +86,7 @@ def test_a_bad_picture_has_the_same_error_as_in_this_process(
     with pytest.raises(kind) as expected:
         decode(data, LIMITS)
     for use in (
-        lambda data: decoder.one(TENANT, data),
+        lambda data: decoder.decode_one(TENANT, data),
         lambda data: decoder.thumbnail(TENANT, data, 32),
         lambda data: decoder.check(TENANT, [data]),
     ):
@@ -103,7 +103,7 @@ def test_a_picture_that_ends_the_decoder_is_an_error_and_the_next_one_is_decoded
     before = pid(decoder)
     with pytest.raises(DecoderFailed, match=r"^picture 2 of 2: decoding this picture ended the decoder$"):
         some(decoder, GOOD, spoilt(GOOD, word))
-    assert decoder.one(TENANT, GOOD).size == (96, 96)
+    assert decoder.decode_one(TENANT, GOOD).size == (96, 96)
     assert pid(decoder) != before
 
 
@@ -111,25 +111,25 @@ def test_a_picture_that_ends_the_decoder_is_an_error_and_the_next_one_is_decoded
 def test_a_picture_that_takes_too_long_is_given_up(decoder: Decoder, word: str) -> None:
     before = pid(decoder)
     with pytest.raises(DecoderFailed, match="took more than 2 s"):
-        decoder.one(TENANT, spoilt(GOOD, word))
+        decoder.decode_one(TENANT, spoilt(GOOD, word))
     assert not psutil.pid_exists(before)
-    assert decoder.one(TENANT, GOOD).size == (96, 96)
+    assert decoder.decode_one(TENANT, GOOD).size == (96, 96)
 
 
 def test_a_picture_that_needs_too_much_memory_is_given_up(decoder: Decoder) -> None:
     large = as_file(PIL.Image.new("RGB", (1000, 1000)))
-    assert decoder.one(TENANT, large).size == (1000, 1000)
+    assert decoder.decode_one(TENANT, large).size == (1000, 1000)
     before = pid(decoder)
     with pytest.raises(DecoderFailed, match="more memory than is allowed"):
-        decoder.one(TENANT, spoilt(large, "eat"))
+        decoder.decode_one(TENANT, spoilt(large, "eat"))
     assert not psutil.pid_exists(before), "what it took is given back with its process"
-    assert decoder.one(TENANT, large).size == (1000, 1000)
+    assert decoder.decode_one(TENANT, large).size == (1000, 1000)
 
 
 def test_memory_is_limited_by_what_the_largest_picture_needs(decoder: Decoder) -> None:
     process = psutil.Process(pid(decoder))
     limit, _ = process.rlimit(psutil.RLIMIT_AS)
-    assert process.memory_info().vms <= limit <= 2**28 + memory_for(LIMITS)
+    assert process.memory_info().vms <= limit <= 2**28 + child_memory_limit(LIMITS)
 
 
 HUNGRY = {
@@ -147,8 +147,8 @@ HUNGRY = {
 
 @pytest.mark.parametrize("name", HUNGRY)
 def test_the_largest_picture_of_the_hungriest_formats_has_room(name: str) -> None:
-    with opened(limits=Limits(2**20, 16_000_000), seconds=60) as decoder:
-        assert decoder.one(TENANT, HUNGRY[name]()).size == (4000, 4000)
+    with opened(limits=PictureLimits(2**20, 16_000_000), seconds=60) as decoder:
+        assert decoder.decode_one(TENANT, HUNGRY[name]()).size == (4000, 4000)
 
 
 def _turned(side: int) -> bytes:
@@ -206,26 +206,26 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
 @pytest.mark.parametrize("word", ["lie about size", "lie about nothing", "negative", "tell nothing"])
 def test_pixels_that_are_no_picture_are_not_believed(decoder: Decoder, word: str) -> None:
     with pytest.raises(DecoderFailed, match="no picture"):
-        decoder.one(TENANT, spoilt(GOOD, word))
+        decoder.decode_one(TENANT, spoilt(GOOD, word))
 
 
 @pytest.mark.parametrize("word", ["talk too much", "talk at length"])
 def test_an_answer_that_is_too_long_is_not_read(decoder: Decoder, word: str) -> None:
     with pytest.raises(DecoderFailed, match="ended the decoder"):
-        decoder.one(TENANT, spoilt(GOOD, word))
-    assert decoder.one(TENANT, GOOD).size == (96, 96)
+        decoder.decode_one(TENANT, spoilt(GOOD, word))
+    assert decoder.decode_one(TENANT, GOOD).size == (96, 96)
 
 
 def test_an_error_that_decoders_do_not_have_is_one_they_do(decoder: Decoder) -> None:
     with pytest.raises(DecoderFailed, match="gone"):
-        decoder.one(TENANT, spoilt(GOOD, "make up an error"))
+        decoder.decode_one(TENANT, spoilt(GOOD, "make up an error"))
 
 
 def test_a_decoder_that_was_killed_while_it_was_idle_is_no_fault_of_the_next_picture(decoder: Decoder) -> None:
     idle = psutil.Process(pid(decoder))
     idle.kill()
     until(lambda: idle.status() == psutil.STATUS_ZOMBIE, "it to be dead")
-    assert decoder.one(TENANT, GOOD).size == (96, 96)
+    assert decoder.decode_one(TENANT, GOOD).size == (96, 96)
 
 
 def test_a_decoder_that_stands_still_holds_nobody_up_for_ever() -> None:
@@ -233,7 +233,7 @@ def test_a_decoder_that_stands_still_holds_nobody_up_for_ever() -> None:
     with opened() as decoder, suspended(psutil.Process(pid(decoder))):
         with pytest.raises(DecoderFailed, match="took more than 2 s"):
             decoder.check(TENANT, [large])
-        assert decoder.one(TENANT, GOOD).size == (96, 96)
+        assert decoder.decode_one(TENANT, GOOD).size == (96, 96)
 
 
 def test_a_decoder_outlives_the_thread_that_first_needed_it() -> None:
@@ -262,7 +262,7 @@ def test_whatever_happens_between_question_and_answer_the_next_one_gets_its_own(
     decoder: Decoder, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], moment: str
 ) -> None:
     """Promise 5: an answer that is left in the channel would be the next tenant's picture."""
-    decoder.one("a", GOOD)
+    decoder.decode_one("a", GOOD)
     original = getattr(sandbox_protocol, moment)
 
     def interrupted(*given: Any) -> Any:
@@ -272,23 +272,23 @@ def test_whatever_happens_between_question_and_answer_the_next_one_gets_its_own(
 
     monkeypatch.setattr(sandbox_protocol, moment, interrupted)
     with pytest.raises(error):
-        decoder.one("a", as_file(PIL.Image.new("RGB", (5, 7))))
+        decoder.decode_one("a", as_file(PIL.Image.new("RGB", (5, 7))))
     monkeypatch.undo()
-    assert decoder.one("b", GOOD).size == (96, 96)
+    assert decoder.decode_one("b", GOOD).size == (96, 96)
 
 
 def test_an_answer_to_no_question_is_nobodys(decoder: Decoder) -> None:
     with pytest.raises(DecoderFailed, match="ended the decoder"):
-        decoder.one("a", spoilt(GOOD, "speak first"))
-    assert decoder.one("b", GOOD).size == (96, 96)
+        decoder.decode_one("a", spoilt(GOOD, "speak first"))
+    assert decoder.decode_one("b", GOOD).size == (96, 96)
 
 
 def test_an_answer_that_comes_when_nobody_asked_is_no_fault_of_the_next_picture(decoder: Decoder) -> None:
-    decoder.one("a", spoilt(GOOD, "speak when told"))
+    decoder.decode_one("a", spoilt(GOOD, "speak when told"))
     idle = psutil.Process(pid(decoder))
     idle.send_signal(signal.SIGUSR1)
     until(lambda: idle.status() == psutil.STATUS_STOPPED, "it to have spoken")
-    assert decoder.one("b", GOOD).size == (96, 96)
+    assert decoder.decode_one("b", GOOD).size == (96, 96)
     assert not idle.is_running()
 
 
@@ -300,10 +300,10 @@ def test_however_many_of_one_tenant_stand_still_others_are_decoded() -> None:
         return [each for each in mine if each.status() == psutil.STATUS_STOPPED]
 
     with opened(processes=2, seconds=600) as decoder, ThreadPoolExecutor(16) as threads:
-        slow = [threads.submit(decoder.one, "a", spoilt(GOOD, "stop")) for _ in range(16)]
+        slow = [threads.submit(decoder.decode_one, "a", spoilt(GOOD, "stop")) for _ in range(16)]
         until(lambda: len(stopped()) == 2, "both that one tenant may have")
         for _ in range(3):
-            assert decoder.one("b", GOOD).size == (96, 96)
+            assert decoder.decode_one("b", GOOD).size == (96, 96)
             decoder.check("b", [GOOD] * 20)
         assert not any(each.done() for each in slow)
         while not all(each.done() for each in slow):
@@ -326,11 +326,11 @@ def test_what_is_closed_decodes_no_more_and_leaves_no_process() -> None:
         decoder.sandbox.close()
         assert not mine.is_running()
         with pytest.raises(Unavailable, match="shutting down"):
-            decoder.one(TENANT, GOOD)
+            decoder.decode_one(TENANT, GOOD)
 
 
 def test_a_decoder_that_does_not_start_blames_no_picture() -> None:
-    sandbox = Sandbox(LIMITS, SECONDS, 1, "tests.support.failing_decoder:unheard_of")
+    sandbox = SandboxPool(LIMITS, SECONDS, 1, "tests.support.failing_decoder:unheard_of")
     with pytest.raises(Unavailable, match="does not start"):
         sandbox.run(TENANT, {"do": "decode", "side": 0, "most": 0}, GOOD, 0)
     sandbox.close()
@@ -338,11 +338,11 @@ def test_a_decoder_that_does_not_start_blames_no_picture() -> None:
 
 PARENT = f"""
 import sys, threading
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from tests.support.failing_decoder import spoilt
 from tests.support.shape_pictures import picture
-sandbox = Sandbox(Limits(2**20, 10**6), 600, 1, {WORK!r})
+sandbox = SandboxPool(PictureLimits(2**20, 10**6), 600, 1, {WORK!r})
 hanging = threading.Thread(target=sandbox.run, args=("a", {{}}, spoilt(picture("disc"), "hang"), 0), daemon=True)
 hanging.start()
 print(sandbox.run("b", {{}}, spoilt(picture("disc"), "who"), 0)[0]["pid"], flush=True)

@@ -25,16 +25,16 @@ from tests.support.failing_decoder import decoders
 from tests.support.tiny_encoders import FAMILIES, IMAGE_TOWER, Family, cls, saved
 from visual_memory.services.bootstrap.wiring.wire_memory import SLICE_BYTES, slice_size
 from visual_memory.services.decoding.decode_many import BYTES_PER_PIXEL, Decoder
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.preprocessing_crop import ALL, View
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
-from visual_memory.services.encoding.huggingface_models import UNSIZED
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
+from visual_memory.services.encoding.huggingface_models import DEFAULT_SIDE
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
-from visual_memory.services.encoding.transformers_preprocessing import take_over
+from visual_memory.services.encoding.transformers_preprocessing import take_over_resize
 from visual_memory.services.settings import EncoderSettings
 
-LIMITS = Limits(2**20, 50_000_000)
+LIMITS = PictureLimits(2**20, 50_000_000)
 LONGEST = {"PNG": 100_000, "TIFF": 100_000, "BMP": 100_000, "JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}
 CHILD = 48 * 2**20
 """Bytes that the child may take for one of them; the thinnest, made 256 wide before it is cut, would take 26 GB."""
@@ -66,14 +66,14 @@ ENCODERS = FAMILIES | {"built in": None, "dinov2 without a crop": uncropped}
 class Decoding:
     """A decoder with one child, whose memory is watched."""
 
-    def __init__(self, sandbox: Sandbox, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, sandbox: SandboxPool, pool: ThreadPoolExecutor) -> None:
         self.sandbox, self.pool = sandbox, pool
         before = {each.pid for each in decoders(psutil.Process().pid)}
-        self.one(packed(PIL.Image.new("RGB", (1, 1)), "PNG"), ALL)
+        self.one(packed(PIL.Image.new("RGB", (1, 1)), "PNG"), NO_CROP)
         [self.child] = (each for each in decoders(psutil.Process().pid) if each.pid not in before)
 
-    def one(self, data: bytes, view: View) -> PIL.Image.Image:
-        return Decoder(self.sandbox, self.pool, view).one("a", data)
+    def one(self, data: bytes, crop: PreprocessingCrop) -> PIL.Image.Image:
+        return Decoder(self.sandbox, self.pool, crop).decode_one("a", data)
 
     def peak(self) -> int:
         return peak(self.child.pid)
@@ -81,7 +81,7 @@ class Decoding:
 
 @pytest.fixture(scope="module")
 def decoding() -> Iterator[Decoding]:
-    sandbox = Sandbox(LIMITS, 30, 1)
+    sandbox = SandboxPool(LIMITS, 30, 1)
     with ThreadPoolExecutor(1) as pool:
         yield Decoding(sandbox, pool)
     sandbox.close()
@@ -110,12 +110,12 @@ def thin(kind: str = "PNG") -> list[bytes]:
 @pytest.mark.parametrize("kind", LONGEST)
 def test_the_child_takes_little_and_hands_little_over(decoding: Decoding, kind: str, version: Literal[1, 2]) -> None:
     before = decoding.peak()
-    views = [View(side, crop, version) for side, crop in ((256, 224), (256, 0), (518, 0), (1024, 0))]
-    for view in [*views, *([View(384, squash=True)] if version == 2 else [])]:
+    crops = [PreprocessingCrop(side, crop, version) for side, crop in ((256, 224), (256, 0), (518, 0), (1024, 0))]
+    for crop in [*crops, *([PreprocessingCrop(384, squash=True)] if version == 2 else [])]:
         for data in thin(kind):
-            found = decoding.one(data, view)
+            found = decoding.one(data, crop)
             assert max(found.size) <= 8 * min(found.size)
-            assert found.width * found.height <= view.largest()
+            assert found.width * found.height <= crop.max_pixels()
     assert decoding.peak() - before <= CHILD
     assert decoding.child.is_running(), "it outlives all of them"
 
@@ -124,10 +124,16 @@ def test_nothing_larger_than_said_is_handed_over(decoding: Decoding) -> None:
     """Nor of the largest that are taken: 50 megapixels, of the worst proportions."""
     for size in ((20_000, 2_500), (2_500, 20_000), (7_071, 7_071), (50_000, 1_000)):
         data = packed(PIL.Image.new("L", size), "PNG")
-        for view in (View(256, 224), View(518, 518), View(256), View(384, squash=True), View(256, version=1)):
-            found = decoding.one(data, view)
-            assert found.width * found.height <= view.largest()
-            assert 3 * view.largest() <= 2**24 or view.crop == 518, "a few MB"
+        for crop in (
+            PreprocessingCrop(256, 224),
+            PreprocessingCrop(518, 518),
+            PreprocessingCrop(256),
+            PreprocessingCrop(384, squash=True),
+            PreprocessingCrop(256, version=1),
+        ):
+            found = decoding.one(data, crop)
+            assert found.width * found.height <= crop.max_pixels()
+            assert 3 * crop.max_pixels() <= 2**24 or crop.crop_side == 518, "a few MB"
 
 
 @pytest.mark.parametrize("preprocessing", [1, 2])
@@ -140,7 +146,7 @@ def test_every_family_embeds_them_in_little_memory(
         build(tmp_path)
     settings = EncoderSettings(name=None if build is None else str(tmp_path), precision="float32", batch_size=2)
     encoder = load_encoder(settings, identify(settings, preprocessing))
-    pictures = [decoding.one(data, encoder.view) for data in thin()]
+    pictures = [decoding.one(data, encoder.crop) for data in thin()]
     encoder.encode([pictures[-1]])
     before = forget_peak()
     for picture in pictures:
@@ -156,19 +162,26 @@ def test_pictures_of_which_nothing_is_cut_are_embedded_side_by_side(
     settings = EncoderSettings(name=str(tmp_path), precision="float32", batch_size=2)
     encoder = load_encoder(settings, identify(settings, preprocessing))
     pictures = [
-        encoder.view.of(PIL.Image.effect_noise(size, 90).convert("RGB")) for size in ((90, 60), (60, 90), (120, 80))
+        encoder.crop.apply(PIL.Image.effect_noise(size, 90).convert("RGB")) for size in ((90, 60), (60, 90), (120, 80))
     ]
     alone = np.concatenate([encoder.encode([picture]) for picture in pictures])
     assert np.abs(encoder.encode(pictures) - alone).max() < 1e-5
 
 
-VIEWS = [View(256, 224), View(256), View(384, squash=True), View(518, squash=True), View(UNSIZED), View(512, version=1)]
+CROPS = [
+    PreprocessingCrop(256, 224),
+    PreprocessingCrop(256),
+    PreprocessingCrop(384, squash=True),
+    PreprocessingCrop(518, squash=True),
+    PreprocessingCrop(DEFAULT_SIDE),
+    PreprocessingCrop(512, version=1),
+]
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=str)
-def test_a_slice_of_the_largest_views_takes_no_more_than_it_may(view: View) -> None:
-    encoder = SimpleNamespace(view=view, batch_size=8)
-    held = slice_size(cast(SharedEncoder, encoder)) * BYTES_PER_PIXEL * view.largest()
+@pytest.mark.parametrize("crop", CROPS, ids=str)
+def test_a_slice_of_the_largest_views_takes_no_more_than_it_may(crop: PreprocessingCrop) -> None:
+    encoder = SimpleNamespace(crop=crop, batch_size=8)
+    held = slice_size(cast(SharedEncoder, encoder)) * BYTES_PER_PIXEL * crop.max_pixels()
     assert SLICE_BYTES / 4 <= held <= SLICE_BYTES
 
 
@@ -180,10 +193,10 @@ def test_every_processor_makes_little_of_them(decoding: Decoding, name: str) -> 
     def preprocess(pictures: Any) -> Any:
         return processor(list(pictures), return_tensors="pt")
 
-    resize = take_over(processor, preprocess)
-    view = resize.view if resize else View(UNSIZED)
+    resize = take_over_resize(processor, preprocess)
+    crop = resize.crop if resize else PreprocessingCrop(DEFAULT_SIDE)
     before = forget_peak()
     for data in thin():
-        picture = decoding.one(data, view)
+        picture = decoding.one(data, crop)
         preprocess([resize(picture) if resize else picture])
     assert peak("self") - before <= 2 * ENCODER

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from tests.support.damaged_pictures import packed
 from tests.support.tiff_writer import DEFLATE, LZW, Written, tiff
 from visual_memory.schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
-from visual_memory.services.decoding.pillow_decode import Limits, decode, thumbnail
-from visual_memory.services.decoding.preprocessing_crop import View
+from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 
-LIMITS = Limits(max_bytes=2**20, max_pixels=1_000_000)
+LIMITS = PictureLimits(max_bytes=2**20, max_pixels=1_000_000)
 ORDERS: tuple[Literal["<", ">"], ...] = ("<", ">")
 LAYOUTS: dict[str, dict[str, Any]] = {
     "strips": {},
@@ -163,7 +163,7 @@ def test_what_is_no_number_spoils_nothing() -> None:
 def test_version_1_shows_what_it_always_showed() -> None:
     """Vectors of it are compared with those that were made of a negative."""
     negative = tiff(GREYS["uint16"][None], Written(photometric=0))
-    assert np.asarray(decode(negative, LIMITS, View(version=1)))[0, :, 0].tolist() == [0, 128, 255]
+    assert np.asarray(decode(negative, LIMITS, PreprocessingCrop(version=1)))[0, :, 0].tolist() == [0, 128, 255]
     assert shown(negative)[0, :, 0].tolist() == [255, 127, 0]
     assert np.asarray(PIL.Image.open(io.BytesIO(thumbnail(negative, 8, LIMITS)))).ravel()[0] > 250
 
@@ -171,7 +171,10 @@ def test_version_1_shows_what_it_always_showed() -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_version_1_reads_what_it_could_not_read(order: Literal["<", ">"]) -> None:
     data = tiff(coloured("float32"), Written(order=order, photometric=2))
-    assert np.abs(np.asarray(decode(data, LIMITS, View(version=1))).astype(int) - coloured("uint8")).max() <= 1
+    assert (
+        np.abs(np.asarray(decode(data, LIMITS, PreprocessingCrop(version=1))).astype(int) - coloured("uint8")).max()
+        <= 1
+    )
 
 
 @pytest.mark.parametrize(

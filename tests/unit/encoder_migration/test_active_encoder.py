@@ -10,7 +10,7 @@ from tests.support.encoder_specs import spec
 from tests.support.tiny_encoders import dinov2
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import EncoderMismatch
-from visual_memory.services.encoder_migration.active_encoder import resolve
+from visual_memory.services.encoder_migration.active_encoder import resolve_active_encoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify
 from visual_memory.services.infrastructure.records.database import Database
@@ -32,7 +32,7 @@ class Held:
         shape = None
         if self.vectors is not None:
             shape = Shape({vector_name(name): size for name, size in self.vectors.items()}, {})
-        return resolve(self.records, shape, settings)
+        return resolve_active_encoder(self.records, shape, settings)
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from benchmarks.pictures import photographs
 from visual_memory.services.encoding import efficientnet, fused_efficientnet
 from visual_memory.services.encoding import load_encoder as module
-from visual_memory.services.encoding.efficientnet import original, prepare, scaled
+from visual_memory.services.encoding.efficientnet import load_published_network, prepare, scale_pixels
 from visual_memory.services.encoding.encoder_contract import Encoder, EncoderUnusable
-from visual_memory.services.encoding.encoder_fingerprint import VIEW
-from visual_memory.services.encoding.fused_efficientnet import Folded, keep_sums
+from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN_CROP
+from visual_memory.services.encoding.fused_efficientnet import FusedEfficientNet, round_keeping_sums
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.encoding.sentence_transformers_module import EfficientNetLite0
 from visual_memory.services.settings import EncoderSettings
@@ -26,7 +26,7 @@ PICTURES = [
     PIL.Image.merge("RGB", [PIL.Image.effect_noise((width, height), spread) for spread in (30, 60, 90)])
     for width, height in ((224, 224), (300, 200), (97, 350), (8, 8), (1, 1))
 ]
-SEEN = [VIEW.of(picture) for picture in PICTURES]
+SEEN = [BUILT_IN_CROP.apply(picture) for picture in PICTURES]
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,12 @@ def pixels() -> torch.Tensor:
     """Photographs, and the same ones blurred: those are hard for a coarse network."""
     pictures = [PIL.Image.open(io.BytesIO(data)).convert("RGB") for data in photographs(4)]
     pictures += [each.filter(GaussianBlur(20)) for each in pictures]
-    return scaled(prepare([VIEW.of(each) for each in pictures])["pixels"])
+    return scale_pixels(prepare([BUILT_IN_CROP.apply(each) for each in pictures])["pixels"])
 
 
 @torch.inference_mode()
 def published(pixels: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    features: torch.Tensor = original().to(dtype).extract_features(pixels.to(dtype))
+    features: torch.Tensor = load_published_network().to(dtype).extract_features(pixels.to(dtype))
     return features.mean((2, 3)).float()
 
 
@@ -82,17 +82,17 @@ def test_folding_changes_the_speed_and_not_the_vectors(
 ) -> None:
     if not one_call:
         monkeypatch.setattr(fused_efficientnet, "has_one_call", lambda _dtype: False)
-    assert agreement(pixels, Folded(original(), torch.float32, "cpu")(pixels)) >= 0.99999
+    assert agreement(pixels, FusedEfficientNet(load_published_network(), torch.float32, "cpu")(pixels)) >= 0.99999
 
 
 def test_in_half_precision_it_agrees_where_the_published_network_does_not(pixels: torch.Tensor) -> None:
-    spared = Folded(original(), torch.bfloat16, "cpu")(pixels)
+    spared = FusedEfficientNet(load_published_network(), torch.bfloat16, "cpu")(pixels)
     assert agreement(pixels, spared) >= 0.999 > agreement(pixels, published(pixels, torch.bfloat16))
 
 
 def test_rounding_keeps_the_sums_of_filters() -> None:
     weight = torch.randn(64, 1, 3, 3, generator=torch.manual_seed(0))
-    rounded = keep_sums(weight, torch.bfloat16)
+    rounded = round_keeping_sums(weight, torch.bfloat16)
     assert torch.equal(rounded, rounded.bfloat16().float())
     assert (rounded - weight).abs().max() <= weight.abs().max() * 2**-7
     lost, plainly = ((each - weight).sum((1, 2, 3)).abs() for each in (rounded, weight.bfloat16().float()))
@@ -106,9 +106,9 @@ def test_the_middle_is_that_of_resize_and_crop(size: tuple[int, int]) -> None:
     whole = picture.resize((round(size[0] * scale), round(size[1] * scale)), Resampling.BICUBIC)
     left, top = (whole.width - 224) // 2, (whole.height - 224) // 2
     by_hand = np.asarray(whole.crop((left, top, left + 224, top + 224)), np.int16)
-    first = replace(VIEW, version=1).of(picture)
+    first = replace(BUILT_IN_CROP, version=1).apply(picture)
     assert np.abs(np.asarray(first, np.int16) - by_hand).max() <= 2
-    second = prepare([VIEW.of(picture)])["pixels"][0].permute(1, 2, 0).numpy().astype(np.int16)
+    second = prepare([BUILT_IN_CROP.apply(picture)])["pixels"][0].permute(1, 2, 0).numpy().astype(np.int16)
     assert np.abs(second - by_hand).max() <= 3
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_view_of_a_picture_is_refused(encoder: Encoder) -> None:
 
 
 def test_it_is_a_module_of_sentence_transformers(encoder: Encoder, tmp_path: Path) -> None:
-    model = SentenceTransformer(modules=[EfficientNetLite0(original()), Normalize()], device="cpu")
+    model = SentenceTransformer(modules=[EfficientNetLite0(load_published_network()), Normalize()], device="cpu")
     model.save(str(tmp_path), create_model_card=False)
     loaded = SentenceTransformer(str(tmp_path), device="cpu", trust_remote_code=True)
     assert np.abs(loaded.encode(PICTURES, batch_size=2) - encoder.encode(SEEN)).max() < 1e-5
@@ -127,7 +127,7 @@ def test_it_is_a_module_of_sentence_transformers(encoder: Encoder, tmp_path: Pat
 def test_damaged_weights_are_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet, "SHA256", "0" * 64)
     with pytest.raises(EncoderUnusable, match="damaged"):
-        original()
+        load_published_network()
 
 
 def test_a_missing_device_is_said() -> None:

@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from visual_memory.services.encoding.encoder_contract import EncoderUnusable, checked
+from visual_memory.services.encoding.encoder_contract import EncoderUnusable, check_vectors
 
 GOOD = np.array([[0.6, 0.8], [1.0, 0.0]], np.float32)
 
 
 def test_unit_vectors_pass_unchanged() -> None:
-    assert np.array_equal(checked(GOOD, "e", 2, 2), GOOD)
-    assert checked(GOOD.astype(np.float64), "e", 2, 2).dtype == np.float32
-    assert checked(GOOD[:0], "e", 0, 2).shape == (0, 2)
-    assert np.array_equal(checked(GOOD * np.float32(1.0009), "e", 2, 2), GOOD * np.float32(1.0009))
+    assert np.array_equal(check_vectors(GOOD, "e", 2, 2), GOOD)
+    assert check_vectors(GOOD.astype(np.float64), "e", 2, 2).dtype == np.float32
+    assert check_vectors(GOOD[:0], "e", 0, 2).shape == (0, 2)
+    assert np.array_equal(check_vectors(GOOD * np.float32(1.0009), "e", 2, 2), GOOD * np.float32(1.0009))
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ def test_unit_vectors_pass_unchanged() -> None:
 )
 def test_anything_else_is_refused_with_its_reason(vectors: NDArray[np.float32], reason: str) -> None:
     with pytest.raises(EncoderUnusable, match=f"^e gave.*{reason}"):
-        checked(vectors, "e", 2, 2)
+        check_vectors(vectors, "e", 2, 2)

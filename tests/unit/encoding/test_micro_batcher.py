@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.services.decoding.preprocessing_crop import ALL
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
 
@@ -29,7 +29,7 @@ class Numbers:
     name = "numbers"
     dimension = 2
     batch_size = 2
-    view = ALL
+    crop = NO_CROP
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

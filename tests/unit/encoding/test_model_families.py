@@ -14,7 +14,7 @@ from tests.support.tiny_encoders import FAMILIES, SIZE, Family
 from visual_memory.schemas.encoder import EncoderIdentity
 from visual_memory.services.decoding.preprocessing_crop import Preprocessing
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
-from visual_memory.services.encoding.torch_encoder import NetworkEncoder
+from visual_memory.services.encoding.torch_encoder import TorchEncoder
 from visual_memory.services.settings import EncoderSettings
 
 PICTURES = [PIL.Image.effect_noise((40 + 9 * n, 60 - 5 * n), 90).convert("RGB") for n in range(5)]
@@ -36,10 +36,10 @@ class Saved:
     def identity(self, preprocessing: Preprocessing = 2) -> EncoderIdentity:
         return identify(self.settings, preprocessing)
 
-    def encoder(self, preprocessing: Preprocessing = 2, batch_size: int = 2) -> NetworkEncoder:
+    def encoder(self, preprocessing: Preprocessing = 2, batch_size: int = 2) -> TorchEncoder:
         settings = self.settings.model_copy(update={"batch_size": batch_size})
         found = load_encoder(settings, self.identity(preprocessing))
-        assert isinstance(found, NetworkEncoder)
+        assert isinstance(found, TorchEncoder)
         return found
 
 
@@ -67,7 +67,7 @@ def test_it_computes_what_the_family_is_meant_to_give(saved: Saved) -> None:
 @pytest.mark.parametrize("preprocessing", [1, 2])
 def test_rows_are_of_length_1_in_order_and_the_same_in_any_batch(saved: Saved, preprocessing: Preprocessing) -> None:
     encoder, larger = (saved.encoder(preprocessing, batch_size) for batch_size in (2, 5))
-    seen = [encoder.view.of(picture) for picture in PICTURES]
+    seen = [encoder.crop.apply(picture) for picture in PICTURES]
     found = encoder.encode(seen)
     assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-5
     assert np.abs(found - np.concatenate([encoder.encode([each]) for each in seen])).max() < 1e-5
@@ -83,7 +83,7 @@ def test_pixels_are_those_of_the_familys_processor(
     picture = PIL.Image.open(io.BytesIO(photographs(1)[0])).convert("RGB").resize(size)
     own = saved.family.processor([picture], return_tensors="pt")["pixel_values"]
     encoder = saved.encoder(preprocessing)
-    found = encoder._network.prepare([encoder.view.of(picture)])["pixel_values"]
+    found = encoder._network.prepare([encoder.crop.apply(picture)])["pixel_values"]
     assert found.shape == own.shape
     cosine = torch.cosine_similarity(found.flatten(), own.flatten(), 0).item()
     assert cosine >= (LEAST[preprocessing] if min(size) >= SIZE["width"] else LEAST_OF_SMALL)

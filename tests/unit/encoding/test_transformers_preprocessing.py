@@ -17,24 +17,30 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from visual_memory.services.decoding.preprocessing_crop import View
-from visual_memory.services.encoding.transformers_preprocessing import Resize, take_over
+from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
+from visual_memory.services.encoding.transformers_preprocessing import Resize, take_over_resize
 
 PHOTOGRAPH = PIL.Image.fromarray(load_sample_images().images[0]).resize((490, 320))
 CROP = {"height": 224, "width": 224}
 TAKEN: list[tuple[Any, Resize]] = [
-    (CLIPImageProcessorPil(), Resize(View(224, 224), (224, 224), "bicubic")),
+    (CLIPImageProcessorPil(), Resize(PreprocessingCrop(224, 224), (224, 224), "bicubic")),
     (
         BitImageProcessorPil(size={"shortest_edge": 256}, crop_size=CROP),
-        Resize(View(256, 224), (224, 224), "bicubic"),
+        Resize(PreprocessingCrop(256, 224), (224, 224), "bicubic"),
     ),
-    (BitImageProcessorPil(do_center_crop=False), Resize(View(224), None, "bicubic")),
-    (SiglipImageProcessorPil(), Resize(View(224, squash=True), (224, 224), "bicubic")),
-    (ViTImageProcessorPil(), Resize(View(224, squash=True), (224, 224), "bilinear")),
-    (ConvNextImageProcessorPil(size={"shortest_edge": 224}), Resize(View(256, 224), (224, 224), "bicubic")),
-    (ConvNextImageProcessorPil(), Resize(View(384, squash=True), (384, 384), "bicubic")),
-    (EfficientNetImageProcessorPil(), Resize(View(346, squash=True), (346, 346), "bicubic")),
-    (EfficientNetImageProcessorPil(do_center_crop=True), Resize(View(346, squash=True), (346, 346), "bicubic")),
+    (BitImageProcessorPil(do_center_crop=False), Resize(PreprocessingCrop(224), None, "bicubic")),
+    (SiglipImageProcessorPil(), Resize(PreprocessingCrop(224, squash=True), (224, 224), "bicubic")),
+    (ViTImageProcessorPil(), Resize(PreprocessingCrop(224, squash=True), (224, 224), "bilinear")),
+    (
+        ConvNextImageProcessorPil(size={"shortest_edge": 224}),
+        Resize(PreprocessingCrop(256, 224), (224, 224), "bicubic"),
+    ),
+    (ConvNextImageProcessorPil(), Resize(PreprocessingCrop(384, squash=True), (384, 384), "bicubic")),
+    (EfficientNetImageProcessorPil(), Resize(PreprocessingCrop(346, squash=True), (346, 346), "bicubic")),
+    (
+        EfficientNetImageProcessorPil(do_center_crop=True),
+        Resize(PreprocessingCrop(346, squash=True), (346, 346), "bicubic"),
+    ),
 ]
 
 
@@ -46,9 +52,9 @@ def pixels(processor: Any, pictures: Sequence[PIL.Image.Image]) -> Mapping[str, 
 @pytest.mark.parametrize(("processor", "expected"), TAKEN, ids=lambda each: type(each).__name__)
 def test_the_usual_ways_are_taken_over_and_give_what_the_processor_gave(processor: Any, expected: Resize) -> None:
     own = pixels(processor, [PHOTOGRAPH])["pixel_values"].numpy()
-    found = take_over(processor, lambda pictures: pixels(processor, pictures))
+    found = take_over_resize(processor, lambda pictures: pixels(processor, pictures))
     assert found == expected
-    ours = pixels(processor, [found(found.view.of(PHOTOGRAPH))])["pixel_values"].numpy()
+    ours = pixels(processor, [found(found.crop.apply(PHOTOGRAPH))])["pixel_values"].numpy()
     assert ours.shape == own.shape
     assert np.abs(ours - own).mean() <= 0.1 * own.std(), "but for where it cuts between two pixels"
 
@@ -66,9 +72,9 @@ def test_the_usual_ways_are_taken_over_and_give_what_the_processor_gave(processo
 )
 def test_any_other_way_stays_the_processors(processor: Any) -> None:
     own = pixels(processor, [PHOTOGRAPH])["pixel_values"]
-    assert take_over(processor, lambda pictures: pixels(processor, pictures)) is None
+    assert take_over_resize(processor, lambda pictures: pixels(processor, pictures)) is None
     assert (pixels(processor, [PHOTOGRAPH])["pixel_values"] == own).all()
 
 
 def test_where_there_is_no_processor_nothing_is_taken_over() -> None:
-    assert take_over(None, lambda _pictures: {}) is None
+    assert take_over_resize(None, lambda _pictures: {}) is None

@@ -16,7 +16,7 @@ from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions
 from visual_memory.services.evaluation import paper_neighbours_json
 from visual_memory.services.evaluation.compute_evaluation import evaluate, evaluate_neighbours
-from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors
+from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, Vectors
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import first_groups
 
@@ -26,13 +26,13 @@ OPTIONS = EvaluationOptions(k=9, k_max=30, prune_above=75)
 class Plainly:
     """Everything again from the vectors, by loops."""
 
-    def __init__(self, memory: Labelled, queries: Labelled | None, options: EvaluationOptions) -> None:
+    def __init__(self, memory: LabelledVectors, queries: LabelledVectors | None, options: EvaluationOptions) -> None:
         self.memory, self.options = memory, options
         self.itself = queries is None
         self.queries = queries or memory
         self.around = [self.order(self.memory, image, image) for image in range(len(self.memory.ids))]
 
-    def order(self, asked: Labelled, place: int, without: int | None) -> list[int]:
+    def order(self, asked: LabelledVectors, place: int, without: int | None) -> list[int]:
         """All images but one, the nearest to a picture first."""
         products = [float(np.einsum("d,d->", asked.vectors[place], vector)) for vector in self.memory.vectors]
         order = sorted(range(len(products)), key=lambda image: (-products[image], image))
@@ -284,7 +284,7 @@ def test_what_an_approximate_search_misses_lowers_recall() -> None:
     assert found.fast_recall == pytest.approx({1: 1.0, 5: 0.4, 10: 0.3, 20: 0.25}, abs=0.01)
 
 
-def with_copies(number: int) -> Labelled:
+def with_copies(number: int) -> LabelledVectors:
     """A memory in which many a content came two or three times, under other labels."""
     memory = labelled(number, seed=3)
     content = np.repeat(np.arange(number // 2), [1, 2, 3] * (number // 6))[:number]
@@ -293,7 +293,7 @@ def with_copies(number: int) -> Labelled:
 
 @pytest.mark.parametrize("group_by", GroupBy)
 @pytest.mark.parametrize("queries", [None, labelled(25, seed=4, name="query")])
-def test_copies_share_a_vote_in_every_curve(queries: Labelled | None, group_by: GroupBy) -> None:
+def test_copies_share_a_vote_in_every_curve(queries: LabelledVectors | None, group_by: GroupBy) -> None:
     options = EvaluationOptions(k=9, k_max=20, prune_above=75, group_by=group_by)
     memory = with_copies(66)
     plainly, found = Plainly(memory, queries, options), evaluate(memory, queries, options, silent, encoder="e")

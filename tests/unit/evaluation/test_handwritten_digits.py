@@ -9,7 +9,7 @@ from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.services.evaluation.measures.accuracy_after_pruning import Pruning
 from visual_memory.services.evaluation.measures.accuracy_metrics import curves
 from visual_memory.services.evaluation.measures.experiments import search
-from visual_memory.services.evaluation.neighbour_matrix import study_of
+from visual_memory.services.evaluation.neighbour_matrix import build_neighbour_matrix
 
 MEMORY, K, DEFAULT_K = 1200, 100, 50
 
@@ -20,7 +20,7 @@ def test_the_rank_vote_keeps_its_accuracy_at_100_neighbours() -> None:
     memory, queries, labels = vectors[:MEMORY], vectors[MEMORY:], [[str(digit)] for digit in digits.target]
     names = [str(place) for place in range(len(labels))]
     asked, known = (names[MEMORY:], labels[MEMORY:]), (names[:MEMORY], labels[:MEMORY])
-    study = study_of("pixels", asked, known, search(queries, memory, K, None), itself=False)
+    study = build_neighbour_matrix("pixels", asked, known, search(queries, memory, K, None), itself=False)
     around = search(memory, memory, K, np.arange(MEMORY))
     soft = Pruning.of(study, around.rows, above=None).softly()
     found = {

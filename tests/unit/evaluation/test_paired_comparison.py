@@ -15,13 +15,13 @@ from visual_memory.schemas.encoder_comparison import ChangedAnswer, Comparison
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.services.evaluation.compute_evaluation import evaluate
-from visual_memory.services.evaluation.measures.paired_comparison import (
+from visual_memory.services.evaluation.measures.paired_statistics import (
     EncodedImages,
     compare,
     paired_difference,
     proportion,
 )
-from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors
+from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, Vectors
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import first_groups
 
@@ -29,7 +29,7 @@ OPTIONS = EvaluationOptions(k=9)
 MEMORY, QUERIES = 150, 60
 
 
-def digits(rows: slice, coarse: int) -> Labelled:
+def digits(rows: slice, coarse: int) -> LabelledVectors:
     """Handwritten digits; their pixels as vectors, each the sum of `coarse` x `coarse` of them, less their mean."""
     found = load_digits()
     side = 8 // coarse
@@ -37,17 +37,19 @@ def digits(rows: slice, coarse: int) -> Labelled:
     pixels = pixels - pixels.mean(axis=1, keepdims=True)
     unit: Vectors = (pixels / np.linalg.norm(pixels, axis=1, keepdims=True)).astype(np.float32)
     numbers = range(rows.start, rows.stop)
-    return Labelled([f"digit-{number}" for number in numbers], [[str(each)] for each in found.target[rows]], unit)
+    return LabelledVectors(
+        [f"digit-{number}" for number in numbers], [[str(each)] for each in found.target[rows]], unit
+    )
 
 
-def with_copies(memory: Labelled) -> Labelled:
+def with_copies(memory: LabelledVectors) -> LabelledVectors:
     """The same, with some images there two or three times; some copies have another label, or one more."""
     content = np.repeat(np.arange(len(memory.ids) // 2), [1, 2, 3] * (len(memory.ids) // 6))[: len(memory.ids)]
     labels = [
         ["0"] if place % 29 == 0 else [*dict.fromkeys([*memory.labels[each], *["1"] * (place % 13 == 0)])]
         for place, each in enumerate(content)
     ]
-    return Labelled(memory.ids, labels, memory.vectors[content], [f"content-{each}" for each in content])
+    return LabelledVectors(memory.ids, labels, memory.vectors[content], [f"content-{each}" for each in content])
 
 
 def both(copies: bool, asked: bool) -> tuple[EncodedImages, EncodedImages]:

@@ -12,7 +12,7 @@ from tests.support.random_memory import labelled, silent
 from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions
 from visual_memory.services.evaluation.compute_evaluation import evaluate, evaluate_neighbours
-from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors
+from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, Vectors
 from visual_memory.services.evaluation.report import report_page
 
 HOSTILE = "<script>alert(1)</script> $x_$ 猫"
@@ -27,7 +27,7 @@ def jpeg(_image_id: str, query: bool) -> bytes:
 @pytest.fixture(scope="module")
 def found() -> Evaluation:
     memory, queries = labelled(40, seed=1), labelled(20, seed=2, name="query")
-    memory = Labelled(
+    memory = LabelledVectors(
         memory.ids, [[label.replace("owl", HOSTILE) for label in some] for some in memory.labels], memory.vectors
     )
 

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.shape_pictures import picture
-from visual_memory.services.decoding.pillow_decode import Limits
-from visual_memory.services.decoding.preprocessing_crop import ALL, View
-from visual_memory.services.decoding.sandbox.sandbox_pool import Sandbox
+from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
+from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
 from visual_memory.services.infrastructure.processes.cpu_threads import LOWEST, step_back
 
@@ -26,7 +26,7 @@ class Looks:
     """An encoder that notes the priority that it is called with."""
 
     name, dimension, batch_size = "looks", 2, 4
-    view: View = ALL
+    crop: PreprocessingCrop = NO_CROP
 
     def __init__(self) -> None:
         self.seen: set[tuple[int, int]] = set()
@@ -51,8 +51,8 @@ def test_the_threads_of_a_batcher_step_back_and_the_caller_does_not() -> None:
 def test_decoders_have_the_priority_of_the_thread_that_starts_them(begin: object, *, lowest: bool) -> None:
     assert callable(begin)
     before = set(psutil.Process().children())
-    sandbox = Sandbox(Limits(10**6, 10**6), 20, 1, begin=begin)
-    asked = {"do": "decode", "view": asdict(ALL), "most": 10**6}
+    sandbox = SandboxPool(PictureLimits(10**6, 10**6), 20, 1, begin=begin)
+    asked = {"do": "decode", "view": asdict(NO_CROP), "most": 10**6}
     sandbox.run("t", asked, picture("disc"), 10**6)
     [decoder] = set(psutil.Process().children()) - before
     assert (decoder.nice() == LOWEST) is lowest

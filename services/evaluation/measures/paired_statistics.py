@@ -10,9 +10,9 @@ from scipy.stats import binomtest, norm
 from visual_memory.schemas.encoder_comparison import ChangedAnswer, Comparison, EncoderFigures, Estimate
 from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.services.evaluation.compute_evaluation import check_evaluable, shared_contents
-from visual_memory.services.evaluation.measures.accuracy_metrics import Answers, Flags
+from visual_memory.services.evaluation.measures.accuracy_metrics import Flags, Predictions
 from visual_memory.services.evaluation.measures.experiments import Experiments, Progress, search
-from visual_memory.services.evaluation.neighbour_matrix import Labelled, study_of
+from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, build_neighbour_matrix
 
 CONFIDENCE = 0.95
 
@@ -28,8 +28,8 @@ class EncodedImages:
     """
 
     encoder: str
-    memory: Labelled
-    queries: Labelled | None = None
+    memory: LabelledVectors
+    queries: LabelledVectors | None = None
 
 
 def compare(a: EncodedImages, b: EncodedImages, options: EvaluationOptions, progress: Progress) -> Comparison:
@@ -45,7 +45,7 @@ def compare(a: EncodedImages, b: EncodedImages, options: EvaluationOptions, prog
         InvalidRequest: there is nothing to ask, or nobody to answer.
     """
 
-    def asked(letter: str, encoded: EncodedImages) -> tuple[Answers, EncoderFigures]:
+    def asked(letter: str, encoded: EncodedImages) -> tuple[Predictions, EncoderFigures]:
         return _asked(encoded, options, lambda stage, done, total: progress(f"{letter}: {stage}", done, total))
 
     (first, figures_of_a), (second, figures_of_b) = asked("A", a), asked("B", b)
@@ -84,7 +84,9 @@ def paired_difference(a: Flags, b: Flags) -> Estimate:
     return Estimate(value=(gained - lost) / len(a), low=max(-1.0, middle - half), high=min(1.0, middle + half))
 
 
-def _asked(encoded: EncodedImages, options: EvaluationOptions, progress: Progress) -> tuple[Answers, EncoderFigures]:
+def _asked(
+    encoded: EncodedImages, options: EvaluationOptions, progress: Progress
+) -> tuple[Predictions, EncoderFigures]:
     """The answers by one encoder, and how well they do."""
     memory, itself = encoded.memory, encoded.queries is None
     queries = encoded.queries or memory
@@ -94,9 +96,9 @@ def _asked(encoded: EncodedImages, options: EvaluationOptions, progress: Progres
     told = partial(progress, "neighbours")
     near = search(queries.vectors, memory.vectors, k, own, told, contents)
     names = (queries.ids, queries.labels), (memory.ids, memory.labels)
-    study = study_of(encoded.encoder, *names, near.sharing(contents, k), itself=itself)
+    study = build_neighbour_matrix(encoded.encoder, *names, near.sharing(contents, k), itself=itself)
     study = replace(study, contents=contents)
-    answers = Answers.of(study, k, options)
+    answers = Predictions.of(study, k, options)
     calibration = answers.calibration(np.random.default_rng(options.seed))
     experiments = Experiments(study, memory.vectors, queries.vectors, options, k, progress)
     return answers, EncoderFigures(
@@ -109,7 +111,7 @@ def _asked(encoded: EncodedImages, options: EvaluationOptions, progress: Progres
     )
 
 
-def _changed(queries: Labelled, a: Answers, b: Answers, which: Flags) -> Iterator[ChangedAnswer]:
+def _changed(queries: LabelledVectors, a: Predictions, b: Predictions, which: Flags) -> Iterator[ChangedAnswer]:
     labels: Sequence[str] = a.study.labels
     for row in np.flatnonzero(which).tolist():
         yield ChangedAnswer(

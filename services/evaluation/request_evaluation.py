@@ -22,7 +22,7 @@ from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.evaluation.evaluation_records import Evaluations, Queries
-from visual_memory.services.evaluation.neighbour_matrix import Labelled, Vectors
+from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, Vectors
 from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob, Progress
@@ -141,7 +141,7 @@ class RequestEvaluation:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class RunEvaluation:
     """The use case of a worker; it embeds nothing, for pictures that ask came as vectors.
 
     Attributes:
@@ -217,7 +217,7 @@ class Evaluate:
         key, place = places[image_id]
         return self.evaluations.read_queries(key).thumbnails[place]
 
-    def _memory(self, tenant: str, clauses: Sequence[Clause], progress: Progress) -> Labelled:
+    def _memory(self, tenant: str, clauses: Sequence[Clause], progress: Progress) -> LabelledVectors:
         """Every remembered image that meets the filter."""
         total = self.memory.counts_by_state(tenant, clauses).get(State.REMEMBERED, 0)
         if total > MOST_IMAGES:
@@ -232,9 +232,9 @@ class Evaluate:
             contents += [image.content_hash for image in images]
             pages.append(vectors)
             progress("reading the memory", len(ids), total)
-        return Labelled(ids, labels, np.concatenate(pages), contents)
+        return LabelledVectors(ids, labels, np.concatenate(pages), contents)
 
-    def _queries(self, tenant: str, evaluation_id: str, places: dict[str, tuple[str, int]]) -> Labelled:
+    def _queries(self, tenant: str, evaluation_id: str, places: dict[str, tuple[str, int]]) -> LabelledVectors:
         """The pictures that were sent, each once; fills `places` with where the thumbnail of each is."""
         labels: dict[str, list[str]] = {}
         rows: list[Vectors] = []
@@ -247,7 +247,7 @@ class Evaluate:
                     rows.append(row)
                 labels[image_id] = list(dict.fromkeys([*labels.get(image_id, []), *said]))
         vectors = np.array(rows, np.float32).reshape(len(rows), self.memory.dimension)
-        return Labelled(list(labels), list(labels.values()), vectors)
+        return LabelledVectors(list(labels), list(labels.values()), vectors)
 
     def _remembered(self, tenant: str, image_id: str) -> bytes | None:
         """A remembered image's thumbnail, if it can be had."""

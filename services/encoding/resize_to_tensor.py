@@ -9,7 +9,7 @@ import torch
 Filter = Literal["bicubic", "bilinear"]
 
 
-def resized(picture: PIL.Image.Image, size: tuple[int, int], by: Filter = "bicubic") -> torch.Tensor:
+def resize_to_tensor(picture: PIL.Image.Image, size: tuple[int, int], by: Filter = "bicubic") -> torch.Tensor:
     """A picture of mode RGB in a size: uint8 [1, 3, height, width], channels last in memory.
 
     The numbers are Pillow's but for a rounding here and there, in a fourth of its time.

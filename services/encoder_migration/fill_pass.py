@@ -47,14 +47,14 @@ half a second, in which an embedded store answers nobody else."""
 RETRY_SECONDS = 5.0
 """How long after a part did not answer it is tried again."""
 
-Asked = Callable[[], FillSettings | None]
+ReadFillSettings = Callable[[], FillSettings | None]
 """How an encoder is to be filled at this moment; None: not any more."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class FillVectors:
+class FillPass:
     """The use case, with the parts that it needs: goes once over all images that lack the vector of one encoder.
 
     Attributes:
@@ -74,7 +74,7 @@ class FillVectors:
     decoder: Decoder
     pool: Executor
     slice_size: int
-    settings: Asked
+    settings: ReadFillSettings
     ended: threading.Event
     _under_way: set[str] = field(default_factory=set, init=False)
 
@@ -164,10 +164,10 @@ class FillVectors:
             picture = self.pictures.read(image.picture)
             for _ in range(ATTEMPTS - 1):
                 try:
-                    return self.decoder.one(image.tenant, picture)
+                    return self.decoder.decode_one(image.tenant, picture)
                 except DecoderFailed:
                     continue
-            return self.decoder.one(image.tenant, picture)
+            return self.decoder.decode_one(image.tenant, picture)
         except NotFound:
             return "its picture is gone from the blob store"
         except Unavailable:
@@ -181,7 +181,7 @@ class FillVectors:
         Raises:
             Unavailable: it fails on any picture, for want of memory maybe.
         """
-        any_picture = self.encoder.view.of(PIL.Image.radial_gradient("L").convert("RGB"))
+        any_picture = self.encoder.crop.apply(PIL.Image.radial_gradient("L").convert("RGB"))
         try:
             self.encoder.encode([any_picture])
         except Exception as error:
@@ -189,7 +189,7 @@ class FillVectors:
 
 
 @dataclass(frozen=True)
-class KeepFilled:
+class FillLoop:
     """Fills whatever encoder has something left, as long as the process lives.
 
     Attributes:
@@ -203,7 +203,7 @@ class KeepFilled:
     records: EncoderRecords
     filling_of: Callable[[EncoderSpec], Filling]
     loaded: Callable[[str], MicroBatcher | None]
-    filling: Callable[[MicroBatcher, Asked], AbstractContextManager[FillVectors]]
+    filling: Callable[[MicroBatcher, ReadFillSettings], AbstractContextManager[FillPass]]
     upgrade: Callable[[], object]
     ended: threading.Event
     _rests_until: dict[str, float] = field(default_factory=dict, init=False)
