@@ -17,12 +17,12 @@ import numpy as np
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State, StoredImage, now
-from visual_memory.services.curation.judgement.judge_memory import Judge
-from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
-from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
+from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
+from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
-from visual_memory.services.curation.label_check import Objections
+from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import upgrade_schema
@@ -46,19 +46,19 @@ def main(images: int, new: int, dimension: int) -> None:
         memory.open()
         database = Database.in_folder(folder)
         upgrade_schema(database)
-        judgements = Judgements(database, Blobs(folder / "judgements"), ENCODER)
+        judgements = StoredJudgements(database, Blobs(folder / "judgements"), ENCODER)
         cache = VectorCache(4 * GIB)
-        judge = Judge(memory, judgements, FoldChanges(memory, cache, images + new), 10)
+        judge = JudgeMemory(memory, judgements, UpdateJudgementInput(memory, cache, images + new), 10)
         chance = np.random.default_rng(0)
         _measured(f"put {images:,} images", lambda: _put(memory, chance, 0, images))
         anew = _measured(f"judge {images:,} x {dimension} anew", lambda: _judge(judge))
         _put(memory, chance, images, new)
         folded = _measured(f"fold {new:,} new images in", lambda: _judge(judge))
         _measured("judge again, where nothing changed", lambda: _judge(judge))
-        undo = UndoAfterRemoval(memory, judgements, Objections(memory), SearchShortLists(memory))
+        undo = UndoAfterRemoval(memory, judgements, CheckLabels(memory), SearchMissingNeighbours(memory))
         _measured(f"repair after the removal of {new:,}", lambda: _remove(memory, undo, new))
         _put(memory, chance, images + new, new)
-        cold = Judge(memory, judgements, FoldChanges(memory, VectorCache(0), images + new), 10)
+        cold = JudgeMemory(memory, judgements, UpdateJudgementInput(memory, VectorCache(0), images + new), 10)
         _measured(f"fold {new:,} in with no vectors at hand", lambda: _judge(cold))
         print(f"anew takes {anew / folded:.1f} times as long as folded in")
         print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB of memory at most")
@@ -74,7 +74,7 @@ def _measured(what: str, work: Callable[[], object]) -> float:
     return wall
 
 
-def _judge(judge: Judge) -> None:
+def _judge(judge: JudgeMemory) -> None:
     judge.judge(TENANT, lambda *_: None)
 
 

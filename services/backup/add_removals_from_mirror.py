@@ -8,14 +8,14 @@ from sqlalchemy import Connection, delete, select, update
 from visual_memory.schemas.receipt import VERSION, Event
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, receipt_log, removals
-from visual_memory.services.receipts.receipt_log import Entry
-from visual_memory.services.receipts.receipt_signature import ReceiptChecker, moment_of
-from visual_memory.services.removal.removal_records import Step
+from visual_memory.services.receipts.receipt_log import LogEntry
+from visual_memory.services.receipts.receipt_signature import ReceiptChecker, parse_time
+from visual_memory.services.removal.removal_records import RemovalStep
 
 UNKNOWN = "not known: an earlier version did it, after this backup, and wrote only digests of it into the log"
 
 
-class AdoptedRemovals:
+class AddRemovalsFromMirror:
     """Writes them down, when a restore has taken entries over from the mirror.
 
     Args:
@@ -27,7 +27,7 @@ class AdoptedRemovals:
         self._database = database
         self._signer = signer
 
-    def __call__(self, entries: Sequence[Entry]) -> None:
+    def __call__(self, entries: Sequence[LogEntry]) -> None:
         """Let each removal that entries say is done be done, with its receipts."""
         for entry in entries:
             with self._database.write(urgent=True) as connection:
@@ -36,13 +36,13 @@ class AdoptedRemovals:
                 elif entry.event == Event.ERASED:
                     self._be_erased(connection, entry)
 
-    def _be_done(self, connection: Connection, entry: Entry) -> None:
+    def _be_done(self, connection: Connection, entry: LogEntry) -> None:
         row, known = self._of_earlier(connection, entry) if entry.version < VERSION else self._said(entry)
         insert = self._database.insert(removals).values({"id": entry.removal, "tenant": entry.tenant} | row | known)
         connection.execute(insert.on_conflict_do_update(index_elements=[removals.c.id], set_=known))
         connection.execute(delete(covered_images).where(covered_images.c.removal == entry.removal))
 
-    def _said(self, entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _said(self, entry: LogEntry) -> tuple[dict[str, Any], dict[str, Any]]:
         """What was asked for, and what came of it."""
         said = self._signer.read(entry.text).payload
         row = {
@@ -51,21 +51,21 @@ class AdoptedRemovals:
             "reason": said["reason"],
             "requested_by": said["requested_by"]["name"],
             "requested_key": said["requested_by"]["key"],
-            "requested_at": moment_of(said["requested_at"]),
+            "requested_at": parse_time(said["requested_at"]),
         }
         known = {
-            "step": Step.DONE,
+            "step": RemovalStep.DONE,
             "filter": None,
             "images": said["images"],
             "by_state": said["by_state"],
             "pictures": said["pictures"],
             "queued": said.get("queued", 0),
-            "verified_at": moment_of(said["done_at"]),
+            "verified_at": parse_time(said["done_at"]),
             "receipt": entry.text,
         }
         return row, known
 
-    def _of_earlier(self, connection: Connection, entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _of_earlier(self, connection: Connection, entry: LogEntry) -> tuple[dict[str, Any], dict[str, Any]]:
         """The same of version 1, whose entries hold digests alone."""
         asked = (receipt_log.c.removal == entry.removal) & (receipt_log.c.event == Event.REQUESTED)
         at = select(receipt_log.c.at).where(receipt_log.c.tenant == entry.tenant, asked)
@@ -76,14 +76,14 @@ class AdoptedRemovals:
             "requested_by": UNKNOWN,
             "requested_at": connection.execute(at).scalar_one_or_none() or entry.at,
         }
-        return row, {"step": Step.DONE, "filter": None, "verified_at": entry.at}
+        return row, {"step": RemovalStep.DONE, "filter": None, "verified_at": entry.at}
 
-    def _be_erased(self, connection: Connection, entry: Entry) -> None:
+    def _be_erased(self, connection: Connection, entry: LogEntry) -> None:
         if entry.version < VERSION:
             erased = {"erased_at": entry.at, "erased": False, "erasure_note": UNKNOWN}
         else:
             said = self._signer.read(entry.text).payload
             note = "" if said["erased"] else said["claim"]["engine"]
-            erased = {"erased_at": moment_of(said["erased_at"]), "erased": said["erased"], "erasure_note": note}
+            erased = {"erased_at": parse_time(said["erased_at"]), "erased": said["erased"], "erasure_note": note}
         erased["erasure_receipt"] = entry.text
         connection.execute(update(removals).where(removals.c.id == entry.removal).values(erased))

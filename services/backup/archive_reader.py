@@ -164,7 +164,7 @@ class ArchiveWriter:
 
 
 @contextmanager
-def new_archive(file: Path) -> Iterator[ArchiveWriter]:
+def create_archive(file: Path) -> Iterator[ArchiveWriter]:
     """An archive that gets its name when it is whole and on the disk; readable by this user alone.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.image import now
-from visual_memory.services.backup.archive_reader import ArchiveWriter, Contents, Manifest, Picture, new_archive
+from visual_memory.services.backup.archive_reader import ArchiveWriter, Contents, Manifest, Picture, create_archive
 from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
@@ -38,7 +38,7 @@ LEFT_OUT = frozenset(
 
 
 @dataclass(frozen=True)
-class Backup:
+class CreateBackup:
     """The use case, with the parts that it needs."""
 
     engine: Engine
@@ -55,7 +55,7 @@ class Backup:
         shape = self.engine.inspect()
         vectors = dict(shape.vectors) if shape else {}
         manifest = Manifest(begun_at=now(), vectors=vectors, schema_revision=HEAD)
-        with new_archive(file) as archive:
+        with create_archive(file) as archive:
             for page in self._points() if shape else ():
                 archive.points(page, vectors)
                 for picture in self._pictures(page):

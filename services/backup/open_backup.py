@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.services.backup import archive_reader_v1
 from visual_memory.services.backup.archive_reader import Archive, Page, Picture, is_zip
-from visual_memory.services.backup.restore_backup import Source
+from visual_memory.services.backup.restore_backup import BackupSource
 from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
@@ -22,7 +22,7 @@ from visual_memory.services.vector_engines.engine_contract import Point
 CHUNK = 2**20
 
 
-def open_source(file: Path, signer: ReceiptSigner, import_records: Callable[[Database, Path], object]) -> Source:
+def open_source(file: Path, signer: ReceiptSigner, import_records: Callable[[Database, Path], object]) -> BackupSource:
     """The backup in a file, after every part of it was checked as far as its format allows.
 
     Args:

@@ -26,9 +26,9 @@ from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import encoder_of, vector_name
 from visual_memory.services.memory.points.point_payload import marked, to_image
-from visual_memory.services.receipts.receipt_log import Entry, ReceiptLog
+from visual_memory.services.receipts.receipt_log import LogEntry, ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
-from visual_memory.services.receipts.sync_mirror import Mirroring
+from visual_memory.services.receipts.sync_mirror import MirrorSync
 from visual_memory.services.removal.covered_images import CoveredImages, RemovalHook
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Insert, Point
 
@@ -37,7 +37,7 @@ FORGOTTEN_AT_ONCE = 10_000
 MUST_BE_EMPTY = ("keys", "removals", "receipt_log", "decisions")
 
 
-class Source(Protocol):
+class BackupSource(Protocol):
     """A backup of whichever format, checked."""
 
     @property
@@ -64,7 +64,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoreResult:
     """What a restore brought back.
 
     Attributes:
@@ -81,7 +81,7 @@ class Restored:
 
 
 @dataclass(frozen=True)
-class Restore:
+class RestoreBackup:
     """The use case, with the parts that it needs; nothing may be served meanwhile.
 
     Attributes:
@@ -97,17 +97,19 @@ class Restore:
     pictures: Pictures
     database: Database
     log: ReceiptLog
-    mirroring: Mirroring
+    mirroring: MirrorSync
     removed: RemovedImages
     encoders: EncoderRecords
     metadata: Mapping[str, FieldType]
     undo: Sequence[RemovalHook]
-    adopted: Callable[[Sequence[Entry]], object]
+    adopted: Callable[[Sequence[LogEntry]], object]
     revoke_keys: Callable[[], object]
     settle: Callable[[], object]
     is_rehearsal: bool = False
 
-    def __call__(self, source: Source, without_later_removals: bool = False, with_keys: bool = False) -> Restored:
+    def __call__(
+        self, source: BackupSource, without_later_removals: bool = False, with_keys: bool = False
+    ) -> RestoreResult:
         """Bring back what a backup holds, into an empty place.
 
         Args:
@@ -146,7 +148,7 @@ class Restore:
         with self.database.write(urgent=True) as connection:
             record_flags.take_back(connection, record_flags.RESTORE)
         whole = contents.model_copy(update={"records": records})
-        return Restored(whole, sum(left_out.values()), len(later), [each for each in asked if each not in done])
+        return RestoreResult(whole, sum(left_out.values()), len(later), [each for each in asked if each not in done])
 
     def _check_place(self, without_later_removals: bool) -> None:
         if record_flags.read_fact(self.database, record_flags.RESTORE) is not None:
@@ -162,7 +164,7 @@ class Restore:
     def _holds_images(self) -> bool:
         return self.engine.inspect() is not None and self.engine.count(EVERY_POINT) > 0
 
-    def _later_removals(self) -> list[Entry]:
+    def _later_removals(self) -> list[LogEntry]:
         """Take over from the mirror what was removed since, once the log of the backup was checked."""
         try:
             for tenant in self.log.tenants():
@@ -191,7 +193,7 @@ class Restore:
             memory.open()
         return memories
 
-    def _restore_images(self, source: Source) -> tuple[Contents, dict[str, int]]:
+    def _restore_images(self, source: BackupSource) -> tuple[Contents, dict[str, int]]:
         names = shape.vectors if (shape := self.engine.inspect()) else {}
         points, pictures, left_out = 0, 0, dict[str, int]()
         wanted, gone = set[str](), list[StoredImage]()
@@ -227,7 +229,7 @@ class Restore:
                 undo(tenant, covered)
 
     def _log(
-        self, source: Source, tenants: Collection[str], left_out: Mapping[str, int], without_later_removals: bool
+        self, source: BackupSource, tenants: Collection[str], left_out: Mapping[str, int], without_later_removals: bool
     ) -> None:
         for tenant in sorted(tenants):
             payload = RestoredPayload(

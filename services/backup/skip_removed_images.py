@@ -11,7 +11,7 @@ from visual_memory.schemas.image import StoredImage
 from visual_memory.schemas.receipt import Event
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import receipt_log, removals, tombstones
-from visual_memory.services.removal.blocklist import Blocks
+from visual_memory.services.removal.blocklist import Blocklist
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RemovedImages:
     """
 
     database: Database
-    blocks: Blocks
+    blocks: Blocklist
     of_picture: Callable[[str], str]
     of_image: Callable[[StoredImage], str]
 

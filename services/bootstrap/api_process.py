@@ -38,7 +38,7 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.classification.reranking.rerank import Rerank
 from visual_memory.services.classification.reranking.vision_model import VisionModel
-from visual_memory.services.curation.mute_and_relabel import Curate
+from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.curation.schedule_judgements import Judging
 from visual_memory.services.decisions.explain_decision import Question
 from visual_memory.services.decisions.explanation_jobs import EnqueueExplanation, ExplanationJobs
@@ -58,8 +58,8 @@ from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, Fetch
 from visual_memory.services.intake.streams.dead_letters import DeadLetters
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.removal_records import Removals
-from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.removal.removal_records import RemovalRecords
+from visual_memory.services.removal.removal_steps import RemovalSteps
 from visual_memory.services.settings import RerankSettings, Settings
 
 REMOVALS_AT_ONCE = 4
@@ -93,14 +93,14 @@ class ApiProcess:
     question: Question
     questions: ExplanationJobs
     ask_later: EnqueueExplanation
-    removals: Removals
+    removals: RemovalRecords
     receipts: Receipts
-    forget: Forget
+    forget: RemovalSteps
     background: FairExecutor
     evaluations: Evaluations
     request_evaluation: RequestEvaluation
     judging: Judging
-    curate: Curate
+    curate: CurateImages
     dead_letters: DeadLetters
     intake_metrics: StreamMetrics
 
@@ -192,7 +192,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                     stores.blocks,
                 ),
                 judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.most_images),
-                curate=Curate(patient, stores.judgements, stores.undo_votes),
+                curate=CurateImages(patient, stores.judgements, stores.undo_votes),
                 dead_letters=dead_letters,
                 intake_metrics=intake_metrics,
             )

@@ -56,7 +56,7 @@ from visual_memory.services.intake.streams.report_results import SettleAccepted
 from visual_memory.services.intake.streams.serve_tenants import ServeStreams, StreamReader
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
-from visual_memory.services.removal.removal_records import Removals
+from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.settings import Settings
 
 TIMEOUT = WAIT + 4
@@ -131,7 +131,7 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
 
         wired, told = Wired(partial(active_spec, records), wire), threading.Event()
         refused = RefusedEntries(database, secret.key("tombstones"))
-        readers = _wire_readers(settings, streams, Removals(database), refused, wired, told.is_set)
+        readers = _wire_readers(settings, streams, RemovalRecords(database), refused, wired, told.is_set)
         settle = SettleAccepted(streams, lambda: wired.current().memory)
         yield IntakeReader(
             ServeStreams(streams, readers, settle, settings.worker.concurrency),
@@ -144,7 +144,7 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
 def _wire_readers(
     settings: Settings,
     streams: Streams,
-    removals: Removals,
+    removals: RemovalRecords,
     refused: RefusedEntries,
     wired: Wired[IntakeProcess],
     is_told: Callable[[], bool],

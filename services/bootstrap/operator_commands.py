@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.backup.create_backup import Backup
+from visual_memory.services.backup.create_backup import CreateBackup
 from visual_memory.services.bootstrap.wiring.wire_intake import private_intake
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
@@ -16,8 +16,8 @@ from visual_memory.services.data_governance.delete_tenant_rows import TenantReco
 from visual_memory.services.data_governance.end_tenant import EndTenant
 from visual_memory.services.data_governance.export_subject import ExportSubject
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verification.verify_removals import Verify
-from visual_memory.services.removal.erasure.erase_removed_data import Compact
+from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
+from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 
@@ -27,9 +27,9 @@ class OperatorCommands:
     """The use cases of an operator."""
 
     engine: Engine
-    verify: Verify
-    compact: Compact
-    backup: Backup
+    verify: VerifyRemovals
+    compact: EraseRemovedData
+    backup: CreateBackup
     export: ExportSubject
     end_tenant: EndTenant
     audit: Audit
@@ -60,7 +60,7 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
             engine=engine,
             verify=wire_verify(memory, stores),
             compact=wire_compact(settings, memory, stores),
-            backup=Backup(engine, stores.pictures, database, stores.receipts.log.signer),
+            backup=CreateBackup(engine, stores.pictures, database, stores.receipts.log.signer),
             export=ExportSubject(memory, stores.pictures, stores.decisions, stores.blocks, stores.intake),
             end_tenant=EndTenant(
                 wire_forget(memory, stores, lease), TenantRecords(database, stores.receipts.log, stores.audit)

@@ -11,9 +11,9 @@ from visual_memory.schemas.errors import Conflict, InvalidRequest
 from visual_memory.services.access.api_keys import Keys
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.access.signing_secret import Secret, load_secret
-from visual_memory.services.backup.add_removals_from_mirror import AdoptedRemovals
+from visual_memory.services.backup.add_removals_from_mirror import AddRemovalsFromMirror
 from visual_memory.services.backup.open_backup import open_source
-from visual_memory.services.backup.restore_backup import Restore, Source
+from visual_memory.services.backup.restore_backup import BackupSource, RestoreBackup
 from visual_memory.services.backup.skip_removed_images import RemovedImages
 from visual_memory.services.bootstrap.wiring.wire_import import stores_of_import
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_of, engine_of_commands
@@ -25,7 +25,7 @@ from visual_memory.services.infrastructure.records.json_import.import_json_recor
 from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
 from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verification.verify_removals import Verify
+from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
 from visual_memory.services.removal.removed_image_digests import image_tombstone, tombstone
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
@@ -38,9 +38,9 @@ OLD_RECORDS = "backup_json_records"
 class RestoreCommand:
     """The use cases."""
 
-    source: Source
-    restore: Restore
-    verify: Verify
+    source: BackupSource
+    restore: RestoreBackup
+    verify: VerifyRemovals
     audit: Audit
 
 
@@ -86,10 +86,10 @@ def restore_command(
 
 def wire_restore(
     settings: Settings, database: Database, engine: Engine, secret: Secret, stores: Stores, rehearsal: bool = False
-) -> Restore:
+) -> RestoreBackup:
     """Bringing back what a backup holds."""
     key, log = secret.key("tombstones"), stores.receipts.log
-    return Restore(
+    return RestoreBackup(
         engine=engine,
         pictures=stores.pictures,
         database=database,
@@ -101,7 +101,7 @@ def wire_restore(
         encoders=encoder_records_of(database),
         metadata=settings.metadata,
         undo=(stores.decisions.forget,),
-        adopted=AdoptedRemovals(database, log.signer),
+        adopted=AddRemovalsFromMirror(database, log.signer),
         revoke_keys=Keys(database).revoke_all,
         settle=stores.decisions.settle_all,
         is_rehearsal=rehearsal,

@@ -18,7 +18,7 @@ FEWEST = 5
 
 
 @dataclass(frozen=True)
-class Objections:
+class CheckLabels:
     """Finds images whose neighbours vote for another label than they carry; those that come together do not count.
 
     Attributes:

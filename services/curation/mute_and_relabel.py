@@ -12,7 +12,7 @@ from visual_memory.schemas.errors import Conflict, InvalidRequest
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_filters import UNMARKED
@@ -23,11 +23,11 @@ IN_STATE = {Action.MUTE: [State.REMEMBERED], Action.UNMUTE: [State.MUTED], Actio
 
 
 @dataclass(frozen=True)
-class Curate:
+class CurateImages:
     """The use case, with the parts that it needs."""
 
     memory: Memory
-    judgements: Judgements
+    judgements: StoredJudgements
     undo: UndoAfterRemoval
 
     def __call__(self, tenant: str, request: CurationRequest) -> Curated:

@@ -19,8 +19,8 @@ from visual_memory.schemas.judgement import (
     Suspicion,
 )
 from visual_memory.schemas.labels import LabelCount
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
-from visual_memory.services.curation.judgement.update_judgement_input import voting
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
+from visual_memory.services.curation.judgement.update_judgement_input import voting_clauses
 from visual_memory.services.infrastructure.observability.isolate_failures import isolated
 from visual_memory.services.infrastructure.records.moment_is_over import CLOCKS_DIFFER, is_over
 from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
@@ -49,7 +49,7 @@ class Judging:
     """
 
     memory: Memory
-    judgements: Judgements
+    judgements: StoredJudgements
     jobs: Jobs
     enqueue: Callable[[str], object]
     most_images: int
@@ -106,7 +106,7 @@ class Judging:
         return [_with_report(count, classes.get(count.label), judgement.k) for count in counts]
 
     def _is_due(self, tenant: str, used_at: datetime | None) -> bool:
-        if not 0 < self.memory.count_embedded(tenant, voting(now())) <= self.most_images:
+        if not 0 < self.memory.count_embedded(tenant, voting_clauses(now())) <= self.most_images:
             return False
         judgement = self.judgements.current(tenant)
         if judgement is not None and not self._is_stale(tenant, judgement):
@@ -120,7 +120,7 @@ class Judging:
         By a clock that was set back since it cannot be told, so it counts as changed.
         """
         set_back = judgement.made_at - now() > CLOCKS_DIFFER
-        if set_back or self.memory.count_embedded(tenant, voting(now())) != judgement.images:
+        if set_back or self.memory.count_embedded(tenant, voting_clauses(now())) != judgement.images:
             return True
         since = Clause("changed_at", FieldType.DATETIME, bounds={"gt": judgement.made_at})
         return self.memory.count(tenant, [SETTLED, since]) > 0
@@ -137,8 +137,8 @@ class Judging:
             part = named[start : start + SUSPECTS_AT_ONCE]
             others = {each.suggestion for each in part if each.suspicion is Suspicion.DUPLICATE}
             held = self.memory.get(tenant, {each.image_id for each in part} | others)
-            voting = {image_id: image for image_id, image in held.items() if image.votes_at(now())}
-            yield from (each for each in part if _stands(each, voting))
+            voters = {image_id: image for image_id, image in held.items() if image.votes_at(now())}
+            yield from (each for each in part if _stands(each, voters))
 
 
 def _with_report(count: LabelCount, found: ClassReport | None, k: int) -> LabelCount:
@@ -148,7 +148,7 @@ def _with_report(count: LabelCount, found: ClassReport | None, k: int) -> LabelC
     return count.model_copy(update=told)
 
 
-def _stands(suspect: Suspect, voting: dict[str, StoredImage]) -> bool:
-    image = voting.get(suspect.image_id)
-    alone = suspect.suspicion is Suspicion.DUPLICATE and suspect.suggestion not in voting
+def _stands(suspect: Suspect, voters: dict[str, StoredImage]) -> bool:
+    image = voters.get(suspect.image_id)
+    alone = suspect.suspicion is Suspicion.DUPLICATE and suspect.suggestion not in voters
     return image is not None and image.labels == suspect.labels and not alone

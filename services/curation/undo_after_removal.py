@@ -16,11 +16,11 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, State, StoredImage
 from visual_memory.schemas.judgement import Judgement
-from visual_memory.services.curation.judgement.judge_memory import judgement_of, wrong_votes
-from visual_memory.services.curation.judgement.judgement_input import JudgedImages, digest
-from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
-from visual_memory.services.curation.label_check import Objections
+from visual_memory.services.curation.judgement.judge_memory import make_judgement, wrong_votes
+from visual_memory.services.curation.judgement.judgement_input import JudgementInput, short_digest
+from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
+from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.memory.memory import Memory
 
 PAGE = 500
@@ -46,9 +46,9 @@ class UndoAfterRemoval:
     """
 
     memory: Memory
-    judgements: Judgements
-    objections: Objections
-    search: SearchShortLists
+    judgements: StoredJudgements
+    objections: CheckLabels
+    search: SearchMissingNeighbours
 
     def __call__(self, tenant: str, covered: Iterable[Sequence[Removed]]) -> None:
         """Take images out of all that was computed from them; harmless when repeated."""
@@ -85,7 +85,7 @@ class UndoAfterRemoval:
     def _repaired(self, tenant: str, covered: Iterable[Sequence[Removed]], pruned: Sequence[StoredImage]) -> bool:
         """Whether a judgement counts now that tells of none of them; begun anew where another removal comes between."""
         while True:
-            registration = self.judgements.register(tenant)  # before anything is read, see `Judgements`
+            registration = self.judgements.register(tenant)  # before anything is read, see `StoredJudgements`
             judgement = self.judgements.current(tenant)
             images = None if judgement is None else self.judgements.made_of(tenant, judgement)
             if judgement is None or images is None:
@@ -104,7 +104,7 @@ class UndoAfterRemoval:
                 self._release(tenant, released)
                 return True
 
-    def _gone(self, tenant: str, images: JudgedImages, covered: Iterable[Sequence[Removed]]) -> Iterator[str]:
+    def _gone(self, tenant: str, images: JudgementInput, covered: Iterable[Sequence[Removed]]) -> Iterator[str]:
         """The ids of the judged images that a removal takes: with the picture that went, or with one before it.
 
         An image may have been judged, replaced and only then removed. What came under its id since stays.
@@ -112,16 +112,18 @@ class UndoAfterRemoval:
         judged = dict(zip(images.image_ids, images.pictures, strict=True))
         for page in covered:
             known = [image for image in page if image.image_id in judged]
-            same = {image.image_id for image in known if judged[image.image_id] == digest(image.picture)}
+            same = {image.image_id for image in known if judged[image.image_id] == short_digest(image.picture)}
             yield from same
             if other := {image.image_id for image in known} - same:
                 held = self.memory.get(tenant, other)
-                yield from (each for each in other if each not in held or judged[each] != digest(held[each].picture))
+                yield from (
+                    each for each in other if each not in held or judged[each] != short_digest(held[each].picture)
+                )
 
-    def _judged(self, tenant: str, left: JudgedImages, registration: str, before: Judgement) -> Judgement | None:
+    def _judged(self, tenant: str, left: JudgementInput, registration: str, before: Judgement) -> Judgement | None:
         """What the images that are left say of each other; None where too many neighbours are gone to tell at once."""
         enough = self.search(tenant, left.voting(), before.k)
-        return None if enough is None else judgement_of(enough, registration, before.encoder, before.k)
+        return None if enough is None else make_judgement(enough, registration, before.encoder, before.k)
 
     def _release(self, tenant: str, pruned: Sequence[StoredImage]) -> None:
         for start in range(0, len(pruned), PAGE):
@@ -146,7 +148,7 @@ class UndoAfterRemoval:
             self.memory.withdraw_objections([image for image in some if image.image_id not in asked])
 
 
-def _undeserved(pruned: Sequence[StoredImage], images: JudgedImages, k: int) -> list[StoredImage]:
+def _undeserved(pruned: Sequence[StoredImage], images: JudgementInput, k: int) -> list[StoredImage]:
     """Those of some muted images that would not have been muted for their wrong votes by the images that are left."""
     if not pruned:
         return []
@@ -156,7 +158,7 @@ def _undeserved(pruned: Sequence[StoredImage], images: JudgedImages, k: int) -> 
         for image in pruned
         if image.pruned_from is None
         or image.image_id not in given
-        or given[image.image_id][0] != digest(image.picture)
+        or given[image.image_id][0] != short_digest(image.picture)
         or given[image.image_id][1] < image.pruned_from
     ]
 

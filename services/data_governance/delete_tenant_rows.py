@@ -8,7 +8,7 @@ from visual_memory.schemas.receipt import TenantEndPayload
 from visual_memory.services.access.audit_log import RUNNING, Audit
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import keys, metadata
-from visual_memory.services.receipts.receipt_log import Entry, ReceiptLog
+from visual_memory.services.receipts.receipt_log import LogEntry, ReceiptLog
 
 EVERYBODY, ACTION = "*", "tenants.end"
 """As the audit log has them: the tenant's own rows go."""
@@ -33,7 +33,7 @@ class TenantRecords:
             self.audit.record(connection, EVERYBODY, by, ACTION, outcome=RUNNING)
             return connection.execute(select(func.count()).select_from(keys).where(own)).scalar_one()
 
-    def end(self, tenant: str, end_id: str, payload: TenantEndPayload) -> Entry:
+    def end(self, tenant: str, end_id: str, payload: TenantEndPayload) -> LogEntry:
         """Delete every row of a tenant but what proves it, and write the end into its log, in one transaction."""
         counts = dict[str, int]()
         with self.database.write(urgent=True) as connection:

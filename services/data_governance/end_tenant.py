@@ -14,8 +14,8 @@ from visual_memory.schemas.image import State, now
 from visual_memory.schemas.receipt import Requester, TenantEndPayload
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.data_governance.delete_tenant_rows import TenantRecords
-from visual_memory.services.receipts.receipt_log import Entry
-from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.receipts.receipt_log import LogEntry
+from visual_memory.services.removal.removal_steps import RemovalSteps
 
 ROUNDS = 5
 SETTLED = 3.0
@@ -30,11 +30,11 @@ class EndTenant:
         sleep: waits so many seconds.
     """
 
-    forget: Forget
+    forget: RemovalSteps
     records: TenantRecords
     sleep: Callable[[float], object] = time.sleep
 
-    def __call__(self, tenant: str, requester: Requester, reason: str) -> Entry:
+    def __call__(self, tenant: str, requester: Requester, reason: str) -> LogEntry:
         """End a tenant; its receipt, which is the entry of the log.
 
         It may be begun again where it did not come to its end. Files that were made of its images, such as reports, go

@@ -17,9 +17,9 @@ from visual_memory.services.decoding.pillow_decode import media_type
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
-from visual_memory.services.removal.blocklist import Blocks
-from visual_memory.services.removal.intake_contract import IntakeEntries
-from visual_memory.services.removal.values_named_in_filters import may_be_meant
+from visual_memory.services.removal.blocklist import Blocklist
+from visual_memory.services.removal.intake_contract import IntakeQueue
+from visual_memory.services.removal.values_named_in_filters import may_cover_text
 
 PAGE = 100
 README = """What the service holds of one subject, at one moment.
@@ -33,7 +33,7 @@ waiting.jsonl    what lies in the intake of the subject: entries that wait, and 
 
 
 @dataclass(frozen=True)
-class Held:
+class ExportSummary:
     """How much was found.
 
     Attributes:
@@ -55,10 +55,10 @@ class ExportSubject:
     memory: Memory
     pictures: Pictures
     decisions: StoredDecisions
-    blocks: Blocks
-    intake: IntakeEntries
+    blocks: Blocklist
+    intake: IntakeQueue
 
-    def __call__(self, tenant: str, subject: str, file: Path) -> Held:
+    def __call__(self, tenant: str, subject: str, file: Path) -> ExportSummary:
         """Write what is held into a new zip file, readable by this user alone.
 
         Raises:
@@ -73,7 +73,7 @@ class ExportSubject:
             file.unlink()
             raise
 
-    def _write(self, members: zipfile.ZipFile, tenant: str, subject: str) -> Held:
+    def _write(self, members: zipfile.ZipFile, tenant: str, subject: str) -> ExportSummary:
         members.writestr("README.txt", README)
         ids, lines, pictures = list[str](), list[str](), 0
         clauses = [Clause("subject", FieldType.KEYWORD, (subject,))]
@@ -89,7 +89,7 @@ class ExportSubject:
         waiting = [json.dumps(said, ensure_ascii=False) for said in self._waiting(tenant, subject)]
         members.writestr("waiting.jsonl", "\n".join(waiting))
         refused = self.blocks.blocks_subject(tenant, subject)
-        held = Held(len(ids), pictures, len(decisions), len(waiting), refused)
+        held = ExportSummary(len(ids), pictures, len(decisions), len(waiting), refused)
         said: dict[str, Any] = {"tenant": tenant, "subject": subject, "at": now().isoformat(), **vars(held)}
         members.writestr("held.json", json.dumps(said, ensure_ascii=False, indent=2))
         return held
@@ -99,7 +99,7 @@ class ExportSubject:
         named = Filter({"subject": subject})
         for page in self.intake.older(tenant, self.intake.position(tenant)):
             for entry in page:
-                if entry.text is not None and may_be_meant(named, entry.text):
+                if entry.text is not None and may_cover_text(named, entry.text):
                     yield {"entry": entry.place, "text": entry.text}
                 for each in entry.images:
                     if each.image.subject == subject:

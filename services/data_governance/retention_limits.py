@@ -11,15 +11,15 @@ from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.infrastructure.observability.isolate_failures import isolated
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.removal_records import Removals
-from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.removal.removal_records import RemovalRecords
+from visual_memory.services.removal.removal_steps import RemovalSteps
 
 EVERY_OTHER = "*"
 REQUESTER = Requester(name="retention")
 
 
 @dataclass(frozen=True)
-class Retention:
+class RetentionLimits:
     """The longest life of images.
 
     Attributes:
@@ -61,7 +61,7 @@ def check_expiry(expires_at: datetime | None) -> None:
 
 
 @dataclass(frozen=True)
-class Expire:
+class RemoveExpiredImages:
     """Removes what has expired, which votes no more already: a removal like any other, with a receipt.
 
     Attributes:
@@ -69,8 +69,8 @@ class Expire:
     """
 
     memory: Memory
-    removals: Removals
-    forget: Forget
+    removals: RemovalRecords
+    forget: RemovalSteps
     every: timedelta = timedelta(hours=1)
 
     def if_due(self, moment: datetime | None = None) -> int:

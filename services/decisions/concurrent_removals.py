@@ -21,7 +21,7 @@ from visual_memory.services.decisions.scrub_decision import queried_with
 from visual_memory.services.infrastructure.records.batches import batches
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, covered_vectors, receipt_log, removals
-from visual_memory.services.removal.values_named_in_filters import names_in
+from visual_memory.services.removal.values_named_in_filters import named_values
 
 ENDED = ("mirror", "done")
 """Steps of removals whose notes are gone."""
@@ -84,8 +84,8 @@ class ConcurrentRemovals:
         running = connection.execute(select(removals.c.id, removals.c.filter).where(_running(tenant))).all()
         if not running:
             return set()
-        names = names_in(stored[0].options.filter) if stored else set()
-        taken = {name for row in running if row.filter for name in names_in(Filter.model_validate(row.filter))}
+        names = named_values(stored[0].options.filter) if stored else set()
+        taken = {name for row in running if row.filter for name in named_values(Filter.model_validate(row.filter))}
         if unheld or names & taken:
             raise BeingRemoved(TAKEN)
         ours = [row.id for row in running]

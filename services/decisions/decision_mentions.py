@@ -11,7 +11,7 @@ from hashlib import blake2b
 from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.memory.points.vector_digests import vector_digests
-from visual_memory.services.removal.values_named_in_filters import names_in
+from visual_memory.services.removal.values_named_in_filters import named_values
 
 IMAGE, CONTENT, VECTOR, NAMED = "image", "content", "vector", "named"
 
@@ -25,7 +25,7 @@ def mentions_of(tenant: str, stored: StoredDecision) -> set[int]:
     """Everything that a decision tells of."""
     found = {mention_number(tenant, IMAGE, each.image_id) for each in stored.decision.neighbours}
     found |= vector_mentions(tenant, vector_digests(query_vector(stored)[None])[0])
-    found |= {mention_number(tenant, NAMED, name) for name in names_in(stored.options.filter)}
+    found |= {mention_number(tenant, NAMED, name) for name in named_values(stored.options.filter)}
     if stored.content_hash is not None:
         found.add(mention_number(tenant, CONTENT, stored.content_hash))
     return found

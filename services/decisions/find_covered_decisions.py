@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from visual_memory.schemas.labels import label_paths
 from visual_memory.services.decisions.decision_mentions import CONTENT, IMAGE, NAMED, mention_number
-from visual_memory.services.removal.covered_images import CoveredImages, Note
-from visual_memory.services.removal.values_named_in_filters import UNNAMED, name_of
+from visual_memory.services.removal.covered_images import CoveredImage, CoveredImages
+from visual_memory.services.removal.values_named_in_filters import IGNORED_FIELDS, value_name
 
 AT_ONCE = 50_000
 """Removed images for which decisions are looked for once; they take some 50 MB meanwhile."""
@@ -29,17 +29,17 @@ class CoveredChunk:
     own_names: set[str] = field(default_factory=set)
     shared_names: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(self, notes: Sequence[Note]) -> None:
+    def add(self, notes: Sequence[CoveredImage]) -> None:
         """Look for these images too."""
         for note in notes:
             self.image_ids.add(note.image_id)
             self.content_hashes.add(note.content_hash)
-            self.own_names.update((name_of("image_id", note.image_id), note.content_hash))
+            self.own_names.update((value_name("image_id", note.image_id), note.content_hash))
             for name, value in _fields(note):
                 if name in OWN:
-                    self.own_names.add(name_of(name, value))
-                elif name not in UNNAMED:
-                    self.shared_names.add((name, name_of(name, value)))
+                    self.own_names.add(value_name(name, value))
+                elif name not in IGNORED_FIELDS:
+                    self.shared_names.add((name, value_name(name, value)))
 
     def mentions(self) -> Iterator[int]:
         """By what the decisions are found that may tell of them."""
@@ -61,7 +61,7 @@ def chunks(tenant: str, covered: CoveredImages) -> Iterator[CoveredChunk]:
         yield chunk
 
 
-def _fields(note: Note) -> Iterator[tuple[str, object]]:
+def _fields(note: CoveredImage) -> Iterator[tuple[str, object]]:
     """What filters may ask for of an image, field by field."""
     for name, value in note.fields.items():
         if name == "labels":

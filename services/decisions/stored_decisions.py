@@ -43,9 +43,9 @@ from visual_memory.services.infrastructure.records.same_transaction import Withi
 from visual_memory.services.infrastructure.records.tables import covered_vectors, decision_mentions, decisions, removals
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.vector_digests import vector_digests
-from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocks
+from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocklist
 from visual_memory.services.removal.covered_images import CoveredImages
-from visual_memory.services.removal.values_named_in_filters import name_of, names_in, values_of
+from visual_memory.services.removal.values_named_in_filters import field_values, named_values, value_name
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 AT_ONCE = 32
@@ -72,7 +72,7 @@ class StoredDecisions:
 
     database: Database
     memory: Memory
-    blocks: Blocks
+    blocks: Blocklist
     keep: int
     keep_bytes: int
     _grown: dict[str, float] = field(default_factory=dict)
@@ -226,10 +226,10 @@ class StoredDecisions:
             self.database.serial(connection, f"decisions:{tenant}")
         for some in batches(sorted(self._asked_with_covered(tenant)), AT_ONCE):
             self._change(tenant, some, lambda _stored: None)
-        names = names_in(covered.filter)
+        names = named_values(covered.filter)
         naming = self._telling(mention_number(tenant, NAMED, name) for name in names)
         for some in batches(sorted(naming), AT_ONCE):
-            self._change(tenant, some, lambda stored: None if names_in(stored.options.filter) & names else stored)
+            self._change(tenant, some, lambda stored: None if named_values(stored.options.filter) & names else stored)
         for chunk in chunks(tenant, covered):
             for some in batches(sorted(self._telling(chunk.mentions())), AT_ONCE):
                 self._change(tenant, some, partial(self._without, tenant, chunk))
@@ -270,8 +270,8 @@ class StoredDecisions:
         ids = chunk.image_ids
         if stored.content_hash in chunk.content_hashes or queried_with(stored, ids):
             return None
-        for field_name, value in values_of(stored.options.filter):
-            name = name_of(field_name, value)
+        for field_name, value in field_values(stored.options.filter):
+            name = value_name(field_name, value)
             if name in chunk.own_names:
                 return None
             if (field_name, name) in chunk.shared_names and not self.memory.has(tenant, field_name, value):
@@ -280,7 +280,7 @@ class StoredDecisions:
 
     def _names_nothing_has(self, tenant: str, options: ClassifyOptions) -> bool:
         """Whether a filter names what no image has; what a removal takes votes for nothing any more."""
-        named = ((name, value) for name, value in values_of(options.filter) if isinstance(value, str))
+        named = ((name, value) for name, value in field_values(options.filter) if isinstance(value, str))
         return any(not self.memory.has(tenant, name, value) for name, value in named)
 
     def _telling(self, mentions: Iterable[int]) -> set[int]:
@@ -354,7 +354,7 @@ def _refusable(stored: StoredDecision) -> Iterator[tuple[str, str]]:
     if stored.content_hash is not None:
         yield CONTENT, stored.content_hash
     yield from ((VECTOR, digest) for digest in vector_digests(query_vector(stored)[None])[0])
-    named = values_of(stored.options.filter)
+    named = field_values(stored.options.filter)
     yield from ((SUBJECT, value) for field_name, value in named if field_name == "subject")
 
 

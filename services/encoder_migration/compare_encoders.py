@@ -11,7 +11,7 @@ from visual_memory.schemas.encoder_comparison import EncoderComparison
 from visual_memory.schemas.errors import InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.schemas.image import ImageFields, StoredImage, now
-from visual_memory.services.curation.judgement.update_judgement_input import PAGE, of_ids, voting
+from visual_memory.services.curation.judgement.update_judgement_input import PAGE, id_clauses, voting_clauses
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.evaluation.measures.experiments import Progress
 from visual_memory.services.evaluation.measures.paired_statistics import EncodedImages, compare
@@ -169,7 +169,7 @@ class CompareEncoders:
     def _voting(self, tenant: str, memory: Memory, progress: Progress) -> list[str]:
         """The ids of all images that vote, ascending."""
         ids: list[str] = []
-        where = voting(now())
+        where = voting_clauses(now())
         total = memory.count(tenant, where)
         for page in memory.pages(tenant, where, PAGE):
             ids += [image.image_id for image in page]
@@ -195,7 +195,7 @@ class _Read:
         places = {image_id: place for place, image_id in enumerate(ids)}
         found: dict[int, StoredImage] = {}
         vectors = np.empty((len(ids), memory.dimension), np.float32)
-        for done, clauses in enumerate(of_ids(ids)):
+        for done, clauses in enumerate(id_clauses(ids)):
             for images, rows in memory.embedded(tenant, clauses, PAGE):
                 where = [places[image.image_id] for image in images]
                 found |= dict(zip(where, images, strict=True))

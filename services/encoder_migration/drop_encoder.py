@@ -21,7 +21,7 @@ class DropEncoder:
 
     Attributes:
         of: what there is of the memory by an encoder.
-        compact: erases what was deleted; see `services.removal.erasure.erase_removed_data.Compact`.
+        compact: erases what was deleted; see `services.removal.erasure.erase_removed_data.EraseRemovedData`.
         let_go_seconds: how long it is waited for the other processes.
     """
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from visual_memory.schemas.encoder import ActiveEncoder, EncoderSpec, FillCounts
 from visual_memory.schemas.errors import Conflict, NotFound
-from visual_memory.services.curation.judgement.judge_memory import Judge
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
+from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.task_queue.jobs import Progress
 from visual_memory.services.memory.memory import Memory
@@ -26,8 +26,8 @@ class EncoderResources:
     """
 
     memory: Memory
-    judgements: Judgements
-    judge: Judge
+    judgements: StoredJudgements
+    judge: JudgeMemory
 
 
 @dataclass(frozen=True)

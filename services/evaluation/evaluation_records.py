@@ -27,7 +27,7 @@ from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.disk_space import NEW
 from visual_memory.services.infrastructure.task_queue.jobs import OPEN, Jobs, OwnedJob, Stopped
 from visual_memory.services.removal.covered_images import CoveredImages
-from visual_memory.services.removal.values_named_in_filters import names_in
+from visual_memory.services.removal.values_named_in_filters import named_values
 
 KIND = JobKind.EVALUATION
 KEPT = 20
@@ -277,9 +277,9 @@ class Evaluations:
             self._blobs.delete_drafts(now(), tenant)
             self._blobs.delete(self._blobs.list(f"{tenant}/"))
             return
-        names = names_in(covered.filter)
+        names = named_values(covered.filter)
         for each in self.all(tenant):
-            if names & names_in(each.request.filter):
+            if names & named_values(each.request.filter):
                 self.delete(tenant, each.id)
 
     def tidy(self, before: datetime, _since: datetime | None = None) -> int:

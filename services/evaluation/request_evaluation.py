@@ -28,8 +28,8 @@ from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob, Progress
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.blocklist import SUBJECT, Blocks
-from visual_memory.services.removal.values_named_in_filters import values_of
+from visual_memory.services.removal.blocklist import SUBJECT, Blocklist
+from visual_memory.services.removal.values_named_in_filters import field_values
 
 MOST_QUERIES = 20_000
 MOST_IMAGES = 200_000
@@ -57,7 +57,7 @@ class RequestEvaluation:
     embed: Callable[[str, Sequence[bytes]], Vectors]
     encoder: str
     enqueue: Callable[[str], object]
-    blocks: Blocks
+    blocks: Blocklist
 
     def request(
         self,
@@ -83,7 +83,7 @@ class RequestEvaluation:
             Conflict: too many are at work.
         """
         request.filter.clauses(self.memory.metadata)
-        subjects = [(SUBJECT, value) for field, value in values_of(request.filter) if field == "subject"]
+        subjects = [(SUBJECT, value) for field, value in field_values(request.filter) if field == "subject"]
         if self.blocks.block_any(tenant, subjects):
             raise Blocked("a removal refuses a subject that the filter names from now on, so nothing of it is kept")
         made = self.evaluations.create(tenant, request, self.encoder, requested_by, within, may_delete=may_delete)

@@ -16,7 +16,7 @@ from visual_memory.schemas.errors import BeingRemoved, Conflict, NotFound
 from visual_memory.schemas.field_types import FieldType, typed_metadata
 from visual_memory.schemas.image import Accepted, ImageFields, ImagePatch, State, StoredImage, now
 from visual_memory.schemas.labels import LabelRule
-from visual_memory.services.data_governance.retention_limits import Retention, check_expiry
+from visual_memory.services.data_governance.retention_limits import RetentionLimits, check_expiry
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import Pictures, new_keys_of_vectors
@@ -25,7 +25,7 @@ from visual_memory.services.intake.revert_writes import TakeBack
 from visual_memory.services.intake.write_fence import NO_GUARD, WriteGuard
 from visual_memory.services.memory.memory import Memory, Placed
 from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
-from visual_memory.services.removal.blocklist import Blocks
+from visual_memory.services.removal.blocklist import Blocklist
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 TRIES = 10
@@ -59,11 +59,11 @@ class Accept:
 
     memory: Memory
     pictures: Pictures
-    blocks: Blocks
+    blocks: Blocklist
     decoder: Decoder
     enqueue: Callable[[str], object]
     metadata: Mapping[str, FieldType]
-    retention: Retention
+    retention: RetentionLimits
     check_clock: Callable[[], object] = lambda: None
 
     def __call__(

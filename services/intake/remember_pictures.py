@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from visual_memory.schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from visual_memory.schemas.image import StoredImage
-from visual_memory.services.curation.label_check import Objections
+from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
@@ -82,7 +82,7 @@ class Remember:
     slice_size: int
     lease: timedelta
     max_attempts: int
-    objections: Objections
+    objections: CheckLabels
     further: Further = nothing_further
     slice_seconds: float = SLICE_SECONDS
     alone: threading.Lock = field(default_factory=threading.Lock, compare=False)

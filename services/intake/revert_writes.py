@@ -8,7 +8,7 @@ from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.intake.idempotent_put import Plan
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE
-from visual_memory.services.removal.blocklist import Blocks
+from visual_memory.services.removal.blocklist import Blocklist
 
 TRIES = 10
 
@@ -19,7 +19,7 @@ class TakeBack:
 
     memory: Memory
     pictures: Pictures
-    blocks: Blocks
+    blocks: Blocklist
 
     def refuse_blocked(self, plan: Plan, after: Mapping[str, StoredImage]) -> None:
         """Undo what a removal blocked between the check and the write.

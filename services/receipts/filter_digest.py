@@ -8,7 +8,7 @@ import hmac
 from hashlib import sha256
 
 from visual_memory.schemas.filter import Filter
-from visual_memory.services.receipts.receipt_signature import canonical
+from visual_memory.services.receipts.receipt_signature import canonical_json
 
 
 class FilterDigests:
@@ -29,4 +29,4 @@ class FilterDigests:
 
 def canonical_filter(condition: Filter) -> bytes:
     """A filter as bytes: the same for filters that say the same in the same order."""
-    return canonical(condition.model_dump(mode="json"))
+    return canonical_json(condition.model_dump(mode="json"))

@@ -13,14 +13,14 @@ from hashlib import sha256
 
 from visual_memory.schemas.errors import NotFound, Unavailable
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.receipts.receipt_log import Entry
+from visual_memory.services.receipts.receipt_log import LogEntry
 from visual_memory.services.receipts.receipt_signature import (
     MIRROR,
     NotValid,
     ReceiptSigner,
-    canonical,
-    moment_of,
-    written,
+    canonical_json,
+    format_time,
+    parse_time,
 )
 
 HEAD = re.compile(r"(\d{12})\.json")
@@ -43,11 +43,11 @@ class RemovedDigests:
 class MirroredEntry:
     """What the mirror has of an entry; `pages` are read one by one."""
 
-    entry: Entry
+    entry: LogEntry
     pages: Iterable[RemovedDigests]
 
 
-class Mirror:
+class MirrorFiles:
     """The files of a mirror.
 
     Every method raises `Unavailable` where the place does not answer.
@@ -61,7 +61,7 @@ class Mirror:
         self._blobs = Blobs(url)
         self._signer = signer
 
-    def write(self, entry: Entry, pages: Iterable[RemovedDigests]) -> None:
+    def write(self, entry: LogEntry, pages: Iterable[RemovedDigests]) -> None:
         """Write an entry with its pages, and read them back; durable when it returns. Twice the same is harmless.
 
         Raises:
@@ -71,7 +71,7 @@ class Mirror:
             return
         digests = []
         for number, page in enumerate(pages):
-            data = canonical({"tombstones": page.tombstones, "blocks": page.blocks})
+            data = canonical_json({"tombstones": page.tombstones, "blocks": page.blocks})
             self._write(_page_key(entry, number), data)
             digests.append(sha256(data).hexdigest())
         said = {
@@ -80,13 +80,13 @@ class Mirror:
             "version": entry.version,
             "event": entry.event,
             "removal": entry.removal,
-            "at": written(entry.at),
+            "at": format_time(entry.at),
             "entry": entry.text,
             "pages": digests,
         }
         self._write(_key(entry.tenant, entry.number), self._signer.sign(MIRROR, said).encode())
 
-    def holds(self, entry: Entry) -> bool:
+    def holds(self, entry: LogEntry) -> bool:
         """Whether an entry is there, whole; a file that a failed write left is not.
 
         Raises:
@@ -131,14 +131,14 @@ class Mirror:
         if signed.type != MIRROR or (said["tenant"], said["number"]) != (tenant, number):
             raise NotValid(f"{where} is another's")
         names = ("tenant", "number", "event", "removal")
-        at, text = moment_of(said["at"]), said["entry"]
+        at, text = parse_time(said["at"]), said["entry"]
         text_digest = sha256(text.encode()).hexdigest()
-        entry = Entry(
+        entry = LogEntry(
             **{name: said[name] for name in names}, at=at, text=text, digest=text_digest, version=said["version"]
         )
         return MirroredEntry(entry, _Pages(self, entry, said["pages"]))
 
-    def page(self, entry: Entry, number: int, digest: str) -> RemovedDigests:
+    def page(self, entry: LogEntry, number: int, digest: str) -> RemovedDigests:
         """A page of an entry, which must be the one that it names."""
         data = self._read(_page_key(entry, number)) or b""
         if sha256(data).hexdigest() != digest:
@@ -173,8 +173,8 @@ class Mirror:
 class _Pages:
     """The pages of an entry, read as often as they are gone through."""
 
-    mirror: Mirror
-    entry: Entry
+    mirror: MirrorFiles
+    entry: LogEntry
     digests: Sequence[str]
 
     def __iter__(self) -> Iterator[RemovedDigests]:
@@ -186,5 +186,5 @@ def _key(tenant: str, number: int) -> str:
     return f"{tenant}/{number:012d}.json"
 
 
-def _page_key(entry: Entry, page: int) -> str:
+def _page_key(entry: LogEntry, page: int) -> str:
     return f"{entry.tenant}/{entry.number:012d}.{page:06d}.json"

@@ -24,7 +24,7 @@ from visual_memory.services.receipts.receipt_signature import (
     NotValid,
     ReceiptSigner,
     digest,
-    written,
+    format_time,
 )
 
 FIRST = "0" * 64
@@ -36,12 +36,12 @@ TAMPERED = (
 )
 
 
-class AlreadyEntered(Exception):
+class DuplicateEntry(Exception):
     """The log has this event of this removal already; the transaction is undone, for another has done its work."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """A row of the log.
 
     Attributes:
@@ -71,7 +71,7 @@ class ReceiptLog:
         self.database = database
         self.signer = signer
 
-    def append(self, connection: Connection, tenant: str, removal_id: str, payload: Payload) -> Entry:
+    def append(self, connection: Connection, tenant: str, removal_id: str, payload: Payload) -> LogEntry:
         """Write down what happened, as the last step of a transaction: until its end, others wait with theirs.
 
         Raises:
@@ -80,7 +80,7 @@ class ReceiptLog:
         """
         number, previous = self._lock_end(connection, tenant)
         if self.find(connection, tenant, removal_id, payload.event):
-            raise AlreadyEntered(f"{payload.event} of {removal_id}")
+            raise DuplicateEntry(f"{payload.event} of {removal_id}")
         at = self.database.moment(connection)
         said = {
             **payload.model_dump(mode="json"),
@@ -89,29 +89,29 @@ class ReceiptLog:
             "event": payload.event,
             "tenant": tenant,
             "removal": removal_id,
-            "at": written(at),
+            "at": format_time(at),
             "number": number + 1,
             "previous": previous,
         }
         text = self.signer.sign(RECEIPT if payload.event in RECEIPTS else ENTRY, said)
-        entry = Entry(tenant, number + 1, payload.event, removal_id, at, text, digest(text))
+        entry = LogEntry(tenant, number + 1, payload.event, removal_id, at, text, digest(text))
         self._insert(connection, [entry])
         self._seal(connection, entry)
         return entry
 
-    def find(self, connection: Connection, tenant: str, removal_id: str, event: Event) -> Entry | None:
+    def find(self, connection: Connection, tenant: str, removal_id: str, event: Event) -> LogEntry | None:
         """The entry of an event, the latest where versions before 2 wrote several."""
         about = (receipt_log.c.tenant == tenant) & (receipt_log.c.removal == removal_id)
         found = select(receipt_log).where(about & (receipt_log.c.event == event)).order_by(receipt_log.c.number.desc())
         row = connection.execute(found.limit(1)).one_or_none()
         return None if row is None else _entry(row)
 
-    def find_one(self, tenant: str, removal_id: str, event: Event) -> Entry | None:
+    def find_one(self, tenant: str, removal_id: str, event: Event) -> LogEntry | None:
         """The same, in a transaction of its own."""
         with self.database.read() as connection:
             return self.find(connection, tenant, removal_id, event)
 
-    def entries(self, tenant: str, after: int = 0) -> Iterator[Entry]:
+    def entries(self, tenant: str, after: int = 0) -> Iterator[LogEntry]:
         """A tenant's entries in the order of their numbers, those after a number."""
         rows = select(receipt_log).where(receipt_log.c.tenant == tenant).order_by(receipt_log.c.number).limit(PAGE)
         while True:
@@ -122,7 +122,7 @@ class ReceiptLog:
                 return
             after = page[-1].number
 
-    def entry(self, tenant: str, number: int) -> Entry | None:
+    def entry(self, tenant: str, number: int) -> LogEntry | None:
         """The entry with a number."""
         one = (receipt_log.c.tenant == tenant) & (receipt_log.c.number == number)
         with self.database.read() as connection:
@@ -170,11 +170,11 @@ class ReceiptLog:
         elif previous != end_digest:
             yield f"the sealed end of the log is of another entry {end}"
 
-    def fault_of(self, entry: Entry, previous: str | None = None) -> str:
+    def fault_of(self, entry: LogEntry, previous: str | None = None) -> str:
         """What is wrong with one entry by itself, and with what it follows where that is known; empty: nothing."""
         return next(self._faults_of(entry, previous), "")
 
-    def adopt(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def adopt(self, connection: Connection, entries: Sequence[LogEntry]) -> None:
         """Take over entries that follow the log's end, as a mirror has them; they are checked first.
 
         Raises:
@@ -195,7 +195,7 @@ class ReceiptLog:
         if row is not None and self._make_end(connection, tenant):
             self._seal(connection, _entry(row))
 
-    def _faults_of(self, entry: Entry, previous: str | None) -> Iterator[str]:
+    def _faults_of(self, entry: LogEntry, previous: str | None) -> Iterator[str]:
         where = f"entry {entry.number} of the log"
         if digest(entry.text) != entry.digest:
             yield f"{where} was changed: its digest is another"
@@ -210,7 +210,7 @@ class ReceiptLog:
         if previous is not None and said.get("previous") != previous:
             yield f"{where} does not follow the one before: one of them was changed or taken out"
 
-    def _said(self, entry: Entry) -> Mapping[str, Any]:
+    def _said(self, entry: LogEntry) -> Mapping[str, Any]:
         if entry.version < VERSION:
             return self._said_before(entry.text)
         signed = self.signer.read(entry.text)
@@ -255,13 +255,13 @@ class ReceiptLog:
         made = connection.execute(self.database.insert(receipt_log_ends).values(new).on_conflict_do_nothing())
         return made.rowcount == 1
 
-    def _insert(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def _insert(self, connection: Connection, entries: Sequence[LogEntry]) -> None:
         columns = ("tenant", "number", "event", "removal", "at", "digest", "version")
         rows = [{**{name: getattr(entry, name) for name in columns}, "entry": entry.text} for entry in entries]
         connection.execute(insert(receipt_log), rows)
 
-    def _seal(self, connection: Connection, entry: Entry) -> None:
-        at = written(self.database.moment(connection))
+    def _seal(self, connection: Connection, entry: LogEntry) -> None:
+        at = format_time(self.database.moment(connection))
         said = {"tenant": entry.tenant, "number": entry.number, "digest": entry.digest, "at": at, "version": VERSION}
         end = {"number": entry.number, "digest": entry.digest, "seal": self.signer.sign(END, said)}
         connection.execute(update(receipt_log_ends).where(receipt_log_ends.c.tenant == entry.tenant).values(end))
@@ -271,5 +271,5 @@ def _says(payload: Mapping[str, Any], tenant: str, number: int, end_digest: str)
     return (payload.get("tenant"), payload.get("number"), payload.get("digest")) == (tenant, number, end_digest)
 
 
-def _entry(row: Any) -> Entry:
-    return Entry(row.tenant, row.number, row.event, row.removal, row.at, row.entry, row.digest, row.version)
+def _entry(row: Any) -> LogEntry:
+    return LogEntry(row.tenant, row.number, row.event, row.removal, row.at, row.entry, row.digest, row.version)

@@ -71,7 +71,7 @@ class ReceiptChecker:
         self.key = PublicKey(x=_encoded(key), kid=self._key.thumbprint(), base64=b64encode(key).decode())
 
     @classmethod
-    def of(cls, written: str) -> "ReceiptChecker":
+    def of(cls, key_text: str) -> "ReceiptChecker":
         """From a key as people have it: a JSON Web Key, or its 32 bytes in base64.
 
         Raises:
@@ -79,10 +79,10 @@ class ReceiptChecker:
         """
         refusal = ValueError("no public key: give the JSON of `visual-memory receipts key`, or 32 bytes in base64")
         try:
-            if not written.lstrip().startswith("{"):
-                key = b64decode(written.strip(), validate=True)
+            if not key_text.lstrip().startswith("{"):
+                key = b64decode(key_text.strip(), validate=True)
             else:
-                jwk = json.loads(written)
+                jwk = json.loads(key_text)
                 if (jwk.get("kty"), jwk.get("crv")) != ("OKP", "Ed25519"):
                     raise refusal
                 key = _decoded(jwk["x"])
@@ -127,21 +127,21 @@ class ReceiptSigner(ReceiptChecker):
     def sign(self, kind: str, payload: Mapping[str, Any]) -> str:
         """The text of what is said; the same for the same, byte for byte."""
         header = {"alg": ALGORITHM, "kid": self.key.kid, "typ": kind}
-        members = jws.serialize_json({"protected": header}, canonical(payload), self._pair, registry=_Registry())
+        members = jws.serialize_json({"protected": header}, canonical_json(payload), self._pair, registry=_Registry())
         return _joined({name: str(members[name]) for name in MEMBERS})  # type: ignore[literal-required]
 
 
-def canonical(value: Any) -> bytes:
+def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys and no blanks, in UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def written(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """A moment, in UTC."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def moment_of(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """The moment that was written so."""
     return datetime.fromisoformat(text)
 
@@ -155,19 +155,19 @@ def _members(text: str) -> dict[str, str]:
     """The three parts of a text that is exactly as it was made."""
     try:
         members = json.loads(text)
-        written = _joined(members)
+        made = _joined(members)
         signature = _decoded(members["signature"])
     except (ValueError, TypeError, KeyError, RecursionError):
         raise NotValid("it is no receipt, or damaged") from None
     if members.keys() != {*MEMBERS} or not all(isinstance(each, str) for each in members.values()):
         raise NotValid("it is no receipt, or damaged")
-    if written != text or _encoded(signature) != members["signature"] or len(signature) != SIGNATURE_BYTES:
+    if made != text or _encoded(signature) != members["signature"] or len(signature) != SIGNATURE_BYTES:
         raise NotValid("it is not byte for byte as it was handed out")
     return {name: members[name] for name in MEMBERS}
 
 
 def _joined(members: Mapping[str, str]) -> str:
-    return canonical(members).decode()
+    return canonical_json(members).decode()
 
 
 def _encoded(data: bytes) -> str:

@@ -12,7 +12,7 @@ from visual_memory.services.receipts.receipt_log import ReceiptLog
 
 
 @dataclass(frozen=True)
-class FinishImport:
+class SealImportedLogs:
     """Does it, as part of the transaction that ends an import; done twice it is as if it were done once."""
 
     log: ReceiptLog

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.receipt import RECEIPTS
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.receipts.mirror_files import Mirror, RemovedDigests
+from visual_memory.services.receipts.mirror_files import MirrorFiles, RemovedDigests
 from visual_memory.services.receipts.mirrored_digests import WAITING, MirrorRows
-from visual_memory.services.receipts.receipt_log import Entry, ReceiptLog
+from visual_memory.services.receipts.receipt_log import LogEntry, ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
 
 
 @dataclass(frozen=True)
-class Mirroring:
+class MirrorSync:
     """The use case, with the parts that it needs.
 
     Attributes:
@@ -26,7 +26,7 @@ class Mirroring:
 
     log: ReceiptLog
     rows: MirrorRows
-    mirror: Mirror | None
+    mirror: MirrorFiles | None
 
     def write_up_to(self, tenant: str, number: int) -> None:
         """See to it that the mirror has a tenant's entries up to a number; only then may that one be given.
@@ -85,7 +85,7 @@ class Mirroring:
         """Everybody who has entries in the mirror."""
         return self.mirror.tenants() if self.mirror else []
 
-    def adopt_later(self, tenant: str) -> list[Entry]:
+    def adopt_later(self, tenant: str) -> list[LogEntry]:
         """Take over what the mirror has after the log's end: entries, tombstones and blocks; returns the entries.
 
         It is for a log that a backup brought back.
@@ -109,7 +109,7 @@ class Mirroring:
             adopted.append(entry)
         return adopted
 
-    def _last_there(self, mirror: Mirror, tenant: str, number: int) -> int:
+    def _last_there(self, mirror: MirrorFiles, tenant: str, number: int) -> int:
         """The last entry before a number that the mirror holds; where entries are missing, that is the one before."""
         earlier = self.log.entry(tenant, number - 1)
         if earlier is None or mirror.holds(earlier):
@@ -119,10 +119,10 @@ class Mirroring:
             last -= 1
         return last
 
-    def _pages(self, entry: Entry) -> Iterator[RemovedDigests]:
+    def _pages(self, entry: LogEntry) -> Iterator[RemovedDigests]:
         return self.rows.pages(entry.removal) if entry.event in RECEIPTS else iter(())
 
-    def _given_after(self, tenant: str, number: int) -> Iterator[Entry]:
+    def _given_after(self, tenant: str, number: int) -> Iterator[LogEntry]:
         """The receipts after a number that were given: those of removals that wait for nothing."""
         for entry in self.log.entries(tenant, number):
             if entry.event in RECEIPTS and self.rows.is_given(entry.removal, entry.text):

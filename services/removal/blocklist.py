@@ -20,7 +20,7 @@ CONTENT, SUBJECT, VECTOR = "content", "subject", "vector"
 AT_ONCE = 500
 
 
-class Blocks:
+class Blocklist:
     """The blocked contents and subjects of each tenant.
 
     Args:

@@ -27,7 +27,7 @@ UNKNOWN = {"labels": [], "accepted_at": datetime.min.replace(tzinfo=UTC)}
 EVERYTHING = Filter({})
 
 
-class Note(BaseModel):
+class CoveredImage(BaseModel):
     """What must be known of a point after it is gone.
 
     Attributes:
@@ -41,15 +41,15 @@ class Note(BaseModel):
     fields: dict[str, Any] = Field(default_factory=dict)
 
 
-class Covered(Note):
+class MarkedImage(CoveredImage):
     """A noted image; `marked_by` is the removal whose mark its point has."""
 
     marked_by: str
 
     @classmethod
-    def of(cls, image: StoredImage, marked_by: str, vector_digests: Sequence[str] = ()) -> "Covered":
+    def of(cls, image: StoredImage, marked_by: str, vector_digests: Sequence[str] = ()) -> "MarkedImage":
         """A marked image; with that by which its vectors are known again, where they may be refused."""
-        note = to_note(image)
+        note = to_covered_image(image)
         vectors = {VECTORS: [*vector_digests]} if vector_digests else {}
         return cls(**note.model_dump(exclude={"fields"}), fields=note.fields | vectors, marked_by=marked_by)
 
@@ -69,16 +69,16 @@ class CoveredImages:
         filter: what the removal was asked for with; empty where that was everything, or is not known.
     """
 
-    pages: Callable[[], Iterable[Sequence[Note]]]
+    pages: Callable[[], Iterable[Sequence[CoveredImage]]]
     filter: Filter = EVERYTHING
 
     @classmethod
     def of(cls, images: Iterable[StoredImage]) -> "CoveredImages":
         """Images that fit into memory."""
-        notes = [to_note(image) for image in images]
+        notes = [to_covered_image(image) for image in images]
         return cls(lambda: [notes])
 
-    def __iter__(self) -> Iterator[Sequence[Note]]:
+    def __iter__(self) -> Iterator[Sequence[CoveredImage]]:
         """The pages that hold any."""
         return (page for page in self.pages() if page)
 
@@ -97,7 +97,7 @@ are told of by both.
 
 
 @dataclass(frozen=True)
-class Counts:
+class CoveredCounts:
     """How many images a removal covered, in all and by the state they were in, and how many had a picture."""
 
     by_state: dict[State, int]
@@ -109,7 +109,7 @@ class Counts:
         return sum(self.by_state.values())
 
 
-class Notes:
+class CoveredImageRecords:
     """The notes of every tenant's removals, and the tombstones that stay of them.
 
     Args:
@@ -121,7 +121,7 @@ class Notes:
         self._database = database
         self._key = key
 
-    def add(self, connection: Connection, tenant: str, removal_id: str, images: Sequence[Covered]) -> None:
+    def add(self, connection: Connection, tenant: str, removal_id: str, images: Sequence[MarkedImage]) -> None:
         """Note images as part of a transaction; those that are noted already stay as they are."""
         if images:
             rows = [{**each.model_dump(mode="json"), "tenant": tenant, "removal": removal_id} for each in images]
@@ -131,11 +131,11 @@ class Notes:
             stones = [{"tenant": tenant, "digest": digest, "removal": removal_id} for digest in sorted(digests)]
             connection.execute(self._database.insert(tombstones).on_conflict_do_nothing(), stones)
 
-    def pages(self, removal_id: str) -> Iterator[list[Covered]]:
+    def pages(self, removal_id: str) -> Iterator[list[MarkedImage]]:
         """What a removal covers, page by page."""
         return self._pages(select(covered_images).where(covered_images.c.removal == removal_id))
 
-    def pages_of_others(self, tenant: str, removal_id: str) -> Iterator[list[Covered]]:
+    def pages_of_others(self, tenant: str, removal_id: str) -> Iterator[list[MarkedImage]]:
         """What all other running removals of a tenant have marked and noted, page by page."""
         theirs = and_(
             covered_images.c.tenant == tenant,
@@ -154,14 +154,14 @@ class Notes:
                 found |= {*connection.execute(asked).scalars()}
         return found
 
-    def count(self, connection: Connection, removal_id: str) -> Counts:
+    def count(self, connection: Connection, removal_id: str) -> CoveredCounts:
         """How many a removal covers."""
         of_it = covered_images.c.removal == removal_id
         states = select(covered_images.c.state, func.count()).where(of_it).group_by(covered_images.c.state)
         by_state = {State(state): number for state, number in connection.execute(states.order_by("state"))}
         with_picture = of_it & covered_images.c.picture.not_like(f"{NO_PICTURE}%")
         pictures = connection.execute(select(func.count()).where(with_picture)).scalar_one()
-        return Counts(by_state, pictures)
+        return CoveredCounts(by_state, pictures)
 
     def delete(self, connection: Connection, removal_id: str) -> None:
         """Delete a removal's notes as part of a transaction; its tombstones stay."""
@@ -179,23 +179,23 @@ class Notes:
         with self._database.read() as connection:
             return {digests[digest] for digest in connection.execute(asked).scalars()}
 
-    def _pages(self, asked: Select[Any]) -> Iterator[list[Covered]]:
+    def _pages(self, asked: Select[Any]) -> Iterator[list[MarkedImage]]:
         columns = (covered_images.c.removal, covered_images.c.image_id, covered_images.c.picture)
         ordered, after = asked.order_by(*columns).limit(PAGE), None
         while True:
             with self._database.read() as connection:
                 rows = connection.execute(ordered if after is None else ordered.where(_beyond(after))).all()
             if rows:
-                yield [Covered.model_validate(row, from_attributes=True) for row in rows]
+                yield [MarkedImage.model_validate(row, from_attributes=True) for row in rows]
                 after = rows[-1]
             if len(rows) < PAGE:
                 return
 
 
-def to_note(image: StoredImage) -> Note:
+def to_covered_image(image: StoredImage) -> CoveredImage:
     """What must be known of an image after it is gone."""
     fields = image.model_dump(mode="json", include=FILTERABLE, exclude_none=True)
-    return Note.model_validate({**image.model_dump(include=KNOWN), "fields": fields})
+    return CoveredImage.model_validate({**image.model_dump(include=KNOWN), "fields": fields})
 
 
 def _beyond(last: Row[Any]) -> Any:

@@ -32,7 +32,7 @@ class QueuedEntry:
     """What lies in the intake.
 
     Attributes:
-        place: where it lies, for `IntakeEntries.take`.
+        place: where it lies, for `IntakeQueue.take`.
         position: where it stands among the removals.
         name: by which it is counted; empty where that is its position, as of everything that came to the stream of
             images.
@@ -54,14 +54,14 @@ class QueuedEntry:
         return next((each.image.image_id for each in self.images if each.image.image_id), None)
 
 
-Covered = Callable[[set[str]], set[str]]
+CoveredIds = Callable[[set[str]], set[str]]
 """Those of some image ids that a removal covers."""
 
 
-class IntakeEntries(Protocol):
+class IntakeQueue(Protocol):
     """The intake, as far as removals reach into it. Each method raises `Unavailable` where it does not answer.
 
-    While `older`, `take` and `take_results` are called, its caller holds the tenant's lease, see `resource`.
+    While `older`, `take` and `take_results` are called, its caller holds the tenant's lease, see `intake_resource`.
     """
 
     def position(self, tenant: str) -> str:
@@ -73,7 +73,7 @@ class IntakeEntries(Protocol):
     def take(self, tenant: str, entries: Sequence[QueuedEntry]) -> None:
         """Let entries leave the intake as removed; nothing is kept of them."""
 
-    def take_results(self, tenant: str, position: str, covered: Covered) -> None:
+    def take_results(self, tenant: str, position: str, covered: CoveredIds) -> None:
         """Delete what is said of covered images whose entries stand at a position or before it."""
 
     def close_to_senders(self, tenant: str) -> None:
@@ -104,7 +104,7 @@ class NoIntake:
     def take(self, _tenant: str, _entries: Sequence[QueuedEntry]) -> None:
         """Nothing."""
 
-    def take_results(self, _tenant: str, _position: str, _covered: Covered) -> None:
+    def take_results(self, _tenant: str, _position: str, _covered: CoveredIds) -> None:
         """Nothing."""
 
     def close_to_senders(self, _tenant: str) -> None:
@@ -118,6 +118,6 @@ class NoIntake:
         return ""
 
 
-def resource(tenant: str) -> str:
+def intake_resource(tenant: str) -> str:
     """What the lease is about under which a tenant's streams are read."""
     return f"intake:{tenant}"

@@ -17,10 +17,10 @@ from visual_memory.schemas.filter import Clause, Filter, Not, matches
 from visual_memory.schemas.removal import Removal
 from visual_memory.services.infrastructure.records.work_leases import Lease
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocks
-from visual_memory.services.removal.covered_images import PAGE, VECTORS, Covered, Notes
+from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocklist
+from visual_memory.services.removal.covered_images import PAGE, VECTORS, CoveredImageRecords, MarkedImage
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
-from visual_memory.services.removal.removal_records import Removals, RemovalState, Step
+from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep
 
 CLOCKS = timedelta(seconds=2)
 """What a sender accepted so long after a removal was asked for may be covered still: the clock of an accepting process
@@ -28,7 +28,7 @@ is within half of it of the database's. A process that marks later than it shoul
 
 
 @dataclass(frozen=True)
-class MarkAndNote:
+class MarkCoveredImages:
     """The first step of removals, with the parts that it needs.
 
     Attributes:
@@ -36,9 +36,9 @@ class MarkAndNote:
     """
 
     memory: Memory
-    blocks: Blocks
-    removals: Removals
-    notes: Notes
+    blocks: Blocklist
+    removals: RemovalRecords
+    notes: CoveredImageRecords
     refused: RefusedEntries
     lease: timedelta
 
@@ -63,7 +63,11 @@ class MarkAndNote:
             until: only those that were asked for by then.
             connection: of a transaction that it is asked in.
         """
-        return [each for each in self.removals.running(tenant, Step.MARK, until, connection) if self._can_be_met(each)]
+        return [
+            each
+            for each in self.removals.running(tenant, RemovalStep.MARK, until, connection)
+            if self._can_be_met(each)
+        ]
 
     def clauses(self, state: RemovalState) -> list[Clause]:
         """The filter of a removal.
@@ -110,12 +114,16 @@ class MarkAndNote:
         for state in cohort:
             for page in self.memory.marked_pages(tenant, state.id, PAGE):
                 digests = self.memory.vector_digests(page, with_pictures=blocks)
-                self._note(state, [Covered.of(each, state.id, digests.get(each.image_id, ())) for each in page], lease)
+                self._note(
+                    state, [MarkedImage.of(each, state.id, digests.get(each.image_id, ())) for each in page], lease
+                )
         for state in cohort:
             for theirs in self._marked_by_others(state):
                 self._note(state, theirs, lease)
         with self.removals.owned(lease) as connection:
-            self.removals.move(connection, [state.id for state in cohort], Step.MARK, Step.DELETE, waits_for=None)
+            self.removals.move(
+                connection, [state.id for state in cohort], RemovalStep.MARK, RemovalStep.DELETE, waits_for=None
+            )
 
     def _block_subjects(self, cohort: Sequence[RemovalState], lease: Lease) -> None:
         """Again, for those that an earlier version recorded."""
@@ -123,7 +131,7 @@ class MarkAndNote:
             for state in cohort:
                 self.block_subjects(connection, state.tenant, state.removal)
 
-    def _note(self, state: RemovalState, images: Sequence[Covered], lease: Lease) -> None:
+    def _note(self, state: RemovalState, images: Sequence[MarkedImage], lease: Lease) -> None:
         with self.removals.owned(lease) as connection:
             self.notes.add(connection, state.tenant, state.id, images)
             if state.removal.block:
@@ -132,7 +140,7 @@ class MarkAndNote:
                 vectors = {digest for image in images for digest in image.fields.get(VECTORS, ())}
                 self.blocks.add(connection, state.tenant, VECTOR, vectors, state.id)
 
-    def _marked_by_others(self, state: RemovalState) -> Iterator[list[Covered]]:
+    def _marked_by_others(self, state: RemovalState) -> Iterator[list[MarkedImage]]:
         """What other removals have in their hands, and what this one is about too; some of it may be gone by now."""
         bounds = {"lte": state.removal.requested_at + CLOCKS}
         clauses = [*self.clauses(state), Clause("accepted_at", FieldType.DATETIME, bounds=bounds)]

@@ -11,7 +11,7 @@ from visual_memory.services.memory.memory import Memory
 PAGE = 1000
 
 
-def let_old_notes_be_made_again(memory: Memory, database: Database) -> int:
+def delete_incomplete_records(memory: Memory, database: Database) -> int:
     """Delete those of images that are there still: they are noted anew, with all that filters of others may ask for.
 
     Those of images that are gone already stay, so that the removal counts them.

@@ -123,7 +123,7 @@ def is_at_or_before(position: str, other: str) -> bool:
     return _parts(position) <= _parts(other)
 
 
-def latest(positions: Sequence[str]) -> str:
+def latest_position(positions: Sequence[str]) -> str:
     """The greatest of some positions."""
     return max(positions, key=_parts)
 

@@ -1,6 +1,6 @@
 """The records of removals: what is asked, how far it is, and which receipt was given; they outlive the collection.
 
-Whoever works on one owns its lease, and each transaction compares it: see `Removals.owned`.
+Whoever works on one owns its lease, and each transaction compares it: see `RemovalRecords.owned`.
 """
 
 import uuid
@@ -24,7 +24,7 @@ OWNED = "removal:"
 SHOWN = Removal.model_fields.keys() - {"requested_by", "status", "erasure"}
 
 
-class Step(StrEnum):
+class RemovalStep(StrEnum):
     """What comes next; `services.removal.removal_steps` says what each is."""
 
     MARK = "mark"
@@ -49,7 +49,7 @@ class RemovalState(BaseModel):
     removal: Removal
     tenant: str
     requester: Requester
-    step: Step
+    step: RemovalStep
     round: int
     position: str | None = None
     drained: bool = False
@@ -60,7 +60,7 @@ class RemovalState(BaseModel):
         return self.removal.id
 
 
-class Removals:
+class RemovalRecords:
     """The records of every tenant's removals, and who works on them."""
 
     def __init__(self, database: Database) -> None:
@@ -89,7 +89,7 @@ class Removals:
         row = {
             "id": removal_id,
             "tenant": tenant,
-            "step": Step.MARK.value,
+            "step": RemovalStep.MARK.value,
             "filter": request.filter.model_dump(mode="json"),
             **request.model_dump(include={"everything", "block", "reason", "erase_now"}),
             "requested_by": requester.name,
@@ -125,7 +125,7 @@ class Removals:
     def running(
         self,
         tenant: str,
-        step: Step | None = None,
+        step: RemovalStep | None = None,
         until: datetime | None = None,
         connection: Connection | None = None,
     ) -> list[RemovalState]:
@@ -137,7 +137,7 @@ class Removals:
             until: only those that were asked for by then.
             connection: of a transaction that it is asked in.
         """
-        asked = select(removals).where(removals.c.tenant == tenant, removals.c.step != Step.DONE.value)
+        asked = select(removals).where(removals.c.tenant == tenant, removals.c.step != RemovalStep.DONE.value)
         if step is not None:
             asked = asked.where(removals.c.step == step.value)
         if until is not None:
@@ -164,7 +164,7 @@ class Removals:
 
     def say_drained(self, connection: Connection, removal_ids: Collection[str]) -> None:
         """Write down that removals have gone through the intake, as part of a transaction."""
-        there = removals.c.id.in_([*removal_ids]) & (removals.c.step == Step.DELETE.value)
+        there = removals.c.id.in_([*removal_ids]) & (removals.c.step == RemovalStep.DELETE.value)
         connection.execute(update(removals).where(there).values(drained=True, waits_for=None))
 
     def abandoned(self) -> list[tuple[str, str]]:
@@ -173,14 +173,14 @@ class Removals:
             moment = self.database.moment(connection)
             owned = (leases.c.resource == literal(OWNED) + removals.c.id) & (leases.c.until > moment)
             asked = select(removals.c.tenant, removals.c.id).where(
-                removals.c.step != Step.DONE.value, not_(select(leases.c.token).where(owned).exists())
+                removals.c.step != RemovalStep.DONE.value, not_(select(leases.c.token).where(owned).exists())
             )
             return [(row.tenant, row.id) for row in connection.execute(asked.order_by(removals.c.requested_at))]
 
     def done_among(self, removal_ids: Iterable[str]) -> list[str]:
         """Those of some ids of which no removal runs."""
         given = list(removal_ids)
-        asked = select(removals.c.id).where(removals.c.id.in_(given), removals.c.step != Step.DONE.value)
+        asked = select(removals.c.id).where(removals.c.id.in_(given), removals.c.step != RemovalStep.DONE.value)
         with self.database.read() as connection:
             running = {*connection.execute(asked).scalars()}
         return [each for each in given if each not in running]
@@ -202,7 +202,12 @@ class Removals:
             yield connection
 
     def move(
-        self, connection: Connection, removal_ids: Collection[str], step: Step, following: Step, **values: Any
+        self,
+        connection: Connection,
+        removal_ids: Collection[str],
+        step: RemovalStep,
+        following: RemovalStep,
+        **values: Any,
     ) -> None:
         """Let removals go on from one step to the next, all or none, and write down what is known by then.
 
@@ -229,11 +234,11 @@ class Removals:
 
 
 def _undrained(tenant: str) -> ColumnElement[bool]:
-    before = removals.c.step.in_([Step.MARK.value, Step.DELETE.value])
+    before = removals.c.step.in_([RemovalStep.MARK.value, RemovalStep.DELETE.value])
     return (removals.c.tenant == tenant) & before & ~removals.c.drained
 
 
-def resource(removal_id: str) -> str:
+def removal_resource(removal_id: str) -> str:
     """What the lease of whoever works on a removal is about."""
     return f"{OWNED}{removal_id}"
 
@@ -246,7 +251,7 @@ def _state(row: Row[Any]) -> RemovalState:
     removal = Removal(
         **{name: getattr(row, name) for name in SHOWN},
         requested_by=asked_by,
-        status=RemovalStatus.DONE if row.step == Step.DONE else RemovalStatus.RUNNING,
+        status=RemovalStatus.DONE if row.step == RemovalStep.DONE else RemovalStatus.RUNNING,
         erasure=erasure,
     )
     return RemovalState(

@@ -40,11 +40,17 @@ from visual_memory.services.infrastructure.records.work_leases import Lease, Sup
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.filter_digest import FilterDigests
-from visual_memory.services.receipts.receipt_log import AlreadyEntered, ReceiptLog
-from visual_memory.services.removal.covered_images import EVERYTHING, Covered, CoveredImages, Notes, RemovalHook
-from visual_memory.services.removal.mark_covered_images import MarkAndNote
-from visual_memory.services.removal.removal_records import Removals, RemovalState, Step, resource
-from visual_memory.services.removal.remove_from_intake import Drain
+from visual_memory.services.receipts.receipt_log import DuplicateEntry, ReceiptLog
+from visual_memory.services.removal.covered_images import (
+    EVERYTHING,
+    CoveredImageRecords,
+    CoveredImages,
+    MarkedImage,
+    RemovalHook,
+)
+from visual_memory.services.removal.mark_covered_images import MarkCoveredImages
+from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep, removal_resource
+from visual_memory.services.removal.remove_from_intake import RemoveFromIntake
 
 SAMPLE = 10
 POLL = 0.05
@@ -62,7 +68,7 @@ def _nothing(_connection: Connection, _removal_id: str) -> None:
 
 
 @dataclass(frozen=True)
-class Forget:
+class RemovalSteps:
     """The use case, with the parts that it needs.
 
     Attributes:
@@ -77,10 +83,10 @@ class Forget:
 
     memory: Memory
     pictures: Pictures
-    removals: Removals
-    notes: Notes
-    mark_and_note: MarkAndNote
-    drain: Drain
+    removals: RemovalRecords
+    notes: CoveredImageRecords
+    mark_and_note: MarkCoveredImages
+    drain: RemoveFromIntake
     receipt_log: ReceiptLog
     filter_digests: FilterDigests
     audit: Audit
@@ -146,7 +152,7 @@ class Forget:
         """
         longest = (self.lease if patience is None else patience).total_seconds()
         state, waited, pause = self.removals.load(tenant, removal_id), 0.0, POLL
-        while state.step is not Step.DONE:
+        while state.step is not RemovalStep.DONE:
             if not self._is_finished(state):
                 if waited >= longest:
                     raise Unavailable("the removal is in the hands of another process: it goes on")
@@ -168,13 +174,13 @@ class Forget:
 
     def _is_finished(self, state: RemovalState) -> bool:
         """Go on with a removal to its end; False where others must be waited for."""
-        lease = self.removals.leases.take(resource(state.id), self.lease)
+        lease = self.removals.leases.take(removal_resource(state.id), self.lease)
         if lease is None:
             return False
         try:
             with self.keep(lease), prometheus_metrics.stage("forget"):
                 return self._do(state, lease)
-        except (Superseded, AlreadyEntered) as error:
+        except (Superseded, DuplicateEntry) as error:
             log.info("removal %s: another goes on with it: %s", state.id, error)
             return False
         except (InvalidFilter, Unavailable) as error:
@@ -185,10 +191,15 @@ class Forget:
             self.removals.leases.release(lease)
 
     def _do(self, state: RemovalState, lease: Lease) -> bool:
-        steps = {Step.MARK: self._mark, Step.DELETE: self._delete, Step.SEAL: self._seal, Step.MIRROR: self._mirror}
+        steps = {
+            RemovalStep.MARK: self._mark,
+            RemovalStep.DELETE: self._delete,
+            RemovalStep.SEAL: self._seal,
+            RemovalStep.MIRROR: self._mirror,
+        }
         for tries in range(MAX_STEPS):
             state = self.removals.load(state.tenant, state.id)
-            if state.step is Step.DONE:
+            if state.step is RemovalStep.DONE:
                 return True
             if not steps[state.step](state, lease, tries):
                 return False
@@ -224,14 +235,20 @@ class Forget:
             if left:
                 log.info("removal %s: %d images came in meanwhile, they are removed too", state.id, left)
                 again = {"round": state.round + 1, "drained": False}
-                self.removals.move(connection, [state.id], Step.DELETE, Step.MARK, **again)
+                self.removals.move(connection, [state.id], RemovalStep.DELETE, RemovalStep.MARK, **again)
             else:
                 counts, queued = self.notes.count(connection, state.id), self.drain.refused.count(connection, state.id)
                 known = {"images": counts.images, "by_state": counts.by_state, "pictures": counts.pictures}
                 known |= {"queued": queued}
                 verified_at = self.removals.database.moment(connection)
                 self.removals.move(
-                    connection, [state.id], Step.DELETE, Step.SEAL, waits_for=None, verified_at=verified_at, **known
+                    connection,
+                    [state.id],
+                    RemovalStep.DELETE,
+                    RemovalStep.SEAL,
+                    waits_for=None,
+                    verified_at=verified_at,
+                    **known,
                 )
         return True
 
@@ -267,7 +284,9 @@ class Forget:
             **removal.model_dump(include={"images", "by_state", "pictures", "queued"}),
         )
         with self.removals.owned(lease) as connection:
-            self.removals.move(connection, [state.id], Step.SEAL, Step.MIRROR, waits_for=None, filter=None)
+            self.removals.move(
+                connection, [state.id], RemovalStep.SEAL, RemovalStep.MIRROR, waits_for=None, filter=None
+            )
             self.notes.delete(connection, state.id)
             self.drain.refused.forget_image_ids(connection, state.id)
             for at_end in self.at_end:
@@ -289,11 +308,13 @@ class Forget:
             )
         self.write_to_mirror(state.tenant, entry.number)
         with self.removals.owned(lease) as connection:
-            self.removals.move(connection, [state.id], Step.MIRROR, Step.DONE, waits_for=None, receipt=entry.text)
+            self.removals.move(
+                connection, [state.id], RemovalStep.MIRROR, RemovalStep.DONE, waits_for=None, receipt=entry.text
+            )
         prometheus_metrics.REMOVED.labels(state.tenant).inc(state.removal.images)
         return True
 
-    def _noted(self, state: RemovalState, lease: Lease) -> Iterator[list[Covered]]:
+    def _noted(self, state: RemovalState, lease: Lease) -> Iterator[list[MarkedImage]]:
         """What is noted; whoever goes through it is at work on the removal."""
         for page in self.notes.pages(state.id):
             self.removals.leases.renew(lease)
@@ -312,5 +333,5 @@ class _Awaited(Exception):
     """Another removal waits to be marked, and may need what this one has noted."""
 
 
-def _marked_by(image: Covered) -> str:
+def _marked_by(image: MarkedImage) -> str:
     return image.marked_by

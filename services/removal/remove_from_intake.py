@@ -16,32 +16,43 @@ from sqlalchemy import Connection
 from visual_memory.schemas.errors import InvalidFilter
 from visual_memory.schemas.filter import Clause, matches
 from visual_memory.services.infrastructure.records.work_leases import Lease
-from visual_memory.services.removal.blocklist import CONTENT, VECTOR, Blocks
-from visual_memory.services.removal.covered_images import EVERYTHING, Notes
-from visual_memory.services.removal.intake_contract import Covered, IntakeEntries, QueuedEntry, QueuedImage, resource
-from visual_memory.services.removal.mark_covered_images import MarkAndNote
-from visual_memory.services.removal.refused_intake_entries import RefusedEntries, RefusedEntry, is_at_or_before, latest
-from visual_memory.services.removal.removal_records import Removals, RemovalState, Step
-from visual_memory.services.removal.values_named_in_filters import may_be_meant
+from visual_memory.services.removal.blocklist import CONTENT, VECTOR, Blocklist
+from visual_memory.services.removal.covered_images import EVERYTHING, CoveredImageRecords
+from visual_memory.services.removal.intake_contract import (
+    CoveredIds,
+    IntakeQueue,
+    QueuedEntry,
+    QueuedImage,
+    intake_resource,
+)
+from visual_memory.services.removal.mark_covered_images import MarkCoveredImages
+from visual_memory.services.removal.refused_intake_entries import (
+    RefusedEntries,
+    RefusedEntry,
+    is_at_or_before,
+    latest_position,
+)
+from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep
+from visual_memory.services.removal.values_named_in_filters import may_cover_text
 
 TRIES = 100
 """More rounds than there are images that name each other."""
 
 
 @dataclass(frozen=True)
-class Drain:
+class RemoveFromIntake:
     """The step of removals, with the parts that it needs.
 
     Attributes:
         lease: how long the tenant's intake is left to whoever is at it.
     """
 
-    intake: IntakeEntries
-    removals: Removals
-    notes: Notes
+    intake: IntakeQueue
+    removals: RemovalRecords
+    notes: CoveredImageRecords
     refused: RefusedEntries
-    blocks: Blocks
-    mark_and_note: MarkAndNote
+    blocks: Blocklist
+    mark_and_note: MarkCoveredImages
     lease: timedelta
 
     def __call__(self, tenant: str, at_work: Callable[[], object]) -> bool:
@@ -55,17 +66,19 @@ class Drain:
             Superseded: another reads the intake meanwhile.
             Unavailable: the intake does not answer.
         """
-        with self.removals.leases.held(resource(tenant), self.lease) as lease:
+        with self.removals.leases.held(intake_resource(tenant), self.lease) as lease:
             if lease is not None:
                 self._drain(tenant, lease, at_work)
             return lease is not None
 
     def _drain(self, tenant: str, lease: Lease, at_work: Callable[[], object]) -> None:
         self._note_positions(tenant, lease)
-        marked = [each for each in self._cohort(self.removals.to_drain(tenant)) if each.state.step is Step.DELETE]
+        marked = [
+            each for each in self._cohort(self.removals.to_drain(tenant)) if each.state.step is RemovalStep.DELETE
+        ]
         if not marked:
             return
-        position = latest([each.position for each in marked])
+        position = latest_position([each.position for each in marked])
         for _ in range(TRIES):
             taken = 0
             for page in self.intake.older(tenant, position):
@@ -99,7 +112,7 @@ class Drain:
                     found.append(_Draining(state, state.position, clauses, self._covered(state.id)))
         return found
 
-    def _covered(self, removal_id: str) -> Covered:
+    def _covered(self, removal_id: str) -> CoveredIds:
         return lambda ids: self.notes.naming(removal_id, ids) | self.refused.naming(removal_id, ids)
 
     def _take(self, tenant: str, page: Sequence[QueuedEntry], lease: Lease) -> int:
@@ -142,7 +155,7 @@ class _Draining:
     state: RemovalState
     position: str
     clauses: Sequence[Clause]
-    covered: Covered
+    covered: CoveredIds
 
     def meeting(self, page: Sequence[QueuedEntry]) -> list[QueuedEntry]:
         """The entries of a page that it takes."""
@@ -153,7 +166,7 @@ class _Draining:
 
     def _takes(self, entry: QueuedEntry, covered: Collection[str]) -> bool:
         if entry.text is not None:
-            return may_be_meant(self.state.removal.filter or EVERYTHING, entry.text)
+            return may_cover_text(self.state.removal.filter or EVERYTHING, entry.text)
         return any(
             matches(self.clauses, each.image)
             or (each.image.image_id in covered and not any(_says_otherwise(each, clause) for clause in self.clauses))

@@ -7,16 +7,16 @@ from unicodedata import normalize
 
 from visual_memory.schemas.filter import Filter, Not, Range
 
-UNNAMED = {"state"}
+IGNORED_FIELDS = {"state"}
 """Fields whose values are the same for everybody."""
 
 
-def names_in(condition: Filter) -> set[str]:
-    """What a filter names, in whichever of its conditions, as `name_of` spells it."""
-    return {name_of(field, value) for field, value in values_of(condition)}
+def named_values(condition: Filter) -> set[str]:
+    """What a filter names, in whichever of its conditions, as `value_name` spells it."""
+    return {value_name(field, value) for field, value in field_values(condition)}
 
 
-def may_be_meant(condition: Filter, text: str) -> bool:
+def may_cover_text(condition: Filter, text: str) -> bool:
     """Whether what nobody can read may be of what a filter covers: it holds a value that is named.
 
     One that says only whom it does not mean covers it where none of these is in it; a range names nothing.
@@ -42,10 +42,10 @@ def _folded(text: str) -> str:
     return normalize("NFC", normalize("NFC", text).casefold())
 
 
-def values_of(condition: Filter) -> Iterator[tuple[str, Any]]:
+def field_values(condition: Filter) -> Iterator[tuple[str, Any]]:
     """Each field and value of a filter; the bounds of ranges too."""
     for field, asked in condition.root.items():
-        if field not in UNNAMED:
+        if field not in IGNORED_FIELDS:
             inner = asked.not_ if isinstance(asked, Not) else asked
             held = (
                 inner.bounds().values() if isinstance(inner, Range) else inner if isinstance(inner, list) else [inner]
@@ -54,6 +54,6 @@ def values_of(condition: Filter) -> Iterator[tuple[str, Any]]:
                 yield field, value
 
 
-def name_of(field: str, value: Any) -> str:
+def value_name(field: str, value: Any) -> str:
     """A value as it is compared: text in whichever field, in NFC; anything else in its own field alone."""
     return normalize("NFC", value) if isinstance(value, str) else f"{field}={json.dumps(value)}"

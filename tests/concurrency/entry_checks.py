@@ -9,7 +9,7 @@ from tests.support.wired_service import METADATA
 from visual_memory.schemas.filter import Filter, matches
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.removal.refused_intake_entries import is_at_or_before
-from visual_memory.services.removal.values_named_in_filters import may_be_meant
+from visual_memory.services.removal.values_named_in_filters import may_cover_text
 
 ENDS = {"remembered", "rejected", "removed", "dead"}
 LETTERS = {"dead", "rejected"}
@@ -118,7 +118,7 @@ class Entries:
     def _meets(self, removal: Call, call: Call) -> bool:
         condition = Filter.model_validate(removal.said["filter"])
         if "text" in call.said:
-            return may_be_meant(condition, call.said["text"])
+            return may_cover_text(condition, call.said["text"])
         return matches(condition.clauses(METADATA), _image(call))
 
     def _covered(self, removal: Call) -> set[str]:

@@ -45,8 +45,8 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     wire_judge,
     wire_remember,
 )
-from visual_memory.services.curation.judgement.judgement_input import digest
-from visual_memory.services.data_governance.retention_limits import Expire
+from visual_memory.services.curation.judgement.judgement_input import short_digest
+from visual_memory.services.data_governance.retention_limits import RemoveExpiredImages
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import metadata
@@ -58,7 +58,7 @@ from visual_memory.services.intake.streams.entries_before_removal import OlderEn
 from visual_memory.services.intake.streams.read_image_stream import ReadEntries
 from visual_memory.services.intake.streams.report_results import SettleAccepted
 from visual_memory.services.memory.points.point_filters import within
-from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.removal.removal_steps import RemovalSteps
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
@@ -251,7 +251,7 @@ class Service:
     # --- removals -----------------------------------------------------------------------------------------------------
 
     @property
-    def forget(self) -> Forget:
+    def forget(self) -> RemovalSteps:
         """As an API or a worker has it, but for the thread that prolongs its leases: who stands still has none."""
         return replace(
             wire_forget(self.memory, self.stores, lease_of(self.settings)), keep=nullcontext, sleep=self.sleep
@@ -314,7 +314,7 @@ class Service:
 
     def expire(self) -> None:
         """Retention."""
-        Expire(self.memory, self.stores.removals, self.forget, timedelta(0)).if_due()
+        RemoveExpiredImages(self.memory, self.stores.removals, self.forget, timedelta(0)).if_due()
 
     def erase(self) -> None:
         """Compact, everywhere and now."""
@@ -343,7 +343,7 @@ class Service:
         """Whether the judgement that counts tells of the image that had this picture."""
         judgement = self.stores.judgements.current(self.tenant)
         made_of = None if judgement is None else self.stores.judgements.made_of(self.tenant, judgement)
-        return made_of is not None and digest(picture) in made_of.pictures
+        return made_of is not None and short_digest(picture) in made_of.pictures
 
     # --- what is there ------------------------------------------------------------------------------------------------
 

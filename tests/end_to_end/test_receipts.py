@@ -16,9 +16,9 @@ from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.bootstrap.wiring.wire_receipts import signer_of
 from visual_memory.services.cli.app import app
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.receipts.mirror_files import Mirror
+from visual_memory.services.receipts.mirror_files import MirrorFiles
 from visual_memory.services.receipts.receipt_signature import ReceiptChecker
-from visual_memory.services.receipts.verification.parse_receipt import read_receipt
+from visual_memory.services.receipts.verification.parse_receipt import parse_receipt
 from visual_memory.services.settings import Settings
 
 
@@ -39,7 +39,7 @@ def test_a_receipt_is_the_same_bytes_each_time_and_valid(stack: Stack, removal_i
     assert answers[0].content == answers[1].content
     assert answers[0].headers["Content-Type"] == "application/jose+json"
     key = stack.client.receipt_key()
-    receipt = read_receipt(answers[0].text, ReceiptChecker.of(key.model_dump_json()))
+    receipt = parse_receipt(answers[0].text, ReceiptChecker.of(key.model_dump_json()))
     assert receipt.removal == removal_id
     assert (receipt.said["images"], receipt.said["by_state"]) == (2, {"remembered": 2})
     (tmp_path / "key").write_text(key.model_dump_json())
@@ -50,7 +50,7 @@ def test_a_receipt_is_the_same_bytes_each_time_and_valid(stack: Stack, removal_i
 
 def test_a_receipt_tells_nobody_its_filter_but_whoever_has_it(stack: Stack, removal_id: str, subject: str) -> None:
     text = stack.client.receipt(removal_id)
-    said = json.dumps(read_receipt(text, ReceiptChecker.of(stack.client.receipt_key().base64)).said)
+    said = json.dumps(parse_receipt(text, ReceiptChecker.of(stack.client.receipt_key().base64)).said)
     assert subject not in said
     assert stack.client.is_receipt_of(removal_id, Filter({"subject": subject}))
     assert not stack.client.is_receipt_of(removal_id, Filter({"subject": f"{subject}x"}))
@@ -97,7 +97,7 @@ def test_a_mirror_that_fails_keeps_the_removal_running(short_folder: Path) -> No
         mirror.unlink()
         until(lambda: stack.client.removal(removal.id).status is RemovalStatus.DONE, "the receipt to be given")
         text = stack.client.receipt(removal.id)
-        kept = Mirror(str(mirror), signer_of(load_secret(Settings(data=stack.data)))).entry("default", 2)
+        kept = MirrorFiles(str(mirror), signer_of(load_secret(Settings(data=stack.data)))).entry("default", 2)
         assert kept.entry.text == text
         assert len([digest for page in kept.pages for digest in page.tombstones]) >= 1
         assert stack.client.removal(removal.id).waits_for is None

@@ -27,8 +27,8 @@ from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
 from visual_memory.schemas.image import State, now
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.bootstrap.wiring.wire_removal import judgements_of
-from visual_memory.services.curation.judgement.judge_memory import Judge
-from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
+from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.pillow_decode import PictureLimits
@@ -71,7 +71,7 @@ class Memories:
         settings = Settings(data=self.stack.data)
         with records_of(settings) as database:
             judgements = judgements_of(settings, database, encoder)
-            judge = Judge(memory, judgements, FoldChanges(memory, VectorCache(0), 100), 3)
+            judge = JudgeMemory(memory, judgements, UpdateJudgementInput(memory, VectorCache(0), 100), 3)
             judge.judge(TENANT, lambda *_: None)
 
     def add(self) -> EncoderSpec:

@@ -26,7 +26,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, ImagePatch, State, now
 from visual_memory.schemas.labels import label_paths
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.data_governance.retention_limits import Expire
+from visual_memory.services.data_governance.retention_limits import RemoveExpiredImages
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
@@ -196,7 +196,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         """Remove what has expired."""
-        expire = Expire(self.parts.memory, self.parts.removals, self.parts.forget())
+        expire = RemoveExpiredImages(self.parts.memory, self.parts.removals, self.parts.forget())
         covered = {image_id for image_id, held in self.images.items() if held.expired}
         assert expire.if_due() == len(covered)
         if covered:

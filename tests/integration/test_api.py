@@ -39,7 +39,7 @@ from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 from visual_memory.services.infrastructure.processes.share_call import SharedCall
 from visual_memory.services.infrastructure.records.tables import removals
 from visual_memory.services.receipts.receipt_signature import ReceiptChecker
-from visual_memory.services.receipts.verification.parse_receipt import read_receipt
+from visual_memory.services.receipts.verification.parse_receipt import parse_receipt
 from visual_memory.services.settings import ApiSettings, Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 
@@ -581,7 +581,7 @@ def test_receipts_are_given_byte_for_byte_and_checked(api: TestClient, service: 
     answer = api.get(f"/v1/removals/{removal}/receipt", headers=ours)
     assert (answer.content, answer.headers["Content-Type"]) == (text.encode(), "application/jose+json")
     key = api.get("/v1/receipts/key", headers=reader).text
-    assert read_receipt(answer.text, ReceiptChecker.of(key)).removal == removal
+    assert parse_receipt(answer.text, ReceiptChecker.of(key)).removal == removal
 
     def is_of(where: dict[str, str]) -> Any:
         return api.post(f"/v1/removals/{removal}/check", json={"filter": where}, headers=ours).json()

@@ -13,7 +13,7 @@ from visual_memory.schemas.curation_request import CurationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import MAX_HISTORY, ImagePatch, now
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.curation.mute_and_relabel import Curate
+from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.voting.decide import decide
 
 LABELS = ("cat", "dog", "animal/owl", "animal/bat")
@@ -26,7 +26,9 @@ def amend(parts: Parts, image_id: str, **changes: Any) -> None:
 
 def relabel(parts: Parts, image_ids: list[str], labels: list[str]) -> None:
     asked = {"action": "relabel", "filter": {"image_id": image_ids}, "labels": labels}
-    Curate(parts.memory, parts.judgements, parts.undo_votes())(parts.tenant, CurationRequest.model_validate(asked))
+    CurateImages(parts.memory, parts.judgements, parts.undo_votes())(
+        parts.tenant, CurationRequest.model_validate(asked)
+    )
 
 
 def remove(parts: Parts, image_id: str) -> None:

@@ -14,7 +14,7 @@ from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import now
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.curation.mute_and_relabel import Curate
+from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.voting.decide import decide
 
 DISC, RING, BARS = "shape/round/disc", "shape/round/ring", "pattern/bars"
@@ -38,7 +38,9 @@ def moment(parts: Parts) -> datetime:
 
 
 def curate(parts: Parts, **asked: Any) -> None:
-    Curate(parts.memory, parts.judgements, parts.undo_votes())(parts.tenant, CurationRequest.model_validate(asked))
+    CurateImages(parts.memory, parts.judgements, parts.undo_votes())(
+        parts.tenant, CurationRequest.model_validate(asked)
+    )
 
 
 def asked(moment: datetime, **changes: Any) -> dict[str, Any]:

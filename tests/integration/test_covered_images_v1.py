@@ -10,7 +10,7 @@ from tests.support.running_service import new_folder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, removals
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.migrate_covered_images_v1 import let_old_notes_be_made_again
+from visual_memory.services.removal.migrate_covered_images_v1 import delete_incomplete_records
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 SOURCE = Path(__file__).parents[1] / "fixtures" / "data_folder_2" / "data.tar.xz"
@@ -37,8 +37,8 @@ def test_only_those_of_images_that_are_there_go(database: Database, monkeypatch:
                 removals.insert().values(id="r", tenant="default", requested_at=datetime.now(UTC), **ASKED)
             )
             connection.execute(covered_images.insert(), [{**each, **rest} for each in noted])
-        assert let_old_notes_be_made_again(memory, database) == len(pictures)
-        assert let_old_notes_be_made_again(memory, database) == 0
+        assert delete_incomplete_records(memory, database) == len(pictures)
+        assert delete_incomplete_records(memory, database) == 0
         engine.close()
     with database.read() as connection:
         left = {(row.image_id, row.picture) for row in connection.execute(covered_images.select())}

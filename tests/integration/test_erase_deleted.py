@@ -18,8 +18,8 @@ from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.erasure.erase_removed_data import SMALL, SOON, Compact
-from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
+from visual_memory.services.removal.erasure.erase_removed_data import SMALL, SOON, EraseRemovedData
+from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 LARGE = SMALL + 1
@@ -32,7 +32,7 @@ def parts(request: pytest.FixtureRequest, memory: Memory, parts: Parts) -> Itera
         yield Parts(parts.folder, memory, parts.pool, given=database)
 
 
-def large(parts: Parts, memory: object = None) -> Compact:
+def large(parts: Parts, memory: object = None) -> EraseRemovedData:
     return parts.compact(memory, LARGE)
 
 
@@ -152,8 +152,8 @@ def orphan(parts: Parts) -> str:
     return key
 
 
-def with_grace(parts: Parts, grace: timedelta) -> Compact:
-    return replace(large(parts), tidy=Tidy(parts.memory, parts.pictures, Schedule(parts.database), grace))
+def with_grace(parts: Parts, grace: timedelta) -> EraseRemovedData:
+    return replace(large(parts), tidy=RemoveOrphanFiles(parts.memory, parts.pictures, Schedule(parts.database), grace))
 
 
 def test_nothing_is_said_to_be_erased_while_a_dead_attempt_is_left(parts: Parts) -> None:
@@ -190,7 +190,7 @@ def test_where_it_could_not_be_looked_nothing_is_said_to_be_erased(parts: Parts)
     def fail(_old: object, _since: object) -> int:
         raise Unavailable("as a test")
 
-    tidy = Tidy(parts.memory, parts.pictures, Schedule(parts.database), timedelta(0), further=[fail])
+    tidy = RemoveOrphanFiles(parts.memory, parts.pictures, Schedule(parts.database), timedelta(0), further=[fail])
     replace(large(parts), tidy=tidy)()
     assert not erased(parts, receipt)
 

@@ -39,7 +39,7 @@ from visual_memory.services.infrastructure.task_queue.jobs import Jobs, RunJobs,
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
-from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
+from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 
 ITSELF = EvaluationRequest(itself=True, k=5)
 PICTURES = EvaluationRequest(k=5)
@@ -310,7 +310,7 @@ def test_the_report_of_a_worker_that_died_too_late_is_tidied(place: Place, monke
         place.run()
     assert len(place.left()) == 1
     assert place.evaluations.all(place.tenant) == []
-    tidy = Tidy(
+    tidy = RemoveOrphanFiles(
         place.parts.memory,
         place.parts.pictures,
         Schedule(place.parts.database),

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import Parts
 from visual_memory.schemas.image import State, StoredImage, now
-from visual_memory.services.data_governance.export_subject import ExportSubject, Held
+from visual_memory.services.data_governance.export_subject import ExportSubject, ExportSummary
 from visual_memory.services.removal.intake_contract import NoIntake, QueuedEntry, QueuedImage
 
 
@@ -35,7 +35,7 @@ def test_what_waits_in_the_intake_is_held_too(parts: Parts, tmp_path: Path) -> N
     parts.teach(picture("disc"), subject="ann")
     stores = parts.stores()
     export = ExportSubject(parts.memory, stores.pictures, stores.decisions, stores.blocks, Waiting())
-    assert export(parts.tenant, "ann", tmp_path / "held") == Held(1, 1, 0, 2, refused=False)
+    assert export(parts.tenant, "ann", tmp_path / "held") == ExportSummary(1, 1, 0, 2, refused=False)
     with zipfile.ZipFile(tmp_path / "held") as members:
         lines = [json.loads(line) for line in members.read("waiting.jsonl").decode().splitlines()]
     assert [line["entry"] for line in lines] == ["ann", "dead:1"]

@@ -20,9 +20,9 @@ from visual_memory.schemas.image import ImagePatch, State, now
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation import schedule_judgements as judging_module
-from visual_memory.services.curation.judgement.judge_memory import Judge, judgement_of
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
-from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.judge_memory import JudgeMemory, make_judgement
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
+from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.schedule_judgements import SERVICE, Judging
 from visual_memory.services.infrastructure.records.tables import judgements
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
@@ -230,7 +230,7 @@ def test_another_encoder_s_pass_lets_those_stay_muted_that_were_pruned(parts: Pa
     assert parts.memory.mute(parts.tenant, Filter({"image_id": "image-000"}).clauses({}), 1) == 1
     active, parts.judgements = (
         parts.judgements,
-        Judgements(parts.database, Blobs(parts.folder / "judgements"), "another"),
+        StoredJudgements(parts.database, Blobs(parts.folder / "judgements"), "another"),
     )
     assert judged(parts).images == 19
     assert active.current(parts.tenant) is not None
@@ -256,10 +256,10 @@ def put_rows(parts: Parts, vectors: Vectors, ids: Sequence[str]) -> None:
     assert parts.memory.remember(images, vectors) == len(images)
 
 
-def hooked(parts: Parts, **hooks: Callable[[str], object]) -> Judgements:
+def hooked(parts: Parts, **hooks: Callable[[str], object]) -> StoredJudgements:
     """With something done before or after its methods, and before or after it writes a file."""
     blobs = cast(Blobs, Hooked(Blobs(parts.folder / "judgements"), **hooks))
-    return cast(Judgements, Hooked(Judgements(parts.database, blobs, parts.encoder.name), **hooks))
+    return cast(StoredJudgements, Hooked(StoredJudgements(parts.database, blobs, parts.encoder.name), **hooks))
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
@@ -305,7 +305,7 @@ def test_one_that_is_killed_between_its_writing_and_its_look_does_not_count_and_
         def delete(self, keys: Iterable[str]) -> int:
             return 0 * len([*keys])
 
-    parts.judgements = Judgements(parts.database, Mortal(parts.folder / "judgements"), parts.encoder.name)
+    parts.judgements = StoredJudgements(parts.database, Mortal(parts.folder / "judgements"), parts.encoder.name)
     with pytest.raises(Killed):
         parts.judge()
     parts.judgements = whole
@@ -338,7 +338,7 @@ def test_a_disk_without_room_for_the_repaired_judgement_holds_up_no_removal(part
     remember(parts, ["cat"] * 5)
     remember(parts, ["dog"] * 2, seed=1, prefix="goes")
     judged(parts)
-    parts.judgements = Judgements(parts.database, Blobs(parts.folder / "judgements", 2**60), parts.encoder.name)
+    parts.judgements = StoredJudgements(parts.database, Blobs(parts.folder / "judgements", 2**60), parts.encoder.name)
     remove(parts, subject="goes")
     assert parts.memory.count(parts.tenant) == 5
     assert parts.judgements.current(parts.tenant) is None, "it is voided instead"
@@ -452,7 +452,7 @@ def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
     for tenant in (parts.tenant, "0-another"):
         parts.judgements.used(tenant)
     change(parts, before.id, body='{"id": ')
-    parts.judgements = afresh = Judgements(parts.database, Blobs(parts.folder / "judgements"), parts.encoder.name)
+    parts.judgements = afresh = StoredJudgements(parts.database, Blobs(parts.folder / "judgements"), parts.encoder.name)
     assert afresh.current(parts.tenant) is None
     assert "is judged anew" in caplog.text
 
@@ -474,7 +474,7 @@ def test_a_clock_that_was_set_back_hides_no_change_and_delays_no_judgement(parts
     assert images is not None
     ahead = replace(images, read_at=now() + timedelta(days=300))
     registration = parts.judgements.register(parts.tenant)
-    parts.judgements.keep(parts.tenant, judgement_of(ahead, registration, before.encoder, before.k), ahead)
+    parts.judgements.keep(parts.tenant, make_judgement(ahead, registration, before.encoder, before.k), ahead)
     parts.accept().amend(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
     parts.memory.put([image(parts.tenant, "ahead", state=State.REJECTED, accepted_at=now() + timedelta(days=300))])
     judging = Judging(cast(Memory, Own(parts.memory, parts.tenant)), parts.judgements, Jobs(parts.database), print, 8)
@@ -509,14 +509,14 @@ def test_a_stale_one_counts_until_the_next(parts: Parts) -> None:
 
 def test_too_large_a_memory_is_refused(parts: Parts) -> None:
     remember(parts, ["cat"] * 3)
-    judge = Judge(parts.memory, parts.judgements, FoldChanges(parts.memory, parts.vectors, 2), 10)
+    judge = JudgeMemory(parts.memory, parts.judgements, UpdateJudgementInput(parts.memory, parts.vectors, 2), 10)
     with pytest.raises(InvalidRequest, match="at most 2 are judged"):
         judge.judge(parts.tenant, lambda *_: None)
 
 
 def test_nothing_of_a_worker_that_stood_still_counts(parts: Parts) -> None:
     remember(parts, ["cat"] * 3)
-    jobs, judge = Jobs(parts.database), Judge(parts.memory, parts.judgements, fold_of(parts), 10)
+    jobs, judge = Jobs(parts.database), JudgeMemory(parts.memory, parts.judgements, fold_of(parts), 10)
     jobs.create(parts.tenant, JobKind.JUDGEMENT, "a test")
     late, other = jobs.take(parts.tenant, NEVER), jobs.take(parts.tenant, timedelta(0))
     assert late
@@ -529,5 +529,5 @@ def test_nothing_of_a_worker_that_stood_still_counts(parts: Parts) -> None:
     assert parts.judgements.current(parts.tenant) is not None
 
 
-def fold_of(parts: Parts) -> FoldChanges:
-    return FoldChanges(parts.memory, parts.vectors, 1000)
+def fold_of(parts: Parts) -> UpdateJudgementInput:
+    return UpdateJudgementInput(parts.memory, parts.vectors, 1000)

@@ -13,14 +13,16 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Doubt, State
 from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.curation.mute_and_relabel import Curate
+from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 
 
 def curate(parts: Parts, action: str, memory: object = None, **asked: object) -> int:
     request = CurationRequest.model_validate({"action": action, **asked})
-    done = Curate(cast(Memory, memory or parts.memory), parts.judgements, parts.undo_votes())(parts.tenant, request)
+    done = CurateImages(cast(Memory, memory or parts.memory), parts.judgements, parts.undo_votes())(
+        parts.tenant, request
+    )
     assert done.action is Action(action)
     return done.images
 

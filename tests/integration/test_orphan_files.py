@@ -20,7 +20,7 @@ from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
+from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 HOUR = timedelta(hours=1)
@@ -33,9 +33,9 @@ def folder() -> Iterator[Path]:
         close_databases()
 
 
-def tidy_of(folder: Path, memory: Memory, pictures: Pictures) -> Tidy:
+def tidy_of(folder: Path, memory: Memory, pictures: Pictures) -> RemoveOrphanFiles:
     database = database_in(folder)
-    return Tidy(memory, pictures, Schedule(database), timedelta(hours=1))
+    return RemoveOrphanFiles(memory, pictures, Schedule(database), timedelta(hours=1))
 
 
 def test_only_old_pictures_without_a_point_go(folder: Path) -> None:

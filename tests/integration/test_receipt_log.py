@@ -23,8 +23,8 @@ from visual_memory.schemas.receipt import (
 )
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import receipt_log, receipt_log_ends
-from visual_memory.services.receipts.receipt_log import AlreadyEntered, Entry, ReceiptLog
-from visual_memory.services.receipts.receipt_signature import RECEIPT, NotValid, ReceiptSigner, digest, written
+from visual_memory.services.receipts.receipt_log import DuplicateEntry, LogEntry, ReceiptLog
+from visual_memory.services.receipts.receipt_signature import RECEIPT, NotValid, ReceiptSigner, digest, format_time
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ASKED: dict[str, Any] = {
@@ -58,7 +58,7 @@ def filled(log: ReceiptLog) -> ReceiptLog:
     return log
 
 
-def append(log: ReceiptLog, tenant: str, removal: str, payload: Payload) -> Entry:
+def append(log: ReceiptLog, tenant: str, removal: str, payload: Payload) -> LogEntry:
     with log.database.write() as connection:
         return log.append(connection, tenant, removal, payload)
 
@@ -96,7 +96,7 @@ def test_a_receipt_says_what_was_done_and_names_its_filter_by_a_digest(filled: R
         "event": "done",
         "tenant": "ann",
         "removal": "r2",
-        "at": written(entry.at),
+        "at": format_time(entry.at),
         "number": 3,
         "previous": signed.payload["previous"],
         "requested_at": moment,
@@ -114,12 +114,12 @@ def test_a_receipt_says_what_was_done_and_names_its_filter_by_a_digest(filled: R
 
 
 def test_an_event_of_a_removal_is_entered_once(filled: ReceiptLog) -> None:
-    with pytest.raises(AlreadyEntered):
+    with pytest.raises(DuplicateEntry):
         append(filled, "ann", "r1", RemovalPayload(**DONE))
     claim = Claim(engine="gone", pictures="gone", records="gone", copies="an operator's")
     erased = ErasurePayload(receipt="a" * 64, erased_at=MOMENT, erased=True, claim=claim)
     assert append(filled, "ann", "r1", erased).number == 5
-    with pytest.raises(AlreadyEntered):
+    with pytest.raises(DuplicateEntry):
         append(filled, "ann", "r1", erased)
     with filled.database.read() as connection:
         row = row_of(connection, 4)
@@ -155,7 +155,7 @@ def test_of_several_who_finish_a_removal_at_once_one_does(log: ReceiptLog) -> No
     def write(_: int) -> bool:
         try:
             append(log, "many", "r", RemovalPayload(**DONE))
-        except AlreadyEntered:
+        except DuplicateEntry:
             return False
         return True
 

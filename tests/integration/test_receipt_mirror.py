@@ -16,7 +16,7 @@ from tests.support.databases import SHORT, new_database
 from visual_memory.schemas.errors import NotFound, Unavailable
 from visual_memory.schemas.receipt import Event, Payload, RemovalPayload, RequestedPayload, Requester
 from visual_memory.schemas.removal import Erasure, RemovalStatus
-from visual_memory.services.backup.add_removals_from_mirror import UNKNOWN, AdoptedRemovals
+from visual_memory.services.backup.add_removals_from_mirror import UNKNOWN, AddRemovalsFromMirror
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import (
     blocks,
@@ -26,12 +26,12 @@ from visual_memory.services.infrastructure.records.tables import (
     tombstones,
 )
 from visual_memory.services.receipts import mirrored_digests
-from visual_memory.services.receipts.mirror_files import Mirror
+from visual_memory.services.receipts.mirror_files import MirrorFiles
 from visual_memory.services.receipts.mirrored_digests import MirrorRows
-from visual_memory.services.receipts.receipt_log import Entry, ReceiptLog
+from visual_memory.services.receipts.receipt_log import LogEntry, ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid, ReceiptSigner
-from visual_memory.services.receipts.sync_mirror import Mirroring
-from visual_memory.services.removal.removal_records import Removals
+from visual_memory.services.receipts.sync_mirror import MirrorSync
+from visual_memory.services.removal.removal_records import RemovalRecords
 
 
 @pytest.fixture(params=SHORT)
@@ -96,16 +96,16 @@ def log(database: Database) -> ReceiptLog:
 
 
 @pytest.fixture
-def mirroring(log: ReceiptLog, url: str) -> Mirroring:
-    return Mirroring(log, MirrorRows(log.database), Mirror(url, SIGNER))
+def mirroring(log: ReceiptLog, url: str) -> MirrorSync:
+    return MirrorSync(log, MirrorRows(log.database), MirrorFiles(url, SIGNER))
 
 
-def append(log: ReceiptLog, removal: str, payload: Payload, tenant: str = "ann") -> Entry:
+def append(log: ReceiptLog, removal: str, payload: Payload, tenant: str = "ann") -> LogEntry:
     with log.database.write() as connection:
         return log.append(connection, tenant, removal, payload)
 
 
-def remove(log: ReceiptLog, removal: str, images: int = 3) -> Entry:
+def remove(log: ReceiptLog, removal: str, images: int = 3) -> LogEntry:
     """What a removal leaves: its tombstones and blocks, and two entries; the last one."""
     append(log, removal, RequestedPayload(**ASKED))
     with log.database.write() as connection:
@@ -117,17 +117,17 @@ def remove(log: ReceiptLog, removal: str, images: int = 3) -> Entry:
     return append(log, removal, RemovalPayload(**DONE))
 
 
-def digests(mirroring: Mirroring, number: int) -> tuple[list[str], list[tuple[str, str]]]:
+def digests(mirroring: MirrorSync, number: int) -> tuple[list[str], list[tuple[str, str]]]:
     assert mirroring.mirror is not None
     pages = list(mirroring.mirror.entry("ann", number).pages)
     return [each for page in pages for each in page.tombstones], [each for page in pages for each in page.blocks]
 
 
-def faults(mirroring: Mirroring) -> list[str]:
+def faults(mirroring: MirrorSync) -> list[str]:
     return list(mirroring.faults("ann"))
 
 
-def test_an_entry_is_there_with_all_before_it(mirroring: Mirroring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_is_there_with_all_before_it(mirroring: MirrorSync, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirrored_digests, "PAGE", 2)
     entries = [remove(mirroring.log, "r1"), remove(mirroring.log, "r2", images=5)]
     assert mirroring.mirror is not None
@@ -143,7 +143,7 @@ def test_an_entry_is_there_with_all_before_it(mirroring: Mirroring, monkeypatch:
     assert mirroring.tenants() == ["ann"]
 
 
-def test_twice_the_same_and_several_at_once_are_harmless(mirroring: Mirroring) -> None:
+def test_twice_the_same_and_several_at_once_are_harmless(mirroring: MirrorSync) -> None:
     entries = [remove(mirroring.log, f"r{number}") for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda entry: mirroring.write_up_to("ann", entry.number), [*entries, *entries]))
@@ -155,7 +155,7 @@ def test_twice_the_same_and_several_at_once_are_harmless(mirroring: Mirroring) -
 
 
 def test_without_a_mirror_nothing_waits(log: ReceiptLog) -> None:
-    mirroring = Mirroring(log, MirrorRows(log.database), None)
+    mirroring = MirrorSync(log, MirrorRows(log.database), None)
     mirroring.write_up_to("ann", remove(log, "r1").number)
     mirroring.check()
     assert (faults(mirroring), mirroring.tenants(), mirroring.adopt_later("ann")) == ([], [], [])
@@ -163,7 +163,7 @@ def test_without_a_mirror_nothing_waits(log: ReceiptLog) -> None:
 
 @pytest.mark.parametrize("url", ["failing"], indirect=True)
 @pytest.mark.parametrize("failure", ["write", "keep", "read"])
-def test_a_mirror_that_fails_keeps_the_receipt_back(mirroring: Mirroring, failure: str) -> None:
+def test_a_mirror_that_fails_keeps_the_receipt_back(mirroring: MirrorSync, failure: str) -> None:
     entry = remove(mirroring.log, "r1")
     FailingFiles.fails_to = {failure}
     with pytest.raises(Unavailable, match="waiting for the mirror: "):
@@ -180,7 +180,7 @@ def record(log: ReceiptLog, removal: str, **columns: Any) -> None:
 
 
 @pytest.mark.parametrize("url", ["memory"], indirect=True)
-def test_receipts_that_were_given_are_found_by_their_removal(mirroring: Mirroring) -> None:
+def test_receipts_that_were_given_are_found_by_their_removal(mirroring: MirrorSync) -> None:
     record(mirroring.log, "r1", receipt="one", erasure_receipt="two")
     record(mirroring.log, "r2", step="mirror")
     assert mirroring.rows.given("ann", "r1") == "one"
@@ -192,7 +192,7 @@ def test_receipts_that_were_given_are_found_by_their_removal(mirroring: Mirrorin
 
 
 @pytest.mark.parametrize("url", ["failing"], indirect=True)
-def test_what_waits_for_the_mirror_shows_in_the_readiness(mirroring: Mirroring) -> None:
+def test_what_waits_for_the_mirror_shows_in_the_readiness(mirroring: MirrorSync) -> None:
     mirroring.check()
     record(mirroring.log, "r1", step="mirror")
     mirroring.check()  # it has not failed yet
@@ -231,7 +231,7 @@ DAMAGED: dict[str, tuple[Callable[[ReceiptLog], None], str]] = {
 @pytest.mark.parametrize("url", ["memory"], indirect=True)
 @pytest.mark.parametrize(("damage", "fault"), DAMAGED.values(), ids=DAMAGED)
 def test_a_log_that_is_older_or_another_is_found(
-    mirroring: Mirroring, damage: Callable[[ReceiptLog], None], fault: str
+    mirroring: MirrorSync, damage: Callable[[ReceiptLog], None], fault: str
 ) -> None:
     for removal in ("r1", "r2"):
         mirroring.write_up_to("ann", remove(mirroring.log, removal).number)
@@ -241,7 +241,7 @@ def test_a_log_that_is_older_or_another_is_found(
 
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
-def test_whatever_is_done_to_the_files_is_found(mirroring: Mirroring, url: str) -> None:
+def test_whatever_is_done_to_the_files_is_found(mirroring: MirrorSync, url: str) -> None:
     for removal in ("r1", "r2"):
         entry = remove(mirroring.log, removal)
         mirroring.write_up_to("ann", entry.number)
@@ -270,7 +270,7 @@ def test_whatever_is_done_to_the_files_is_found(mirroring: Mirroring, url: str) 
 
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
-def test_a_mirror_of_another_log_takes_nothing(mirroring: Mirroring) -> None:
+def test_a_mirror_of_another_log_takes_nothing(mirroring: MirrorSync) -> None:
     mirroring.write_up_to("ann", remove(mirroring.log, "r1").number)
     cut_log(mirroring.log, 0)
     other = remove(mirroring.log, "r2")
@@ -278,7 +278,7 @@ def test_a_mirror_of_another_log_takes_nothing(mirroring: Mirroring) -> None:
         mirroring.write_up_to("ann", other.number)
 
 
-def test_a_restored_log_takes_over_what_the_mirror_has_later(mirroring: Mirroring) -> None:
+def test_a_restored_log_takes_over_what_the_mirror_has_later(mirroring: MirrorSync) -> None:
     for removal in ("r1", "r2", "r3"):
         mirroring.write_up_to("ann", remove(mirroring.log, removal).number)
     before = list(mirroring.log.entries("ann"))
@@ -296,7 +296,7 @@ def test_a_restored_log_takes_over_what_the_mirror_has_later(mirroring: Mirrorin
 
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
-def test_nothing_is_taken_over_from_a_mirror_that_was_changed(mirroring: Mirroring, url: str) -> None:
+def test_nothing_is_taken_over_from_a_mirror_that_was_changed(mirroring: MirrorSync, url: str) -> None:
     for removal in ("r1", "r2"):
         mirroring.write_up_to("ann", remove(mirroring.log, removal).number)
     cut_log(mirroring.log, 2)
@@ -309,8 +309,8 @@ def test_nothing_is_taken_over_from_a_mirror_that_was_changed(mirroring: Mirrori
 def test_what_an_earlier_version_did_is_done_though_its_log_says_little(database: Database) -> None:
     removal = str(uuid.uuid4())
     made = (Event.DONE, Event.ERASED)
-    given = [Entry("ann", at, event, removal, MOMENT, "{}", "0" * 64, version=1) for at, event in enumerate(made, 2)]
-    AdoptedRemovals(database, SIGNER)(given)
-    found = Removals(database).load("ann", removal).removal
+    given = [LogEntry("ann", at, event, removal, MOMENT, "{}", "0" * 64, version=1) for at, event in enumerate(made, 2)]
+    AddRemovalsFromMirror(database, SIGNER)(given)
+    found = RemovalRecords(database).load("ann", removal).removal
     assert (found.status, found.requested_at, found.receipt) == (RemovalStatus.DONE, MOMENT, None)
     assert found.erasure == Erasure(at=MOMENT, erased=False, note=UNKNOWN)

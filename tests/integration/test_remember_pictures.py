@@ -27,7 +27,7 @@ from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import State
 from visual_memory.schemas.labels import LabelCheck
-from visual_memory.services.curation.label_check import Objections
+from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.intake.remember_pictures import Remember
 from visual_memory.services.memory.memory import Memory
@@ -288,7 +288,7 @@ def test_a_slice_takes_three_round_trips_to_the_store_and_one_more_with_the_gate
         4,
         NEVER,
         3,
-        Objections(counted, gate),
+        CheckLabels(counted, gate),
     )(parts.tenant)
     assert parts.memory.counts_by_state(parts.tenant) == {State.REMEMBERED: 3, State.REJECTED: 1}
     assert [name for name in engine.asked if name != "facet"] == asked

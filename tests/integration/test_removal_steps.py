@@ -19,8 +19,8 @@ from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.records.tables import leases
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
-from visual_memory.services.removal.removal_records import resource
-from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.removal.removal_records import removal_resource
+from visual_memory.services.removal.removal_steps import RemovalSteps
 
 REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to", "block": True})
 WRITES = {"mark", "clear_marks", "delete_noted", "transaction", "delete"}
@@ -111,7 +111,7 @@ def test_killed_at_any_step_it_is_carried_on_to_the_same_receipt(
 def test_a_removal_in_work_is_left_to_whoever_works_on_it(parts: Parts) -> None:
     _, ids = fill(parts)
     recorded = parts.forget().request(parts.tenant, REQUEST, TESTER)
-    lease = parts.removals.leases.take(resource(recorded.id), NEVER)
+    lease = parts.removals.leases.take(removal_resource(recorded.id), NEVER)
     assert lease is not None
     slept: list[float] = []
     waiting = replace(parts.forget(NEVER), sleep=slept.append)
@@ -273,7 +273,7 @@ BY_LABEL = RemovalRequest.model_validate({"filter": {"labels": "cat"}, "reason":
 WRITTEN = ("mark", "delete_noted", "transaction")
 
 
-def steps_of(parts: Parts, between: Callable[[], object], at: int) -> Forget:
+def steps_of(parts: Parts, between: Callable[[], object], at: int) -> RemovalSteps:
     """Removals that let something else happen before their n-th write."""
     left = [at]
 

@@ -14,7 +14,7 @@ from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.explanation import ReplayRequest
 from visual_memory.schemas.image import ImagePatch, now
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
-from visual_memory.services.data_governance.retention_limits import Expire, Retention
+from visual_memory.services.data_governance.retention_limits import RemoveExpiredImages, RetentionLimits
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
@@ -34,7 +34,7 @@ def memory() -> Iterator[Memory]:
 
 
 def expire(parts: Parts, moment: datetime | None = None) -> int:
-    return Expire(parts.memory, parts.removals, parts.forget(AT_ONCE)).if_due(moment)
+    return RemoveExpiredImages(parts.memory, parts.removals, parts.forget(AT_ONCE)).if_due(moment)
 
 
 def let_expire(parts: Parts, *image_ids: str, since: timedelta = DAY) -> None:
@@ -109,7 +109,7 @@ def test_a_camera_has_one_removal_an_hour_and_one_call_of_each_hook(parts: Parts
     parts.memory.put(images)
     calls: list[int] = []
     forget = replace(parts.forget(), undo=[lambda _, covered: calls.append(sum(map(len, covered)))])
-    duty = Expire(parts.memory, parts.removals, forget)
+    duty = RemoveExpiredImages(parts.memory, parts.removals, forget)
     for minute in range(minutes + 61):
         duty.if_due(start + timedelta(minutes=minute))
     assert calls == [61, 61, 58]
@@ -132,7 +132,7 @@ def test_one_tenant_whose_removal_fails_delays_no_other(parts: Parts) -> None:
     stuck, after = tenants
     before = failures("expiry")
     memory = Stuck(parts.memory, stuck.tenant)
-    assert Expire(parts.memory, parts.removals, parts.forget(NEVER, memory=memory)).if_due() == 1
+    assert RemoveExpiredImages(parts.memory, parts.removals, parts.forget(NEVER, memory=memory)).if_due() == 1
     assert failures("expiry") == before + 1
     assert [each.status for each in after.removals.latest(after.tenant, 1000)] == [RemovalStatus.DONE]
     assert [each.status for each in stuck.removals.latest(stuck.tenant, 1000)] == [RemovalStatus.RUNNING]
@@ -142,8 +142,8 @@ def test_an_expiry_that_was_begun_is_not_begun_again(parts: Parts) -> None:
     ids = parts.teach(picture("disc"), expires_at=now() + DAY)
     let_expire(parts, *ids)
     stuck = Stuck(parts.memory, parts.tenant)
-    assert Expire(parts.memory, parts.removals, parts.forget(NEVER, memory=stuck)).if_due() == 0
-    assert Expire(parts.memory, parts.removals, parts.forget(NEVER)).if_due() == 0
+    assert RemoveExpiredImages(parts.memory, parts.removals, parts.forget(NEVER, memory=stuck)).if_due() == 0
+    assert RemoveExpiredImages(parts.memory, parts.removals, parts.forget(NEVER)).if_due() == 0
     assert parts.forget(AT_ONCE).resume_all() == 1
     assert [receipt.images for receipt in parts.removals.latest(parts.tenant, 1000)] == [1]
 
@@ -204,7 +204,7 @@ def test_a_moment_that_has_passed_is_refused(parts: Parts, moment: datetime) -> 
 
 
 def test_a_rule_for_every_other_source(parts: Parts) -> None:
-    rule = Retention({"*": DAY, "kept": 10 * DAY})
+    rule = RetentionLimits({"*": DAY, "kept": 10 * DAY})
     [image_id] = parts.teach(picture("disc"))
     [image] = parts.held(image_id)
     for source, lifetime in (("kept", 10 * DAY), ("any", DAY), (None, DAY)):

@@ -25,7 +25,7 @@ from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
-from visual_memory.services.removal.covered_images import CoveredImages, Note
+from visual_memory.services.removal.covered_images import CoveredImage, CoveredImages
 from visual_memory.services.voting.decide import decide
 
 MARK = "Mark-Of-Label"
@@ -184,7 +184,7 @@ def test_what_is_covered_is_taken_out_whether_it_is_sought_at_once_or_in_parts(
     ids, question = teach_three(parts)
     same = [parts.pictures.read(image.picture) for image in parts.held(*ids[:2])]
     decision, *asked_with_them = (parts.keep(each)[0] for each in (question, *same))
-    notes = [Note.model_validate(image, from_attributes=True) for image in parts.held(*ids[:2])]
+    notes = [CoveredImage.model_validate(image, from_attributes=True) for image in parts.held(*ids[:2])]
     parts.memory.delete(parts.held(*ids[:2]))
     parts.decisions().forget(parts.tenant, CoveredImages(lambda: [[note] for note in notes]))
     for gone in asked_with_them:
@@ -315,7 +315,7 @@ def test_a_decision_asked_with_a_removed_image_s_vector_goes(parts: Parts, times
     removal_runs(parts, "r")
     parts.memory.mark(parts.tenant, Filter({"subject": "ann"}).clauses({}), "r")
     decisions.note_vectors(parts.tenant, "r")
-    notes = [Note.model_validate(image, from_attributes=True) for image in parts.held(gone)]
+    notes = [CoveredImage.model_validate(image, from_attributes=True) for image in parts.held(gone)]
     parts.memory.delete(parts.held(gone))
     decisions.forget(parts.tenant, CoveredImages(lambda: [notes]))
     with pytest.raises(NotFound):
@@ -390,9 +390,9 @@ def remove_with_fields(parts: Parts, *image_ids: str) -> None:
     parts.decisions().forget(parts.tenant, CoveredImages(lambda: [notes], Filter({"image_id": [*image_ids]})))
 
 
-def noted(image: StoredImage) -> Note:
+def noted(image: StoredImage) -> CoveredImage:
     fields = image.model_dump(mode="json", include={"labels", "subject", "source", "metadata"}, exclude_none=True)
-    return Note(
+    return CoveredImage(
         image_id=image.image_id,
         state=image.state,
         content_hash=image.content_hash,

@@ -27,7 +27,7 @@ from visual_memory.services.infrastructure.redis_streams.stream_entries import E
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.intake_contract import QueuedEntry, resource
+from visual_memory.services.removal.intake_contract import QueuedEntry, intake_resource
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 
 
@@ -246,7 +246,7 @@ def test_it_waits_for_a_reader_and_goes_on_when_that_has_left(parts: Parts, stre
     asked = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to"})
     recorded = forget.request(parts.tenant, asked, TESTER)
     assert parts.removals.undrained(parts.tenant) == [streams.last_id(parts.tenant)]
-    reader = parts.removals.leases.take(resource(parts.tenant), timedelta(minutes=1))
+    reader = parts.removals.leases.take(intake_resource(parts.tenant), timedelta(minutes=1))
     assert reader is not None
     with pytest.raises(Unavailable):
         forget.resume(parts.tenant, recorded.id, timedelta(seconds=1))

@@ -18,11 +18,11 @@ from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation.judgement import judge_memory, neighbour_lists, search_missing_neighbours
-from visual_memory.services.curation.judgement.judge_memory import judgement_of
-from visual_memory.services.curation.judgement.judgement_input import JudgedImages
-from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.judge_memory import make_judgement
+from visual_memory.services.curation.judgement.judgement_input import JudgementInput
+from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
-from visual_memory.services.curation.mute_and_relabel import Curate
+from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 LABELS = ("cat", "dog", "animal/owl")
@@ -89,16 +89,16 @@ def move(parts: Parts, kind: str, ids: Sequence[str], number: int) -> None:
             parts.remove(request)
         case "prune":
             if parts.judgements.current(parts.tenant):
-                prune = Curate(parts.memory, parts.judgements, parts.undo_votes())
+                prune = CurateImages(parts.memory, parts.judgements, parts.undo_votes())
                 prune(parts.tenant, CurationRequest.model_validate({"action": "mute", "wrong_votes": 1 + number % 3}))
         case "restart":
             parts.vectors = VectorCache(2**20)
 
 
 def from_nothing(parts: Parts) -> Judgement:
-    fold = FoldChanges(parts.memory, VectorCache(0), 1000)
-    images = fold(parts.tenant, JudgedImages.of_none(now()), True, lambda *_: None)
-    return judgement_of(images, "", parts.encoder.name, K)
+    fold = UpdateJudgementInput(parts.memory, VectorCache(0), 1000)
+    images = fold(parts.tenant, JudgementInput.of_none(now()), True, lambda *_: None)
+    return make_judgement(images, "", parts.encoder.name, K)
 
 
 def plain(judgement: Judgement | None) -> Judgement | None:

@@ -23,9 +23,9 @@ from tests.support.qdrant_local_mode import local_client
 from tests.support.wired_service import GRID, METADATA, Parts, Pixels
 from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
 from visual_memory.schemas.image import State
-from visual_memory.services.curation.judgement.judge_memory import Judge
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
-from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
+from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
 from visual_memory.services.encoder_migration.drop_encoder import DropEncoder
@@ -109,9 +109,11 @@ class Migrating(Parts):
     def of(self, engine: object, which: EncoderSpec) -> EncoderResources:
         """What there is of the memory by an encoder."""
         memory = memory_of(cast(Engine, engine), which)
-        judgements = Judgements(self.database, Blobs(self.folder / "judgements"), which.name)
+        judgements = StoredJudgements(self.database, Blobs(self.folder / "judgements"), which.name)
         return EncoderResources(
-            memory, judgements, Judge(memory, judgements, FoldChanges(memory, VectorCache(2**20), 1000), 10)
+            memory,
+            judgements,
+            JudgeMemory(memory, judgements, UpdateJudgementInput(memory, VectorCache(2**20), 1000), 10),
         )
 
     def switch(self, records: object = None, engine: object = None) -> SwitchEncoder:

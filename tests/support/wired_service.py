@@ -32,9 +32,9 @@ from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.backup.archive_reader import Contents
-from visual_memory.services.backup.create_backup import Backup
+from visual_memory.services.backup.create_backup import CreateBackup
 from visual_memory.services.backup.open_backup import open_source
-from visual_memory.services.backup.restore_backup import Restored
+from visual_memory.services.backup.restore_backup import RestoreResult
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.restore_command import wire_restore
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
@@ -49,10 +49,10 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
 )
 from visual_memory.services.bootstrap.wiring.wire_use_cases import wire_accept, wire_classify, wire_judge, wire_remember
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.curation.judgement.judge_memory import judgement_of
-from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
-from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.judge_memory import make_judgement
+from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
+from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.decisions.explain_decision import Question
@@ -69,10 +69,10 @@ from visual_memory.services.infrastructure.task_queue.jobs import Progress
 from visual_memory.services.intake.accept_pictures import Accept, Upload
 from visual_memory.services.intake.remember_pictures import Remember
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verification.verify_removals import Verify
-from visual_memory.services.removal.erasure.erase_removed_data import Compact
-from visual_memory.services.removal.intake_contract import IntakeEntries, NoIntake
-from visual_memory.services.removal.removal_steps import Forget
+from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
+from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
+from visual_memory.services.removal.intake_contract import IntakeQueue, NoIntake
+from visual_memory.services.removal.removal_steps import RemovalSteps
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine, Vectors
 
@@ -229,7 +229,7 @@ class Parts:
     tenant: str = field(default_factory=lambda: f"t{uuid.uuid4().hex}")
     enqueued: list[str] = field(default_factory=list)
     given: Database | None = None
-    intake: IntakeEntries = field(default_factory=NoIntake)
+    intake: IntakeQueue = field(default_factory=NoIntake)
 
     def __post_init__(self) -> None:
         self.database = self.given or database_in(self.folder)
@@ -252,7 +252,10 @@ class Parts:
         """As every process wires them, with what was exchanged; what undoes votes looks at the memory itself."""
         kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
         made = wire_stores(settings or self.settings, kept, held, Secret(KEY), self.encoder.name)
-        objections, search = replace(made.undo_votes.objections, memory=self.memory), SearchShortLists(self.memory)
+        objections, search = (
+            replace(made.undo_votes.objections, memory=self.memory),
+            SearchMissingNeighbours(self.memory),
+        )
         return replace(
             made,
             intake=self.intake,
@@ -299,17 +302,17 @@ class Parts:
         """Judge the memory; what counts afterwards."""
         kept = cast(Memory, memory or self.memory)
         made = wire_judge(self.settings, kept, self.stores())
-        replace(made, fold=FoldChanges(kept, self.vectors, 1000), k=k).judge(tenant or self.tenant, progress)
+        replace(made, fold=UpdateJudgementInput(kept, self.vectors, 1000), k=k).judge(tenant or self.tenant, progress)
         return self.judgements.current(tenant or self.tenant)
 
-    def judged_by_another(self, tenant: str) -> Judgements:
+    def judged_by_another(self, tenant: str) -> StoredJudgements:
         """The judgements of another encoder, for which the images have just the same neighbours; one counts."""
-        another = Judgements(self.database, Blobs(self.folder / "judgements"), "another")
+        another = StoredJudgements(self.database, Blobs(self.folder / "judgements"), "another")
         judged = self.judgements.current(tenant)
         assert judged is not None
         images, registration = self.judgements.made_of(tenant, judged), another.register(tenant)
         assert images is not None
-        assert another.keep(tenant, judgement_of(images, registration, another.encoder, judged.k), images)
+        assert another.keep(tenant, make_judgement(images, registration, another.encoder, judged.k), images)
         return another
 
     def decisions(
@@ -331,12 +334,12 @@ class Parts:
         database: object = None,
         decisions: StoredDecisions | None = None,
         gate: LabelCheck = LabelCheck.OFF,
-    ) -> Forget:
+    ) -> RemovalSteps:
         """Removals, whose leases are over at once, and that nothing prolongs."""
         stores = self.stores(None, pictures, database, self._with(gate), decisions or self.decisions())
         return replace(wire_forget(cast(Memory, memory or self.memory), stores, lease), keep=nullcontext)
 
-    def remove(self, request: RemovalRequest, forget: Forget | None = None) -> Removal:
+    def remove(self, request: RemovalRequest, forget: RemovalSteps | None = None) -> Removal:
         """Ask for a removal, and do it."""
         forget = forget or self.forget()
         return forget.resume(self.tenant, forget.request(self.tenant, request, TESTER).id)
@@ -346,11 +349,11 @@ class Parts:
         with self.database.write() as connection:
             self.blocks.add(connection, self.tenant, kind, [value], "1")
 
-    def verify(self) -> Verify:
+    def verify(self) -> VerifyRemovals:
         """The check of all removals."""
         return wire_verify(self.memory, self.stores())
 
-    def compact(self, memory: object = None, size: int = 0, grace: timedelta = timedelta(0)) -> Compact:
+    def compact(self, memory: object = None, size: int = 0, grace: timedelta = timedelta(0)) -> EraseRemovedData:
         """Erasure; by default of a large memory, which waits for a day."""
         made = wire_compact(self.settings, cast(Memory, memory or self.memory), self.stores())
         tidy = replace(made.tidy, memory=self.memory, grace=grace)
@@ -451,14 +454,14 @@ def unknown(encoder: object, *_: object) -> Classify:
 
 def back_up(parts: Parts, file: Path, engine: object = None) -> Contents:
     """Write everything into a file."""
-    return Backup(
+    return CreateBackup(
         cast(Engine, engine or parts.memory._engine), parts.pictures, parts.database, parts.receipts.log.signer
     )(file)
 
 
 def restore(
     parts: Parts, file: Path, without_later_removals: bool = False, with_keys: bool = False, rehearsal: bool = False
-) -> Restored:
+) -> RestoreResult:
     """Bring a backup back into a place that is empty."""
     engine = parts.memory._engine
     use_case = wire_restore(parts.settings, parts.database, engine, Secret(KEY), parts.stores(), rehearsal)

@@ -17,8 +17,8 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_engine,
 )
 from visual_memory.services.bootstrap.wiring.wire_removal import judgements_of, pictures_of
-from visual_memory.services.curation.judgement.judge_memory import Judge
-from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
+from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
@@ -50,8 +50,8 @@ def of_encoder(settings: Settings, database: Database, engine: Engine, spec: Enc
     """What there is of the memory by an encoder."""
     curate = settings.curate
     memory, judgements = memory_of(settings, engine, spec), judgements_of(settings, database, spec.name)
-    fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
-    return EncoderResources(memory, judgements, Judge(memory, judgements, fold, curate.k))
+    fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.most_images)
+    return EncoderResources(memory, judgements, JudgeMemory(memory, judgements, fold, curate.k))
 
 
 def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoders: LoadedEncoders) -> None:

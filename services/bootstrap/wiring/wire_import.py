@@ -14,7 +14,7 @@ from visual_memory.services.infrastructure.records.tables import decisions
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
-from visual_memory.services.receipts.seal_imported_logs import FinishImport
+from visual_memory.services.receipts.seal_imported_logs import SealImportedLogs
 from visual_memory.services.settings import Settings
 
 
@@ -32,7 +32,7 @@ def stores_of_import(settings: Settings, database: Database) -> "ImportingStores
     """The stores of what only these know how to write."""
     secret = load_secret(settings)
     log = ReceiptLog(database, ReceiptSigner(secret.key("receipts")))
-    return ImportingStores(FinishImport(log, FilterDigests(secret.key("receipts.salt"))))
+    return ImportingStores(SealImportedLogs(log, FilterDigests(secret.key("receipts.salt"))))
 
 
 class ImportingStores:
@@ -42,7 +42,7 @@ class ImportingStores:
         finish_log: finishes the log of receipts.
     """
 
-    def __init__(self, finish_log: FinishImport) -> None:
+    def __init__(self, finish_log: SealImportedLogs) -> None:
         self.finish = finish_log
 
     def read_decision(self, record: Any) -> Any:

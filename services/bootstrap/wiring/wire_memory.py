@@ -25,7 +25,7 @@ from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import held_encoder
 from visual_memory.services.memory.points.normalise_stored_text import are_respelled, respell_points
-from visual_memory.services.removal.migrate_covered_images_v1 import let_old_notes_be_made_again
+from visual_memory.services.removal.migrate_covered_images_v1 import delete_incomplete_records
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 from visual_memory.services.vector_engines.open_engine import hold_engine, open_engine
@@ -119,7 +119,7 @@ def open_memory(settings: Settings, database: Database, engine: Engine, encoder:
     memory = memory_of(settings, engine, encoder)
     memory.open()
     if not are_respelled(database):
-        let_old_notes_be_made_again(memory, database)
+        delete_incomplete_records(memory, database)
         respell_points(engine, database)
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.receipts.filter_digest import FilterDigests
-from visual_memory.services.receipts.mirror_files import Mirror
+from visual_memory.services.receipts.mirror_files import MirrorFiles
 from visual_memory.services.receipts.mirrored_digests import MirrorRows
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
-from visual_memory.services.receipts.sync_mirror import Mirroring
+from visual_memory.services.receipts.sync_mirror import MirrorSync
 from visual_memory.services.receipts.verification.check_receipt_against_log import ReceiptCheck
 from visual_memory.services.settings import Settings
 
@@ -21,7 +21,7 @@ class Receipts:
     log: ReceiptLog
     filters: FilterDigests
     rows: MirrorRows
-    mirroring: Mirroring
+    mirroring: MirrorSync
 
     def check(self) -> ReceiptCheck:
         """What checks some receipts."""
@@ -33,7 +33,7 @@ def receipts_of(settings: Settings, database: Database, secret: Secret) -> Recei
     signer, filters = signer_of(secret), FilterDigests(secret.key("receipts.salt"))
     log, mirror = ReceiptLog(database, signer), settings.removals.mirror
     rows = MirrorRows(database)
-    return Receipts(log, filters, rows, Mirroring(log, rows, Mirror(mirror, signer) if mirror else None))
+    return Receipts(log, filters, rows, MirrorSync(log, rows, MirrorFiles(mirror, signer) if mirror else None))
 
 
 def signer_of(secret: Secret) -> ReceiptSigner:

@@ -12,9 +12,9 @@ from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, streams_of
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
-from visual_memory.services.curation.judgement.search_missing_neighbours import SearchShortLists
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
-from visual_memory.services.curation.label_check import Objections
+from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
+from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.decisions.explanation_jobs import ExplanationJobs
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
@@ -29,20 +29,20 @@ from visual_memory.services.infrastructure.task_queue.duty_schedule import Sched
 from visual_memory.services.infrastructure.task_queue.jobs import Jobs
 from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.receipts.verification.compare_removal_records_with_log import RecordFaults
-from visual_memory.services.receipts.verification.verify_removals import Verify
-from visual_memory.services.removal.blocklist import Blocks
-from visual_memory.services.removal.covered_images import Notes, RemovalHook
-from visual_memory.services.removal.erasure.erase_removed_data import Compact
-from visual_memory.services.removal.erasure.erasure_receipt_text import claim
-from visual_memory.services.removal.erasure.erasure_records import Erasures
-from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
-from visual_memory.services.removal.intake_contract import IntakeEntries, NoIntake
-from visual_memory.services.removal.mark_covered_images import MarkAndNote
+from visual_memory.services.receipts.verification.compare_removal_records_with_log import RemovalRecordCheck
+from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
+from visual_memory.services.removal.blocklist import Blocklist
+from visual_memory.services.removal.covered_images import CoveredImageRecords, RemovalHook
+from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
+from visual_memory.services.removal.erasure.erasure_receipt_text import erasure_claim
+from visual_memory.services.removal.erasure.erasure_records import ErasureRecords
+from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
+from visual_memory.services.removal.intake_contract import IntakeQueue, NoIntake
+from visual_memory.services.removal.mark_covered_images import MarkCoveredImages
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
-from visual_memory.services.removal.removal_records import Removals
-from visual_memory.services.removal.removal_steps import Forget
-from visual_memory.services.removal.remove_from_intake import Drain
+from visual_memory.services.removal.removal_records import RemovalRecords
+from visual_memory.services.removal.removal_steps import RemovalSteps
+from visual_memory.services.removal.remove_from_intake import RemoveFromIntake
 from visual_memory.services.settings import Settings
 
 GRACE = timedelta(minutes=5)
@@ -63,16 +63,16 @@ class Stores:
     """
 
     pictures: Pictures
-    blocks: Blocks
-    removals: Removals
-    notes: Notes
+    blocks: Blocklist
+    removals: RemovalRecords
+    notes: CoveredImageRecords
     refused: RefusedEntries
-    intake: IntakeEntries
+    intake: IntakeQueue
     receipts: Receipts
     audit: Audit
     schedule: Schedule
     jobs: Jobs
-    judgements: Judgements
+    judgements: StoredJudgements
     evaluations: Evaluations
     decisions: StoredDecisions
     questions: ExplanationJobs
@@ -87,9 +87,9 @@ class Stores:
 def wire_stores(settings: Settings, database: Database, memory: Memory, secret: Secret, encoder: str) -> Stores:
     """The stores of the settings, over the memory of an encoder."""
     floor = settings.store.min_free_bytes
-    blocks, jobs = Blocks(database, secret.key("blocks")), Jobs(database)
+    blocks, jobs = Blocklist(database, secret.key("blocks")), Jobs(database)
     judgements = judgements_of(settings, database, encoder)
-    undo_votes = UndoAfterRemoval(memory, judgements, objections_of(settings, memory), SearchShortLists(memory))
+    undo_votes = UndoAfterRemoval(memory, judgements, objections_of(settings, memory), SearchMissingNeighbours(memory))
     evaluations = Evaluations(jobs, settings.url_of("evaluations"), floor)
     kept = settings.decisions
     decisions = StoredDecisions(database, memory, blocks, kept.keep, kept.keep_bytes)
@@ -97,8 +97,8 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     return Stores(
         pictures=pictures_of(settings),
         blocks=blocks,
-        removals=Removals(database),
-        notes=Notes(database, secret.key("tombstones")),
+        removals=RemovalRecords(database),
+        notes=CoveredImageRecords(database, secret.key("tombstones")),
         refused=RefusedEntries(database, secret.key("tombstones")),
         intake=intake_of(settings),
         receipts=receipts_of(settings, database, secret),
@@ -113,7 +113,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     )
 
 
-def intake_of(settings: Settings) -> IntakeEntries:
+def intake_of(settings: Settings) -> IntakeQueue:
     """The intake as removals see it: there is none on a machine where its private server never was started."""
     if settings.intake.url is None and not Places(settings.data).intake.exists():
         return NoIntake()
@@ -121,10 +121,10 @@ def intake_of(settings: Settings) -> IntakeEntries:
     return OlderEntries(streams, StreamUsers(intake_redis(settings), streams.keys))
 
 
-def objections_of(settings: Settings, memory: Memory) -> Objections:
+def objections_of(settings: Settings, memory: Memory) -> CheckLabels:
     """What neighbours have against labels."""
     curate = settings.curate
-    return Objections(memory, curate.gate, curate.gate_share, curate.k)
+    return CheckLabels(memory, curate.gate, curate.gate_share, curate.k)
 
 
 def pictures_of(settings: Settings) -> Pictures:
@@ -132,9 +132,9 @@ def pictures_of(settings: Settings) -> Pictures:
     return Pictures(settings.url_of("pictures"), settings.store.min_free_bytes)
 
 
-def judgements_of(settings: Settings, database: Database, encoder: str) -> Judgements:
+def judgements_of(settings: Settings, database: Database, encoder: str) -> StoredJudgements:
     """The judgements by an encoder's vectors."""
-    return Judgements(database, Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
+    return StoredJudgements(database, Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
 
 
 def check_restored(stores: Stores) -> None:
@@ -147,17 +147,17 @@ def check_restored(stores: Stores) -> None:
         raise Unavailable("a restore was begun and did not end: restore into another new folder")
 
 
-def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> Forget:
+def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> RemovalSteps:
     """Removals; `further` are hooks that this process alone has."""
     removals, notes, receipts = stores.removals, stores.notes, stores.receipts
-    mark_and_note = MarkAndNote(memory, stores.blocks, removals, notes, stores.refused, lease)
-    return Forget(
+    mark_and_note = MarkCoveredImages(memory, stores.blocks, removals, notes, stores.refused, lease)
+    return RemovalSteps(
         memory=memory,
         pictures=stores.pictures,
         removals=removals,
         notes=notes,
         mark_and_note=mark_and_note,
-        drain=Drain(stores.intake, removals, notes, stores.refused, stores.blocks, mark_and_note, lease),
+        drain=RemoveFromIntake(stores.intake, removals, notes, stores.refused, stores.blocks, mark_and_note, lease),
         receipt_log=receipts.log,
         filter_digests=receipts.filters,
         audit=stores.audit,
@@ -170,16 +170,16 @@ def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: Remo
     )
 
 
-def wire_verify(memory: Memory, stores: Stores) -> Verify:
+def wire_verify(memory: Memory, stores: Stores) -> VerifyRemovals:
     """The check of all removals."""
     removals, receipts = stores.removals, stores.receipts
-    return Verify(
+    return VerifyRemovals(
         memory=memory,
         pictures=stores.pictures,
         removals=removals,
         notes=stores.notes,
-        erasures=Erasures(removals),
-        record_faults=RecordFaults(removals.database),
+        erasures=ErasureRecords(removals),
+        record_faults=RemovalRecordCheck(removals.database),
         receipt_log=receipts.log,
         mirroring=receipts.mirroring,
         check_receipt=receipts.check(),
@@ -187,25 +187,25 @@ def wire_verify(memory: Memory, stores: Stores) -> Verify:
     )
 
 
-def wire_tidy(memory: Memory, stores: Stores) -> Tidy:
+def wire_tidy(memory: Memory, stores: Stores) -> RemoveOrphanFiles:
     """The removal of what crashes left."""
     further: list[Callable[[datetime, datetime | None], int]] = [
         stores.judgements.tidy,
         stores.evaluations.tidy,
     ]
-    return Tidy(memory, stores.pictures, stores.schedule, GRACE, further=further)
+    return RemoveOrphanFiles(memory, stores.pictures, stores.schedule, GRACE, further=further)
 
 
-def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> Compact:
+def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> EraseRemovedData:
     """Erasure."""
     removals, receipts = stores.removals, stores.receipts
-    return Compact(
+    return EraseRemovedData(
         memory=memory,
         removals=removals,
-        erasures=Erasures(removals),
+        erasures=ErasureRecords(removals),
         receipt_log=receipts.log,
         tidy=wire_tidy(memory, stores),
-        claim=lambda engine, records, intake: claim(engine, settings.pictures.url, records, intake),
+        claim=lambda engine, records, intake: erasure_claim(engine, settings.pictures.url, records, intake),
         erase_intake=stores.intake.erase,
         write_to_mirror=receipts.mirroring.write_up_to,
         size=partial(_size, settings, memory),

@@ -14,10 +14,10 @@ from visual_memory.schemas.errors import EncoderMismatch, NotFound
 from visual_memory.services.bootstrap.wiring.wire_memory import memory_of, slice_size
 from visual_memory.services.bootstrap.wiring.wire_removal import Stores, judgements_of, objections_of
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.curation.judgement.judge_memory import Judge
-from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
+from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
-from visual_memory.services.data_governance.retention_limits import Retention
+from visual_memory.services.data_governance.retention_limits import RetentionLimits
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
@@ -44,7 +44,7 @@ def wire_accept(
     check_clock: Callable[[], object] = lambda: None,
 ) -> Accept:
     """Accepting pictures; `check_clock` refuses to where this process's clock is wrong."""
-    retention = Retention(settings.retention)
+    retention = RetentionLimits(settings.retention)
     return Accept(memory, stores.pictures, stores.blocks, decoder, enqueue, settings.metadata, retention, check_clock)
 
 
@@ -70,11 +70,11 @@ def wire_classify(
     return Classify(memory, encoder, decoder, slice_size(encoder), settings.curate.prune, stores.judgements.used)
 
 
-def wire_judge(settings: Settings, memory: Memory, stores: Stores) -> Judge:
+def wire_judge(settings: Settings, memory: Memory, stores: Stores) -> JudgeMemory:
     """Judging the memory."""
     curate = settings.curate
-    fold = FoldChanges(memory, VectorCache(curate.cache_bytes), curate.most_images)
-    return Judge(memory, stores.judgements, fold, curate.k)
+    fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.most_images)
+    return JudgeMemory(memory, stores.judgements, fold, curate.k)
 
 
 MOST_HELD = 4

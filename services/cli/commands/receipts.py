@@ -91,7 +91,7 @@ _Found = dict[Path, "tuple[Receipt | None, list[str]]"]
 
 def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") -> _Found:
     from visual_memory.services.receipts.receipt_signature import ReceiptChecker
-    from visual_memory.services.receipts.verification.check_receipt_against_log import OTHER_FILTER, names
+    from visual_memory.services.receipts.verification.check_receipt_against_log import OTHER_FILTER, names_filter
 
     checker = ReceiptChecker.of(key_file.read_text())
     found = {file: _read(text, checker) for file, text in texts.items()}
@@ -99,7 +99,7 @@ def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") 
         if receipt is not None and condition is not None:
             if receipt.version > 1:
                 _refuse("--filter needs what only the service has: give --data instead of --key")
-            faults.extend([] if names(receipt, condition) else [OTHER_FILTER])
+            faults.extend([] if names_filter(receipt, condition) else [OTHER_FILTER])
     given = [receipt for receipt, _ in found.values() if receipt]
     digests = {receipt.removal: receipt.digest for receipt in given if receipt.event == "done"}
     for receipt, faults in found.values():
@@ -117,10 +117,10 @@ def _in_log(texts: dict[Path, str], data: Path | None, condition: "Filter | None
 
 def _read(text: str, checker: "ReceiptChecker") -> "tuple[Receipt | None, list[str]]":
     from visual_memory.services.receipts.receipt_signature import NotValid
-    from visual_memory.services.receipts.verification.parse_receipt import read_receipt
+    from visual_memory.services.receipts.verification.parse_receipt import parse_receipt
 
     try:
-        return read_receipt(text, checker), []
+        return parse_receipt(text, checker), []
     except NotValid as error:
         return None, [str(error)]
 

@@ -11,7 +11,7 @@ import typer
 from visual_memory.services.cli.shared_options import BY, EVERYBODY, FAILED, AsJson, errors, own_data, print_json
 
 if TYPE_CHECKING:
-    from visual_memory.services.backup.restore_backup import Restored
+    from visual_memory.services.backup.restore_backup import RestoreResult
     from visual_memory.services.bootstrap.operator_commands import OperatorCommands
     from visual_memory.services.receipts.verification.verify_removals import Findings
 
@@ -96,7 +96,7 @@ def restore(
 
 def _restored(
     file: Path, folder: Path, rehearsal: bool, without_later_removals: bool, with_keys: bool
-) -> "tuple[Restored, Findings]":
+) -> "tuple[RestoreResult, Findings]":
     from visual_memory.services.bootstrap.restore_command import restore_command, restored_settings
 
     own = own_data()

@@ -9,12 +9,17 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, now
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
-from visual_memory.services.curation.judgement.judgement_input import JudgedImages
-from visual_memory.services.curation.judgement.leave_one_out_votes import Memories, opinions, report, voting
-from visual_memory.services.curation.judgement.neighbour_lists import KEPT
-from visual_memory.services.curation.judgement.score_suspects import suspects
-from visual_memory.services.curation.judgement.stored_judgements import Judgements
-from visual_memory.services.curation.judgement.update_judgement_input import FoldChanges
+from visual_memory.services.curation.judgement.judgement_input import JudgementInput
+from visual_memory.services.curation.judgement.leave_one_out_votes import (
+    ImagesWithNeighbours,
+    class_reports,
+    leave_one_out_votes,
+    voting_neighbours,
+)
+from visual_memory.services.curation.judgement.neighbour_lists import MIN_NEIGHBOURS
+from visual_memory.services.curation.judgement.score_suspects import find_suspects
+from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
+from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.infrastructure.records.moment_is_over import CLOCKS_DIFFER
 from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob, Progress
 from visual_memory.services.memory.memory import Memory
@@ -26,19 +31,19 @@ PRUNED = Clause("doubt", FieldType.KEYWORD, (Doubt.PRUNED.value,))
 
 
 @dataclass(frozen=True)
-class Judge:
+class JudgeMemory:
     """The use case: does a job of the kind ``judgement``.
 
     What the judgement before was made of is taken, and what changed since is folded in; the result is that of a pass
     that begins with nothing.
 
     Attributes:
-        k: how many neighbours vote, at most `KEPT`.
+        k: how many neighbours vote, at most `MIN_NEIGHBOURS`.
     """
 
     memory: Memory
-    judgements: Judgements
-    fold: FoldChanges
+    judgements: StoredJudgements
+    fold: UpdateJudgementInput
     k: int
 
     def __call__(self, owned: OwnedJob, progress: Progress) -> None:
@@ -61,24 +66,24 @@ class Judge:
             # Where removals came in between and left nothing to begin with, what was compared already is not lost.
             # Nor is it told what changed since a moment that cannot have been yet, as the clock was set back.
             complete = base is None or base.read_at - now() > CLOCKS_DIFFER
-            base = base or unkept or JudgedImages.of_none(now())
+            base = base or unkept or JudgementInput.of_none(now())
             unkept = self.fold(tenant, base, complete, progress)
             progress("counted", 0, len(unkept.image_ids))
-            judgement = judgement_of(unkept, registration, self.judgements.encoder, self.k)
+            judgement = make_judgement(unkept, registration, self.judgements.encoder, self.k)
             if self.judgements.keep(tenant, judgement, unkept, owner):
                 return
 
-    def _base(self, tenant: str) -> JudgedImages | None:
+    def _base(self, tenant: str) -> JudgementInput | None:
         judgement = self.judgements.current(tenant)
         return None if judgement is None else self.judgements.made_of(tenant, judgement)
 
 
-def judgement_of(images: JudgedImages, judgement_id: str, encoder: str, k: int) -> Judgement:
+def make_judgement(images: JudgementInput, judgement_id: str, encoder: str, k: int) -> Judgement:
     """What the neighbours of images say of each; only of and by those that vote.
 
     Args:
-        images: each with at least `looked_at` neighbours that vote, those that are `sampled` with `KEPT`, where there
-            are so many.
+        images: each with at least `looked_at` neighbours that vote, sampled images (`sampled`) with `MIN_NEIGHBOURS`;
+            with all others where there are fewer.
         judgement_id: of the judgement.
         encoder: whose vectors were compared.
         k: how many contents vote on each.
@@ -86,7 +91,7 @@ def judgement_of(images: JudgedImages, judgement_id: str, encoder: str, k: int) 
     judged = images.voting()
     memories = _memories(judged, k)
     votes = count_votes(memories.rows, votes_are_right(memories.labels, memories.rows))
-    found = opinions(memories)
+    found = leave_one_out_votes(memories)
     given = zip(judged.image_ids, votes.tolist(), strict=True)
     return Judgement(
         id=judgement_id,
@@ -95,13 +100,13 @@ def judgement_of(images: JudgedImages, judgement_id: str, encoder: str, k: int) 
         k=k,
         images=len(judged.image_ids),
         votes={image_id: (wrong, right) for image_id, (wrong, right) in given if wrong or right},
-        classes=report(judged.labels, found),
-        suspects=suspects(memories, found),
+        classes=class_reports(judged.labels, found),
+        suspects=find_suspects(memories, found),
         sample=_sample(judged, memories.contents, votes[:, 0]),
     )
 
 
-def wrong_votes(images: JudgedImages, k: int) -> list[int]:
+def wrong_votes(images: JudgementInput, k: int) -> list[int]:
     """The wrong votes that each of some images would have given, had all of them voted."""
     memories = _memories(images, k)
     wrong: list[int] = count_votes(memories.rows, votes_are_right(memories.labels, memories.rows))[:, 0].tolist()
@@ -110,13 +115,13 @@ def wrong_votes(images: JudgedImages, k: int) -> list[int]:
 
 def looked_at(k: int) -> int:
     """How many neighbours are looked at for k contents: as many as in a classification, of those that are kept."""
-    return min(MAX_TIMES_K * k, KEPT)
+    return min(MAX_TIMES_K * k, MIN_NEIGHBOURS)
 
 
-def _memories(images: JudgedImages, k: int) -> Memories:
+def _memories(images: JudgementInput, k: int) -> ImagesWithNeighbours:
     width, contents = looked_at(k), np.unique(images.contents, return_inverse=True)[1]
     near, rows = images.lists.similarities[:, :width], images.lists.rows[:, :width].astype(np.int64)
-    return Memories(images.image_ids, images.labels, *voting(near, rows, contents, k), contents)
+    return ImagesWithNeighbours(images.image_ids, images.labels, *voting_neighbours(near, rows, contents, k), contents)
 
 
 def sampled(images: int) -> Rows:
@@ -124,10 +129,10 @@ def sampled(images: int) -> Rows:
     return np.linspace(0, max(0, images - 1), min(images, SAMPLE)).astype(np.int64)
 
 
-def _sample(judged: JudgedImages, contents: Rows, wrong: Rows) -> CalibrationSample:
+def _sample(judged: JudgementInput, contents: Rows, wrong: Rows) -> CalibrationSample:
     """Some of the images, with more of their neighbours."""
     drawn, labels = sampled(len(judged.image_ids)), judged.labels
-    rows, similarities = judged.lists.rows[drawn, :KEPT], judged.lists.similarities[drawn, :KEPT]
+    rows, similarities = judged.lists.rows[drawn, :MIN_NEIGHBOURS], judged.lists.similarities[drawn, :MIN_NEIGHBOURS]
     there = rows != MISSING
     groups = np.unique(contents, return_inverse=True)[1]
     return CalibrationSample(

@@ -16,7 +16,7 @@ Digests = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class JudgedImages:
+class JudgementInput:
     """Images with their neighbours, by ascending id, so that nothing depends on when they came.
 
     Attributes:
@@ -40,12 +40,12 @@ class JudgedImages:
     lists: NeighbourLists
 
     @classmethod
-    def of_none(cls, read_at: datetime) -> "JudgedImages":
+    def of_none(cls, read_at: datetime) -> "JudgementInput":
         """Of a memory without images."""
         nothing = np.empty(0, np.uint64)
         return cls(read_at, [], [], nothing, nothing, np.empty(0, bool), NeighbourLists.of_none())
 
-    def where(self, stays: Mask) -> "JudgedImages":
+    def where(self, stays: Mask) -> "JudgementInput":
         """Those images alone; the neighbours of each are those that stay."""
         if stays.all():
             return self
@@ -59,7 +59,7 @@ class JudgedImages:
             lists=self.lists.without(stays),
         )
 
-    def voting(self) -> "JudgedImages":
+    def voting(self) -> "JudgementInput":
         """Those that vote."""
         return self.where(self.votes)
 
@@ -67,7 +67,7 @@ class JudgedImages:
         """The row of each image, by its id."""
         return {image_id: row for row, image_id in enumerate(self.image_ids)}
 
-    def without(self, image_ids: Collection[str]) -> "JudgedImages":
+    def without(self, image_ids: Collection[str]) -> "JudgementInput":
         """Those that are left where some are gone."""
         gone = {*image_ids}
         return self.where(np.fromiter((each not in gone for each in self.image_ids), bool, len(self.image_ids)))
@@ -88,7 +88,7 @@ class JudgedImages:
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "JudgedImages":
+    def from_bytes(cls, data: bytes) -> "JudgementInput":
         """What `to_bytes` gave.
 
         Raises:
@@ -108,6 +108,6 @@ class JudgedImages:
             )
 
 
-def digest(text: str) -> np.uint64:
+def short_digest(text: str) -> np.uint64:
     """Eight bytes by which a picture's key, or a content hash, is known again."""
     return np.uint64(int.from_bytes(blake2b(text.encode(), digest_size=8).digest()))

@@ -22,7 +22,7 @@ AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class Memories:
+class ImagesWithNeighbours:
     """The images of a memory with the neighbours of each.
 
     Attributes:
@@ -40,7 +40,7 @@ class Memories:
     contents: Rows
 
 
-class Opinion(NamedTuple):
+class LeaveOneOutVote(NamedTuple):
     """What its neighbours say of an image.
 
     Attributes:
@@ -58,13 +58,13 @@ class Opinion(NamedTuple):
     asked: int = 0
 
 
-def voting(similarities: Similarities, rows: Rows, contents: Rows, k: int) -> tuple[Similarities, Rows]:
+def voting_neighbours(similarities: Similarities, rows: Rows, contents: Rows, k: int) -> tuple[Similarities, Rows]:
     """Of the neighbours of images those that vote, as in a classification: see `services.voting.group_copies`.
 
     Args:
         similarities: float32 [n, w], the nearest first.
         rows: int64 [n, w], the same neighbours; `MISSING` where there are fewer.
-        contents: int64 [n], see `Memories`.
+        contents: int64 [n], see `ImagesWithNeighbours`.
         k: how many contents vote.
 
     Returns:
@@ -91,18 +91,20 @@ def _vote(similarities: Similarities, rows: Rows, contents: Rows, k: int) -> NDA
     return votes
 
 
-def opinions(memories: Memories) -> list[Opinion]:
+def leave_one_out_votes(memories: ImagesWithNeighbours) -> list[LeaveOneOutVote]:
     """What the neighbours of each image say of it, by the rank vote; as `services.voting.decide.decide` counts it."""
     names, codes = number_labels(memories.labels)
     codes = np.concatenate([codes, np.full((1, codes.shape[1]), MISSING)])  # the last row is what nobody votes for
-    found: list[Opinion] = []
+    found: list[LeaveOneOutVote] = []
     for start in range(0, len(memories.image_ids), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         found += _opinions(memories, part, codes, names)
     return found
 
 
-def _opinions(memories: Memories, part: slice, codes: Integers, names: Sequence[str]) -> Iterator[Opinion]:
+def _opinions(
+    memories: ImagesWithNeighbours, part: slice, codes: Integers, names: Sequence[str]
+) -> Iterator[LeaveOneOutVote]:
     """Of some images; the labels of all are given by their numbers, with the names of these."""
     rows, similarities = memories.rows[part], memories.similarities[part].astype(np.float64)
     found = voting_order(np.where(rows == MISSING, MISSING, memories.contents[rows]), similarities, rows.shape[1])
@@ -120,19 +122,23 @@ def _opinions(memories: Memories, part: slice, codes: Integers, names: Sequence[
     agreeing = in_labels(votes_for, won[:, None]).any(axis=2).sum(axis=1)
     columns = (won, total, best, owned, agreeing, there.sum(axis=1))
     for label, everything, share, own, agree, asked in zip(*(column.tolist() for column in columns), strict=True):
-        yield Opinion(names[label], share / everything, own / everything, agree, asked) if asked else Opinion()
+        yield (
+            LeaveOneOutVote(names[label], share / everything, own / everything, agree, asked)
+            if asked
+            else LeaveOneOutVote()
+        )
 
 
-def report(labels: Sequence[Sequence[str]], opinions: Sequence[Opinion]) -> list[ClassReport]:
+def class_reports(labels: Sequence[Sequence[str]], votes: Sequence[LeaveOneOutVote]) -> list[ClassReport]:
     """How each class does; the least accurate first, then by name.
 
     Args:
         labels: of each image.
-        opinions: of the neighbours of the same images; one that names any label of its image is right for all of them.
+        votes: of the neighbours of the same images; one that names any label of its image is right for all of them.
     """
     images: Counter[str] = Counter()
     wrong: dict[str, Counter[str]] = defaultdict(Counter)
-    for own, said in zip(labels, opinions, strict=True):
+    for own, said in zip(labels, votes, strict=True):
         images.update(own)
         if said.label not in own:
             for label in own:

@@ -26,9 +26,9 @@ from visual_memory.services.voting.exact_neighbours import (
     nearest,
 )
 
-KEPT = 100
+MIN_NEIGHBOURS = 100
 """Neighbours that a list has at least, where there are so many images."""
-WIDTH = 128
+MAX_NEIGHBOURS = 128
 """Neighbours that a list has at most: the margin makes it rare that one is looked for anew."""
 NEW_AT_ONCE = 1024
 OLD_AT_ONCE = 4096
@@ -64,8 +64,8 @@ class NeighbourLists:
         return lengths
 
     def short(self) -> Rows:
-        """The images whose lists have fewer than `KEPT` neighbours, though there are more images; int64 [m]."""
-        return np.flatnonzero(self.lengths() < min(KEPT, len(self) - 1))
+        """Rows whose lists have fewer than `MIN_NEIGHBOURS` neighbours although there are more images, int64 [m]."""
+        return np.flatnonzero(self.lengths() < min(MIN_NEIGHBOURS, len(self) - 1))
 
     def without(self, stays: Mask) -> "NeighbourLists":
         """Those of the images that stay, renumbered.
@@ -154,14 +154,14 @@ class _Copies:
     def nearest(self, asked: Rows, threads: int) -> tuple[Similarities, Rows]:
         """The neighbours of some rows; see `nearest`."""
         if len(self.first) == len(self.which):
-            return nearest(self.vectors[asked], self.vectors, WIDTH, asked, threads)
+            return nearest(self.vectors[asked], self.vectors, MAX_NEIGHBOURS, asked, threads)
         distinct, back = np.unique(self.which[asked], return_inverse=True)
         # One more than is wanted, for each row is its own nearest here, and is left out at the end.
         one_of_each = self.vectors[self.first]
-        near, rows = self._spread(*nearest(one_of_each[distinct], one_of_each, WIDTH + 1, threads=threads))
+        near, rows = self._spread(*nearest(one_of_each[distinct], one_of_each, MAX_NEIGHBOURS + 1, threads=threads))
         near, rows = near[back], rows[back]
         last = (rows == asked[:, None]) | (rows == MISSING)
-        order = np.argsort(last, axis=1, kind="stable")[:, :WIDTH]
+        order = np.argsort(last, axis=1, kind="stable")[:, :MAX_NEIGHBOURS]
         nobody = np.take_along_axis(last, order, 1)
         return (
             np.where(nobody, -1, np.take_along_axis(near, order, 1)),
@@ -190,7 +190,9 @@ class _Copies:
 
 
 def _empty(size: int) -> NeighbourLists:
-    return NeighbourLists(np.full((size, WIDTH), -1, np.float32), np.full((size, WIDTH), MISSING, np.int32))
+    return NeighbourLists(
+        np.full((size, MAX_NEIGHBOURS), -1, np.float32), np.full((size, MAX_NEIGHBOURS), MISSING, np.int32)
+    )
 
 
 def _renumber(numbers: Rows, rows: ListRows) -> ListRows:
@@ -218,7 +220,7 @@ def _insert(lists: NeighbourLists, copies: _Copies, old: Rows, whole: Mask, new:
     lengths = (rows != MISSING).sum(axis=1)
     last = np.maximum(lengths - 1, 0)[:, None]
     bound = np.take_along_axis(similarities, last, 1)[:, 0]
-    unbounded = whole & (lengths < WIDTH)
+    unbounded = whole & (lengths < MAX_NEIGHBOURS)
     bound[unbounded], bound[~unbounded & (lengths == 0)] = -np.inf, np.inf
     proposed = copies.vectors[old] @ copies.vectors[new].T >= (bound - SLACK)[:, None]
     place, number = np.nonzero(proposed)
@@ -231,14 +233,14 @@ def _insert(lists: NeighbourLists, copies: _Copies, old: Rows, whole: Mask, new:
     changed, start, more = np.unique(place, return_index=True, return_counts=True)
     if not len(changed):
         return
-    wider = WIDTH + int(more.max())
+    wider = MAX_NEIGHBOURS + int(more.max())
     merged = np.full((len(changed), wider), -np.inf, np.float32), np.full((len(changed), wider), MISSING, np.int32)
-    merged[0][:, :WIDTH] = np.where(rows[changed] == MISSING, -np.inf, similarities[changed])
-    merged[1][:, :WIDTH] = rows[changed]
+    merged[0][:, :MAX_NEIGHBOURS] = np.where(rows[changed] == MISSING, -np.inf, similarities[changed])
+    merged[1][:, :MAX_NEIGHBOURS] = rows[changed]
     line = np.repeat(np.arange(len(changed)), more)
-    column = WIDTH + np.arange(len(place)) - np.repeat(start, more)
+    column = MAX_NEIGHBOURS + np.arange(len(place)) - np.repeat(start, more)
     merged[0][line, column], merged[1][line, column] = found, new[number]
-    order = np.lexsort((merged[1], -merged[0]))[:, :WIDTH]
+    order = np.lexsort((merged[1], -merged[0]))[:, :MAX_NEIGHBOURS]
     near, which = (np.take_along_axis(each, order, 1) for each in merged)
     lists.similarities[old[changed]] = np.where(which == MISSING, -1, near)
     lists.rows[old[changed]] = which

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from visual_memory.schemas.judgement import Suspect, Suspicion
-from visual_memory.services.curation.judgement.leave_one_out_votes import Memories, Opinion
+from visual_memory.services.curation.judgement.leave_one_out_votes import ImagesWithNeighbours, LeaveOneOutVote
 from visual_memory.services.voting.exact_neighbours import MISSING
 
 MOST = 1000
@@ -18,7 +18,7 @@ FAR = 0.99
 """The part of the images that must be nearer to their neighbours than an outlier is."""
 
 
-def suspects(memories: Memories, opinions: Sequence[Opinion]) -> list[Suspect]:
+def find_suspects(memories: ImagesWithNeighbours, opinions: Sequence[LeaveOneOutVote]) -> list[Suspect]:
     """Every suspicion by its kind: the strongest first, then by image id.
 
     Args:
@@ -33,7 +33,7 @@ def _strongest(scores: Mapping[int, float]) -> list[int]:
     return sorted(scores, key=lambda row: (-scores[row], row))[:MOST]
 
 
-def _label_errors(memories: Memories, opinions: Sequence[Opinion]) -> Iterator[Suspect]:
+def _label_errors(memories: ImagesWithNeighbours, opinions: Sequence[LeaveOneOutVote]) -> Iterator[Suspect]:
     """Images whose neighbours agree on another label; the score is its share less that of the image's own."""
     scores = {
         row: said.share - said.own
@@ -53,7 +53,7 @@ def _label_errors(memories: Memories, opinions: Sequence[Opinion]) -> Iterator[S
         )
 
 
-def _duplicates(memories: Memories) -> Iterator[Suspect]:
+def _duplicates(memories: ImagesWithNeighbours) -> Iterator[Suspect]:
     """Of images that are nearly the same, all but that with the lowest id; the score is the similarity."""
     here = np.arange(len(memories.image_ids))[:, None]
     alike = (memories.similarities >= DUPLICATE) & (memories.rows != MISSING) & (memories.rows < here)
@@ -73,7 +73,7 @@ def _duplicates(memories: Memories) -> Iterator[Suspect]:
         )
 
 
-def _outliers(memories: Memories, opinions: Sequence[Opinion]) -> Iterator[Suspect]:
+def _outliers(memories: ImagesWithNeighbours, opinions: Sequence[LeaveOneOutVote]) -> Iterator[Suspect]:
     """The images that are furthest from their neighbours; the score is the part of the others that are nearer."""
     there = memories.rows != MISSING
     if len(there) < 2:

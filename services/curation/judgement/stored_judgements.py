@@ -27,7 +27,7 @@ from sqlalchemy import ColumnElement, Connection, Delete, delete, func, insert, 
 
 from visual_memory.schemas.errors import NotFound, VisualMemoryError
 from visual_memory.schemas.judgement import Judgement
-from visual_memory.services.curation.judgement.judgement_input import JudgedImages
+from visual_memory.services.curation.judgement.judgement_input import JudgementInput
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import judgement_uses, judgements
@@ -45,7 +45,7 @@ AT_ONCE = 500
 log = logging.getLogger(__name__)
 
 
-class Judgements:
+class StoredJudgements:
     """The judgements of every tenant by one encoder's vectors; removals reach those by all others too.
 
     Args:
@@ -84,7 +84,7 @@ class Judgements:
         with self._database.read() as connection:
             return connection.execute(query).first() is not None
 
-    def keep(self, tenant: str, judgement: Judgement, images: JudgedImages, owner: OwnedJob | None = None) -> bool:
+    def keep(self, tenant: str, judgement: Judgement, images: JudgementInput, owner: OwnedJob | None = None) -> bool:
         """Let a judgement count instead of this encoder's before it; False where a removal came in between.
 
         That somebody asked for the one before is forgotten: whoever asks for this one is noted again.
@@ -102,7 +102,7 @@ class Judgements:
         uses = delete(judgement_uses).where(self._uses(tenant))
         return self._put(tenant, judgement, images, others, owner, forget_uses=uses)
 
-    def replace(self, tenant: str, judgement: Judgement, images: JudgedImages) -> bool:
+    def replace(self, tenant: str, judgement: Judgement, images: JudgementInput) -> bool:
         """Let a judgement count, of which a removal took what it covered; none that began before counts afterwards.
 
         Returns:
@@ -145,10 +145,10 @@ class Judgements:
         with self._database.read() as connection:
             return {row.tenant: row.at for row in connection.execute(query)}
 
-    def made_of(self, tenant: str, judgement: Judgement) -> JudgedImages | None:
+    def made_of(self, tenant: str, judgement: Judgement) -> JudgementInput | None:
         """The images that a judgement was made of; None where it was voided, or made before they were kept."""
         try:
-            return JudgedImages.from_bytes(self._images.read(_blob(tenant, judgement.id)))
+            return JudgementInput.from_bytes(self._images.read(_blob(tenant, judgement.id)))
         except NotFound:
             return None
         except (ValueError, KeyError, zipfile.BadZipFile):
@@ -183,7 +183,7 @@ class Judgements:
         self,
         tenant: str,
         judgement: Judgement,
-        images: JudgedImages,
+        images: JudgementInput,
         instead_of: ColumnElement[bool],
         owner: OwnedJob | None = None,
         forget_uses: Delete | None = None,

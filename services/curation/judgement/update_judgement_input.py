@@ -12,7 +12,7 @@ from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, State, StoredImage, now
-from visual_memory.services.curation.judgement.judgement_input import JudgedImages, digest
+from visual_memory.services.curation.judgement.judgement_input import JudgementInput, short_digest
 from visual_memory.services.curation.judgement.neighbour_lists import Mask
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.infrastructure.processes import cpu_threads
@@ -28,7 +28,7 @@ then, and the clocks of two machines differ. What was read already changes nothi
 
 
 @dataclass(frozen=True)
-class FoldChanges:
+class UpdateJudgementInput:
     """The use case, with the parts that it needs.
 
     Attributes:
@@ -40,7 +40,7 @@ class FoldChanges:
     cache: VectorCache
     most_images: int
 
-    def __call__(self, tenant: str, base: JudgedImages, complete: bool, progress: Progress) -> JudgedImages:
+    def __call__(self, tenant: str, base: JudgementInput, complete: bool, progress: Progress) -> JudgementInput:
         """The images as they are now; what did not change since is not read.
 
         Args:
@@ -52,13 +52,13 @@ class FoldChanges:
         Raises:
             InvalidRequest: the memory holds too many images.
         """
-        self._check(self.memory.count_embedded(tenant, voting(now())))
+        self._check(self.memory.count_embedded(tenant, voting_clauses(now())))
         folded = self._fold(tenant, base, complete, progress)
-        if complete or np.count_nonzero(folded.votes) == self.memory.count_embedded(tenant, voting(now())):
+        if complete or np.count_nonzero(folded.votes) == self.memory.count_embedded(tenant, voting_clauses(now())):
             return folded
         return self._fold(tenant, folded, True, progress)  # some changed meanwhile, or went without a removal
 
-    def _fold(self, tenant: str, base: JudgedImages, complete: bool, progress: Progress) -> JudgedImages:
+    def _fold(self, tenant: str, base: JudgementInput, complete: bool, progress: Progress) -> JudgementInput:
         read_at = now()
         kept, new_ids = self._changed(tenant, replace(base, read_at=read_at), base.read_at, complete)
         if new_ids == [] and not len(kept.lists.short()) and not len(kept.voting().lists.short()):
@@ -78,24 +78,24 @@ class FoldChanges:
         folded = replace(images, lists=lists)
         if not len(folded.voting().lists.short()):
             return folded
-        voting = folded.voting()  # those that do not vote leave too few places for those that do
-        return replace(voting, lists=voting.lists.refilled(vectors[folded.votes], cpu_threads.count()))
+        voters = folded.voting()  # those that do not vote leave too few places for those that do
+        return replace(voters, lists=voters.lists.refilled(vectors[folded.votes], cpu_threads.count()))
 
     def _changed(
-        self, tenant: str, base: JudgedImages, since: datetime, complete: bool
-    ) -> tuple[JudgedImages, list[str] | None]:
+        self, tenant: str, base: JudgementInput, since: datetime, complete: bool
+    ) -> tuple[JudgementInput, list[str] | None]:
         """What is left of the images, with the labels of now, and the ids of those that are new; None: all are."""
         if not len(base.image_ids):
             return base, None
         places, seen = base.places(), np.zeros(len(base.image_ids), bool)
         stays, votes, labels, new_ids = ~seen, base.votes.copy(), list(base.labels), list[str]()
         changed = Clause("changed_at", FieldType.DATETIME, bounds={"gte": since - LATE})
-        expired = replace(not_expired(base.read_at), negated=False)
+        expired = replace(not_expired_clause(base.read_at), negated=False)
         for clauses in [[]] if complete else [[changed], [expired]]:
             for image in chain.from_iterable(self.memory.pages(tenant, clauses, PAGE)):
                 row = places.get(image.image_id)
                 lasts = not image.has_expired(base.read_at) and image.removal is None
-                same = row is not None and base.pictures[row] == digest(image.picture)
+                same = row is not None and base.pictures[row] == short_digest(image.picture)
                 if row is not None:
                     seen[row] = True
                     stays[row] = same and lasts and (image.state is State.REMEMBERED or image.doubt is Doubt.PRUNED)
@@ -108,10 +108,10 @@ class FoldChanges:
 
     def _read(self, tenant: str, ids: Sequence[str] | None, moment: datetime, progress: Progress) -> "_Read":
         """The images with their vectors, of some ids whether they vote or not; None: all that vote."""
-        read, total = _Read(), self.memory.count_embedded(tenant, voting(moment)) if ids is None else len(ids)
+        read, total = _Read(), self.memory.count_embedded(tenant, voting_clauses(moment)) if ids is None else len(ids)
         states = [State.REMEMBERED] if ids is None else [State.REMEMBERED, State.MUTED]
-        for clauses in [[]] if ids is None else of_ids(ids):
-            for page, vectors in self.memory.embedded(tenant, [*clauses, not_expired(moment)], PAGE, states):
+        for clauses in [[]] if ids is None else id_clauses(ids):
+            for page, vectors in self.memory.embedded(tenant, [*clauses, not_expired_clause(moment)], PAGE, states):
                 progress("read", len(read.images), total)
                 read.images += map(_Image.of, page)
                 read.blocks.append(vectors)
@@ -138,7 +138,7 @@ class _Image(NamedTuple):
     @classmethod
     def of(cls, image: StoredImage) -> "_Image":
         """What is needed of a stored one."""
-        digests = digest(image.picture), digest(image.content_hash)
+        digests = short_digest(image.picture), short_digest(image.content_hash)
         return cls(image.image_id, image.labels, *digests, image.state is State.REMEMBERED)
 
 
@@ -149,7 +149,7 @@ class _Read:
     images: list[_Image] = field(default_factory=list)
     blocks: list[Vectors] = field(default_factory=list)
 
-    def holds(self, images: JudgedImages) -> Mask:
+    def holds(self, images: JudgementInput) -> Mask:
         """Whether each of some images is among them, with the same picture; [n]."""
         read = {(image.image_id, image.picture) for image in self.images}
         pairs = zip(images.image_ids, images.pictures, strict=True)
@@ -166,7 +166,7 @@ class _Read:
             end -= len(block)
 
 
-def _merged(kept: JudgedImages, read: _Read) -> tuple[JudgedImages, Mask]:
+def _merged(kept: JudgementInput, read: _Read) -> tuple[JudgementInput, Mask]:
     """Images that are left and those that were read, with the lists of the former still; and which of them are new."""
     there = {*zip(kept.image_ids, kept.pictures, strict=True)}
     new = [image for image in read.images if image.votes and (image.image_id, image.picture) not in there]
@@ -184,17 +184,17 @@ def _merged(kept: JudgedImages, read: _Read) -> tuple[JudgedImages, Mask]:
     return images, np.array(order, np.int64) >= len(kept.image_ids)
 
 
-def not_expired(moment: datetime) -> Clause:
+def not_expired_clause(moment: datetime) -> Clause:
     """What an image must meet that is to be kept beyond a moment."""
     return Clause("expires_at", FieldType.DATETIME, bounds={"lte": moment}, negated=True)
 
 
-def voting(moment: datetime) -> list[Clause]:
+def voting_clauses(moment: datetime) -> list[Clause]:
     """What an image must meet to vote at a moment."""
-    return [REMEMBERED, not_expired(moment)]
+    return [REMEMBERED, not_expired_clause(moment)]
 
 
-def of_ids(ids: Sequence[str]) -> Iterator[list[Clause]]:
+def id_clauses(ids: Sequence[str]) -> Iterator[list[Clause]]:
     """Filters that together name images of these ids, each at most `PAGE` of them."""
     for start in range(0, len(ids), PAGE):
         yield [Clause("image_id", FieldType.KEYWORD, tuple(ids[start : start + PAGE]))]

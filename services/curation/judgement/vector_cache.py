@@ -13,7 +13,7 @@ from visual_memory.services.voting.exact_neighbours import Rows
 
 
 @dataclass(frozen=True)
-class HeldVectors:
+class CachedVectors:
     """The vectors of one memory.
 
     Attributes:
@@ -42,7 +42,7 @@ class HeldVectors:
             vectors[known] = self.vectors[self.rows[np.searchsorted(self.pictures, pictures[known])]]
 
 
-NOTHING = HeldVectors(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty((0, 0), np.float32))
+NOTHING = CachedVectors(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
 class VectorCache:
@@ -54,10 +54,10 @@ class VectorCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._held: OrderedDict[str, HeldVectors] = OrderedDict()
+        self._held: OrderedDict[str, CachedVectors] = OrderedDict()
         self._changing = threading.Lock()
 
-    def held(self, tenant: str) -> HeldVectors:
+    def held(self, tenant: str) -> CachedVectors:
         """The vectors of a tenant's memory; they stay as they are, whatever is kept afterwards."""
         return self._held.get(tenant, NOTHING)
 
@@ -68,6 +68,6 @@ class VectorCache:
             if not 0 < vectors.nbytes <= self._max_bytes:
                 return
             rows = np.argsort(pictures)
-            self._held[tenant] = HeldVectors(pictures[rows], rows, vectors)
+            self._held[tenant] = CachedVectors(pictures[rows], rows, vectors)
             while sum(each.vectors.nbytes for each in self._held.values()) > self._max_bytes:
                 self._held.popitem(last=False)

@@ -19,7 +19,7 @@ from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbo
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
 from visual_memory.services.memory.points.point_payload import AMENDABLE
 from visual_memory.services.memory.points.vector_digests import vector_digests
-from visual_memory.services.removal.intake_contract import NO_POSITION, Covered, QueuedEntry, QueuedImage
+from visual_memory.services.removal.intake_contract import NO_POSITION, CoveredIds, QueuedEntry, QueuedImage
 from visual_memory.services.removal.refused_intake_entries import is_at_or_before
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
@@ -61,7 +61,7 @@ class OlderEntries:
         letters = (each.place for each in entries if each.place.startswith(DEAD))
         self.streams.drop_dead(tenant, [place.removeprefix(DEAD) for place in letters])
 
-    def take_results(self, tenant: str, position: str, covered: Covered) -> None:
+    def take_results(self, tenant: str, position: str, covered: CoveredIds) -> None:
         """Settle what was accepted and is covered, and delete all results that name it."""
         for page in self.streams.accepted(tenant):
             older = [each for each in page if is_at_or_before(each.entry, position)]

@@ -24,7 +24,7 @@ from visual_memory.services.intake.streams.accept_entries import REFUSED, Accept
 from visual_memory.services.intake.streams.entry_fence import EntryGuard, Refusals, Undrained
 from visual_memory.services.intake.streams.parse_entries import MOST_BYTES, MOST_ENTRIES, ReadableEntry, read
 from visual_memory.services.intake.streams.pending_entries import EntriesInHand
-from visual_memory.services.removal.intake_contract import resource
+from visual_memory.services.removal.intake_contract import intake_resource
 
 AT_ONCE = 64
 """Entries that are asked for at once: of the largest these are 27 MB."""
@@ -75,7 +75,7 @@ class ReadEntries:
         """Read a tenant's stream for a while, if nobody else does; returns the seconds until its next turn."""
         hand = self._hands.setdefault(tenant, EntriesInHand())
         try:
-            with self._leases.held(resource(tenant), self._duration) as lease:
+            with self._leases.held(intake_resource(tenant), self._duration) as lease:
                 if lease is None:
                     return HELD_PAUSE
                 self._read(tenant, hand, lease)

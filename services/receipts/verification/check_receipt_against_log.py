@@ -7,7 +7,7 @@ from visual_memory.schemas.receipt import Event
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
-from visual_memory.services.receipts.verification.parse_receipt import Receipt, read_receipt
+from visual_memory.services.receipts.verification.parse_receipt import Receipt, parse_receipt
 
 OTHER_FILTER = "it is of another filter"
 
@@ -33,7 +33,7 @@ class ReceiptCheck:
             condition: a filter that is said to be the receipt's.
         """
         try:
-            receipt = read_receipt(text, self._log.signer)
+            receipt = parse_receipt(text, self._log.signer)
         except NotValid as error:
             return [str(error)]
         if receipt.tenant not in self._faults:
@@ -47,11 +47,11 @@ class ReceiptCheck:
         Raises:
             NotValid: it is no receipt of this service, or names no filter.
         """
-        return self._is_of(read_receipt(text, self._log.signer), condition)
+        return self._is_of(parse_receipt(text, self._log.signer), condition)
 
     def _is_of(self, receipt: Receipt, condition: Filter) -> bool:
         if receipt.version == 1:
-            return names(receipt, condition)
+            return names_filter(receipt, condition)
         if receipt.event is not Event.DONE:
             raise NotValid(f"it names no filter, for it is of event {receipt.event}: present the removal's receipt")
         return bool(receipt.said["filter_digest"] == self._filters.of(receipt.removal, condition))
@@ -76,7 +76,7 @@ class ReceiptCheck:
             return [str(error)]
 
 
-def names(receipt: Receipt, condition: Filter) -> bool:
+def names_filter(receipt: Receipt, condition: Filter) -> bool:
     """Whether a receipt of version 1, which names its filter in full, names this one."""
     try:
         return Filter.model_validate(receipt.said["filter"]) == condition

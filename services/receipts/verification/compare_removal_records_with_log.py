@@ -8,7 +8,7 @@ from sqlalchemy import Select, and_, func, or_, select
 from visual_memory.schemas.receipt import Event
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import receipt_log, removals
-from visual_memory.services.removal.removal_records import Step
+from visual_memory.services.removal.removal_records import RemovalStep
 
 MOST = 1000
 """So many faults of a kind are told."""
@@ -19,7 +19,7 @@ SINCE = {"queued": 0}
 _RECEIPTS = ((Event.DONE, removals.c.receipt), (Event.ERASED, removals.c.erasure_receipt))
 
 
-class RecordFaults:
+class RemovalRecordCheck:
     """Compares records and log of a tenant."""
 
     def __init__(self, database: Database) -> None:
@@ -34,7 +34,7 @@ class RecordFaults:
         )
         with self._database.read() as connection:
             steps: dict[str, int] = {row.step: row.number for row in connection.execute(states)}
-        return sum(steps.values()), sum(number for step, number in steps.items() if step != Step.DONE)
+        return sum(steps.values()), sum(number for step, number in steps.items() if step != RemovalStep.DONE)
 
     def __call__(self, tenant: str) -> Iterator[str]:
         """What is wrong, a sentence each."""
@@ -113,16 +113,16 @@ def _not_logged(tenant: str, event: Event, receipt: Any) -> Select[Any]:
     logged = select(receipt_log.c.number).where(_entry_of(event))
     ended = receipt.is_not(None)
     if event is Event.DONE:
-        ended = or_(ended, removals.c.step.in_([Step.MIRROR.value, Step.DONE.value]))
+        ended = or_(ended, removals.c.step.in_([RemovalStep.MIRROR.value, RemovalStep.DONE.value]))
     return select(removals.c.id).where(removals.c.tenant == tenant, ended, ~logged.exists()).order_by(removals.c.id)
 
 
 def _changed(tenant: str, event: Event, receipt: Any) -> Select[Any]:
-    given = removals.c.step == Step.DONE.value if event is Event.DONE else receipt.is_not(None)
+    given = removals.c.step == RemovalStep.DONE.value if event is Event.DONE else receipt.is_not(None)
     other = _entry_of(event) & (receipt_log.c.version > 1) & (func.coalesce(receipt, "") != receipt_log.c.entry)
     return select(removals.c.id).join(receipt_log, other).where(removals.c.tenant == tenant, given)
 
 
 def _sealed_and_running(tenant: str) -> Select[Any]:
-    running = (removals.c.tenant == tenant) & removals.c.step.not_in([Step.MIRROR.value, Step.DONE.value])
+    running = (removals.c.tenant == tenant) & removals.c.step.not_in([RemovalStep.MIRROR.value, RemovalStep.DONE.value])
     return select(removals.c.id).join(receipt_log, _entry_of(Event.DONE)).where(running)

@@ -34,7 +34,7 @@ class Receipt:
         return digest(self.entry)
 
 
-def read_receipt(text: str, checker: ReceiptChecker) -> Receipt:
+def parse_receipt(text: str, checker: ReceiptChecker) -> Receipt:
     """A receipt, where it is one and was signed as it stands; white space around it counts for nothing.
 
     Raises:

@@ -10,12 +10,12 @@ from visual_memory.services.infrastructure.storage.picture_store import Kind, Pi
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
-from visual_memory.services.receipts.sync_mirror import Mirroring
+from visual_memory.services.receipts.sync_mirror import MirrorSync
 from visual_memory.services.receipts.verification.check_receipt_against_log import ReceiptCheck
-from visual_memory.services.receipts.verification.compare_removal_records_with_log import RecordFaults
-from visual_memory.services.removal.covered_images import CoveredImages, Notes, RemovalHook
-from visual_memory.services.removal.erasure.erasure_records import Erasures
-from visual_memory.services.removal.removal_records import Removals
+from visual_memory.services.receipts.verification.compare_removal_records_with_log import RemovalRecordCheck
+from visual_memory.services.removal.covered_images import CoveredImageRecords, CoveredImages, RemovalHook
+from visual_memory.services.removal.erasure.erasure_records import ErasureRecords
+from visual_memory.services.removal.removal_records import RemovalRecords
 
 PAGE = 500
 
@@ -40,7 +40,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Verify:
+class VerifyRemovals:
     """The use case, with the parts that it needs.
 
     Attributes:
@@ -49,12 +49,12 @@ class Verify:
 
     memory: Memory
     pictures: Pictures
-    removals: Removals
-    notes: Notes
-    erasures: Erasures
-    record_faults: RecordFaults
+    removals: RemovalRecords
+    notes: CoveredImageRecords
+    erasures: ErasureRecords
+    record_faults: RemovalRecordCheck
     receipt_log: ReceiptLog
-    mirroring: Mirroring
+    mirroring: MirrorSync
     check_receipt: ReceiptCheck
     undo: Sequence[RemovalHook] = ()
 

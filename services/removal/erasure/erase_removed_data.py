@@ -18,9 +18,9 @@ from visual_memory.services.infrastructure.observability.isolate_failures import
 from visual_memory.services.infrastructure.records.work_leases import Lease
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.receipt_log import ReceiptLog
-from visual_memory.services.removal.erasure.erasure_records import Erasures
-from visual_memory.services.removal.erasure.remove_orphan_files import Tidy
-from visual_memory.services.removal.removal_records import Removals, RemovalState
+from visual_memory.services.removal.erasure.erasure_records import ErasureRecords
+from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
+from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState
 from visual_memory.services.vector_engines.engine_contract import Compaction
 
 DUTY = "compaction"
@@ -37,7 +37,7 @@ CLOCKS = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
-class Compact:
+class EraseRemovedData:
     """The use case, with the parts that it needs.
 
     Attributes:
@@ -51,10 +51,10 @@ class Compact:
     """
 
     memory: Memory
-    removals: Removals
-    erasures: Erasures
+    removals: RemovalRecords
+    erasures: ErasureRecords
     receipt_log: ReceiptLog
-    tidy: Tidy
+    tidy: RemoveOrphanFiles
     claim: Callable[[str, str, str], Claim]
     erase_intake: Callable[[], str]
     write_to_mirror: Callable[[str, int], object]

@@ -13,7 +13,7 @@ COPIES = (
 )
 
 
-def claim(engine_note: str, pictures_url: str | None, records_note: str, intake_note: str = "") -> Claim:
+def erasure_claim(engine_note: str, pictures_url: str | None, records_note: str, intake_note: str = "") -> Claim:
     """A claim, a sentence for each place where bytes were.
 
     Args:

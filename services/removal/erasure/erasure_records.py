@@ -7,16 +7,16 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 
 from visual_memory.services.infrastructure.records.tables import removals
 from visual_memory.services.infrastructure.records.work_leases import Superseded
-from visual_memory.services.removal.removal_records import Removals, RemovalState, Step
+from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep
 
 PAGE = 500
-_WAITS = and_(removals.c.step == Step.DONE.value, removals.c.erased_at.is_(None))
+_WAITS = and_(removals.c.step == RemovalStep.DONE.value, removals.c.erased_at.is_(None))
 
 
-class Erasures:
+class ErasureRecords:
     """The erasures of every tenant's removals."""
 
-    def __init__(self, records: Removals) -> None:
+    def __init__(self, records: RemovalRecords) -> None:
         self._records = records
         self._database = records.database
 

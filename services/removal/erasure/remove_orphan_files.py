@@ -47,7 +47,7 @@ class Orphans:
 
 
 @dataclass(frozen=True)
-class Tidy:
+class RemoveOrphanFiles:
     """The use case, with the parts that it needs.
 
     Attributes:

@@ -11,7 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.services.backup.archive_reader import MANIFEST, Archive, Manifest, Page, Picture, Rows, new_archive
+from visual_memory.services.backup.archive_reader import (
+    MANIFEST,
+    Archive,
+    Manifest,
+    Page,
+    Picture,
+    Rows,
+    create_archive,
+)
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.vector_engines.engine_contract import Point
@@ -29,7 +37,7 @@ ROWS = [{"id": "1", "scopes": ["admin"], "revoked_at": None}]
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    with new_archive(tmp_path / "backup") as archive:
+    with create_archive(tmp_path / "backup") as archive:
         archive.points(POINTS, VECTORS)
         for picture in PICTURES:
             archive.picture(picture)
@@ -144,7 +152,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 def test_a_link_is_not_followed(tmp_path: Path, elsewhere: Path, name: str) -> None:
     (tmp_path / name).symlink_to(elsewhere)
     try:
-        with new_archive(tmp_path / "backup") as archive:
+        with create_archive(tmp_path / "backup") as archive:
             archive.end(Manifest(begun_at=datetime.now(UTC), vectors={}, schema_revision=HEAD), SIGNER)
     except FileExistsError:
         assert name == "backup"
@@ -153,25 +161,25 @@ def test_a_link_is_not_followed(tmp_path: Path, elsewhere: Path, name: str) -> N
 
 
 def test_a_backup_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), new_archive(tmp_path / "backup"):
+    with pytest.raises(RuntimeError), create_archive(tmp_path / "backup"):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_of_two_backups_into_one_file_the_first_goes_on(tmp_path: Path) -> None:
-    with new_archive(tmp_path / "backup") as archive:
-        with pytest.raises(FileExistsError, match="another backup"), new_archive(tmp_path / "backup"):
+    with create_archive(tmp_path / "backup") as archive:
+        with pytest.raises(FileExistsError, match="another backup"), create_archive(tmp_path / "backup"):
             pass
         archive.end(Manifest(begun_at=datetime.now(UTC), vectors={}, schema_revision=HEAD), SIGNER)
     assert Archive(tmp_path / "backup", SIGNER).manifest.schema_revision == HEAD
     (tmp_path / ".other.part").write_text("of one that was killed")
-    with new_archive(tmp_path / "other"):
+    with create_archive(tmp_path / "other"):
         pass
     assert not (tmp_path / ".other.part").exists()
 
 
 def test_a_backup_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    with new_archive(tmp_path / "backup") as archive:
+    with create_archive(tmp_path / "backup") as archive:
         archive.end(Manifest(begun_at=datetime.now(UTC), vectors={}, schema_revision="9999"), SIGNER)
     with pytest.raises(InvalidRequest, match="later version"):
         Archive(tmp_path / "backup", SIGNER)

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.judgement import Suspect, Suspicion
-from visual_memory.services.curation.judgement.leave_one_out_votes import Memories, Opinion, opinions, report, voting
-from visual_memory.services.curation.judgement.score_suspects import suspects
+from visual_memory.services.curation.judgement.leave_one_out_votes import (
+    ImagesWithNeighbours,
+    LeaveOneOutVote,
+    class_reports,
+    leave_one_out_votes,
+    voting_neighbours,
+)
+from visual_memory.services.curation.judgement.score_suspects import find_suspects
 from visual_memory.services.memory.memory import Hit
 from visual_memory.services.voting import image_reliability
 from visual_memory.services.voting.decide import decide
@@ -27,11 +33,11 @@ images = st.lists(
 )
 
 
-def memories(images: list[tuple[int, list[str]]], k: int = 10) -> Memories:
+def memories(images: list[tuple[int, list[str]]], k: int = 10) -> ImagesWithNeighbours:
     vectors = DIRECTIONS[[direction for direction, _ in images]].reshape(len(images), 16)
     similarities, rows = nearest(vectors, vectors, k, leave_out=np.arange(len(images)))
     ids = [f"image-{row:03}" for row in range(len(images))]
-    return Memories(ids, [own for _, own in images], similarities, rows, np.arange(len(ids)))
+    return ImagesWithNeighbours(ids, [own for _, own in images], similarities, rows, np.arange(len(ids)))
 
 
 def neighbours_by_hand(images: list[tuple[int, list[str]]], row: int, k: int) -> list[int]:
@@ -53,7 +59,7 @@ def test_votes_are_those_counted_by_hand(images: list[tuple[int, list[str]]], k:
     assert votes.tolist() == by_hand
 
 
-def by_decide(judged: Memories, row: int) -> Opinion:
+def by_decide(judged: ImagesWithNeighbours, row: int) -> LeaveOneOutVote:
     """What a classification by the same neighbours says, to the last bit."""
     voters = [
         Hit(judged.image_ids[other], tuple(judged.labels[other]), float(similarity), str(judged.contents[other]))
@@ -61,11 +67,11 @@ def by_decide(judged: Memories, row: int) -> Opinion:
         if other != MISSING
     ]
     if not voters:
-        return Opinion()
+        return LeaveOneOutVote()
     shares = decide(voters, ClassifyOptions(show=0), "").shares
     own = max((each.share for each in shares if each.label in judged.labels[row]), default=0.0)
     agreeing = sum(shares[0].label in voter.labels for voter in voters)
-    return Opinion(shares[0].label, shares[0].share, own, agreeing, len(voters))
+    return LeaveOneOutVote(shares[0].label, shares[0].share, own, agreeing, len(voters))
 
 
 @given(images=images, kinds=st.integers(1, 12), k=st.integers(1, 12))
@@ -74,7 +80,7 @@ def test_copies_of_one_content_vote_as_in_a_classification(
 ) -> None:
     nearest = memories(images, 40)
     contents = np.array([direction % kinds for direction, _ in images], np.int64)
-    similarities, rows = voting(nearest.similarities, nearest.rows, contents, k)
+    similarities, rows = voting_neighbours(nearest.similarities, nearest.rows, contents, k)
     judged = replace(nearest, similarities=similarities, rows=rows, contents=contents)
     for row, voters in enumerate(rows):
         everybody = [
@@ -84,13 +90,13 @@ def test_copies_of_one_content_vote_as_in_a_classification(
         ]
         expected, _ = first_groups(everybody, k)
         assert [str(voter) for voter in voters if voter != MISSING] == [hit.image_id for hit in expected]
-    assert opinions(judged) == [by_decide(judged, row) for row in range(len(images))]
+    assert leave_one_out_votes(judged) == [by_decide(judged, row) for row in range(len(images))]
 
 
 @given(images=images)
 def test_opinions_and_reports_are_those_counted_by_hand(images: list[tuple[int, list[str]]]) -> None:
     judged = memories(images)
-    found = opinions(judged)
+    found = leave_one_out_votes(judged)
     assert found == [by_decide(judged, row) for row in range(len(images))]
     for row, said in enumerate(found):
         scores: dict[str, float] = {}
@@ -102,7 +108,7 @@ def test_opinions_and_reports_are_those_counted_by_hand(images: list[tuple[int, 
             assert scores[said.label] == pytest.approx(max(scores.values()))
             assert said.share == pytest.approx(max(scores.values()) / total)
             assert said.own == pytest.approx(max(scores.get(label, 0) for label in images[row][1]) / total)
-    for each in report(judged.labels, found):
+    for each in class_reports(judged.labels, found):
         said_of = [said.label for said, (_, own) in zip(found, images, strict=True) if each.label in own]
         right = [said for said, (_, own) in zip(found, images, strict=True) if each.label in own and said.label in own]
         assert each.images == len(said_of)
@@ -120,8 +126,8 @@ def around(angles: list[float], labels: list[str], k: int = 10) -> list[Suspect]
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     similarities, rows = nearest(vectors, vectors, k, leave_out=np.arange(len(angles)))
     ids = [f"image-{row:03}" for row in range(len(angles))]
-    judged = Memories(ids, [[label] for label in labels], similarities, rows, np.arange(len(ids)))
-    return suspects(judged, opinions(judged))
+    judged = ImagesWithNeighbours(ids, [[label] for label in labels], similarities, rows, np.arange(len(ids)))
+    return find_suspects(judged, leave_one_out_votes(judged))
 
 
 def of(kind: Suspicion, found: list[Suspect]) -> list[Suspect]:
@@ -156,7 +162,7 @@ def test_what_is_far_from_everything_is_an_outlier() -> None:
 def test_a_memory_without_neighbours_has_no_opinion(size: int) -> None:
     judged = memories([(0, ["cat"])] * size)
     assert (judged.rows == MISSING).all()
-    found = opinions(judged)
-    assert found == [Opinion()] * size
-    assert suspects(judged, found) == []
-    assert [(each.accuracy, each.confused_with) for each in report(judged.labels, found)] == [(0, {})] * size
+    found = leave_one_out_votes(judged)
+    assert found == [LeaveOneOutVote()] * size
+    assert find_suspects(judged, found) == []
+    assert [(each.accuracy, each.confused_with) for each in class_reports(judged.labels, found)] == [(0, {})] * size

@@ -78,7 +78,7 @@ def test_one_that_is_removed_touches_only_the_lists_that_hold_it() -> None:
     left = lists.without(stays)
     held = (lists.rows[stays] == 7).any(axis=1)
     assert held.any()
-    assert (left.lengths() == neighbour_lists.WIDTH - held).all()
+    assert (left.lengths() == neighbour_lists.MAX_NEIGHBOURS - held).all()
     assert len(left.short()) == 0
     assert left.refilled(vectors[stays]) is left, "no list is looked for anew: the margin is there for it"
 

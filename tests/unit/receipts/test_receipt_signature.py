@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from visual_memory.schemas.filter import Filter
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_signature import NotValid, ReceiptChecker, ReceiptSigner
-from visual_memory.services.receipts.verification.parse_receipt import read_receipt
+from visual_memory.services.receipts.verification.parse_receipt import parse_receipt
 
 KEPT = Path(__file__).parents[2] / "fixtures" / "receipts_2"
 """Receipts that a service gave once; they are never made anew."""
@@ -27,12 +27,12 @@ def kept(name: str) -> str:
 
 @pytest.mark.parametrize("name", RECEIPTS)
 def test_receipts_that_were_given_stay_valid(name: str) -> None:
-    receipt = read_receipt(kept(name), CHECKER)
+    receipt = parse_receipt(kept(name), CHECKER)
     assert (receipt.version, f"{receipt.said['type']}.receipt.json") == (2, name)
 
 
 def test_the_receipts_that_were_given_say_what_they_said() -> None:
-    removal, erasure = (read_receipt(kept(f"{kind}.receipt.json"), CHECKER) for kind in ("removal", "erasure"))
+    removal, erasure = (parse_receipt(kept(f"{kind}.receipt.json"), CHECKER) for kind in ("removal", "erasure"))
     expected = json.loads(kept("expected.json"))
     assert [removal.said, erasure.said] == [expected["removal"], expected["erasure"]]
     assert erasure.said["receipt"] == removal.digest
@@ -84,13 +84,13 @@ def test_a_byte_more_or_less_is_found(data: st.DataObject) -> None:
 @given(st.text() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
 def test_nothing_else_is_a_receipt(text: str) -> None:
     with pytest.raises(NotValid):
-        read_receipt(text, CHECKER)
+        parse_receipt(text, CHECKER)
 
 
 def test_the_same_in_another_form_is_not_the_receipt() -> None:
     text = kept("removal.receipt.json")
     members = json.loads(text)
-    assert read_receipt(f"\n{text}\n", CHECKER)  # as a file has it that was copied
+    assert parse_receipt(f"\n{text}\n", CHECKER)  # as a file has it that was copied
     for other in (
         json.dumps(members),
         json.dumps(members, indent=2),
@@ -101,16 +101,16 @@ def test_the_same_in_another_form_is_not_the_receipt() -> None:
         "[" + text + "]",
     ):
         with pytest.raises(NotValid):
-            read_receipt(other, CHECKER)
+            parse_receipt(other, CHECKER)
 
 
 def test_what_is_signed_but_no_receipt_is_none() -> None:
     """The entry of a request is signed by the same key, and says the same but for what was done."""
     with pytest.raises(NotValid, match="no receipt"):
-        read_receipt(kept("request.entry.json"), CHECKER)
+        parse_receipt(kept("request.entry.json"), CHECKER)
     signer = ReceiptSigner(b"k" * 32)
     done = {"version": 2, "type": "removal", "event": "done", "tenant": "ann", "removal": "r", "number": 1}
-    assert read_receipt(signer.sign("visual-memory-receipt", done), signer)
+    assert parse_receipt(signer.sign("visual-memory-receipt", done), signer)
     for wrong in (
         {"event": "requested"},
         {"type": "erasure"},
@@ -123,15 +123,15 @@ def test_what_is_signed_but_no_receipt_is_none() -> None:
         {"tenant": None},
     ):
         with pytest.raises(NotValid):
-            read_receipt(signer.sign("visual-memory-receipt", {**done, **wrong}), signer)
+            parse_receipt(signer.sign("visual-memory-receipt", {**done, **wrong}), signer)
     with pytest.raises(NotValid):
-        read_receipt(signer.sign("visual-memory-log-entry", done), signer)
+        parse_receipt(signer.sign("visual-memory-log-entry", done), signer)
 
 
 def test_another_key_or_algorithm_is_refused() -> None:
     done = {"version": 2, "type": "removal", "event": "done", "tenant": "ann", "removal": "r", "number": 1}
     with pytest.raises(NotValid, match="another key"):
-        read_receipt(ReceiptSigner(b"f" * 32).sign("visual-memory-receipt", done), CHECKER)
+        parse_receipt(ReceiptSigner(b"f" * 32).sign("visual-memory-receipt", done), CHECKER)
 
 
 def test_a_public_key_is_read_in_both_forms() -> None:

@@ -34,7 +34,7 @@ from visual_memory.services.infrastructure.records.json_import.json_files import
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
-from visual_memory.services.receipts.seal_imported_logs import FinishImport
+from visual_memory.services.receipts.seal_imported_logs import SealImportedLogs
 
 
 @pytest.fixture(params=SHORT)
@@ -80,7 +80,7 @@ def log_of(database: Database, data: Path) -> ReceiptLog:
 
 
 def do_import(database: Database, data: Path, files: JsonFiles | None = None) -> Imported | None:
-    stores = ImportingStores(FinishImport(log_of(database, data), FilterDigests(b"0" * 32)))
+    stores = ImportingStores(SealImportedLogs(log_of(database, data), FilterDigests(b"0" * 32)))
     evaluations = JsonFiles(data / "evaluations")
     done = import_json_records(database, files or JsonFiles(data / "records"), evaluations, stores, AT_ONCE)
     import_audit_file(database, data / "audit.jsonl", AT_ONCE)
