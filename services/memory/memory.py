@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import repeat
 from types import MappingProxyType
 from typing import NamedTuple
@@ -22,12 +22,20 @@ from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.points.collection_schema import open_collection, vector_name
 from visual_memory.services.memory.points.page_cursor import point_of, to_cursor
 from visual_memory.services.memory.points.point_filters import (
+    MARKED,
     UNMARKED,
+    accepted_by,
+    begun_at,
+    doubted,
     expired_of_every_tenant,
+    in_state,
+    known_at,
+    not_expired,
     same_pictures,
     unamended,
     within,
 )
+from visual_memory.services.memory.points.point_filters import marked_by as _marked_by
 from visual_memory.services.memory.points.point_payload import (
     AMENDABLE,
     amendment,
@@ -145,7 +153,6 @@ class NotRemembered:
 
 NOTHING_ELSE = NotRemembered()
 RELABEL_TRIES = 5
-MARKED = replace(UNMARKED, negated=False)
 NOT_BEGUN = MappingProxyType({"begun_at": None, "lease": None})
 """In nobody's hands, as a payload to set."""
 
@@ -274,7 +281,7 @@ class Memory:
         self, tenant: str, clauses: Sequence[Clause], size: int, marked_by: str | None = None
     ) -> Iterator[list[StoredImage]]:
         """All images that meet a filter, at most so many at a time; with `marked_by`, of those a removal marked."""
-        marked, cursor = [*clauses, *_perhaps_marked(marked_by)], None
+        marked, cursor = [*clauses, *([] if marked_by is None else [_marked_by(marked_by)])], None
         while True:
             images, cursor = self.page(tenant, marked, size, cursor)
             yield images
@@ -296,7 +303,7 @@ class Memory:
         Yields:
             n images and their vectors, float32 [n, dimension] of length 1.
         """
-        which = [_in_state(*states), UNMARKED] if states else self._voting(tenant)
+        which = [in_state(*states), UNMARKED] if states else self._voting(tenant)
         where, point = within(tenant, [*clauses, *which], self._vector), None
         while True:
             points, point = self._engine.export(where, size, point)
@@ -319,12 +326,12 @@ class Memory:
             limit: at most so many.
             lease: how long an image that was begun is left to the worker that began it.
         """
-        where = within(tenant, [_in_state(State.WAITING), _unleased(lease), UNMARKED])
+        where = within(tenant, [in_state(State.WAITING), _unleased(lease), UNMARKED])
         return [to_image(payload) for payload in self._engine.oldest("accepted_at", where, limit)]
 
     def tenants_with_work(self, lease: timedelta) -> list[str]:
         """The tenants that have images which wait and are in no worker's hands; see `oldest_waiting`."""
-        where = PointFilter(clauses=(_in_state(State.WAITING), _unleased(lease), UNMARKED))
+        where = PointFilter(clauses=(in_state(State.WAITING), _unleased(lease), UNMARKED))
         return sorted(self._engine.facet("tenant", where))
 
     def begin(self, images: Sequence[StoredImage]) -> list[StoredImage]:
@@ -342,7 +349,7 @@ class Memory:
         writes = [
             SetPayload(
                 {**begun, "attempts": image.attempts + 1},
-                same_pictures(alike, [_in_state(State.WAITING), _since(image.begun_at), UNMARKED]),
+                same_pictures(alike, [in_state(State.WAITING), begun_at(image.begun_at), UNMARKED]),
             )
             for image, alike in grouped_by(images, _begun)
         ]
@@ -417,14 +424,14 @@ class Memory:
         muted: Payload = {**NOT_DOUBTED, "state": State.MUTED.value}
         if wrong_votes is not None:
             muted |= {"doubt": Doubt.PRUNED.value, "pruned_from": wrong_votes}
-        number = self.count(tenant, [*clauses, _in_state(State.REMEMBERED), UNMARKED])
-        states = _in_state(State.REMEMBERED, *([State.MUTED] if wrong_votes is None else []))
+        number = self.count(tenant, [*clauses, in_state(State.REMEMBERED), UNMARKED])
+        states = in_state(State.REMEMBERED, *([State.MUTED] if wrong_votes is None else []))
         self._write([SetPayload(muted, within(tenant, [*clauses, states, UNMARKED]))])
         return number
 
     def unmute(self, tenant: str, clauses: Sequence[Clause]) -> int:
         """Let the muted images that meet a filter vote again, in one operation; returns how many that were."""
-        where = within(tenant, [*clauses, _in_state(State.MUTED), UNMARKED])
+        where = within(tenant, [*clauses, in_state(State.MUTED), UNMARKED])
         number = self._engine.count(where)
         self._write([SetPayload({**NOT_DOUBTED, "state": State.REMEMBERED.value}, where)], urgent=True)
         return number
@@ -456,7 +463,7 @@ class Memory:
 
         Those that were pruned vote again; those that were held wait, and are remembered anew; warnings are cleared.
         """
-        if self.count(tenant, [_doubted(*Doubt), UNMARKED]):
+        if self.count(tenant, [doubted(*Doubt), UNMARKED]):
             self._write([*_reconsidered(tenant, UNMARKED)], urgent=True)
 
     def withdraw_objections(self, images: Sequence[StoredImage]) -> None:
@@ -466,9 +473,9 @@ class Memory:
             images: as they were read; what was decided about them since, or that a removal has marked, stays.
         """
         if images:
-            objected = [_doubted(Doubt.HELD, Doubt.WARNED), UNMARKED]
+            objected = [doubted(Doubt.HELD, Doubt.WARNED), UNMARKED]
             vote = {**NOT_DOUBTED, "state": State.REMEMBERED.value}
-            self._write([SetPayload(vote, same_pictures(images, [_in_state(State.MUTED), *objected]))], urgent=True)
+            self._write([SetPayload(vote, same_pictures(images, [in_state(State.MUTED), *objected]))], urgent=True)
             self._write([SetPayload({**NOT_DOUBTED}, same_pictures(images, objected))], urgent=True)
 
     def object_again(self, images: Sequence[StoredImage], objections: Mapping[str, Objection]) -> None:
@@ -485,8 +492,8 @@ class Memory:
                 objection = objections[image.image_id]
                 state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
                 stands = {**_objected(objection), "reason": objection.reason, "state": state.value}
-                doubted = [_doubted(Doubt.HELD, Doubt.WARNED), UNMARKED]
-                where = same_pictures([image], [_in_state(image.state), *doubted])
+                unmarked = [doubted(Doubt.HELD, Doubt.WARNED), UNMARKED]
+                where = same_pictures([image], [in_state(image.state), *unmarked])
                 self._write([SetPayload(stands, where)], urgent=True)
                 if not self._all_vote(image.tenant, objection):
                     self.withdraw_objections([image])
@@ -530,7 +537,7 @@ class Memory:
         check_queries(vectors, self.dimension)
         if not len(vectors):
             return []
-        then = [] if as_of is None else _known_at(as_of)
+        then = [] if as_of is None else known_at(as_of)
         asked = [*clauses, *then]
         where = within(tenant, [*asked, *self._voting(tenant)])
         fields = dict.fromkeys(("image_id", "labels", GROUP_FIELDS[group_by], *([] if as_of is None else ["history"])))
@@ -577,7 +584,7 @@ class Memory:
             removal_id: of the removal.
             accepted_until: only images that were accepted by then.
         """
-        where = within(tenant, [*clauses, *_accepted(accepted_until), UNMARKED])
+        where = within(tenant, [*clauses, *([] if accepted_until is None else [accepted_by(accepted_until)]), UNMARKED])
         self._write([SetPayload({"removal": removal_id}, where)], urgent=True)
 
     def marked_pages(self, tenant: str, removal_id: str, size: int) -> Iterator[list[StoredImage]]:
@@ -637,7 +644,7 @@ class Memory:
 
     def count(self, tenant: str, clauses: Sequence[Clause] = (), marked_by: str | None = None) -> int:
         """How many images meet a filter; with `marked_by`, of those that this removal marked."""
-        return self._engine.count(within(tenant, [*clauses, *_perhaps_marked(marked_by)]))
+        return self._engine.count(within(tenant, [*clauses, *([] if marked_by is None else [_marked_by(marked_by)])]))
 
     def size(self) -> int:
         """How many images there are, everybody's."""
@@ -675,12 +682,12 @@ class Memory:
     def _all_vote(self, tenant: str, objection: Objection) -> bool:
         """Whether all vote still that objected."""
         voters = Clause("image_id", FieldType.KEYWORD, tuple(objection.voters))
-        return self.count(tenant, [voters, _in_state(State.REMEMBERED), UNMARKED]) == len(objection.voters)
+        return self.count(tenant, [voters, in_state(State.REMEMBERED), UNMARKED]) == len(objection.voters)
 
     def _voting(self, tenant: str) -> list[Clause]:
         """What an image must meet to vote."""
-        remain = [_in_state(State.REMEMBERED), UNMARKED]
-        return [*remain, _not_expired(now())] if tenant in self._expiring else remain
+        remain = [in_state(State.REMEMBERED), UNMARKED]
+        return [*remain, not_expired(now())] if tenant in self._expiring else remain
 
     def _vectors(
         self, images: Sequence[StoredImage], vectors: Vectors, objections: Mapping[str, Objection]
@@ -710,7 +717,7 @@ class Memory:
         for image in images:
             if (objection := objections.get(image.image_id)) is not None:
                 state = State.MUTED if objection.doubt is Doubt.HELD else State.REMEMBERED
-                where = self._waiting([image], [_doubted(objection.doubt)], vector=self._vector)
+                where = self._waiting([image], [doubted(objection.doubt)], vector=self._vector)
                 yield SetPayload({**self._done, "state": state.value, "reason": objection.reason}, where)
 
     def _without_vectors(self, others: NotRemembered) -> Iterator[Write]:
@@ -738,16 +745,16 @@ class Memory:
         """Of images those that wait unmarked, still with the lease that they were read with."""
         leases = {image.lease for image in images if image.lease is not None}
         held = [Clause("lease", FieldType.KEYWORD, tuple(leases))] if leases else []
-        return same_pictures(images, [_in_state(State.WAITING), UNMARKED, *held, *clauses], vector)
+        return same_pictures(images, [in_state(State.WAITING), UNMARKED, *held, *clauses], vector)
 
 
 def _reconsidered(tenant: str, which: Clause) -> Iterator[Write]:
     """Take back what was done to images because of how others vote."""
     waiting = {**NOT_DOUBTED, **NOT_BEGUN, "state": State.WAITING.value, "attempts": 0}
-    yield SetPayload(waiting, within(tenant, [which, _doubted(Doubt.HELD), _in_state(State.MUTED)]))
+    yield SetPayload(waiting, within(tenant, [which, doubted(Doubt.HELD), in_state(State.MUTED)]))
     voting = {**NOT_DOUBTED, "state": State.REMEMBERED.value}
-    yield SetPayload(voting, within(tenant, [which, _doubted(Doubt.PRUNED), _in_state(State.MUTED)]))
-    yield SetPayload({**NOT_DOUBTED}, within(tenant, [which, _doubted(*Doubt)]))
+    yield SetPayload(voting, within(tenant, [which, doubted(Doubt.PRUNED), in_state(State.MUTED)]))
+    yield SetPayload({**NOT_DOUBTED}, within(tenant, [which, doubted(*Doubt)]))
 
 
 def _further(
@@ -862,43 +869,3 @@ def _unleased(lease: timedelta) -> Clause:
     """Begun longer ago than a lease, or not at all; or so far in the future that the clock was set back since."""
     moment = now()
     return Clause("begun_at", FieldType.DATETIME, bounds={"gt": moment - lease, "lte": moment + lease}, negated=True)
-
-
-def _since(begun_at: datetime | None) -> Clause:
-    """Begun at that very moment, or not begun at all."""
-    if begun_at is None:
-        return Clause("begun_at", FieldType.DATETIME, bounds={"gte": datetime.min.replace(tzinfo=UTC)}, negated=True)
-    return Clause("begun_at", FieldType.DATETIME, (begun_at,))
-
-
-def _in_state(*states: State) -> Clause:
-    return Clause("state", FieldType.KEYWORD, tuple(state.value for state in states))
-
-
-def _not_expired(moment: datetime) -> Clause:
-    return Clause("expires_at", FieldType.DATETIME, bounds={"lte": moment}, negated=True)
-
-
-def _doubted(*doubts: Doubt) -> Clause:
-    return Clause("doubt", FieldType.KEYWORD, tuple(doubt.value for doubt in doubts))
-
-
-def _known_at(moment: datetime) -> list[Clause]:
-    """Accepted by a moment, and with labels that are known for it."""
-    return [
-        Clause("accepted_at", FieldType.DATETIME, bounds={"lte": moment}),
-        Clause("known_since", FieldType.DATETIME, bounds={"gt": moment}, negated=True),
-    ]
-
-
-def _accepted(until: datetime | None) -> list[Clause]:
-    return [] if until is None else [Clause("accepted_at", FieldType.DATETIME, bounds={"lte": until})]
-
-
-def _marked_by(*removal_ids: str) -> Clause:
-    return Clause("removal", FieldType.KEYWORD, removal_ids)
-
-
-def _perhaps_marked(removal_id: str | None) -> list[Clause]:
-    """Only to look: without a removal it leaves nothing out."""
-    return [] if removal_id is None else [_marked_by(removal_id)]

@@ -7,7 +7,6 @@ from typing import Any
 from qdrant_client import models
 
 from visual_memory.schemas.field_types import FieldType
-from visual_memory.services.memory.points.point_filters import translated
 from visual_memory.services.vector_engines.engine_contract import (
     Delete,
     Index,
@@ -22,6 +21,7 @@ from visual_memory.services.vector_engines.engine_contract import (
     Write,
 )
 from visual_memory.services.vector_engines.hnsw_parameters import REACH
+from visual_memory.services.vector_engines.translate_filter import translate_filter
 
 NUMBERS_AT_ONCE = 2**20
 """Of vectors in one request: each takes about 20 bytes of JSON, and a server takes 32 MiB."""
@@ -123,12 +123,12 @@ def _upsert(points: Sequence[Point], vectors: Named | None, **how: Any) -> model
 
 def to_qdrant_filter(where: PointFilter) -> models.Filter:
     """The same filter as Qdrant's."""
-    made: models.Filter = translated(where, _QdrantTerms())
+    made: models.Filter = translate_filter(where, _QdrantTerms())
     return made
 
 
 class _QdrantTerms:
-    """See `services.memory.points.point_filters.FilterTerms`."""
+    """See `services.vector_engines.translate_filter.FilterTerms`."""
 
     def all_of(self, must: list[Any], must_not: list[Any]) -> models.Filter:
         return models.Filter(must=must, must_not=must_not)

@@ -12,8 +12,8 @@ from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, matches
 from visual_memory.schemas.image import Doubt, State, StoredImage, now
-from visual_memory.services.memory.memory import MARKED, Memory, Objection
-from visual_memory.services.memory.points.point_filters import UNMARKED
+from visual_memory.services.memory.memory import Memory, Objection
+from visual_memory.services.memory.points.point_filters import MARKED, UNMARKED
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.memory.points.vector_digests import OFFSETS, vector_digests
 

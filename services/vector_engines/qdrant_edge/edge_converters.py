@@ -7,9 +7,9 @@ import numpy as np
 import qdrant_edge as edge
 
 from visual_memory.schemas.field_types import FieldType
-from visual_memory.services.memory.points.point_filters import translated
 from visual_memory.services.vector_engines.engine_contract import Index, Named, Point, PointFilter, Search
 from visual_memory.services.vector_engines.hnsw_parameters import REACH
+from visual_memory.services.vector_engines.translate_filter import translate_filter
 
 _PARAMS: Mapping[FieldType, Callable[..., Any]] = {
     FieldType.KEYWORD: edge.KeywordIndexParams,
@@ -52,12 +52,12 @@ def to_edge_points(points: Sequence[Point], vectors: Named | None, ids: Collecti
 
 def to_edge_filter(where: PointFilter) -> edge.Filter:
     """The same filter as Edge's."""
-    made: edge.Filter = translated(where, _EdgeTerms())
+    made: edge.Filter = translate_filter(where, _EdgeTerms())
     return made
 
 
 class _EdgeTerms:
-    """See `services.memory.points.point_filters.FilterTerms`."""
+    """See `services.vector_engines.translate_filter.FilterTerms`."""
 
     def all_of(self, must: list[Any], must_not: list[Any]) -> edge.Filter:
         return edge.Filter(must=must, must_not=must_not)
