@@ -106,7 +106,7 @@ def test_a_wrong_label_is_found_weighs_less_is_silent_and_comes_back(taught: Tau
 
 def test_classes_tell_how_they_do_and_a_removal_takes_what_goes_out_of_it(taught: Taught) -> None:
     client = taught.client
-    plain = client._call("GET", "/v1/labels").json()
+    plain = client._http.get("/v1/labels").json()
     assert all(each.keys() == {"label", "images"} for each in plain), "as before, where nothing is judged"
     taught.command("judge")
     counts = {each.label: each for each in client.labels()}

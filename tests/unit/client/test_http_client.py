@@ -18,8 +18,9 @@ from visual_memory.schemas.evaluation_request import EvaluationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImagePatch
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.client import http_client as module
-from visual_memory.services.client.http_client import Client, error_of
+from visual_memory.services.client import error_answers, retry_policy
+from visual_memory.services.client.error_answers import error_of
+from visual_memory.services.client.http_client import Client
 
 REMOVAL = RemovalRequest(filter=Filter({"subject": "ann"}), reason="a test")
 
@@ -115,13 +116,13 @@ def test_a_refused_connection_is_tried_again(pauses: list[float]) -> None:
         free.bind(("127.0.0.1", 0))
         with Client(f"http://127.0.0.1:{free.getsockname()[1]}", "key") as client, pytest.raises(Unavailable):
             client.labels()
-    assert len(pauses) == module.TRIES - 1
+    assert len(pauses) == retry_policy.TRIES - 1
 
 
 def test_it_gives_up_after_some_tries() -> None:
     with answering((503, "unavailable")) as (client, seen), pytest.raises(Unavailable):
         client.labels()
-    assert len(seen) == module.TRIES
+    assert len(seen) == retry_policy.TRIES
 
 
 def deeds(client: Client) -> Iterator[Any]:
@@ -142,7 +143,7 @@ def test_what_must_be_done_once_has_one_key_for_all_tries() -> None:
             seen.clear()
             with pytest.raises(Unavailable):
                 deed()
-            assert len(seen) == module.TRIES
+            assert len(seen) == retry_policy.TRIES
             [key] = {key for _, key in seen}
             assert key is not None
             keys.add(key)
@@ -187,7 +188,7 @@ def test_a_code_that_is_unknown_is_understood_by_its_status(
     assert error.message == ("so" if code == "being_removed" else "so (unheard_of)")
 
 
-@pytest.mark.parametrize("kind", module.kinds_by_code().values(), ids=lambda kind: str(kind.code))
+@pytest.mark.parametrize("kind", error_answers.kinds_by_code().values(), ids=lambda kind: str(kind.code))
 def test_every_error_of_the_service_is_known(kind: type[VisualMemoryError]) -> None:
     error = error_of(kind.status, json.dumps({"error": {"code": kind.code, "message": "so"}}))
     assert (type(error), error.message) == (kind, "so")

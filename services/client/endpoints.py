@@ -1,0 +1,377 @@
+"""Every request of the API: what is sent, and what the answer is read as.
+
+Each function describes one endpoint; `Client` and `AsyncClient` send what it returns. Every method raises the error of
+`visual_memory.schemas.errors` that the API answered with, or `Unavailable` where there was no answer.
+"""
+
+import io
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import httpx
+from pydantic import TypeAdapter
+
+from visual_memory.schemas.audit_entry import AuditEntry
+from visual_memory.schemas.background_job import Job
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.curation_request import Curated, CurationRequest
+from visual_memory.schemas.decision import Decisions
+from visual_memory.schemas.encoder import EncoderSummary
+from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
+from visual_memory.schemas.explanation import (
+    Counterfactual,
+    ExplanationJob,
+    Influence,
+    Preview,
+    PreviewRequest,
+    Replay,
+    ReplayRequest,
+)
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch
+from visual_memory.schemas.judgement import JudgementStatus, Suspect, Suspicion
+from visual_memory.schemas.labels import LabelCount, LabelRule
+from visual_memory.schemas.receipt import FilterCheck, PublicKey
+from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
+from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
+from visual_memory.services.client.retry_policy import TRIES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ACCEPTED = 202
+JSON = {"Content-Type": "application/json"}
+
+Result = TypeVar("Result")
+
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+@dataclass(frozen=True)
+class Request(Generic[Result]):
+    """A request, and how its answer is read.
+
+    Attributes:
+        method: of HTTP.
+        path: below the address of the service.
+        read: turns the answer into a result.
+        options: as `httpx.Client.request` takes them: ``params``, ``headers``, ``content``, ``json``, ``data``,
+            ``files``.
+        tries: the maximum number of times that it is sent.
+    """
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], Result]
+    options: Mapping[str, Any]
+    tries: int = TRIES
+
+
+def add(images: Sequence[tuple[bytes, ImageFields]], labels: LabelRule = LabelRule.REPLACE) -> Request[list[Accepted]]:
+    """Send pictures with their fields, all or none; they are durable when this returns, remembered soon after.
+
+    Args:
+        images: of an image that is stored, fields that are not set stay as they are, and None clears.
+        labels: what happens to the labels of images that are stored.
+    """
+    return _upload("/v1/images", images, list[Accepted], params={"labels": labels.value})
+
+
+def add_vectors(
+    encoder: str,
+    vectors: "NDArray[np.float32]",
+    fields: Sequence[ImageFields],
+    labels: LabelRule = LabelRule.REPLACE,
+) -> Request[list[Accepted]]:
+    """Send vectors that the service's encoder made, all or none; they are remembered when this returns.
+
+    Args:
+        encoder: its name.
+        vectors: [n, d], at most 4,096 at once.
+        fields: n of them, or a single one for all; see `add`.
+        labels: see `add`.
+    """
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, vectors, allow_pickle=False)
+    lines = "\n".join(each.model_dump_json(exclude_unset=True) for each in fields)
+    parts = {"vectors": ("vectors.npy", file.getvalue()), "fields": ("fields.jsonl", lines.encode())}
+    data, params = {"encoder": encoder}, {"labels": labels.value}
+    return _request("POST", "/v1/vectors", list[Accepted], files=parts, data=data, params=params)
+
+
+def image(image_id: str) -> Request[Image]:
+    """The fields and the state of an image."""
+    return _request("GET", f"/v1/images/{image_id}", Image)
+
+
+def image_page(where: Filter, limit: int, cursor: str | None = None) -> Request[ImagePage]:
+    """A page of the images that meet a filter; the cursor is that of the page before."""
+    params = {"filter": where.model_dump_json(), "limit": limit, "cursor": cursor}
+    return _request("GET", "/v1/images", ImagePage, params=_given(params))
+
+
+def amend(image_id: str, patch: ImagePatch, seen: Image | None = None) -> Request[Image | Accepted]:
+    """Change an image's labels and fields; what the patch leaves out stays.
+
+    Returns:
+        the changed image; to a key that may not `read` it, its state.
+
+    Args:
+        image_id: its id.
+        patch: the changes.
+        seen: the image as it was read; with it, an image that was changed since is refused (`PreconditionFailed`).
+    """
+    kind: TypeAdapter[Image | Accepted] = _adapter(Image | Accepted)
+    body = {"content": patch.model_dump_json(exclude_unset=True), "headers": {**JSON, **_if_match(seen)}}
+    return Request("PATCH", f"/v1/images/{image_id}", partial(_parse, kind), body)
+
+
+def picture(image_id: str) -> Request[bytes]:
+    """The picture as it was sent."""
+    return Request("GET", f"/v1/images/{image_id}/picture", _content, {})
+
+
+def labels() -> Request[list[LabelCount]]:
+    """The number of images of each label and, once the memory is judged, the accuracy of each class."""
+    return _request("GET", "/v1/labels", list[LabelCount])
+
+
+def classify(
+    pictures: Sequence[bytes],
+    options: ClassifyOptions = ClassifyOptions(),  # noqa: B008 - frozen
+) -> Request[Decisions]:
+    """Classify pictures."""
+    parts = [("files", ("picture", data)) for data in pictures]
+    return _request("POST", "/v1/classify", Decisions, files=parts, data={"options": options.model_dump_json()})
+
+
+def classify_vectors(
+    vectors: Sequence[Sequence[float]],
+    options: ClassifyOptions = ClassifyOptions(),  # noqa: B008 - frozen
+    encoder: str | None = None,
+) -> Request[Decisions]:
+    """Classify vectors of the active encoder; with its name they are refused once another encoder is active."""
+    body = {**options.model_dump(mode="json"), "vectors": [list(vector) for vector in vectors], "encoder": encoder}
+    return _request("POST", "/v1/classify", Decisions, json=body)
+
+
+def encoders() -> Request[list[EncoderSummary]]:
+    """The encoders of the memory, and which one is active."""
+    return _request("GET", "/v1/encoders", list[EncoderSummary])
+
+
+def judge() -> Request[Job]:
+    """Judge the memory: classify each image by the others. Returns the job, or the one that runs already."""
+    return _request("POST", "/v1/judgements", Job, once=True)
+
+
+def judgement() -> Request[JudgementStatus]:
+    """The current judgement, class by class, and the progress of the next one."""
+    return _request("GET", "/v1/judgement", JudgementStatus)
+
+
+def suspects(kind: Suspicion | None = None, limit: int = 100) -> Request[list[Suspect]]:
+    """Images that deserve a look, by kind, the strongest suspicion first."""
+    params = {"limit": limit, "kind": kind.value if kind else None}
+    return _request("GET", "/v1/suspects", list[Suspect], params=_given(params))
+
+
+def curate(request: CurationRequest) -> Request[Curated]:
+    """Mute, unmute or relabel the images that meet a filter."""
+    body = request.model_dump_json(exclude_defaults=True)
+    return _request("POST", "/v1/curations", Curated, once=not request.dry_run, content=body)
+
+
+def decisions(limit: int = 100, label: str | None = None) -> Request[list[DecisionSummary]]:
+    """The latest stored decisions, of a label if one is named."""
+    params = {"limit": limit, "label": label}
+    return _request("GET", "/v1/decisions", list[DecisionSummary], params=_given(params))
+
+
+def decision(decision_id: str) -> Request[StoredDecision]:
+    """A stored decision."""
+    return _request("GET", f"/v1/decisions/{decision_id}", StoredDecision)
+
+
+def delete_decision(decision_id: str) -> Request[None]:
+    """Delete a stored decision."""
+    return Request("DELETE", f"/v1/decisions/{decision_id}", lambda _: None, {})
+
+
+def replay(decision_id: str, request: ReplayRequest = ReplayRequest()) -> Request[Replay]:  # noqa: B008 - frozen
+    """Make a stored decision again, with the memory of today."""
+    body = request.model_dump_json(exclude_none=True)
+    return _request("POST", f"/v1/decisions/{decision_id}/replay", Replay, content=body)
+
+
+def counterfactual(decision_id: str) -> Request[Counterfactual | ExplanationJob]:
+    """The fewest images without which a stored decision has another label; a job where that takes long."""
+    read = partial(_or_job, Counterfactual)
+    return Request("POST", f"/v1/decisions/{decision_id}/counterfactual", read, {"headers": _once()})
+
+
+def question(job_id: str) -> Request[ExplanationJob]:
+    """The progress of a counterfactual or influence that became a job; its result, once it is done."""
+    return _request("GET", f"/v1/jobs/{job_id}", ExplanationJob)
+
+
+def preview_change(request: PreviewRequest) -> Request[Preview]:
+    """Which stored decisions would change their label if images were changed; changes nothing."""
+    return _request("POST", "/v1/decisions/preview", Preview, content=request.model_dump_json(exclude_defaults=True))
+
+
+def influence(last: int = 1000) -> Request[Influence | ExplanationJob]:
+    """Which images decide most of the latest stored decisions; a job where there is much to read."""
+    read = partial(_or_job, Influence)
+    return Request("POST", "/v1/influence", read, {"params": {"last": last}, "headers": _once()})
+
+
+def preview(request: RemovalRequest) -> Request[RemovalPreview]:
+    """What a removal would cover; changes nothing."""
+    body = request.model_copy(update={"dry_run": True}).model_dump_json()
+    return _request("POST", "/v1/removals", RemovalPreview, content=body)
+
+
+def remove(request: RemovalRequest) -> Request[Removal]:
+    """Remove the images that meet a filter; the receipt, or the record of a removal that still runs."""
+    body = request.model_copy(update={"dry_run": False}).model_dump_json()
+    return _request("POST", "/v1/removals", Removal, once=True, content=body)
+
+
+def remove_image(image_id: str, seen: Image | None = None) -> Request[Removal]:
+    """Remove one image; `seen`: see `amend`."""
+    return _request("DELETE", f"/v1/images/{image_id}", Removal, once=True, headers=_if_match(seen))
+
+
+def removal(removal_id: str) -> Request[Removal]:
+    """The record of a removal; its receipt, once it is done."""
+    return _request("GET", f"/v1/removals/{removal_id}", Removal)
+
+
+def receipt(removal_id: str, *, erasure: bool = False) -> Request[str]:
+    """The receipt of a removal that is done, or of its erasure: keep the text byte for byte."""
+    kind = "erasure-receipt" if erasure else "receipt"
+    return Request("GET", f"/v1/removals/{removal_id}/{kind}", lambda answer: answer.text, {})
+
+
+def receipt_key() -> Request[PublicKey]:
+    """The public key that verifies receipts."""
+    return _request("GET", "/v1/receipts/key", PublicKey)
+
+
+def is_receipt_of(removal_id: str, condition: Filter) -> Request[bool]:
+    """Whether the receipt of a removal, which names its filter by a digest, is of this filter."""
+
+    def matches(answer: httpx.Response) -> bool:
+        return FilterCheck.model_validate_json(answer.content).matches
+
+    body = f'{{"filter": {condition.model_dump_json()}}}'
+    return Request("POST", f"/v1/removals/{removal_id}/check", matches, {"content": body, "headers": JSON})
+
+
+def removals(limit: int = 100, before: datetime | None = None) -> Request[list[Removal]]:
+    """The removals, at most 1,000, the latest first; those requested before a moment, if one is given."""
+    params = {"limit": limit, "before": before.isoformat() if before else None}
+    return _request("GET", "/v1/removals", list[Removal], params=_given(params))
+
+
+def evaluate(request: EvaluationRequest) -> Request[EvaluationJob]:
+    """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started."""
+    return _request("POST", "/v1/evaluations", EvaluationJob, once=True, content=request.model_dump_json())
+
+
+def add_to_evaluation(evaluation_id: str, images: Sequence[tuple[bytes, ImageFields]]) -> Request[EvaluationJob]:
+    """Send pictures with their labels to an evaluation, all or none; they are not remembered."""
+    return _upload(f"/v1/evaluations/{evaluation_id}/pictures", images, EvaluationJob)
+
+
+def start_evaluation(evaluation_id: str) -> Request[EvaluationJob]:
+    """Start an evaluation that has all its pictures."""
+    return _request("POST", f"/v1/evaluations/{evaluation_id}/start", EvaluationJob, once=True)
+
+
+def evaluations() -> Request[list[EvaluationJob]]:
+    """The latest evaluations, the latest first."""
+    return _request("GET", "/v1/evaluations", list[EvaluationJob])
+
+
+def evaluation(evaluation_id: str) -> Request[EvaluationJob]:
+    """The progress of an evaluation; its main figures, once it is done."""
+    return _request("GET", f"/v1/evaluations/{evaluation_id}", EvaluationJob)
+
+
+def report(evaluation_id: str) -> Request[bytes]:
+    """The folder of an evaluation's report, as a zip file."""
+    return Request("GET", f"/v1/evaluations/{evaluation_id}/report", _content, {})
+
+
+def delete_evaluation(evaluation_id: str) -> Request[EvaluationJob]:
+    """Delete an evaluation with its report, whether it is done or not."""
+    return _request("DELETE", f"/v1/evaluations/{evaluation_id}", EvaluationJob)
+
+
+def audit(limit: int = 100, subject: str | None = None) -> Request[list[AuditEntry]]:
+    """Who did what, the latest first; only who looked at a subject, if one is given."""
+    params = {"limit": limit, "subject": subject}
+    return _request("GET", "/v1/audit", list[AuditEntry], params=_given(params))
+
+
+def readiness() -> Request[dict[str, Any]]:
+    """Every component of the service by name, as ``/readyz`` reports it; sent once."""
+    return Request("GET", "/readyz", lambda answer: dict(answer.json()), {}, tries=1)
+
+
+def _request(method: str, path: str, kind: type[Result], *, once: bool = False, **options: Any) -> Request[Result]:
+    """A request whose answer is JSON; `once`: with an ``Idempotency-Key``, so that it is done once."""
+    json = JSON if "content" in options else {}
+    headers = {**json, **options.pop("headers", {}), **(_once() if once else {})}
+    return Request(method, path, partial(_parse, _adapter(kind)), {**options, "headers": headers})
+
+
+def _upload(
+    path: str, images: Sequence[tuple[bytes, ImageFields]], kind: type[Result], **options: Any
+) -> Request[Result]:
+    parts = [("files", (_part_name(fields), data)) for data, fields in images]
+    data = {"fields": [fields.model_dump_json(exclude_unset=True) for _, fields in images]}
+    return Request("POST", path, partial(_parse, _adapter(kind)), {"files": parts, "data": data, **options})
+
+
+def _part_name(fields: ImageFields) -> str:
+    """The file's name, where the caller knows it and does not set it as a field; see `ImageFields.of_file`."""
+    return fields.file_name if fields.file_name and "file_name" not in fields.model_fields_set else "picture"
+
+
+def _parse(kind: TypeAdapter[Result], answer: httpx.Response) -> Result:
+    return kind.validate_json(answer.content)
+
+
+def _content(answer: httpx.Response) -> bytes:
+    return answer.content
+
+
+Answer = TypeVar("Answer", Counterfactual, Influence)
+
+
+def _or_job(kind: type[Answer], answer: httpx.Response) -> Answer | ExplanationJob:
+    if answer.status_code == ACCEPTED:
+        return ExplanationJob.model_validate_json(answer.content)
+    return kind.model_validate_json(answer.content)
+
+
+def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _if_match(seen: Image | None) -> dict[str, str]:
+    return {} if seen is None else {"If-Match": seen.etag}
+
+
+def _once() -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid.uuid4())}
