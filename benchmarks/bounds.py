@@ -31,7 +31,7 @@ from benchmarks.serving import directions
 from benchmarks.table import Row, markdown, seconds
 from benchmarks.tiny import tiny_encoder
 from visual_memory.services.cli.commands.keys import app
-from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.encoding.load_encoder import identify
 from visual_memory.services.settings import EncoderSettings
 
@@ -136,7 +136,7 @@ def found(measure: Callable[[Callable[[str], "Tenant"]], Rows], tenant: Callable
 @contextmanager
 def service(**settings: str) -> Iterator[Callable[[str], Tenant]]:
     """A service of one's own; what makes a tenant of it."""
-    with tempfile.TemporaryDirectory(prefix="vm") as folder, own_service(Path(folder), **settings) as client:
+    with tempfile.TemporaryDirectory(prefix="vm") as folder, temporary_service(Path(folder), **settings) as client:
         yield lambda name: Tenant(client.url, Path(folder), name)
 
 

@@ -22,7 +22,7 @@ from pyarrow import FixedSizeListArray, array, parquet, table
 from benchmarks.table import Row, seconds
 from benchmarks.tiny import tiny_encoder
 from visual_memory.schemas.image import now
-from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
@@ -78,7 +78,7 @@ def taught(folder: Path, files: tuple[Path, ...]) -> tuple[float, dict[str, floa
     """
     folder.mkdir()
     tiny_encoder(folder / ENCODER, SIZE)
-    with own_service(folder / "data", ENCODER__NAME=str(folder / ENCODER)) as client:
+    with temporary_service(folder / "data", ENCODER__NAME=str(folder / ENCODER)) as client:
         add(client, write_npy(folder / "few", AT_ONCE))
         took, peak = add(client, files)
         commands = {child.pid: child.cmdline()[-1] for child in psutil.Process().children(recursive=True)}

@@ -9,12 +9,12 @@ import psutil
 from benchmarks.pictures import photographs
 from benchmarks.table import Row
 from visual_memory.schemas.image import ImageFields
-from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.cli.temporary_service import temporary_service
 
 
 def measure() -> list[Row]:
     """Start a service, let each process do a little work, and add up."""
-    with tempfile.TemporaryDirectory() as folder, own_service(Path(folder)) as client:
+    with tempfile.TemporaryDirectory() as folder, temporary_service(Path(folder)) as client:
         picture = photographs(1)[0]
         client.add([(picture, ImageFields(labels=["any"]))])
         client.classify([picture])

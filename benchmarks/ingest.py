@@ -19,7 +19,7 @@ from benchmarks.table import Row, compare, rate
 from benchmarks.tiny import tiny_encoder
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields
-from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 from visual_memory.services.encoding.encoder_contract import Encoder
@@ -120,5 +120,5 @@ def _limits() -> PictureLimits:
 
 @contextmanager
 def _service(**settings: str) -> Iterator[Client]:
-    with tempfile.TemporaryDirectory() as folder, own_service(Path(folder), **settings) as client:
+    with tempfile.TemporaryDirectory() as folder, temporary_service(Path(folder), **settings) as client:
         yield client

@@ -26,7 +26,7 @@ from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.bootstrap.encoder_commands import EncoderCommands, encoder_commands
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_of
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
-from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 from visual_memory.services.encoding.encoder_contract import Encoder
@@ -187,7 +187,7 @@ def _filled_memory(pictures: list[bytes]) -> Iterator[tuple[Client, EncoderComma
         }
         with records_of(Settings(data=data)) as database:
             encoder_records_of(database).create_first(EncoderSpec.model_validate(earlier))
-        client = opened.enter_context(own_service(data))
+        client = opened.enter_context(temporary_service(data))
         commands = opened.enter_context(encoder_commands(Settings(data=data)))
         active = commands.records.active()
         assert active is not None

@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 
 from visual_memory.schemas.image import State, now
-from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.memory.memory import Memory
@@ -38,9 +38,9 @@ def serving(encoder: str, vectors: Vectors, **settings: str) -> Iterator[tuple[C
     Args:
         encoder: its name.
         vectors: float32 [n, d], rows of length 1.
-        settings: as for `own_service`.
+        settings: as for `temporary_service`.
     """
-    with TemporaryDirectory(prefix="vm") as folder, own_service(Path(folder), **settings) as client:
+    with TemporaryDirectory(prefix="vm") as folder, temporary_service(Path(folder), **settings) as client:
         engine = RemoteEngine(Places(Path(folder)).engine_socket, PATIENCE)
         memory = Memory(engine, encoder, vectors.shape[1], metadata={})
         for start in range(0, len(vectors), AT_ONCE):

@@ -16,7 +16,7 @@ import PIL.Image
 from benchmarks.ingest import PER_REQUEST, through_all
 from benchmarks.processes import memory
 from benchmarks.tiny import tiny_encoder
-from visual_memory.services.cli.temporary_service import own_service
+from visual_memory.services.cli.temporary_service import temporary_service
 
 LOOKS = 20
 MIB = 2**20
@@ -28,7 +28,7 @@ def main(number: int) -> None:
     chance = np.random.default_rng(0)
     with (
         tempfile.TemporaryDirectory() as folder,
-        own_service(Path(folder) / "data", ENCODER__NAME=str(tiny_encoder(Path(folder) / "tiny"))) as client,
+        temporary_service(Path(folder) / "data", ENCODER__NAME=str(tiny_encoder(Path(folder) / "tiny"))) as client,
     ):
         looks: list[tuple[int, Held]] = []
         step = max(PER_REQUEST, number // LOOKS)

@@ -1,1 +1,1 @@
-"""The command line ``visual-memory``: the same use cases, over the API's client, and the processes themselves."""
+"""The command line ``visual-memory``: commands over the API's client, for operators, and the processes."""

@@ -1,25 +1,29 @@
-"""The commands. What a command needs is imported when it runs, so that ``--help`` is quick.
+"""The command ``visual-memory``: every command, in the order of ``--help``.
 
-Exit codes: 0 all went well; 1 the service refused or failed; 2 the command was given wrongly; 3 some pictures were
-refused or rejected, the others are in.
+Commands import what they need when they run, so that ``--help`` is quick.
+
+Exit codes: 0 success; 1 the service refused or failed; 2 wrong usage; 3 some pictures were refused or rejected, and
+the others are stored.
 """
 
 import typer
 
-from visual_memory.services.cli.commands import (
-    curate,
-    decisions,
-    encoders,
-    evaluate,
-    every_day,
-    intake,
-    keys,
-    processes,
-    receipts,
-    steward,
-    upkeep,
-    watch,
-)
+from visual_memory.services.cli.commands import curate, encoder, intake, keys, processes, receipts, tenants
+from visual_memory.services.cli.commands.add import add
+from visual_memory.services.cli.commands.audit import audit
+from visual_memory.services.cli.commands.backup import backup, restore
+from visual_memory.services.cli.commands.classify import classify
+from visual_memory.services.cli.commands.compact import compact
+from visual_memory.services.cli.commands.decisions import explain, influence, list_decisions
+from visual_memory.services.cli.commands.demo import demo
+from visual_memory.services.cli.commands.evaluate import evaluate
+from visual_memory.services.cli.commands.export import export
+from visual_memory.services.cli.commands.judge import judge, labels, suspects
+from visual_memory.services.cli.commands.remove import remove
+from visual_memory.services.cli.commands.status import status
+from visual_memory.services.cli.commands.up import up
+from visual_memory.services.cli.commands.verify_removals import verify_removals
+from visual_memory.services.cli.commands.watch import watch
 from visual_memory.services.infrastructure.processes.forbid_tracing import forbid_tracing
 from visual_memory.services.infrastructure.storage.private_files import forbid_others
 
@@ -33,33 +37,33 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; every foreseen error is one sentence and an exit code."""
+    """Run the command line."""
     forbid_others()
     forbid_tracing()
     app()
 
 
-app.command()(every_day.demo)
-app.command()(processes.up)
-app.command()(every_day.add)
-app.command()(watch.watch)
-app.command()(every_day.classify)
-app.command()(every_day.remove)
-app.command()(evaluate.evaluate)
-app.command()(every_day.status)
-app.command()(every_day.audit)
-app.command()(curate.judge)
-app.command()(curate.suspects)
-app.command()(curate.labels)
-app.command("decisions")(decisions.list_decisions)
-app.command()(decisions.explain)
-app.command()(decisions.influence)
-app.command()(upkeep.compact)
-app.command()(upkeep.verify_removals)
+app.command()(demo)
+app.command()(up)
+app.command()(add)
+app.command()(watch)
+app.command()(classify)
+app.command()(remove)
+app.command()(evaluate)
+app.command()(status)
+app.command()(audit)
+app.command()(judge)
+app.command()(suspects)
+app.command()(labels)
+app.command("decisions")(list_decisions)
+app.command()(explain)
+app.command()(influence)
+app.command()(compact)
+app.command()(verify_removals)
 app.command()(receipts.verify_receipt)
-app.command()(upkeep.backup)
-app.command()(upkeep.restore)
-app.command()(steward.export)
+app.command()(backup)
+app.command()(restore)
+app.command()(export)
 app.command()(processes.api)
 app.command()(processes.worker)
 app.command()(processes.jobs)
@@ -68,7 +72,7 @@ app.command()(processes.engine)
 app.command()(processes.intake_reader)
 app.add_typer(keys.app, name="keys")
 app.add_typer(receipts.app, name="receipts")
-app.add_typer(steward.app, name="tenants")
+app.add_typer(tenants.app, name="tenants")
 app.add_typer(curate.app, name="curate")
-app.add_typer(encoders.app, name="encoder")
+app.add_typer(encoder.app, name="encoder")
 app.add_typer(intake.app, name="intake")

@@ -1,4 +1,4 @@
-"""A whole service of one's own, for as long as it is needed: for the demo, the tests and the benchmarks."""
+"""Start a complete service and stop it again: for the demo, the tests and the benchmarks."""
 
 import json
 import os
@@ -20,23 +20,23 @@ POLL = 0.1
 
 
 @contextmanager
-def own_service(data: Path, **settings: str) -> Iterator[Client]:
-    """Start ``visual-memory up`` on a free port, wait until it says that it is ready, and stop it at the end.
+def temporary_service(data: Path, **settings: str) -> Iterator[Client]:
+    """Start ``visual-memory up`` on a free port, wait until it is ready, and stop it at the end.
 
-    The client has a key of its own, with every scope, for the tenant ``default``.
+    The client has a new key with every scope for the tenant ``default``.
 
     Args:
-        data: its data folder.
-        settings: environment variables without ``VISUAL_MEMORY_``. Those around, and a settings file, do not count
-            (but for the encoder's), so that it can never touch a service that is in use.
+        data: the data folder.
+        settings: settings by environment variable, without ``VISUAL_MEMORY_``. The caller's own variables (but for
+            the encoder's) and settings file are ignored, so that it never touches a service in use.
 
     Raises:
-        Unavailable: it did not start; the message says where its logs are.
+        Unavailable: it did not start; the message says where the logs are.
     """
     port = free_port()
-    around = {name: value for name, value in os.environ.items() if not _is_setting(name)}
-    ours = {"DATA": str(data), "API__PORT": str(port), "CONFIG": os.devnull} | settings
-    environment = around | {f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}
+    inherited = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    given = {"DATA": str(data), "API__PORT": str(port), "CONFIG": os.devnull} | settings
+    environment = inherited | {f"VISUAL_MEMORY_{name}": value for name, value in given.items()}
     made = subprocess.run(
         [
             sys.executable,
@@ -56,8 +56,8 @@ def own_service(data: Path, **settings: str) -> Iterator[Client]:
     if made.returncode:
         raise Unavailable(f"no key could be made in {data}, so the service was not started")
     with TemporaryDirectory(prefix="vm") as folder, ready_messages(Path(folder) / "ready") as messages:
-        told = {**environment, ADDRESS: f"{folder}/ready"}
-        process = subprocess.Popen([sys.executable, "-m", "visual_memory.services.cli", "up"], env=told)
+        child_environment = {**environment, ADDRESS: f"{folder}/ready"}
+        process = subprocess.Popen([sys.executable, "-m", "visual_memory.services.cli", "up"], env=child_environment)
         try:
             _wait_until_ready(messages, process, data)
             with Client(f"http://127.0.0.1:{port}", json.loads(made.stdout)["text"]) as client:
@@ -68,7 +68,7 @@ def own_service(data: Path, **settings: str) -> Iterator[Client]:
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """Return an unused TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

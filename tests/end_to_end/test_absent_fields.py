@@ -132,7 +132,7 @@ def test_a_folder_sent_again_without_its_manifest_wipes_nothing(stack: Stack, tm
     assert (told["sent"], told["other_labels"]) == (3, 3)
     after = stack.held({"subject": subject})
     assert after == before
-    assert "3 are there with other labels, and keep them" in cli("add", tmp_path).stdout
+    assert "3 are stored with other labels, and keep them" in cli("add", tmp_path).stdout
     cli("add", tmp_path, "--known-labels", "add")
     assert {tuple(image.labels) for image in stack.held({"subject": subject}).values()} == {
         ("pet", "cat/siamese", "cat")

@@ -85,7 +85,7 @@ def test_add_a_folder_then_classify_then_remove(cli: Cli, stack: Stack, tmp_path
     )
 
     refused = cli("remove", "--source", source, "--label", "shape", "--reason", "a test", code=1, answer="n\n")
-    assert "3 images would go: 3 remembered" in refused.stdout
+    assert "3 images would be removed: 3 remembered" in refused.stdout
     assert len(stack.held({"source": source})) == 6
     looked = cli.json("remove", "--source", source, "--reason", "a test", "--dry-run")
     assert looked[0]["by_state"] == {"remembered": 6}

@@ -50,7 +50,7 @@ def test_a_folder_is_evaluated_then_the_memory_itself_then_all_is_removed(
 
     shown = cli("evaluate", "--self", "--filter", '{"subject": ["disc", "bars"]}', "--output", tmp_path / "of-itself")
     assert str(tmp_path / "of-itself" / "report.html") in shown.stdout
-    assert "right by the rank vote of 7; 8 asked" in shown.stdout
+    assert "right by the rank vote of 7; 8 queries" in shown.stdout
     itself, folder = client.evaluations()
     assert {itself.state, folder.state} == {JobState.DONE}
     assert itself.summary is not None

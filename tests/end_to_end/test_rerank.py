@@ -122,7 +122,7 @@ def test_on_the_command_line(stack: Stack, eye: Server, tmp_path: Path, monkeypa
 
         assert f": {WARM} (" in (told := shown())
         assert f"re-ranked by {MODEL}; the vote was for {COLD}" in told
-        assert f"re-ranked by {MODEL} (at hand); the vote was for {COLD}" in shown()
+        assert f"re-ranked by {MODEL} (cached); the vote was for {COLD}" in shown()
         asked.write_bytes(reddish())
         monkeypatch.setattr(eye, "fault", lambda handler, _: handler.say(b"{}", 503))
         assert f": {COLD} (" in (told := shown())

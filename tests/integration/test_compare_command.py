@@ -13,7 +13,7 @@ from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.image import State, now
 from visual_memory.services.bootstrap.encoder_commands import labelled_pictures
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
-from visual_memory.services.cli.commands.encoders import app
+from visual_memory.services.cli.commands.encoder import app
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.infrastructure.storage.data_paths import Places
@@ -91,9 +91,9 @@ def test_the_memory_and_a_folder_are_asked_by_both(environment: dict[str, str]) 
 
 def test_people_read_a_sentence_and_a_table(environment: dict[str, str]) -> None:
     said = compare(environment).stdout
-    assert "The memory itself, each image asked of the others: " in said
+    assert "The memory itself, each image classified by the others: " in said
     assert "1 images have no vector of model-mean-" in said
-    assert "23 asked, 23 images" in said
+    assert "23 queries, 23 images" in said
 
 
 def test_what_cannot_be_compared_is_said(environment: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from tests.support.tiny_encoders import dinov2
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.image import now
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
-from visual_memory.services.cli.commands.encoders import app
+from visual_memory.services.cli.commands.encoder import app
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify
 from visual_memory.services.infrastructure.storage.data_paths import Places

@@ -70,7 +70,7 @@ def test_a_user_is_made_listed_and_removed(settings: Settings, server: IntakeSer
     ]
     assert password not in run("user", "list").stdout + json.dumps(listed)
     for name in ("camera", "eraser", "waiter"):
-        assert f"{name} may do nothing any more" in run("user", "remove", name).stdout
+        assert f"{name} has no access any more" in run("user", "remove", name).stdout
     assert told("user", "list") == []
     lines = [(line.action, line.intake_user, line.outcome) for line in logged(settings, "north")]
     assert lines[-1] == ("intake.users.add", "camera", "done")

@@ -21,7 +21,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Image, ImageFields, State
 from visual_memory.services.access.api_keys import Keys
 from visual_memory.services.bootstrap.wiring.wire_task_queue import key_prefix
-from visual_memory.services.cli.temporary_service import free_port, own_service
+from visual_memory.services.cli.temporary_service import free_port, temporary_service
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.encoding.load_encoder import identify
 from visual_memory.services.infrastructure.records.database import Database
@@ -235,7 +235,7 @@ def running(data: Path, **settings: str) -> Iterator[Stack]:
     """A service over a data folder, stopped at the end."""
     port = free_port()
     given = {**SETTINGS, "API__METRICS_PORT": str(port), **settings}
-    with own_service(data, **given) as client:
+    with temporary_service(data, **given) as client:
         given |= {"DATA": str(data), "CONFIG": os.devnull}
         environment = {f"VISUAL_MEMORY_{name}": value for name, value in given.items()}
         headers = {"Authorization": f"Bearer {client.key}"}

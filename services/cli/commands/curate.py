@@ -1,15 +1,16 @@
-"""The commands for curating: judge the memory by itself, look at its suspects and classes, act on them."""
+"""The group `curate`: mute, unmute, relabel or remove images by filter or by suspicion."""
 
-import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visual_memory.services.cli.commands.judge import load_suspects
+from visual_memory.services.cli.exit_codes import FAILED, exit_on_error, fail
 from visual_memory.services.cli.shared_options import (
-    FAILED,
-    LOCAL,
+    DEFAULT_URL,
     AsJson,
+    FilterText,
     ImageIds,
     Key,
     Labels,
@@ -17,87 +18,27 @@ from visual_memory.services.cli.shared_options import (
     Sources,
     Subjects,
     Url,
-    Where,
     Yes,
     connect,
-    errors,
-    fail,
-    filter_of,
+    filter_from_options,
     print_json,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from visual_memory.schemas.curation_request import CurationRequest
     from visual_memory.schemas.filter import Filter
     from visual_memory.schemas.judgement import Suspect
     from visual_memory.services.client.http_client import Client
 
-POLL = 0.5
-MOST_SUSPECTS = 1000
+MAX_SUSPECTS = 1000
+MAX_CHANGED_LISTED = 5
 
-app = typer.Typer(help="Mute, unmute, relabel or remove images that deserve it.", no_args_is_help=True)
+app = typer.Typer(help="Mute, unmute, relabel or remove images.", no_args_is_help=True)
 
 SuspectsOf = Annotated[str | None, typer.Option("--suspects", help="The suspects of a kind, instead of a filter.")]
-Top = Annotated[int, typer.Option(help="With --suspects: the strongest so many.", min=1, max=MOST_SUSPECTS)]
-
-
-def judge(
-    wait: Annotated[bool, typer.Option(help="Wait until it is done.")] = True,
-    url: Url = LOCAL,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Judge the memory by itself: each image by the votes of the others."""
-    from visual_memory.services.cli import curation_tables
-
-    with errors(), connect(url, key) as client:
-        job = client.judge()
-        if wait:
-            _follow(client, job.id, quiet=as_json)
-        status = client.judgement()
-    if as_json:
-        print_json(status.model_dump(mode="json"))
-    else:
-        curation_tables.judgement(status)
-
-
-def suspects(
-    kind: Annotated[str | None, typer.Option(help="Of one kind: label, duplicate or outlier.")] = None,
-    limit: Annotated[int, typer.Option(help="How many.", min=1)] = 20,
-    url: Url = LOCAL,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Images that deserve a look: likely label errors, near-duplicates, outliers; each with its reason."""
-    from visual_memory.services.cli import curation_tables
-
-    with errors(), connect(url, key) as client:
-        found = _suspects(client, kind, limit)
-    if as_json:
-        for each in found:
-            print_json(each.model_dump(mode="json"))
-    else:
-        curation_tables.suspects(found)
-
-
-def labels(
-    thin: Annotated[int, typer.Option(help="Classes of fewer images are called thin.", min=0)] = 10,
-    url: Url = LOCAL,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Every class: its images, how often the others vote right for them, and what they are taken for."""
-    from visual_memory.services.cli import curation_tables
-
-    with errors(), connect(url, key) as client:
-        found = client.labels()
-    if as_json:
-        for each in found:
-            print_json({**each.model_dump(mode="json"), "thin": each.images < thin})
-    else:
-        curation_tables.labels(found, thin)
+Top = Annotated[int, typer.Option(help="With --suspects: how many, the strongest first.", min=1, max=MAX_SUSPECTS)]
 
 
 @app.command()
@@ -105,25 +46,25 @@ def mute(
     suspects_of: SuspectsOf = None,
     top: Top = 10,
     wrong_votes: Annotated[
-        int | None, typer.Option(help="Images that gave so many wrong votes or more; a removal unmutes them.", min=1)
+        int | None, typer.Option(help="Images with at least this many wrong votes; a removal unmutes them.", min=1)
     ] = None,
     subject: Subjects = None,
     source: Sources = None,
     label: Labels = None,
     image_id: ImageIds = None,
-    filter_: Where = "{}",
+    filter_: FilterText = "{}",
     yes: Yes = False,
-    url: Url = LOCAL,
+    url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let images vote no more, without forgetting them."""
+    """Exclude images from votes, without removing them."""
     from visual_memory.schemas.curation_request import CurationRequest
 
-    with errors(), connect(url, key) as client:
-        filters = _which(client, suspects_of, top, filter_of(subject, source, label, image_id, filter_))
-        asked = {"action": "mute", "wrong_votes": wrong_votes}
-        _curate(client, [CurationRequest.model_validate({**asked, "filter": each}) for each in filters], yes, as_json)
+    with exit_on_error(), connect(url, key) as client:
+        filters = _filters(client, suspects_of, top, filter_from_options(subject, source, label, image_id, filter_))
+        fields = {"action": "mute", "wrong_votes": wrong_votes}
+        _curate(client, [CurationRequest.model_validate({**fields, "filter": each}) for each in filters], yes, as_json)
 
 
 @app.command()
@@ -132,24 +73,25 @@ def unmute(
     source: Sources = None,
     label: Labels = None,
     image_id: ImageIds = None,
-    filter_: Where = "{}",
+    filter_: FilterText = "{}",
     yes: Yes = False,
-    url: Url = LOCAL,
+    url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Let muted images vote again; all of them with --filter '{"state": "muted"}'."""
     from visual_memory.schemas.curation_request import CurationRequest
 
-    with errors(), connect(url, key) as client:
-        where = filter_of(subject, source, label, image_id, filter_)
+    with exit_on_error(), connect(url, key) as client:
+        where = filter_from_options(subject, source, label, image_id, filter_)
         _curate(client, [CurationRequest.model_validate({"action": "unmute", "filter": where})], yes, as_json)
 
 
 @app.command()
 def relabel(
     to: Annotated[
-        list[str] | None, typer.Option("--to", help="The new label; may be repeated. With suspects: or as suggested.")
+        list[str] | None,
+        typer.Option("--to", help="The new label; may be repeated. Default for label suspects: the suggested one."),
     ] = None,
     suspects_of: SuspectsOf = None,
     top: Top = 10,
@@ -157,25 +99,25 @@ def relabel(
     source: Sources = None,
     label: Labels = None,
     image_id: ImageIds = None,
-    filter_: Where = "{}",
+    filter_: FilterText = "{}",
     yes: Yes = False,
-    url: Url = LOCAL,
+    url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give images other labels; likely label errors, without --to, those that their neighbours vote for."""
+    """Give images other labels; label suspects without --to get the label that their neighbours vote for."""
     from visual_memory.schemas.curation_request import CurationRequest
 
-    with errors(), connect(url, key) as client:
-        where = filter_of(subject, source, label, image_id, filter_)
+    with exit_on_error(), connect(url, key) as client:
+        where = filter_from_options(subject, source, label, image_id, filter_)
         if suspects_of == "label" and not to:
             if where:
                 fail("name images by --suspects or by a filter, not by both")
-            requests = list(_as_suggested(_suspects(client, suspects_of, top)))
+            requests = list(_suggested_relabels(load_suspects(client, suspects_of, top)))
         else:
-            asked = {"action": "relabel", "labels": to or []}
-            filters = _which(client, suspects_of, top, where)
-            requests = [CurationRequest.model_validate({**asked, "filter": each}) for each in filters]
+            fields = {"action": "relabel", "labels": to or []}
+            filters = _filters(client, suspects_of, top, where)
+            requests = [CurationRequest.model_validate({**fields, "filter": each}) for each in filters]
         _curate(client, requests, yes, as_json)
 
 
@@ -188,50 +130,39 @@ def remove(
     source: Sources = None,
     label: Labels = None,
     image_id: ImageIds = None,
-    filter_: Where = "{}",
+    filter_: FilterText = "{}",
     yes: Yes = False,
-    url: Url = LOCAL,
+    url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Forget images for good, as `visual-memory remove` does, with a receipt."""
+    """Remove images, as `visual-memory remove` does, with a receipt."""
     from visual_memory.schemas.removal import RemovalRequest
-    from visual_memory.services.cli.commands.await_receipt import remove_with_receipt
-    from visual_memory.services.cli.preview_changes import foretell
+    from visual_memory.services.cli.removal_with_receipt import remove_with_receipt
 
-    with errors(), connect(url, key) as client:
-        for where in _which(client, suspects_of, top, filter_of(subject, source, label, image_id, filter_)):
+    with exit_on_error(), connect(url, key) as client:
+        for where in _filters(client, suspects_of, top, filter_from_options(subject, source, label, image_id, filter_)):
             if not yes and not as_json:
-                foretell(client, {"action": "remove", "filter": where})
+                _print_preview(client, {"action": "remove", "filter": where})
             remove_with_receipt(client, RemovalRequest(filter=where, reason=reason), yes=yes, as_json=as_json)
 
 
-def _suspects(client: "Client", kind: str | None, limit: int) -> "list[Suspect]":
-    from visual_memory.schemas.judgement import Suspicion
-
-    if kind is not None and kind not in set(Suspicion):
-        fail(f"there are no suspects of a kind {kind!r}: the kinds are {', '.join(Suspicion)}")
-    if client.judgement().current is None:
-        fail("the memory is not judged at present: run `visual-memory judge` first")
-    return client.suspects(None if kind is None else Suspicion(kind), limit)
-
-
-def _which(client: "Client", suspects_of: str | None, top: int, where: "Filter") -> "list[Filter]":
-    """The filter, or those of the strongest suspects of a kind: more than one where they are too many for one."""
+def _filters(client: "Client", suspects_of: str | None, top: int, where: "Filter") -> "list[Filter]":
+    """The given filter, or filters for the strongest suspects of a kind, whose ids may not fit into one."""
     from visual_memory.schemas.filter import by_image_ids
 
     if suspects_of is None:
         return [where]
     if where:
         fail("name images by --suspects or by a filter, not by both")
-    found = _suspects(client, suspects_of, top)
+    found = load_suspects(client, suspects_of, top)
     if not found:
         fail(f"there are no suspects of the kind {suspects_of}")
     return list(by_image_ids(each.image_id for each in found))
 
 
-def _as_suggested(found: "list[Suspect]") -> "Iterator[CurationRequest]":
-    """For each label that was suggested, one request."""
+def _suggested_relabels(found: "list[Suspect]") -> "Iterator[CurationRequest]":
+    """Make one relabel request for each suggested label."""
     from visual_memory.schemas.curation_request import CurationRequest
     from visual_memory.schemas.filter import by_image_ids
 
@@ -244,9 +175,8 @@ def _as_suggested(found: "list[Suspect]") -> "Iterator[CurationRequest]":
 
 
 def _curate(client: "Client", requests: "list[CurationRequest]", yes: bool, as_json: bool) -> None:
-    """Say how many images each would change, and what decisions, ask, do it."""
+    """Print how many images and decisions each request would change, ask for confirmation, and send them."""
     from visual_memory.schemas.curation_request import Action
-    from visual_memory.services.cli.preview_changes import foretell
 
     for request in requests:
         would = client.curate(request.model_copy(update={"dry_run": True}))
@@ -254,7 +184,7 @@ def _curate(client: "Client", requests: "list[CurationRequest]", yes: bool, as_j
             as_what = f" as {' and '.join(request.labels)}" if request.labels else ""
             typer.echo(f"{request.action}{as_what}: {would.images} images")
         if not yes and not as_json and request.action is not Action.UNMUTE and request.wrong_votes is None:
-            foretell(client, request.model_dump(include={"action", "filter", "labels"}))
+            _print_preview(client, request.model_dump(include={"action", "filter", "labels"}))
     if not yes and not typer.confirm("Do it?"):
         raise typer.Exit(FAILED)
     changed = sum(client.curate(request).images for request in requests)
@@ -264,18 +194,32 @@ def _curate(client: "Client", requests: "list[CurationRequest]", yes: bool, as_j
         typer.echo(f"{changed} images changed")
 
 
-def _follow(client: "Client", job_id: str, *, quiet: bool) -> None:
-    """Show how far a job is until it is done."""
-    from visual_memory.schemas.background_job import JobState
-    from visual_memory.services.cli import tables
+def _print_preview(client: "Client", intervention: "Mapping[str, object]") -> None:
+    """Print which recent stored decisions would change; nothing if there are none, or the key may not read them.
 
-    with tables.progress(quiet=quiet) as progress:
-        task = progress.add_task("waiting", total=None)
-        while True:
-            job = client.judgement().job
-            if job is None or job.id != job_id or job.state is JobState.DONE:
-                return
-            if job.state is JobState.FAILED:
-                fail(f"the memory could not be judged: {job.error}")
-            progress.update(task, description=job.stage or "waiting", completed=job.done, total=job.total or None)
-            time.sleep(POLL)
+    Args:
+        client: of the service.
+        intervention: `PreviewRequest` as a dictionary.
+    """
+    from visual_memory.schemas.errors import Forbidden, InvalidRequest
+    from visual_memory.schemas.explanation import PreviewRequest
+    from visual_memory.services.cli.terminal_output import console
+
+    try:
+        preview = client.preview_change(PreviewRequest.model_validate(intervention))
+    except Forbidden:
+        return
+    except InvalidRequest as error:
+        console.print(f"the effect on stored decisions is unknown: {error.message}", markup=False, highlight=False)
+        return
+    if not preview.decisions:
+        return
+    number = len(preview.changed) or "none"
+    console.print(
+        f"{number} of the last {preview.decisions} stored decisions would have another label", highlight=False
+    )
+    for each in preview.changed[:MAX_CHANGED_LISTED]:
+        line = f"  {each.id}: {each.after or 'no label'} instead of {each.before or 'no label'}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if len(preview.changed) > MAX_CHANGED_LISTED:
+        console.print(f"  ... and {len(preview.changed) - MAX_CHANGED_LISTED} more", highlight=False)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visual_memory.services.cli.shared_options import LOCAL, AsJson, Key, Url, connect, errors, fail, print_json
+from visual_memory.services.cli.exit_codes import exit_on_error, fail
+from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Key, Url, connect, print_json
 
 if TYPE_CHECKING:
     from visual_memory.schemas.explanation import Counterfactual, ExplanationJob, Influence, Replay
@@ -18,12 +19,12 @@ POLL = 0.5
 def list_decisions(
     limit: Annotated[int, typer.Option(help="How many, the latest first.")] = 20,
     label: Annotated[str | None, typer.Option(help="Of this label alone.")] = None,
-    url: Url = LOCAL,
+    url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """The stored decisions: those that were asked for with --store."""
-    with errors(), connect(url, key) as client:
+    with exit_on_error(), connect(url, key) as client:
         found = client.decisions(limit, label)
     for each in found:
         if as_json:
@@ -36,14 +37,14 @@ def list_decisions(
 def explain(
     decision_id: Annotated[str, typer.Argument(help="The decision's id.")],
     without: Annotated[list[str] | None, typer.Option(help="An image that shall not vote; may be repeated.")] = None,
-    url: Url = LOCAL,
+    url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """A stored decision: who voted, what is different today, and which images it hangs on."""
     from visual_memory.schemas.explanation import ReplayRequest
 
-    with errors(), connect(url, key) as client:
+    with exit_on_error(), connect(url, key) as client:
         stored = client.decision(decision_id)
         if not as_json:
             # first, for a memory that was not judged again yet may be unable to say the rest
@@ -60,12 +61,12 @@ def explain(
 
 def influence(
     last: Annotated[int, typer.Option(help="Of so many decisions, the latest.")] = 1000,
-    url: Url = LOCAL,
+    url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Which images, labels and sources decide most of the stored decisions."""
-    with errors(), connect(url, key) as client:
+    with exit_on_error(), connect(url, key) as client:
         found = _influence_of(client, last, quiet=as_json)
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -96,9 +97,9 @@ def _influence_of(client: "Client", last: int, *, quiet: bool) -> "Influence":
 def _followed(client: "Client", job: "ExplanationJob", *, quiet: bool) -> "ExplanationJob":
     """Show how far a job is until it is done."""
     from visual_memory.schemas.background_job import JobState
-    from visual_memory.services.cli import tables
+    from visual_memory.services.cli.terminal_output import progress_bar
 
-    with tables.progress(quiet=quiet) as progress:
+    with progress_bar(quiet=quiet) as progress:
         task = progress.add_task("waiting", total=None)
         while job.state is not JobState.DONE:
             if job.state is JobState.FAILED:
@@ -110,9 +111,9 @@ def _followed(client: "Client", job: "ExplanationJob", *, quiet: bool) -> "Expla
 
 
 def _stored(decision_id: str, found: "StoredDecision") -> None:
-    from visual_memory.services.cli import tables
+    from visual_memory.services.cli.decision_output import print_decision
 
-    tables.decision(decision_id, found.decision, found.options)
+    print_decision(decision_id, found.decision, found.options)
     if found.scrubbed:
         typer.echo(f"neighbours that are gone: {found.scrubbed}; the votes were counted again without them")
 

@@ -1,21 +1,20 @@
-"""Measure how well a memory answers, and write a report."""
+"""Evaluate a memory, or a file of neighbours, and write the report into a folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from visual_memory.services.cli.exit_codes import PARTIAL, exit_on_error
 from visual_memory.services.cli.shared_options import (
-    LOCAL,
-    PARTLY,
+    DEFAULT_URL,
     Alpha,
     AsJson,
+    FilterText,
     Key,
     Temperature,
     Url,
-    Where,
     connect,
-    errors,
     print_json,
 )
 
@@ -41,8 +40,8 @@ def evaluate(
         int | None,
         typer.Option(help="Wrong votes, over 100 neighbours, from which on hard pruning leaves an image out."),
     ] = None,
-    filter_: Where = "{}",
-    url: Url = LOCAL,
+    filter_: FilterText = "{}",
+    url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
@@ -50,14 +49,13 @@ def evaluate(
     from visual_memory.schemas.evaluation_request import EvaluationRequest
     from visual_memory.schemas.filter import Filter
     from visual_memory.schemas.strict_json import parse_json
-    from visual_memory.services.cli import tables
 
     if [pictures is not None, itself, from_neighbours is not None].count(True) != 1:
         raise typer.BadParameter("give FOLDER or a manifest, or --self, or --from-neighbours: one of the three")
     if from_neighbours is not None and filter_ != "{}":
         raise typer.BadParameter("--filter is of a memory: a file of neighbours is measured as it is")
     refused: dict[str, str] = {}
-    with errors():
+    with exit_on_error():
         asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "prune_above": prune_above}
         where = parse_json(Filter, filter_)
         request = EvaluationRequest.model_validate({**asked, "itself": itself, "filter": where})
@@ -68,22 +66,22 @@ def evaluate(
     if as_json:
         print_json({**found.model_dump(mode="json"), "refused": refused})
     else:
-        tables.evaluation(found, output)
+        _print_evaluation(found, output)
     for name, reason in refused.items():
         typer.echo(f"refused {name}: {reason}", err=True)
     if refused:
-        raise typer.Exit(PARTLY)
+        raise typer.Exit(PARTIAL)
 
 
 def _of_neighbours(file: Path, options: "EvaluationOptions", output: Path, *, quiet: bool) -> "Evaluation":
     """Measure here what neighbours alone allow."""
-    from visual_memory.services.cli import tables
+    from visual_memory.services.cli.terminal_output import stage_bars
     from visual_memory.services.evaluation import paper_neighbours_json
     from visual_memory.services.evaluation.compute_evaluation import evaluate_neighbours
     from visual_memory.services.evaluation.report import report_page
 
-    with tables.stages(quiet=quiet) as tell:
-        found = evaluate_neighbours(paper_neighbours_json.read(file), options, tell)
+    with stage_bars(quiet=quiet) as report:
+        found = evaluate_neighbours(paper_neighbours_json.read(file), options, report)
     report_page.write(found, output)
     return found
 
@@ -99,15 +97,36 @@ def _by_service(
     quiet: bool,
 ) -> "Evaluation":
     """Let the service ask its memory about pictures, or about itself."""
-    from visual_memory.services.cli import tables
+    from visual_memory.services.cli.terminal_output import stage_bars
     from visual_memory.services.client import run_evaluation
     from visual_memory.services.client.folders_and_manifests import read_pictures
 
     number, found = (0, iter(())) if pictures is None else read_pictures(pictures, None)
     with connect(url, key) as client:
-        with tables.stages(quiet=quiet) as tell:
-            done = run_evaluation.ask(client, request, number, found, tell, refused)
+        with stage_bars(quiet=quiet) as report:
+            done = run_evaluation.ask(client, request, number, found, report, refused)
         run_evaluation.unpack(client.report(done.id), output)
     if done.summary and done.summary.known:
         typer.echo(f"{done.summary.known} of the pictures are remembered, and find themselves: this flatters", err=True)
     return run_evaluation.read(output)
+
+
+def _print_evaluation(found: "Evaluation", folder: Path) -> None:
+    """Print the accuracy of every vote, the recall of the search, and where the report is."""
+    from rich.table import Table
+
+    from visual_memory.schemas.classify_options import Prune
+    from visual_memory.services.cli.terminal_output import console
+
+    ks = [k for k in (1, 10, 50, 100) if k <= len(found.hit_rate)]
+    table = Table("vote", *(f"k = {k}" for k in ks), "best")
+    for curve in found.curves:
+        if curve.prune == Prune.NONE:
+            values = [curve.accuracy[k - 1] for k in ks]
+            table.add_row(curve.vote, *(f"{value:.1%}" for value in [*values, max(curve.accuracy)]))
+    console.print(table)
+    console.print(f"{found.accuracy:.1%} right by the {found.options.vote} vote of {found.k}; {found.queries} queries")
+    if found.recall and found.fast_recall:
+        k, part = max(found.recall.items())
+        console.print(f"the search finds {part:.1%} of the {k} nearest, the fast one {found.fast_recall[k]:.1%}")
+    console.print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)

@@ -1,167 +1,123 @@
-"""The operator's commands for the intake: how to send, who may, and what could not be accepted."""
+"""The group `intake`: show producers how to send without HTTP."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+import shlex
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
-from visual_memory.services.cli.shared_options import BY, AsJson, errors, own_data, print_json
+from visual_memory.services.cli.commands import intake_dead, intake_user
+from visual_memory.services.cli.exit_codes import exit_on_error
+from visual_memory.services.cli.local_data import local_settings
+from visual_memory.services.cli.shared_options import AsJson, print_json
 
 if TYPE_CHECKING:
-    from visual_memory.schemas.dead_letter import ShownDeadLetter
-    from visual_memory.services.bootstrap.intake_commands import IntakeCommands
+    from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
+    from visual_memory.services.settings import Settings
 
-app = typer.Typer(help="The streams that producers send to without HTTP.", no_args_is_help=True)
-user = typer.Typer(help="Users of the intake's Redis: make, list and remove them.", no_args_is_help=True)
-dead = typer.Typer(help="What was sent and could not be accepted.", no_args_is_help=True)
-app.add_typer(user, name="user")
-app.add_typer(dead, name="dead")
+TASK, QUEUE = "visual_memory.remember_image", "intake"
+NAME, PASSWORD = "NAME", "PASSWORD"
+EVENT = (
+    '{"specversion":"1.0","type":"visual-memory.image.v1","source":"/camera/1","id":"1",'
+    '"data":{"labels":["cat"],"picture":"BASE64"}}'
+)
 
-SHOWN_AT_ONCE = 50
-"""Dead letters that are held at once: each holds its original."""
-
-Tenant = Annotated[str, typer.Option(help="Whose memory.")]
-Name = Annotated[str, typer.Argument(help="The user's name.")]
-Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, as 'intake dead list' shows them.")]
-All = Annotated[bool, typer.Option("--all", help="All that are there now; in place of ids.")]
+app = typer.Typer(help="Redis streams for producers that do not use HTTP.", no_args_is_help=True)
+app.add_typer(intake_user.app, name="user")
+app.add_typer(intake_dead.app, name="dead")
 
 
 @app.command()
-def show(tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """Where the intake is, what its streams are called, and how to send."""
-    from visual_memory.schemas.api_key import check_tenant
-    from visual_memory.services.cli import intake_instructions
-    from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
-
-    with errors():
-        settings = own_data()
-        found = intake_instructions.intake_access(settings, StreamKeys(settings.intake.prefix), check_tenant(tenant))
-    if as_json:
-        print_json(found.as_dict())
-    else:
-        intake_instructions.say(found, tenant)
-
-
-@user.command()
-def add(
-    name: Name,
-    tenant: Tenant = "default",
-    removals: Annotated[bool, typer.Option("--removals", help="It may ask for removals, and nothing else.")] = False,
-    results: Annotated[bool, typer.Option("--results", help="It may read results, and nothing else.")] = False,
+def show(
+    tenant: Annotated[str, typer.Option(help="The tenant that receives the images.")] = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Make a user who may send images to one tenant, and nothing else; print its password this once."""
+    """Show the address of the intake, the names of its streams, and how to send."""
     from visual_memory.schemas.api_key import check_tenant
-    from visual_memory.services.infrastructure.redis_streams.stream_users import Role
+    from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 
-    if removals and results:
-        raise typer.BadParameter("--removals and --results: make two users, each may do one thing")
-    role = Role.REMOVALS if removals else Role.RESULTS if results else Role.SEND
-    with (
-        errors(),
-        _intake() as intake,
-        intake.audit.deed(check_tenant(tenant), BY, "intake.users.add", intake_user=name),
-    ):
-        new = intake.users.add(name, tenant, role)
+    with exit_on_error():
+        settings = local_settings()
+        access = intake_access(settings, StreamKeys(settings.intake.prefix), check_tenant(tenant))
     if as_json:
-        made = {"name": name, "tenant": tenant, "role": role, "stream": new.user.stream, "password": new.password}
-        print_json({**made, "unsaved": new.unsaved, "rule": new.rule})
-        return
-    typer.echo(f"{name} may {_MAY[role]} {new.user.stream}; its password is shown only once:", err=True)
-    typer.echo(new.password)
-    if new.unsaved:
-        typer.echo(f"{_FORGETS.format(why=new.unsaved)} Add this line to its file of users (aclfile):", err=True)
-        typer.echo(new.rule, err=True)
-
-
-_MAY = {"send": "send images to", "removals": "send removals to", "results": "read"}
-_FORGETS = "The server forgets this at its next start, because it could not save its users ({why})."
-
-
-@user.command(name="list")
-def list_users(as_json: AsJson = False) -> None:
-    """Every user that was made here, with its tenant and what it may do."""
-    with errors(), _intake() as intake:
-        found = intake.users.all()
-    for each in found:
-        if as_json:
-            print_json({"name": each.name, "tenant": each.tenant, "role": each.role, "stream": each.stream})
-        else:
-            typer.echo(f"{each.name}  may {_MAY[each.role]} {each.stream}")
-
-
-@user.command()
-def remove(name: Name, as_json: AsJson = False) -> None:
-    """Delete a user; its connections end at once."""
-    with errors(), _intake() as intake:
-        found = intake.users.named(name)
-        with intake.audit.deed(found.tenant, BY, "intake.users.remove", intake_user=name):
-            unsaved = intake.users.remove(name)
-    if as_json:
-        print_json({"name": name, "tenant": found.tenant, "unsaved": unsaved})
-        return
-    typer.echo(f"{name} may do nothing any more")
-    if unsaved:
-        typer.echo(f"{_FORGETS.format(why=unsaved)} Delete the user from its file of users (aclfile).", err=True)
-
-
-@dead.command(name="list")
-def list_dead(tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """What could not be accepted, the oldest first, with the reason; --json shows the originals too."""
-    from visual_memory.services.intake.streams.dead_letters import subjects_of
-
-    with errors(), _intake() as intake:
-        left = intake.dead.all(tenant)
-        while letters := [*islice(left, SHOWN_AT_ONCE)]:
-            intake.audit.write(tenant, BY, "read", subjects_of(letters), images=len(letters))
-            _show_dead(letters, as_json)
-
-
-def _show_dead(letters: "Iterable[ShownDeadLetter]", as_json: bool) -> None:
-    for letter in letters:
-        if as_json:
-            print_json(letter.model_dump(mode="json"))
-        else:
-            tried = f", tried {letter.deliveries} times" if letter.deliveries > 1 else ""
-            typer.echo(f"{letter.id}  {letter.status}{tried}: {letter.reason}")
-
-
-@dead.command()
-def replay(ids: Ids = None, everything: All = False, tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """Put originals back on their stream, to be tried again; they stay as old as they are for removals."""
-    wanted = _wanted(ids, everything)
-    with errors(), _intake() as intake, intake.audit.deed(tenant, BY, "intake.dead.replay") as said:
-        replayed = intake.dead.replay(tenant, wanted)
-        said["images"] = len(replayed)
-    if as_json:
-        print_json({"replayed": replayed})
+        print_json(access.as_dict())
     else:
-        typer.echo(f"{len(replayed)} were put back")
+        _print_access(access, tenant)
 
 
-@dead.command()
-def drop(ids: Ids = None, everything: All = False, tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """Delete dead letters with their originals."""
-    wanted = _wanted(ids, everything)
-    with errors(), _intake() as intake, intake.audit.deed(tenant, BY, "intake.dead.drop") as said:
-        said["images"] = dropped = intake.dead.drop(tenant, wanted)
-    if as_json:
-        print_json({"dropped": dropped})
+@dataclass(frozen=True)
+class IntakeAccess:
+    """How to send to the intake, without any password.
+
+    Attributes:
+        url: of its Redis.
+        local: whether only processes of this machine's user can connect.
+        streams: stream names by purpose.
+        redis_cli: a command that sends an image.
+        celery: how a producer with Celery sends one.
+    """
+
+    url: str
+    local: bool
+    streams: dict[str, str]
+    redis_cli: str
+    celery: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+
+def intake_access(settings: "Settings", keys: "StreamKeys", tenant: str) -> IntakeAccess:
+    """Describe how producers send images to a tenant."""
+    from visual_memory.services.bootstrap.wiring.wire_task_queue import key_prefix
+    from visual_memory.services.infrastructure.processes.private_redis import broker_url
+    from visual_memory.services.infrastructure.storage.data_paths import Places
+
+    intake, socket = settings.intake, str(Places(settings.data).intake_socket)
+    local = intake.url is None and intake.port is None
+    if local:
+        url = f"unix://{NAME}:{PASSWORD}@{socket}"
+        server_options = f"-s {shlex.quote(socket)} --user {NAME} --pass {PASSWORD}"
     else:
-        typer.echo(f"{dropped} were deleted")
+        url = _with_placeholders(intake.url or f"redis://{intake.host}:{intake.port}")
+        server_options = f"-u {shlex.quote(url)}"
+    stream = keys.intake(tenant)
+    return IntakeAccess(
+        url=url,
+        local=local,
+        streams={"images": stream, "removals": keys.removals(tenant), "results": keys.results(tenant)},
+        redis_cli=f"redis-cli {server_options} XADD {stream} '*' event {shlex.quote(EVENT)}",
+        celery={
+            "broker": _with_placeholders(broker_url(settings)),
+            "task": TASK,
+            "queue": QUEUE,
+            "serializer": "json",
+            "broker_transport_options": {"global_keyprefix": key_prefix(settings), "priority_steps": [0]},
+            "kwargs": {"tenant": tenant, "labels": ["cat"], "picture": "BASE64"},
+        },
+    )
 
 
-def _wanted(ids: list[str] | None, everything: bool) -> list[str] | None:
-    if bool(ids) == everything:
-        raise typer.BadParameter("name ids, or say --all")
-    return None if everything else ids
+def _with_placeholders(url: str) -> str:
+    """Replace the user and password of a URL with placeholders."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return url
+    host = f"{NAME}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"
+    return urlunsplit(parts._replace(netloc=host))
 
 
-@contextmanager
-def _intake() -> "Iterator[IntakeCommands]":
-    from visual_memory.services.bootstrap.intake_commands import intake_commands
-
-    with intake_commands(own_data()) as commands:
-        yield commands
+def _print_access(access: IntakeAccess, tenant: str) -> None:
+    typer.echo(f"Redis      {access.url}")
+    if access.local:
+        typer.echo("           only this user's processes can connect: VISUAL_MEMORY_INTAKE__PORT opens a port")
+    for purpose, name in access.streams.items():
+        typer.echo(f"{purpose:<10} {name}")
+    typer.echo(f"users      visual-memory intake user add NAME --tenant {tenant} [--removals | --results]")
+    typer.echo(f"to send    {access.redis_cli}")
+    celery = access.celery
+    typer.echo(f"Celery     broker={celery['broker']!r}")
+    typer.echo(f"           broker_transport_options={celery['broker_transport_options']}")
+    typer.echo(f"           send_task({celery['task']!r}, kwargs={celery['kwargs']}, queue={celery['queue']!r})")

@@ -1,13 +1,16 @@
-"""The commands for keys: they work on the records of the settings' service, which need not run."""
+"""The group `keys`: make, list, revoke and rotate API keys in the records; the service need not run."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visual_memory.services.cli.shared_options import BY, AsJson, errors, own_data, print_json
+from visual_memory.services.cli.exit_codes import exit_on_error
+from visual_memory.services.cli.local_data import ACTOR, local_settings
+from visual_memory.services.cli.shared_options import AsJson, print_json
 
 if TYPE_CHECKING:
-    from visual_memory.schemas.api_key import NewKey
+    from visual_memory.schemas.api_key import Key, NewKey
     from visual_memory.services.access.api_keys import Within
     from visual_memory.services.access.audit_log import Audit
     from visual_memory.services.settings import Settings
@@ -19,79 +22,78 @@ KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as 'keys
 
 @app.command()
 def make(
-    name: Annotated[str, typer.Argument(help="What people call it.")],
+    name: Annotated[str, typer.Argument(help="A name for people.")],
     scopes: Annotated[
         list[str],
         typer.Option("--scope", help="classify, read, remember, remove or admin (all); may be repeated."),
     ],
-    tenant: Annotated[str, typer.Option(help="Whose memory it opens.")] = "default",
-    requests_per_minute: Annotated[int | None, typer.Option(help="Most requests.")] = None,
-    bytes_per_minute: Annotated[int | None, typer.Option(help="Most bytes of requests' bodies.")] = None,
+    tenant: Annotated[str, typer.Option(help="The tenant that it gives access to.")] = "default",
+    requests_per_minute: Annotated[int | None, typer.Option(help="Limit of requests.")] = None,
+    bytes_per_minute: Annotated[int | None, typer.Option(help="Limit of bytes in request bodies.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key, and print it this once."""
+    """Make a key, and print it; it is shown only once."""
     from visual_memory.schemas.api_key import KeyRequest
     from visual_memory.services.access.api_keys import Keys
     from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
-    with errors():
-        settings = own_data()
-        asked = {"requests_per_minute": requests_per_minute, "bytes_per_minute": bytes_per_minute}
-        wanted = KeyRequest.model_validate({"name": name, "tenant": tenant, "scopes": scopes, **asked})
+    with exit_on_error():
+        settings = local_settings()
+        limits = {"requests_per_minute": requests_per_minute, "bytes_per_minute": bytes_per_minute}
+        request = KeyRequest.model_validate({"name": name, "tenant": tenant, "scopes": scopes, **limits})
         with records_of(settings) as database:
-            new = Keys(database).make(wanted, _logged(audit_of(settings, database), "keys.make"))
-    _show_new(new, as_json)
+            new = Keys(database).make(request, _audit_entry(audit_of(settings, database), "keys.make"))
+    _print_new_key(new, as_json)
 
 
 @app.command(name="list")
 def list_(as_json: AsJson = False) -> None:
-    """Every key with its tenant, scopes and limits; revoked ones too."""
+    """List every key with its tenant, scopes and limits, revoked ones too."""
     from visual_memory.services.access.api_keys import Keys
     from visual_memory.services.bootstrap.wiring.wire_records import records_of
-    from visual_memory.services.cli import tables
 
-    with errors():
-        settings = own_data()
+    with exit_on_error():
+        settings = local_settings()
         with records_of(settings) as database:
             found = Keys(database).all()
     if as_json:
         for key in found:
             print_json(key.model_dump(mode="json"))
     else:
-        tables.keys(found)
+        _print_keys(found)
 
 
 @app.command()
 def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
-    """Let a key open nothing any more, for ever."""
+    """Revoke a key permanently."""
     from visual_memory.services.access.api_keys import Keys
     from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
-    with errors():
-        settings = own_data()
+    with exit_on_error():
+        settings = local_settings()
         with records_of(settings) as database:
-            revoked = Keys(database).revoke(key_id, _logged(audit_of(settings, database), "keys.revoke"))
+            revoked = Keys(database).revoke(key_id, _audit_entry(audit_of(settings, database), "keys.revoke"))
     if as_json:
         print_json(revoked.model_dump(mode="json"))
     else:
-        typer.echo(f"{key_id} ({revoked.name}) opens nothing from a second on")
+        typer.echo(f"{key_id} ({revoked.name}) is revoked; the service refuses it within a second")
 
 
 @app.command()
 def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
-    """Give a key a new secret, and print it this once; the old one opens nothing from a second on."""
+    """Give a key a new secret, and print it once; the service refuses the old one within a second."""
     from visual_memory.services.access.api_keys import Keys
     from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
-    with errors():
-        settings = own_data()
+    with exit_on_error():
+        settings = local_settings()
         with records_of(settings) as database:
-            new = Keys(database).rotate(key_id, _logged(audit_of(settings, database), "keys.rotate"))
-    _show_new(new, as_json)
+            new = Keys(database).rotate(key_id, _audit_entry(audit_of(settings, database), "keys.rotate"))
+    _print_new_key(new, as_json)
 
 
-def make_first(settings: "Settings") -> None:
-    """Where no key was ever made, make one that may do everything for the tenant ``default``, and show it."""
+def make_first_key(settings: "Settings") -> None:
+    """If no key exists yet, make one with every scope for the tenant ``default``, and print it."""
     from visual_memory.schemas.api_key import KeyRequest, Scope
     from visual_memory.services.access.api_keys import Keys
     from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
@@ -100,19 +102,36 @@ def make_first(settings: "Settings") -> None:
         keys = Keys(database)
         if keys.exist():
             return
-        logged = _logged(audit_of(settings, database), "keys.make", "first start")
+        logged = _audit_entry(audit_of(settings, database), "keys.make", "first start")
         new = keys.make(KeyRequest(name="first", tenant="default", scopes=[Scope.ADMIN]), logged)
-    typer.echo(f"a key was made, and is shown only this once:\n  export VISUAL_MEMORY_KEY={new.text}", err=True)
+    typer.echo(f"made a key; it is shown only once:\n  export VISUAL_MEMORY_KEY={new.text}", err=True)
 
 
-def _logged(audit: "Audit", action: str, by: str = BY) -> "Within":
-    """What writes a row of the audit log in the transaction that changes a key."""
+def _audit_entry(audit: "Audit", action: str, by: str = ACTOR) -> "Within":
+    """Return a callback that writes the audit log entry in the transaction that changes a key."""
     return lambda connection, key: audit.record(connection, key.tenant, by, action, about_key=key.id)
 
 
-def _show_new(new: "NewKey", as_json: bool) -> None:
+def _print_new_key(new: "NewKey", as_json: bool) -> None:
     if as_json:
         print_json({**new.key.model_dump(mode="json"), "text": new.text})
     else:
         typer.echo(f"{new.key.id} ({new.key.name}); this is shown only once:", err=True)
         typer.echo(new.text)
+
+
+def _print_keys(keys: "Sequence[Key]") -> None:
+    """Print keys as a table, without their secrets."""
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    from visual_memory.services.cli.terminal_output import console
+
+    columns = ("name", "tenant", "scopes", "a minute", "made", "revoked")
+    table = Table(Column("id", no_wrap=True), *columns, box=None, padding=(0, 2))
+    for key in keys:
+        limits = (f"{key.requests_per_minute or 'any'} requests", f"{key.bytes_per_minute or 'any'} bytes")
+        revoked = f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
+        made = f"{key.created_at:%Y-%m-%d}"
+        table.add_row(key.id, escape(key.name), key.tenant, ", ".join(key.scopes), ", ".join(limits), made, revoked)
+    console.print(table)

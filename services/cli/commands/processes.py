@@ -1,7 +1,7 @@
-"""The processes: each can be run by itself; `up` starts what one machine needs.
+"""The processes that `up` starts; each can also be started by itself.
 
-What a process makes while it starts stays, so the garbage collector rests until it is ready: it would take a fifth of
-the time. Whoever has made it ready freezes what is there and lets the collector go on.
+Objects made during the start live as long as the process, so the garbage collector is off until the process is ready:
+it would take a fifth of the start. Then the objects are frozen and the collector is turned on.
 """
 
 import gc
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from visual_memory.services.cli.shared_options import FAILED, errors, fail, own_data
+from visual_memory.services.cli.exit_codes import FAILED
+from visual_memory.services.cli.local_data import local_settings
 from visual_memory.services.infrastructure.processes import cpu_threads
 
 if TYPE_CHECKING:
@@ -22,52 +23,29 @@ if TYPE_CHECKING:
     from visual_memory.services.settings import Settings
 
 JOBS_AT_ONCE = 2
-"""So that a long one does not hold up all others; each may hold the vectors of a whole memory."""
-SELDOM = 10_000
-"""New objects before the collector looks for cycles: a request makes hundreds, and next to none of them in a cycle."""
+"""More than one, so that a long job does not delay all others; few, as each may load all vectors of a memory."""
+GC_THRESHOLD = 10_000
+"""New objects between two collections in the API: a request makes hundreds, and almost none in a cycle."""
 
 Process = TypeVar("Process")
 
 
-def up() -> None:
-    """Start everything on this machine (API, worker, Redis, engine) and keep it alive until Ctrl-C."""
-    from visual_memory.services.bootstrap.wiring.wire_intake import intake_password
-    from visual_memory.services.cli.commands.keys import make_first
-    from visual_memory.services.infrastructure.processes.ready_message import send_ready
-    from visual_memory.services.infrastructure.processes.supervisor import AlreadyRunning, run
-
-    settings = own_data()
-    url = f"http://{settings.api.host}:{settings.api.port}"
-
-    def tell() -> None:
-        typer.echo(f"ready at {url} (the API is described at {url}/docs); Ctrl-C stops it", err=True)
-        send_ready()
-
-    with errors():
-        make_first(settings)
-        typer.echo(f"starting; data and logs are in {settings.data.absolute()}", err=True)
-        try:
-            run(settings, intake_password(settings), tell)
-        except AlreadyRunning as error:
-            fail(str(error))
-
-
 def api() -> None:
     """Serve the HTTP API (one of the processes that `up` starts)."""
-    settings = _begin("api")
+    settings = _start("api")
     from visual_memory.services.api.app import create_app
     from visual_memory.services.api.uvicorn_server import serve
     from visual_memory.services.bootstrap.api_process import api_process
 
     port = settings.api.metrics_port
-    with _wired(api_process(settings), port, lambda process: [process.current().intake_metrics]) as process:
-        gc.set_threshold(SELDOM)
+    with _open_process(api_process(settings), port, lambda process: [process.current().intake_metrics]) as process:
+        gc.set_threshold(GC_THRESHOLD)
         serve(create_app(settings, process), settings.api)
 
 
 def worker() -> None:
-    """Remember what waits: a Celery worker (one of the processes that `up` starts)."""
-    settings = _begin("worker")
+    """Remember waiting images: a Celery worker (one of the processes that `up` starts)."""
+    settings = _start("worker")
     from visual_memory.services.bootstrap.wiring.wire_task_queue import celery_of
     from visual_memory.services.bootstrap.worker_process import worker_process
     from visual_memory.services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER, REMEMBER_QUEUE
@@ -75,7 +53,7 @@ def worker() -> None:
     from visual_memory.workers.periodic_tasks import add_periodic_tasks
     from visual_memory.workers.tenant_task import add_tenant_task
 
-    with _wired(worker_process(settings), settings.worker.metrics_port) as wired:
+    with _open_process(worker_process(settings), settings.worker.metrics_port) as wired:
         celery, current = celery_of(settings), wired.current
         add_tenant_task(celery, REMEMBER, current().task_queue, lambda tenant: current().remember(tenant))
         add_periodic_tasks(celery, current().duties, lambda task: current().duties[task]())
@@ -83,8 +61,8 @@ def worker() -> None:
 
 
 def jobs() -> None:
-    """Do what may take minutes (judge, evaluate, erase): a Celery worker (one of the processes that `up` starts)."""
-    settings = _begin("jobs")
+    """Run long jobs (judge, evaluate, erase): a Celery worker (one of the processes that `up` starts)."""
+    settings = _start("jobs")
     from visual_memory.services.bootstrap.job_process import EVERY, job_process
     from visual_memory.services.bootstrap.wiring.wire_task_queue import celery_of
     from visual_memory.services.infrastructure.task_queue.task_names import JOB_QUEUE, RUN_JOBS
@@ -92,7 +70,7 @@ def jobs() -> None:
     from visual_memory.workers.duty_threads import duty_threads
     from visual_memory.workers.tenant_task import add_tenant_task
 
-    with _wired(job_process(settings), settings.worker.jobs_metrics_port) as wired:
+    with _open_process(job_process(settings), settings.worker.jobs_metrics_port) as wired:
         celery, current = celery_of(settings), wired.current
         add_tenant_task(celery, RUN_JOBS, current().job_queue, lambda tenant: current().run_jobs(tenant))
         with duty_threads(EVERY, lambda duty: current().duties[duty]()):
@@ -100,8 +78,8 @@ def jobs() -> None:
 
 
 def beat() -> None:
-    """Enqueue what is due, again and again: Celery beat (one of the processes that `up` starts)."""
-    settings = _begin("beat")
+    """Enqueue periodic tasks: Celery beat (one of the processes that `up` starts)."""
+    settings = _start("beat")
     from celery.signals import beat_init
 
     from visual_memory.services.bootstrap.wiring.wire_task_queue import celery_of
@@ -113,12 +91,14 @@ def beat() -> None:
 
 
 def intake_reader() -> None:
-    """Accept what producers put on streams (one of the processes that `up` starts)."""
-    settings = _begin("intake-reader")
+    """Accept images and removals from Redis streams (one of the processes that `up` starts)."""
+    settings = _start("intake-reader")
     from visual_memory.services.bootstrap.intake_process import intake_process
     from visual_memory.services.infrastructure.processes.ready_message import send_ready
 
-    with _wired(intake_process(settings), settings.intake.metrics_port, lambda process: [process.metrics]) as process:
+    with _open_process(
+        intake_process(settings), settings.intake.metrics_port, lambda process: [process.metrics]
+    ) as process:
         signal.signal(signal.SIGTERM, lambda _number, _frame: process.told.set())
         signal.signal(signal.SIGINT, lambda _number, _frame: process.told.set())
         send_ready()
@@ -126,55 +106,57 @@ def intake_reader() -> None:
 
 
 def engine() -> None:
-    """Own the embedded Qdrant engine (one of the processes that `up` starts)."""
-    settings = _begin("engine")
+    """Run the embedded Qdrant engine (one of the processes that `up` starts)."""
+    settings = _start("engine")
     from visual_memory.services.infrastructure.storage.data_paths import Places
     from visual_memory.services.vector_engines.engine_owner_process import serve
 
     places = Places(settings.data)
-    with _sentences():
+    with _log_and_exit_on_error():
         serve(places.engine, places.engine_socket, settings.store.min_free_bytes)
 
 
-def _begin(name: str) -> "Settings":
-    """What every process begins with."""
+def _start(name: str) -> "Settings":
+    """Configure the garbage collector, compute threads and logs of a process; return the settings."""
     gc.disable()
     cpu_threads.settle()
     from visual_memory.services.infrastructure.observability import json_logs
 
     json_logs.configure(name)
-    return own_data()
+    return local_settings()
 
 
 @contextmanager
-def _wired(
+def _open_process(
     process: AbstractContextManager[Process],
     metrics_port: int | None,
-    further: "Callable[[Process], Sequence[Collector]]" = lambda _: (),
+    collectors_of: "Callable[[Process], Sequence[Collector]]" = lambda _: (),
 ) -> Iterator[Process]:
-    """A process that is wired, or that ends with a sentence in its log; what it has opened is closed at the end.
+    """Build the objects of a process, serve its metrics, and close everything at the end.
+
+    If a part cannot be built, the process logs why and exits with code 1.
 
     Args:
-        process: wires it.
-        metrics_port: where its metrics are shown, if anywhere.
-        further: what else is shown there.
+        process: builds the objects.
+        metrics_port: the port of the metrics; None: they are not served.
+        collectors_of: further collectors of the process, served with them.
     """
     from visual_memory.services.infrastructure.observability import prometheus_metrics
 
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())  # until there is a server that handles it better
-    with ExitStack() as opened:
-        with _sentences():
-            wired = opened.enter_context(process)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())  # until a server installs its own handler
+    with ExitStack() as stack:
+        with _log_and_exit_on_error():
+            wired = stack.enter_context(process)
             if metrics_port is not None:
-                prometheus_metrics.serve(metrics_port, *further(wired))
+                prometheus_metrics.serve(metrics_port, *collectors_of(wired))
         gc.freeze()
         gc.enable()
         yield wired
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
-    """What cannot run ends with a sentence in the log: it can quote nothing that was sent, for nothing was read."""
+def _log_and_exit_on_error() -> Iterator[None]:
+    """Log an error of the start and exit with code 1; the message cannot quote user data, as none was read."""
     import logging
 
     from visual_memory.schemas.errors import VisualMemoryError

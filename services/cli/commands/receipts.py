@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from visual_memory.services.cli.shared_options import (
-    FAILED,
-    LOCAL,
-    WRONG,
-    AsJson,
-    Key,
-    Url,
-    connect,
-    errors,
-    print_json,
-    read_settings,
-)
+from visual_memory.services.cli.exit_codes import FAILED, USAGE_ERROR, exit_on_error
+from visual_memory.services.cli.local_data import read_settings
+from visual_memory.services.cli.shared_options import DEFAULT_URL, AsJson, Key, Url, connect, print_json
 
 if TYPE_CHECKING:
     from visual_memory.schemas.filter import Filter
@@ -49,11 +40,11 @@ def key(
 def get(
     removal_id: Annotated[str, typer.Argument(metavar="ID", help="The removal's id.")],
     erasure: Annotated[bool, typer.Option("--erasure", help="The receipt of its erasure.")] = False,
-    url: Url = LOCAL,
+    url: Url = DEFAULT_URL,
     key_: Key = None,
 ) -> None:
     """Fetch the receipt of a removal, byte for byte as it was given: `... get ID > receipt.json`."""
-    with errors(), connect(url, key_) as client:
+    with exit_on_error(), connect(url, key_) as client:
         typer.echo(client.receipt(removal_id, erasure=erasure), nl=False)
 
 
@@ -182,4 +173,4 @@ def _usage() -> Iterator[None]:
 
 def _refuse(message: str) -> NoReturn:
     typer.echo(message, err=True)
-    raise typer.Exit(WRONG)
+    raise typer.Exit(USAGE_ERROR)

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 import typer
 
-from visual_memory.services.cli.shared_options import PARTLY, AsJson, errors, own_data, read_settings
+from visual_memory.services.cli.exit_codes import PARTIAL, exit_on_error
+from visual_memory.services.cli.local_data import local_settings, read_settings
+from visual_memory.services.cli.shared_options import AsJson
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -30,7 +32,7 @@ POLL_MS = 2_000
 def watch(
     folder: Annotated[Path, typer.Argument(help="FOLDER holding LABEL/*.jpg.", exists=True, file_okay=False)],
     tenant: Annotated[str, typer.Option(help="Whose memory it feeds.")] = "default",
-    source: Annotated[str | None, typer.Option(help="Where its pictures come from, said of all of them.")] = None,
+    source: Annotated[str | None, typer.Option(help="The source of all its pictures.")] = None,
     url: Annotated[
         str | None,
         typer.Option(
@@ -64,8 +66,8 @@ def watch(
     from visual_memory.services.watched_folder.stream_sender import StreamSender
 
     top, stopped, report = folder.absolute(), threading.Event(), WatchReport(as_json)
-    with errors(), ExitStack() as opened:
-        settings = own_data() if url is None else read_settings()
+    with exit_on_error(), ExitStack() as opened:
+        settings = local_settings() if url is None else read_settings()
         stream = StreamKeys(prefix or settings.intake.prefix).intake(check_tenant(tenant))
         sent = opened.enter_context(_sent_files(state, settings, f"{top} {_address(url)} {stream}"))
         if again:
@@ -97,7 +99,7 @@ def watch(
         report.tell(f"watching {top} for {stream}{' by comparing it again and again' if compares else ''}")
         watching.run(({Path(path) for _, path in changes} for changes in found), once=once)
     if report.left_out:
-        raise typer.Exit(PARTLY)
+        raise typer.Exit(PARTIAL)
 
 
 @contextmanager
@@ -117,7 +119,7 @@ def _server(url: str | None, settings: "Settings") -> "Iterator[Redis]":
 
 
 def _address(url: str | None) -> str:
-    """Where the intake's Redis is, whatever the password is by now."""
+    """Return host, port and path of the intake's Redis, without the password, which may change."""
     parts = urlsplit(url or "")
     return f"{parts.hostname or ''}:{parts.port or ''}{parts.path}"
 
@@ -136,7 +138,7 @@ def _sent_files(state: Path | None, settings: "Settings", watched: str) -> "Iter
 
 
 def _references(top: Path, tenant: str, reference: str | None, own: "Settings | None") -> "References":
-    """Where the service reads what is too large for an event; `own` are its settings, where it is on this machine."""
+    """Where the service reads pictures too large for an event; `own`: its settings, if it runs on this machine."""
     from visual_memory.schemas.errors import InvalidRequest
     from visual_memory.services.intake.picture_urls.allowed_prefixes import AllowedPrefixes
     from visual_memory.services.watched_folder.file_to_event import References

@@ -9,7 +9,7 @@ from visual_memory.schemas.encoder_comparison import (
     EncoderFigures,
     Estimate,
 )
-from visual_memory.services.cli.commands.compare import _show, verdict
+from visual_memory.services.cli.commands.encoder_compare import _print_comparison, verdict
 
 
 @pytest.mark.parametrize(
@@ -17,8 +17,8 @@ from visual_memory.services.cli.commands.compare import _show, verdict
     [
         (0.021, 0.004, 0.039, "B is right for 2.1 points more [0.4, 3.9]"),
         (-0.021, -0.039, -0.004, "A is right for 2.1 points more [0.4, 3.9]"),
-        (0.01, -0.002, 0.02, "no difference can be told (B less A: +1.0 points [-0.2, 2.0])"),
-        (0.0, -0.002, 0.002, "no difference can be told (B less A: +0.0 points [-0.2, 0.2])"),
+        (0.01, -0.002, 0.02, "no significant difference (B - A: +1.0 points [-0.2, 2.0])"),
+        (0.0, -0.002, 0.002, "no significant difference (B - A: +0.0 points [-0.2, 0.2])"),
     ],
 )
 def test_the_verdict(value: float, low: float, high: float, said: str) -> None:
@@ -53,13 +53,13 @@ def test_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     found = EncoderComparison(
         tenant="t", a="old", b="new", voting=900, drawn=313, lacking=lacking, seed=7, itself=one, folder=one, known=2
     )
-    _show(found, 3)
+    _print_comparison(found, 3)
     said = capsys.readouterr().out
     assert "A: old\nB: new\n" in said
     assert "313 of the 900 images that vote, drawn at random (seed 7)" in said
     assert "12 images have no vector of new" in said
     assert "no vector of old" not in said
-    assert "each image asked of the others: B is right for 5.0 points more [3.0, 7.0]." in said
+    assert "each image classified by the others: B is right for 5.0 points more [3.0, 7.0]." in said
     assert "The pictures of the folder: B is right" in said
     assert "90.0% [88.0, 91.0]" in said
     assert "0.123" in said
@@ -69,4 +69,4 @@ def test_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert "image-3" not in said
     assert "... and 1 more; --json has all" in said
     assert "  image-9 (dog): dog -> cat" in said
-    assert "2 of the pictures are remembered" in said
+    assert "2 of the pictures are in the memory" in said

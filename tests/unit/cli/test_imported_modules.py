@@ -16,7 +16,7 @@ from visual_memory.services.bootstrap.wiring.wire_task_queue import celery_of
 celery_of(settings).Beat
 """
 UP = """
-import visual_memory.services.cli.commands.processes
+import visual_memory.services.cli.commands.up
 import visual_memory.services.infrastructure.processes.supervisor
 """
 

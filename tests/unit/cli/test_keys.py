@@ -14,7 +14,7 @@ from visual_memory.services.access.api_keys import Keys
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.bootstrap.wiring import wire_records as wire
 from visual_memory.services.cli.app import app
-from visual_memory.services.cli.commands.keys import make_first
+from visual_memory.services.cli.commands.keys import make_first_key
 from visual_memory.services.settings import Settings
 
 
@@ -63,7 +63,7 @@ def test_make_list_rotate_revoke(settings: Settings) -> None:
     with pytest.raises(NotAuthorized):
         keys_of(settings).check(made["text"])
 
-    assert "opens nothing" in keys("revoke", key.id).stdout
+    assert "is revoked" in keys("revoke", key.id).stdout
     with pytest.raises(NotAuthorized):
         keys_of(settings).check(rotated["text"])
     lines = audit_of(settings).latest("north", 9)
@@ -95,11 +95,11 @@ def test_what_makes_no_sense_is_a_sentence(settings: Settings, words: list[str],
 
 
 def test_the_first_start_makes_a_key_and_shows_it_once(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    make_first(settings)
+    make_first_key(settings)
     [line] = [line for line in capsys.readouterr().err.splitlines() if "export" in line]
     key = keys_of(settings).check(line.strip().removeprefix("export VISUAL_MEMORY_KEY="))
     assert (key.tenant, key.scopes) == ("default", [Scope.ADMIN])
     keys("revoke", key.id)
-    make_first(settings)
+    make_first_key(settings)
     assert capsys.readouterr() == ("", "")
     assert len(keys_of(settings).all()) == 1, "a key that was revoked is not made up for"

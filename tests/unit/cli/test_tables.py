@@ -6,14 +6,15 @@ import pytest
 
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.decision import ClassShare, Decision, Novelty
-from visual_memory.services.cli import tables
+from visual_memory.services.cli.decision_output import print_decision
+from visual_memory.services.cli.terminal_output import stage_bars
 
 
 def said(capsys: pytest.CaptureFixture[str], **fields: object) -> list[str]:
     shares = [ClassShare(label="cat", score=3, share=0.75), ClassShare(label="dog", score=1, share=0.25)]
     options = ClassifyOptions(coverage=0.9)
     given = {"label": "cat", "shares": shares, "voters": 4, "encoder": "encoder", **fields}
-    tables.decision(Path("a.jpg"), Decision.model_validate(given), options)
+    print_decision(Path("a.jpg"), Decision.model_validate(given), options)
     return [line for line in " ".join(capsys.readouterr().out.split("\n")).split("  ") if line]
 
 
@@ -38,9 +39,9 @@ def test_nobody_voted(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_work_without_stages_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with tables.stages(quiet=False):
+    with stage_bars(quiet=False):
         pass
     assert capsys.readouterr().err == ""
-    with tables.stages(quiet=False) as tell:
+    with stage_bars(quiet=False) as tell:
         tell("counted", 3, 3)
     assert "counted" in capsys.readouterr().err

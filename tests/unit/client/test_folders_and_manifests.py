@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.services.cli.shared_options import filter_of
+from visual_memory.services.cli.shared_options import filter_from_options
 from visual_memory.services.client.folders_and_manifests import Found, read_pictures
 
 
@@ -152,7 +152,7 @@ def test_what_is_there_twice_is_told(tmp_path: Path) -> None:
 
 def test_a_field_that_an_option_names_is_named_once() -> None:
     with pytest.raises(InvalidRequest, match="subject is named by an option too"):
-        filter_of(["ann"], None, None, None, '{"subject": {"not": "ann"}}')
+        filter_from_options(["ann"], None, None, None, '{"subject": {"not": "ann"}}')
 
 
 def test_a_table_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
