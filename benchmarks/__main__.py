@@ -13,19 +13,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table import Row, markdown
+from benchmarks.result_table import Row, markdown
 
 NAMES = (
     "decode",
     "encode",
     "ingest",
     "stream",
-    "bulk",
+    "import_vectors",
     "search",
     "classify",
     "serve",
     "votes",
-    "neighbours",
+    "exact_neighbours",
     "footprint",
     "migrate",
 )

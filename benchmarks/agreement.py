@@ -13,7 +13,7 @@ import PIL.Image
 from PIL.ImageEnhance import Contrast
 from PIL.ImageFilter import GaussianBlur
 
-from benchmarks.pictures import photographs
+from benchmarks.sample_pictures import photographs
 from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.settings import EncoderSettings

@@ -25,11 +25,11 @@ import PIL.Image
 import psutil
 from typer.testing import CliRunner
 
-from benchmarks.pictures import photographs
-from benchmarks.processes import family
-from benchmarks.serving import directions
-from benchmarks.table import Row, markdown, seconds
-from benchmarks.tiny import tiny_encoder
+from benchmarks.load_clients import directions
+from benchmarks.process_costs import family
+from benchmarks.result_table import Row, markdown, seconds
+from benchmarks.sample_pictures import photographs
+from benchmarks.tiny_encoder import tiny_encoder
 from visual_memory.services.cli.commands.keys import app
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.encoding.load_encoder import identify

@@ -5,9 +5,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from benchmarks.pictures import photographs
-from benchmarks.serving import TENANT, Caller, Load, directions, load, request, serving
-from benchmarks.table import Row, compare
+from benchmarks.load_clients import TENANT, Caller, Load, directions, load, request, serving
+from benchmarks.result_table import Row, compare
+from benchmarks.sample_pictures import photographs
 from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.infrastructure.processes import cpu_threads

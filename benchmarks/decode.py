@@ -15,8 +15,8 @@ import torch
 from PIL.Image import Resampling
 from sklearn.datasets import load_sample_images
 
-from benchmarks.pictures import photographs
-from benchmarks.table import Row, compare, rate
+from benchmarks.result_table import Row, compare, rate
+from benchmarks.sample_pictures import photographs
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.pillow_decode import PictureLimits
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop

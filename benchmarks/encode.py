@@ -18,8 +18,8 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import Dinov2Config, Dinov2Model
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
-from benchmarks.pictures import photographs
-from benchmarks.table import Row, compare, milliseconds, rate, seconds
+from benchmarks.result_table import Row, compare, milliseconds, rate, seconds
+from benchmarks.sample_pictures import photographs
 from visual_memory.services.encoding.efficientnet import load_published_network, prepare, scale_pixels
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN_CROP

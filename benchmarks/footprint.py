@@ -6,8 +6,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.pictures import photographs
-from benchmarks.table import Row
+from benchmarks.result_table import Row
+from benchmarks.sample_pictures import photographs
 from visual_memory.schemas.image import ImageFields
 from visual_memory.services.cli.temporary_service import temporary_service
 

@@ -21,7 +21,7 @@ import psutil
 from matplotlib.figure import Figure
 
 from benchmarks.__main__ import HERE, machine
-from benchmarks.clustered import DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
+from benchmarks.clustered_vectors import DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
 from visual_memory.schemas.classify_options import Effort
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Insert, Vectors

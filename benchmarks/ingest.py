@@ -13,10 +13,10 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from benchmarks.pictures import photographs
-from benchmarks.processes import cpu_seconds
-from benchmarks.table import Row, compare, rate
-from benchmarks.tiny import tiny_encoder
+from benchmarks.process_costs import cpu_seconds
+from benchmarks.result_table import Row, compare, rate
+from benchmarks.sample_pictures import photographs
+from benchmarks.tiny_encoder import tiny_encoder
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields
 from visual_memory.services.cli.temporary_service import temporary_service

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.pictures import photographs
-from benchmarks.processes import cpu_seconds
-from benchmarks.serving import CLASSES, TENANT, directions, load, request
-from benchmarks.table import Row, seconds
+from benchmarks.load_clients import CLASSES, TENANT, directions, load, request
+from benchmarks.process_costs import cpu_seconds
+from benchmarks.result_table import Row, seconds
+from benchmarks.sample_pictures import photographs
 from visual_memory.schemas.encoder import EncoderSpec, FillSettings
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.bootstrap.encoder_commands import EncoderCommands, encoder_commands

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from qdrant_client import QdrantClient
 from sklearn.neighbors import NearestNeighbors
 
-from benchmarks.clustered import CLUSTERS, DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
-from benchmarks.table import Measure, Row, compare
+from benchmarks.clustered_vectors import CLUSTERS, DIMENSION, ENCODER, KIND, METADATA, TENANT, clustered, points
+from benchmarks.result_table import Measure, Row, compare
 from visual_memory.schemas.classify_options import Effort, GroupBy
 from visual_memory.schemas.filter import Filter
 from visual_memory.services.memory.memory import Memory

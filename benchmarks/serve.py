@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from benchmarks.clustered import DIMENSION, clustered
-from benchmarks.serving import load, request, serving
-from benchmarks.table import Row, compare, seconds
-from benchmarks.tiny import tiny_encoder
+from benchmarks.clustered_vectors import DIMENSION, clustered
+from benchmarks.load_clients import load, request, serving
+from benchmarks.result_table import Row, compare, seconds
+from benchmarks.tiny_encoder import tiny_encoder
 from visual_memory.services.cli.temporary_service import START_SECONDS, free_port
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.processes.ready_message import ADDRESS, ready_messages

@@ -14,8 +14,8 @@ import numpy as np
 import PIL.Image
 
 from benchmarks.ingest import PER_REQUEST, through_all
-from benchmarks.processes import memory
-from benchmarks.tiny import tiny_encoder
+from benchmarks.process_costs import memory
+from benchmarks.tiny_encoder import tiny_encoder
 from visual_memory.services.cli.temporary_service import temporary_service
 
 LOOKS = 20

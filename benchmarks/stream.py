@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import redis
 
-from benchmarks.table import Row, compare
+from benchmarks.result_table import Row, compare
 from tests.faults.intake_producers import IMAGE, PRODUCERS
 from tests.faults.intake_trial import Intake, intake_service
 from tests.support.running_service import fields, unique, until

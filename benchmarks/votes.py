@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from benchmarks.table import Row, compare
+from benchmarks.result_table import Row, compare
 from visual_memory.schemas.classify_options import Vote, VoteOptions
 from visual_memory.services.voting.batch_votes import Integers, Weights, collect_ballots, winners_by_k
 from visual_memory.services.voting.decide import TIE

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.tiny import tiny_encoder
+from benchmarks.tiny_encoder import tiny_encoder
 from tests.faults.conftest import Report
 from tests.faults.streaming_clients import Streams
 from tests.support.encoder_commands import Check, Commands

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from benchmarks.billion import Plan, cluster
-from benchmarks.clustered import clustered
+from benchmarks.clustered_vectors import clustered
 from benchmarks.growth import Step, each_further, exponent
 from visual_memory.schemas.classify_options import Effort
 

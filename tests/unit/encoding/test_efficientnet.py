@@ -11,7 +11,7 @@ from PIL.ImageFilter import GaussianBlur
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 
-from benchmarks.pictures import photographs
+from benchmarks.sample_pictures import photographs
 from visual_memory.services.encoding import efficientnet, fused_efficientnet
 from visual_memory.services.encoding import load_encoder as module
 from visual_memory.services.encoding.efficientnet import load_published_network, prepare, scale_pixels

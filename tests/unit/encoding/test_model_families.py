@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.pictures import photographs
+from benchmarks.sample_pictures import photographs
 from tests.support.tiny_encoders import FAMILIES, SIZE, Family
 from visual_memory.schemas.encoder import EncoderIdentity
 from visual_memory.services.decoding.preprocessing_crop import Preprocessing

@@ -7,7 +7,7 @@ from PIL.Image import Resampling
 from sklearn.datasets import load_sample_images
 
 from benchmarks.decode import large
-from benchmarks.pictures import photographs
+from benchmarks.sample_pictures import photographs
 from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.encoding.resize_to_tensor import Filter, resize_to_tensor

@@ -1,6 +1,6 @@
 """Ready-made vectors from files to a memory that has them for good, against the bare engine and against reading alone.
 
-``python -m benchmarks.bulk 1000000`` tells how long a million takes, and how much memory each process.
+``python -m benchmarks.import_vectors 1000000`` tells how long a million takes, and how much memory each process.
 """
 
 import json
@@ -19,8 +19,8 @@ import psutil
 import qdrant_edge as edge
 from pyarrow import FixedSizeListArray, array, parquet, table
 
-from benchmarks.table import Row, seconds
-from benchmarks.tiny import tiny_encoder
+from benchmarks.result_table import Row, seconds
+from benchmarks.tiny_encoder import tiny_encoder
 from visual_memory.schemas.image import now
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client

@@ -1,6 +1,6 @@
 """The paper's claims on the demo's digits, and on a FOLDER holding memory/LABEL/*.jpg and queries/LABEL/*.jpg.
 
-python -m benchmarks.paper [FOLDER ...] [--preprocessing 1|2|both]
+python -m benchmarks.paper_claims [FOLDER ...] [--preprocessing 1|2|both]
 
 With ``both``: first what of it the second preprocessing changed, in a table.
 """
@@ -42,7 +42,7 @@ class Pictures:
 
 def main() -> None:
     """Print a table for each."""
-    parser = argparse.ArgumentParser("python -m benchmarks.paper")
+    parser = argparse.ArgumentParser("python -m benchmarks.paper_claims")
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--preprocessing", choices=("1", "2", "both"), default="2")
     asked = parser.parse_args()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from benchmarks.table import Row, compare, seconds
+from benchmarks.result_table import Row, compare, seconds
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.voting.exact_neighbours import Vectors, nearest
 
