@@ -30,7 +30,7 @@ from visual_memory.services.api.routes import (
 from visual_memory.services.api.routes.api_documents import describe
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
-from visual_memory.services.infrastructure.processes.share_call import SharedCall
+from visual_memory.services.infrastructure.processes.coalesced_call import SharedCall
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 from visual_memory.services.settings import Settings
 

@@ -17,7 +17,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.services.access.api_keys import Found, Keys
 from visual_memory.services.access.idempotency_keys import AlreadyMade
 from visual_memory.services.bootstrap.api_process import ApiProcess
-from visual_memory.services.infrastructure.records.same_transaction import Within
+from visual_memory.services.infrastructure.records.database import Within
 
 IdempotencyKey = Annotated[
     str | None,

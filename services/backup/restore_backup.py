@@ -20,7 +20,7 @@ from visual_memory.schemas.receipt import Event, RestoredPayload
 from visual_memory.services.backup.archive_reader import Contents, Page, Picture
 from visual_memory.services.backup.skip_removed_images import RemovedImages
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.infrastructure.records import record_flags, table_rows
+from visual_memory.services.infrastructure.records import database_flags, table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
@@ -129,8 +129,8 @@ class RestoreBackup:
                 " anybody's: restore without --with-keys, and make new ones"
             )
         with self.database.write(urgent=True) as connection:
-            record_flags.say(
-                self.database, connection, record_flags.RESTORE, {"backup": source.digest, "begun": now().isoformat()}
+            database_flags.say(
+                self.database, connection, database_flags.RESTORE, {"backup": source.digest, "begun": now().isoformat()}
             )
         records = source.restore_records(self.database)
         if not with_keys:
@@ -146,12 +146,12 @@ class RestoreBackup:
         done = {entry.removal for entry in later if entry.event == Event.DONE}
         asked = [entry.removal for entry in later if entry.event == Event.REQUESTED]
         with self.database.write(urgent=True) as connection:
-            record_flags.take_back(connection, record_flags.RESTORE)
+            database_flags.take_back(connection, database_flags.RESTORE)
         whole = contents.model_copy(update={"records": records})
         return RestoreResult(whole, sum(left_out.values()), len(later), [each for each in asked if each not in done])
 
     def _check_place(self, without_later_removals: bool) -> None:
-        if record_flags.read_fact(self.database, record_flags.RESTORE) is not None:
+        if database_flags.read_fact(self.database, database_flags.RESTORE) is not None:
             raise Conflict("a restore was begun here and did not end: take away what it left, or name another folder")
         if (there := table_rows.holding_rows(self.database, MUST_BE_EMPTY)) or self._holds_images():
             raise Conflict(f"there are {there[0] if there else 'images'} here already: restore into a new folder")

@@ -38,11 +38,11 @@ from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, BUILT_
 from visual_memory.services.infrastructure.processes.private_redis import broker_url, client_url
 from visual_memory.services.infrastructure.records.clock_check import ClockGuard
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.records.work_leases import Leases
+from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
-from visual_memory.services.infrastructure.task_queue.producer_queue import ProducerQueue
+from visual_memory.services.infrastructure.task_queue.celery_intake_queue import ProducerQueue
 from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.picture_urls.allowed_prefixes import AllowedPrefixes
 from visual_memory.services.intake.picture_urls.fetch_url import Fetch

@@ -27,7 +27,7 @@ from visual_memory.services.decisions.explain_decision import Question
 from visual_memory.services.decisions.explanation_jobs import RunExplanation
 from visual_memory.services.evaluation.request_evaluation import RunEvaluation
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
-from visual_memory.services.infrastructure.task_queue.jobs import RunJobs
+from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 from visual_memory.services.settings import Settings
 
 ERASE, REMOVE_ORPHANS = "erase", "remove_orphans"

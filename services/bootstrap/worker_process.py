@@ -24,7 +24,7 @@ from visual_memory.services.data_governance.retention_limits import RemoveExpire
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.task_queue import task_names
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
-from visual_memory.services.infrastructure.task_queue.jobs import SweepJobs
+from visual_memory.services.infrastructure.task_queue.job_sweep import SweepJobs
 from visual_memory.services.intake.further_vectors import FurtherVectors
 from visual_memory.services.intake.remember_pictures import Remember, Sweep
 from visual_memory.services.settings import Settings

@@ -24,7 +24,7 @@ from visual_memory.services.cli.commands.status import status
 from visual_memory.services.cli.commands.up import up
 from visual_memory.services.cli.commands.verify_removals import verify_removals
 from visual_memory.services.cli.commands.watch import watch
-from visual_memory.services.infrastructure.processes.forbid_tracing import forbid_tracing
+from visual_memory.services.infrastructure.processes.prctl import forbid_tracing
 from visual_memory.services.infrastructure.storage.private_files import forbid_others
 
 app = typer.Typer(

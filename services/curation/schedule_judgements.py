@@ -21,10 +21,10 @@ from visual_memory.schemas.judgement import (
 from visual_memory.schemas.labels import LabelCount
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import voting_clauses
-from visual_memory.services.infrastructure.observability.isolate_failures import isolated
-from visual_memory.services.infrastructure.records.moment_is_over import CLOCKS_DIFFER, is_over
-from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
-from visual_memory.services.infrastructure.task_queue.jobs import Jobs
+from visual_memory.services.infrastructure.observability.log_and_continue import isolated
+from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER, is_over
+from visual_memory.services.infrastructure.records.database import Within, nothing_else
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.memory.memory import Memory
 
 WAITING = Clause("state", FieldType.KEYWORD, (State.WAITING.value,))

@@ -9,7 +9,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import StoredImage, now
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.infrastructure.observability.isolate_failures import isolated
+from visual_memory.services.infrastructure.observability.log_and_continue import isolated
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.removal_steps import RemovalSteps

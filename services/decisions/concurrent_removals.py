@@ -18,8 +18,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.decisions.scrub_decision import queried_with
-from visual_memory.services.infrastructure.records.batches import batches
-from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.database import Database, batches
 from visual_memory.services.infrastructure.records.tables import covered_images, covered_vectors, receipt_log, removals
 from visual_memory.services.removal.values_named_in_filters import named_values
 

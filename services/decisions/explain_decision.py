@@ -33,7 +33,7 @@ from visual_memory.services.classification.classify import Classify, WhatIf
 from visual_memory.services.decisions.decision_difference import compare, influence, voted
 from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
-from visual_memory.services.infrastructure.task_queue.jobs import Progress
+from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import first_groups, into_groups

@@ -14,9 +14,10 @@ from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.errors import Conflict
 from visual_memory.schemas.explanation import Counterfactual, ExplanationJob, Influence
 from visual_memory.services.decisions.explain_decision import Question
-from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
+from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.records.tables import questions
-from visual_memory.services.infrastructure.task_queue.jobs import OPEN, Jobs, OwnedJob, Progress, Stopped
+from visual_memory.services.infrastructure.task_queue.job_records import OPEN, Jobs, OwnedJob, Stopped
+from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.removal.covered_images import CoveredImages
 
 KINDS = (JobKind.COUNTERFACTUAL, JobKind.INFLUENCE)

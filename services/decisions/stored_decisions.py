@@ -37,9 +37,7 @@ from visual_memory.services.decisions.decision_mentions import (
 )
 from visual_memory.services.decisions.find_covered_decisions import CoveredChunk, chunks
 from visual_memory.services.decisions.scrub_decision import FLOATS, queried_with, query_vector, scrubbed
-from visual_memory.services.infrastructure.records.batches import batches
-from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
+from visual_memory.services.infrastructure.records.database import Database, Within, batches, nothing_else
 from visual_memory.services.infrastructure.records.tables import covered_vectors, decision_mentions, decisions, removals
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.vector_digests import vector_digests

@@ -21,11 +21,11 @@ from visual_memory.schemas.background_job import Job, JobKind, JobState
 from visual_memory.schemas.errors import Blocked, Conflict, InvalidRequest, NotFound
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest, EvaluationSummary
 from visual_memory.schemas.image import now
-from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
+from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.records.tables import evaluation_pictures, evaluations, jobs
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.disk_space import NEW
-from visual_memory.services.infrastructure.task_queue.jobs import OPEN, Jobs, OwnedJob, Stopped
+from visual_memory.services.infrastructure.task_queue.job_records import OPEN, Jobs, OwnedJob, Stopped
 from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.removal.values_named_in_filters import named_values
 

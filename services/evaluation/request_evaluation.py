@@ -23,9 +23,10 @@ from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.evaluation.evaluation_records import Evaluations, Queries
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, Vectors
-from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
+from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob, Progress
+from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
+from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.blocklist import SUBJECT, Blocklist

@@ -15,7 +15,7 @@ from visual_memory.schemas.errors import InvalidFilter
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter, Not, matches
 from visual_memory.schemas.removal import Removal
-from visual_memory.services.infrastructure.records.work_leases import Lease
+from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocklist
 from visual_memory.services.removal.covered_images import PAGE, VECTORS, CoveredImageRecords, MarkedImage

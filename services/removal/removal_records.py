@@ -17,8 +17,8 @@ from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Erasure, Removal, RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 from visual_memory.services.infrastructure.records.tables import leases, removals
-from visual_memory.services.infrastructure.records.work_leases import Lease, Leases, Superseded
 
 OWNED = "removal:"
 SHOWN = Removal.model_fields.keys() - {"requested_by", "status", "erasure"}

@@ -35,8 +35,8 @@ from visual_memory.schemas.receipt import Event, RemovalPayload, RequestedPayloa
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.infrastructure.observability.isolate_failures import isolated
-from visual_memory.services.infrastructure.records.work_leases import Lease, Superseded
+from visual_memory.services.infrastructure.observability.log_and_continue import isolated
+from visual_memory.services.infrastructure.records.resource_leases import Lease, Superseded
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.filter_digest import FilterDigests

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from visual_memory.schemas.errors import InvalidFilter
 from visual_memory.schemas.filter import Clause, matches
-from visual_memory.services.infrastructure.records.work_leases import Lease
+from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.removal.blocklist import CONTENT, VECTOR, Blocklist
 from visual_memory.services.removal.covered_images import EVERYTHING, CoveredImageRecords
 from visual_memory.services.removal.intake_contract import (

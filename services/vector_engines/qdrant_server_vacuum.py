@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 
 from visual_memory.schemas.image import now
-from visual_memory.services.infrastructure.records.moment_is_over import is_over
+from visual_memory.services.infrastructure.records.clock_check import is_over
 from visual_memory.services.vector_engines.engine_contract import Compaction
 
 USUAL = "visual_memory_usual_vacuum"

@@ -10,7 +10,7 @@ from visual_memory.schemas.explanation import Counterfactual, Influence
 from visual_memory.services.cli.commands.decisions import _followed
 from visual_memory.services.decisions.explanation_jobs import ExplanationJobs, ExplanationRequest
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.task_queue.jobs import Jobs
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 
 
 def test_a_worker_finds_what_the_api_would_have_answered(stack: Stack) -> None:

@@ -13,7 +13,7 @@ from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.image import ImageFields
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.records.tables import jobs
-from visual_memory.services.infrastructure.task_queue.jobs import Jobs
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 
 TENANTS = 30
 NUMBERS = 1280

@@ -35,8 +35,8 @@ from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
 from visual_memory.services.decisions.explain_decision import AT_ONCE
 from visual_memory.services.infrastructure.observability.json_logs import Formatter
+from visual_memory.services.infrastructure.processes.coalesced_call import SharedCall
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
-from visual_memory.services.infrastructure.processes.share_call import SharedCall
 from visual_memory.services.infrastructure.records.tables import removals
 from visual_memory.services.receipts.receipt_signature import ReceiptChecker
 from visual_memory.services.receipts.verification.parse_receipt import parse_receipt

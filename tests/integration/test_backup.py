@@ -34,7 +34,7 @@ from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.access.api_keys import Keys
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.infrastructure.records import record_flags
+from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
@@ -102,7 +102,7 @@ def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_pa
     assert there.ask(question) == here.ask(question)
     there.work()
     assert there.held(waiting)[0].state is State.REMEMBERED
-    assert record_flags.read_fact(there.database, record_flags.RESTORE) is None
+    assert database_flags.read_fact(there.database, database_flags.RESTORE) is None
 
 
 def add_encoder(parts: Parts, name: str, dimension: int) -> Memory:
@@ -322,7 +322,7 @@ def test_a_restore_that_was_killed_is_served_by_nobody_and_not_continued(
     there.pictures = cast(Pictures, Hooked(there.pictures, after=die))
     with pytest.raises(Killed):
         restore(there, tmp_path / "b")
-    assert record_flags.read_fact(there.database, record_flags.RESTORE) is not None
+    assert database_flags.read_fact(there.database, database_flags.RESTORE) is not None
     with pytest.raises(Conflict, match="name another folder"):
         restore(there, tmp_path / "b")
 
@@ -332,7 +332,7 @@ def test_a_memory_with_images_is_not_touched(here: Parts, tmp_path: Path) -> Non
     back_up(here, tmp_path / "b")
     with pytest.raises(Conflict, match="images here already"):
         restore(here, tmp_path / "b")
-    assert record_flags.read_fact(here.database, record_flags.RESTORE) is None
+    assert database_flags.read_fact(here.database, database_flags.RESTORE) is None
 
 
 def test_a_backup_replaces_nothing(here: Parts, tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from tests.support.wired_service import database_in
 from visual_memory.schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent
 from visual_memory.schemas.intake_event import MAX_EVENT, MAX_PICTURE, ReadEvent, read_event
 from visual_memory.services.cli.temporary_service import free_port
-from visual_memory.services.infrastructure.records.work_leases import Leases
+from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
-from visual_memory.services.infrastructure.task_queue.producer_queue import AT_ONCE, ProducerQueue
+from visual_memory.services.infrastructure.task_queue.celery_intake_queue import AT_ONCE, ProducerQueue
 from visual_memory.services.intake.streams import celery_relay
 from visual_memory.services.intake.streams.celery_relay import MAX_MESSAGE, CeleryRelay, entry_of
 

@@ -19,7 +19,7 @@ from visual_memory.services.bootstrap.job_process import ERASE, REMOVE_ORPHANS
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
 from visual_memory.services.cli.commands.processes import JOBS_AT_ONCE
 from visual_memory.services.settings import Settings
-from visual_memory.workers.duty_threads import duty_threads
+from visual_memory.workers.maintenance_threads import duty_threads
 
 
 @pytest.fixture

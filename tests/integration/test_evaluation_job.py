@@ -34,8 +34,9 @@ from visual_memory.services.evaluation import request_evaluation as module
 from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.evaluation.request_evaluation import RequestEvaluation, RunEvaluation
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
-from visual_memory.services.infrastructure.task_queue.jobs import Jobs, RunJobs, Stopped
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs, Stopped
+from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
+from visual_memory.services.infrastructure.task_queue.periodic_task_runs import Schedule
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages

@@ -22,7 +22,8 @@ from visual_memory.services.decisions.explanation_jobs import (
     RunExplanation,
 )
 from visual_memory.services.infrastructure.records.tables import questions
-from visual_memory.services.infrastructure.task_queue.jobs import Jobs, RunJobs
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs
+from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 
 
 class Workers:

@@ -14,15 +14,9 @@ from visual_memory.schemas.errors import InvalidRequest, NotFound, Unavailable
 from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.task_queue.jobs import (
-    KEPT,
-    Jobs,
-    OwnedJob,
-    Progress,
-    RunJobs,
-    Stopped,
-    SweepJobs,
-)
+from visual_memory.services.infrastructure.task_queue.job_records import KEPT, Jobs, OwnedJob, Stopped
+from visual_memory.services.infrastructure.task_queue.job_runner import Progress, RunJobs
+from visual_memory.services.infrastructure.task_queue.job_sweep import SweepJobs
 
 LEASE = timedelta(hours=1)
 KIND = JobKind.EVALUATION
@@ -162,7 +156,7 @@ def test_one_that_fails_after_it_was_deleted_stays_deleted(jobs: Jobs, error: Ex
 
 
 def test_one_with_a_long_step_is_left_to_its_worker(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visual_memory.services.infrastructure.task_queue.jobs.TOUCH_SECONDS", 0.01)
+    monkeypatch.setattr("visual_memory.services.infrastructure.task_queue.job_runner.TOUCH_SECONDS", 0.01)
     job = jobs.create("a", KIND, "ann")
 
     def work(progress: Progress) -> None:

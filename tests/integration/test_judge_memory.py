@@ -26,7 +26,8 @@ from visual_memory.services.curation.judgement.update_judgement_input import Upd
 from visual_memory.services.curation.schedule_judgements import SERVICE, Judging
 from visual_memory.services.infrastructure.records.tables import judgements
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.infrastructure.task_queue.jobs import Jobs, OwnedJob, Progress, RunJobs, Stopped
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs, OwnedJob, Stopped
+from visual_memory.services.infrastructure.task_queue.job_runner import Progress, RunJobs
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.vector_engines.engine_contract import Vectors

@@ -19,8 +19,8 @@ from visual_memory.schemas.image import State, StoredImage
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.decoding.decode_many import Decoder
+from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.records.tables import leases as leases_table
-from visual_memory.services.infrastructure.records.work_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.intake.accept_pictures import Accept
 from visual_memory.services.intake.accept_vectors import AcceptVectors

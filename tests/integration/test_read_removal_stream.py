@@ -12,7 +12,7 @@ from tests.support.wired_service import Hooked, Once, Parts
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalStatus
-from visual_memory.services.infrastructure.records.work_leases import Leases
+from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox

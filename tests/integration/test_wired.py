@@ -15,7 +15,7 @@ from visual_memory.services.bootstrap.job_process import job_process
 from visual_memory.services.bootstrap.wiring import wire_memory
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.bootstrap.worker_process import worker_process
-from visual_memory.services.infrastructure.records import record_flags
+from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 
@@ -78,7 +78,7 @@ def test_at_the_end_all_is_closed(settings: Settings, engines: Opened, wire: Wir
 def test_what_cannot_be_wired_to_its_end_leaves_nothing_open(settings: Settings, engines: Opened, wire: Wire) -> None:
     before = threads()
     with records_of(settings) as database, database.write() as connection:
-        record_flags.say(database, connection, record_flags.RESTORE, {})
+        database_flags.say(database, connection, database_flags.RESTORE, {})
     with pytest.raises(Unavailable, match="a restore was begun"), wire(settings):
         pytest.fail("it was wired")
     assert engines.number

@@ -18,7 +18,7 @@ from visual_memory.services.bootstrap.job_process import JobProcess
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
 from visual_memory.services.cli.commands import processes
-from visual_memory.services.infrastructure.task_queue.jobs import RunJobs
+from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 from visual_memory.services.settings import Settings
 
 SECONDS = 0.2

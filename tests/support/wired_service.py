@@ -65,7 +65,7 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.infrastructure.task_queue.jobs import Progress
+from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.intake.accept_pictures import Accept, Upload
 from visual_memory.services.intake.remember_pictures import Remember
 from visual_memory.services.memory.memory import Memory

@@ -10,7 +10,7 @@ from visual_memory.schemas.curation_request import Curated, CurationRequest
 from visual_memory.schemas.judgement import JudgementStatus, Suspect, Suspicion
 from visual_memory.services.api.authenticate import CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import SEES_CLASSES, GuardedRoute, needs
-from visual_memory.services.infrastructure.records.same_transaction import Within
+from visual_memory.services.infrastructure.records.database import Within
 
 router = APIRouter(prefix="/v1", tags=["curate"], route_class=GuardedRoute)
 

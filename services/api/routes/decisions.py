@@ -22,7 +22,7 @@ from visual_memory.services.api.authenticate import Caller, CallerDep, Idempoten
 from visual_memory.services.api.authorize import GuardedRoute, needs
 from visual_memory.services.decisions.explain_decision import AT_ONCE, OverBudget
 from visual_memory.services.decisions.explanation_jobs import ExplanationRequest
-from visual_memory.services.infrastructure.records.same_transaction import Within
+from visual_memory.services.infrastructure.records.database import Within
 
 router = APIRouter(prefix="/v1", tags=["decisions"], route_class=GuardedRoute)
 

@@ -13,7 +13,7 @@ from visual_memory.services.api.authorize import SEES_CLASSES, GuardedRoute, nee
 from visual_memory.services.api.error_responses import content
 from visual_memory.services.api.picture_uploads import SentImages, body_of, read_uploads
 from visual_memory.services.api.routes.images import PRIVATE
-from visual_memory.services.infrastructure.records.same_transaction import Within
+from visual_memory.services.infrastructure.records.database import Within
 from visual_memory.services.intake.accept_pictures import Upload
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"], route_class=GuardedRoute)

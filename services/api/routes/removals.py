@@ -18,7 +18,7 @@ from visual_memory.services.api.authorize import GuardedRoute, needs
 from visual_memory.services.api.if_match import EtagsDep
 from visual_memory.services.api.routes.images import held
 from visual_memory.services.bootstrap.api_process import ApiProcess
-from visual_memory.services.infrastructure.records.same_transaction import Within
+from visual_memory.services.infrastructure.records.database import Within
 
 router = APIRouter(prefix="/v1", tags=["removals"], route_class=GuardedRoute)
 

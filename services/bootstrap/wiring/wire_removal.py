@@ -19,14 +19,14 @@ from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.decisions.explanation_jobs import ExplanationJobs
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.evaluation.evaluation_records import Evaluations
-from visual_memory.services.infrastructure.records import record_flags
+from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
-from visual_memory.services.infrastructure.task_queue.jobs import Jobs
+from visual_memory.services.infrastructure.task_queue.job_records import Jobs
+from visual_memory.services.infrastructure.task_queue.periodic_task_runs import Schedule
 from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.verification.compare_removal_records_with_log import RemovalRecordCheck
@@ -143,7 +143,7 @@ def check_restored(stores: Stores) -> None:
     Raises:
         Unavailable: a restore was begun and did not end.
     """
-    if record_flags.read_fact(stores.removals.database, record_flags.RESTORE) is not None:
+    if database_flags.read_fact(stores.removals.database, database_flags.RESTORE) is not None:
         raise Unavailable("a restore was begun and did not end: restore into another new folder")
 
 

@@ -51,7 +51,7 @@ def worker() -> None:
     from visual_memory.services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER, REMEMBER_QUEUE
     from visual_memory.workers.celery_worker import work
     from visual_memory.workers.periodic_tasks import add_periodic_tasks
-    from visual_memory.workers.tenant_task import add_tenant_task
+    from visual_memory.workers.remember_and_job_tasks import add_tenant_task
 
     with _open_process(worker_process(settings), settings.worker.metrics_port) as wired:
         celery, current = celery_of(settings), wired.current
@@ -67,8 +67,8 @@ def jobs() -> None:
     from visual_memory.services.bootstrap.wiring.wire_task_queue import celery_of
     from visual_memory.services.infrastructure.task_queue.task_names import JOB_QUEUE, RUN_JOBS
     from visual_memory.workers.celery_worker import work
-    from visual_memory.workers.duty_threads import duty_threads
-    from visual_memory.workers.tenant_task import add_tenant_task
+    from visual_memory.workers.maintenance_threads import duty_threads
+    from visual_memory.workers.remember_and_job_tasks import add_tenant_task
 
     with _open_process(job_process(settings), settings.worker.jobs_metrics_port) as wired:
         celery, current = celery_of(settings), wired.current

@@ -20,8 +20,9 @@ from visual_memory.services.curation.judgement.neighbour_lists import MIN_NEIGHB
 from visual_memory.services.curation.judgement.score_suspects import find_suspects
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
-from visual_memory.services.infrastructure.records.moment_is_over import CLOCKS_DIFFER
-from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob, Progress
+from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER
+from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
+from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.voting.exact_neighbours import MISSING, Rows
 from visual_memory.services.voting.image_reliability import count_votes, votes_are_right

@@ -32,7 +32,7 @@ from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import judgement_uses, judgements
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.infrastructure.task_queue.jobs import OwnedJob
+from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
 
 MAX_HELD = 4
 """Judgements of so many tenants are held by each process; one of 100,000 images takes some 30 MB."""

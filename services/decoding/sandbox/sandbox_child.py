@@ -34,8 +34,7 @@ from visual_memory.services.decoding.sandbox import linux_privileges
 from visual_memory.services.decoding.sandbox.landlock import forbid_files
 from visual_memory.services.decoding.sandbox.sandbox_protocol import Header, receive, send
 from visual_memory.services.decoding.sandbox.seccomp import forbid_system_calls
-from visual_memory.services.infrastructure.processes.exit_with_parent import end_with
-from visual_memory.services.infrastructure.processes.forbid_tracing import forbid_tracing
+from visual_memory.services.infrastructure.processes.prctl import end_with, forbid_tracing
 
 ZEROED_LIMITS = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
 

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from visual_memory.services.infrastructure.processes.exit_with_parent import end_with
+from visual_memory.services.infrastructure.processes.prctl import end_with
 from visual_memory.services.infrastructure.processes.private_redis import intake_command, prepare_intake, redis_command
 from visual_memory.services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
 from visual_memory.services.infrastructure.storage.data_paths import Places

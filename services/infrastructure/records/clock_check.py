@@ -1,27 +1,44 @@
-"""The clock guard: whose clock differs from the database's accepts nothing.
+"""Check clocks: refuse to accept images while this machine's clock differs from that of the records' database.
 
-A removal covers what was accepted by the moment at which it was asked for, by the database's clock, and a little after.
-So an image must not carry a moment of acceptance that is later than that by more.
+A removal covers the images that were accepted before it was requested, by the clock of the database, and shortly after.
+So the acceptance time of an image must not be later than the time by that clock, within `LIMIT`.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from visual_memory.schemas.errors import Unavailable
 
 LIMIT = 1.0
-"""Seconds."""
+"""Largest accepted difference, in seconds."""
 FRESH = 5.0
-"""Seconds for which a difference that was measured is believed."""
+"""Seconds for which a measured difference is reused."""
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""Largest assumed difference between the clocks of two machines."""
+
+
+def is_over(since: datetime, duration: timedelta, moment: datetime, differ: timedelta = CLOCKS_DIFFER) -> bool:
+    """Whether a duration has passed since a stored moment; also true if that moment is too far in the future.
+
+    So a clock that was set back does not delay what is due.
+
+    Args:
+        since: the stored moment.
+        duration: how long to wait after it.
+        moment: the present.
+        differ: how far in the future a stored moment may be and still be waited for.
+    """
+    return moment - since >= duration or since - moment > differ
 
 
 class ClockGuard:
-    """Compares this process's clock with the database's, every few seconds.
+    """Compares the clock of this process with that of the database, at most every `FRESH` seconds.
 
     Args:
-        difference: measures by how many seconds it is ahead, at least; `Database.clock_difference`.
-        uptime: a clock that nobody sets.
+        difference: measures by how many seconds this process is ahead, at least; `Database.clock_difference`.
+        uptime: a monotonic clock.
     """
 
     def __init__(self, difference: Callable[[], float], uptime: Callable[[], float] = time.monotonic) -> None:
@@ -34,12 +51,12 @@ class ClockGuard:
         """Return if the clocks agree.
 
         Raises:
-            Unavailable: they do not, or the database does not answer.
+            Unavailable: the clocks differ, or the database does not answer.
         """
         measured = self._measured
         if measured is None or self._uptime() - measured[0] > FRESH:
             with self._measuring:
-                if self._measured is measured:  # nobody else did it meanwhile
+                if self._measured is measured:  # no other thread has measured meanwhile
                     begun = self._uptime()
                     self._measured = begun, self._difference()
                 measured = self._measured

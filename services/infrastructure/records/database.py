@@ -5,10 +5,12 @@ one statement, such as an UPDATE with a condition whose `rowcount` is looked at,
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,6 +29,21 @@ FULL = ("database or disk is full", "No space left", "disk full")
 CHECKPOINTS = 6
 """How often it is tried to empty SQLite's log, each time for so long."""
 _WRITES = "visual_memory_writes"
+
+Value = TypeVar("Value")
+Within = Callable[[Connection, str], object]
+"""Called with the transaction and the record's id, as the last step of the transaction; an error rolls it back."""
+
+
+def nothing_else(_connection: Connection, _record: str) -> None:
+    """The `Within` that does nothing."""
+
+
+def batches(values: Iterable[Value], size: int = 500) -> Iterator[list[Value]]:
+    """Split values into lists that one statement can take."""
+    left = iter(values)
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 class Database:

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.services.infrastructure.records import record_flags, tables
+from visual_memory.services.infrastructure.records import database_flags, tables
 from visual_memory.services.infrastructure.records.database import Database
 
 HEAD = "0002"
@@ -34,14 +34,14 @@ def upgrade_schema(database: Database) -> None:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         migrate(connection)
-        record_flags.say(database, connection, SCHEMA, {"revision": HEAD, "oldest": OLDEST})
+        database_flags.say(database, connection, SCHEMA, {"revision": HEAD, "oldest": OLDEST})
 
 
 def _is_ready(database: Database) -> bool:
     with database.read() as connection:
         if not inspect(connection).has_table(tables.facts.name):
             return False
-        schema = record_flags.fact(connection, SCHEMA)
+        schema = database_flags.fact(connection, SCHEMA)
     if schema is None or schema["revision"] < HEAD:
         return False
     if schema["oldest"] > HEAD:

@@ -18,8 +18,11 @@ from typing import Any
 from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.transport import redis
+from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import ResponseError
 
+from visual_memory.schemas.api_key import Tenant
+from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.task_queue.task_names import QUEUE_OF
 
@@ -148,3 +151,19 @@ class CheckingAMQP(AMQP):  # type: ignore[misc]  # celery ships no types
     """What Celery makes its connections with, so that its workers see checked messages alone."""
 
     Connection = _CheckingConnection
+
+
+_TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
+
+
+def tenant_of(message: Sequence[object]) -> str:
+    """The tenant of a message of `TaskQueue.enqueue`.
+
+    Raises:
+        InvalidRequest: no tenant has such a name.
+    """
+    try:
+        [tenant] = message
+        return _TENANT.validate_python(tenant, strict=True)
+    except (ValueError, ValidationError):
+        raise InvalidRequest("a message that names no tenant") from None

@@ -9,7 +9,7 @@ from visual_memory.schemas.errors import Blocked, Conflict, FetchUnanswered, Una
 from visual_memory.schemas.image import Accepted, State
 from visual_memory.services.access.audit_log import Audit
 from visual_memory.services.infrastructure.observability.json_logs import kind
-from visual_memory.services.infrastructure.records.work_leases import Superseded
+from visual_memory.services.infrastructure.records.resource_leases import Superseded
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Status
 from visual_memory.services.intake.accept_pictures import Accept, Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent

@@ -21,10 +21,10 @@ from visual_memory.schemas.intake_event import IMAGE, MAX_EVENT
 from visual_memory.schemas.strict_json import check_keys
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.observability.json_logs import kind
-from visual_memory.services.infrastructure.records.work_leases import Lease, Leases, Superseded
-from visual_memory.services.infrastructure.task_queue.producer_message import read_producer_message
-from visual_memory.services.infrastructure.task_queue.producer_queue import ProducerQueue
-from visual_memory.services.infrastructure.task_queue.task_arguments import tenant_of
+from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
+from visual_memory.services.infrastructure.task_queue.celery_intake_message import read_producer_message
+from visual_memory.services.infrastructure.task_queue.celery_intake_queue import ProducerQueue
+from visual_memory.services.infrastructure.task_queue.message_check import tenant_of
 
 SOURCE = "celery"
 """What events say that are made of messages; a message's ``source`` is its image's."""

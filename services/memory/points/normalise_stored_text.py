@@ -15,9 +15,9 @@ from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import now
 from visual_memory.schemas.labels import label_paths
 from visual_memory.schemas.text_rules import respelled, respelled_label
-from visual_memory.services.infrastructure.records import record_flags
+from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.records.work_leases import Lease, Leases, Superseded
+from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Payload, PointFilter, SetPayload
 
@@ -98,13 +98,13 @@ def _write(payload: Payload, fields: Payload) -> SetPayload:
 
 
 def _value(database: Database) -> dict[str, Any]:
-    return record_flags.read_fact(database, FACT) or {}
+    return database_flags.read_fact(database, FACT) or {}
 
 
 def _say(database: Database, leases: Leases, lease: Lease, value: dict[str, Any]) -> None:
     with database.write(urgent=True) as connection:
         leases.check(connection, lease)
-        record_flags.say(database, connection, FACT, value)
+        database_flags.say(database, connection, FACT, value)
 
 
 def _labels(labels: list[str]) -> list[str]:

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import now
 from visual_memory.schemas.receipt import Claim, ErasurePayload, Event
-from visual_memory.services.infrastructure.observability.isolate_failures import isolated
-from visual_memory.services.infrastructure.records.work_leases import Lease
+from visual_memory.services.infrastructure.observability.log_and_continue import isolated
+from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.removal.erasure.erasure_records import ErasureRecords

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
+from visual_memory.services.infrastructure.records.resource_leases import Superseded
 from visual_memory.services.infrastructure.records.tables import removals
-from visual_memory.services.infrastructure.records.work_leases import Superseded
 from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep
 
 PAGE = 500

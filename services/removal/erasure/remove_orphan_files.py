@@ -14,10 +14,10 @@ from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import now
-from visual_memory.services.infrastructure.observability.isolate_failures import isolated
-from visual_memory.services.infrastructure.records.moment_is_over import is_over
+from visual_memory.services.infrastructure.observability.log_and_continue import isolated
+from visual_memory.services.infrastructure.records.clock_check import is_over
 from visual_memory.services.infrastructure.storage.picture_store import Kind, PictureFile, Pictures
-from visual_memory.services.infrastructure.task_queue.duty_schedule import Schedule
+from visual_memory.services.infrastructure.task_queue.periodic_task_runs import Schedule
 from visual_memory.services.memory.memory import Memory
 
 AT_ONCE = 500

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-from visual_memory.services.infrastructure.processes.exit_with_parent import end_with
+from visual_memory.services.infrastructure.processes.prctl import end_with
 from visual_memory.services.vector_engines.hnsw_parameters import CANDIDATES, EDGES, QUANTILE, SCANNED
 from visual_memory.services.vector_engines.qdrant_edge.shard_files import config_of
 

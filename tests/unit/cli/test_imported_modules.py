@@ -48,7 +48,7 @@ import visual_memory.services.infrastructure.processes.supervisor
             HEAVY | SERVER | ENGINE,
         ),
         (
-            "import visual_memory.services.bootstrap.job_process, visual_memory.workers.tenant_task",
+            "import visual_memory.services.bootstrap.job_process, visual_memory.workers.remember_and_job_tasks",
             HEAVY | SERVER | ENGINE | {"httpx"},
         ),
     ],

@@ -55,8 +55,9 @@ def test_nothing_that_hostile_code_tries_in_a_decoder_is_done(target: Target) ->
 CHILD = """
 import json, os, sys
 from visual_memory.services.decoding.sandbox import landlock, linux_privileges as privileges
-from visual_memory.services.infrastructure.processes.forbid_tracing import forbid_tracing
 from tests.support.sandbox_attacks import Target, try_all
+from visual_memory.services.infrastructure.processes.prctl import forbid_tracing
+from tests.attacker import Target, try_all
 target, names, given = json.loads(sys.argv[1]), tuple(json.loads(sys.argv[2])), json.loads(sys.argv[3])
 layers = {"namespace": privileges.enter_own_user_namespace, "capabilities": privileges.drop_capabilities,
           "privileges": privileges.forbid_new_ones, "tracing": forbid_tracing, "landlock": landlock.forbid_files}

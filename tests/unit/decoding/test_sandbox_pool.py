@@ -195,8 +195,7 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
         ".sandbox.seccomp",
     ]
     assert {module for module in told["modules"] if module.startswith("visual_memory.services.")} <= {
-        "visual_memory.services.infrastructure.processes.exit_with_parent",
-        "visual_memory.services.infrastructure.processes.forbid_tracing",
+        "visual_memory.services.infrastructure.processes.prctl",
         "visual_memory.services.infrastructure",
         "visual_memory.services.infrastructure.processes",
         *(f"{decoding}{name}" for name in ours),

@@ -21,11 +21,11 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Table, func, select
 
-from visual_memory.services.infrastructure.records import record_flags, tables
+from visual_memory.services.infrastructure.records import database_flags, tables
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.json_import import json_record_rows as rows
 from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
-from visual_memory.services.infrastructure.records.work_leases import Lease, Leases, Superseded
+from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 
 FACT = "json_records"
 """The fact that says how far it is: ``imported``, then ``erased``."""
@@ -166,7 +166,7 @@ def is_imported(database: Database, files: JsonFiles) -> bool:
 
 
 def _state(database: Database, name: str) -> str | None:
-    found = record_flags.read_fact(database, name)
+    found = database_flags.read_fact(database, name)
     return None if found is None else found["state"]
 
 
@@ -292,9 +292,9 @@ class _Import:
     def _say(self, state: str, **more: Any) -> None:
         with self.database.write(urgent=True) as connection:
             self.leases.check(connection, self.lease)
-            before = record_flags.fact(connection, self.name) or {}
+            before = database_flags.fact(connection, self.name) or {}
             value = {**before, **more, "state": state, "at": self.database.moment(connection).isoformat()}
-            record_flags.say(self.database, connection, self.name, value)
+            database_flags.say(self.database, connection, self.name, value)
 
     def _erase(self) -> None:
         """Delete the files."""

@@ -15,7 +15,7 @@ from sqlalchemy import Table
 
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.text_rules import respelled, respelled_label
-from visual_memory.services.infrastructure.records import record_flags, tables
+from visual_memory.services.infrastructure.records import database_flags, tables
 
 Row = tuple[Table, dict[str, Any]]
 
@@ -226,7 +226,7 @@ def duty(key: str, record: Any, _others: Others) -> Iterator[Row]:
 
 def unfinished_restore(_key: str, record: Any, _others: Others) -> Iterator[Row]:
     """``restore/unfinished``: nothing may be served before that is done."""
-    yield tables.facts, {"name": record_flags.RESTORE, "value": record}
+    yield tables.facts, {"name": database_flags.RESTORE, "value": record}
 
 
 def audit_line(line: Mapping[str, Any]) -> dict[str, Any]:

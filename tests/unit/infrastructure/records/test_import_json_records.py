@@ -21,7 +21,7 @@ from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_import import ImportingStores
 from visual_memory.services.decisions.decision_mentions import mentions_of
-from visual_memory.services.infrastructure.records import record_flags, tables
+from visual_memory.services.infrastructure.records import database_flags, tables
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.json_import.import_audit_file import import_audit_file
 from visual_memory.services.infrastructure.records.json_import.import_json_records import (
@@ -157,7 +157,7 @@ def test_a_restore_that_did_not_end_is_still_served_by_nobody(database: Database
     (data / "records" / "restore").mkdir()
     (data / "records" / "restore" / "unfinished").write_text('{"file": "backup"}')
     do_import(database, data)
-    assert record_flags.read_fact(database, record_flags.RESTORE) == {"file": "backup"}
+    assert database_flags.read_fact(database, database_flags.RESTORE) == {"file": "backup"}
 
 
 def test_keys_open_what_they_opened(database: Database, data: Path) -> None:
@@ -353,7 +353,7 @@ def deadly_writes(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
     with monkeypatch.context() as patched:
         patched.setattr(database, "write", counted)
-        patched.setattr("visual_memory.services.infrastructure.records.work_leases.Leases.release", lambda *_: None)
+        patched.setattr("visual_memory.services.infrastructure.records.resource_leases.Leases.release", lambda *_: None)
         yield
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.records.work_leases import Leases, Superseded
+from visual_memory.services.infrastructure.records.resource_leases import Leases, Superseded
 
 LONG, OVER = timedelta(hours=1), timedelta(0)
 

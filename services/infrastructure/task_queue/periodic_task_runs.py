@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from pydantic import AwareDatetime, BaseModel
 from sqlalchemy import select
 
+from visual_memory.services.infrastructure.records.clock_check import is_over
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.records.moment_is_over import is_over
 from visual_memory.services.infrastructure.records.tables import schedule
 
 

@@ -1,36 +1,26 @@
-"""Jobs: their records, and how a worker does them.
+"""The records of jobs: state, progress, attempts, and the worker that runs each.
 
-Whoever deletes a job stops it at its next progress. A message says only that a tenant has jobs. A worker that takes a
-job gets a token which nobody ever had, and whatever it writes about the job compares it (`Jobs.check`): so a worker
-that stood still, and whose job was begun by another since, writes nothing more, and leaves no result. A worker that
-dies leaves its job untouched, and the sweep enqueues the tenant again; the job then begins anew, so it must be harmless
-when repeated.
+A worker that begins a job gets a unique fencing token, which every write about the job compares (`Jobs.check`). So a
+worker that was suspended, and whose job another worker has begun since, can write nothing more.
 """
 
 import logging
 import secrets
-import threading
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from time import monotonic
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
 
 from visual_memory.schemas.background_job import Job, JobKind, JobState
-from visual_memory.schemas.errors import NotFound, Unavailable, VisualMemoryError
+from visual_memory.schemas.errors import NotFound
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.records.moment_is_over import CLOCKS_DIFFER
-from visual_memory.services.infrastructure.records.same_transaction import Within, nothing_else
+from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER
+from visual_memory.services.infrastructure.records.database import Database, Within, nothing_else
 from visual_memory.services.infrastructure.records.tables import jobs
 
-MAX_ATTEMPTS = 3
-TOUCH_SECONDS = 1.0
-"""How often progress is written at most."""
 KEPT = 20
 """How many jobs of a kind that ended are kept of a tenant; the oldest go."""
 KINDS = frozenset(JobKind)
@@ -40,9 +30,6 @@ ENDED = (JobState.DONE, JobState.FAILED)
 TOLD_AT_ONCE = 1000
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
-"""Says how far a job is: the stage, how much of it is done, out of how much. Raises `Stopped` where it was deleted."""
 
 
 class Stopped(Exception):
@@ -75,10 +62,6 @@ class OwnedJob:
             Stopped: the job is another's by now, or gone.
         """
         self.jobs.check(connection, self)
-
-
-Work = Callable[[OwnedJob, Progress], None]
-"""Does a job of a tenant."""
 
 
 class Jobs:
@@ -290,114 +273,3 @@ def _is_left(moment: datetime, lease: timedelta) -> ColumnElement[bool]:
 def _job(row: Row[Any]) -> Job:
     held = row._mapping  # noqa: SLF001 - the documented way to a row's columns by name
     return Job.model_validate({name: held[name] for name in Job.model_fields})
-
-
-@dataclass(frozen=True)
-class RunJobs:
-    """The use case: does a tenant's jobs, one after the other, between those of other tenants.
-
-    Attributes:
-        lease: how long a job that was touched is left to the worker that touched it.
-        kinds: what does a job of each kind.
-        enqueue: tells the workers that a tenant has jobs; may fail quietly.
-    """
-
-    jobs: Jobs
-    lease: timedelta
-    kinds: Mapping[JobKind, Work]
-    enqueue: Callable[[str], object]
-
-    def __call__(self, tenant: str) -> None:
-        """Do one job of a tenant, and enqueue the tenant again where it has more, behind the others that wait.
-
-        While another worker does one of them nothing is done: that worker then goes on with the next.
-
-        Raises:
-            Unavailable: a part does not answer; the tenant is enqueued again by the sweep.
-        """
-        owned = self.jobs.take(tenant, self.lease)
-        if owned is None:
-            return
-        try:
-            self._do(owned)
-        except Stopped:
-            log.info("job stopped: it was deleted, or another worker has begun it", extra={"tenant": tenant})
-        if self.jobs.has_open(tenant):
-            self.enqueue(tenant)
-
-    def _do(self, owned: OwnedJob) -> None:
-        if owned.job.attempts > MAX_ATTEMPTS:
-            gave_up = f"gave up after {MAX_ATTEMPTS} attempts, during each of which its worker ended"
-            self.jobs.end(owned, JobState.FAILED, gave_up, attempts=MAX_ATTEMPTS)
-            return
-        try:
-            progress = _Progress(self.jobs, owned)
-            with progress.kept_touched(self.lease / 4):
-                self.kinds[owned.job.kind](owned, progress)
-            self.jobs.end(owned, JobState.DONE)
-        except Stopped:
-            raise
-        except Unavailable:
-            with suppress(Stopped, Unavailable):
-                self.jobs.give_back(owned)
-            raise
-        except VisualMemoryError as error:
-            self.jobs.end(owned, JobState.FAILED, error.message)
-        except Exception as error:
-            log.exception("job failed", extra={"tenant": owned.tenant})
-            self.jobs.end(owned, JobState.FAILED, f"{type(error).__name__}: see the worker's log")
-
-
-class _Progress:
-    """Writes how far a job is, not more often than needed; for many threads."""
-
-    def __init__(self, jobs: Jobs, owned: OwnedJob) -> None:
-        self._jobs, self._owned = jobs, owned
-        self._told: dict[str, object] = {"stage": owned.job.stage}
-        self._told_at = monotonic()
-        self._telling = threading.Lock()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        with self._telling:  # until it is written, or the toucher would write over it what was before
-            same = self._told["stage"] == stage
-            self._told = {"stage": stage, "done": done, "total": total}
-            if same and monotonic() - self._told_at < TOUCH_SECONDS:
-                return
-            self._told_at = monotonic()
-            self._jobs.tell(self._owned, **self._told)
-
-    @contextmanager
-    def kept_touched(self, pause: timedelta) -> Iterator[None]:
-        """Say again and again that the job is worked on, for a single step of it may take longer than the lease."""
-        ended = threading.Event()
-
-        def touch() -> None:
-            while not ended.wait(max(TOUCH_SECONDS, pause.total_seconds())):
-                with suppress(Stopped, VisualMemoryError), self._telling:  # the work itself will find out
-                    self._jobs.tell(self._owned, **self._told)
-
-        toucher = threading.Thread(target=touch, name="toucher", daemon=True)
-        toucher.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            toucher.join()
-
-
-@dataclass(frozen=True)
-class SweepJobs:
-    """Enqueues tenants again whose message was lost, or whose worker died.
-
-    Attributes:
-        lease: as in `RunJobs`.
-        enqueue_again: tells the workers that tenants have jobs, where no message does; may fail quietly.
-    """
-
-    jobs: Jobs
-    lease: timedelta
-    enqueue_again: Callable[[Iterable[str]], object]
-
-    def __call__(self) -> None:
-        """Enqueue each tenant that has jobs on which nobody works."""
-        self.enqueue_again(sorted(self.jobs.overdue(self.lease)))
