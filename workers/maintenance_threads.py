@@ -13,7 +13,7 @@ from visual_memory.workers.celery_worker import logged
 
 
 @contextmanager
-def duty_threads(every: Mapping[str, float], do: Callable[[str], object]) -> Iterator[None]:
+def maintenance_threads(every: Mapping[str, float], do: Callable[[str], object]) -> Iterator[None]:
     """Do duties while the context is open; at its end what has been begun is ended.
 
     Args:

@@ -34,7 +34,7 @@ def _nothing_else(_connection: Connection, _key: Key) -> None:
     """What is done where nothing else is asked for."""
 
 
-class Keys:
+class ApiKeys:
     """The keys of every tenant, in the database that all machines share.
 
     Every method raises `schemas.errors.Unavailable` where that does not answer.

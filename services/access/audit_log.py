@@ -1,6 +1,6 @@
 """The audit log: a row for each deed, beside the other records.
 
-What is done in the database is logged in the same transaction (`Audit.record`). Whatever else is done has its row
+What is done in the database is logged in the same transaction (`AuditLog.record`). Whatever else is done has its row
 before it begins, which then says how it ended; so a crash in between leaves a row that says `running`. Only what is
 accepted is logged afterwards, in one transaction for many requests: where that fails the request is refused, and to
 send it again changes nothing. The log names keys, requests and removals, and nothing of an image, because it outlives
@@ -28,7 +28,7 @@ COLUMNS = {"at", "tenant", "by", "key", "request", "action", "outcome"}
 """The fields of a line that have a column; the others are its details."""
 
 
-class Audit:
+class AuditLog:
     """The rows of all processes, in the database that they share.
 
     Args:

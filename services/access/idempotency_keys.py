@@ -49,7 +49,7 @@ class Claim:
     request: str
 
 
-class Idempotency:
+class IdempotencyKeys:
     """The requests of the last day that had an idempotency key.
 
     Args:

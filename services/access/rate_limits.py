@@ -26,7 +26,7 @@ PAUSE = 5.0
 log = logging.getLogger(__name__)
 
 
-class Rates:
+class RateLimits:
     """Counts what keys with limits send; the others cost nothing. It belongs to one event loop.
 
     Args:

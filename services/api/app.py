@@ -29,8 +29,8 @@ from visual_memory.services.api.routes import (
 )
 from visual_memory.services.api.routes.api_documents import describe
 from visual_memory.services.bootstrap.api_process import ApiProcess
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
-from visual_memory.services.infrastructure.processes.coalesced_call import SharedCall
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
+from visual_memory.services.infrastructure.processes.coalesced_call import CoalescedCall
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 from visual_memory.services.settings import Settings
 
@@ -38,7 +38,7 @@ SPARE_THREADS = 16
 """For what needs a thread for a moment only: keys, health, uploads on their way."""
 
 
-def create_app(settings: Settings, wired: Wired[ApiProcess]) -> FastAPI:
+def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI:
     """The ASGI app over a process that is wired."""
     process = wired.current()
 
@@ -57,7 +57,7 @@ def create_app(settings: Settings, wired: Wired[ApiProcess]) -> FastAPI:
     )
     app.state.service = wired
     app.state.key_check = KeyCheck(process.keys)
-    app.state.find_faults = SharedCall(process.readiness.faults)
+    app.state.find_faults = CoalescedCall(process.readiness.faults)
     app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes, MOST_CONNECTIONS)
     app.add_middleware(Answering)
     app.add_middleware(RequestLog)

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from visual_memory.schemas.api_key import Key, Scope
 from visual_memory.schemas.errors import Forbidden, VisualMemoryError
 from visual_memory.schemas.filter import Filter
-from visual_memory.services.access.api_keys import Found, Keys
+from visual_memory.services.access.api_keys import ApiKeys, Found
 from visual_memory.services.access.idempotency_keys import AlreadyMade
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.infrastructure.records.database import Within
@@ -146,14 +146,14 @@ class KeyCheck:
         keys: all of them.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: ApiKeys) -> None:
         self._keys = keys
         self._wanted: set[str] = set()
         self._lock = asyncio.Lock()
         self._next: asyncio.Task[Found] | None = None
 
     async def __call__(self, text: str) -> Key:
-        """As `Keys.check`."""
+        """As `ApiKeys.check`."""
         if self._keys.at_hand(text):
             return self._keys.check(text)
         self._wanted.add(text)

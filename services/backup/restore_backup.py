@@ -129,7 +129,7 @@ class RestoreBackup:
                 " anybody's: restore without --with-keys, and make new ones"
             )
         with self.database.write(urgent=True) as connection:
-            database_flags.say(
+            database_flags.set_flag(
                 self.database, connection, database_flags.RESTORE, {"backup": source.digest, "begun": now().isoformat()}
             )
         records = source.restore_records(self.database)
@@ -146,12 +146,12 @@ class RestoreBackup:
         done = {entry.removal for entry in later if entry.event == Event.DONE}
         asked = [entry.removal for entry in later if entry.event == Event.REQUESTED]
         with self.database.write(urgent=True) as connection:
-            database_flags.take_back(connection, database_flags.RESTORE)
+            database_flags.clear_flag(connection, database_flags.RESTORE)
         whole = contents.model_copy(update={"records": records})
         return RestoreResult(whole, sum(left_out.values()), len(later), [each for each in asked if each not in done])
 
     def _check_place(self, without_later_removals: bool) -> None:
-        if database_flags.read_fact(self.database, database_flags.RESTORE) is not None:
+        if database_flags.read_flag(self.database, database_flags.RESTORE) is not None:
             raise Conflict("a restore was begun here and did not end: take away what it left, or name another folder")
         if (there := table_rows.holding_rows(self.database, MUST_BE_EMPTY)) or self._holds_images():
             raise Conflict(f"there are {there[0] if there else 'images'} here already: restore into a new folder")

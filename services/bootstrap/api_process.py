@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from visual_memory.services.access.api_keys import Keys
-from visual_memory.services.access.audit_log import Audit
-from visual_memory.services.access.idempotency_keys import Idempotency
-from visual_memory.services.access.rate_limits import Rates
+from visual_memory.services.access.api_keys import ApiKeys
+from visual_memory.services.access.audit_log import AuditLog
+from visual_memory.services.access.idempotency_keys import IdempotencyKeys
+from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.wiring.wire_intake import wire_streams
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     encoder_records_of,
@@ -50,7 +50,7 @@ from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.evaluation.request_evaluation import RequestEvaluation
 from visual_memory.services.infrastructure.observability.readiness_checks import Check, ReadinessChecks
 from visual_memory.services.infrastructure.processes.fair_executor import FairExecutor
-from visual_memory.services.infrastructure.records.clock_check import ClockGuard
+from visual_memory.services.infrastructure.records.clock_check import ClockCheck
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.intake.accept_pictures import Accept
@@ -75,10 +75,10 @@ class ApiProcess:
     """
 
     settings: Settings
-    keys: Keys
-    rates: Rates
-    audit: Audit
-    idempotency: Idempotency
+    keys: ApiKeys
+    rates: RateLimits
+    audit: AuditLog
+    idempotency: IdempotencyKeys
     readiness: ReadinessChecks
     encoders: EncoderRecords
     memory: Memory
@@ -106,7 +106,7 @@ class ApiProcess:
 
 
 @contextmanager
-def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
+def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
     """Load the encoder, open the collection, wire the use cases.
 
     Raises:
@@ -132,11 +132,11 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
         pictures = pictures_of(settings)
         rerank = wire_rerank(settings, opened, memory_of(settings, engine, encoders.active()), pictures, sandbox)
         background = FairExecutor(wire_threads(opened, REMOVALS_AT_ONCE, "removals"), REMOVALS_AT_ONCE)
-        keys, audit, idempotency = Keys(database), audit_of(settings, database), idempotency_of(settings, database)
+        keys, audit, idempotency = ApiKeys(database), audit_of(settings, database), idempotency_of(settings, database)
         rates, fetch = wire_rates(settings), _fetch(settings)
         streams = wire_streams(settings, opened)
         dead_letters, intake_metrics = DeadLetters(streams), StreamMetrics(streams)
-        clock = ClockGuard(database.clock_difference)
+        clock = ClockCheck(database.clock_difference)
         checks: dict[str, Check] = {
             "store": engine.ping,
             "records": database.ping,
@@ -197,7 +197,7 @@ def api_process(settings: Settings) -> Iterator[Wired[ApiProcess]]:
                 intake_metrics=intake_metrics,
             )
 
-        yield Wired(encoders.active, wire)
+        yield ActiveUseCases(encoders.active, wire)
 
 
 def _fetch(settings: Settings) -> Fetch:

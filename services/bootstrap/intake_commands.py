@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, wire_streams
 from visual_memory.services.bootstrap.wiring.wire_records import audit_of, wire_records
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
@@ -18,7 +18,7 @@ class IntakeCommands:
 
     users: StreamUsers
     dead: DeadLetters
-    audit: Audit
+    audit: AuditLog
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from redis import Redis
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.receipt import Requester
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.wiring.wire_intake import wire_streams
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     active_spec,
@@ -36,13 +36,13 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wir
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, BUILT_IN_CROP
 from visual_memory.services.infrastructure.processes.private_redis import broker_url, client_url
-from visual_memory.services.infrastructure.records.clock_check import ClockGuard
+from visual_memory.services.infrastructure.records.clock_check import ClockCheck
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
-from visual_memory.services.infrastructure.task_queue.celery_intake_queue import ProducerQueue
+from visual_memory.services.infrastructure.task_queue.celery_intake_queue import CeleryIntakeQueue
 from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.picture_urls.allowed_prefixes import AllowedPrefixes
 from visual_memory.services.intake.picture_urls.fetch_url import Fetch
@@ -113,7 +113,7 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
         records, references = encoder_records_of(database), wire_references(settings)
         wait_for_collection(patient_engine, records)
         sandbox, task_queue = wire_decoder(settings, opened), wire_task_queue(settings, opened)
-        audit, clock = audit_of(settings, database), ClockGuard(database.clock_difference)
+        audit, clock = audit_of(settings, database), ClockCheck(database.clock_difference)
 
         def wire(encoder: EncoderSpec) -> IntakeProcess:
             patient, memory = (memory_of(settings, each, encoder) for each in (patient_engine, engine))
@@ -129,7 +129,7 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
                 ReadRemovals(forget, audit, lambda tenant: Requester(name=streams.keys.removals(tenant))),
             )
 
-        wired, told = Wired(partial(active_spec, records), wire), threading.Event()
+        wired, told = ActiveUseCases(partial(active_spec, records), wire), threading.Event()
         refused = RefusedEntries(database, secret.key("tombstones"))
         readers = _wire_readers(settings, streams, RemovalRecords(database), refused, wired, told.is_set)
         settle = SettleAccepted(streams, lambda: wired.current().memory)
@@ -146,7 +146,7 @@ def _wire_readers(
     streams: Streams,
     removals: RemovalRecords,
     refused: RefusedEntries,
-    wired: Wired[IntakeProcess],
+    wired: ActiveUseCases[IntakeProcess],
     is_told: Callable[[], bool],
 ) -> dict[Inbox, StreamReader]:
     """What reads the streams, by what was sent to; removals first."""
@@ -186,6 +186,6 @@ def wire_references(settings: Settings) -> ReadReferences:
 def wire_celery_relay(settings: Settings, opened: ExitStack, database: Database, streams: Streams) -> CeleryRelay:
     """The relay; its connections are closed with the context."""
     broker = Redis.from_url(client_url(broker_url(settings)), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-    queue = ProducerQueue(broker, intake_queue(settings))
+    queue = CeleryIntakeQueue(broker, intake_queue(settings))
     opened.callback(queue.close)
     return CeleryRelay(queue, streams.add, Leases(database), settings.intake.celery)

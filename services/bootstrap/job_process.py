@@ -9,7 +9,7 @@ from types import MappingProxyType
 from visual_memory.schemas.background_job import JobKind
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     active_spec,
     encoder_records_of,
@@ -49,7 +49,7 @@ class JobProcess:
 
 
 @contextmanager
-def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
+def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
     """Wire the use cases over the collection, once there is one: whoever embeds creates it.
 
     Raises:
@@ -89,4 +89,4 @@ def job_process(settings: Settings) -> Iterator[Wired[JobProcess]]:
                 duties={ERASE: compact.if_due, REMOVE_ORPHANS: compact.tidy.if_due},
             )
 
-        yield Wired(partial(active_spec, records), wire)
+        yield ActiveUseCases(partial(active_spec, records), wire)

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.backup.create_backup import CreateBackup
 from visual_memory.services.bootstrap.wiring.wire_intake import private_intake
@@ -32,7 +32,7 @@ class OperatorCommands:
     backup: CreateBackup
     export: ExportSubject
     end_tenant: EndTenant
-    audit: Audit
+    audit: AuditLog
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from visual_memory.schemas.errors import Conflict, InvalidRequest
-from visual_memory.services.access.api_keys import Keys
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.api_keys import ApiKeys
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.signing_secret import Secret, load_secret
 from visual_memory.services.backup.add_removals_from_mirror import AddRemovalsFromMirror
 from visual_memory.services.backup.open_backup import open_source
@@ -41,7 +41,7 @@ class RestoreCommand:
     source: BackupSource
     restore: RestoreBackup
     verify: VerifyRemovals
-    audit: Audit
+    audit: AuditLog
 
 
 def restored_settings(settings: Settings, folder: Path, rehearsal: bool = False) -> Settings:
@@ -102,7 +102,7 @@ def wire_restore(
         metadata=settings.metadata,
         undo=(stores.decisions.forget,),
         adopted=AddRemovalsFromMirror(database, log.signer),
-        revoke_keys=Keys(database).revoke_all,
+        revoke_keys=ApiKeys(database).revoke_all,
         settle=stores.decisions.settle_all,
         is_rehearsal=rehearsal,
     )

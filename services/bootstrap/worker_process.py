@@ -7,7 +7,7 @@ from functools import partial
 
 from visual_memory.schemas.classify_options import Prune
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired, wire_fill
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases, wire_fill
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     memory_of,
     open_memory,
@@ -44,7 +44,7 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
+def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]]:
     """Load the encoder, open the collection, wire the use cases.
 
     Raises:
@@ -96,6 +96,6 @@ def worker_process(settings: Settings) -> Iterator[Wired[WorkerProcess]]:
                 },
             )
 
-        wired = Wired(encoders.active, wire)
+        wired = ActiveUseCases(encoders.active, wire)
         wire_fill(settings, opened, database, encoders)
         yield wired

@@ -21,7 +21,7 @@ from visual_memory.schemas.judgement import (
 from visual_memory.schemas.labels import LabelCount
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import voting_clauses
-from visual_memory.services.infrastructure.observability.log_and_continue import isolated
+from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER, is_over
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
@@ -72,7 +72,7 @@ class Judging:
         tenants = self.memory.tenants() if self.always else sorted(uses)
         started = 0
         for tenant in tenants:
-            with isolated("judging", tenant, self.memory.ping):
+            with log_and_continue("judging", tenant, self.memory.ping):
                 if self._is_due(tenant, uses.get(tenant)):
                     self.start(tenant, SERVICE)
                     started += 1

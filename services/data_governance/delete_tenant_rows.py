@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, update
 
 from visual_memory.schemas.receipt import TenantEndPayload
-from visual_memory.services.access.audit_log import RUNNING, Audit
+from visual_memory.services.access.audit_log import RUNNING, AuditLog
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import keys, metadata
 from visual_memory.services.receipts.receipt_log import LogEntry, ReceiptLog
@@ -22,7 +22,7 @@ class TenantRecords:
 
     database: Database
     log: ReceiptLog
-    audit: Audit
+    audit: AuditLog
 
     def revoke_keys(self, tenant: str, by: str) -> int:
         """Let no key of a tenant open anything from now on; returns how many it has. It is logged that it ends."""

@@ -9,7 +9,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import StoredImage, now
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.infrastructure.observability.log_and_continue import isolated
+from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.removal_steps import RemovalSteps
@@ -81,7 +81,7 @@ class RemoveExpiredImages:
         """
         moment, removed = moment or now(), 0
         for tenant in self.memory.expired(moment - self.every):
-            with isolated("expiry", tenant, self.memory.ping):
+            with log_and_continue("expiry", tenant, self.memory.ping):
                 removed += self._remove(tenant, moment)
         return removed
 

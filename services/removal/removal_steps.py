@@ -33,9 +33,9 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.receipt import Event, RemovalPayload, RequestedPayload, Requester
 from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.infrastructure.observability.log_and_continue import isolated
+from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Superseded
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
@@ -89,7 +89,7 @@ class RemovalSteps:
     drain: RemoveFromIntake
     receipt_log: ReceiptLog
     filter_digests: FilterDigests
-    audit: Audit
+    audit: AuditLog
     lease: timedelta
     write_to_mirror: Callable[[str, int], object]
     before: Sequence[Callable[[str, str], object]] = ()
@@ -165,10 +165,10 @@ class RemovalSteps:
         """Resume what is not done and nobody works on, and clear the marks of what is; returns how many were done."""
         finished = 0
         for tenant, removal_id in self.removals.abandoned():
-            with isolated("removal", removal_id, self.memory.ping):
+            with log_and_continue("removal", removal_id, self.memory.ping):
                 finished += self._is_finished(self.removals.load(tenant, removal_id))
         for tenant in self.memory.tenants_with_marks():
-            with isolated("stale marks", tenant, self.memory.ping):
+            with log_and_continue("stale marks", tenant, self.memory.ping):
                 self.mark_and_note.clear_stale_marks(tenant)
         return finished
 

@@ -27,8 +27,8 @@ from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.schemas.stored_decision import StoredDecision
-from visual_memory.services.access.audit_log import Audit
-from visual_memory.services.access.idempotency_keys import AlreadyMade, Idempotency
+from visual_memory.services.access.audit_log import AuditLog
+from visual_memory.services.access.idempotency_keys import AlreadyMade, IdempotencyKeys
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_memory import memory_of
 from visual_memory.services.bootstrap.wiring.wire_removal import (
@@ -151,7 +151,7 @@ class Service:
         self.memory = memory_of(self.settings, place.engine, place.encoder)
         self.decoder = cast(Decoder, PlainDecoder())
         self.enqueued: list[str] = []
-        self.idempotency = Idempotency(place.database, bytes(32))
+        self.idempotency = IdempotencyKeys(place.database, bytes(32))
         self.object(LabelCheck.OFF)
 
     def object(self, gate: LabelCheck) -> None:
@@ -223,7 +223,7 @@ class Service:
     def reader(self, name: str) -> ReadEntries:
         """A process that reads the streams."""
         vectors = AcceptVectors(self.accept, self.memory, self.place.encoder.name)
-        audit = Audit(self.place.database, self.place.secret.key("audit"))  # whose writes no other process waits for
+        audit = AuditLog(self.place.database, self.place.secret.key("audit"))  # whose writes no other process waits for
         accept = AcceptEntries(self.accept, vectors, lambda _tenant, _urls: (), audit)
         removals = self.stores.removals
         return ReadEntries(

@@ -23,7 +23,7 @@ from tests.support.wired_service import Hooked, fixed
 from visual_memory.services.api.app import create_app
 from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.settings import Settings
@@ -66,7 +66,7 @@ def settings_beside(stack: Stack) -> Settings:
 
 
 @contextmanager
-def wire(settings: Settings) -> Iterator[Wired[ApiProcess]]:
+def wire(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
     """The API's process as it is wired, without the encoder's network."""
     with (
         patch.object(wire_memory, "load_encoder", lambda *_: NoEncoder()),

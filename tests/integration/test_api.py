@@ -35,7 +35,7 @@ from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
 from visual_memory.services.decisions.explain_decision import AT_ONCE
 from visual_memory.services.infrastructure.observability.json_logs import Formatter
-from visual_memory.services.infrastructure.processes.coalesced_call import SharedCall
+from visual_memory.services.infrastructure.processes.coalesced_call import CoalescedCall
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 from visual_memory.services.infrastructure.records.tables import removals
 from visual_memory.services.receipts.receipt_signature import ReceiptChecker
@@ -474,7 +474,7 @@ def test_strangers_who_ask_for_health_share_an_examination_that_began_after_they
         assert turns.acquire(timeout=30)
         return faults
 
-    class Counted(SharedCall[dict[str, str]]):
+    class Counted(CoalescedCall[dict[str, str]]):
         async def __call__(self) -> dict[str, str]:
             arrived.append(1)
             return await super().__call__()

@@ -32,7 +32,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImagePatch, State, now
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
-from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.access.api_keys import ApiKeys
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
@@ -102,7 +102,7 @@ def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_pa
     assert there.ask(question) == here.ask(question)
     there.work()
     assert there.held(waiting)[0].state is State.REMEMBERED
-    assert database_flags.read_fact(there.database, database_flags.RESTORE) is None
+    assert database_flags.read_flag(there.database, database_flags.RESTORE) is None
 
 
 def add_encoder(parts: Parts, name: str, dimension: int) -> Memory:
@@ -272,7 +272,7 @@ def test_stored_decisions_come_back_without_what_was_removed_since(here: Parts, 
 
 
 def test_keys_come_back_revoked_unless_it_is_said(here: Parts, parts: Parts, tmp_path: Path, mirror: Path) -> None:
-    keys = Keys(here.database)
+    keys = ApiKeys(here.database)
     wanted = KeyRequest(name="a test", tenant=here.tenant, scopes=[Scope.ADMIN])
     revoked, still_open = keys.make(wanted).key, keys.make(wanted).key
     keys.revoke(revoked.id)
@@ -280,7 +280,7 @@ def test_keys_come_back_revoked_unless_it_is_said(here: Parts, parts: Parts, tmp
     for with_keys, expected in ((False, set()), (True, {still_open.id})):
         with place(parts, mirror) as there:
             restore(there, tmp_path / "b", with_keys=with_keys)
-            assert {key.id for key in Keys(there.database).all() if key.revoked_at is None} == expected
+            assert {key.id for key in ApiKeys(there.database).all() if key.revoked_at is None} == expected
     with place(parts, mirror) as there, pytest.raises(InvalidRequest, match="not signed"):
         restore(there, Path(__file__).parents[1] / "fixtures" / "data_folder_1" / "backup", with_keys=True)
 
@@ -322,7 +322,7 @@ def test_a_restore_that_was_killed_is_served_by_nobody_and_not_continued(
     there.pictures = cast(Pictures, Hooked(there.pictures, after=die))
     with pytest.raises(Killed):
         restore(there, tmp_path / "b")
-    assert database_flags.read_fact(there.database, database_flags.RESTORE) is not None
+    assert database_flags.read_flag(there.database, database_flags.RESTORE) is not None
     with pytest.raises(Conflict, match="name another folder"):
         restore(there, tmp_path / "b")
 
@@ -332,7 +332,7 @@ def test_a_memory_with_images_is_not_touched(here: Parts, tmp_path: Path) -> Non
     back_up(here, tmp_path / "b")
     with pytest.raises(Conflict, match="images here already"):
         restore(here, tmp_path / "b")
-    assert database_flags.read_fact(here.database, database_flags.RESTORE) is None
+    assert database_flags.read_flag(here.database, database_flags.RESTORE) is None
 
 
 def test_a_backup_replaces_nothing(here: Parts, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from visual_memory.schemas.intake_event import MAX_EVENT, MAX_PICTURE, ReadEvent
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
-from visual_memory.services.infrastructure.task_queue.celery_intake_queue import AT_ONCE, ProducerQueue
+from visual_memory.services.infrastructure.task_queue.celery_intake_queue import AT_ONCE, CeleryIntakeQueue
 from visual_memory.services.intake.streams import celery_relay
 from visual_memory.services.intake.streams.celery_relay import MAX_MESSAGE, CeleryRelay, entry_of
 
@@ -62,7 +62,7 @@ def tenant() -> str:
 @pytest.fixture
 def relay(server: Broker, streams: Streams, tmp_path: Path) -> Iterator[CeleryRelay]:
     server.client.flushall()
-    yield CeleryRelay(ProducerQueue(server.client, QUEUE), streams.add, Leases(database_in(tmp_path)))
+    yield CeleryRelay(CeleryIntakeQueue(server.client, QUEUE), streams.add, Leases(database_in(tmp_path)))
     server.client.flushall()
 
 

@@ -19,7 +19,7 @@ from visual_memory.services.bootstrap.job_process import ERASE, REMOVE_ORPHANS
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
 from visual_memory.services.cli.commands.processes import JOBS_AT_ONCE
 from visual_memory.services.settings import Settings
-from visual_memory.workers.maintenance_threads import duty_threads
+from visual_memory.workers.maintenance_threads import maintenance_threads
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_duty_that_fails_or_takes_long_delays_no_other_and_is_ended() -> None:
         if duty == "fails":
             raise ValueError("a fault")
 
-    with duty_threads({"slow": 0, "fails": 0, "quick": 0}, do):
+    with maintenance_threads({"slow": 0, "fails": 0, "quick": 0}, do):
         assert begun.wait(10)
         assert go_on.wait(10), "the others go on"
     assert ended.is_set()

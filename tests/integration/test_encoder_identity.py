@@ -14,13 +14,13 @@ from tests.support.wired_service import KeepsOpen
 from visual_memory.schemas.errors import EncoderMismatch
 from visual_memory.services.bootstrap.api_process import api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.worker_process import worker_process
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings, Settings
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
-Serve = Callable[..., AbstractContextManager[Wired[Any]]]
+Serve = Callable[..., AbstractContextManager[ActiveUseCases[Any]]]
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def serve(
     monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
     monkeypatch.setattr(wire_memory, "open_engine", lambda *_: KeepsOpen(engine))
 
-    def wired(model: Path | None) -> AbstractContextManager[Wired[Any]]:
+    def wired(model: Path | None) -> AbstractContextManager[ActiveUseCases[Any]]:
         named = EncoderSettings(name=str(model) if model else None)
-        process: AbstractContextManager[Wired[Any]] = request.param(Settings(data=short_folder, encoder=named))
+        process: AbstractContextManager[ActiveUseCases[Any]] = request.param(Settings(data=short_folder, encoder=named))
         return process
 
     return wired

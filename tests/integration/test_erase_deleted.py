@@ -16,7 +16,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import now
 from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import Removal, RemovalRequest
-from visual_memory.services.infrastructure.task_queue.periodic_task_runs import Schedule
+from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.erasure.erase_removed_data import SMALL, SOON, EraseRemovedData
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
@@ -153,7 +153,9 @@ def orphan(parts: Parts) -> str:
 
 
 def with_grace(parts: Parts, grace: timedelta) -> EraseRemovedData:
-    return replace(large(parts), tidy=RemoveOrphanFiles(parts.memory, parts.pictures, Schedule(parts.database), grace))
+    return replace(
+        large(parts), tidy=RemoveOrphanFiles(parts.memory, parts.pictures, PeriodicTaskRuns(parts.database), grace)
+    )
 
 
 def test_nothing_is_said_to_be_erased_while_a_dead_attempt_is_left(parts: Parts) -> None:
@@ -190,7 +192,9 @@ def test_where_it_could_not_be_looked_nothing_is_said_to_be_erased(parts: Parts)
     def fail(_old: object, _since: object) -> int:
         raise Unavailable("as a test")
 
-    tidy = RemoveOrphanFiles(parts.memory, parts.pictures, Schedule(parts.database), timedelta(0), further=[fail])
+    tidy = RemoveOrphanFiles(
+        parts.memory, parts.pictures, PeriodicTaskRuns(parts.database), timedelta(0), further=[fail]
+    )
     replace(large(parts), tidy=tidy)()
     assert not erased(parts, receipt)
 

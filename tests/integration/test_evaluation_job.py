@@ -36,7 +36,7 @@ from visual_memory.services.evaluation.request_evaluation import RequestEvaluati
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs, Stopped
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
-from visual_memory.services.infrastructure.task_queue.periodic_task_runs import Schedule
+from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
@@ -314,7 +314,7 @@ def test_the_report_of_a_worker_that_died_too_late_is_tidied(place: Place, monke
     tidy = RemoveOrphanFiles(
         place.parts.memory,
         place.parts.pictures,
-        Schedule(place.parts.database),
+        PeriodicTaskRuns(place.parts.database),
         timedelta(hours=1),
         further=[place.evaluations.tidy],
     )

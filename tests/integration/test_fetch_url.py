@@ -15,7 +15,7 @@ from tests.support.https_servers import HOST, Loopback, Server, answering, fetch
 from tests.support.shape_pictures import picture
 from tests.support.wired_service import KeepsOpen, Parts, fixed, make_known
 from visual_memory.schemas.api_key import KeyRequest, Scope
-from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.access.api_keys import ApiKeys
 from visual_memory.services.api.app import create_app
 from visual_memory.services.bootstrap.api_process import api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
@@ -47,7 +47,7 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
         records_of(settings) as database,
     ):
         process = replace(wired.current(), fetch=fetching(authority, Loopback(server.port)))
-        key = Keys(database).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))
+        key = ApiKeys(database).make(KeyRequest(name="a test", tenant=parts.tenant, scopes=[Scope.ADMIN]))
         headers = {"Authorization": f"Bearer {key.text}"}
         with TestClient(create_app(settings, fixed(process)), raise_server_exceptions=False, headers=headers) as api:
             yield Web(api, server, says)

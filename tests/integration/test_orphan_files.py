@@ -18,7 +18,7 @@ from tests.support.wired_service import Hooked, close_databases, database_in, fa
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.infrastructure.task_queue.periodic_task_runs import Schedule
+from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 
 def tidy_of(folder: Path, memory: Memory, pictures: Pictures) -> RemoveOrphanFiles:
     database = database_in(folder)
-    return RemoveOrphanFiles(memory, pictures, Schedule(database), timedelta(hours=1))
+    return RemoveOrphanFiles(memory, pictures, PeriodicTaskRuns(database), timedelta(hours=1))
 
 
 def test_only_old_pictures_without_a_point_go(folder: Path) -> None:

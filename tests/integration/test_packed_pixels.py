@@ -18,7 +18,7 @@ from visual_memory.services.decoding.preprocessing_crop import NO_CROP, Preproce
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.infrastructure.storage import blob_store
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.infrastructure.task_queue.periodic_task_runs import Schedule
+from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 
 
@@ -130,7 +130,7 @@ def test_a_worker_that_dies_leaves_them_to_the_next(parts: Parts, decoder: Count
 
 def test_what_a_crash_left_goes_after_a_while(parts: Parts) -> None:
     accepted(parts)
-    tidy = RemoveOrphanFiles(parts.memory, parts.pictures, Schedule(parts.database), timedelta(0), timedelta(0))
+    tidy = RemoveOrphanFiles(parts.memory, parts.pictures, PeriodicTaskRuns(parts.database), timedelta(0), timedelta(0))
     assert tidy().deleted >= 2
     assert parts.pixels() == set()
     assert len(parts.files()) == 2

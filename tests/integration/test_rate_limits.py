@@ -13,7 +13,7 @@ from tests.support.running_service import suspended
 from visual_memory.schemas.api_key import Key, Scope
 from visual_memory.schemas.errors import RateLimited
 from visual_memory.schemas.image import now
-from visual_memory.services.access.rate_limits import PAUSE, Rates
+from visual_memory.services.access.rate_limits import PAUSE, RateLimits
 from visual_memory.services.infrastructure.processes.private_redis import limits_url
 
 PREFIX = "one-service:"
@@ -37,7 +37,7 @@ def key(**limits: int) -> Key:
     return Key.model_validate({**named, "scopes": [Scope.CLASSIFY], "created_at": now(), **limits})
 
 
-async def taken(rates: Rates, limited: Key, tries: int) -> int:
+async def taken(rates: RateLimits, limited: Key, tries: int) -> int:
     """How many requests of so many were let through."""
     through = 0
     for _ in range(tries):
@@ -56,8 +56,8 @@ def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def test_processes_share_one_count(server: Broker) -> None:
     async def scene() -> None:
         first, second, limited = (
-            Rates(server.limits_url, PREFIX),
-            Rates(server.limits_url, PREFIX),
+            RateLimits(server.limits_url, PREFIX),
+            RateLimits(server.limits_url, PREFIX),
             key(requests_per_minute=10),
         )
         assert await taken(first, limited, 6) == 6
@@ -71,7 +71,7 @@ def test_processes_share_one_count(server: Broker) -> None:
 
 def test_services_on_one_redis_count_for_themselves(server: Broker) -> None:
     async def scene() -> None:
-        ours, theirs = Rates(server.limits_url, PREFIX), Rates(server.limits_url, "another:")
+        ours, theirs = RateLimits(server.limits_url, PREFIX), RateLimits(server.limits_url, "another:")
         limited = key(requests_per_minute=10)
         assert await taken(ours, limited, 10) == 10
         assert await taken(theirs, limited, 10) == 10
@@ -83,7 +83,7 @@ def test_services_on_one_redis_count_for_themselves(server: Broker) -> None:
 
 def test_bytes_are_counted_by_their_number(server: Broker) -> None:
     async def scene() -> None:
-        rates, limited = Rates(server.limits_url, PREFIX), key(bytes_per_minute=1000)
+        rates, limited = RateLimits(server.limits_url, PREFIX), key(bytes_per_minute=1000)
         await rates.take_bytes(limited, 1000)
         await rates.take_bytes(limited, 0)
         with pytest.raises(RateLimited, match="1000 bytes a minute"):
@@ -98,7 +98,7 @@ def test_a_key_without_limits_asks_nobody(server: Broker) -> None:
     before = server.connections()
 
     async def scene() -> None:
-        rates = Rates(server.limits_url, PREFIX)
+        rates = RateLimits(server.limits_url, PREFIX)
         for _ in range(50):
             await rates.take_request(key())
             await rates.take_bytes(key(), 10**9)
@@ -113,7 +113,7 @@ def test_a_redis_that_hangs_is_left_alone_for_a_while(server: Broker) -> None:
 
     async def scene() -> None:
         nonlocal time
-        rates, limited = Rates(server.limits_url, PREFIX, lambda: time), key(requests_per_minute=10)
+        rates, limited = RateLimits(server.limits_url, PREFIX, lambda: time), key(requests_per_minute=10)
         assert await taken(rates, limited, 4) == 4
         with suspended(psutil.Process(server.process.pid)):
             assert await taken(rates, limited, 200) == 10, "this process counts by itself, from nothing"
@@ -129,7 +129,7 @@ def test_a_redis_that_hangs_is_left_alone_for_a_while(server: Broker) -> None:
 
 def test_a_redis_that_is_gone_is_done_without(server: Broker) -> None:
     async def scene() -> None:
-        rates, limited = Rates(server.limits_url, PREFIX), key(requests_per_minute=5)
+        rates, limited = RateLimits(server.limits_url, PREFIX), key(requests_per_minute=5)
         server.stop()
         assert await taken(rates, limited, 9) == 5
         await close(rates)
@@ -149,6 +149,6 @@ def test_the_broker_s_name_in_the_other_library(celery: str, limits: str) -> Non
     assert limits_url(celery) == limits
 
 
-async def close(*every: Rates) -> None:
+async def close(*every: RateLimits) -> None:
     for rates in every:
         await rates._shared.storage.bridge.get_connection().aclose()  # type: ignore[attr-defined]

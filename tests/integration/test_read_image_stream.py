@@ -17,7 +17,7 @@ from tests.support.wired_service import KEY, TESTER, Hooked, Killed, Once, Parts
 from visual_memory.schemas.errors import FetchFailed, FetchUnanswered, OutOfSpace, Unavailable, VisualMemoryError
 from visual_memory.schemas.image import State, StoredImage
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.records.tables import leases as leases_table
@@ -71,7 +71,7 @@ class Intake:
         """A reader's process; `given` exchanges what it is made of."""
         accept = cast(Accept, given.pop("accept", None) or self.parts.accept(memory=memory, pictures=pictures))
         vectors = AcceptVectors(accept, self.parts.memory, self.parts.encoder.name)
-        entries = AcceptEntries(accept, vectors, self._references, Audit(self.parts.database, KEY))
+        entries = AcceptEntries(accept, vectors, self._references, AuditLog(self.parts.database, KEY))
         named = {
             "streams": self.streams,
             "leases": self.leases,
@@ -499,7 +499,7 @@ def test_what_is_accepted_is_in_the_audit_log(intake: Intake) -> None:
     intake.send(picture=picture("disc"))
     intake.send(picture=b"broken")
     intake.read()
-    lines = Audit(intake.parts.database, KEY).latest(intake.tenant, 10)
+    lines = AuditLog(intake.parts.database, KEY).latest(intake.tenant, 10)
     assert {(line.by, line.action, line.images, line.outcome) for line in lines} == {
         ("intake", "accept", 1, "done"),
         ("intake", "accept", 1, "invalid_picture"),

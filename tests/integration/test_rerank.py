@@ -18,7 +18,7 @@ from tests.support.wired_service import Hooked, Parts
 from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.access.rate_limits import Rates
+from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.classification.reranking.rerank import (
     AT_ONCE,
     GONE,
@@ -69,7 +69,7 @@ def reranking(parts: Parts, server: Server | None, pictures: object = None, **ch
     url = "http://127.0.0.1:1" if server is None else server.url
     wanted = {"url": url, "model": MODEL, "tenants": [parts.tenant], "margin": 0.5, "timeout": 30}
     settings = RerankSettings.model_validate({**wanted, **changes})
-    rates = Rates("redis+unix:///nowhere/at-all", "")
+    rates = RateLimits("redis+unix:///nowhere/at-all", "")
     held: Any = pictures or parts.pictures
     model = VisionModel(url, MODEL, KEY, settings.parameters)
     rerank = Rerank(settings, model, parts.memory, held, parts.decoder, rates)
@@ -259,7 +259,7 @@ def test_a_neighbour_of_another_tenant_is_none(taught: Parts, server: Server) ->
 
 
 def test_without_a_model_the_vote_stands(taught: Parts) -> None:
-    rates = Rates("redis+unix:///nowhere/at-all", "")
+    rates = RateLimits("redis+unix:///nowhere/at-all", "")
     rerank = Rerank(RerankSettings(), None, taught.memory, taught.pictures, taught.decoder, rates)
     assert stands(ask(rerank, taught), voted(taught)) == NOT_SET_UP
     rerank.close()

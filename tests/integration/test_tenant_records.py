@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from visual_memory.schemas.api_key import KeyRequest, Scope
 from visual_memory.schemas.receipt import Requester, TenantEndPayload
-from visual_memory.services.access.api_keys import Keys
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.api_keys import ApiKeys
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.data_governance.delete_tenant_rows import TenantRecords
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.receipts.receipt_log import ReceiptLog
@@ -15,12 +15,12 @@ MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def test_it_is_logged_with_it(database: Database) -> None:
-    audit = Audit(database, bytes(32))
+    audit = AuditLog(database, bytes(32))
     records = TenantRecords(database, ReceiptLog(database, ReceiptSigner(bytes(32))), audit)
-    Keys(database).make(KeyRequest(name="a test", tenant="north", scopes=[Scope.ADMIN]))
+    ApiKeys(database).make(KeyRequest(name="a test", tenant="north", scopes=[Scope.ADMIN]))
     audit.write("north", "a test", "accept")
     assert records.revoke_keys("north", "a steward") == 1
-    assert all(key.revoked_at for key in Keys(database).all())
+    assert all(key.revoked_at for key in ApiKeys(database).all())
     [begun] = audit.latest("*", 9)
     assert (begun.by, begun.action, begun.outcome) == ("a steward", "tenants.end", "running")
     said = TenantEndPayload(
@@ -37,5 +37,5 @@ def test_it_is_logged_with_it(database: Database) -> None:
     records.end("north", "the-end", said)
     [ended, _] = audit.latest("*", 9)
     assert (ended.outcome, ended.images, ended.removal) == ("done", 3, "the-end")
-    assert not Keys(database).all()
+    assert not ApiKeys(database).all()
     assert not audit.latest("north", 9)

@@ -78,7 +78,7 @@ def test_at_the_end_all_is_closed(settings: Settings, engines: Opened, wire: Wir
 def test_what_cannot_be_wired_to_its_end_leaves_nothing_open(settings: Settings, engines: Opened, wire: Wire) -> None:
     before = threads()
     with records_of(settings) as database, database.write() as connection:
-        database_flags.say(database, connection, database_flags.RESTORE, {})
+        database_flags.set_flag(database, connection, database_flags.RESTORE, {})
     with pytest.raises(Unavailable, match="a restore was begun"), wire(settings):
         pytest.fail("it was wired")
     assert engines.number

@@ -15,7 +15,7 @@ from unittest import mock
 
 from visual_memory.services.bootstrap import job_process
 from visual_memory.services.bootstrap.job_process import JobProcess
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
 from visual_memory.services.cli.commands import processes
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
@@ -39,13 +39,13 @@ def _begin_and_never_end(data: Path, tenant: str) -> None:
 
 
 @contextmanager
-def _busy(settings: Settings) -> Iterator[Wired[JobProcess]]:
+def _busy(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
     with ExitStack() as opened:
         jobs = cast(RunJobs, partial(_begin_and_never_end, settings.data))
         duties = {duty: partial(_begin, settings.data, duty) for duty in job_process.EVERY}
         made = JobProcess(wire_job_queue(settings, opened), jobs, duties)
         encoder: Any = SimpleNamespace(name="none")
-        yield Wired(lambda: encoder, lambda _encoder: made)
+        yield ActiveUseCases(lambda: encoder, lambda _encoder: made)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from visual_memory.schemas.api_key import KeyRequest
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import Image, ImageFields, State
-from visual_memory.services.access.api_keys import Keys
+from visual_memory.services.access.api_keys import ApiKeys
 from visual_memory.services.bootstrap.wiring.wire_task_queue import key_prefix
 from visual_memory.services.cli.temporary_service import free_port, temporary_service
 from visual_memory.services.client.http_client import Client
@@ -96,9 +96,9 @@ class Stack:
     database: Database
 
     @property
-    def keys(self) -> Keys:
+    def keys(self) -> ApiKeys:
         """The service's keys."""
-        return Keys(self.database)
+        return ApiKeys(self.database)
 
     def new_key(self, tenant: str = "default", *scopes: str, **limits: int) -> str:
         """The text of a new key, with every scope unless some are named."""

@@ -37,7 +37,7 @@ from visual_memory.services.backup.open_backup import open_source
 from visual_memory.services.backup.restore_backup import RestoreResult
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.restore_command import wire_restore
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.bootstrap.wiring.wire_removal import (
@@ -117,9 +117,9 @@ def make_known(settings: Settings, encoder: Pixels) -> None:
         EncoderRecords(database).create_first(made)
 
 
-def fixed(process: ApiProcess) -> Wired[ApiProcess]:
+def fixed(process: ApiProcess) -> ActiveUseCases[ApiProcess]:
     """A process that follows no switch."""
-    return Wired(lambda: process.classify.encoder, lambda _encoder: process)
+    return ActiveUseCases(lambda: process.classify.encoder, lambda _encoder: process)
 
 
 class Hooked:

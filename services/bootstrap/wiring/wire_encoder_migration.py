@@ -118,7 +118,7 @@ class Named(Protocol):
 Encoder = TypeVar("Encoder", bound=Named)
 
 
-class Wired(Generic[Process]):
+class ActiveUseCases(Generic[Process]):
     """Wires them at once, and anew after a switch; what they were before goes on with what it has begun.
 
     Whoever takes `current` keeps it to the end of what is asked, so that an answer is wholly of one encoder.

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from visual_memory.services.access.audit_log import Audit
-from visual_memory.services.access.idempotency_keys import Idempotency
+from visual_memory.services.access.audit_log import AuditLog
+from visual_memory.services.access.idempotency_keys import IdempotencyKeys
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.json_import.import_audit_file import import_audit_file
@@ -47,11 +47,11 @@ def _database(settings: Settings) -> Database:
     return Database.in_folder(folder, lambda urgent: check_room(folder, floor * (REMOVE if urgent else FINISH)))
 
 
-def audit_of(settings: Settings, database: Database) -> Audit:
+def audit_of(settings: Settings, database: Database) -> AuditLog:
     """The audit log."""
-    return Audit(database, load_secret(settings).key("audit"))
+    return AuditLog(database, load_secret(settings).key("audit"))
 
 
-def idempotency_of(settings: Settings, database: Database) -> Idempotency:
+def idempotency_of(settings: Settings, database: Database) -> IdempotencyKeys:
     """The requests of the last day that had an idempotency key."""
-    return Idempotency(database, load_secret(settings).key("idempotency"))
+    return IdempotencyKeys(database, load_secret(settings).key("idempotency"))

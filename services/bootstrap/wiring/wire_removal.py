@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, streams_of
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
@@ -26,7 +26,7 @@ from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
-from visual_memory.services.infrastructure.task_queue.periodic_task_runs import Schedule
+from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.verification.compare_removal_records_with_log import RemovalRecordCheck
@@ -69,8 +69,8 @@ class Stores:
     refused: RefusedEntries
     intake: IntakeQueue
     receipts: Receipts
-    audit: Audit
-    schedule: Schedule
+    audit: AuditLog
+    schedule: PeriodicTaskRuns
     jobs: Jobs
     judgements: StoredJudgements
     evaluations: Evaluations
@@ -102,8 +102,8 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         refused=RefusedEntries(database, secret.key("tombstones")),
         intake=intake_of(settings),
         receipts=receipts_of(settings, database, secret),
-        audit=Audit(database, secret.key("audit")),
-        schedule=Schedule(database),
+        audit=AuditLog(database, secret.key("audit")),
+        schedule=PeriodicTaskRuns(database),
         jobs=jobs,
         judgements=judgements,
         evaluations=evaluations,
@@ -143,7 +143,7 @@ def check_restored(stores: Stores) -> None:
     Raises:
         Unavailable: a restore was begun and did not end.
     """
-    if database_flags.read_fact(stores.removals.database, database_flags.RESTORE) is not None:
+    if database_flags.read_flag(stores.removals.database, database_flags.RESTORE) is not None:
         raise Unavailable("a restore was begun and did not end: restore into another new folder")
 
 

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from celery import Celery
 
-from visual_memory.services.access.rate_limits import Rates
+from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.infrastructure.processes.private_redis import broker_url, limits_url
 from visual_memory.services.infrastructure.task_queue.celery_app import make_celery
@@ -43,9 +43,9 @@ def wire_job_queue(settings: Settings, opened: ExitStack) -> TaskQueue:
     return _queue(settings, opened, RUN_JOBS, JOB_SECONDS)
 
 
-def wire_rates(settings: Settings) -> Rates:
+def wire_rates(settings: Settings) -> RateLimits:
     """What counts what keys may send; for one event loop."""
-    return Rates(limits_url(broker_url(settings)), key_prefix(settings))
+    return RateLimits(limits_url(broker_url(settings)), key_prefix(settings))
 
 
 def _queue(settings: Settings, opened: ExitStack, task: str, seconds: float) -> TaskQueue:

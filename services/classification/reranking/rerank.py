@@ -19,7 +19,7 @@ from visual_memory.schemas.decision import Decision, Neighbour
 from visual_memory.schemas.decision import Rerank as Outcome
 from visual_memory.schemas.errors import NotFound, VisualMemoryError
 from visual_memory.schemas.image import StoredImage
-from visual_memory.services.access.rate_limits import Rates
+from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.classification.reranking.answer_cache import AnswerCache, digest
 from visual_memory.services.classification.reranking.vision_model import VisionModel
 from visual_memory.services.classification.reranking.vision_prompt import Example, NoAnswer, Prompt
@@ -87,7 +87,7 @@ class Rerank:
         memory: Memory,
         pictures: Pictures,
         decoder: Decoder,
-        rates: Rates,
+        rates: RateLimits,
     ) -> None:
         self._settings = settings
         self._memory = memory

@@ -12,7 +12,7 @@ from visual_memory.services.cli.shared_options import AsJson, print_json
 if TYPE_CHECKING:
     from visual_memory.schemas.api_key import Key, NewKey
     from visual_memory.services.access.api_keys import Within
-    from visual_memory.services.access.audit_log import Audit
+    from visual_memory.services.access.audit_log import AuditLog
     from visual_memory.services.settings import Settings
 
 app = typer.Typer(help="Make, list, revoke and rotate API keys.", no_args_is_help=True)
@@ -34,7 +34,7 @@ def make(
 ) -> None:
     """Make a key, and print it; it is shown only once."""
     from visual_memory.schemas.api_key import KeyRequest
-    from visual_memory.services.access.api_keys import Keys
+    from visual_memory.services.access.api_keys import ApiKeys
     from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     with exit_on_error():
@@ -42,20 +42,20 @@ def make(
         limits = {"requests_per_minute": requests_per_minute, "bytes_per_minute": bytes_per_minute}
         request = KeyRequest.model_validate({"name": name, "tenant": tenant, "scopes": scopes, **limits})
         with records_of(settings) as database:
-            new = Keys(database).make(request, _audit_entry(audit_of(settings, database), "keys.make"))
+            new = ApiKeys(database).make(request, _audit_entry(audit_of(settings, database), "keys.make"))
     _print_new_key(new, as_json)
 
 
 @app.command(name="list")
 def list_(as_json: AsJson = False) -> None:
     """List every key with its tenant, scopes and limits, revoked ones too."""
-    from visual_memory.services.access.api_keys import Keys
+    from visual_memory.services.access.api_keys import ApiKeys
     from visual_memory.services.bootstrap.wiring.wire_records import records_of
 
     with exit_on_error():
         settings = local_settings()
         with records_of(settings) as database:
-            found = Keys(database).all()
+            found = ApiKeys(database).all()
     if as_json:
         for key in found:
             print_json(key.model_dump(mode="json"))
@@ -66,13 +66,13 @@ def list_(as_json: AsJson = False) -> None:
 @app.command()
 def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
     """Revoke a key permanently."""
-    from visual_memory.services.access.api_keys import Keys
+    from visual_memory.services.access.api_keys import ApiKeys
     from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     with exit_on_error():
         settings = local_settings()
         with records_of(settings) as database:
-            revoked = Keys(database).revoke(key_id, _audit_entry(audit_of(settings, database), "keys.revoke"))
+            revoked = ApiKeys(database).revoke(key_id, _audit_entry(audit_of(settings, database), "keys.revoke"))
     if as_json:
         print_json(revoked.model_dump(mode="json"))
     else:
@@ -82,24 +82,24 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
 @app.command()
 def rotate(key_id: KeyId, as_json: AsJson = False) -> None:
     """Give a key a new secret, and print it once; the service refuses the old one within a second."""
-    from visual_memory.services.access.api_keys import Keys
+    from visual_memory.services.access.api_keys import ApiKeys
     from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     with exit_on_error():
         settings = local_settings()
         with records_of(settings) as database:
-            new = Keys(database).rotate(key_id, _audit_entry(audit_of(settings, database), "keys.rotate"))
+            new = ApiKeys(database).rotate(key_id, _audit_entry(audit_of(settings, database), "keys.rotate"))
     _print_new_key(new, as_json)
 
 
 def make_first_key(settings: "Settings") -> None:
     """If no key exists yet, make one with every scope for the tenant ``default``, and print it."""
     from visual_memory.schemas.api_key import KeyRequest, Scope
-    from visual_memory.services.access.api_keys import Keys
+    from visual_memory.services.access.api_keys import ApiKeys
     from visual_memory.services.bootstrap.wiring.wire_records import audit_of, records_of
 
     with records_of(settings) as database:
-        keys = Keys(database)
+        keys = ApiKeys(database)
         if keys.exist():
             return
         logged = _audit_entry(audit_of(settings, database), "keys.make", "first start")
@@ -107,7 +107,7 @@ def make_first_key(settings: "Settings") -> None:
     typer.echo(f"made a key; it is shown only once:\n  export VISUAL_MEMORY_KEY={new.text}", err=True)
 
 
-def _audit_entry(audit: "Audit", action: str, by: str = ACTOR) -> "Within":
+def _audit_entry(audit: "AuditLog", action: str, by: str = ACTOR) -> "Within":
     """Return a callback that writes the audit log entry in the transaction that changes a key."""
     return lambda connection, key: audit.record(connection, key.tenant, by, action, about_key=key.id)
 

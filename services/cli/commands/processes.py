@@ -67,13 +67,13 @@ def jobs() -> None:
     from visual_memory.services.bootstrap.wiring.wire_task_queue import celery_of
     from visual_memory.services.infrastructure.task_queue.task_names import JOB_QUEUE, RUN_JOBS
     from visual_memory.workers.celery_worker import work
-    from visual_memory.workers.maintenance_threads import duty_threads
+    from visual_memory.workers.maintenance_threads import maintenance_threads
     from visual_memory.workers.remember_and_job_tasks import add_tenant_task
 
     with _open_process(job_process(settings), settings.worker.jobs_metrics_port) as wired:
         celery, current = celery_of(settings), wired.current
         add_tenant_task(celery, RUN_JOBS, current().job_queue, lambda tenant: current().run_jobs(tenant))
-        with duty_threads(EVERY, lambda duty: current().duties[duty]()):
+        with maintenance_threads(EVERY, lambda duty: current().duties[duty]()):
             work(celery, [JOB_QUEUE], JOBS_AT_ONCE)
 
 

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def isolated(duty: str, record: str, ping: Callable[[], object] = lambda: None) -> Iterator[None]:
+def log_and_continue(duty: str, record: str, ping: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Deal with one record of many.
 
     Args:

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 Result = TypeVar("Result")
 
 
-class SharedCall(Generic[Result]):
+class CoalescedCall(Generic[Result]):
     """Strangers may ask as often as they like: there is one call at a time, and those who wait share the next.
 
     Nobody is told what came of a call that had begun before they asked: something may have changed since.

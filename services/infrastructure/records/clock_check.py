@@ -33,7 +33,7 @@ def is_over(since: datetime, duration: timedelta, moment: datetime, differ: time
     return moment - since >= duration or since - moment > differ
 
 
-class ClockGuard:
+class ClockCheck:
     """Compares the clock of this process with that of the database, at most every `FRESH` seconds.
 
     Args:

@@ -34,14 +34,14 @@ def upgrade_schema(database: Database) -> None:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         migrate(connection)
-        database_flags.say(database, connection, SCHEMA, {"revision": HEAD, "oldest": OLDEST})
+        database_flags.set_flag(database, connection, SCHEMA, {"revision": HEAD, "oldest": OLDEST})
 
 
 def _is_ready(database: Database) -> bool:
     with database.read() as connection:
         if not inspect(connection).has_table(tables.facts.name):
             return False
-        schema = database_flags.fact(connection, SCHEMA)
+        schema = database_flags.get_flag(connection, SCHEMA)
     if schema is None or schema["revision"] < HEAD:
         return False
     if schema["oldest"] > HEAD:

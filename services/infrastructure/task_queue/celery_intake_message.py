@@ -9,7 +9,7 @@ from visual_memory.services.infrastructure.task_queue.task_names import REMEMBER
 
 
 @dataclass(frozen=True)
-class ProducerMessage:
+class CeleryIntakeMessage:
     """What a message asks `REMEMBER_IMAGE` to do.
 
     Attributes:
@@ -25,7 +25,7 @@ class ProducerMessage:
     body: str
 
 
-def read_producer_message(raw: bytes) -> ProducerMessage:
+def read_celery_message(raw: bytes) -> CeleryIntakeMessage:
     """Read a message; whether a key is given twice in it is for its reader to see.
 
     Raises:
@@ -39,7 +39,7 @@ def read_producer_message(raw: bytes) -> ProducerMessage:
     task, name, arguments, named = _asked(message.get("headers"), content)
     if task != REMEMBER_IMAGE or not isinstance(arguments, list) or not isinstance(named, dict):
         raise ValueError("a message for another task")
-    return ProducerMessage(name if isinstance(name, str) else "", arguments, named, body)
+    return CeleryIntakeMessage(name if isinstance(name, str) else "", arguments, named, body)
 
 
 def _asked(headers: Any, content: Any) -> tuple[Any, Any, Any, Any]:

@@ -17,7 +17,7 @@ PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 log = logging.getLogger(__name__)
 
 
-class ProducerQueue:
+class CeleryIntakeQueue:
     """The queue; all but one process at a time leave it alone.
 
     Every method raises `redis.exceptions.RedisError` where the broker does not answer.

@@ -19,7 +19,7 @@ class LastRun(BaseModel):
     finished: AwareDatetime | None = None
 
 
-class Schedule:
+class PeriodicTaskRuns:
     """The last run of each duty."""
 
     def __init__(self, database: Database) -> None:

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from visual_memory.schemas.errors import Blocked, Conflict, FetchUnanswered, Unavailable, VisualMemoryError
 from visual_memory.schemas.image import Accepted, State
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.resource_leases import Superseded
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Status
@@ -81,7 +81,7 @@ class AcceptEntries:
     accept: Accept
     accept_vectors: AcceptVectors
     references: Callable[[str, Sequence[str]], Sequence[bytes | VisualMemoryError]]
-    audit: Audit
+    audit: AuditLog
 
     def __call__(self, entries: Sequence[ReadableEntry], guard: EntryGuard, held: set[str]) -> Iterator[list[Outcome]]:
         """Accept entries of one tenant in their order; outcomes after each write, to be dealt with at once.

@@ -12,7 +12,7 @@ from visual_memory.schemas.errors import InvalidFilter, NotAnEvent, NotFound, Re
 from visual_memory.schemas.intake_event import read_removal
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.access.audit_log import RUNNING, Audit
+from visual_memory.services.access.audit_log import RUNNING, AuditLog
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.removal.removal_steps import RemovalSteps
 
@@ -33,7 +33,7 @@ class ReadRemovals:
     """
 
     forget: RemovalSteps
-    audit: Audit
+    audit: AuditLog
     requester: Callable[[str], Requester]
 
     def __call__(self, tenant: str, entry: Entry) -> Ended | None:

@@ -22,8 +22,8 @@ from visual_memory.schemas.strict_json import check_keys
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
-from visual_memory.services.infrastructure.task_queue.celery_intake_message import read_producer_message
-from visual_memory.services.infrastructure.task_queue.celery_intake_queue import ProducerQueue
+from visual_memory.services.infrastructure.task_queue.celery_intake_message import read_celery_message
+from visual_memory.services.infrastructure.task_queue.celery_intake_queue import CeleryIntakeQueue
 from visual_memory.services.infrastructure.task_queue.message_check import tenant_of
 
 SOURCE = "celery"
@@ -54,7 +54,7 @@ class CeleryRelay:
         leases: there is one relay at a time, so that as a rule no message becomes two entries.
     """
 
-    queue: ProducerQueue
+    queue: CeleryIntakeQueue
     add: Callable[[str, bytes], object]
     leases: Leases
     tenants: Collection[str] = (EVERYONE,)
@@ -131,7 +131,7 @@ def entry_of(raw: bytes) -> tuple[str, bytes]:
     """
     if len(raw) > MAX_MESSAGE:
         raise ValueError("too large")
-    message = read_producer_message(raw)
+    message = read_celery_message(raw)
     named = dict(message.named)
     tenant = tenant_of([named.pop("tenant", None)])
     try:

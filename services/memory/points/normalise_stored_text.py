@@ -98,13 +98,13 @@ def _write(payload: Payload, fields: Payload) -> SetPayload:
 
 
 def _value(database: Database) -> dict[str, Any]:
-    return database_flags.read_fact(database, FACT) or {}
+    return database_flags.read_flag(database, FACT) or {}
 
 
 def _say(database: Database, leases: Leases, lease: Lease, value: dict[str, Any]) -> None:
     with database.write(urgent=True) as connection:
         leases.check(connection, lease)
-        database_flags.say(database, connection, FACT, value)
+        database_flags.set_flag(database, connection, FACT, value)
 
 
 def _labels(labels: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import now
 from visual_memory.schemas.receipt import Claim, ErasurePayload, Event
-from visual_memory.services.infrastructure.observability.log_and_continue import isolated
+from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.receipt_log import ReceiptLog
@@ -121,7 +121,7 @@ class EraseRemovedData:
         intake_note = self.erase_intake()
         claim = self.claim(done.note, records_note, intake_note)
         for state in self.erasures.of(lease.token):
-            with isolated("erasure", state.id):
+            with log_and_continue("erasure", state.id):
                 self._end(state, lease, done, claim)
         self._give_receipts()
         return Compaction(done.erased, " ".join(filter(None, (done.note, records_note, intake_note))))
@@ -138,7 +138,7 @@ class EraseRemovedData:
     def _give_receipts(self) -> None:
         """Give the receipts of what is erased, each once the mirror has it."""
         for state in self.erasures.without_receipt():
-            with isolated("erasure", state.id):
+            with log_and_continue("erasure", state.id):
                 entry = self.receipt_log.find_one(state.tenant, state.id, Event.ERASED)
                 if entry is None:
                     raise Unavailable("the log of receipts does not have it any more")

@@ -14,10 +14,10 @@ from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import now
-from visual_memory.services.infrastructure.observability.log_and_continue import isolated
+from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.clock_check import is_over
 from visual_memory.services.infrastructure.storage.picture_store import Kind, PictureFile, Pictures
-from visual_memory.services.infrastructure.task_queue.periodic_task_runs import Schedule
+from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.memory.memory import Memory
 
 AT_ONCE = 500
@@ -61,7 +61,7 @@ class RemoveOrphanFiles:
 
     memory: Memory
     pictures: Pictures
-    schedule: Schedule
+    schedule: PeriodicTaskRuns
     grace: timedelta
     cached: timedelta = timedelta(hours=1)
     further: Sequence[Callable[[datetime, datetime | None], int]] = ()
@@ -92,7 +92,7 @@ class RemoveOrphanFiles:
         found.is_whole = self._further(old, None, found)
         for tenant in self.pictures.tenants():
             is_whole, found.is_whole = found.is_whole, False
-            with isolated(DUTY, tenant, self.memory.ping):
+            with log_and_continue(DUTY, tenant, self.memory.ping):
                 self._delete_orphans(tenant, self.pictures.folders_of(tenant), moment, found)
                 found.is_whole = is_whole
         self.pictures.delete_empty_folders(old)
@@ -102,7 +102,7 @@ class RemoveOrphanFiles:
         found = Orphans()
         self._further(moment - self.grace, since, found)
         for tenant in self.pictures.tenants():
-            with isolated(DUTY, tenant, self.memory.ping):
+            with log_and_continue(DUTY, tenant, self.memory.ping):
                 self._delete_orphans(tenant, self.pictures.folders(tenant, since, moment), moment, found)
         return found
 
@@ -110,7 +110,7 @@ class RemoveOrphanFiles:
         """Whether all others tidied, too."""
         done = 0
         for tidy in self.further:
-            with isolated(DUTY, _name(tidy)):
+            with log_and_continue(DUTY, _name(tidy)):
                 found.deleted += tidy(old, since)
                 done += 1
         return done == len(self.further)

@@ -11,14 +11,14 @@ from sqlalchemy import Connection, select
 from tests.support.running_service import until
 from visual_memory.schemas.api_key import Key, KeyRequest, Scope
 from visual_memory.schemas.errors import NotAuthorized, NotFound, Unavailable
-from visual_memory.services.access.api_keys import FRESH, Keys
+from visual_memory.services.access.api_keys import FRESH, ApiKeys
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
 
 
 @pytest.fixture
-def keys(database: Database) -> Keys:
-    return Keys(database)
+def keys(database: Database) -> ApiKeys:
+    return ApiKeys(database)
 
 
 def wanted(*scopes: Scope, **more: object) -> KeyRequest:
@@ -26,7 +26,7 @@ def wanted(*scopes: Scope, **more: object) -> KeyRequest:
     return KeyRequest.model_validate(given)
 
 
-def test_a_key_opens_what_it_was_made_for(keys: Keys) -> None:
+def test_a_key_opens_what_it_was_made_for(keys: ApiKeys) -> None:
     new = keys.make(wanted(Scope.CLASSIFY, Scope.REMEMBER, requests_per_minute=7, bytes_per_minute=8))
     key = keys.check(new.text)
     assert key == new.key == keys.all()[0]
@@ -34,12 +34,12 @@ def test_a_key_opens_what_it_was_made_for(keys: Keys) -> None:
     assert [scope for scope in Scope if key.may(scope)] == [Scope.CLASSIFY, Scope.REMEMBER]
 
 
-def test_admin_may_do_everything(keys: Keys) -> None:
+def test_admin_may_do_everything(keys: ApiKeys) -> None:
     key = keys.make(wanted(Scope.ADMIN)).key
     assert all(key.may(scope) for scope in Scope)
 
 
-def test_secrets_are_long_different_and_not_kept(keys: Keys, database: Database) -> None:
+def test_secrets_are_long_different_and_not_kept(keys: ApiKeys, database: Database) -> None:
     texts = [keys.make(wanted()).text for _ in range(50)]
     assert len({text.split("_", 2)[1] for text in texts}) == len({text.split("_", 2)[2] for text in texts}) == 50
     assert {len(text) for text in texts} == {len("vm_") + 12 + len("_") + 43}, "43 characters hold 256 bits"
@@ -71,7 +71,7 @@ BAD: list[tuple[str, Callable[[str], str]]] = [
 
 @pytest.mark.parametrize(("name", "spoil"), BAD, ids=[name for name, _ in BAD])
 def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(
-    keys: Keys, name: str, spoil: Callable[[str], str]
+    keys: ApiKeys, name: str, spoil: Callable[[str], str]
 ) -> None:
     new = keys.make(wanted())
     with pytest.raises(NotAuthorized) as wrong:
@@ -82,7 +82,7 @@ def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(
     assert wrong.value.message == revoked.value.message
 
 
-def is_out(keys: Keys, text: str) -> bool:
+def is_out(keys: ApiKeys, text: str) -> bool:
     try:
         keys.check(text)
     except NotAuthorized:
@@ -90,10 +90,10 @@ def is_out(keys: Keys, text: str) -> bool:
     return False
 
 
-def test_a_revoked_key_is_out_a_second_later_and_for_ever(keys: Keys, database: Database) -> None:
+def test_a_revoked_key_is_out_a_second_later_and_for_ever(keys: ApiKeys, database: Database) -> None:
     new = keys.make(wanted())
     keys.check(new.text)
-    elsewhere = Keys(database)
+    elsewhere = ApiKeys(database)
     revoked = elsewhere.revoke(new.key.id)
     assert elsewhere.revoke(new.key.id) == revoked, "the first moment stays"
     assert is_out(elsewhere, new.text)
@@ -103,23 +103,23 @@ def test_a_revoked_key_is_out_a_second_later_and_for_ever(keys: Keys, database: 
     assert [key.revoked_at for key in keys.all()] == [revoked.revoked_at]
 
 
-def test_a_rotated_key_keeps_all_but_its_secret(keys: Keys, database: Database) -> None:
+def test_a_rotated_key_keeps_all_but_its_secret(keys: ApiKeys, database: Database) -> None:
     old = keys.make(wanted(Scope.REMOVE, requests_per_minute=3))
     keys.check(old.text)
-    new = Keys(database).rotate(old.key.id)
+    new = ApiKeys(database).rotate(old.key.id)
     assert new.key == old.key
     until(lambda: not is_out(keys, new.text), "the new secret to be in", seconds=FRESH + 10)
     assert is_out(keys, old.text)
 
 
-def test_a_key_is_at_hand_once_it_was_checked(keys: Keys) -> None:
+def test_a_key_is_at_hand_once_it_was_checked(keys: ApiKeys) -> None:
     text, stranger = keys.make(wanted()).text, f"vm_{0:012x}_{'A' * 43}"
     assert not keys.at_hand(text)
     keys.check(text)
     assert keys.at_hand(text)
     assert is_out(keys, stranger)
     assert not keys.at_hand(stranger), "nothing is kept of strangers"
-    found = Keys(keys._database).look([text, stranger, "no key at all"])
+    found = ApiKeys(keys._database).look([text, stranger, "no key at all"])
     assert [key.name for key, _ in found.values()] == ["camera"]
     assert keys.check(text, found).name == "camera"
     with pytest.raises(NotAuthorized):
@@ -128,7 +128,7 @@ def test_a_key_is_at_hand_once_it_was_checked(keys: Keys) -> None:
 
 
 @pytest.mark.parametrize("key_id", ["", "0" * 12, "../../secret", "0" * 13])
-def test_a_key_that_nobody_has_is_told_by_name(keys: Keys, key_id: str) -> None:
+def test_a_key_that_nobody_has_is_told_by_name(keys: ApiKeys, key_id: str) -> None:
     for change in (keys.revoke, keys.rotate):
         with pytest.raises(NotFound, match="'visual-memory keys list' shows them all"):
             change(key_id)
@@ -155,13 +155,13 @@ def test_a_key_that_makes_no_sense_is_refused(bad: dict[str, object]) -> None:
     assert next(iter(bad)) in str(refused.value.errors()[0]["loc"])
 
 
-def test_a_key_is_shown_without_its_secret(keys: Keys) -> None:
+def test_a_key_is_shown_without_its_secret(keys: ApiKeys) -> None:
     new = keys.make(wanted())
     assert isinstance(new.key, Key)
     assert new.text.split("_", 2)[2] not in new.key.model_dump_json()
 
 
-def test_a_change_that_cannot_be_logged_is_not_made(keys: Keys) -> None:
+def test_a_change_that_cannot_be_logged_is_not_made(keys: ApiKeys) -> None:
     key = keys.make(wanted())
 
     def fail(_connection: Connection, _key: Key) -> None:
@@ -176,13 +176,13 @@ def test_a_change_that_cannot_be_logged_is_not_made(keys: Keys) -> None:
     assert keys.check(key.text) == key.key
 
 
-def test_whether_a_key_was_ever_made(keys: Keys) -> None:
+def test_whether_a_key_was_ever_made(keys: ApiKeys) -> None:
     assert not keys.exist()
     keys.revoke(keys.make(wanted()).key.id)
     assert keys.exist()
 
 
-def test_of_many_who_rotate_and_revoke_at_once_the_key_ends_revoked(keys: Keys) -> None:
+def test_of_many_who_rotate_and_revoke_at_once_the_key_ends_revoked(keys: ApiKeys) -> None:
     key_id = keys.make(wanted()).key.id
 
     def change(number: int) -> None:

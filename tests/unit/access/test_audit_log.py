@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from visual_memory.schemas.errors import Blocked, OutOfSpace, Unavailable
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
 
@@ -17,8 +17,8 @@ KEY = bytes(range(32))
 
 
 @pytest.fixture
-def audit(database: Database) -> Audit:
-    return Audit(database, KEY)
+def audit(database: Database) -> AuditLog:
+    return AuditLog(database, KEY)
 
 
 class Failing(Database):
@@ -44,7 +44,7 @@ def failing(database: Database) -> Iterator[Failing]:
 
 
 def test_threads_that_write_at_once_write_every_row_in_few_transactions(failing: Failing) -> None:
-    audit, begun = Audit(failing, KEY), threading.Barrier(32)
+    audit, begun = AuditLog(failing, KEY), threading.Barrier(32)
 
     def write(name: str) -> None:
         begun.wait(30)
@@ -60,7 +60,7 @@ def test_threads_that_write_at_once_write_every_row_in_few_transactions(failing:
     assert failing.transactions < 320, "what waits together is written together"
 
 
-def test_a_write_that_fails_costs_those_beside_it_nothing(audit: Audit, database: Database) -> None:
+def test_a_write_that_fails_costs_those_beside_it_nothing(audit: AuditLog, database: Database) -> None:
     with ThreadPoolExecutor(8) as threads:
         futures = [
             threads.submit(audit.write, "north", "camera", "accept", images=n if n % 4 else "many") for n in range(40)
@@ -69,7 +69,7 @@ def test_a_write_that_fails_costs_those_beside_it_nothing(audit: Audit, database
     assert len(audit.latest("north", 100)) == 30
 
 
-def test_a_tenant_reads_its_own_lines_the_latest_first(audit: Audit) -> None:
+def test_a_tenant_reads_its_own_lines_the_latest_first(audit: AuditLog) -> None:
     assert audit.latest("north", 10) == []
     for number in range(30):
         audit.write("north" if number % 3 else "south", "camera", "accept", images=number)
@@ -77,7 +77,7 @@ def test_a_tenant_reads_its_own_lines_the_latest_first(audit: Audit) -> None:
     assert len(audit.latest("south", 100)) == 10
 
 
-def test_a_deed_is_logged_before_it_begins_and_with_its_outcome(audit: Audit) -> None:
+def test_a_deed_is_logged_before_it_begins_and_with_its_outcome(audit: AuditLog) -> None:
     with audit.deed("north", "camera", "mute", key="k", request="r") as said:
         [running] = audit.latest("north", 9)
         assert running.outcome == "running"
@@ -95,7 +95,7 @@ def test_a_deed_is_logged_before_it_begins_and_with_its_outcome(audit: Audit) ->
 
 def test_what_cannot_be_logged_is_not_done(failing: Failing) -> None:
     """A disk that cannot be written to was answered "done, but not written to the audit log"."""
-    audit, failing.full = Audit(failing, KEY), True
+    audit, failing.full = AuditLog(failing, KEY), True
     done: list[str] = []
     with pytest.raises(OutOfSpace), audit.deed("north", "camera", "mute"):
         done.append("muted")
@@ -103,7 +103,7 @@ def test_what_cannot_be_logged_is_not_done(failing: Failing) -> None:
 
 
 def test_what_was_done_and_whose_end_cannot_be_logged_says_so_and_the_log_says_that_it_ran(failing: Failing) -> None:
-    audit = Audit(failing, KEY)
+    audit = AuditLog(failing, KEY)
     told = pytest.raises(OutOfSpace, match="it is done, and in the audit log it still runs")
     with told, audit.deed("north", "camera", "mute"):
         failing.full = True
@@ -112,7 +112,7 @@ def test_what_was_done_and_whose_end_cannot_be_logged_says_so_and_the_log_says_t
 
 
 def test_what_may_be_sent_again_is_logged_afterwards_or_the_answer_says_to_send_it_again(failing: Failing) -> None:
-    audit = Audit(failing, KEY)
+    audit = AuditLog(failing, KEY)
     with audit.afterwards("north", "camera", "accept", images=2):
         assert audit.latest("north", 9) == []
     with pytest.raises(Blocked), audit.afterwards("north", "camera", "accept", images=1):
@@ -123,7 +123,7 @@ def test_what_may_be_sent_again_is_logged_afterwards_or_the_answer_says_to_send_
         failing.full = True
 
 
-def test_what_is_done_in_the_database_is_undone_where_it_cannot_be_logged(audit: Audit, database: Database) -> None:
+def test_what_is_done_in_the_database_is_undone_where_it_cannot_be_logged(audit: AuditLog, database: Database) -> None:
     with suppress(ZeroDivisionError), database.write() as connection:
         audit.record(connection, "north", "camera", "remove", removal="m")
         raise ZeroDivisionError
@@ -133,7 +133,7 @@ def test_what_is_done_in_the_database_is_undone_where_it_cannot_be_logged(audit:
     assert audit.latest("north", 9)[0].removal == "m"
 
 
-def test_who_looked_at_a_subject_is_found_by_its_name_and_stands_nowhere(audit: Audit, database: Database) -> None:
+def test_who_looked_at_a_subject_is_found_by_its_name_and_stands_nowhere(audit: AuditLog, database: Database) -> None:
     audit.write("north", "camera", "read", {"ann", "José"}, images=2)
     audit.write("north", "camera", "read", {"tom"}, images=1)
     audit.write("south", "camera", "read", {"ann"}, images=1)
@@ -146,4 +146,4 @@ def test_who_looked_at_a_subject_is_found_by_its_name_and_stands_nowhere(audit: 
         digests = select(func.count(func.distinct(tables.audit_subjects.c.digest)))
         assert connection.execute(digests).scalar_one() == 4, "another tenant's subject of this name has another digest"
     assert not any(name in kept for name in ("ann", "Jos", "tom"))
-    assert Audit(database, bytes(32)).latest("north", 9, "ann") == [], "nobody finds it without the secret"
+    assert AuditLog(database, bytes(32)).latest("north", 9, "ann") == [], "nobody finds it without the secret"

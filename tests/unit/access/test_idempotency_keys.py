@@ -12,21 +12,21 @@ import pytest
 from sqlalchemy import update
 
 from visual_memory.schemas.errors import IdempotencyKeyReused, RequestRunning, Unavailable
-from visual_memory.services.access.idempotency_keys import ABANDONED, KEPT, AlreadyMade, Claim, Idempotency
+from visual_memory.services.access.idempotency_keys import ABANDONED, KEPT, AlreadyMade, Claim, IdempotencyKeys
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
 
 
 @pytest.fixture
-def idempotency(database: Database) -> Idempotency:
-    return Idempotency(database, bytes(range(32)))
+def idempotency(database: Database) -> IdempotencyKeys:
+    return IdempotencyKeys(database, bytes(range(32)))
 
 
-def claim(idempotency: Idempotency, request: str = "remove ann", **other: Any) -> Claim:
+def claim(idempotency: IdempotencyKeys, request: str = "remove ann", **other: Any) -> Claim:
     return idempotency.claim(other.get("tenant", "north"), other.get("key", "camera"), other.get("name", "a"), request)
 
 
-def make(idempotency: Idempotency, database: Database, wanted: Claim, made: list[str]) -> str:
+def make(idempotency: IdempotencyKeys, database: Database, wanted: Claim, made: list[str]) -> str:
     """Make something in the database once; its id."""
     new = uuid.uuid4().hex
     try:
@@ -44,7 +44,7 @@ def age(database: Database, by: timedelta) -> None:
 
 
 def test_of_twenty_who_ask_the_same_at_once_one_makes_it_and_all_are_told_of_it(
-    idempotency: Idempotency, database: Database
+    idempotency: IdempotencyKeys, database: Database
 ) -> None:
     for attempt in range(10):
         made, begun, wanted = list[str](), threading.Barrier(20), claim(idempotency, name=str(attempt))
@@ -59,7 +59,7 @@ def test_of_twenty_who_ask_the_same_at_once_one_makes_it_and_all_are_told_of_it(
         assert idempotency.find(wanted) == made[0]
 
 
-def test_what_was_undone_is_not_known(idempotency: Idempotency, database: Database) -> None:
+def test_what_was_undone_is_not_known(idempotency: IdempotencyKeys, database: Database) -> None:
     with suppress(ZeroDivisionError), database.write() as connection:
         idempotency.record(connection, claim(idempotency), "m")
         raise ZeroDivisionError
@@ -68,7 +68,7 @@ def test_what_was_undone_is_not_known(idempotency: Idempotency, database: Databa
     assert make(idempotency, database, claim(idempotency), made) == made[0]
 
 
-def test_another_request_with_the_same_key_is_refused(idempotency: Idempotency, database: Database) -> None:
+def test_another_request_with_the_same_key_is_refused(idempotency: IdempotencyKeys, database: Database) -> None:
     make(idempotency, database, claim(idempotency), [])
     other, acted = claim(idempotency, "remove tom"), list[str]()
 
@@ -90,7 +90,7 @@ def test_another_request_with_the_same_key_is_refused(idempotency: Idempotency, 
 
 @pytest.mark.parametrize("other", [{"tenant": "south"}, {"key": "another"}, {"name": "b"}], ids=str)
 def test_each_tenant_and_key_has_names_of_its_own(
-    idempotency: Idempotency, database: Database, other: dict[str, str]
+    idempotency: IdempotencyKeys, database: Database, other: dict[str, str]
 ) -> None:
     made: list[str] = []
     make(idempotency, database, claim(idempotency), made)
@@ -98,7 +98,7 @@ def test_each_tenant_and_key_has_names_of_its_own(
     assert len(made) == 2
 
 
-def test_after_a_day_a_key_is_free_again(idempotency: Idempotency, database: Database) -> None:
+def test_after_a_day_a_key_is_free_again(idempotency: IdempotencyKeys, database: Database) -> None:
     made: list[str] = []
     make(idempotency, database, claim(idempotency), made)
     age(database, KEPT - timedelta(minutes=1))
@@ -109,7 +109,7 @@ def test_after_a_day_a_key_is_free_again(idempotency: Idempotency, database: Dat
     assert len(made) == 2
 
 
-def test_a_deed_is_done_once_and_whoever_asks_meanwhile_is_told_to_come_again(idempotency: Idempotency) -> None:
+def test_a_deed_is_done_once_and_whoever_asks_meanwhile_is_told_to_come_again(idempotency: IdempotencyKeys) -> None:
     going, go_on, done = threading.Event(), threading.Event(), list[str]()
 
     def act() -> str:
@@ -131,7 +131,7 @@ def test_a_deed_is_done_once_and_whoever_asks_meanwhile_is_told_to_come_again(id
     assert done == ["done"]
 
 
-def test_of_twenty_deeds_at_once_one_is_done(idempotency: Idempotency) -> None:
+def test_of_twenty_deeds_at_once_one_is_done(idempotency: IdempotencyKeys) -> None:
     done, begun = list[int](), threading.Barrier(20)
 
     def ask(number: int) -> str:
@@ -152,7 +152,7 @@ def test_of_twenty_deeds_at_once_one_is_done(idempotency: Idempotency) -> None:
     assert told <= {"done", "running"}
 
 
-def test_a_deed_that_failed_may_be_done_again(idempotency: Idempotency) -> None:
+def test_a_deed_that_failed_may_be_done_again(idempotency: IdempotencyKeys) -> None:
     def fail() -> str:
         raise Unavailable("the store is away")
 
@@ -161,7 +161,7 @@ def test_a_deed_that_failed_may_be_done_again(idempotency: Idempotency) -> None:
     assert idempotency.once(claim(idempotency), lambda: "done") == "done"
 
 
-def test_a_deed_whose_process_died_may_be_done_again_later(idempotency: Idempotency, database: Database) -> None:
+def test_a_deed_whose_process_died_may_be_done_again_later(idempotency: IdempotencyKeys, database: Database) -> None:
     with database.write() as connection:
         assert idempotency._insert(connection, claim(idempotency), None)
     with pytest.raises(RequestRunning):
@@ -170,7 +170,7 @@ def test_a_deed_whose_process_died_may_be_done_again_later(idempotency: Idempote
     assert idempotency.once(claim(idempotency), lambda: "done") == "done"
 
 
-def test_nothing_that_was_asked_can_be_read_from_what_is_kept(idempotency: Idempotency, database: Database) -> None:
+def test_nothing_that_was_asked_can_be_read_from_what_is_kept(idempotency: IdempotencyKeys, database: Database) -> None:
     make(idempotency, database, claim(idempotency, "remove ann"), [])
     with database.read() as connection:
         assert "ann" not in str(connection.execute(tables.idempotency.select()).all())

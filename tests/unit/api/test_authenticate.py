@@ -10,12 +10,12 @@ import pytest
 from visual_memory.schemas.api_key import KeyRequest, Scope
 from visual_memory.schemas.errors import NotAuthorized
 from visual_memory.services.access import api_keys
-from visual_memory.services.access.api_keys import Found, Keys
+from visual_memory.services.access.api_keys import ApiKeys, Found
 from visual_memory.services.api.authenticate import KeyCheck
 from visual_memory.services.infrastructure.records.database import Database
 
 
-class Gated(Keys):
+class Gated(ApiKeys):
     """Keys that answer once they are opened; counts how often they were asked, for how many, by how many at once."""
 
     def __init__(self, database: Database) -> None:

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import NotAuthorized
-from visual_memory.services.access.api_keys import Keys
-from visual_memory.services.access.audit_log import Audit
+from visual_memory.services.access.api_keys import ApiKeys
+from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.bootstrap.wiring import wire_records as wire
 from visual_memory.services.cli.app import app
 from visual_memory.services.cli.commands.keys import make_first_key
@@ -25,12 +25,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings()
 
 
-def keys_of(settings: Settings) -> Keys:
+def keys_of(settings: Settings) -> ApiKeys:
     with ExitStack() as opened:
-        return Keys(wire.wire_records(settings, opened))
+        return ApiKeys(wire.wire_records(settings, opened))
 
 
-def audit_of(settings: Settings) -> Audit:
+def audit_of(settings: Settings) -> AuditLog:
     with ExitStack() as opened:
         return wire.audit_of(settings, wire.wire_records(settings, opened))
 

@@ -10,7 +10,7 @@ from tests.support.encoder_specs import spec
 from tests.support.wired_service import Pixels
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.services.bootstrap.wiring.wire_encoder_migration import Wired
+from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoder_migration.loaded_encoders import LoadedEncoders
 from visual_memory.services.encoding.encoder_contract import EncoderUnusable
@@ -140,7 +140,7 @@ def test_use_cases_are_wired_once_for_each_encoder_and_whoever_has_them_keeps_th
         made.append(encoder.name)
         return [encoder.name]
 
-    wired = Wired(encoders.active, wire)
+    wired = ActiveUseCases(encoders.active, wire)
     before = wired.current()
     assert wired.current() is before
     records.add(spec("second"))

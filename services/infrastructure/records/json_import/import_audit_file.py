@@ -57,7 +57,7 @@ def import_audit_file(database: Database, path: Path, lease: timedelta = LEASE) 
 
 
 def _progress(database: Database, name: str) -> dict[str, int]:
-    return database_flags.read_fact(database, name) or {}
+    return database_flags.read_flag(database, name) or {}
 
 
 class _Import:
@@ -75,7 +75,7 @@ class _Import:
             count = self._read(path, place, count)
         path.unlink(missing_ok=True)
         with self._database.write(urgent=True) as connection:
-            database_flags.take_back(connection, self._name)
+            database_flags.clear_flag(connection, self._name)
         return count
 
     def _read(self, path: Path, place: int, count: int) -> int:
@@ -92,7 +92,7 @@ class _Import:
     def _write(self, connection: Connection, rows: Sequence[dict[str, Any]], value: dict[str, int]) -> None:
         if rows:
             connection.execute(audit.insert(), rows)
-        database_flags.say(self._database, connection, self._name, value)
+        database_flags.set_flag(self._database, connection, self._name, value)
 
 
 def _row(line: bytes) -> Iterator[dict[str, Any]]:

@@ -166,7 +166,7 @@ def is_imported(database: Database, files: JsonFiles) -> bool:
 
 
 def _state(database: Database, name: str) -> str | None:
-    found = database_flags.read_fact(database, name)
+    found = database_flags.read_flag(database, name)
     return None if found is None else found["state"]
 
 
@@ -292,9 +292,9 @@ class _Import:
     def _say(self, state: str, **more: Any) -> None:
         with self.database.write(urgent=True) as connection:
             self.leases.check(connection, self.lease)
-            before = database_flags.fact(connection, self.name) or {}
+            before = database_flags.get_flag(connection, self.name) or {}
             value = {**before, **more, "state": state, "at": self.database.moment(connection).isoformat()}
-            database_flags.say(self.database, connection, self.name, value)
+            database_flags.set_flag(self.database, connection, self.name, value)
 
     def _erase(self) -> None:
         """Delete the files."""

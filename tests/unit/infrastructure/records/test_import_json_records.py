@@ -157,7 +157,7 @@ def test_a_restore_that_did_not_end_is_still_served_by_nobody(database: Database
     (data / "records" / "restore").mkdir()
     (data / "records" / "restore" / "unfinished").write_text('{"file": "backup"}')
     do_import(database, data)
-    assert database_flags.read_fact(database, database_flags.RESTORE) == {"file": "backup"}
+    assert database_flags.read_flag(database, database_flags.RESTORE) == {"file": "backup"}
 
 
 def test_keys_open_what_they_opened(database: Database, data: Path) -> None:
