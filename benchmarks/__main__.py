@@ -1,4 +1,4 @@
-"""All benchmarks, or those that are named: ``python -m benchmarks [NAME ...]``; prints one table, writes it down.
+"""Run all benchmarks, or the named ones, and print and store their tables: ``python -m benchmarks [NAME ...]``.
 
 ``benchmarks/results.json`` holds the latest rows of each, ``benchmarks/README.md`` shows them all.
 """
@@ -35,7 +35,7 @@ START, END = "<!-- results -->", "<!-- /results -->"
 
 
 def main(names: Iterable[str]) -> None:
-    """Run them one after the other."""
+    """Run benchmarks in sequence."""
     held: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in names:
         begun = time.perf_counter()
@@ -47,7 +47,7 @@ def main(names: Iterable[str]) -> None:
 
 
 def page(text: str, held: dict[str, Any]) -> str:
-    """The page with the tables between its marks."""
+    """Insert the tables into the page."""
     tables = [
         f"### {name}\n\n`python -m benchmarks {name}`, {held[name]['at']}, {held[name]['on']}\n\n"
         + markdown([Row(**row) for row in held[name]["rows"]])
@@ -59,7 +59,7 @@ def page(text: str, held: dict[str, Any]) -> str:
 
 
 def machine() -> str:
-    """What it ran on, as far as it matters."""
+    """Describe the machine."""
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ":")
     return f"{os.cpu_count()} cores of {cpu.partition(':')[2].strip() or platform.processor()}"
 

@@ -1,4 +1,4 @@
-"""What an encoder's vectors lose in bfloat16: ``python -m benchmarks.agreement [NAME or FOLDER ...]``.
+"""Compare an encoder's vectors in bfloat16 with float32: ``python -m benchmarks.agreement [NAME or FOLDER ...]``.
 
 The least cosine to the vectors in float32, over photographs and over the same ones blurred or pale: where a network's
 first layers take differences of neighbours, a rounded weight lets through some of the brightness, and in a sky there
@@ -35,7 +35,7 @@ def main(names: Sequence[str]) -> None:
 
 
 def agreement(name: str, pictures: Sequence[PIL.Image.Image]) -> float:
-    """The least cosine of a picture's vectors in both precisions."""
+    """The smallest cosine between the vectors of both precisions."""
     exact, half = (
         load_encoder(EncoderSettings.model_validate({"name": name, "precision": precision}))
         for precision in ("float32", "bfloat16")

@@ -1,4 +1,4 @@
-"""A plan on paper for a billion memories on a Qdrant cluster, computed from what ``benchmarks.growth`` measured.
+"""Plan a Qdrant cluster for a billion images, extrapolated from the results of ``benchmarks.growth``.
 
 python -m benchmarks.billion [--memories N] [--price PER_MACHINE_HOUR] [--replicas N] ...; prints Markdown.
 
@@ -23,7 +23,7 @@ FLOAT = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """What is wanted, and what is assumed.
+    """The requirements and assumptions of a plan.
 
     Attributes:
         memories: how many.
@@ -56,7 +56,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What follows from a plan and what was measured.
+    """The resources that a plan needs, computed from the measurements.
 
     Attributes:
         shards: each with its own index.
@@ -76,7 +76,7 @@ class Cluster:
 
 
 def cluster(asked: Plan, measured: dict[str, Any]) -> Cluster:
-    """Carry on from the largest memory that was measured."""
+    """Extrapolate from the largest memory that was measured."""
     last, exponent = measured["steps"][-1], max(0.0, measured["exponents"]["balanced"])
     shards = math.ceil(asked.memories / asked.shard)
     searched = last["milliseconds"]["balanced"] * (asked.memories / shards / last["memories"]) ** exponent
@@ -127,7 +127,7 @@ def plan(asked: Plan, measured: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Read what is asked from the command line."""
+    """Read the plan from the command line."""
     parser = argparse.ArgumentParser(description="A plan for very many memories on a Qdrant cluster.")
     for field in fields(Plan):
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)

@@ -1,4 +1,4 @@
-"""Bounds: what one tenant's load, equal vectors and keyless connections cost others, over HTTP alone.
+"""Measure over HTTP what one tenant's load, equal vectors and connections without a key cost other tenants.
 
 ``python -m benchmarks.bounds``; it is no part of ``make bench``. Each row is one measure beside the undisturbed case of
 the same run. What is refused, or not done in time, is told in the row's note; its figure is then how long that took.
@@ -41,7 +41,7 @@ SIXTEEN = 16
 PICTURES, JOBS, KNOWN, CONNECTIONS = 600, 100, 256, 520
 QUERIES, FILTER_BYTES, GONE, KEPT, STORED = 256, 60 * 2**10, 2_000, 500, 200
 PATIENCE = 40.0
-"""Seconds that anything is waited for."""
+"""Seconds before a wait fails."""
 FLOOD_SECONDS = 4.0
 ROUNDS = 5
 MIB = 2**20
@@ -50,7 +50,7 @@ Rows = Iterator[Row]
 
 
 class Tenant:
-    """A tenant with a key and connections of its own, which tries nothing again.
+    """A tenant with its own key and connections, without retries.
 
     Args:
         url: where the API is.
@@ -67,17 +67,17 @@ class Tenant:
         self.http = httpx.Client(base_url=url, headers=headers, timeout=PATIENCE, trust_env=False)
 
     def call(self, method: str, path: str, **content: Any) -> httpx.Response:
-        """Ask, and raise where the answer is a refusal."""
+        """Send a request; raise if it is refused."""
         return self.http.request(method, path, **content).raise_for_status()
 
     def add(self, pictures: Sequence[bytes], **fields: str) -> list[str]:
-        """Send pictures; the ids of their images."""
+        """Send pictures; return the ids of their images."""
         files = [("files", ("picture", each)) for each in pictures]
         said = {"fields": [json.dumps({"labels": ["any"], **fields})] * len(pictures)}
         return [each["image_id"] for each in self.call("POST", "/v1/images", files=files, data=said).json()]
 
     def add_vectors(self, encoder: str, vectors: Any, **fields: str) -> None:
-        """Send vectors, float32 [n, d], as images that are numbered."""
+        """Send vectors, float32 [n, d], as numbered images."""
         for start in range(0, len(vectors), AT_ONCE):
             some, file = vectors[start : start + AT_ONCE], io.BytesIO()
             np.save(file, some)
@@ -101,13 +101,13 @@ class Tenant:
         wait(lambda: self.call("GET", f"/v1/images/{image}").json()["state"] != "waiting")
 
     def idle(self) -> None:
-        """Wait until none of its pictures waits."""
+        """Wait until every picture is remembered."""
         asked = {"filter": json.dumps({"state": "waiting"}), "limit": 1}
         wait(lambda: not self.call("GET", "/v1/images", params=asked).json()["images"])
 
 
 def main() -> None:
-    """Print each row as it is found, and then all of them as a table."""
+    """Print each row when it is measured, then all rows as a table."""
     begun, rows = time.perf_counter(), []
     print(f"load of the last minute when this began: {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory(prefix="vm") as place:
@@ -126,7 +126,7 @@ def main() -> None:
 
 
 def found(measure: Callable[[Callable[[str], "Tenant"]], Rows], tenant: Callable[[str], Tenant]) -> Rows:
-    """What it finds; where it breaks off, a row that says so."""
+    """Run one measurement; a failure becomes a row that says so."""
     try:
         yield from measure(tenant)
     except (httpx.HTTPError, OSError) as error:
@@ -135,13 +135,13 @@ def found(measure: Callable[[Callable[[str], "Tenant"]], Rows], tenant: Callable
 
 @contextmanager
 def service(**settings: str) -> Iterator[Callable[[str], Tenant]]:
-    """A service of one's own; what makes a tenant of it."""
+    """Run a temporary service; yield a function that makes a tenant."""
     with tempfile.TemporaryDirectory(prefix="vm") as folder, temporary_service(Path(folder), **settings) as client:
         yield lambda name: Tenant(client.url, Path(folder), name)
 
 
 def equal_vectors(tenant: Callable[[str], Tenant]) -> Rows:
-    """A query among equal vectors, sixteen of them at once, and another tenant's beside them."""
+    """A query among equal vectors, sixteen at once, and another tenant's query meanwhile."""
     same, other = tenant("equal"), tenant("other")
     vectors = directions(ORDINARY, DIMENSION)
     other.add_vectors("tiny", vectors)
@@ -188,7 +188,7 @@ def equal_vectors(tenant: Callable[[str], Tenant]) -> Rows:
 
 
 def large_answer(tenant: Callable[[str], Tenant]) -> Rows:
-    """The answer to many vectors with a large filter."""
+    """Classify many vectors with a large filter."""
     other = tenant("other")
     queries = directions(QUERIES, DIMENSION, seed=1)
     large = {"image_id": {"not": [f"{place:060}" for place in range(FILTER_BYTES // 64)]}}
@@ -200,7 +200,7 @@ def large_answer(tenant: Callable[[str], Tenant]) -> Rows:
 
 
 def removal(tenant: Callable[[str], Tenant]) -> Rows:
-    """A removal of many images, with none and with many stored decisions that they voted in."""
+    """Remove many images, without and with many stored decisions in which they voted."""
     taken = []
     for stored in (0, STORED):
         own = tenant(f"forgets-{stored}")
@@ -215,14 +215,14 @@ def removal(tenant: Callable[[str], Tenant]) -> Rows:
 
 
 def remove(own: Tenant) -> None:
-    """Ask for it, and wait until it is done."""
+    """Request a removal and wait until it is done."""
     asked = {"filter": {"source": "gone"}, "reason": "measured", "dry_run": False}
     said = own.call("POST", "/v1/removals", json=asked).json()
     wait(lambda: own.call("GET", f"/v1/removals/{said['id']}").json()["status"] == "done")
 
 
 def known_pictures(tenant: Callable[[str], Tenant]) -> Rows:
-    """Pictures that are remembered already, sent again."""
+    """Send pictures again that are already remembered."""
     own, pictures = tenant("knows"), different(KNOWN)
     first = seconds(lambda: own.add(pictures))
     own.idle()
@@ -238,7 +238,7 @@ def known_pictures(tenant: Callable[[str], Tenant]) -> Rows:
 
 
 def picture_behind_pictures(tenant: Callable[[str], Tenant]) -> Rows:
-    """One picture of a tenant behind very many of another."""
+    """One tenant's picture, queued behind very many of another."""
     many, one = tenant("many"), tenant("one")
     alone = middle(lambda: one.remembered(different(1)))
     pictures = different(PICTURES)
@@ -252,7 +252,7 @@ def picture_behind_pictures(tenant: Callable[[str], Tenant]) -> Rows:
 
 
 def picture_behind_jobs(tenant: Callable[[str], Tenant]) -> Rows:
-    """A picture behind judging jobs of as many tenants."""
+    """A picture, queued behind judging jobs of many tenants."""
     judged, one = [tenant(f"judged-{number}") for number in range(JOBS)], tenant("one")
     vectors = directions(100, NUMBERS)
     with ThreadPoolExecutor(4) as threads:
@@ -273,7 +273,7 @@ def is_judged(own: Tenant) -> bool:
 
 
 def classify_beside_slow(tenant: Callable[[str], Tenant]) -> Rows:
-    """A classification beside pictures of another tenant that take long to decode."""
+    """Classify while another tenant sends pictures that take long to decode."""
     slow, one = tenant("slow"), tenant("one")
     out, [picture] = io.BytesIO(), different(1)
     PIL.Image.new("RGB", (7000, 7000)).save(out, "PNG")
@@ -290,7 +290,7 @@ def classify_beside_slow(tenant: Callable[[str], Tenant]) -> Rows:
 
 
 def pipelining(tenant: Callable[[str], Tenant]) -> Rows:
-    """Memory of the API under one connection without a key that sends and reads nothing."""
+    """Memory of the API for a connection without a key that neither sends nor reads."""
     other, api = tenant("other"), psutil.Process(next(pid for pid, name in family().items() if name == "api"))
     other.call("GET", "/v1/labels")
     before, most = api.memory_info().rss, 0
@@ -320,7 +320,7 @@ def pipelining(tenant: Callable[[str], Tenant]) -> Rows:
 
 
 def idle_connections(tenant: Callable[[str], Tenant]) -> Rows:
-    """A client with a key beside connections that are kept open and idle."""
+    """A client with a key, while idle connections are kept open."""
     other = tenant("served")
 
     def served() -> Any:
@@ -336,7 +336,7 @@ def idle_connections(tenant: Callable[[str], Tenant]) -> Rows:
 
 
 def keep_alive(kept: ExitStack, where: tuple[str, int]) -> None:
-    """Open a connection, be answered once, and leave it open."""
+    """Open a connection, send one request, and keep it open."""
     connection = kept.enter_context(socket.create_connection(where, timeout=2))
     connection.sendall(GET)
     connection.recv(4096)
@@ -348,7 +348,7 @@ def address(own: Tenant) -> tuple[str, int]:
 
 
 def different(number: int, numbers: Iterator[int] = count()) -> list[bytes]:  # noqa: B008 - goes on from call to call
-    """So many different pictures: readers stop at the end of a JPEG, and do not see the number behind it."""
+    """Make distinct pictures: a number after the end of a JPEG changes the file but not its pixels."""
     few = photographs(8)
     return [few[place % len(few)] + b"%d" % next(numbers) for place in range(number)]
 
@@ -367,7 +367,7 @@ def wait(met: Callable[[], bool]) -> None:
 
 
 def failure(work: Callable[[], object]) -> str:
-    """Do it; why that failed, or nothing."""
+    """Call a function; return the reason if it fails."""
     try:
         work()
     except httpx.HTTPStatusError as error:
@@ -378,20 +378,20 @@ def failure(work: Callable[[], object]) -> str:
 
 
 def attempt(work: Callable[[], object]) -> tuple[float, str]:
-    """Seconds that it takes, and why it failed, if it did."""
+    """The seconds that a call takes, and the reason if it fails."""
     begun = time.perf_counter()
     why = failure(work)
     return time.perf_counter() - begun, why
 
 
 def middle(work: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, str]:
-    """The median of some rounds, and why one failed, if one did."""
+    """The median of several rounds, and the reason if one failed."""
     taken, whys = zip(*(attempt(work) for _ in range(rounds)), strict=True)
     return float(np.median(taken)), max(whys)
 
 
 def row(stage: str, ours: tuple[float, str], theirs: Any, name: str, unit: str = "ms") -> Row:
-    """A row of two times in seconds, each with why it failed."""
+    """A row of two times in seconds, each with the reason of a failure."""
     scale = 1e3 if unit == "ms" else 1
     other, why = theirs if isinstance(theirs, tuple) else (theirs, "")
     note = "; ".join(filter(None, (ours[1], why and f"{name}: {why}")))
@@ -399,7 +399,7 @@ def row(stage: str, ours: tuple[float, str], theirs: Any, name: str, unit: str =
 
 
 def against(ours: float, other: float, name: str) -> tuple[float, dict[str, float], dict[str, float]]:
-    """A row's figure, what it is held against, and how many times as small it is."""
+    """A row's figure, its reference, and the ratio of both."""
     return ours, {name: other}, {name: other / ours}
 
 

@@ -1,4 +1,4 @@
-"""Classifying pictures over HTTP: one after the other against the sum of its parts, and eight clients at once."""
+"""Classify pictures over HTTP: in sequence, against the sum of the stages, and with eight clients."""
 
 import itertools
 import time
@@ -24,7 +24,7 @@ MEDIAN = "three times their median"
 
 
 def measure() -> list[Row]:
-    """One request's time, the times under load, and pictures a second under load."""
+    """The time of one request, and times and throughput under load."""
     encoder = load_encoder(EncoderSettings(threads=1))
     pictures, settings = photographs(PICTURES), PictureSettings()
     limits = PictureLimits(settings.max_bytes, settings.max_pixels)

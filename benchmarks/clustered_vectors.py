@@ -1,4 +1,4 @@
-"""Vectors that lie as embeddings do, in clusters, and memories full of them: their pixels are nowhere."""
+"""Clustered vectors, distributed as embeddings are, and memories of such vectors without pictures."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ AT_ONCE = 10_000
 
 
 def clustered(count: int, seed: int) -> tuple[Vectors, list[int]]:
-    """So many vectors, float32 [count, DIMENSION], rows of length 1, and the number of each one's cluster."""
+    """Unit vectors, float32 [count, DIMENSION], and the cluster number of each."""
     fixed = np.random.default_rng(0)
     centres = fixed.normal(size=(CLUSTERS, DIMENSION)) / DIMENSION**0.5
     deviations = np.arange(1, DIMENSION + 1) ** -0.5

@@ -1,4 +1,4 @@
-"""Decoding for the encoder, in the sandbox, and resizing beside it, against Pillow in this process; on all cores.
+"""Decode in the sandbox and resize for the encoder, against Pillow in this process; on all cores.
 
 The last row is of resizing alone, on one core.
 """
@@ -67,7 +67,7 @@ def measure() -> list[Row]:
 
 
 def resizing(crops: Sequence[PIL.Image.Image]) -> Row:
-    """From what the sandbox hands over to what the network takes."""
+    """Convert the pixels of the sandbox to the input of the network."""
     size = (CROP.crop_side, CROP.crop_side)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -89,14 +89,14 @@ def _pixels(picture: PIL.Image.Image) -> torch.Tensor:
 
 
 def _agreement(crops: Sequence[PIL.Image.Image]) -> float:
-    """The least cosine of the built-in encoder's vectors after either way."""
+    """The smallest cosine between the built-in encoder's vectors of both ways."""
     encoder = load_encoder(EncoderSettings(precision="float32"))
     exact = encoder.encode([crop.resize((CROP.crop_side, CROP.crop_side), Resampling.BICUBIC) for crop in crops])
     return float((exact * encoder.encode(crops)).sum(1).min())
 
 
 def plain(data: bytes) -> PIL.Image.Image:
-    """What a user would write."""
+    """The usual code: open, convert, resize, crop."""
     picture = PIL.Image.open(io.BytesIO(data)).convert("RGB")
     scale = CROP.resize_side / min(picture.size)
     small = picture.resize((round(picture.width * scale), round(picture.height * scale)), Resampling.BICUBIC)
@@ -105,14 +105,14 @@ def plain(data: bytes) -> PIL.Image.Image:
 
 
 def reduced(data: bytes) -> PIL.Image.Image:
-    """The fastest that Pillow does."""
+    """The fastest way with Pillow: a reduced scale."""
     picture = PIL.Image.open(io.BytesIO(data))
     picture.draft(None, (CROP.resize_side, CROP.resize_side))
     return replace(CROP, version=1).apply(picture.convert("RGB"))
 
 
 def large(number: int) -> list[bytes]:
-    """So many JPEG files of a sensor's size, with its noise: photographs enlarged would be too easy."""
+    """JPEG files of a sensor's size with sensor noise, because enlarged photographs compress too well."""
     chance, originals = np.random.default_rng(0), load_sample_images().images
     noise = chance.normal(0, 6, (LARGE[1], LARGE[0], 1))
     return [_noisy(PIL.Image.fromarray(originals[place % 2]), np.roll(noise, 97 * place)) for place in range(number)]

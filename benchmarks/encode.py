@@ -1,4 +1,4 @@
-"""Encode: pictures as the decoder gives them to unit vectors, against the network alone and sentence-transformers.
+"""Encode decoded pictures to unit vectors, against the network alone and sentence-transformers.
 
 The bare limit is the network alone on pixels that were prepared before, in a loop of PyTorch's calls: the best over
 precisions and batch sizes of all that agree with float32 as the product asks for.
@@ -30,29 +30,29 @@ from visual_memory.services.encoding.torch_encoder import Features, Forward, emb
 from visual_memory.services.settings import EncoderSettings
 
 PICTURES, FEWER = 128, 32
-"""How many are encoded at a time, by the built-in encoder and by DINOv2."""
+"""Pictures per batch, for the built-in encoder and for DINOv2."""
 SIZES = (1, 2, 4, 8, 16)
 AGREEMENT = 0.999
-"""Least cosine to float32 of what is compared with."""
+"""The smallest cosine to float32 that an alternative may have."""
 BARE, PLAIN = "the network alone", "plain SentenceTransformer.encode"
 
 
 class Plain(EfficientNetLite0):
-    """The module as most are: a picture's channels lie one after the other."""
+    """The module with the usual memory layout, channels first."""
 
     def preprocess(self, inputs: Sequence[PIL.Image.Image], **_: Any) -> dict[str, torch.Tensor]:
         return {"pixels": super().preprocess(inputs)["pixels"].contiguous()}
 
 
 def measure() -> list[Row]:
-    """Encode with all."""
+    """Measure every encoder."""
     pictures = [short(PIL.Image.open(io.BytesIO(data)).convert("RGB")) for data in photographs(PICTURES)]
     with tempfile.TemporaryDirectory() as folder:
         return [*built_in(pictures), *dinov2(pictures[:FEWER], folder)]
 
 
 def built_in(pictures: Sequence[PIL.Image.Image]) -> list[Row]:
-    """The encoder that needs no download, in bulk and with one picture."""
+    """The built-in encoder, with many pictures and with one."""
     encoder = load_encoder(EncoderSettings())
     crops = [BUILT_IN_CROP.apply(picture) for picture in pictures]
     pixels = prepare(crops)["pixels"]
@@ -112,7 +112,7 @@ def bulk(
     plain: SentenceTransformer,
     asked: Mapping[str, float],
 ) -> Row:
-    """The row of many pictures at once."""
+    """A row for many pictures at once."""
     crops = [encoder.crop.apply(picture) for picture in pictures]
     name, size = best(bare, pixels)
     agree = float((encoder.encode(crops) * embed_batches(next(iter(bare.values())), split(pixels, 8))).sum(1).min())
@@ -131,7 +131,7 @@ def bulk(
 
 
 def best(ways: Mapping[str, Forward], pixels: torch.Tensor, sizes: Sequence[int] = SIZES) -> tuple[str, int]:
-    """The fastest way and batch size of those that agree with the first way."""
+    """The fastest variant and batch size among those that agree with the first variant."""
     exact, *_ = ways.values()
     few = pixels[: max(SIZES)]
     wanted = embed_batches(exact, split(few, 8))
@@ -149,11 +149,11 @@ def best(ways: Mapping[str, Forward], pixels: torch.Tensor, sizes: Sequence[int]
 
 
 def split(pixels: torch.Tensor, size: int) -> list[Features]:
-    """The pixels in batches."""
+    """Split pixels into batches."""
     return [{"pixels": part} for part in pixels.split(size)]  # type: ignore[no-untyped-call]
 
 
 def short(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """A picture with the short side that encoders begin with."""
+    """A picture with the short side that encoders resize to."""
     scale = BUILT_IN_CROP.resize_side / min(picture.size)
     return picture.resize((round(picture.width * scale), round(picture.height * scale)))

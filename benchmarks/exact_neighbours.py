@@ -1,4 +1,4 @@
-"""Exact neighbours of 10,000 queries over 100,000 memories, against the matrix product alone, and against libraries."""
+"""Find exact neighbours of 10,000 queries among 100,000 images, against the matrix product alone and libraries."""
 
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ PRODUCT, FAISS, BRUTE = "the matrix product alone", "faiss, IndexFlatIP", "sciki
 
 
 def measure() -> list[Row]:
-    """Search with all of them."""
+    """Measure every search."""
     chance = np.random.default_rng(0)
     topics = chance.standard_normal((TOPICS, DIMENSION), np.float32)
     memory, queries = gathered(topics, MEMORIES, chance), gathered(topics, QUERIES, chance)
@@ -33,7 +33,7 @@ def measure() -> list[Row]:
 
 
 def gathered(topics: Vectors, number: int, chance: np.random.Generator) -> Vectors:
-    """Unit vectors float32 [number, d] that lie around topics, as embeddings do."""
+    """Unit vectors, float32 [number, d], clustered as embeddings are."""
     vectors = topics[chance.integers(0, len(topics), number)]
     vectors += chance.standard_normal(vectors.shape, np.float32)
     unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -41,14 +41,14 @@ def gathered(topics: Vectors, number: int, chance: np.random.Generator) -> Vecto
 
 
 def product(queries: Vectors, memory: Vectors) -> None:
-    """All similarities, in blocks of the size that is quickest here; none is kept."""
+    """Compute all similarities in blocks of the fastest size, and discard them."""
     for start in range(0, len(queries), 512):
         for first in range(0, len(memory), 8192):
             queries[start : start + 512] @ memory[first : first + 8192].T
 
 
 def flat_index(memory: Vectors) -> Any:
-    """The memory as an exact index of faiss."""
+    """An exact faiss index of the memory."""
     import faiss
 
     index = faiss.IndexFlatIP(memory.shape[1])

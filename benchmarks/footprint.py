@@ -13,7 +13,7 @@ from visual_memory.services.cli.temporary_service import temporary_service
 
 
 def measure() -> list[Row]:
-    """Start a service, let each process do a little work, and add up."""
+    """Start a service, give each process a little work, and sum up."""
     with tempfile.TemporaryDirectory() as folder, temporary_service(Path(folder)) as client:
         picture = photographs(1)[0]
         client.add([(picture, ImageFields(labels=["any"]))])

@@ -1,4 +1,4 @@
-"""How search grows with the memory: time, room and recall at 10,000 to 1,000,000 memories, as a table and a plot.
+"""Measure search as a memory grows: time, memory, disk and recall at 10,000 to 1,000,000 images, as a table and a plot.
 
 python -m benchmarks.growth [SIZES...]; writes growth.json and growth.png beside this file, and the page. A million take
 about 20 minutes and 8 GB of disk.
@@ -45,7 +45,7 @@ COLOURS = {Effort.FAST: "#009e73", Effort.BALANCED: "#0072b2", Effort.EXACT: "#d
 
 @dataclass(frozen=True)
 class Step:
-    """What was measured at one size.
+    """The measurements at one size.
 
     Attributes:
         memories: how many are remembered.
@@ -69,7 +69,7 @@ class Step:
 
 
 def main(sizes: Sequence[int]) -> None:
-    """Measure size after size, in one folder that grows, and write down what is known after each."""
+    """Measure each size in one growing folder, and store the results after each."""
     queries = clustered(QUERIES, seed=1)[0]
     steps: list[Step] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +83,7 @@ def main(sizes: Sequence[int]) -> None:
 
 
 def grow(data: Path, held: int, size: int) -> float:
-    """Remember more, straight into the engine, and build its index; returns the seconds that the index took."""
+    """Insert more images into the engine and build its index; return the seconds of the build."""
     memory = Memory(engine := EdgeEngine(data), ENCODER, DIMENSION, METADATA)
     memory.open()
     for start in range(held, size, AT_ONCE):
@@ -97,7 +97,7 @@ def grow(data: Path, held: int, size: int) -> float:
 
 
 def measured(folder: Path, queries: Vectors, size: int, build_seconds: float) -> Step:
-    """Ask the engine in a process of its own, as the service does."""
+    """Query the engine in its owner process, as the service does."""
     opening = opened(folder / "data")
     with owner(folder) as (memory, process):
         taken: dict[Effort, float] = {}
@@ -121,7 +121,7 @@ def measured(folder: Path, queries: Vectors, size: int, build_seconds: float) ->
 
 
 def opened(data: Path) -> tuple[float, float]:
-    """Seconds that the engine takes to open a folder, and for which another thread stands still meanwhile, at most."""
+    """The seconds to open a folder, and the longest time for which another thread is blocked meanwhile."""
     ended, beats = threading.Event(), [time.perf_counter()]
 
     def beat() -> None:
@@ -140,7 +140,7 @@ def opened(data: Path) -> tuple[float, float]:
 
 @contextmanager
 def owner(folder: Path) -> Iterator[tuple[Memory, psutil.Process]]:
-    """A process that holds the engine, and a memory that asks it."""
+    """Start the owner process; yield a memory that uses it."""
     process = subprocess.Popen([sys.executable, "-c", OWNER, str(folder / "data"), str(folder / "socket")])
     memory = Memory(RemoteEngine(folder / "socket", 600), ENCODER, DIMENSION, METADATA)
     try:
@@ -153,7 +153,7 @@ def owner(folder: Path) -> Iterator[tuple[Memory, psutil.Process]]:
 
 
 def exponent(steps: Sequence[Step], effort: Effort) -> float | None:
-    """The e of time = a * memories ** e that fits best, on logarithmic axes."""
+    """Fit the exponent e of time = a * images ** e on logarithmic axes."""
     if len(steps) < 2:
         return None
     sizes, taken = [step.memories for step in steps], [step.milliseconds[effort] for step in steps]
@@ -161,7 +161,7 @@ def exponent(steps: Sequence[Step], effort: Effort) -> float | None:
 
 
 def each_further(steps: Sequence[Step]) -> tuple[float, float]:
-    """Bytes of memory and on the disk that each memory takes beyond those of the smallest size."""
+    """Bytes in memory and on disk per image beyond the smallest size."""
     if len(steps) < 2:
         return float("nan"), float("nan")
     first, last = steps[0], steps[-1]
@@ -170,7 +170,7 @@ def each_further(steps: Sequence[Step]) -> tuple[float, float]:
 
 
 def write(steps: Sequence[Step]) -> None:
-    """The figures, the plot, and the page."""
+    """Write the results, the plot and the page."""
     exponents = {effort: exponent(steps, effort) for effort in Effort}
     kept = {"on": machine(), "at": time.strftime("%Y-%m-%d"), "dimension": DIMENSION, "k": K, "data": KIND}
     figures = {**kept, "steps": [asdict(step) for step in steps], "exponents": exponents}
@@ -185,7 +185,7 @@ def write(steps: Sequence[Step]) -> None:
 
 
 def table(steps: Sequence[Step]) -> str:
-    """A row for each size, and the exponents below their words."""
+    """A row for each size, and the fitted exponents."""
     words = [*Effort]
     times = " | ".join(f"{word}, ms" for word in words)
     opening = "index built in | opened in | standing still"
@@ -205,7 +205,7 @@ def table(steps: Sequence[Step]) -> str:
 
 
 def plot(steps: Sequence[Step]) -> None:
-    """The time of a query over the number of memories."""
+    """Plot the time of a query over the number of images."""
     axes = (figure := Figure(figsize=(7, 4.2), layout="constrained")).subplots()
     sizes = np.array([step.memories for step in steps])
     for effort, colour in COLOURS.items():

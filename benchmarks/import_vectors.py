@@ -1,4 +1,4 @@
-"""Ready-made vectors from files to a memory that has them for good, against the bare engine and against reading alone.
+"""Import vectors from files until they are durable, against the bare engine and against reading the files.
 
 ``python -m benchmarks.import_vectors 1000000`` tells how long a million takes, and how much memory each process.
 """
@@ -32,13 +32,13 @@ ROWS, SIZE, CLASSES, AT_ONCE = 100_000, 384, 100, 1024
 ENCODER = "random-384"
 BARE, NUMPY, PYARROW = "Edge's own upsert of the same points", "reading with numpy", "reading with pyarrow"
 SECONDS = 15.0
-"""What 100,000 may take."""
+"""Seconds that 100,000 vectors may take."""
 POLL = 0.1
 SHOWN = {"api": "API", "engine": "engine", "worker": "worker"}
 
 
 def measure() -> list[Row]:
-    """Both kinds of file, each into a service of its own, and as many points into a bare engine."""
+    """Import both kinds of file, each into its own service, and as many points into a bare engine."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         npy, columns = write_npy(folder, ROWS), (write_parquet(folder),)
@@ -61,7 +61,7 @@ def _row(stage: str, ours: float, others: Mapping[str, float]) -> Row:
 
 
 def main(rows: int) -> None:
-    """Add so many once, and print the time and the memory that it took."""
+    """Import vectors once, and print time and memory."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         took, peaks = taught(folder / "taught", write_npy(folder, rows))
@@ -71,7 +71,7 @@ def main(rows: int) -> None:
 
 
 def taught(folder: Path, files: tuple[Path, ...]) -> tuple[float, dict[str, float]]:
-    """Add files to a service of their own, which was used before.
+    """Import files into a service that was used before.
 
     Returns:
         Seconds that it took; MiB that each process held at most, with mapped files.
@@ -92,7 +92,7 @@ def _peak(pid: int) -> float:
 
 
 def add(client: Client, files: tuple[Path, ...]) -> tuple[float, float]:
-    """Seconds that the command takes, and MiB that it held at most."""
+    """The seconds of the command, and its peak memory in MiB."""
     file, *labels = map(str, files)
     said = [word for each in labels for word in ("--labels", each)]
     command = [sys.executable, "-m", "visual_memory.services.cli", "add", file, *said, "--encoder", ENCODER, "--json"]
@@ -111,7 +111,7 @@ def add(client: Client, files: tuple[Path, ...]) -> tuple[float, float]:
 
 
 def upsert(folder: Path) -> float:
-    """Seconds that Edge takes for as many points of the same form."""
+    """The seconds that Qdrant Edge takes for as many points of the same form."""
     engine = EdgeEngine(folder)
     Memory(engine, ENCODER, SIZE, {}).open()  # for the payload's indexes
     vectors = random(0, ROWS)
@@ -132,7 +132,7 @@ def _upsert(shard: edge.EdgeShard, vectors: Vectors) -> None:
 
 
 def payload(row: int) -> dict[str, object]:
-    """What the service keeps of a vector."""
+    """The payload that the service stores with a vector."""
     content_hash, labels = f"{row:064x}", [f"class/{row % CLASSES}"]
     return {
         "image_id": content_hash,
@@ -149,12 +149,12 @@ def payload(row: int) -> dict[str, object]:
 
 
 def random(seed: int, rows: int) -> Vectors:
-    """So many directions, of any length."""
+    """Random vectors of any length."""
     return np.random.default_rng(seed).standard_normal((rows, SIZE), np.float32)
 
 
 def write_npy(folder: Path, rows: int) -> tuple[Path, Path]:
-    """A file of so many vectors, and one of their labels."""
+    """A file of vectors, and one of their labels."""
     folder.mkdir(exist_ok=True)
     file, labels = folder / "vectors.npy", folder / "labels.txt"
     held = np.lib.format.open_memmap(file, "w+", np.float32, (rows, SIZE))

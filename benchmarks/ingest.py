@@ -1,4 +1,4 @@
-"""Ingest, from HTTP to remembered, against the ideal pipeline; and what all but decoding and encoding takes of the CPU.
+"""Ingest pictures from HTTP until remembered, against the ideal pipeline; and the CPU time of everything else.
 
 The ideal pipeline is as fast as the slower of its two parts would be with all cores for itself.
 """
@@ -34,12 +34,12 @@ ALLOWED = "allowed"
 
 
 def measure() -> list[Row]:
-    """Pictures per second of the whole, and milliseconds of the CPU per picture of what is neither."""
+    """Pictures per second in total, and CPU milliseconds per picture beyond decoding and encoding."""
     return [whole(), overhead()]
 
 
 def whole() -> Row:
-    """Through a service with the built-in encoder."""
+    """Ingest with the built-in encoder."""
     pictures, numbers = photographs(PICTURES), count()
     encoder = load_encoder(EncoderSettings())
     with ThreadPoolExecutor(os.cpu_count()) as pool, _service() as client:
@@ -62,7 +62,7 @@ def whole() -> Row:
 
 
 def overhead() -> Row:
-    """Through a service with an encoder that costs little, which is taken off."""
+    """Ingest with a tiny encoder, and subtract its cost."""
     pictures, numbers = photographs(PICTURES), count()
     with tempfile.TemporaryDirectory() as folder:
         name = str(tiny_encoder(Path(folder) / "tiny"))
@@ -97,7 +97,7 @@ def through_all(client: Client, pictures: Sequence[bytes]) -> None:
 
 
 def distinct(pictures: Sequence[bytes], numbers: Iterator[int]) -> list[bytes]:
-    """The same pictures as other files: readers stop at the end of a JPEG, and do not see the number behind it."""
+    """The same pictures as distinct files: a number after the end of a JPEG does not change its pixels."""
     return [picture + b"%d" % next(numbers) for picture in pictures]
 
 

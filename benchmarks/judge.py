@@ -1,4 +1,4 @@
-"""Judge: how long a judgement takes that begins with nothing, and one into which new images are folded.
+"""Measure a judgement from scratch, and one that adds new images to the previous judgement.
 
 ``python -m benchmarks.judge [--images N] [--new N] [--dimension N]``; it is no part of ``make bench``. The vectors are
 random directions, the engine is the embedded one within this process. What is printed as anew is a whole pass over all

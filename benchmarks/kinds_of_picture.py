@@ -1,4 +1,4 @@
-"""Kinds of pictures: what was seen of each before, what is seen now, and what a viewer shows.
+"""Compare kinds of pictures: pixels of an earlier version, of this version, and of a viewer.
 
 ``python -m benchmarks.kinds_of_picture`` makes a real file of every kind, and writes the table into the page beside it.
 What was seen before is what the code of a commit makes of the same file, with no change to it. A viewer's colours are
@@ -45,12 +45,12 @@ from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
 
 BEFORE = "da01a73"
-"""The last commit whose pixels are of preprocessing 1."""
+"""The last commit with preprocessing 1."""
 PAGE = Path(__file__).parent / "README.md"
 START, END = "<!-- kinds of pictures -->", "<!-- /kinds of pictures -->"
 LIMITS = PictureLimits(20 * 2**20, 50_000_000)
 NEAR = 4
-"""Levels of 255 by which lossy files may differ from what went into them."""
+"""Levels of 255 by which lossy files may differ from their source."""
 OLD = """
 import base64, json, sys
 from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
@@ -86,7 +86,7 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """Of everything that a picture's numbers may mean, and that may be wrong with a file that shows all the same."""
+    """Every colour meaning, and every defect of a file that viewers tolerate."""
     return [*_profiles(), *_chunks(), *_numbers(), *_boxes(), *_odd()]
 
 
@@ -270,7 +270,7 @@ def _one(found: NDArray[np.uint8]) -> Colour:
 
 
 def now(kind: Kind) -> list[Colour] | str:
-    """What is seen of it here."""
+    """The pixels of this version."""
     try:
         picture = decode(kind.data, LIMITS)
     except VisualMemoryError as error:
@@ -279,7 +279,7 @@ def now(kind: Kind) -> list[Colour] | str:
 
 
 def before(asked: list[Kind]) -> list[list[Colour] | str]:
-    """What the code of a commit sees of each."""
+    """The pixels of an earlier commit."""
     import base64
 
     said = [json.dumps({"data": base64.b64encode(kind.data).decode(), "places": kind.places}) for kind in asked]
@@ -299,7 +299,7 @@ def before(asked: list[Kind]) -> list[list[Colour] | str]:
 
 
 def is_right(found: list[Colour] | str, viewer: list[Colour] | str) -> bool:
-    """Whether it is what a viewer shows, or says why it is not shown."""
+    """Whether the pixels match a viewer's, or the refusal is justified."""
     if isinstance(found, str) or isinstance(viewer, str):
         return isinstance(found, str) and isinstance(viewer, str) and viewer in found
     return bool(np.abs(np.subtract(found, viewer)).max() <= NEAR)

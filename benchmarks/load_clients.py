@@ -1,4 +1,4 @@
-"""What the benchmarks of serving share: a memory that is filled through the engine, and clients that ask at once."""
+"""Fill a memory through the engine, and load it with concurrent clients."""
 
 import statistics
 import time
@@ -33,7 +33,7 @@ TENANT = "default"
 
 @contextmanager
 def serving(encoder: str, vectors: Vectors, **settings: str) -> Iterator[tuple[Client, Memory]]:
-    """A service of one's own that remembers vectors, with an index where that pays; its memory for a second caller.
+    """A temporary service with remembered vectors and an index if it pays off; and its memory.
 
     Args:
         encoder: its name.
@@ -72,7 +72,7 @@ def _points(encoder: str, first: int, vectors: Vectors) -> list[Point]:
 
 
 class Caller:
-    """One client with a connection of its own, which takes as little of the cores as Python can.
+    """A client with its own connection that uses little CPU.
 
     It sends requests that were made beforehand: the service is to be measured, and shares its cores with this.
     """
@@ -83,7 +83,7 @@ class Caller:
         self._headers = {"Authorization": f"Bearer {client.key}"}
 
     def __call__(self, request: httpx.Request) -> None:
-        """Send it, and read the whole answer; raise `SystemExit` where it is a refusal."""
+        """Send the request and read the whole answer; raise `SystemExit` if it is refused."""
         self._connection.request("POST", request.url.path, request.content, {**self._headers, **request.headers})
         answer = self._connection.getresponse()
         body = answer.read()
@@ -96,7 +96,7 @@ class Caller:
 
 
 def request(path: str, **content: Any) -> httpx.Request:
-    """A request to the service, ready to be sent; `content` as for `httpx.Client.post`."""
+    """Prepare a request; `content` as for `httpx.Client.post`."""
     made = httpx.Request("POST", f"http://service{path}", **content)
     made.read()
     return made
@@ -104,7 +104,7 @@ def request(path: str, **content: Any) -> httpx.Request:
 
 @dataclass(frozen=True)
 class Load:
-    """What clients saw that asked at once: answers per second, and milliseconds at two percentiles."""
+    """Results of concurrent clients: answers per second, and milliseconds at two percentiles."""
 
     rate: float
     p50: float
@@ -112,7 +112,7 @@ class Load:
 
 
 def load(client: Client, requests: Sequence[httpx.Request], clients: int, seconds: float) -> Load:
-    """Let clients ask one after the other, each as soon as it is answered.
+    """Let each client send its next request as soon as it is answered.
 
     Args:
         client: of the service.
@@ -138,6 +138,6 @@ def load(client: Client, requests: Sequence[httpx.Request], clients: int, second
 
 
 def percentiles(times: Sequence[float]) -> tuple[float, float]:
-    """The median, and what 99 of 100 stay below."""
+    """The median and the 99th percentile."""
     cuts = statistics.quantiles(times, n=100)
     return cuts[49], cuts[98]

@@ -1,4 +1,4 @@
-"""Migrate: a memory's pictures get another encoder's vectors beside daily work: how fast, and what that costs others.
+"""Fill a second encoder's vectors while clients classify: the speed, and the cost for the clients.
 
 Filling has what all others leave of the cores. So it is measured on a machine where nothing else is at work, in turn
 with the bare encoder: that embeds views which were decoded before, with as many threads of the same priority. Then
@@ -42,17 +42,17 @@ from visual_memory.services.vector_engines.engine_contract import Insert, Named
 PICTURES = int(os.environ.get("BENCH_MIGRATE", "10000"))
 MODEL = os.environ.get("BENCH_MIGRATE_MODEL", "efficientnet-lite0")
 SEEN = 256
-"""Different photographs; the files of all others are links to these."""
+"""Distinct photographs; all other files are links to them."""
 AT_ONCE = 1000
 WINDOW, BARE_WINDOW, STARTING = 12.0, 6.0, 4.0
-"""Seconds in which it is filled, or the bare encoder works; and that filling takes to begin and to end."""
+"""Seconds of filling or of the bare encoder; and seconds for filling to start and stop."""
 PAIRS = 5
 CLIENTS = 4
 BARE, BOTH, ALONE = "the bare encoder", "bare decoding and bare encoding, one after the other", "without filling"
 
 
 def measure() -> list[Row]:
-    """Fill a memory beside nothing, then beside clients."""
+    """Fill a memory without and with clients."""
     pictures = photographs(SEEN)
     with _filled_memory(pictures) as (client, commands, spec), ExitStack() as opened:
         fill = _Fill(commands, commands.filling_of(spec), spec)
@@ -65,7 +65,7 @@ def measure() -> list[Row]:
 
 @dataclass(frozen=True)
 class _Fill:
-    """The filling of one encoder, let go and paused."""
+    """Resume and pause the filling of one encoder."""
 
     commands: EncoderCommands
     filling: Filling
@@ -80,7 +80,7 @@ class _Fill:
 
     @contextmanager
     def going(self) -> Iterator[Callable[[], float]]:
-        """While it is filled; tells how many pictures a second that were since."""
+        """Fill for a while; yield a function that returns the pictures per second."""
         self.let(go=True)
         before, begun = self.done(), time.perf_counter()
         try:
@@ -90,7 +90,7 @@ class _Fill:
 
 
 class _Bare:
-    """The encoder without a service around it."""
+    """The bare encoder."""
 
     def __init__(
         self, encoder: Encoder, shared: MicroBatcher, threads: ThreadPoolExecutor, pictures: list[bytes]
@@ -102,7 +102,7 @@ class _Bare:
         self.cpu = 0.0
 
     def encoding(self) -> float:
-        """Pictures a second; `cpu` is then what one took, in milliseconds."""
+        """Pictures per second; `cpu` is the CPU time of one in milliseconds."""
         before = time.process_time()
         rate = self._rate(lambda: self._shared.encode(self._views))
         self.cpu = 1e3 * (time.process_time() - before) / (rate * BARE_WINDOW)
@@ -121,7 +121,7 @@ class _Bare:
 
 
 def _alone(fill: _Fill, bare: _Bare) -> Row:
-    """In turn: the bare encoder, and filling; until all is filled."""
+    """Alternate between the bare encoder and filling until everything is filled."""
     pairs: list[dict[str, float]] = []
     took = 0.0
     while fill.filling.fill_counts(None).left > PICTURES // 20 and len(pairs) < 2 * PAIRS:
@@ -143,7 +143,7 @@ def _alone(fill: _Fill, bare: _Bare) -> Row:
 
 
 def _beside(fill: _Fill, client: Client, pictures: list[bytes]) -> Row:
-    """Clients that classify pictures, in turn with and without."""
+    """Clients that classify pictures, alternately with and without filling."""
     requests = [request("/v1/classify", files=[("files", ("p", picture))]) for picture in pictures]
     _empty(fill)
     load(client, requests, CLIENTS, BARE_WINDOW)
@@ -165,7 +165,7 @@ def _row(stage: str, pairs: list[dict[str, float]], asked: dict[str, float], not
 
 
 def _empty(fill: _Fill) -> None:
-    """Let the whole be filled anew."""
+    """Reset the filling."""
     engine, name = fill.commands.drop.engine, vector_name(fill.spec.name)
     engine.drop_vector(name)
     engine.add_vector(name, fill.spec.dimension)
@@ -177,7 +177,7 @@ def _cpu() -> float:
 
 @contextmanager
 def _filled_memory(pictures: list[bytes]) -> Iterator[tuple[Client, EncoderCommands, EncoderSpec]]:
-    """A service that remembers `PICTURES` pictures, with an encoder beside its own whose filling pauses."""
+    """A service with `PICTURES` remembered pictures and a second encoder whose filling is paused."""
     with TemporaryDirectory(prefix="vm") as name, ExitStack() as opened:
         data = Path(name)
         earlier = identify(EncoderSettings(), 1).model_dump() | {

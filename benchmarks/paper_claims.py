@@ -1,4 +1,4 @@
-"""The paper's claims on the demo's digits, and on a FOLDER holding memory/LABEL/*.jpg and queries/LABEL/*.jpg.
+"""Test the paper's claims on the demo's digits, and on a FOLDER with memory/LABEL/*.jpg and queries/LABEL/*.jpg.
 
 python -m benchmarks.paper_claims [FOLDER ...] [--preprocessing 1|2|both]
 
@@ -28,7 +28,7 @@ from visual_memory.services.vector_engines.engine_contract import Vectors
 
 DIGITS_IN_MEMORY = 1200
 SHRINKAGES = (0.1, 1.0, 10.0)
-"""How much of the mean variance is added to each before it is divided out."""
+"""The share of the mean variance that is added to each variance before whitening."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _side_by_side(folders: Sequence[Path]) -> None:
 
 
 def _figures(encoder: str, pictures: Pictures) -> dict[str, float]:
-    """Those that speak of the vectors, rather than of a vote."""
+    """Claims about vectors rather than about a vote."""
     found = evaluate(pictures.memory, pictures.queries, EvaluationOptions(), lambda *_: None, encoder=encoder)
     [rank] = (curve.accuracy for curve in found.curves if (curve.vote, curve.prune) == (Vote.RANK, Prune.NONE))
     assert found.probe is not None
@@ -108,7 +108,7 @@ def _report(encoder: str, pictures: Pictures) -> None:
 
 
 def _join(pictures: Pictures) -> None:
-    """Each class in turn comes last: what it is right for at once, and what the others lose by it (paper: NINCO)."""
+    """Add each class last: its accuracy at once, and the loss of the others (paper: NINCO)."""
     new, before, after = [], [], []
     for label in sorted({label for [label] in pictures.memory.labels}):
         known = _some(pictures.memory, [own != [label] for own in pictures.memory.labels])
@@ -124,7 +124,7 @@ def _join(pictures: Pictures) -> None:
 
 
 def _accuracy(memory: LabelledVectors, queries: LabelledVectors) -> float:
-    """Of the rank vote of 50."""
+    """Accuracy of the rank vote with k = 50."""
     options = EvaluationOptions()
     voters = search(queries.vectors, memory.vectors, options.k, None)
     names = (queries.ids, queries.labels), (memory.ids, memory.labels)
@@ -133,7 +133,7 @@ def _accuracy(memory: LabelledVectors, queries: LabelledVectors) -> float:
 
 
 def _whitened(pictures: Pictures, shrinkage: float) -> Pictures:
-    """Centred, and every direction of the memory given the same weight; no label is used, and nothing trained."""
+    """Whiten: centre and give every direction of the memory the same weight, without labels or training."""
     memory = pictures.memory.vectors.astype(np.float64)
     mean = memory.mean(axis=0)
     _, spread, directions = np.linalg.svd(memory - mean, full_matrices=False)
@@ -160,7 +160,7 @@ def _some(images: LabelledVectors, wanted: Sequence[bool]) -> LabelledVectors:
 
 
 def _digits(encoder: Encoder) -> Pictures:
-    """Drawn as in the demo."""
+    """Digits, drawn as in the demo."""
     digits = load_digits()
     drawn = [PIL.Image.fromarray(255 - (values * 15.9).astype("uint8")) for values in digits.images]
     names, labels = [f"digit-{n}" for n in range(len(drawn))], [[str(digit)] for digit in digits.target]

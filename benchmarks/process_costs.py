@@ -1,4 +1,4 @@
-"""What the processes of a service take: time of the CPU, and memory that is theirs."""
+"""CPU time and memory of the processes of a service."""
 
 from collections import defaultdict
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def family() -> dict[int, str]:
-    """The names of the processes below this one, by id: ``api``, ``api decoder``, ``worker``, ``redis`` and so on."""
+    """The names of the child processes, by id: ``api``, ``api decoder``, ``worker``, ``redis`` and so on."""
     below = psutil.Process().children(recursive=True)
     names = {process.pid: _name(process) for process in below}
     return {
@@ -19,7 +19,7 @@ def family() -> dict[int, str]:
 
 
 def cpu_seconds() -> dict[str, float]:
-    """Seconds of the CPU that each has taken so far, its threads together, by name."""
+    """CPU seconds of each process so far, by name."""
     taken: dict[str, float] = defaultdict(float)
     for pid, name in family().items():
         times = psutil.Process(pid).cpu_times()
@@ -28,7 +28,7 @@ def cpu_seconds() -> dict[str, float]:
 
 
 def memory() -> dict[str, float]:
-    """Bytes of memory that each has for itself, with its part of what is shared (PSS), by name."""
+    """Proportional set size (PSS) of each process in bytes, by name."""
     held: dict[str, float] = defaultdict(float)
     for pid, name in family().items():
         held[name] += psutil.Process(pid).memory_full_info().pss

@@ -1,4 +1,4 @@
-"""What a benchmark finds: rows of one table, each a ratio of things that were measured in turn within one run.
+"""Rows of a result table: ratios of figures that were measured alternately within one run.
 
 The machines are shared and noisy, so a figure alone says little: what counts is the median of the ratios of pairs.
 """
@@ -14,7 +14,7 @@ Measure = Callable[[], float]
 
 @dataclass(frozen=True)
 class Row:
-    """One stage, what it does here, and what else does the same.
+    """A stage, our figure, and alternatives that do the same.
 
     Attributes:
         stage: what is measured, with its size.
@@ -35,7 +35,7 @@ class Row:
     note: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """For the file of results."""
+        """The row as JSON."""
         return asdict(self)
 
 
@@ -48,7 +48,7 @@ def compare(
     asked: Mapping[str, float] | None = None,
     note: str = "",
 ) -> Row:
-    """Measure all of them in turn, so many rounds, after one that does not count.
+    """Measure all alternately for some rounds, after a warm-up round.
 
     Args:
         stage: as in `Row`.
@@ -74,24 +74,24 @@ def compare(
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long something takes."""
+    """Measure the seconds of a call."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
 
 
 def rate(number: int, work: Callable[[], object]) -> Measure:
-    """A measure: how many of so many are done in a second."""
+    """A measure: items per second."""
     return lambda: number / seconds(work)
 
 
 def milliseconds(work: Callable[[], object]) -> Measure:
-    """A measure: how many milliseconds something takes."""
+    """A measure: milliseconds per call."""
     return lambda: 1e3 * seconds(work)
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The rows as a table."""
+    """The rows as a Markdown table."""
     lines = ["| stage | ours | against | theirs | ours is so many times as fast | asked |", "|---|---|---|---|---|---|"]
     for row in rows:
         stage, ours = row.stage + (f" ({row.note})" if row.note else ""), f"{_figure(row.ours)} {row.unit}"

@@ -1,4 +1,4 @@
-"""Photographs to measure with: a folder's, or crops of the two that scikit-learn ships."""
+"""Photographs for measurements: from a folder, or crops of the two that scikit-learn ships."""
 
 import io
 import os
@@ -12,7 +12,7 @@ SIZE = (400, 533)
 
 
 def photographs(number: int) -> list[bytes]:
-    """So many different JPEG files: from the folder in ``BENCH_PICTURES`` where that is set, else random crops."""
+    """Distinct JPEG files: from the folder in ``BENCH_PICTURES`` if it is set, else random crops."""
     folder = os.environ.get("BENCH_PICTURES")
     if folder:
         files = sorted(Path(folder).rglob("*.jpg"))[:number]

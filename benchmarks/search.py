@@ -1,4 +1,4 @@
-"""The k nearest of 100,000 vectors by each of the three words, with and without filters, against other searches."""
+"""Search 100,000 vectors with each search effort, with and without filters, against other libraries."""
 
 import statistics
 import tempfile
@@ -31,14 +31,14 @@ from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
 
 COUNT, K, QUERIES = 100_000, 100, 50
 FEW = 3
-"""Queries for qdrant-client's local mode, which takes 100 times as long."""
+"""Queries for qdrant-client's local mode, which is 100 times slower."""
 AT_ONCE = 5_000
 ROUNDS = 3
 PAIRS = 9
-"""Rounds of two settings of our own, which are close to each other."""
+"""Rounds for two of our settings with similar times."""
 GOOD = 0.99
 SLOWER = 1.3
-"""How much longer the default may take than the fastest setting that is as good."""
+"""The allowed ratio between the default and the fastest setting with the same recall."""
 SETTINGS = [Reach(*each) for each in product((64, 128, 256), (1.0, 1.5, 2.0))]
 TENTH, HALF = CLUSTERS // 10, CLUSTERS // 2
 FILTERS: Mapping[str, Mapping[str, Any]] = {
@@ -52,19 +52,19 @@ FILTERS: Mapping[str, Mapping[str, Any]] = {
 }
 Places = list[list[int]]
 Ask = Callable[[Vectors], Places]
-"""The places of the k nearest to each vector."""
+"""The positions of the k nearest vectors of each query."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What everybody searches, by the number of each vector's cluster, and what is asked."""
+    """The vectors with their clusters, and the queries."""
 
     vectors: Vectors
     clusters: NDArray[np.int64]
     queries: Vectors
 
     def meeting(self, name: str) -> NDArray[np.int64]:
-        """The places of the vectors that meet a filter."""
+        """The positions of the vectors that match a filter."""
         places = np.arange(len(self.vectors))
         meets = {
             "no filter": places >= 0,
@@ -80,7 +80,7 @@ class Material:
 
 
 def measure() -> list[Row]:
-    """Build all of them, and ask them in turn."""
+    """Build every search, and query them alternately."""
     vectors, numbers = clustered(COUNT, seed=0)
     material = Material(vectors, np.array(numbers), clustered(QUERIES, seed=1)[0])
     anybody = {"faiss HNSW": faiss_hnsw(vectors), "usearch": usearch(vectors)}
@@ -89,7 +89,7 @@ def measure() -> list[Row]:
 
 
 def rows(name: str, memory: Memory, material: Material, peers: Mapping[str, Ask]) -> Iterator[Row]:
-    """Each word under a filter: the default against all, the others against what they are for."""
+    """Each search effort under a filter."""
     ask = partial(nearest, memory, Filter.model_validate(FILTERS[name]))
     exactly = partial(ask, effort=Effort.EXACT)
     truth = exactly(material.queries)
@@ -124,13 +124,13 @@ def rows(name: str, memory: Memory, material: Material, peers: Mapping[str, Ask]
 
 
 def nearest(memory: Memory, where: Filter, queries: Vectors, effort: Effort) -> Places:
-    """As the service asks."""
+    """Search as the service does."""
     found = memory.nearest(TENANT, queries, K, where.clauses(METADATA), effort, group_by=GroupBy.NONE)
     return [[int(hit.image_id.removeprefix("image-")) for hit in hits] for hits in found]
 
 
 def fastest_good(ask: Callable[..., Places], queries: Vectors, truth: Places) -> tuple[Ask, Reach]:
-    """The fastest of all settings that finds enough, and what it is."""
+    """The fastest setting with enough recall."""
 
     def with_reach(reach: Reach) -> Ask:
         def asking(some: Vectors) -> Places:
@@ -146,12 +146,12 @@ def fastest_good(ask: Callable[..., Places], queries: Vectors, truth: Places) ->
 
 
 def recall(answers: Places, truth: Places) -> float:
-    """The part of the true neighbours that were found."""
+    """The share of true neighbours that were found."""
     return statistics.mean(len({*some} & {*all_}) / len(all_) for some, all_ in zip(answers, truth, strict=True))
 
 
 def per_query(ask: Ask, queries: Vectors) -> Measure:
-    """The median of asking for one after the other, in ms."""
+    """The median time of sequential queries in ms."""
 
     def median() -> float:
         taken = []
@@ -180,7 +180,7 @@ def closing_memory(folder: Path, material: Material) -> Iterator[Memory]:
 
 
 def local_mode(material: Material) -> Measure:
-    """What qdrant-client does by itself, without a server; it holds a tenth, as it grows with the number."""
+    """qdrant-client's local mode with a tenth of the vectors, because its time grows with their number."""
     part = COUNT // 10
     engine = QdrantEngine(QdrantClient(":memory:"), "memory")
     memory = Memory(engine, ENCODER, DIMENSION, METADATA)
@@ -192,7 +192,7 @@ def local_mode(material: Material) -> Measure:
 
 
 def faiss_flat(vectors: Vectors, kept: NDArray[np.int64]) -> Ask:
-    """Exact, over those that a filter leaves."""
+    """Exact search over the vectors that match a filter."""
     faiss = import_module("faiss")
     index = faiss.IndexFlatIP(DIMENSION)
     index.add(vectors[kept])
@@ -200,7 +200,7 @@ def faiss_flat(vectors: Vectors, kept: NDArray[np.int64]) -> Ask:
 
 
 def faiss_hnsw(vectors: Vectors) -> Ask:
-    """A graph of the same size, searched as far."""
+    """HNSW of the same size and search effort."""
     faiss = import_module("faiss")
     index = faiss.IndexHNSWFlat(DIMENSION, 16, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction, index.hnsw.efSearch = 100, 256
@@ -209,7 +209,7 @@ def faiss_hnsw(vectors: Vectors) -> Ask:
 
 
 def usearch(vectors: Vectors) -> Ask:
-    """The same, of another make."""
+    """HNSW of another library."""
     index = import_module("usearch.index").Index(
         ndim=DIMENSION, metric="ip", dtype="f32", connectivity=16, expansion_add=100, expansion_search=256
     )
@@ -218,6 +218,6 @@ def usearch(vectors: Vectors) -> Ask:
 
 
 def scikit_learn(vectors: Vectors, kept: NDArray[np.int64]) -> Ask:
-    """Its brute force, over those that a filter leaves."""
+    """Brute force over the vectors that match a filter."""
     found = NearestNeighbors(n_neighbors=min(K, len(kept)), algorithm="brute", metric="cosine").fit(vectors[kept])
     return lambda queries: [kept[row].tolist() for row in found.kneighbors(queries, return_distance=False)]

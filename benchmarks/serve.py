@@ -1,4 +1,4 @@
-"""Serving: decisions a second from vectors, the time from start to ready, and that of ``--help``."""
+"""Serve: decisions per second from vectors, the time from start to ready, and the time of ``--help``."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ ASKED = "asked for"
 
 
 def measure() -> list[Row]:
-    """Each against what is asked of it."""
+    """Measure each against its target."""
     stage = "visual-memory --help"
     command = [sys.executable, "-m", "visual_memory.services.cli", "--help"]
     shown = compare(stage, "s", lambda: seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)),
@@ -41,7 +41,7 @@ def measure() -> list[Row]:
 
 
 def start(folder: str) -> float:
-    """Seconds from ``visual-memory up`` until it says that all its processes are ready."""
+    """Seconds from ``visual-memory up`` until all its processes are ready."""
     with TemporaryDirectory(prefix="vm") as place, ready_messages(Path(place) / "ready") as messages:
         ours = {"DATA": folder, "API__PORT": str(free_port()), "CONFIG": os.devnull}
         environment = {**os.environ, **{f"VISUAL_MEMORY_{name}": value for name, value in ours.items()}}
@@ -60,7 +60,7 @@ def start(folder: str) -> float:
 
 
 def of_vectors() -> list[Row]:
-    """Decisions a second from one vector a request, and from many."""
+    """Decisions per second with one vector per request, and with many."""
     vectors = clustered(VECTORS, seed=1)[0].round(6).tolist()
     single = [request("/v1/classify", json={"vectors": [vector]}) for vector in vectors]
     whole = [request("/v1/classify", json={"vectors": vectors})]

@@ -1,4 +1,4 @@
-"""Soak: very many small pictures through a whole service; how the memory of every process grows.
+"""Stream very many small pictures through a service, and measure how the memory of each process grows.
 
 ``python -m benchmarks.soak [PICTURES]``, 100,000 unless it is said. The encoder is a tiny one; it is no part of
 ``make bench``.
@@ -24,7 +24,7 @@ Held = Mapping[str, float]
 
 
 def main(number: int) -> None:
-    """Print the memory of every process some times, and what it grows by with each 1,000 pictures."""
+    """Print the memory of each process several times, and its growth per 1,000 pictures."""
     chance = np.random.default_rng(0)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -43,7 +43,7 @@ def main(number: int) -> None:
 
 
 def slopes(looks: Sequence[tuple[int, Held]]) -> dict[str, float]:
-    """Bytes with each 1,000 pictures, by process: a line through the second half, when all is loaded and warm."""
+    """Growth in bytes per 1,000 pictures by process, fitted to the second half of the run."""
     late = looks[len(looks) // 2 :]
     sent = [number for number, _ in late]
     return {

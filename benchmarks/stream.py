@@ -1,4 +1,4 @@
-"""Accepting pictures from the intake's stream, against accepting them over HTTP, by eight clients."""
+"""Accept pictures from the intake's stream, against accepting them over HTTP, with eight clients."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ BUSY = 503
 
 
 def measure() -> list[Row]:
-    """Pictures a second until the last is durable; that they are embedded is waited for between two measures."""
+    """Pictures per second until the last is durable; embedding finishes between two measurements."""
     with intake_service(ENCODER__THREADS="1") as intake:
         return [
             compare(
@@ -45,7 +45,7 @@ def measure() -> list[Row]:
 
 
 def _rate(intake: Intake, send: Send, batch: int) -> float:
-    """New pictures a second; so many are in a request, or in a pipeline."""
+    """New pictures per second, for a number of pictures per request or pipeline."""
     pictures = [picture(KINDS[n % len(KINDS)]) for n in range(PICTURES)]
     begun = time.perf_counter()
     send(intake, [pictures[start : start + batch] for start in range(0, PICTURES, batch)])
@@ -56,7 +56,7 @@ def _rate(intake: Intake, send: Send, batch: int) -> float:
 
 
 def _over_http(intake: Intake, batches: Sequence[Batch]) -> None:
-    """Send them, until the last is answered 202; what is refused for a moment is sent again, as the intake does."""
+    """Send pictures until the last is answered 202; retry temporary refusals, as the intake does."""
     source = unique("http")
 
     def client(some: Sequence[Batch]) -> None:
@@ -74,7 +74,7 @@ def _over_http(intake: Intake, batches: Sequence[Batch]) -> None:
 
 
 def _over_stream(intake: Intake, batches: Sequence[Batch]) -> None:
-    """Send them, until the last has left the stream, accepted."""
+    """Send pictures until the last has left the stream."""
     source = unique("stream")
 
     def client(some: Sequence[Batch]) -> None:

@@ -1,4 +1,4 @@
-"""An encoder that costs next to nothing, so that all else of a service can be measured."""
+"""A tiny encoder, for measuring everything else."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ SHORT, SIDE = 256, 32
 
 
 def tiny_encoder(folder: Path, dimension: int = 64) -> Path:
-    """Save a vision transformer of one layer with random weights; it looks at the very middle of its pictures."""
+    """Save a vision transformer with one layer and random weights that uses only the centre of pictures."""
     config = Dinov2Config(
         hidden_size=dimension, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=SIDE, patch_size=16
     )

@@ -1,4 +1,4 @@
-"""All four votes at every k up to 100, for 10,000 queries and 1,000 classes, against a loop over the rows of a few."""
+"""Count all four votes at every k up to 100 for 10,000 queries and 1,000 classes, against a loop over rows."""
 
 import time
 
@@ -16,7 +16,7 @@ LOOP = "a loop over rows, as the paper's authors count"
 
 
 def measure() -> list[Row]:
-    """Count with both, and see that they agree."""
+    """Count with both, and check that they agree."""
     chance = np.random.default_rng(0)
     similarities = np.sort(chance.uniform(0.2, 0.9, (QUERIES, K)))[:, ::-1]
     # The nearest carry the right label in 7 of 10 cases, the furthest in 3, others at random.
@@ -42,7 +42,7 @@ def measure() -> list[Row]:
 
 
 def loop(classes: Integers, weights: Weights) -> Integers:
-    """The same, a query and a k at a time, as the paper's authors count."""
+    """Count one query and one k at a time, as the paper's authors do."""
     won = np.empty(classes.shape, np.int64)
     for row, (labels, given) in enumerate(zip(classes.tolist(), weights.tolist(), strict=True)):
         for k in range(1, len(labels) + 1):
