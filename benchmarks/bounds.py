@@ -117,7 +117,7 @@ def main() -> None:
             ((equal_vectors, large_answer, removal), {"ENCODER__NAME": str(model)}),
             ((pipelining, idle_connections), {"ENCODER__NAME": str(model)}),
         ):
-            with service(CURATE__SECONDS="0", **settings) as tenant:
+            with service(CURATE__JUDGE_SECONDS="0", **settings) as tenant:
                 for measure in measures:
                     for row in found(measure, tenant):
                         rows.append(row)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.infrastructure.storage.private_files import read_secret
-from visual_memory.services.settings import LEAST_SECRET_BYTES, Settings
+from visual_memory.services.settings import MIN_SECRET_BYTES, Settings
 
 
 class Secret:
@@ -36,10 +36,10 @@ def load_secret(settings: Settings) -> Secret:
         return Secret(settings.secret.get_secret_value().encode())
     place = Places(settings.data).secret
     try:
-        return Secret(read_secret(place, LEAST_SECRET_BYTES))
+        return Secret(read_secret(place, MIN_SECRET_BYTES))
     except FileNotFoundError:
         _make(place)
-        return Secret(read_secret(place, LEAST_SECRET_BYTES))
+        return Secret(read_secret(place, MIN_SECRET_BYTES))
 
 
 def _make(place: Path) -> None:

@@ -44,7 +44,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        current_default_thread_limiter().total_tokens = settings.api.max_requests + SPARE_THREADS
+        current_default_thread_limiter().total_tokens = settings.api.max_concurrent_requests + SPARE_THREADS
         yield
 
     app = FastAPI(
@@ -58,7 +58,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
     app.state.service = wired
     app.state.key_check = KeyCheck(process.keys)
     app.state.find_faults = CoalescedCall(process.readiness.faults)
-    app.state.gate = Gate(settings.api.max_requests, settings.api.max_held_bytes, MOST_CONNECTIONS)
+    app.state.gate = Gate(settings.api.max_concurrent_requests, settings.api.max_bytes_in_flight, MOST_CONNECTIONS)
     app.add_middleware(Answering)
     app.add_middleware(RequestLog)
     error_responses.install(app)

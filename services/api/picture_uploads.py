@@ -21,7 +21,7 @@ from visual_memory.services.api.authenticate import service
 from visual_memory.services.api.error_responses import explain
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.intake.accept_pictures import Upload
-from visual_memory.services.settings import MOST_AT_ONCE
+from visual_memory.services.settings import MAX_AT_ONCE
 
 FIELDS_BYTES = 64 * 1024
 FIELDS_VALUES = 256
@@ -54,7 +54,7 @@ class SentImages(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    images: Annotated[list[SentImage], Field(min_length=1, max_length=MOST_AT_ONCE)]
+    images: Annotated[list[SentImage], Field(min_length=1, max_length=MAX_AT_ONCE)]
 
 
 def _some(name: str) -> JsonDict:
@@ -66,9 +66,9 @@ class ClassifyRequest(ClassifyOptions):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [_some("pictures"), _some("urls"), _some("vectors")]})
 
-    pictures: Annotated[list[Picture], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
-    urls: Annotated[list[Url], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
-    vectors: Annotated[list[QueryVector], Field(max_length=MOST_AT_ONCE)] = Field(default_factory=list)
+    pictures: Annotated[list[Picture], Field(max_length=MAX_AT_ONCE)] = Field(default_factory=list)
+    urls: Annotated[list[Url], Field(max_length=MAX_AT_ONCE)] = Field(default_factory=list)
+    vectors: Annotated[list[QueryVector], Field(max_length=MAX_AT_ONCE)] = Field(default_factory=list)
     encoder: Annotated[
         str | None,
         Field(max_length=200, description="whose vectors these are, or who is to answer: refused where another does"),

@@ -191,7 +191,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                     job_queue.enqueue,
                     stores.blocks,
                 ),
-                judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.most_images),
+                judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.max_images),
                 curate=CurateImages(patient, stores.judgements, stores.undo_votes),
                 dead_letters=dead_letters,
                 intake_metrics=intake_metrics,

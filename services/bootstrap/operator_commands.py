@@ -55,7 +55,7 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
         encoder, dimension = encoder_of(engine, encoder_records_of(database))
         memory = Memory(engine, encoder, dimension, settings.metadata)
         stores = wire_stores(settings, database, memory, load_secret(settings), encoder)
-        lease = timedelta(seconds=settings.worker.overdue_seconds)
+        lease = timedelta(seconds=settings.worker.lease_seconds)
         yield OperatorCommands(
             engine=engine,
             verify=wire_verify(memory, stores),

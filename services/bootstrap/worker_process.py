@@ -73,7 +73,7 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
                 stores.judgements,
                 stores.jobs,
                 job_queue.enqueue,
-                curate.most_images,
+                curate.max_images,
                 always=curate.prune is not Prune.NONE,
             )
             return WorkerProcess(

@@ -44,7 +44,7 @@ class Judging:
 
     Attributes:
         enqueue: tells the workers that a tenant has jobs; may fail quietly.
-        most_images: a memory of more is not judged.
+        max_images: a memory of more is not judged.
         always: whether every classification is pruned by a judgement, so that each memory needs one.
     """
 
@@ -52,7 +52,7 @@ class Judging:
     judgements: StoredJudgements
     jobs: Jobs
     enqueue: Callable[[str], object]
-    most_images: int
+    max_images: int
     always: bool = False
 
     def start(self, tenant: str, requested_by: str, within: Within = nothing_else) -> Job:
@@ -106,7 +106,7 @@ class Judging:
         return [_with_report(count, classes.get(count.label), judgement.k) for count in counts]
 
     def _is_due(self, tenant: str, used_at: datetime | None) -> bool:
-        if not 0 < self.memory.count_embedded(tenant, voting_clauses(now())) <= self.most_images:
+        if not 0 < self.memory.count_embedded(tenant, voting_clauses(now())) <= self.max_images:
             return False
         judgement = self.judgements.current(tenant)
         if judgement is not None and not self._is_stale(tenant, judgement):

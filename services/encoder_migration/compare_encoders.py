@@ -70,12 +70,12 @@ class CompareEncoders:
     Attributes:
         memory_of: the memory by the vectors of an encoder.
         records: which encoders there are.
-        most_images: of a larger memory so many images are drawn, for their vectors are held at once.
+        max_images: of a larger memory so many images are drawn, for their vectors are held at once.
     """
 
     memory_of: Callable[[EncoderSpec], Memory]
     records: EncoderRecords
-    most_images: int
+    max_images: int
 
     def choose(self, a: str | None, b: str | None) -> tuple[EncoderSpec, EncoderSpec]:
         """The two encoders that are meant, by their names: without `a` the active one, without `b` the only other.
@@ -138,7 +138,7 @@ class CompareEncoders:
         """
         names, memories = [spec.name for spec in encoders], [self.memory_of(spec) for spec in encoders]
         ids = self._voting(tenant, memories[0], progress)
-        drawn = np.sort(np.random.default_rng(options.seed).permutation(len(ids))[: self.most_images])
+        drawn = np.sort(np.random.default_rng(options.seed).permutation(len(ids))[: self.max_images])
         some = [ids[place] for place in drawn.tolist()]
         a, b = (_Read.of(memory, tenant, some, progress) for memory in memories)
         lacking = {name: len(some) - len(read.images) for name, read in zip(names, (a, b), strict=True)}

@@ -130,7 +130,7 @@ class Place:
 def place(folder: Path, database: Database) -> Iterator[Place]:
     """An engine in a folder, with records in a database."""
     settings = settings_in(folder)
-    settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"overdue_seconds": LEASE})})
+    settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"lease_seconds": LEASE})})
     engine = EdgeEngine(folder / "engine")
     try:
         with intake_server() as server:
@@ -156,7 +156,7 @@ class Service:
 
     def object(self, gate: LabelCheck) -> None:
         """Let neighbours object to labels, or not."""
-        curate = self.place.settings.curate.model_copy(update={"gate": gate, "gate_share": 0.6, "k": 5})
+        curate = self.place.settings.curate.model_copy(update={"label_check": gate, "label_check_share": 0.6, "k": 5})
         self.settings = self.place.settings.model_copy(update={"curate": curate})
         place = self.place
         made = wire_stores(self.settings, place.database, self.memory, place.secret, place.encoder.name)

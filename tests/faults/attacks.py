@@ -14,7 +14,11 @@ from tests.support.shape_pictures import picture
 
 BODY_SECONDS = 2
 ROOM = 4_000_000
-LIMITS = {"API__BODY_SECONDS": str(BODY_SECONDS), "API__MAX_HELD_BYTES": str(ROOM), "API__MAX_REQUESTS": "4"}
+LIMITS = {
+    "API__BODY_SECONDS": str(BODY_SECONDS),
+    "API__MAX_BYTES_IN_FLIGHT": str(ROOM),
+    "API__MAX_CONCURRENT_REQUESTS": "4",
+}
 PART = 250_000
 LARGE = 1_200_000
 """Beyond what Starlette holds in memory of a file."""

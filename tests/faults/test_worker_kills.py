@@ -15,7 +15,7 @@ from tests.support.running_service import Stack, new_folder, running
 from tests.support.shape_pictures import as_file, picture
 from visual_memory.schemas.image import State
 
-AS_SHIPPED = {"WORKER__SWEEP_SECONDS": "5", "WORKER__OVERDUE_SECONDS": "20", "ENCODER__THREADS": "1"}
+AS_SHIPPED = {"WORKER__SWEEP_SECONDS": "5", "WORKER__LEASE_SECONDS": "20", "ENCODER__THREADS": "1"}
 RECOVERY_SECONDS = 60.0
 DEATHS_SECONDS = 300.0
 """In which a worker may die six times, each time load its encoder, and wait for leases."""

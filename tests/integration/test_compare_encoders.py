@@ -64,8 +64,8 @@ class Place:
         self.records.create_first(BOTH[0])
         self.records.add(BOTH[1])
 
-    def use(self, most_images: int = 1000) -> CompareEncoders:
-        return CompareEncoders(lambda spec: self.memories[spec.name], self.records, most_images)
+    def use(self, max_images: int = 1000) -> CompareEncoders:
+        return CompareEncoders(lambda spec: self.memories[spec.name], self.records, max_images)
 
     def keep(self, numbers: Sequence[int], fine: bool = True, **fields: object) -> None:
         """Remember digits with their vectors; `fields` win."""

@@ -32,13 +32,13 @@ SETTINGS = {
     "STORE__TIMEOUT": "20",
     "STORE__REQUEST_TIMEOUT": "3",
     "WORKER__SWEEP_SECONDS": "1",
-    "WORKER__OVERDUE_SECONDS": "3",
+    "WORKER__LEASE_SECONDS": "3",
     "PICTURES__MAX_PIXELS": "1000000",
     "PICTURES__MAX_BYTES": "300000",
     "PICTURES__DECODE_SECONDS": "2",
     "API__MAX_BODY_BYTES": "2000000",
     "API__MAX_IMAGES": "40",
-    "CURATE__SECONDS": "0",
+    "CURATE__JUDGE_SECONDS": "0",
     "ENCODER__PRECISION": "float32",  # nothing is measured, and all machines test the same
     "ENCODER__BATCH_SIZE": "8",
 }

@@ -1,7 +1,10 @@
 """Every setting is documented, and one that is bad or cannot work stops the start with a sentence."""
 
+import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 from typer.testing import CliRunner
 
-from visual_memory.services import settings
 from visual_memory.services.cli.app import app
-from visual_memory.services.settings import Settings
+from visual_memory.services.settings import Settings, settings_table
+from visual_memory.services.settings.renamed_settings import RENAMED, _warn
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 PREFIX = "VISUAL_MEMORY_"
@@ -42,7 +45,7 @@ def variables(model: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[st
 
 
 def test_the_readme_has_the_table_of_the_settings_as_they_are() -> None:
-    assert documented() == settings.table().strip()
+    assert documented() == settings_table().strip()
 
 
 def test_every_setting_is_in_the_table_with_its_meaning() -> None:
@@ -77,13 +80,13 @@ BAD = [
     ("RECORDS__URL", "sqlite:///elsewhere.db", "records.url names a PostgreSQL database"),
     ("STORE__COLLECTION", "a/b", "store.collection"),
     ("PICTURES__MAX_BYTES", "100000000", "no such picture could be sent"),
-    ("API__MAX_HELD_BYTES", "80000000", "three quarters of api.max_held_bytes"),
+    ("API__MAX_BYTES_IN_FLIGHT", "80000000", "three quarters of api.max_bytes_in_flight"),
     ("ENCODER__DEVICE", "gpu", "encoder.device"),
     ("ENCODER__POOLING", "max", "encoder.pooling"),
     ("ENCODER__PRECISION", "half", "encoder.precision"),
     ("ENCODER__BATCH_SIZE", "-1", "encoder.batch_size"),
     ("WORKER__CONCURRENCY", "0", "worker.concurrency"),
-    ("RERANK__PROVIDER", "another", "every model is spoken to in OpenAI's protocol"),
+    ("RERANK__PROVIDER", "another", "every model is reached with OpenAI's protocol"),
     ("RERANK__PROVIDER", "gemini", "for Gemini to https://generativelanguage.googleapis.com/v1beta/openai"),
     ("RERANK__MODEL", "a-model", "set VISUAL_MEMORY_RERANK__URL and"),
     ("RERANK__URL", "http://localhost:11434/v1", "VISUAL_MEMORY_RERANK__MODEL"),
@@ -125,7 +128,90 @@ def test_the_protocol_of_older_settings_is_taken_with_a_warning(
 ) -> None:
     monkeypatch.setenv("VISUAL_MEMORY_RERANK", '{"provider": "openai", "url": "http://localhost/v1", "model": "m"}')
     assert Settings().rerank.model == "m"
-    assert "rerank.provider does nothing any more" in caplog.text
+    assert "rerank.provider has no effect any more" in caplog.text
+
+
+VALUES = {
+    "max_held_bytes": 2**30,
+    "max_requests": 8,
+    "overdue_seconds": 60,
+    "seconds": 5,
+    "most_images": 1234,
+    "gate": "warn",
+    "gate_share": 0.75,
+}
+"""A value for each former name, other than the default."""
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    _warn.cache_clear()
+    yield caplog
+    _warn.cache_clear()
+
+
+@pytest.mark.parametrize(("section", "former"), RENAMED, ids=".".join)
+def test_a_former_name_in_the_environment_works_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture, section: str, former: str
+) -> None:
+    new = RENAMED[section, former]
+    monkeypatch.setenv(f"{PREFIX}{section}__{former}".upper(), str(VALUES[former]))
+    assert [getattr(getattr(each, section), new) for each in (Settings(), Settings())] == [VALUES[former]] * 2
+    [warning] = warnings.messages
+    assert f"{PREFIX}{section}__{former}".upper() in warning
+    assert f"is now {section}.{new} ({PREFIX}{section.upper()}__{new.upper()})" in warning
+
+
+@pytest.mark.parametrize(("section", "former"), RENAMED, ids=".".join)
+def test_a_former_name_in_the_file_works_with_one_warning(
+    tmp_path: Path, warnings: pytest.LogCaptureFixture, section: str, former: str
+) -> None:
+    new = RENAMED[section, former]
+    (tmp_path / "visual-memory.toml").write_text(f"[{section}]\n{former} = {json.dumps(VALUES[former])}\n")
+    assert getattr(getattr(Settings(), section), new) == VALUES[former]
+    [warning] = warnings.messages
+    assert f"{section}.{former} " in warning
+    assert f"is now {section}.{new} " in warning
+
+
+@pytest.mark.parametrize(("section", "former"), RENAMED, ids=".".join)
+@pytest.mark.parametrize("in_file", ["neither", "former", "new"])
+def test_a_former_and_a_new_name_together_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, section: str, former: str, in_file: str
+) -> None:
+    names = {"former": former, "new": RENAMED[section, former]}
+    for each, name in names.items():
+        if each == in_file:
+            (tmp_path / "visual-memory.toml").write_text(f"[{section}]\n{name} = {json.dumps(VALUES[former])}\n")
+        else:
+            monkeypatch.setenv(f"{PREFIX}{section}__{name}".upper(), str(VALUES[former]))
+    with pytest.raises(SettingsError, match="both are set"):
+        Settings()
+    ended = CliRunner().invoke(app, ["api"])
+    assert ended.exit_code == 2
+    assert f"settings: {section}.{former} " in ended.stderr
+
+
+def test_the_environment_wins_over_a_former_name_in_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, warnings: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "visual-memory.toml").write_text("[curate]\ngate = 'hold'\nk = 7\n")
+    monkeypatch.setenv("VISUAL_MEMORY_CURATE__GATE", "warn")
+    curate = Settings().curate
+    assert (curate.label_check, curate.k, len(warnings.messages)) == ("warn", 7, 1)
+
+
+def test_the_warning_of_a_former_name_is_printed_on_standard_error(tmp_path: Path) -> None:
+    variables = {**os.environ, f"{PREFIX}CURATE__GATE": "warn"}
+    ran = subprocess.run(
+        [sys.executable, "-c", "from visual_memory.services.settings import Settings; Settings(); Settings()"],
+        env=variables,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stderr.count("VISUAL_MEMORY_CURATE__LABEL_CHECK") == 1
 
 
 def test_a_setting_that_is_not_json_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

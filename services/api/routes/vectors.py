@@ -21,7 +21,7 @@ from visual_memory.services.api.picture_uploads import FIELDS_BYTES, check_parts
 from visual_memory.services.api.routes.images import LabelsThere
 from visual_memory.services.intake.accept_vectors import Sent
 from visual_memory.services.intake.npy_file import read_npy
-from visual_memory.services.settings import MOST_AT_ONCE
+from visual_memory.services.settings import MAX_AT_ONCE
 
 router = APIRouter(prefix="/v1", tags=["images"], route_class=GuardedRoute)
 
@@ -92,7 +92,7 @@ async def _part(form: FormData, name: str) -> bytes:
 
 
 def _parse(encoder: bytes, fields: bytes, vectors: bytes) -> Sent:
-    rows = read_npy(vectors, MOST_AT_ONCE)
+    rows = read_npy(vectors, MAX_AT_ONCE)
     return Sent(encoder.decode(errors="replace"), rows, _lines(fields, len(rows)))
 
 

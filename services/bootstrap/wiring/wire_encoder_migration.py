@@ -50,7 +50,7 @@ def of_encoder(settings: Settings, database: Database, engine: Engine, spec: Enc
     """What there is of the memory by an encoder."""
     curate = settings.curate
     memory, judgements = memory_of(settings, engine, spec), judgements_of(settings, database, spec.name)
-    fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.most_images)
+    fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.max_images)
     return EncoderResources(memory, judgements, JudgeMemory(memory, judgements, fold, curate.k))
 
 

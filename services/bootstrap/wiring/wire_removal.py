@@ -124,7 +124,7 @@ def intake_of(settings: Settings) -> IntakeQueue:
 def objections_of(settings: Settings, memory: Memory) -> CheckLabels:
     """What neighbours have against labels."""
     curate = settings.curate
-    return CheckLabels(memory, curate.gate, curate.gate_share, curate.k)
+    return CheckLabels(memory, curate.label_check, curate.label_check_share, curate.k)
 
 
 def pictures_of(settings: Settings) -> Pictures:

@@ -30,7 +30,7 @@ def intake_queue(settings: Settings) -> str:
 
 def celery_of(settings: Settings) -> Celery:
     """The Celery app that sends and takes messages."""
-    return make_celery(broker_url(settings), key_prefix(settings), settings.worker, settings.curate.seconds)
+    return make_celery(broker_url(settings), key_prefix(settings), settings.worker, settings.curate.judge_seconds)
 
 
 def wire_task_queue(settings: Settings, opened: ExitStack) -> TaskQueue:

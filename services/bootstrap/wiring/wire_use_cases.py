@@ -32,7 +32,7 @@ from visual_memory.services.vector_engines.engine_contract import Engine
 
 def lease_of(settings: Settings) -> timedelta:
     """How long images, jobs and removals are left to whoever works on them."""
-    return timedelta(seconds=settings.worker.overdue_seconds)
+    return timedelta(seconds=settings.worker.lease_seconds)
 
 
 def wire_accept(
@@ -73,7 +73,7 @@ def wire_classify(
 def wire_judge(settings: Settings, memory: Memory, stores: Stores) -> JudgeMemory:
     """Judging the memory."""
     curate = settings.curate
-    fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.most_images)
+    fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.max_images)
     return JudgeMemory(memory, stores.judgements, fold, curate.k)
 
 

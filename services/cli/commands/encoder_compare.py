@@ -45,7 +45,7 @@ def compare(
     pictures, refused = None, dict[str, str]()
     with exit_on_error(), encoder_commands(settings) as encoders:
         queries = None if folder is None else read_pictures(folder, None)
-        use = CompareEncoders(encoders.memory_of, encoders.records, settings.curate.most_images)
+        use = CompareEncoders(encoders.memory_of, encoders.records, settings.curate.max_images)
         both = use.choose(a, b)
         whose = use.tenant(both[0], tenant)
         with stage_bars(quiet=as_json) as report:

@@ -33,12 +33,12 @@ class UpdateJudgementInput:
 
     Attributes:
         cache: the vectors of the pass before.
-        most_images: more are not judged, for their vectors are held at once.
+        max_images: more are not judged, for their vectors are held at once.
     """
 
     memory: Memory
     cache: VectorCache
-    most_images: int
+    max_images: int
 
     def __call__(self, tenant: str, base: JudgementInput, complete: bool, progress: Progress) -> JudgementInput:
         """The images as they are now; what did not change since is not read.
@@ -119,10 +119,10 @@ class UpdateJudgementInput:
         return read
 
     def _check(self, images: int) -> None:
-        if images > self.most_images:
+        if images > self.max_images:
             raise InvalidRequest(
-                f"the memory holds {images} images and at most {self.most_images} are judged: raise"
-                " VISUAL_MEMORY_CURATE__MOST_IMAGES if the workers have the room for their vectors"
+                f"the memory holds {images} images and at most {self.max_images} are judged: raise"
+                " VISUAL_MEMORY_CURATE__MAX_IMAGES if the workers have the room for their vectors"
             )
 
 

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.invisible_characters import unseen_character
-from visual_memory.services.settings import HOST
+from visual_memory.services.settings import HOST_PATTERN
 
 HTTPS = "https"
 FILE = "file"
@@ -50,7 +50,7 @@ class AllowedPrefix:
         rest = url.removeprefix(found[0]).removesuffix("/")
         if found[1] == FILE:
             rest = rest.removeprefix("/")
-        if found[1] == HTTPS and not re.match(HOST, rest.split("/")[0]):
+        if found[1] == HTTPS and not re.match(HOST_PATTERN, rest.split("/")[0]):
             raise InvalidRequest(f"{text!r} is no prefix of URLs: https:// is followed by a host in lower case")
         if re.search(r"[?#]", rest) or _leads_elsewhere(rest) or (found[1] == FILE and not url.startswith("file:///")):
             raise InvalidRequest(f"{text!r} is no prefix of URLs: it names a folder, without ? # :: and ..")
