@@ -120,6 +120,11 @@ class Decision(BaseModel):
     set_share: float | None = None
     rerank: Rerank | None = None
 
+    @property
+    def voted_label(self) -> str | None:
+        """The label of the vote, before a re-rank."""
+        return self.rerank.voted if self.rerank and self.rerank.voted else self.label
+
 
 class Decisions(BaseModel):
     """One decision for each picture or vector, in the order they came.

@@ -40,8 +40,8 @@ from visual_memory.services.classification.reranking.rerank import Rerank
 from visual_memory.services.classification.reranking.vision_model import VisionModel
 from visual_memory.services.curation.mute_and_relabel import CurateImages
 from visual_memory.services.curation.schedule_judgements import Judging
-from visual_memory.services.decisions.explain_decision import Question
-from visual_memory.services.decisions.explanation_jobs import EnqueueExplanation, ExplanationJobs
+from visual_memory.services.decisions.explanations.explain import Explain
+from visual_memory.services.decisions.explanations.explanation_jobs import EnqueueExplanation, ExplanationJobs
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
@@ -90,9 +90,9 @@ class ApiProcess:
     classify: Classify
     rerank: Rerank
     decisions: StoredDecisions
-    question: Question
-    questions: ExplanationJobs
-    ask_later: EnqueueExplanation
+    explain: Explain
+    explanation_jobs: ExplanationJobs
+    enqueue_explanation: EnqueueExplanation
     removals: RemovalRecords
     receipts: Receipts
     forget: RemovalSteps
@@ -174,9 +174,9 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 classify=classify,
                 rerank=rerank,
                 decisions=stores.decisions,
-                question=Question(classify, stores.decisions, classify_by),
-                questions=stores.questions,
-                ask_later=EnqueueExplanation(stores.questions, job_queue.enqueue),
+                explain=Explain.of(classify, stores.decisions, classify_by),
+                explanation_jobs=stores.explanation_jobs,
+                enqueue_explanation=EnqueueExplanation(stores.explanation_jobs, job_queue.enqueue),
                 removals=stores.removals,
                 receipts=receipts,
                 forget=wire_forget(patient, stores, lease_of(settings), rerank.forget),

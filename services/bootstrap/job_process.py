@@ -23,8 +23,8 @@ from visual_memory.services.bootstrap.wiring.wire_removal import check_restored,
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import Unloaded, lease_of, wire_classify_by, wire_judge
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.decisions.explain_decision import Question
-from visual_memory.services.decisions.explanation_jobs import RunExplanation
+from visual_memory.services.decisions.explanations.explain import Explain
+from visual_memory.services.decisions.explanations.explanation_jobs import RunExplanation
 from visual_memory.services.evaluation.request_evaluation import RunEvaluation
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
@@ -69,7 +69,8 @@ def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
             check_restored(stores)
             unloaded = Unloaded(encoder.name, encoder.dimension)
             classify = Classify(memory, unloaded, decoder, 1, settings.curate.prune, stores.judgements.used)
-            answer_question = RunExplanation(stores.questions, Question(classify, stores.decisions, classify_by))
+            explain = Explain.of(classify, stores.decisions, classify_by)
+            run_explanation = RunExplanation(stores.explanation_jobs, explain)
             compact = wire_compact(settings, memory, stores)
             return JobProcess(
                 job_queue=job_queue,
@@ -81,8 +82,8 @@ def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
                         JobKind.EVALUATION: RunEvaluation(
                             stores.evaluations, memory, stores.pictures, decoder, encoder.name
                         ),
-                        JobKind.COUNTERFACTUAL: answer_question,
-                        JobKind.INFLUENCE: answer_question,
+                        JobKind.COUNTERFACTUAL: run_explanation,
+                        JobKind.INFLUENCE: run_explanation,
                     },
                     job_queue.enqueue,
                 ),

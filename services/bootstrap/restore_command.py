@@ -100,10 +100,10 @@ def wire_restore(
         ),
         encoders=encoder_records_of(database),
         metadata=settings.metadata,
-        undo=(stores.decisions.forget,),
+        undo=(stores.remove_from_decisions.forget,),
         adopted=AddRemovalsFromMirror(database, log.signer),
         revoke_keys=ApiKeys(database).revoke_all,
-        settle=stores.decisions.settle_all,
+        settle=stores.remove_from_decisions.reconcile_all,
         is_rehearsal=rehearsal,
     )
 

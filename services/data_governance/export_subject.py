@@ -84,7 +84,7 @@ class ExportSubject:
                 members.writestr(name, data)
                 pictures += 1
         members.writestr("images.jsonl", "\n".join(lines))
-        decisions = [each.model_dump_json() for each in self.decisions.telling_of(tenant, ids, [subject])]
+        decisions = [each.model_dump_json() for each in self.decisions.mentioning(tenant, ids, [subject])]
         members.writestr("decisions.jsonl", "\n".join(decisions))
         waiting = [json.dumps(said, ensure_ascii=False) for said in self._waiting(tenant, subject)]
         members.writestr("waiting.jsonl", "\n".join(waiting))

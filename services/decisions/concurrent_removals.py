@@ -1,8 +1,8 @@
-"""What is being stored, held against the removals that run at the same moment.
+"""Compare a decision that is being stored with the removals that run at the same moment.
 
-A removal's notes stand before its points are deleted, and it looks for decisions after that. So whoever stores one sees
-the notes, in the transaction that stores it, or is seen by the removal; and where a removal was done between the
-question and that transaction, so that its notes are gone, the question is asked again.
+A removal notes its images before it deletes their points, and searches for decisions after that. So a transaction that
+stores a decision either sees these notes, or commits before the removal's search, which then finds the decision. Where
+a removal was done between the query and the transaction, its notes are deleted, and the query must be sent again.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ from visual_memory.services.infrastructure.records.tables import covered_images,
 from visual_memory.services.removal.values_named_in_filters import named_values
 
 ENDED = ("mirror", "done")
-"""Steps of removals whose notes are gone."""
-LOOKING = ("delete", "seal")
-"""Steps of removals that may have looked for decisions already."""
+"""Steps of removals whose notes are deleted."""
+SEARCHING = ("delete", "seal")
+"""Steps of removals that may have searched for decisions already."""
 Value = TypeVar("Value", str, int)
-TAKEN = "a removal takes at this moment what was asked with, or what the filter names: nothing of it is kept"
+COVERED = "a running removal covers the query or a value of the filter, so the decision is not stored"
 
 
 @dataclass(frozen=True)
 class RequestStart:
-    """A moment before something is asked: its time, and the last entry of the tenant's receipt log."""
+    """The moment before a search: its time, and the last entry of the tenant's receipt log."""
 
     at: datetime
     entry: int
@@ -40,7 +40,7 @@ class RequestStart:
 
 @dataclass(frozen=True)
 class ConcurrentRemovals:
-    """The removals of a tenant that run."""
+    """The running removals of a tenant."""
 
     database: Database
 
@@ -51,7 +51,7 @@ class ConcurrentRemovals:
             return RequestStart(self.database.moment(connection), connection.execute(last).scalar_one())
 
     def are_any(self, tenant: str) -> bool:
-        """Whether any runs."""
+        """Whether a removal runs."""
         with self.database.read() as connection:
             return connection.execute(select(removals.c.id).where(_running(tenant)).limit(1)).first() is not None
 
@@ -63,60 +63,64 @@ class ConcurrentRemovals:
         stored: Sequence[StoredDecision],
         mentions: Sequence[AbstractSet[int]],
         *,
-        unheld: bool,
+        unused_value: bool,
     ) -> set[str]:
-        """The neighbours of decisions that a running removal takes.
+        """The neighbours of decisions that running removals cover.
 
         Args:
-            connection: of the transaction that stores them.
-            tenant: whose they are.
-            begun: a moment before they were asked.
-            stored: the decisions, of the same options.
-            mentions: what they tell of.
-            unheld: whether their filter names what no image has.
+            connection: of the transaction that stores the decisions.
+            tenant: whose decisions they are.
+            begun: a moment before their search.
+            stored: the decisions, all with the same options.
+            mentions: the hashes of what they mention.
+            unused_value: whether their filter contains a value that no image has.
 
         Raises:
-            BeingRemoved: what was asked with is being removed, or the filter names it.
-            Unavailable: a removal was done, or came so far that it does not see them, since they were asked.
+            BeingRemoved: a removal covers a query, or a value of the filter.
+            Unavailable: since `begun`, a removal was done, or has searched for decisions already.
         """
         self._check_none_done(connection, tenant, begun)
         running = connection.execute(select(removals.c.id, removals.c.filter).where(_running(tenant))).all()
         if not running:
             return set()
         names = named_values(stored[0].options.filter) if stored else set()
-        taken = {name for row in running if row.filter for name in named_values(Filter.model_validate(row.filter))}
-        if unheld or names & taken:
-            raise BeingRemoved(TAKEN)
-        ours = [row.id for row in running]
-        noted = covered_images.c.removal.in_(ours)
+        removed_names = {
+            name for row in running if row.filter for name in named_values(Filter.model_validate(row.filter))
+        }
+        if unused_value or names & removed_names:
+            raise BeingRemoved(COVERED)
+        removal_ids = [row.id for row in running]
+        noted = covered_images.c.removal.in_(removal_ids)
         ids = {each.image_id for one in stored for each in one.decision.neighbours}
-        found = _among(connection, covered_images.c.image_id, noted, ids | names)
+        covered_ids = _existing(connection, covered_images.c.image_id, noted, ids | names)
         hashes = {each.content_hash for each in stored if each.content_hash is not None}
-        asked_with = _among(connection, covered_images.c.content_hash, noted, hashes | names)
-        told = {each for some in mentions for each in some}
-        vectors = _among(connection, covered_vectors.c.mention, covered_vectors.c.removal.in_(ours), told)
-        if asked_with or vectors or found & names or any(queried_with(each, found) for each in stored):
-            raise BeingRemoved(TAKEN)
-        return found
+        contents = _existing(connection, covered_images.c.content_hash, noted, hashes | names)
+        all_mentions = {each for one in mentions for each in one}
+        vectors = _existing(
+            connection, covered_vectors.c.mention, covered_vectors.c.removal.in_(removal_ids), all_mentions
+        )
+        if contents or vectors or covered_ids & names or any(queried_with(each, covered_ids) for each in stored):
+            raise BeingRemoved(COVERED)
+        return covered_ids
 
     def _check_none_done(self, connection: Connection, tenant: str, begun: RequestStart) -> None:
         since = (receipt_log.c.tenant == tenant) & (receipt_log.c.number > begun.entry)
         done = since & receipt_log.c.event.in_((Event.DONE, Event.TENANT_END))
-        looking = select(removals.c.id).where(removals.c.tenant == tenant, removals.c.step.in_(LOOKING))
-        come = since & (receipt_log.c.event == Event.REQUESTED) & receipt_log.c.removal.in_(looking)
-        if connection.execute(select(receipt_log.c.number).where(done | come).limit(1)).first():
-            raise Unavailable("a removal was carried out while this was being asked: ask once more")
+        searching = select(removals.c.id).where(removals.c.tenant == tenant, removals.c.step.in_(SEARCHING))
+        requested = since & (receipt_log.c.event == Event.REQUESTED) & receipt_log.c.removal.in_(searching)
+        if connection.execute(select(receipt_log.c.number).where(done | requested).limit(1)).first():
+            raise Unavailable("a removal was done while the request ran: send it again")
 
 
 def _running(tenant: str) -> ColumnElement[bool]:
     return (removals.c.tenant == tenant) & removals.c.step.not_in(ENDED)
 
 
-def _among(
+def _existing(
     connection: Connection, column: ColumnElement[Value], where: ColumnElement[bool], values: AbstractSet[Value]
 ) -> set[Value]:
-    """Those of some values that stand in a column."""
+    """The values that occur in a column."""
     found: set[Value] = set()
-    for some in batches(values):
-        found.update(connection.execute(select(column).where(where, column.in_(some)).distinct()).scalars())
+    for batch in batches(values):
+        found.update(connection.execute(select(column).where(where, column.in_(batch)).distinct()).scalars())
     return found

@@ -1,8 +1,8 @@
-"""Take images out of a stored decision: no neighbour that was removed leaves a trace.
+"""Take removed images out of a stored decision, without a trace of them.
 
-The votes are counted again without them, so that the decision stays a pure function of the neighbours that it shows,
-and no share or label tells what only the removed had said. So the label may become another, and `scrubbed` says that
-this happened; what would be decided today, with others in their place, a replay tells.
+The votes are counted again without the removed images. So the decision stays a pure function of the neighbours that it
+shows, and no share or label reveals how a removed image voted. The label may change by this; `scrubbed` counts the
+removed neighbours. What today's memory decides, with other neighbours in their place, is for a replay to show.
 """
 
 import base64
@@ -16,14 +16,14 @@ from visual_memory.services.voting.decide import decide
 
 FLOATS = "<f4"
 SAME = 1 - 1e-5
-"""From this cosine on a neighbour's vector is the one that was asked with, or a multiple of it."""
+"""From this cosine similarity on, a neighbour's vector counts as the query's, or as a multiple of it."""
 
 
 def scrubbed(stored: StoredDecision, image_ids: AbstractSet[str]) -> StoredDecision:
     """A decision as if some images had not been among its neighbours."""
     decision = stored.decision
     left = [
-        neighbour.model_copy(update={"reliability": 1.0})  # what is gone may have had a part in the wrong votes
+        neighbour.model_copy(update={"reliability": 1.0})  # removed images may have caused wrong votes
         for neighbour in decision.neighbours
         if neighbour.image_id not in image_ids
     ]
@@ -36,10 +36,10 @@ def scrubbed(stored: StoredDecision, image_ids: AbstractSet[str]) -> StoredDecis
 
 
 def queried_with(stored: StoredDecision, image_ids: AbstractSet[str]) -> bool:
-    """Whether the vector that was asked with is that of one of some images, as far as they voted."""
+    """Whether the query's vector is that of one of some images; images that did not vote are not compared."""
     return any(each.similarity > SAME and each.image_id in image_ids for each in stored.decision.neighbours)
 
 
 def query_vector(stored: StoredDecision) -> Vectors:
-    """The vector that was asked with, float32 [dimension]."""
+    """The query's vector, float32 [dimension]."""
     return np.frombuffer(base64.b64decode(stored.query), FLOATS).astype(np.float32)

@@ -8,7 +8,7 @@ from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.explanation import Counterfactual, Influence
 from visual_memory.services.cli.commands.decisions import _followed
-from visual_memory.services.decisions.explanation_jobs import ExplanationJobs, ExplanationRequest
+from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationJobs, ExplanationRequest
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 
@@ -18,10 +18,10 @@ def test_a_worker_finds_what_the_api_would_have_answered(stack: Stack) -> None:
     stack.remembered(stack.teach(picture("disc"), labels=["other"]))
     [decision] = stack.client.classify([picture("disc")], ClassifyOptions(k=3, store=True)).decisions
     with closing(Database.in_folder(stack.data)) as database:
-        questions = ExplanationJobs(Jobs(database))
+        explanations = ExplanationJobs(Jobs(database))
         waiting = [  # as the API leaves them where the message to the workers is lost
-            questions.create("default", JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision.id), "a test"),
-            questions.create("default", JobKind.INFLUENCE, ExplanationRequest(last=1), "a test"),
+            explanations.create("default", JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision.id), "a test"),
+            explanations.create("default", JobKind.INFLUENCE, ExplanationRequest(last=1), "a test"),
         ]
     flip, influence = (_followed(stack.client, job, quiet=True) for job in waiting)
     assert (flip.state, influence.state) == (JobState.DONE, JobState.DONE)

@@ -33,7 +33,7 @@ from visual_memory.services.api.authorize import MOST_PLAIN
 from visual_memory.services.api.routes import decisions
 from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
-from visual_memory.services.decisions.explain_decision import AT_ONCE
+from visual_memory.services.decisions.explanations.explanation_budget import AT_ONCE
 from visual_memory.services.infrastructure.observability.json_logs import Formatter
 from visual_memory.services.infrastructure.processes.coalesced_call import CoalescedCall
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue

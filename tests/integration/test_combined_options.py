@@ -75,11 +75,11 @@ def test_it_shows_all_that_it_is_made_of(parts: Parts, moment: datetime) -> None
 
 def test_a_replay_runs_all_of_it_again(parts: Parts, moment: datetime) -> None:
     [decision] = parts.keep(picture("disc"), **asked(moment))
-    replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest())
+    replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest())
     assert replay.decision.model_copy(update={"id": decision.id}) == decision
     assert (replay.changed, replay.came, replay.gone, replay.relabelled, replay.reweighted) == (False, [], [], [], [])
     hard = asked(moment, prune="hard", prune_above=8, search="exact")
-    replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest.model_validate({"options": hard}))
+    replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest.model_validate({"options": hard}))
     assert [each.neighbour.image_id for each in replay.gone] == ["mislabelled"]
     assert [each.labels for each in replay.came] == [[BARS]]
     again = decide(replay.decision.neighbours, replay.options, replay.decision.encoder, *measured(replay.decision))
@@ -88,7 +88,7 @@ def test_a_replay_runs_all_of_it_again(parts: Parts, moment: datetime) -> None:
 
 def test_a_counterfactual_flips_the_level_that_was_answered(parts: Parts, moment: datetime) -> None:
     [decision] = parts.keep(question := picture("disc"), **asked(moment))
-    found = parts.question().counterfactual(parts.tenant, str(decision.id))
+    found = parts.explain().counterfactual(parts.tenant, str(decision.id))
     assert (found.label, found.becomes) == ("shape/round", "pattern/bars")
     assert {label for each in found.images for label in each.labels} <= {DISC, RING}, "those of then"
     vote = asked(moment, level=2, back_off=None, coverage=None, unknown_above=None)
@@ -104,10 +104,10 @@ def test_a_preview_prunes_and_knows_that_a_relabelling_leaves_the_past_alone(par
     [past] = parts.keep(picture("disc"), **asked(moment, back_off=None))
     [present] = parts.keep(picture("disc"), **asked(moment, back_off=None, as_of=None))
     to_bars = PreviewRequest.model_validate({"action": "relabel", "filter": {"labels": "shape"}, "labels": [BARS]})
-    preview = parts.question().preview(parts.tenant, to_bars)
+    preview = parts.explain().preview(parts.tenant, to_bars)
     assert [(each.id, each.after) for each in preview.changed] == [(present.id, BARS)]
     curate(parts, action="relabel", filter={"labels": "shape"}, labels=[BARS])
-    replays = [parts.question().replay(parts.tenant, str(each.id), ReplayRequest()) for each in (past, present)]
+    replays = [parts.explain().replay(parts.tenant, str(each.id), ReplayRequest()) for each in (past, present)]
     assert [(each.changed, each.decision.label) for each in replays] == [(False, past.label), (True, BARS)]
 
 

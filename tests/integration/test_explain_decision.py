@@ -18,7 +18,7 @@ from visual_memory.schemas.errors import EncoderMismatch, InvalidRequest
 from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
 from visual_memory.schemas.image import ImagePatch
 from visual_memory.services.classification.classify import WhatIf
-from visual_memory.services.decisions.explain_decision import Question
+from visual_memory.services.decisions.explanations.explain import Explain
 
 
 def preview_of(**asked: object) -> PreviewRequest:
@@ -36,7 +36,7 @@ def ids_of(decision: Decision) -> list[str]:
 def test_nothing_changed_and_a_replay_says_so(parts: Parts) -> None:
     teach(parts, "aab")
     [decision] = parts.keep(picture("disc"), k=2)
-    replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest())
+    replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest())
     assert (replay.before, replay.changed, replay.decision.label) == (decision.label, False, decision.label)
     assert (replay.came, replay.gone, replay.relabelled, replay.reweighted) == ([], [], [], [])
     assert replay.decision.neighbours == decision.neighbours
@@ -51,22 +51,22 @@ def test_a_replay_names_what_is_different(parts: Parts) -> None:
     remove(parts, filter={"image_id": nearest})
     parts.accept().amend(parts.tenant, second, ImagePatch(labels=["z"]))
     twin = parts.teach(question, image_id="twin", labels=["z"])[0]
-    replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest())
+    replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest())
     assert [each.image_id for each in replay.came] == [twin]
     assert replay.decision.label == "z"
     assert replay.changed
     assert [(each.image_id, each.after) for each in replay.relabelled] == [(second, ["z"])]
     assert replay.gone == [], "the removed one is in the stored decision no more"
 
-    replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest(without=[twin, second]))
+    replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest(without=[twin, second]))
     assert [(each.neighbour.image_id, each.why) for each in replay.gone] == [(second, "left out, as asked")]
     assert [each.image_id for each in replay.came] == [beyond]
     options = ClassifyOptions(k=1, search=Effort.EXACT)
-    replay = parts.question().replay(parts.tenant, str(decision.id), ReplayRequest(options=options))
+    replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest(options=options))
     assert {each.why for each in replay.gone} == {"others are nearer"}
     assert len(replay.reweighted) == 0
     by_rank = ReplayRequest(options=ClassifyOptions(k=3, search=Effort.EXACT))
-    assert len(parts.question().replay(parts.tenant, str(decision.id), by_rank).reweighted) == 2
+    assert len(parts.explain().replay(parts.tenant, str(decision.id), by_rank).reweighted) == 2
 
 
 def test_vectors_of_another_encoder_are_not_compared(parts: Parts) -> None:
@@ -74,8 +74,8 @@ def test_vectors_of_another_encoder_are_not_compared(parts: Parts) -> None:
     other = Parts(parts.folder, parts.memory, parts.pool, encoder=Pixels(name="another"), tenant=parts.tenant)
     [decision] = other.keep(picture("disc"))
     with pytest.raises(EncoderMismatch, match="another"):
-        parts.question().replay(parts.tenant, str(decision.id), ReplayRequest())
-    preview = parts.question().preview(parts.tenant, preview_of(action="mute", image_ids=["x"]))
+        parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest())
+    preview = parts.explain().preview(parts.tenant, preview_of(action="mute", image_ids=["x"]))
     assert (preview.decisions, preview.changed) == (0, [])
 
 
@@ -91,7 +91,7 @@ def test_a_decision_is_questioned_by_the_encoder_that_it_was_made_with(parts: Pa
         vectors = parts.classify().embed(parts.tenant, [question, question])
         old.memory.filling.fill(images, np.stack([vectors[0], -vectors[0]]).astype(np.float32))
         [by_old], [by_new] = old.keep(question, k=2, vote="rank"), parts.keep(question, k=1)
-        known = Question(parts.classify(), parts.decisions(), {"before": old.classify()}.__getitem__)
+        known = Explain.of(parts.classify(), parts.decisions(), {"before": old.classify()}.__getitem__)
         replay = known.replay(parts.tenant, str(by_old.id), ReplayRequest())
         assert (replay.decision.neighbours, replay.changed) == (by_old.neighbours, False)
         assert (replay.decision.encoder, by_new.encoder) == ("before", "pixels")
@@ -111,7 +111,7 @@ def test_a_counterfactual_is_what_comes_out_when_it_is_done(parts: Parts, labels
     each = Parts(parts.folder, parts.memory, parts.pool)
     teach(each, labels)
     [decision] = each.keep(question := picture("disc"), k=k, vote=vote)
-    found = each.question().counterfactual(each.tenant, str(decision.id))
+    found = each.explain().counterfactual(each.tenant, str(decision.id))
     assert found.label == decision.label
     if len(set(labels)) == 1:
         assert (found.becomes, found.images) == (None, [])
@@ -133,11 +133,11 @@ def test_a_preview_is_what_comes_out_when_it_is_done(parts: Parts, action: str) 
     kept = [parts.keep(question, **asked)[0] for question, asked in zip(questions, options, strict=True)]
     some = ids[:8]
     labels = {"labels": ["b"]} if action == "relabel" else {}
-    preview = parts.question().preview(parts.tenant, preview_of(action=action, image_ids=[*some, "unknown"], **labels))
+    preview = parts.explain().preview(parts.tenant, preview_of(action=action, image_ids=[*some, "unknown"], **labels))
     assert (preview.images, preview.decisions) == (8, 12)
     assert preview.touched == sum(not set(ids_of(decision)).isdisjoint(some) for decision in kept)
     by_filter = {"action": action, "filter": {"image_id": some}, **labels}
-    assert parts.question().preview(parts.tenant, preview_of(**by_filter)) == preview
+    assert parts.explain().preview(parts.tenant, preview_of(**by_filter)) == preview
 
     if labels:
         for image_id in some:
@@ -155,7 +155,7 @@ def test_a_preview_is_what_comes_out_when_it_is_done(parts: Parts, action: str) 
 def test_a_preview_of_the_last_alone(parts: Parts) -> None:
     ids = teach(parts, "a")
     decisions = [parts.keep(picture("disc"))[0] for _ in range(3)]
-    preview = parts.question().preview(parts.tenant, preview_of(action="remove", filter={}, last=2))
+    preview = parts.explain().preview(parts.tenant, preview_of(action="remove", filter={}, last=2))
     assert (preview.images, preview.decisions, preview.touched) == (len(ids), 2, 2)
     assert [(each.id, each.before, each.after) for each in preview.changed] == [
         (decisions[2].id, "a", None),
@@ -179,16 +179,16 @@ def test_a_preview_says_what_is_wrong(wrong: dict[str, object]) -> None:
 
 
 def test_a_preview_of_too_many_is_refused(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visual_memory.services.decisions.explain_decision.MAX_VALUES", 2)
+    monkeypatch.setattr("visual_memory.services.decisions.explanations.intervention_preview.MAX_VALUES", 2)
     teach(parts, "abc")
     with pytest.raises(InvalidRequest, match="more than the 2 images"):
-        parts.question().preview(parts.tenant, preview_of(action="mute", filter={}))
+        parts.explain().preview(parts.tenant, preview_of(action="mute", filter={}))
 
 
 def test_influence_sums_the_shares_of_winners(parts: Parts) -> None:
     teach(parts, ["a", "a", "b", "a/x"])
     kept = [parts.keep(picture("disc"), k=k)[0] for k in (1, 2, 4)]
-    found = parts.question().influence(parts.tenant, 100)
+    found = parts.explain().influence(parts.tenant, 100)
     assert found.decisions == 3
     by_hand: dict[str, float] = {}
     for decision in kept:

@@ -13,8 +13,9 @@ from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.schemas.explanation import ExplanationJob
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.decisions.explain_decision import AS_A_JOB, AT_ONCE, OverBudget, Question
-from visual_memory.services.decisions.explanation_jobs import (
+from visual_memory.services.decisions.explanations.explain import Explain
+from visual_memory.services.decisions.explanations.explanation_budget import AS_A_JOB, AT_ONCE, OverBudget
+from visual_memory.services.decisions.explanations.explanation_jobs import (
     KEPT,
     EnqueueExplanation,
     ExplanationJobs,
@@ -31,28 +32,28 @@ class Workers:
 
     def __init__(self, parts: Parts) -> None:
         self.parts, self.jobs = parts, Jobs(parts.database)
-        self.questions = ExplanationJobs(self.jobs)
+        self.explanations = ExplanationJobs(self.jobs)
         self.waiting: list[str] = []
-        self.later = EnqueueExplanation(self.questions, self.waiting.append)
+        self.later = EnqueueExplanation(self.explanations, self.waiting.append)
 
     def ask(self, kind: JobKind, **asked: Any) -> ExplanationJob:
         return self.later(self.parts.tenant, kind, ExplanationRequest(**asked), "a test")
 
-    def do(self, question: object = None) -> None:
-        answer = RunExplanation(self.questions, cast(Question, question or self.parts.question()))
+    def do(self, explain: object = None) -> None:
+        answer = RunExplanation(self.explanations, cast(Explain, explain or self.parts.explain()))
         kinds = {JobKind.COUNTERFACTUAL: answer, JobKind.INFLUENCE: answer}
         RunJobs(self.jobs, NEVER, kinds, lambda _tenant: None)(self.waiting.pop(0))
 
     def load(self, job_id: str) -> ExplanationJob:
-        return self.questions.load(self.parts.tenant, job_id)
+        return self.explanations.load(self.parts.tenant, job_id)
 
     def remove(self, **condition: object) -> None:
         request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
-        forget = replace(self.parts.forget(), undo=(self.questions.forget,))
+        forget = replace(self.parts.forget(), undo=(self.explanations.forget,))
         self.parts.remove(request, forget)
 
     def results(self) -> list[str | None]:
-        """What was found for each question that is there."""
+        """The stored results of all jobs."""
         with self.parts.database.read() as connection:
             return [*connection.execute(select(questions.c.result)).scalars()]
 
@@ -65,16 +66,16 @@ def workers(parts: Parts) -> Workers:
 
 
 def test_what_takes_more_than_its_budget_is_refused_at_once_and_done_by_a_job(workers: Workers) -> None:
-    parts, question = workers.parts, workers.parts.question()
+    parts, explain = workers.parts, workers.parts.explain()
     [decision] = parts.keep(picture("disc"), k=5, vote="plurality")
     decision_id = str(decision.id)
-    plain = question.counterfactual(parts.tenant, decision_id, AT_ONCE)
+    plain = explain.counterfactual(parts.tenant, decision_id, AT_ONCE)
     assert plain.images
     for little in (replace(AT_ONCE, images=4), replace(AT_ONCE, cells=10)):
         with pytest.raises(OverBudget):
-            question.counterfactual(parts.tenant, decision_id, little)
+            explain.counterfactual(parts.tenant, decision_id, little)
     with pytest.raises(OverBudget):
-        question.influence(parts.tenant, 10, replace(AT_ONCE, bytes=100))
+        explain.influence(parts.tenant, 10, replace(AT_ONCE, bytes=100))
 
     job = workers.ask(JobKind.COUNTERFACTUAL, decision=decision_id)
     assert (job.state, job.decision, job.counterfactual) == (JobState.WAITING, decision_id, None)
@@ -83,7 +84,7 @@ def test_what_takes_more_than_its_budget_is_refused_at_once_and_done_by_a_job(wo
     assert (done.state, done.counterfactual, done.influence) == (JobState.DONE, plain, None)
     job = workers.ask(JobKind.INFLUENCE, last=10)
     workers.do()
-    assert workers.load(job.id).influence == question.influence(parts.tenant, 10, AT_ONCE)
+    assert workers.load(job.id).influence == explain.influence(parts.tenant, 10, AT_ONCE)
 
 
 def test_a_job_that_would_take_too_long_says_how_far_it_looked(workers: Workers) -> None:
@@ -91,9 +92,9 @@ def test_a_job_that_would_take_too_long_says_how_far_it_looked(workers: Workers)
     parts.teach(*(picture("disc") for _ in range(40)), labels=["a"])
     [decision] = parts.keep(picture("disc"), k=45, vote="plurality")
     few = replace(AS_A_JOB, cells=10)
-    found = parts.question().counterfactual(parts.tenant, str(decision.id), few)
+    found = parts.explain().counterfactual(parts.tenant, str(decision.id), few)
     assert found.reason == "no 16 images or fewer decide it: it keeps its label"
-    assert parts.question().counterfactual(parts.tenant, str(decision.id)).images
+    assert parts.explain().counterfactual(parts.tenant, str(decision.id)).images
 
 
 def test_a_removal_takes_away_what_was_found_and_what_is_being_found(workers: Workers) -> None:
@@ -108,7 +109,7 @@ def test_a_removal_takes_away_what_was_found_and_what_is_being_found(workers: Wo
         """Finds something, and then a removal comes before it is kept."""
 
         def counterfactual(self, tenant: str, decision_id: str, **told: Any) -> object:
-            found = parts.question().counterfactual(tenant, decision_id, **told)
+            found = parts.explain().counterfactual(tenant, decision_id, **told)
             workers.remove(subject="ann")
             return found
 
@@ -122,7 +123,7 @@ def test_a_removal_takes_away_what_was_found_and_what_is_being_found(workers: Wo
 def test_few_wait_at_once_and_the_oldest_results_go(workers: Workers) -> None:
     first = workers.ask(JobKind.INFLUENCE, last=1)
     workers.ask(JobKind.INFLUENCE, last=1)
-    with pytest.raises(Conflict, match="2 questions wait"):
+    with pytest.raises(Conflict, match="2 explanations wait"):
         workers.ask(JobKind.COUNTERFACTUAL, decision="x")
     workers.do()
     workers.do()

@@ -74,5 +74,5 @@ def test_a_preview_of_more_than_is_read_at_once_is_refused(parts: Parts) -> None
         parts.keep_made(kept, vectors[:1], made.options, made.decisions)
     request = PreviewRequest(action=Intervention.MUTE, image_ids=["i000"], last=35)
     with pytest.raises(TooLarge, match="the latest 35 decisions are over 33,554,432 bytes"):
-        parts.question().preview(parts.tenant, request)
-    assert parts.question().preview(parts.tenant, request.model_copy(update={"last": 3})).touched == 3
+        parts.explain().preview(parts.tenant, request)
+    assert parts.explain().preview(parts.tenant, request.model_copy(update={"last": 3})).touched == 3

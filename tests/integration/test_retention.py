@@ -94,7 +94,7 @@ def test_a_replay_says_that_a_voter_has_expired(parts: Parts) -> None:
     parts.teach(picture("disc"))
     [decision] = parts.keep(picture("disc"), k=2)
     let_expire(parts, over)
-    replay = in_another_process(parts).question().replay(parts.tenant, str(decision.id), ReplayRequest())
+    replay = in_another_process(parts).explain().replay(parts.tenant, str(decision.id), ReplayRequest())
     assert [(each.neighbour.image_id, each.why) for each in replay.gone] == [(over, "expired")]
 
 

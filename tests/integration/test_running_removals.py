@@ -17,6 +17,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import now
 from visual_memory.schemas.stored_decision import StoredDecision
 from visual_memory.services.decisions.concurrent_removals import RequestStart
+from visual_memory.services.decisions.remove_from_decisions import RemoveFromDecisions
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables
 from visual_memory.services.infrastructure.records.database import Database
@@ -83,7 +84,7 @@ def test_what_is_asked_with_is_not_stored_while_it_is_removed(parts: Parts) -> N
     removal_runs(parts, "r")
     covers(parts, gone)
     parts.memory.mark(parts.tenant, Filter({"image_id": gone}).clauses({}), "r")
-    parts.decisions().note_vectors(parts.tenant, "r")
+    RemoveFromDecisions(parts.decisions()).note_vectors(parts.tenant, "r")
     for question, sent in ((by_picture, data), (by_picture, None), (by_vector, None)):
         with pytest.raises(BeingRemoved):
             keep(parts, question, sent)
@@ -121,7 +122,7 @@ def test_what_was_asked_before_a_removal_was_carried_out_is_asked_again(
     removal_runs(parts, "r", step=step)
     log(parts, event)
     if is_seen:
-        with pytest.raises(Unavailable, match="ask once more"):
+        with pytest.raises(Unavailable, match="send it again"):
             keep(parts, question, data)
     else:
         keep(parts, question, data)
@@ -138,7 +139,7 @@ def test_a_removal_waits_for_those_that_did_not_see_its_notes(parts: Parts) -> N
     with ThreadPoolExecutor(1) as thread:
         with parts.database.write() as connection:
             parts.database.serial(connection, f"decisions:{parts.tenant}", shared=True)
-            removing = thread.submit(parts.decisions().forget, parts.tenant, covered)
+            removing = thread.submit(RemoveFromDecisions(parts.decisions()).forget, parts.tenant, covered)
             with pytest.raises(TimeoutError):
                 removing.result(0.5)
             insert_decision(connection, parts.tenant, stored)

@@ -21,6 +21,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, StoredImage, now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.schemas.stored_decision import StoredDecision
+from visual_memory.services.decisions.remove_from_decisions import RemoveFromDecisions
 from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions, insert_decision
 from visual_memory.services.infrastructure.records import tables
@@ -107,7 +108,7 @@ def test_what_was_kept_with_former_options_is_read_too(parts: Parts, exact: bool
     held = stored(parts, kept.id)
     assert (held.options.search, held.options.group_by) == (search, GroupBy.NONE)
     assert held.decision == kept
-    assert parts.question().replay(parts.tenant, str(kept.id), ReplayRequest()).options.group_by is GroupBy.NONE
+    assert parts.explain().replay(parts.tenant, str(kept.id), ReplayRequest()).options.group_by is GroupBy.NONE
 
 
 def test_the_latest_come_first_and_the_oldest_go(parts: Parts) -> None:
@@ -180,13 +181,13 @@ def test_a_removal_leaves_no_trace_in_a_decision(parts: Parts) -> None:
 def test_what_is_covered_is_taken_out_whether_it_is_sought_at_once_or_in_parts(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visual_memory.services.decisions.find_covered_decisions.AT_ONCE", 1)
+    monkeypatch.setattr("visual_memory.services.decisions.remove_from_decisions.CHUNK", 1)
     ids, question = teach_three(parts)
     same = [parts.pictures.read(image.picture) for image in parts.held(*ids[:2])]
     decision, *asked_with_them = (parts.keep(each)[0] for each in (question, *same))
     notes = [CoveredImage.model_validate(image, from_attributes=True) for image in parts.held(*ids[:2])]
     parts.memory.delete(parts.held(*ids[:2]))
-    parts.decisions().forget(parts.tenant, CoveredImages(lambda: [[note] for note in notes]))
+    RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages(lambda: [[note] for note in notes]))
     for gone in asked_with_them:
         with pytest.raises(NotFound):
             stored(parts, gone.id)
@@ -238,7 +239,7 @@ def test_of_a_blocked_vector_nothing_is_kept(parts: Parts, length: float) -> Non
     parts.keep_made(kept, other[None], decided.options, decided.decisions[:1])
     with parts.database.write() as connection:
         insert_decision(connection, parts.tenant, as_written)
-    assert parts.decisions().settle_all() == 1, "a backup held it"
+    assert RemoveFromDecisions(parts.decisions()).reconcile_all() == 1, "a backup held it"
     assert len(bodies(parts)) == 2
 
 
@@ -251,7 +252,7 @@ def test_a_restored_decision_is_held_against_the_memory(parts: Parts) -> None:
     with parts.database.write() as connection:
         insert_decision(connection, parts.tenant, as_written)
     assert mentions(parts, *ids[:2], MARK) == [*ids[:2], MARK]
-    assert parts.decisions().settle_all() == 0
+    assert RemoveFromDecisions(parts.decisions()).reconcile_all() == 0
     assert mentions(parts, *ids[:2], MARK) == []
     assert stored(parts, decision.id).scrubbed == 2
 
@@ -314,15 +315,15 @@ def test_a_decision_asked_with_a_removed_image_s_vector_goes(parts: Parts, times
     [other] = parts.keep(picture("bars"))
     removal_runs(parts, "r")
     parts.memory.mark(parts.tenant, Filter({"subject": "ann"}).clauses({}), "r")
-    decisions.note_vectors(parts.tenant, "r")
+    RemoveFromDecisions(decisions).note_vectors(parts.tenant, "r")
     notes = [CoveredImage.model_validate(image, from_attributes=True) for image in parts.held(gone)]
     parts.memory.delete(parts.held(gone))
-    decisions.forget(parts.tenant, CoveredImages(lambda: [notes]))
+    RemoveFromDecisions(decisions).forget(parts.tenant, CoveredImages(lambda: [notes]))
     with pytest.raises(NotFound):
         stored(parts, asked.id)
     assert stored(parts, other.id).scrubbed <= 1
     with parts.database.write() as connection:
-        decisions.drop_vectors(connection, parts.tenant, "r")
+        RemoveFromDecisions(decisions).drop_vectors(connection, parts.tenant, "r")
         assert connection.execute(select(tables.covered_vectors)).all() == []
 
 
@@ -337,7 +338,7 @@ def test_a_decision_whose_nearest_neighbour_is_what_was_asked_with_goes(
     made = parts.classify().decide(parts.tenant, unit, ClassifyOptions())
     [asked] = parts.keep_made(parts.decisions(), unit, ClassifyOptions(), made.decisions)
     [other] = parts.keep(picture("bars"))
-    parts.decisions().forget(parts.tenant, CoveredImages.of(parts.held(gone)))
+    RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages.of(parts.held(gone)))
     with pytest.raises(NotFound):
         stored(parts, asked.id)
     assert stored(parts, other.id).scrubbed == 1
@@ -353,10 +354,10 @@ def test_two_removals_at_once_bring_nothing_of_each_other_back(parts: Parts) -> 
     def race(name: str) -> None:
         writes.append(name)
         if writes.count("write") == 2 and name == "write":  # the first is the barrier
-            parts.decisions().forget(parts.tenant, CoveredImages.of(images[1:]))
+            RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages.of(images[1:]))
 
     kept = parts.decisions(database=Hooked(parts.database, race))
-    kept.forget(parts.tenant, CoveredImages.of(images[:1]))
+    RemoveFromDecisions(kept).forget(parts.tenant, CoveredImages.of(images[:1]))
     assert writes.count("write") == 3, "it is read and written anew"
     assert mentions(parts, *ids[:2], MARK) == []
     assert stored(parts, decision.id).scrubbed == 2
@@ -366,7 +367,7 @@ def test_a_decision_deleted_while_it_is_scrubbed_stays_away(parts: Parts) -> Non
     ids, question = teach_three(parts)
     [decision] = parts.keep(question)
     race = Once("read", lambda: parts.decisions().delete(parts.tenant, str(decision.id)))
-    parts.decisions(database=Hooked(parts.database, after=race)).forget(
+    RemoveFromDecisions(parts.decisions(database=Hooked(parts.database, after=race))).forget(
         parts.tenant, CoveredImages.of(parts.held(ids[0]))
     )
     assert race.called
@@ -379,7 +380,7 @@ def forget_hook(parts: Parts, condition: dict[str, Any]) -> None:
     images, _ = parts.memory.page(parts.tenant, where.clauses({}), 100, None)
     parts.memory.delete(images)
     notes = [noted(image) for image in images]
-    parts.decisions().forget(parts.tenant, CoveredImages(lambda: [notes], where))
+    RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages(lambda: [notes], where))
 
 
 def remove_with_fields(parts: Parts, *image_ids: str) -> None:
@@ -387,7 +388,9 @@ def remove_with_fields(parts: Parts, *image_ids: str) -> None:
     images = parts.held(*image_ids)
     notes = [noted(image) for image in images]
     parts.memory.delete(images)
-    parts.decisions().forget(parts.tenant, CoveredImages(lambda: [notes], Filter({"image_id": [*image_ids]})))
+    RemoveFromDecisions(parts.decisions()).forget(
+        parts.tenant, CoveredImages(lambda: [notes], Filter({"image_id": [*image_ids]}))
+    )
 
 
 def noted(image: StoredImage) -> CoveredImage:
@@ -425,7 +428,7 @@ def test_what_was_asked_before_a_removal_is_not_stored_after_it(parts: Parts) ->
     begun, vectors = decisions.begin(parts.tenant), classify.embed(parts.tenant, [question])
     made = classify.decide(parts.tenant, vectors, ClassifyOptions())
     remove(parts, filter={"subject": "ann"})
-    with pytest.raises(Unavailable, match="ask once more"):
+    with pytest.raises(Unavailable, match="send it again"):
         decisions.store(parts.tenant, "a test", begun, [question], vectors, made.options, made.decisions)
     assert bodies(parts) == []
     parts.keep(question)

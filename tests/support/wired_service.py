@@ -55,7 +55,7 @@ from visual_memory.services.curation.judgement.stored_judgements import StoredJu
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
-from visual_memory.services.decisions.explain_decision import Question
+from visual_memory.services.decisions.explanations.explain import Explain
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.pillow_decode import PictureLimits
@@ -320,8 +320,8 @@ class Parts:
     ) -> StoredDecisions:
         return replace(self.stores(memory, database=database).decisions, keep=keep, keep_bytes=keep_bytes)
 
-    def question(self) -> Question:
-        return Question(self.classify(), self.decisions(), unknown)
+    def explain(self) -> Explain:
+        return Explain.of(self.classify(), self.decisions(), unknown)
 
     def undo_votes(self, gate: LabelCheck = LabelCheck.OFF) -> UndoAfterRemoval:
         return self.stores(settings=self._with(gate)).undo_votes

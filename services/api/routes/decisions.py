@@ -20,8 +20,8 @@ from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecisio
 from visual_memory.schemas.text_rules import Label
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
 from visual_memory.services.api.authorize import GuardedRoute, needs
-from visual_memory.services.decisions.explain_decision import AT_ONCE, OverBudget
-from visual_memory.services.decisions.explanation_jobs import ExplanationRequest
+from visual_memory.services.decisions.explanations.explanation_budget import AT_ONCE, OverBudget
+from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationRequest
 from visual_memory.services.infrastructure.records.database import Within
 
 router = APIRouter(prefix="/v1", tags=["decisions"], route_class=GuardedRoute)
@@ -47,7 +47,7 @@ def preview(caller: CallerDep, service: ServiceDep, request: PreviewRequest) -> 
     """Which of the latest decisions would have another label if images were muted, relabelled or removed."""
     if request.filter is not None:
         caller.log_named(request.filter)
-    return service.question.preview(caller.tenant, request)
+    return service.explain.preview(caller.tenant, request)
 
 
 @router.get("/decisions/{decision_id}")
@@ -71,7 +71,7 @@ def delete(caller: CallerDep, service: ServiceDep, decision_id: str) -> None:
 @needs(Scope.READ)
 def replay(caller: CallerDep, service: ServiceDep, decision_id: str, request: ReplayRequest) -> Replay:
     """Run a decision against today's memory, without some images or with other options, and compare."""
-    replayed = service.question.replay(caller.tenant, decision_id, request)
+    replayed = service.explain.replay(caller.tenant, decision_id, request)
     caller.log_named(replayed.options.filter)
     return replayed
 
@@ -87,10 +87,10 @@ def counterfactual(
 ) -> Counterfactual | ExplanationJob:
     """The fewest images without which a decision, made again today, would have another label; maybe as a job."""
     try:
-        return service.question.counterfactual(caller.tenant, decision_id, AT_ONCE)
+        return service.explain.counterfactual(caller.tenant, decision_id, AT_ONCE)
     except OverBudget:
         response.status_code = 202
-        return _asked_later(caller, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision_id), idempotency_key)
+        return _as_job(caller, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision_id), idempotency_key)
 
 
 @router.post("/influence", responses=LATER)
@@ -104,26 +104,24 @@ def influence(
 ) -> Influence | ExplanationJob:
     """Which images decide most of the latest stored decisions; a job where there is much to read."""
     try:
-        return service.question.influence(caller.tenant, last, AT_ONCE)
+        return service.explain.influence(caller.tenant, last, AT_ONCE)
     except OverBudget:
         response.status_code = 202
-        return _asked_later(caller, JobKind.INFLUENCE, ExplanationRequest(last=last), idempotency_key)
+        return _as_job(caller, JobKind.INFLUENCE, ExplanationRequest(last=last), idempotency_key)
 
 
 @router.get("/jobs/{job_id}")
 @needs(Scope.READ)
 def job(caller: CallerDep, service: ServiceDep, job_id: str) -> ExplanationJob:
     """How far a job is; of a counterfactual or influence, with what was found once it is done."""
-    return service.questions.load(caller.tenant, job_id)
+    return service.explanation_jobs.load(caller.tenant, job_id)
 
 
-def _asked_later(
-    caller: Caller, kind: JobKind, asked: ExplanationRequest, idempotency_key: str | None
-) -> ExplanationJob:
+def _as_job(caller: Caller, kind: JobKind, request: ExplanationRequest, idempotency_key: str | None) -> ExplanationJob:
     service = caller.service
 
     def make(within: Within) -> str:
-        return service.ask_later(caller.tenant, kind, asked, caller.name, within).id
+        return service.enqueue_explanation(caller.tenant, kind, request, caller.name, within).id
 
-    made = caller.make(kind.value, "job", idempotency_key, asked.model_dump_json(), make)
-    return service.questions.load(caller.tenant, made)
+    made = caller.make(kind.value, "job", idempotency_key, request.model_dump_json(), make)
+    return service.explanation_jobs.load(caller.tenant, made)

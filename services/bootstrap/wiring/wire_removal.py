@@ -16,7 +16,8 @@ from visual_memory.services.curation.judgement.search_missing_neighbours import 
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
-from visual_memory.services.decisions.explanation_jobs import ExplanationJobs
+from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationJobs
+from visual_memory.services.decisions.remove_from_decisions import RemoveFromDecisions
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.infrastructure.records import database_flags
@@ -75,13 +76,23 @@ class Stores:
     judgements: StoredJudgements
     evaluations: Evaluations
     decisions: StoredDecisions
-    questions: ExplanationJobs
+    explanation_jobs: ExplanationJobs
     undo_votes: UndoAfterRemoval
+
+    @property
+    def remove_from_decisions(self) -> RemoveFromDecisions:
+        """Takes images that are removed out of stored decisions."""
+        return RemoveFromDecisions(self.decisions)
 
     @property
     def undo(self) -> Sequence[RemovalHook]:
         """Takes images that are removed out of all that was made of them."""
-        return (self.undo_votes, self.evaluations.forget, self.decisions.forget, self.questions.forget)
+        return (
+            self.undo_votes,
+            self.evaluations.forget,
+            self.remove_from_decisions.forget,
+            self.explanation_jobs.forget,
+        )
 
 
 def wire_stores(settings: Settings, database: Database, memory: Memory, secret: Secret, encoder: str) -> Stores:
@@ -93,7 +104,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     evaluations = Evaluations(jobs, settings.url_of("evaluations"), floor)
     kept = settings.decisions
     decisions = StoredDecisions(database, memory, blocks, kept.keep, kept.keep_bytes)
-    questions = ExplanationJobs(jobs)
+    explanation_jobs = ExplanationJobs(jobs)
     return Stores(
         pictures=pictures_of(settings),
         blocks=blocks,
@@ -108,7 +119,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
         judgements=judgements,
         evaluations=evaluations,
         decisions=decisions,
-        questions=questions,
+        explanation_jobs=explanation_jobs,
         undo_votes=undo_votes,
     )
 
@@ -163,9 +174,9 @@ def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: Remo
         audit=stores.audit,
         lease=lease,
         write_to_mirror=receipts.mirroring.write_up_to,
-        before=(stores.decisions.note_vectors,),
+        before=(stores.remove_from_decisions.note_vectors,),
         undo=(*stores.undo, *further),
-        at_end=(stores.decisions.drop_vectors,),
+        at_end=(stores.remove_from_decisions.drop_vectors,),
         keep=removals.leases.kept,
     )
 
