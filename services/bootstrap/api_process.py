@@ -32,6 +32,7 @@ from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_que
 from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     lease_of,
     wire_accept,
+    wire_amend_image,
     wire_classify,
     wire_classify_by,
 )
@@ -53,8 +54,9 @@ from visual_memory.services.infrastructure.processes.fair_executor import FairEx
 from visual_memory.services.infrastructure.records.clock_check import ClockCheck
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.intake.accept_pictures import Accept
+from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.accept_vectors import AcceptVectors
+from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, Fetch
 from visual_memory.services.intake.streams.dead_letters import DeadLetters
 from visual_memory.services.memory.memory import Memory
@@ -85,7 +87,8 @@ class ApiProcess:
     pictures: Pictures
     decoder: Decoder
     fetch: Fetch
-    accept: Accept
+    accept: AcceptPictures
+    amend_image: AmendImage
     accept_vectors: AcceptVectors
     classify: Classify
     rerank: Rerank
@@ -170,7 +173,8 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 decoder=decoder,
                 fetch=fetch,
                 accept=accept,
-                accept_vectors=AcceptVectors(accept, patient, encoder.name, records.usable),
+                amend_image=wire_amend_image(settings, memory, stores),
+                accept_vectors=AcceptVectors(accept.put, patient, encoder.name, records.usable),
                 classify=classify,
                 rerank=rerank,
                 decisions=stores.decisions,

@@ -121,7 +121,7 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
             check_restored(stores)
             decoder = _decoder(sandbox, encoder)
             accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue, clock.check)
-            accept_vectors = AcceptVectors(accept, patient, encoder.name, records.usable)
+            accept_vectors = AcceptVectors(accept.put, patient, encoder.name, records.usable)
             forget = wire_forget(patient, stores, lease_of(settings))
             return IntakeProcess(
                 memory,

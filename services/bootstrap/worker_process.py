@@ -25,8 +25,9 @@ from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.task_queue import task_names
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
 from visual_memory.services.infrastructure.task_queue.job_sweep import SweepJobs
-from visual_memory.services.intake.further_vectors import FurtherVectors
-from visual_memory.services.intake.remember_pictures import Remember, Sweep
+from visual_memory.services.intake.embed_with_other_encoders import EmbedWithOtherEncoders
+from visual_memory.services.intake.overdue_sweep import SweepImages
+from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.settings import Settings
 
 
@@ -39,7 +40,7 @@ class WorkerProcess:
     """
 
     task_queue: TaskQueue
-    remember: Remember
+    remember: RememberPictures
     duties: Mapping[str, Callable[[], object]]
 
 
@@ -85,10 +86,10 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
                     encoder,
                     decoder,
                     task_queue.enqueue,
-                    FurtherVectors(beside, stores.pictures, decoder),
+                    EmbedWithOtherEncoders(beside, stores.pictures, decoder),
                 ),
                 duties={
-                    task_names.SWEEP_IMAGES: Sweep(memory, task_queue, lease),
+                    task_names.SWEEP_IMAGES: SweepImages(memory, task_queue, lease),
                     task_names.SWEEP_JOBS: SweepJobs(stores.jobs, lease, job_queue.enqueue_again),
                     task_names.RESUME_REMOVALS: forget.resume_all,
                     task_names.EXPIRE: RemoveExpiredImages(memory, stores.removals, forget).if_due,

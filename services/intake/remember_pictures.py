@@ -19,7 +19,6 @@ from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
 from visual_memory.services.memory.memory import Memory, NotRemembered
 from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.vector_engines.engine_contract import Vectors
@@ -30,7 +29,7 @@ SLICE_SECONDS = 2.0
 """A slice that has taken so long to decode ends, so that other tenants get their turns and no lease ends meanwhile."""
 
 Further = Callable[[Sequence[StoredImage], Sequence[PIL.Image.Image]], Mapping[str, Vectors]]
-"""Makes the vectors of images by other encoders; see `services.intake.further_vectors`."""
+"""Makes the vectors of images by other encoders; see `services.intake.embed_with_other_encoders`."""
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class _Slice:
 
 
 @dataclass(frozen=True)
-class Remember:
+class RememberPictures:
     """The use case, with the parts that it needs.
 
     Attributes:
@@ -258,16 +257,3 @@ def embed(
 def _names(images: Sequence[StoredImage]) -> dict[str, object]:
     """How logs name images of one tenant."""
     return {"tenant": images[0].tenant, "points": [point_id(image.tenant, image.image_id) for image in images]}
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Enqueues tenants whose images wait and have no message any more: it was lost, or the worker died."""
-
-    memory: Memory
-    task_queue: TaskQueue
-    lease: timedelta
-
-    def __call__(self) -> int:
-        """Enqueue them; returns how many these were."""
-        return self.task_queue.enqueue_again(self.memory.tenants_with_work(self.lease))

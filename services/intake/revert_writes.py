@@ -1,4 +1,4 @@
-"""What was written and may not stay is taken back: new images are deleted, amended ones get their former fields."""
+"""Revert a write that may not stay: delete new images, and restore the former fields of amended ones."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,40 +14,40 @@ TRIES = 10
 
 
 @dataclass(frozen=True)
-class TakeBack:
-    """Undoes a write, with the parts that it needs."""
+class RevertWrites:
+    """Reverts plans that were written."""
 
     memory: Memory
     pictures: Pictures
     blocks: Blocklist
 
     def refuse_blocked(self, plan: Plan, after: Mapping[str, StoredImage]) -> None:
-        """Undo what a removal blocked between the check and the write.
+        """Revert what a removal blocked between the check and the write.
 
         Args:
-            plan: what was done.
-            after: what is there since, by image id.
+            plan: what was written.
+            after: the images that are stored since, by image id.
 
         Raises:
-            Blocked: some of it is.
+            Blocked: a removal blocks some of them.
         """
         blocked = self.blocks.among(plan.written)
         if not blocked:
             return
-        self.take_back(plan, after, {image.image_id for image in blocked})
+        self.revert(plan, after, {image.image_id for image in blocked})
         self.blocks.check(blocked)
 
-    def take_back(self, plan: Plan, after: Mapping[str, StoredImage], ids: Collection[str]) -> None:
-        """Undo the write of some images: of each only where it has the picture still that it was written with."""
+    def revert(self, plan: Plan, after: Mapping[str, StoredImage], ids: Collection[str]) -> None:
+        """Revert the write of some images, each only if it still has the picture that it was written with."""
         new = [image for image in plan.new if image.image_id in ids]
         self.memory.delete(new)
         self.pictures.delete(image.picture for image in new)
         for held, changed in plan.amended:
             if held.image_id in ids:
-                self._give_back(held, changed, after.get(held.image_id))
+                self._restore_fields(held, changed, after.get(held.image_id))
 
-    def _give_back(self, held: StoredImage, changed: StoredImage, there: StoredImage | None) -> None:
-        """Give the fields that were changed their former values; those that others changed since stay."""
+    def _restore_fields(self, held: StoredImage, changed: StoredImage, there: StoredImage | None) -> None:
+        """Restore the former values of the fields that were changed, except those that others changed since."""
         for _ in range(TRIES):
             if there is None or there.picture != held.picture or there.removal is not None:
                 return

@@ -41,6 +41,7 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
 from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     lease_of,
     wire_accept,
+    wire_amend_image,
     wire_classify,
     wire_judge,
     wire_remember,
@@ -51,8 +52,9 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import metadata
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
-from visual_memory.services.intake.accept_pictures import Accept, Upload
+from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
+from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.streams.accept_entries import AcceptEntries
 from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
 from visual_memory.services.intake.streams.read_image_stream import ReadEntries
@@ -177,14 +179,18 @@ class Service:
         return self.accept(self.tenant, [Upload(content(each), said) for each in contents])
 
     @property
-    def accept(self) -> Accept:
+    def accept(self) -> AcceptPictures:
         """As an API has it."""
         return wire_accept(self.settings, self.memory, self.stores, self.decoder, self.enqueued.append)
+
+    @property
+    def amend_image(self) -> AmendImage:
+        return wire_amend_image(self.settings, self.memory, self.stores)
 
     def send_vector(self, vector: Vectors, **fields: Any) -> list[Accepted]:
         """Send a vector."""
         said = ImageFields.model_validate({"labels": ["cat"], **fields})
-        accept = AcceptVectors(self.accept, self.memory, self.place.encoder.name)
+        accept = AcceptVectors(self.accept.put, self.memory, self.place.encoder.name)
         return accept(self.tenant, Sent(self.place.encoder.name, vector, [said]))
 
     def vector(self, number: int) -> Vectors:
@@ -193,7 +199,7 @@ class Service:
 
     def amend(self, image_id: str, **fields: Any) -> StoredImage:
         """Change an image."""
-        return self.accept.amend(self.tenant, image_id, ImagePatch.model_validate(fields))
+        return self.amend_image(self.tenant, image_id, ImagePatch.model_validate(fields))
 
     def ask(self, number: int, *, store: bool = False, **options: Any) -> Decision:
         """Classify a picture."""
@@ -222,7 +228,7 @@ class Service:
 
     def reader(self, name: str) -> ReadEntries:
         """A process that reads the streams."""
-        vectors = AcceptVectors(self.accept, self.memory, self.place.encoder.name)
+        vectors = AcceptVectors(self.accept.put, self.memory, self.place.encoder.name)
         audit = AuditLog(self.place.database, self.place.secret.key("audit"))  # whose writes no other process waits for
         accept = AcceptEntries(self.accept, vectors, lambda _tenant, _urls: (), audit)
         removals = self.stores.removals

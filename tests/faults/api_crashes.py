@@ -87,10 +87,12 @@ def serve(settings: Settings, steps: int) -> None:
         service = wired.current()
         service.memory._engine = hooked(service.memory._engine)
         pictures = cast(Pictures, hooked(service.pictures))
-        service.accept.blocks._database = hooked(service.accept.blocks._database)  # type: ignore[assignment]
+        service.accept.put.blocks._database = hooked(service.accept.put.blocks._database)  # type: ignore[assignment]
         os.fsync = hooked(os).fsync
         enqueue = Hooked(service.accept.enqueue, fate, fate).__call__
-        mortal = replace(service, accept=replace(service.accept, pictures=pictures, enqueue=enqueue))
+        mortal = replace(
+            service, accept=replace(service.accept, put=replace(service.accept.put, pictures=pictures), enqueue=enqueue)
+        )
         uvicorn.run(
             create_app(settings, fixed(mortal)), host=settings.api.host, port=settings.api.port, log_config=None
         )

@@ -157,12 +157,12 @@ class Machine(RuleBasedStateMachine):
         patch = ImagePatch(labels=[label], subject=subject)
         if image_id not in self.images:
             with pytest.raises(NotFound):
-                self.parts.accept().amend(TENANT, image_id, patch)
+                self.parts.amend_image()(TENANT, image_id, patch)
         elif subject in self.subjects:
             with pytest.raises(Blocked):
-                self.parts.accept().amend(TENANT, image_id, patch)
+                self.parts.amend_image()(TENANT, image_id, patch)
         else:
-            self.parts.accept().amend(TENANT, image_id, patch)
+            self.parts.amend_image()(TENANT, image_id, patch)
             self.images[image_id] = replace(self.images[image_id], label=label, subject=subject)
 
     @rule(condition=conditions, block=st.integers(0, 9))

@@ -17,7 +17,7 @@ from tests.support.wired_service import METADATA, TESTER, Parts, Pixels
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State, StoredImage, now
 from visual_memory.schemas.removal import Removal, RemovalRequest
-from visual_memory.services.intake.remember_pictures import Remember
+from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
@@ -27,7 +27,7 @@ LEASE = timedelta(seconds=120)
 KINDS = 50
 """Different pictures; more would only test Pillow."""
 
-_worker: list[Remember] = []
+_worker: list[RememberPictures] = []
 
 
 @dataclass(frozen=True)

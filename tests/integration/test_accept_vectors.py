@@ -32,7 +32,7 @@ def send(
     """Remember vectors; without fields all are cats."""
     said = [ImageFields.model_validate({"labels": ["cat"], **each}) for each in fields or [{}] * len(vectors)]
     held = cast(Memory, memory or parts.memory)
-    return AcceptVectors(parts.accept(held), held, NAME)(parts.tenant, Sent(encoder, vectors, said))
+    return AcceptVectors(parts.accept(held).put, held, NAME)(parts.tenant, Sent(encoder, vectors, said))
 
 
 def send_another(
@@ -41,7 +41,7 @@ def send_another(
     """The same of an encoder that was added, which is the only other one that the memory knows."""
     said = [ImageFields.model_validate({"labels": ["cat"], **each}) for each in fields]
     held = cast(Memory, memory or parts.memory)
-    accept = AcceptVectors(parts.accept(held), held, NAME, {ANOTHER.name: ANOTHER}.get)
+    accept = AcceptVectors(parts.accept(held).put, held, NAME, {ANOTHER.name: ANOTHER}.get)
     return accept(parts.tenant, Sent(name, vectors, said))
 
 

@@ -21,7 +21,7 @@ STEPS = 60
 
 
 def amend(parts: Parts, image_id: str, **changes: Any) -> None:
-    parts.accept().amend(parts.tenant, image_id, ImagePatch.model_validate(changes))
+    parts.amend_image()(parts.tenant, image_id, ImagePatch.model_validate(changes))
 
 
 def relabel(parts: Parts, image_ids: list[str], labels: list[str]) -> None:

@@ -166,7 +166,7 @@ def test_an_encoder_that_comes_or_goes_during_a_backup_is_there_as_its_records_s
 def test_the_past_comes_back_too(here: Parts, there: Parts, tmp_path: Path) -> None:
     [image_id] = here.teach(picture("disc"), labels=["cat"])
     then, question = now(), picture("disc")
-    here.accept().amend(here.tenant, image_id, ImagePatch(labels=["dog"]))
+    here.amend_image()(here.tenant, image_id, ImagePatch(labels=["dog"]))
     back_up(here, tmp_path / "b")
     restore(there, tmp_path / "b")
     assert [there.ask(question, as_of=moment).label for moment in (then, None)] == ["cat", "dog"]

@@ -15,7 +15,7 @@ from visual_memory.services.infrastructure.task_queue.celery_app import make_cel
 from visual_memory.services.infrastructure.task_queue.enqueue import FLAG_SECONDS, TaskQueue
 from visual_memory.services.infrastructure.task_queue.message_check import checked_message
 from visual_memory.services.infrastructure.task_queue.task_names import JOB_QUEUE, REMEMBER, REMEMBER_QUEUE, RUN_JOBS
-from visual_memory.services.intake.remember_pictures import Sweep
+from visual_memory.services.intake.overdue_sweep import SweepImages
 from visual_memory.services.settings import WorkerSettings
 
 PREFIX = "one-service:"
@@ -131,16 +131,16 @@ def test_what_is_lost_is_enqueued_with_the_next_picture_where_the_queue_is_empty
 
 def test_the_sweep_enqueues_whose_images_wait_in_nobody_s_hands(server: Broker, queue: TaskQueue, parts: Parts) -> None:
     parts.teach(picture("disc"))
-    Sweep(parts.memory, queue, AT_ONCE)()
+    SweepImages(parts.memory, queue, AT_ONCE)()
     assert parts.tenant not in tenants(server)
     parts.send(picture("disc"))
-    Sweep(parts.memory, queue, NEVER)()
+    SweepImages(parts.memory, queue, NEVER)()
     assert tenants(server).count(parts.tenant) == 1
     server.client.flushall()
     parts.memory.begin(parts.memory.oldest_waiting(parts.tenant, 1, NEVER))
-    Sweep(parts.memory, queue, NEVER)()
+    SweepImages(parts.memory, queue, NEVER)()
     assert parts.tenant not in tenants(server)
-    Sweep(parts.memory, queue, AT_ONCE)()
+    SweepImages(parts.memory, queue, AT_ONCE)()
     assert tenants(server).count(parts.tenant) == 1, "its worker died"
 
 

@@ -66,7 +66,7 @@ class Place:
             self.parts.classify().embed,
             encoder,
             self.enqueued.append,
-            self.parts.accept().blocks,
+            self.parts.accept().put.blocks,
         )
         self.evaluate = RunEvaluation(self.evaluations, memory, self.parts.pictures, decoder, encoder)
 

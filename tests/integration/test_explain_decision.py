@@ -49,7 +49,7 @@ def test_a_replay_names_what_is_different(parts: Parts) -> None:
     nearest, second, third = ids_of(decision)
     beyond = (set(ids) - {nearest, second, third}).pop()
     remove(parts, filter={"image_id": nearest})
-    parts.accept().amend(parts.tenant, second, ImagePatch(labels=["z"]))
+    parts.amend_image()(parts.tenant, second, ImagePatch(labels=["z"]))
     twin = parts.teach(question, image_id="twin", labels=["z"])[0]
     replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest())
     assert [each.image_id for each in replay.came] == [twin]
@@ -141,7 +141,7 @@ def test_a_preview_is_what_comes_out_when_it_is_done(parts: Parts, action: str) 
 
     if labels:
         for image_id in some:
-            parts.accept().amend(parts.tenant, image_id, ImagePatch(labels=["b"]))
+            parts.amend_image()(parts.tenant, image_id, ImagePatch(labels=["b"]))
     else:
         remove(parts, filter={"image_id": some})
     after = [parts.ask(question, **asked).label for question, asked in zip(questions, options, strict=True)]

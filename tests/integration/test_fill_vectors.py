@@ -90,7 +90,7 @@ def test_what_cannot_be_encoded_is_given_up_with_its_reason_and_ends_the_filling
 
 def test_images_that_came_as_vectors_are_counted_and_stay_with_their_encoder(parts: Migrating) -> None:
     teach(parts, 2)
-    accept = AcceptVectors(parts.accept(), parts.memory, FIRST.name)
+    accept = AcceptVectors(parts.accept().put, parts.memory, FIRST.name)
     fields = [ImageFields(labels=["cat"], image_id=f"v{n}") for n in range(3)]
     accept(parts.tenant, Sent(FIRST.name, units(3, dimension=FIRST.dimension), fields))
     parts.add()

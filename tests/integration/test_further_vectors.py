@@ -14,7 +14,7 @@ from tests.support.wired_service import AT_ONCE, NEVER, Hooked, Once, Parts, Pix
 from visual_memory.schemas.image import State
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.intake.further_vectors import FurtherVectors
+from visual_memory.services.intake.embed_with_other_encoders import EmbedWithOtherEncoders
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
@@ -29,7 +29,7 @@ class Two:
 
     def remember(self, *, lease: timedelta = NEVER, seconds: float = 60, **exchanged: object) -> None:
         given = {"pictures": self.parts.pictures, "decoder": self.parts.decoder, "seconds": seconds, **exchanged}
-        further = FurtherVectors(encoders=lambda: [self.second], **given)  # type: ignore[arg-type]
+        further = EmbedWithOtherEncoders(encoders=lambda: [self.second], **given)  # type: ignore[arg-type]
         replace(self.parts.remember(lease=lease), further=further)(self.parts.tenant)
 
     def vectors(self) -> dict[str, Vectors]:
@@ -56,7 +56,7 @@ def test_new_pictures_get_the_vectors_of_both(two: Two) -> None:
     ids = [each.image_id for each in two.parts.send(*pictures)]
     writes: list[str] = []
     memory = Hooked(two.parts.memory, before=writes.append)
-    further = FurtherVectors(lambda: [two.second], two.parts.pictures, two.parts.decoder)
+    further = EmbedWithOtherEncoders(lambda: [two.second], two.parts.pictures, two.parts.decoder)
     replace(two.parts.remember(memory=memory), further=further)(two.parts.tenant)
     assert writes.count("remember") == 1, "in the same write"
     decoder = two.parts.decoder.with_crop(two.second.crop)

@@ -407,9 +407,9 @@ def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says
     remember(parts, ["cat"], seed=3, prefix="more")
     assert due(), "one came"
     judging.suspects(parts.tenant, None, 1)
-    parts.accept().amend(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
+    parts.amend_image()(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
     assert due(used=False), "one has another label, and it was asked for since the last"
-    parts.accept().amend(parts.tenant, ids[0], ImagePatch(labels=["cat"]))
+    parts.amend_image()(parts.tenant, ids[0], ImagePatch(labels=["cat"]))
     assert not due(used=False), "nobody asked for it since"
     assert due()
     parts.memory.mute(parts.tenant, Filter({"image_id": ids[1]}).clauses({}))
@@ -476,7 +476,7 @@ def test_a_clock_that_was_set_back_hides_no_change_and_delays_no_judgement(parts
     ahead = replace(images, read_at=now() + timedelta(days=300))
     registration = parts.judgements.register(parts.tenant)
     parts.judgements.keep(parts.tenant, make_judgement(ahead, registration, before.encoder, before.k), ahead)
-    parts.accept().amend(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
+    parts.amend_image()(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
     parts.memory.put([image(parts.tenant, "ahead", state=State.REJECTED, accepted_at=now() + timedelta(days=300))])
     judging = Judging(cast(Memory, Own(parts.memory, parts.tenant)), parts.judgements, Jobs(parts.database), print, 8)
     judging.suspects(parts.tenant, None, 1)

@@ -22,7 +22,7 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.records.tables import leases as leases_table
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
-from visual_memory.services.intake.accept_pictures import Accept
+from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.streams import pending_entries, read_image_stream, report_results
 from visual_memory.services.intake.streams.accept_entries import AcceptEntries
@@ -69,8 +69,10 @@ class Intake:
 
     def reader(self, memory: object = None, name: str = "a", pictures: object = None, **given: Any) -> ReadEntries:
         """A reader's process; `given` exchanges what it is made of."""
-        accept = cast(Accept, given.pop("accept", None) or self.parts.accept(memory=memory, pictures=pictures))
-        vectors = AcceptVectors(accept, self.parts.memory, self.parts.encoder.name)
+        accept = cast(AcceptPictures, given.pop("accept", None) or self.parts.accept(memory=memory, pictures=pictures))
+        vectors = AcceptVectors(
+            self.parts.accept(memory=memory, pictures=pictures).put, self.parts.memory, self.parts.encoder.name
+        )
         entries = AcceptEntries(accept, vectors, self._references, AuditLog(self.parts.database, KEY))
         named = {
             "streams": self.streams,

@@ -29,7 +29,7 @@ from visual_memory.schemas.image import State
 from visual_memory.schemas.labels import LabelCheck
 from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.intake.remember_pictures import Remember
+from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 
@@ -279,7 +279,7 @@ def test_a_slice_takes_three_round_trips_to_the_store_and_one_more_with_the_gate
     parts.pictures.delete([parts.held(gone)[0].picture])
     engine = Counting(parts.memory._engine)
     counted = Memory(cast(Engine, engine), parts.encoder.name, parts.encoder.dimension, {})
-    Remember(
+    RememberPictures(
         counted,
         parts.pictures,
         parts.encoder,

@@ -177,10 +177,10 @@ def test_the_source_limits_the_life_and_a_picture_may_shorten_it(parts: Parts) -
 
 def test_a_change_cannot_get_around_the_rule(parts: Parts) -> None:
     [image_id] = parts.teach(picture("disc"))
-    accept = parts.accept()
-    moved = accept.amend(parts.tenant, image_id, ImagePatch(source="short-lived"))
+    amend = parts.amend_image()
+    moved = amend(parts.tenant, image_id, ImagePatch(source="short-lived"))
     assert moved.expires_at == moved.accepted_at + LIFETIMES["short-lived"]
-    cleared = accept.amend(parts.tenant, image_id, ImagePatch(expires_at=None))
+    cleared = amend(parts.tenant, image_id, ImagePatch(expires_at=None))
     assert cleared.expires_at == moved.expires_at
     assert parts.held(image_id)[0].expires_at == moved.expires_at
 
@@ -199,7 +199,7 @@ def test_a_moment_that_has_passed_is_refused(parts: Parts, moment: datetime) -> 
         parts.send(picture("disc"), expires_at=moment)
     [image_id] = parts.teach(picture("disc"))
     with pytest.raises(InvalidRequest, match="has passed"):
-        parts.accept().amend(parts.tenant, image_id, ImagePatch(expires_at=moment))
+        parts.amend_image()(parts.tenant, image_id, ImagePatch(expires_at=moment))
     assert len(parts.files()) == 1
 
 

@@ -226,7 +226,7 @@ def test_of_a_blocked_vector_nothing_is_kept(parts: Parts, length: float) -> Non
     teach_three(parts)
     other, blocked = units(2, 3, parts.memory.dimension)
     sent = Sent(parts.encoder.name, blocked[None], [ImageFields(labels=["cat"], subject="eve")])
-    AcceptVectors(parts.accept(), parts.memory, parts.encoder.name)(parts.tenant, sent)
+    AcceptVectors(parts.accept().put, parts.memory, parts.encoder.name)(parts.tenant, sent)
     classify, kept = parts.classify(), parts.decisions()
     vectors = classify.unit(np.stack([other, blocked * np.float32(length)]).tolist())
     decided = classify.decide(parts.tenant, vectors, ClassifyOptions(search=Effort.EXACT))

@@ -89,7 +89,7 @@ def test_a_removal_while_a_patch_names_its_subject_refuses_it(parts: Parts) -> N
     parts.teach(picture("disc"), image_id="one", subject="bob")
     race = Once("amend", lambda: remove(parts, filter={"subject": "ann"}, block=True))
     with pytest.raises(Blocked):
-        parts.accept(memory=Hooked(parts.memory, race)).amend(parts.tenant, "one", ImagePatch(subject="ann"))
+        parts.amend_image(memory=Hooked(parts.memory, race))(parts.tenant, "one", ImagePatch(subject="ann"))
     assert "ann" not in {image.subject for image in parts.memory.get(parts.tenant, ["one"]).values()}
 
 
@@ -144,7 +144,7 @@ def test_an_amendment_follows_a_replacement(parts: Parts) -> None:
     new = picture("bars")
     parts.teach(picture("disc"), image_id="one", source="old")
     race = Once("amend", lambda: parts.send(new, image_id="one", source="new"))
-    parts.accept(memory=Hooked(parts.memory, race)).amend(parts.tenant, "one", ImagePatch(subject="ann"))
+    parts.amend_image(memory=Hooked(parts.memory, race))(parts.tenant, "one", ImagePatch(subject="ann"))
     [image] = parts.held("one")
     assert (image.content_hash, image.source, image.subject) == (sha256(new).hexdigest(), "new", "ann")
 
@@ -157,17 +157,17 @@ def test_an_amendment_that_never_gets_a_turn_says_so(parts: Parts) -> None:
             parts.send(picture("disc"), image_id="one")
 
     with pytest.raises(Conflict, match="send the change again"):
-        parts.accept(memory=Hooked(parts.memory, replace)).amend(parts.tenant, "one", ImagePatch(subject="ann"))
+        parts.amend_image(memory=Hooked(parts.memory, replace))(parts.tenant, "one", ImagePatch(subject="ann"))
 
 
 def test_patches_of_different_fields_at_once_all_stay(parts: Parts) -> None:
     """Promise 1 and 2: one of two was lost, and a removal by the lost subject missed the image."""
-    ids, start, accept = parts.teach(*(picture("disc") for _ in range(20))), Barrier(2), parts.accept()
+    ids, start, amend_image = parts.teach(*(picture("disc") for _ in range(20))), Barrier(2), parts.amend_image()
 
     def amend(patch: ImagePatch) -> None:
         for image_id in ids:
             start.wait(10)
-            accept.amend(parts.tenant, image_id, patch)
+            amend_image(parts.tenant, image_id, patch)
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(amend, [ImagePatch(subject="ann"), ImagePatch(source="camera")]))
@@ -177,7 +177,7 @@ def test_patches_of_different_fields_at_once_all_stay(parts: Parts) -> None:
 def test_a_patch_while_the_image_is_sent_again_stays(parts: Parts) -> None:
     data = picture("disc")
     parts.teach(data, image_id="one")
-    race = Once("put", lambda: parts.accept().amend(parts.tenant, "one", ImagePatch(subject="ann")))
+    race = Once("put", lambda: parts.amend_image()(parts.tenant, "one", ImagePatch(subject="ann")))
     parts.send(picture("bars"), image_id="one", source="s", accept=parts.accept(memory=Hooked(parts.memory, race)))
     [image] = parts.held("one")
     assert image.source == "s"
@@ -201,7 +201,7 @@ def test_what_is_being_removed_is_refused_before_anything_is_accepted(parts: Par
             )
         assert (refused.value.status, refused.value.code) == (409, "being_removed")
     with pytest.raises(BeingRemoved):
-        parts.accept().amend(parts.tenant, "one", ImagePatch(subject="bob"))
+        parts.amend_image()(parts.tenant, "one", ImagePatch(subject="bob"))
     assert parts.held("one") == before
     assert parts.memory.count(parts.tenant) == 1
     assert parts.files() == files
@@ -222,4 +222,4 @@ def test_a_mark_between_look_and_write_refuses_too(parts: Parts) -> None:
         assert (parts.held("one"), parts.files()) == (before, files)
     race = Once("amend", lambda: parts.memory.mark(parts.tenant, [], "r"))
     with pytest.raises(BeingRemoved):
-        parts.accept(memory=Hooked(parts.memory, race)).amend(parts.tenant, "one", ImagePatch(subject="bob"))
+        parts.amend_image(memory=Hooked(parts.memory, race))(parts.tenant, "one", ImagePatch(subject="bob"))

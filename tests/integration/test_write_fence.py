@@ -36,18 +36,18 @@ class Ends:
             raise Superseded
 
 
-def accept(parts: Parts, guard: Ends, *uploads: tuple[str, bytes, dict[str, Any]], memory: object = None) -> None:
+def accept(parts: Parts, fence: Ends, *uploads: tuple[str, bytes, dict[str, Any]], memory: object = None) -> None:
     sent = [
         Upload(data, ImageFields.model_validate({"labels": ["cat"], "image_id": name, **fields}))
         for name, data, fields in uploads
     ]
-    parts.accept(memory=memory)(parts.tenant, sent, guard=guard)
+    parts.accept(memory=memory)(parts.tenant, sent, fence=fence)
 
 
 def test_it_is_asked_around_each_write(parts: Parts) -> None:
-    guard = Ends()
-    accept(parts, guard, ("one", picture("disc"), {}))
-    assert guard.asked == ["before", "before", "after"]
+    fence = Ends()
+    accept(parts, fence, ("one", picture("disc"), {}))
+    assert fence.asked == ["before", "before", "after"]
     assert parts.held("one")[0].state is State.WAITING
 
 
@@ -75,10 +75,10 @@ def test_what_was_there_has_its_fields_again(parts: Parts, at: int) -> None:
 def test_what_was_replaced_by_another_since_stays(parts: Parts) -> None:
     """It is deleted by its picture's key alone, and that is another's."""
     newer = picture("bars")
-    guard = Ends(3)
+    fence = Ends(3)
     memory = Hooked(parts.memory, Once("delete", lambda: parts.send(newer, image_id="one", labels=["bars"])))
     with pytest.raises(Superseded):
-        accept(parts, guard, ("one", picture("disc"), {}), memory=memory)
+        accept(parts, fence, ("one", picture("disc"), {}), memory=memory)
     [image] = parts.held("one")
     assert image.labels == ["bars"]
     assert parts.pictures.read(image.picture) == newer
@@ -89,12 +89,12 @@ def test_what_an_earlier_try_of_the_same_call_put_is_gone_too(parts: Parts) -> N
     """One of two is overtaken, so that it is put anew, and only then the guard refuses."""
     other = picture("cross")
     race = Once("put", lambda: parts.send(other, image_id="two"))
-    guard = Ends(5)
+    fence = Ends(5)
     with pytest.raises(Superseded):
         accept(
-            parts, guard, ("one", picture("disc"), {}), ("two", picture("bars"), {}), memory=Hooked(parts.memory, race)
+            parts, fence, ("one", picture("disc"), {}), ("two", picture("bars"), {}), memory=Hooked(parts.memory, race)
         )
-    assert guard.asked == ["before", "before", "after", "before", "before"]
+    assert fence.asked == ["before", "before", "after", "before", "before"]
     [image] = parts.held("two")
     assert parts.pictures.read(image.picture) == other
     assert parts.memory.count(parts.tenant) == 1
@@ -104,9 +104,9 @@ def test_what_an_earlier_try_of_the_same_call_put_is_gone_too(parts: Parts) -> N
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_a_new_vector_is_gone(parts: Parts, at: int) -> None:
     encoder, two = parts.encoder.name, np.eye(2, parts.memory.dimension, dtype=np.float32)
-    vectors = AcceptVectors(parts.accept(), parts.memory, encoder)
+    vectors = AcceptVectors(parts.accept().put, parts.memory, encoder)
     with pytest.raises(Superseded):
-        vectors(parts.tenant, Sent(encoder, two, [ImageFields(labels=["a"])] * 2), guard=Ends(at))
+        vectors(parts.tenant, Sent(encoder, two, [ImageFields(labels=["a"])] * 2), fence=Ends(at))
     assert parts.memory.count(parts.tenant) == 0
 
 
@@ -117,8 +117,8 @@ def test_a_store_that_fails_is_asked_nothing_more(parts: Parts) -> None:
         if name == "put":
             raise TimeoutError
 
-    guard = Ends()
+    fence = Ends()
     with pytest.raises(TimeoutError):
-        accept(parts, guard, ("one", picture("disc"), {}), memory=Hooked(parts.memory, fail))
-    assert guard.asked == ["before", "before"]
+        accept(parts, fence, ("one", picture("disc"), {}), memory=Hooked(parts.memory, fail))
+    assert fence.asked == ["before", "before"]
     assert len(parts.files()) == 1

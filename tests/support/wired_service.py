@@ -47,7 +47,13 @@ from visual_memory.services.bootstrap.wiring.wire_removal import (
     wire_stores,
     wire_verify,
 )
-from visual_memory.services.bootstrap.wiring.wire_use_cases import wire_accept, wire_classify, wire_judge, wire_remember
+from visual_memory.services.bootstrap.wiring.wire_use_cases import (
+    wire_accept,
+    wire_amend_image,
+    wire_classify,
+    wire_judge,
+    wire_remember,
+)
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.curation.judgement.judge_memory import make_judgement
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
@@ -66,8 +72,9 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
-from visual_memory.services.intake.accept_pictures import Accept, Upload
-from visual_memory.services.intake.remember_pictures import Remember
+from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
+from visual_memory.services.intake.amend_image import AmendImage
+from visual_memory.services.intake.remember_pictures import RememberPictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
@@ -266,9 +273,12 @@ class Parts:
             undo_votes=UndoAfterRemoval(self.memory, self.judgements, objections, search),
         )
 
-    def accept(self, memory: object = None, pictures: object = None) -> Accept:
+    def accept(self, memory: object = None, pictures: object = None) -> AcceptPictures:
         held, stores = cast(Memory, memory or self.memory), self.stores(pictures=pictures)
         return wire_accept(self.settings, held, stores, self.decoder, self._enqueue)
+
+    def amend_image(self, memory: object = None) -> AmendImage:
+        return wire_amend_image(self.settings, cast(Memory, memory or self.memory), self.stores())
 
     def remember(
         self,
@@ -278,7 +288,7 @@ class Parts:
         memory: object = None,
         pictures: object = None,
         gate: LabelCheck = LabelCheck.OFF,
-    ) -> Remember:
+    ) -> RememberPictures:
         """A worker's, of which the objections look at the memory itself."""
         held, stores, settings = cast(Memory, memory or self.memory), self.stores(pictures=pictures), self._with(gate)
         made = wire_remember(settings, held, stores, encoder or self.encoder, self.decoder, self._enqueue)
@@ -359,7 +369,7 @@ class Parts:
         tidy = replace(made.tidy, memory=self.memory, grace=grace)
         return replace(made, tidy=tidy, size=lambda: size, every=timedelta(days=1), keep=nullcontext)
 
-    def send(self, *pictures: bytes, accept: Accept | None = None, **fields: Any) -> list[Accepted]:
+    def send(self, *pictures: bytes, accept: AcceptPictures | None = None, **fields: Any) -> list[Accepted]:
         said = ImageFields.model_validate({"labels": ["cat"], **fields})
         return (accept or self.accept())(self.tenant, [Upload(data, said) for data in pictures])
 

@@ -104,7 +104,7 @@ def amend(
     """
     with caller.deed("amend", images=1):
         may_expire = caller.key.may(Scope.REMOVE)
-        amended = service.accept.amend(caller.tenant, image_id, patch, etags, may_expire=may_expire)
+        amended = service.amend_image(caller.tenant, image_id, patch, etags, may_expire=may_expire)
     response.headers["ETag"] = amended.etag
     if not caller.key.may(Scope.READ):
         return Accepted(image_id=image_id, state=amended.state)

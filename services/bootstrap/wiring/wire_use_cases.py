@@ -23,8 +23,10 @@ from visual_memory.services.decoding.preprocessing_crop import NO_CROP, Preproce
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.intake.accept_pictures import Accept
-from visual_memory.services.intake.remember_pictures import Further, Remember, nothing_further
+from visual_memory.services.intake.accept_pictures import AcceptPictures
+from visual_memory.services.intake.amend_image import AmendImage
+from visual_memory.services.intake.put_images import PutImages
+from visual_memory.services.intake.remember_pictures import Further, RememberPictures, nothing_further
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
@@ -42,10 +44,17 @@ def wire_accept(
     decoder: Decoder,
     enqueue: Callable[[str], object],
     check_clock: Callable[[], object] = lambda: None,
-) -> Accept:
-    """Accepting pictures; `check_clock` refuses to where this process's clock is wrong."""
+) -> AcceptPictures:
+    """Wire accepting pictures; `check_clock` raises if this machine's clock must not be used for acceptance times."""
     retention = RetentionLimits(settings.retention)
-    return Accept(memory, stores.pictures, stores.blocks, decoder, enqueue, settings.metadata, retention, check_clock)
+    put = PutImages(memory, stores.pictures, stores.blocks, settings.metadata, retention, check_clock)
+    return AcceptPictures(put, decoder, enqueue)
+
+
+def wire_amend_image(settings: Settings, memory: Memory, stores: Stores) -> AmendImage:
+    """Wire changing the labels and fields of stored images."""
+    retention = RetentionLimits(settings.retention)
+    return AmendImage(memory, stores.pictures, stores.blocks, settings.metadata, retention)
 
 
 def wire_remember(
@@ -56,11 +65,13 @@ def wire_remember(
     decoder: Decoder,
     enqueue: Callable[[str], object],
     further: Further = nothing_further,
-) -> Remember:
+) -> RememberPictures:
     """Remembering what waits; `further` makes the vectors of other encoders."""
     size, attempts = slice_size(encoder), settings.worker.max_attempts
     objections, lease = objections_of(settings, memory), lease_of(settings)
-    return Remember(memory, stores.pictures, encoder, decoder, enqueue, size, lease, attempts, objections, further)
+    return RememberPictures(
+        memory, stores.pictures, encoder, decoder, enqueue, size, lease, attempts, objections, further
+    )
 
 
 def wire_classify(

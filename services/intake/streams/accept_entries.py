@@ -11,9 +11,9 @@ from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.resource_leases import Superseded
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Status
-from visual_memory.services.intake.accept_pictures import Accept, Upload
+from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
-from visual_memory.services.intake.streams.entry_fence import EntryGuard
+from visual_memory.services.intake.streams.entry_fence import EntryFence
 from visual_memory.services.intake.streams.parse_entries import (
     NOTHING,
     REFERENCE,
@@ -78,19 +78,19 @@ class AcceptEntries:
         audit: says who sent how many.
     """
 
-    accept: Accept
+    accept: AcceptPictures
     accept_vectors: AcceptVectors
     references: Callable[[str, Sequence[str]], Sequence[bytes | VisualMemoryError]]
     audit: AuditLog
 
-    def __call__(self, entries: Sequence[ReadableEntry], guard: EntryGuard, held: set[str]) -> Iterator[list[Outcome]]:
+    def __call__(self, entries: Sequence[ReadableEntry], fence: EntryFence, held: set[str]) -> Iterator[list[Outcome]]:
         """Accept entries of one tenant in their order; outcomes after each write, to be dealt with at once.
 
         What comes after an entry that is held up, and names one of its images, is held up too.
 
         Args:
             entries: that are to be accepted.
-            guard: of their tenant.
+            fence: of their tenant.
             held: ids of the images of earlier entries that are held up; grows.
 
         Raises:
@@ -103,20 +103,20 @@ class AcceptEntries:
                 yield [each.ended(Status.REMEMBERED, reason="it names no image") for each in run]
             elif run[0].content == REFERENCE:
                 free, behind = _parted(ready, held)
-                outcomes, found = self._fetched(free, guard)
+                outcomes, found = self._fetched(free, fence)
                 held.update(*(each.readable.ids for each in outcomes if isinstance(each, HeldUp)))
                 yield [*behind, *outcomes]
-                yield from self._put(found, guard, held)
+                yield from self._put(found, fence, held)
             else:
-                yield from self._put(ready, guard, held)
+                yield from self._put(ready, fence, held)
 
-    def _put(self, entries: Sequence[ReadyEntry], guard: EntryGuard, held: set[str]) -> Iterator[list[Outcome]]:
+    def _put(self, entries: Sequence[ReadyEntry], fence: EntryFence, held: set[str]) -> Iterator[list[Outcome]]:
         """Accept entries of one kind; where that is refused, each half by itself."""
         free, behind = _parted(entries, held)
         outcomes: list[Outcome] = [*behind]
         if free:
             try:
-                outcomes += self._accepted(free, guard.of(each.readable.entry for each in free))
+                outcomes += self._accepted(free, fence.of(each.readable.entry for each in free))
             except (Superseded, Unavailable):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one of them
@@ -124,17 +124,17 @@ class AcceptEntries:
                     if behind:
                         yield [*behind]
                     half = len(free) // 2
-                    yield from self._put(free[:half], guard, held)
-                    yield from self._put(free[half:], guard, held)
+                    yield from self._put(free[:half], fence, held)
+                    yield from self._put(free[half:], fence, held)
                     return
-                outcome = self._refusal(guard.tenant, free[0].readable, error)
+                outcome = self._refusal(fence.tenant, free[0].readable, error)
                 if isinstance(outcome, HeldUp):
                     held |= free[0].readable.ids
                 outcomes.append(outcome)
         if outcomes:
             yield outcomes
 
-    def _accepted(self, entries: Sequence[ReadyEntry], guard: EntryGuard) -> list[Ended]:
+    def _accepted(self, entries: Sequence[ReadyEntry], fence: EntryFence) -> list[Ended]:
         """Accept entries of one kind, all or none."""
         images = [image for each in entries for image in each.readable.event.images]
         first = images[0]
@@ -142,21 +142,21 @@ class AcceptEntries:
             sent = Sent(
                 first.encoder, vectors([each.vector or () for each in images]), [each.fields for each in images]
             )
-            accepted = self.accept_vectors(guard.tenant, sent, may_expire=False, guard=guard)
+            accepted = self.accept_vectors(fence.tenant, sent, may_expire=False, fence=fence)
         else:
             pictures = (picture for each in entries for picture in each.pictures)
             uploads = [Upload(picture, each.fields) for picture, each in zip(pictures, images, strict=True)]
-            accepted = self.accept(guard.tenant, uploads, may_expire=False, guard=guard)
-        self.audit.write(guard.tenant, BY, "accept", images=len(images))
-        points = [point_id(guard.tenant, each.image_id) for each in accepted]
-        log.info("accepted %d", len(points), extra={"tenant": guard.tenant, "points": points})
+            accepted = self.accept(fence.tenant, uploads, may_expire=False, fence=fence)
+        self.audit.write(fence.tenant, BY, "accept", images=len(images))
+        points = [point_id(fence.tenant, each.image_id) for each in accepted]
+        log.info("accepted %d", len(points), extra={"tenant": fence.tenant, "points": points})
         states = iter(accepted)
         return [_ended(each, [next(states) for _ in each.readable.event.images]) for each in entries]
 
-    def _fetched(self, entries: Sequence[ReadyEntry], guard: EntryGuard) -> tuple[list[Outcome], list[ReadyEntry]]:
+    def _fetched(self, entries: Sequence[ReadyEntry], fence: EntryFence) -> tuple[list[Outcome], list[ReadyEntry]]:
         """Outcomes of entries whose pictures are not to be had by their URLs; and the others, with theirs."""
         urls = [image.dataref or "" for each in entries for image in each.readable.event.images]
-        found = iter(self.references(guard.tenant, urls) if urls else ())
+        found = iter(self.references(fence.tenant, urls) if urls else ())
         outcomes: list[Outcome] = []
         ready: list[ReadyEntry] = []
         for each in entries:
@@ -164,18 +164,18 @@ class AcceptEntries:
             faults = [answer for answer in answers if isinstance(answer, VisualMemoryError)]
             whole = ReadyEntry(each.readable, [answer for answer in answers if isinstance(answer, bytes)])
             if faults:
-                outcomes.append(self._refusal(guard.tenant, each.readable, faults[0]))
-            elif self._is_covered(whole, guard):
+                outcomes.append(self._refusal(fence.tenant, each.readable, faults[0]))
+            elif self._is_covered(whole, fence):
                 outcomes.append(each.readable.ended(Status.REMOVED, reason=REFUSED))
             else:
                 ready.append(whole)
         return outcomes, ready
 
-    def _is_covered(self, ready: ReadyEntry, guard: EntryGuard) -> bool:
+    def _is_covered(self, ready: ReadyEntry, fence: EntryFence) -> bool:
         """Whether a removal that went through the stream would have taken it, had it known its content."""
         named = zip(ready.readable.event.images, ready.images, strict=True)
         return any(
-            guard.refused.covers(guard.tenant, ready.readable.entry.position, image_id)
+            fence.refused.covers(fence.tenant, ready.readable.entry.position, image_id)
             for image, (image_id, _) in named
             if image.fields.image_id is None
         )

@@ -25,7 +25,7 @@ class Refusals(Protocol):
 
 
 @dataclass(frozen=True)
-class EntryGuard:
+class EntryFence:
     """Of entries of one tenant.
 
     Attributes:
@@ -40,8 +40,8 @@ class EntryGuard:
     refused: Refusals
     entries: tuple[Entry, ...] = ()
 
-    def of(self, entries: Iterable[Entry]) -> "EntryGuard":
-        """The guard of some entries."""
+    def of(self, entries: Iterable[Entry]) -> "EntryFence":
+        """The fence of some entries."""
         return replace(self, entries=tuple(entries))
 
     def held_up(self) -> set[str]:

@@ -21,7 +21,7 @@ from visual_memory.services.infrastructure.records.resource_leases import Lease,
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.intake.streams.accept_entries import REFUSED, AcceptEntries, HeldUp
-from visual_memory.services.intake.streams.entry_fence import EntryGuard, Refusals, Undrained
+from visual_memory.services.intake.streams.entry_fence import EntryFence, Refusals, Undrained
 from visual_memory.services.intake.streams.parse_entries import MOST_BYTES, MOST_ENTRIES, ReadableEntry, read
 from visual_memory.services.intake.streams.pending_entries import EntriesInHand
 from visual_memory.services.removal.intake_contract import intake_resource
@@ -99,17 +99,17 @@ class ReadEntries:
                     self._streams.forget_consumer(tenant, self._consumer)
 
     def _read(self, tenant: str, hand: EntriesInHand, lease: Lease) -> None:
-        guard = EntryGuard(tenant, self._leases, lease, self._undrained, self._refused)
+        fence = EntryFence(tenant, self._leases, lease, self._undrained, self._refused)
         until = time.monotonic() + TURN_SECONDS
         if not hand.is_all(self._streams.pending(tenant), self._consumer):
             hand.replace(self._streams.claim(tenant, self._consumer))
         if hand.entries:
-            self._work(hand, guard, [*hand.entries.values()])
+            self._work(hand, fence, [*hand.entries.values()])
         while not (hand.is_full or self._is_told() or time.monotonic() >= until):
             entries = self._next(tenant, hand)
             if not entries:
                 return
-            self._work(hand, guard, entries)
+            self._work(hand, fence, entries)
             if self._undrained(tenant):  # it waits for the stream
                 return
 
@@ -126,24 +126,24 @@ class ReadEntries:
                 break
         return entries
 
-    def _work(self, hand: EntriesInHand, guard: EntryGuard, entries: Sequence[Entry]) -> None:
+    def _work(self, hand: EntriesInHand, fence: EntryFence, entries: Sequence[Entry]) -> None:
         """Accept entries in their order, but for those that are held up: by a removal, or by what comes before."""
-        taken = self._refused.among(guard.tenant, {entry.position for entry in entries})
-        behind = guard.of(entries).held_up()
+        taken = self._refused.among(fence.tenant, {entry.position for entry in entries})
+        behind = fence.of(entries).held_up()
         waiting = {entry.id for entry in entries if entry.id in behind or hand.waits(entry.id)}
         refused = [entry for entry in entries if entry.position in taken and entry.id not in behind]
-        self._end(hand, guard, [Ended(each, Result(each.id, Status.REMOVED, reason=REFUSED)) for each in refused])
-        self._say(hand, guard.tenant, [Result(each, Status.HELD) for each in behind & hand.entries.keys()])
+        self._end(hand, fence, [Ended(each, Result(each.id, Status.REMOVED, reason=REFUSED)) for each in refused])
+        self._say(hand, fence.tenant, [Result(each, Status.HELD) for each in behind & hand.entries.keys()])
         now = [entry for entry in entries if entry.id in hand.entries and entry.id not in waiting]
         held = {
             image_id for each in hand.entries.keys() - {entry.id for entry in now} for image_id in hand.image_ids(each)
         }
         found = [read(entry) for entry in now]
-        self._end(hand, guard, [each for each in found if isinstance(each, Ended)])
-        self._accept_all(hand, guard, [each for each in found if isinstance(each, ReadableEntry)], held)
+        self._end(hand, fence, [each for each in found if isinstance(each, Ended)])
+        self._accept_all(hand, fence, [each for each in found if isinstance(each, ReadableEntry)], held)
 
     def _accept_all(
-        self, hand: EntriesInHand, guard: EntryGuard, entries: Sequence[ReadableEntry], held: set[str]
+        self, hand: EntriesInHand, fence: EntryFence, entries: Sequence[ReadableEntry], held: set[str]
     ) -> None:
         """Accept entries together, but by themselves those that may end this reader."""
         together: list[ReadableEntry] = []
@@ -151,43 +151,43 @@ class ReadEntries:
             if each.entry.id not in hand.alone:
                 together.append(each)
                 continue
-            self._accept_some(hand, guard, together, held)
+            self._accept_some(hand, fence, together, held)
             together = []
-            self._accept_alone(hand, guard, each, held)
-        self._accept_some(hand, guard, together, held)
+            self._accept_alone(hand, fence, each, held)
+        self._accept_some(hand, fence, together, held)
 
     def _accept_some(
-        self, hand: EntriesInHand, guard: EntryGuard, entries: Sequence[ReadableEntry], held: set[str], tries: int = 0
+        self, hand: EntriesInHand, fence: EntryFence, entries: Sequence[ReadableEntry], held: set[str], tries: int = 0
     ) -> bool:
         """Accept entries as one; returns whether all could be handled, if only by holding them up."""
         could = True
         if not entries or self._is_told():
             return could
-        for outcomes in self._accept()(entries, guard, held):
-            self._end(hand, guard, [each for each in outcomes if isinstance(each, Ended)])
+        for outcomes in self._accept()(entries, fence, held):
+            self._end(hand, fence, [each for each in outcomes if isinstance(each, Ended)])
             left = [each for each in outcomes if isinstance(each, HeldUp)]
             for each in left:
                 if each.failed:
                     could = False
                     hand.fail(each.readable.entry.id, each.reason, tries)
             said = (each.readable for each in left if not each.failed)
-            self._say(hand, guard.tenant, [each.ended(Status.HELD).result for each in said])
+            self._say(hand, fence.tenant, [each.ended(Status.HELD).result for each in said])
         return could
 
-    def _accept_alone(self, hand: EntriesInHand, guard: EntryGuard, entry: ReadableEntry, held: set[str]) -> None:
+    def _accept_alone(self, hand: EntriesInHand, fence: EntryFence, entry: ReadableEntry, held: set[str]) -> None:
         """Accept one that is counted before it is begun: if it ends this reader, the next one knows."""
         if self._is_told() or entry.ids & held:
             held |= entry.ids
             return
-        tenant, entry_id = guard.tenant, entry.entry.id
+        tenant, entry_id = fence.tenant, entry.entry.id
         tries = self._streams.begin(tenant, entry_id)
         if tries > MOST_TRIES:
             reason = hand.faults.get(entry_id, ENDED_READERS)
-            self._end(hand, guard, [entry.ended(Status.DEAD, reason=reason)])
+            self._end(hand, fence, [entry.ended(Status.DEAD, reason=reason)])
             return
         could = True
         try:
-            could = self._accept_some(hand, guard, [entry], held, tries)
+            could = self._accept_some(hand, fence, [entry], held, tries)
         except Exception:  # the store does not answer, or the stream is another's: it is not this entry's fault
             self._give_up(tenant, entry_id)
             raise
@@ -198,15 +198,15 @@ class ReadEntries:
         with suppress(Unavailable):
             self._streams.give_up(tenant, entry_id)
 
-    def _end(self, hand: EntriesInHand, guard: EntryGuard, outcomes: Sequence[Ended]) -> None:
+    def _end(self, hand: EntriesInHand, fence: EntryFence, outcomes: Sequence[Ended]) -> None:
         """Let entries leave, but for those that a removal came before meanwhile: it is to count them."""
         if not outcomes:
             return
-        waiting = guard.of(each.entry for each in outcomes).held_up()
+        waiting = fence.of(each.entry for each in outcomes).held_up()
         ended = [each for each in outcomes if each.entry.id not in waiting]
-        self._streams.end(guard.tenant, ended)
+        self._streams.end(fence.tenant, ended)
         for each in ended:
-            prometheus_metrics.INTAKE.labels(guard.tenant, each.result.status).inc()
+            prometheus_metrics.INTAKE.labels(fence.tenant, each.result.status).inc()
         hand.drop(each.entry.id for each in ended)
 
     def _say(self, hand: EntriesInHand, tenant: str, results: Sequence[Result]) -> None:

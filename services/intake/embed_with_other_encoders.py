@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class FurtherVectors:
+class EmbedWithOtherEncoders:
     """The use case, with the parts that it needs.
 
     Attributes:
