@@ -1,16 +1,18 @@
-"""What the client sends again, and under which key; and which error it makes of an answer."""
+"""What both clients send again, and under which key; and which error they make of an answer."""
 
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from tests.support.awaited_client import CLIENTS
 from visual_memory.schemas import errors
 from visual_memory.schemas.curation_request import Action, CurationRequest
 from visual_memory.schemas.errors import BeingRemoved, Conflict, NotFound, Unavailable, VisualMemoryError
@@ -53,19 +55,36 @@ class Scripted(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+Answering = Callable[..., AbstractContextManager[tuple[Client, list[tuple[float, str | None]]]]]
+
+
 @contextmanager
-def answering(*script: tuple[int, str]) -> Iterator[tuple[Client, list[tuple[float, str | None]]]]:
+def answering_to(
+    kind: type[Client], *script: tuple[int, str]
+) -> Iterator[tuple[Client, list[tuple[float, str | None]]]]:
     """A client of a service that follows a script, and the moment and key of each request that came."""
     Scripted.script, Scripted.seen = [*script], []
     with HTTPServer(("127.0.0.1", 0), Scripted) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            with Client(f"http://127.0.0.1:{server.server_port}", "key") as client:
+            with kind(f"http://127.0.0.1:{server.server_port}", "key") as client:
                 yield client, Scripted.seen
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.fixture(params=CLIENTS)
+def kind(request: pytest.FixtureRequest) -> type[Client]:
+    """A class of client."""
+    return cast(type[Client], request.param)
+
+
+@pytest.fixture
+def answering(kind: type[Client]) -> Answering:
+    """See `answering_to`."""
+    return partial(answering_to, kind)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +92,11 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the client would have waited before it sent a request again."""
     waited: list[float] = []
     monkeypatch.setattr("visual_memory.services.client.http_client.time.sleep", waited.append)
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("anyio.sleep", wait)
     return waited
 
 
@@ -87,7 +111,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         (409, "request_running"),
     ],
 )
-def test_what_was_not_done_is_sent_again(pauses: list[float], status: int, code: str) -> None:
+def test_what_was_not_done_is_sent_again(answering: Answering, pauses: list[float], status: int, code: str) -> None:
     with answering((status, code), (status, code), (200, "")) as (client, seen):
         assert client.labels() == []
     assert len(seen) == 3
@@ -105,21 +129,21 @@ def test_what_was_not_done_is_sent_again(pauses: list[float], status: int, code:
         (0, ""),
     ],
 )
-def test_nothing_else_is_sent_again(pauses: list[float], status: int, code: str) -> None:
+def test_nothing_else_is_sent_again(answering: Answering, pauses: list[float], status: int, code: str) -> None:
     with answering((status, code), (200, "")) as (client, seen), pytest.raises(VisualMemoryError):
         client.labels()
     assert (len(seen), pauses) == (1, [])
 
 
-def test_a_refused_connection_is_tried_again(pauses: list[float]) -> None:
+def test_a_refused_connection_is_tried_again(kind: type[Client], pauses: list[float]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        with Client(f"http://127.0.0.1:{free.getsockname()[1]}", "key") as client, pytest.raises(Unavailable):
+        with kind(f"http://127.0.0.1:{free.getsockname()[1]}", "key") as client, pytest.raises(Unavailable):
             client.labels()
     assert len(pauses) == retry_policy.TRIES - 1
 
 
-def test_it_gives_up_after_some_tries() -> None:
+def test_it_gives_up_after_some_tries(answering: Answering) -> None:
     with answering((503, "unavailable")) as (client, seen), pytest.raises(Unavailable):
         client.labels()
     assert len(seen) == retry_policy.TRIES
@@ -136,7 +160,7 @@ def deeds(client: Client) -> Iterator[Any]:
     yield client.influence
 
 
-def test_what_must_be_done_once_has_one_key_for_all_tries() -> None:
+def test_what_must_be_done_once_has_one_key_for_all_tries(answering: Answering) -> None:
     with answering((503, "unavailable")) as (client, seen):
         keys = set()
         for deed in deeds(client):
@@ -150,13 +174,13 @@ def test_what_must_be_done_once_has_one_key_for_all_tries() -> None:
     assert len(keys) == 8, "each deed has its own"
 
 
-def test_a_removal_is_not_sent_again_after_a_lost_connection() -> None:
+def test_a_removal_is_not_sent_again_after_a_lost_connection(answering: Answering) -> None:
     with answering((0, ""), (200, "")) as (client, seen), pytest.raises(Unavailable):
         client.remove(REMOVAL)
     assert len(seen) == 1
 
 
-def test_what_may_be_done_twice_has_no_key() -> None:
+def test_what_may_be_done_twice_has_no_key(answering: Answering) -> None:
     with answering((404, "not_found")) as (client, seen):
         for deed in (client.labels, lambda: client.amend("a", ImagePatch()), lambda: client.preview(REMOVAL)):
             with pytest.raises(NotFound):

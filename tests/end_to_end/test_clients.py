@@ -1,0 +1,140 @@
+"""Both clients call every endpoint of a running service."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.awaited_client import CLIENTS
+from tests.support.running_service import ENCODER, Stack, unique, until
+from tests.support.shape_pictures import picture
+from visual_memory.schemas.background_job import JobState
+from visual_memory.schemas.classify_options import ClassifyOptions
+from visual_memory.schemas.curation_request import Action, CurationRequest
+from visual_memory.schemas.errors import Blocked, NotFound, PreconditionFailed
+from visual_memory.schemas.evaluation_request import EvaluationRequest
+from visual_memory.schemas.explanation import Counterfactual, Influence, PreviewRequest
+from visual_memory.schemas.filter import Filter
+from visual_memory.schemas.image import Image, ImageFields, ImagePatch, State
+from visual_memory.schemas.removal import Removal, RemovalRequest
+from visual_memory.services.client.http_client import Client
+
+KINDS = ("disc", "bars")
+NUMBER = 6
+
+
+@pytest.fixture(params=CLIENTS)
+def client(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A client of each class, with a tenant of its own."""
+    with request.param(stack.url, stack.new_key(unique("clients"))) as made:
+        yield made
+
+
+def teach(client: Client) -> list[Image]:
+    """Images of two classes, once they are remembered."""
+    sent = [(picture(kind), ImageFields(labels=[kind], subject=f"{kind}-owner")) for kind in KINDS * NUMBER]
+    assert len(client.add(sent)) == len(sent)
+
+    def remembered() -> list[Image]:
+        images = list(client.images(page=5))
+        return images if {each.state for each in images} == {State.REMEMBERED} else []
+
+    return until(remembered, "all images to be remembered")
+
+
+def test_images_are_taught_and_amended(client: Client) -> None:
+    images = teach(client)
+    assert len(images) == 2 * NUMBER
+    seen = client.image(images[0].image_id)
+    changed = client.amend(seen.image_id, ImagePatch(source="a"), seen)
+    assert isinstance(changed, Image)
+    assert changed.source == "a"
+    with pytest.raises(PreconditionFailed):
+        client.amend(seen.image_id, ImagePatch(source="b"), seen)
+    assert client.picture(seen.image_id)
+    assert {each.label: each.images for each in client.labels()} == dict(zip(KINDS, repeat(NUMBER), strict=False))
+    assert [each.image_id for each in client.images(Filter({"source": "a"}))] == [seen.image_id]
+
+
+def test_vectors_are_taught_and_classified(client: Client) -> None:
+    [encoder] = [each for each in client.encoders() if each.name == ENCODER]
+    vectors = np.eye(3, encoder.dimension, dtype=np.float32)
+    fields = [ImageFields(labels=[f"axis-{number}"]) for number in range(3)]
+    assert [each.state for each in client.add_vectors(ENCODER, vectors, fields)] == [State.REMEMBERED] * 3
+    found = client.classify_vectors(vectors.tolist(), ClassifyOptions(k=1), ENCODER).decisions
+    assert [each.label for each in found] == ["axis-0", "axis-1", "axis-2"]
+
+
+def test_decisions_are_explained(client: Client) -> None:
+    teach(client)
+    [made] = client.classify([picture("disc")], ClassifyOptions(k=5, store=True)).decisions
+    assert made.label == "disc"
+    [summary] = client.decisions(label="disc")
+    stored = client.decision(summary.id)
+    assert stored.decision.label == "disc"
+    assert not client.replay(stored.id).changed
+    assert isinstance(client.counterfactual(stored.id), Counterfactual)
+    assert isinstance(client.influence(), Influence)
+    request: dict[str, Any] = {"filter": {"labels": "disc"}, "action": "mute"}
+    assert client.preview_change(PreviewRequest.model_validate(request))
+    client.delete_decision(stored.id)
+    with pytest.raises(NotFound):
+        client.decision(stored.id)
+    with pytest.raises(NotFound):
+        client.question("a")
+
+
+def test_the_memory_is_judged_and_curated(client: Client) -> None:
+    teach(client)
+    assert client.suspects() == []
+    job = client.judge()
+    status = until(lambda: found if (found := client.judgement()).current else None, "the judgement")
+    assert status.job is not None
+    assert status.job.kind is job.kind
+    where = Filter({"labels": "disc"})
+    assert client.curate(CurationRequest(action=Action.MUTE, filter=where)).images == NUMBER
+
+
+def test_images_are_removed(client: Client) -> None:
+    images = teach(client)
+    where = Filter({"subject": "disc-owner"})
+    request = RemovalRequest(filter=where, reason="a test", block=True)
+    assert client.preview(request).images == NUMBER
+
+    def done(removal: Removal) -> Removal:
+        return until(lambda: found if (found := client.removal(removal.id)).receipt else None, "the receipt")
+
+    removed = done(client.remove(request))
+    assert removed.images == NUMBER
+    assert client.receipt(removed.id) == removed.receipt
+    assert client.receipt_key()
+    assert client.is_receipt_of(removed.id, where)
+    assert not client.is_receipt_of(removed.id, Filter({"subject": "another"}))
+    left = next(each for each in images if each.subject == "bars-owner")
+    one = done(client.remove_image(left.image_id, client.image(left.image_id)))
+    assert [each.id for each in client.removals()] == [one.id, removed.id]
+    assert client.removals(before=removed.requested_at) == []
+    with pytest.raises(Blocked):
+        client.add([(picture("disc"), ImageFields(labels=["disc"], subject="disc-owner"))])
+    assert "remove" in {each.action for each in client.audit()}
+
+
+def test_the_memory_is_evaluated(client: Client) -> None:
+    teach(client)
+    begun = client.evaluate(EvaluationRequest(k=3))
+    client.add_to_evaluation(begun.id, [(picture(kind), ImageFields(labels=[kind])) for kind in KINDS])
+    client.start_evaluation(begun.id)
+    done = until(lambda: job if (job := client.evaluation(begun.id)).state is JobState.DONE else None, "the evaluation")
+    assert [each.id for each in client.evaluations()] == [done.id]
+    with zipfile.ZipFile(io.BytesIO(client.report(done.id))) as report:
+        assert "report.html" in report.namelist()
+    client.delete_evaluation(done.id)
+    assert client.evaluations() == []
+
+
+def test_the_service_is_ready(client: Client) -> None:
+    assert client.readiness()["ready"]

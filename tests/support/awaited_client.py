@@ -1,0 +1,39 @@
+"""An `AsyncClient` with the methods of a `Client`, so that a test runs with both."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Self, cast
+
+from visual_memory.services.client.http_client import AsyncClient, Client
+
+
+class _Awaited:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._runner = asyncio.Runner()
+        self._client = AsyncClient(*args, **kwargs)
+
+    def __enter__(self) -> Self:
+        self._runner.run(self._client.__aenter__())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            answer = method(*args, **kwargs)
+            return self._runner.run(_all(answer) if inspect.isasyncgen(answer) else answer)
+
+        return call
+
+
+async def _all(items: AsyncIterator[Any]) -> list[Any]:
+    return [each async for each in items]
+
+
+AWAITED_CLIENT = cast(type[Client], _Awaited)
+CLIENTS = (Client, AWAITED_CLIENT)
