@@ -1,21 +1,27 @@
-"""The running services that end-to-end tests share: each test keeps to labels, subjects and ids of its own."""
+"""The running services that end-to-end tests share: each module has a tenant, each test labels, subjects and ids."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
+import httpx._transports.default
 import pytest
+from httpx._config import create_ssl_context
 from hypothesis import HealthCheck, settings
 
 from tests.support import vision_server
 from tests.support.databases import KINDS, new_database
-from tests.support.running_service import Stack, new_folder, running
+from tests.support.running_service import Stack, as_tenant, new_folder, running, until
 from visual_memory.services.infrastructure.records.database import Database
 
 # how long an example takes says only what else the machine does; the same examples each time, for whoever changes
 # something is to see what that broke: the fault tests draw others
 settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+# httpx reads all certificates for each client, in 24 ms, and tests open hundreds
+httpx._transports.default.create_ssl_context = cache(create_ssl_context)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +32,23 @@ def eye() -> Iterator[vision_server.Server]:
 
 
 @pytest.fixture(scope="session")
-def stack(eye: vision_server.Server) -> Iterator[Stack]:
-    """A whole service that no test kills anything of."""
+def _shared_stack(eye: vision_server.Server) -> Iterator[Stack]:
     with new_folder() as folder, running(folder, **vision_server.settings(eye.url)) as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def module_tenant(request: pytest.FixtureRequest) -> str:
+    """The tenant of a test module, so that modules run in any order."""
+    return str(request.module.__name__.rpartition(".")[2].removeprefix("test_"))
+
+
+@pytest.fixture(scope="module")
+def stack(_shared_stack: Stack, module_tenant: str) -> Iterator[Stack]:
+    """A whole service that no test kills anything of, idle."""
+    until(lambda: not _shared_stack.pixel_files(), "the images of other modules to be remembered")
+    with as_tenant(_shared_stack, module_tenant) as own:
+        yield own
 
 
 @pytest.fixture(scope="session")
@@ -49,13 +68,14 @@ _last: list[Stack] = []
 
 
 @pytest.fixture
-def victim(_victims: ExitStack) -> Stack:
+def victim(_victims: ExitStack, module_tenant: str) -> Iterator[Stack]:
     """A whole service for tests that kill its processes: ready, and another one where the last was stopped."""
     if not _last or not _last[-1].supervisor.is_running():
         small = {"INTAKE__MAX_BYTES": str(16 * 2**20)}
         _last.append(_victims.enter_context(running(_victims.enter_context(new_folder()), **small)))
     _last[-1].until_ready()
-    return _last[-1]
+    with as_tenant(_last[-1], module_tenant) as own:
+        yield own
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ TASK = "visual_memory.remember_image"
 
 def test_what_celery_sends_is_remembered(stack: Stack) -> None:
     settings, image_id = Settings(data=stack.data), unique("by-celery")
-    named = {"tenant": "default", "labels": ["disc"], "image_id": image_id, "source": "camera"}
+    named = {"tenant": stack.tenant, "labels": ["disc"], "image_id": image_id, "source": "camera"}
     with Celery("a-camera", broker=redis_url(Places(stack.data))) as app:
         app.conf.broker_transport_options = {"global_keyprefix": stack.key_in_redis(""), "priority_steps": [0]}
         app.send_task(TASK, kwargs={"labels": ["disc"]}, queue="intake")  # names no tenant, and stops nothing
@@ -28,11 +28,11 @@ def test_what_celery_sends_is_remembered(stack: Stack) -> None:
     assert (image.labels, image.source) == (["disc"], "camera")
     streams = streams_of(settings)
     try:
-        until(lambda: "remembered" in said(streams, sent.id), "the result by the task's id")
+        until(lambda: "remembered" in said(streams, stack.tenant, sent.id), "the result by the task's id")
     finally:
         streams.close()
 
 
-def said(streams: Streams, event_id: str) -> set[str]:
+def said(streams: Streams, tenant: str, event_id: str) -> set[str]:
     """What results say of an event."""
-    return {fields["status"] for _, fields in streams.results("default") if fields.get("id") == event_id}
+    return {fields["status"] for _, fields in streams.results(tenant) if fields.get("id") == event_id}

@@ -5,12 +5,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.support.running_service import SETTINGS, Stack
 from tests.support.shape_pictures import picture
@@ -18,11 +16,9 @@ from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.bootstrap.operator_commands import operator_commands
-from visual_memory.services.client.http_client import Client
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
 
-TENANT = "erased"
 MARKS = {
     "labels": ["Mark-Of-Label/and-below"],
     "source": "mark-of-source",
@@ -30,13 +26,6 @@ MARKS = {
     "metadata": {"site": "mark-of-site", "undeclared": "mark-of-undeclared"},
 }
 TEXTS = (b"Mark-Of-Label", b"mark-of-source", b"mark-of-subject", b"mark-of-site", b"mark-of-undeclared", b"mark-of-id")
-
-
-@pytest.fixture(scope="module")
-def own(stack: Stack) -> Iterator[Stack]:
-    """A tenant of its own, for the decisions of others know other images."""
-    with Client(stack.url, stack.new_key(TENANT)) as client:
-        yield replace(stack, client=client)
 
 
 def command(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -92,57 +81,57 @@ def _bytes(vector: object) -> bytes:
     return np.asarray(vector, np.float32).tobytes()
 
 
-def test_no_byte_of_what_was_removed_is_left(own: Stack, tmp_path: Path) -> None:
+def test_no_byte_of_what_was_removed_is_left(stack: Stack, tmp_path: Path) -> None:
     sent = [picture("disc") for _ in range(6)]
-    gone = [own.teach(data, image_id=f"mark-of-id-{number}", **MARKS)[0] for number, data in enumerate(sent)]
-    own.remembered(gone)
-    kept = own.teach(picture("bars"), picture("bars"), labels=["kept-label"], source="kept-source")
-    own.remembered(kept)
-    own.teach(sent[0], image_id=gone[0], **{**MARKS, "labels": ["Mark-Of-Label/amended"]})
-    [decision] = own.client.classify([sent[1], picture("disc")], ClassifyOptions(k=3, store=True)).decisions[1:]
+    gone = [stack.teach(data, image_id=f"mark-of-id-{number}", **MARKS)[0] for number, data in enumerate(sent)]
+    stack.remembered(gone)
+    kept = stack.teach(picture("bars"), picture("bars"), labels=["kept-label"], source="kept-source")
+    stack.remembered(kept)
+    stack.teach(sent[0], image_id=gone[0], **{**MARKS, "labels": ["Mark-Of-Label/amended"]})
+    [decision] = stack.client.classify([sent[1], picture("disc")], ClassifyOptions(k=3, store=True)).decisions[1:]
     assert {each.image_id for each in decision.neighbours} <= set(gone)
-    embedded = vectors(own)
+    embedded = vectors(stack)
     erased, stays = [*sent, *(embedded[each] for each in gone)], [*(embedded[each] for each in kept), b"kept-source"]
-    assert all(holding(own.data, [*TEXTS, *erased, *stays]).values()), "what is to be looked for is there before"
+    assert all(holding(stack.data, [*TEXTS, *erased, *stays]).values()), "what is to be looked for is there before"
 
-    removed = own.client.remove(RemovalRequest(filter=Filter({"labels": "Mark-Of-Label"}), reason="asked to"))
+    removed = stack.client.remove(RemovalRequest(filter=Filter({"labels": "Mark-Of-Label"}), reason="asked to"))
     assert (removed.status, removed.images, removed.erasure) == (RemovalStatus.DONE, 6, None)
-    done = command(own, "compact", "--json")
+    done = command(stack, "compact", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"erased": True, "note": ""}), done.stderr
 
-    left = holding(own.data, [*TEXTS, *erased, *stays])
+    left = holding(stack.data, [*TEXTS, *erased, *stays])
     assert set().union(*(left[needle] for needle in TEXTS)) == set()
     assert set().union(*(left[needle] for needle in erased)) == set()
     assert all(left[needle] for needle in stays), "what was not removed is still there"
 
-    assert own.client.decision(str(decision.id)).scrubbed == 3
-    assert [each.id for each in own.client.decisions()] == [decision.id], "the other was asked with what is removed"
+    assert stack.client.decision(str(decision.id)).scrubbed == 3
+    assert [each.id for each in stack.client.decisions()] == [decision.id], "the other was asked with what is removed"
 
-    receipt = own.client.removal(removed.id)
+    receipt = stack.client.removal(removed.id)
     assert receipt.erasure is not None
     assert receipt.erasure.erased
     handed_out = tmp_path / "receipt.json"
     handed_out.write_text(str(receipt.receipt))
-    checked = command(own, "verify-removals", str(handed_out), "--json")
+    checked = command(stack, "verify-removals", str(handed_out), "--json")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert json.loads(checked.stdout)["faults"] == []
     handed_out.write_text(str(receipt.receipt).replace('"signature":"', '"signature":"AA'))
-    assert command(own, "verify-removals", str(handed_out)).returncode == 1
+    assert command(stack, "verify-removals", str(handed_out)).returncode == 1
 
 
-def test_backup_while_it_serves_and_restore_into_a_new_folder(own: Stack, tmp_path: Path) -> None:
-    ids = own.teach(picture("cross"), picture("cross"), labels=["cross"], subject="restored")
-    own.remembered(ids)
+def test_backup_while_it_serves_and_restore_into_a_new_folder(stack: Stack, tmp_path: Path) -> None:
+    ids = stack.teach(picture("cross"), picture("cross"), labels=["cross"], subject="restored")
+    stack.remembered(ids)
     file = tmp_path / "backup"
-    written = command(own, "backup", str(file), "--json")
+    written = command(stack, "backup", str(file), "--json")
     assert written.returncode == 0, written.stderr
     assert json.loads(written.stdout)["points"] >= 2
-    restored = command(own, "restore", str(file), str(tmp_path / "new"), "--without-later-removals", "--json")
+    restored = command(stack, "restore", str(file), str(tmp_path / "new"), "--without-later-removals", "--json")
     assert restored.returncode == 0, restored.stderr
     assert json.loads(restored.stdout)["faults"] == []
     assert json.loads(restored.stdout)["points"] == json.loads(written.stdout)["points"]
-    refused = command(own, "restore", str(file), str(tmp_path / "new"), "--without-later-removals")
+    refused = command(stack, "restore", str(file), str(tmp_path / "new"), "--without-later-removals")
     assert refused.returncode == 1
     assert "restore into a new folder" in refused.stderr
-    rehearsed = command(own, "restore", str(file), "--rehearse", "--without-later-removals", "--json")
+    rehearsed = command(stack, "restore", str(file), "--rehearse", "--without-later-removals", "--json")
     assert json.loads(rehearsed.stdout)["points"] == json.loads(written.stdout)["points"]

@@ -20,8 +20,10 @@ def test_a_worker_finds_what_the_api_would_have_answered(stack: Stack) -> None:
     with closing(Database.in_folder(stack.data)) as database:
         explanations = ExplanationJobs(Jobs(database))
         waiting = [  # as the API leaves them where the message to the workers is lost
-            explanations.create("default", JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision.id), "a test"),
-            explanations.create("default", JobKind.INFLUENCE, ExplanationRequest(last=1), "a test"),
+            explanations.create(
+                stack.tenant, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision.id), "a test"
+            ),
+            explanations.create(stack.tenant, JobKind.INFLUENCE, ExplanationRequest(last=1), "a test"),
         ]
     flip, influence = (_followed(stack.client, job, quiet=True) for job in waiting)
     assert (flip.state, influence.state) == (JobState.DONE, JobState.DONE)

@@ -17,8 +17,6 @@ from visual_memory.schemas.removal import Removal, RemovalRequest, RemovalStatus
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis
 from visual_memory.services.settings import Settings
 
-TENANT = "default"
-
 
 class Producer:
     """Sends by XADD and nothing else, and reads what is said."""
@@ -34,7 +32,7 @@ class Producer:
 
     def said(self, *names: str) -> list[dict[str, str]]:
         """All that was said of events so far, by their ids."""
-        results = (fields for _, fields in self.redis.xrange(f"visual-memory:results:{TENANT}"))
+        results = (fields for _, fields in self.redis.xrange(f"visual-memory:results:{self._stack.tenant}"))
         decoded = [{key.decode(): value.decode() for key, value in fields.items()} for fields in results]
         return [said for said in decoded if said.get("id") in names]
 
@@ -57,7 +55,7 @@ class Producer:
 
     def put(self, event: bytes) -> Any:
         """Put an event on the stream; its entry's id."""
-        return self.redis.xadd(f"visual-memory:intake:{TENANT}", {"event": event})
+        return self.redis.xadd(f"visual-memory:intake:{self._stack.tenant}", {"event": event})
 
 
 def attempt(do: Callable[[], Any]) -> Any:
@@ -137,10 +135,10 @@ def test_a_removal_is_asked_for_by_xadd(stack: Stack, producer: Producer) -> Non
     producer.send(name, picture("disc"), subject=subject)
     assert producer.ended(name)[name][-1] == "remembered"
     event = removal_event(id=asked, data={"filter": {"subject": subject}, "reason": "a test"})
-    producer.redis.xadd(f"visual-memory:removals:{TENANT}", {"event": event})
+    producer.redis.xadd(f"visual-memory:removals:{stack.tenant}", {"event": event})
     [removal_id] = until(lambda: [said["removal"] for said in producer.said(asked)], "the removal's id")
     removal = until(lambda: done(stack, removal_id), "the removal")
-    assert (removal.images, removal.queued, removal.requested_by) == (1, 0, f"visual-memory:removals:{TENANT}")
+    assert (removal.images, removal.queued, removal.requested_by) == (1, 0, f"visual-memory:removals:{stack.tenant}")
     assert stack.held({"subject": subject}) == {}
 
 

@@ -20,8 +20,6 @@ from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.operator_commands import operator_commands
 from visual_memory.services.settings import Settings
 
-TENANT = "default"
-"""Whose the key of the service is that a test starts."""
 KILL_SECONDS = 2.0
 FULL_SECONDS = 5.0
 """How long Redis is full or out of reach: longer than it is left alone after it failed."""
@@ -115,9 +113,9 @@ def kill_api(stack: Stack, sending: str) -> int:
         pairs = _kill_at_each_step(stack, parts, settings, sending)
         stack.remembered([image_id for pair in pairs for image_id in pair.ids])
         replace(operator.compact.tidy, grace=timedelta(0), cached=timedelta(0))()
-        held, _ = parts.memory.page(TENANT, [], 10**6)
+        held, _ = parts.memory.page(stack.tenant, [], 10**6)
         pictures = sorted(image.picture for image in held)
-        assert parts.pictures.all(TENANT) == pictures, "a picture without a point, or a point without a picture"
+        assert parts.pictures.all(stack.tenant) == pictures, "a picture without a point, or a point without a picture"
     return len(pairs) - 1
 
 
@@ -155,7 +153,7 @@ class Pair:
 
     def check(self, answered: bool) -> None:
         """Each is there whole: as it was sent, or, where that was not answered, as it was before."""
-        held = self._parts.memory.get(TENANT, self.ids)
+        held = self._parts.memory.get(self._stack.tenant, self.ids)
         for place, image_id in enumerate(self.ids):
             image = held.get(image_id)
             if image is None:

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -46,6 +46,8 @@ ENCODER = identify(EncoderSettings()).name
 """What the vectors of the built-in encoder are called; there are 1280 numbers in one."""
 PATIENCE = 60.0
 POLL = 0.05
+OWN_KEY = "own service"
+"""The name of the key that a service's client has."""
 MOST_VALUES = 1000
 """So many values a filter's list may have."""
 SHARED = (
@@ -85,6 +87,7 @@ class Stack:
     Attributes:
         environment: its settings, as variables.
         database: its records.
+        tenant: whose keys the two clients use.
     """
 
     client: Client
@@ -94,15 +97,16 @@ class Stack:
     metrics_port: int
     environment: Mapping[str, str]
     database: Database
+    tenant: str = "default"
 
     @property
     def keys(self) -> ApiKeys:
         """The service's keys."""
         return ApiKeys(self.database)
 
-    def new_key(self, tenant: str = "default", *scopes: str, **limits: int) -> str:
-        """The text of a new key, with every scope unless some are named."""
-        wanted = {"name": "a test's", "tenant": tenant, "scopes": scopes or ["admin"], **limits}
+    def new_key(self, tenant: str | None = None, *scopes: str, **limits: int) -> str:
+        """The text of a new key, by default of this tenant and with every scope."""
+        wanted = {"name": "a test's", "tenant": tenant or self.tenant, "scopes": scopes or ["admin"], **limits}
         return self.keys.make(KeyRequest.model_validate(wanted)).text
 
     @contextmanager
@@ -155,7 +159,7 @@ class Stack:
         return {path for path in (self.data / "pictures").rglob(".*") if path.is_file()}
 
     def metric(self, name: str, **labels: str) -> float:
-        """A metric's value, of the tenant ``default`` where it is not of all; 0 where it is not there yet."""
+        """A metric's value, of this tenant where it is not of all; 0 where it is not there yet."""
         shown = f"http://127.0.0.1:{self.metrics_port}/metrics" if name.startswith(SHARED) else "/metrics"
         families = text_string_to_metric_families(self.http.get(shown).text)
         samples = [sample for family in families for sample in family.samples if sample.name == name]
@@ -245,6 +249,14 @@ def running(data: Path, **settings: str) -> Iterator[Stack]:
             closing(Database(url) if url else Database.in_folder(data)) as database,
         ):
             yield Stack(client, http, data, _supervisor(), port, environment, database)
+
+
+@contextmanager
+def as_tenant(stack: Stack, tenant: str) -> Iterator[Stack]:
+    """The same service with clients of another tenant."""
+    key = stack.keys.make(KeyRequest.model_validate({"name": OWN_KEY, "tenant": tenant, "scopes": ["admin"]})).text
+    with Client(stack.url, key) as client, stack.caller(key) as http:
+        yield replace(stack, client=client, http=http, tenant=tenant)
 
 
 @contextmanager
