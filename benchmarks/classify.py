@@ -41,7 +41,7 @@ def measure() -> list[Row]:
 
             def parts() -> float:
                 begun = time.perf_counter()
-                memory.nearest(TENANT, encoder.encode([decode(pictures[next(turn)], limits, encoder.crop)]), K)
+                memory.search.nearest(TENANT, encoder.encode([decode(pictures[next(turn)], limits, encoder.crop)]), K)
                 return 1e3 * (time.perf_counter() - begun)
 
             stage = f"classify a picture over HTTP, {MEMORIES:,} memories"

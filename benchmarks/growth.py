@@ -103,11 +103,11 @@ def measured(folder: Path, queries: Vectors, size: int, build_seconds: float) ->
         taken: dict[Effort, float] = {}
         found: dict[Effort, list[set[str]]] = {}
         for effort in Effort:
-            memory.nearest(TENANT, queries, K, effort=effort)  # what the engine reads first comes from the disk
+            memory.search.nearest(TENANT, queries, K, effort=effort)  # what the engine reads first comes from the disk
             times, found[effort] = [], []
             for row in range(QUERIES):
                 begun = time.perf_counter()
-                [hits] = memory.nearest(TENANT, queries[row : row + 1], K, effort=effort)
+                [hits] = memory.search.nearest(TENANT, queries[row : row + 1], K, effort=effort)
                 times.append(time.perf_counter() - begun)
                 found[effort].append({hit.image_id for hit in hits})
             taken[effort] = 1e3 * float(np.median(times))

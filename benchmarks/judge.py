@@ -82,7 +82,7 @@ def _put(memory: Memory, chance: np.random.Generator, start: int, number: int) -
     for first in range(start, start + number, AT_ONCE):
         images = [_image(each) for each in range(first, min(first + AT_ONCE, start + number))]
         drawn: Vectors = chance.normal(size=(len(images), memory.dimension)).astype(np.float32)
-        memory.put(images, vectors=drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
+        memory.writes.put(images, vectors=drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
 
 
 def _image(number: int) -> StoredImage:
@@ -100,14 +100,14 @@ def _image(number: int) -> StoredImage:
 
 def _remove(memory: Memory, undo: UndoAfterRemoval, number: int) -> None:
     pages = list(_gone(memory, number))
-    memory.delete([image for page in pages for image in page])
+    memory.writes.delete([image for page in pages for image in page])
     undo(TENANT, pages)
 
 
 def _gone(memory: Memory, number: int) -> Iterator[Sequence[StoredImage]]:
     for first in range(0, number, AT_ONCE):
         ids = tuple(_image(each).image_id for each in range(first, min(first + AT_ONCE, number)))
-        yield from memory.pages(TENANT, [Clause("image_id", FieldType.KEYWORD, ids)], AT_ONCE)
+        yield from memory.images.pages(TENANT, [Clause("image_id", FieldType.KEYWORD, ids)], AT_ONCE)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def rows(name: str, memory: Memory, material: Material, peers: Mapping[str, Ask]
 
 def nearest(memory: Memory, where: Filter, queries: Vectors, effort: Effort) -> Places:
     """Search as the service does."""
-    found = memory.nearest(TENANT, queries, K, where.clauses(METADATA), effort, group_by=GroupBy.NONE)
+    found = memory.search.nearest(TENANT, queries, K, where.clauses(METADATA), effort, group_by=GroupBy.NONE)
     return [[int(hit.image_id.removeprefix("image-")) for hit in hits] for hits in found]
 
 

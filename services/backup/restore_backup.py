@@ -138,9 +138,9 @@ class RestoreBackup:
         later = self._later_removals()
         memories = self._open_collection(source.vectors)
         contents, left_out = self._restore_images(source)
-        tenants = memories[0].tenants() if memories else []
+        tenants = memories[0].images.tenants() if memories else []
         for tenant in tenants:
-            memories[0].reconsider(tenant)
+            memories[0].mutes.undo_peer_effects(tenant)
         self.settle()
         self._log(source, {*tenants, *left_out, *self.log.tenants()}, left_out, without_later_removals)
         done = {entry.removal for entry in later if entry.event == Event.DONE}

@@ -15,7 +15,8 @@ from visual_memory.schemas.judgement import Judgement
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.memory.memory import Hits, Memory
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.nearest_neighbours import Hits
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.calibration_scores import Calibration, calibration_of
@@ -184,7 +185,7 @@ class Classify:
         found: list[Hits] = []
         text = 0
         for start in range(0, len(vectors), step := max(1, AT_ONCE // k)):
-            some = self.memory.nearest(
+            some = self.memory.search.nearest(
                 tenant,
                 vectors[start : start + step],
                 k,
@@ -210,9 +211,9 @@ class Classify:
         ]
 
     def _why_nobody(self, tenant: str, options: ClassifyOptions) -> str:
-        if not self.memory.counts_by_state(tenant, []).get(State.REMEMBERED):
+        if not self.memory.images.count_by_state(tenant, []).get(State.REMEMBERED):
             return "the memory is empty: no image is remembered yet"
-        if not self.memory.count_embedded(tenant, [REMEMBERED]):
+        if not self.memory.images.count_with_vectors(tenant, [REMEMBERED]):
             return f"no remembered image has a vector of {self.encoder.name}: those that came as vectors are sent again"
         if options.as_of is not None:
             return f"no remembered image that meets the filter had been accepted by {options.as_of.isoformat()}"

@@ -45,16 +45,19 @@ class CurateImages:
             return Curated(action=request.action, images=self._count(tenant, clauses, request.action))
         match request.action:
             case Action.MUTE:
-                changed = self.memory.mute(tenant, clauses)
+                changed = self.memory.mutes.mute(tenant, clauses)
             case Action.UNMUTE:
-                changed = self.memory.unmute(tenant, clauses)
+                changed = self.memory.mutes.unmute(tenant, clauses)
             case Action.RELABEL:
                 changed = self._relabel(tenant, clauses, request.labels)
         return Curated(action=request.action, images=changed)
 
     def _relabel(self, tenant: str, clauses: Sequence[Clause], labels: Sequence[str]) -> int:
         """Page by page, as one operation would not know which pictures it meets."""
-        return sum(self.memory.relabel(page, labels, clauses) for page in self.memory.pages(tenant, clauses, PAGE))
+        return sum(
+            self.memory.writes.relabel(page, labels, clauses)
+            for page in self.memory.images.pages(tenant, clauses, PAGE)
+        )
 
     def _prune(self, tenant: str, clauses: Sequence[Clause], least: int, dry_run: bool) -> Curated:
         """Mute by wrong votes, and take it back where these counted no more by then."""
@@ -67,7 +70,7 @@ class CurateImages:
         clauses = [*clauses, Clause("image_id", FieldType.KEYWORD, named)]
         if dry_run:
             return Curated(action=Action.MUTE, images=self._count(tenant, clauses, Action.MUTE))
-        changed = self.memory.mute(tenant, clauses, least)
+        changed = self.memory.mutes.mute(tenant, clauses, least)
         if not self.judgements.is_valid(tenant, judgement.id):
             self.undo.review_pruned(tenant)
             raise Conflict("the judgement was voided or replaced at this moment: send it again")
@@ -75,4 +78,4 @@ class CurateImages:
 
     def _count(self, tenant: str, clauses: Sequence[Clause], action: Action) -> int:
         states = Clause("state", FieldType.KEYWORD, tuple(state.value for state in IN_STATE[action]))
-        return self.memory.count(tenant, [*clauses, states, UNMARKED])
+        return self.memory.images.count(tenant, [*clauses, states, UNMARKED])

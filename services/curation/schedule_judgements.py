@@ -69,7 +69,7 @@ class Judging:
         is judged once, at the end.
         """
         uses = self.judgements.uses()
-        tenants = self.memory.tenants() if self.always else sorted(uses)
+        tenants = self.memory.images.tenants() if self.always else sorted(uses)
         started = 0
         for tenant in tenants:
             with log_and_continue("judging", tenant, self.memory.ping):
@@ -106,7 +106,7 @@ class Judging:
         return [_with_report(count, classes.get(count.label), judgement.k) for count in counts]
 
     def _is_due(self, tenant: str, used_at: datetime | None) -> bool:
-        if not 0 < self.memory.count_embedded(tenant, voting_clauses(now())) <= self.max_images:
+        if not 0 < self.memory.images.count_with_vectors(tenant, voting_clauses(now())) <= self.max_images:
             return False
         judgement = self.judgements.current(tenant)
         if judgement is not None and not self._is_stale(tenant, judgement):
@@ -120,23 +120,23 @@ class Judging:
         By a clock that was set back since it cannot be told, so it counts as changed.
         """
         set_back = judgement.made_at - now() > CLOCKS_DIFFER
-        if set_back or self.memory.count_embedded(tenant, voting_clauses(now())) != judgement.images:
+        if set_back or self.memory.images.count_with_vectors(tenant, voting_clauses(now())) != judgement.images:
             return True
         since = Clause("changed_at", FieldType.DATETIME, bounds={"gt": judgement.made_at})
-        return self.memory.count(tenant, [SETTLED, since]) > 0
+        return self.memory.images.count(tenant, [SETTLED, since]) > 0
 
     def _is_filling(self, tenant: str) -> bool:
         """Whether more images are expected at this moment."""
         moment = now()
         bounds = {"gt": moment - JUST_NOW, "lte": moment + CLOCKS_DIFFER}
         just_now = Clause("accepted_at", FieldType.DATETIME, bounds=bounds)
-        return self.memory.count(tenant, [WAITING]) > 0 or self.memory.count(tenant, [just_now]) > 0
+        return self.memory.images.count(tenant, [WAITING]) > 0 or self.memory.images.count(tenant, [just_now]) > 0
 
     def _still(self, tenant: str, named: list[Suspect]) -> Iterator[Suspect]:
         for start in range(0, len(named), SUSPECTS_AT_ONCE):
             part = named[start : start + SUSPECTS_AT_ONCE]
             others = {each.suggestion for each in part if each.suspicion is Suspicion.DUPLICATE}
-            held = self.memory.get(tenant, {each.image_id for each in part} | others)
+            held = self.memory.images.get(tenant, {each.image_id for each in part} | others)
             voters = {image_id: image for image_id, image in held.items() if image.votes_at(now())}
             yield from (each for each in part if _stands(each, voters))
 

@@ -54,7 +54,7 @@ class UndoAfterRemoval:
         """Take images out of all that was computed from them; harmless when repeated."""
         if not any(covered):
             return
-        doubted = [image for page in self.memory.pages(tenant, [_doubted(*Doubt)], PAGE) for image in page]
+        doubted = [image for page in self.memory.images.pages(tenant, [_doubted(*Doubt)], PAGE) for image in page]
         self._repair(tenant, covered, [image for image in doubted if image.doubt is Doubt.PRUNED])
         objected = [image for image in doubted if image.doubt in OBJECTIONS]
         voters = {voter for image in objected for voter in image.objectors}
@@ -65,7 +65,7 @@ class UndoAfterRemoval:
 
     def review_pruned(self, tenant: str) -> None:
         """Let those vote again that were muted for wrong votes which they did not give by the judgement of now."""
-        pages = self.memory.pages(tenant, [_doubted(Doubt.PRUNED)], PAGE)
+        pages = self.memory.images.pages(tenant, [_doubted(Doubt.PRUNED)], PAGE)
         self._repair(tenant, (), [image for page in pages for image in page])
 
     def _repair(self, tenant: str, covered: Iterable[Sequence[Removed]], pruned: Sequence[StoredImage]) -> None:
@@ -115,7 +115,7 @@ class UndoAfterRemoval:
             same = {image.image_id for image in known if judged[image.image_id] == short_digest(image.picture)}
             yield from same
             if other := {image.image_id for image in known} - same:
-                held = self.memory.get(tenant, other)
+                held = self.memory.images.get(tenant, other)
                 yield from (
                     each for each in other if each not in held or judged[each] != short_digest(held[each].picture)
                 )
@@ -128,7 +128,7 @@ class UndoAfterRemoval:
     def _release(self, tenant: str, pruned: Sequence[StoredImage]) -> None:
         for start in range(0, len(pruned), PAGE):
             ids = tuple(image.image_id for image in pruned[start : start + PAGE])
-            self.memory.unmute(tenant, [_doubted(Doubt.PRUNED), Clause("image_id", FieldType.KEYWORD, ids)])
+            self.memory.mutes.unmute(tenant, [_doubted(Doubt.PRUNED), Clause("image_id", FieldType.KEYWORD, ids)])
 
     def _object_again(self, tenant: str, objected: Sequence[StoredImage]) -> None:
         """Ask the gate once more about images that have their vectors; no picture is encoded for it.
@@ -138,14 +138,16 @@ class UndoAfterRemoval:
         for start in range(0, len(objected), PAGE):
             some = objected[start : start + PAGE]
             waiting = [image for image in some if image.state is State.WAITING]
-            self.memory.withdraw_objections(waiting)  # they are being remembered, and go on waiting
+            self.memory.conflicts.withdraw(waiting)  # they are being remembered, and go on waiting
             ids = Clause("image_id", FieldType.KEYWORD, tuple(image.image_id for image in some))
             where = [ids, _doubted(*OBJECTIONS)]
             asked = set[str]()
-            for images, vectors in self.memory.embedded(tenant, where, PAGE, [State.REMEMBERED, State.MUTED]):
-                self.memory.object_again(images, self.objections(images, vectors))
+            for images, vectors in self.memory.images.pages_with_vectors(
+                tenant, where, PAGE, [State.REMEMBERED, State.MUTED]
+            ):
+                self.memory.conflicts.replace(images, self.objections(images, vectors))
                 asked.update(image.image_id for image in images)
-            self.memory.withdraw_objections([image for image in some if image.image_id not in asked])
+            self.memory.conflicts.withdraw([image for image in some if image.image_id not in asked])
 
 
 def _undeserved(pruned: Sequence[StoredImage], images: JudgementInput, k: int) -> list[StoredImage]:

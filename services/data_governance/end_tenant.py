@@ -55,7 +55,7 @@ class EndTenant:
             for state, number in done.by_state.items():
                 by_state[state] = by_state.get(state, 0) + number
             self.sleep(SETTLED)
-            if not self.forget.memory.count(tenant):
+            if not self.forget.memory.images.count(tenant):
                 break
         else:
             raise Unavailable(f"images of {tenant} come in again and again: stop what sends them, then end it again")

@@ -77,7 +77,7 @@ class ExportSubject:
         members.writestr("README.txt", README)
         ids, lines, pictures = list[str](), list[str](), 0
         clauses = [Clause("subject", FieldType.KEYWORD, (subject,))]
-        for page in self.memory.pages(tenant, clauses, PAGE):
+        for page in self.memory.images.pages(tenant, clauses, PAGE):
             ids += [image.image_id for image in page]
             lines += [image.model_dump_json() for image in page]
             for name, data in self._pictures(page):

@@ -80,7 +80,7 @@ class RemoveExpiredImages:
             moment: the present; given by those who simulate it.
         """
         moment, removed = moment or now(), 0
-        for tenant in self.memory.expired(moment - self.every):
+        for tenant in self.memory.images.tenants_with_expired(moment - self.every):
             with log_and_continue("expiry", tenant, self.memory.ping):
                 removed += self._remove(tenant, moment)
         return removed

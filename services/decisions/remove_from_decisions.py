@@ -33,6 +33,7 @@ from visual_memory.services.decisions.stored_decisions import (
 )
 from visual_memory.services.infrastructure.records.database import batches
 from visual_memory.services.infrastructure.records.tables import covered_vectors, decision_mentions, decisions, removals
+from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.removal.covered_images import CoveredImage, CoveredImages
 from visual_memory.services.removal.values_named_in_filters import (
     IGNORED_FIELDS,
@@ -60,8 +61,8 @@ class RemoveFromDecisions:
     def note_vectors(self, tenant: str, removal_id: str) -> None:
         """CoveredImage the vectors of the images that a removal has marked, before they are deleted."""
         database, memory = self.stored.database, self.stored.memory
-        for page in memory.marked_pages(tenant, removal_id, PAGE):
-            digests_by_image = memory.vector_digests(page, with_pictures=True)
+        for page in memory.images.pages(tenant, [marked_by(removal_id)], PAGE):
+            digests_by_image = memory.images.vector_digests(page, with_pictures=True)
             hashes = vector_mentions(tenant, [digest for digests in digests_by_image.values() for digest in digests])
             for batch in batches(sorted(hashes)):
                 rows = [{"removal": removal_id, "mention": each} for each in batch]
@@ -111,7 +112,7 @@ class RemoveFromDecisions:
         if self.stored.blocks.block_any(tenant, blockable(stored)):
             return None
         ids = {each.image_id for each in stored.decision.neighbours}
-        images = self.stored.memory.get(tenant, ids)
+        images = self.stored.memory.images.get(tenant, ids)
         gone = {each for each in ids if each not in images or images[each].accepted_at > stored.asked_at}
         return scrubbed(stored, gone)
 
@@ -123,7 +124,9 @@ class RemoveFromDecisions:
             name = value_name(field_name, value)
             if name in chunk.own_names:
                 return None
-            if (field_name, name) in chunk.shared_names and not self.stored.memory.has(tenant, field_name, value):
+            if (field_name, name) in chunk.shared_names and not self.stored.memory.images.has_value(
+                tenant, field_name, value
+            ):
                 return None
         return scrubbed(stored, chunk.image_ids)
 

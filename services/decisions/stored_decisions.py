@@ -205,7 +205,7 @@ class StoredDecisions:
     def _names_unused_value(self, tenant: str, options: ClassifyOptions) -> bool:
         """Whether a filter contains a value that no image has: a removal may have deleted all that had it."""
         values = ((name, value) for name, value in field_values(options.filter) if isinstance(value, str))
-        return any(not self.memory.has(tenant, name, value) for name, value in values)
+        return any(not self.memory.images.has_value(tenant, name, value) for name, value in values)
 
     def _trim_sometimes(self, tenant: str, growth: float) -> None:
         """Trim a tenant's decisions where their growth, as a fraction of the limit, adds up to enough."""

@@ -106,7 +106,7 @@ class CompareEncoders:
             NotFound: this tenant has no images.
             InvalidRequest: there are several tenants, or none.
         """
-        tenants = self.memory_of(encoder).tenants()
+        tenants = self.memory_of(encoder).images.tenants()
         if asked is not None:
             if asked not in tenants:
                 raise NotFound(f"tenant {asked!r} has no images")
@@ -170,8 +170,8 @@ class CompareEncoders:
         """The ids of all images that vote, ascending."""
         ids: list[str] = []
         where = voting_clauses(now())
-        total = memory.count(tenant, where)
-        for page in memory.pages(tenant, where, PAGE):
+        total = memory.images.count(tenant, where)
+        for page in memory.images.pages(tenant, where, PAGE):
             ids += [image.image_id for image in page]
             progress("images", len(ids), total)
         return sorted(ids)
@@ -196,7 +196,7 @@ class _Read:
         found: dict[int, StoredImage] = {}
         vectors = np.empty((len(ids), memory.dimension), np.float32)
         for done, clauses in enumerate(id_clauses(ids)):
-            for images, rows in memory.embedded(tenant, clauses, PAGE):
+            for images, rows in memory.images.pages_with_vectors(tenant, clauses, PAGE):
                 where = [places[image.image_id] for image in images]
                 found |= dict(zip(where, images, strict=True))
                 vectors[where] = rows

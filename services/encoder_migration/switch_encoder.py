@@ -77,7 +77,7 @@ class SwitchEncoder:
         self._check_filled(new.memory, name)
         judged = [
             tenant
-            for tenant in new.memory.tenants()
+            for tenant in new.memory.images.tenants()
             if old.judgements.current(tenant) or new.judgements.current(tenant)
         ]
         for tenant in judged:

@@ -207,7 +207,7 @@ class RunEvaluation:
         self, tenant: str, clauses: Sequence[Clause], vectors: Vectors, k: int, effort: Effort
     ) -> list[list[str]]:
         slices = np.split(vectors, range(SEARCHED_AT_ONCE, len(vectors), SEARCHED_AT_ONCE))
-        each_alone = partial(self.memory.nearest, tenant, group_by=GroupBy.NONE)
+        each_alone = partial(self.memory.search.nearest, tenant, group_by=GroupBy.NONE)
         found = (hits for some in slices for hits in each_alone(some, k, clauses, effort))
         return [[hit.image_id for hit in hits] for hits in found]
 
@@ -220,14 +220,14 @@ class RunEvaluation:
 
     def _memory(self, tenant: str, clauses: Sequence[Clause], progress: Progress) -> LabelledVectors:
         """Every remembered image that meets the filter."""
-        total = self.memory.counts_by_state(tenant, clauses).get(State.REMEMBERED, 0)
+        total = self.memory.images.count_by_state(tenant, clauses).get(State.REMEMBERED, 0)
         if total > MOST_IMAGES:
             raise InvalidRequest(f"{total} images are too many for one evaluation: narrow it to {MOST_IMAGES} or fewer")
         ids: list[str] = []
         labels: list[list[str]] = []
         contents: list[str] = []
         pages: list[Vectors] = []
-        for images, vectors in self.memory.embedded(tenant, clauses, PAGE):
+        for images, vectors in self.memory.images.pages_with_vectors(tenant, clauses, PAGE):
             ids += [image.image_id for image in images]
             labels += [image.labels for image in images]
             contents += [image.content_hash for image in images]
@@ -253,7 +253,7 @@ class RunEvaluation:
     def _remembered(self, tenant: str, image_id: str) -> bytes | None:
         """A remembered image's thumbnail, if it can be had."""
         try:
-            held = self.memory.get(tenant, [image_id]).get(image_id)
+            held = self.memory.images.get(tenant, [image_id]).get(image_id)
             return None if held is None else self.decoder.thumbnail(tenant, self.pictures.read(held.picture), THUMBNAIL)
         except (NotFound, InvalidPicture):  # it was replaced at this moment, or decoding it takes too long now
             return None

@@ -89,7 +89,7 @@ class AcceptPictures:
         latest = {image_id: index for index, image_id in enumerate(ids)}
         sent = {image_id: ToPut.of(images[index], fields[index]) for image_id, index in latest.items()}
         rules = self.put.rules(labels, may_expire=may_expire)
-        plan = planned(sent, self.put.memory.get(tenant, latest), now(), rules)
+        plan = planned(sent, self.put.memory.images.get(tenant, latest), now(), rules)
         kept = {hashes[index] for index in latest.values()}
         replaced = {index for index, image in enumerate(images) if image.content_hash not in kept}
         decoded, written = replaced | {latest[image.image_id] for image in plan.new}, dict[str, bytes]()
@@ -151,7 +151,7 @@ class AcceptPictures:
             return
         lost = written.keys() - pictures.existing(written.keys())
         if lost:
-            held = {image.picture for image in memory.get(tenant, ids).values()}
+            held = {image.picture for image in memory.images.get(tenant, ids).values()}
             self._write({key: written[key] for key in lost & held})
-            held = {image.picture for image in memory.get(tenant, ids).values()}
+            held = {image.picture for image in memory.images.get(tenant, ids).values()}
             pictures.delete(lost - held)  # a removal has deleted the point meanwhile

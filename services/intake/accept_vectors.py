@@ -106,7 +106,7 @@ class AcceptVectors:
             return vectors_of(plan.new)
 
         with prometheus_metrics.stage("remember"):
-            plan = planned(latest, memory.get(tenant, latest), now(), rules)
+            plan = planned(latest, memory.images.get(tenant, latest), now(), rules)
             accepted = put(latest, plan, prepare, rules, fence)
         prometheus_metrics.ACCEPTED.labels(tenant).inc(len(images))
         prometheus_metrics.REMEMBERED.labels(tenant).inc(len(images))
@@ -131,4 +131,4 @@ class AcceptVectors:
             raise InvalidRequest(
                 f"{rows} vectors came with the fields of {len(sent.fields)}: send one or more, of each"
             )
-        return self.memory.under(encoder, size) if other else self.memory
+        return self.memory.with_encoder(encoder, size) if other else self.memory

@@ -63,7 +63,7 @@ class AmendImage:
             changes["metadata"] = typed_metadata(patch.metadata, self.metadata)
         revert = RevertWrites(self.memory, self.pictures, self.blocks)
         for _ in range(TRIES):
-            held = self.memory.get(tenant, [image_id]).get(image_id)
+            held = self.memory.images.get(tenant, [image_id]).get(image_id)
             if held is None:
                 raise NotFound(f"there is no image {image_id!r}")
             refuse_marked([held])
@@ -72,7 +72,7 @@ class AmendImage:
             if not may_expire:
                 self.retention.refuse_earlier(held, changed)
             self.blocks.check([changed])
-            if amended := self.memory.amend(held, changed):
+            if amended := self.memory.writes.amend(held, changed):
                 revert.refuse_blocked(Plan((), ((held, changed),)), {image_id: amended})
                 return amended
         raise Conflict(f"image {image_id!r} is being changed by others at this moment: send the change again")

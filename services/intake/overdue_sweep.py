@@ -21,4 +21,4 @@ class SweepImages:
 
     def __call__(self) -> int:
         """Enqueue them; returns how many had no message in the queue."""
-        return self.task_queue.enqueue_again(self.memory.tenants_with_work(self.lease))
+        return self.task_queue.enqueue_again(self.memory.leases.tenants_with_waiting(self.lease))

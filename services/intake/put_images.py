@@ -13,7 +13,8 @@ from visual_memory.services.data_governance.retention_limits import RetentionLim
 from visual_memory.services.infrastructure.storage.picture_store import Pictures, new_keys_of_vectors
 from visual_memory.services.intake.idempotent_put import Plan, Rules, ToPut, planned
 from visual_memory.services.intake.revert_writes import RevertWrites
-from visual_memory.services.memory.memory import Memory, Placed
+from visual_memory.services.memory.conditional_writes import PutResult
+from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
 from visual_memory.services.removal.blocklist import Blocklist
 from visual_memory.services.vector_engines.engine_contract import Vectors
@@ -153,14 +154,14 @@ class PutImages:
     def _revert(self) -> RevertWrites:
         return RevertWrites(self.memory, self.pictures, self.blocks)
 
-    def _write(self, plan: Plan, prepare: Prepare, fence: WriteFence, done: list[Written]) -> Placed:
+    def _write(self, plan: Plan, prepare: Prepare, fence: WriteFence, done: list[Written]) -> PutResult:
         """Write a plan if the fence allows it, and append it to `done`."""
         with self._reverting(done):
             fence.check_before()
         vectors = prepare(plan)
         with self._reverting(done, plan.new):
             fence.check_before()  # again, since writing the pictures may have taken long
-        placed = self.memory.put(plan.new, plan.held, plan.amended, vectors)
+        placed = self.memory.writes.put(plan.new, plan.held, plan.amended, vectors)
         self.pictures.delete(placed.unreferenced)
         done.append((plan, placed.after))
         with self._reverting(done):

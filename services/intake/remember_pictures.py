@@ -19,8 +19,9 @@ from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
-from visual_memory.services.memory.memory import Memory, NotRemembered
+from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import point_id
+from visual_memory.services.memory.store_embeddings import NotRemembered
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 ALONE_SECONDS = 0.5
@@ -98,7 +99,7 @@ class RememberPictures:
         Raises:
             Unavailable: a part does not answer; the images go on waiting, and the sweep enqueues the tenant.
         """
-        waiting = self.memory.oldest_waiting(tenant, self.slice_size + 1, self.lease)
+        waiting = self.memory.leases.oldest_waiting(tenant, self.slice_size + 1, self.lease)
         due = waiting[: self.slice_size]
         fresh = [image for image in due if not image.attempts]
         again = sorted((image for image in due if image.attempts), key=lambda image: image.attempts)[:1]
@@ -121,7 +122,7 @@ class RememberPictures:
 
     def _remember(self, tenant: str, images: Sequence[StoredImage], *, more: bool) -> None:
         """Begin images, and end those that were begun."""
-        begun = self.memory.begin(images)
+        begun = self.memory.leases.begin(images)
         if more:
             self.enqueue(tenant)
         if not begun:
@@ -134,7 +135,7 @@ class RememberPictures:
             result.decoded.clear()
             remembered = self._finish(result, embedded, further)
         except Unavailable:
-            self.memory.release([image for image in begun if image not in result.failed])
+            self.memory.leases.release([image for image in begun if image not in result.failed])
             raise
         self._report(tenant, remembered, [image for image, _ in embedded], result)
         if result.behind:
@@ -203,7 +204,9 @@ class RememberPictures:
         vectors = np.array([vector for _, vector in embedded], np.float32).reshape(len(images), self.memory.dimension)
         others = NotRemembered(result.rejected, result.behind, result.postponed)
         with prometheus_metrics.stage("remember"):
-            remembered = self.memory.remember(images, vectors, self.objections(images, vectors), others, further)
+            remembered = self.memory.embeddings.store(
+                images, vectors, self.objections(images, vectors), others, further
+            )
             ended = [*images, *(image for image, _ in result.rejected)]
             self.pictures.drop_pixels(image.picture for image in ended)
         return remembered

@@ -40,7 +40,7 @@ class RevertWrites:
     def revert(self, plan: Plan, after: Mapping[str, StoredImage], ids: Collection[str]) -> None:
         """Revert the write of some images, each only if it still has the picture that it was written with."""
         new = [image for image in plan.new if image.image_id in ids]
-        self.memory.delete(new)
+        self.memory.writes.delete(new)
         self.pictures.delete(image.picture for image in new)
         for held, changed in plan.amended:
             if held.image_id in ids:
@@ -54,6 +54,6 @@ class RevertWrites:
             ours = {name for name in AMENDABLE if getattr(there, name) == getattr(changed, name)}
             back = {name: value for name in ours if (value := getattr(held, name)) != getattr(there, name)}
             former = held if len(ours) == len(AMENDABLE) else there.changed(back, now())
-            if not back or self.memory.amend(there, former):
+            if not back or self.memory.writes.amend(there, former):
                 return
-            there = self.memory.get(held.tenant, [held.image_id]).get(held.image_id)
+            there = self.memory.images.get(held.tenant, [held.image_id]).get(held.image_id)

@@ -17,6 +17,7 @@ from visual_memory.schemas.filter import Clause, Filter, Not, matches
 from visual_memory.schemas.removal import Removal
 from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.removal.blocklist import CONTENT, SUBJECT, VECTOR, Blocklist
 from visual_memory.services.removal.covered_images import PAGE, VECTORS, CoveredImageRecords, MarkedImage
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
@@ -93,9 +94,9 @@ class MarkCoveredImages:
 
     def clear_stale_marks(self, tenant: str) -> None:
         """Take away the marks of removals that are done: who stood still may mark for one long after."""
-        stale = self.removals.done_among(self.memory.marking(tenant))
+        stale = self.removals.done_among(self.memory.marks.count_by_removal(tenant))
         if stale:
-            self.memory.clear_marks(tenant, stale)
+            self.memory.marks.clear(tenant, stale)
 
     def _take(self, tenant: str, lease: Lease) -> None:
         cohort = self.waiting(tenant)
@@ -106,14 +107,14 @@ class MarkCoveredImages:
         for state in cohort:
             self.removals.leases.renew(lease)
             until = state.removal.requested_at + CLOCKS
-            self.memory.mark(tenant, self.clauses(state), state.id, until)
+            self.memory.marks.mark(tenant, self.clauses(state), state.id, until)
             for named in self.named_by_entries(state):
-                self.memory.mark(tenant, named, state.id, until)
+                self.memory.marks.mark(tenant, named, state.id, until)
         # with a block a picture may not come back as its vector, either
         blocks = any(state.removal.block for state in cohort)
         for state in cohort:
-            for page in self.memory.marked_pages(tenant, state.id, PAGE):
-                digests = self.memory.vector_digests(page, with_pictures=blocks)
+            for page in self.memory.images.pages(tenant, [marked_by(state.id)], PAGE):
+                digests = self.memory.images.vector_digests(page, with_pictures=blocks)
                 self._note(
                     state, [MarkedImage.of(each, state.id, digests.get(each.image_id, ())) for each in page], lease
                 )

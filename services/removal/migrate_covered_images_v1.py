@@ -27,7 +27,7 @@ def delete_incomplete_records(memory: Memory, database: Database) -> int:
             rows = connection.execute(asked if after is None else asked.where(tuple_(*columns) > tuple_(*after))).all()
         for tenant, of_tenant in groupby(rows, lambda row: str(row.tenant)):
             noted = list(of_tenant)
-            there = memory.get(tenant, {row.image_id for row in noted})
+            there = memory.images.get(tenant, {row.image_id for row in noted})
             again = [row for row in noted if row.image_id in there and there[row.image_id].picture == row.picture]
             with database.write(urgent=True) as connection:
                 for row in again:

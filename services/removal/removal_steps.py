@@ -39,6 +39,7 @@ from visual_memory.services.infrastructure.observability.log_and_continue import
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Superseded
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import DuplicateEntry, ReceiptLog
 from visual_memory.services.removal.covered_images import (
@@ -101,8 +102,8 @@ class RemovalSteps:
     def preview(self, tenant: str, request: RemovalRequest) -> RemovalPreview:
         """Count what a removal would cover, and show some of it; changes nothing."""
         clauses = request.filter.clauses(self.memory.metadata)
-        by_state = self.memory.counts_by_state(tenant, clauses)
-        sample, _ = self.memory.page(tenant, clauses, SAMPLE, None)
+        by_state = self.memory.images.count_by_state(tenant, clauses)
+        sample, _ = self.memory.images.page(tenant, clauses, SAMPLE, None)
         return RemovalPreview(
             images=sum(by_state.values()), by_state=by_state, sample=[image.image_id for image in sample]
         )
@@ -167,7 +168,7 @@ class RemovalSteps:
         for tenant, removal_id in self.removals.abandoned():
             with log_and_continue("removal", removal_id, self.memory.ping):
                 finished += self._is_finished(self.removals.load(tenant, removal_id))
-        for tenant in self.memory.tenants_with_marks():
+        for tenant in self.memory.marks.tenants():
             with log_and_continue("stale marks", tenant, self.memory.ping):
                 self.mark_and_note.clear_stale_marks(tenant)
         return finished
@@ -224,8 +225,8 @@ class RemovalSteps:
         for before in self.before:
             before(state.tenant, state.id)
         for page in self._noted(state, lease):
-            for marked_by, images in groupby(sorted(page, key=_marked_by), _marked_by):
-                self.memory.delete_noted(state.tenant, [image.image_id for image in images], marked_by)
+            for removal_id, images in groupby(sorted(page, key=_marked_by), _marked_by):
+                self.memory.marks.delete(state.tenant, [image.image_id for image in images], removal_id)
             self.pictures.delete([image.picture for image in page])
         covered = CoveredImages(partial(self._noted, state, lease), state.removal.filter or EVERYTHING)
         for undo in self.undo:
@@ -255,12 +256,12 @@ class RemovalSteps:
     def _left(self, state: RemovalState, lease: Lease) -> int:
         """How many images are there that it covers."""
         before = Clause("accepted_at", FieldType.DATETIME, bounds={"lte": state.removal.requested_at})
-        left = self.memory.count(state.tenant, [*self.mark_and_note.clauses(state), before])
-        left += self.memory.count(state.tenant, marked_by=state.id)
+        left = self.memory.images.count(state.tenant, [*self.mark_and_note.clauses(state), before])
+        left += self.memory.images.count(state.tenant, [marked_by(state.id)])
         for named in self.mark_and_note.named_by_entries(state):
-            left += self.memory.count(state.tenant, named)
+            left += self.memory.images.count(state.tenant, named)
         for page in self._noted(state, lease):
-            there = self.memory.get(state.tenant, [image.image_id for image in page])
+            there = self.memory.images.get(state.tenant, [image.image_id for image in page])
             pictures = {image.picture for image in there.values()}
             left += sum(image.picture in pictures for image in page)
         return left

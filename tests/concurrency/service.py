@@ -166,8 +166,8 @@ class Service:
 
     def close(self) -> None:
         """Leave nothing to the next schedule."""
-        for page in self.memory.pages(self.tenant, [], 1000):
-            self.memory.delete(page)
+        for page in self.memory.images.pages(self.tenant, [], 1000):
+            self.memory.writes.delete(page)
         self.streams.drop_tenant(self.tenant)
         self.place.clear()
 

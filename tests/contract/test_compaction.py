@@ -22,6 +22,7 @@ from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.image import StoredImage
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import marked_by
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Compaction, Engine, Insert
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
@@ -75,7 +76,7 @@ def opened(engine: Engine) -> Memory:
 def taught(memory: Memory, count: int, tenant: str = "t") -> list[StoredImage]:
     images = [image(tenant, f"i{n}", subject=f"s{n % 3}") for n in range(count)]
     put(memory, images)
-    memory.remember(images, units(count))
+    memory.embeddings.store(images, units(count))
     return images
 
 
@@ -86,15 +87,15 @@ def taught(memory: Memory, count: int, tenant: str = "t") -> list[StoredImage]:
 def test_a_compaction_changes_nothing_that_lives(engine: Engine, memory: Memory, tenant: str) -> None:
     images = [image(tenant, f"i{n}", subject="Ann" if n % 3 else "Bob") for n in range(60)]
     put(memory, images)
-    memory.remember(images[:50], units(50))
-    memory.delete(images[:10])
+    memory.embeddings.store(images[:50], units(50))
+    memory.writes.delete(images[:10])
     shape, before = engine.inspect(), everything(engine)
-    hits = memory.nearest(tenant, units(5), 10, effort=Effort.EXACT)
+    hits = memory.search.nearest(tenant, units(5), 10, effort=Effort.EXACT)
     done = memory.compact()
     assert engine.inspect() == shape
     assert everything(engine) == before
-    assert memory.nearest(tenant, units(5), 10, effort=Effort.EXACT) == hits
-    assert memory.count(tenant, clauses(subject="Ann")) == 34
+    assert memory.search.nearest(tenant, units(5), 10, effort=Effort.EXACT) == hits
+    assert memory.images.count(tenant, clauses(subject="Ann")) == 34
     assert done.erased is not bool(done.note)
 
 
@@ -108,7 +109,7 @@ def test_a_server_is_asked_to_vacuum_and_left_as_it_was(monkeypatch: pytest.Monk
     engine = QdrantEngine(client, "test")
     memory = opened(engine)
     images = taught(memory, 20)
-    memory.delete(images[:5])
+    memory.writes.delete(images[:5])
     asked: list[models.OptimizersConfigDiff] = []
     update = client.update_collection
 
@@ -126,9 +127,9 @@ def test_a_server_is_asked_to_vacuum_and_left_as_it_was(monkeypatch: pytest.Monk
         usual.vacuum_min_vector_number,
     )
     assert [payload["image_id"] for payload, row in everything(engine).values() if row] == [
-        each.image_id for each in memory.page("t", [], 20)[0]
+        each.image_id for each in memory.images.page("t", [], 20)[0]
     ]
-    assert memory.count("t") == 15
+    assert memory.images.count("t") == 15
     assert not done.erased
     for word in ("vacuum", "came to rest", "write-ahead log", "snapshots", "replicas", "backups", "operator"):
         assert word in done.note
@@ -144,16 +145,16 @@ def test_points_come_back_from_an_export_to_the_last_bit(engine: Engine, memory:
     vectors[::2] *= np.float32(1.0005)  # as far from length 1 as the memory lets pass
     images = [image(tenant, f"i{n}", metadata={"weight": 0.1 * n, "count": 2**60 + n}) for n in range(300)]
     put(memory, images)
-    memory.remember(images[:290], vectors[:290])
-    points, cursor = memory.export(10**6)
+    memory.embeddings.store(images[:290], vectors[:290])
+    points, cursor = memory.points.engine.export(EVERY_POINT, 10**6, None)
     assert cursor is None
     before = everything(engine)
     mine = [point for point in points if point.payload["tenant"] == tenant]
     assert len(mine) == 300
     assert sum(not point.vectors for point in mine) == 10
-    memory.mark(tenant, [], "r")
+    memory.marks.mark(tenant, [], "r")
     delete_marked(memory, tenant, "r")
-    assert memory.count(tenant) == 0
+    assert memory.images.count(tenant) == 0
     engine.write([Insert(mine)])
     assert everything(engine, limit=7) == before
 
@@ -167,16 +168,18 @@ def test_no_byte_of_what_was_deleted_or_amended_is_left(folder: Path, edge: Edge
     vectors[::2] *= np.float32(1.0005)  # these are stored otherwise than they were given
     images = [image("t", f"i{n:03}", subject=f"marker-{n:03}", metadata={"camera": f"lens-{n:03}"}) for n in range(400)]
     put(memory, images)
-    memory.remember(images, vectors)
-    held = memory.get("t", [each.image_id for each in images])
+    memory.embeddings.store(images, vectors)
+    held = memory.images.get("t", [each.image_id for each in images])
     stored = {payload["image_id"]: next(iter(row.values())) for payload, row in everything(edge).values()}
     assert stored["i000"] != vectors[0].tobytes()
     for each in images[:50]:
-        memory.amend(held[each.image_id], held[each.image_id].model_copy(update={"subject": f"new-{each.image_id}"}))
+        memory.writes.amend(
+            held[each.image_id], held[each.image_id].model_copy(update={"subject": f"new-{each.image_id}"})
+        )
     put(memory, [images[50].model_copy(update={"picture": "t/new"})])  # replaced: its vector is gone
-    memory.mark("t", clauses(image_id=[each.image_id for each in images[100:]]), "r")
+    memory.marks.mark("t", clauses(image_id=[each.image_id for each in images[100:]]), "r")
     delete_marked(memory, "t", "r")
-    memory.delete(images[90:100])
+    memory.writes.delete(images[90:100])
     gone = [*(f"marker-{n:03}".encode() for n in (*range(50), *range(90, 400)))]
     gone += [f"lens-{n:03}".encode() for n in range(90, 400)]
     rows = [
@@ -193,7 +196,7 @@ def test_no_byte_of_what_was_deleted_or_amended_is_left(folder: Path, edge: Edge
     assert [each for each in gone if each in there] == []
     kept = [f"marker-{n:03}".encode() for n in range(50, 90)] + [stored[f"i{n:03}"] for n in range(50)]
     assert [each for each in kept if each not in there] == []
-    assert memory.count("t") == 90
+    assert memory.images.count("t") == 90
 
 
 def test_another_compaction_at_once_erases_what_was_deleted_before_it(folder: Path, edge: EdgeEngine) -> None:
@@ -216,8 +219,8 @@ def test_another_compaction_at_once_erases_what_was_deleted_before_it(folder: Pa
     threads[0].start()
     assert copying.wait(30)
     put(memory, [image("t", "late", subject="marker-late")])
-    memory.delete(list(memory.get("t", ["late"]).values()))
-    memory.delete(images[:100])
+    memory.writes.delete(list(memory.images.get("t", ["late"]).values()))
+    memory.writes.delete(images[:100])
     threads.append(threading.Thread(target=memory.compact))
     threads[1].start()
     go_on.set()
@@ -226,7 +229,7 @@ def test_another_compaction_at_once_erases_what_was_deleted_before_it(folder: Pa
     there = bytes_below(folder)
     assert b"marker-late" not in there
     assert [n for n, row in enumerate(units(300)) if row.tobytes() in there] == list(range(100, 300))
-    assert memory.count("t") == 200
+    assert memory.images.count("t") == 200
 
 
 # While others work
@@ -244,20 +247,20 @@ def test_writes_of_every_kind_during_the_copying_are_there_afterwards(edge: Edge
         calls += 1
         if calls == 3:  # two pages of three are copied
             put(memory, late)
-            memory.remember(late[:3], units(3, seed=5))
-            held = memory.get("t", ["i1", "i2"])
-            memory.amend(held["i1"], held["i1"].model_copy(update={"subject": "amended"}))
+            memory.embeddings.store(late[:3], units(3, seed=5))
+            held = memory.images.get("t", ["i1", "i2"])
+            memory.writes.amend(held["i1"], held["i1"].model_copy(update={"subject": "amended"}))
             put(memory, [held["i2"].model_copy(update={"picture": "t/other"})])
-            memory.delete(images[10:20])
-            memory.mark("t", clauses(subject="s0"), "r")
+            memory.writes.delete(images[10:20])
+            memory.marks.mark("t", clauses(subject="s0"), "r")
             Memory(edge, ENCODER, DIMENSION, {**METADATA, "lens": METADATA["camera"]}).open()
 
     edge._rewriting._may_go_on = meanwhile  # type: ignore[method-assign]
     memory.compact()
     assert calls > 3
-    assert memory.count("t") == 600 + 5 - 10
-    assert memory.count("t", marked_by="r") == len([n for n in range(600) if n % 3 == 0 and not 10 <= n < 20])
-    held = memory.get("t", ["i1", "i2", *(each.image_id for each in late)])
+    assert memory.images.count("t") == 600 + 5 - 10
+    assert memory.images.count("t", [marked_by("r")]) == len([n for n in range(600) if n % 3 == 0 and not 10 <= n < 20])
+    held = memory.images.get("t", ["i1", "i2", *(each.image_id for each in late)])
     assert (held["i1"].subject, held["i2"].picture, len(held)) == ("amended", "t/other", 7)
     with_vector = {payload["image_id"] for payload, row in everything(edge).values() if row}
     assert "i2" not in with_vector
@@ -276,9 +279,9 @@ def test_searches_go_on_all_the_time(edge: EdgeEngine) -> None:
         nonlocal asked
         try:
             while not stop.is_set():
-                (found,) = memory.nearest("t", units(600)[599:], 1, effort=Effort.EXACT)
+                (found,) = memory.search.nearest("t", units(600)[599:], 1, effort=Effort.EXACT)
                 assert [hit.image_id for hit in found] == ["i599"]
-                assert memory.get("t", ["i598"]).keys() == {"i598"}
+                assert memory.images.get("t", ["i598"]).keys() == {"i598"}
                 asked += 1
         except BaseException as error:  # noqa: BLE001 - reported below
             errors.append(error)
@@ -312,7 +315,7 @@ def test_a_search_that_runs_during_the_switch_ends_well(edge: EdgeEngine) -> Non
         assert thread.is_alive()
     thread.join()
     assert not old.folder.exists()
-    assert memory.count("t") == 51
+    assert memory.images.count("t") == 51
 
 
 def test_an_ending_breaks_a_compaction_off(folder: Path) -> None:
@@ -374,7 +377,7 @@ BEFORE = [(step, "before") for step in ("make", "_put", "switch", "replace", "di
 def test_a_crash_at_any_step_leaves_the_old_or_the_new(folder: Path, step: str, when: str) -> None:
     engine = EdgeEngine(folder / "data")
     images = taught(opened(engine), 20)
-    opened(engine).delete(images[:5])
+    opened(engine).writes.delete(images[:5])
     shape, before = engine.inspect(), everything(engine)
     engine.close()
     command = [sys.executable, "-c", CRASH, str(folder / "data"), step, when]
@@ -425,7 +428,7 @@ def test_a_caller_waits_longer_than_its_timeout_while_others_are_served(folder: 
         thread.start()
         served = 0
         while thread.is_alive():
-            assert memory.count("t") == 50
+            assert memory.images.count("t") == 50
             served += 1
         thread.join()
         assert done == [Compaction(erased=True)]
@@ -460,7 +463,7 @@ def test_a_caller_notices_an_owner_that_dies_or_hangs_in_the_middle(folder: Path
             assert len(errors) == 1
             owner.kill()
             owner.start()
-            assert memory.count("t") == 10
+            assert memory.images.count("t") == 10
             assert len(list(owner.data.glob("shard-*"))) == 1
         engine.close()
         memory.close()

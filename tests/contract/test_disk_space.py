@@ -29,7 +29,7 @@ from visual_memory.services.infrastructure.storage.blob_store import Blobs
 from visual_memory.services.infrastructure.storage.disk_space import MIB, REMOVE
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.points.point_filters import within
+from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Index, Insert, SetPayload
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
@@ -69,8 +69,8 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
     pictures, blobs = Pictures(folder / "pictures", FLOOR), Blobs(folder / "blobs", FLOOR * REMOVE)
     old = [image("t", f"old{n}") for n in range(3)]
     put(memory, old)
-    held = memory.begin(old)[0]
-    vectors, engine = units(3), memory._engine
+    held = memory.leases.begin(old)[0]
+    vectors, engine = units(3), memory.points.engine
 
     new: list[Callable[[], object]] = [
         lambda: put(memory, [image("t", "new")]),
@@ -81,24 +81,24 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
         memory.compact,
     ]
     finish: list[Callable[[], object]] = [
-        lambda: memory.amend(held, held.model_copy(update={"subject": "x"})),
-        lambda: memory.begin(old),
-        lambda: memory.remember(old, vectors),
+        lambda: memory.writes.amend(held, held.model_copy(update={"subject": "x"})),
+        lambda: memory.leases.begin(old),
+        lambda: memory.embeddings.store(old, vectors),
         lambda: reject(memory, held, "x"),
     ]
     remove: list[Callable[[], object]] = [
-        lambda: memory.mark("t", [], "r"),
-        lambda: memory.release([held]),
+        lambda: memory.marks.mark("t", [], "r"),
+        lambda: memory.leases.release([held]),
         lambda: blobs.write("a/b", b"1"),
     ]
     delete: list[Callable[[], object]] = [
-        lambda: memory.delete(old),
+        lambda: memory.writes.delete(old),
         lambda: delete_marked(memory, "t", "r"),
     ]
     always: list[Callable[[], object]] = [
         memory.ping,
-        lambda: memory.get("t", ["old0"]),
-        lambda: memory.nearest("t", vectors, 1),
+        lambda: memory.images.get("t", ["old0"]),
+        lambda: memory.search.nearest("t", vectors, 1),
         lambda: engine.export(EVERY_POINT, 10, None),
         lambda: pictures.delete(["t/aa/x"]),
         lambda: blobs.delete(["a/b"]),
@@ -113,28 +113,28 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
                         call()
                 elif least in {0.0, 0.25}:  # the others would change what the next step needs
                     call()
-    assert memory.get("t", ["old0", "old1", "new"]).keys() == {"old0", "old1"}
+    assert memory.images.get("t", ["old0", "old1", "new"]).keys() == {"old0", "old1"}
 
 
 def test_filling_takes_room_like_what_is_new_and_finishing_does_not(disk: Disk, memory: Memory) -> None:
     old, waiting = [image("t", f"old{n}") for n in range(2)], [image("t", f"new{n}") for n in range(2)]
     put(memory, old)
-    memory.remember(old, units(2))
+    memory.embeddings.store(old, units(2))
     put(memory, waiting)
-    memory._engine.add_vector("other", 11)
-    other, rows = memory.under("other", 11), units(2, dimension=11)
+    memory.points.engine.add_vector("other", 11)
+    other, rows = memory.with_encoder("other", 11), units(2, dimension=11)
     disk.free = FLOOR - 1
     with pytest.raises(OutOfSpace, match="make room"):
         other.filling.fill(old, rows)
     with pytest.raises(OutOfSpace, match="make room"):
-        memory._engine.add_vector("a third", 11)
+        memory.points.engine.add_vector("a third", 11)
     disk.free = FLOOR // 2
-    assert memory.remember(waiting, units(2), further={"other": rows}) == 2
+    assert memory.embeddings.store(waiting, units(2), further={"other": rows}) == 2
     disk.free = FLOOR // 4
     memory.filling.forget_encoder("other")
     disk.free = FLOOR // 8
-    memory._engine.drop_vector("other")
-    assert memory.count_embedded("t") == 4
+    memory.points.engine.drop_vector("other")
+    assert memory.images.count_with_vectors("t") == 4
 
 
 def test_each_step_does_its_work_just_above_its_floor(disk: Disk, memory: Memory) -> None:
@@ -142,12 +142,12 @@ def test_each_step_does_its_work_just_above_its_floor(disk: Disk, memory: Memory
     disk.free = FLOOR
     put(memory, images)
     disk.free = FLOOR // 2
-    assert memory.remember(images, units(4)) == 4
+    assert memory.embeddings.store(images, units(4)) == 4
     disk.free = FLOOR // 4
-    memory.mark("t", [], "r")
+    memory.marks.mark("t", [], "r")
     disk.free = FLOOR // 8
     delete_marked(memory, "t", "r")
-    assert memory.count("t") == 0
+    assert memory.images.count("t") == 0
 
 
 def test_a_mark_on_more_points_than_the_room_allows_is_refused(
@@ -157,9 +157,9 @@ def test_a_mark_on_more_points_than_the_room_allows_is_refused(
     monkeypatch.setattr("visual_memory.services.vector_engines.qdrant_edge.edge_engine.PER_POINT", FLOOR // 200)
     disk.free = FLOOR * 0.25 + FLOOR // 200 * 50
     with pytest.raises(OutOfSpace):
-        memory.mark("t", [], "r")
-    memory._engine.write([SetPayload({"removal": "r"}, within("t", clauses(source="s")))], urgent=True)
-    assert memory.count("t", marked_by="r") == 10
+        memory.marks.mark("t", [], "r")
+    memory.points.engine.write([SetPayload({"removal": "r"}, within("t", clauses(source="s")))], urgent=True)
+    assert memory.images.count("t", [marked_by("r")]) == 10
 
 
 def test_a_copy_that_will_not_fit_is_not_begun(disk: Disk, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_a_copy_that_meets_the_floor_on_its_way_is_removed(
     assert len(list((folder / "data").glob("shard-*"))) == 1
     disk.free = 10 * FLOOR
     memory.compact()
-    assert memory.count("t") == 500
+    assert memory.images.count("t") == 500
 
 
 def test_an_engine_opens_once_there_is_room(disk: Disk, folder: Path) -> None:
@@ -201,11 +201,11 @@ def test_an_engine_opens_once_there_is_room(disk: Disk, folder: Path) -> None:
     memory.close()
     disk.free = FLOOR // 2 - 1
     again = Memory(EdgeEngine(folder / "data", FLOOR), ENCODER, DIMENSION, METADATA)
-    for call in (again.ping, again.open, lambda: again.get("t", ["a"]), lambda: again.mark("t", [], "r")):
+    for call in (again.ping, again.open, lambda: again.images.get("t", ["a"]), lambda: again.marks.mark("t", [], "r")):
         with pytest.raises(OutOfSpace):
             call()
     disk.free += 1
-    assert again.get("t", ["a"]).keys() == {"a"}
+    assert again.images.get("t", ["a"]).keys() == {"a"}
     again.close()
 
 

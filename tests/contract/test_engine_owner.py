@@ -20,7 +20,7 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import State
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
-from visual_memory.services.memory.points.point_filters import within
+from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.settings import StoreSettings
 from visual_memory.services.vector_engines.engine_contract import PointFilter, Search
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
@@ -39,16 +39,18 @@ def test_what_was_put_outlives_a_kill(folder: Path) -> None:
     images = [image("t", f"i{n}") for n in range(40)]
     with Owner(folder) as owner:
         memory = opened(owner.ready())
-        memory.put(images)
-        memory.remember(images[:20], units(20))
-        memory.delete(images[30:])
-        memory.remember(images, units(40))  # ten of them are gone
-        memory.mark("t", clauses(image_id=["i28", "i29"]), "r")
+        memory.writes.put(images)
+        memory.embeddings.store(images[:20], units(20))
+        memory.writes.delete(images[30:])
+        memory.embeddings.store(images, units(40))  # ten of them are gone
+        memory.marks.mark("t", clauses(image_id=["i28", "i29"]), "r")
         owner.kill()
         owner.start()
-        assert memory.counts_by_state("t") == {State.REMEMBERED: 30}
-        assert memory.count("t", marked_by="r") == 2
-        assert [hits[0].image_id for hits in memory.nearest("t", units(40)[:28], 1)] == [f"i{n}" for n in range(28)]
+        assert memory.images.count_by_state("t") == {State.REMEMBERED: 30}
+        assert memory.images.count("t", [marked_by("r")]) == 2
+        assert [hits[0].image_id for hits in memory.search.nearest("t", units(40)[:28], 1)] == [
+            f"i{n}" for n in range(28)
+        ]
         memory.close()
 
 
@@ -62,7 +64,7 @@ def test_a_kill_in_the_middle_of_writes_loses_nothing_acknowledged(folder: Path)
             n = 0
             while not stop.is_set():
                 name = f"{number}-{n}"
-                memory.put([image("t", name)])
+                memory.writes.put([image("t", name)])
                 acknowledged.append(name)
                 n += 1
 
@@ -78,7 +80,7 @@ def test_a_kill_in_the_middle_of_writes_loses_nothing_acknowledged(folder: Path)
         for thread in threads:
             thread.join()
         assert len(acknowledged) > 20
-        assert memory.get("t", acknowledged).keys() == set(acknowledged)
+        assert memory.images.get("t", acknowledged).keys() == set(acknowledged)
         memory.close()
 
 
@@ -89,7 +91,7 @@ def test_a_stopped_owner_ends_well_and_its_callers_go_on_with_the_next(folder: P
 
         def write() -> None:
             for n in range(60):
-                memory.put([image("t", f"i{n}")])
+                memory.writes.put([image("t", f"i{n}")])
                 results.append(n)
 
         thread = threading.Thread(target=write)
@@ -100,7 +102,7 @@ def test_a_stopped_owner_ends_well_and_its_callers_go_on_with_the_next(folder: P
         owner.start()
         thread.join()
         assert len(results) == 60
-        assert memory.count("t") == 60
+        assert memory.images.count("t") == 60
         memory.close()
 
 
@@ -133,13 +135,17 @@ def test_an_owner_that_hangs_is_unavailable(folder: Path) -> None:
         assert owner.process is not None
         owner.suspend()
         large = [image("t", f"i{n}", metadata={"camera": "x" * 1000}) for n in range(2000)]
-        for call in (memory.ping, memory.ping, lambda: memory.put(large)):  # pooled, new, and larger than the buffers
+        for call in (
+            memory.ping,
+            memory.ping,
+            lambda: memory.writes.put(large),
+        ):  # pooled, new, and larger than the buffers
             with pytest.raises(Unavailable, match="within 1 s"):
                 call()
         owner.process.send_signal(signal.SIGCONT)
         patient = opened(owner)
-        patient.put(large)  # the answers to the calls that were given up reach nobody
-        assert patient.count("t") == 2000
+        patient.writes.put(large)  # the answers to the calls that were given up reach nobody
+        assert patient.images.count("t") == 2000
         for each in (memory, patient):
             each.close()
 
@@ -152,7 +158,7 @@ def test_a_long_search_is_waited_for_while_the_owner_answers_others(folder: Path
     )
     with Owner(folder, prelude=prelude) as owner:
         memory = opened(owner.ready())
-        memory.put([image("t", "a")])
+        memory.writes.put([image("t", "a")])
         patient, hasty = (RemoteEngine(owner.socket, 0.5, search_timeout) for search_timeout in (30.0, 0.0))
         asked = units(1), Search(vector_name(ENCODER), within("t"), 1, Effort.EXACT, ())
         assert len(patient.query_batch(*asked)) == 1
@@ -298,11 +304,11 @@ def test_a_path_too_long_for_a_socket_is_told(folder: Path) -> None:
 def test_a_fork_does_not_share_its_parents_connections(folder: Path) -> None:
     def count(tenant: str) -> None:
         for _ in range(200):
-            assert memory.count(tenant) == {"a": 1, "b": 2}[tenant]
+            assert memory.images.count(tenant) == {"a": 1, "b": 2}[tenant]
 
     with Owner(folder) as owner:
         memory = opened(owner.ready())
-        memory.put([image("a", "one"), image("b", "one"), image("b", "two")])
+        memory.writes.put([image("a", "one"), image("b", "one"), image("b", "two")])
         child = multiprocessing.get_context("fork").Process(target=count, args=("b",))
         child.start()
         count("a")

@@ -49,12 +49,12 @@ LONGER = 11
 def other(engine: Engine, memory: Memory) -> Iterator[Memory]:
     """The same images under an encoder that is added, and dropped in the end."""
     name = f"other/{uuid.uuid4().hex}"
-    added = memory.under(name, LONGER)
-    engine.add_vector(added._vector, LONGER)
+    added = memory.with_encoder(name, LONGER)
+    engine.add_vector(added.points.vector, LONGER)
     added.open()
     yield added
     memory.filling.forget_encoder(name)
-    engine.drop_vector(added._vector)
+    engine.drop_vector(added.points.vector)
 
 
 def longer(rows: int, seed: int = 1) -> Vectors:
@@ -64,12 +64,12 @@ def longer(rows: int, seed: int = 1) -> Vectors:
 def remembered(memory: Memory, tenant: str, number: int) -> list[StoredImage]:
     images = [image(tenant, f"i{n}") for n in range(number)]
     put(memory, images)
-    memory.remember(images, units(number))
+    memory.embeddings.store(images, units(number))
     return held(memory, images)
 
 
 def held(memory: Memory, images: list[StoredImage]) -> list[StoredImage]:
-    there = memory.get(images[0].tenant, [each.image_id for each in images])
+    there = memory.images.get(images[0].tenant, [each.image_id for each in images])
     return [there[each.image_id] for each in images if each.image_id in there]
 
 
@@ -78,7 +78,7 @@ def came_as_vectors(memory: Memory, tenant: str, number: int) -> list[StoredImag
         image(tenant, f"v{n}", state=State.REMEMBERED, picture=key, encoder=ENCODER)
         for n, key in enumerate(new_keys_of_vectors(number))
     ]
-    memory.put(images, vectors=units(number, seed=30))
+    memory.writes.put(images, vectors=units(number, seed=30))
     return images
 
 
@@ -91,21 +91,21 @@ def left(memory: Memory, tenant: str, limit: int = 3) -> list[str]:
 
 
 def nearest(memory: Memory, tenant: str, vectors: Vectors) -> list[str]:
-    return [hits[0].image_id for hits in memory.nearest(tenant, vectors, 1, effort=Effort.EXACT) if hits]
+    return [hits[0].image_id for hits in memory.search.nearest(tenant, vectors, 1, effort=Effort.EXACT) if hits]
 
 
 def test_an_encoder_that_is_added_is_filled_until_nothing_is_left(memory: Memory, other: Memory, tenant: str) -> None:
     images = remembered(memory, tenant, 7)
-    memory.mute(tenant, clauses(image_id="i6"))
+    memory.mutes.mute(tenant, clauses(image_id="i6"))
     put(memory, [image(tenant, "waits"), image(tenant, "rejected")])
-    reject(memory, memory.get(tenant, ["rejected"])["rejected"], "cannot be read")
+    reject(memory, memory.images.get(tenant, ["rejected"])["rejected"], "cannot be read")
     came_as_vectors(memory, tenant, 2)
     assert memory.filling.fill_counts(tenant) == FillCounts(filled=9)
     assert other.filling.fill_counts(tenant) == FillCounts(left=7, vectors_only=2)
     assert left(other, tenant) == [f"i{n}" for n in range(7)]
-    before = memory.get(tenant, [each.image_id for each in images])
+    before = memory.images.get(tenant, [each.image_id for each in images])
     other.filling.fill(images[:4], longer(4))
-    assert memory.get(tenant, [each.image_id for each in images]) == before, "nothing else is written"
+    assert memory.images.get(tenant, [each.image_id for each in images]) == before, "nothing else is written"
     assert other.filling.fill_counts(tenant) == FillCounts(filled=4, left=3, vectors_only=2)
     assert left(other, tenant) == ["i4", "i5", "i6"]
     assert other.filling.has_left()
@@ -114,7 +114,7 @@ def test_an_encoder_that_is_added_is_filled_until_nothing_is_left(memory: Memory
     assert other.filling.fill_counts(tenant) == FillCounts(filled=7, vectors_only=2)
     assert nearest(other, tenant, longer(7)) == [*(f"i{n}" for n in range(6)), nearest(other, tenant, longer(7)[6:])[0]]
     assert nearest(memory, tenant, units(6)) == [f"i{n}" for n in range(6)]
-    memory.unmute(tenant, clauses(image_id="i6"))
+    memory.mutes.unmute(tenant, clauses(image_id="i6"))
     assert nearest(other, tenant, longer(7)) == [f"i{n}" for n in range(7)]
 
 
@@ -142,14 +142,14 @@ def test_a_late_fill_brings_nothing_back_and_gives_nothing_to_another_picture(
     memory: Memory, other: Memory, tenant: str
 ) -> None:
     removed, replaced, stays = remembered(memory, tenant, 3)
-    memory.mark(tenant, clauses(image_id=removed.image_id), "r")
+    memory.marks.mark(tenant, clauses(image_id=removed.image_id), "r")
     delete_marked(memory, tenant, "r")
     new = image(tenant, replaced.image_id)
     put(memory, [new])
     other.filling.fill([removed, replaced, stays], longer(3))
-    assert memory.get(tenant, [removed.image_id]) == {}
-    assert memory.get(tenant, [replaced.image_id]) == {replaced.image_id: new}
-    memory.remember([new], units(1, seed=5))
+    assert memory.images.get(tenant, [removed.image_id]) == {}
+    assert memory.images.get(tenant, [replaced.image_id]) == {replaced.image_id: new}
+    memory.embeddings.store([new], units(1, seed=5))
     assert other.filling.fill_counts(tenant) == FillCounts(filled=1, left=1)
     assert left(other, tenant) == [replaced.image_id]
     other.filling.give_up([removed, replaced], "it is too thin")
@@ -163,7 +163,7 @@ def test_a_replaced_image_loses_the_vectors_of_all_encoders_at_once(memory: Memo
     put(memory, [image(tenant, each.image_id) for each in images])
     assert memory.filling.fill_counts(tenant) == other.filling.fill_counts(tenant) == FillCounts()
     again = held(memory, images)
-    memory.remember(again, units(2, seed=9))
+    memory.embeddings.store(again, units(2, seed=9))
     assert other.filling.fill_counts(tenant) == FillCounts(left=2)
     assert nearest(other, tenant, longer(2)) == []
 
@@ -171,7 +171,7 @@ def test_a_replaced_image_loses_the_vectors_of_all_encoders_at_once(memory: Memo
 def test_a_removal_takes_the_vectors_of_all_encoders(memory: Memory, other: Memory, tenant: str) -> None:
     images = remembered(memory, tenant, 3)
     other.filling.fill(images, longer(3))
-    memory.mark(tenant, clauses(image_id="i1"), "r")
+    memory.marks.mark(tenant, clauses(image_id="i1"), "r")
     delete_marked(memory, tenant, "r")
     assert nearest(other, tenant, longer(3)[1:2]) != ["i1"]
     assert memory.filling.fill_counts(tenant) == other.filling.fill_counts(tenant) == FillCounts(filled=2)
@@ -194,9 +194,9 @@ def test_what_cannot_be_encoded_is_given_up_and_listed_with_the_reason(
         "i1": "it is too thin",
         "i2": "it is too thin",
         "i3": "it is yet to be filled",
-        vector.image_id: f"it came as a vector of {ENCODER}: send one of {other._encoder}",
+        vector.image_id: f"it came as a vector of {ENCODER}: send one of {other.points.encoder}",
     }
-    memory.filling.forget_encoder(other._encoder)
+    memory.filling.forget_encoder(other.points.encoder)
     assert left(other, tenant) == ["i1", "i2", "i3"]
     assert [len(each.not_encoded) for each in held(memory, images)] == [0, 0, 1, 0], "that of the other stays"
     assert memory.filling.fill_counts(tenant) == FillCounts(filled=5)
@@ -208,22 +208,22 @@ def test_vectors_of_further_encoders_come_with_the_first(memory: Memory, other: 
     gone = image(tenant, "gone")
     rows = longer(5)
     rows[2] = np.nan
-    given = {other._encoder: rows, "was dropped": longer(5)}
-    assert memory.remember([*images, gone], units(5), further=given) == 4
+    given = {other.points.encoder: rows, "was dropped": longer(5)}
+    assert memory.embeddings.store([*images, gone], units(5), further=given) == 4
     assert other.filling.fill_counts(tenant) == FillCounts(filled=3, left=1)
     assert left(other, tenant) == ["i2"]
     assert nearest(other, tenant, longer(4)[[0, 1, 3]]) == ["i0", "i1", "i3"]
     assert nearest(memory, tenant, units(4)) == ["i0", "i1", "i2", "i3"]
-    assert memory.get(tenant, ["gone"]) == {}
+    assert memory.images.get(tenant, ["gone"]) == {}
 
 
 def test_a_lease_that_ended_takes_the_further_vectors_too(memory: Memory, other: Memory, tenant: str) -> None:
     put(memory, [image(tenant, "a")])
-    [begun] = memory.begin(list(memory.get(tenant, ["a"]).values()))
-    memory.begin([begun])  # by another
-    assert memory.remember([begun], units(1), further={other._encoder: longer(1)}) == 0
+    [begun] = memory.leases.begin(list(memory.images.get(tenant, ["a"]).values()))
+    memory.leases.begin([begun])  # by another
+    assert memory.embeddings.store([begun], units(1), further={other.points.encoder: longer(1)}) == 0
     assert nearest(other, tenant, longer(1)) == []
-    assert memory.count_embedded(tenant) == other.count_embedded(tenant) == 0
+    assert memory.images.count_with_vectors(tenant) == other.images.count_with_vectors(tenant) == 0
 
 
 @pytest.mark.parametrize("wrong", [longer(1) * 2, longer(2)])
@@ -231,12 +231,12 @@ def test_vectors_that_cannot_be_remembered_are_refused(
     memory: Memory, other: Memory, tenant: str, wrong: Vectors
 ) -> None:
     put(memory, [image(tenant, "a")])
-    waiting = list(memory.get(tenant, ["a"]).values())
+    waiting = list(memory.images.get(tenant, ["a"]).values())
     with pytest.raises(InvalidVector):
-        memory.remember(waiting, units(1), further={other._encoder: wrong})
+        memory.embeddings.store(waiting, units(1), further={other.points.encoder: wrong})
     with pytest.raises(InvalidVector):
         other.filling.fill(waiting, wrong)
-    assert memory.counts_by_state(tenant) == {State.WAITING: 1}
+    assert memory.images.count_by_state(tenant) == {State.WAITING: 1}
 
 
 def test_an_image_without_this_encoder_s_vector_is_muted_and_unmuted_all_the_same(
@@ -244,9 +244,9 @@ def test_an_image_without_this_encoder_s_vector_is_muted_and_unmuted_all_the_sam
 ) -> None:
     images = remembered(memory, tenant, 2)
     other.filling.fill(images[:1], longer(1))
-    assert other.mute(tenant, []) == 2
-    assert memory.counts_by_state(tenant) == {State.MUTED: 2}
-    assert other.unmute(tenant, []) == 2
+    assert other.mutes.mute(tenant, []) == 2
+    assert memory.images.count_by_state(tenant) == {State.MUTED: 2}
+    assert other.mutes.unmute(tenant, []) == 2
     assert nearest(memory, tenant, units(2)) == ["i0", "i1"]
     assert nearest(other, tenant, longer(2)) == ["i0", "i0"], "it votes only where it has a vector"
 
@@ -259,13 +259,13 @@ def test_what_came_as_a_vector_before_there_was_a_mark_is_counted_right(folder: 
     memory.open()
     pictures, vectors = remembered(memory, "t", 2), came_as_vectors(memory, "u", 3)
     engine.write([SetPayload({"vector_only": None}, EVERY_POINT)])
-    other = memory.under("other", LONGER)
+    other = memory.with_encoder("other", LONGER)
     engine.add_vector("other", LONGER)
     assert engine.count(other.filling._left("u")) == 3, "they would be taken for pictures"
     assert other.filling.fill_counts() == FillCounts(left=2, vectors_only=3)
     assert other.filling.to_fill("u", 9) == ([], None)
     assert left(other, "t") == [each.image_id for each in pictures]
-    assert memory.get("u", ["v1"])["v1"] == vectors[1]
+    assert memory.images.get("u", ["v1"])["v1"] == vectors[1]
     shape = engine.inspect()
     assert shape is not None
     assert shape.indexes["vector_only"] == "bool"
@@ -285,7 +285,7 @@ def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: 
     """Fill with images replaced, removed, added and muted meanwhile; what is there in the end is checked."""
     images = [image(tenant, f"i{n:03}") for n in range(120)]
     put(memory, images)
-    memory.remember(images, encoded(images, DIMENSION))
+    memory.embeddings.store(images, encoded(images, DIMENSION))
     changed, errors = threading.Event(), list[BaseException]()
 
     def fill() -> None:
@@ -313,21 +313,21 @@ def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: 
             put(memory, new)
             rows = encoded(new, LONGER)
             rows[1] = np.nan
-            memory.remember(new, encoded(new, DIMENSION), further={other._encoder: rows})
-            memory.mark(tenant, clauses(image_id=chosen[2]), f"r{step}")
+            memory.embeddings.store(new, encoded(new, DIMENSION), further={other.points.encoder: rows})
+            memory.marks.mark(tenant, clauses(image_id=chosen[2]), f"r{step}")
             delete_marked(memory, tenant, f"r{step}")
-            memory.mute(tenant, clauses(image_id=chosen[3]))
+            memory.mutes.mute(tenant, clauses(image_id=chosen[3]))
             disturb(step)
     finally:
         changed.set()
         thread.join()
     assert errors == []
-    points, _ = memory.export(10_000)
+    points, _ = memory.points.engine.export(EVERY_POINT, 10_000, None)
     mine = [(to_image(point.payload), point.vectors) for point in points if point.payload["tenant"] == tenant]
     assert len(mine) > 60
     for held, vectors in mine:
-        assert np.allclose(vectors[memory._vector], of_picture(held, DIMENSION)[0], atol=1e-5), held
-        assert np.allclose(vectors[other._vector], of_picture(held, LONGER)[0], atol=1e-5), held
+        assert np.allclose(vectors[memory.points.vector], of_picture(held, DIMENSION)[0], atol=1e-5), held
+        assert np.allclose(vectors[other.points.vector], of_picture(held, LONGER)[0], atol=1e-5), held
     assert other.filling.fill_counts(tenant) == memory.filling.fill_counts(tenant) == FillCounts(filled=len(mine))
 
 
@@ -350,6 +350,6 @@ def test_nothing_is_lost_or_mixed_where_the_owner_is_killed_and_compacts(folder:
             if step % 8 == 6:
                 engine.compact()
 
-        fill_while_all_changes(memory, memory.under("other", LONGER), "t", disturb)
-        assert not memory.under("other", LONGER).filling.has_left()
+        fill_while_all_changes(memory, memory.with_encoder("other", LONGER), "t", disturb)
+        assert not memory.with_encoder("other", LONGER).filling.has_left()
         memory.close()

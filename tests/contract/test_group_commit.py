@@ -103,28 +103,28 @@ def test_the_log_brings_back_what_the_segments_lost(
     engine = EdgeEngine(whole)
     memory = Memory(engine, "encoder", 4, {})
     memory.open()
-    memory.put([image("default", "before"), image("default", "removed")])
+    memory.writes.put([image("default", "before"), image("default", "removed")])
     with engine._shards.use() as shard:
         shard.engine.flush()
         folder = shard.folder.relative_to(whole)
     shutil.copytree(whole, cut)
-    memory.put([image("default", "after")])
-    waiting = list(memory.get("default", ["before", "after"]).values())
-    memory.remember(waiting, np.eye(2, 4, dtype=np.float32))
-    memory.delete(list(memory.get("default", ["removed"]).values()))
+    memory.writes.put([image("default", "after")])
+    waiting = list(memory.images.get("default", ["before", "after"]).values())
+    memory.embeddings.store(waiting, np.eye(2, 4, dtype=np.float32))
+    memory.writes.delete(list(memory.images.get("default", ["removed"]).values()))
     _take(folder / "wal", whole, cut)
     with engine._shards.use() as shard:
         shard.engine.flush()
     for part in whole.glob(f"{folder}/segments/*/{newer}") if newer else ():
         _take(part.relative_to(whole), whole, cut)
-    expected = memory.get("default", ["before", "after", "removed"])
+    expected = memory.images.get("default", ["before", "after", "removed"])
     memory.close()
 
     recovered = Memory(EdgeEngine(cut), "encoder", 4, {})
-    assert recovered.get("default", ["before", "after", "removed"]) == expected
+    assert recovered.images.get("default", ["before", "after", "removed"]) == expected
     assert set(expected) == {"before", "after"}
-    assert recovered.counts_by_state("default") == {State.REMEMBERED: 2}
-    nearest = recovered.nearest("default", np.eye(1, 4, dtype=np.float32), 5)[0]
+    assert recovered.images.count_by_state("default") == {State.REMEMBERED: 2}
+    nearest = recovered.search.nearest("default", np.eye(1, 4, dtype=np.float32), 5)[0]
     assert [hit.similarity for hit in nearest] == [1.0, 0.0]
     recovered.close()
 
@@ -141,7 +141,7 @@ def test_a_log_that_the_engine_renames_while_it_is_synced_costs_no_write(folder:
     [log] = folder.glob("shard-*/wal")
     (log / "open-99").symlink_to("renamed")  # what is listed, and is not there any more
     put(memory, [image("t", "a")])
-    assert set(memory.get("t", ["a"])) == {"a"}
+    assert set(memory.images.get("t", ["a"])) == {"a"}
     engine.close()
 
 

@@ -218,7 +218,7 @@ def test_what_few_searches_ask_for_is_left_to_the_cache_and_stays_so(folder: Pat
 
     at_hand = {field for field, in_memory in held().items() if in_memory}
     assert at_hand == {"tenant", *AT_HAND}
-    memory.put([image("t", "a", metadata={"integer": 1})])
+    memory.writes.put([image("t", "a", metadata={"integer": 1})])
     before = held()
     memory.compact()
     assert held() == before

@@ -88,9 +88,9 @@ def test_engines_and_plain_python_agree(
 ) -> None:
     mine = {f"i{n}": image("agree", f"i{n}", **given) for n, given in enumerate(held)}
     put(memory, list(mine.values()))  # replaces those of the example before
-    assert memory.get("agree", list(mine)) == mine
+    assert memory.images.get("agree", list(mine)) == mine
     has_value = [[Clause(field, kind, negated=negated)] for field, kind in KINDS.items() for negated in (False, True)]
     for clauses in [*(Filter.model_validate(condition).clauses(METADATA) for condition in asked), *has_value]:
         expected = {image_id for image_id, each in mine.items() if matches(clauses, each)}
-        found, _ = memory.page("agree", clauses, 100)
+        found, _ = memory.images.page("agree", clauses, 100)
         assert {each.image_id for each in found} == expected, clauses

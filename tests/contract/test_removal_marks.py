@@ -12,8 +12,9 @@ from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, matches
 from visual_memory.schemas.image import Doubt, State, StoredImage, now
-from visual_memory.services.memory.memory import Memory, Objection
-from visual_memory.services.memory.points.point_filters import MARKED, UNMARKED
+from visual_memory.services.memory.label_conflicts import LabelConflict
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import MARKED, UNMARKED, marked_by
 from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.memory.points.vector_digests import OFFSETS, vector_digests
 
@@ -28,21 +29,21 @@ LACKS_SUBJECT = Clause("subject", FieldType.KEYWORD, negated=True)
 
 
 def ids(memory: Memory, tenant: str, *where: Clause) -> list[str]:
-    return sorted(each.image_id for each in memory.page(tenant, where, 100)[0])
+    return sorted(each.image_id for each in memory.images.page(tenant, where, 100)[0])
 
 
 def remembered(memory: Memory, tenant: str, *names: str, **fields: Any) -> list[StoredImage]:
     images = [image(tenant, name, **fields) for name in names]
     put(memory, images)
-    memory.remember(images, units(len(images)))
-    return [*memory.get(tenant, names).values()]
+    memory.embeddings.store(images, units(len(images)))
+    return [*memory.images.get(tenant, names).values()]
 
 
 def test_whether_a_field_has_a_value_means_the_same_to_all(memory: Memory, tenant: str) -> None:
     images = [image(tenant, "a", subject="Ann", metadata={"count": 1}), image(tenant, "b"), image(tenant, "c")]
     put(memory, images)
-    memory.mark(tenant, clauses(image_id="c"), "r")
-    held = memory.get(tenant, ["a", "b", "c"])
+    memory.marks.mark(tenant, clauses(image_id="c"), "r")
+    held = memory.images.get(tenant, ["a", "b", "c"])
     assert held["c"].removal == "r"
     count = Clause("metadata.count", FieldType.INTEGER)
     labelled = Clause("labels", FieldType.KEYWORD)
@@ -54,38 +55,42 @@ def test_whether_a_field_has_a_value_means_the_same_to_all(memory: Memory, tenan
 
 def test_what_is_marked_is_listed_and_votes_no_more(memory: Memory, tenant: str) -> None:
     remembered(memory, tenant, "a", "b", "c")
-    memory.mark(tenant, clauses(image_id="a"), "r")
+    memory.marks.mark(tenant, clauses(image_id="a"), "r")
     assert ids(memory, tenant, *clauses(state="remembered")) == ["a", "b", "c"]
-    [hits] = memory.nearest(tenant, units(3)[:1], 9)
+    [hits] = memory.search.nearest(tenant, units(3)[:1], 9)
     assert {hit.image_id for hit in hits} == {"b", "c"}
-    assert memory.count_embedded(tenant) == 2
+    assert memory.images.count_with_vectors(tenant) == 2
     for states in ([], [State.REMEMBERED, State.MUTED]):
-        [(images, _)] = memory.embedded(tenant, [], 9, states)
+        [(images, _)] = memory.images.pages_with_vectors(tenant, [], 9, states)
         assert {each.image_id for each in images} == {"b", "c"}
-    memory.clear_marks(tenant, ["r"])
-    [hits] = memory.nearest(tenant, units(3)[:1], 9)
+    memory.marks.clear(tenant, ["r"])
+    [hits] = memory.search.nearest(tenant, units(3)[:1], 9)
     assert {hit.image_id for hit in hits} == {"a", "b", "c"}
 
 
 CHANGES: dict[str, Callable[[Memory, StoredImage], object]] = {
-    "replace": lambda memory, held: memory.put([image(held.tenant, held.image_id)], {held.image_id: held}),
-    "insert": lambda memory, held: memory.put([image(held.tenant, held.image_id)]),
-    "vector": lambda memory, held: memory.put(
+    "replace": lambda memory, held: memory.writes.put([image(held.tenant, held.image_id)], {held.image_id: held}),
+    "insert": lambda memory, held: memory.writes.put([image(held.tenant, held.image_id)]),
+    "vector": lambda memory, held: memory.writes.put(
         [image(held.tenant, held.image_id, **REMEMBERED)], {held.image_id: held}, vectors=units(1)
     ),
-    "new vector": lambda memory, held: memory.put([image(held.tenant, held.image_id, **REMEMBERED)], vectors=units(1)),
-    "amend": lambda memory, held: memory.amend(held, held.model_copy(update={"subject": "Bob"})),
-    "relabel": lambda memory, held: memory.relabel([held], ["dog"]),
-    "mute": lambda memory, held: memory.mute(held.tenant, []),
-    "unmute": lambda memory, held: memory.unmute(held.tenant, []),
-    "begin": lambda memory, held: memory.begin([held]),
-    "release": lambda memory, held: memory.release([held]),
-    "remember": lambda memory, held: memory.remember([held], units(1)),
+    "new vector": lambda memory, held: memory.writes.put(
+        [image(held.tenant, held.image_id, **REMEMBERED)], vectors=units(1)
+    ),
+    "amend": lambda memory, held: memory.writes.amend(held, held.model_copy(update={"subject": "Bob"})),
+    "relabel": lambda memory, held: memory.writes.relabel([held], ["dog"]),
+    "mute": lambda memory, held: memory.mutes.mute(held.tenant, []),
+    "unmute": lambda memory, held: memory.mutes.unmute(held.tenant, []),
+    "begin": lambda memory, held: memory.leases.begin([held]),
+    "release": lambda memory, held: memory.leases.release([held]),
+    "remember": lambda memory, held: memory.embeddings.store([held], units(1)),
     "reject": lambda memory, held: reject(memory, held, "a reason"),
-    "reconsider": lambda memory, held: memory.reconsider(held.tenant),
-    "withdraw": lambda memory, held: memory.withdraw_objections([held]),
-    "object again": lambda memory, held: memory.object_again([held], {held.image_id: Objection(Doubt.HELD, "new", [])}),
-    "object no more": lambda memory, held: memory.object_again([held], {}),
+    "undo peer effects": lambda memory, held: memory.mutes.undo_peer_effects(held.tenant),
+    "withdraw": lambda memory, held: memory.conflicts.withdraw([held]),
+    "object again": lambda memory, held: memory.conflicts.replace(
+        [held], {held.image_id: LabelConflict(Doubt.HELD, "new", [])}
+    ),
+    "object no more": lambda memory, held: memory.conflicts.replace([held], {}),
     "fill": lambda memory, held: memory.filling.fill([held], units(1)),
     "give up": lambda memory, held: memory.filling.give_up([held], "a reason"),
 }
@@ -96,40 +101,40 @@ STATES = [(state, doubt) for state in State for doubt in DOUBTS.get(state, [None
 @pytest.mark.parametrize(("state", "doubt"), STATES)
 def test_nothing_changes_what_is_marked(memory: Memory, tenant: str, state: State, doubt: Doubt | None) -> None:
     put(memory, [image(tenant, "a", state=state, attempts=1, doubt=doubt)])
-    read = memory.get(tenant, ["a"])["a"]
-    memory.mark(tenant, [], "r")
-    marked = memory.get(tenant, ["a"])["a"]
+    read = memory.images.get(tenant, ["a"])["a"]
+    memory.marks.mark(tenant, [], "r")
+    marked = memory.images.get(tenant, ["a"])["a"]
     assert marked == read.model_copy(update={"removal": "r"})
     for name, change in CHANGES.items():
         for known in (read, marked):
             change(memory, known)
-        assert memory.get(tenant, ["a"]) == {"a": marked}, name
+        assert memory.images.get(tenant, ["a"]) == {"a": marked}, name
     assert memory.filling.fill_counts(tenant).filled == 0
-    assert memory.oldest_waiting(tenant, 9, LEASE) == []
-    assert tenant not in memory.tenants_with_work(LEASE)
+    assert memory.leases.oldest_waiting(tenant, 9, LEASE) == []
+    assert tenant not in memory.leases.tenants_with_waiting(LEASE)
 
 
 @pytest.mark.parametrize("vectors", [None, units(3)])
 def test_who_sends_what_is_marked_is_told(memory: Memory, tenant: str, vectors: Any) -> None:
     """Promise 1: it was answered 202, and gone with the removal."""
     remembered(memory, tenant, "a", "b")
-    read = memory.get(tenant, ["a", "b"])
-    memory.mark(tenant, clauses(image_id="a"), "r")
+    read = memory.images.get(tenant, ["a", "b"])
+    memory.marks.mark(tenant, clauses(image_id="a"), "r")
     sent = [image(tenant, name, **(REMEMBERED if vectors is not None else {})) for name in "abc"]
     for held in (read, {}):
-        placed = memory.put(sent, held, vectors=vectors)
+        placed = memory.writes.put(sent, held, vectors=vectors)
         assert placed.being_removed == ("a",)
         assert sent[0].picture in placed.unreferenced
-    assert memory.get(tenant, ["b", "c"])["c"].picture == sent[2].picture
-    memory.delete_noted(tenant, ["a"], "r")
-    assert not memory.put(sent[:1], vectors=None if vectors is None else vectors[:1]).being_removed
+    assert memory.images.get(tenant, ["b", "c"])["c"].picture == sent[2].picture
+    memory.marks.delete(tenant, ["a"], "r")
+    assert not memory.writes.put(sent[:1], vectors=None if vectors is None else vectors[:1]).being_removed
 
 
 def test_who_amends_what_is_marked_is_told(memory: Memory, tenant: str) -> None:
     read = remembered(memory, tenant, "a", "b")
-    memory.mark(tenant, clauses(image_id="a"), "r")
+    memory.marks.mark(tenant, clauses(image_id="a"), "r")
     amended = [(each, each.model_copy(update={"subject": "Ann"})) for each in read]
-    placed = memory.put((), amended=amended)
+    placed = memory.writes.put((), amended=amended)
     assert (placed.being_removed, placed.overtaken) == (("a",), ())
     assert {name: each.subject for name, each in placed.after.items()} == {"a": None, "b": "Ann"}
 
@@ -138,37 +143,37 @@ def test_a_mark_takes_no_mark_of_another_and_nothing_that_came_later(memory: Mem
     moment = now()
     put(memory, [image(tenant, "early", accepted_at=moment, subject="Ann")])
     put(memory, [image(tenant, "late", accepted_at=moment + timedelta(microseconds=1), subject="Ann")])
-    memory.mark(tenant, clauses(subject="Ann"), "first", moment)
-    memory.mark(tenant, [], "second", moment + LEASE)
-    assert memory.marking(tenant) == {"first": 1, "second": 1}
-    [[marked]] = memory.marked_pages(tenant, "first", 9)
+    memory.marks.mark(tenant, clauses(subject="Ann"), "first", moment)
+    memory.marks.mark(tenant, [], "second", moment + LEASE)
+    assert memory.marks.count_by_removal(tenant) == {"first": 1, "second": 1}
+    [[marked]] = memory.images.pages(tenant, [marked_by("first")], 9)
     assert (marked.image_id, marked.removal) == ("early", "first")
-    assert tenant in memory.tenants_with_marks()
-    assert memory.count(tenant, clauses(subject="Ann"), marked_by="second") == 1
+    assert tenant in memory.marks.tenants()
+    assert memory.images.count(tenant, [*clauses(subject="Ann"), marked_by("second")]) == 1
 
 
 def test_what_was_noted_is_deleted_only_while_it_is_marked(memory: Memory, tenant: str) -> None:
     put(memory, [image(tenant, f"i{n}") for n in range(6)])
-    memory.mark(tenant, clauses(image_id=["i0", "i1", "i2"]), "mine")
-    memory.mark(tenant, clauses(image_id=["i3"]), "other")
-    memory.delete_noted(tenant, ["i0", "i1", "i3", "i4", "unknown"], "mine")
+    memory.marks.mark(tenant, clauses(image_id=["i0", "i1", "i2"]), "mine")
+    memory.marks.mark(tenant, clauses(image_id=["i3"]), "other")
+    memory.marks.delete(tenant, ["i0", "i1", "i3", "i4", "unknown"], "mine")
     assert ids(memory, tenant) == ["i2", "i3", "i4", "i5"]
     put(memory, [image(tenant, "i0", labels=["new"])])
-    memory.delete_noted(tenant, ["i0", "i1"], "mine")
-    memory.delete_noted(tenant, [], "mine")
+    memory.marks.delete(tenant, ["i0", "i1"], "mine")
+    memory.marks.delete(tenant, [], "mine")
     assert ids(memory, tenant) == ["i0", "i2", "i3", "i4", "i5"]
 
 
 def test_marks_are_cleared_of_the_removals_that_are_named(memory: Memory, tenant: str) -> None:
     remembered(memory, tenant, "a", "b", "c")
     for name, removal in zip("abc", ["dead", "running", "done"], strict=True):
-        memory.mark(tenant, clauses(image_id=name), removal)
-    memory.clear_marks(tenant, ["dead", "done", "unknown"])
-    assert memory.marking(tenant) == {"running": 1}
+        memory.marks.mark(tenant, clauses(image_id=name), removal)
+    memory.marks.clear(tenant, ["dead", "done", "unknown"])
+    assert memory.marks.count_by_removal(tenant) == {"running": 1}
     assert ids(memory, tenant, MARKED) == ["b"]
-    memory.clear_marks(tenant, [])
-    memory.mark(tenant, [], "next")
-    assert memory.marking(tenant) == {"running": 1, "next": 2}
+    memory.marks.clear(tenant, [])
+    memory.marks.mark(tenant, [], "next")
+    assert memory.marks.count_by_removal(tenant) == {"running": 1, "next": 2}
 
 
 def test_what_was_done_because_of_votes_goes_with_a_stale_mark(memory: Memory, tenant: str) -> None:
@@ -178,10 +183,10 @@ def test_what_was_done_because_of_votes_goes_with_a_stale_mark(memory: Memory, t
     warned = image(tenant, "warned", doubt=Doubt.WARNED, **said | {"state": State.REMEMBERED})
     others = [image(tenant, "muted", **said | {"objectors": []}), image(tenant, "other", doubt=Doubt.HELD, **said)]
     put(memory, [*doubted, warned, *others])
-    memory.mark(tenant, clauses(image_id="other"), "another")
-    memory.mark(tenant, [], "done")
-    memory.clear_marks(tenant, ["done"])
-    held = memory.get(tenant, ["held", "pruned", "warned", "muted", "other"])
+    memory.marks.mark(tenant, clauses(image_id="other"), "another")
+    memory.marks.mark(tenant, [], "done")
+    memory.marks.clear(tenant, ["done"])
+    held = memory.images.get(tenant, ["held", "pruned", "warned", "muted", "other"])
     states = {name: (each.state, each.doubt, each.reason, each.removal) for name, each in held.items()}
     assert states == {
         "held": (State.WAITING, None, None, None),
@@ -195,12 +200,12 @@ def test_what_was_done_because_of_votes_goes_with_a_stale_mark(memory: Memory, t
 
 def test_what_is_marked_is_not_to_be_filled(memory: Memory, tenant: str) -> None:
     put(memory, [image(tenant, name, state=State.REMEMBERED) for name in "ab"])
-    read = [*memory.get(tenant, ["a", "b"]).values()]
-    memory.mark(tenant, clauses(image_id="a"), "r")
+    read = [*memory.images.get(tenant, ["a", "b"]).values()]
+    memory.marks.mark(tenant, clauses(image_id="a"), "r")
     assert [each.image_id for each in memory.filling.to_fill(tenant, 9)[0]] == ["b"]
     memory.filling.fill(read, units(2))
     assert memory.filling.fill_counts(tenant) == FillCounts(filled=1, left=0, failed=0, vectors_only=0)
-    memory.clear_marks(tenant, ["r"])
+    memory.marks.clear(tenant, ["r"])
     assert memory.filling.fill_counts(tenant).left == 1
     memory.filling.fill(read, units(2))
     assert memory.filling.fill_counts(tenant).filled == 2
@@ -210,32 +215,32 @@ def test_the_objection_of_a_marked_voter_does_not_count(memory: Memory, tenant: 
     voters = remembered(memory, tenant, "v0", "v1")
     waiting = image(tenant, "new")
     put(memory, [waiting])
-    objection = Objection(Doubt.HELD, "a reason", [each.image_id for each in voters])
-    memory.mark(tenant, clauses(image_id="v1"), "r")
-    memory.remember([waiting], units(1, seed=5), {"new": objection})
-    assert memory.get(tenant, ["new"])["new"].state is State.WAITING
-    memory.clear_marks(tenant, ["r"])
-    memory.remember([waiting], units(1, seed=5), {"new": objection})
-    assert memory.get(tenant, ["new"])["new"].state is State.MUTED
+    objection = LabelConflict(Doubt.HELD, "a reason", [each.image_id for each in voters])
+    memory.marks.mark(tenant, clauses(image_id="v1"), "r")
+    memory.embeddings.store([waiting], units(1, seed=5), {"new": objection})
+    assert memory.images.get(tenant, ["new"])["new"].state is State.WAITING
+    memory.marks.clear(tenant, ["r"])
+    memory.embeddings.store([waiting], units(1, seed=5), {"new": objection})
+    assert memory.images.get(tenant, ["new"])["new"].state is State.MUTED
 
 
 def test_what_came_as_vectors_is_known_again_by_what_is_kept(memory: Memory, tenant: str) -> None:
     sent = units(20, seed=7) * np.linspace(0.001, 1000, 20, dtype=np.float32)[:, None]
     images = [image(tenant, f"i{n}", picture=f"vector.{tenant}{n}", **REMEMBERED) for n in range(20)]
-    memory.put(images, vectors=to_units(sent))
+    memory.writes.put(images, vectors=to_units(sent))
     remembered(memory, tenant, "picture")
-    held = [*memory.get(tenant, [each.image_id for each in images]).values()]
-    found = memory.vector_digests([*held, *memory.get(tenant, ["picture"]).values()])
+    held = [*memory.images.get(tenant, [each.image_id for each in images]).values()]
+    found = memory.images.vector_digests([*held, *memory.images.get(tenant, ["picture"]).values()])
     known = {digest for digests in found.values() for digest in digests}
     assert all(known & {*each} for each in vector_digests(sent))
     assert len(known) == 20 * len(OFFSETS)
     assert not any(known & {*each} for each in vector_digests(-sent))
-    assert memory.vector_digests([]) == {}
+    assert memory.images.vector_digests([]) == {}
 
 
 def test_a_thousand_noted_images_go_in_one_operation(memory: Memory, tenant: str) -> None:
     images = [image(tenant, f"i{n}") for n in range(1000)]
-    memory.put(images)
-    memory.mark(tenant, [], "r")
-    memory.delete_noted(tenant, [each.image_id for each in images], "r")
-    assert memory.count(tenant) == 0
+    memory.writes.put(images)
+    memory.marks.mark(tenant, [], "r")
+    memory.marks.delete(tenant, [each.image_id for each in images], "r")
+    assert memory.images.count(tenant) == 0

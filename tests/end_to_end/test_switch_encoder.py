@@ -79,10 +79,10 @@ class Memories:
         settings = EncoderSettings(precision="float32")
         identity = identify(settings, 1)
         spec = EncoderSpec(**identity.model_dump(), dimension=self.old.dimension, added_at=now())
-        self.old._engine.add_vector(vector_name(spec.name), spec.dimension)
+        self.old.points.engine.add_vector(vector_name(spec.name), spec.dimension)
         self.records.add(spec)
         self.records.set_fill(spec.name, FillSettings(paused=True))  # or the worker gives the images vectors of its own
-        encoder, memory = load_encoder(settings, spec), self.old.under(spec.name, spec.dimension)
+        encoder, memory = load_encoder(settings, spec), self.old.with_encoder(spec.name, spec.dimension)
         with (
             closing(SandboxPool(PictureLimits(10**6, 10**6), 20, 1)) as sandbox,
             ThreadPoolExecutor(1) as pool,
@@ -92,7 +92,7 @@ class Memories:
                 label: encoder.encode([decoder.decode_one(TENANT, each) for each in some])
                 for label, some in self.pictures.items()
             }
-        held = {image.content_hash: image for image in memory.page(TENANT, [], 100)[0]}
+        held = {image.content_hash: image for image in memory.images.page(TENANT, [], 100)[0]}
         images = [held[sha256(each).hexdigest()] for label in LABELS for each in self.pictures[label]]
         memory.filling.fill(images, np.concatenate([vectors[other] for other in LABELS.values()]))
         self.judge(memory, spec.name)

@@ -85,7 +85,7 @@ def serve(settings: Settings, steps: int) -> None:
 
     with wire(settings) as wired:
         service = wired.current()
-        service.memory._engine = hooked(service.memory._engine)
+        service.memory.points.engine = hooked(service.memory.points.engine)
         pictures = cast(Pictures, hooked(service.pictures))
         service.accept.put.blocks._database = hooked(service.accept.put.blocks._database)  # type: ignore[assignment]
         os.fsync = hooked(os).fsync

@@ -19,7 +19,7 @@ from visual_memory.schemas.image import State, StoredImage
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.storage.disk_space import MIB
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.points.point_filters import within
+from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.vector_engines.engine_contract import Named, UpdateVectors
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
@@ -51,15 +51,15 @@ def fill_the_engine(disk: Path) -> dict[str, Any]:
         _check(memory, accepted, set(remembered))
 
         ballast.leave(FLOOR / 2)
-        refused += _refused(memory.compact) + _refused(lambda: memory.put([image("t", "late")]))
+        refused += _refused(memory.compact) + _refused(lambda: memory.writes.put([image("t", "late")]))
         gone = accepted[:BATCH]
         ballast.leave(FLOOR / 4 + MIB)
-        memory.mark("t", [], "r")
+        memory.marks.mark("t", [], "r")
         ballast.leave(FLOOR / 8 + MIB)
-        memory.delete(gone)
+        memory.writes.delete(gone)
         ballast.leave(0)
-        refused += _refused(memory.compact) + _refused(lambda: memory.mark("t", [], "s"))
-        refused += _refused(lambda: memory.delete(accepted))
+        refused += _refused(memory.compact) + _refused(lambda: memory.marks.mark("t", [], "s"))
+        refused += _refused(lambda: memory.writes.delete(accepted))
         time.sleep(5)  # two flushes would have met the full disk
         kept = accepted[BATCH:]
         _check(memory, kept, set(remembered) - {each.image_id for each in gone})
@@ -73,10 +73,10 @@ def fill_the_engine(disk: Path) -> dict[str, Any]:
         assert _pid(owner) != pid
         ballast.leave(ROOM)
         _check(memory, kept, set(remembered) - {each.image_id for each in gone})
-        assert memory.count("t", marked_by="r") == len(kept)
+        assert memory.images.count("t", [marked_by("r")]) == len(kept)
         memory.compact()
         _check(memory, kept, set(remembered) - {each.image_id for each in gone})
-        memory.put([image("t", "late")])
+        memory.writes.put([image("t", "late")])
         memory.close()
         return {"points": len(accepted), "embedded": len(remembered), "refused": refused}
 
@@ -163,12 +163,12 @@ def _opened(owner: Owner) -> Memory:
 
 def _put(memory: Memory, number: int) -> list[StoredImage]:
     images = [image("t", f"{number}-{n}", metadata={"camera": "x" * 500}) for n in range(BATCH)]
-    memory.put(images)
+    memory.writes.put(images)
     return images
 
 
 def _remember(memory: Memory, images: list[StoredImage]) -> list[str]:
-    assert memory.remember(images, units(len(images), dimension=DIMENSION)) == len(images)
+    assert memory.embeddings.store(images, units(len(images), dimension=DIMENSION)) == len(images)
     return [each.image_id for each in images]
 
 
@@ -178,7 +178,7 @@ def _embed(memory: Memory, images: list[StoredImage], number: int) -> list[str]:
     if some:
         return _remember(memory, some)
     ids = [point_id("t", each.image_id) for each in images[:BATCH]]
-    memory._engine.write([UpdateVectors(ids, Named("e", units(BATCH, dimension=DIMENSION)), within("t"))])
+    memory.points.engine.write([UpdateVectors(ids, Named("e", units(BATCH, dimension=DIMENSION)), within("t"))])
     return []
 
 
@@ -209,7 +209,7 @@ def _collect(call: Callable[[], object], errors: list[Exception]) -> None:
 
 
 def _check(memory: Memory, images: list[StoredImage], remembered: set[str]) -> None:
-    held = memory.get("t", [each.image_id for each in images])
+    held = memory.images.get("t", [each.image_id for each in images])
     assert held.keys() == {each.image_id for each in images}
     assert {name for name, each in held.items() if each.state is State.REMEMBERED} == remembered
 

@@ -31,6 +31,7 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.unit_vectors import to_units
+from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
 TENANT = "default"
@@ -188,9 +189,9 @@ class Machine(RuleBasedStateMachine):
     @rule(image_ids=st.lists(st.sampled_from(IDS), max_size=3))
     def let_expire(self, image_ids: list[str]) -> None:
         """The time of images is over since a while."""
-        for image in self.parts.memory.get(TENANT, image_ids).values():
+        for image in self.parts.memory.images.get(TENANT, image_ids).values():
             over = image.model_copy(update={"expires_at": now() - 2 * HOUR})
-            assert self.parts.memory.amend(image, over)
+            assert self.parts.memory.writes.amend(image, over)
             self.images[image.image_id] = replace(self.images[image.image_id], expired=True)
 
     @rule()
@@ -239,7 +240,7 @@ class Machine(RuleBasedStateMachine):
         """Some images get its vectors; late: after it was dropped, as by a worker that does not know of it yet."""
         if self.filled is None:
             return
-        other = self.parts.memory.under(OTHER, OTHER_DIMENSION)
+        other = self.parts.memory.with_encoder(OTHER, OTHER_DIMENSION)
         images, _ = other.filling.to_fill(TENANT, limit)
         if late:
             self.drop_encoder()
@@ -264,7 +265,7 @@ class Machine(RuleBasedStateMachine):
         """Its vectors are those of the pictures that are there, of all that were filled, and of no others."""
         if not hasattr(self, "parts"):
             return
-        points, _ = self.parts.memory.export(1000)
+        points, _ = self.parts.memory.points.engine.export(EVERY_POINT, 1000, None)
         held = {point.payload["image_id"]: point.vectors[OTHER] for point in points if OTHER in point.vectors}
         filled = self.filled or set()
         contents = {image_id: image.content for image_id, image in self.images.items() if image.serial in filled}
@@ -273,7 +274,7 @@ class Machine(RuleBasedStateMachine):
             expected = self.by_other([contents[image_id] for image_id in held])
             assert np.allclose(np.array([*held.values()]), expected, atol=1e-6)
         if self.filled is not None:
-            counts = self.parts.memory.under(OTHER, OTHER_DIMENSION).filling.fill_counts()
+            counts = self.parts.memory.with_encoder(OTHER, OTHER_DIMENSION).filling.fill_counts()
             left = sum(image.remembered for image in self.images.values()) - len(contents)
             assert counts == FillCounts(filled=len(contents), left=left)
 
@@ -321,7 +322,7 @@ class Machine(RuleBasedStateMachine):
         """Every image with its fields and its picture, and nothing else."""
         if not hasattr(self, "parts"):
             return
-        page, _ = self.parts.memory.page(TENANT, [], 1000)
+        page, _ = self.parts.memory.images.page(TENANT, [], 1000)
         assert {image.image_id: (image.labels, image.subject, image.state is State.REMEMBERED) for image in page} == {
             image_id: ([held.label], held.subject, held.remembered) for image_id, held in self.images.items()
         }

@@ -79,7 +79,7 @@ def forget_while_working(arena: Arena, images: int, seed: int) -> Outcome:
 def _outcome(parts: Parts, tenant: str, waiting: Sequence[StoredImage], receipt: Removal) -> Outcome:
     held: dict[str, StoredImage] = {}
     listed = 0
-    for page in parts.memory.pages(tenant, [], 1000):
+    for page in parts.memory.images.pages(tenant, [], 1000):
         listed += len(page)
         held |= {image.image_id: image for image in page}
     assert listed == len(held), "each image is there once"
@@ -110,7 +110,7 @@ def _put(parts: Parts, tenant: str, images: int, chance: random.Random) -> list[
     ]
     list(parts.pool.map(lambda image: parts.pictures.write(image.picture, chance.choice(drawn)), waiting))
     for start in range(0, images, 500):
-        parts.memory.put(waiting[start : start + 500])
+        parts.memory.writes.put(waiting[start : start + 500])
     return waiting
 
 

@@ -113,7 +113,7 @@ def kill_api(stack: Stack, sending: str) -> int:
         pairs = _kill_at_each_step(stack, parts, settings, sending)
         stack.remembered([image_id for pair in pairs for image_id in pair.ids])
         replace(operator.compact.tidy, grace=timedelta(0), cached=timedelta(0))()
-        held, _ = parts.memory.page(stack.tenant, [], 10**6)
+        held, _ = parts.memory.images.page(stack.tenant, [], 10**6)
         pictures = sorted(image.picture for image in held)
         assert parts.pictures.all(stack.tenant) == pictures, "a picture without a point, or a point without a picture"
     return len(pairs) - 1
@@ -153,7 +153,7 @@ class Pair:
 
     def check(self, answered: bool) -> None:
         """Each is there whole: as it was sent, or, where that was not answered, as it was before."""
-        held = self._parts.memory.get(self._stack.tenant, self.ids)
+        held = self._parts.memory.images.get(self._stack.tenant, self.ids)
         for place, image_id in enumerate(self.ids):
             image = held.get(image_id)
             if image is None:

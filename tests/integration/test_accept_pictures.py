@@ -35,7 +35,7 @@ class Counted:
     """The use case with its calls of the engine, and the number of pictures that it decodes."""
 
     def __init__(self, parts: Parts) -> None:
-        self._engine, self._decoder = Calls(parts.memory._engine), parts.decoder
+        self._engine, self._decoder = Calls(parts.memory.points.engine), parts.decoder
         memory = Memory(cast(Engine, self._engine), "pixels", parts.memory.dimension, parts.memory.metadata)
         self.accept = replace(parts.accept(memory=memory), decoder=cast(Decoder, self))
         self.calls, self.decoded = self._engine.made, 0
@@ -102,7 +102,7 @@ def test_a_bad_picture_beside_known_ones_changes_nothing_and_is_named(parts: Par
 def test_a_bad_picture_refuses_all_even_where_another_takes_its_place(parts: Parts) -> None:
     with pytest.raises(InvalidPicture, match="picture 1 of 2"):
         parts.send(b"no picture", picture("disc"), image_id="one")
-    assert parts.memory.count(parts.tenant) == 0
+    assert parts.memory.images.count(parts.tenant) == 0
 
 
 def test_of_an_id_that_comes_twice_both_are_decoded_and_the_last_stays(parts: Parts, counted: Counted) -> None:
@@ -140,7 +140,7 @@ def test_a_known_picture_that_is_replaced_again_and_again_is_to_be_sent_again(pa
     def race(name: str) -> None:
         if name == "put":
             held = parts.held("one")[0]
-            parts.memory.put([held.model_copy(update={"picture": f"{held.picture}0"})], {"one": held})
+            parts.memory.writes.put([held.model_copy(update={"picture": f"{held.picture}0"})], {"one": held})
 
     with pytest.raises(Conflict, match="send it again"):
         parts.send(data, image_id="one", labels=["cat"], accept=parts.accept(memory=Hooked(parts.memory, race)))

@@ -50,7 +50,7 @@ def added(parts: Parts) -> Iterator[Parts]:
     """An installation of its own, with another encoder."""
     with place(parts, None) as own:
         own.memory.open()
-        own.memory._engine.add_vector(ANOTHER.name, ANOTHER.dimension)
+        own.memory.points.engine.add_vector(ANOTHER.name, ANOTHER.dimension)
         yield own
 
 
@@ -75,7 +75,7 @@ def test_they_vote_at_once_and_are_named_after_their_content(parts: Parts) -> No
     ]
     [rex] = parts.held("rex")
     assert (rex.content_hash, rex.encoder, rex.subject, rex.state) == (names[1], NAME, "ann", State.REMEMBERED)
-    [[hit]] = parts.memory.nearest(parts.tenant, rows(3)[1:2], 1)
+    [[hit]] = parts.memory.search.nearest(parts.tenant, rows(3)[1:2], 1)
     assert (hit.image_id, hit.labels) == ("rex", ("dog",))
     assert hit.similarity == pytest.approx(1, abs=1e-6), "it was brought to length 1"
     assert parts.enqueued == [], "no worker has anything to do"
@@ -99,9 +99,9 @@ def test_sent_again_nothing_is_written_but_what_is_said_anew(parts: Parts) -> No
 def test_of_an_id_that_comes_twice_the_last_counts(parts: Parts) -> None:
     vectors = rows(2)
     send(parts, vectors, {"image_id": "one"}, {"image_id": "one", "labels": ["dog"]})
-    [[hit]] = parts.memory.nearest(parts.tenant, vectors[1:], 1)
+    [[hit]] = parts.memory.search.nearest(parts.tenant, vectors[1:], 1)
     assert (hit.image_id, hit.labels) == ("one", ("dog",))
-    assert parts.memory.count(parts.tenant) == 1
+    assert parts.memory.images.count(parts.tenant) == 1
 
 
 def test_a_vector_takes_a_picture_s_place_and_the_other_way_round(parts: Parts) -> None:
@@ -109,17 +109,17 @@ def test_a_vector_takes_a_picture_s_place_and_the_other_way_round(parts: Parts) 
     assert len(parts.files()) == 1
     send(parts, rows(1), {"image_id": "one"})
     assert parts.files() == set()
-    [[hit]] = parts.memory.nearest(parts.tenant, rows(1), 1)
+    [[hit]] = parts.memory.search.nearest(parts.tenant, rows(1), 1)
     assert hit.similarity == pytest.approx(1, abs=1e-6)
     parts.teach(picture("disc"), image_id="one")
     assert len(parts.files()) == 1
     assert [image.state for image in parts.held("one")] == [State.REMEMBERED]
-    [[hit]] = parts.memory.nearest(parts.tenant, rows(1), 1)
+    [[hit]] = parts.memory.search.nearest(parts.tenant, rows(1), 1)
     assert hit.similarity < 0.99
 
 
 def ids_near(memory: Memory, tenant: str, vectors: Vectors) -> list[str]:
-    return [hits[0].image_id for hits in memory.nearest(tenant, vectors, 1) if hits]
+    return [hits[0].image_id for hits in memory.search.nearest(tenant, vectors, 1) if hits]
 
 
 def as_first(image: StoredImage) -> StoredImage:
@@ -128,7 +128,7 @@ def as_first(image: StoredImage) -> StoredImage:
 
 
 def test_a_vector_of_another_encoder_is_put_beside_the_first_and_replaces_nothing(added: Parts) -> None:
-    other, tenant = added.memory.under(ANOTHER.name, ANOTHER.dimension), added.tenant
+    other, tenant = added.memory.with_encoder(ANOTHER.name, ANOTHER.dimension), added.tenant
     send(added, rows(3), *({"image_id": f"v{n}"} for n in range(3)))
     before = added.held("v0", "v1", "v2")
     assert other.filling.fill_counts(tenant) == FillCounts(vectors_only=3)
@@ -152,17 +152,17 @@ def test_a_vector_of_another_encoder_is_put_beside_the_first_and_replaces_nothin
 
 
 def test_a_vector_that_overtakes_a_replacement_is_put_beside_what_is_there_now(added: Parts) -> None:
-    other, tenant = added.memory.under(ANOTHER.name, ANOTHER.dimension), added.tenant
+    other, tenant = added.memory.with_encoder(ANOTHER.name, ANOTHER.dimension), added.tenant
     send(added, rows(1), {"image_id": "v"})
     replaces = Once("fill", lambda: send(added, rows(1, seed=5), {"image_id": "v"}))
-    under = added.memory.under(ANOTHER.name, ANOTHER.dimension)
+    under = added.memory.with_encoder(ANOTHER.name, ANOTHER.dimension)
     under.filling = cast(Filling, Hooked(under.filling, after=replaces))
     memory = Hooked(added.memory)
-    memory.under = lambda *_: under  # type: ignore[attr-defined]
+    memory.with_encoder = lambda *_: under  # type: ignore[attr-defined]
     send_another(added, units(1, 9, 7), {"image_id": "v"}, memory=memory)
     assert replaces.called
     assert ids_near(other, tenant, units(1, 9, 7)) == ["v"]
-    [[hit]] = added.memory.nearest(tenant, rows(1, seed=5), 1)
+    [[hit]] = added.memory.search.nearest(tenant, rows(1, seed=5), 1)
     assert hit.similarity == pytest.approx(1, abs=1e-6)
 
 
@@ -180,7 +180,7 @@ def test_vectors_of_an_encoder_that_the_memory_does_not_have_are_refused(added: 
         InvalidRequest, match=r"of another \(8 numbers\), the memory holds those of another \(7 numbers\)"
     ):
         send_another(added, units(1, 9, 8), {})
-    added.memory._engine.drop_vector(ANOTHER.name)
+    added.memory.points.engine.drop_vector(ANOTHER.name)
     with pytest.raises(Unavailable, match="dropped"):
         send_another(added, units(1, 9, 7), {})
 
@@ -207,14 +207,14 @@ def test_what_cannot_be_compared_is_refused_as_a_whole(
 ) -> None:
     with pytest.raises(kind, match=says):
         send(parts, **{"vectors": rows(3), **given})
-    assert parts.memory.count(parts.tenant) == 0
+    assert parts.memory.images.count(parts.tenant) == 0
 
 
 def test_fields_that_are_wrong_refuse_all(parts: Parts) -> None:
     for said in ({"expires_at": now()}, {"metadata": {"age": "old"}}):
         with pytest.raises(InvalidRequest):
             send(parts, rows(2), {}, said)
-    assert parts.memory.count(parts.tenant) == 0
+    assert parts.memory.images.count(parts.tenant) == 0
 
 
 def test_they_live_no_longer_than_their_source_allows(parts: Parts) -> None:
@@ -225,17 +225,17 @@ def test_they_live_no_longer_than_their_source_allows(parts: Parts) -> None:
 @pytest.mark.parametrize("said", [{}, {"subject": "ann"}])
 def test_what_a_removal_blocked_stays_out(parts: Parts, said: dict[str, Any]) -> None:
     send(parts, rows(1), said)
-    condition = said or {"image_id": [image.image_id for image in parts.memory.page(parts.tenant, [], 9)[0]]}
+    condition = said or {"image_id": [image.image_id for image in parts.memory.images.page(parts.tenant, [], 9)[0]]}
     receipt = remove(parts, filter=condition, block=True)
     assert (receipt.images, receipt.pictures, receipt.by_state) == (1, 0, {State.REMEMBERED: 1})
     with pytest.raises(Blocked):
         send(parts, rows(2), said, said)
-    assert parts.memory.count(parts.tenant) == 0
+    assert parts.memory.images.count(parts.tenant) == 0
 
 
 def test_a_picture_that_is_blocked_does_not_come_back_as_its_vector(parts: Parts) -> None:
     [image_id] = parts.teach(picture("disc"), subject="ann")
-    [(_, vectors)] = parts.memory.embedded(parts.tenant, [], 9)
+    [(_, vectors)] = parts.memory.images.pages_with_vectors(parts.tenant, [], 9)
     remove(parts, filter={"image_id": image_id}, block=True)
     with pytest.raises(Blocked):
         send(parts, vectors * np.float32(3))
@@ -245,17 +245,17 @@ def test_what_is_blocked_between_the_check_and_the_write_is_taken_back(parts: Pa
     block = Once("put", lambda: parts.block("subject", "ann"))
     with pytest.raises(Blocked):
         send(parts, rows(2), {"subject": "ann"}, {}, memory=Hooked(parts.memory, before=block))
-    assert [image.subject for image in parts.memory.page(parts.tenant, [], 9)[0]] == [None]
+    assert [image.subject for image in parts.memory.images.page(parts.tenant, [], 9)[0]] == [None]
 
 
 def test_a_tenant_meets_nothing_of_another(parts: Parts) -> None:
     send(parts, rows(2), {"image_id": "one"}, {"image_id": "two"})
     other = Parts(parts.folder, parts.memory, parts.pool)
     send(other, rows(1, seed=5), {"image_id": "one", "labels": ["theirs"]})
-    [[hit], *_] = parts.memory.nearest(parts.tenant, rows(2), 1)
+    [[hit], *_] = parts.memory.search.nearest(parts.tenant, rows(2), 1)
     assert hit.labels == ("cat",)
     assert remove(other, everything=True).images == 1
-    assert parts.memory.count(parts.tenant) == 2
+    assert parts.memory.images.count(parts.tenant) == 2
 
 
 def test_there_is_no_picture_and_a_sentence_says_so(parts: Parts) -> None:
@@ -275,18 +275,19 @@ def test_a_backup_holds_them(parts: Parts, tmp_path: Path) -> None:
         restored = restore(there, tmp_path / "backup.tar", without_later_removals=True)
         assert (restored.contents.points, restored.contents.pictures) == (4, 1)
         assert there.held(*ids) == here.held(*ids)
-        assert there.memory.nearest(there.tenant, rows(3), 1) == here.memory.nearest(here.tenant, rows(3), 1)
+        near = here.memory.search.nearest(here.tenant, rows(3), 1)
+        assert there.memory.search.nearest(there.tenant, rows(3), 1) == near
 
 
 def test_a_vector_that_is_being_removed_is_refused_and_nothing_beside_it_accepted(parts: Parts) -> None:
     """Promise 1: nothing is answered as remembered that goes with a removal which marked it before."""
     send(parts, rows(1), {"image_id": "one"})
-    parts.memory.mark(parts.tenant, [], "r")
+    parts.memory.marks.mark(parts.tenant, [], "r")
     before = parts.held("one")
     for seed in (0, 5):
         with pytest.raises(BeingRemoved):
             send(parts, rows(2, seed=seed), {"image_id": "one", "subject": "bob"}, {"image_id": "two"})
-    assert (parts.held("one"), parts.memory.count(parts.tenant)) == (before, 1)
-    parts.memory.delete_noted(parts.tenant, ["one"], "r")
+    assert (parts.held("one"), parts.memory.images.count(parts.tenant)) == (before, 1)
+    parts.memory.marks.delete(parts.tenant, ["one"], "r")
     send(parts, rows(2), {"image_id": "one", "subject": "bob"}, {"image_id": "two"})
-    assert parts.memory.count(parts.tenant) == 2
+    assert parts.memory.images.count(parts.tenant) == 2

@@ -48,7 +48,7 @@ MOST_BYTES = 20_000_000 + 1_000_000
 
 @pytest.fixture
 def engine(parts: Parts) -> KeepsOpen:
-    return KeepsOpen(parts.memory._engine)
+    return KeepsOpen(parts.memory.points.engine)
 
 
 @pytest.fixture
@@ -217,7 +217,9 @@ def test_a_curation_that_is_sent_again_with_its_key_is_done_once(
     assert curate(mute, "a") == curate(mute, "a") == (200, {"action": "mute", "images": 2})
     assert curate(unmute, "b") == (200, {"action": "unmute", "images": 2})
     assert curate(mute, "a") == (200, {"action": "mute", "images": 2})
-    assert {image.state for image in parts.memory.page(parts.tenant, [], 9)[0]} == {State.REMEMBERED}, "not done again"
+    assert {image.state for image in parts.memory.images.page(parts.tenant, [], 9)[0]} == {State.REMEMBERED}, (
+        "not done again"
+    )
     assert curate(unmute, "a")[0] == 422
     assert curate(unmute, "a")[1]["error"]["code"] == "idempotency_key_reused"
     assert [line.action for line in service.audit.latest(parts.tenant, 9) if line.action != "read"] == [

@@ -37,7 +37,7 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.vector_engines.engine_contract import Engine
+from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 
@@ -77,7 +77,7 @@ def there(parts: Parts, mirror: Path, request: pytest.FixtureRequest) -> Iterato
 
 
 def engine_of(parts: Parts) -> Engine:
-    return parts.memory._engine
+    return parts.memory.points.engine
 
 
 def remove(parts: Parts, block: bool = False, **condition: object) -> str:
@@ -108,11 +108,11 @@ def test_everything_comes_back_to_the_last_bit(here: Parts, there: Parts, tmp_pa
 def add_encoder(parts: Parts, name: str, dimension: int) -> Memory:
     EncoderRecords(parts.database).add(encoder_spec(name, dimension))
     engine_of(parts).add_vector(name, dimension)
-    return parts.memory.under(name, dimension)
+    return parts.memory.with_encoder(name, dimension)
 
 
 def held_vectors(parts: Parts) -> dict[str, dict[str, bytes]]:
-    points, _ = parts.memory.export(1000)
+    points, _ = parts.memory.points.engine.export(EVERY_POINT, 1000, None)
     return {
         point.id: {name: np.asarray(row, np.float32).tobytes() for name, row in point.vectors.items()}
         for point in points
@@ -137,7 +137,7 @@ def test_the_vectors_and_records_of_all_encoders_come_back(here: Parts, there: P
     shape = engine_of(there).inspect()
     assert shape is not None
     assert dict(shape.vectors) == {name: Pixels().dimension, "other": 7}
-    again = there.memory.under("other", 7)
+    again = there.memory.with_encoder("other", 7)
     assert again.filling.fill_counts() == other.filling.fill_counts() == FillCounts(filled=2, failed=1)
 
 
@@ -159,7 +159,7 @@ def test_an_encoder_that_comes_or_goes_during_a_backup_is_there_as_its_records_s
     shape = engine_of(there).inspect()
     assert shape is not None
     assert dict(shape.vectors) == {Pixels().name: Pixels().dimension, "new": 8}
-    assert there.memory.under("new", 8).filling.fill_counts() == FillCounts(left=3)
+    assert there.memory.with_encoder("new", 8).filling.fill_counts() == FillCounts(left=3)
     assert there.memory.filling.fill_counts() == FillCounts(filled=3)
 
 
@@ -182,7 +182,7 @@ def test_what_was_removed_since_stays_away_by_the_mirror(here: Parts, there: Par
     here.compact()()
     restored = restore(there, tmp_path / "b")
     assert (restored.contents.points, restored.left_out, restored.later_removals) == (1, 3, 3)
-    assert set(there.memory.get(there.tenant, [*gone, *replaced, *kept])) == set(kept)
+    assert set(there.memory.images.get(there.tenant, [*gone, *replaced, *kept])) == set(kept)
     assert len(there.files()) == 1
     assert there.verify()().faults == []
     adopted, known = (
@@ -246,7 +246,7 @@ def test_what_was_accepted_after_a_removal_comes_back(here: Parts, there: Parts,
     again = here.teach(picture("disc"), subject="ann", image_id="a")
     back_up(here, tmp_path / "b")
     assert restore(there, tmp_path / "b").contents.points == 1
-    assert set(there.memory.get(there.tenant, again)) == set(again)
+    assert set(there.memory.images.get(there.tenant, again)) == set(again)
     assert [each.images for each in there.removals.latest(there.tenant, 1000)] == [1]
 
 
@@ -292,7 +292,7 @@ def test_a_removal_under_way_is_resumed_after_the_restore(here: Parts, there: Pa
     back_up(here, tmp_path / "b")
     assert restore(there, tmp_path / "b").left_out == 0
     assert there.forget().resume_all() == 1
-    assert there.memory.get(there.tenant, ids) == {}
+    assert there.memory.images.get(there.tenant, ids) == {}
     assert there.verify()().faults == []
 
 
@@ -306,7 +306,7 @@ def test_a_removal_that_ends_while_pictures_are_read_is_not_undone(here: Parts, 
     back_up(here, tmp_path / "b")
     assert end.called
     assert restore(there, tmp_path / "b").left_out == 1
-    assert there.memory.get(there.tenant, ids) == {}
+    assert there.memory.images.get(there.tenant, ids) == {}
 
 
 def test_a_restore_that_was_killed_is_served_by_nobody_and_not_continued(
@@ -346,7 +346,7 @@ def test_nothing_comes_back_that_was_computed_from_images(here: Parts, there: Pa
     here.teach(*(picture("disc") for _ in range(5)), labels=["disc"])
     [odd] = here.teach(picture("disc"), labels=["bars"])
     assert here.judge() is not None
-    here.memory.mute(here.tenant, Filter({"image_id": odd}).clauses({}), 3)
+    here.memory.mutes.mute(here.tenant, Filter({"image_id": odd}).clauses({}), 3)
     back_up(here, tmp_path / "b")
     restore(there, tmp_path / "b")
     assert here.judgements.current(here.tenant) is not None

@@ -81,8 +81,8 @@ class Place:
             for number in numbers
         ]
         pixels = self.pixels[list(numbers)]
-        held = self.memories[COARSE].get(TENANT, [each.image_id for each in images])
-        self.memories[COARSE].put(images, held, vectors=encode(pixels, 4))
+        held = self.memories[COARSE].images.get(TENANT, [each.image_id for each in images])
+        self.memories[COARSE].writes.put(images, held, vectors=encode(pixels, 4))
         if fine:
             self.memories[FINE].filling.fill(images, encode(pixels, 1))
 
@@ -111,7 +111,7 @@ def test_both_are_asked_as_the_service_would_answer(place: Place) -> None:
         answers = []
         for name, coarse in ((COARSE, 4), (FINE, 1)):
             vector = encode(place.pixels[[number]], coarse)
-            [hits] = place.memories[name].nearest(TENANT, vector, OPTIONS.k, leave_out={image_id}.__contains__)
+            [hits] = place.memories[name].search.nearest(TENANT, vector, OPTIONS.k, leave_out={image_id}.__contains__)
             answers.append(decide(first_groups(hits, OPTIONS.k)[0], ClassifyOptions(k=OPTIONS.k), name).label)
         one = changed.get(image_id)
         assert (answers[0] == answers[1]) == (one is None)
@@ -131,7 +131,7 @@ def test_what_lacks_a_vector_or_does_not_vote_is_left_out_of_both(place: Place) 
 
 def test_what_is_replaced_between_the_two_readings_is_left_out(place: Place) -> None:
     place.keep(range(60))
-    once = Once("embedded", lambda: place.keep([3], picture=f"{TENANT}/another"))
+    once = Once("pages_with_vectors", lambda: place.keep([3], picture=f"{TENANT}/another"))
     place.memories[FINE] = cast(Memory, Hooked(place.memories[FINE], before=once))
     found = place.use()(TENANT, BOTH, OPTIONS, silent)
     assert once.called
@@ -171,10 +171,10 @@ def test_a_folder_is_asked_of_each_encoder_s_own_vectors(place: Place) -> None:
         vectors = encode(place.pixels[NUMBER : NUMBER + 40], coarse)
         right = [
             decide(hits, ClassifyOptions(k=7), name).label == place.labels[NUMBER + row]
-            for row, hits in enumerate(place.memories[name].nearest(TENANT, vectors, 7))
+            for row, hits in enumerate(place.memories[name].search.nearest(TENANT, vectors, 7))
         ]
         assert figures.accuracy.value == pytest.approx(np.mean(right))
-    assert place.memories[COARSE].count(TENANT) == NUMBER
+    assert place.memories[COARSE].images.count(TENANT) == NUMBER
 
 
 def test_pictures_that_come_twice_count_once_and_remembered_ones_are_told(place: Place) -> None:
@@ -214,7 +214,7 @@ def test_which_encoders_and_whose_memory_are_meant(place: Place) -> None:
     with pytest.raises(NotFound, match="'u' has no images"):
         use.tenant(BOTH[0], "u")
     other: StoredImage = image("u", "one", state=State.REMEMBERED)
-    place.memories[COARSE].put([other], vectors=encode(place.pixels[:1], 4))
+    place.memories[COARSE].writes.put([other], vectors=encode(place.pixels[:1], 4))
     with pytest.raises(InvalidRequest, match="--tenant: t, u"):
         use.tenant(BOTH[0], None)
     assert use.tenant(BOTH[0], "u") == "u"

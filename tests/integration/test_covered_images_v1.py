@@ -24,7 +24,9 @@ def test_only_those_of_images_that_are_there_go(database: Database, monkeypatch:
             packed.extractall(folder, [each for each in packed if each.name.startswith("data/engine")], filter="data")
         engine = EdgeEngine(folder / "data" / "engine")
         memory = Memory(engine, "efficientnet-lite0", 1280, {})
-        pictures = {image.image_id: image.picture for image in memory.get("default", ["eve-1", "overlap-1"]).values()}
+        pictures = {
+            image.image_id: image.picture for image in memory.images.get("default", ["eve-1", "overlap-1"]).values()
+        }
         noted = [
             *({"image_id": name, "picture": picture, "fields": {}} for name, picture in pictures.items()),
             {"image_id": "eve-1", "picture": "default/an/earlier-one", "fields": {}},

@@ -137,7 +137,7 @@ def test_the_sweep_enqueues_whose_images_wait_in_nobody_s_hands(server: Broker, 
     SweepImages(parts.memory, queue, NEVER)()
     assert tenants(server).count(parts.tenant) == 1
     server.client.flushall()
-    parts.memory.begin(parts.memory.oldest_waiting(parts.tenant, 1, NEVER))
+    parts.memory.leases.begin(parts.memory.leases.oldest_waiting(parts.tenant, 1, NEVER))
     SweepImages(parts.memory, queue, NEVER)()
     assert parts.tenant not in tenants(server)
     SweepImages(parts.memory, queue, AT_ONCE)()

@@ -142,7 +142,7 @@ def test_labelled_pictures_are_asked_about_and_not_kept(place: Place) -> None:
     assert (done.summary.queries, done.summary.known) == (5, 1), "one came twice, and one is remembered"
     assert (done.summary.images, done.summary.k) == (11, 5)
     assert done.summary.accuracy >= 0.75
-    assert place.parts.memory.count(place.tenant) == 11
+    assert place.parts.memory.images.count(place.tenant) == 11
     report = unpacked(place.evaluations.report(place.tenant, asked))
     assert "report.html" in report
     assert json.loads(report["report.json"])["accuracy"] == done.summary.accuracy
@@ -169,7 +169,7 @@ def test_a_worker_that_dies_is_followed_by_another(place: Place) -> None:
     def die() -> None:
         raise Killed
 
-    for name in ("embedded", "get"):  # while it reads, and while it draws
+    for name in ("pages_with_vectors", "get"):  # while it reads, and while it draws
         mortal = Place(place.parts, Hooked(place.parts.memory, before=Once(name, die)))
         with pytest.raises(Killed):
             mortal.run(AT_ONCE)
@@ -259,7 +259,7 @@ def test_one_whose_filter_names_what_a_removal_s_does_goes_though_nothing_is_cov
     assert named != spared
 
 
-@pytest.mark.parametrize("step", ["embedded", "nearest", "get"])
+@pytest.mark.parametrize("step", ["pages_with_vectors", "nearest", "get"])
 def test_an_evaluation_that_read_what_is_removed_meanwhile_leaves_nothing(place: Place, step: str) -> None:
     """Promise 2: it may not come to its end, whatever it had read before."""
     place.parts.teach(picture("disc"), labels=["bars"], subject="bob")  # a mistake, which is shown

@@ -75,9 +75,9 @@ def remember(parts: Parts, tenant: str, numbered: Sequence[tuple[int, Item]]) ->
         for number, item in numbered
     ]
     vectors = directions(parts.memory.dimension)[[item.direction for _, item in numbered]]
-    parts.memory.put(images)
+    parts.memory.writes.put(images)
     if images:
-        assert parts.memory.remember(images, vectors) == len(images)
+        assert parts.memory.embeddings.store(images, vectors) == len(images)
 
 
 def decide_all(parts: Parts, tenant: str, queries: Vectors, options: ClassifyOptions) -> list[Decision]:
@@ -122,6 +122,6 @@ def unlearn(parts: Parts, items: list[Item], options: ClassifyOptions, order: Ra
     assert decisions == decide_all(parts, only, queries, options)
     whole = [each for each in decisions if not each.truncated]
     assert all(decide(each.neighbours, options, each.encoder) == each for each in whole if each.voters)
-    assert parts.memory.count_labels(both) == parts.memory.count_labels(only)
-    assert parts.memory.counts_by_state(both) == parts.memory.counts_by_state(only)
+    assert parts.memory.images.count_by_label(both) == parts.memory.images.count_by_label(only)
+    assert parts.memory.images.count_by_state(both) == parts.memory.images.count_by_state(only)
     return len(whole)

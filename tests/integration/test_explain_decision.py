@@ -80,11 +80,15 @@ def test_vectors_of_another_encoder_are_not_compared(parts: Parts) -> None:
 
 
 def test_a_decision_is_questioned_by_the_encoder_that_it_was_made_with(parts: Parts) -> None:
-    engine, before = parts.memory._engine, parts.memory
+    engine, before = parts.memory.points.engine, parts.memory
     engine.add_vector("before", before.dimension)
     try:
         old = Parts(
-            parts.folder, before.under("before", before.dimension), parts.pool, Pixels(name="before"), parts.tenant
+            parts.folder,
+            before.with_encoder("before", before.dimension),
+            parts.pool,
+            Pixels(name="before"),
+            parts.tenant,
         )
         ids = teach(parts, "ab")
         images, question = parts.held(*ids), picture("disc")

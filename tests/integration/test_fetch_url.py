@@ -38,7 +38,7 @@ def web(parts: Parts, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     authority, says = trustme.CA(), [answering(picture("disc"))]
     monkeypatch.setenv("VISUAL_MEMORY_CONFIG", os.devnull)
     monkeypatch.setattr(wire_memory, "load_encoder", lambda *_: parts.encoder)
-    monkeypatch.setattr(wire_memory, "open_engine", lambda *_: KeepsOpen(parts.memory._engine))
+    monkeypatch.setattr(wire_memory, "open_engine", lambda *_: KeepsOpen(parts.memory.points.engine))
     settings = Settings(data=short_folder)
     make_known(settings, parts.encoder)
     with (
@@ -110,5 +110,5 @@ def test_what_cannot_be_had_is_refused_with_all_that_came_with_it(
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (status, code)
         assert message in error["message"]
-    assert parts.memory.count(parts.tenant) == 0
+    assert parts.memory.images.count(parts.tenant) == 0
     assert parts.files() == set()

@@ -43,7 +43,7 @@ def counts(parts: Migrating, tenant: str | None = None) -> FillCounts:
 def test_what_is_remembered_or_muted_gets_its_vector_and_nothing_else(parts: Migrating) -> None:
     ids = teach(parts, 12)
     muted = Filter({"image_id": ids[0]}).clauses({})
-    assert parts.memory.mute(parts.tenant, muted) == 1
+    assert parts.memory.mutes.mute(parts.tenant, muted) == 1
     [waits] = parts.send(picture("disc"))
     parts.add()
     assert counts(parts) == FillCounts(left=12)
@@ -151,7 +151,7 @@ def test_a_removal_while_it_fills_leaves_no_vector_of_either_encoder(parts: Migr
     assert receipts[0].images == 6
     parts.fill()
     assert parts.vectors_of(SECOND).keys() == parts.vectors_of(FIRST).keys() == set(kept)
-    assert parts.memory.get(parts.tenant, goes) == {}
+    assert parts.memory.images.get(parts.tenant, goes) == {}
     parts.check_vectors()
     assert counts(parts) == FillCounts(filled=6)
 

@@ -33,22 +33,22 @@ class Two:
         replace(self.parts.remember(lease=lease), further=further)(self.parts.tenant)
 
     def vectors(self) -> dict[str, Vectors]:
-        pages = self.memory.embedded(self.parts.tenant, [], 10, [State.REMEMBERED])
+        pages = self.memory.images.pages_with_vectors(self.parts.tenant, [], 10, [State.REMEMBERED])
         return {image.image_id: row for images, rows in pages for image, row in zip(images, rows, strict=True)}
 
     def left(self) -> int:
         return self.memory.filling.fill_counts(self.parts.tenant).left
 
     def states(self) -> dict[State, int]:
-        return self.parts.memory.counts_by_state(self.parts.tenant)
+        return self.parts.memory.images.count_by_state(self.parts.tenant)
 
 
 @pytest.fixture
 def two(parts: Parts) -> Iterator[Two]:
     second = Pixels(name="second", crop=PreprocessingCrop(resize_side=32, crop_side=16))
-    parts.memory._engine.add_vector(second.name, second.dimension)
-    yield Two(parts, second, parts.memory.under(second.name, second.dimension))
-    parts.memory._engine.drop_vector(second.name)
+    parts.memory.points.engine.add_vector(second.name, second.dimension)
+    yield Two(parts, second, parts.memory.with_encoder(second.name, second.dimension))
+    parts.memory.points.engine.drop_vector(second.name)
 
 
 def test_new_pictures_get_the_vectors_of_both(two: Two) -> None:
@@ -58,7 +58,7 @@ def test_new_pictures_get_the_vectors_of_both(two: Two) -> None:
     memory = Hooked(two.parts.memory, before=writes.append)
     further = EmbedWithOtherEncoders(lambda: [two.second], two.parts.pictures, two.parts.decoder)
     replace(two.parts.remember(memory=memory), further=further)(two.parts.tenant)
-    assert writes.count("remember") == 1, "in the same write"
+    assert writes.count("store") == 1, "in the same write"
     decoder = two.parts.decoder.with_crop(two.second.crop)
     expected = Pixels().encode([decoder.decode_one(two.parts.tenant, each) for each in pictures])
     found = two.vectors()
@@ -116,7 +116,7 @@ def test_where_it_takes_too_long_the_rest_is_left(two: Two) -> None:
 
 def test_what_was_begun_before_is_not_tried_by_others(two: Two) -> None:
     two.parts.send(picture("disc"))
-    two.parts.memory.begin(two.parts.memory.oldest_waiting(two.parts.tenant, 9, NEVER))
+    two.parts.memory.leases.begin(two.parts.memory.leases.oldest_waiting(two.parts.tenant, 9, NEVER))
 
     two.remember(lease=AT_ONCE)
     assert (two.states(), two.left(), two.second.encoded) == ({State.REMEMBERED: 1}, 1, 0)
@@ -124,6 +124,6 @@ def test_what_was_begun_before_is_not_tried_by_others(two: Two) -> None:
 
 def test_one_that_is_dropped_meanwhile_is_left_out(two: Two) -> None:
     two.parts.send(picture("disc"))
-    two.second.before = lambda _images: two.parts.memory._engine.drop_vector(two.second.name)
+    two.second.before = lambda _images: two.parts.memory.points.engine.drop_vector(two.second.name)
     two.remember()
     assert two.states() == {State.REMEMBERED: 1}

@@ -40,7 +40,7 @@ def remember(parts: Parts, labels: Sequence[str], seed: int = 0, prefix: str = "
         for number, label in enumerate(labels)
     ]
     put(parts.memory, images)
-    assert parts.memory.remember(images, units(len(labels), seed, parts.memory.dimension)) == len(images)
+    assert parts.memory.embeddings.store(images, units(len(labels), seed, parts.memory.dimension)) == len(images)
     return [image.image_id for image in images]
 
 
@@ -228,14 +228,14 @@ def test_each_encoder_has_a_judgement_until_a_removal_which_leaves_that_of_the_o
 def test_another_encoder_s_pass_lets_those_stay_muted_that_were_pruned(parts: Parts) -> None:
     remember(parts, ["cat"] * 20)
     judged(parts)
-    assert parts.memory.mute(parts.tenant, Filter({"image_id": "image-000"}).clauses({}), 1) == 1
+    assert parts.memory.mutes.mute(parts.tenant, Filter({"image_id": "image-000"}).clauses({}), 1) == 1
     active, parts.judgements = (
         parts.judgements,
         StoredJudgements(parts.database, Blobs(parts.folder / "judgements"), "another"),
     )
     assert judged(parts).images == 19
     assert active.current(parts.tenant) is not None
-    assert parts.memory.counts_by_state(parts.tenant)[State.MUTED] == 1
+    assert parts.memory.images.count_by_state(parts.tenant)[State.MUTED] == 1
 
 
 def test_an_encoder_that_is_dropped_takes_its_judgements_and_notes_with_it(parts: Parts) -> None:
@@ -253,8 +253,8 @@ def test_an_encoder_that_is_dropped_takes_its_judgements_and_notes_with_it(parts
 
 def put_rows(parts: Parts, vectors: Vectors, ids: Sequence[str]) -> None:
     images = [image(parts.tenant, image_id, labels=["dog"]) for image_id in ids]
-    parts.memory.put(images)
-    assert parts.memory.remember(images, vectors) == len(images)
+    parts.memory.writes.put(images)
+    assert parts.memory.embeddings.store(images, vectors) == len(images)
 
 
 def hooked(parts: Parts, **hooks: Callable[[str], object]) -> StoredJudgements:
@@ -341,7 +341,7 @@ def test_a_disk_without_room_for_the_repaired_judgement_holds_up_no_removal(part
     judged(parts)
     parts.judgements = StoredJudgements(parts.database, Blobs(parts.folder / "judgements", 2**60), parts.encoder.name)
     remove(parts, subject="goes")
-    assert parts.memory.count(parts.tenant) == 5
+    assert parts.memory.images.count(parts.tenant) == 5
     assert parts.judgements.current(parts.tenant) is None, "it is voided instead"
     assert not list((parts.folder / "judgements").rglob("*-*"))
 
@@ -369,13 +369,14 @@ class Own:
     """Only the tenants of a test: the engine is that of others too."""
 
     def __init__(self, memory: Memory, *tenants: str) -> None:
-        self._memory, self._tenants = memory, tenants
+        self._memory, self._tenants, self.images = memory, tenants, self
 
     def tenants(self) -> list[str]:
-        return [tenant for tenant in self._memory.tenants() if tenant in self._tenants]
+        return [tenant for tenant in self._memory.images.tenants() if tenant in self._tenants]
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._memory, name)
+        images = self._memory.images
+        return getattr(images if hasattr(images, name) else self._memory, name)
 
 
 def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says(parts: Parts) -> None:
@@ -412,13 +413,13 @@ def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says
     parts.amend_image()(parts.tenant, ids[0], ImagePatch(labels=["cat"]))
     assert not due(used=False), "nobody asked for it since"
     assert due()
-    parts.memory.mute(parts.tenant, Filter({"image_id": ids[1]}).clauses({}))
+    parts.memory.mutes.mute(parts.tenant, Filter({"image_id": ids[1]}).clauses({}))
     assert due(), "one is muted"
     remember(parts, ["dog", "cat", "cat", "cat"])
     assert due(), "the same ids and labels with other pictures"
     remove(parts, subject="more")
     assert not due(), "what is removed is out of it at once"
-    parts.memory.put([image(parts.tenant, "waits")])
+    parts.memory.writes.put([image(parts.tenant, "waits")])
     assert not due(), "more images are on their way"
     assert not due()
     remove(parts, image_id="waits")
@@ -428,7 +429,7 @@ def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says
 
 def test_a_memory_that_fills_for_ever_is_judged_all_the_same(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     remember(parts, ["cat"] * 4)
-    parts.memory.put([image(parts.tenant, "waits", accepted_at=now())])
+    parts.memory.writes.put([image(parts.tenant, "waits", accepted_at=now())])
     memory = cast(Memory, Own(parts.memory, parts.tenant))
     judging = Judging(memory, parts.judgements, Jobs(parts.database), lambda _tenant: None, 8)
     judging.suspects(parts.tenant, None, 1)
@@ -458,10 +459,10 @@ def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
     assert "is judged anew" in caplog.text
 
     class Failing(Own):
-        def count_embedded(self, tenant: str, clauses: Sequence[Clause]) -> int:
+        def count_with_vectors(self, tenant: str, clauses: Sequence[Clause]) -> int:
             if tenant == "0-another":
                 raise ValueError("its images cannot be counted")
-            return self._memory.count_embedded(tenant, clauses)
+            return self._memory.images.count_with_vectors(tenant, clauses)
 
     jobs, memory = Jobs(parts.database), cast(Memory, Failing(parts.memory, parts.tenant))
     assert Judging(memory, afresh, jobs, lambda _tenant: None, 8).start_due() == 1
@@ -477,7 +478,9 @@ def test_a_clock_that_was_set_back_hides_no_change_and_delays_no_judgement(parts
     registration = parts.judgements.register(parts.tenant)
     parts.judgements.keep(parts.tenant, make_judgement(ahead, registration, before.encoder, before.k), ahead)
     parts.amend_image()(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
-    parts.memory.put([image(parts.tenant, "ahead", state=State.REJECTED, accepted_at=now() + timedelta(days=300))])
+    parts.memory.writes.put(
+        [image(parts.tenant, "ahead", state=State.REJECTED, accepted_at=now() + timedelta(days=300))]
+    )
     judging = Judging(cast(Memory, Own(parts.memory, parts.tenant)), parts.judgements, Jobs(parts.database), print, 8)
     judging.suspects(parts.tenant, None, 1)
     assert judging.start_due() == 1
@@ -491,7 +494,7 @@ def test_no_suspect_is_told_of_that_has_expired(parts: Parts) -> None:
     judging = Judging(parts.memory, parts.judgements, Jobs(parts.database), lambda _tenant: None, 100)
     assert odd in {each.image_id for each in judging.suspects(parts.tenant, None, 20)}
     [held] = parts.held(odd)
-    assert parts.memory.amend(held, held.model_copy(update={"expires_at": now() - timedelta(seconds=1)}))
+    assert parts.memory.writes.amend(held, held.model_copy(update={"expires_at": now() - timedelta(seconds=1)}))
     assert odd not in {each.image_id for each in judging.suspects(parts.tenant, None, 20)}
 
 

@@ -235,11 +235,13 @@ def test_no_objection_that_an_encoder_made_before_names_who_is_gone(parts: Parts
     """Promise 3, where the encoder that classifies now has no vector of what was objected to."""
     parts.teach(*(picture("disc") for _ in range(10)), labels=["disc"], subject="ann")
     gated(parts, LabelCheck.HOLD)
-    [before], engine = parts.held("odd"), parts.memory._engine
+    [before], engine = parts.held("odd"), parts.memory.points.engine
     assert before.objectors
     engine.add_vector("new", 4)
     try:
-        now_active = Parts(parts.folder, parts.memory.under("new", 4), parts.pool, Pixels(name="new"), parts.tenant)
+        now_active = Parts(
+            parts.folder, parts.memory.with_encoder("new", 4), parts.pool, Pixels(name="new"), parts.tenant
+        )
         gate_again(now_active, LabelCheck.HOLD, subject="ann")
         [after] = parts.held("odd")
         assert (after.state, after.doubt, after.objectors) == (State.REMEMBERED, None, [])
@@ -252,7 +254,7 @@ def test_no_objection_of_images_outlasts_their_removal_at_the_same_moment(parts:
     """Before the doubt is written and it is looked for those who voted, and between that and what follows."""
     parts.teach(*(picture("disc") for _ in range(6)), labels=["disc"], subject="ann")
     race = Once("UpdateVectors", lambda: remove(parts, subject="ann"))
-    engine = Hooked(parts.memory._engine, **{when: race})
+    engine = Hooked(parts.memory.points.engine, **{when: race})
     gated(parts, LabelCheck.HOLD, Memory(cast(Engine, engine), "pixels", parts.memory.dimension, parts.memory.metadata))
     assert race.called
     assert [(image.state, image.reason) for image in parts.held("odd")] == [(State.WAITING, None)]

@@ -31,7 +31,7 @@ def familiar(parts: Parts) -> tuple[bytes, str]:
         decision = parts.ask(parts.pictures.read(image.picture), k=5)
         return -sum(neighbour.similarity for neighbour in decision.neighbours)
 
-    images, _ = parts.memory.page(parts.tenant, [], 1000)
+    images, _ = parts.memory.images.page(parts.tenant, [], 1000)
     nearest_to_all = min(images, key=distance)
     return parts.pictures.read(nearest_to_all.picture), nearest_to_all.labels[0]
 
@@ -81,7 +81,7 @@ def test_a_memory_that_was_not_judged_says_what_to_do(parts: Parts, asked: dict[
     parts.judge()  # one image has no other to be compared with
     with pytest.raises(NotJudged, match="no two of them"):
         parts.ask(picture("disc"), **asked)
-    assert parts.memory.counts_by_state(parts.tenant) == {State.REMEMBERED: 1}
+    assert parts.memory.images.count_by_state(parts.tenant) == {State.REMEMBERED: 1}
 
 
 def test_one_judgement_is_looked_up_for_all_of_a_decision(judged: Parts) -> None:

@@ -50,7 +50,7 @@ def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
     an_hour_ago = time.time() - 3700
     for name in ("kept", "old"):
         os.utime(folder / "pictures" / keys[name], (an_hour_ago, an_hour_ago))
-    memory.put([image("a", "kept", picture=keys["kept"])])
+    memory.writes.put([image("a", "kept", picture=keys["kept"])])
 
     assert tidy_of(folder, memory, pictures)().deleted == 1
     assert pictures.all() == sorted([keys["kept"], keys["young"]])
@@ -187,9 +187,11 @@ def test_one_tenant_that_fails_holds_no_other_up(place: Place, memory: Memory) -
         def page(self, tenant: str, *arguments: object) -> object:
             if tenant == "b":
                 raise RuntimeError("as a test")
-            return memory.page(tenant, *arguments)  # type: ignore[arg-type]
+            return memory.images.page(tenant, *arguments)  # type: ignore[arg-type]
 
-    assert replace(place.tidy, memory=cast(Memory, Failing(memory)), grace=timedelta(0))().deleted == 2
+    failing = Hooked(memory)
+    failing.images = Failing(memory.images)  # type: ignore[attr-defined]
+    assert replace(place.tidy, memory=cast(Memory, failing), grace=timedelta(0))().deleted == 2
     assert failures("tidy") == before + 1
 
 

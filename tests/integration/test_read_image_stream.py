@@ -104,7 +104,7 @@ class Intake:
         return self.streams.backlog(self.tenant).entries
 
     def images(self) -> dict[str, StoredImage]:
-        page, _ = self.parts.memory.page(self.tenant, [], 1000, None)
+        page, _ = self.parts.memory.images.page(self.tenant, [], 1000, None)
         return {image.image_id: image for image in page}
 
     def _references(self, tenant: str, urls: Sequence[str]) -> list[bytes | VisualMemoryError]:
@@ -218,7 +218,7 @@ def test_however_many_were_accepted_each_is_settled_once(intake: Intake, monkeyp
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
     intake.read()
     assert settle(intake.tenant) == 0
-    intake.parts.memory.delete(intake.parts.held("i0", "i1", "i2"))
+    intake.parts.memory.writes.delete(intake.parts.held("i0", "i1", "i2"))
     assert other(intake.tenant) == 3
     intake.parts.work()
     assert settle(intake.tenant) == 2
@@ -231,7 +231,7 @@ def test_what_the_worker_rejects_is_said_and_what_was_removed_too(intake: Intake
     intake.send(id="c", picture=picture("disc"), image_id="three")
     intake.read()
     reject(intake.parts.memory, intake.parts.held("one")[0], "a reason")
-    intake.parts.memory.delete(intake.parts.held("two"))
+    intake.parts.memory.writes.delete(intake.parts.held("two"))
     assert intake.settle() == 2
     assert intake.results("rejected")[0]["reason"] == "a reason"
     assert "image_id" not in intake.results("removed")[0]

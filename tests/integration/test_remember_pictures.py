@@ -151,7 +151,7 @@ def fail() -> NoReturn:
 def test_a_part_that_does_not_answer_is_no_attempt(parts: Parts, part: str) -> None:
     ids = [each.image_id for each in parts.send(*(picture("disc") for _ in range(2)))]
     broken = {
-        "memory": parts.remember(memory=Hooked(parts.memory, Once("remember", fail))),
+        "memory": parts.remember(memory=Hooked(parts.memory, Once("store", fail))),
         "encoder": parts.remember(Pixels(before=lambda _images: fail())),
     }[part]
     with pytest.raises(Unavailable):
@@ -178,7 +178,7 @@ def test_a_picture_that_cannot_be_read_holds_up_no_other_and_is_no_attempt(parts
     worker(parts.tenant)
     assert {image.state for image in parts.held(first, last)} == {State.REMEMBERED}
     assert {(image.state, image.attempts) for image in parts.held(*unreadable)} == {(State.WAITING, 0)}
-    assert parts.memory.oldest_waiting(parts.tenant, 10, NEVER) == [], "they are left alone for the lease"
+    assert parts.memory.leases.oldest_waiting(parts.tenant, 10, NEVER) == [], "they are left alone for the lease"
     parts.work(lease=AT_ONCE)
     assert {image.state for image in parts.held(*unreadable)} == {State.REMEMBERED}
 
@@ -277,7 +277,7 @@ def test_a_slice_takes_three_round_trips_to_the_store_and_one_more_with_the_gate
     """Whatever becomes of its images."""
     gone, *_ = (each.image_id for each in parts.send(*(picture("disc") for _ in range(4))))
     parts.pictures.delete([parts.held(gone)[0].picture])
-    engine = Counting(parts.memory._engine)
+    engine = Counting(parts.memory.points.engine)
     counted = Memory(cast(Engine, engine), parts.encoder.name, parts.encoder.dimension, {})
     RememberPictures(
         counted,
@@ -290,7 +290,7 @@ def test_a_slice_takes_three_round_trips_to_the_store_and_one_more_with_the_gate
         3,
         CheckLabels(counted, gate),
     )(parts.tenant)
-    assert parts.memory.counts_by_state(parts.tenant) == {State.REMEMBERED: 3, State.REJECTED: 1}
+    assert parts.memory.images.count_by_state(parts.tenant) == {State.REMEMBERED: 3, State.REJECTED: 1}
     assert [name for name in engine.asked if name != "facet"] == asked
 
 
@@ -373,6 +373,6 @@ def test_a_tenant_sees_nothing_of_another(parts: Parts) -> None:
     data = picture("disc")
     parts.teach(data)
     assert other.ask(data).label is None
-    assert other.memory.count(other.tenant) == 0
+    assert other.memory.images.count(other.tenant) == 0
     vector = Pixels().encode([parts.decoder.decode_one(parts.tenant, data)])
     assert other.classify().decide(other.tenant, vector, ClassifyOptions()).decisions[0].voters == 0

@@ -23,7 +23,7 @@ from visual_memory.services.removal.removal_records import removal_resource
 from visual_memory.services.removal.removal_steps import RemovalSteps
 
 REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to", "block": True})
-WRITES = {"mark", "clear_marks", "delete_noted", "transaction", "delete"}
+WRITES = {"mark", "clear", "transaction", "delete"}
 
 
 @pytest.fixture(params=SHORT)
@@ -90,14 +90,14 @@ def test_killed_at_any_step_it_is_carried_on_to_the_same_receipt(
         writes += 1
         removals = each.removals.latest(each.tenant, 1000)
         if not removals:  # it died before its record: nobody was promised anything, and nothing may have gone
-            assert len(each.memory.get(each.tenant, ids)) == len(ids)
+            assert len(each.memory.images.get(each.tenant, ids)) == len(ids)
             continue
         recorded += 1
         [receipt] = removals
         assert (receipt.status, receipt.images, receipt.pictures) == (RemovalStatus.DONE, 4, 4)
         assert receipt.by_state == by_state
         assert receipt.verified_at is not None
-        assert len(each.memory.get(each.tenant, ids)) == 2
+        assert len(each.memory.images.get(each.tenant, ids)) == 2
         assert len(each.files()) == 2
         assert receipt.filter is None
         assert [*each.notes.pages(receipt.id)] == []
@@ -119,7 +119,7 @@ def test_a_removal_in_work_is_left_to_whoever_works_on_it(parts: Parts) -> None:
     with pytest.raises(Unavailable):
         waiting.resume(parts.tenant, recorded.id, timedelta(seconds=10))
     assert sum(slept) >= 10
-    assert len(parts.memory.get(parts.tenant, ids)) == len(ids)
+    assert len(parts.memory.images.get(parts.tenant, ids)) == len(ids)
     parts.removals.leases.release(lease)
     assert waiting.resume_all() == 1
     assert parts.removals.load(parts.tenant, recorded.id).removal.status is RemovalStatus.DONE
@@ -172,7 +172,7 @@ def test_a_store_that_is_gone_is_not_waited_for_once_a_record(parts: Parts) -> N
 
     with pytest.raises(Unavailable):
         parts.forget(memory=Hooked(parts.memory, fail)).resume_all()
-    assert calls == ["marking", "ping"]
+    assert calls == ["count_by_removal", "ping"]
 
 
 def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_too(parts: Parts) -> None:
@@ -184,12 +184,12 @@ def test_what_was_accepted_before_the_request_but_written_after_the_mark_goes_to
         parts.send(picture("disc"), image_id="late", subject="ann")
         [late] = parts.held("late")
         earlier = late.model_copy(update={"accepted_at": recorded.requested_at})
-        parts.memory.put([earlier], {"late": late})
+        parts.memory.writes.put([earlier], {"late": late})
 
-    memory = Hooked(parts.memory, Once("delete_noted", come_in))
+    memory = Hooked(parts.memory, Once("delete", come_in))
     receipt = parts.forget(memory=memory).resume(parts.tenant, recorded.id)
     assert (receipt.status, receipt.images, receipt.pictures) == (RemovalStatus.DONE, 5, 5)
-    assert parts.memory.get(parts.tenant, ["late"]) == {}
+    assert parts.memory.images.get(parts.tenant, ["late"]) == {}
     assert len(parts.files()) == 2
 
 
@@ -200,7 +200,7 @@ def test_what_would_have_a_blocked_subject_from_before_is_refused_before_the_mar
         parts.send(picture("disc"), image_id="one")
     receipt = parts.forget().resume(parts.tenant, recorded.id)
     assert (receipt.status, receipt.images) == (RemovalStatus.DONE, 1)
-    assert parts.memory.get(parts.tenant, ["one"]) == {}
+    assert parts.memory.images.get(parts.tenant, ["one"]) == {}
 
 
 @dataclass
@@ -232,7 +232,7 @@ def put_many(parts: Parts, number: int) -> set[str]:
         )
         for each in range(number)
     ]
-    parts.memory.put(images)
+    parts.memory.writes.put(images)
     return {image.image_id for image in images}
 
 
@@ -257,7 +257,7 @@ def test_a_store_that_does_not_answer_leaves_it_to_be_carried_on(parts: Parts) -
     fill(parts)
 
     def fail(name: str) -> None:
-        if name == "delete_noted":
+        if name == "delete":
             raise Unavailable("the store does not answer")
 
     forget = parts.forget(memory=Hooked(parts.memory, fail))
@@ -270,7 +270,7 @@ def test_a_store_that_does_not_answer_leaves_it_to_be_carried_on(parts: Parts) -
 
 
 BY_LABEL = RemovalRequest.model_validate({"filter": {"labels": "cat"}, "reason": "asked to"})
-WRITTEN = ("mark", "delete_noted", "transaction")
+WRITTEN = ("mark", "delete", "transaction")
 
 
 def steps_of(parts: Parts, between: Callable[[], object], at: int) -> RemovalSteps:
@@ -303,7 +303,7 @@ def test_of_two_that_overlap_the_one_with_block_covers_what_the_other_takes(part
     by_subject = parts.forget(NEVER).resume(parts.tenant, asked[0])
     assert by_label.images <= 1
     assert by_label.images + by_subject.images >= 1
-    assert parts.memory.get(parts.tenant, [image_id]) == {}
+    assert parts.memory.images.get(parts.tenant, [image_id]) == {}
     assert by_label.verified_at is not None
     if by_subject.requested_at <= by_label.verified_at:
         assert by_subject.images == 1, at
@@ -328,7 +328,7 @@ def test_one_that_stood_still_writes_nothing_more(parts: Parts, at: int) -> None
     stood = steps_of(parts, stand_still, at)
     receipt = parts.remove(REQUEST, stood)
     assert (receipt.images, receipt.pictures, receipt.by_state) == (4, 4, by_state)
-    assert len(parts.memory.get(parts.tenant, ids)) == 2
+    assert len(parts.memory.images.get(parts.tenant, ids)) == 2
     assert [entry.event for entry in parts.receipts.log.entries(parts.tenant)] == [Event.REQUESTED, Event.DONE]
     assert parts.verify()([str(receipt.receipt)]).faults == []
 
@@ -336,7 +336,7 @@ def test_one_that_stood_still_writes_nothing_more(parts: Parts, at: int) -> None
 def test_a_mark_that_comes_after_the_end_is_cleared(parts: Parts) -> None:
     [image_id] = parts.teach(picture("disc"), subject="bob")
     receipt = parts.remove(REQUEST)
-    parts.memory.mark(parts.tenant, [], receipt.id, now())  # by a process that wakes
+    parts.memory.marks.mark(parts.tenant, [], receipt.id, now())  # by a process that wakes
     assert parts.voters(picture("disc")) == set()
     parts.forget().resume_all()
     assert parts.voters(picture("disc")) == {image_id}

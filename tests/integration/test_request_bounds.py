@@ -20,8 +20,8 @@ def remember(parts: Parts, number: int, labels: list[str]) -> Vectors:
     """Images with random vectors; these."""
     images = [image(parts.tenant, f"i{each:03}", labels=labels, accepted_at=now()) for each in range(number)]
     vectors = units(number, 0, parts.memory.dimension)
-    parts.memory.put(images)
-    assert parts.memory.remember(images, vectors) == number
+    parts.memory.writes.put(images)
+    assert parts.memory.embeddings.store(images, vectors) == number
     return vectors
 
 

@@ -284,7 +284,7 @@ def test_a_picture_that_is_gone_leaves_the_vote(taught: Parts, server: Server) -
     taught.pictures.delete([image.picture])
     with reranking(taught, server) as rerank:
         assert stands(ask(rerank, taught), vote) == GONE
-    taught.memory.delete([image])
+    taught.memory.writes.delete([image])
     with reranking(taught, server) as rerank:
         [decision] = rerank(taught.tenant, "key", [QUERY], [vote])
     assert stands(decision, vote) == GONE
@@ -431,7 +431,7 @@ def test_the_log_says_what_was_wrong_and_nothing_of_what_was_sent(taught: Parts,
 def test_the_picture_of_a_neighbour_that_is_being_removed_goes_nowhere(taught: Parts, server: Server) -> None:
     vote = voted(taught)
     where = Filter({"image_id": vote.neighbours[-1].image_id}).clauses({})
-    taught.memory.mark(taught.tenant, where, "a removal")
+    taught.memory.marks.mark(taught.tenant, where, "a removal")
     with reranking(taught, server) as rerank:
         [decision] = rerank(taught.tenant, "key", [QUERY], [vote])
     assert stands(decision, vote) == GONE

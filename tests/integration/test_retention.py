@@ -39,7 +39,7 @@ def expire(parts: Parts, moment: datetime | None = None) -> int:
 
 def let_expire(parts: Parts, *image_ids: str, since: timedelta = DAY) -> None:
     for image in parts.held(*image_ids):
-        parts.memory.amend(image, image.model_copy(update={"expires_at": now() - since}))
+        parts.memory.writes.amend(image, image.model_copy(update={"expires_at": now() - since}))
 
 
 def test_what_has_expired_is_removed_with_a_receipt_and_nothing_else(parts: Parts) -> None:
@@ -53,7 +53,7 @@ def test_what_has_expired_is_removed_with_a_receipt_and_nothing_else(parts: Part
     let_expire(other, *others)
 
     assert expire(parts) == 3
-    assert set(parts.memory.get(parts.tenant, [*over, *later, *unlimited])) == {*later, *unlimited}
+    assert set(parts.memory.images.get(parts.tenant, [*over, *later, *unlimited])) == {*later, *unlimited}
     assert parts.voters(picture("disc")) == {*later, *unlimited}
     [receipt] = parts.removals.latest(parts.tenant, 1000)
     assert (receipt.status, receipt.images, receipt.requested_by) == (RemovalStatus.DONE, 2, "retention")
@@ -66,7 +66,7 @@ def test_what_has_expired_is_removed_with_a_receipt_and_nothing_else(parts: Part
 
 def in_another_process(parts: Parts) -> Parts:
     """The same tenant, in a process that has not looked yet who has images that expire."""
-    memory = Memory(parts.memory._engine, parts.encoder.name, parts.encoder.dimension, METADATA)
+    memory = Memory(parts.memory.points.engine, parts.encoder.name, parts.encoder.dimension, METADATA)
     return replace(parts, memory=memory)
 
 
@@ -83,7 +83,7 @@ def test_what_has_expired_votes_no_more_before_it_is_removed(parts: Parts, as_of
     asked = in_another_process(parts)
     assert {each.image_id for each in asked.ask(picture("disc"), **options).neighbours} == {*later, *unlimited}
     assert expire(parts) == 0, "its hour is not over"
-    assert set(parts.memory.get(parts.tenant, over)) == {*over}
+    assert set(parts.memory.images.get(parts.tenant, over)) == {*over}
     judged = asked.judge()
     assert judged is not None
     assert judged.images == 2
@@ -106,7 +106,7 @@ def test_a_camera_has_one_removal_an_hour_and_one_call_of_each_hook(parts: Parts
         image.model_copy(update={"image_id": f"image-{number}", "expires_at": start + timedelta(minutes=number)})
         for number, image in enumerate(parts.held(*ids * (minutes // len(ids))))
     ]
-    parts.memory.put(images)
+    parts.memory.writes.put(images)
     calls: list[int] = []
     forget = replace(parts.forget(), undo=[lambda _, covered: calls.append(sum(map(len, covered)))])
     duty = RemoveExpiredImages(parts.memory, parts.removals, forget)
@@ -114,7 +114,7 @@ def test_a_camera_has_one_removal_an_hour_and_one_call_of_each_hook(parts: Parts
         duty.if_due(start + timedelta(minutes=minute))
     assert calls == [61, 61, 58]
     assert [each.images for each in parts.removals.latest(parts.tenant, 1000)][::-1] == calls
-    assert len(parts.memory.get(parts.tenant, ids)) == len(ids)
+    assert len(parts.memory.images.get(parts.tenant, ids)) == len(ids)
 
 
 def test_a_clock_that_was_set_back_removes_nothing_early_and_holds_up_nothing(parts: Parts) -> None:
@@ -122,7 +122,7 @@ def test_a_clock_that_was_set_back_removes_nothing_early_and_holds_up_nothing(pa
     assert expire(parts, now() - 300 * DAY) == 0
     assert expire(parts, now() + DAY) == 0
     assert expire(parts, now() + DAY + HOUR) == 1
-    assert parts.memory.get(parts.tenant, [image_id]) == {}
+    assert parts.memory.images.get(parts.tenant, [image_id]) == {}
 
 
 def test_one_tenant_whose_removal_fails_delays_no_other(parts: Parts) -> None:
@@ -152,15 +152,16 @@ class Stuck:
     """The memory, in which nothing of one tenant can be marked."""
 
     def __init__(self, memory: Memory, tenant: str) -> None:
-        self._memory, self._tenant = memory, tenant
+        self._memory, self._tenant, self.marks = memory, tenant, self
 
     def mark(self, tenant: str, *arguments: Any) -> None:
         if tenant == self._tenant:
             raise RuntimeError("as a test")
-        self._memory.mark(tenant, *arguments)
+        self._memory.marks.mark(tenant, *arguments)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._memory, name)
+        marks = self._memory.marks
+        return getattr(marks if hasattr(marks, name) else self._memory, name)
 
 
 def test_the_source_limits_the_life_and_a_picture_may_shorten_it(parts: Parts) -> None:

@@ -83,7 +83,7 @@ def test_what_is_asked_with_is_not_stored_while_it_is_removed(parts: Parts) -> N
     by_picture, by_vector = asked(parts, data), asked(parts, data, filter=Filter({"image_id": "none"}))
     removal_runs(parts, "r")
     covers(parts, gone)
-    parts.memory.mark(parts.tenant, Filter({"image_id": gone}).clauses({}), "r")
+    parts.memory.marks.mark(parts.tenant, Filter({"image_id": gone}).clauses({}), "r")
     RemoveFromDecisions(parts.decisions()).note_vectors(parts.tenant, "r")
     for question, sent in ((by_picture, data), (by_picture, None), (by_vector, None)):
         with pytest.raises(BeingRemoved):
@@ -102,7 +102,7 @@ def test_a_filter_that_names_what_is_removed_is_not_stored(parts: Parts) -> None
     fine = asked(parts, data, filter=Filter({"subject": "bob"}))
     removal_runs(parts, "r", filter={"source": "camera-1"})
     covers(parts, gone)
-    parts.memory.mark(parts.tenant, Filter({"subject": "ann"}).clauses({}), "r")
+    parts.memory.marks.mark(parts.tenant, Filter({"subject": "ann"}).clauses({}), "r")
     for question in questions:
         with pytest.raises(BeingRemoved):
             keep(parts, question, data)

@@ -186,7 +186,7 @@ def test_what_is_covered_is_taken_out_whether_it_is_sought_at_once_or_in_parts(
     same = [parts.pictures.read(image.picture) for image in parts.held(*ids[:2])]
     decision, *asked_with_them = (parts.keep(each)[0] for each in (question, *same))
     notes = [CoveredImage.model_validate(image, from_attributes=True) for image in parts.held(*ids[:2])]
-    parts.memory.delete(parts.held(*ids[:2]))
+    parts.memory.writes.delete(parts.held(*ids[:2]))
     RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages(lambda: [[note] for note in notes]))
     for gone in asked_with_them:
         with pytest.raises(NotFound):
@@ -314,10 +314,10 @@ def test_a_decision_asked_with_a_removed_image_s_vector_goes(parts: Parts, times
     [asked] = parts.keep_made(decisions, unit, options, made.decisions)
     [other] = parts.keep(picture("bars"))
     removal_runs(parts, "r")
-    parts.memory.mark(parts.tenant, Filter({"subject": "ann"}).clauses({}), "r")
+    parts.memory.marks.mark(parts.tenant, Filter({"subject": "ann"}).clauses({}), "r")
     RemoveFromDecisions(decisions).note_vectors(parts.tenant, "r")
     notes = [CoveredImage.model_validate(image, from_attributes=True) for image in parts.held(gone)]
-    parts.memory.delete(parts.held(gone))
+    parts.memory.writes.delete(parts.held(gone))
     RemoveFromDecisions(decisions).forget(parts.tenant, CoveredImages(lambda: [notes]))
     with pytest.raises(NotFound):
         stored(parts, asked.id)
@@ -377,8 +377,8 @@ def test_a_decision_deleted_while_it_is_scrubbed_stays_away(parts: Parts) -> Non
 def forget_hook(parts: Parts, condition: dict[str, Any]) -> None:
     """What a removal by a filter does to decisions once its points are gone."""
     where = Filter.model_validate(condition)
-    images, _ = parts.memory.page(parts.tenant, where.clauses({}), 100, None)
-    parts.memory.delete(images)
+    images, _ = parts.memory.images.page(parts.tenant, where.clauses({}), 100, None)
+    parts.memory.writes.delete(images)
     notes = [noted(image) for image in images]
     RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages(lambda: [notes], where))
 
@@ -387,7 +387,7 @@ def remove_with_fields(parts: Parts, *image_ids: str) -> None:
     """What a removal by id does."""
     images = parts.held(*image_ids)
     notes = [noted(image) for image in images]
-    parts.memory.delete(images)
+    parts.memory.writes.delete(images)
     RemoveFromDecisions(parts.decisions()).forget(
         parts.tenant, CoveredImages(lambda: [notes], Filter({"image_id": [*image_ids]}))
     )

@@ -50,7 +50,7 @@ def test_what_was_judged_is_judged_anew_before_the_switch_and_keeps_what_was_pru
     ids = teach(parts, 12)
     before = parts.judge()
     assert before is not None
-    parts.memory.mute(parts.tenant, Filter({"image_id": ids[0]}).clauses({}), 1)
+    parts.memory.mutes.mute(parts.tenant, Filter({"image_id": ids[0]}).clauses({}), 1)
     parts.add()
     parts.fill()
     stages: list[str] = []
@@ -245,7 +245,9 @@ def test_killed_while_it_is_dropped(parts: Migrating, step: str, side: str) -> N
     assert parts.shape() == vector_names(SECOND)
     assert (set(parts.records.known()), len(parts.records.dropping())) == ({"tones"}, 0)
     assert parts.of(parts.engine, FIRST).judgements.current(parts.tenant) is None
-    assert parts.vectors_of(SECOND).keys() == {each.image_id for each in parts.added.page(parts.tenant, [], 10)[0]}
+    assert parts.vectors_of(SECOND).keys() == {
+        each.image_id for each in parts.added.images.page(parts.tenant, [], 10)[0]
+    }
 
 
 def test_one_that_is_switched_to_while_it_is_dropped_stays(parts: Migrating) -> None:

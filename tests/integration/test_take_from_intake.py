@@ -111,7 +111,7 @@ def test_entries_that_name_the_same_image_go_together_and_so_does_the_image(part
     streams.add(parts.tenant, event("x", subject="ann"))
     done = remove(parts, filter={"subject": "ann"})
     assert (done.images, done.queued) == (1, 2), "its producer said before that it is ann's"
-    assert parts.memory.count(parts.tenant) == 0
+    assert parts.memory.images.count(parts.tenant) == 0
     assert waiting(streams, parts.tenant) == []
 
 
@@ -126,7 +126,7 @@ def test_an_image_that_came_later_under_the_id_of_a_taken_entry_stays(parts: Par
     parts.teach(picture("disc"), image_id="x", subject="bob")
     done = forget.resume(parts.tenant, recorded.id)
     assert (done.images, done.queued) == (0, 1)
-    assert parts.memory.count(parts.tenant) == 1
+    assert parts.memory.images.count(parts.tenant) == 1
 
 
 def test_everything_takes_everything(parts: Parts, streams: Streams) -> None:

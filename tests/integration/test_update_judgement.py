@@ -69,8 +69,8 @@ def put(parts: Parts, ids: Sequence[str], seed: int) -> None:
         )
         for place, (image_id, number) in enumerate(zip(ids, numbers, strict=True))
     ]
-    parts.memory.put(images, parts.memory.get(parts.tenant, ids))
-    assert parts.memory.remember(images, vectors_of(parts, numbers)) == len(images)
+    parts.memory.writes.put(images, parts.memory.images.get(parts.tenant, ids))
+    assert parts.memory.embeddings.store(images, vectors_of(parts, numbers)) == len(images)
 
 
 def move(parts: Parts, kind: str, ids: Sequence[str], number: int) -> None:
@@ -79,11 +79,11 @@ def move(parts: Parts, kind: str, ids: Sequence[str], number: int) -> None:
         case "put":
             put(parts, ids, number)
         case "relabel":
-            parts.memory.relabel(list(parts.memory.get(parts.tenant, ids).values()), [LABELS[number % 3]])
+            parts.memory.writes.relabel(list(parts.memory.images.get(parts.tenant, ids).values()), [LABELS[number % 3]])
         case "mute":
-            parts.memory.mute(parts.tenant, where)
+            parts.memory.mutes.mute(parts.tenant, where)
         case "unmute":
-            parts.memory.unmute(parts.tenant, where)
+            parts.memory.mutes.unmute(parts.tenant, where)
         case "remove":
             request = RemovalRequest(filter=Filter.model_validate({"image_id": list(ids)}), reason="asked to")
             parts.remove(request)
@@ -125,8 +125,8 @@ def test_what_did_not_change_is_not_read_again(parts: Parts) -> None:
     parts.judge()
     put(parts, IDS[20:], 3)
     parts.judge(memory=Hooked(parts.memory, before=read.append))
-    assert read.count("embedded") == 1, "only what is new"
-    parts.memory.mute(parts.tenant, [Clause("image_id", FieldType.KEYWORD, (IDS[3],))])
+    assert read.count("pages_with_vectors") == 1, "only what is new"
+    parts.memory.mutes.mute(parts.tenant, [Clause("image_id", FieldType.KEYWORD, (IDS[3],))])
     read.clear()
     parts.judge(memory=Hooked(parts.memory, before=read.append))
-    assert "embedded" not in read
+    assert "pages_with_vectors" not in read

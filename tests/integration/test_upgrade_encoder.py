@@ -41,7 +41,15 @@ def thread(parts: Migrating, upgrade: object = None) -> Iterator[threading.Threa
         spec = FIRST if encoder.name == FIRST.name else SECOND
         memory = memory_of(parts.engine, spec)
         yield FillPass(
-            memory.filling, memory.tenants, parts.pictures, encoder, parts.decoder, parts.pool, SLICE, asked, ended
+            memory.filling,
+            memory.images.tenants,
+            parts.pictures,
+            encoder,
+            parts.decoder,
+            parts.pool,
+            SLICE,
+            asked,
+            ended,
         )
 
     keep = FillLoop(

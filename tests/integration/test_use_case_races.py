@@ -29,7 +29,7 @@ def test_a_late_worker_puts_nothing_back(parts: Parts) -> None:
     late = Pixels(before=lambda _images: remove(parts, filter={"subject": "ann"}))
     parts.work(late)
     assert late.encoded == 2, "it had the pictures in its hands"
-    assert parts.memory.get(parts.tenant, ids) == {}
+    assert parts.memory.images.get(parts.tenant, ids) == {}
     assert parts.voters(data) == set()
     assert parts.files() == set()
 
@@ -39,7 +39,7 @@ def test_a_message_that_comes_after_the_removal_is_dropped_quietly(parts: Parts)
     remove(parts, filter={"image_id": ids})
     parts.work()
     assert parts.encoder.encoded == 0
-    assert parts.memory.get(parts.tenant, ids) == {}
+    assert parts.memory.images.get(parts.tenant, ids) == {}
 
 
 def test_a_picture_replaced_while_it_is_embedded_keeps_the_new_one(parts: Parts) -> None:
@@ -71,7 +71,7 @@ def test_a_removal_between_the_check_and_the_point_refuses_the_picture(parts: Pa
     with pytest.raises(Blocked):
         parts.send(picture("disc"), subject="ann", accept=parts.accept(pictures=Hooked(parts.pictures, race)))
     assert race.called
-    assert parts.memory.count(parts.tenant) == 0
+    assert parts.memory.images.count(parts.tenant) == 0
     assert parts.files() == set()
 
 
@@ -82,7 +82,7 @@ def test_a_removal_while_an_image_is_given_to_its_subject_refuses_it(parts: Part
     with pytest.raises(Blocked):
         parts.send(data, image_id="one", subject="ann", accept=parts.accept(memory=Hooked(parts.memory, race)))
     assert race.called
-    assert "ann" not in {image.subject for image in parts.memory.get(parts.tenant, ["one"]).values()}
+    assert "ann" not in {image.subject for image in parts.memory.images.get(parts.tenant, ["one"]).values()}
 
 
 def test_a_removal_while_a_patch_names_its_subject_refuses_it(parts: Parts) -> None:
@@ -90,7 +90,7 @@ def test_a_removal_while_a_patch_names_its_subject_refuses_it(parts: Parts) -> N
     race = Once("amend", lambda: remove(parts, filter={"subject": "ann"}, block=True))
     with pytest.raises(Blocked):
         parts.amend_image(memory=Hooked(parts.memory, race))(parts.tenant, "one", ImagePatch(subject="ann"))
-    assert "ann" not in {image.subject for image in parts.memory.get(parts.tenant, ["one"]).values()}
+    assert "ann" not in {image.subject for image in parts.memory.images.get(parts.tenant, ["one"]).values()}
 
 
 def test_the_same_id_from_many_threads_at_once_leaves_one_picture(parts: Parts) -> None:
@@ -188,7 +188,7 @@ def test_what_is_being_removed_is_refused_before_anything_is_accepted(parts: Par
     """Promise 1: of what was sent again with another subject 15 of 24 were answered 202 and gone."""
     marked, other, new = (picture("disc") for _ in range(3))
     parts.teach(marked, image_id="one", subject="ann")
-    parts.memory.mark(parts.tenant, [], "r")
+    parts.memory.marks.mark(parts.tenant, [], "r")
     before, files = parts.held("one"), parts.files()
     for data in (marked, picture("bars")):
         with pytest.raises(BeingRemoved) as refused:
@@ -203,9 +203,9 @@ def test_what_is_being_removed_is_refused_before_anything_is_accepted(parts: Par
     with pytest.raises(BeingRemoved):
         parts.amend_image()(parts.tenant, "one", ImagePatch(subject="bob"))
     assert parts.held("one") == before
-    assert parts.memory.count(parts.tenant) == 1
+    assert parts.memory.images.count(parts.tenant) == 1
     assert parts.files() == files
-    parts.memory.delete_noted(parts.tenant, ["one"], "r")
+    parts.memory.marks.delete(parts.tenant, ["one"], "r")
     parts.send(other, image_id="one", subject="bob")
     assert parts.held("one")[0].subject == "bob"
 
@@ -215,11 +215,11 @@ def test_a_mark_between_look_and_write_refuses_too(parts: Parts) -> None:
     parts.teach(data, image_id="one", subject="ann")
     before, files = parts.held("one"), parts.files()
     for sent in (data, picture("bars")):
-        race = Once("put", lambda: parts.memory.mark(parts.tenant, [], "r"))
+        race = Once("put", lambda: parts.memory.marks.mark(parts.tenant, [], "r"))
         with pytest.raises(BeingRemoved):
             parts.send(sent, image_id="one", subject="bob", accept=parts.accept(memory=Hooked(parts.memory, race)))
-        parts.memory.clear_marks(parts.tenant, ["r"])
+        parts.memory.marks.clear(parts.tenant, ["r"])
         assert (parts.held("one"), parts.files()) == (before, files)
-    race = Once("amend", lambda: parts.memory.mark(parts.tenant, [], "r"))
+    race = Once("amend", lambda: parts.memory.marks.mark(parts.tenant, [], "r"))
     with pytest.raises(BeingRemoved):
         parts.amend_image(memory=Hooked(parts.memory, race))(parts.tenant, "one", ImagePatch(subject="bob"))

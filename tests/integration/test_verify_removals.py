@@ -118,7 +118,7 @@ def test_what_comes_back_is_found_and_removed_again(parts: Parts) -> None:
     stranger = parts.teach(picture("disc"), subject="ann")  # sent again by choice: not what the removal covered
     assert faults(parts) == []
 
-    parts.memory.put(images[:1])  # as a snapshot brings it back
+    parts.memory.writes.put(images[:1])  # as a snapshot brings it back
     for key, data in files.items():
         parts.pictures.write(key, data)
     found = parts.verify()()
@@ -127,7 +127,7 @@ def test_what_comes_back_is_found_and_removed_again(parts: Parts) -> None:
     assert len(found.faults) == 3
     parts.verify().remove_again(found)
     assert faults(parts) == []
-    assert set(parts.memory.get(parts.tenant, [*ids, *stranger])) == set(stranger)
+    assert set(parts.memory.images.get(parts.tenant, [*ids, *stranger])) == set(stranger)
 
 
 def test_a_removal_that_still_runs_is_no_fault(parts: Parts) -> None:

@@ -53,7 +53,7 @@ def settings(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def engines(parts: Parts, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Opened:
-    opened = Opened(parts.memory._engine)
+    opened = Opened(parts.memory.points.engine)
     make_known(settings, parts.encoder)
     monkeypatch.setattr(wire_memory, "open_engine", opened)
     monkeypatch.setattr(wire_memory, "load_encoder", lambda *_: parts.encoder)

@@ -55,7 +55,7 @@ def test_it_is_asked_around_each_write(parts: Parts) -> None:
 def test_a_new_picture_is_gone_with_its_file(parts: Parts, at: int) -> None:
     with pytest.raises(Superseded):
         accept(parts, Ends(at), ("one", picture("disc"), {}), ("two", picture("bars"), {}))
-    assert parts.memory.count(parts.tenant) == 0
+    assert parts.memory.images.count(parts.tenant) == 0
     assert (parts.files(), parts.pixels()) == (set(), set())
 
 
@@ -97,7 +97,7 @@ def test_what_an_earlier_try_of_the_same_call_put_is_gone_too(parts: Parts) -> N
     assert fence.asked == ["before", "before", "after", "before", "before"]
     [image] = parts.held("two")
     assert parts.pictures.read(image.picture) == other
-    assert parts.memory.count(parts.tenant) == 1
+    assert parts.memory.images.count(parts.tenant) == 1
     assert len(parts.files()) == 1
 
 
@@ -107,7 +107,7 @@ def test_a_new_vector_is_gone(parts: Parts, at: int) -> None:
     vectors = AcceptVectors(parts.accept().put, parts.memory, encoder)
     with pytest.raises(Superseded):
         vectors(parts.tenant, Sent(encoder, two, [ImageFields(labels=["a"])] * 2), fence=Ends(at))
-    assert parts.memory.count(parts.tenant) == 0
+    assert parts.memory.images.count(parts.tenant) == 0
 
 
 def test_a_store_that_fails_is_asked_nothing_more(parts: Parts) -> None:

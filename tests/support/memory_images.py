@@ -18,7 +18,10 @@ from tests.support.running_service import stand_still
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import State, StoredImage
-from visual_memory.services.memory.memory import Memory, NotRemembered, Placed
+from visual_memory.services.memory.conditional_writes import PutResult
+from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.points.point_filters import marked_by
+from visual_memory.services.memory.store_embeddings import NotRemembered
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 
@@ -45,21 +48,21 @@ def image(tenant: str, image_id: str, **fields: Any) -> StoredImage:
     return StoredImage(tenant=tenant, image_id=image_id, **(given | fields))
 
 
-def put(memory: Memory, images: Sequence[StoredImage]) -> Placed:
+def put(memory: Memory, images: Sequence[StoredImage]) -> PutResult:
     """Put images of one tenant, in the place of what is there."""
-    return memory.put(images, memory.get(images[0].tenant, [each.image_id for each in images]))
+    return memory.writes.put(images, memory.images.get(images[0].tenant, [each.image_id for each in images]))
 
 
 def delete_marked(memory: Memory, tenant: str, removal_id: str) -> None:
     """Delete what a removal has marked, as it does."""
-    for page in [*memory.marked_pages(tenant, removal_id, 1000)]:
-        memory.delete_noted(tenant, [each.image_id for each in page], removal_id)
+    for page in [*memory.images.pages(tenant, [marked_by(removal_id)], 1000)]:
+        memory.marks.delete(tenant, [each.image_id for each in page], removal_id)
 
 
 def reject(memory: Memory, image: StoredImage, reason: str) -> bool:
     """Give up an image; whether it is rejected now."""
-    memory.remember([], units(0, dimension=memory.dimension), others=NotRemembered(rejected=[(image, reason)]))
-    held = memory.get(image.tenant, [image.image_id]).get(image.image_id)
+    memory.embeddings.store([], units(0, dimension=memory.dimension), others=NotRemembered(rejected=[(image, reason)]))
+    held = memory.images.get(image.tenant, [image.image_id]).get(image.image_id)
     return held is not None and (held.picture, held.state) == (image.picture, State.REJECTED)
 
 

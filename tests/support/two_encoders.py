@@ -95,7 +95,7 @@ class Migrating(Parts):
         """Go once over all that lacks a vector of the second encoder."""
         fill = FillPass(
             cast(Filling, filling or self.added.filling),
-            self.added.tenants,
+            self.added.images.tenants,
             self.pictures,
             encoder or Tones(),
             self.decoder,
@@ -130,7 +130,7 @@ class Migrating(Parts):
 
     def vectors_of(self, which: EncoderSpec) -> dict[str, NDArray[np.float32]]:
         """The vectors of an encoder that are there, by image id."""
-        pages = memory_of(self.engine, which).embedded(self.tenant, [], 100, [*State])
+        pages = memory_of(self.engine, which).images.pages_with_vectors(self.tenant, [], 100, [*State])
         return {image.image_id: row for images, rows in pages for image, row in zip(images, rows, strict=True)}
 
     def check_vectors(self, *encoders: Pixels) -> None:

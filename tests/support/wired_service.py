@@ -129,10 +129,13 @@ def fixed(process: ApiProcess) -> ActiveUseCases[ApiProcess]:
     return ActiveUseCases(lambda: process.classify.encoder, lambda _encoder: process)
 
 
+MEMORY_PARTS = {"images", "search", "writes", "leases", "embeddings", "mutes", "conflicts", "marks"}
+
+
 class Hooked:
     """An object with something done before or after some of its methods; everything else is passed on.
 
-    An engine's `write` is known by the classes of its writes.
+    An engine's `write` is known by the classes of its writes. The parts of a `Memory` are hooked too.
     """
 
     def __init__(
@@ -145,6 +148,8 @@ class Hooked:
 
     def __getattr__(self, name: str) -> Any:
         held = getattr(self._inner, name)
+        if isinstance(self._inner, Memory) and name in MEMORY_PARTS:
+            return Hooked(held, self._before, self._after)
         if not callable(held):
             return held
 
@@ -379,7 +384,7 @@ class Parts:
         return ids
 
     def held(self, *image_ids: str) -> list[StoredImage]:
-        found = self.memory.get(self.tenant, image_ids)
+        found = self.memory.images.get(self.tenant, image_ids)
         return [found[image_id] for image_id in image_ids]
 
     def answer(self, picture: bytes, **options: Any) -> Decisions:
@@ -465,7 +470,7 @@ def unknown(encoder: object, *_: object) -> Classify:
 def back_up(parts: Parts, file: Path, engine: object = None) -> Contents:
     """Write everything into a file."""
     return CreateBackup(
-        cast(Engine, engine or parts.memory._engine), parts.pictures, parts.database, parts.receipts.log.signer
+        cast(Engine, engine or parts.memory.points.engine), parts.pictures, parts.database, parts.receipts.log.signer
     )(file)
 
 
@@ -473,7 +478,7 @@ def restore(
     parts: Parts, file: Path, without_later_removals: bool = False, with_keys: bool = False, rehearsal: bool = False
 ) -> RestoreResult:
     """Bring a backup back into a place that is empty."""
-    engine = parts.memory._engine
+    engine = parts.memory.points.engine
     use_case = wire_restore(parts.settings, parts.database, engine, Secret(KEY), parts.stores(), rehearsal)
     source = open_source(file, parts.receipts.log.signer, unknown)
     return use_case(source, without_later_removals, with_keys)

@@ -79,7 +79,7 @@ def images(
 ) -> ImagePage:
     """List images that meet a filter, page by page."""
     asked = read_filter(where)
-    page, following = service.memory.page(caller.tenant, asked.clauses(service.memory.metadata), limit, cursor)
+    page, following = service.memory.images.page(caller.tenant, asked.clauses(service.memory.metadata), limit, cursor)
     caller.saw(len(page), asked.named("subject") | subjects_of(page))
     return ImagePage(images=[as_image(each) for each in page], cursor=following)
 
@@ -141,7 +141,7 @@ def labels(
     asked = read_filter(where)
     caller.check_filter(asked)
     clauses = asked.clauses(service.memory.metadata)
-    counts = service.memory.count_labels(caller.tenant, clauses)
+    counts = service.memory.images.count_by_label(caller.tenant, clauses)
     return service.judging.with_judgement(
         caller.tenant, [LabelCount(label=label, images=number) for label, number in counts]
     )
@@ -153,7 +153,7 @@ def held(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
     Raises:
         NotFound: the caller's tenant has none.
     """
-    found = service.memory.get(caller.tenant, [image_id]).get(image_id)
+    found = service.memory.images.get(caller.tenant, [image_id]).get(image_id)
     if found is None:
         raise NotFound(f"there is no image {image_id!r}")
     return found

@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"], route_class=GuardedRoute)
 @needs(Scope.ADMIN)
 def prometheus(caller: CallerDep, service: ServiceDep) -> Response:
     """What the tenant has done, and its images by state; what all tenants share is shown to the operator alone."""
-    by_state = service.memory.counts_by_state(caller.tenant)
+    by_state = service.memory.images.count_by_state(caller.tenant)
     return Response(
         prometheus_metrics.exposition(caller.tenant, by_state, service.intake_metrics.of(caller.tenant)),
         media_type=CONTENT_TYPE_LATEST,

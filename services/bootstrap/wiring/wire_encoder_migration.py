@@ -98,7 +98,7 @@ def _filling(
         opened.callback(sandbox.close)
         pool = opened.enter_context(ThreadPoolExecutor(2 * cpu_threads.count(), "fill-pictures", cpu_threads.step_back))
         decoder = Decoder(sandbox, pool, own.crop)
-        tenants = memory_of(settings, engine, own).tenants
+        tenants = memory_of(settings, engine, own).images.tenants
         yield FillPass(
             filling_of(engine, own), tenants, pictures, own, decoder, pool, slice_size(own, SLICE), asked, ended
         )

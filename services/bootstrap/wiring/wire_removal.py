@@ -230,7 +230,7 @@ def _size(settings: Settings, memory: Memory) -> int:
     if settings.store.url is None:
         files = Places(settings.data).engine.rglob("*")
         return sum(found.st_blocks * BLOCK for path in files if (found := _stat(path)) is not None)
-    return memory.size() * (memory.dimension * FLOAT + PAYLOAD)
+    return memory.images.count_all() * (memory.dimension * FLOAT + PAYLOAD)
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -195,7 +195,7 @@ class Rerank:
         """The images that go with the question, each with the candidates that it voted for."""
         nearest = _distinct(asked.decision.neighbours)[: self._settings.neighbours]
         try:
-            held = self._memory.get(asked.tenant, [each.image_id for each in nearest])
+            held = self._memory.images.get(asked.tenant, [each.image_id for each in nearest])
         except VisualMemoryError as error:
             raise NotAsked(NOT_READ) from error
         if any(each.image_id not in held or held[each.image_id].removal is not None for each in nearest):

@@ -76,7 +76,7 @@ def _missing_images(encoders: "EncoderCommands", name: str, limit: int | None = 
     spec = encoders.records.get(name)
     filling = encoders.filling_of(spec)
     found: list[dict[str, str]] = []
-    for tenant in encoders.memory_of(spec).tenants():
+    for tenant in encoders.memory_of(spec).images.tenants():
         cursor: str | None = None
         while limit is None or len(found) < limit:
             images, cursor = filling.not_encoded(tenant, PAGE, cursor)

@@ -59,7 +59,7 @@ class JudgeMemory:
     def judge(self, tenant: str, progress: Progress, owner: OwnedJob | None = None) -> None:
         """The same; without a job, for one who waits for it."""
         if not self.judgements.any_counts(tenant):
-            self.memory.unmute(tenant, [PRUNED])  # a crash may have left what was muted by one that was voided
+            self.memory.mutes.unmute(tenant, [PRUNED])  # a crash may have left what was muted by one that was voided
         unkept = None
         while True:
             registration = self.judgements.register(tenant)

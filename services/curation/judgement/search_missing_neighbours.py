@@ -61,7 +61,9 @@ class SearchMissingNeighbours:
         if len(own) < len(short):
             return False
         queries = np.stack([own[row] for row in short.tolist()])
-        found = self.memory.nearest(tenant, queries, 2 * MAX_NEIGHBOURS, effort=Effort.EXACT, group_by=GroupBy.NONE)
+        found = self.memory.search.nearest(
+            tenant, queries, 2 * MAX_NEIGHBOURS, effort=Effort.EXACT, group_by=GroupBy.NONE
+        )
         rows = [[places[hit.image_id] for hit in hits if hit.image_id in places] for hits in found]
         near = self._vectors(tenant, images, places, sorted({row for some in rows for row in some}))
         for row, query, hits, some in zip(short.tolist(), queries, found, rows, strict=True):
@@ -84,7 +86,9 @@ class SearchMissingNeighbours:
         ids, found = [images.image_ids[row] for row in rows], dict[int, Vectors]()
         for start in range(0, len(ids), PAGE):
             clause = Clause("image_id", FieldType.KEYWORD, tuple(ids[start : start + PAGE]))
-            for page, vectors in self.memory.embedded(tenant, [clause], PAGE, [State.REMEMBERED, State.MUTED]):
+            for page, vectors in self.memory.images.pages_with_vectors(
+                tenant, [clause], PAGE, [State.REMEMBERED, State.MUTED]
+            ):
                 for image, vector in zip(page, vectors, strict=True):
                     if images.pictures[places[image.image_id]] == short_digest(image.picture):
                         found[places[image.image_id]] = vector

@@ -52,9 +52,11 @@ class UpdateJudgementInput:
         Raises:
             InvalidRequest: the memory holds too many images.
         """
-        self._check(self.memory.count_embedded(tenant, voting_clauses(now())))
+        self._check(self.memory.images.count_with_vectors(tenant, voting_clauses(now())))
         folded = self._fold(tenant, base, complete, progress)
-        if complete or np.count_nonzero(folded.votes) == self.memory.count_embedded(tenant, voting_clauses(now())):
+        if complete or np.count_nonzero(folded.votes) == self.memory.images.count_with_vectors(
+            tenant, voting_clauses(now())
+        ):
             return folded
         return self._fold(tenant, folded, True, progress)  # some changed meanwhile, or went without a removal
 
@@ -92,7 +94,7 @@ class UpdateJudgementInput:
         changed = Clause("changed_at", FieldType.DATETIME, bounds={"gte": since - LATE})
         expired = replace(not_expired_clause(base.read_at), negated=False)
         for clauses in [[]] if complete else [[changed], [expired]]:
-            for image in chain.from_iterable(self.memory.pages(tenant, clauses, PAGE)):
+            for image in chain.from_iterable(self.memory.images.pages(tenant, clauses, PAGE)):
                 row = places.get(image.image_id)
                 lasts = not image.has_expired(base.read_at) and image.removal is None
                 same = row is not None and base.pictures[row] == short_digest(image.picture)
@@ -108,10 +110,15 @@ class UpdateJudgementInput:
 
     def _read(self, tenant: str, ids: Sequence[str] | None, moment: datetime, progress: Progress) -> "_Read":
         """The images with their vectors, of some ids whether they vote or not; None: all that vote."""
-        read, total = _Read(), self.memory.count_embedded(tenant, voting_clauses(moment)) if ids is None else len(ids)
+        read, total = (
+            _Read(),
+            self.memory.images.count_with_vectors(tenant, voting_clauses(moment)) if ids is None else len(ids),
+        )
         states = [State.REMEMBERED] if ids is None else [State.REMEMBERED, State.MUTED]
         for clauses in [[]] if ids is None else id_clauses(ids):
-            for page, vectors in self.memory.embedded(tenant, [*clauses, not_expired_clause(moment)], PAGE, states):
+            for page, vectors in self.memory.images.pages_with_vectors(
+                tenant, [*clauses, not_expired_clause(moment)], PAGE, states
+            ):
                 progress("read", len(read.images), total)
                 read.images += map(_Image.of, page)
                 read.blocks.append(vectors)

@@ -12,7 +12,7 @@ from visual_memory.services.decisions.explanations.explanation_budget import AS_
 from visual_memory.services.decisions.scrub_decision import query_vector
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
-from visual_memory.services.memory.memory import Hits
+from visual_memory.services.memory.nearest_neighbours import Hits
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.group_copies import first_groups, into_groups
@@ -63,7 +63,7 @@ class FindCounterfactual:
         classify, query = self.again.by_encoder(stored.decision.encoder), query_vector(stored)[None]
         exact = of_vote_alone(stored.options).model_copy(update={"search": Effort.EXACT})
         clauses = exact.filter.clauses(self.again.memory.metadata)
-        if self.again.memory.counts_by_state(tenant, clauses).get(State.REMEMBERED, 0) > budget.images:
+        if self.again.memory.images.count_by_state(tenant, clauses).get(State.REMEMBERED, 0) > budget.images:
             raise OverBudget
         options = _at_its_level(classify.decide(tenant, query, exact))
         found = self._search(classify, tenant, query, options, budget, progress)

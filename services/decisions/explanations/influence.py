@@ -43,7 +43,7 @@ class MeasureInfluence:
         ids = list(totals.images)
         images: dict[str, StoredImage] = {}
         for start in range(0, len(ids), READ_AT_ONCE):
-            images |= self.memory.get(tenant, ids[start : start + READ_AT_ONCE])
+            images |= self.memory.images.get(tenant, ids[start : start + READ_AT_ONCE])
         sources: dict[str | None, float] = {}
         for image_id, image in images.items():
             sources[image.source] = sources.get(image.source, 0.0) + totals.images[image_id].share

@@ -88,8 +88,8 @@ class PreviewIntervention:
         """The ids of the images that the intervention covers."""
         memory = self.again.memory
         if request.filter is None:
-            return sorted(memory.get(tenant, request.image_ids))
-        images, following = memory.page(tenant, request.filter.clauses(memory.metadata), MAX_VALUES)
+            return sorted(memory.images.get(tenant, request.image_ids))
+        images, following = memory.images.page(tenant, request.filter.clauses(memory.metadata), MAX_VALUES)
         if following is not None:
             raise InvalidRequest(f"filter: it covers more than the {MAX_VALUES} images that a preview takes; narrow it")
         return sorted(image.image_id for image in images)

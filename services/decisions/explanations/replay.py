@@ -38,7 +38,7 @@ class ReplayDecision:
         today = classify.decide(tenant, query, options, WhatIf(without=request.without))
         [decision] = today.decisions
         difference = compare(stored.decision, decision)
-        images = memory.get(tenant, [each.image_id for each in difference.gone])
+        images = memory.images.get(tenant, [each.image_id for each in difference.gone])
         clauses = options.filter.clauses(memory.metadata)
         before = stored.decision.voted_label
         return Replay(

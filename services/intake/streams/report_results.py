@@ -46,7 +46,7 @@ class SettleAccepted:
         return settled
 
     def _results(self, tenant: str, entries: list[AcceptedEntry]) -> list[Result]:
-        held = self._memory().get(tenant, [image_id for each in entries for image_id in each.image_ids])
+        held = self._memory().images.get(tenant, [image_id for each in entries for image_id in each.image_ids])
         return [result for each in entries if (result := result_of(each, held)) is not None]
 
 

@@ -79,7 +79,7 @@ class VerifyRemovals:
     def remove_again(self, findings: Findings) -> None:
         """Remove what came back, as a restored snapshot of the collection brings it."""
         for image in findings.returned:
-            self.memory.delete([image])
+            self.memory.writes.delete([image])
         for tenant, images in groupby(findings.returned, key=lambda image: image.tenant):
             covered = CoveredImages.of(images)
             for undo in self.undo:
@@ -103,7 +103,7 @@ class VerifyRemovals:
             return {}
 
     def _check_images(self, tenant: str, findings: Findings) -> None:
-        for page in self.memory.pages(tenant, [], PAGE):
+        for page in self.memory.images.pages(tenant, [], PAGE):
             findings.images += len(page)
             covered = self.notes.covered_among(tenant, [image.picture for image in page])
             for image in page:

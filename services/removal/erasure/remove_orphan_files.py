@@ -128,7 +128,9 @@ class RemoveOrphanFiles:
         keys = {file.key for file in files if file.key is not None}
         held: set[str] = set()
         if keys:
-            images, _ = self.memory.page(tenant, [Clause("picture", FieldType.KEYWORD, tuple(keys))], len(keys), None)
+            images, _ = self.memory.images.page(
+                tenant, [Clause("picture", FieldType.KEYWORD, tuple(keys))], len(keys), None
+            )
             held = {image.picture for image in images}
         old = []
         for file in files:

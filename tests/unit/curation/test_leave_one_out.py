@@ -17,7 +17,7 @@ from visual_memory.services.curation.judgement.leave_one_out_votes import (
     voting_neighbours,
 )
 from visual_memory.services.curation.judgement.score_suspects import find_suspects
-from visual_memory.services.memory.memory import Hit
+from visual_memory.services.memory.nearest_neighbours import Hit
 from visual_memory.services.voting import image_reliability
 from visual_memory.services.voting.decide import decide
 from visual_memory.services.voting.exact_neighbours import MISSING, nearest
