@@ -57,9 +57,9 @@ def measure() -> list[Row]:
     with _filled_memory(pictures) as (client, commands, spec), ExitStack() as opened:
         fill = _Fill(commands, commands.filling_of(spec), spec)
         encoder = load_encoder(EncoderSettings(threads=1), spec)
-        shared = MicroBatcher(lambda: encoder, side_by_side=cpu_threads.count(), begin=cpu_threads.step_back)
+        shared = MicroBatcher(lambda: encoder, side_by_side=cpu_threads.count(), begin=cpu_threads.lower_priority)
         opened.callback(shared.close)
-        threads = opened.enter_context(ThreadPoolExecutor(cpu_threads.count(), initializer=cpu_threads.step_back))
+        threads = opened.enter_context(ThreadPoolExecutor(cpu_threads.count(), initializer=cpu_threads.lower_priority))
         return [_alone(fill, _Bare(encoder, shared, threads, pictures)), _beside(fill, client, pictures)]
 
 

@@ -57,7 +57,7 @@ from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.amend_image import AmendImage
-from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, Fetch
+from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, FetchUrls
 from visual_memory.services.intake.streams.dead_letters import DeadLetters
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.removal_records import RemovalRecords
@@ -86,7 +86,7 @@ class ApiProcess:
     memory: Memory
     pictures: Pictures
     decoder: Decoder
-    fetch: Fetch
+    fetch: FetchUrls
     accept: AcceptPictures
     amend_image: AmendImage
     accept_vectors: AcceptVectors
@@ -204,9 +204,9 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
         yield ActiveUseCases(encoders.active, wire)
 
 
-def _fetch(settings: Settings) -> Fetch:
+def _fetch(settings: Settings) -> FetchUrls:
     hosts = frozenset(host.removesuffix(f":{HTTPS}") for host in settings.pictures.url_hosts)
-    return Fetch(hosts, settings.pictures.max_bytes, settings.api.max_body_bytes)
+    return FetchUrls(hosts, settings.pictures.max_bytes, settings.api.max_body_bytes)
 
 
 def wire_rerank(settings: Settings, opened: ExitStack, memory: Memory, pictures: Pictures, decoder: Decoder) -> Rerank:

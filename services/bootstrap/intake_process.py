@@ -45,15 +45,15 @@ from visual_memory.services.infrastructure.redis_streams.stream_metrics import S
 from visual_memory.services.infrastructure.task_queue.celery_intake_queue import CeleryIntakeQueue
 from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.picture_urls.allowed_prefixes import AllowedPrefixes
-from visual_memory.services.intake.picture_urls.fetch_url import Fetch
-from visual_memory.services.intake.picture_urls.read_picture_urls import ReadReferences
-from visual_memory.services.intake.streams.accept_entries import AcceptEntries
-from visual_memory.services.intake.streams.accept_removals import ReadRemovals
+from visual_memory.services.intake.picture_urls.fetch_url import FetchUrls
+from visual_memory.services.intake.picture_urls.read_picture_urls import ReadPictureUrls
+from visual_memory.services.intake.streams.accept_image_entries import AcceptImageEntries
+from visual_memory.services.intake.streams.accept_removal_entries import AcceptRemovalEntries
 from visual_memory.services.intake.streams.celery_relay import WAIT, CeleryRelay
-from visual_memory.services.intake.streams.read_image_stream import ReadEntries
-from visual_memory.services.intake.streams.read_removal_stream import RemovalTurns
-from visual_memory.services.intake.streams.report_results import SettleAccepted
-from visual_memory.services.intake.streams.serve_tenants import ServeStreams, StreamReader
+from visual_memory.services.intake.streams.publish_results import PublishResults
+from visual_memory.services.intake.streams.read_image_stream import ImageStreamReader
+from visual_memory.services.intake.streams.read_removal_stream import RemovalStreamReader
+from visual_memory.services.intake.streams.reader_loop import ReaderLoop, StreamReader
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords
@@ -67,8 +67,8 @@ class IntakeProcess:
     """The use cases, for one encoder."""
 
     memory: Memory
-    accept: AcceptEntries
-    remove: ReadRemovals
+    accept: AcceptImageEntries
+    remove: AcceptRemovalEntries
 
 
 @dataclass(frozen=True)
@@ -79,19 +79,19 @@ class IntakeReader:
         told: that it is to end.
     """
 
-    serve: ServeStreams
+    serve: ReaderLoop
     relay: CeleryRelay
     metrics: StreamMetrics
-    told: threading.Event
+    stop: threading.Event
 
     def run(self) -> None:
         """Read until told to end."""
-        relay = threading.Thread(target=self.relay.run, args=(self.told,), name="celery-relay")
+        relay = threading.Thread(target=self.relay.run, args=(self.stop,), name="celery-relay")
         relay.start()
         try:
-            self.serve.run(self.told)
+            self.serve.run(self.stop)
         finally:
-            self.told.set()
+            self.stop.set()
             relay.join()
 
 
@@ -110,7 +110,7 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
             wire_engine(settings, opened, timeout)
             for timeout in (settings.store.timeout, settings.store.request_timeout)
         )
-        records, references = encoder_records_of(database), wire_references(settings)
+        records, references = encoder_records_of(database), wire_picture_urls(settings)
         wait_for_collection(patient_engine, records)
         sandbox, task_queue = wire_decoder(settings, opened), wire_task_queue(settings, opened)
         audit, clock = audit_of(settings, database), ClockCheck(database.clock_difference)
@@ -125,19 +125,19 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
             forget = wire_forget(patient, stores, lease_of(settings))
             return IntakeProcess(
                 memory,
-                AcceptEntries(accept, accept_vectors, references, audit),
-                ReadRemovals(forget, audit, lambda tenant: Requester(name=streams.keys.removals(tenant))),
+                AcceptImageEntries(accept, accept_vectors, references, audit),
+                AcceptRemovalEntries(forget, audit, lambda tenant: Requester(name=streams.keys.removals(tenant))),
             )
 
-        wired, told = ActiveUseCases(partial(active_spec, records), wire), threading.Event()
+        wired, stop = ActiveUseCases(partial(active_spec, records), wire), threading.Event()
         refused = RefusedEntries(database, secret.key("tombstones"))
-        readers = _wire_readers(settings, streams, RemovalRecords(database), refused, wired, told.is_set)
-        settle = SettleAccepted(streams, lambda: wired.current().memory)
+        readers = _wire_readers(settings, streams, RemovalRecords(database), refused, wired, stop.is_set)
+        settle = PublishResults(streams, lambda: wired.current().memory)
         yield IntakeReader(
-            ServeStreams(streams, readers, settle, settings.worker.concurrency),
+            ReaderLoop(streams, readers, settle, settings.worker.concurrency),
             wire_celery_relay(settings, opened, database, streams),
             StreamMetrics(streams),
-            told,
+            stop,
         )
 
 
@@ -147,14 +147,14 @@ def _wire_readers(
     removals: RemovalRecords,
     refused: RefusedEntries,
     wired: ActiveUseCases[IntakeProcess],
-    is_told: Callable[[], bool],
+    is_stopping: Callable[[], bool],
 ) -> dict[Inbox, StreamReader]:
     """What reads the streams, by what was sent to; removals first."""
     leases, duration = removals.leases, lease_of_streams(settings)
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    asked = RemovalTurns(streams, leases, duration, lambda: wired.current().remove, consumer, is_told)
+    asked = RemovalStreamReader(streams, leases, duration, lambda: wired.current().remove, consumer, is_stopping)
     undrained, accept = removals.undrained, lambda: wired.current().accept
-    images = ReadEntries(streams, leases, duration, accept, undrained, refused, consumer, is_told)
+    images = ImageStreamReader(streams, leases, duration, accept, undrained, refused, consumer, is_stopping)
     return {Inbox.REMOVALS: asked, Inbox.INTAKE: images}
 
 
@@ -173,14 +173,14 @@ def _decoder(sandbox: Decoder, encoder: EncoderSpec) -> Decoder:
     return sandbox.with_crop(replace(BUILT_IN_CROP, version=encoder.preprocessing))
 
 
-def wire_references(settings: Settings) -> ReadReferences:
+def wire_picture_urls(settings: Settings) -> ReadPictureUrls:
     """Reads what lies below the URLs that the settings allow each tenant.
 
     Raises:
         InvalidRequest: one of them is no URL of a folder, or a store's library is missing.
     """
     allowed, most = AllowedPrefixes(settings.intake.references), settings.pictures.max_bytes
-    return ReadReferences(allowed, Fetch(allowed.hosts(), most, most), most)
+    return ReadPictureUrls(allowed, FetchUrls(allowed.hosts(), most, most), most)
 
 
 def wire_celery_relay(settings: Settings, opened: ExitStack, database: Database, streams: Streams) -> CeleryRelay:

@@ -86,7 +86,7 @@ class FillPass:
         """
         done = 0
         slices: deque[Future[int]] = deque()
-        with ThreadPoolExecutor(SLICES_AT_ONCE, "fill", initializer=cpu_threads.step_back) as threads:
+        with ThreadPoolExecutor(SLICES_AT_ONCE, "fill", initializer=cpu_threads.lower_priority) as threads:
             for images in self._slices():
                 slices.append(threads.submit(self._fill, images))
                 while len(slices) >= (SLICES_AT_ONCE if self._share() == 1 else 1):
@@ -210,7 +210,7 @@ class FillLoop:
 
     def run(self) -> None:
         """Look, fill, and look again, until the process ends; nothing of it ends with an error."""
-        cpu_threads.step_back()
+        cpu_threads.lower_priority()
         pause = LOOK_SECONDS
         while not self.ended.wait(pause):
             try:

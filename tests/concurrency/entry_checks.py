@@ -44,7 +44,7 @@ class Entries:
     def lost(self) -> Iterator[str]:
         """Entries that have no end or several, and accepted ones whose image is gone without a removal."""
         service = self._history.service
-        for page in service.streams.up_to(service.tenant, service.streams.last_id(service.tenant)):
+        for page in service.streams.entries_up_to(service.tenant, service.streams.last_id(service.tenant)):
             yield from (f"entry {each.id} waits for ever" for each in page)
         for entry, call in self._calls.items():
             said = self._said.get(entry, [])

@@ -187,7 +187,7 @@ def _queued(schedule: Schedule, chance: Random) -> None:
     schedule.add("another sender", *chance.sample(given, 3))
     for name in ("reader", "another reader"):
         reader = service.reader(name)
-        turn = partial(reader.turn, service.tenant)
+        turn = partial(reader.read_round, service.tenant)
         schedule.add(name, turn, turn, turn)
     schedule.add("removal", partial(clients.remove, block=chance.random() < 0.5, subject="ann"))
     if chance.random() < 0.5:

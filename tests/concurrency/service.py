@@ -55,10 +55,10 @@ from visual_memory.services.infrastructure.redis_streams.redis_streams import St
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
 from visual_memory.services.intake.amend_image import AmendImage
-from visual_memory.services.intake.streams.accept_entries import AcceptEntries
-from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
-from visual_memory.services.intake.streams.read_image_stream import ReadEntries
-from visual_memory.services.intake.streams.report_results import SettleAccepted
+from visual_memory.services.intake.streams.accept_image_entries import AcceptImageEntries
+from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
+from visual_memory.services.intake.streams.publish_results import PublishResults
+from visual_memory.services.intake.streams.read_image_stream import ImageStreamReader
 from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.removal.removal_steps import RemovalSteps
 from visual_memory.services.settings import Settings
@@ -162,7 +162,7 @@ class Service:
         self.settings = self.place.settings.model_copy(update={"curate": curate})
         place = self.place
         made = wire_stores(self.settings, place.database, self.memory, place.secret, place.encoder.name)
-        self.stores: Stores = replace(made, intake=OlderEntries(place.streams))
+        self.stores: Stores = replace(made, intake=StreamIntakeQueue(place.streams))
 
     def close(self) -> None:
         """Leave nothing to the next schedule."""
@@ -226,13 +226,13 @@ class Service:
         """A producer puts an event on the stream; the entry's id."""
         return self.streams.add(self.tenant, event)
 
-    def reader(self, name: str) -> ReadEntries:
+    def reader(self, name: str) -> ImageStreamReader:
         """A process that reads the streams."""
         vectors = AcceptVectors(self.accept.put, self.memory, self.place.encoder.name)
         audit = AuditLog(self.place.database, self.place.secret.key("audit"))  # whose writes no other process waits for
-        accept = AcceptEntries(self.accept, vectors, lambda _tenant, _urls: (), audit)
+        accept = AcceptImageEntries(self.accept, vectors, lambda _tenant, _urls: (), audit)
         removals = self.stores.removals
-        return ReadEntries(
+        return ImageStreamReader(
             self.streams,
             removals.leases,
             timedelta(seconds=LEASE),
@@ -244,11 +244,11 @@ class Service:
 
     def read(self, name: str) -> None:
         """A process that reads the tenant's stream once."""
-        self.reader(name).turn(self.tenant)
+        self.reader(name).read_round(self.tenant)
 
     def settle(self) -> None:
         """A reader says what became of what it accepted."""
-        SettleAccepted(self.streams, lambda: self.memory)(self.tenant)
+        PublishResults(self.streams, lambda: self.memory)(self.tenant)
 
     def is_queued(self) -> bool:
         """Whether an entry has not come to its end."""

@@ -22,7 +22,19 @@ from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEn
 ENGINE_READS = ("retrieve", "scroll", "oldest", "export", "count", "facet", "query_batch")
 STORE_WRITES = ("write_some", "delete")
 STORE_READS = ("read", "exists", "existing", "list")
-STREAM_CALLS = ("add", "claim", "read", "pending", "begin", "give_up", "end", "say", "settle", "last_id", "drop_dead")
+STREAM_CALLS = (
+    "add",
+    "claim",
+    "read",
+    "pending",
+    "count_attempt",
+    "reset_attempts",
+    "end",
+    "publish",
+    "resolve_accepted",
+    "last_id",
+    "drop_dead",
+)
 STREAM_PAGES = ("_pages", "accepted")
 QUIET = ("keep_pixels", "drop_pixels")
 """No stops of their own: nothing but the actor itself looks at pixels before its next write."""

@@ -84,7 +84,7 @@ def test_an_entry_ends_once(streams: Streams, tenant: str) -> None:
     assert said(streams, tenant) == [{"entry": entry.id, "id": "e1", "status": "remembered", "image_id": "i1"}]
     assert [*streams.dead(tenant)] == []
     assert streams.pending(tenant) == {}
-    assert streams.unread([tenant]) == set()
+    assert streams.tenants_with_entries([tenant]) == set()
 
 
 def test_what_cannot_be_accepted_is_kept_with_its_reason(streams: Streams, tenant: str) -> None:
@@ -115,7 +115,7 @@ def test_an_accepted_entry_is_settled_once(streams: Streams, tenant: str) -> Non
     [[held]] = streams.accepted(tenant)
     assert (held.entry, held.event_id, held.images, held.image_ids) == (entry.id, "e", images, ["i", "i2"])
     done = Result(entry.id, Status.REMEMBERED, "e", "i")
-    assert [streams.settle(tenant, [done]), streams.settle(tenant, [done])] == [1, 0]
+    assert [streams.resolve_accepted(tenant, [done]), streams.resolve_accepted(tenant, [done])] == [1, 0]
     assert [each["status"] for each in said(streams, tenant)] == ["accepted", "remembered"]
     assert [*streams.accepted(tenant)] == []
 
@@ -132,7 +132,7 @@ def test_what_is_replayed_stands_where_it_stood_first(streams: Streams, tenant: 
     third = streams.add(tenant, b"3")
     streams.add(tenant, b"1 again", original=first)
     forged = streams.add(tenant, b"4", original="no id")
-    older = [entry for page in streams.up_to(tenant, position) for entry in page]
+    older = [entry for page in streams.entries_up_to(tenant, position) for entry in page]
     assert [entry.event for entry in older] == [b"1", b"2", b"1 again"]
     assert [entry.position for entry in older] == [first, position, first]
     assert streams.claim(tenant, "a") == []
@@ -148,11 +148,11 @@ def test_entries_are_ordered_by_numbers() -> None:
 def test_how_often_an_entry_was_begun_is_known_to_its_next_reader(streams: Streams, tenant: str) -> None:
     streams.add(tenant, b"x")
     [entry] = streams.read(tenant, "a", 1)
-    assert [streams.begin(tenant, entry.id) for _ in range(3)] == [1, 2, 3]
-    streams.give_up(tenant, entry.id)
-    assert streams.begin(tenant, entry.id) == 1
+    assert [streams.count_attempt(tenant, entry.id) for _ in range(3)] == [1, 2, 3]
+    streams.reset_attempts(tenant, entry.id)
+    assert streams.count_attempt(tenant, entry.id) == 1
     streams.end(tenant, [ended(entry, Status.DEAD, reason="x")])
-    assert streams.begin(tenant, entry.id) == 1
+    assert streams.count_attempt(tenant, entry.id) == 1
 
 
 def test_the_tenants_are_those_with_a_stream(server: IntakeServer) -> None:
@@ -165,8 +165,8 @@ def test_the_tenants_are_those_with_a_stream(server: IntakeServer) -> None:
         server.client.xadd(other, {"event": "x"})
     server.client.set("another.prefix:intake:text", "no stream")
     assert streams.tenants() == {"shop", "shop-2"}
-    assert streams.unread({"shop", "shop-2", "none"}) == {"shop"}
-    assert streams.unread({"shop", "shop-2"}, Inbox.REMOVALS) == {"shop-2"}
+    assert streams.tenants_with_entries({"shop", "shop-2", "none"}) == {"shop"}
+    assert streams.tenants_with_entries({"shop", "shop-2"}, Inbox.REMOVALS) == {"shop-2"}
     streams.drop_tenant("shop")
     assert streams.tenants() == {"shop-2"}
 
@@ -186,7 +186,7 @@ def test_the_backlog_tells_entries_bytes_age_and_dead_letters(streams: Streams, 
 
 def test_results_are_capped(server: IntakeServer, tenant: str) -> None:
     streams = Streams(server.client, server.keys, most_results=100)
-    streams.say(tenant, (Result(f"{n}-1", Status.HELD) for n in range(1000)))
+    streams.publish(tenant, (Result(f"{n}-1", Status.HELD) for n in range(1000)))
     assert 100 <= len(said(streams, tenant)) < 300
 
 
@@ -216,7 +216,7 @@ def test_a_full_intake_refuses_entries_and_empties() -> None:
             fill(streams)
         entries = streams.read("shop", "a", 10)  # the group is made although it is full
         assert len(entries) == 10
-        assert streams.begin("shop", entries[0].id) == 1
+        assert streams.count_attempt("shop", entries[0].id) == 1
         streams.end("shop", [ended(each, Status.ACCEPTED, image_id="i") for each in entries])
         assert len(streams.accepted_ids("shop")) == len(said(streams, "shop")) == 10
         streams.add("shop", bytes(300_000))

@@ -78,7 +78,7 @@ def send(producer: Celery, named: dict[str, Any], *arguments: Any, **options: An
 
 
 def events(streams: Streams, tenant: str) -> list[bytes]:
-    return [entry.event for page in streams.up_to(tenant, streams.last_id(tenant)) for entry in page]
+    return [entry.event for page in streams.entries_up_to(tenant, streams.last_id(tenant)) for entry in page]
 
 
 def only(streams: Streams, tenant: str) -> ReadEvent:

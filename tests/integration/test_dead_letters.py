@@ -84,7 +84,7 @@ def test_what_is_put_back_is_a_new_entry_that_is_as_old_as_it_was(streams: Strea
     assert [*replayed.values()] == [entry.id, asked.id]
     assert (entry.event, entry.original, entry.position) == (b"\xff", original, original)
     assert (asked.event, asked.position) == (b"r", removal)
-    assert [each.id for page in streams.up_to(tenant, position) for each in page] == [entry.id]
+    assert [each.id for page in streams.entries_up_to(tenant, position) for each in page] == [entry.id]
 
     streams.end(tenant, [Ended(entry, Result(entry.id, Status.DEAD, reason="again"))])
     [letter] = dead.all(tenant)

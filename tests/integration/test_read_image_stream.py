@@ -24,10 +24,10 @@ from visual_memory.services.infrastructure.records.tables import leases as lease
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.accept_vectors import AcceptVectors
-from visual_memory.services.intake.streams import pending_entries, read_image_stream, report_results
-from visual_memory.services.intake.streams.accept_entries import AcceptEntries
-from visual_memory.services.intake.streams.read_image_stream import MOST_TRIES, ReadEntries
-from visual_memory.services.intake.streams.report_results import SettleAccepted
+from visual_memory.services.intake.streams import pending_entries, publish_results, read_image_stream
+from visual_memory.services.intake.streams.accept_image_entries import AcceptImageEntries
+from visual_memory.services.intake.streams.publish_results import PublishResults
+from visual_memory.services.intake.streams.read_image_stream import MOST_TRIES, ImageStreamReader
 from visual_memory.services.removal.intake_contract import intake_resource
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries, RefusedEntry
 
@@ -67,13 +67,15 @@ class Intake:
             event = image_event(id=said.pop("id", "e"), data=image_data(picture, **said))
         return self.streams.add(self.tenant, event)
 
-    def reader(self, memory: object = None, name: str = "a", pictures: object = None, **given: Any) -> ReadEntries:
+    def reader(
+        self, memory: object = None, name: str = "a", pictures: object = None, **given: Any
+    ) -> ImageStreamReader:
         """A reader's process; `given` exchanges what it is made of."""
         accept = cast(AcceptPictures, given.pop("accept", None) or self.parts.accept(memory=memory, pictures=pictures))
         vectors = AcceptVectors(
             self.parts.accept(memory=memory, pictures=pictures).put, self.parts.memory, self.parts.encoder.name
         )
-        entries = AcceptEntries(accept, vectors, self._references, AuditLog(self.parts.database, KEY))
+        entries = AcceptImageEntries(accept, vectors, self._references, AuditLog(self.parts.database, KEY))
         named = {
             "streams": self.streams,
             "leases": self.leases,
@@ -83,14 +85,14 @@ class Intake:
             "refused": self.refused,
             "consumer": name,
         }
-        return ReadEntries(**{**named, **given})
+        return ImageStreamReader(**{**named, **given})
 
     def read(self, **given: Any) -> float:
         """A turn of a process that starts and ends with it."""
-        return self.reader(**given).turn(self.tenant)
+        return self.reader(**given).read_round(self.tenant)
 
     def settle(self) -> int:
-        return SettleAccepted(self.streams, lambda: self.parts.memory)(self.tenant)
+        return PublishResults(self.streams, lambda: self.parts.memory)(self.tenant)
 
     def said(self) -> list[tuple[str, str]]:
         """Event ids and what was said of each."""
@@ -212,8 +214,8 @@ def test_what_is_sent_twice_is_one_image(intake: Intake) -> None:
 
 
 def test_however_many_were_accepted_each_is_settled_once(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_results, "AT_ONCE", 2)
-    settle, other = (SettleAccepted(intake.streams, lambda: intake.parts.memory) for _ in range(2))
+    monkeypatch.setattr(publish_results, "AT_ONCE", 2)
+    settle, other = (PublishResults(intake.streams, lambda: intake.parts.memory) for _ in range(2))
     for n in range(5):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
     intake.read()
@@ -305,13 +307,13 @@ def test_while_the_store_or_the_disk_takes_nothing_nothing_is_read_and_nothing_i
     failing = [True]
     parts = intake.parts
     reader = intake.reader(memory=Hooked(parts.memory, fail), pictures=Hooked(parts.stores().pictures, fail))
-    pauses = [reader.turn(intake.tenant) for _ in range(6)]
+    pauses = [reader.read_round(intake.tenant) for _ in range(6)]
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0]
     assert intake.streams.pending(intake.tenant) == {"a": 64}
     assert intake.said() == []
     failing.clear()
     while intake.waiting():
-        reader.turn(intake.tenant)
+        reader.read_round(intake.tenant)
     assert len(intake.images()) == 100
     assert sorted(intake.said()) == sorted((f"e{n}", "accepted") for n in range(100))
 
@@ -324,16 +326,16 @@ def test_what_a_running_removal_holds_up_waits_and_what_comes_behind_it_goes_on(
     intake.send(id="free", picture=picture("bars"), image_id="two")
     intake.positions = [position]
     reader = intake.reader()
-    assert reader.turn(intake.tenant) > 0, "the removal has its turn"
-    reader.turn(intake.tenant)
+    assert reader.read_round(intake.tenant) > 0, "the removal has its turn"
+    reader.read_round(intake.tenant)
     assert intake.images().keys() == {"two"}
     assert sorted(intake.said()) == [("", "held")] * 2 + [("behind", "held"), ("free", "accepted")]
     intake.positions = [None]
     last = intake.send(id="later", picture=picture("disc"), image_id="three")
-    reader.turn(intake.tenant)
+    reader.read_round(intake.tenant)
     assert len(intake.images()) == 1, "nobody knows yet what is older"
     intake.positions = ["0-0"]
-    reader.turn(intake.tenant)
+    reader.read_round(intake.tenant)
     assert len(intake.images()) == 4
     assert intake.images()["one"].content_hash == hashlib.sha256(behind).hexdigest()
     assert [each["entry"] for each in intake.results("held")].count(last) == 1
@@ -345,7 +347,7 @@ def test_a_removal_that_comes_between_the_look_and_the_write_holds_it_up(intake:
     intake.send(id="newer", picture=picture("disc"), image_id="two")
     race = Once("get", lambda: intake.positions.append(older))
     reader = intake.reader(memory=Hooked(intake.parts.memory, race))
-    reader.turn(intake.tenant)
+    reader.read_round(intake.tenant)
     assert intake.images().keys() == {"two"}
     assert intake.parts.files() == {path for path in intake.parts.files() if path.exists()}
     assert len(intake.parts.files()) == 1
@@ -420,11 +422,11 @@ def test_pictures_are_read_where_they_lie(intake: Intake) -> None:
         intake.send(image_event(id=f"e{n}", dataref=f"https://host/{n}", data=image_data(None, image_id=f"i{n}")))
     intake.send(id="behind", picture=picture("bars"), image_id="i4")
     reader = intake.reader()
-    reader.turn(intake.tenant)
+    reader.read_round(intake.tenant)
     assert ("e3", "rejected") in intake.said()
     assert intake.waiting() == 2, "the picture that may come later, and what comes behind it"
     intake.found |= data
-    reader.turn(intake.tenant)
+    reader.read_round(intake.tenant)
     assert intake.waiting() == 0
     assert intake.said()[-2:] == [("e4", "accepted"), ("behind", "accepted")]
     assert len(intake.images()) == 9
@@ -436,7 +438,7 @@ def test_a_picture_that_never_comes_is_dead_in_the_end(intake: Intake) -> None:
     reader, turns = intake.reader(), 0
     while intake.waiting():
         turns += 1
-        reader.turn(intake.tenant)
+        reader.read_round(intake.tenant)
     assert turns == 1 + MOST_TRIES + 1
     [letter] = intake.streams.dead(intake.tenant)
     assert (letter.reason, letter.status) == ("the host does not answer", "dead")
@@ -478,7 +480,7 @@ def test_an_error_that_nobody_foresaw_costs_its_entry_alone(intake: Intake) -> N
         intake.send(id=f"e{n}", picture=odd if n == 2 else picture("bars"), image_id=f"i{n}")
     reader = intake.reader(accept=accept)
     while intake.waiting():
-        reader.turn(intake.tenant)
+        reader.read_round(intake.tenant)
     assert sorted(intake.said()) == sorted((f"e{n}", "dead" if n == 2 else "accepted") for n in range(5))
     [letter] = intake.streams.dead(intake.tenant)
     assert letter.reason == "it could not be handled: RuntimeError"
@@ -489,8 +491,8 @@ def test_who_is_told_to_end_leaves_the_rest(intake: Intake, monkeypatch: pytest.
     for n in range(70):
         intake.send(id=f"e{n}", picture=picture("disc"), image_id=f"i{n}")
     told = Once("put", lambda: None)
-    reader = intake.reader(memory=Hooked(intake.parts.memory, after=told), is_told=lambda: told.called)
-    reader.turn(intake.tenant)
+    reader = intake.reader(memory=Hooked(intake.parts.memory, after=told), is_stopping=lambda: told.called)
+    reader.read_round(intake.tenant)
     reader.leave()
     assert len(intake.images()) == 64
     intake.read(name="heir")

@@ -14,9 +14,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.support.https_servers import BODY, HOST, Loopback, answering, fetching, serving
 from visual_memory.schemas.errors import FetchFailed, FetchUnanswered, InvalidRequest, TooLarge, VisualMemoryError
-from visual_memory.services.bootstrap.intake_process import wire_references
+from visual_memory.services.bootstrap.intake_process import wire_picture_urls
 from visual_memory.services.intake.picture_urls.allowed_prefixes import AllowedPrefixes
-from visual_memory.services.intake.picture_urls.read_picture_urls import READS_OF_ONE, ReadReferences
+from visual_memory.services.intake.picture_urls.read_picture_urls import READS_OF_ONE, ReadPictureUrls
 from visual_memory.services.settings import IntakeSettings, Settings
 
 MOST = 20_000
@@ -27,12 +27,12 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def reading(authority: trustme.CA, *allowed: str, network: Loopback | None = None, **changes: Any) -> ReadReferences:
+def reading(authority: trustme.CA, *allowed: str, network: Loopback | None = None, **changes: Any) -> ReadPictureUrls:
     fetch = replace(fetching(authority, network or Loopback()), max_bytes=MOST)
-    return ReadReferences(AllowedPrefixes({"shop": allowed}), fetch, MOST, **changes)
+    return ReadPictureUrls(AllowedPrefixes({"shop": allowed}), fetch, MOST, **changes)
 
 
-def refusal(read: ReadReferences, url: str) -> VisualMemoryError:
+def refusal(read: ReadPictureUrls, url: str) -> VisualMemoryError:
     [found] = read("shop", [url])
     assert isinstance(found, VisualMemoryError)
     assert found.message.startswith("dataref: ")
@@ -187,14 +187,14 @@ def test_what_a_host_says_instead(authority: trustme.CA, says: bytes, kind: type
 def test_a_host_of_a_local_network_is_not_asked(authority: trustme.CA) -> None:
     network = Loopback()
     fetch = fetching(authority, network, resolve=lambda *_: ["10.0.0.1"])
-    read = ReadReferences(AllowedPrefixes({"*": [f"https://{HOST}/"]}), fetch, MOST)
+    read = ReadPictureUrls(AllowedPrefixes({"*": [f"https://{HOST}/"]}), fetch, MOST)
     assert "not public" in refusal(read, f"https://{HOST}/1.jpg").message
     assert network.asked == []
 
 
 def test_the_settings_say_what_is_allowed(tmp_path: Path, folder: Path) -> None:
     intake = IntakeSettings(references={"shop": [f"file://{folder}"]})
-    read = wire_references(Settings(data=tmp_path, intake=intake))
+    read = wire_picture_urls(Settings(data=tmp_path, intake=intake))
     assert read("shop", [f"file://{folder}/cat/1.jpg"]) == [b"a cat"]
     with pytest.raises(InvalidRequest, match="no prefix of URLs"):
-        wire_references(Settings(data=tmp_path, intake=IntakeSettings(references={"*": ["http://a/"]})))
+        wire_picture_urls(Settings(data=tmp_path, intake=IntakeSettings(references={"*": ["http://a/"]})))

@@ -16,9 +16,9 @@ from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
-from visual_memory.services.intake.streams.accept_removals import ReadRemovals
-from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
-from visual_memory.services.intake.streams.read_removal_stream import MOST_TRIES, RemovalTurns, resource
+from visual_memory.services.intake.streams.accept_removal_entries import AcceptRemovalEntries
+from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
+from visual_memory.services.intake.streams.read_removal_stream import MOST_TRIES, RemovalStreamReader, resource
 
 BY = Requester(name="the stream of removals", key=None)
 
@@ -30,9 +30,9 @@ def streams() -> Iterator[Streams]:
 
 
 @pytest.fixture
-def reading(parts: Parts, streams: Streams) -> ReadRemovals:
-    parts.intake = OlderEntries(streams)
-    return ReadRemovals(parts.forget(), parts.stores().audit, lambda _tenant: BY)
+def reading(parts: Parts, streams: Streams) -> AcceptRemovalEntries:
+    parts.intake = StreamIntakeQueue(streams)
+    return AcceptRemovalEntries(parts.forget(), parts.stores().audit, lambda _tenant: BY)
 
 
 def sent(parts: Parts, streams: Streams, event: bytes) -> Entry:
@@ -42,7 +42,7 @@ def sent(parts: Parts, streams: Streams, event: bytes) -> Entry:
 
 
 def test_an_entry_makes_one_removal_however_often_it_is_read(
-    parts: Parts, streams: Streams, reading: ReadRemovals
+    parts: Parts, streams: Streams, reading: AcceptRemovalEntries
 ) -> None:
     parts.teach(picture("disc"), subject="ann")
     streams.add(parts.tenant, image_event(data=image_data(subject="ann")))
@@ -63,7 +63,7 @@ def test_an_entry_makes_one_removal_however_often_it_is_read(
 
 
 def test_the_same_event_in_another_entry_is_another_removal(
-    parts: Parts, streams: Streams, reading: ReadRemovals
+    parts: Parts, streams: Streams, reading: AcceptRemovalEntries
 ) -> None:
     for _ in range(2):
         reading(parts.tenant, sent(parts, streams, removal_event()))
@@ -80,7 +80,7 @@ def test_the_same_event_in_another_entry_is_another_removal(
     ],
 )
 def test_what_asks_for_nothing_ends(
-    parts: Parts, streams: Streams, reading: ReadRemovals, event: bytes, status: Status
+    parts: Parts, streams: Streams, reading: AcceptRemovalEntries, event: bytes, status: Status
 ) -> None:
     ended = reading(parts.tenant, sent(parts, streams, event))
     assert ended is not None
@@ -93,9 +93,9 @@ def test_it_waits_where_the_records_do_not_answer(parts: Parts, streams: Streams
     def fail() -> None:
         raise Unavailable("the records do not answer")
 
-    parts.intake = OlderEntries(streams)
+    parts.intake = StreamIntakeQueue(streams)
     database = Hooked(parts.database, before=Once("write", fail))
-    reading = ReadRemovals(parts.forget(database=database), parts.stores().audit, lambda _tenant: BY)
+    reading = AcceptRemovalEntries(parts.forget(database=database), parts.stores().audit, lambda _tenant: BY)
     entry = sent(parts, streams, removal_event())
     assert reading(parts.tenant, entry) is None
     assert reading(parts.tenant, entry) is not None
@@ -120,8 +120,10 @@ class Reader:
             self.seen.append(entry.event)
             return Ended(entry, Result(entry.id, Status.ACCEPTED, removal="an id"))
 
-        turns = RemovalTurns(self._streams, Leases(self._parts.database), timedelta(seconds=30), lambda: read, name)
-        return turns.turn(self._parts.tenant)
+        turns = RemovalStreamReader(
+            self._streams, Leases(self._parts.database), timedelta(seconds=30), lambda: read, name
+        )
+        return turns.read_round(self._parts.tenant)
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ def test_entries_are_read_in_their_order_and_leave(parts: Parts, streams: Stream
     reader.send(*sent)
     assert reader.turn() == 0
     assert reader.seen == sent
-    assert streams.unread([parts.tenant], Inbox.REMOVALS) == set()
+    assert streams.tenants_with_entries([parts.tenant], Inbox.REMOVALS) == set()
     assert [said["removal"] for _, said in streams.results(parts.tenant)] == ["an id"] * 5
 
 

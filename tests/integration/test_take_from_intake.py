@@ -25,7 +25,7 @@ from visual_memory.services.infrastructure.records.tables import removals
 from visual_memory.services.infrastructure.redis_streams.redis_streams import DUMPS, Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
-from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
+from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.intake_contract import QueuedEntry, intake_resource
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
@@ -46,7 +46,7 @@ def streams(server: IntakeServer) -> Streams:
 def parts(request: pytest.FixtureRequest, memory: Memory, parts: Parts, streams: Streams) -> Iterator[Parts]:
     """On each database, over a real intake."""
     with new_database(request.param, parts.folder / "another") as database:
-        yield Parts(parts.folder, memory, parts.pool, given=database, intake=OlderEntries(streams))
+        yield Parts(parts.folder, memory, parts.pool, given=database, intake=StreamIntakeQueue(streams))
 
 
 def event(name: str, content: bytes | None = None, **fields: Any) -> bytes:
@@ -59,7 +59,7 @@ def remove(parts: Parts, **request: Any) -> Removal:
 
 
 def waiting(streams: Streams, tenant: str) -> list[str]:
-    return [each.id for page in streams.up_to(tenant, streams.last_id(tenant)) for each in page]
+    return [each.id for page in streams.entries_up_to(tenant, streams.last_id(tenant)) for each in page]
 
 
 def results(streams: Streams, tenant: str) -> list[tuple[str, str, str | None]]:
@@ -161,7 +161,7 @@ def test_one_that_is_asked_for_while_another_goes_through_counts_too(parts: Part
     other = RemovalRequest.model_validate({"filter": {"labels": "cat"}, "reason": "asked to"})
     asked = list[str]()
 
-    class Slow(OlderEntries):
+    class Slow(StreamIntakeQueue):
         def older(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
             for page in super().older(tenant, position):
                 if not asked:
@@ -217,7 +217,7 @@ def test_an_erasure_leaves_nothing_of_it_in_the_files(parts: Parts, streams: Str
         named = word if word.encode() in entry.event else ""
         streams.end(parts.tenant, [Ended(entry, Result(entry.id, Status.DEAD, "id", named))])
     assert remove(parts, filter={"image_id": [word, f"dead {word}"]}).queued == 2
-    intake = OlderEntries(streams)
+    intake = StreamIntakeQueue(streams)
     assert intake.erase() == ""
     (server.places.intake / "temp-rewriteaof-bg-1.aof").write_text(word)  # as by a server that was killed
     prepare_intake(server.places, PASSWORD)  # as before the next one is started
@@ -255,7 +255,7 @@ def test_it_waits_for_a_reader_and_goes_on_when_that_has_left(parts: Parts, stre
     assert parts.removals.undrained(parts.tenant) == []
 
 
-class Mortal(OlderEntries):
+class Mortal(StreamIntakeQueue):
     """Ends its process before or after entries leave."""
 
     before = True
@@ -274,7 +274,7 @@ def test_who_dies_counts_nothing_twice_and_leaves_nothing(parts: Parts, streams:
     Mortal.before = before
     with suppress(Killed):
         remove(parts, filter={"subject": "ann"})
-    parts.intake = OlderEntries(streams)
+    parts.intake = StreamIntakeQueue(streams)
     parts.forget().resume_all()
     [done] = parts.removals.latest(parts.tenant, 1)
     assert (done.status, done.queued) == (RemovalStatus.DONE, 2)
@@ -282,7 +282,7 @@ def test_who_dies_counts_nothing_twice_and_leaves_nothing(parts: Parts, streams:
 
 
 def test_where_the_intake_is_away_it_notes_its_end_later(parts: Parts, streams: Streams) -> None:
-    class Away(OlderEntries):
+    class Away(StreamIntakeQueue):
         def position(self, _tenant: str) -> str:
             raise Unavailable("it does not answer")
 
@@ -295,7 +295,7 @@ def test_where_the_intake_is_away_it_notes_its_end_later(parts: Parts, streams: 
         forget.resume(parts.tenant, recorded.id)
     assert parts.removals.load(parts.tenant, recorded.id).removal.waits_for == "it does not answer"
     streams.add(parts.tenant, event("one", subject="ann"))
-    parts.intake = OlderEntries(streams)
+    parts.intake = StreamIntakeQueue(streams)
     assert parts.forget().resume(parts.tenant, recorded.id).queued == 1
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpcore
 import trustme
 
-from visual_memory.services.intake.picture_urls.dns_resolver import Resolver
-from visual_memory.services.intake.picture_urls.fetch_url import Fetch
+from visual_memory.services.intake.picture_urls.dns_resolver import DnsResolver
+from visual_memory.services.intake.picture_urls.fetch_url import FetchUrls
 
 HOST = "pictures.example"
 PUBLIC = "93.184.216.34"
@@ -104,7 +104,7 @@ def fetching(
     hosts: str = HOST,
     resolve: Callable[[str, int], Sequence[str]] = lambda _host, _port: [PUBLIC],
     **changes: Any,
-) -> Fetch:
+) -> FetchUrls:
     """A fetch as in the service, but that names lead to a public address and that leads to this machine."""
 
     def trust() -> ssl.SSLContext:
@@ -112,5 +112,5 @@ def fetching(
         authority.configure_trust(context)
         return context
 
-    parts = {"names": Resolver(resolve), "trust": trust, "seconds": 30.0, **changes}
-    return Fetch(frozenset(hosts.split()), 100_000, 250_000, network=network, **parts)
+    parts = {"names": DnsResolver(resolve), "trust": trust, "seconds": 30.0, **changes}
+    return FetchUrls(frozenset(hosts.split()), 100_000, 250_000, network=network, **parts)

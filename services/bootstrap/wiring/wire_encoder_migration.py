@@ -92,11 +92,13 @@ def _filling(
     pictures = pictures_of(settings)
     seconds = STARVED * settings.pictures.decode_seconds
     with ExitStack() as opened:
-        own = MicroBatcher(lambda: encoder.encoder, side_by_side=side_by_side, begin=cpu_threads.step_back)
+        own = MicroBatcher(lambda: encoder.encoder, side_by_side=side_by_side, begin=cpu_threads.lower_priority)
         opened.callback(own.close)
-        sandbox = SandboxPool(limits_of(settings), seconds, cpu_threads.count(), begin=cpu_threads.step_back)
+        sandbox = SandboxPool(limits_of(settings), seconds, cpu_threads.count(), begin=cpu_threads.lower_priority)
         opened.callback(sandbox.close)
-        pool = opened.enter_context(ThreadPoolExecutor(2 * cpu_threads.count(), "fill-pictures", cpu_threads.step_back))
+        pool = opened.enter_context(
+            ThreadPoolExecutor(2 * cpu_threads.count(), "fill-pictures", cpu_threads.lower_priority)
+        )
         decoder = Decoder(sandbox, pool, own.crop)
         tenants = memory_of(settings, engine, own).images.tenants
         yield FillPass(

@@ -28,7 +28,7 @@ from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
-from visual_memory.services.intake.streams.entries_before_removal import OlderEntries
+from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.verification.compare_removal_records_with_log import RemovalRecordCheck
 from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
@@ -129,7 +129,7 @@ def intake_of(settings: Settings) -> IntakeQueue:
     if settings.intake.url is None and not Places(settings.data).intake.exists():
         return NoIntake()
     streams = streams_of(settings)
-    return OlderEntries(streams, StreamUsers(intake_redis(settings), streams.keys))
+    return StreamIntakeQueue(streams, StreamUsers(intake_redis(settings), streams.keys))
 
 
 def objections_of(settings: Settings, memory: Memory) -> CheckLabels:

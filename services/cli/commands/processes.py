@@ -99,8 +99,8 @@ def intake_reader() -> None:
     with _open_process(
         intake_process(settings), settings.intake.metrics_port, lambda process: [process.metrics]
     ) as process:
-        signal.signal(signal.SIGTERM, lambda _number, _frame: process.told.set())
-        signal.signal(signal.SIGINT, lambda _number, _frame: process.told.set())
+        signal.signal(signal.SIGTERM, lambda _number, _frame: process.stop.set())
+        signal.signal(signal.SIGINT, lambda _number, _frame: process.stop.set())
         send_ready()
         process.run()
 
@@ -119,7 +119,7 @@ def engine() -> None:
 def _start(name: str) -> "Settings":
     """Configure the garbage collector, compute threads and logs of a process; return the settings."""
     gc.disable()
-    cpu_threads.settle()
+    cpu_threads.limit_library_threads()
     from visual_memory.services.infrastructure.observability import json_logs
 
     json_logs.configure(name)

@@ -34,7 +34,7 @@ from visual_memory.services.decoding.sandbox import linux_privileges
 from visual_memory.services.decoding.sandbox.landlock import forbid_files
 from visual_memory.services.decoding.sandbox.sandbox_protocol import Header, receive, send
 from visual_memory.services.decoding.sandbox.seccomp import forbid_system_calls
-from visual_memory.services.infrastructure.processes.prctl import end_with, forbid_tracing
+from visual_memory.services.infrastructure.processes.prctl import end_with_parent, forbid_tracing
 
 ZEROED_LIMITS = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE)
 
@@ -95,7 +95,7 @@ def _confine(parent: int, memory: int) -> dict[str, bool]:
         "no new privileges": linux_privileges.forbid_new_privileges(),
         "memory closed to others": forbid_tracing(),
     }
-    end_with(parent, signal.SIGKILL)  # after what might undo it
+    end_with_parent(parent, signal.SIGKILL)  # after what might undo it
     if sys.platform == "linux":  # elsewhere address space is not counted, or not like this
         most = _address_space() + memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -30,7 +30,7 @@ def count() -> int:
     return os.cpu_count() or 1
 
 
-def settle() -> None:
+def limit_library_threads() -> None:
     """Let the libraries of this process do as said above, unless its environment says otherwise.
 
     They look when they are imported, so it comes before numpy and torch.
@@ -39,7 +39,7 @@ def settle() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(count()))  # it would heed the one above
 
 
-def step_back() -> None:
+def lower_priority() -> None:
     """Let this thread, and the processes that it starts from now on, have only what others leave of the cores.
 
     On Linux, where each thread has a priority. It holds among the processes of one session: the kernel shares the cores

@@ -10,7 +10,7 @@ PR_SET_DUMPABLE = 4
 """See prctl(2)."""
 
 
-def end_with(parent: int, number: signal.Signals) -> None:
+def end_with_parent(parent: int, number: signal.Signals) -> None:
     """Have the kernel send this process a signal when the thread that started it ends (Linux only).
 
     Args:

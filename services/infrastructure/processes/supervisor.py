@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from visual_memory.services.infrastructure.processes.prctl import end_with
+from visual_memory.services.infrastructure.processes.prctl import end_with_parent
 from visual_memory.services.infrastructure.processes.private_redis import intake_command, prepare_intake, redis_command
 from visual_memory.services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
 from visual_memory.services.infrastructure.storage.data_paths import Places
@@ -63,7 +63,7 @@ class Child:
 
     def start(self) -> None:
         """Start it."""
-        ours = partial(end_with, os.getpid(), signal.SIGTERM)
+        ours = partial(end_with_parent, os.getpid(), signal.SIGTERM)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own commands
                 self.command,

@@ -185,14 +185,14 @@ class Streams:
             consumers = self._in_group(key, partial(self._redis.xpending, key, GROUP))["consumers"]
         return {each["name"].decode(): int(each["pending"]) for each in consumers}
 
-    def forget_consumer(self, tenant: str, consumer: str, inbox: Inbox = Inbox.INTAKE) -> None:
+    def remove_consumer(self, tenant: str, consumer: str, inbox: Inbox = Inbox.INTAKE) -> None:
         """Let a consumer leave the group that has nothing any more; where it has, the next owner must claim it."""
         key = self.keys.inbox(inbox, tenant)
         if not self.pending(tenant, inbox).get(consumer):
             with _answered():
                 self._redis.xgroup_delconsumer(key, GROUP, consumer)
 
-    def unread(self, tenants: Iterable[str], inbox: Inbox = Inbox.INTAKE) -> set[str]:
+    def tenants_with_entries(self, tenants: Iterable[str], inbox: Inbox = Inbox.INTAKE) -> set[str]:
         """Those of some tenants that have entries which no reader has taken, or which have not left."""
         asked = [*tenants]
         with _answered():
@@ -201,7 +201,7 @@ class Streams:
                 pipe.xlen(self.keys.inbox(inbox, tenant))
             return {tenant for tenant, length in zip(asked, pipe.execute(), strict=True) if length}
 
-    def up_to(self, tenant: str, position: str, inbox: Inbox = Inbox.INTAKE) -> Iterator[list[Entry]]:
+    def entries_up_to(self, tenant: str, position: str, inbox: Inbox = Inbox.INTAKE) -> Iterator[list[Entry]]:
         """All entries that stand at or before a position, whether they were handed out or not, a page at a time.
 
         Those that were replayed lie behind it; so all are looked at that are there at the call.
@@ -211,16 +211,16 @@ class Streams:
             if older := [entry for entry in entries if order(entry.position) <= order(position)]:
                 yield older
 
-    def begin(self, tenant: str, entry_id: str, inbox: Inbox = Inbox.INTAKE) -> int:
-        """Note that an entry is begun by itself; returns how often it was so far, this time with it.
+    def count_attempt(self, tenant: str, entry_id: str, inbox: Inbox = Inbox.INTAKE) -> int:
+        """Count that an entry is processed on its own; returns how often it was, including this time.
 
-        The note goes when the entry ends, or with `give_up`: what stays is how often its reader ended before that.
+        The count is deleted when the entry ends, or by `reset_attempts`: what remains is how often its reader crashed.
         """
         with _answered():
             keys = [self.keys.inbox(inbox, tenant), self.keys.attempts(tenant)]
             return int(self._begin(keys=keys, args=[f"{inbox}:{entry_id}"]))
 
-    def give_up(self, tenant: str, entry_id: str, inbox: Inbox = Inbox.INTAKE) -> None:
+    def reset_attempts(self, tenant: str, entry_id: str, inbox: Inbox = Inbox.INTAKE) -> None:
         """Note that an entry which was begun is left for later."""
         with _answered():
             self._redis.hdel(self.keys.attempts(tenant), f"{inbox}:{entry_id}")
@@ -241,7 +241,7 @@ class Streams:
         with _answered():
             return int(self._end(keys=[*names, keys.attempts(tenant)], args=given))
 
-    def say(self, tenant: str, results: Iterable[Result]) -> None:
+    def publish(self, tenant: str, results: Iterable[Result]) -> None:
         """Put results on their stream that end nothing."""
         with _answered():
             pipe = self._redis.pipeline(transaction=False)
@@ -249,7 +249,7 @@ class Streams:
                 pipe.xadd(self.keys.results(tenant), result.fields(), maxlen=self._most, approximate=True)
             pipe.execute()
 
-    def settle(self, tenant: str, results: Sequence[Result]) -> int:
+    def resolve_accepted(self, tenant: str, results: Sequence[Result]) -> int:
         """Say what became of accepted entries; of each once, whoever else does so too. Returns how many were left."""
         if not results:
             return 0
@@ -258,7 +258,7 @@ class Streams:
             keys = [self.keys.results(tenant), self.keys.accepted(tenant)]
             return int(self._settle(keys=keys, args=[self._most, *given]))
 
-    def with_accepted(self, tenants: Iterable[str]) -> set[str]:
+    def tenants_with_accepted(self, tenants: Iterable[str]) -> set[str]:
         """Those of some tenants that have entries which were accepted and are not settled."""
         asked = [*tenants]
         with _answered():

@@ -19,7 +19,7 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-class Resolver:
+class DnsResolver:
     """Looks names up for tenants in turn; nothing waits for one that hangs, the end of the process neither.
 
     Args:

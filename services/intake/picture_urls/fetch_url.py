@@ -18,7 +18,7 @@ import httpcore
 import httpx
 
 from visual_memory.schemas.errors import FetchFailed, FetchUnanswered, InvalidRequest, TooLarge, VisualMemoryError
-from visual_memory.services.intake.picture_urls.dns_resolver import Resolver, left
+from visual_memory.services.intake.picture_urls.dns_resolver import DnsResolver, left
 
 SECONDS = 10.0
 HTTPS = 443
@@ -48,7 +48,7 @@ def _is_public(ip: IPv4Address | IPv6Address) -> bool:
 
 
 @dataclass(frozen=True)
-class Fetch:
+class FetchUrls:
     """The use case, with the parts that it needs.
 
     Attributes:
@@ -65,7 +65,7 @@ class Fetch:
     max_total: int
     seconds: float = SECONDS
     trust: Callable[[], ssl.SSLContext] = httpx.create_ssl_context
-    names: Resolver = field(default_factory=Resolver)
+    names: DnsResolver = field(default_factory=DnsResolver)
     may_reach: Callable[[str], bool] = is_public
     network: httpcore.NetworkBackend = httpcore.SyncBackend()  # noqa: RUF009 - it holds no state
 
@@ -154,7 +154,7 @@ def _limited(chunks: Iterable[bytes], most: int, room: int) -> bytes:
 class _Pinned(httpcore.NetworkBackend):
     """Connects to the addresses that were looked at, within what is left of the time."""
 
-    def __init__(self, fetch: Fetch, tenant: str, deadline: float) -> None:
+    def __init__(self, fetch: FetchUrls, tenant: str, deadline: float) -> None:
         self._fetch = fetch
         self._tenant = tenant
         self._deadline = deadline

@@ -15,7 +15,7 @@ from visual_memory.schemas.errors import FetchFailed, FetchUnanswered, InvalidRe
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 from visual_memory.services.intake.picture_urls.allowed_prefixes import FILE, HTTPS, AllowedPrefix, AllowedPrefixes
-from visual_memory.services.intake.picture_urls.fetch_url import Fetch
+from visual_memory.services.intake.picture_urls.fetch_url import FetchUrls
 from visual_memory.services.intake.picture_urls.local_files import read_beneath
 
 SECONDS = 30.0
@@ -28,7 +28,7 @@ Read = Callable[[], bytes]
 Outcome = bytes | VisualMemoryError
 
 
-class ReadReferences:
+class ReadPictureUrls:
     """The use case.
 
     Args:
@@ -41,7 +41,7 @@ class ReadReferences:
         InvalidRequest: a library for a store is missing.
     """
 
-    def __init__(self, allowed: AllowedPrefixes, fetch: Fetch, max_bytes: int, seconds: float = SECONDS) -> None:
+    def __init__(self, allowed: AllowedPrefixes, fetch: FetchUrls, max_bytes: int, seconds: float = SECONDS) -> None:
         for scheme in allowed.schemes() - {FILE, HTTPS}:
             _check_library(scheme)
         self._allowed = allowed

@@ -18,7 +18,7 @@ def pause_after(tries: int) -> float:
 
 
 @dataclass
-class EntriesInHand:
+class PendingEntries:
     """Of one tenant.
 
     Attributes:

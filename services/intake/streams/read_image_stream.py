@@ -20,10 +20,10 @@ from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
-from visual_memory.services.intake.streams.accept_entries import REFUSED, AcceptEntries, HeldUp
+from visual_memory.services.intake.streams.accept_image_entries import REFUSED, AcceptImageEntries, HeldUp
 from visual_memory.services.intake.streams.entry_fence import EntryFence, Refusals, Undrained
 from visual_memory.services.intake.streams.parse_entries import MOST_BYTES, MOST_ENTRIES, ReadableEntry, read
-from visual_memory.services.intake.streams.pending_entries import EntriesInHand
+from visual_memory.services.intake.streams.pending_entries import PendingEntries
 from visual_memory.services.removal.intake_contract import intake_resource
 
 AT_ONCE = 64
@@ -41,7 +41,7 @@ ENDED_READERS = f"its reader ended {MOST_TRIES} times while it was at this entry
 log = logging.getLogger(__name__)
 
 
-class ReadEntries:
+class ImageStreamReader:
     """The reader of one process; of a tenant it has one turn at a time.
 
     Args:
@@ -60,145 +60,152 @@ class ReadEntries:
         streams: Streams,
         leases: Leases,
         duration: timedelta,
-        accept: Callable[[], AcceptEntries],
+        accept: Callable[[], AcceptImageEntries],
         undrained: Undrained,
         refused: Refusals,
         consumer: str,
-        is_told: Callable[[], bool] = lambda: False,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._streams, self._leases, self._duration = streams, leases, duration
         self._accept, self._undrained, self._refused = accept, undrained, refused
-        self._consumer, self._is_told = consumer, is_told
-        self._hands: dict[str, EntriesInHand] = {}
+        self._consumer, self._is_stopping = consumer, is_stopping
+        self._pending: dict[str, PendingEntries] = {}
 
-    def turn(self, tenant: str) -> float:
+    def read_round(self, tenant: str) -> float:
         """Read a tenant's stream for a while, if nobody else does; returns the seconds until its next turn."""
-        hand = self._hands.setdefault(tenant, EntriesInHand())
+        pending = self._pending.setdefault(tenant, PendingEntries())
         try:
             with self._leases.held(intake_resource(tenant), self._duration) as lease:
                 if lease is None:
                     return HELD_PAUSE
-                self._read(tenant, hand, lease)
-            hand.pause = 0.0
-            return HELD_PAUSE if hand.entries or self._undrained(tenant) else 0.0
+                self._read(tenant, pending, lease)
+            pending.pause = 0.0
+            return HELD_PAUSE if pending.entries or self._undrained(tenant) else 0.0
         except Superseded:
             log.info("the stream of %s is another's by now", tenant)
-            hand.is_known = False
+            pending.is_known = False
             return HELD_PAUSE
         except Unavailable as error:
-            hand.is_known = False
-            hand.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * hand.pause))
-            log.warning("the stream of %s is read on in %g s: %s", tenant, hand.pause, kind(error))
-            return hand.pause
+            pending.is_known = False
+            pending.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * pending.pause))
+            log.warning("the stream of %s is read on in %g s: %s", tenant, pending.pause, kind(error))
+            return pending.pause
 
     def leave(self) -> None:
         """Let the groups forget this reader, where it has nothing in hand."""
-        for tenant, hand in self._hands.items():
-            if not hand.entries:
+        for tenant, pending in self._pending.items():
+            if not pending.entries:
                 with suppress(Unavailable):
-                    self._streams.forget_consumer(tenant, self._consumer)
+                    self._streams.remove_consumer(tenant, self._consumer)
 
-    def _read(self, tenant: str, hand: EntriesInHand, lease: Lease) -> None:
+    def _read(self, tenant: str, pending: PendingEntries, lease: Lease) -> None:
         fence = EntryFence(tenant, self._leases, lease, self._undrained, self._refused)
         until = time.monotonic() + TURN_SECONDS
-        if not hand.is_all(self._streams.pending(tenant), self._consumer):
-            hand.replace(self._streams.claim(tenant, self._consumer))
-        if hand.entries:
-            self._work(hand, fence, [*hand.entries.values()])
-        while not (hand.is_full or self._is_told() or time.monotonic() >= until):
-            entries = self._next(tenant, hand)
+        if not pending.is_all(self._streams.pending(tenant), self._consumer):
+            pending.replace(self._streams.claim(tenant, self._consumer))
+        if pending.entries:
+            self._work(pending, fence, [*pending.entries.values()])
+        while not (pending.is_full or self._is_stopping() or time.monotonic() >= until):
+            entries = self._next(tenant, pending)
             if not entries:
                 return
-            self._work(hand, fence, entries)
+            self._work(pending, fence, entries)
             if self._undrained(tenant):  # it waits for the stream
                 return
 
-    def _next(self, tenant: str, hand: EntriesInHand) -> list[Entry]:
+    def _next(self, tenant: str, pending: PendingEntries) -> list[Entry]:
         """Have in hand what nobody was handed yet, as much as goes into one write."""
         entries: list[Entry] = []
         while len(entries) < MOST_ENTRIES and sum(len(entry.event) for entry in entries) < MOST_BYTES:
-            hand.is_known = False  # should the answer be lost
+            pending.is_known = False  # should the answer be lost
             some = self._streams.read(tenant, self._consumer, AT_ONCE)
-            hand.add(some)
-            hand.is_known = True
+            pending.add(some)
+            pending.is_known = True
             entries += some
             if len(some) < AT_ONCE:
                 break
         return entries
 
-    def _work(self, hand: EntriesInHand, fence: EntryFence, entries: Sequence[Entry]) -> None:
+    def _work(self, pending: PendingEntries, fence: EntryFence, entries: Sequence[Entry]) -> None:
         """Accept entries in their order, but for those that are held up: by a removal, or by what comes before."""
         taken = self._refused.among(fence.tenant, {entry.position for entry in entries})
         behind = fence.of(entries).held_up()
-        waiting = {entry.id for entry in entries if entry.id in behind or hand.waits(entry.id)}
+        waiting = {entry.id for entry in entries if entry.id in behind or pending.waits(entry.id)}
         refused = [entry for entry in entries if entry.position in taken and entry.id not in behind]
-        self._end(hand, fence, [Ended(each, Result(each.id, Status.REMOVED, reason=REFUSED)) for each in refused])
-        self._say(hand, fence.tenant, [Result(each, Status.HELD) for each in behind & hand.entries.keys()])
-        now = [entry for entry in entries if entry.id in hand.entries and entry.id not in waiting]
+        self._end(pending, fence, [Ended(each, Result(each.id, Status.REMOVED, reason=REFUSED)) for each in refused])
+        self._say(pending, fence.tenant, [Result(each, Status.HELD) for each in behind & pending.entries.keys()])
+        now = [entry for entry in entries if entry.id in pending.entries and entry.id not in waiting]
         held = {
-            image_id for each in hand.entries.keys() - {entry.id for entry in now} for image_id in hand.image_ids(each)
+            image_id
+            for each in pending.entries.keys() - {entry.id for entry in now}
+            for image_id in pending.image_ids(each)
         }
         found = [read(entry) for entry in now]
-        self._end(hand, fence, [each for each in found if isinstance(each, Ended)])
-        self._accept_all(hand, fence, [each for each in found if isinstance(each, ReadableEntry)], held)
+        self._end(pending, fence, [each for each in found if isinstance(each, Ended)])
+        self._accept_all(pending, fence, [each for each in found if isinstance(each, ReadableEntry)], held)
 
     def _accept_all(
-        self, hand: EntriesInHand, fence: EntryFence, entries: Sequence[ReadableEntry], held: set[str]
+        self, pending: PendingEntries, fence: EntryFence, entries: Sequence[ReadableEntry], held: set[str]
     ) -> None:
         """Accept entries together, but by themselves those that may end this reader."""
         together: list[ReadableEntry] = []
         for each in entries:
-            if each.entry.id not in hand.alone:
+            if each.entry.id not in pending.alone:
                 together.append(each)
                 continue
-            self._accept_some(hand, fence, together, held)
+            self._accept_some(pending, fence, together, held)
             together = []
-            self._accept_alone(hand, fence, each, held)
-        self._accept_some(hand, fence, together, held)
+            self._accept_alone(pending, fence, each, held)
+        self._accept_some(pending, fence, together, held)
 
     def _accept_some(
-        self, hand: EntriesInHand, fence: EntryFence, entries: Sequence[ReadableEntry], held: set[str], tries: int = 0
+        self,
+        pending: PendingEntries,
+        fence: EntryFence,
+        entries: Sequence[ReadableEntry],
+        held: set[str],
+        tries: int = 0,
     ) -> bool:
         """Accept entries as one; returns whether all could be handled, if only by holding them up."""
         could = True
-        if not entries or self._is_told():
+        if not entries or self._is_stopping():
             return could
         for outcomes in self._accept()(entries, fence, held):
-            self._end(hand, fence, [each for each in outcomes if isinstance(each, Ended)])
+            self._end(pending, fence, [each for each in outcomes if isinstance(each, Ended)])
             left = [each for each in outcomes if isinstance(each, HeldUp)]
             for each in left:
                 if each.failed:
                     could = False
-                    hand.fail(each.readable.entry.id, each.reason, tries)
+                    pending.fail(each.readable.entry.id, each.reason, tries)
             said = (each.readable for each in left if not each.failed)
-            self._say(hand, fence.tenant, [each.ended(Status.HELD).result for each in said])
+            self._say(pending, fence.tenant, [each.ended(Status.HELD).result for each in said])
         return could
 
-    def _accept_alone(self, hand: EntriesInHand, fence: EntryFence, entry: ReadableEntry, held: set[str]) -> None:
+    def _accept_alone(self, pending: PendingEntries, fence: EntryFence, entry: ReadableEntry, held: set[str]) -> None:
         """Accept one that is counted before it is begun: if it ends this reader, the next one knows."""
-        if self._is_told() or entry.ids & held:
+        if self._is_stopping() or entry.ids & held:
             held |= entry.ids
             return
         tenant, entry_id = fence.tenant, entry.entry.id
-        tries = self._streams.begin(tenant, entry_id)
+        tries = self._streams.count_attempt(tenant, entry_id)
         if tries > MOST_TRIES:
-            reason = hand.faults.get(entry_id, ENDED_READERS)
-            self._end(hand, fence, [entry.ended(Status.DEAD, reason=reason)])
+            reason = pending.faults.get(entry_id, ENDED_READERS)
+            self._end(pending, fence, [entry.ended(Status.DEAD, reason=reason)])
             return
         could = True
         try:
-            could = self._accept_some(hand, fence, [entry], held, tries)
+            could = self._accept_some(pending, fence, [entry], held, tries)
         except Exception:  # the store does not answer, or the stream is another's: it is not this entry's fault
             self._give_up(tenant, entry_id)
             raise
-        if could and entry_id in hand.entries:
+        if could and entry_id in pending.entries:
             self._give_up(tenant, entry_id)
 
     def _give_up(self, tenant: str, entry_id: str) -> None:
         with suppress(Unavailable):
-            self._streams.give_up(tenant, entry_id)
+            self._streams.reset_attempts(tenant, entry_id)
 
-    def _end(self, hand: EntriesInHand, fence: EntryFence, outcomes: Sequence[Ended]) -> None:
+    def _end(self, pending: PendingEntries, fence: EntryFence, outcomes: Sequence[Ended]) -> None:
         """Let entries leave, but for those that a removal came before meanwhile: it is to count them."""
         if not outcomes:
             return
@@ -207,11 +214,11 @@ class ReadEntries:
         self._streams.end(fence.tenant, ended)
         for each in ended:
             prometheus_metrics.INTAKE.labels(fence.tenant, each.result.status).inc()
-        hand.drop(each.entry.id for each in ended)
+        pending.drop(each.entry.id for each in ended)
 
-    def _say(self, hand: EntriesInHand, tenant: str, results: Sequence[Result]) -> None:
+    def _say(self, pending: PendingEntries, tenant: str, results: Sequence[Result]) -> None:
         """Say once of each entry that it is held up."""
-        new = [each for each in results if each.entry not in hand.said]
+        new = [each for each in results if each.entry not in pending.said]
         if new:
-            self._streams.say(tenant, new)
-            hand.said.update(each.entry for each in new)
+            self._streams.publish(tenant, new)
+            pending.said.update(each.entry for each in new)

@@ -34,7 +34,7 @@ def resource(tenant: str) -> str:
     return f"intake-removals:{tenant}"
 
 
-class RemovalTurns:
+class RemovalStreamReader:
     """The reader of one process; of a tenant it has one turn at a time.
 
     Args:
@@ -53,13 +53,13 @@ class RemovalTurns:
         duration: timedelta,
         read: Callable[[], Read],
         consumer: str,
-        is_told: Callable[[], bool] = lambda: False,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._streams, self._leases, self._duration, self._read = streams, leases, duration, read
-        self._consumer, self._is_told = consumer, is_told
+        self._consumer, self._is_stopping = consumer, is_stopping
         self._tenants: set[str] = set()
 
-    def turn(self, tenant: str) -> float:
+    def read_round(self, tenant: str) -> float:
         """Read what a tenant asks for, if nobody else does; returns the seconds until its next turn."""
         try:
             with self._leases.held(resource(tenant), self._duration) as lease:
@@ -71,7 +71,7 @@ class RemovalTurns:
         """Let the groups forget this reader, where it has nothing in hand."""
         for tenant in self._tenants:
             with suppress(Unavailable):
-                self._streams.forget_consumer(tenant, self._consumer, Inbox.REMOVALS)
+                self._streams.remove_consumer(tenant, self._consumer, Inbox.REMOVALS)
 
     def _read_all(self, tenant: str, lease: Lease) -> float:
         self._tenants.add(tenant)
@@ -79,7 +79,7 @@ class RemovalTurns:
         while True:
             for entry in entries:
                 self._leases.renew(lease)
-                if self._is_told() or not self._is_ended(tenant, entry):
+                if self._is_stopping() or not self._is_ended(tenant, entry):
                     return FAILED_PAUSE
             entries = self._streams.read(tenant, self._consumer, PAGE, Inbox.REMOVALS)
             if not entries:
@@ -87,7 +87,7 @@ class RemovalTurns:
 
     def _is_ended(self, tenant: str, entry: Entry) -> bool:
         """Have an entry end; it is counted before it is begun, so that none ends its readers for ever."""
-        if self._streams.begin(tenant, entry.id, Inbox.REMOVALS) > MOST_TRIES:
+        if self._streams.count_attempt(tenant, entry.id, Inbox.REMOVALS) > MOST_TRIES:
             ended: Ended | None = Ended(entry, Result(entry.id, Status.DEAD, reason=NOT_HANDLED))
         else:
             try:
@@ -98,7 +98,7 @@ class RemovalTurns:
                 log.exception("a removal that was asked for could not be recorded")
                 return False
         if ended is None:
-            self._streams.give_up(tenant, entry.id, Inbox.REMOVALS)
+            self._streams.reset_attempts(tenant, entry.id, Inbox.REMOVALS)
             return False
         self._streams.end(tenant, [ended], Inbox.REMOVALS)
         prometheus_metrics.INTAKE.labels(tenant, ended.result.status).inc()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-from visual_memory.services.infrastructure.processes.prctl import end_with
+from visual_memory.services.infrastructure.processes.prctl import end_with_parent
 from visual_memory.services.vector_engines.hnsw_parameters import CANDIDATES, EDGES, QUANTILE, SCANNED
 from visual_memory.services.vector_engines.qdrant_edge.shard_files import config_of
 
@@ -67,7 +67,7 @@ def main() -> None:
     """Build the index that the first argument tells of (JSON)."""
     told = json.loads(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the parent, which ends this
-    end_with(told["parent"], signal.SIGKILL)
+    end_with_parent(told["parent"], signal.SIGKILL)
     os.nice(NICENESS)
     shard = edge.EdgeShard.load(told["shard"], _config(told["vectors"]))
     shard.optimize()

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from tests.support.https_servers import BODY, HOST, PUBLIC, Loopback, answering, fetching, serving
 from visual_memory.schemas.errors import FetchFailed, InvalidRequest, TooLarge
-from visual_memory.services.intake.picture_urls.dns_resolver import LOOKUPS_OF_ONE, Resolver, resolve
-from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, Fetch, is_public
+from visual_memory.services.intake.picture_urls.dns_resolver import LOOKUPS_OF_ONE, DnsResolver, resolve
+from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, FetchUrls, is_public
 from visual_memory.services.settings import PictureSettings
 
 PUBLIC6 = "2606:2800:220:1::1"
@@ -165,7 +165,7 @@ def test_what_is_not_on_the_list_is_not_asked(canary: Canary, trick: str) -> Non
         looked_up.append(host)
         return []
 
-    fetch = Fetch(frozenset({HOST}), 1000, 1000, names=Resolver(nowhere))
+    fetch = FetchUrls(frozenset({HOST}), 1000, 1000, names=DnsResolver(nowhere))
     with pytest.raises(FetchFailed if url in lands else InvalidRequest):
         fetch("a", [url])
     assert looked_up == [HOST] * (url in lands), "these two are of the host on the list, with an odd path"
@@ -176,14 +176,14 @@ def test_what_is_not_on_the_list_is_not_asked(canary: Canary, trick: str) -> Non
 def test_even_a_host_on_the_list_may_not_lead_to_this_machine(canary: Canary, local: str) -> None:
     """By the system's own resolver."""
     bare = local.strip("[]").replace("。", ".")
-    fetch = Fetch(frozenset({f"{bare.lower()}:{canary.port}"}), 1000, 1000)
+    fetch = FetchUrls(frozenset({f"{bare.lower()}:{canary.port}"}), 1000, 1000)
     with pytest.raises(InvalidRequest):
         fetch("a", [f"https://{local}:{canary.port}/"])
     assert not canary.sings()
 
 
 def test_the_canary_would_sing(canary: Canary) -> None:
-    fetch = Fetch(frozenset({f"localhost:{canary.port}"}), 1000, 1000, seconds=1.0, may_reach=lambda _address: True)
+    fetch = FetchUrls(frozenset({f"localhost:{canary.port}"}), 1000, 1000, seconds=1.0, may_reach=lambda _address: True)
     with pytest.raises(FetchFailed):
         fetch("a", [f"https://localhost:{canary.port}/"])
     assert canary.sings()
@@ -191,7 +191,7 @@ def test_the_canary_would_sing(canary: Canary) -> None:
 
 def test_without_a_list_nothing_is_fetched() -> None:
     with pytest.raises(InvalidRequest, match=r"pictures\.url_hosts is empty"):
-        Fetch(frozenset(), 1000, 1000)("a", [f"https://{HOST}/"])
+        FetchUrls(frozenset(), 1000, 1000)("a", [f"https://{HOST}/"])
 
 
 def test_a_name_in_another_script_is_that_of_its_ascii_form(authority: trustme.CA) -> None:
@@ -460,7 +460,7 @@ def test_names_of_one_tenant_that_hang_hold_up_no_other_tenant() -> None:
             assert ended.wait(60)
         return [host]
 
-    names, never = Resolver(look_up), time.monotonic() + 600
+    names, never = DnsResolver(look_up), time.monotonic() + 600
     with ThreadPoolExecutor(16) as threads:
         hanging = [threads.submit(names, "a", "hangs", HTTPS, never) for _ in range(16)]
         for _ in range(LOOKUPS_OF_ONE):

@@ -9,13 +9,13 @@ from visual_memory.services.infrastructure.processes import cpu_threads
 
 def test_a_computation_has_one_thread_and_matrix_products_every_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
-    cpu_threads.settle()
+    cpu_threads.limit_library_threads()
     assert os.environ == {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(cpu_threads.count())}
 
 
 def test_an_environment_that_names_a_number_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "5"})
-    cpu_threads.settle()
+    cpu_threads.limit_library_threads()
     assert os.environ == {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "5"}
 
 

@@ -17,7 +17,7 @@ from visual_memory.services.decoding.pillow_decode import PictureLimits
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
-from visual_memory.services.infrastructure.processes.cpu_threads import LOWEST, step_back
+from visual_memory.services.infrastructure.processes.cpu_threads import LOWEST, lower_priority
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own elsewhere")
 
@@ -39,7 +39,7 @@ class Looks:
 
 def test_the_threads_of_a_batcher_step_back_and_the_caller_does_not() -> None:
     encoder, ours = Looks(), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    batcher = MicroBatcher(lambda: encoder, side_by_side=2, begin=step_back)
+    batcher = MicroBatcher(lambda: encoder, side_by_side=2, begin=lower_priority)
     batcher.encode([PIL.Image.new("RGB", (2, 2))] * 16)
     batcher.close()
     assert sys.platform == "linux"
@@ -47,7 +47,7 @@ def test_the_threads_of_a_batcher_step_back_and_the_caller_does_not() -> None:
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == ours < LOWEST
 
 
-@pytest.mark.parametrize(("begin", "lowest"), [(step_back, True), (lambda: None, False)])
+@pytest.mark.parametrize(("begin", "lowest"), [(lower_priority, True), (lambda: None, False)])
 def test_decoders_have_the_priority_of_the_thread_that_starts_them(begin: object, *, lowest: bool) -> None:
     assert callable(begin)
     before = set(psutil.Process().children())

@@ -70,7 +70,7 @@ class ReadyEntry:
 
 
 @dataclass(frozen=True)
-class AcceptEntries:
+class AcceptImageEntries:
     """The use case, with the parts that it needs.
 
     Attributes:

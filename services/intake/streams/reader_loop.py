@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 class StreamReader(Protocol):
     """Reads what is sent to streams of one kind."""
 
-    def turn(self, tenant: str) -> float:
+    def read_round(self, tenant: str) -> float:
         """Read a tenant's stream for a while; returns the seconds until its next turn."""
 
     def leave(self) -> None:
         """Let the streams' groups forget this reader."""
 
 
-class ServeStreams:
+class ReaderLoop:
     """The loop of a process.
 
     Args:
@@ -55,15 +55,15 @@ class ServeStreams:
         self._running: set[tuple[Inbox, str]] = set()
         self._due: dict[tuple[Inbox, str], float] = {}
 
-    def run(self, told: threading.Event) -> None:
+    def run(self, stop: threading.Event) -> None:
         """Serve until told to end; then what is begun is finished."""
-        settler = threading.Thread(target=self._settle_until, args=(told,), name="settle")
+        settler = threading.Thread(target=self._settle_until, args=(stop,), name="settle")
         settler.start()
         try:
-            while not told.wait(POLL if _isolated(self._look, failed=False) else FAILED_PAUSE):
+            while not stop.wait(POLL if _isolated(self._look, failed=False) else FAILED_PAUSE):
                 pass
         finally:
-            told.set()
+            stop.set()
             for pool in self._pools.values():
                 pool.shutdown(cancel_futures=True)
             settler.join()
@@ -78,25 +78,25 @@ class ServeStreams:
         for inbox, pool in self._pools.items():
             due = [each for each in self._tenants if self._due.get((inbox, each), 0.0) <= moment]
             free = [each for each in due if (inbox, each) not in self._running]
-            for tenant in self._streams.unread(free, inbox) if free else ():
+            for tenant in self._streams.tenants_with_entries(free, inbox) if free else ():
                 self._running.add((inbox, tenant))
-                pool.submit(self._take_turn, inbox, tenant)
+                pool.submit(self._read_round, inbox, tenant)
         return True
 
-    def _take_turn(self, inbox: Inbox, tenant: str) -> None:
-        pause = _isolated(partial(self._readers[inbox].turn, tenant), FAILED_PAUSE)
+    def _read_round(self, inbox: Inbox, tenant: str) -> None:
+        pause = _isolated(partial(self._readers[inbox].read_round, tenant), FAILED_PAUSE)
         self._due[inbox, tenant] = time.monotonic() + pause
         self._running.discard((inbox, tenant))
 
-    def _settle_until(self, told: threading.Event) -> None:
-        while not told.wait(SETTLE_SECONDS):
+    def _settle_until(self, stop: threading.Event) -> None:
+        while not stop.wait(SETTLE_SECONDS):
             begun = time.monotonic()
             for tenant in _isolated(self._to_settle, set[str]()):
                 _isolated(partial(self._settle, tenant), None)
-            told.wait(time.monotonic() - begun)  # at most half of the time, however much there is
+            stop.wait(time.monotonic() - begun)  # at most half of the time, however much there is
 
     def _to_settle(self) -> set[str]:
-        return self._streams.with_accepted(self._tenants) if self._tenants else set()
+        return self._streams.tenants_with_accepted(self._tenants) if self._tenants else set()
 
 
 def _isolated(do: Callable[[], Result], failed: Result) -> Result:

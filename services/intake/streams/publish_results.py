@@ -12,7 +12,7 @@ AT_ONCE = 10 * PAGE
 REPLACED = "another picture has come under its id since"
 
 
-class SettleAccepted:
+class PublishResults:
     """The use case, for one thread; whoever does it at the same time, each entry is settled once.
 
     Which entries there are is asked for again only when few are known: there may be very many that wait.
@@ -37,7 +37,7 @@ class SettleAccepted:
             before = len(waiting)
             for page in self._streams.accepted(tenant, some):
                 results = self._results(tenant, page)
-                settled += self._streams.settle(tenant, results)
+                settled += self._streams.resolve_accepted(tenant, results)
                 through = {result.entry for result in results}
                 waiting += [each.entry for each in page if each.entry not in through]
             if len(waiting) - before > len(some) // 2:

@@ -23,7 +23,7 @@ ACTION = "remove"
 
 
 @dataclass(frozen=True)
-class ReadRemovals:
+class AcceptRemovalEntries:
     """Makes a removal of an entry, with the parts that it needs.
 
     It is carried out as every removal that its API left: by a worker, within seconds.

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class OlderEntries:
+class StreamIntakeQueue:
     """Fulfils `services.removal.intake_contract.IntakeEntries`.
 
     Attributes:
@@ -51,7 +51,7 @@ class OlderEntries:
         """Dead letters, then entries: one that is replayed meanwhile is met on the stream."""
         letters = (queued_letter(tenant, letter) for letter in self.streams.dead(tenant))
         yield from _pages(each for each in letters if _lies_before(each, position))
-        for page in self.streams.up_to(tenant, position):
+        for page in self.streams.entries_up_to(tenant, position):
             yield [queued_entry(tenant, entry) for entry in page]
 
     def take(self, tenant: str, entries: Sequence[QueuedEntry]) -> None:
@@ -67,7 +67,7 @@ class OlderEntries:
             older = [each for each in page if is_at_or_before(each.entry, position)]
             gone = covered({image_id for each in older for image_id in each.image_ids})
             settled = [each for each in older if not gone.isdisjoint(each.image_ids)]
-            self.streams.settle(
+            self.streams.resolve_accepted(
                 tenant, [Result(each.entry, Status.REMOVED, each.event_id, reason=REASON) for each in settled]
             )
         for some in _pages(self.streams.results(tenant)):
