@@ -33,7 +33,7 @@ from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
 from visual_memory.services.infrastructure.processes import cpu_threads
-from visual_memory.services.memory.fill_encoder_vectors import Filling
+from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.settings import EncoderSettings, PictureSettings, Settings
@@ -55,7 +55,7 @@ def measure() -> list[Row]:
     """Fill a memory without and with clients."""
     pictures = photographs(SEEN)
     with _filled_memory(pictures) as (client, commands, spec), ExitStack() as opened:
-        fill = _Fill(commands, commands.filling_of(spec), spec)
+        fill = _Fill(commands, commands.missing_vectors_of(spec), spec)
         encoder = load_encoder(EncoderSettings(threads=1), spec)
         shared = MicroBatcher(lambda: encoder, side_by_side=cpu_threads.count(), begin=cpu_threads.lower_priority)
         opened.callback(shared.close)
@@ -68,7 +68,7 @@ class _Fill:
     """Resume and pause the filling of one encoder."""
 
     commands: EncoderCommands
-    filling: Filling
+    filling: MissingVectors
     spec: EncoderSpec
 
     def let(self, *, go: bool) -> None:
@@ -76,7 +76,7 @@ class _Fill:
         time.sleep(STARTING)
 
     def done(self) -> int:
-        return self.filling.fill_counts(None).filled
+        return self.filling.counts(None).filled
 
     @contextmanager
     def going(self) -> Iterator[Callable[[], float]]:
@@ -124,7 +124,7 @@ def _alone(fill: _Fill, bare: _Bare) -> Row:
     """Alternate between the bare encoder and filling until everything is filled."""
     pairs: list[dict[str, float]] = []
     took = 0.0
-    while fill.filling.fill_counts(None).left > PICTURES // 20 and len(pairs) < 2 * PAIRS:
+    while fill.filling.counts(None).left > PICTURES // 20 and len(pairs) < 2 * PAIRS:
         encoding, decoding = bare.encoding(), bare.decoding()
         with fill.going() as rate:
             cpu = _cpu()
@@ -132,7 +132,7 @@ def _alone(fill: _Fill, bare: _Bare) -> Row:
             time.sleep(WINDOW)
             ours = rate()
             took = 1e3 * (_cpu() - cpu) / max(1, fill.done() - before)
-        if fill.filling.fill_counts(None).left:  # else it had nothing to do at the end
+        if fill.filling.counts(None).left:  # else it had nothing to do at the end
             pairs.append({"": ours, BARE: encoding, BOTH: 1 / (1 / encoding + 1 / decoding)})
     return _row(
         f"fill {PICTURES:,} photographs of 400 x 533 with {fill.spec.model}",

@@ -13,9 +13,9 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     encoder_of,
     encoder_records_of,
     engine_of_commands,
-    filling_of,
     load_shared,
     memory_of,
+    missing_vectors_of,
     slice_size,
     wire_decoder,
 )
@@ -34,8 +34,8 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.encoder_migration.encoder_status import ListEncoderStatuses
 from visual_memory.services.encoder_migration.switch_encoder import SwitchEncoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
-from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.settings import Settings
 
 
@@ -52,7 +52,7 @@ class EncoderCommands:
     settings: Settings
     records: EncoderRecords
     memory_of: Callable[[EncoderSpec], Memory]
-    filling_of: Callable[[EncoderSpec], Filling]
+    missing_vectors_of: Callable[[EncoderSpec], MissingVectors]
     show: ListEncoderStatuses
     add: AddEncoder
     switch: SwitchEncoder
@@ -80,12 +80,12 @@ def encoder_commands(settings: Settings) -> Iterator[EncoderCommands]:
         stores = wire_stores(settings, database, memory, load_secret(settings), name)
         check_restored(stores)
         compact = wire_compact(settings, memory, stores)
-        filling = partial(filling_of, engine)
+        filling = partial(missing_vectors_of, engine)
         yield EncoderCommands(
             settings=settings,
             records=records,
             memory_of=partial(memory_of, settings, engine),
-            filling_of=filling,
+            missing_vectors_of=filling,
             show=ListEncoderStatuses(records, filling),
             add=AddEncoder(records, engine, identify, load_encoder),
             switch=wire_switch(settings, database, records, engine),

@@ -43,7 +43,7 @@ class DropEncoder:
         """
         spec, active = self.records.get(name), self.records.active()
         if active is not None and active.name != name:
-            left = self.of(self.records.get(active.name)).memory.filling.fill_counts(None).left
+            left = self.of(self.records.get(active.name)).memory.missing_vectors.counts(None).left
             if left and active.before == name:
                 raise Conflict(f"{left} images have no vector of {active.name} yet: {name} is kept until they have")
         self.records.begin_drop(name)
@@ -55,7 +55,7 @@ class DropEncoder:
         of = self.of(spec)
         self.engine.drop_vector(vector_name(name))
         of.judgements.delete_all()
-        of.memory.filling.forget_encoder(name)
+        of.memory.missing_vectors.clear_given_up(name)
         done = self.compact()
         self.records.delete(name)
         return done

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from visual_memory.schemas.encoder import EncoderSpec, FillCounts, FillSettings
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.memory.fill_encoder_vectors import Filling
+from visual_memory.services.memory.missing_vectors import MissingVectors
 
 EncoderState = Literal["active", "before", "added", "dropping"]
 """``before``: it classified before the active one, and one can switch back to it."""
@@ -32,7 +32,7 @@ class ListEncoderStatuses:
     """
 
     records: EncoderRecords
-    filling_of: Callable[[EncoderSpec], Filling]
+    missing_vectors_of: Callable[[EncoderSpec], MissingVectors]
 
     def __call__(self) -> list[EncoderStatus]:
         """Every encoder that the memory knows, the one that was added first in front."""
@@ -46,5 +46,5 @@ class ListEncoderStatuses:
         }
         for name, spec in self.records.known().items():
             state: EncoderState = "dropping" if name in dropping else states.get(name, "added")
-            counts = self.filling_of(spec).fill_counts(None)
+            counts = self.missing_vectors_of(spec).counts(None)
             yield EncoderStatus(spec=spec, state=state, fill=self.records.fill(name), counts=counts)

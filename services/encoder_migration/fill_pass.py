@@ -27,7 +27,7 @@ from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.intake.remember_pictures import embed
-from visual_memory.services.memory.fill_encoder_vectors import Filling
+from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.page_cursor import random_cursor
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
@@ -67,7 +67,7 @@ class FillPass:
         ended: set when the process ends.
     """
 
-    filling: Filling
+    filling: MissingVectors
     tenants: Callable[[], list[str]]
     pictures: Pictures
     encoder: SharedEncoder
@@ -100,7 +100,7 @@ class FillPass:
         places: deque[tuple[str, str | None, bool]] = deque((tenant, random_cursor(), False) for tenant in tenants)
         while places and self._goes_on():
             tenant, place, again = places.popleft()
-            images, following = self.filling.to_fill(tenant, self.slice_size, place)
+            images, following = self.filling.page(tenant, self.slice_size, place)
             if following is not None or not again:
                 places.append((tenant, following, again or following is None))
             if due := [image for image in images if image.picture not in self._under_way]:
@@ -152,7 +152,7 @@ class FillPass:
         """Write them, and let go of them; how many they were."""
         number = len(encoded)
         if encoded:
-            self.filling.fill([image for image, _ in encoded], np.stack([vector for _, vector in encoded]))
+            self.filling.store([image for image, _ in encoded], np.stack([vector for _, vector in encoded]))
             encoded.clear()
         return number
 
@@ -201,7 +201,7 @@ class FillLoop:
     """
 
     records: EncoderRecords
-    filling_of: Callable[[EncoderSpec], Filling]
+    missing_vectors_of: Callable[[EncoderSpec], MissingVectors]
     loaded: Callable[[str], MicroBatcher | None]
     filling: Callable[[MicroBatcher, ReadFillSettings], AbstractContextManager[FillPass]]
     upgrade: Callable[[], object]
@@ -243,7 +243,7 @@ class FillLoop:
         begun = time.monotonic()
         if begun < self._rests_until.get(spec.name, begun):
             return False
-        left = self.filling_of(spec).has_left()
+        left = self.missing_vectors_of(spec).any_left()
         ended = time.monotonic()
         self._rests_until[spec.name] = ended + (0 if left else REST * (ended - begun))
         return left

@@ -102,7 +102,7 @@ class SwitchEncoder:
     def _check_filled(self, memory: Memory, name: str, patience: float = 0.0) -> FillCounts:
         """Return once nothing is left to fill; what is accepted meanwhile gets all vectors at once."""
         deadline = time.monotonic() + patience
-        while (counts := memory.filling.fill_counts(None)).left and time.monotonic() < deadline:
+        while (counts := memory.missing_vectors.counts(None)).left and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         if counts.left:
             raise Conflict(

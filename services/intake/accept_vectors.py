@@ -102,7 +102,7 @@ class AcceptVectors:
 
         def prepare(plan: Plan) -> Vectors:
             if plan.beside:
-                memory.filling.fill(plan.beside, vectors_of(plan.beside))
+                memory.missing_vectors.store(plan.beside, vectors_of(plan.beside))
             return vectors_of(plan.new)
 
         with prometheus_metrics.stage("remember"):

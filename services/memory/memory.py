@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.services.memory.conditional_writes import ConditionalWrites
-from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.image_leases import ImageLeases
 from visual_memory.services.memory.image_lookup import ImageLookup
 from visual_memory.services.memory.label_conflicts import LabelConflicts
+from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.muted_images import MutedImages
 from visual_memory.services.memory.nearest_neighbours import NeighbourSearch
 from visual_memory.services.memory.points.collection_schema import open_collection
@@ -40,7 +40,7 @@ class Memory:
         mutes: mutes and unmutes images.
         conflicts: replaces and withdraws label conflicts.
         marks: the marks of removals.
-        filling: finds images that lack a vector of this encoder and stores it.
+        missing_vectors: finds images that lack a vector of this encoder and stores it.
         dimension: as given.
         metadata: as given.
     """
@@ -55,7 +55,7 @@ class Memory:
         self.mutes = MutedImages(self.points)
         self.conflicts = LabelConflicts(self.points)
         self.marks = RemovalMarks(self.points)
-        self.filling = Filling(engine, encoder_name, dimension)
+        self.missing_vectors = MissingVectors(engine, encoder_name, dimension)
         self.dimension = dimension
         self.metadata = metadata
 

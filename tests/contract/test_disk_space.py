@@ -125,13 +125,13 @@ def test_filling_takes_room_like_what_is_new_and_finishing_does_not(disk: Disk, 
     other, rows = memory.with_encoder("other", 11), units(2, dimension=11)
     disk.free = FLOOR - 1
     with pytest.raises(OutOfSpace, match="make room"):
-        other.filling.fill(old, rows)
+        other.missing_vectors.store(old, rows)
     with pytest.raises(OutOfSpace, match="make room"):
         memory.points.engine.add_vector("a third", 11)
     disk.free = FLOOR // 2
     assert memory.embeddings.store(waiting, units(2), further={"other": rows}) == 2
     disk.free = FLOOR // 4
-    memory.filling.forget_encoder("other")
+    memory.missing_vectors.clear_given_up("other")
     disk.free = FLOOR // 8
     memory.points.engine.drop_vector("other")
     assert memory.images.count_with_vectors("t") == 4

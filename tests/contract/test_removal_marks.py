@@ -91,8 +91,8 @@ CHANGES: dict[str, Callable[[Memory, StoredImage], object]] = {
         [held], {held.image_id: LabelConflict(Doubt.HELD, "new", [])}
     ),
     "object no more": lambda memory, held: memory.conflicts.replace([held], {}),
-    "fill": lambda memory, held: memory.filling.fill([held], units(1)),
-    "give up": lambda memory, held: memory.filling.give_up([held], "a reason"),
+    "fill": lambda memory, held: memory.missing_vectors.store([held], units(1)),
+    "give up": lambda memory, held: memory.missing_vectors.give_up([held], "a reason"),
 }
 DOUBTS = {State.WAITING: [None, *Doubt], State.REMEMBERED: [None, Doubt.WARNED], State.MUTED: [None, *Doubt]}
 STATES = [(state, doubt) for state in State for doubt in DOUBTS.get(state, [None])]
@@ -109,7 +109,7 @@ def test_nothing_changes_what_is_marked(memory: Memory, tenant: str, state: Stat
         for known in (read, marked):
             change(memory, known)
         assert memory.images.get(tenant, ["a"]) == {"a": marked}, name
-    assert memory.filling.fill_counts(tenant).filled == 0
+    assert memory.missing_vectors.counts(tenant).filled == 0
     assert memory.leases.oldest_waiting(tenant, 9, LEASE) == []
     assert tenant not in memory.leases.tenants_with_waiting(LEASE)
 
@@ -202,13 +202,13 @@ def test_what_is_marked_is_not_to_be_filled(memory: Memory, tenant: str) -> None
     put(memory, [image(tenant, name, state=State.REMEMBERED) for name in "ab"])
     read = [*memory.images.get(tenant, ["a", "b"]).values()]
     memory.marks.mark(tenant, clauses(image_id="a"), "r")
-    assert [each.image_id for each in memory.filling.to_fill(tenant, 9)[0]] == ["b"]
-    memory.filling.fill(read, units(2))
-    assert memory.filling.fill_counts(tenant) == FillCounts(filled=1, left=0, failed=0, vectors_only=0)
+    assert [each.image_id for each in memory.missing_vectors.page(tenant, 9)[0]] == ["b"]
+    memory.missing_vectors.store(read, units(2))
+    assert memory.missing_vectors.counts(tenant) == FillCounts(filled=1, left=0, failed=0, vectors_only=0)
     memory.marks.clear(tenant, ["r"])
-    assert memory.filling.fill_counts(tenant).left == 1
-    memory.filling.fill(read, units(2))
-    assert memory.filling.fill_counts(tenant).filled == 2
+    assert memory.missing_vectors.counts(tenant).left == 1
+    memory.missing_vectors.store(read, units(2))
+    assert memory.missing_vectors.counts(tenant).filled == 2
 
 
 def test_the_objection_of_a_marked_voter_does_not_count(memory: Memory, tenant: str) -> None:

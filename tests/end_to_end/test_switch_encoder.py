@@ -94,7 +94,7 @@ class Memories:
             }
         held = {image.content_hash: image for image in memory.images.page(TENANT, [], 100)[0]}
         images = [held[sha256(each).hexdigest()] for label in LABELS for each in self.pictures[label]]
-        memory.filling.fill(images, np.concatenate([vectors[other] for other in LABELS.values()]))
+        memory.missing_vectors.store(images, np.concatenate([vectors[other] for other in LABELS.values()]))
         self.judge(memory, spec.name)
         return spec
 

@@ -241,11 +241,13 @@ class Machine(RuleBasedStateMachine):
         if self.filled is None:
             return
         other = self.parts.memory.with_encoder(OTHER, OTHER_DIMENSION)
-        images, _ = other.filling.to_fill(TENANT, limit)
+        images, _ = other.missing_vectors.page(TENANT, limit)
         if late:
             self.drop_encoder()
         if images:
-            other.filling.fill(images, self.by_other([self.images[image.image_id].content for image in images]))
+            other.missing_vectors.store(
+                images, self.by_other([self.images[image.image_id].content for image in images])
+            )
         if self.filled is not None:
             self.filled |= {self.images[image.image_id].serial for image in images}
 
@@ -274,7 +276,7 @@ class Machine(RuleBasedStateMachine):
             expected = self.by_other([contents[image_id] for image_id in held])
             assert np.allclose(np.array([*held.values()]), expected, atol=1e-6)
         if self.filled is not None:
-            counts = self.parts.memory.with_encoder(OTHER, OTHER_DIMENSION).filling.fill_counts()
+            counts = self.parts.memory.with_encoder(OTHER, OTHER_DIMENSION).missing_vectors.counts()
             left = sum(image.remembered for image in self.images.values()) - len(contents)
             assert counts == FillCounts(filled=len(contents), left=left)
 

@@ -17,8 +17,8 @@ from visual_memory.schemas.errors import BeingRemoved, Blocked, InvalidRequest, 
 from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, now
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.intake.accept_vectors import AcceptVectors, Sent
-from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.point_payload import has_picture
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
@@ -131,7 +131,7 @@ def test_a_vector_of_another_encoder_is_put_beside_the_first_and_replaces_nothin
     other, tenant = added.memory.with_encoder(ANOTHER.name, ANOTHER.dimension), added.tenant
     send(added, rows(3), *({"image_id": f"v{n}"} for n in range(3)))
     before = added.held("v0", "v1", "v2")
-    assert other.filling.fill_counts(tenant) == FillCounts(vectors_only=3)
+    assert other.missing_vectors.counts(tenant) == FillCounts(vectors_only=3)
     theirs = units(4, 9, 7)
     fields: list[dict[str, Any]] = [{"image_id": "v0"}, {"image_id": "v1", "labels": ["dog"]}, {"image_id": "new"}]
     accepted = send_another(added, theirs[:3], *fields)
@@ -142,8 +142,8 @@ def test_a_vector_of_another_encoder_is_put_beside_the_first_and_replaces_nothin
     assert [each.labels for each in after[1].history] == [["cat"]]
     assert ids_near(other, tenant, theirs[:3]) == ["v0", "v1", "new"]
     assert ids_near(added.memory, tenant, rows(3)) == ["v0", "v1", "v2"]
-    assert other.filling.fill_counts(tenant) == FillCounts(filled=3, vectors_only=1)
-    assert added.memory.filling.fill_counts(tenant) == FillCounts(filled=3, vectors_only=1)
+    assert other.missing_vectors.counts(tenant) == FillCounts(filled=3, vectors_only=1)
+    assert added.memory.missing_vectors.counts(tenant) == FillCounts(filled=3, vectors_only=1)
     send_another(added, theirs[3:], {"image_id": "v0"})
     assert ids_near(other, tenant, theirs[3:]) == ["v0"], "it was corrected"
     assert as_first(added.held("v0")[0]) == before[0]
@@ -154,9 +154,9 @@ def test_a_vector_of_another_encoder_is_put_beside_the_first_and_replaces_nothin
 def test_a_vector_that_overtakes_a_replacement_is_put_beside_what_is_there_now(added: Parts) -> None:
     other, tenant = added.memory.with_encoder(ANOTHER.name, ANOTHER.dimension), added.tenant
     send(added, rows(1), {"image_id": "v"})
-    replaces = Once("fill", lambda: send(added, rows(1, seed=5), {"image_id": "v"}))
+    replaces = Once("store", lambda: send(added, rows(1, seed=5), {"image_id": "v"}))
     under = added.memory.with_encoder(ANOTHER.name, ANOTHER.dimension)
-    under.filling = cast(Filling, Hooked(under.filling, after=replaces))
+    under.missing_vectors = cast(MissingVectors, Hooked(under.missing_vectors, after=replaces))
     memory = Hooked(added.memory)
     memory.with_encoder = lambda *_: under  # type: ignore[attr-defined]
     send_another(added, units(1, 9, 7), {"image_id": "v"}, memory=memory)
@@ -170,7 +170,7 @@ def test_a_vector_of_another_encoder_takes_a_picture_s_place(added: Parts) -> No
     added.teach(picture("disc"), image_id="one")
     send_another(added, units(1, 9, 7), {"image_id": "one"})
     assert added.files() == set()
-    assert added.memory.filling.fill_counts(added.tenant) == FillCounts(vectors_only=1)
+    assert added.memory.missing_vectors.counts(added.tenant) == FillCounts(vectors_only=1)
 
 
 def test_vectors_of_an_encoder_that_the_memory_does_not_have_are_refused(added: Parts) -> None:

@@ -124,8 +124,8 @@ def test_the_vectors_and_records_of_all_encoders_come_back(here: Parts, there: P
     records.create_first(encoder_spec(name, Pixels().dimension))
     ids = here.teach(*(picture(kind) for kind in ("disc", "bars", "cross")))
     other = add_encoder(here, "other", 7)
-    other.filling.fill(here.held(*ids[:2]), units(2, 3, 7))
-    other.filling.give_up(here.held(*ids[2:]), "it is too thin")
+    other.missing_vectors.store(here.held(*ids[:2]), units(2, 3, 7))
+    other.missing_vectors.give_up(here.held(*ids[2:]), "it is too thin")
     records.switch("other")
     back_up(here, tmp_path / "b")
 
@@ -138,7 +138,7 @@ def test_the_vectors_and_records_of_all_encoders_come_back(here: Parts, there: P
     assert shape is not None
     assert dict(shape.vectors) == {name: Pixels().dimension, "other": 7}
     again = there.memory.with_encoder("other", 7)
-    assert again.filling.fill_counts() == other.filling.fill_counts() == FillCounts(filled=2, failed=1)
+    assert again.missing_vectors.counts() == other.missing_vectors.counts() == FillCounts(filled=2, failed=1)
 
 
 def test_an_encoder_that_comes_or_goes_during_a_backup_is_there_as_its_records_say(
@@ -147,20 +147,20 @@ def test_an_encoder_that_comes_or_goes_during_a_backup_is_there_as_its_records_s
     EncoderRecords(here.database).create_first(encoder_spec(Pixels().name, Pixels().dimension))
     ids = here.teach(*(picture("disc") for _ in range(3)))
     gone = add_encoder(here, "gone", 7)
-    gone.filling.fill(here.held(*ids), units(3, 3, 7))
+    gone.missing_vectors.store(here.held(*ids), units(3, 3, 7))
 
     def change() -> None:
         engine_of(here).drop_vector("gone")
         EncoderRecords(here.database).delete("gone")
-        add_encoder(here, "new", 8).filling.fill(here.held(*ids), units(3, 4, 8))
+        add_encoder(here, "new", 8).missing_vectors.store(here.held(*ids), units(3, 4, 8))
 
     back_up(here, tmp_path / "b", Hooked(engine_of(here), before=Once("export", change)))
     restore(there, tmp_path / "b")
     shape = engine_of(there).inspect()
     assert shape is not None
     assert dict(shape.vectors) == {Pixels().name: Pixels().dimension, "new": 8}
-    assert there.memory.with_encoder("new", 8).filling.fill_counts() == FillCounts(left=3)
-    assert there.memory.filling.fill_counts() == FillCounts(filled=3)
+    assert there.memory.with_encoder("new", 8).missing_vectors.counts() == FillCounts(left=3)
+    assert there.memory.missing_vectors.counts() == FillCounts(filled=3)
 
 
 def test_the_past_comes_back_too(here: Parts, there: Parts, tmp_path: Path) -> None:

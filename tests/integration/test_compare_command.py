@@ -56,7 +56,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     with labelled_pictures(settings, TENANT, (specs[0], specs[1]), lambda spec: memories[spec.name]) as encode:
         a, b = (embed(TENANT, [data for data, _ in pictures]) for embed in encode.embed)
     memories[specs[0].name].writes.put(images, vectors=a)
-    memories[specs[1].name].filling.fill(images[1:], b[1:])
+    memories[specs[1].name].missing_vectors.store(images[1:], b[1:])
     engine.close()
     for kind in KINDS:
         (folder / "asked" / kind).mkdir(parents=True)

@@ -84,7 +84,7 @@ class Place:
         held = self.memories[COARSE].images.get(TENANT, [each.image_id for each in images])
         self.memories[COARSE].writes.put(images, held, vectors=encode(pixels, 4))
         if fine:
-            self.memories[FINE].filling.fill(images, encode(pixels, 1))
+            self.memories[FINE].missing_vectors.store(images, encode(pixels, 1))
 
     def close(self) -> None:
         self.memories[COARSE].close()

@@ -93,7 +93,7 @@ def test_a_decision_is_questioned_by_the_encoder_that_it_was_made_with(parts: Pa
         ids = teach(parts, "ab")
         images, question = parts.held(*ids), picture("disc")
         vectors = parts.classify().embed(parts.tenant, [question, question])
-        old.memory.filling.fill(images, np.stack([vectors[0], -vectors[0]]).astype(np.float32))
+        old.memory.missing_vectors.store(images, np.stack([vectors[0], -vectors[0]]).astype(np.float32))
         [by_old], [by_new] = old.keep(question, k=2, vote="rank"), parts.keep(question, k=1)
         known = Explain.of(parts.classify(), parts.decisions(), {"before": old.classify()}.__getitem__)
         replay = known.replay(parts.tenant, str(by_old.id), ReplayRequest())

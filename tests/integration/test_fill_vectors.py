@@ -37,7 +37,7 @@ def teach(parts: Migrating, number: int, **fields: Any) -> list[str]:
 
 
 def counts(parts: Migrating, tenant: str | None = None) -> FillCounts:
-    return parts.added.filling.fill_counts(tenant)
+    return parts.added.missing_vectors.counts(tenant)
 
 
 def test_what_is_remembered_or_muted_gets_its_vector_and_nothing_else(parts: Migrating) -> None:
@@ -80,7 +80,7 @@ def test_what_cannot_be_encoded_is_given_up_with_its_reason_and_ends_the_filling
     parts.add()
     assert parts.fill(Tones(before=no_odd_ones)) == 1
     assert counts(parts) == FillCounts(filled=1, failed=3)
-    found, cursor = parts.added.filling.not_encoded(parts.tenant, 10, None)
+    found, cursor = parts.added.missing_vectors.page_with_reasons(parts.tenant, 10, None)
     assert cursor is None
     assert {image.image_id for image, _ in found} == {odd, gone, damaged}
     assert parts.vectors_of(SECOND).keys() == {good}
@@ -96,7 +96,7 @@ def test_images_that_came_as_vectors_are_counted_and_stay_with_their_encoder(par
     parts.add()
     assert parts.fill() == 2
     assert counts(parts) == FillCounts(filled=2, vectors_only=3)
-    found, _ = parts.added.filling.not_encoded(parts.tenant, 10, None)
+    found, _ = parts.added.missing_vectors.page_with_reasons(parts.tenant, 10, None)
     assert {image.image_id for image, _ in found} == {"v0", "v1", "v2"}
 
 
@@ -167,7 +167,7 @@ def test_a_picture_that_is_exchanged_while_it_is_encoded_gets_no_vector_of_the_o
     parts.check_vectors()
 
 
-@pytest.mark.parametrize("step", ["to_fill", "fill"])
+@pytest.mark.parametrize("step", ["page", "store"])
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next(parts: Migrating, step: str, side: str) -> None:
     ids = teach(parts, 20)
@@ -177,7 +177,7 @@ def test_a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next(parts: Mi
         raise Killed
 
     with pytest.raises(Killed):
-        parts.fill(filling=Hooked(parts.added.filling, **{side: Once(step, die)}))
+        parts.fill(filling=Hooked(parts.added.missing_vectors, **{side: Once(step, die)}))
     parts.check_vectors()
     parts.fill()
     assert parts.vectors_of(SECOND).keys() == set(ids)
@@ -192,7 +192,7 @@ def test_a_store_that_is_away_costs_no_image(parts: Migrating) -> None:
         raise Unavailable("away")
 
     with pytest.raises(Unavailable):
-        parts.fill(filling=Hooked(parts.added.filling, before=Once("fill", away)))
+        parts.fill(filling=Hooked(parts.added.missing_vectors, before=Once("store", away)))
     parts.fill()
     assert counts(parts) == FillCounts(filled=9)
 
@@ -211,8 +211,8 @@ def test_each_slice_is_one_write(parts: Migrating) -> None:
     teach(parts, 16)
     parts.add()
     calls: list[str] = []
-    parts.fill(filling=Hooked(parts.added.filling, before=calls.append))
-    assert calls.count("fill") <= 3
+    parts.fill(filling=Hooked(parts.added.missing_vectors, before=calls.append))
+    assert calls.count("store") <= 3
     assert calls.count("give_up") == 0
 
 

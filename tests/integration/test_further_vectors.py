@@ -37,7 +37,7 @@ class Two:
         return {image.image_id: row for images, rows in pages for image, row in zip(images, rows, strict=True)}
 
     def left(self) -> int:
-        return self.memory.filling.fill_counts(self.parts.tenant).left
+        return self.memory.missing_vectors.counts(self.parts.tenant).left
 
     def states(self) -> dict[State, int]:
         return self.parts.memory.images.count_by_state(self.parts.tenant)

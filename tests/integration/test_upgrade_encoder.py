@@ -41,7 +41,7 @@ def thread(parts: Migrating, upgrade: object = None) -> Iterator[threading.Threa
         spec = FIRST if encoder.name == FIRST.name else SECOND
         memory = memory_of(parts.engine, spec)
         yield FillPass(
-            memory.filling,
+            memory.missing_vectors,
             memory.images.tenants,
             parts.pictures,
             encoder,
@@ -54,7 +54,7 @@ def thread(parts: Migrating, upgrade: object = None) -> Iterator[threading.Threa
 
     keep = FillLoop(
         parts.records,
-        lambda which: memory_of(parts.engine, which).filling,
+        lambda which: memory_of(parts.engine, which).missing_vectors,
         batchers.get,
         filling,
         upgrade if callable(upgrade) else lambda: None,

@@ -33,8 +33,8 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.encoder_migration.fill_pass import FillPass
 from visual_memory.services.encoder_migration.switch_encoder import EncoderResources, SwitchEncoder
 from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
@@ -94,7 +94,7 @@ class Migrating(Parts):
     ) -> int:
         """Go once over all that lacks a vector of the second encoder."""
         fill = FillPass(
-            cast(Filling, filling or self.added.filling),
+            cast(MissingVectors, filling or self.added.missing_vectors),
             self.added.images.tenants,
             self.pictures,
             encoder or Tones(),

@@ -10,9 +10,9 @@ from typing import Generic, Protocol, TypeVar
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.services.bootstrap.wiring.wire_memory import (
     encoder_records_of,
-    filling_of,
     limits_of,
     memory_of,
+    missing_vectors_of,
     slice_size,
     wire_engine,
 )
@@ -64,7 +64,7 @@ def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoder
     filling = partial(_filling, settings, engine, ended)
     keep = FillLoop(
         records,
-        partial(filling_of, engine),
+        partial(missing_vectors_of, engine),
         encoders.held,
         filling,
         UpgradeEncoder(
@@ -73,7 +73,7 @@ def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoder
             identify,
             AddEncoder(records, engine, identify, load_encoder),
             wire_switch(settings, database, records, engine),
-            lambda name: not filling_of(engine, records.get(name)).has_left(),
+            lambda name: not missing_vectors_of(engine, records.get(name)).any_left(),
         ),
         ended,
     )
@@ -102,7 +102,7 @@ def _filling(
         decoder = Decoder(sandbox, pool, own.crop)
         tenants = memory_of(settings, engine, own).images.tenants
         yield FillPass(
-            filling_of(engine, own), tenants, pictures, own, decoder, pool, slice_size(own, SLICE), asked, ended
+            missing_vectors_of(engine, own), tenants, pictures, own, decoder, pool, slice_size(own, SLICE), asked, ended
         )
 
 

@@ -21,8 +21,8 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.data_paths import Places
-from visual_memory.services.memory.fill_encoder_vectors import Filling
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.collection_schema import held_encoder
 from visual_memory.services.memory.points.normalise_stored_text import are_respelled, respell_points
 from visual_memory.services.removal.migrate_covered_images_v1 import delete_incomplete_records
@@ -123,9 +123,9 @@ def open_memory(settings: Settings, database: Database, engine: Engine, encoder:
         respell_points(engine, database)
 
 
-def filling_of(engine: Engine, encoder: EncoderSpec | SharedEncoder) -> Filling:
+def missing_vectors_of(engine: Engine, encoder: EncoderSpec | SharedEncoder) -> MissingVectors:
     """Which images have the vector of an encoder, over an engine."""
-    return Filling(engine, encoder.name, encoder.dimension)
+    return MissingVectors(engine, encoder.name, encoder.dimension)
 
 
 def slice_size(encoder: SharedEncoder, most: int = SLICE) -> int:

@@ -65,7 +65,7 @@ def add(
             {**defaults, **{each: value for each, value in given.items() if value}}
         )
         spec = encoders.add(requested, share)
-        counts = encoders.filling_of(spec).fill_counts(None)
+        counts = encoders.missing_vectors_of(spec).counts(None)
         if not as_json:
             filled = "its workers fill it now" if encoders.is_served else "it is filled once the service runs"
             typer.echo(f"{spec.name} is added ({spec.dimension} numbers): {counts.left} images are left, {filled}")
@@ -163,12 +163,12 @@ def _wait_until_filled(encoders: "EncoderCommands", name: str, *, quiet: bool) -
     """Show the progress until no image is left; Ctrl-C ends only the waiting."""
     from visual_memory.services.cli.terminal_output import stage_bars
 
-    filling = encoders.filling_of(encoders.records.get(name))
+    filling = encoders.missing_vectors_of(encoders.records.get(name))
     with stage_bars(quiet=quiet) as report:
         while True:
             encoders.records.get(name)  # raises if it was dropped
             begun = time.monotonic()
-            counts = filling.fill_counts(None)
+            counts = filling.counts(None)
             done = counts.filled + counts.failed
             report("filled", done, done + counts.left)
             if not counts.left:

@@ -41,7 +41,7 @@ def switch(
 def drop(name: EncoderName, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete an encoder's vectors, index and all that was computed from them, also from the disk; keep the pictures."""
     with exit_on_error(), encoder_commands("encoder.drop") as encoders:
-        counts = encoders.filling_of(encoders.records.get(name)).fill_counts(None)
+        counts = encoders.missing_vectors_of(encoders.records.get(name)).counts(None)
         if not as_json:
             _warn_of_vectors_only(encoders)
         _confirm(f"Delete {counts.filled} vectors of {name} for good?", yes=yes)
@@ -54,7 +54,7 @@ def cancel(name: AddedName = None, yes: Yes = False, as_json: AsJson = False) ->
     """Undo the addition of an encoder: delete its vectors, also from the disk."""
     with exit_on_error(), encoder_commands("encoder.cancel") as encoders:
         named = name or encoders.drop.added()
-        counts = encoders.filling_of(encoders.records.get(named)).fill_counts(None)
+        counts = encoders.missing_vectors_of(encoders.records.get(named)).counts(None)
         _confirm(f"Delete {counts.filled} vectors of {named} for good?", yes=yes)
         done = encoders.drop.cancel(named)
         note = _drop_note(encoders, done)
@@ -74,12 +74,12 @@ def missing(name: EncoderName, as_json: AsJson = False) -> None:
 def _missing_images(encoders: "EncoderCommands", name: str, limit: int | None = None) -> list[dict[str, str]]:
     """List the images of all tenants without a vector of an encoder, at most `limit`."""
     spec = encoders.records.get(name)
-    filling = encoders.filling_of(spec)
+    filling = encoders.missing_vectors_of(spec)
     found: list[dict[str, str]] = []
     for tenant in encoders.memory_of(spec).images.tenants():
         cursor: str | None = None
         while limit is None or len(found) < limit:
-            images, cursor = filling.not_encoded(tenant, PAGE, cursor)
+            images, cursor = filling.page_with_reasons(tenant, PAGE, cursor)
             found += [{"tenant": tenant, "image_id": image.image_id, "reason": reason} for image, reason in images]
             if cursor is None:
                 break
@@ -112,7 +112,7 @@ def _print_switched(switched: "SwitchResult", missing: list[dict[str, str]], as_
 def _warn_of_vectors_only(encoders: "EncoderCommands") -> None:
     """Warn of images that were sent as vectors, and have no picture to encode again."""
     active = encoders.records.active()
-    if active and (number := encoders.filling_of(encoders.records.get(active.name)).fill_counts(None).vectors_only):
+    if active and (number := encoders.missing_vectors_of(encoders.records.get(active.name)).counts(None).vectors_only):
         typer.echo(
             f"{number} images came as vectors of other encoders and have none of {active.name}, nor a picture to"
             " encode. Send vectors for them before the last other encoder is dropped:"

@@ -1,4 +1,4 @@
-"""Filling: images that are remembered already get the vectors of an encoder that was added."""
+"""Find images that lack the vector of an added encoder; store it, or record why they get none."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,8 +9,14 @@ from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import NotEncoded, State, StoredImage
 from visual_memory.services.memory.points.collection_schema import NOT_ENCODED, VECTOR_ONLY_INDEX, vector_name
 from visual_memory.services.memory.points.page_cursor import point_of, to_cursor
-from visual_memory.services.memory.points.point_filters import UNMARKED, same_pictures
-from visual_memory.services.memory.points.point_payload import VECTOR_ONLY, grouped_by, has_picture, point_id, to_image
+from visual_memory.services.memory.points.point_filters import UNMARKED, in_state, same_pictures
+from visual_memory.services.memory.points.point_payload import (
+    VECTOR_ONLY,
+    grouped_by,
+    has_picture,
+    point_id,
+    to_image,
+)
 from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (
     Engine,
@@ -23,20 +29,20 @@ from visual_memory.services.vector_engines.engine_contract import (
     Write,
 )
 
-HAS_BEEN_ENCODED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value, State.MUTED.value))
+ENCODED_ONCE = in_state(State.REMEMBERED, State.MUTED)
 CAME_AS_VECTOR = Clause("vector_only", FieldType.BOOLEAN, (True,))
 CAME_AS_PICTURE = replace(CAME_AS_VECTOR, negated=True)
-MARKED_AT_ONCE = 1000
+PAGE = 1000
 
 
-class Filling:
-    """Which images of a memory have the vector of one encoder, and how the others get it or are given up.
+class MissingVectors:
+    """The remembered and muted images that lack the vector of one encoder.
 
-    Nothing that it writes says how images vote, so no write is dated; for what is raised, see
+    Its writes do not change how images vote, so none is stamped. It raises the same errors as
     `services.memory.memory.Memory`.
 
     Args:
-        engine: holds the points.
+        engine: stores the points.
         encoder_name: the name of the vectors.
         dimension: their length.
     """
@@ -46,27 +52,28 @@ class Filling:
         self._encoder = encoder_name
         self._vector = vector_name(encoder_name)
         self._dimension = dimension
-        self._all_marked = False
+        self._all_flagged = False
 
-    def to_fill(self, tenant: str, limit: int, cursor: str | None = None) -> tuple[list[StoredImage], str | None]:
-        """Some of a tenant's remembered or muted images that have a picture, but no vector of this encoder yet.
+    def page(self, tenant: str, limit: int, cursor: str | None = None) -> tuple[list[StoredImage], str | None]:
+        """One page of a tenant's images that have a picture, but no vector of this encoder yet.
 
         Args:
             tenant: whose images.
-            limit: at most so many, at least 1.
-            cursor: where to go on, as the call before returned it; or where to begin, see `page_cursor.random_cursor`.
+            limit: maximum number of images, at least 1.
+            cursor: where to continue, as returned by the previous call; or where to start, see
+                `page_cursor.random_cursor`.
 
         Returns:
             the images, without those that were given up, and the next cursor, None at the end.
         """
-        self._mark_all()
+        self._flag_vector_only()
         payloads, following = self._engine.scroll(self._left(tenant), limit, point_of(cursor))
         return [to_image(payload) for payload in payloads], to_cursor(following)
 
-    def fill(self, images: Sequence[StoredImage], vectors: Vectors) -> None:
-        """Give images of one tenant their vectors of this encoder, those that still have the same picture and no mark.
+    def store(self, images: Sequence[StoredImage], vectors: Vectors) -> None:
+        """Store the vectors of images of one tenant that still have the same picture and no mark.
 
-        Nothing else of them is written: what was removed stays gone.
+        Nothing else of the images is written, and deleted images stay deleted.
 
         Args:
             images: as they were read.
@@ -82,24 +89,24 @@ class Filling:
             self._engine.write([UpdateVectors(ids, Named(self._vector, vectors), where, beside=True)])
 
     def give_up(self, images: Sequence[StoredImage], reason: str) -> None:
-        """Note that images of one tenant get no vector of this encoder, as it cannot encode their pictures.
+        """Record that images of one tenant get no vector of this encoder because it cannot encode their pictures.
 
         Args:
             images: as they were read.
             reason: a sentence, the same for all.
         """
-        mine = NotEncoded(encoder=self._encoder, reason=reason)
+        given_up = NotEncoded(encoder=self._encoder, reason=reason)
         for image, alike in grouped_by(images, _not_encoded):
             others = [each for each in image.not_encoded if each.encoder != self._encoder]
-            payload: Payload = {"not_encoded": [each.model_dump() for each in (*others, mine)]}
+            payload: Payload = {"not_encoded": [each.model_dump() for each in (*others, given_up)]}
             self._engine.write([SetPayload(payload, same_pictures(alike, [UNMARKED]))])
 
-    def fill_counts(self, tenant: str | None = None) -> FillCounts:
-        """How far images that are remembered or muted have vectors of this encoder, exactly; None: of every tenant."""
-        self._mark_all()
-        filled = PointFilter(tenant, (HAS_BEEN_ENCODED,), vector=self._vector)
-        vectors_only = PointFilter(tenant, (HAS_BEEN_ENCODED, CAME_AS_VECTOR), lacks=self._vector)
-        failed = PointFilter(tenant, (HAS_BEEN_ENCODED, CAME_AS_PICTURE, self._given_up()), lacks=self._vector)
+    def counts(self, tenant: str | None = None) -> FillCounts:
+        """Exact numbers of remembered or muted images with and without a vector of this encoder; None: of everyone."""
+        self._flag_vector_only()
+        filled = PointFilter(tenant, (ENCODED_ONCE,), vector=self._vector)
+        vectors_only = PointFilter(tenant, (ENCODED_ONCE, CAME_AS_VECTOR), lacks=self._vector)
+        failed = PointFilter(tenant, (ENCODED_ONCE, CAME_AS_PICTURE, self._given_up()), lacks=self._vector)
         return FillCounts(
             filled=self._engine.count(filled),
             left=self._engine.count(self._left(tenant)),
@@ -107,33 +114,33 @@ class Filling:
             vectors_only=self._engine.count(vectors_only),
         )
 
-    def has_left(self) -> bool:
-        """Whether `to_fill` has anything, of any tenant; sooner known than how much."""
-        self._mark_all()
+    def any_left(self) -> bool:
+        """Whether `page` returns images for any tenant; faster than `counts`."""
+        self._flag_vector_only()
         return bool(self._engine.scroll(self._left(None), 1, None)[0])
 
-    def not_encoded(
+    def page_with_reasons(
         self, tenant: str, limit: int, cursor: str | None = None
     ) -> tuple[list[tuple[StoredImage, str]], str | None]:
-        """Remembered or muted images without a vector of this encoder, each with the reason: a sentence.
+        """One page of the images without a vector of this encoder, each with the reason: a sentence.
 
         Args:
             tenant: whose images.
-            limit: at most so many, at least 1.
-            cursor: where to go on, as the call before returned it.
+            limit: maximum number of images, at least 1.
+            cursor: where to continue, as returned by the previous call.
 
         Returns:
             the images and the next cursor, None at the end.
         """
-        where = PointFilter(tenant, (HAS_BEEN_ENCODED,), lacks=self._vector)
+        where = PointFilter(tenant, (ENCODED_ONCE,), lacks=self._vector)
         payloads, following = self._engine.scroll(where, limit, point_of(cursor))
-        return [(image, self._why_not(image)) for image in map(to_image, payloads)], to_cursor(following)
+        return [(image, self._reason(image)) for image in map(to_image, payloads)], to_cursor(following)
 
-    def forget_encoder(self, encoder_name: str) -> None:
-        """Clear what `give_up` noted of an encoder, of every tenant."""
-        marked, cursor = PointFilter(clauses=(_given_up_by(encoder_name),)), None
+    def clear_given_up(self, encoder_name: str) -> None:
+        """Clear what `give_up` recorded for an encoder, of every tenant."""
+        given_up, cursor = PointFilter(clauses=(_given_up_by(encoder_name),)), None
         while True:
-            payloads, cursor = self._engine.scroll(marked, MARKED_AT_ONCE, cursor)
+            payloads, cursor = self._engine.scroll(given_up, PAGE, cursor)
             writes: list[Write] = []
             for image, alike in grouped_by(map(to_image, payloads), _tenant_and_not_encoded):
                 others = [each.model_dump() for each in image.not_encoded if each.encoder != encoder_name]
@@ -144,31 +151,30 @@ class Filling:
                 return
 
     def _left(self, tenant: str | None) -> PointFilter:
-        """What is yet to get a vector of this encoder; what a removal has marked gets none."""
+        """The images that are still to get a vector of this encoder; marked images get none."""
         not_given_up = replace(self._given_up(), negated=True)
-        clauses = (HAS_BEEN_ENCODED, CAME_AS_PICTURE, not_given_up, UNMARKED)
+        clauses = (ENCODED_ONCE, CAME_AS_PICTURE, not_given_up, UNMARKED)
         return PointFilter(tenant, clauses, lacks=self._vector)
 
     def _given_up(self) -> Clause:
         return _given_up_by(self._encoder)
 
-    def _why_not(self, image: StoredImage) -> str:
+    def _reason(self, image: StoredImage) -> str:
         if not has_picture(image.picture):
             return f"it came as a vector of {image.encoder}: send one of {self._encoder}"
         given_up = (each.reason for each in image.not_encoded if each.encoder == self._encoder)
         return next(given_up, "it is yet to be filled")
 
-    def _mark_all(self) -> None:
-        """Mark the images that came as vectors before these were marked: once, for then the mark has an index."""
-        if self._all_marked:
+    def _flag_vector_only(self) -> None:
+        """Set ``vector_only`` on images that an earlier version stored without; done once the field has an index."""
+        if self._all_flagged:
             return
         shape, cursor = self._engine.inspect(), None
         if shape is not None and not VECTOR_ONLY_INDEX.keys() <= shape.indexes.keys():
             while True:
-                where = PointFilter(clauses=(HAS_BEEN_ENCODED,))
-                payloads, cursor = self._engine.scroll(where, MARKED_AT_ONCE, cursor)
-                unmarked = [each for each in payloads if not VECTOR_ONLY.keys() <= each.keys()]
-                vectors = [to_image(each) for each in unmarked if not has_picture(each["picture"])]
+                payloads, cursor = self._engine.scroll(PointFilter(clauses=(ENCODED_ONCE,)), PAGE, cursor)
+                without = [each for each in payloads if not VECTOR_ONLY.keys() <= each.keys()]
+                vectors = [to_image(each) for each in without if not has_picture(each["picture"])]
                 if vectors:
                     self._engine.write(
                         [SetPayload({**VECTOR_ONLY}, same_pictures(alike)) for _, alike in grouped_by(vectors, _tenant)]
@@ -176,7 +182,7 @@ class Filling:
                 if cursor is None:
                     break
             self._engine.index({**VECTOR_ONLY_INDEX})
-        self._all_marked = True
+        self._all_flagged = True
 
 
 def _tenant(image: StoredImage) -> str:
@@ -184,7 +190,6 @@ def _tenant(image: StoredImage) -> str:
 
 
 def _not_encoded(image: StoredImage) -> str:
-    """What was noted of encoders that cannot encode it."""
     return image.model_dump_json(include={"not_encoded"})
 
 

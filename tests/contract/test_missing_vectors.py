@@ -53,7 +53,7 @@ def other(engine: Engine, memory: Memory) -> Iterator[Memory]:
     engine.add_vector(added.points.vector, LONGER)
     added.open()
     yield added
-    memory.filling.forget_encoder(name)
+    memory.missing_vectors.clear_given_up(name)
     engine.drop_vector(added.points.vector)
 
 
@@ -83,9 +83,9 @@ def came_as_vectors(memory: Memory, tenant: str, number: int) -> list[StoredImag
 
 
 def left(memory: Memory, tenant: str, limit: int = 3) -> list[str]:
-    found, cursor = memory.filling.to_fill(tenant, limit)
+    found, cursor = memory.missing_vectors.page(tenant, limit)
     while cursor:
-        more, cursor = memory.filling.to_fill(tenant, limit, cursor)
+        more, cursor = memory.missing_vectors.page(tenant, limit, cursor)
         found += more
     return sorted(each.image_id for each in found)
 
@@ -100,18 +100,18 @@ def test_an_encoder_that_is_added_is_filled_until_nothing_is_left(memory: Memory
     put(memory, [image(tenant, "waits"), image(tenant, "rejected")])
     reject(memory, memory.images.get(tenant, ["rejected"])["rejected"], "cannot be read")
     came_as_vectors(memory, tenant, 2)
-    assert memory.filling.fill_counts(tenant) == FillCounts(filled=9)
-    assert other.filling.fill_counts(tenant) == FillCounts(left=7, vectors_only=2)
+    assert memory.missing_vectors.counts(tenant) == FillCounts(filled=9)
+    assert other.missing_vectors.counts(tenant) == FillCounts(left=7, vectors_only=2)
     assert left(other, tenant) == [f"i{n}" for n in range(7)]
     before = memory.images.get(tenant, [each.image_id for each in images])
-    other.filling.fill(images[:4], longer(4))
+    other.missing_vectors.store(images[:4], longer(4))
     assert memory.images.get(tenant, [each.image_id for each in images]) == before, "nothing else is written"
-    assert other.filling.fill_counts(tenant) == FillCounts(filled=4, left=3, vectors_only=2)
+    assert other.missing_vectors.counts(tenant) == FillCounts(filled=4, left=3, vectors_only=2)
     assert left(other, tenant) == ["i4", "i5", "i6"]
-    assert other.filling.has_left()
-    other.filling.fill(images, longer(7))
+    assert other.missing_vectors.any_left()
+    other.missing_vectors.store(images, longer(7))
     assert left(other, tenant) == []
-    assert other.filling.fill_counts(tenant) == FillCounts(filled=7, vectors_only=2)
+    assert other.missing_vectors.counts(tenant) == FillCounts(filled=7, vectors_only=2)
     assert nearest(other, tenant, longer(7)) == [*(f"i{n}" for n in range(6)), nearest(other, tenant, longer(7)[6:])[0]]
     assert nearest(memory, tenant, units(6)) == [f"i{n}" for n in range(6)]
     memory.mutes.unmute(tenant, clauses(image_id="i6"))
@@ -119,13 +119,13 @@ def test_an_encoder_that_is_added_is_filled_until_nothing_is_left(memory: Memory
 
 
 def test_the_counts_of_every_tenant_are_the_sum(memory: Memory, other: Memory, tenant: str) -> None:
-    before = other.filling.fill_counts()
+    before = other.missing_vectors.counts()
     images = remembered(memory, tenant, 3)
     remembered(memory, f"{tenant}x", 2)
     came_as_vectors(memory, f"{tenant}x", 1)
-    other.filling.fill(images[:1], longer(1))
-    other.filling.give_up(images[1:2], "it is too thin")
-    after = other.filling.fill_counts()
+    other.missing_vectors.store(images[:1], longer(1))
+    other.missing_vectors.give_up(images[1:2], "it is too thin")
+    after = other.missing_vectors.counts()
     more = {name: count - getattr(before, name) for name, count in after.model_dump().items()}
     assert more == {"filled": 1, "left": 3, "failed": 1, "vectors_only": 1}
 
@@ -133,9 +133,9 @@ def test_the_counts_of_every_tenant_are_the_sum(memory: Memory, other: Memory, t
 def test_a_fill_may_begin_anywhere(memory: Memory, other: Memory, tenant: str) -> None:
     remembered(memory, tenant, 20)
     for _ in range(5):
-        found, _ = other.filling.to_fill(tenant, 20, random_cursor())
+        found, _ = other.missing_vectors.page(tenant, 20, random_cursor())
         assert {each.image_id for each in found} <= {f"i{n}" for n in range(20)}
-    assert len(other.filling.to_fill(tenant, 20)[0]) == 20
+    assert len(other.missing_vectors.page(tenant, 20)[0]) == 20
 
 
 def test_a_late_fill_brings_nothing_back_and_gives_nothing_to_another_picture(
@@ -146,35 +146,35 @@ def test_a_late_fill_brings_nothing_back_and_gives_nothing_to_another_picture(
     delete_marked(memory, tenant, "r")
     new = image(tenant, replaced.image_id)
     put(memory, [new])
-    other.filling.fill([removed, replaced, stays], longer(3))
+    other.missing_vectors.store([removed, replaced, stays], longer(3))
     assert memory.images.get(tenant, [removed.image_id]) == {}
     assert memory.images.get(tenant, [replaced.image_id]) == {replaced.image_id: new}
     memory.embeddings.store([new], units(1, seed=5))
-    assert other.filling.fill_counts(tenant) == FillCounts(filled=1, left=1)
+    assert other.missing_vectors.counts(tenant) == FillCounts(filled=1, left=1)
     assert left(other, tenant) == [replaced.image_id]
-    other.filling.give_up([removed, replaced], "it is too thin")
+    other.missing_vectors.give_up([removed, replaced], "it is too thin")
     assert left(other, tenant) == [replaced.image_id]
 
 
 def test_a_replaced_image_loses_the_vectors_of_all_encoders_at_once(memory: Memory, other: Memory, tenant: str) -> None:
     images = remembered(memory, tenant, 2)
-    other.filling.fill(images, longer(2))
-    other.filling.give_up(images[1:], "it is too thin")
+    other.missing_vectors.store(images, longer(2))
+    other.missing_vectors.give_up(images[1:], "it is too thin")
     put(memory, [image(tenant, each.image_id) for each in images])
-    assert memory.filling.fill_counts(tenant) == other.filling.fill_counts(tenant) == FillCounts()
+    assert memory.missing_vectors.counts(tenant) == other.missing_vectors.counts(tenant) == FillCounts()
     again = held(memory, images)
     memory.embeddings.store(again, units(2, seed=9))
-    assert other.filling.fill_counts(tenant) == FillCounts(left=2)
+    assert other.missing_vectors.counts(tenant) == FillCounts(left=2)
     assert nearest(other, tenant, longer(2)) == []
 
 
 def test_a_removal_takes_the_vectors_of_all_encoders(memory: Memory, other: Memory, tenant: str) -> None:
     images = remembered(memory, tenant, 3)
-    other.filling.fill(images, longer(3))
+    other.missing_vectors.store(images, longer(3))
     memory.marks.mark(tenant, clauses(image_id="i1"), "r")
     delete_marked(memory, tenant, "r")
     assert nearest(other, tenant, longer(3)[1:2]) != ["i1"]
-    assert memory.filling.fill_counts(tenant) == other.filling.fill_counts(tenant) == FillCounts(filled=2)
+    assert memory.missing_vectors.counts(tenant) == other.missing_vectors.counts(tenant) == FillCounts(filled=2)
 
 
 def test_what_cannot_be_encoded_is_given_up_and_listed_with_the_reason(
@@ -182,13 +182,13 @@ def test_what_cannot_be_encoded_is_given_up_and_listed_with_the_reason(
 ) -> None:
     images = remembered(memory, tenant, 4)
     [vector] = came_as_vectors(memory, tenant, 1)
-    other.filling.fill(images[:1], longer(1))
-    other.filling.give_up(images[1:3], "it is too thin")
-    memory.filling.give_up(held(memory, images[2:3]), "another reason")
+    other.missing_vectors.store(images[:1], longer(1))
+    other.missing_vectors.give_up(images[1:3], "it is too thin")
+    memory.missing_vectors.give_up(held(memory, images[2:3]), "another reason")
     assert left(other, tenant) == ["i3"]
-    assert other.filling.fill_counts(tenant) == FillCounts(filled=1, left=1, failed=2, vectors_only=1)
-    first, cursor = other.filling.not_encoded(tenant, 2)
-    rest, end = other.filling.not_encoded(tenant, 9, cursor)
+    assert other.missing_vectors.counts(tenant) == FillCounts(filled=1, left=1, failed=2, vectors_only=1)
+    first, cursor = other.missing_vectors.page_with_reasons(tenant, 2)
+    rest, end = other.missing_vectors.page_with_reasons(tenant, 9, cursor)
     assert end is None
     assert {each.image_id: reason for each, reason in first + rest} == {
         "i1": "it is too thin",
@@ -196,10 +196,10 @@ def test_what_cannot_be_encoded_is_given_up_and_listed_with_the_reason(
         "i3": "it is yet to be filled",
         vector.image_id: f"it came as a vector of {ENCODER}: send one of {other.points.encoder}",
     }
-    memory.filling.forget_encoder(other.points.encoder)
+    memory.missing_vectors.clear_given_up(other.points.encoder)
     assert left(other, tenant) == ["i1", "i2", "i3"]
     assert [len(each.not_encoded) for each in held(memory, images)] == [0, 0, 1, 0], "that of the other stays"
-    assert memory.filling.fill_counts(tenant) == FillCounts(filled=5)
+    assert memory.missing_vectors.counts(tenant) == FillCounts(filled=5)
 
 
 def test_vectors_of_further_encoders_come_with_the_first(memory: Memory, other: Memory, tenant: str) -> None:
@@ -210,7 +210,7 @@ def test_vectors_of_further_encoders_come_with_the_first(memory: Memory, other: 
     rows[2] = np.nan
     given = {other.points.encoder: rows, "was dropped": longer(5)}
     assert memory.embeddings.store([*images, gone], units(5), further=given) == 4
-    assert other.filling.fill_counts(tenant) == FillCounts(filled=3, left=1)
+    assert other.missing_vectors.counts(tenant) == FillCounts(filled=3, left=1)
     assert left(other, tenant) == ["i2"]
     assert nearest(other, tenant, longer(4)[[0, 1, 3]]) == ["i0", "i1", "i3"]
     assert nearest(memory, tenant, units(4)) == ["i0", "i1", "i2", "i3"]
@@ -235,7 +235,7 @@ def test_vectors_that_cannot_be_remembered_are_refused(
     with pytest.raises(InvalidVector):
         memory.embeddings.store(waiting, units(1), further={other.points.encoder: wrong})
     with pytest.raises(InvalidVector):
-        other.filling.fill(waiting, wrong)
+        other.missing_vectors.store(waiting, wrong)
     assert memory.images.count_by_state(tenant) == {State.WAITING: 1}
 
 
@@ -243,7 +243,7 @@ def test_an_image_without_this_encoder_s_vector_is_muted_and_unmuted_all_the_sam
     memory: Memory, other: Memory, tenant: str
 ) -> None:
     images = remembered(memory, tenant, 2)
-    other.filling.fill(images[:1], longer(1))
+    other.missing_vectors.store(images[:1], longer(1))
     assert other.mutes.mute(tenant, []) == 2
     assert memory.images.count_by_state(tenant) == {State.MUTED: 2}
     assert other.mutes.unmute(tenant, []) == 2
@@ -261,9 +261,9 @@ def test_what_came_as_a_vector_before_there_was_a_mark_is_counted_right(folder: 
     engine.write([SetPayload({"vector_only": None}, EVERY_POINT)])
     other = memory.with_encoder("other", LONGER)
     engine.add_vector("other", LONGER)
-    assert engine.count(other.filling._left("u")) == 3, "they would be taken for pictures"
-    assert other.filling.fill_counts() == FillCounts(left=2, vectors_only=3)
-    assert other.filling.to_fill("u", 9) == ([], None)
+    assert engine.count(other.missing_vectors._left("u")) == 3, "they would be taken for pictures"
+    assert other.missing_vectors.counts() == FillCounts(left=2, vectors_only=3)
+    assert other.missing_vectors.page("u", 9) == ([], None)
     assert left(other, "t") == [each.image_id for each in pictures]
     assert memory.images.get("u", ["v1"])["v1"] == vectors[1]
     shape = engine.inspect()
@@ -294,10 +294,10 @@ def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: 
             while not ended:
                 ended, cursor = changed.is_set(), None
                 while True:
-                    found, cursor = other.filling.to_fill(tenant, 7, cursor)
+                    found, cursor = other.missing_vectors.page(tenant, 7, cursor)
                     time.sleep(0.002)  # it takes a while to encode them
                     if found:
-                        other.filling.fill(found, encoded(found, LONGER))
+                        other.missing_vectors.store(found, encoded(found, LONGER))
                     if cursor is None:
                         break
         except BaseException as error:  # noqa: BLE001 - reported below
@@ -328,7 +328,7 @@ def fill_while_all_changes(memory: Memory, other: Memory, tenant: str, disturb: 
     for held, vectors in mine:
         assert np.allclose(vectors[memory.points.vector], of_picture(held, DIMENSION)[0], atol=1e-5), held
         assert np.allclose(vectors[other.points.vector], of_picture(held, LONGER)[0], atol=1e-5), held
-    assert other.filling.fill_counts(tenant) == memory.filling.fill_counts(tenant) == FillCounts(filled=len(mine))
+    assert other.missing_vectors.counts(tenant) == memory.missing_vectors.counts(tenant) == FillCounts(filled=len(mine))
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "local"], indirect=True, scope="session")
@@ -351,5 +351,5 @@ def test_nothing_is_lost_or_mixed_where_the_owner_is_killed_and_compacts(folder:
                 engine.compact()
 
         fill_while_all_changes(memory, memory.with_encoder("other", LONGER), "t", disturb)
-        assert not memory.with_encoder("other", LONGER).filling.has_left()
+        assert not memory.with_encoder("other", LONGER).missing_vectors.any_left()
         memory.close()
