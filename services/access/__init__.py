@@ -1,1 +1,1 @@
-"""Access: who may do what, how often, and who did it."""
+"""Access control: API keys, rate limits, idempotency keys and the audit log."""

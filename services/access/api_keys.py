@@ -1,7 +1,7 @@
-"""API keys: made, listed, revoked, rotated, and checked for every request.
+"""API keys: make, list, revoke, rotate and check them.
 
-Kept is the SHA-256 of a secret of 256 random bits. A slow hash with salt protects what people choose; nobody can
-guess or tabulate 256 random bits, so a plain digest gives nothing away and costs a request nothing.
+Only the SHA-256 of a secret is stored. A slow salted hash protects passwords that people choose; a secret of 256 random
+bits can be neither guessed nor tabulated, so a plain digest is safe and fast.
 """
 
 import re
@@ -21,23 +21,23 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import keys
 
 FRESH = 1.0
-"""Seconds for which a record is taken from memory: so long, at most, does a revoked key go on opening."""
+"""Seconds for which a record is cached: a revoked key is accepted for at most that long."""
 TEXT = re.compile(r"vm_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 Found = Mapping[str, tuple[Key, str]]
 """Keys and the digests of their secrets, by id."""
 Within = Callable[[Connection, Key], object]
-"""What else is done in the transaction that changes a key."""
+"""Called in the transaction that changes a key."""
 
 
 def _nothing_else(_connection: Connection, _key: Key) -> None:
-    """What is done where nothing else is asked for."""
+    """The `Within` that does nothing."""
 
 
 class ApiKeys:
-    """The keys of every tenant, in the database that all machines share.
+    """The keys of all tenants, in the database that all machines share.
 
-    Every method raises `schemas.errors.Unavailable` where that does not answer.
+    Every method raises `schemas.errors.Unavailable` if the database does not answer.
     """
 
     def __init__(self, database: Database) -> None:
@@ -45,7 +45,7 @@ class ApiKeys:
         self._held: dict[str, tuple[float, tuple[Key, str]]] = {}
 
     def make(self, wanted: KeyRequest, within: Within = _nothing_else) -> NewKey:
-        """Make a key; its text is not kept."""
+        """Make a key; its text is returned and not stored."""
         key, secret = Key(**wanted.model_dump(), id=secrets.token_hex(6), created_at=now()), secrets.token_urlsafe(32)
         with self._database.write() as connection:
             connection.execute(insert(keys).values(**key.model_dump(), digest=_digest(secret)))
@@ -53,17 +53,17 @@ class ApiKeys:
         return NewKey(key=key, text=_text(key, secret))
 
     def all(self) -> list[Key]:
-        """Every key, revoked ones too, the oldest first."""
+        """All keys, including revoked ones, the oldest first."""
         with self._database.read() as connection:
             return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.created_at, keys.c.id))]
 
     def exist(self) -> bool:
-        """Whether one was ever made."""
+        """Whether any key was ever made."""
         with self._database.read() as connection:
             return connection.execute(select(keys.c.id).limit(1)).first() is not None
 
     def revoke(self, key_id: str, within: Within = _nothing_else) -> Key:
-        """Let a key open nothing any more, for ever; done within `FRESH` seconds everywhere.
+        """Revoke a key permanently; every process refuses it within `FRESH` seconds.
 
         Raises:
             NotFound: there is no such key.
@@ -77,12 +77,12 @@ class ApiKeys:
         return revoked
 
     def revoke_all(self) -> int:
-        """Revoke every key that is not yet, as after a restore; returns how many."""
+        """Revoke all keys, as after a restore; returns how many were not revoked before."""
         with self._database.write(urgent=True) as connection:
             return connection.execute(update(keys).where(keys.c.revoked_at.is_(None)).values(revoked_at=now())).rowcount
 
     def rotate(self, key_id: str, within: Within = _nothing_else) -> NewKey:
-        """Give a key a new secret; the old one opens nothing within `FRESH` seconds.
+        """Give a key a new secret; every process refuses the old one within `FRESH` seconds.
 
         Raises:
             NotFound: there is no such key, or it is revoked.
@@ -99,31 +99,31 @@ class ApiKeys:
         return NewKey(key=key, text=_text(key, secret))
 
     def look(self, texts: Collection[str]) -> Found:
-        """Read the keys of these texts at once; they are at hand for a while. Of what nobody has nothing is kept."""
+        """Read the keys of these texts with one query, and cache them; unknown ids are not cached."""
         ids = {parsed[1] for text in texts if (parsed := TEXT.fullmatch(text))}
-        asked = time.monotonic()
+        read_at = time.monotonic()
         with self._database.read() as connection:
             rows = connection.execute(select(keys).where(keys.c.id.in_(ids))).all() if ids else []
         found = {row.id: (_key(row), str(row.digest)) for row in rows}
         for key_id in ids - found.keys():
             self._held.pop(key_id, None)
-        self._held |= {key_id: (asked, each) for key_id, each in found.items()}
+        self._held |= {key_id: (read_at, each) for key_id, each in found.items()}
         return found
 
     def at_hand(self, text: str) -> bool:
-        """Whether `check` would not have to ask the database."""
+        """Whether `check` needs no query: the key is cached, or the text is malformed."""
         parsed = TEXT.fullmatch(text)
         return parsed is None or self._fresh(parsed[1]) is not None
 
     def check(self, text: str, looked: Found | None = None) -> Key:
-        """The key of this text. An id that nobody has and a wrong secret go the same way, compared in constant time.
+        """The key of this text; an unknown id and a wrong secret take the same path, compared in constant time.
 
         Args:
             text: as it was sent.
-            looked: what a `look` has found; where there was none, the key is at hand or looked for.
+            looked: the result of a `look`; None: use the cache or a query.
 
         Raises:
-            NotAuthorized: it opens nothing.
+            NotAuthorized: the key is unknown, wrong or revoked.
         """
         parsed = TEXT.fullmatch(text)
         held = None

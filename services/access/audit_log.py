@@ -1,10 +1,10 @@
-"""The audit log: a row for each deed, beside the other records.
+"""The audit log: one row for each recorded action, in the records' database.
 
-What is done in the database is logged in the same transaction (`AuditLog.record`). Whatever else is done has its row
-before it begins, which then says how it ended; so a crash in between leaves a row that says `running`. Only what is
-accepted is logged afterwards, in one transaction for many requests: where that fails the request is refused, and to
-send it again changes nothing. The log names keys, requests and removals, and nothing of an image, because it outlives
-removals: subjects stand in it as keyed digests, so that whoever has the secret and a name finds who looked at it.
+An action within the database is logged in the same transaction (`AuditLog.record`). Any other action has its row written
+before it begins and updated with its outcome, so a crash in between leaves a row with the outcome `running`. Accepted
+images are logged afterwards, many requests in one transaction: if that fails the request is refused, and sending it
+again changes nothing. The log outlives removals, so it names keys, requests and removals but nothing of an image.
+Subjects are stored as keyed digests: with the secret and a name one can find who accessed that subject.
 """
 
 import hmac
@@ -25,15 +25,15 @@ from visual_memory.services.infrastructure.records.tables import audit, audit_su
 _INSERT = insert(audit).returning(audit.c.number)
 RUNNING = "running"
 COLUMNS = {"at", "tenant", "by", "key", "request", "action", "outcome"}
-"""The fields of a line that have a column; the others are its details."""
+"""The fields of an entry that have a column; the others are stored as its details."""
 
 
 class AuditLog:
-    """The rows of all processes, in the database that they share.
+    """The audit log of all processes.
 
     Args:
-        database: keeps them.
-        key: of the digests of subjects; nobody else has it.
+        database: the records' database.
+        key: for the digests of subjects, and for nothing else.
     """
 
     def __init__(self, database: Database, key: bytes) -> None:
@@ -42,64 +42,68 @@ class AuditLog:
         self._grouped = GroupedWrites(database)
 
     def record(
-        self, connection: Connection, tenant: str, by: str, action: str, subjects: Collection[str] = (), **said: Any
+        self, connection: Connection, tenant: str, by: str, action: str, subjects: Collection[str] = (), **fields: Any
     ) -> int:
-        """Write a row as part of a transaction; its number.
+        """Write a row as part of a transaction; returns its number.
 
         Args:
-            connection: of the transaction.
-            tenant: in whose memory it was done.
-            by: the name of the key, or who else did it.
-            action: what was done.
-            subjects: who was looked at, in words; their digests are kept.
-            **said: further fields of `AuditEntry`.
+            connection: the transaction.
+            tenant: the tenant whose memory was accessed.
+            by: the name of the key, or of the program.
+            action: the name of the action.
+            subjects: the subjects that were accessed; their digests are stored.
+            **fields: further fields of `AuditEntry`.
         """
-        line = AuditEntry(at=now(), tenant=tenant, by=by, action=action, **said)
-        details = line.model_dump(mode="json", exclude=COLUMNS, exclude_none=True)
-        row = {**line.model_dump(include=COLUMNS), "details": details}
+        entry = AuditEntry(at=now(), tenant=tenant, by=by, action=action, **fields)
+        details = entry.model_dump(mode="json", exclude=COLUMNS, exclude_none=True)
+        row = {**entry.model_dump(include=COLUMNS), "details": details}
         number: int = connection.execute(_INSERT, row).scalar_one()
         if subjects:
             digests = sorted({self._digest(tenant, subject) for subject in subjects})
             connection.execute(insert(audit_subjects), [{"number": number, "digest": each} for each in digests])
         return number
 
-    def write(self, tenant: str, by: str, action: str, subjects: Collection[str] = (), **said: Any) -> int:
-        """Write a row, together with those of others; durable when it returns.
+    def write(self, tenant: str, by: str, action: str, subjects: Collection[str] = (), **fields: Any) -> int:
+        """Write a row, in one transaction with those of other threads; durable when it returns.
 
         Raises:
             Unavailable: it could not be written.
         """
-        return self._grouped(lambda connection: self.record(connection, tenant, by, action, subjects, **said))
+        return self._grouped(lambda connection: self.record(connection, tenant, by, action, subjects, **fields))
 
     @contextmanager
-    def deed(self, tenant: str, by: str, action: str, **said: Any) -> Iterator[dict[str, Any]]:
-        """Log what the block does: before it begins, and then how it ended, with what it added to the dictionary.
+    def recorded_action(self, tenant: str, by: str, action: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        """Log the action of the block before it begins, and update the row with its outcome.
+
+        Yields:
+            the fields of the row; what the block adds is written with the outcome.
 
         Raises:
-            Unavailable: the row could not be written, so nothing was done; or not its end, as the message says.
+            Unavailable: the row could not be written, so nothing was done; or its outcome could not be, as the message
+                says.
         """
-        number = self.write(tenant, by, action, **{**said, "outcome": RUNNING})
+        number = self.write(tenant, by, action, **{**fields, "outcome": RUNNING})
         try:
-            yield said
+            yield fields
         except Exception as error:
-            self._end(number, {**said, "outcome": _outcome(error)}, "it failed")
+            self._end(number, {**fields, "outcome": _outcome(error)}, "it failed")
             raise
-        self._end(number, {"outcome": "done", **said}, "it is done")
+        self._end(number, {"outcome": "done", **fields}, "it is done")
 
     @contextmanager
-    def afterwards(self, tenant: str, by: str, action: str, **said: Any) -> Iterator[dict[str, Any]]:
-        """Log what the block has done, where doing it again changes nothing.
+    def recorded_afterwards(self, tenant: str, by: str, action: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        """Log the action of the block when it has ended; only for actions that may be repeated without effect.
 
         Raises:
-            Unavailable: it is done, but the row could not be written.
+            Unavailable: the action was done, but the row could not be written.
         """
         try:
-            yield said
+            yield fields
         except Exception as error:
-            self.write(tenant, by, action, **{**said, "outcome": _outcome(error)})
+            self.write(tenant, by, action, **{**fields, "outcome": _outcome(error)})
             raise
         try:
-            self.write(tenant, by, action, **said)
+            self.write(tenant, by, action, **fields)
         except Unavailable as error:
             raise type(error)(
                 f"it was done, but the audit log could not be written; send it again, which changes nothing more:"
@@ -107,28 +111,29 @@ class AuditLog:
             ) from error
 
     def latest(self, tenant: str, limit: int, subject: str | None = None) -> list[AuditEntry]:
-        """The last lines of a tenant, the latest first.
+        """The last entries of a tenant, the latest first.
 
         Args:
-            tenant: whose.
-            limit: at most so many.
-            subject: only those that looked at this one.
+            tenant: the tenant.
+            limit: the largest number of entries.
+            subject: only entries that name this subject.
         """
-        asked = select(audit).where(audit.c.tenant == tenant).order_by(audit.c.number.desc()).limit(limit)
+        query = select(audit).where(audit.c.tenant == tenant).order_by(audit.c.number.desc()).limit(limit)
         if subject is not None:
             named = select(audit_subjects.c.number).where(audit_subjects.c.digest == self._digest(tenant, subject))
-            asked = asked.where(audit.c.number.in_(named))
+            query = query.where(audit.c.number.in_(named))
         with self._database.read() as connection:
-            rows = connection.execute(asked).mappings().all()
+            rows = connection.execute(query).mappings().all()
         return [AuditEntry(**{name: row[name] for name in COLUMNS}, **row["details"]) for row in rows]
 
-    def _end(self, number: int, said: dict[str, Any], what: str) -> None:
-        outcome, details = said.pop("outcome"), {name: value for name, value in said.items() if name not in COLUMNS}
+    def _end(self, number: int, fields: dict[str, Any], what: str) -> None:
+        outcome = fields.pop("outcome")
+        details = {name: value for name, value in fields.items() if name not in COLUMNS}
         ended = update(audit).where(audit.c.number == number).values(outcome=outcome, details=details)
         try:
             self._grouped(lambda connection: connection.execute(ended))
         except Unavailable as error:
-            raise type(error)(f"{what}, and in the audit log it still runs: {error.message}") from error
+            raise type(error)(f"{what}, but the audit log still shows it as running: {error.message}") from error
 
     def _digest(self, tenant: str, subject: str) -> str:
         return hmac.digest(self._key, f"{tenant}/{subject}".encode(), sha256).hex()

@@ -1,7 +1,7 @@
-"""Idempotency keys: what is asked twice under one key is done once, and answered alike both times.
+"""Idempotency keys: a request that is sent twice under one key is done once and answered alike both times.
 
-Kept for a day is a digest of the request and the id of what it made, and no answer: that is rendered anew, so nothing
-that was removed meanwhile is in it.
+For a day the digest of the request and the id of the resource that it made are stored, but not the answer: that is
+rendered again, so it contains nothing that was removed meanwhile.
 """
 
 import hmac
@@ -18,14 +18,14 @@ from visual_memory.services.infrastructure.records.tables import idempotency
 
 KEPT = timedelta(hours=24)
 ABANDONED = timedelta(minutes=2)
-"""How long a deed may run until another request with its key does it again."""
+"""How long a request may run before another one with its key does the work again."""
 
 
 class AlreadyMade(Exception):
-    """The same request has made it: the transaction that would make it again is undone.
+    """The same request has made the resource already: the transaction that would make it again is rolled back.
 
     Attributes:
-        resource: the id of what it made.
+        resource: the id of the resource.
     """
 
     def __init__(self, resource: str) -> None:
@@ -38,9 +38,9 @@ class Claim:
     """A request under an idempotency key.
 
     Attributes:
-        key: the id of the API key that sent it; others may use the same name.
+        key: the id of the API key that sent it; each API key has its own idempotency keys.
         name: the idempotency key.
-        request: a digest of what is asked.
+        request: the digest of the request.
     """
 
     tenant: str
@@ -53,8 +53,8 @@ class IdempotencyKeys:
     """The requests of the last day that had an idempotency key.
 
     Args:
-        database: keeps them.
-        key: of the digests of requests; nobody else has it.
+        database: the records' database.
+        key: for the digests of requests, and for nothing else.
     """
 
     def __init__(self, database: Database, key: bytes) -> None:
@@ -62,25 +62,25 @@ class IdempotencyKeys:
         self._key = key
 
     def claim(self, tenant: str, key_id: str, name: str, request: str) -> Claim:
-        """A request, whose text says all that it asks for."""
+        """The claim of a request, whose text must contain all of its content."""
         return Claim(tenant, key_id, name, hmac.digest(self._key, request.encode(), sha256).hex())
 
     def find(self, claim: Claim) -> str | None:
-        """The id of what the same request has made; None where there was none.
+        """The id of the resource that the same request has made; None if there was no such request.
 
         Raises:
-            IdempotencyKeyReused: another request has this key.
-            RequestRunning: the same request is being worked on.
+            IdempotencyKeyReused: another request has used this key.
+            RequestRunning: the same request is still running.
         """
         with self._database.read() as connection:
             row = self._row(connection, claim)
         return _resource(row, claim) if row is not None else None
 
     def record(self, connection: Connection, claim: Claim, resource: str) -> None:
-        """Keep what a request makes, in the transaction that makes it; a like one at this moment waits for its end.
+        """Record the resource of a request in the transaction that makes it; an equal concurrent request waits for it.
 
         Raises:
-            AlreadyMade: the same request has made it.
+            AlreadyMade: the same request has made it already.
             IdempotencyKeyReused, RequestRunning: as `find`.
         """
         if not self._insert(connection, claim, resource):
@@ -88,7 +88,7 @@ class IdempotencyKeys:
             raise AlreadyMade(_resource(row, claim)) if row is not None else RequestRunning()
 
     def once(self, claim: Claim, act: Callable[[], str]) -> str:
-        """Do what is not done in the database, unless the same request has; what came of it, which is kept.
+        """Call `act`, for work outside of the database, unless the same request has; returns the recorded resource.
 
         Raises:
             IdempotencyKeyReused, RequestRunning: as `find`.
@@ -111,7 +111,7 @@ class IdempotencyKeys:
         return made
 
     def _insert(self, connection: Connection, claim: Claim, resource: str | None) -> bool:
-        """Whether no request has this key."""
+        """Insert the row; False if another request has this key."""
         moment = self._database.moment(connection)
         connection.execute(delete(idempotency).where(idempotency.c.at <= moment - KEPT))
         named = {"tenant": claim.tenant, "key": claim.key, "idempotency_key": claim.name}
@@ -123,7 +123,7 @@ class IdempotencyKeys:
         return connection.execute(select(idempotency).where(_of(claim), idempotency.c.at > since)).first()
 
     def _take_over(self, connection: Connection, row: "Row[tuple[object, ...]]") -> bool:
-        """Whether whoever began it has not ended it for so long that another may."""
+        """Take over an abandoned request; False if it may still be running."""
         moment = self._database.moment(connection)
         left = (idempotency.c.at == row.at) & (idempotency.c.at <= moment - ABANDONED)
         same = (idempotency.c.tenant == row.tenant) & (idempotency.c.key == row.key)

@@ -1,6 +1,7 @@
-"""How much a key may send in a minute or ask in a day: counted in Redis for all API processes, else in this one alone.
+"""Rate limits of API keys: requests and bytes per minute, questions per day.
 
-Both are fixed windows that begin with the first request, so that `Retry-After` can say when the next one begins.
+They are counted in Redis for all API processes, and in this process alone while Redis does not answer. Windows are fixed
+and begin with the first request, so `Retry-After` tells when the next one begins.
 """
 
 import asyncio
@@ -18,21 +19,21 @@ from visual_memory.schemas.api_key import Key
 from visual_memory.schemas.errors import RateLimited
 from visual_memory.services.infrastructure.observability.json_logs import kind
 
-PATIENCE = 0.25
-"""Seconds that a request waits for Redis at most."""
-PAUSE = 5.0
-"""Seconds for which a Redis that did not answer is not asked again."""
+TIMEOUT = 0.25
+"""Longest wait for Redis in a request, in seconds."""
+RETRY_PAUSE = 5.0
+"""Seconds until a Redis that did not answer is asked again."""
 
 log = logging.getLogger(__name__)
 
 
 class RateLimits:
-    """Counts what keys with limits send; the others cost nothing. It belongs to one event loop.
+    """Counts the requests of keys that have limits; for one event loop.
 
     Args:
         url: of the Redis that all API processes share: redis://, rediss:// or redis+unix://.
-        prefix: what the names of all keys in it begin with.
-        clock: seconds that only grow.
+        prefix: of all key names in Redis.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, url: str, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,22 +48,22 @@ class RateLimits:
         """Count a request.
 
         Raises:
-            RateLimited: it is one too many.
+            RateLimited: it exceeds the limit.
         """
         if key.requests_per_minute is not None:
             await self._take(RateLimitItemPerMinute(key.requests_per_minute, namespace="requests"), key, 1)
 
     async def take_bytes(self, key: Key, number: int) -> None:
-        """Count bytes that have arrived.
+        """Count received bytes.
 
         Raises:
-            RateLimited: they are too many.
+            RateLimited: they exceed the limit.
         """
         if key.bytes_per_minute is not None and number:
             await self._take(RateLimitItemPerMinute(key.bytes_per_minute, namespace="bytes"), key, number)
 
     async def take_question(self, key_id: str, most: int) -> bool:
-        """Count a question to a vision-language model; whether the key may still ask it, of so many in a day."""
+        """Count a question to a vision-language model; False if the key has used its `most` questions of the day."""
         return not await self._hit(RateLimitItemPerDay(most, namespace="questions"), key_id, 1)
 
     async def _take(self, item: RateLimitItem, key: Key, cost: int) -> None:
@@ -73,14 +74,14 @@ class RateLimits:
             )
 
     async def _hit(self, item: RateLimitItem, key_id: str, cost: int) -> int:
-        """Count; the seconds to wait, 0 where there is room."""
+        """Count; returns the seconds to wait, 0 if the limit is not reached."""
         if self._clock() >= self._ask_again:
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT):
                     return await _count(self._shared, item, key_id, cost)
             except (TimeoutError, RedisError, OSError) as error:
-                self._ask_again = self._clock() + PAUSE
-                log.warning("limits are counted by this process alone for a while: %s", kind(error))
+                self._ask_again = self._clock() + RETRY_PAUSE
+                log.warning("rate limits are counted by this process alone for a while: %s", kind(error))
         return await _count(self._own, item, key_id, cost)
 
 

@@ -1,4 +1,4 @@
-"""The service's secret, and a key of its own for each purpose: nobody signs for one with the key of another."""
+"""The secret of the service, and the keys that are derived from it: a separate one for each purpose."""
 
 import hmac
 import os
@@ -12,7 +12,7 @@ from visual_memory.services.settings import MIN_SECRET_BYTES, Settings
 
 
 class Secret:
-    """What only this service knows.
+    """The secret of the service.
 
     Args:
         value: at least 32 bytes.
@@ -22,38 +22,38 @@ class Secret:
         self._value = value
 
     def key(self, purpose: str) -> bytes:
-        """32 bytes for one purpose, the same for ever: HMAC-SHA256 of its name (RFC 2104)."""
+        """Derive the key of a purpose: 32 bytes, HMAC-SHA256 of its name (RFC 2104). It never changes."""
         return hmac.digest(self._value, purpose.encode(), sha256)
 
 
 def load_secret(settings: Settings) -> Secret:
-    """The secret of the settings, else the one in the data folder, which is made at the first call.
+    """The secret of the settings, or else the one in the data folder, which is created if missing.
 
     Raises:
-        PermissionError: the one in the data folder is too short, or open to others.
+        PermissionError: the one in the data folder is too short, or readable by other users.
     """
     if settings.secret is not None:
         return Secret(settings.secret.get_secret_value().encode())
-    place = Places(settings.data).secret
+    path = Places(settings.data).secret
     try:
-        return Secret(read_secret(place, MIN_SECRET_BYTES))
+        return Secret(read_secret(path, MIN_SECRET_BYTES))
     except FileNotFoundError:
-        _make(place)
-        return Secret(read_secret(place, MIN_SECRET_BYTES))
+        _create(path)
+        return Secret(read_secret(path, MIN_SECRET_BYTES))
 
 
-def _make(place: Path) -> None:
-    """Make it aside and link it: of several processes that start at once, all see one and the same."""
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = place.with_name(f".{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _create(path: Path) -> None:
+    """Write a temporary file and link it, so that processes that start together all read the same secret."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(secrets.token_hex(32).encode())
             file.flush()
             os.fsync(file.fileno())
-        place.hardlink_to(draft)
+        path.hardlink_to(temporary)
     except FileExistsError:
         return
     finally:
-        draft.unlink()
+        temporary.unlink()

@@ -71,13 +71,13 @@ class Caller:
     def _who(self) -> dict[str, str]:
         return {"key": self.key.id, "request": self.request_id}
 
-    def deed(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
-        """Do something that the audit log tells of; see `services.access.audit_log.Audit.deed`."""
-        return self.service.audit.deed(self.tenant, self.key.name, action, **self._who, **said)
+    def recorded_action(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
+        """Do something that the audit log tells of; see `services.access.audit_log.AuditLog.recorded_action`."""
+        return self.service.audit.recorded_action(self.tenant, self.key.name, action, **self._who, **said)
 
-    def harmless_deed(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
+    def recorded_afterwards(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
         """The same of what may be done again; see `services.access.audit_log.Audit.afterwards`."""
-        return self.service.audit.afterwards(self.tenant, self.key.name, action, **self._who, **said)
+        return self.service.audit.recorded_afterwards(self.tenant, self.key.name, action, **self._who, **said)
 
     def saw(self, images: int | None, subjects: Collection[str]) -> None:
         """Log what is about to be shown: so many images, or what is made of them, and whom these show or name."""

@@ -105,5 +105,5 @@ def _audited(action: str | None) -> "Iterator[Settings]":
     if action is None:
         yield settings
         return
-    with records_of(settings) as database, audit_of(settings, database).deed(ALL_TENANTS, ACTOR, action):
+    with records_of(settings) as database, audit_of(settings, database).recorded_action(ALL_TENANTS, ACTOR, action):
         yield settings

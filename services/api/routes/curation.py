@@ -59,7 +59,7 @@ def curate(
         return service.curate(caller.tenant, request)
 
     def act() -> str:
-        with caller.deed(request.action.value) as said:
+        with caller.recorded_action(request.action.value) as said:
             done = service.curate(caller.tenant, request)
             said["images"] = done.images
             return done.model_dump_json()

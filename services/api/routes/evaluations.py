@@ -47,7 +47,7 @@ def add(
     caller: CallerDep, service: ServiceDep, evaluation_id: str, uploads: Annotated[list[Upload], Depends(read_uploads)]
 ) -> EvaluationJob:
     """Send pictures to ask about, all or none; they are not remembered. Of their fields, labels and id count."""
-    with caller.deed("evaluations.add", images=len(uploads), evaluation=evaluation_id):
+    with caller.recorded_action("evaluations.add", images=len(uploads), evaluation=evaluation_id):
         return _shown(caller, service.request_evaluation.add(caller.tenant, evaluation_id, uploads))
 
 

@@ -61,7 +61,7 @@ def accept(
     Of an image that is there, fields that are left out stay as they are, and null clears. To let it expire earlier than
     before needs `remove` too.
     """
-    with caller.harmless_deed("accept", images=len(uploads)):
+    with caller.recorded_afterwards("accept", images=len(uploads)):
         accepted = service.accept(caller.tenant, uploads, labels, may_expire=caller.key.may(Scope.REMOVE))
     points = [point_id(caller.tenant, each.image_id) for each in accepted]
     log.info("accepted %d", len(points), extra={"tenant": caller.tenant, "points": points})
@@ -102,7 +102,7 @@ def amend(
 
     With `If-Match` only while it is as it was seen. To let it expire earlier than before needs `remove` too.
     """
-    with caller.deed("amend", images=1):
+    with caller.recorded_action("amend", images=1):
         may_expire = caller.key.may(Scope.REMOVE)
         amended = service.amend_image(caller.tenant, image_id, patch, etags, may_expire=may_expire)
     response.headers["ETag"] = amended.etag

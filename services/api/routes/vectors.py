@@ -75,7 +75,7 @@ def remember_vectors(
     They get length 1. Such images have no picture, and the gate does not look at them. One that is there with another
     encoder's vector keeps it, and gets this one beside it. To let images expire earlier than before needs `remove` too.
     """
-    with caller.harmless_deed("accept", images=len(sent.fields)):
+    with caller.recorded_afterwards("accept", images=len(sent.fields)):
         accepted = service.accept_vectors(caller.tenant, sent, labels, may_expire=caller.key.may(Scope.REMOVE))
     log.info("remembered %d vectors", len(accepted), extra={"tenant": caller.tenant})
     return accepted

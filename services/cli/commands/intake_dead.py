@@ -39,7 +39,11 @@ def list_(tenant: Tenant = "default", as_json: AsJson = False) -> None:
 def replay(ids: Ids = None, everything: All = False, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """Put originals back on their stream; they keep their age, so that later removals still cover them."""
     selected = _selected_ids(ids, everything)
-    with exit_on_error(), intake_commands() as intake, intake.audit.deed(tenant, ACTOR, "intake.dead.replay") as fields:
+    with (
+        exit_on_error(),
+        intake_commands() as intake,
+        intake.audit.recorded_action(tenant, ACTOR, "intake.dead.replay") as fields,
+    ):
         replayed = intake.dead.replay(tenant, selected)
         fields["images"] = len(replayed)
     if as_json:
@@ -52,7 +56,11 @@ def replay(ids: Ids = None, everything: All = False, tenant: Tenant = "default",
 def drop(ids: Ids = None, everything: All = False, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """Delete dead letters with their originals."""
     selected = _selected_ids(ids, everything)
-    with exit_on_error(), intake_commands() as intake, intake.audit.deed(tenant, ACTOR, "intake.dead.drop") as fields:
+    with (
+        exit_on_error(),
+        intake_commands() as intake,
+        intake.audit.recorded_action(tenant, ACTOR, "intake.dead.drop") as fields,
+    ):
         fields["images"] = dropped = intake.dead.drop(tenant, selected)
     if as_json:
         print_json({"dropped": dropped})

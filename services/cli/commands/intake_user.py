@@ -34,7 +34,7 @@ def add(
     with (
         exit_on_error(),
         intake_commands() as intake,
-        intake.audit.deed(check_tenant(tenant), ACTOR, "intake.users.add", intake_user=name),
+        intake.audit.recorded_action(check_tenant(tenant), ACTOR, "intake.users.add", intake_user=name),
     ):
         new = intake.users.add(name, tenant, role)
     if as_json:
@@ -65,7 +65,7 @@ def remove(name: Name, as_json: AsJson = False) -> None:
     """Delete a user; its connections are closed at once."""
     with exit_on_error(), intake_commands() as intake:
         found = intake.users.named(name)
-        with intake.audit.deed(found.tenant, ACTOR, "intake.users.remove", intake_user=name):
+        with intake.audit.recorded_action(found.tenant, ACTOR, "intake.users.remove", intake_user=name):
             unsaved = intake.users.remove(name)
     if as_json:
         print_json({"name": name, "tenant": found.tenant, "unsaved": unsaved})

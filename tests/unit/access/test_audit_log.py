@@ -78,13 +78,13 @@ def test_a_tenant_reads_its_own_lines_the_latest_first(audit: AuditLog) -> None:
 
 
 def test_a_deed_is_logged_before_it_begins_and_with_its_outcome(audit: AuditLog) -> None:
-    with audit.deed("north", "camera", "mute", key="k", request="r") as said:
+    with audit.recorded_action("north", "camera", "mute", key="k", request="r") as said:
         [running] = audit.latest("north", 9)
         assert running.outcome == "running"
         said["images"] = 3
-    with pytest.raises(Blocked), audit.deed("north", "camera", "amend", images=2):
+    with pytest.raises(Blocked), audit.recorded_action("north", "camera", "amend", images=2):
         raise Blocked("the subject, in words")
-    with pytest.raises(ZeroDivisionError), audit.deed("north", "camera", "amend"):
+    with pytest.raises(ZeroDivisionError), audit.recorded_action("north", "camera", "amend"):
         raise ZeroDivisionError("in words")
     broken, refused, done = audit.latest("north", 9)
     assert (done.outcome, done.images, done.key, done.request) == ("done", 3, "k", "r")
@@ -97,7 +97,7 @@ def test_what_cannot_be_logged_is_not_done(failing: Failing) -> None:
     """A disk that cannot be written to was answered "done, but not written to the audit log"."""
     audit, failing.full = AuditLog(failing, KEY), True
     done: list[str] = []
-    with pytest.raises(OutOfSpace), audit.deed("north", "camera", "mute"):
+    with pytest.raises(OutOfSpace), audit.recorded_action("north", "camera", "mute"):
         done.append("muted")
     assert done == []
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_logged_is_not_done(failing: Failing) -> None:
 def test_what_was_done_and_whose_end_cannot_be_logged_says_so_and_the_log_says_that_it_ran(failing: Failing) -> None:
     audit = AuditLog(failing, KEY)
     told = pytest.raises(OutOfSpace, match="it is done, and in the audit log it still runs")
-    with told, audit.deed("north", "camera", "mute"):
+    with told, audit.recorded_action("north", "camera", "mute"):
         failing.full = True
     failing.full = False
     assert [line.outcome for line in audit.latest("north", 9)] == ["running"]
@@ -113,13 +113,13 @@ def test_what_was_done_and_whose_end_cannot_be_logged_says_so_and_the_log_says_t
 
 def test_what_may_be_sent_again_is_logged_afterwards_or_the_answer_says_to_send_it_again(failing: Failing) -> None:
     audit = AuditLog(failing, KEY)
-    with audit.afterwards("north", "camera", "accept", images=2):
+    with audit.recorded_afterwards("north", "camera", "accept", images=2):
         assert audit.latest("north", 9) == []
-    with pytest.raises(Blocked), audit.afterwards("north", "camera", "accept", images=1):
+    with pytest.raises(Blocked), audit.recorded_afterwards("north", "camera", "accept", images=1):
         raise Blocked("no")
     assert [(line.outcome, line.images) for line in audit.latest("north", 9)] == [("blocked", 1), ("done", 2)]
     told = pytest.raises(Unavailable, match="send it again, which changes nothing more")
-    with told, audit.afterwards("north", "camera", "accept", images=3):
+    with told, audit.recorded_afterwards("north", "camera", "accept", images=3):
         failing.full = True
 
 
