@@ -1,10 +1,10 @@
 """The audit log: one row for each recorded action, in the records' database.
 
-An action within the database is logged in the same transaction (`AuditLog.record`). Any other action has its row written
-before it begins and updated with its outcome, so a crash in between leaves a row with the outcome `running`. Accepted
-images are logged afterwards, many requests in one transaction: if that fails the request is refused, and sending it
-again changes nothing. The log outlives removals, so it names keys, requests and removals but nothing of an image.
-Subjects are stored as keyed digests: with the secret and a name one can find who accessed that subject.
+An action within the database is logged in the same transaction (`AuditLog.record`). Any other action has its row
+written before it begins and updated with its outcome, so a crash in between leaves a row with the outcome `running`.
+Accepted images are logged afterwards, many requests in one transaction: if that fails the request is refused, and
+sending it again changes nothing. The log outlives removals, so it names keys, requests and removals but nothing of an
+image. Subjects are stored as keyed digests: with the secret and a name one can find who accessed that subject.
 """
 
 import hmac

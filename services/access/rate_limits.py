@@ -1,7 +1,7 @@
 """Rate limits of API keys: requests and bytes per minute, questions per day.
 
-They are counted in Redis for all API processes, and in this process alone while Redis does not answer. Windows are fixed
-and begin with the first request, so `Retry-After` tells when the next one begins.
+They are counted in Redis for all API processes, and in this process alone while Redis does not answer. Windows are
+fixed and begin with the first request, so `Retry-After` tells when the next one begins.
 """
 
 import asyncio

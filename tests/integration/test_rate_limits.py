@@ -13,7 +13,7 @@ from tests.support.running_service import suspended
 from visual_memory.schemas.api_key import Key, Scope
 from visual_memory.schemas.errors import RateLimited
 from visual_memory.schemas.image import now
-from visual_memory.services.access.rate_limits import PAUSE, RateLimits
+from visual_memory.services.access.rate_limits import RETRY_PAUSE, RateLimits
 from visual_memory.services.infrastructure.processes.private_redis import limits_url
 
 PREFIX = "one-service:"
@@ -120,7 +120,7 @@ def test_a_redis_that_hangs_is_left_alone_for_a_while(server: Broker) -> None:
         before = counted(server)
         assert await taken(rates, limited, 1) == 0
         assert counted(server) == before, "it is not asked again at once"
-        time += PAUSE
+        time += RETRY_PAUSE
         assert await taken(rates, limited, 10) == 10 - before
         await close(rates)
 

@@ -104,7 +104,7 @@ def test_what_cannot_be_logged_is_not_done(failing: Failing) -> None:
 
 def test_what_was_done_and_whose_end_cannot_be_logged_says_so_and_the_log_says_that_it_ran(failing: Failing) -> None:
     audit = AuditLog(failing, KEY)
-    told = pytest.raises(OutOfSpace, match="it is done, and in the audit log it still runs")
+    told = pytest.raises(OutOfSpace, match="it is done, but the audit log still shows it as running")
     with told, audit.recorded_action("north", "camera", "mute"):
         failing.full = True
     failing.full = False
