@@ -1,7 +1,7 @@
-"""Which images of a backup stay away: what was removed, before it or since."""
+"""Find the images of a backup that must not be restored, because they were removed before the backup or since."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,46 +12,44 @@ from visual_memory.schemas.receipt import Event
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import receipt_log, removals, tombstones
 from visual_memory.services.removal.blocklist import Blocklist
+from visual_memory.services.removal.removed_image_digests import Tombstones, picture_digest
 
 
 @dataclass(frozen=True)
 class RemovedImages:
-    """Tells removed images from others, by tombstones and blocks.
+    """Recognises removed images by tombstones and blocks.
 
-    A tombstone of a picture is of that very acceptance. A tombstone of an image, too, is of all that was accepted under
-    its id before the removal was asked for: a backup may hold an earlier picture of it.
-
-    Attributes:
-        of_picture: the tombstone's digest of a picture's key.
-        of_image: the tombstone's digest of an image.
+    The tombstone of a picture identifies one accepted picture. The tombstone of an image identifies everything that was
+    accepted under its id before the removal was requested: a backup may contain an earlier picture of the image.
     """
 
     database: Database
     blocks: Blocklist
-    of_picture: Callable[[str], str]
-    of_image: Callable[[StoredImage], str]
+    tombstones: Tombstones
 
     def among(self, images: Sequence[StoredImage]) -> set[str]:
-        """The picture keys of those that were removed or are refused."""
-        gone: set[str] = set()
+        """The picture keys of those images that were removed or are blocked."""
+        found: set[str] = set()
         for tenant in {image.tenant for image in images}:
-            own = [image for image in images if image.tenant == tenant]
-            gone |= {image.picture for image in self.blocks.among(own)} | self._buried(tenant, own)
-        return gone
+            of_tenant = [image for image in images if image.tenant == tenant]
+            found |= {image.picture for image in self.blocks.blocked_among(of_tenant)}
+            found |= self._with_tombstone(tenant, of_tenant)
+        return found
 
-    def _buried(self, tenant: str, images: Sequence[StoredImage]) -> set[str]:
-        pictures = {self.of_picture(image.picture): image for image in images}
-        ids = {self.of_image(image): image for image in images}
-        found = self._tombstones(tenant, {*pictures, *ids})
-        asked = self._asked_at({removal for each in found.values() for removal in each})
-        gone = {pictures[digest].picture for digest in found if digest in pictures}
-        for digest, named in found.items():
-            image = ids.get(digest)
-            if image and any(image.accepted_at <= asked[each] for each in named if each in asked):
-                gone.add(image.picture)
-        return gone
+    def _with_tombstone(self, tenant: str, images: Sequence[StoredImage]) -> set[str]:
+        by_picture = {picture_digest(image.picture): image for image in images}
+        by_id = {self.tombstones.image_digest(image.tenant, image.image_id): image for image in images}
+        removals_of = self._removals_of(tenant, {*by_picture, *by_id})
+        requested_at = self._requested_at({removal for each in removals_of.values() for removal in each})
+        found = {by_picture[digest].picture for digest in removals_of if digest in by_picture}
+        for digest, named in removals_of.items():
+            image = by_id.get(digest)
+            if image and any(image.accepted_at <= requested_at[each] for each in named if each in requested_at):
+                found.add(image.picture)
+        return found
 
-    def _tombstones(self, tenant: str, digests: Collection[str]) -> dict[str, list[str]]:
+    def _removals_of(self, tenant: str, digests: Collection[str]) -> dict[str, list[str]]:
+        """The removals of those digests that are tombstones."""
         rows = select(tombstones.c.digest, tombstones.c.removal).where(
             tombstones.c.tenant == tenant, tombstones.c.digest.in_(digests)
         )
@@ -61,13 +59,14 @@ class RemovedImages:
                 found[digest].append(removal)
         return found
 
-    def _asked_at(self, ids: Iterable[str]) -> dict[str, datetime]:
+    def _requested_at(self, ids: Iterable[str]) -> dict[str, datetime]:
+        """When removals were requested, from their records or the log."""
         named = [*ids]
-        known = select(removals.c.id.label("removal"), removals.c.requested_at.label("at")).where(
+        recorded = select(removals.c.id.label("removal"), removals.c.requested_at.label("at")).where(
             removals.c.id.in_(named)
         )
         logged = select(receipt_log.c.removal, receipt_log.c.at).where(
             receipt_log.c.removal.in_(named), receipt_log.c.event == Event.REQUESTED
         )
         with self.database.read() as connection:
-            return {row.removal: row.at for row in connection.execute(union(logged, known))}
+            return {row.removal: row.at for row in connection.execute(union(logged, recorded))}

@@ -61,7 +61,7 @@ from visual_memory.services.intake.picture_urls.fetch_url import HTTPS, FetchUrl
 from visual_memory.services.intake.streams.dead_letters import DeadLetters
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.removal_records import RemovalRecords
-from visual_memory.services.removal.removal_steps import RemovalSteps
+from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 from visual_memory.services.settings import RerankSettings, Settings
 
 REMOVALS_AT_ONCE = 4

@@ -57,6 +57,7 @@ from visual_memory.services.intake.streams.reader_loop import ReaderLoop, Stream
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords
+from visual_memory.services.removal.removed_image_digests import Tombstones
 from visual_memory.services.settings import Settings
 
 TIMEOUT = WAIT + 4
@@ -130,7 +131,7 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
             )
 
         wired, stop = ActiveUseCases(partial(active_spec, records), wire), threading.Event()
-        refused = RefusedEntries(database, secret.key("tombstones"))
+        refused = RefusedEntries(database, Tombstones(database, secret.key("tombstones")))
         readers = _wire_readers(settings, streams, RemovalRecords(database), refused, wired, stop.is_set)
         settle = PublishResults(streams, lambda: wired.current().memory)
         yield IntakeReader(
@@ -153,7 +154,7 @@ def _wire_readers(
     leases, duration = removals.leases, lease_of_streams(settings)
     consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     asked = RemovalStreamReader(streams, leases, duration, lambda: wired.current().remove, consumer, is_stopping)
-    undrained, accept = removals.undrained, lambda: wired.current().accept
+    undrained, accept = removals.undrained_positions, lambda: wired.current().accept
     images = ImageStreamReader(streams, leases, duration, accept, undrained, refused, consumer, is_stopping)
     return {Inbox.REMOVALS: asked, Inbox.INTAKE: images}
 

@@ -87,7 +87,7 @@ def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
                     },
                     job_queue.enqueue,
                 ),
-                duties={ERASE: compact.if_due, REMOVE_ORPHANS: compact.tidy.if_due},
+                duties={ERASE: compact.if_due, REMOVE_ORPHANS: compact.remove_orphans.if_due},
             )
 
         yield ActiveUseCases(partial(active_spec, records), wire)

@@ -12,7 +12,7 @@ from visual_memory.services.bootstrap.wiring.wire_intake import private_intake
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import wire_compact, wire_forget, wire_stores, wire_verify
-from visual_memory.services.data_governance.delete_tenant_rows import TenantRecords
+from visual_memory.services.data_governance.delete_tenant_rows import TenantRows
 from visual_memory.services.data_governance.end_tenant import EndTenant
 from visual_memory.services.data_governance.export_subject import ExportSubject
 from visual_memory.services.memory.memory import Memory
@@ -63,7 +63,10 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
             backup=CreateBackup(engine, stores.pictures, database, stores.receipts.log.signer),
             export=ExportSubject(memory, stores.pictures, stores.decisions, stores.blocks, stores.intake),
             end_tenant=EndTenant(
-                wire_forget(memory, stores, lease), TenantRecords(database, stores.receipts.log, stores.audit)
+                removals=wire_forget(memory, stores, lease),
+                rows=TenantRows(database, stores.receipts.log, stores.audit),
+                intake=stores.intake,
+                write_to_mirror=stores.receipts.mirroring.write_up_to,
             ),
             audit=stores.audit,
         )

@@ -26,7 +26,6 @@ from visual_memory.services.infrastructure.records.json_import.json_files import
 from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
-from visual_memory.services.removal.removed_image_digests import image_tombstone, tombstone
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
 
@@ -80,24 +79,22 @@ def restore_command(
         database = wire_records(settings, opened)
         memory = Memory(engine, "", 0, settings.metadata)
         stores = wire_stores(settings, database, memory, secret, "")
-        restore = wire_restore(settings, database, engine, secret, stores, rehearsal)
+        restore = wire_restore(settings, database, engine, stores, rehearsal)
         yield RestoreCommand(source, restore, wire_verify(memory, stores), stores.audit)
 
 
 def wire_restore(
-    settings: Settings, database: Database, engine: Engine, secret: Secret, stores: Stores, rehearsal: bool = False
+    settings: Settings, database: Database, engine: Engine, stores: Stores, rehearsal: bool = False
 ) -> RestoreBackup:
     """Bringing back what a backup holds."""
-    key, log = secret.key("tombstones"), stores.receipts.log
+    log = stores.receipts.log
     return RestoreBackup(
         engine=engine,
         pictures=stores.pictures,
         database=database,
         log=log,
         mirroring=stores.receipts.mirroring,
-        removed=RemovedImages(
-            database, stores.blocks, tombstone, lambda image: image_tombstone(key, image.tenant, image.image_id)
-        ),
+        removed=RemovedImages(database, stores.blocks, stores.tombstones),
         encoders=encoder_records_of(database),
         metadata=settings.metadata,
         undo=(stores.remove_from_decisions.forget,),

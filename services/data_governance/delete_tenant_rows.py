@@ -1,4 +1,4 @@
-"""The rows of a tenant, when it ends."""
+"""Revoke a tenant's keys, and delete its database rows, when the tenant ends."""
 
 from dataclasses import dataclass
 
@@ -11,30 +11,30 @@ from visual_memory.services.infrastructure.records.tables import keys, metadata
 from visual_memory.services.receipts.receipt_log import LogEntry, ReceiptLog
 
 EVERYBODY, ACTION = "*", "tenants.end"
-"""As the audit log has them: the tenant's own rows go."""
+"""Tenant and action of the audit log's lines: the tenant's own lines are deleted."""
 KEPT = frozenset({"receipt_log", "receipt_log_ends", "removals", "tombstones", "blocks", "refused_entries"})
-"""What proves that a tenant's images are gone, and keeps them away."""
+"""Tables whose rows stay: they prove that a tenant's images are removed, and keep them from coming back."""
 
 
 @dataclass(frozen=True)
-class TenantRecords:
-    """Revokes and deletes what a tenant has in the database."""
+class TenantRows:
+    """The rows of a tenant."""
 
     database: Database
     log: ReceiptLog
     audit: AuditLog
 
     def revoke_keys(self, tenant: str, by: str) -> int:
-        """Let no key of a tenant open anything from now on; returns how many it has. It is logged that it ends."""
-        own = keys.c.tenant == tenant
+        """Revoke all keys of a tenant, and log that its end has begun; returns how many keys it has."""
+        of_tenant = keys.c.tenant == tenant
         with self.database.write(urgent=True) as connection:
             moment = self.database.moment(connection)
-            connection.execute(update(keys).where(own & keys.c.revoked_at.is_(None)).values(revoked_at=moment))
+            connection.execute(update(keys).where(of_tenant & keys.c.revoked_at.is_(None)).values(revoked_at=moment))
             self.audit.record(connection, EVERYBODY, by, ACTION, outcome=RUNNING)
-            return connection.execute(select(func.count()).select_from(keys).where(own)).scalar_one()
+            return connection.execute(select(func.count()).select_from(keys).where(of_tenant)).scalar_one()
 
-    def end(self, tenant: str, end_id: str, payload: TenantEndPayload) -> LogEntry:
-        """Delete every row of a tenant but what proves it, and write the end into its log, in one transaction."""
+    def delete(self, tenant: str, end_id: str, payload: TenantEndPayload) -> LogEntry:
+        """Delete every row of a tenant except in `KEPT`, and append the end to its log, in one transaction."""
         counts = dict[str, int]()
         with self.database.write(urgent=True) as connection:
             for table in reversed(metadata.sorted_tables):

@@ -1,7 +1,7 @@
-"""A tenant's end: its keys, its images, its streams in the intake and its records go, and one receipt says so.
+"""End a tenant: delete its keys, images, intake streams and records, and issue one receipt.
 
-What stays is what proves it: the log of receipts, tombstones and blocks, which are digests, and the records of its
-removals without their filters.
+What proves the end stays: the log of receipts, tombstones and blocks, which are digests, and the records of removals
+without their filters.
 """
 
 import time
@@ -13,53 +13,57 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import State, now
 from visual_memory.schemas.receipt import Requester, TenantEndPayload
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.data_governance.delete_tenant_rows import TenantRecords
+from visual_memory.services.data_governance.delete_tenant_rows import TenantRows
 from visual_memory.services.receipts.receipt_log import LogEntry
-from visual_memory.services.removal.removal_steps import RemovalSteps
+from visual_memory.services.removal.intake_contract import IntakeQueue
+from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 
 ROUNDS = 5
-SETTLED = 3.0
-"""Seconds after which whatever was let in with a key that is revoked has come in, or shows as an image that waits."""
+PAUSE = 3.0
+"""Seconds after which a request that was authenticated before its key was revoked has ended, or its image waits."""
 
 
 @dataclass(frozen=True)
 class EndTenant:
-    """The use case, with the parts that it needs.
+    """Ends tenants.
 
     Attributes:
-        sleep: waits so many seconds.
+        write_to_mirror: as in `services.removal.steps.seal_receipt.SealReceipt`.
+        sleep: waits a number of seconds.
     """
 
-    forget: RemovalSteps
-    records: TenantRecords
+    removals: RemovalSteps
+    rows: TenantRows
+    intake: IntakeQueue
+    write_to_mirror: Callable[[str, int], object]
     sleep: Callable[[float], object] = time.sleep
 
     def __call__(self, tenant: str, requester: Requester, reason: str) -> LogEntry:
-        """End a tenant; its receipt, which is the entry of the log.
+        """End a tenant; returns its receipt, which is the entry of the log.
 
-        It may be begun again where it did not come to its end. Files that were made of its images, such as reports, go
-        with the next erasure, which is asked for at once.
+        It can be repeated if it failed. Files derived from images, such as reports, are deleted by the next erasure,
+        which is requested at once.
 
         Raises:
-            Unavailable: images come in again and again, or a part does not answer: do it again.
+            Unavailable: images keep coming in, or a component does not answer: repeat it.
         """
         requested_at = now()
-        keys = self.records.revoke_keys(tenant, requester.name)
-        self.forget.drain.intake.close_to_senders(tenant)
+        keys = self.rows.revoke_keys(tenant, requester.name)
+        self.intake.revoke_producers(tenant)
         images, pictures, queued, by_state = 0, 0, 0, dict[State, int]()
         for _ in range(ROUNDS):
             request = RemovalRequest(everything=True, reason=reason, erase_now=True)
-            recorded = self.forget.request(tenant, request, requester)
-            done = self.forget.resume(tenant, recorded.id)
+            recorded = self.removals.request(tenant, request, requester)
+            done = self.removals.resume(tenant, recorded.id)
             images, pictures, queued = images + done.images, pictures + done.pictures, queued + done.queued
             for state, number in done.by_state.items():
                 by_state[state] = by_state.get(state, 0) + number
-            self.sleep(SETTLED)
-            if not self.forget.memory.images.count(tenant):
+            self.sleep(PAUSE)
+            if not self.removals.memory.images.count(tenant):
                 break
         else:
-            raise Unavailable(f"images of {tenant} come in again and again: stop what sends them, then end it again")
-        self.forget.drain.intake.end(tenant)
+            raise Unavailable(f"images of {tenant} keep coming in: stop what sends them, then end the tenant again")
+        self.intake.delete_tenant(tenant)
         payload = TenantEndPayload(
             requested_at=requested_at,
             requested_by=requester,
@@ -72,6 +76,6 @@ class EndTenant:
             keys=keys,
             records={},
         )
-        entry = self.records.end(tenant, str(uuid.uuid4()), payload)
-        self.forget.write_to_mirror(tenant, entry.number)
+        entry = self.rows.delete(tenant, str(uuid.uuid4()), payload)
+        self.write_to_mirror(tenant, entry.number)
         return entry

@@ -1,4 +1,4 @@
-"""What is held of a subject: images with all fields, their pictures, decisions, and what waits in the intake."""
+"""Export what is stored about a subject: images with all fields, pictures, decisions, and entries of the intake."""
 
 import json
 import os
@@ -22,23 +22,23 @@ from visual_memory.services.removal.intake_contract import IntakeQueue
 from visual_memory.services.removal.values_named_in_filters import may_cover_text
 
 PAGE = 100
-README = """What the service holds of one subject, at one moment.
+README = """What the service stores about one subject, at one moment.
 
-held.json        the subject, the moment, how much there is, and whether it is refused from now on
-images.jsonl     an image a line, with every field that is kept of it
+held.json        the subject, the moment, how much there is, and whether the subject is blocked
+images.jsonl     one image per line, with all its stored fields
 pictures/        their pictures as they were sent; the names are image ids
-decisions.jsonl  stored decisions in which the images voted, or that ask for the subject
-waiting.jsonl    what lies in the intake of the subject: entries that wait, and dead letters, their pictures left out
+decisions.jsonl  stored decisions in which the images voted, or whose filter names the subject
+waiting.jsonl    entries of the intake about the subject, waiting ones and dead letters, without their pictures
 """
 
 
 @dataclass(frozen=True)
 class ExportSummary:
-    """How much was found.
+    """What an export contains.
 
     Attributes:
-        waiting: entries of the intake that are of the subject, or that nobody can read and name it.
-        refused: whether a removal refuses the subject from now on.
+        waiting: the number of intake entries about the subject, or that cannot be parsed and contain its name.
+        refused: whether the subject is blocked.
     """
 
     images: int
@@ -50,7 +50,7 @@ class ExportSummary:
 
 @dataclass(frozen=True)
 class ExportSubject:
-    """The use case, with the parts that it needs."""
+    """Exports subjects."""
 
     memory: Memory
     pictures: Pictures
@@ -59,11 +59,11 @@ class ExportSubject:
     intake: IntakeQueue
 
     def __call__(self, tenant: str, subject: str, file: Path) -> ExportSummary:
-        """Write what is held into a new zip file, readable by this user alone.
+        """Write what is stored about a subject into a new zip file, readable by this user alone.
 
         Raises:
-            FileExistsError: the file is there already.
-            Unavailable: a part does not answer.
+            FileExistsError: the file exists already.
+            Unavailable: a component does not answer.
         """
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
@@ -86,31 +86,31 @@ class ExportSubject:
         members.writestr("images.jsonl", "\n".join(lines))
         decisions = [each.model_dump_json() for each in self.decisions.mentioning(tenant, ids, [subject])]
         members.writestr("decisions.jsonl", "\n".join(decisions))
-        waiting = [json.dumps(said, ensure_ascii=False) for said in self._waiting(tenant, subject)]
+        waiting = [json.dumps(fields, ensure_ascii=False) for fields in self._waiting(tenant, subject)]
         members.writestr("waiting.jsonl", "\n".join(waiting))
-        refused = self.blocks.blocks_subject(tenant, subject)
-        held = ExportSummary(len(ids), pictures, len(decisions), len(waiting), refused)
-        said: dict[str, Any] = {"tenant": tenant, "subject": subject, "at": now().isoformat(), **vars(held)}
-        members.writestr("held.json", json.dumps(said, ensure_ascii=False, indent=2))
-        return held
+        refused = self.blocks.is_subject_blocked(tenant, subject)
+        summary = ExportSummary(len(ids), pictures, len(decisions), len(waiting), refused)
+        fields: dict[str, Any] = {"tenant": tenant, "subject": subject, "at": now().isoformat(), **vars(summary)}
+        members.writestr("held.json", json.dumps(fields, ensure_ascii=False, indent=2))
+        return summary
 
     def _waiting(self, tenant: str, subject: str) -> Iterator[dict[str, Any]]:
-        """What lies in the intake; it is read alone, so that what is accepted meanwhile may stand in both."""
+        """The intake's entries about a subject. It is read without its lease: an accepted image may be listed twice."""
         named = Filter({"subject": subject})
-        for page in self.intake.older(tenant, self.intake.position(tenant)):
+        for page in self.intake.up_to(tenant, self.intake.last_position(tenant)):
             for entry in page:
                 if entry.text is not None and may_cover_text(named, entry.text):
-                    yield {"entry": entry.place, "text": entry.text}
+                    yield {"entry": entry.key, "text": entry.text}
                 for each in entry.images:
                     if each.image.subject == subject:
-                        said = each.image.model_dump(mode="json", include={"image_id", *AMENDABLE})
-                        yield {"entry": entry.place, **said}
+                        fields = each.image.model_dump(mode="json", include={"image_id", *AMENDABLE})
+                        yield {"entry": entry.key, **fields}
 
     def _pictures(self, page: Sequence[StoredImage]) -> Iterator[tuple[str, bytes]]:
         for image in page:
             if has_picture(image.picture):
                 try:
                     data = self.pictures.read(image.picture)
-                except NotFound:  # it is being removed at this moment
+                except NotFound:  # it is being removed
                     continue
                 yield f"pictures/{image.image_id}.{media_type(data).rpartition('/')[2]}", data

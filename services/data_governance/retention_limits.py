@@ -12,7 +12,7 @@ from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.removal_records import RemovalRecords
-from visual_memory.services.removal.removal_steps import RemovalSteps
+from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 
 EVERY_OTHER = "*"
 REQUESTER = Requester(name="retention")

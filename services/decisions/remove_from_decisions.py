@@ -109,7 +109,7 @@ class RemoveFromDecisions:
 
     def _reconciled(self, tenant: str, stored: StoredDecision) -> StoredDecision | None:
         """A decision without neighbours that do not exist, or that were accepted after the query."""
-        if self.stored.blocks.block_any(tenant, blockable(stored)):
+        if self.stored.blocks.is_any_blocked(tenant, blockable(stored)):
             return None
         ids = {each.image_id for each in stored.decision.neighbours}
         images = self.stored.memory.images.get(tenant, ids)

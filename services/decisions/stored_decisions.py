@@ -122,7 +122,7 @@ class StoredDecisions:
                 f"a decision with all its neighbours takes {max(sizes):,} bytes, more than the {MAX_BYTES:,} that are"
                 " stored at most: use a smaller k, or do not store it"
             )
-        if self.blocks.block_any(tenant, chain.from_iterable(map(blockable, stored))):
+        if self.blocks.is_any_blocked(tenant, chain.from_iterable(map(blockable, stored))):
             raise Blocked(
                 "a removal blocks this content, this vector or a subject of the filter, so the decision is not stored:"
                 " send the request without `store`"

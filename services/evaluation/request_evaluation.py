@@ -85,7 +85,7 @@ class RequestEvaluation:
         """
         request.filter.clauses(self.memory.metadata)
         subjects = [(SUBJECT, value) for field, value in field_values(request.filter) if field == "subject"]
-        if self.blocks.block_any(tenant, subjects):
+        if self.blocks.is_any_blocked(tenant, subjects):
             raise Blocked("a removal refuses a subject that the filter names from now on, so nothing of it is kept")
         made = self.evaluations.create(tenant, request, self.encoder, requested_by, within, may_delete=may_delete)
         if request.itself:

@@ -31,7 +31,7 @@ class RevertWrites:
         Raises:
             Blocked: a removal blocks some of them.
         """
-        blocked = self.blocks.among(plan.written)
+        blocked = self.blocks.blocked_among(plan.written)
         if not blocked:
             return
         self.revert(plan, after, {image.image_id for image in blocked})

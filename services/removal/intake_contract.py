@@ -1,6 +1,6 @@
-"""What a removal sees of the intake: entries that wait to be accepted, and dead letters.
+"""What removals need of the intake: the entries that wait to be accepted, and the dead letters.
 
-The intake lies above; so it says here what it is asked for, and fulfils it.
+The intake is a layer above and implements this protocol.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,30 +18,30 @@ class QueuedImage:
     """An image that is not accepted yet.
 
     Attributes:
-        image: as it would be, had it been accepted when the removal was asked for. Where its picture is not known, its
-            content hash is empty, and so is its id where none was said.
-        said: the fields that were said of it, if only as null; what was not said stays as it is, where it is there.
+        image: as it would be if it had been accepted when the removal was requested. The content hash is empty if the
+            picture is not known, and so is the id if none was given and it depends on the picture.
+        given: names of the fields that the event gives, even as null; other fields of an existing image do not change.
     """
 
     image: StoredImage
-    said: frozenset[str]
+    given: frozenset[str]
 
 
 @dataclass(frozen=True)
 class QueuedEntry:
-    """What lies in the intake.
+    """An entry or a dead letter of the intake.
 
     Attributes:
-        place: where it lies, for `IntakeQueue.take`.
-        position: where it stands among the removals.
-        name: by which it is counted; empty where that is its position, as of everything that came to the stream of
+        key: identifies it for `IntakeQueue.remove`.
+        position: its position in the tenant's stream, which removals compare with their own.
+        name: the name by which removals count it; empty if that is its position, as for all entries of the stream of
             images.
-        images: of the event; none where it cannot be read.
-        text: of an event that cannot be read all that it says.
-        event_id: its producer's name for it, where that can be read.
+        images: the images of its event; none if the event cannot be parsed.
+        text: all text of an event that cannot be parsed, else None.
+        event_id: the id that its producer gave the event, if it can be parsed.
     """
 
-    place: str
+    key: str
     position: str
     images: Sequence[QueuedImage] = ()
     text: str | None = None
@@ -50,74 +50,74 @@ class QueuedEntry:
 
     @property
     def image_id(self) -> str | None:
-        """The image id that it names first; None where it names none that is known."""
+        """The first known image id of the entry, or None."""
         return next((each.image.image_id for each in self.images if each.image.image_id), None)
 
 
 CoveredIds = Callable[[set[str]], set[str]]
-"""Those of some image ids that a removal covers."""
+"""Returns those of some image ids that a removal covers."""
 
 
 class IntakeQueue(Protocol):
-    """The intake, as far as removals reach into it. Each method raises `Unavailable` where it does not answer.
+    """The intake, as far as removals use it. Each method raises `Unavailable` if the intake does not answer.
 
-    While `older`, `take` and `take_results` are called, its caller holds the tenant's lease, see `intake_resource`.
+    The caller of `up_to`, `remove` and `remove_results` owns the lease of `intake_resource`.
     """
 
-    def position(self, tenant: str) -> str:
-        """The last id of a tenant's stream: what was sent before has no greater one, what is sent later has."""
+    def last_position(self, tenant: str) -> str:
+        """The last id of a tenant's stream. Earlier entries have no greater id, later ones have."""
 
-    def older(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
-        """All that stands at a position or before it, dead letters too, some at a time."""
+    def up_to(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
+        """The entries and dead letters at or before a position, in pages."""
 
-    def take(self, tenant: str, entries: Sequence[QueuedEntry]) -> None:
-        """Let entries leave the intake as removed; nothing is kept of them."""
+    def remove(self, tenant: str, entries: Sequence[QueuedEntry]) -> None:
+        """Remove entries from the intake, and report them as removed."""
 
-    def take_results(self, tenant: str, position: str, covered: CoveredIds) -> None:
-        """Delete what is said of covered images whose entries stand at a position or before it."""
+    def remove_results(self, tenant: str, position: str, covered: CoveredIds) -> None:
+        """Delete the results about covered images whose entries are at or before a position."""
 
-    def close_to_senders(self, tenant: str) -> None:
-        """Let nobody send to a tenant any more, as far as this service says who may."""
+    def revoke_producers(self, tenant: str) -> None:
+        """Revoke the accounts of a tenant's producers, if this service manages them."""
 
-    def end(self, tenant: str) -> None:
-        """Delete all that is a tenant's."""
+    def delete_tenant(self, tenant: str) -> None:
+        """Delete everything of a tenant."""
 
-    def erase(self) -> str:
-        """Erase what has left from its files.
+    def erase_removed(self) -> str:
+        """Erase removed entries from the intake's files.
 
         Returns:
-            what is left to its operator; empty where nothing is.
+            what the operator of the intake must erase; empty if nothing.
         """
 
 
 class NoIntake:
-    """Where nothing is sent but over HTTP."""
+    """The intake of a service that receives everything over HTTP."""
 
-    def position(self, _tenant: str) -> str:
-        """That of a stream that never had an entry."""
+    def last_position(self, _tenant: str) -> str:
+        """Return the position of an empty stream."""
         return NO_POSITION
 
-    def older(self, _tenant: str, _position: str) -> Iterator[Sequence[QueuedEntry]]:
-        """None."""
+    def up_to(self, _tenant: str, _position: str) -> Iterator[Sequence[QueuedEntry]]:
+        """Return no entries."""
         return iter(())
 
-    def take(self, _tenant: str, _entries: Sequence[QueuedEntry]) -> None:
-        """Nothing."""
+    def remove(self, _tenant: str, _entries: Sequence[QueuedEntry]) -> None:
+        """Do nothing."""
 
-    def take_results(self, _tenant: str, _position: str, _covered: CoveredIds) -> None:
-        """Nothing."""
+    def remove_results(self, _tenant: str, _position: str, _covered: CoveredIds) -> None:
+        """Do nothing."""
 
-    def close_to_senders(self, _tenant: str) -> None:
-        """Nobody does."""
+    def revoke_producers(self, _tenant: str) -> None:
+        """Do nothing."""
 
-    def end(self, _tenant: str) -> None:
-        """Nothing."""
+    def delete_tenant(self, _tenant: str) -> None:
+        """Do nothing."""
 
-    def erase(self) -> str:
-        """Nothing is left."""
+    def erase_removed(self) -> str:
+        """Leave nothing to the operator."""
         return ""
 
 
 def intake_resource(tenant: str) -> str:
-    """What the lease is about under which a tenant's streams are read."""
+    """The name of the lease under which a tenant's streams are read."""
     return f"intake:{tenant}"

@@ -1,7 +1,7 @@
-"""The entries of the intake that removals took: counted for their receipts, and refused for good.
+"""The intake entries that removals took: counted for their receipts, and never accepted again.
 
-They stay when the removal is done. An intake that lost its last second may hold an entry again that had left, and a
-reader that stood still may have it in its hands; neither may accept it.
+The records stay when a removal is done. An intake that lost its last second may contain a removed entry again, and a
+suspended reader may still hold one in memory. Neither may accept it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -12,9 +12,9 @@ from sqlalchemy import Connection, func, select, update
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import refused_entries as refused
 from visual_memory.services.infrastructure.records.tables import removals, tombstones
-from visual_memory.services.removal.removed_image_digests import image_tombstone
+from visual_memory.services.removal.removed_image_digests import Tombstones
 
-AT_ONCE = 500
+BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class RefusedEntry:
     """An entry that a removal takes.
 
     Attributes:
-        entry: where it stands in the tenant's stream, or stood before it became a dead letter; of what never stood
-            there, its name.
-        image_id: that it names; None where it names none.
+        entry: its position in the tenant's stream, also if it became a dead letter later; its name if it never was in
+            the stream.
+        image_id: the image id that it names, if any.
     """
 
     entry: str
@@ -32,19 +32,19 @@ class RefusedEntry:
 
 
 class RefusedEntries:
-    """Those of every tenant's removals.
+    """The refused entries of every tenant's removals.
 
     Args:
-        database: where they are.
-        key: of tombstones of images, as `services.removal.covered_images.Notes` has it.
+        database: the records' database.
+        tombstones: receives the tombstones of the images that entries name.
     """
 
-    def __init__(self, database: Database, key: bytes) -> None:
+    def __init__(self, database: Database, tombstones: Tombstones) -> None:
         self._database = database
-        self._key = key
+        self._tombstones = tombstones
 
     def add(self, connection: Connection, tenant: str, removal_id: str, entries: Iterable[RefusedEntry]) -> None:
-        """Write down what a removal takes, as part of a transaction; what is there already counts once."""
+        """Record entries that a removal takes, as part of a transaction; each counts once."""
         rows = [
             {"tenant": tenant, "entry": each.entry, "removal": removal_id, "image_id": each.image_id}
             for each in entries
@@ -52,82 +52,75 @@ class RefusedEntries:
         if rows:
             connection.execute(self._database.insert(refused).on_conflict_do_nothing(), rows)
             ids = {each["image_id"] for each in rows if each["image_id"] is not None}
-            self.bury(connection, tenant, removal_id, ids)
-
-    def bury(self, connection: Connection, tenant: str, removal_id: str, image_ids: Iterable[str | None]) -> None:
-        """Let images be known as removed by their ids, as part of a transaction."""
-        digests = sorted({image_tombstone(self._key, tenant, each) for each in image_ids if each is not None})
-        if digests:
-            stones = [{"tenant": tenant, "digest": digest, "removal": removal_id} for digest in digests]
-            connection.execute(self._database.insert(tombstones).on_conflict_do_nothing(), stones)
+            self._tombstones.add(connection, tenant, removal_id, ids)
 
     def count(self, connection: Connection, removal_id: str) -> int:
-        """How many a removal took."""
+        """The number of entries that a removal took."""
         return connection.execute(select(func.count()).where(refused.c.removal == removal_id)).scalar_one()
 
     def image_ids(self, removal_id: str) -> Iterator[list[str]]:
-        """The image ids that they named, some at a time, as long as the removal is not done."""
+        """The image ids that a removal's entries name, in pages; none once the removal is done."""
         named = select(refused.c.image_id).where(refused.c.removal == removal_id, refused.c.image_id.is_not(None))
-        asked, after = named.distinct().order_by(refused.c.image_id).limit(AT_ONCE), ""
+        query, last = named.distinct().order_by(refused.c.image_id).limit(BATCH), ""
         while True:
             with self._database.read() as connection:
-                found = [*connection.execute(asked.where(refused.c.image_id > after)).scalars()]
+                found = [*connection.execute(query.where(refused.c.image_id > last)).scalars()]
             if found:
                 yield found
-                after = found[-1]
-            if len(found) < AT_ONCE:
+                last = found[-1]
+            if len(found) < BATCH:
                 return
 
-    def naming(self, removal_id: str, image_ids: Collection[str]) -> set[str]:
-        """Those of some image ids that entries named which a removal took."""
-        asked = select(refused.c.image_id).where(refused.c.removal == removal_id, refused.c.image_id.in_([*image_ids]))
+    def named_among(self, removal_id: str, image_ids: Collection[str]) -> set[str]:
+        """Those of some image ids that a removal's entries name."""
+        query = select(refused.c.image_id).where(refused.c.removal == removal_id, refused.c.image_id.in_([*image_ids]))
         with self._database.read() as connection:
-            return {*connection.execute(asked).scalars()} - {None}
+            return {*connection.execute(query).scalars()} - {None}
 
-    def forget_image_ids(self, connection: Connection, removal_id: str) -> None:
-        """Keep no name of what a removal took, as part of the transaction that ends it."""
+    def clear_image_ids(self, connection: Connection, removal_id: str) -> None:
+        """Delete the image ids of a removal's entries, as part of the transaction that ends the removal."""
         connection.execute(update(refused).where(refused.c.removal == removal_id).values(image_id=None))
 
-    def among(self, tenant: str, positions: Collection[str]) -> set[str]:
-        """Those of some positions whose entries a removal took, by now or long ago."""
+    def refused_among(self, tenant: str, positions: Collection[str]) -> set[str]:
+        """Those of some positions whose entries any removal took."""
         given, found = sorted(positions), set[str]()
         with self._database.read() as connection:
-            for start in range(0, len(given), AT_ONCE):
-                some = refused.c.entry.in_(given[start : start + AT_ONCE])
+            for start in range(0, len(given), BATCH):
+                some = refused.c.entry.in_(given[start : start + BATCH])
                 found |= {
                     *connection.execute(select(refused.c.entry).where(refused.c.tenant == tenant, some)).scalars()
                 }
         return found
 
     def covers(self, tenant: str, position: str, image_id: str) -> bool:
-        """Whether a removal that an entry is older than covered an image of this id, or everything.
+        """Whether a removal that is later than an entry covered an image of this id, or everything.
 
         Args:
-            tenant: whose.
-            position: where the entry stands.
-            image_id: of its image, which may be known only once its picture was fetched.
+            tenant: the entry's tenant.
+            position: the entry's position.
+            image_id: of the entry's image; it may be known only after its picture was fetched.
         """
-        digest = image_tombstone(self._key, tenant, image_id)
-        stones = select(tombstones.c.removal).where(tombstones.c.tenant == tenant, tombstones.c.digest == digest)
-        asked = select(removals.c.intake_position).where(
+        digest = self._tombstones.image_digest(tenant, image_id)
+        covering = select(tombstones.c.removal).where(tombstones.c.tenant == tenant, tombstones.c.digest == digest)
+        query = select(removals.c.intake_position).where(
             removals.c.tenant == tenant,
             removals.c.intake_position.is_not(None),
-            removals.c.everything | removals.c.id.in_(stones),
+            removals.c.everything | removals.c.id.in_(covering),
         )
         with self._database.read() as connection:
-            return any(is_at_or_before(position, each) for each in connection.execute(asked).scalars())
+            return any(is_at_or_before(position, each) for each in connection.execute(query).scalars())
 
 
 def is_at_or_before(position: str, other: str) -> bool:
-    """Whether a position of a stream is another or lies before it: they are ``MILLISECONDS-NUMBER``."""
-    return _parts(position) <= _parts(other)
+    """Whether a position of a stream is equal to or before another; positions are ``MILLISECONDS-NUMBER``."""
+    return _sort_key(position) <= _sort_key(other)
 
 
 def latest_position(positions: Sequence[str]) -> str:
-    """The greatest of some positions."""
-    return max(positions, key=_parts)
+    """The last of some positions."""
+    return max(positions, key=_sort_key)
 
 
-def _parts(position: str) -> tuple[int, int]:
-    moment, _, number = position.partition("-")
-    return int(moment), int(number or 0)
+def _sort_key(position: str) -> tuple[int, int]:
+    milliseconds, _, number = position.partition("-")
+    return int(milliseconds), int(number or 0)

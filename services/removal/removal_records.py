@@ -1,6 +1,6 @@
-"""The records of removals: what is asked, how far it is, and which receipt was given; they outlive the collection.
+"""The records of removals: the request, the step that comes next, and the receipt. They outlive the collection.
 
-Whoever works on one owns its lease, and each transaction compares it: see `RemovalRecords.owned`.
+A process that works on a removal owns its lease, and checks it in each transaction: see `RemovalRecords.transaction`.
 """
 
 import uuid
@@ -20,12 +20,12 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 from visual_memory.services.infrastructure.records.tables import leases, removals
 
-OWNED = "removal:"
-SHOWN = Removal.model_fields.keys() - {"requested_by", "status", "erasure"}
+LEASE_PREFIX = "removal:"
+PUBLIC_FIELDS = Removal.model_fields.keys() - {"requested_by", "status", "erasure"}
 
 
 class RemovalStep(StrEnum):
-    """What comes next; `services.removal.removal_steps` says what each is."""
+    """The next step of a removal; `services.removal.steps.removal_steps` describes each."""
 
     MARK = "mark"
     DELETE = "delete"
@@ -35,13 +35,13 @@ class RemovalStep(StrEnum):
 
 
 class RemovalState(BaseModel):
-    """A removal with what is needed to go on with it.
+    """A removal, and what is needed to resume it.
 
     Attributes:
-        requester: who asked.
-        round: how often it had to mark anew.
-        position: the last id of the tenant's intake when it was asked for; None: not noted yet.
-        drained: whether it has gone through the intake since it marked last.
+        requester: who requested it.
+        round: how often it went back to the step `mark`.
+        position: the last id of the tenant's intake at the time of the request; None if it is not known yet.
+        drained: whether the removal has processed the intake since it last marked images.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,12 +56,12 @@ class RemovalState(BaseModel):
 
     @property
     def id(self) -> str:
-        """Of the removal."""
+        """The id of the removal."""
         return self.removal.id
 
 
 class RemovalRecords:
-    """The records of every tenant's removals, and who works on them."""
+    """The records of every tenant's removals, and the leases of the processes that work on them."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -76,15 +76,15 @@ class RemovalRecords:
         requester: Requester,
         position: str | None = None,
     ) -> Removal:
-        """Record what is asked for, as part of a transaction.
+        """Record a request, as part of a transaction.
 
         Args:
-            connection: of the transaction.
-            tenant: whose images.
-            removal_id: its id.
+            connection: the transaction.
+            tenant: the tenant whose images are removed.
+            removal_id: the new removal's id.
             request: what to remove.
-            requester: who asks.
-            position: the last id of the tenant's intake; None: not known yet.
+            requester: who requests it.
+            position: the last id of the tenant's intake; None if it is not known yet.
         """
         row = {
             "id": removal_id,
@@ -101,13 +101,13 @@ class RemovalRecords:
         return _state(connection.execute(select(removals).where(removals.c.id == removal_id)).one()).removal
 
     def load(self, tenant: str, removal_id: str) -> RemovalState:
-        """How far a removal is.
+        """Load a removal.
 
         Raises:
             NotFound: there is no such removal.
         """
         try:
-            wanted = str(uuid.UUID(removal_id))  # it comes from a URL
+            wanted = str(uuid.UUID(removal_id))  # the id may come from a URL
         except ValueError:
             wanted = ""
         found = self._states(select(removals).where(removals.c.tenant == tenant, removals.c.id == wanted))
@@ -116,11 +116,11 @@ class RemovalRecords:
         return found[0]
 
     def latest(self, tenant: str, limit: int, before: datetime | None = None) -> list[Removal]:
-        """So many of a tenant's removals at most, the latest first; only those that were asked for before a moment."""
-        asked = select(removals).where(removals.c.tenant == tenant).order_by(removals.c.requested_at.desc())
+        """A tenant's latest removals, the latest first, at most `limit`; those requested before `before` if given."""
+        query = select(removals).where(removals.c.tenant == tenant).order_by(removals.c.requested_at.desc())
         if before is not None:
-            asked = asked.where(removals.c.requested_at < before)
-        return [each.removal for each in self._states(asked.limit(limit))]
+            query = query.where(removals.c.requested_at < before)
+        return [each.removal for each in self._states(query.limit(limit))]
 
     def running(
         self,
@@ -129,79 +129,79 @@ class RemovalRecords:
         until: datetime | None = None,
         connection: Connection | None = None,
     ) -> list[RemovalState]:
-        """A tenant's removals that are not done, the first first.
+        """A tenant's removals that are not done, in the order of their requests.
 
         Args:
-            tenant: whose.
-            step: only those in this one.
-            until: only those that were asked for by then.
-            connection: of a transaction that it is asked in.
+            tenant: the tenant.
+            step: only removals in this step.
+            until: only removals requested by then.
+            connection: the transaction to query in; None: one of its own.
         """
-        asked = select(removals).where(removals.c.tenant == tenant, removals.c.step != RemovalStep.DONE.value)
+        query = select(removals).where(removals.c.tenant == tenant, removals.c.step != RemovalStep.DONE.value)
         if step is not None:
-            asked = asked.where(removals.c.step == step.value)
+            query = query.where(removals.c.step == step.value)
         if until is not None:
-            asked = asked.where(removals.c.requested_at <= until)
-        return self._states(asked.order_by(removals.c.requested_at, removals.c.id), connection)
+            query = query.where(removals.c.requested_at <= until)
+        return self._states(query.order_by(removals.c.requested_at, removals.c.id), connection)
 
-    def undrained(self, tenant: str) -> list[str | None]:
-        """The positions of a tenant's removals that have not gone through its intake yet; None: not noted yet.
+    def undrained_positions(self, tenant: str) -> list[str | None]:
+        """The intake positions of a tenant's removals that have not processed its intake; None if not known yet.
 
-        What lies there at one of them or before it is older, and must wait: nobody knows whether it may be accepted.
+        Entries at or before one of them must wait, because the removal decides whether they may be accepted.
         """
         with self.database.read() as connection:
-            return [*connection.execute(select(removals.c.intake_position).where(_undrained(tenant))).scalars()]
+            return [*connection.execute(select(removals.c.intake_position).where(_is_undrained(tenant))).scalars()]
 
-    def to_drain(self, tenant: str, connection: Connection | None = None) -> list[RemovalState]:
-        """The removals of a tenant that have not gone through its intake yet, the first first."""
-        asked = select(removals).where(_undrained(tenant))
-        return self._states(asked.order_by(removals.c.requested_at, removals.c.id), connection)
+    def undrained(self, tenant: str, connection: Connection | None = None) -> list[RemovalState]:
+        """A tenant's removals that have not processed its intake, in the order of their requests."""
+        query = select(removals).where(_is_undrained(tenant))
+        return self._states(query.order_by(removals.c.requested_at, removals.c.id), connection)
 
-    def note_position(self, connection: Connection, removal_id: str, position: str) -> None:
-        """Write down where the intake ends for a removal of which that was not known, as part of a transaction."""
+    def set_position(self, connection: Connection, removal_id: str, position: str) -> None:
+        """Record a removal's intake position if it has none yet, as part of a transaction."""
         unknown = (removals.c.id == removal_id) & removals.c.intake_position.is_(None)
         connection.execute(update(removals).where(unknown).values(intake_position=position))
 
-    def say_drained(self, connection: Connection, removal_ids: Collection[str]) -> None:
-        """Write down that removals have gone through the intake, as part of a transaction."""
-        there = removals.c.id.in_([*removal_ids]) & (removals.c.step == RemovalStep.DELETE.value)
-        connection.execute(update(removals).where(there).values(drained=True, waits_for=None))
+    def set_drained(self, connection: Connection, removal_ids: Collection[str]) -> None:
+        """Record that removals have processed the intake, as part of a transaction."""
+        deleting = removals.c.id.in_([*removal_ids]) & (removals.c.step == RemovalStep.DELETE.value)
+        connection.execute(update(removals).where(deleting).values(drained=True, waits_for=None))
 
     def abandoned(self) -> list[tuple[str, str]]:
-        """The removals that are not done and that nobody works on: tenant and id of each, the first first."""
+        """Tenant and id of the removals that are not done and that no process works on, in the order of requests."""
         with self.database.read() as connection:
             moment = self.database.moment(connection)
-            owned = (leases.c.resource == literal(OWNED) + removals.c.id) & (leases.c.until > moment)
-            asked = select(removals.c.tenant, removals.c.id).where(
+            owned = (leases.c.resource == literal(LEASE_PREFIX) + removals.c.id) & (leases.c.until > moment)
+            query = select(removals.c.tenant, removals.c.id).where(
                 removals.c.step != RemovalStep.DONE.value, not_(select(leases.c.token).where(owned).exists())
             )
-            return [(row.tenant, row.id) for row in connection.execute(asked.order_by(removals.c.requested_at))]
+            return [(row.tenant, row.id) for row in connection.execute(query.order_by(removals.c.requested_at))]
 
-    def done_among(self, removal_ids: Iterable[str]) -> list[str]:
-        """Those of some ids of which no removal runs."""
+    def not_running_among(self, removal_ids: Iterable[str]) -> list[str]:
+        """Those of some ids that belong to no running removal."""
         given = list(removal_ids)
-        asked = select(removals.c.id).where(removals.c.id.in_(given), removals.c.step != RemovalStep.DONE.value)
+        query = select(removals.c.id).where(removals.c.id.in_(given), removals.c.step != RemovalStep.DONE.value)
         with self.database.read() as connection:
-            running = {*connection.execute(asked).scalars()}
+            running = {*connection.execute(query).scalars()}
         return [each for each in given if each not in running]
 
     def tenants(self) -> list[str]:
-        """Everybody who ever asked for one."""
+        """The tenants that ever requested a removal."""
         with self.database.read() as connection:
             return [*connection.execute(select(removals.c.tenant).distinct().order_by(removals.c.tenant)).scalars()]
 
     @contextmanager
-    def owned(self, lease: Lease) -> Iterator[Connection]:
-        """One transaction of the owner of a lease, which is prolonged by it.
+    def transaction(self, lease: Lease) -> Iterator[Connection]:
+        """Open a transaction for the owner of a lease, and renew the lease in it.
 
         Raises:
-            Superseded: another owns it by now; nothing was written.
+            Superseded: another process owns the lease; nothing was written.
         """
         with self.database.write(urgent=True) as connection:
             self.leases.check(connection, lease)
             yield connection
 
-    def move(
+    def advance(
         self,
         connection: Connection,
         removal_ids: Collection[str],
@@ -209,48 +209,48 @@ class RemovalRecords:
         following: RemovalStep,
         **values: Any,
     ) -> None:
-        """Let removals go on from one step to the next, all or none, and write down what is known by then.
+        """Move all of some removals from one step to the next, and set columns, as part of a transaction.
 
         Raises:
             Superseded: one of them is in another step.
         """
-        there = removals.c.id.in_([*removal_ids]) & (removals.c.step == step.value)
-        moved = connection.execute(update(removals).where(there).values(step=following.value, **values))
+        in_step = removals.c.id.in_([*removal_ids]) & (removals.c.step == step.value)
+        moved = connection.execute(update(removals).where(in_step).values(step=following.value, **values))
         if moved.rowcount != len(removal_ids):
             raise Superseded(", ".join(removal_ids))
 
-    def say_waiting(self, removal_id: str, why: str) -> None:
-        """Show why a removal does not go on."""
+    def set_waits_for(self, removal_id: str, reason: str) -> None:
+        """Record why a removal makes no progress."""
         with self.database.write(urgent=True) as connection:
-            connection.execute(update(removals).where(removals.c.id == removal_id).values(waits_for=why))
+            connection.execute(update(removals).where(removals.c.id == removal_id).values(waits_for=reason))
 
-    def found(self, condition: ColumnElement[bool], limit: int) -> list[RemovalState]:
-        """Removals that meet a condition on their rows, in the order of their ids."""
+    def find(self, condition: ColumnElement[bool], limit: int) -> list[RemovalState]:
+        """The removals whose rows meet a condition, in the order of their ids, at most `limit`."""
         return self._states(select(removals).where(condition).order_by(removals.c.id).limit(limit))
 
-    def _states(self, asked: Select[Any], connection: Connection | None = None) -> list[RemovalState]:
+    def _states(self, query: Select[Any], connection: Connection | None = None) -> list[RemovalState]:
         with self.database.read() if connection is None else nullcontext(connection) as open_connection:
-            return [_state(row) for row in open_connection.execute(asked)]
-
-
-def _undrained(tenant: str) -> ColumnElement[bool]:
-    before = removals.c.step.in_([RemovalStep.MARK.value, RemovalStep.DELETE.value])
-    return (removals.c.tenant == tenant) & before & ~removals.c.drained
+            return [_state(row) for row in open_connection.execute(query)]
 
 
 def removal_resource(removal_id: str) -> str:
-    """What the lease of whoever works on a removal is about."""
-    return f"{OWNED}{removal_id}"
+    """The name of the lease of the process that works on a removal."""
+    return f"{LEASE_PREFIX}{removal_id}"
+
+
+def _is_undrained(tenant: str) -> ColumnElement[bool]:
+    before_seal = removals.c.step.in_([RemovalStep.MARK.value, RemovalStep.DELETE.value])
+    return (removals.c.tenant == tenant) & before_seal & ~removals.c.drained
 
 
 def _state(row: Row[Any]) -> RemovalState:
-    asked_by = row.requested_by if row.requested_key is None else f"{row.requested_by} (key {row.requested_key})"
+    requested_by = row.requested_by if row.requested_key is None else f"{row.requested_by} (key {row.requested_key})"
     erasure = None
     if row.erasure_receipt is not None:
         erasure = Erasure(at=row.erased_at, erased=row.erased, note=row.erasure_note)
     removal = Removal(
-        **{name: getattr(row, name) for name in SHOWN},
-        requested_by=asked_by,
+        **{name: getattr(row, name) for name in PUBLIC_FIELDS},
+        requested_by=requested_by,
         status=RemovalStatus.DONE if row.step == RemovalStep.DONE else RemovalStatus.RUNNING,
         erasure=erasure,
     )

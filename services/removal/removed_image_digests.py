@@ -1,22 +1,60 @@
-"""Tombstones: digests by which what a removal covered is known again, and from which nobody learns what it was."""
+"""Tombstones: digests that identify removed images and pictures without revealing what they were."""
 
 import hmac
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 
+from sqlalchemy import Connection, select
+
+from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.records.tables import removals, tombstones
 from visual_memory.services.memory.points.point_payload import point_id
 
 
-def tombstone(picture: str) -> str:
-    """That of a picture, by its key: a key is new with each acceptance and random, so its digest tells nothing."""
-    return sha256(picture.encode()).hexdigest()
-
-
-def image_tombstone(key: bytes, tenant: str, image_id: str) -> str:
-    """That of an image, whatever picture it had; keyed, for its id is a caller's.
+class Tombstones:
+    """The tombstones of every tenant's removals. They are never deleted.
 
     Args:
-        key: 32 secret bytes, for this purpose alone.
-        tenant: whose image.
-        image_id: its id.
+        database: the records' database.
+        key: 32 secret bytes for the tombstones of images, used for nothing else.
     """
-    return hmac.digest(key, point_id(tenant, image_id).encode(), sha256).hex()
+
+    def __init__(self, database: Database, key: bytes) -> None:
+        self._database = database
+        self._key = key
+
+    def add(
+        self,
+        connection: Connection,
+        tenant: str,
+        removal_id: str,
+        image_ids: Iterable[str],
+        pictures: Iterable[str] = (),
+    ) -> None:
+        """Add the tombstones of images and pictures, as part of a transaction; existing ones are kept."""
+        digests = {picture_digest(each) for each in pictures}
+        digests |= {self.image_digest(tenant, each) for each in image_ids}
+        if digests:
+            rows = [{"tenant": tenant, "digest": digest, "removal": removal_id} for digest in sorted(digests)]
+            connection.execute(self._database.insert(tombstones).on_conflict_do_nothing(), rows)
+
+    def removed_among(self, tenant: str, pictures: Collection[str]) -> set[str]:
+        """Those of some picture keys that a removal covered, if it has deleted everything that it covers."""
+        digests = {picture_digest(picture): picture for picture in pictures}
+        deleting = select(removals.c.id).where(
+            removals.c.id == tombstones.c.removal, removals.c.step.in_(["mark", "delete"])
+        )
+        query = select(tombstones.c.digest).where(
+            tombstones.c.tenant == tenant, tombstones.c.digest.in_([*digests]), ~deleting.exists()
+        )
+        with self._database.read() as connection:
+            return {digests[digest] for digest in connection.execute(query).scalars()}
+
+    def image_digest(self, tenant: str, image_id: str) -> str:
+        """The tombstone of an image, whichever picture it had. It is keyed because callers choose image ids."""
+        return hmac.digest(self._key, point_id(tenant, image_id).encode(), sha256).hex()
+
+
+def picture_digest(picture: str) -> str:
+    """The tombstone of a picture: SHA-256 of its key, which is random and new for each accepted picture."""
+    return sha256(picture.encode()).hexdigest()

@@ -60,7 +60,7 @@ from visual_memory.services.intake.streams.find_covered_entries import StreamInt
 from visual_memory.services.intake.streams.publish_results import PublishResults
 from visual_memory.services.intake.streams.read_image_stream import ImageStreamReader
 from visual_memory.services.memory.points.point_filters import within
-from visual_memory.services.removal.removal_steps import RemovalSteps
+from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
@@ -237,7 +237,7 @@ class Service:
             removals.leases,
             timedelta(seconds=LEASE),
             lambda: accept,
-            removals.undrained,
+            removals.undrained_positions,
             self.stores.refused,
             name,
         )

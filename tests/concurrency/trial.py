@@ -14,7 +14,8 @@ from tests.concurrency.schedule import schedule
 from tests.concurrency.scheduler import Turn, turns
 from tests.concurrency.service import Place, place
 from tests.support.databases import new_database
-from visual_memory.services.removal import covered_images, mark_covered_images
+from visual_memory.services.removal import covered_image_records
+from visual_memory.services.removal.steps import mark_covered_images
 
 
 @contextmanager
@@ -56,6 +57,9 @@ def try_row(row: Row, made: Place, schedules: int, first: int, *, shrink: bool =
             found = begun.run(chosen, row.after, erase=row.erase)
         assert not found, str(found)
 
-    with mock.patch.object(covered_images, "PAGE", row.page), mock.patch.object(mark_covered_images, "PAGE", row.page):
+    with (
+        mock.patch.object(covered_image_records, "PAGE", row.page),
+        mock.patch.object(mark_covered_images, "PAGE", row.page),
+    ):
         one()
     return tried

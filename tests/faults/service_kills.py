@@ -112,7 +112,7 @@ def kill_api(stack: Stack, sending: str) -> int:
         parts = wired.current()
         pairs = _kill_at_each_step(stack, parts, settings, sending)
         stack.remembered([image_id for pair in pairs for image_id in pair.ids])
-        replace(operator.compact.tidy, grace=timedelta(0), cached=timedelta(0))()
+        replace(operator.compact.remove_orphans, grace=timedelta(0), pixels_kept=timedelta(0))()
         held, _ = parts.memory.images.page(stack.tenant, [], 10**6)
         pictures = sorted(image.picture for image in held)
         assert parts.pictures.all(stack.tenant) == pictures, "a picture without a point, or a point without a picture"

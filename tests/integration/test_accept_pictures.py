@@ -151,7 +151,7 @@ def test_who_stood_still_until_its_pictures_were_deleted_writes_them_again(parts
     """Promise 1: files without a point go after a while, and this process puts its points later than that."""
 
     def sweep() -> None:
-        assert parts.compact().tidy().deleted == 1
+        assert parts.compact().remove_orphans().deleted == 1
         assert parts.files() | parts.pixels() == set()
 
     data = picture("disc")

@@ -18,11 +18,11 @@ from visual_memory.schemas.receipt import Event
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.removal.erasure.erase_removed_data import SMALL, SOON, EraseRemovedData
+from visual_memory.services.removal.erasure.erase_removed_data import SMALL_BYTES, SMALL_DELAY, EraseRemovedData
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
-LARGE = SMALL + 1
+LARGE = SMALL_BYTES + 1
 
 
 @pytest.fixture(params=SHORT)
@@ -69,8 +69,8 @@ def test_the_oldest_removal_says_when_it_is_due_in_whatever_process(parts: Parts
 
 def test_a_small_memory_is_rewritten_within_minutes(parts: Parts) -> None:
     receipt = removed(parts)
-    assert parts.compact().if_due(now() + SOON - MINUTE) is None
-    assert parts.compact().if_due(now() + SOON) is not None
+    assert parts.compact().if_due(now() + SMALL_DELAY - MINUTE) is None
+    assert parts.compact().if_due(now() + SMALL_DELAY) is not None
     assert erased(parts, receipt)
 
 
@@ -154,7 +154,8 @@ def orphan(parts: Parts) -> str:
 
 def with_grace(parts: Parts, grace: timedelta) -> EraseRemovedData:
     return replace(
-        large(parts), tidy=RemoveOrphanFiles(parts.memory, parts.pictures, PeriodicTaskRuns(parts.database), grace)
+        large(parts),
+        remove_orphans=RemoveOrphanFiles(parts.memory, parts.pictures, PeriodicTaskRuns(parts.database), grace),
     )
 
 
@@ -193,9 +194,9 @@ def test_where_it_could_not_be_looked_nothing_is_said_to_be_erased(parts: Parts)
         raise Unavailable("as a test")
 
     tidy = RemoveOrphanFiles(
-        parts.memory, parts.pictures, PeriodicTaskRuns(parts.database), timedelta(0), further=[fail]
+        parts.memory, parts.pictures, PeriodicTaskRuns(parts.database), timedelta(0), others=[fail]
     )
-    replace(large(parts), tidy=tidy)()
+    replace(large(parts), remove_orphans=tidy)()
     assert not erased(parts, receipt)
 
 

@@ -93,7 +93,7 @@ class Place:
 
     def remove(self, where: dict[str, Any], *, block: bool = False) -> int:
         """Forget what meets a filter; how many images that were."""
-        forget = dataclasses.replace(self.parts.forget(), undo=[self.evaluations.forget])
+        forget = dataclasses.replace(self.parts.forget(), hooks=[self.evaluations.forget])
         request = RemovalRequest(filter=Filter.model_validate(where), reason="asked to", block=block)
         return self.parts.remove(request, forget).images
 
@@ -316,7 +316,7 @@ def test_the_report_of_a_worker_that_died_too_late_is_tidied(place: Place, monke
         place.parts.pictures,
         PeriodicTaskRuns(place.parts.database),
         timedelta(hours=1),
-        further=[place.evaluations.tidy],
+        others=[place.evaluations.tidy],
     )
     assert tidy().deleted == 0, "somebody may be about to name it in a row"
     assert place.evaluations.tidy(now() + timedelta(seconds=1)) == 1

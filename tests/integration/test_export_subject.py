@@ -15,7 +15,7 @@ from visual_memory.services.removal.intake_contract import NoIntake, QueuedEntry
 class Waiting(NoIntake):
     """An intake in which entries of two subjects wait, and what is no event."""
 
-    def older(self, tenant: str, _position: str) -> Iterator[Sequence[QueuedEntry]]:
+    def up_to(self, tenant: str, _position: str) -> Iterator[Sequence[QueuedEntry]]:
         for subject in ("ann", "bob"):
             image = StoredImage(
                 image_id=f"new-{subject}",

@@ -30,6 +30,7 @@ from visual_memory.services.intake.streams.publish_results import PublishResults
 from visual_memory.services.intake.streams.read_image_stream import MOST_TRIES, ImageStreamReader
 from visual_memory.services.removal.intake_contract import intake_resource
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries, RefusedEntry
+from visual_memory.services.removal.removed_image_digests import Tombstones
 
 DURATION = timedelta(seconds=30)
 
@@ -59,7 +60,7 @@ class Intake:
 
     @property
     def refused(self) -> RefusedEntries:
-        return RefusedEntries(self.parts.database, KEY)
+        return RefusedEntries(self.parts.database, Tombstones(self.parts.database, KEY))
 
     def send(self, event: bytes | None = None, picture: bytes | None = None, **said: Any) -> str:
         """Put an event on the stream as any producer does."""

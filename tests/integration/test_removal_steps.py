@@ -20,7 +20,7 @@ from visual_memory.services.infrastructure.records.tables import leases
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.removal.removal_records import removal_resource
-from visual_memory.services.removal.removal_steps import RemovalSteps
+from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 
 REQUEST = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to", "block": True})
 WRITES = {"mark", "clear", "transaction", "delete"}
@@ -238,7 +238,7 @@ def put_many(parts: Parts, number: int) -> set[str]:
 
 def test_a_hook_is_called_once_for_all_pages_and_again_after_a_crash(parts: Parts) -> None:
     ids, hook = put_many(parts, 2100), Recorder(fails=1)
-    forget = replace(parts.forget(), undo=[hook])
+    forget = replace(parts.forget(), hooks=[hook])
     recorded = forget.request(parts.tenant, REQUEST, TESTER)
     with pytest.raises(Unavailable):
         forget.resume(parts.tenant, recorded.id)
@@ -249,7 +249,7 @@ def test_a_hook_is_called_once_for_all_pages_and_again_after_a_crash(parts: Part
 
 def test_hooks_are_told_of_a_filter_that_covers_nothing(parts: Parts) -> None:
     hook = Recorder()
-    assert parts.remove(REQUEST, replace(parts.forget(), undo=[hook])).images == 0
+    assert parts.remove(REQUEST, replace(parts.forget(), hooks=[hook])).images == 0
     assert hook.calls == [(parts.tenant, [], set())]
 
 

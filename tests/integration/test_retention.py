@@ -108,7 +108,7 @@ def test_a_camera_has_one_removal_an_hour_and_one_call_of_each_hook(parts: Parts
     ]
     parts.memory.writes.put(images)
     calls: list[int] = []
-    forget = replace(parts.forget(), undo=[lambda _, covered: calls.append(sum(map(len, covered)))])
+    forget = replace(parts.forget(), hooks=[lambda _, covered: calls.append(sum(map(len, covered)))])
     duty = RemoveExpiredImages(parts.memory, parts.removals, forget)
     for minute in range(minutes + 61):
         duty.if_due(start + timedelta(minutes=minute))

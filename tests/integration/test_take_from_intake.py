@@ -89,7 +89,7 @@ def test_what_came_after_it_was_asked_for_is_left(parts: Parts, streams: Streams
     new = streams.add(parts.tenant, event("two", subject="ann"))
     assert forget.resume(parts.tenant, recorded.id).queued == 1
     assert waiting(streams, parts.tenant) == [new]
-    assert refused(parts).among(parts.tenant, [old, new]) == {old}
+    assert refused(parts).refused_among(parts.tenant, [old, new]) == {old}
 
 
 def refused(parts: Parts) -> RefusedEntries:
@@ -162,8 +162,8 @@ def test_one_that_is_asked_for_while_another_goes_through_counts_too(parts: Part
     asked = list[str]()
 
     class Slow(StreamIntakeQueue):
-        def older(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
-            for page in super().older(tenant, position):
+        def up_to(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
+            for page in super().up_to(tenant, position):
                 if not asked:
                     asked.append(parts.forget().request(tenant, other, TESTER).id)
                 yield page
@@ -180,7 +180,7 @@ def test_one_whose_filter_means_nothing_any_more_lets_others_go_on(parts: Parts,
     with parts.database.write() as connection:
         connection.execute(update(removals).values(filter={"metadata.gone": "x"}))
     assert remove(parts, filter={"subject": "ann"}).queued == 1
-    assert len(parts.removals.undrained(parts.tenant)) == 1, "nothing older is accepted until it is put right"
+    assert len(parts.removals.undrained_positions(parts.tenant)) == 1, "nothing older is accepted until it is put right"
 
 
 def test_dead_letters_and_results_go_too(parts: Parts, streams: Streams, server: IntakeServer) -> None:
@@ -218,14 +218,14 @@ def test_an_erasure_leaves_nothing_of_it_in_the_files(parts: Parts, streams: Str
         streams.end(parts.tenant, [Ended(entry, Result(entry.id, Status.DEAD, "id", named))])
     assert remove(parts, filter={"image_id": [word, f"dead {word}"]}).queued == 2
     intake = StreamIntakeQueue(streams)
-    assert intake.erase() == ""
+    assert intake.erase_removed() == ""
     (server.places.intake / "temp-rewriteaof-bg-1.aof").write_text(word)  # as by a server that was killed
     prepare_intake(server.places, PASSWORD)  # as before the next one is started
     log = b"".join(path.read_bytes() for path in server.places.intake.rglob("*") if path.is_file())
     assert all([*streams.dead(parts.tenant)][place].event in log for place in (0, 1))
     assert word.encode() not in log
     server.client.config_set("aof-use-rdb-preamble", "yes")
-    assert intake.erase() == DUMPS
+    assert intake.erase_removed() == DUMPS
     server.client.config_set("aof-use-rdb-preamble", "no")
 
 
@@ -245,14 +245,14 @@ def test_it_waits_for_a_reader_and_goes_on_when_that_has_left(parts: Parts, stre
     forget = replace(parts.forget(), sleep=lambda _seconds: None)
     asked = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to"})
     recorded = forget.request(parts.tenant, asked, TESTER)
-    assert parts.removals.undrained(parts.tenant) == [streams.last_id(parts.tenant)]
+    assert parts.removals.undrained_positions(parts.tenant) == [streams.last_id(parts.tenant)]
     reader = parts.removals.leases.take(intake_resource(parts.tenant), timedelta(minutes=1))
     assert reader is not None
     with pytest.raises(Unavailable):
         forget.resume(parts.tenant, recorded.id, timedelta(seconds=1))
     parts.removals.leases.release(reader)
     assert forget.resume(parts.tenant, recorded.id).queued == 1
-    assert parts.removals.undrained(parts.tenant) == []
+    assert parts.removals.undrained_positions(parts.tenant) == []
 
 
 class Mortal(StreamIntakeQueue):
@@ -260,9 +260,9 @@ class Mortal(StreamIntakeQueue):
 
     before = True
 
-    def take(self, tenant: str, entries: Any) -> None:
+    def remove(self, tenant: str, entries: Any) -> None:
         if not self.before:
-            super().take(tenant, entries)
+            super().remove(tenant, entries)
         raise Killed
 
 
@@ -290,7 +290,7 @@ def test_where_the_intake_is_away_it_notes_its_end_later(parts: Parts, streams: 
     forget = parts.forget()
     asked = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to"})
     recorded = forget.request(parts.tenant, asked, TESTER)
-    assert parts.removals.undrained(parts.tenant) == [None]
+    assert parts.removals.undrained_positions(parts.tenant) == [None]
     with pytest.raises(Unavailable):
         forget.resume(parts.tenant, recorded.id)
     assert parts.removals.load(parts.tenant, recorded.id).removal.waits_for == "it does not answer"
@@ -310,7 +310,7 @@ def test_a_replayed_dead_letter_is_as_old_as_it_was(parts: Parts, streams: Strea
     streams.drop_dead(parts.tenant, [letter.id])
     assert forget.resume(parts.tenant, recorded.id).queued == 1
     assert waiting(streams, parts.tenant) == []
-    assert refused(parts).among(parts.tenant, [first]) == {first}
+    assert refused(parts).refused_among(parts.tenant, [first]) == {first}
 
 
 def test_nothing_of_what_was_taken_is_kept_by_name(parts: Parts, streams: Streams) -> None:

@@ -6,7 +6,7 @@ from visual_memory.schemas.api_key import KeyRequest, Scope
 from visual_memory.schemas.receipt import Requester, TenantEndPayload
 from visual_memory.services.access.api_keys import ApiKeys
 from visual_memory.services.access.audit_log import AuditLog
-from visual_memory.services.data_governance.delete_tenant_rows import TenantRecords
+from visual_memory.services.data_governance.delete_tenant_rows import TenantRows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
@@ -16,7 +16,7 @@ MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 def test_it_is_logged_with_it(database: Database) -> None:
     audit = AuditLog(database, bytes(32))
-    records = TenantRecords(database, ReceiptLog(database, ReceiptSigner(bytes(32))), audit)
+    records = TenantRows(database, ReceiptLog(database, ReceiptSigner(bytes(32))), audit)
     ApiKeys(database).make(KeyRequest(name="a test", tenant="north", scopes=[Scope.ADMIN]))
     audit.write("north", "a test", "accept")
     assert records.revoke_keys("north", "a steward") == 1
@@ -34,7 +34,7 @@ def test_it_is_logged_with_it(database: Database) -> None:
         keys=1,
         records={},
     )
-    records.end("north", "the-end", said)
+    records.delete("north", "the-end", said)
     [ended, _] = audit.latest("*", 9)
     assert (ended.outcome, ended.images, ended.removal) == ("done", 3, "the-end")
     assert not ApiKeys(database).all()

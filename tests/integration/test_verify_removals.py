@@ -136,6 +136,6 @@ def test_a_removal_that_still_runs_is_no_fault(parts: Parts) -> None:
     found = parts.verify()()
     assert (found.faults, found.running) == ([], 1)
     forget = parts.forget()
-    assert forget.mark_and_note(parts.tenant), "it is noted, and not gone yet"
+    assert forget.mark(parts.tenant), "it is noted, and not gone yet"
     assert parts.verify()().faults == []
     forget.resume(parts.tenant, recorded.id)

@@ -79,7 +79,7 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
 from visual_memory.services.removal.intake_contract import IntakeQueue, NoIntake
-from visual_memory.services.removal.removal_steps import RemovalSteps
+from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine, Vectors
 
@@ -371,8 +371,10 @@ class Parts:
     def compact(self, memory: object = None, size: int = 0, grace: timedelta = timedelta(0)) -> EraseRemovedData:
         """Erasure; by default of a large memory, which waits for a day."""
         made = wire_compact(self.settings, cast(Memory, memory or self.memory), self.stores())
-        tidy = replace(made.tidy, memory=self.memory, grace=grace)
-        return replace(made, tidy=tidy, size=lambda: size, every=timedelta(days=1), keep=nullcontext)
+        remove_orphans = replace(made.remove_orphans, memory=self.memory, grace=grace)
+        return replace(
+            made, remove_orphans=remove_orphans, size=lambda: size, every=timedelta(days=1), keep=nullcontext
+        )
 
     def send(self, *pictures: bytes, accept: AcceptPictures | None = None, **fields: Any) -> list[Accepted]:
         said = ImageFields.model_validate({"labels": ["cat"], **fields})
@@ -479,7 +481,7 @@ def restore(
 ) -> RestoreResult:
     """Bring a backup back into a place that is empty."""
     engine = parts.memory.points.engine
-    use_case = wire_restore(parts.settings, parts.database, engine, Secret(KEY), parts.stores(), rehearsal)
+    use_case = wire_restore(parts.settings, parts.database, engine, parts.stores(), rehearsal)
     source = open_source(file, parts.receipts.log.signer, unknown)
     return use_case(source, without_later_removals, with_keys)
 

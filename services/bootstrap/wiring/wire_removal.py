@@ -33,17 +33,20 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.verification.compare_removal_records_with_log import RemovalRecordCheck
 from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
 from visual_memory.services.removal.blocklist import Blocklist
-from visual_memory.services.removal.covered_images import CoveredImageRecords, RemovalHook
+from visual_memory.services.removal.covered_image_records import CoveredImageRecords
+from visual_memory.services.removal.covered_images import RemovalHook
 from visual_memory.services.removal.erasure.erase_removed_data import EraseRemovedData
 from visual_memory.services.removal.erasure.erasure_receipt_text import erasure_claim
 from visual_memory.services.removal.erasure.erasure_records import ErasureRecords
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 from visual_memory.services.removal.intake_contract import IntakeQueue, NoIntake
-from visual_memory.services.removal.mark_covered_images import MarkCoveredImages
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords
-from visual_memory.services.removal.removal_steps import RemovalSteps
-from visual_memory.services.removal.remove_from_intake import RemoveFromIntake
+from visual_memory.services.removal.removed_image_digests import Tombstones
+from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages
+from visual_memory.services.removal.steps.removal_steps import RemovalSteps
+from visual_memory.services.removal.steps.remove_from_intake import RemoveFromIntake
+from visual_memory.services.removal.steps.seal_receipt import SealReceipt
 from visual_memory.services.settings import Settings
 
 GRACE = timedelta(minutes=5)
@@ -66,7 +69,8 @@ class Stores:
     pictures: Pictures
     blocks: Blocklist
     removals: RemovalRecords
-    notes: CoveredImageRecords
+    covered: CoveredImageRecords
+    tombstones: Tombstones
     refused: RefusedEntries
     intake: IntakeQueue
     receipts: Receipts
@@ -85,8 +89,8 @@ class Stores:
         return RemoveFromDecisions(self.decisions)
 
     @property
-    def undo(self) -> Sequence[RemovalHook]:
-        """Takes images that are removed out of all that was made of them."""
+    def removal_hooks(self) -> Sequence[RemovalHook]:
+        """Delete what was derived from removed images."""
         return (
             self.undo_votes,
             self.evaluations.forget,
@@ -105,12 +109,14 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     kept = settings.decisions
     decisions = StoredDecisions(database, memory, blocks, kept.keep, kept.keep_bytes)
     explanation_jobs = ExplanationJobs(jobs)
+    tombstones = Tombstones(database, secret.key("tombstones"))
     return Stores(
         pictures=pictures_of(settings),
         blocks=blocks,
         removals=RemovalRecords(database),
-        notes=CoveredImageRecords(database, secret.key("tombstones")),
-        refused=RefusedEntries(database, secret.key("tombstones")),
+        covered=CoveredImageRecords(database, tombstones),
+        tombstones=tombstones,
+        refused=RefusedEntries(database, tombstones),
         intake=intake_of(settings),
         receipts=receipts_of(settings, database, secret),
         audit=AuditLog(database, secret.key("audit")),
@@ -160,23 +166,30 @@ def check_restored(stores: Stores) -> None:
 
 def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> RemovalSteps:
     """Removals; `further` are hooks that this process alone has."""
-    removals, notes, receipts = stores.removals, stores.notes, stores.receipts
-    mark_and_note = MarkCoveredImages(memory, stores.blocks, removals, notes, stores.refused, lease)
+    removals, covered, refused, receipts = stores.removals, stores.covered, stores.refused, stores.receipts
+    mark = MarkCoveredImages(memory, stores.blocks, removals, covered, refused, lease)
+    seal = SealReceipt(
+        removals=removals,
+        covered=covered,
+        refused=refused,
+        mark=mark,
+        receipt_log=receipts.log,
+        filter_digests=receipts.filters,
+        audit=stores.audit,
+        write_to_mirror=receipts.mirroring.write_up_to,
+        at_end=(stores.remove_from_decisions.drop_vectors,),
+    )
     return RemovalSteps(
         memory=memory,
         pictures=stores.pictures,
         removals=removals,
-        notes=notes,
-        mark_and_note=mark_and_note,
-        drain=RemoveFromIntake(stores.intake, removals, notes, stores.refused, stores.blocks, mark_and_note, lease),
-        receipt_log=receipts.log,
-        filter_digests=receipts.filters,
-        audit=stores.audit,
-        lease=lease,
-        write_to_mirror=receipts.mirroring.write_up_to,
-        before=(stores.remove_from_decisions.note_vectors,),
-        undo=(*stores.undo, *further),
-        at_end=(stores.remove_from_decisions.drop_vectors,),
+        covered=covered,
+        mark=mark,
+        remove_from_intake=RemoveFromIntake(stores.intake, removals, covered, refused, stores.blocks, mark, lease),
+        seal=seal,
+        lease_duration=lease,
+        before_delete=(stores.remove_from_decisions.note_vectors,),
+        hooks=(*stores.removal_hooks, *further),
         keep=removals.leases.kept,
     )
 
@@ -188,23 +201,23 @@ def wire_verify(memory: Memory, stores: Stores) -> VerifyRemovals:
         memory=memory,
         pictures=stores.pictures,
         removals=removals,
-        notes=stores.notes,
+        tombstones=stores.tombstones,
         erasures=ErasureRecords(removals),
-        record_faults=RemovalRecordCheck(removals.database),
+        check_records=RemovalRecordCheck(removals.database),
         receipt_log=receipts.log,
         mirroring=receipts.mirroring,
         check_receipt=receipts.check(),
-        undo=stores.undo,
+        hooks=stores.removal_hooks,
     )
 
 
 def wire_tidy(memory: Memory, stores: Stores) -> RemoveOrphanFiles:
     """The removal of what crashes left."""
-    further: list[Callable[[datetime, datetime | None], int]] = [
+    others: list[Callable[[datetime, datetime | None], int]] = [
         stores.judgements.tidy,
         stores.evaluations.tidy,
     ]
-    return RemoveOrphanFiles(memory, stores.pictures, stores.schedule, GRACE, further=further)
+    return RemoveOrphanFiles(memory, stores.pictures, stores.schedule, GRACE, others=others)
 
 
 def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> EraseRemovedData:
@@ -215,9 +228,9 @@ def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> EraseRem
         removals=removals,
         erasures=ErasureRecords(removals),
         receipt_log=receipts.log,
-        tidy=wire_tidy(memory, stores),
+        remove_orphans=wire_tidy(memory, stores),
         claim=lambda engine, records, intake: erasure_claim(engine, settings.pictures.url, records, intake),
-        erase_intake=stores.intake.erase,
+        erase_intake=stores.intake.erase_removed,
         write_to_mirror=receipts.mirroring.write_up_to,
         size=partial(_size, settings, memory),
         every=timedelta(seconds=settings.worker.compact_seconds),

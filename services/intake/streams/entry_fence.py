@@ -17,7 +17,7 @@ Undrained = Callable[[str], Sequence[str | None]]
 class Refusals(Protocol):
     """What removals took from streams; see `services.removal.refused_intake_entries`."""
 
-    def among(self, tenant: str, entries: Collection[str]) -> set[str]:
+    def refused_among(self, tenant: str, entries: Collection[str]) -> set[str]:
         """The positions, of some, of entries that a removal has taken."""
 
     def covers(self, tenant: str, position: str, image_id: str) -> bool:
@@ -78,5 +78,5 @@ class EntryFence:
             with suppress(Unavailable):
                 self.leases.hold(self.lease)
         except Superseded:
-            if self.refused.among(self.tenant, {entry.position for entry in self.entries}):
+            if self.refused.refused_among(self.tenant, {entry.position for entry in self.entries}):
                 raise

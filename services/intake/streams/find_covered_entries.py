@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StreamIntakeQueue:
-    """Fulfils `services.removal.intake_contract.IntakeEntries`.
+    """Fulfils `services.removal.intake_contract.IntakeQueue`.
 
     Attributes:
         users: of the streams; None: others say who they are.
@@ -43,25 +43,25 @@ class StreamIntakeQueue:
     streams: Streams
     users: StreamUsers | None = None
 
-    def position(self, tenant: str) -> str:
+    def last_position(self, tenant: str) -> str:
         """The last id of a tenant's stream."""
         return self.streams.last_id(tenant)
 
-    def older(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
+    def up_to(self, tenant: str, position: str) -> Iterator[Sequence[QueuedEntry]]:
         """Dead letters, then entries: one that is replayed meanwhile is met on the stream."""
         letters = (queued_letter(tenant, letter) for letter in self.streams.dead(tenant))
         yield from _pages(each for each in letters if _lies_before(each, position))
         for page in self.streams.entries_up_to(tenant, position):
             yield [queued_entry(tenant, entry) for entry in page]
 
-    def take(self, tenant: str, entries: Sequence[QueuedEntry]) -> None:
+    def remove(self, tenant: str, entries: Sequence[QueuedEntry]) -> None:
         """Let entries leave their streams; those that are dead letters were told of when they became so."""
-        waiting = [each for each in entries if not each.place.startswith(DEAD)]
+        waiting = [each for each in entries if not each.key.startswith(DEAD)]
         self.streams.end(tenant, [_removed(each) for each in waiting])
-        letters = (each.place for each in entries if each.place.startswith(DEAD))
+        letters = (each.key for each in entries if each.key.startswith(DEAD))
         self.streams.drop_dead(tenant, [place.removeprefix(DEAD) for place in letters])
 
-    def take_results(self, tenant: str, position: str, covered: CoveredIds) -> None:
+    def remove_results(self, tenant: str, position: str, covered: CoveredIds) -> None:
         """Settle what was accepted and is covered, and delete all results that name it."""
         for page in self.streams.accepted(tenant):
             older = [each for each in page if is_at_or_before(each.entry, position)]
@@ -75,7 +75,7 @@ class StreamIntakeQueue:
             gone = covered({*named.values()})
             self.streams.drop_results(tenant, [key for key, image_id in named.items() if image_id in gone])
 
-    def close_to_senders(self, tenant: str) -> None:
+    def revoke_producers(self, tenant: str) -> None:
         """Delete the tenant's users, where the server lets this service do so."""
         users = self.users
         if users is None:
@@ -87,11 +87,11 @@ class StreamIntakeQueue:
         except Unavailable as error:
             log.warning("who may send to the streams of %s is its operator's to say: %s", tenant, error)
 
-    def end(self, tenant: str) -> None:
+    def delete_tenant(self, tenant: str) -> None:
         """Delete all that is a tenant's."""
         self.streams.drop_tenant(tenant)
 
-    def erase(self) -> str:
+    def erase_removed(self) -> str:
         """Have the server's log rewritten."""
         return self.streams.rewrite_log()
 
@@ -163,7 +163,7 @@ def _digests(vector: Vectors) -> list[str]:
 
 def _removed(entry: QueuedEntry) -> Ended:
     """The end of an entry; its image is not named, for it is gone."""
-    return Ended(Entry(entry.place, b""), Result(entry.place, Status.REMOVED, entry.event_id, reason=REASON))
+    return Ended(Entry(entry.key, b""), Result(entry.key, Status.REMOVED, entry.event_id, reason=REASON))
 
 
 def _lies_before(entry: QueuedEntry, position: str) -> bool:

@@ -128,7 +128,7 @@ class ImageStreamReader:
 
     def _work(self, pending: PendingEntries, fence: EntryFence, entries: Sequence[Entry]) -> None:
         """Accept entries in their order, but for those that are held up: by a removal, or by what comes before."""
-        taken = self._refused.among(fence.tenant, {entry.position for entry in entries})
+        taken = self._refused.refused_among(fence.tenant, {entry.position for entry in entries})
         behind = fence.of(entries).held_up()
         waiting = {entry.id for entry in entries if entry.id in behind or pending.waits(entry.id)}
         refused = [entry for entry in entries if entry.position in taken and entry.id not in behind]

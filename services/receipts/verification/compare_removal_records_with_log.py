@@ -48,7 +48,7 @@ class RemovalRecordCheck:
         for removal_id in self._ids(_sealed_and_running(tenant)):
             yield f"removal {removal_id} is not done, but the log has its receipt"
 
-    def says_otherwise(self, tenant: str, read: Callable[[str], Mapping[str, Any]]) -> Iterator[str]:
+    def contradictions(self, tenant: str, read: Callable[[str], Mapping[str, Any]]) -> Iterator[str]:
         """What is wrong with records that say something else than their receipts.
 
         Args:

@@ -1,8 +1,8 @@
-"""Compact: after it the bytes of what was removed are gone from the disk, and each removal gets a receipt of that.
+"""Erase the bytes of removed data from disks, and issue each removal a receipt of that.
 
-One rewrite is for all removals that wait. Which these are is fixed before it begins: what is done later waits for the
-next one, and so does a removal as long as there is a file that may be of it and that no point has, for somebody may be
-about to put the point.
+One compaction serves all waiting removals. They are selected before it begins; later removals wait for the next one. So
+does a removal while there is a file that may belong to it and that no point refers to, because a process may be about
+to put that point.
 """
 
 import time
@@ -25,36 +25,36 @@ from visual_memory.services.vector_engines.engine_contract import Compaction
 
 DUTY = "compaction"
 RETRY = timedelta(hours=1)
-"""How long after one that came to nothing, for there was no room for it, another is tried."""
-SOON = timedelta(minutes=5)
-"""How long what was removed waits where the rewrite is small: with that it takes less than the 10 minutes promised."""
-SMALL = 2**30
-"""Bytes."""
+"""The pause after an attempt that failed, for example because the disk was full."""
+SMALL_DELAY = timedelta(minutes=5)
+"""How long removed data waits if the compaction is small: with it, erasure takes less than the promised 10 minutes."""
+SMALL_BYTES = 2**30
 LEASE = timedelta(minutes=2)
 POLL = 1.0
-CLOCKS = timedelta(seconds=2)
-"""By how much the clock of the pictures' disk may differ."""
+CLOCK_TOLERANCE = timedelta(seconds=2)
+"""The largest difference between our clock and that of the pictures' store."""
+LOST_ENTRY = "the log of receipts has lost the entry of this removal"
 
 
 @dataclass(frozen=True)
 class EraseRemovedData:
-    """The use case, with the parts that it needs.
+    """Erases what removals deleted.
 
     Attributes:
-        claim: says what the erasure covers, given what engine, database and intake leave to their operators.
-        erase_intake: erases from the intake's files what has left it; returns what it leaves to its operator.
-        write_to_mirror: as in `services.removal.removal_steps.Forget`.
-        size: how many bytes are about to be rewritten.
-        every: how long what was removed may wait for it where that is much.
-        keep: prolongs a lease meanwhile.
-        sleep: waits so many seconds.
+        claim: states what the erasure covers, given what the operators of engine, database and intake must erase.
+        erase_intake: erases removed entries from the intake's files; returns what its operator must erase.
+        write_to_mirror: as in `services.removal.steps.seal_receipt.SealReceipt`.
+        size: returns how many bytes the compaction rewrites.
+        every: how long removed data may wait if the compaction is not small.
+        keep: renews a lease meanwhile.
+        sleep: waits a number of seconds.
     """
 
     memory: Memory
     removals: RemovalRecords
     erasures: ErasureRecords
     receipt_log: ReceiptLog
-    tidy: RemoveOrphanFiles
+    remove_orphans: RemoveOrphanFiles
     claim: Callable[[str, str, str], Claim]
     erase_intake: Callable[[], str]
     write_to_mirror: Callable[[str, int], object]
@@ -64,33 +64,34 @@ class EraseRemovedData:
     sleep: Callable[[float], object] = time.sleep
 
     def __call__(self) -> Compaction:
-        """Erase what was removed before the call, and give the receipts of that.
+        """Erase what was removed before the call, and issue the receipts.
 
-        Files without a point are waited for until they are old enough to go.
+        Waits until files without a point are old enough to be deleted.
 
         Raises:
-            OutOfSpace: there is no room for what it takes.
-            Unavailable: another compaction is at work.
+            OutOfSpace: the disk has no space for the compaction.
+            Unavailable: another compaction is running.
         """
         with self._owned() as lease:
-            self._choose(lease, self.tidy.grace.total_seconds())
+            self._select(lease, self.remove_orphans.grace.total_seconds())
             return self._erase(lease)
 
     def if_due(self, moment: datetime | None = None) -> Compaction | None:
-        """The same, where a removal has waited for it long enough; puts right what one that died left.
+        """Erase if a removal has waited long enough; recovers from a compaction that was killed.
 
         Args:
-            moment: the present; given by those who simulate it.
+            moment: the present; simulations set it.
         """
         moment = moment or now()
         self.memory.recover()
-        self._give_receipts()
-        wait = SOON if self.size() < SMALL else self.every
-        rested = self.tidy.schedule.is_due(DUTY, min(wait, RETRY), moment) or self.erasures.is_due_at_once()
-        if not rested or not self.erasures.is_due(wait, moment):
+        self._issue_receipts()
+        wait = SMALL_DELAY if self.size() < SMALL_BYTES else self.every
+        schedule = self.remove_orphans.schedule
+        may_try = schedule.is_due(DUTY, min(wait, RETRY), moment) or self.erasures.is_due_at_once()
+        if not may_try or not self.erasures.is_due(wait, moment):
             return None
-        with self.tidy.schedule.running(DUTY, moment), self._owned() as lease:
-            return self._erase(lease) if self._choose(lease, 0) else None
+        with schedule.running(DUTY, moment), self._owned() as lease:
+            return self._erase(lease) if self._select(lease, 0) else None
 
     @contextmanager
     def _owned(self) -> Iterator[Lease]:
@@ -100,18 +101,18 @@ class EraseRemovedData:
             with self.keep(lease):
                 yield lease
 
-    def _choose(self, lease: Lease, patience: float) -> int:
-        """Fix which removals this one is for, once all files are gone that may be of them; returns how many."""
+    def _select(self, lease: Lease, timeout: float) -> int:
+        """Select the removals of this erasure, once no file is left that may belong to them; returns their number."""
         waited = 0.0
         while True:
-            with self.removals.owned(lease) as connection:
+            with self.removals.transaction(lease) as connection:
                 until = self.removals.database.moment(connection)
-            orphans = self.tidy()
-            left = {tenant: since - CLOCKS for tenant, since in orphans.left.items()}
-            with self.removals.owned(lease) as connection:
-                chosen = self.erasures.begin(connection, lease.token, until, left) if orphans.is_whole else 0
-            if chosen == self.erasures.waiting() or waited >= patience:
-                return chosen
+            orphans = self.remove_orphans()
+            young = {tenant: since - CLOCK_TOLERANCE for tenant, since in orphans.young.items()}
+            with self.removals.transaction(lease) as connection:
+                selected = self.erasures.begin(connection, lease.token, until, young) if orphans.is_complete else 0
+            if selected == self.erasures.waiting() or waited >= timeout:
+                return selected
             self.sleep(POLL)
             waited += POLL
 
@@ -122,29 +123,29 @@ class EraseRemovedData:
         claim = self.claim(done.note, records_note, intake_note)
         for state in self.erasures.of(lease.token):
             with log_and_continue("erasure", state.id):
-                self._end(state, lease, done, claim)
-        self._give_receipts()
+                self._write_entry(state, lease, done, claim)
+        self._issue_receipts()
         return Compaction(done.erased, " ".join(filter(None, (done.note, records_note, intake_note))))
 
-    def _end(self, state: RemovalState, lease: Lease, done: Compaction, claim: Claim) -> None:
+    def _write_entry(self, state: RemovalState, lease: Lease, done: Compaction, claim: Claim) -> None:
         removed = self.receipt_log.find_one(state.tenant, state.id, Event.DONE)
         if removed is None:
-            raise Unavailable("the log of receipts does not have it any more")
-        with self.removals.owned(lease) as connection:
+            raise Unavailable(LOST_ENTRY)
+        with self.removals.transaction(lease) as connection:
             erased_at = self.erasures.end(connection, state.id, lease.token, done.erased, done.note)
             payload = ErasurePayload(receipt=removed.digest, erased_at=erased_at, erased=done.erased, claim=claim)
             self.receipt_log.append(connection, state.tenant, state.id, payload)
 
-    def _give_receipts(self) -> None:
-        """Give the receipts of what is erased, each once the mirror has it."""
+    def _issue_receipts(self) -> None:
+        """Issue the receipts of what is erased, each once the mirror has it."""
         for state in self.erasures.without_receipt():
             with log_and_continue("erasure", state.id):
                 entry = self.receipt_log.find_one(state.tenant, state.id, Event.ERASED)
                 if entry is None:
-                    raise Unavailable("the log of receipts does not have it any more")
+                    raise Unavailable(LOST_ENTRY)
                 try:
                     self.write_to_mirror(state.tenant, entry.number)
                 except Unavailable as error:
-                    self.removals.say_waiting(state.id, error.message)
+                    self.removals.set_waits_for(state.id, error.message)
                     raise
-                self.erasures.give_receipt(state.id, entry.text)
+                self.erasures.set_receipt(state.id, entry.text)
