@@ -100,7 +100,7 @@ def test_killed_at_any_step_it_is_carried_on_to_the_same_receipt(
         assert len(each.memory.images.get(each.tenant, ids)) == 2
         assert len(each.files()) == 2
         assert receipt.filter is None
-        assert [*each.notes.pages(receipt.id)] == []
+        assert [*each.covered.pages(receipt.id)] == []
         assert [entry.event for entry in each.receipts.log.entries(each.tenant)] == [Event.REQUESTED, Event.DONE]
         assert each.verify()().faults == []
         with pytest.raises(Blocked):

@@ -248,7 +248,7 @@ class Parts:
         self.settings = settings_in(self.folder)
         stores = wire_stores(self.settings, self.database, self.memory, Secret(KEY), self.encoder.name)
         self.pictures, self.judgements = stores.pictures, stores.judgements
-        self.removals, self.notes = stores.removals, stores.notes
+        self.removals, self.covered = stores.removals, stores.covered
         self.blocks, self.receipts = stores.blocks, stores.receipts
         self.vectors = VectorCache(2**20)
         self.decoder = Decoder(sound_sandbox(), self.pool)
