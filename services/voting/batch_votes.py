@@ -1,7 +1,7 @@
-"""All answers of many queries at every k at once: what `votes.decide` says, for whole matrices of neighbours.
+"""The vote of `decide` for many queries and every k at once, on matrices.
 
-Neighbours of n queries are matrices [n, k]; their labels are numbers in a matrix [n, k, l], each neighbour's l labels
-filled up with `MISSING`. A query that has fewer neighbours has weight 0 and `MISSING` at the end of its row.
+The neighbours of n queries are matrices [n, k]. Their labels are numbers in a matrix [n, k, l]; rows with fewer than l
+labels end with `MISSING`. Where a query has fewer than k neighbours, its row ends with weight 0 and `MISSING`.
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ Weights = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Ballots:
-    """Who votes for what: one ballot for each neighbour and label, in the order in which `decide` counts them.
+    """One ballot for each neighbour and label, in the order in which `decide` counts them.
 
     Attributes:
-        classes: int64 [b, n], the class of each ballot of each query; `MISSING`: there is none.
-        slots: int64 [b, n], where the score of its class is kept: at the first ballot for the same class.
-        each: how many ballots a neighbour has, b / k.
+        classes: int64 [b, n], the class of each ballot of each query, or `MISSING`.
+        slots: int64 [b, n], the position of the class's score: that of its first ballot.
+        per_neighbour: ballots of each neighbour, b / k.
     """
 
     classes: Integers
     slots: Integers
-    each: int
+    per_neighbour: int
 
 
 def collect_ballots(classes: Integers) -> Ballots:
-    """What is common to every way of weighing the same neighbours.
+    """The ballots of neighbours, for any weights.
 
     Args:
         classes: int64 [n, k, l], the labels of the neighbours.
@@ -43,54 +43,55 @@ def collect_ballots(classes: Integers) -> Ballots:
     return Ballots(np.ascontiguousarray(flat.T), np.ascontiguousarray(slots.T), classes.shape[2])
 
 
-def winners_by_k(cast: Ballots, weights: Weights) -> Integers:
+def winners_by_k(ballots: Ballots, weights: Weights) -> Integers:
     """The class that wins when the k nearest vote, for every k.
 
-    Scores are added up in the order of `decide`, so they are the same to the last bit. A class takes the lead when its
-    score passes the highest so far; only where the two differ by rounding alone must be looked up who was there first.
+    Scores are added in the order of `decide`, so they are equal to the last bit. A class takes the lead when its score
+    exceeds the highest so far. Where the two differ by rounding alone, the class that reached the score first wins.
 
     Args:
-        cast: the ballots of n queries.
-        weights: float64 [n, k], what each neighbour gives to each of its labels, reliability included; 0: nothing.
+        ballots: of n queries.
+        weights: float64 [n, k], the weight that each neighbour adds to each of its labels, reliability included.
 
     Returns:
         int64 [n, k]: the winner among the nearest 1, 2, ... k; `MISSING` where none of them votes.
     """
-    places, queries = cast.classes.shape
+    positions, queries = ballots.classes.shape
     column = np.arange(queries)
-    scores, reached = np.zeros(places * queries), np.empty((places, queries))
+    scores, reached = np.zeros(positions * queries), np.empty((positions, queries))
     best, leader = np.zeros(queries), np.full(queries, MISSING)
-    winners = np.empty((places // cast.each, queries), np.int64)
+    winners = np.empty((positions // ballots.per_neighbour, queries), np.int64)
     by_rank = np.ascontiguousarray(weights.T)
-    for place in range(places):
-        slot = cast.slots[place] * queries + column
-        score = reached[place] = scores[slot] + np.where(cast.classes[place] == MISSING, 0, by_rank[place // cast.each])
+    for position in range(positions):
+        slot = ballots.slots[position] * queries + column
+        classes, rank = ballots.classes[position], position // ballots.per_neighbour
+        score = reached[position] = scores[slot] + np.where(classes == MISSING, 0, by_rank[rank])
         scores[slot] = score
         higher = score > best
-        np.copyto(leader, cast.classes[place], where=higher)
+        np.copyto(leader, classes, where=higher)
         for query in np.flatnonzero(higher & (best >= score * (1 - TIE))):
-            earliest = np.argmax(reached[: place + 1, query] >= score[query] * (1 - TIE))
-            leader[query] = cast.classes[earliest, query]
+            earliest = np.argmax(reached[: position + 1, query] >= score[query] * (1 - TIE))
+            leader[query] = ballots.classes[earliest, query]
         np.maximum(best, score, out=best)
-        if (place + 1) % cast.each == 0:
-            winners[place // cast.each] = leader
+        if (position + 1) % ballots.per_neighbour == 0:
+            winners[rank] = leader
     return np.ascontiguousarray(winners.T)
 
 
-def class_scores(cast: Ballots, weights: Weights) -> Weights:
-    """The score of every class, each where its first ballot is.
+def class_scores(ballots: Ballots, weights: Weights) -> Weights:
+    """The score of every class, at the position of its first ballot.
 
     Args:
-        cast: the ballots of n queries.
+        ballots: of n queries.
         weights: float64 [n, k], as for `winners_by_k`.
 
     Returns:
-        float64 [n, b]; 0 where there is no class, or one that has its score elsewhere.
+        float64 [n, b]; 0 at every other position.
     """
-    given = np.where(cast.classes == MISSING, 0, np.repeat(weights.T, cast.each, axis=0))
-    places, queries = cast.classes.shape
-    where = cast.slots * queries + np.arange(queries)
-    summed = np.bincount(where.ravel(), given.ravel(), places * queries).reshape(places, queries)
+    added = np.where(ballots.classes == MISSING, 0, np.repeat(weights.T, ballots.per_neighbour, axis=0))
+    positions, queries = ballots.classes.shape
+    slots = ballots.slots * queries + np.arange(queries)
+    summed = np.bincount(slots.ravel(), added.ravel(), positions * queries).reshape(positions, queries)
     return np.ascontiguousarray(summed.T)
 
 
@@ -99,17 +100,17 @@ def in_labels(classes: Integers, labels: Integers) -> NDArray[np.bool_]:
 
     Args:
         classes: int64 [n, ...].
-        labels: int64 [n, l], filled up with `MISSING`, which equals no class.
+        labels: int64 [n, l]; `MISSING` equals no class.
     """
     found = np.zeros(classes.shape, bool)
     for column in labels.T:
-        own = column.reshape(-1, *[1] * (classes.ndim - 1))
-        found |= (classes == own) & (own != MISSING)
+        label = column.reshape(-1, *[1] * (classes.ndim - 1))
+        found |= (classes == label) & (label != MISSING)
     return found
 
 
 def shares_label(classes: Integers, labels: Integers) -> NDArray[np.bool_]:
-    """Whether any class of each neighbour is one of the labels of its query.
+    """Whether each neighbour has a label in common with its query.
 
     Args:
         classes: int64 [n, k, l], the labels of the neighbours.

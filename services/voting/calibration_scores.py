@@ -1,4 +1,8 @@
-"""The memory's own images under the options of a question: the measure of novelty and of prediction sets."""
+"""Distances and nonconformity of the memory's own images, under the options of a classification.
+
+Novelty (`services.voting.novelty`) and prediction sets (`services.voting.conformal_prediction_sets`) compare a query
+with them. They come from the sample of images that a judgement keeps, each with its neighbours in the memory.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,19 +24,18 @@ from visual_memory.services.voting.label_hierarchy import cut_labels
 from visual_memory.services.voting.vote_weights import vote_weights
 
 NO_LABEL = -1
-KEPT = 64
-DECISIVE = {"vote", "alpha", "temperature", "group_by", "k", "level", "prune", "prune_above"}
+CACHED = 64
+OPTIONS = {"vote", "alpha", "temperature", "group_by", "k", "level", "prune", "prune_above"}
 """The options that a calibration depends on."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the n images of a sample that have neighbours tell; both ascending.
+    """The scores of the n images of a sample that have neighbours, each ascending.
 
     Attributes:
-        distances: mean cosine distances float64 [n] to the neighbours that vote on each.
-        nonconformity: float64 [n], how little of the vote each image's own label gets; see
-            `services.voting.conformal_prediction_sets`.
+        distances: float64 [n], mean cosine distances to the neighbours that vote on each image.
+        nonconformity: float64 [n]; see `services.voting.conformal_prediction_sets`.
     """
 
     distances: NDArray[np.float64]
@@ -40,8 +43,8 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What a calibration depends on; the sample is that of the judgement, and is not kept alive."""
+class _CacheKey:
+    """Judgement and options; the reference does not keep the sample alive."""
 
     judgement: str
     options: str
@@ -49,39 +52,39 @@ class _Asked:
 
 
 def calibration_of(judgement: Judgement | None, options: ClassifyOptions) -> Calibration:
-    """What a judgement says of a question's options; the last `KEPT` are at hand, without anything that names an image.
+    """The calibration by a judgement's sample; the latest `CACHED` are cached, without any image id.
 
     Raises:
-        NotJudged: there is no judgement, or it is of a memory without two images to compare.
+        NotJudged: there is no judgement, or it found no two images to compare.
     """
     if judgement is None:
         raise NotJudged(
-            "unknown_above and coverage need a judgement of the memory, and there is none that counts:"
-            " judge the memory first, with 'visual-memory judge'"
+            "unknown_above and coverage need a current judgement of the memory, and there is none: judge the memory"
+            " first, with 'visual-memory judge'"
         )
-    asked = _Asked(judgement.id, options.model_dump_json(include=DECISIVE), ref(judgement.sample))
-    found = _calibrated(asked)
+    key = _CacheKey(judgement.id, options.model_dump_json(include=OPTIONS), ref(judgement.sample))
+    found = _calibrated(key)
     if not len(found.distances):
         raise NotJudged(
-            "unknown_above and coverage compare images of the memory with each other, and when it was judged no"
-            " two of them could vote: add images, then judge it again, with 'visual-memory judge'"
+            "unknown_above and coverage compare images of the memory with each other, and no two images could vote when"
+            " the memory was judged: add images, then judge it again, with 'visual-memory judge'"
         )
     return found
 
 
-@lru_cache(KEPT)
-def _calibrated(asked: _Asked) -> Calibration:
-    sample = asked.sample()
-    assert sample is not None, "whoever asks holds it"
-    return calibrate(sample, ClassifyOptions.model_validate_json(asked.options))
+@lru_cache(CACHED)
+def _calibrated(key: _CacheKey) -> Calibration:
+    sample = key.sample()
+    assert sample is not None, "the caller has the judgement"
+    return calibrate(sample, ClassifyOptions.model_validate_json(key.options))
 
 
 def calibrate(sample: CalibrationSample, options: ClassifyOptions) -> Calibration:
-    """Let the neighbours of each image of a sample vote on it as they would on the picture of a question.
+    """Classify each image of a sample by its neighbours, like a query.
 
     Args:
         sample: of a judgement.
-        options: of the question: k, the vote, the level, and how wrong votes count against their image.
+        options: k, the vote, the level and the pruning of the query.
     """
     similarities, present = _table(sample.similarities)
     wrong, _ = _table(sample.neighbour_wrong)
@@ -101,7 +104,7 @@ def calibrate(sample: CalibrationSample, options: ClassifyOptions) -> Calibratio
 
 
 def _groups(sample: CalibrationSample, present: NDArray[np.bool_], group_by: GroupBy) -> NDArray[np.int64]:
-    """What the neighbours that may vote have in common with those that share their vote, int64 [n, widest]."""
+    """The groups of the neighbours that may vote, int64 [n, widest]; those of one group share a vote."""
     groups = np.broadcast_to(np.arange(present.shape[1]), present.shape)
     if group_by is not GroupBy.NONE and sample.neighbour_groups:
         groups = _table(sample.neighbour_groups)[0].astype(np.int64)
@@ -109,7 +112,7 @@ def _groups(sample: CalibrationSample, present: NDArray[np.bool_], group_by: Gro
 
 
 def _table(rows: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Rows of different lengths as float64 [n, widest], filled up with 0, and where there is something."""
+    """Rows of different lengths as float64 [n, widest], padded with 0, and a mask of the values."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     present = np.arange(lengths.max(initial=0)) < lengths[:, None]
     table = np.zeros(present.shape)
@@ -118,17 +121,19 @@ def _table(rows: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArra
 
 
 def _labels(sample: CalibrationSample, level: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Labels as numbers, at a level of their paths, filled up with `NO_LABEL`.
+    """Labels as numbers, at a level of their paths, padded with `NO_LABEL`.
 
     Returns:
         of the images int64 [n, m], and of their neighbours int64 [n, widest, m].
     """
-    kinds: dict[tuple[str, ...], int] = {}  # few distinct lists of labels, so that each is cut once
-    own = [kinds.setdefault(tuple(labels), len(kinds)) for labels in sample.labels]
-    theirs = [[kinds.setdefault(tuple(labels), len(kinds)) for labels in row] for row in sample.neighbour_labels]
+    distinct: dict[tuple[str, ...], int] = {}  # so that each list of labels is cut once
+    own = [distinct.setdefault(tuple(labels), len(distinct)) for labels in sample.labels]
+    neighbours = [
+        [distinct.setdefault(tuple(labels), len(distinct)) for labels in row] for row in sample.neighbour_labels
+    ]
     numbers: dict[str, int] = {}
-    ballots = [[numbers.setdefault(label, len(numbers)) for label in cut_labels(labels, level)] for labels in kinds]
+    ballots = [[numbers.setdefault(label, len(numbers)) for label in cut_labels(labels, level)] for labels in distinct]
     table, present = _table(ballots)
     coded = np.where(present, table, NO_LABEL).astype(np.int64)
-    rows, _ = _table(theirs)
+    rows, _ = _table(neighbours)
     return coded[np.array(own, np.int64)], coded[rows.astype(np.int64)]

@@ -1,7 +1,8 @@
-"""Exact neighbours of many queries at once: matrix products find the candidates, and each is then compared by itself.
+"""Exact nearest neighbours of many queries by brute force.
 
-A matrix product rounds the same pair of vectors differently, depending on what else is in it. So it only proposes; what
-counts is a product of the pair alone, which depends on nothing else that is or ever was in the memory.
+A matrix product proposes candidates. It rounds the product of two vectors differently, depending on the other vectors
+in it. So the similarity of each candidate is computed once more from the two vectors alone, and depends on no other
+image that is or was in the memory.
 """
 
 from collections.abc import Iterator
@@ -14,14 +15,14 @@ from threadpoolctl import threadpool_limits
 
 MISSING = -1
 SLACK = 1e-5
-"""How far a matrix product of unit vectors in float32 may be from the product of the pair."""
+"""The largest rounding difference between a matrix product of float32 unit vectors and the product of a pair."""
 SPARE = 16
-"""Candidates beyond k, so that the last of k is seldom so near to the last candidate that more must be looked at."""
+"""Candidates beyond k; with them, the k-th neighbour is rarely so close to the last candidate that more are needed."""
 QUERIES = 512
 LEAST_BLOCK = 512
 BLOCK = 8192
 GATHERED_BYTES = 64 * 2**20
-"""Of candidates' vectors that are gathered at once: few enough for memory that is used again."""
+"""Of candidates' vectors that are gathered at once; a small buffer is reused by the allocator."""
 
 Vectors = NDArray[np.float32]
 Similarities = NDArray[np.float32]
@@ -38,13 +39,13 @@ def nearest(
     Args:
         queries: float32 [n, d], rows of length 1.
         memory: float32 [m, d], rows of length 1.
-        k: how many for each query, at least 1.
-        leave_out: int64 [n], a row that is not a neighbour of each query, such as itself; `MISSING` for none.
-        threads: that compute, each at a part of the queries; best as many as there are cores.
+        k: neighbours of each query, at least 1.
+        leave_out: int64 [n], for each query a row to leave out, such as the query itself; `MISSING` for none.
+        threads: each computes a part of the queries; best as many as there are cores.
 
     Returns:
-        cosine similarities float32 [n, k], the nearest first, -1 to 1, and rows int64 [n, k]; where the memory holds
-        fewer, the rest is -1 and `MISSING`.
+        cosine similarities float32 [n, k], the nearest first, -1 to 1, and rows int64 [n, k]; padded with -1
+        and `MISSING` where the memory has fewer.
     """
     similarities = np.full((len(queries), k), -1, np.float32)
     rows = np.full((len(queries), k), MISSING, np.int64)
@@ -65,7 +66,7 @@ def nearest(
 
 
 def _fill(queries: Vectors, memory: Vectors, hidden: Rows, similarities: Similarities, rows: Rows) -> None:
-    """Fill in the neighbours of some queries, as `nearest` returns them."""
+    """Write the neighbours of some queries into the results of `nearest`."""
     k = similarities.shape[1]
     left, width = np.arange(len(queries)), k + SPARE
     while left.size and len(memory):
@@ -75,12 +76,12 @@ def _fill(queries: Vectors, memory: Vectors, hidden: Rows, similarities: Similar
         exact[(candidates == hidden[left][:, None]) | (candidates == MISSING)] = -np.inf
         order = np.lexsort((candidates, -exact))[:, :k]
         found, numbers = np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
-        nobody = np.isneginf(found)
-        similarities[left, : order.shape[1]] = np.where(nobody, -1, found)
-        rows[left, : order.shape[1]] = np.where(nobody, MISSING, numbers)
+        missing = np.isneginf(found)
+        similarities[left, : order.shape[1]] = np.where(missing, -1, found)
+        rows[left, : order.shape[1]] = np.where(missing, MISSING, numbers)
         if width == len(memory):
             break
-        left = left[worst + SLACK >= found[:, -1]]  # what is not among the candidates may be as near as the last
+        left = left[worst + SLACK >= found[:, -1]]  # a row that is no candidate may be as near as the last
         width *= 4
 
 
@@ -92,9 +93,9 @@ def _pairwise(queries: Vectors, memory: Vectors, candidates: Rows) -> Similariti
 
 
 def _candidates(queries: Vectors, memory: Vectors, width: int, hidden: Rows) -> tuple[Similarities, Rows]:
-    """By matrix product: the `width` rows nearest to each query, the last first, and the similarity [n] of the last.
+    """The `width` rows nearest to each query by matrix product, unordered, and the similarity [n] of the last.
 
-    Only what is nearer than the last so far is looked at: of block after block that is less and less.
+    Each block is searched only for rows that are nearer than the last candidate so far.
     """
     best = np.full((len(queries), width), -np.inf, np.float32)
     rows = np.full((len(queries), width), MISSING, np.int64)
@@ -102,7 +103,7 @@ def _candidates(queries: Vectors, memory: Vectors, width: int, hidden: Rows) -> 
         found = queries @ memory[first:end].T
         inside = np.flatnonzero((hidden >= first) & (hidden < end))
         found[inside, hidden[inside] - first] = -np.inf
-        nearer = _true_places(found > best[:, :1])
+        nearer = _true_positions(found > best[:, :1])
         query, row = np.divmod(nearer, end - first)
         number = np.bincount(query, minlength=len(queries))
         column = width + np.arange(len(query)) - np.repeat(np.cumsum(number) - number, number)
@@ -115,18 +116,18 @@ def _candidates(queries: Vectors, memory: Vectors, width: int, hidden: Rows) -> 
 
 
 def _blocks(size: int) -> Iterator[tuple[int, int]]:
-    """First and end of each block; small ones first, so that there soon is a measure of what is near."""
+    """First row and end of each block; the first blocks are small, for an early threshold."""
     first, length = 0, LEAST_BLOCK
     while first < size:
         yield first, min(first + length, size)
         first, length = first + length, min(2 * length, BLOCK)
 
 
-def _true_places(mask: NDArray[np.bool_]) -> Rows:
-    """Where a flattened mask that is nearly always false is true: eight at once, where it can be cut into eights."""
+def _true_positions(mask: NDArray[np.bool_]) -> Rows:
+    """The positions of the few true values in a flattened mask; reads eight values at once where the size allows."""
     flat = mask.ravel()
     if flat.size % 8:
         return np.flatnonzero(flat)
-    eights = np.flatnonzero(flat.view(np.uint64))
-    which, place = np.nonzero(flat.reshape(-1, 8)[eights])
-    return eights[which] * 8 + place
+    words = np.flatnonzero(flat.view(np.uint64))
+    which, offset = np.nonzero(flat.reshape(-1, 8)[words])
+    return words[which] * 8 + offset

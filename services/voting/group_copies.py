@@ -1,9 +1,9 @@
-"""Grouping: neighbours that are copies of one content share one rank and one vote.
+"""Group neighbours that are copies of one content: they share one rank and one vote.
 
-A content takes the rank of its nearest copy, so that k neighbours are k contents. Each of its n copies has an n-th of
-the weight that it would have alone at that rank: together they weigh as much as one neighbour, split over the labels
-that they carry. Copies are equally near, up to rounding; one that is further than the first of the k-th content does
-not vote. Ties go by image id.
+A content has the rank of its nearest copy, so k neighbours are k contents. Each of its n copies has 1 / n of the weight
+of a single image at that rank, so together they weigh as much as one neighbour, divided among their labels. Copies are
+equally near, up to rounding; a copy that is further away than the first copy of the k-th content does not vote. Ties
+are broken by image id.
 """
 
 from collections.abc import Hashable, Sequence
@@ -27,25 +27,25 @@ class Grouped(Protocol):
 
     @property
     def group(self) -> Hashable:
-        """What those that share its vote have in common."""
+        """Equal for neighbours that share a vote."""
 
 
 N = TypeVar("N", bound=Grouped)
 
 
 def first_groups(neighbours: Sequence[N], k: int) -> tuple[list[N], bool]:
-    """The neighbours that vote: those of the first k groups that are as near as the first of the k-th, or nearer.
+    """The neighbours that vote: those of the first k groups, if they are as near as the first of the k-th group.
 
     Args:
         neighbours: the nearest first.
-        k: how many groups, at least 1.
+        k: the number of groups, at least 1.
 
     Returns:
-        they, in the same order; whether these are k groups.
+        the neighbours that vote, in the same order; whether they are of k groups.
     """
     nearest = neighbours[:k]
     groups: set[Hashable] = {each.group for each in nearest}
-    if len(groups) == k:  # as it mostly is
+    if len(groups) == k:  # the usual case
         copies = (each for each in neighbours[k:] if each.similarity >= nearest[-1].similarity and each.group in groups)
         return [*nearest, *copies], True
     first: dict[Hashable, float] = {}
@@ -57,7 +57,7 @@ def first_groups(neighbours: Sequence[N], k: int) -> tuple[list[N], bool]:
 
 
 def into_groups(neighbours: Sequence[N]) -> list[list[N]]:
-    """The neighbours by groups: the nearest group first, and the nearest of each first."""
+    """Neighbours by group: the nearest group first, and the nearest of each group first."""
     groups: dict[Hashable, list[N]] = {}
     for each in neighbours:
         groups.setdefault(each.group, []).append(each)
@@ -66,12 +66,12 @@ def into_groups(neighbours: Sequence[N]) -> list[list[N]]:
 
 @dataclass(frozen=True)
 class VotingOrder:
-    """The neighbours [n, w] of n queries in the order in which they vote, those that share a vote side by side.
+    """The neighbours [n, w] of n queries in the order in which they vote, group by group.
 
     Attributes:
-        order: int64 [n, w], their columns; those that do not vote come last.
-        ranks: int64 [n, w], in that order; `MISSING` where one does not vote.
-        copies: int64 [n, w], in that order: how many share the vote, 1 or more.
+        order: int64 [n, w], columns of the neighbours; those that do not vote come last.
+        ranks: int64 [n, w], in that order; `MISSING` for a neighbour that does not vote.
+        copies: int64 [n, w], in that order: the number of neighbours that share the vote, 1 or more.
     """
 
     order: Integers
@@ -83,22 +83,22 @@ def voting_order(groups: Integers, similarities: NDArray[np.floating], k: int) -
     """`first_groups` and `into_groups` for the neighbours of many queries at once.
 
     Args:
-        groups: int64 [n, w], what those that share a vote have in common, 0 or more; `MISSING`: there is no neighbour.
+        groups: int64 [n, w], the group of each neighbour, 0 or more; `MISSING` where there is no neighbour.
         similarities: [n, w], the nearest first.
-        k: how many groups vote, at least 1.
+        k: the number of groups that vote, at least 1.
     """
     first = first_equal_column(groups)
-    opens = (first == np.arange(groups.shape[1])) & (groups != MISSING)
-    ranks = np.take_along_axis(np.cumsum(opens, axis=1) - 1, first, 1)
-    last = np.where(opens & (ranks == k - 1), similarities, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    leads = (first == np.arange(groups.shape[1])) & (groups != MISSING)
+    ranks = np.take_along_axis(np.cumsum(leads, axis=1) - 1, first, 1)
+    last = np.where(leads & (ranks == k - 1), similarities, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     votes = (groups != MISSING) & (ranks < k) & (similarities >= last)
     order = np.argsort(np.where(votes, ranks, groups.shape[1]), axis=1, kind="stable")
     found = np.where(np.take_along_axis(votes, order, 1), np.take_along_axis(ranks, order, 1), MISSING)
-    return VotingOrder(order, found, _numbers_alike(found))
+    return VotingOrder(order, found, _count_equal(found))
 
 
 def first_equal_column(values: Integers) -> Integers:
-    """For each value of int64 [n, w], the column in which its row holds the same for the first time, int64 [n, w]."""
+    """For each value of int64 [n, w], the first column of its row with an equal value, int64 [n, w]."""
     order = np.argsort(values, axis=1, kind="stable")
     in_order = np.take_along_axis(values, order, 1)
     starts = np.zeros(values.shape, np.int64)
@@ -108,9 +108,9 @@ def first_equal_column(values: Integers) -> Integers:
     return first
 
 
-def _numbers_alike(ranks: Integers) -> Integers:
-    """How many of its row have the same rank, int64 [n, w]; 1 where there is none."""
-    there = ranks != MISSING
-    place = np.arange(len(ranks))[:, None] * ranks.shape[1] + ranks
-    numbers = np.bincount(place[there], minlength=ranks.size)
-    return np.where(there, numbers[np.where(there, place, 0)], 1)
+def _count_equal(ranks: Integers) -> Integers:
+    """How often each rank occurs in its row, int64 [n, w]; 1 for `MISSING`."""
+    present = ranks != MISSING
+    index = np.arange(len(ranks))[:, None] * ranks.shape[1] + ranks
+    counts = np.bincount(index[present], minlength=ranks.size)
+    return np.where(present, counts[np.where(present, index, 0)], 1)

@@ -1,8 +1,8 @@
-"""Pruning: an image that voted wrong for others counts less from then on, or not at all (Geirhos et al. 2025).
+"""Pruning: wrong votes of an image reduce its weight, or exclude it from voting (Geirhos et al. 2025).
 
-Each image of a memory is classified by its nearest neighbours, leaving itself out. A neighbour voted right for it where
-they have a label in common, else wrong. Soft pruning multiplies the vote of an image with w wrong votes by
-1.75 / (1 + w), and by 1 where it has none; hard pruning leaves images with many wrong votes out.
+Wrong votes are counted leaving one out: each image of a memory is classified by its nearest neighbours without itself.
+A neighbour's vote is right where the two have a label in common, else wrong. Soft pruning multiplies the weight of an
+image with w wrong votes by 1.75 / (1 + w), or by 1 where w is 0. Hard pruning excludes images with many wrong votes.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from visual_memory.services.voting.exact_neighbours import MISSING
 
 SOFT = 1.75
 SOFT_K = 10
-"""Over how many neighbours the wrong votes of soft pruning are counted, as in the authors' code."""
+"""Neighbours over which soft pruning counts wrong votes, as in the authors' code."""
 HARD_K = 100
 HARD_VOTES = 1.28
-"""Wrong votes for each neighbour they are counted over, from which on hard pruning leaves an image out: 128, as in the
-paper. An image has on average as many votes as there are neighbours, so the size of the memory does not matter."""
+"""The default threshold of hard pruning, in wrong votes per counted neighbour: 128 for 100 neighbours, as in the paper.
+An image has on average as many votes as there are neighbours, whatever the size of the memory."""
 HARD_TIMES = 3
-"""And so many times the mean: where classes hold fewer images than there are neighbours, most votes must be wrong.
-Picked after a look at the garments and digits: with 4 times nothing was left out of the garments."""
+"""The threshold is at least this multiple of the mean: where classes have fewer images than there are neighbours, most
+votes must be wrong. Chosen on the garments and digits: with 4, no garment was excluded."""
 AT_ONCE = 512
-"""Images whose votes are compared at once: with 32 labels each and 10 neighbours, that takes a few MiB."""
+"""Images whose votes are compared at once; with 32 labels each and 10 neighbours they take a few MiB."""
 
 
 def reliability(wrong: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:
-    """What soft pruning multiplies the votes of images by that gave so many wrong votes."""
+    """The factors of soft pruning for numbers of wrong votes."""
     return np.where(wrong > 0, SOFT / (1 + wrong), 1.0)
 
 
@@ -40,7 +40,7 @@ def votes_are_right(labels: Sequence[Sequence[str]], rows: Integers) -> NDArray[
         rows: int64 [n, k], the neighbours of each image, itself not among them; `MISSING` where there are fewer.
 
     Returns:
-        [n, k]; of no meaning where there is nobody.
+        [n, k]; undefined where there is no neighbour.
     """
     (_, codes), right = number_labels(labels), np.zeros(rows.shape, bool)
     for start in range(0, len(rows), AT_ONCE):
@@ -50,7 +50,7 @@ def votes_are_right(labels: Sequence[Sequence[str]], rows: Integers) -> NDArray[
 
 
 def count_votes(rows: Integers, right: NDArray[np.bool_]) -> Integers:
-    """The votes that each image of a memory gave, leaving one out.
+    """Count the votes that each image of a memory gave, leaving one out.
 
     Args:
         rows: int64 [n, k], the neighbours of each image; `MISSING` where there are fewer.
@@ -64,17 +64,17 @@ def count_votes(rows: Integers, right: NDArray[np.bool_]) -> Integers:
 
 
 def hard_threshold(wrong: Integers, k: int) -> int:
-    """Wrong votes from which on hard pruning leaves an image out, where nobody says otherwise.
+    """The default of hard pruning: the least number of wrong votes that excludes an image.
 
     Args:
         wrong: int64 [images], wrong votes of the whole memory.
-        k: over how many neighbours they were counted.
+        k: the neighbours over which they were counted.
     """
     return int(np.ceil(max(HARD_VOTES * k, HARD_TIMES * wrong.mean())))
 
 
 def number_labels(labels: Sequence[Sequence[str]]) -> tuple[list[str], Integers]:
-    """All labels, and those of each image by their numbers [n, most labels of one]; `MISSING` where it has fewer."""
+    """All labels, and those of each image as numbers, int64 [n, most labels of one], padded with `MISSING`."""
     names = sorted({label for each in labels for label in each})
     numbers = {label: number for number, label in enumerate(names)}
     codes = np.full((len(labels), max(map(len, labels), default=0)), MISSING, np.int64)

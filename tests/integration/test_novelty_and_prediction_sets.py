@@ -79,7 +79,7 @@ def test_a_memory_that_was_not_judged_says_what_to_do(parts: Parts, asked: dict[
     with pytest.raises(NotJudged, match="visual-memory judge"):
         parts.ask(picture("disc"), **asked)
     parts.judge()  # one image has no other to be compared with
-    with pytest.raises(NotJudged, match="no two of them"):
+    with pytest.raises(NotJudged, match="no two images"):
         parts.ask(picture("disc"), **asked)
     assert parts.memory.images.count_by_state(parts.tenant) == {State.REMEMBERED: 1}
 

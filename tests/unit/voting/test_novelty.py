@@ -38,8 +38,8 @@ def test_above_what_was_asked_there_is_no_label_and_the_votes_stay_visible(
     assert decide(decision.neighbours, options, decision.encoder, decision.novelty) == decision
     if label is None:
         assert decision.reason == (
-            "unknown: its neighbours are at a mean distance of 0.4321, which is more than for 95.1 % of the memory's"
-            " own images; above 95 % nothing is answered"
+            "unknown: the mean distance to its neighbours is 0.4321, more than for 95.1 % of the memory's own images;"
+            " the limit is 95 %"
         )
 
 

@@ -10,7 +10,7 @@ from visual_memory.schemas.classify_options import ClassifyOptions, Vote
 from visual_memory.schemas.errors import NotJudged
 from visual_memory.schemas.image import now
 from visual_memory.schemas.judgement import CalibrationSample, Judgement
-from visual_memory.services.voting.calibration_scores import KEPT, Calibration, calibrate, calibration_of
+from visual_memory.services.voting.calibration_scores import CACHED, Calibration, calibrate, calibration_of
 
 SAMPLE = CalibrationSample(
     labels=[["a"], ["a"]],
@@ -74,7 +74,7 @@ def test_what_the_vote_depends_on_is_counted_anew_and_all_else_is_not(counted: l
 
 def test_those_that_nobody_asks_for_go(counted: list[ClassifyOptions]) -> None:
     options, first = ClassifyOptions(coverage=0.9), judgement(str(uuid4()))
-    others = [judgement(str(uuid4())) for _ in range(KEPT + 5)]
+    others = [judgement(str(uuid4())) for _ in range(CACHED + 5)]
     for each in others:
         calibration_of(each, options)
         calibration_of(first, options)
