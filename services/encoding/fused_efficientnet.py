@@ -1,12 +1,11 @@
-"""An EfficientNet-Lite in few calls, and in half precision almost as exact as in full.
+"""EfficientNet-Lite with fused layers, which is fast, and almost exact in half precision.
 
-Each convolution takes its batch-norm, its padding and its ReLU6 with it, as one call of oneDNN on weights that were
-laid out beforehand; the calls are those that PyTorch's compiler makes, without its compiler. What half precision costs
-is lost in few places, so these are spared:
-- The stem and the first depthwise convolution, which takes differences of its bright output, stay in float32.
-- A depthwise filter is rounded so that its sum stays: else a part of the brightness passes a filter of differences.
+Each convolution, with its batch norm, padding and ReLU6, is one call of oneDNN on weights in oneDNN's own layout; these
+are the calls that PyTorch's compiler emits. Half precision loses accuracy in few places, which are treated separately:
+- The stem and the first depthwise convolution, which computes differences of the stem's large outputs, stay in float32.
+- The weights of a depthwise filter are rounded so that their sum is kept; otherwise brightness leaks into differences.
 - Biases stay in float32.
-Over 400 photographs the cosine to the exact vectors is then at least 0.9994; without all this it comes down to 0.956.
+Over 400 photographs the cosine to the exact vectors is then at least 0.9994; without these measures it drops to 0.956.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,8 +23,8 @@ class FusedEfficientNet:
     """The pooled features of an EfficientNet-Lite.
 
     Args:
-        network: in evaluation mode; it stays as it is.
-        dtype: of what is not spared.
+        network: in evaluation mode; it is not changed.
+        dtype: of all layers but those that stay in float32.
         device: where to compute.
     """
 
@@ -45,7 +44,7 @@ class FusedEfficientNet:
 
 
 class _Block:
-    """A block: wider, each channel by itself, narrower; where the sizes fit, what came in is added."""
+    """An inverted residual block: expansion, depthwise convolution, projection; plus its input if the sizes match."""
 
     def __init__(self, block: Any, depthwise: torch.dtype, dtype: torch.dtype, device: str) -> None:
         expand = [_Layer(block, "_expand_conv", "_bn0", dtype, device)] if hasattr(block, "_expand_conv") else []
@@ -55,19 +54,21 @@ class _Block:
             _Layer(block, "_project_conv", "_bn2", dtype, device, clamps=False),
         ]
         arguments = block._block_args  # noqa: SLF001 - as above
-        self._adds = set(block._depthwise_conv.stride) == {1} and arguments.input_filters == arguments.output_filters  # noqa: SLF001
+        stride = block._depthwise_conv.stride  # noqa: SLF001
+        self._is_residual = set(stride) == {1} and arguments.input_filters == arguments.output_filters
 
-    def __call__(self, given: torch.Tensor) -> torch.Tensor:
-        found = given
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        output = features
         for layer in self._layers:
-            found = layer(found)
-        return found.add_(given) if self._adds else found
+            output = layer(output)
+        return output.add_(features) if self._is_residual else output
 
 
 class _Layer:
-    """A convolution with what surrounds it.
+    """A convolution with its padding, batch norm and activation.
 
-    TensorFlow pads less before than after; a kernel with zeros before pads evenly, and needs no copy of the picture.
+    TensorFlow pads less before than after. A kernel that is padded with zeros instead allows even padding, which needs
+    no copy of the input.
     """
 
     def __init__(
@@ -78,24 +79,25 @@ class _Layer:
         weight = torch.nn.functional.pad(fused.weight.detach(), (after - before, 0) * 2)
         if fused.groups > 1 and dtype != torch.float32:
             weight = round_keeping_sums(weight, dtype)
-        self._dtype, self._after = dtype, RELU6 if clamps else NO_ACTIVATION
+        self._dtype, self._activation = dtype, RELU6 if clamps else NO_ACTIVATION
         self._geometry = ([after] * 2, [*fused.stride], [*fused.dilation], fused.groups)
-        one_call = device == "cpu" and supports_fused_convolution(dtype)
-        self._call: Callable[..., torch.Tensor] = torch.ops.mkldnn._convolution_pointwise if one_call else _plain  # noqa: SLF001
+        fused_call = device == "cpu" and supports_fused_convolution(dtype)
+        one_call = torch.ops.mkldnn._convolution_pointwise if fused_call else _convolution  # noqa: SLF001
+        self._call: Callable[..., torch.Tensor] = one_call
         self._weight = weight.to(device, dtype, memory_format=torch.channels_last)
-        self._bias = fused.bias.detach().to(device, torch.float32 if one_call else dtype)
-        if one_call:
+        self._bias = fused.bias.detach().to(device, torch.float32 if fused_call else dtype)
+        if fused_call:
             self._weight = torch.ops.mkldnn._reorder_convolution_weight(self._weight, *self._geometry, None)  # noqa: SLF001
 
-    def __call__(self, given: torch.Tensor) -> torch.Tensor:
-        """[n, channels, height, width], channels last in memory, in any precision, to the same in this one's."""
-        return self._call(given.to(self._dtype), self._weight, self._bias, *self._geometry, *self._after)
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        """[n, channels, height, width], channels last in memory, in any precision, to the same in this layer's."""
+        return self._call(features.to(self._dtype), self._weight, self._bias, *self._geometry, *self._activation)
 
 
 def supports_fused_convolution(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch has oneDNN's convolutions with what follows them; they are meant for its own compiler.
+    """Whether this PyTorch exposes oneDNN's convolutions with an activation, which are meant for its own compiler.
 
-    Those in half precision need a processor with AVX-512 or the like.
+    Half precision needs a processor with AVX-512 or an equivalent.
     """
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):  # type: ignore[no-untyped-call]
         return False
@@ -106,40 +108,40 @@ def supports_fused_convolution(dtype: torch.dtype) -> bool:
     return dtype not in supported or bool(supported[dtype]())
 
 
-def _plain(
-    given: torch.Tensor,
+def _convolution(
+    features: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,
     padding: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
     groups: int,
-    _after: str,
+    _activation: str,
     limits: Sequence[float],
     _algorithm: str,
 ) -> torch.Tensor:
-    """The same in PyTorch's own calls, for a GPU and other processors."""
-    found = torch.nn.functional.conv2d(given, weight, bias, (*stride,), (*padding,), (*dilation,), groups)
-    return found.clamp_(*limits) if limits else found
+    """The same with public PyTorch calls, for GPUs and other processors."""
+    output = torch.nn.functional.conv2d(features, weight, bias, (*stride,), (*padding,), (*dilation,), groups)
+    return output.clamp_(*limits) if limits else output
 
 
 def round_keeping_sums(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Each filter rounded, its smallest weights last: they make up for the errors of the others.
+    """Round each filter, its smallest weights last, which compensate for the rounding errors of the others.
 
     Args:
         weight: float32 [filters, 1, height, width].
-        dtype: what to round to.
+        dtype: the precision to round to.
 
     Returns:
-        Float32 of the same shape, with values that the precision has; the sums are as exact as its smallest weight.
+        Float32 of the same shape, with values of that precision; the sums are as exact as the smallest weight.
     """
     flat = weight.flatten(1).double()
     order = flat.abs().argsort(1, descending=True)
-    rounded, left = torch.zeros_like(flat), torch.zeros(len(flat), 1, dtype=torch.float64)
+    rounded, remainder = torch.zeros_like(flat), torch.zeros(len(flat), 1, dtype=torch.float64)
     for column in order.unbind(1):
-        place = column[:, None]
-        wanted = flat.gather(1, place) + left
-        found = wanted.to(dtype).double()
-        rounded.scatter_(1, place, found)
-        left = wanted - found
+        index = column[:, None]
+        exact = flat.gather(1, index) + remainder
+        nearest = exact.to(dtype).double()
+        rounded.scatter_(1, index, nearest)
+        remainder = exact - nearest
     return rounded.float().reshape(weight.shape)

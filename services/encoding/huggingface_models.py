@@ -1,4 +1,4 @@
-"""Any image model that sentence-transformers or transformers loads, from a hub name or a folder."""
+"""Load an image model of sentence-transformers or transformers, from a hub name or a folder."""
 
 import copy
 import math
@@ -22,50 +22,50 @@ from visual_memory.services.encoding.torch_encoder import Features, Forward, Pre
 from visual_memory.services.encoding.transformers_preprocessing import take_over_resize
 
 PIL_PROCESSOR = {"backend": "pil"}
-"""The image processors of transformers without torchvision: the same numbers whether it is installed or not."""
+"""Use the image processors without torchvision, so that vectors do not depend on whether it is installed."""
 
 
-class DINOv3ViTImageProcessor(ViTImageProcessorPil):  # type: ignore[misc]  # it has no type where it is not read
-    """DINOv3's, without torchvision: transformers has none. The same steps; only pixels are rounded between two."""
+class DINOv3ViTImageProcessor(ViTImageProcessorPil):  # type: ignore[misc]  # untyped where it is not analysed
+    """DINOv3's processor without torchvision, which transformers lacks: the same steps, with rounded pixels between."""
 
     image_mean = IMAGENET_DEFAULT_MEAN
     image_std = IMAGENET_DEFAULT_STD
 
 
-AutoImageProcessor.register(  # found by its name, which the models' files have
+AutoImageProcessor.register(  # looked up by its name in the model's files
     DINOv3ViTConfig,
     image_processor_classes={"pil": DINOv3ViTImageProcessor, "torchvision": DINOv3ViTImageProcessor},
     exist_ok=True,
 )
 
-disable_progress_bar()  # for weights that are read from the disk; it would be in the logs
+disable_progress_bar()  # of loading weights; it would fill the logs
 
 MAX_TRANSFORMER_CONVOLUTIONS = 2
-"""Convolutions of a transformer: it cuts the picture into patches with one, and gains nothing from channels last."""
+"""A model with more is a convolutional network, which gains from channels last; a transformer has one for patches."""
 DEFAULT_SIDE = 512
-"""Side of the pictures for a model that names none, or a picture of 50 megapixels would be a batch of its own."""
+"""Side of the pictures for a model that defines none; otherwise a picture of 50 megapixels would be embedded whole."""
 
 
 def load_pretrained(folder: str, pooling: PoolingName, device: str, preprocessing: Preprocessing = 2) -> TorchNetwork:
     """Load an image model.
 
     Args:
-        folder: the model's; as in `services.encoding.encoder_fingerprint.model_folder`.
-        pooling: how tokens become one vector. ``auto``: a model that sentence-transformers saved, as it was saved;
-            else the projected embedding of a model that joins images and texts (CLIP, SigLIP), the class token
-            (DINOv2, DINOv3, ViT), the model's own pooler, or the mean of all tokens: the first that there is.
+        folder: of the model; as from `services.encoding.encoder_fingerprint.model_folder`.
+        pooling: how tokens become one vector. ``auto``: a model saved by sentence-transformers, as it was saved;
+            otherwise the first of: the projected embedding of a model for images and texts (CLIP, SigLIP), the class
+            token (DINOv2, DINOv3, ViT), the model's own pooler, the mean of all tokens.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         preprocessing: as `PreprocessingCrop.version`.
 
     Raises:
-        EncoderUnusable: the model takes no pictures.
-        Exception: whatever the libraries raise where it cannot be loaded.
+        EncoderUnusable: the model does not accept pictures.
+        Exception: whatever the libraries raise if it cannot be loaded.
     """
     return _network(_load(folder, pooling, device), folder, device, preprocessing)
 
 
 def _network(model: SentenceTransformer, name: str, device: str, preprocessing: Preprocessing) -> TorchNetwork:
-    model.eval().requires_grad_(requires_grad=False).float()  # some come in the precision that they were saved in
+    model.eval().requires_grad_(requires_grad=False).float()  # some are loaded in the precision of their file
     if sum(isinstance(each, torch.nn.Conv2d) for each in model.modules()) > MAX_TRANSFORMER_CONVOLUTIONS:
         model.to(memory_format=torch.channels_last)
 
@@ -80,16 +80,16 @@ def _network(model: SentenceTransformer, name: str, device: str, preprocessing: 
         built = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
 
         def forward(features: Features) -> torch.Tensor:
-            given = {name: _in(dtype, value) for name, value in features.items()}
-            return built(given)["sentence_embedding"][:, : model.truncate_dim]  # type: ignore[no-any-return]
+            converted = {name: _to_dtype(dtype, value) for name, value in features.items()}
+            return built(converted)["sentence_embedding"][:, : model.truncate_dim]  # type: ignore[no-any-return]
 
         return forward
 
-    return TorchNetwork(name, device, resize.crop if resize else _view(model, preprocessing), prepare, build)
+    return TorchNetwork(name, device, resize.crop if resize else _crop(model, preprocessing), prepare, build)
 
 
-def _in(dtype: torch.dtype, value: Any) -> Any:
-    """Numbers with a fraction in a precision, all else as it is."""
+def _to_dtype(dtype: torch.dtype, value: Any) -> Any:
+    """Convert a tensor of floats to a precision; return everything else unchanged."""
     return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
@@ -99,7 +99,7 @@ def _load(folder: str, pooling: PoolingName, device: str) -> SentenceTransformer
     else:
         model = SentenceTransformer(modules=_modules(folder, pooling), device=device)
     if not model.supports("image"):
-        raise EncoderUnusable(f"the model in {folder} takes no pictures; name an image model")
+        raise EncoderUnusable(f"the model in {folder} accepts no pictures; name an image model")
     return model
 
 
@@ -107,7 +107,7 @@ def _modules(folder: str, pooling: PoolingName) -> list[torch.nn.Module]:
     transformer = Transformer(folder, processor_kwargs=PIL_PROCESSOR)
     if "image" not in transformer.modality_config:
         return [transformer]
-    chosen = _family(transformer) if pooling == "auto" else pooling
+    chosen = _default_pooling(transformer) if pooling == "auto" else pooling
     image = transformer.modality_config["image"]
     if chosen == "pooler":
         image["method_output_name"], transformer.module_output_name = "pooler_output", "sentence_embedding"
@@ -116,8 +116,8 @@ def _modules(folder: str, pooling: PoolingName) -> list[torch.nn.Module]:
     return [transformer, Pooling(transformer.get_embedding_dimension(), chosen)]
 
 
-def _family(transformer: Transformer) -> Literal["cls", "mean", "pooler"]:
-    """How the model's family is meant to be used."""
+def _default_pooling(transformer: Transformer) -> Literal["cls", "mean", "pooler"]:
+    """The pooling that the model's family is trained for."""
     if transformer.module_output_name == "sentence_embedding":
         return "pooler"
     if any(name.endswith("cls_token") for name, _ in transformer.model.named_parameters()):
@@ -126,12 +126,12 @@ def _family(transformer: Transformer) -> Literal["cls", "mean", "pooler"]:
     return "pooler" if "pooler_output" in outputs else "mean"
 
 
-def _view(model: SentenceTransformer, preprocessing: Preprocessing) -> PreprocessingCrop:
-    """The short side of the pictures that the model's image processor begins with, which cuts them itself."""
+def _crop(model: SentenceTransformer, preprocessing: Preprocessing) -> PreprocessingCrop:
+    """The resize of the model's image processor, which does the centre crop itself."""
     processor = getattr(model[0], "processor", None)
-    resizes = getattr(processor, "image_processor", processor)
-    size = getattr(resizes, "size", None) if getattr(resizes, "do_resize", False) else None
-    named = dict(size or {})
-    side = named.get("shortest_edge") or max(named.get("height") or 0, named.get("width") or 0)
-    side = math.ceil(side / (getattr(resizes, "crop_pct", None) or 1))  # so much more, of which it cuts the middle
+    images = getattr(processor, "image_processor", processor)
+    size = getattr(images, "size", None) if getattr(images, "do_resize", False) else None
+    sizes = dict(size or {})
+    side = sizes.get("shortest_edge") or max(sizes.get("height") or 0, sizes.get("width") or 0)
+    side = math.ceil(side / (getattr(images, "crop_pct", None) or 1))  # it crops this part of the resized picture
     return PreprocessingCrop(side if preprocessing == 1 else side or DEFAULT_SIDE, version=preprocessing)

@@ -1,4 +1,4 @@
-"""From settings to an encoder. The heavy libraries are imported when one is loaded, not before."""
+"""Identify and load the encoder that the settings name; the heavy libraries are imported only for loading."""
 
 import re
 from dataclasses import replace
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from visual_memory.services.encoding.torch_encoder import Precision, TorchNetwork
 
 BFLOAT16_COMPATIBLE = {BUILT_IN}
-"""Encoders whose vectors in bfloat16 have a cosine of 0.999 or more to those in float32, so that machines that compute
-in either may share a collection: similarities to one neighbour differ by less than 0.09 even if all errors point the
-same way. The least over 400 photographs, by ``python -m benchmarks.agreement NAME``: efficientnet-lite0 0.9995; over
-the same ones blurred 0.9992, and with a tenth of their contrast 0.9987.
+"""Encoders whose bfloat16 vectors have a cosine of at least 0.999 to the float32 vectors, so that machines with either
+precision may share a collection: similarities to one neighbour differ by less than 0.09 even if all errors add up. The
+minimum over 400 photographs, by ``python -m benchmarks.agreement NAME``, is 0.9995 for efficientnet-lite0; 0.9992 if
+they are blurred, and 0.9987 with a tenth of their contrast.
 """
 BATCH_SIZE = {"cpu": 8, "cuda": 64}
-"""Most pictures encoded at once. 8 keep a core busy; with more of them callers would wait for each other longer."""
+"""Default batch sizes. 8 pictures keep a core busy; with more, callers would wait for each other longer."""
 MAX_NAME_LENGTH = 100
-"""Characters of a model's name in that of its vectors: engines make a folder of it."""
+"""Characters of a model's name in the name of its vectors, which engines use as a folder's name."""
 
 
 def identify(settings: EncoderSettings, preprocessing: Preprocessing = 2) -> EncoderIdentity:
-    """The encoder that the settings name, `BUILT_IN` where they name none; a model of the hub is fetched for it.
+    """Identify the encoder that the settings name, by default `BUILT_IN`; a model of the hub is downloaded for it.
 
     Raises:
         EncoderUnusable: there is no such model.
     """
     model = settings.name or BUILT_IN
     if model == BUILT_IN:
-        settings = settings.model_copy(update={"pooling": "auto"})  # it has one way alone
+        settings = settings.model_copy(update={"pooling": "auto"})  # it supports no other
     elif Path(model).expanduser().is_dir():
         model = str(Path(model).expanduser().resolve())
     precision = _precision_class(settings)
@@ -57,7 +57,7 @@ def identify(settings: EncoderSettings, preprocessing: Preprocessing = 2) -> Enc
 
 
 def legacy_name(settings: EncoderSettings) -> str:
-    """What the vectors of the encoder that the settings name were called before there were fingerprints."""
+    """The name of the encoder's vectors before names contained fingerprints."""
     model = settings.name or BUILT_IN
     if model == BUILT_IN:
         return BUILT_IN
@@ -71,16 +71,16 @@ def load_encoder(settings: EncoderSettings, identity: EncoderIdentity | None = N
     """Load an encoder.
 
     Args:
-        settings: device, precision, batch size and threads; the threads hold for the whole process. Where the folder
-            of `identity` is not on this machine or holds another model, its model is looked for where they name one.
-        identity: which encoder, an `EncoderSpec` where a memory knows it; by default the one that the settings name.
+        settings: device, precision, batch size and threads; the threads apply to the whole process. If the folder of
+            `identity` is missing on this machine or contains another model, the model that the settings name is tried.
+        identity: which encoder, an `EncoderSpec` if a memory knows it; by default the one that the settings name.
 
     Returns:
-        An encoder that has embedded its first picture, of the identity's name.
+        An encoder with the identity's name, which has embedded its first picture.
 
     Raises:
-        EncoderUnusable: there is no such model or device, or the model takes no pictures.
-        EncoderMismatch: the model's files are others than those of `identity`.
+        EncoderUnusable: there is no such model or device, or the model does not accept pictures.
+        EncoderMismatch: the model's files are not those of `identity`.
     """
     import torch
 
@@ -89,27 +89,27 @@ def load_encoder(settings: EncoderSettings, identity: EncoderIdentity | None = N
         raise EncoderUnusable(
             f"encoder.device {settings.device}: PyTorch sees {torch.cuda.device_count()} such devices"
         )
-    if settings.threads:  # else PyTorch's own choice, one per core
+    if settings.threads:  # otherwise PyTorch's default, one per core
         torch.set_num_threads(settings.threads)
     from visual_memory.services.encoding.torch_encoder import TorchEncoder
 
-    wanted = settings
+    resolved = settings
     if identity:
-        wanted = _located(settings, identity)
+        resolved = _locate(settings, identity)
     identity = identity or identify(settings)
     try:
-        network = replace(_network(wanted, identity), name=identity.name)
+        network = replace(_network(resolved, identity), name=identity.name)
         return TorchEncoder(
             network, network.build(_precision(settings, identity)), settings.batch_size or BATCH_SIZE[device.type]
         )
     except VisualMemoryError:
         raise
-    except Exception as error:  # the libraries raise many kinds, and all mean this
-        raise _unusable(wanted, error) from error
+    except Exception as error:  # the libraries raise exceptions of many kinds
+        raise _unusable(resolved, error) from error
 
 
-def _located(settings: EncoderSettings, identity: EncoderIdentity) -> EncoderSettings:
-    """The settings with the model whose files are the identity's: where it was, else where the settings name it."""
+def _locate(settings: EncoderSettings, identity: EncoderIdentity) -> EncoderSettings:
+    """Settings that name the model with the identity's files: at its old location, or where the settings name it."""
     absent: EncoderUnusable | None = None
     for model in dict.fromkeys((identity.model, settings.name or identity.model)):
         named = settings.model_copy(update={"name": model, "pooling": identity.pooling})
@@ -125,9 +125,9 @@ def _located(settings: EncoderSettings, identity: EncoderIdentity) -> EncoderSet
     if absent:
         raise absent
     raise EncoderMismatch(
-        f"the files in {identity.model} are others than those that the vectors of encoder {identity.name} were made"
-        " with: put those back, and these into another folder, which can be added beside it: visual-memory encoder add"
-        " FOLDER"
+        f"the files in {identity.model} are not those that made the vectors of encoder {identity.name}: restore those"
+        " files, and put the present ones into another folder, which can be added as another encoder: visual-memory"
+        " encoder add FOLDER"
     )
 
 
@@ -149,13 +149,13 @@ def _unusable(settings: EncoderSettings, error: Exception) -> EncoderUnusable:
 
 
 def _precision_class(settings: EncoderSettings) -> PrecisionClass:
-    """The precision that the encoder's vectors agree with."""
-    agrees = settings.precision == "bfloat16" and (settings.name or BUILT_IN) in BFLOAT16_COMPATIBLE
-    return "float32" if agrees or settings.precision == "auto" else settings.precision
+    """The precision class of the encoder's vectors."""
+    compatible = settings.precision == "bfloat16" and (settings.name or BUILT_IN) in BFLOAT16_COMPATIBLE
+    return "float32" if compatible or settings.precision == "auto" else settings.precision
 
 
 def _precision(settings: EncoderSettings, identity: EncoderIdentity) -> "Precision":
-    """One of the identity's class: where that has several, as the settings say, else bfloat16 where it is quick."""
+    """A precision of the identity's class: the one in the settings, or bfloat16 on processors that support it."""
     if identity.precision != "float32" or identity.model not in BFLOAT16_COMPATIBLE:
         return identity.precision
     if settings.precision in ("float32", "bfloat16"):
@@ -164,8 +164,8 @@ def _precision(settings: EncoderSettings, identity: EncoderIdentity) -> "Precisi
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor has instructions for bfloat16; without them it is slower than float32."""
+    """Whether this processor has bfloat16 instructions; without them bfloat16 is slower than float32."""
     import torch
 
-    can = torch.cpu.get_capabilities()
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,4 +1,4 @@
-"""MicroBatcher: tenants in many threads share the encoder's batches."""
+"""Collect the pictures of callers in many threads into the encoder's batches, fairly among tenants."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ from visual_memory.services.encoding.encoder_contract import Encoder, check_vect
 
 
 class SharedEncoder(Encoder, Protocol):
-    """An `Encoder` that tenants share."""
+    """An `Encoder` that several tenants share."""
 
     def encode(self, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:
         """As in `Encoder`, for a tenant."""
@@ -25,7 +25,7 @@ class SharedEncoder(Encoder, Protocol):
 
 @dataclass(eq=False)
 class _Call:
-    """One caller's pictures, and the vectors of those that are done, by the place of the first."""
+    """One caller's pictures; the vectors of finished pieces, by the position of their first picture."""
 
     tenant: str
     images: Sequence[PIL.Image.Image]
@@ -36,7 +36,7 @@ class _Call:
 
 @dataclass(frozen=True)
 class _Piece:
-    """The part of a call that goes into a batch, from a place on."""
+    """The part of a call, from position `start`, that goes into one batch."""
 
     call: _Call
     start: int
@@ -44,31 +44,31 @@ class _Piece:
 
 
 class MicroBatcher:
-    """A `SharedEncoder` that hands an encoder batches of what waits when it is free, up to its batch size.
+    """A `SharedEncoder` that fills the encoder's batches with the waiting pictures of all callers.
 
-    Tenants take turns, and so do the callers of each, so that one with a thousand pictures holds nobody up. A batch
-    that fails is tried again caller by caller, so that a picture spoils only its own caller's call.
+    Tenants are served round-robin, and so are the callers of each tenant, so that a caller with a thousand pictures
+    delays nobody. A batch that fails is encoded again caller by caller, so that a bad picture fails only its own call.
 
     Args:
-        load: makes the encoder; whatever it raises, the constructor raises.
-        observe: told of each batch that succeeded: how many pictures, and how many seconds it took.
-        side_by_side: how many batches are worked at at once, each in a thread of its own; what waits is shared among
-            the threads that are free. At least 1; see `services.infrastructure.processes.cpu_threads`.
-        begin: called in each of these threads before its first batch.
+        load: returns the encoder; the constructor passes on what it raises.
+        on_batch: called after each successful batch with its number of pictures and its duration in seconds.
+        threads: how many batches are encoded in parallel, at least 1; free threads share the waiting pictures. See
+            `services.infrastructure.processes.cpu_threads`.
+        initializer: called in each of these threads before its first batch.
 
     Attributes:
-        encoder: what was loaded.
+        encoder: the loaded encoder.
     """
 
     def __init__(
         self,
         load: Callable[[], Encoder],
-        observe: Callable[[int, float], None] = lambda _size, _seconds: None,
-        side_by_side: int = 1,
-        begin: Callable[[], object] = lambda: None,
+        on_batch: Callable[[int, float], None] = lambda _size, _seconds: None,
+        threads: int = 1,
+        initializer: Callable[[], object] = lambda: None,
     ) -> None:
-        self._observe = observe
-        self._begin = begin
+        self._on_batch = on_batch
+        self._initializer = initializer
         self._waiting: dict[str, deque[_Call]] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -80,13 +80,13 @@ class MicroBatcher:
         self.batch_size = self.encoder.batch_size
         self._threads = [
             threading.Thread(target=self._work, name=f"micro-batcher-{number}", daemon=True)
-            for number in range(side_by_side)
+            for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()
 
     def encode(self, images: Sequence[PIL.Image.Image], tenant: str = "") -> NDArray[np.float32]:
-        """As in `SharedEncoder`; waits for its turn.
+        """As in `SharedEncoder`; waits until all pictures are encoded.
 
         Raises:
             Unavailable: the batcher is closed.
@@ -103,7 +103,7 @@ class MicroBatcher:
         return call.answer.result()
 
     def close(self) -> None:
-        """Refuse new calls, finish those that wait, and stop the threads. Closing twice is harmless."""
+        """Refuse new calls, finish the waiting ones, and stop the threads. Closing twice is harmless."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -111,32 +111,32 @@ class MicroBatcher:
             thread.join()
 
     def _work(self) -> None:
-        self._begin()
-        while pieces := self._next():
+        self._initializer()
+        while pieces := self._next_batch():
             self._encode(pieces)
 
-    def _next(self) -> list[_Piece]:
-        """The next batch, as large as leaves the others that are free as much; empty when closed and nobody waits."""
+    def _next_batch(self) -> list[_Piece]:
+        """The next batch, sized so that every free thread gets an equal share; empty once closed and done."""
         with self._changed:
             self._free += 1
             self._changed.wait_for(lambda: self._waiting or self._closed)
             pieces: list[_Piece] = []
             number = sum(len(call.images) - call.taken for calls in self._waiting.values() for call in calls)
-            room = min(self.batch_size, -(-number // self._free))
+            remaining = min(self.batch_size, -(-number // self._free))
             self._free -= 1
-            while room and self._waiting:
-                pieces.append(self._take(-(-room // len(self._waiting))))
-                room -= len(pieces[-1].images)
+            while remaining and self._waiting:
+                pieces.append(self._next_piece(-(-remaining // len(self._waiting))))
+                remaining -= len(pieces[-1].images)
             if self._waiting:
                 self._changed.notify()
             return pieces
 
-    def _take(self, most: int) -> _Piece:
-        """So many pictures at most of the tenant whose turn it is; its next turn is after those of the others."""
+    def _next_piece(self, size: int) -> _Piece:
+        """At most `size` pictures of the first tenant, which then moves behind the others."""
         tenant, calls = next(iter(self._waiting.items()))
         del self._waiting[tenant]
         call = calls.popleft()
-        piece = _Piece(call, call.taken, call.images[call.taken : call.taken + most])
+        piece = _Piece(call, call.taken, call.images[call.taken : call.taken + size])
         call.taken += len(piece.images)
         if call.taken < len(call.images):
             calls.append(call)
@@ -147,7 +147,7 @@ class MicroBatcher:
     def _encode(self, pieces: list[_Piece]) -> None:
         try:
             vectors = self._vectors([image for piece in pieces for image in piece.images])
-        except Exception as error:  # noqa: BLE001 - it is the callers', and the thread must outlive it
+        except Exception as error:  # noqa: BLE001 - raised in the callers' threads; this thread must survive
             if len(pieces) == 1:
                 self._fail(pieces[0].call, error)
                 return
@@ -161,24 +161,24 @@ class MicroBatcher:
     def _vectors(self, images: list[PIL.Image.Image]) -> NDArray[np.float32]:
         begun = time.perf_counter()
         vectors = self.encoder.encode(images)
-        self._observe(len(images), time.perf_counter() - begun)
-        # Any encoder may be behind this, and an answer that is too short would leave a caller waiting for ever.
+        self._on_batch(len(images), time.perf_counter() - begun)
+        # The encoder may be any; a result that is too short would leave a caller waiting indefinitely.
         return check_vectors(vectors, self.name, len(images), self.dimension)
 
     def _deliver(self, piece: _Piece, rows: NDArray[np.float32]) -> None:
         call = piece.call
         with self._changed:
             call.done[piece.start] = rows
-            whole = sum(map(len, call.done.values())) == len(call.images)
-        if whole:
+            complete = sum(map(len, call.done.values())) == len(call.images)
+        if complete:
             call.answer.set_result(np.concatenate([call.done[start] for start in sorted(call.done)]))
 
     def _fail(self, call: _Call, error: Exception) -> None:
         with self._changed:
             calls = self._waiting.get(call.tenant, deque())
             if call in calls:
-                calls.remove(call)  # the rest of its pictures is no use to anyone
+                calls.remove(call)  # nobody needs the rest of its pictures
                 if not calls:
                     del self._waiting[call.tenant]
-            if not call.answer.done():  # another part of it may have failed too
+            if not call.answer.done():  # another piece may have failed too
                 call.answer.set_exception(error)

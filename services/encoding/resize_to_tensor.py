@@ -1,4 +1,4 @@
-"""The last step of a view, on the encoder's side: what was cut out of a picture, in the size that the model takes."""
+"""Resize a cropped picture to the model's input size, several times as fast as Pillow."""
 
 from typing import Literal
 
@@ -10,14 +10,14 @@ Filter = Literal["bicubic", "bilinear"]
 
 
 def resize_to_tensor(picture: PIL.Image.Image, size: tuple[int, int], by: Filter = "bicubic") -> torch.Tensor:
-    """A picture of mode RGB in a size: uint8 [1, 3, height, width], channels last in memory.
+    """Resize a picture of mode RGB: uint8 [1, 3, height, width], channels last in memory.
 
-    The numbers are Pillow's but for a rounding here and there, in a fourth of its time.
+    The pixels equal Pillow's except for rounding, and take a quarter of its time.
 
     Args:
         picture: of any size.
         size: width and height.
-        by: how pixels are weighed; where it is made smaller, over all that become one.
+        by: the interpolation, with antialiasing.
     """
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
     if picture.size == size:

@@ -1,4 +1,4 @@
-"""The built-in encoder's network as a module of sentence-transformers: to use it there, to tune it, to save it."""
+"""The built-in encoder as a sentence-transformers module, for use, training and saving with that library."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -13,11 +13,11 @@ from visual_memory.services.encoding.efficientnet import NAME, prepare, scale_pi
 from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN_CROP, BUILT_IN_DIMENSION
 
 
-class EfficientNetLite0(InputModule):  # type: ignore[misc]  # it has no type where the library is not read
-    """Pictures to pooled features, as the first module of a `SentenceTransformer`.
+class EfficientNetLite0(InputModule):  # type: ignore[misc]  # untyped where the library is not analysed
+    """Pictures to pooled features; the first module of a `SentenceTransformer`.
 
     Args:
-        network: such as `original`; none: one to load weights into.
+        network: as from `load_published_network`; None: a network without weights, to load them into.
     """
 
     save_in_root = False
@@ -28,11 +28,11 @@ class EfficientNetLite0(InputModule):  # type: ignore[misc]  # it has no type wh
 
     @property
     def modalities(self) -> list[Modality]:
-        """Pictures alone."""
+        """Only pictures."""
         return ["image"]
 
     def preprocess(self, inputs: Sequence[PIL.Image.Image], **_: Any) -> dict[str, torch.Tensor]:
-        """Pictures of mode RGB and any sizes, as `prepare` takes them."""
+        """Crop pictures of mode RGB and any size, and convert them with `prepare`."""
         return prepare([BUILT_IN_CROP.apply(picture) for picture in inputs])
 
     def forward(self, features: dict[str, torch.Tensor], **_: Any) -> dict[str, torch.Tensor]:

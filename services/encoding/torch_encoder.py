@@ -1,4 +1,4 @@
-"""A network as an `Encoder`: pictures in, batches through the network in one precision, unit rows out."""
+"""Run a PyTorch network as an `Encoder`: batches of prepared pictures to unit rows, in one precision."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ Forward = Callable[[Features], torch.Tensor]
 
 @dataclass(frozen=True)
 class TorchNetwork:
-    """What an encoder is made of.
+    """A loaded model with its preprocessing.
 
     Attributes:
         name: as in `Encoder`.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        view: as in `Encoder`.
-        prepare: views of pictures of mode RGB to what the network reads, tensors by name [n, ...], on the CPU.
-        build: makes the network in a precision; it gives [n, dimension] or [n, dimension, 1, 1], of any length. It is
-            exact in float32.
+        crop: as in `Encoder`.
+        prepare: converts cropped pictures of mode RGB to the network's input, tensors [n, ...] by name, on the CPU.
+        build: returns the network in a precision; its output is [n, dimension] or [n, dimension, 1, 1], of any length,
+            and exact in float32.
     """
 
     name: str
@@ -38,19 +38,19 @@ class TorchNetwork:
 
 
 class TorchEncoder:
-    """Embeds pictures with a network, batch after batch.
+    """Embeds pictures with a network, batch by batch.
 
-    On a GPU the next batch is prepared while the one before is computed: nothing waits for it before the last.
+    On a GPU the next batch is prepared while the previous one is computed; only the last one is waited for.
 
     Args:
-        network: what to embed with.
-        forward: the network in the precision that was chosen.
+        network: the model.
+        forward: the network in the chosen precision.
         batch_size: as in `Encoder`.
 
     Attributes:
         name: as in `Encoder`.
-        view: as in `Encoder`.
-        dimension: as in `Encoder`; found by embedding a picture.
+        crop: as in `Encoder`.
+        dimension: as in `Encoder`; determined by embedding a picture.
     """
 
     def __init__(self, network: TorchNetwork, forward: Forward, batch_size: int) -> None:
@@ -67,12 +67,11 @@ class TorchEncoder:
         return check_vectors(vectors, self.name, len(images), self.dimension)
 
     def _embed(self, images: Sequence[PIL.Image.Image]) -> NDArray[np.float32]:
-        return embed_batches(
-            self._forward, (to_device(features, self._network.device) for features in self._prepared(images))
-        )
+        batches = (to_device(features, self._network.device) for features in self._prepare(images))
+        return embed_batches(self._forward, batches)
 
-    def _prepared(self, images: Sequence[PIL.Image.Image]) -> Iterator[Features]:
-        """Batches, and each picture by itself where those of a batch have not one size, for nothing is cut of them."""
+    def _prepare(self, images: Sequence[PIL.Image.Image]) -> Iterator[Features]:
+        """Prepare batches; pictures of a batch with different sizes, because nothing is cropped, one by one."""
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             try:
@@ -84,14 +83,14 @@ class TorchEncoder:
 
 @torch.inference_mode()
 def embed_batches(forward: Forward, batches: Iterable[Features]) -> NDArray[np.float32]:
-    """The unit rows of batches that lie on the network's device; a zero row stays, for `check_vectors` to name."""
+    """Embed batches on the network's device as unit rows; a zero row remains zero, for `check_vectors` to report."""
     rows = torch.cat([forward(batch).flatten(1) for batch in batches])
     unit: NDArray[np.float32] = torch.nn.functional.normalize(rows.float(), dim=1).cpu().numpy()
     return unit
 
 
 def to_device(features: Features, device: str) -> Features:
-    """The features on a device; to a GPU from pinned memory, which waits for nothing."""
+    """Copy features to a device; to a GPU asynchronously from pinned memory."""
     if device == "cpu":
         return features
     return {

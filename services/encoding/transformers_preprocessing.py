@@ -1,7 +1,6 @@
-"""What an image processor of transformers begins with: to resize, and to cut out the middle. Both are done for it.
+"""Take over the resize and the centre crop of a transformers image processor, which still scales and normalises.
 
-Its own way, by Pillow and numpy, takes several times as long, and begins with pictures of whatever size. What it does
-then, to scale and to normalise, it goes on doing.
+The processor's own resize, with Pillow and numpy, takes several times as long and needs the whole decoded picture.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +16,9 @@ from visual_memory.services.encoding.resize_to_tensor import Filter, resize_to_t
 
 FILTERS: dict[int, Filter] = {Resampling.BICUBIC: "bicubic", Resampling.BILINEAR: "bilinear"}
 SQUASHED_FROM = 384
-"""A processor with a `crop_pct` takes the whole picture where its side is so long (Liu 2022, ConvNeXt)."""
+"""From this side on, a processor with a `crop_pct` squashes the whole picture instead (Liu 2022, ConvNeXt)."""
 MIN_AGREEMENT = 0.999
-"""Least cosine of our pixels to the processor's own, on a picture; another scale or part was seen to give 0.99."""
+"""Minimum cosine of our pixels to the processor's own; another scale or crop gives about 0.99."""
 
 Preprocess = Callable[[Sequence[PIL.Image.Image]], Mapping[str, Any]]
 
@@ -29,9 +28,9 @@ class Resize:
     """How a processor resizes.
 
     Attributes:
-        view: what it takes of a picture.
-        size: width and height that it makes of it; None: the short side becomes `view.resize_side`.
-        by: how pixels are weighed.
+        crop: the part of a picture that it uses.
+        size: width and height of the result; None: the short side becomes `crop.resize_side`.
+        by: the interpolation.
     """
 
     crop: PreprocessingCrop
@@ -39,7 +38,7 @@ class Resize:
     by: Filter
 
     def __call__(self, picture: PIL.Image.Image) -> PIL.Image.Image:
-        """A view of a picture, in the size that the model takes."""
+        """Resize a cropped picture to the model's input size."""
         scale = self.crop.resize_side / min(picture.size)
         size = self.size or (
             max(self.crop.resize_side, int(picture.width * scale)),
@@ -49,32 +48,32 @@ class Resize:
 
 
 def take_over_resize(processor: Any, preprocess: Preprocess) -> Resize | None:
-    """Have a processor resize no more, if what it does is one of the usual ways.
+    """Switch off a processor's resize if it is a known one.
 
     Args:
-        processor: an image processor, or what holds one; None: there is none.
-        preprocess: calls it, and gives its ``pixel_values``.
+        processor: an image processor, or an object with one; None: there is none.
+        preprocess: calls the processor and returns its ``pixel_values``.
 
     Returns:
-        What is to be done instead; None where it does something else, which it goes on doing.
+        The resize to apply instead; None if the processor does something else, which it then continues to do.
     """
     images = getattr(processor, "image_processor", processor)
     resize = _read(images)
     if resize is None:
         return None
-    own = [_pixels(preprocess, picture) for picture in _pictures()]
-    left = {"do_resize": False} | ({"do_center_crop": False} if resize.crop.crop_side else {})
-    before = {name: getattr(images, name, None) for name in left}
-    _set(images, left)
-    ours = [_pixels(preprocess, resize(resize.crop.apply(picture))) for picture in _pictures()]
-    if all(_agree(one, other) for one, other in zip(own, ours, strict=True)):
+    expected = [_pixels(preprocess, picture) for picture in _test_pictures()]
+    switched_off = {"do_resize": False} | ({"do_center_crop": False} if resize.crop.crop_side else {})
+    before = {name: getattr(images, name, None) for name in switched_off}
+    _set(images, switched_off)
+    ours = [_pixels(preprocess, resize(resize.crop.apply(picture))) for picture in _test_pictures()]
+    if all(_agree(one, other) for one, other in zip(expected, ours, strict=True)):
         return resize
     _set(images, before)
     return None
 
 
 def _read(images: Any) -> Resize | None:
-    """What a processor's settings seem to say."""
+    """The resize that a processor's settings describe."""
     resample = getattr(images, "resample", None)
     by = FILTERS.get(Resampling.BILINEAR if resample is None else resample)
     size = {name: value for name, value in dict(getattr(images, "size", None) or {}).items() if value}
@@ -89,20 +88,20 @@ def _read(images: Any) -> Resize | None:
 
 
 def _by_short_side(images: Any, side: int, by: Filter) -> Resize:
-    part = getattr(images, "crop_pct", None)
-    if part and side >= SQUASHED_FROM:
+    fraction = getattr(images, "crop_pct", None)
+    if fraction and side >= SQUASHED_FROM:
         return Resize(PreprocessingCrop(side, squash=True), (side, side), by)
-    if part:
-        return Resize(PreprocessingCrop(int(side / part), side), (side, side), by)
-    cut = dict(getattr(images, "crop_size", None) or {}) if getattr(images, "do_center_crop", False) else {}
-    crop = cut.get("height")
-    if crop and crop == cut.get("width") and crop <= side:
+    if fraction:
+        return Resize(PreprocessingCrop(int(side / fraction), side), (side, side), by)
+    crop_size = dict(getattr(images, "crop_size", None) or {}) if getattr(images, "do_center_crop", False) else {}
+    crop = crop_size.get("height")
+    if crop and crop == crop_size.get("width") and crop <= side:
         return Resize(PreprocessingCrop(side, crop), (crop, crop), by)
     return Resize(PreprocessingCrop(side), None, by)
 
 
-def _pictures() -> list[PIL.Image.Image]:
-    """A wide and a high one without detail, in which every part looks different."""
+def _test_pictures() -> list[PIL.Image.Image]:
+    """A wide and a high picture without detail, in which every part looks different."""
     slope, rings = PIL.Image.linear_gradient("L"), PIL.Image.radial_gradient("L")
     wide = PIL.Image.merge("RGB", (slope, slope.transpose(Transpose.ROTATE_90), rings)).resize((600, 450))
     return [wide, wide.transpose(Transpose.TRANSPOSE)]

@@ -22,7 +22,8 @@ from visual_memory.schemas.errors import Blocked, Forbidden, NotAuthorized
 from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.removal import RemovalStatus
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.encoding.load_encoder import identify, legacy_name, load_encoder
 from visual_memory.services.infrastructure.storage.picture_store import Pictures
 from visual_memory.services.memory.points.point_payload import has_picture, to_image

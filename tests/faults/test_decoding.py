@@ -18,7 +18,7 @@ from tests.support.shape_pictures import picture
 from tests.unit.decoding.test_damaged_pictures import attack
 from visual_memory.schemas.errors import DecoderFailed
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool, child_memory_limit
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.

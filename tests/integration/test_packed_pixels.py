@@ -29,9 +29,9 @@ class Counting(Decoder):
         super().__init__(sandbox, parts.pool, crop)
         self.decoded = 0
 
-    def _ask(self, *asked: object) -> tuple[dict[str, object], bytearray]:
+    def _request(self, *asked: object) -> tuple[dict[str, object], bytearray]:
         self.decoded += 1
-        return super()._ask(*asked)  # type: ignore[arg-type]
+        return super()._request(*asked)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_pictures_that_come_while_it_is_judged_are_waited_for(
 
     switched = parts.switch()("tones", come)
     assert (switched.counts.filled, switched.counts.left) == (6, 0)
-    monkeypatch.setattr(switch_encoder, "PATIENCE", 0.0)
+    monkeypatch.setattr(switch_encoder, "FILL_WAIT_SECONDS", 0.0)
     fillers.shutdown()
     with pytest.raises(Conflict, match="2 images have no vector of pixels yet"):
         parts.switch().back(come_late)

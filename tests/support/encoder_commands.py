@@ -18,7 +18,7 @@ from tests.support.running_service import SETTINGS
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.image import StoredImage
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.encoder_contract import Encoder

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.sandbox import sandbox_child
 from visual_memory.services.decoding.sandbox.sandbox_protocol import Header, send
 

@@ -19,7 +19,7 @@ from visual_memory.services.api.error_responses import content, explain
 from visual_memory.services.api.if_match import EtagsDep
 from visual_memory.services.api.picture_uploads import SentImages, body_of, read_uploads
 from visual_memory.services.bootstrap.api_process import ApiProcess
-from visual_memory.services.decoding.pillow_decode import media_type
+from visual_memory.services.decoding.file_formats.recognise_format import media_type
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.points.point_payload import point_id
 

@@ -88,13 +88,13 @@ def _filling(
     settings: Settings, engine: Engine, ended: threading.Event, encoder: MicroBatcher, asked: ReadFillSettings
 ) -> Iterator[FillPass]:
     """What fills an encoder that is loaded, with threads and decoders of its own."""
-    side_by_side = settings.encoder.threads or cpu_threads.count() if settings.encoder.device == "cpu" else 1
+    threads = settings.encoder.threads or cpu_threads.count() if settings.encoder.device == "cpu" else 1
     pictures = pictures_of(settings)
     seconds = STARVED * settings.pictures.decode_seconds
     with ExitStack() as opened:
-        own = MicroBatcher(lambda: encoder.encoder, side_by_side=side_by_side, begin=cpu_threads.lower_priority)
+        own = MicroBatcher(lambda: encoder.encoder, threads=threads, initializer=cpu_threads.lower_priority)
         opened.callback(own.close)
-        sandbox = SandboxPool(limits_of(settings), seconds, cpu_threads.count(), begin=cpu_threads.lower_priority)
+        sandbox = SandboxPool(limits_of(settings), seconds, cpu_threads.count(), initializer=cpu_threads.lower_priority)
         opened.callback(sandbox.close)
         pool = opened.enter_context(
             ThreadPoolExecutor(2 * cpu_threads.count(), "fill-pictures", cpu_threads.lower_priority)

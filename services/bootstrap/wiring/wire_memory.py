@@ -9,7 +9,7 @@ from functools import partial
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.decoding.decode_many import BYTES_PER_PIXEL, Decoder
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.active_encoder import resolve_active_encoder
@@ -171,7 +171,7 @@ def wire_decoder(settings: Settings, opened: ExitStack, crop: PreprocessingCrop 
         limits_of(settings),
         settings.pictures.decode_seconds,
         cpu_threads.count(),
-        observe=prometheus_metrics.observe_protections,
+        on_start=prometheus_metrics.observe_protections,
     )
     opened.callback(sandbox.close)
     return Decoder(sandbox, wire_threads(opened, cpu_threads.count(), "pictures"), crop)

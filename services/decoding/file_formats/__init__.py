@@ -1,1 +1,1 @@
-"""The file formats of pictures: which one bytes are, and what Pillow does not read of them."""
+"""What Pillow lacks or reads too strictly, by file format."""

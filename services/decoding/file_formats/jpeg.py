@@ -1,4 +1,4 @@
-"""The segments of a JPEG (ITU-T T.81, annex B): what can be known of it without decoding it."""
+"""Inspect and clean a JPEG's segments without decoding it (ITU-T T.81, annex B)."""
 
 import re
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ _PROGRESSIVE, _SCAN = (0xC2, 0xCA), 0xDA
 _APPLICATIONS = range(0xE0, 0xF0)
 _COMMENT = 0xFE
 _NEEDED = {0xE1: (b"Exif\0\0", 6), 0xE2: (b"ICC_PROFILE\0", 14), 0xEE: (b"Adobe", 12)}
-"""What applications say that makes pixels: how it begins, and how long it is at least."""
+"""Application segments that affect the pixels: prefix and minimum length."""
 
 
 def unsupported_jpeg_kind(data: bytes) -> str | None:
-    """What a JPEG of a kind that no reader here reads is called; None where it is of another kind."""
+    """A name for a kind of JPEG that cannot be decoded; None for other kinds."""
     for marker, body in _segments(data):
         if marker == 0xF7:
             return "a JPEG-LS"
@@ -27,45 +27,43 @@ def unsupported_jpeg_kind(data: bytes) -> str | None:
 
 
 def has_all_scans(data: bytes) -> bool:
-    """Whether a JPEG's scans, all that there are, hold every bit of its coefficients (T.81, annex G).
+    """Whether a JPEG's scans contain every bit of its coefficients (T.81, annex G).
 
-    One that is not progressive has a single scan for each of its channels, without which it has no pixels there.
+    A baseline JPEG has one scan for each channel, without which the channel has no pixels.
     """
-    lacking: set[tuple[int, int]] = set()
+    missing: set[tuple[int, int]] = set()
     for marker, body in _segments(data):
         if marker in _PROGRESSIVE:
-            lacking = {(body[at], place) for at in range(6, len(body) - 2, 3) for place in range(64)}
+            missing = {(body[at], coefficient) for at in range(6, len(body) - 2, 3) for coefficient in range(64)}
         elif marker == _SCAN and len(body) >= 2 * body[0] + 4:
             first, last, bits = body[-3:]
             if not bits & 0x0F:
-                lacking -= {(body[1 + 2 * each], place) for each in range(body[0]) for place in range(first, last + 1)}
-    return not lacking
+                coefficients = range(first, last + 1)
+                missing -= {(body[1 + 2 * channel], each) for channel in range(body[0]) for each in coefficients}
+    return not missing
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """Leave out what applications say, but for what makes pixels: Pillow calls a JPEG damaged for an odd note in it."""
+    """Remove comments and application segments that do not affect the pixels; Pillow rejects files for odd ones."""
     kept, end = [], 0
-    for marker, start, after in _places(data):
+    for marker, start, after in _segment_ranges(data):
         if marker == _SCAN:
             break
-        begins, least = _NEEDED.get(marker, (b"", 0))
-        if marker == _COMMENT or (marker in _APPLICATIONS and not (least and _says(data[start:after], begins, least))):
+        prefix, minimum = _NEEDED.get(marker, (b"", 0))
+        needed = minimum > 0 and after - start >= minimum and data.startswith(prefix, start)
+        if marker == _COMMENT or (marker in _APPLICATIONS and not needed):
             kept.append(data[end : start - 4])
             end = after
     return b"".join([*kept, data[end:]])
 
 
-def _says(body: bytes, begins: bytes, least: int) -> bool:
-    return body.startswith(begins) and len(body) >= least
-
-
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and body of each segment that has one (T.81, annex B); the last may be cut off."""
-    return ((marker, data[start:end]) for marker, start, end in _places(data))
+    """Marker and body of each segment with a body (T.81, annex B); the last may be truncated."""
+    return ((marker, data[start:end]) for marker, start, end in _segment_ranges(data))
 
 
-def _places(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker of each segment, and where its body begins and ends; none is empty."""
+def _segment_ranges(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker of each segment, start and end of its body; none is empty."""
     at = 2
     while (found := _MARKER.search(data, at)) is not None:
         start = found.end() + 2

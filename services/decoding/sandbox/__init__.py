@@ -1,1 +1,1 @@
-"""The processes that decode: started and bounded by the pool, confined by the kernel."""
+"""Run the decoders in child processes without rights: limits on memory and time, no files, no sockets."""

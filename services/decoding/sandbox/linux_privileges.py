@@ -1,4 +1,4 @@
-"""What a process may do beyond what its user may: given up for ever."""
+"""Give up a process's privileges irrevocably: new privileges, the user namespace, capabilities."""
 
 import ctypes
 import struct
@@ -10,20 +10,20 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 
 def forbid_new_privileges() -> bool:
-    """Let no program that the process runs have further rights; whether that could be done."""
+    """Deny further privileges to all programs that the process executes; False if that is impossible."""
     return sys.platform == "linux" and bool(ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
 
 
 def enter_new_user_namespace() -> bool:
-    """Be nobody to all other processes' namespaces, even as root; not where the system or a container forbids it.
+    """Give up all rights in the namespaces of other processes, even as root; False if the system forbids it.
 
-    The process must have one thread.
+    Containers often forbid it. The process must have a single thread.
     """
     return sys.platform == "linux" and bool(ctypes.CDLL(None).unshare(_CLONE_NEWUSER) == 0)
 
 
 def drop_capabilities() -> bool:
-    """Have none of root's rights any more; whether that could be done."""
+    """Drop all of root's capabilities; False if that is impossible."""
     if sys.platform != "linux":
         return False
     header, none = struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24)

@@ -1,9 +1,9 @@
-"""What runs in a decoder's process: it reads pictures from its one channel, and may do nothing else.
+"""The decoder process: gives up its rights, then decodes the pictures that arrive on its socket.
 
-It holds no setting, no secret and no library but Pillow, its reader of HEIC, and numpy. Once it has given up its rights
-it can open, change or delete no file, open no socket, start, signal and look into no other process, and takes no more
-memory than pictures within the limits need, even where a picture makes a codec run code of its own. It ends with its
-parent, however that ends.
+It has no settings, no secrets, and no libraries but Pillow, Pillow's HEIC reader and numpy. Without its rights it
+cannot open, change or delete a file, open a socket, or start, signal or inspect another process, and its memory is
+limited to what pictures within the limits need; this holds even if a picture makes a codec run code. It ends with its
+parent process.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
-from PIL import (  # noqa: F401 - Pillow imports them when it first needs them, and then nothing can be opened any more
+from PIL import (  # noqa: F401 - Pillow imports them on first use, when files can no longer be opened
     ImageCms,
     ImageColor,
     ImagePalette,
@@ -28,7 +28,8 @@ from PIL import (  # noqa: F401 - Pillow imports them when it first needs them, 
 
 from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.services.decoding.file_formats import heif  # noqa: F401 - as above; it registers its readers
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode, thumbnail
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 from visual_memory.services.decoding.sandbox import linux_privileges
 from visual_memory.services.decoding.sandbox.landlock import forbid_files
@@ -40,74 +41,74 @@ ZEROED_LIMITS = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NO
 
 
 def serve() -> None:
-    """Answer on the channel that is standard input until it is closed, as the first argument says (JSON)."""
-    told = json.loads(sys.argv[1])
-    limits = PictureLimits(**told["limits"])
-    module, name = told["work"].split(":")
-    answer = getattr(import_module(module), name)
+    """Answer requests on the socket that is standard input until it is closed; the first argument is configuration."""
+    configuration = json.loads(sys.argv[1])
+    limits = PictureLimits(**configuration["limits"])
+    module, name = configuration["work"].split(":")
+    handler = getattr(import_module(module), name)
     PIL.Image.preinit()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they are meant for the parent, which closes the channel
+        signal.signal(number, signal.SIG_IGN)  # the parent handles them and closes the socket
     with socket.socket(fileno=sys.stdin.fileno()) as channel:
-        got = _confine(told["parent"], told["memory"])
-        send(channel, {"ready": True, "protections": got})
+        protections = _give_up_rights(configuration["parent"], configuration["memory"])
+        send(channel, {"ready": True, "protections": protections})
         while True:
             try:
-                asked, picture = receive(channel, limits.max_bytes)
+                request, picture = receive(channel, limits.max_bytes)
             except EOFError:
                 return
-            number = asked.pop("number")
+            number = request.pop("number")
             try:
-                head, body = answer(asked, bytes(picture), limits)
+                header, body = handler(request, bytes(picture), limits)
             except VisualMemoryError as error:
-                head, body = {"error": error.code, "message": error.message}, b""
-            send(channel, {**head, "number": number}, body)
+                header, body = {"error": error.code, "message": error.message}, b""
+            send(channel, {**header, "number": number}, body)
 
 
-def handle_request(asked: Header, picture: bytes, limits: PictureLimits) -> tuple[dict[str, Any], bytes]:
-    """Decode or make a thumbnail: the head and the body of the answer.
+def handle_request(request: Header, picture: bytes, limits: PictureLimits) -> tuple[dict[str, Any], bytes]:
+    """Decode a picture or make a thumbnail: header and body of the answer.
 
     Args:
-        asked: ``do``: decode (a ``view``; its pixels come back where they are at most ``most`` bytes) or
-            thumbnail (of a longest side ``size``).
+        request: ``do``: ``decode`` with a crop as ``view``, whose pixels are returned if there are at most ``most``
+            bytes of them; or ``thumbnail`` with the longest side as ``size``.
         picture: the bytes of its file.
-        limits: the largest picture that is taken.
+        limits: the largest picture that is accepted.
 
     Raises:
         VisualMemoryError: as `decode`.
     """
-    if asked["do"] == "thumbnail":
-        return {}, thumbnail(picture, asked["size"], limits)
-    decoded = decode(picture, limits, PreprocessingCrop(**asked["view"]))
-    wanted = 3 * decoded.width * decoded.height <= asked["most"]
-    return {"size": decoded.size}, decoded.tobytes() if wanted else b""
+    if request["do"] == "thumbnail":
+        return {}, thumbnail(picture, request["size"], limits)
+    decoded = decode(picture, limits, PreprocessingCrop(**request["view"]))
+    fits = 3 * decoded.width * decoded.height <= request["most"]
+    return {"size": decoded.size}, decoded.tobytes() if fits else b""
 
 
-def _confine(parent: int, memory: int) -> dict[str, bool]:
-    """Give up every right that decoding does not need, and all but so many bytes of memory beyond the present.
+def _give_up_rights(parent: int, memory: int) -> dict[str, bool]:
+    """Give up every right that decoding does not need, and limit the memory to `memory` bytes above the present.
 
     Returns:
-        What protects the others from code that a picture might bring to run, and whether this system has it.
+        The protections against code that a picture might run, and whether this system has each.
     """
-    got = {
+    protections = {
         "own user namespace": linux_privileges.enter_new_user_namespace(),
         "no capabilities": linux_privileges.drop_capabilities(),
         "no new privileges": linux_privileges.forbid_new_privileges(),
         "memory closed to others": forbid_tracing(),
     }
-    end_with_parent(parent, signal.SIGKILL)  # after what might undo it
-    if sys.platform == "linux":  # elsewhere address space is not counted, or not like this
-        most = _address_space() + memory
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stderr.fileno())  # what the codecs have to say of a picture is no line of our log
-    got["no files (Landlock)"] = forbid_files()
-    for limit in ZEROED_LIMITS:
-        resource.setrlimit(limit, (0, 0))
-    got["no system calls (seccomp)"] = forbid_system_calls()
-    if not got["no system calls (seccomp)"]:
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # it counts threads too, and holds for nobody who is root
-    return got
+    end_with_parent(parent, signal.SIGKILL)  # last of these, because they might undo it
+    if sys.platform == "linux":  # other systems do not limit the address space, or count it differently
+        limit = _address_space() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with Path(os.devnull).open("w") as devnull:
+        os.dup2(devnull.fileno(), sys.stderr.fileno())  # the codecs' messages do not belong in our log
+    protections["no files (Landlock)"] = forbid_files()
+    for each in ZEROED_LIMITS:
+        resource.setrlimit(each, (0, 0))
+    protections["no system calls (seccomp)"] = forbid_system_calls()
+    if not protections["no system calls (seccomp)"]:
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # counts threads too, and has no effect on root
+    return protections
 
 
 def _address_space() -> int:

@@ -1,7 +1,7 @@
-"""Decoding in processes of its own, with limits on memory and time: a picture costs its sender, and nobody else.
+"""Start, limit and replace the decoder processes: a bad picture costs its sender time, and no other tenant.
 
-Not a library's pool of processes: those that were looked at hand out work over one pipe with a lock, which a child that
-stands still keeps for ever, and trust their children by unpickling what these say.
+Library process pools do not fit: those that were examined distribute work over one pipe with a lock, which a stopped
+child holds indefinitely, and they unpickle what the children send.
 """
 
 import json
@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from visual_memory.schemas.errors import DecoderFailed, Unavailable
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.sandbox import sandbox_protocol
 from visual_memory.services.decoding.sandbox.sandbox_protocol import Header
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
@@ -25,29 +25,30 @@ from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 REQUEST_HANDLER = "visual_memory.services.decoding.sandbox.sandbox_child:handle_request"
 START_SECONDS = 60.0
 BYTES_PER_PIXEL = 40
-"""A TIFF of four channels of 64 bits, the hungriest, takes 36; a JPEG takes 12."""
+"""A TIFF of four 64-bit channels needs most, 36 bytes; a JPEG needs 12."""
 BASE_BYTES = 64 * 2**20
 MALLOC_RETAINED_BYTES = 32 * 2**20
-"""Memory that the C library keeps from one picture to the next: fresh pages from the system cost as much as pixels."""
+"""Memory that the C library keeps between pictures: fresh pages from the system cost as much time as decoding."""
 FILE_COPIES = 4
-"""How often a file's bytes may lie in memory: as they arrive, as they are read, and as the codec buffers them."""
+"""How many copies of a file may be in memory: as received, as read, and in the codec's buffers."""
 
 log = logging.getLogger(__name__)
 
 
 class SandboxPool:
-    """Processes that decode, started when they are first needed and replaced when they fail.
+    """Decoder processes, started on first use and replaced when they fail.
 
-    A process that is free goes to the tenant that has the fewest at work. There is one more than a tenant may have, so
-    that no tenant has to wait until another's picture is decoded.
+    A free process serves the tenant with the fewest pictures in progress. There is one process more than a tenant may
+    use, so that no tenant waits for another's picture.
 
     Args:
-        limits: the largest picture that is taken.
-        seconds: how long one picture may take.
-        processes: how many decode for one tenant at most, at least 1.
-        work: what they do, as module:function; see `services.decoding.sandbox.sandbox_child.work`.
-        begin: called first in the thread that starts them, whose priority they have.
-        observe: told, at the start of each, by what it is confined, and whether this system has that.
+        limits: the largest picture that is accepted.
+        seconds: time limit of one picture.
+        processes: maximum number of processes for one tenant, at least 1.
+        handler: function that answers requests, as ``module:function``; see
+            `services.decoding.sandbox.sandbox_child.handle_request`.
+        initializer: called first in the thread that starts the processes; they inherit its priority.
+        on_start: called at the start of each process with the protections, and whether this system has each.
     """
 
     def __init__(
@@ -55,71 +56,71 @@ class SandboxPool:
         limits: PictureLimits,
         seconds: float,
         processes: int,
-        work: str = REQUEST_HANDLER,
-        begin: Callable[[], object] = lambda: None,
-        observe: Callable[[Mapping[str, bool]], object] = lambda _protections: None,
+        handler: str = REQUEST_HANDLER,
+        initializer: Callable[[], object] = lambda: None,
+        on_start: Callable[[Mapping[str, bool]], object] = lambda _protections: None,
     ) -> None:
         self.limits = limits
         self._seconds = seconds
         self.processes = processes
-        self._work = work
-        self._observe = observe
+        self._handler = handler
+        self._on_start = on_start
         self._closed = False
         self._slots = FairQueue([_Slot() for _ in range(processes + 1)], processes)
-        # The kernel ends a child with the thread that started it, not with the process; this thread stays.
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="decoder-starter", initializer=begin)
+        # The kernel ends a child with the thread that started it, not with the process; this thread lives on.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="decoder-starter", initializer=initializer)
 
-    def run(self, tenant: str, asked: Header, picture: bytes, most: int) -> tuple[dict[str, Any], bytearray]:
-        """Have a process answer; waits until one is free.
+    def run(self, tenant: str, request: Header, picture: bytes, max_bytes: int) -> tuple[dict[str, Any], bytearray]:
+        """Send a request to a process; waits until one is free.
 
         Args:
             tenant: for whom.
-            asked: what to do.
+            request: what to do.
             picture: the bytes of its file.
-            most: longest answer that is taken, in bytes.
+            max_bytes: the longest body of an answer that is accepted.
 
         Returns:
-            The head and the body of the answer; a head with ``error`` holds a code and a message.
+            Header and body of the answer; an ``error`` in the header is a code, with a message.
 
         Raises:
-            DecoderFailed: it took too much time or memory, or ended the process.
-            Unavailable: no process can be started, or the sandbox is closed.
+            DecoderFailed: the picture took too much time or memory, or crashed the process.
+            Unavailable: no process can be started, or the pool is closed.
         """
         with self._slots.item(tenant) as slot:
             if self._closed:
                 raise Unavailable("the decoders are shutting down; send it again later")
-            if slot.child is not None and not slot.child.is_waiting():  # no fault of the one who asks next
+            if slot.child is not None and not slot.child.is_idle():  # not the fault of this request
                 slot.end()
             child = slot.child = slot.child or self._start()
             try:
-                return child.ask(asked, picture, most, self._seconds)
+                return child.request(request, picture, max_bytes, self._seconds)
             except BaseException as error:
-                # Whatever it was, an answer may be on its way that is not for the next one who asks.
+                # The answer may still arrive; it must not reach the next request.
                 status = slot.end()
                 if isinstance(error, DecoderFailed):
                     log.warning("%s; its exit status is %s", error, status)
                 raise
 
     def close(self) -> None:
-        """Wait for what is being decoded, then end the processes. Closing twice is harmless."""
+        """Wait for the pictures in progress, then end the processes. Closing twice is harmless."""
         self._closed = True
-        owners = [f"closing {number}" for number in range(self.processes + 1)]  # for no owner may hold all
-        taken = [self._slots.request(owner) for owner in owners]
-        for slot in taken:
+        owners = [f"closing {number}" for number in range(self.processes + 1)]  # because no owner may have all slots
+        requested = [self._slots.request(owner) for owner in owners]
+        for slot in requested:
             slot.result().end()
-        for owner, slot in zip(owners, taken, strict=True):
+        for owner, slot in zip(owners, requested, strict=True):
             self._slots.release(owner, slot)
         self._starter.shutdown()
 
     def _start(self) -> "_Child":
-        told = {
+        configuration = {
             "parent": os.getpid(),
             "limits": asdict(self.limits),
             "memory": child_memory_limit(self.limits),
-            "work": self._work,
+            "work": self._handler,
         }
         try:
-            child = self._starter.submit(_Child, json.dumps(told)).result()
+            child = self._starter.submit(_Child, json.dumps(configuration)).result()
         except OSError as error:
             raise Unavailable(f"no decoder can be started: {error}") from error
         try:
@@ -127,58 +128,60 @@ class SandboxPool:
         except BaseException as error:
             child.end()
             if isinstance(error, OSError | EOFError | ValueError | LookupError):
-                raise Unavailable("a decoder does not start; the service's log says why") from error
+                raise Unavailable("a decoder does not start; see the service's log") from error
             raise
-        self._observe(protections)
+        self._on_start(protections)
         return child
 
 
 def child_memory_limit(limits: PictureLimits) -> int:
-    """How many bytes a process may take beyond what it has before its first picture."""
+    """How many bytes a process may allocate beyond those that it has before its first picture."""
     return BASE_BYTES + BYTES_PER_PIXEL * limits.max_pixels + FILE_COPIES * limits.max_bytes
 
 
 class _Child:
-    """One process, and our end of its channel."""
+    """One process, and our end of its socket."""
 
-    def __init__(self, told: str) -> None:
-        self._asked = 0
+    def __init__(self, configuration: str) -> None:
+        self._requests = 0
         self._channel, theirs = sandbox_protocol.open_channel()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "visual_memory.services.decoding.sandbox.sandbox_child", told],
+                [sys.executable, "-m", "visual_memory.services.decoding.sandbox.sandbox_child", configuration],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=_environment(),
             )
 
-    def is_waiting(self) -> bool:
-        """Whether it lives, and has said nothing while nobody asked it."""
+    def is_idle(self) -> bool:
+        """Whether the process lives and has sent nothing without a request."""
         return self._process.poll() is None and not wait([self._channel], 0)
 
     def wait_until_ready(self) -> dict[str, bool]:
-        """By what it says it is confined; it has seen no picture yet."""
-        head, _ = sandbox_protocol.receive(self._channel, 0, time.monotonic() + START_SECONDS)
-        return dict(head["protections"])
+        """The protections that it reports; it has seen no picture yet."""
+        header, _ = sandbox_protocol.receive(self._channel, 0, time.monotonic() + START_SECONDS)
+        return dict(header["protections"])
 
-    def ask(self, asked: Header, picture: bytes, most: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
+    def request(
+        self, request: Header, picture: bytes, max_bytes: int, seconds: float
+    ) -> tuple[dict[str, Any], bytearray]:
         deadline = time.monotonic() + seconds
-        self._asked += 1
+        self._requests += 1
         try:
-            sandbox_protocol.send(self._channel, {**asked, "number": self._asked}, picture, deadline)
-            head, body = sandbox_protocol.receive(self._channel, most, deadline)
-            if head.pop("number", None) != self._asked:
-                raise ValueError("the answer to another question")
+            sandbox_protocol.send(self._channel, {**request, "number": self._requests}, picture, deadline)
+            header, body = sandbox_protocol.receive(self._channel, max_bytes, deadline)
+            if header.pop("number", None) != self._requests:
+                raise ValueError("the answer to another request")
         except TimeoutError:
             raise DecoderFailed(f"decoding this picture took more than {seconds:g} s") from None
         except (OSError, EOFError, ValueError):
             raise DecoderFailed("decoding this picture ended the decoder") from None
-        if head.get("error") == DecoderFailed.code:
-            raise DecoderFailed(str(head.get("message")))
-        return head, body
+        if header.get("error") == DecoderFailed.code:
+            raise DecoderFailed(str(header.get("message")))
+        return header, body
 
     def end(self) -> int:
-        """End the process, whatever it is doing; its exit status."""
+        """Kill the process; its exit status."""
         self._channel.close()
         self._process.kill()
         return self._process.wait()
@@ -186,18 +189,19 @@ class _Child:
 
 @dataclass
 class _Slot:
-    """The place of one process, which may not be there."""
+    """A place for one process, which may not be started yet."""
 
     child: _Child | None = None
 
     def end(self) -> int | None:
-        """End the process, if there is one; its exit status."""
+        """Kill the process, if there is one; its exit status."""
         child, self.child = self.child, None
         return child.end() if child is not None else None
 
 
 def _environment() -> dict[str, str]:
-    """Where modules and libraries are, and none of the secrets that our own environment may hold."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    """Where modules and libraries are, without the secrets of our own environment."""
+    inherited = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     ours = {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
-    return kept | ours | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(MALLOC_RETAINED_BYTES))
+    malloc = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+    return inherited | ours | dict.fromkeys(malloc, str(MALLOC_RETAINED_BYTES))

@@ -1,6 +1,6 @@
-"""Messages between a process and its decoders: a head in JSON and a body of bytes, both with their lengths before them.
+"""Exchange messages with the decoder processes: a JSON header and a body of bytes, preceded by their lengths.
 
-Not pickle, nor `multiprocessing`: what a decoder says is believed no more than the picture that it looks at.
+Neither pickle nor `multiprocessing`: an answer is trusted no more than the picture that it is about.
 """
 
 import json
@@ -13,73 +13,73 @@ from typing import Any
 Header = Mapping[str, Any]
 
 _LENGTHS = struct.Struct("!II")
-_MOST_HEAD = 64 * 1024
-_BUFFER = 2**20
-"""Room for the pixels of a photograph of usual size, as far as the system allows."""
+_MAX_HEADER_BYTES = 64 * 1024
+_BUFFER_BYTES = 2**20
+"""Enough for the pixels of a common photograph, as far as the system allows."""
 
 
 def open_channel() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a new channel."""
+    """Both ends of a new socket pair."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
     return ours, theirs
 
 
-def send(channel: socket.socket, head: Header, body: bytes = b"", deadline: float | None = None) -> None:
+def send(channel: socket.socket, header: Header, body: bytes = b"", deadline: float | None = None) -> None:
     """Send a message.
 
     Args:
         channel: one end.
-        head: what JSON can say.
+        header: JSON data.
         body: fewer than 2**32 bytes.
-        deadline: on the monotonic clock, in seconds; None: wait for ever.
+        deadline: on the monotonic clock, in seconds; None: wait without limit.
 
     Raises:
-        TimeoutError: the other side did not take it in time.
-        OSError: the other side is gone.
+        TimeoutError: the other end did not read it in time.
+        OSError: the other end is closed.
     """
-    text = json.dumps(head).encode()
+    text = json.dumps(header).encode()
     for part in (_LENGTHS.pack(len(text), len(body)) + text, body):
-        _limit(channel, deadline)
+        _set_timeout(channel, deadline)
         channel.sendall(part)
 
 
-def receive(channel: socket.socket, most: int, deadline: float | None = None) -> tuple[dict[str, Any], bytearray]:
+def receive(channel: socket.socket, max_bytes: int, deadline: float | None = None) -> tuple[dict[str, Any], bytearray]:
     """Receive a message.
 
     Args:
         channel: one end.
-        most: longest body that is taken, in bytes.
+        max_bytes: the longest body that is accepted.
         deadline: as for `send`.
 
     Raises:
-        TimeoutError: it was not there in time.
-        EOFError, OSError: the other side is gone.
-        ValueError: it is no message, or too long.
+        TimeoutError: it did not arrive in time.
+        EOFError, OSError: the other end is closed.
+        ValueError: it is not a message, or is too long.
     """
-    head_length, body_length = _LENGTHS.unpack(_exactly(channel, _LENGTHS.size, deadline))
-    if head_length > _MOST_HEAD or body_length > most:
-        raise ValueError(f"a message of {head_length:,} and {body_length:,} bytes")
-    head = json.loads(_exactly(channel, head_length, deadline))
-    if not isinstance(head, dict):
-        raise ValueError("a head that is no object")  # noqa: TRY004 - whatever is wrong with a message is the same
-    return head, _exactly(channel, body_length, deadline)
+    header_length, body_length = _LENGTHS.unpack(_receive_exactly(channel, _LENGTHS.size, deadline))
+    if header_length > _MAX_HEADER_BYTES or body_length > max_bytes:
+        raise ValueError(f"a message of {header_length:,} and {body_length:,} bytes")
+    header = json.loads(_receive_exactly(channel, header_length, deadline))
+    if not isinstance(header, dict):
+        raise ValueError("a header that is no object")  # noqa: TRY004 - every malformed message is a ValueError
+    return header, _receive_exactly(channel, body_length, deadline)
 
 
-def _exactly(channel: socket.socket, length: int, deadline: float | None) -> bytearray:
-    parts = bytearray(length)
-    room = memoryview(parts)
-    while room:
-        _limit(channel, deadline)
-        arrived = channel.recv_into(room)
-        if not arrived:
-            raise EOFError("the other side is gone")
-        room = room[arrived:]
-    return parts
+def _receive_exactly(channel: socket.socket, length: int, deadline: float | None) -> bytearray:
+    received = bytearray(length)
+    remaining = memoryview(received)
+    while remaining:
+        _set_timeout(channel, deadline)
+        number = channel.recv_into(remaining)
+        if not number:
+            raise EOFError("the other end is closed")
+        remaining = remaining[number:]
+    return received
 
 
-def _limit(channel: socket.socket, deadline: float | None) -> None:
+def _set_timeout(channel: socket.socket, deadline: float | None) -> None:
     if deadline is None:
         return
     left = deadline - time.monotonic()

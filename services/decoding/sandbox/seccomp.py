@@ -1,7 +1,7 @@
-"""Of the calls to the kernel only those remain that decoding needs (Linux's seccomp); every other one fails.
+"""Allow only the system calls that decoding needs, with a seccomp filter; every other call fails.
 
-What remains works on memory, on the process's own threads and signals, and on what is open already. So nothing can be
-opened, deleted, sent elsewhere, started, traced or signalled, whatever code comes to run.
+The allowed calls work on memory, on the process's own threads and signals, and on open files. Whatever code runs, it
+cannot open or delete files, send data elsewhere, or start, trace or signal processes.
 """
 
 import ctypes
@@ -16,11 +16,11 @@ _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOWED, _ERROR = 0x7FFF0000, 0x00050000
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
-"""Where they are in what a filter sees (struct seccomp_data), in bytes."""
+"""Offsets in struct seccomp_data, in bytes."""
 _CLONE_THREAD, _PROT_EXEC, _PR_SET_NAME, _FIONBIO = 0x00010000, 4, 15, 0x5421
 _CLONE3 = 435
 
-_FREE = {
+_ALLOWED_CALLS = {
     "futex": (202, 98),
     "recvfrom": (45, 207),
     "sendto": (44, 206),
@@ -67,16 +67,18 @@ _FREE = {
     "sysinfo": (99, 179),
     "uname": (63, 160),
 }
-"""The numbers of what is allowed, on x86-64 and on aarch64; the most frequent ones first."""
+"""Numbers of the allowed calls on x86-64 and on aarch64, the most frequent first."""
 
 
 @dataclass(frozen=True)
 class _Condition:
-    """What an argument must be, counted from 0; the kernel looks at its lower half only, but for pointers.
+    """A condition on an argument of a call; the kernel uses only the lower half, except of pointers.
 
     Attributes:
+        argument: its position, counted from 0.
         code: _EQUAL to the value, or _ANY_BIT of it.
-        wanted: whether that must be so, or must not.
+        wanted: whether the comparison must be true or false.
+        upper: compare the upper half.
     """
 
     argument: int
@@ -86,31 +88,31 @@ class _Condition:
     upper: bool = False
 
 
-def _bound(own: int) -> dict[tuple[int, int], tuple[_Condition, ...]]:
-    """The same, of what is allowed under conditions to the process of this id."""
-    to_itself = _Condition(0, _EQUAL, own)
+def _conditional_calls(process: int) -> dict[tuple[int, int], tuple[_Condition, ...]]:
+    """Numbers of the calls that are allowed under conditions, for the process with this id."""
+    to_itself = _Condition(0, _EQUAL, process)
     no_program = _Condition(2, _ANY_BIT, _PROT_EXEC, wanted=False)
     null = tuple(_Condition(2, _EQUAL, 0, upper=upper) for upper in (False, True))
     return {
         (9, 222): (no_program,),  # mmap
         (10, 226): (no_program,),  # mprotect
-        (56, 220): (_Condition(0, _ANY_BIT, _CLONE_THREAD),),  # clone: threads, for some codecs need one
+        (56, 220): (_Condition(0, _ANY_BIT, _CLONE_THREAD),),  # clone: threads; some codecs need one
         (62, 129): (to_itself,),  # kill
-        (234, 131): (to_itself,),  # tgkill: the C library aborts by it
+        (234, 131): (to_itself,),  # tgkill: abort() uses it
         (16, 29): (_Condition(1, _EQUAL, _FIONBIO),),  # ioctl: Python's sockets
         (157, 167): (_Condition(0, _EQUAL, _PR_SET_NAME),),  # prctl: the name of a thread
-        (302, 261): (_Condition(0, _EQUAL, 0), *null),  # prlimit64: its own limits, to be read
+        (302, 261): (_Condition(0, _EQUAL, 0), *null),  # prlimit64: read its own limits
     }
 
 
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-"""AUDIT_ARCH, and which of two numbers is its own."""
+"""AUDIT_ARCH, and the index in `_ALLOWED_CALLS`."""
 
 
 def forbid_system_calls() -> bool:
-    """Whether it could be done; it holds for ever, and for all threads that the process starts.
+    """Restrict this process and its future threads irrevocably; False if that is impossible.
 
-    `services.decoding.sandbox.linux_privileges.forbid_new_ones` comes first.
+    Call `services.decoding.sandbox.linux_privileges.forbid_new_privileges` first.
     """
     machine = _ARCHITECTURES.get(platform.machine()) if sys.platform == "linux" else None
     if machine is None:
@@ -121,27 +123,27 @@ def forbid_system_calls() -> bool:
     return bool(ctypes.CDLL(None).prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
 
 
-def _filters(architecture: int, own: int) -> list[bytes]:
-    """Instructions (struct sock_filter)."""
+def _filters(architecture: int, index: int) -> list[bytes]:
+    """The filter's instructions (struct sock_filter)."""
     denied, allowed = _step(_RETURN, _ERROR | errno.EPERM), _step(_RETURN, _ALLOWED)
     found = [_step(_LOAD, _ARCHITECTURE), _step(_EQUAL, architecture, 1), denied, _step(_LOAD, _NUMBER)]
-    for numbers in _FREE.values():
-        if (number := numbers[own]) is not None:
+    for numbers in _ALLOWED_CALLS.values():
+        if (number := numbers[index]) is not None:
             found += [_step(_EQUAL, number, 0, 1), allowed]
-    for bound, conditions in _bound(os.getpid()).items():
+    for call, conditions in _conditional_calls(os.getpid()).items():
         tests = [step for each in conditions for step in (*_test(each), denied)]
-        found += [_step(_EQUAL, bound[own], 0, len(tests) + 1), *tests, allowed]
-    found += [_step(_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _ERROR | errno.ENOSYS)]  # then the C library calls clone
+        found += [_step(_EQUAL, call[index], 0, len(tests) + 1), *tests, allowed]
+    found += [_step(_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _ERROR | errno.ENOSYS)]  # the C library then calls clone
     return [*found, denied]
 
 
 def _test(condition: _Condition) -> tuple[bytes, bytes]:
-    """Skips the next instruction where a condition is met."""
-    place = _ARGUMENTS + 8 * condition.argument + 4 * condition.upper
+    """Skip the next instruction if a condition is met."""
+    offset = _ARGUMENTS + 8 * condition.argument + 4 * condition.upper
     met, missed = (1, 0) if condition.wanted else (0, 1)
-    return _step(_LOAD, place), _step(condition.code, condition.value, met, missed)
+    return _step(_LOAD, offset), _step(condition.code, condition.value, met, missed)
 
 
 def _step(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
-    """An instruction: code, how many are skipped where it is true, where it is false, value."""
+    """An instruction: code, number of instructions to skip if true and if false, value."""
     return struct.pack("HBBI", code, true, false, value)

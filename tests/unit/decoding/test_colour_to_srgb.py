@@ -31,7 +31,8 @@ from tests.support.colour_profiles import (
 from tests.support.damaged_pictures import GREEN, RED, WHITE, packed
 from tests.support.tiff_writer import Written, tiff
 from visual_memory.services.decoding import colour_to_srgb
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode, thumbnail
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")

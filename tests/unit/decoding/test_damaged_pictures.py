@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.support.damaged_pictures import SEEDS, mutated, outcome
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.file_formats.recognise_format import read_webp_size
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
+from visual_memory.services.decoding.file_formats.webp import read_webp_size
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode, thumbnail
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
@@ -78,7 +79,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from tests.support.damaged_pictures import SEEDS, outcome
 limits = PictureLimits(2**20, 10**6)

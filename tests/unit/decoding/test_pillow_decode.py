@@ -11,7 +11,9 @@ import pytest
 from tests.support.colour_profiles import SRGB, SWAPPED, chunk, gama, png, profile
 from tests.support.damaged_pictures import BLUE, GREEN, RED, WHITE, packed, quarters
 from visual_memory.schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, media_type, thumbnail
+from visual_memory.services.decoding.file_formats.recognise_format import media_type
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode, thumbnail
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.
@@ -431,7 +433,8 @@ def test_no_warning_of_pillow_leaks() -> None:
     code = f"""
 import sys
 from visual_memory.schemas.errors import VisualMemoryError
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode
 for data in ({bomb(9_500, 9_500)!r}, {packed(quarters(), "JPEG", exif=b"Exif" + bytes(9))!r}):
     try:
         decode(data, PictureLimits(2**20, 10**6))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sandbox_attacks import BY_NAME, WORK, Target, attacks, call
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 
@@ -40,7 +40,7 @@ def target(tmp_path: Path, memory: "ctypes.Array[ctypes.c_char]") -> Iterator[Ta
 
 def test_nothing_that_hostile_code_tries_in_a_decoder_is_done(target: Target) -> None:
     got: list[dict[str, bool]] = []
-    sandbox = SandboxPool(PictureLimits(2**20, 10**6), 20, 1, WORK, observe=lambda each: got.append(dict(each)))
+    sandbox = SandboxPool(PictureLimits(2**20, 10**6), 20, 1, WORK, on_start=lambda each: got.append(dict(each)))
     try:
         told, _ = sandbox.run("a", {"target": target.__dict__}, b"picture", 0)
     finally:

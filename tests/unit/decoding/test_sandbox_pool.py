@@ -22,7 +22,8 @@ from tests.support.shape_pictures import as_file, picture
 from tests.support.tiff_writer import DEFLATE, Written, tiff
 from visual_memory.schemas.errors import DecoderFailed, InvalidPicture, TooLarge, Unavailable, UnsupportedFormat
 from visual_memory.services.decoding.decode_many import Decoder
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode, thumbnail
 from visual_memory.services.decoding.sandbox import sandbox_protocol
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool, child_memory_limit
 
@@ -179,6 +180,8 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
         "",
         ".colour_to_srgb",
         ".icc_profiles",
+        ".open_picture",
+        ".picture_limits",
         ".pillow_decode",
         ".preprocessing_crop",
         ".file_formats",
@@ -187,6 +190,9 @@ def test_a_decoder_may_do_nothing_but_decode_and_knows_no_secret(monkeypatch: py
         ".file_formats.png",
         ".file_formats.recognise_format",
         ".file_formats.tiff",
+        ".file_formats.tiff_samples",
+        ".file_formats.truncated_jpeg",
+        ".file_formats.webp",
         ".sandbox",
         ".sandbox.landlock",
         ".sandbox.linux_privileges",
@@ -337,7 +343,7 @@ def test_a_decoder_that_does_not_start_blames_no_picture() -> None:
 
 PARENT = f"""
 import sys, threading
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from tests.support.failing_decoder import spoilt
 from tests.support.shape_pictures import picture

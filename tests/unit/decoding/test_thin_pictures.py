@@ -25,7 +25,7 @@ from tests.support.failing_decoder import decoders
 from tests.support.tiny_encoders import FAMILIES, IMAGE_TOWER, Family, cls, saved
 from visual_memory.services.bootstrap.wiring.wire_memory import SLICE_BYTES, slice_size
 from visual_memory.services.decoding.decode_many import BYTES_PER_PIXEL, Decoder
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoding.huggingface_models import DEFAULT_SIDE

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tests.support.damaged_pictures import packed
 from tests.support.tiff_writer import DEFLATE, LZW, Written, tiff
 from visual_memory.schemas.errors import InvalidPicture, TooLarge, UnsupportedFormat
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode, thumbnail
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode, thumbnail
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
 
 # As decoding itself asks for outside of pytest, so that the paths behind a warning are tested too.

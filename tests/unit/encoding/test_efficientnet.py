@@ -81,7 +81,7 @@ def test_folding_changes_the_speed_and_not_the_vectors(
     pixels: torch.Tensor, one_call: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not one_call:
-        monkeypatch.setattr(fused_efficientnet, "has_one_call", lambda _dtype: False)
+        monkeypatch.setattr(fused_efficientnet, "supports_fused_convolution", lambda _dtype: False)
     assert agreement(pixels, FusedEfficientNet(load_published_network(), torch.float32, "cpu")(pixels)) >= 0.99999
 
 
@@ -113,7 +113,7 @@ def test_the_middle_is_that_of_resize_and_crop(size: tuple[int, int]) -> None:
 
 
 def test_what_is_no_view_of_a_picture_is_refused(encoder: Encoder) -> None:
-    with pytest.raises(ValueError, match="300 x 200; efficientnet-lite0 takes its view of one, a square"):
+    with pytest.raises(ValueError, match="300 x 200; efficientnet-lite0 needs a square crop"):
         encoder.encode([SEEN[0], PICTURES[1]])
 
 

@@ -92,7 +92,7 @@ def test_what_decides_vectors_makes_another(folder: Path, change: Callable[[Path
     changed = identify(EncoderSettings(name=str(folder)))
     assert changed.fingerprint != known.fingerprint
     assert np.abs(load_encoder(EncoderSettings(), changed).encode(PICTURES) - before).max() > 1e-6
-    with pytest.raises(EncoderMismatch, match=f"{known.name}.*put those back.*visual-memory encoder add FOLDER"):
+    with pytest.raises(EncoderMismatch, match=f"{known.name}.*restore those.*visual-memory encoder add FOLDER"):
         load_encoder(EncoderSettings(), known)
 
 
@@ -127,7 +127,7 @@ def test_each_shard_of_the_weights_counts(tmp_path: Path) -> None:
 def test_weights_of_pytorch_count(tmp_path: Path) -> None:
     family = dinov2(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(EncoderUnusable, match="holds no weights"):
+    with pytest.raises(EncoderUnusable, match="contains no weights"):
         digest(tmp_path)
     weights = family.model.state_dict()
     torch.save(weights, tmp_path / "pytorch_model.bin")

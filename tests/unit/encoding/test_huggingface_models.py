@@ -99,7 +99,7 @@ def test_an_absent_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
-    with pytest.raises(EncoderUnusable, match="holds no weights"):
+    with pytest.raises(EncoderUnusable, match="contains no weights"):
         load_pretrained(str(tmp_path), "auto")
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(EncoderUnusable, match="cannot be loaded as an image model"):
@@ -111,5 +111,5 @@ def test_a_model_that_takes_no_pictures(tmp_path: Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]
     BertTokenizer(vocab={word: at for at, word in enumerate(words)}).save_pretrained(tmp_path)
     for pooling in ("auto", "cls"):
-        with pytest.raises(EncoderUnusable, match="takes no pictures"):
+        with pytest.raises(EncoderUnusable, match="accepts no pictures"):
             load_pretrained(str(tmp_path), pooling)

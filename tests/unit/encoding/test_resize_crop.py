@@ -8,7 +8,8 @@ from sklearn.datasets import load_sample_images
 
 from benchmarks.decode import large
 from benchmarks.sample_pictures import photographs
-from visual_memory.services.decoding.pillow_decode import PictureLimits, decode
+from visual_memory.services.decoding.picture_limits import PictureLimits
+from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.encoding.resize_to_tensor import Filter, resize_to_tensor
 from visual_memory.services.settings import EncoderSettings

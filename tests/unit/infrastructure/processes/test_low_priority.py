@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.shape_pictures import picture
-from visual_memory.services.decoding.pillow_decode import PictureLimits
+from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoding.micro_batcher import MicroBatcher
@@ -39,7 +39,7 @@ class Looks:
 
 def test_the_threads_of_a_batcher_step_back_and_the_caller_does_not() -> None:
     encoder, ours = Looks(), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    batcher = MicroBatcher(lambda: encoder, side_by_side=2, begin=lower_priority)
+    batcher = MicroBatcher(lambda: encoder, threads=2, initializer=lower_priority)
     batcher.encode([PIL.Image.new("RGB", (2, 2))] * 16)
     batcher.close()
     assert sys.platform == "linux"
@@ -51,7 +51,7 @@ def test_the_threads_of_a_batcher_step_back_and_the_caller_does_not() -> None:
 def test_decoders_have_the_priority_of_the_thread_that_starts_them(begin: object, *, lowest: bool) -> None:
     assert callable(begin)
     before = set(psutil.Process().children())
-    sandbox = SandboxPool(PictureLimits(10**6, 10**6), 20, 1, begin=begin)
+    sandbox = SandboxPool(PictureLimits(10**6, 10**6), 20, 1, initializer=begin)
     asked = {"do": "decode", "view": asdict(NO_CROP), "most": 10**6}
     sandbox.run("t", asked, picture("disc"), 10**6)
     [decoder] = set(psutil.Process().children()) - before
