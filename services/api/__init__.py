@@ -1,1 +1,1 @@
-"""The HTTP API: translate and delegate; a module for each kind of thing."""
+"""The HTTP API: parse a request, call a use case, render the answer."""

@@ -1,4 +1,4 @@
-"""The gate: what all requests of a process may take at once, and one tenant of that."""
+"""Admission control: bound what all requests of a process use at once, and what one tenant uses of that."""
 
 import asyncio
 from collections import Counter
@@ -11,119 +11,122 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.infrastructure.processes.fair_queue import FairQueue
 
-PATIENCE = 5.0
-"""Seconds that a request waits for its turn at most."""
-PART = 64 * 1024
-"""Bytes of an answer that are sent at once; longer ones count as held until the client has taken all but that."""
+SLOT_TIMEOUT = 5.0
+"""Seconds that a request waits for a slot at most."""
+CHUNK_BYTES = 64 * 1024
+"""Bytes of an answer that are sent at once; a longer answer counts as in flight until only that much is left."""
 
 
-def share_of(number: int) -> int:
-    """What one tenant may take of it: so much that it misses little alone, and never all."""
+def tenant_share(number: int) -> int:
+    """Return how much of a number one tenant may use: most of it, and never all."""
     return number * 3 // 4
 
 
 class _Budget:
-    """So many of something, of which each tenant may take three times as much as it leaves free.
+    """An amount of which each tenant may use three times as much as it leaves free.
 
-    One alone may have three quarters of it, and of several each as much; there is always some for a newcomer.
+    One tenant alone may use three quarters, and several get equal parts; some is always free for a new tenant.
     """
 
     def __init__(self, size: int) -> None:
         self._free = size
-        self._taken: Counter[str] = Counter()
+        self._used: Counter[str] = Counter()
 
-    def take(self, tenant: str, number: int) -> bool:
-        """Take so many, unless they are too many."""
-        if self._taken[tenant] + number > 3 * (self._free - number):
+    def reserve(self, tenant: str, number: int) -> bool:
+        """Reserve a part; False if the tenant would use too much."""
+        if self._used[tenant] + number > 3 * (self._free - number):
             return False
         self._free -= number
-        self._taken[tenant] += number
+        self._used[tenant] += number
         return True
 
-    def give(self, tenant: str, number: int) -> None:
-        """Give so many back."""
+    def release(self, tenant: str, number: int) -> None:
+        """Return a part."""
         self._free += number
-        self._taken[tenant] -= number
-        if not self._taken[tenant]:
-            del self._taken[tenant]
+        self._used[tenant] -= number
+        if not self._used[tenant]:
+            del self._used[tenant]
 
 
-class Gate:
-    """Bounds how many requests are there and are worked on at once, and how many bytes of them are held.
+class AdmissionControl:
+    """Limits the requests of this process, those that are processed at once, and their bytes in memory.
 
     Args:
-        turns: how many requests are worked on; others wait until one ends, those of each tenant in turn.
-        room: how many bytes of bodies and answers are held; what is beyond is refused.
-        most: how many requests are there, in whatever state.
+        slots: how many requests are processed at once; others wait, with fair scheduling between tenants.
+        max_bytes: how many bytes of bodies and answers are in memory; more are refused.
+        max_requests: how many requests there are, in any state; more are refused.
     """
 
-    def __init__(self, turns: int, room: int, most: int) -> None:
-        self.turns = FairQueue([None] * turns, share_of(turns))
-        self.room = _Budget(room)
-        self._visits = _Budget(most)
+    def __init__(self, slots: int, max_bytes: int, max_requests: int) -> None:
+        self.slots = FairQueue([None] * slots, tenant_share(slots))
+        self.bytes_in_flight = _Budget(max_bytes)
+        self._requests = _Budget(max_requests)
 
     @contextmanager
-    def visit(self, tenant: str) -> Iterator["Visit"]:
-        """A request of a tenant, from its body until its client has taken the answer.
+    def admit(self, tenant: str) -> Iterator["Admission"]:
+        """Admit a request of a tenant, until its client has received the answer.
 
         Raises:
             Unavailable: the tenant has too many.
         """
-        if not self._visits.take(tenant, 1):
-            raise Unavailable("too many requests of this tenant are there at once: send it again later")
-        visit = Visit(self, tenant)
+        if not self._requests.reserve(tenant, 1):
+            raise Unavailable("this tenant has too many requests at once: send it again later")
+        admission = Admission(self, tenant)
         try:
-            yield visit
+            yield admission
         finally:
-            visit.end()
-            self._visits.give(tenant, 1)
+            admission.release()
+            self._requests.release(tenant, 1)
 
 
-class Visit:
-    """What one request takes, which its end gives back."""
+class Admission:
+    """What one request has reserved."""
 
-    def __init__(self, gate: Gate, tenant: str) -> None:
-        self._gate = gate
+    def __init__(self, control: AdmissionControl, tenant: str) -> None:
+        self._control = control
         self._tenant = tenant
-        self._turn: Future[None] | None = None
-        self._held = 0
+        self._slot: Future[None] | None = None
+        self._bytes = 0
 
-    def hold(self, number: int) -> None:
-        """Hold bytes more.
-
-        Raises:
-            Unavailable: there is no room for them.
-        """
-        if not self._gate.room.take(self._tenant, number):
-            raise Unavailable("too much is being sent at once: send it again later")
-        self._held += number
-
-    async def begin(self) -> None:
-        """Wait for its turn.
+    def reserve_bytes(self, number: int) -> None:
+        """Reserve more bytes.
 
         Raises:
-            Unavailable: it did not come in time.
+            Unavailable: the limit is reached.
         """
-        self._turn = self._gate.turns.request(self._tenant)
-        if self._turn.done():
+        if not self._control.bytes_in_flight.reserve(self._tenant, number):
+            raise Unavailable("too many bytes are in flight: send it again later")
+        self._bytes += number
+
+    async def wait_for_slot(self) -> None:
+        """Wait for a slot, in which the request is processed.
+
+        Raises:
+            Unavailable: none was free in time.
+        """
+        self._slot = self._control.slots.request(self._tenant)
+        if self._slot.done():
             return
         try:
-            async with asyncio.timeout(PATIENCE):
-                await asyncio.wrap_future(self._turn)
+            async with asyncio.timeout(SLOT_TIMEOUT):
+                await asyncio.wrap_future(self._slot)
         except TimeoutError:
-            raise Unavailable(f"too much is asked at once: no turn came within {PATIENCE:g} s") from None
+            raise Unavailable(f"the service was busy for {SLOT_TIMEOUT:g} s: send it again later") from None
 
-    def end(self) -> None:
-        """Give everything back; more may be taken afterwards."""
-        if self._turn is not None:
-            self._gate.turns.release(self._tenant, self._turn)
-            self._turn = None
-        self._gate.room.give(self._tenant, self._held)
-        self._held = 0
+    def release(self) -> None:
+        """Release the slot and the bytes; more may be reserved afterwards."""
+        if self._slot is not None:
+            self._control.slots.release(self._tenant, self._slot)
+            self._slot = None
+        self._control.bytes_in_flight.release(self._tenant, self._bytes)
+        self._bytes = 0
 
 
-class Answering:
-    """ASGI middleware: sends answers as fast as they are taken; only then what ``request.state.visits`` holds ends."""
+class ChunkedResponses:
+    """ASGI middleware that sends answers in chunks, as fast as the client reads, and then releases the admissions.
+
+    Admissions are context managers in ``request.state.admissions``.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -131,16 +134,17 @@ class Answering:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
 
-        async def send_in_parts(message: Message) -> None:
+        async def send_in_chunks(message: Message) -> None:
             body = memoryview(message.get("body", b""))
-            last = (len(body) - 1) // PART * PART
-            for start in range(0, last, PART):  # the server waits before each that follows
-                await send({"type": message["type"], "body": bytes(body[start : start + PART]), "more_body": True})
+            last = (len(body) - 1) // CHUNK_BYTES * CHUNK_BYTES
+            for start in range(0, last, CHUNK_BYTES):  # uvicorn waits for the client before each following chunk
+                chunk = bytes(body[start : start + CHUNK_BYTES])
+                await send({"type": message["type"], "body": chunk, "more_body": True})
             await send({**message, "body": bytes(body[last:])} if last > 0 else message)
 
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with ExitStack() as visits:
-            scope.setdefault("state", {})["visits"] = visits
-            await self._app(scope, receive, send_in_parts)
+        with ExitStack() as admissions:
+            scope.setdefault("state", {})["admissions"] = admissions
+            await self._app(scope, receive, send_in_chunks)

@@ -1,4 +1,4 @@
-"""The app: the routes, the errors and the limits put together around a wired service."""
+"""Build the FastAPI app: routes, error handlers and middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,10 +7,10 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from visual_memory.services.api import error_responses
-from visual_memory.services.api.admission_control import Answering, Gate
-from visual_memory.services.api.authenticate import KeyCheck
-from visual_memory.services.api.authorize import check_guarded
-from visual_memory.services.api.connection_limits import MOST_CONNECTIONS
+from visual_memory.services.api.admission_control import AdmissionControl, ChunkedResponses
+from visual_memory.services.api.authenticate import BatchedKeyCheck
+from visual_memory.services.api.authorize import check_all_authorized
+from visual_memory.services.api.connection_limits import MAX_CONNECTIONS
 from visual_memory.services.api.request_log import RequestLog
 from visual_memory.services.api.routes import (
     audit,
@@ -27,24 +27,24 @@ from visual_memory.services.api.routes import (
     removals,
     vectors,
 )
-from visual_memory.services.api.routes.api_documents import describe
+from visual_memory.services.api.routes.api_documents import add_documents
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.infrastructure.processes.coalesced_call import CoalescedCall
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
 from visual_memory.services.settings import Settings
 
-SPARE_THREADS = 16
-"""For what needs a thread for a moment only: keys, health, uploads on their way."""
+EXTRA_THREADS = 16
+"""Threads for short work outside the request slots: keys, health checks, uploads."""
 
 
 def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI:
-    """The ASGI app over a process that is wired."""
+    """Build the ASGI app that serves the use cases of a process."""
     process = wired.current()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        current_default_thread_limiter().total_tokens = settings.api.max_concurrent_requests + SPARE_THREADS
+        current_default_thread_limiter().total_tokens = settings.api.max_concurrent_requests + EXTRA_THREADS
         yield
 
     app = FastAPI(
@@ -56,12 +56,14 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         responses={"4XX": {"model": error_responses.ErrorAnswer}, "5XX": {"model": error_responses.ErrorAnswer}},
     )
     app.state.service = wired
-    app.state.key_check = KeyCheck(process.keys)
+    app.state.key_check = BatchedKeyCheck(process.keys)
     app.state.find_faults = CoalescedCall(process.readiness.faults)
-    app.state.gate = Gate(settings.api.max_concurrent_requests, settings.api.max_bytes_in_flight, MOST_CONNECTIONS)
-    app.add_middleware(Answering)
+    app.state.admission_control = AdmissionControl(
+        settings.api.max_concurrent_requests, settings.api.max_bytes_in_flight, MAX_CONNECTIONS
+    )
+    app.add_middleware(ChunkedResponses)
     app.add_middleware(RequestLog)
-    error_responses.install(app)
+    error_responses.add_error_handlers(app)
     for module in (
         classify,
         images,
@@ -77,7 +79,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         metrics,
         audit,
     ):
-        check_guarded(module.router)
+        check_all_authorized(module.router)
         app.include_router(module.router)
-    describe(app, StreamKeys(settings.intake.prefix))
+    add_documents(app, StreamKeys(settings.intake.prefix))
     return app

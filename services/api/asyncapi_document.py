@@ -1,4 +1,4 @@
-"""What is published of the streams: JSON Schema of the events, and AsyncAPI 3 of the streams."""
+"""Describe the streams: JSON Schema of the events, and an AsyncAPI 3 document."""
 
 from typing import Any
 
@@ -43,22 +43,22 @@ _RESULT = {
     "type": "object",
     "required": ["entry", "status"],
     "properties": {
-        "entry": {"type": "string", "description": "the entry's id, as XADD answered it"},
+        "entry": {"type": "string", "description": "the entry's id, as returned by XADD"},
         "id": {"type": "string", "description": "the event's own id"},
         "status": {"type": "string", "enum": [*Status]},
         "image_id": {"type": "string"},
-        "removal": {"type": "string", "description": "the id of the removal that was asked for"},
+        "removal": {"type": "string", "description": "the id of the requested removal"},
         "reason": {"type": "string", "description": "why it was rejected, or is dead"},
     },
 }
 
 
 def event_schema(model: type[BaseModel], name: str) -> dict[str, Any]:
-    """The JSON Schema of an event.
+    """Return the JSON Schema of an event.
 
     Args:
         model: of the event.
-        name: what its schema is called.
+        name: of its schema.
     """
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -68,7 +68,7 @@ def event_schema(model: type[BaseModel], name: str) -> dict[str, Any]:
 
 
 def asyncapi(keys: StreamKeys) -> dict[str, Any]:
-    """The AsyncAPI document of a tenant's streams.
+    """Return the AsyncAPI document of a tenant's streams.
 
     Args:
         keys: the names of the streams.
@@ -82,7 +82,7 @@ def asyncapi(keys: StreamKeys) -> dict[str, Any]:
         "info": {
             "title": "Visual Memory: intake",
             "version": "1",
-            "description": "Images and removals without HTTP: entries of Redis streams, sent with one XADD each. An"
+            "description": "Send images and removals without HTTP: as entries of Redis streams, with one XADD each. An"
             f" entry has one field, `event`, with the JSON of an event in UTF-8, at most {MAX_EVENT:,} bytes of it.",
         },
         "defaultContentType": "application/json",
@@ -90,27 +90,27 @@ def asyncapi(keys: StreamKeys) -> dict[str, Any]:
             "intake": {
                 "host": "{host}",
                 "protocol": "redis",
-                "description": "The Redis of the intake; `visual-memory intake show` says where it is.",
+                "description": "The Redis of the intake; `visual-memory intake show` prints its address.",
                 "variables": {"host": {"default": "127.0.0.1:6379"}},
                 "security": [{"$ref": "#/components/securitySchemes/redis"}],
             }
         },
         "channels": {
             "images": _channel(images, "Images to be accepted.", "imageEvent", "objectNotification"),
-            "removals": _channel(removals, "Removals that are asked for.", "removalEvent"),
-            "results": _channel(results, "What became of entries; the oldest go.", "result"),
+            "removals": _channel(removals, "Removal requests.", "removalEvent"),
+            "results": _channel(results, "Results of entries; the oldest are deleted.", "result"),
         },
         "operations": {
             "receiveImage": _operation("receive", "images", "Accept an image: remembered, rejected, removed or dead."),
-            "receiveRemoval": _operation("receive", "removals", "Remove what meets a filter, or everything."),
-            "sendResult": _operation("send", "results", "Say what became of an entry."),
+            "receiveRemoval": _operation("receive", "removals", "Remove images that meet a filter, or everything."),
+            "sendResult": _operation("send", "results", "Report the result of an entry."),
         },
         "components": {
             "messages": {
                 "imageEvent": _message("ImageEvent", "An image, as CloudEvents 1.0."),
                 "removalEvent": _message("RemovalEvent", "A removal, as CloudEvents 1.0."),
                 "objectNotification": _message("ObjectNotification", "S3's notification of objects that were put."),
-                "result": {**_message("Result", "What became of an entry; each property is a field of its own.")},
+                "result": {**_message("Result", "The result of an entry; each property is a separate field.")},
             },
             "schemas": {**found["$defs"], "ObjectNotification": _S3, "Result": _RESULT},
             "securitySchemes": {
@@ -128,7 +128,7 @@ def _channel(address: str, description: str, *messages: str) -> dict[str, Any]:
         "address": address,
         "description": description,
         "servers": [{"$ref": "#/servers/intake"}],
-        "parameters": {"tenant": {"description": "whose memory: 1 to 63 of a-z 0-9 _ -"}},
+        "parameters": {"tenant": {"description": "the tenant: 1 to 63 of a-z 0-9 _ -"}},
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
     }
 

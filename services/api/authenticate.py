@@ -1,4 +1,4 @@
-"""Who is calling: the key that a request carries, and the memory that it opens."""
+"""Authenticate a request: resolve its API key to a caller and a tenant."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -24,17 +24,17 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         pattern=r"^[!-~]{1,200}$",
-        description="1 to 200 printable characters of ASCII: the same request with the same key is done once in a day",
+        description="1 to 200 printable ASCII characters: the same request with the same key is executed once in a day",
     ),
 ]
 
-NAMING = {"subject", "file_name"}
-"""Fields that say whom an image shows: a file is often called so."""
+IDENTIFYING_FIELDS = {"subject", "file_name"}
+"""Fields that may identify whom an image shows: files are often named after people."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose memory a request speaks of, and who sent it."""
+    """Who sent a request, by which key, and the use cases that serve it."""
 
     key: Key
     request_id: str
@@ -42,105 +42,120 @@ class Caller:
 
     @property
     def tenant(self) -> str:
-        """The tenant that the key opens."""
+        """The tenant of the key."""
         return self.key.tenant
 
     @property
     def name(self) -> str:
-        """How records name whoever sent the request."""
+        """The sender as records name it."""
         return f"{self.key.name} (key {self.key.id})"
 
     def check_filter(self, where: Filter) -> None:
-        """Refuse to say who is in the memory to whom may not look at its images; it is logged who asks for whom.
+        """Refuse filters that reveal who is in the memory to a key without `read`; log the subjects of others.
 
         Raises:
-            Forbidden: the filter is by subject or file name, and the key may not `read`.
+            Forbidden: the filter is by subject or file name, and the key has no scope `read`.
         """
-        named = sorted(NAMING & where.root.keys())
+        named = sorted(IDENTIFYING_FIELDS & where.root.keys())
         if named and not self.key.may(Scope.READ):
-            held = ", ".join(self.key.scopes)
-            raise Forbidden(f"a filter by {named[0]} needs a key with the scope read too; this one has {held}")
-        self.log_named(where)
+            granted = ", ".join(self.key.scopes)
+            raise Forbidden(f"a filter by {named[0]} needs a key with the scope read too; this one has {granted}")
+        self.log_subjects(where)
 
-    def log_named(self, where: Filter) -> None:
-        """Log whom a filter names by which something is asked for."""
+    def log_subjects(self, where: Filter) -> None:
+        """Write the subjects that a filter names into the audit log."""
         if subjects := where.named("subject"):
-            self.saw(None, subjects)
+            self.log_read(None, subjects)
 
     @property
     def _who(self) -> dict[str, str]:
         return {"key": self.key.id, "request": self.request_id}
 
-    def recorded_action(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
-        """Do something that the audit log tells of; see `services.access.audit_log.AuditLog.recorded_action`."""
-        return self.service.audit.recorded_action(self.tenant, self.key.name, action, **self._who, **said)
+    def recorded_action(self, action: str, **fields: Any) -> AbstractContextManager[dict[str, Any]]:
+        """Write an audit log entry before an action, and its outcome afterwards; see `AuditLog`."""
+        return self.service.audit.recorded_action(self.tenant, self.key.name, action, **self._who, **fields)
 
-    def recorded_afterwards(self, action: str, **said: Any) -> AbstractContextManager[dict[str, Any]]:
-        """The same of what may be done again; see `services.access.audit_log.Audit.afterwards`."""
-        return self.service.audit.recorded_afterwards(self.tenant, self.key.name, action, **self._who, **said)
+    def recorded_afterwards(self, action: str, **fields: Any) -> AbstractContextManager[dict[str, Any]]:
+        """Write an audit log entry after an action that may be repeated; see `AuditLog`."""
+        return self.service.audit.recorded_afterwards(self.tenant, self.key.name, action, **self._who, **fields)
 
-    def saw(self, images: int | None, subjects: Collection[str]) -> None:
-        """Log what is about to be shown: so many images, or what is made of them, and whom these show or name."""
+    def log_read(self, images: int | None, subjects: Collection[str]) -> None:
+        """Write into the audit log what an answer shows: the number of images, and the subjects."""
         self.service.audit.write(self.tenant, self.key.name, "read", subjects, images=images, **self._who)
 
-    def logged(self, action: str, kind: str, **said: Any) -> Within:
-        """Log what is done to something of a kind (the field of `AuditEntry` that has its id), in its transaction."""
-        return lambda connection, record: self._record(connection, action, **said, **{kind: record})
-
-    def _record(self, connection: Connection, action: str, **said: Any) -> None:
-        self.service.audit.record(connection, self.tenant, self.key.name, action, **self._who, **said)
-
-    def make(
-        self, action: str, kind: str, name: str | None, asked: str, make: Callable[[Within], str], **said: Any
-    ) -> str:
-        """Make what the database keeps, once for all requests of an idempotency key, and log that with it.
+    def audit_entry(self, action: str, kind: str, **fields: Any) -> Within:
+        """Return a callback that writes an audit log entry within a transaction.
 
         Args:
-            action: as the audit log has it.
-            kind: of what is made; the field of `AuditEntry` that has its id.
-            name: the idempotency key, if there is one.
-            asked: all that is asked for, in words.
-            make: makes it; is given what to call in its transaction, and returns the id.
-            said: further fields of `AuditEntry`.
+            action: of the entry.
+            kind: the field of `AuditEntry` for the id that the callback receives.
+            fields: further fields of `AuditEntry`.
+        """
+        return lambda connection, record: self._record(connection, action, **fields, **{kind: record})
+
+    def _record(self, connection: Connection, action: str, **fields: Any) -> None:
+        self.service.audit.record(connection, self.tenant, self.key.name, action, **self._who, **fields)
+
+    def create_once(
+        self,
+        action: str,
+        kind: str,
+        idempotency_key: str | None,
+        request: str,
+        create: Callable[[Within], str],
+        **fields: Any,
+    ) -> str:
+        """Create a record, once for all requests with an idempotency key, and its audit log entry.
+
+        Args:
+            action: of the audit log entry.
+            kind: the field of `AuditEntry` for the record's id.
+            idempotency_key: of the request, if given.
+            request: the whole request as text: another one with the same key is refused.
+            create: creates the record and returns its id; it calls its argument within its transaction.
+            fields: further fields of `AuditEntry`.
 
         Returns:
-            the id: of what is made now, or was made of the same request.
+            the id of the record that was created now, or earlier by the same request.
         """
         audit, idempotency = self.service.audit, self.service.idempotency
-        claim = idempotency.claim(self.tenant, self.key.id, name, f"{action} {asked}") if name else None
-        if claim and (made := idempotency.find(claim)) is not None:
-            return made
+        claim = None
+        if idempotency_key:
+            claim = idempotency.claim(self.tenant, self.key.id, idempotency_key, f"{action} {request}")
+        if claim and (created := idempotency.find(claim)) is not None:
+            return created
 
         def within(connection: Connection, resource: str) -> None:
             if claim:
                 idempotency.record(connection, claim, resource)
-            self._record(connection, action, **said, **{kind: resource})
+            self._record(connection, action, **fields, **{kind: resource})
 
         try:
-            return make(within)
+            return create(within)
         except AlreadyMade as first:
             return first.resource
         except VisualMemoryError as error:
-            audit.write(self.tenant, self.key.name, action, **{**self._who, **said, "outcome": error.code})
+            audit.write(self.tenant, self.key.name, action, **{**self._who, **fields, "outcome": error.code})
             raise
 
-    def once(self, action: str, name: str | None, asked: str, act: Callable[[], str]) -> str:
-        """Do what the database does not keep, once for all requests of an idempotency key; what came of it.
+    def run_once(self, action: str, idempotency_key: str | None, request: str, act: Callable[[], str]) -> str:
+        """Run an action that creates no record, once for all requests with an idempotency key; return its result.
 
         Args:
-            action: a word for it.
-            name: the idempotency key, if there is one.
-            asked: all that is asked for, in words.
-            act: does it.
+            action: its name.
+            idempotency_key: of the request, if given.
+            request: the whole request as text: another one with the same key is refused.
+            act: runs it.
         """
-        if not name:
+        if not idempotency_key:
             return act()
         idempotency = self.service.idempotency
-        return idempotency.once(idempotency.claim(self.tenant, self.key.id, name, f"{action} {asked}"), act)
+        claim = idempotency.claim(self.tenant, self.key.id, idempotency_key, f"{action} {request}")
+        return idempotency.once(claim, act)
 
 
-class KeyCheck:
-    """Checks keys on the event loop; those that must be read are read together, however many are tried.
+class BatchedKeyCheck:
+    """Checks keys on the event loop; keys that are not cached are read together, however many are tried.
 
     Args:
         keys: all of them.
@@ -158,45 +173,45 @@ class KeyCheck:
             return self._keys.check(text)
         self._wanted.add(text)
         if self._next is None:
-            self._next = asyncio.create_task(self._look())
+            self._next = asyncio.create_task(self._read())
         return self._keys.check(text, await asyncio.shield(self._next))
 
-    async def _look(self) -> Found:
-        """Read what is wanted by then, once what is being read is there."""
+    async def _read(self) -> Found:
+        """Read all keys that are wanted by the time that the previous read ends."""
         async with self._lock:
             self._next = None
             wanted, self._wanted = self._wanted, set()
             return await run_in_threadpool(self._keys.look, wanted)
 
 
-async def identify(request: Request) -> Caller:
-    """Find out who sent a request, from its headers alone.
+async def authenticate(request: Request) -> Caller:
+    """Find the caller of a request from its headers.
 
     Raises:
-        NotAuthorized: it carries no key that opens anything.
+        NotAuthorized: it has no valid key.
     """
-    parts = request.app.state.service.current()
+    process = request.app.state.service.current()
     scheme, text = get_authorization_scheme_param(request.headers.get("Authorization"))
     text = text if scheme.lower() == "bearer" else ""
     key = await request.app.state.key_check(text)
-    found = request.state.caller = Caller(key, request.state.request_id, parts)
-    return found
+    caller = request.state.caller = Caller(key, request.state.request_id, process)
+    return caller
 
 
-# Both are coroutines only so that they run where they are: a plain function would cost each request a thread's turn.
+# Coroutines, so that they run on the event loop: FastAPI runs plain functions in a thread.
 
 
-async def service(request: Request) -> ApiProcess:
-    """The parts that are wired for the request's encoder: the one that classified when the guard let it in."""
+async def process_of(request: Request) -> ApiProcess:
+    """Return the use cases for the encoder that was active when the request was authenticated."""
     return (await caller(request)).service
 
 
 async def caller(request: Request) -> Caller:
-    """Whom the guard has let in; see `services.api.authorize`."""
+    """Return the caller of an authorized request; see `services.api.authorize`."""
     found = request.state.caller
     assert isinstance(found, Caller)
     return found
 
 
-ServiceDep = Annotated[ApiProcess, Depends(service)]
+ServiceDep = Annotated[ApiProcess, Depends(process_of)]
 CallerDep = Annotated[Caller, Depends(caller)]

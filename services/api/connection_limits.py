@@ -1,4 +1,4 @@
-"""The HTTP protocol with bounds on what a connection may cost before anybody knows who it is, and after."""
+"""HTTP protocol with limits of time, memory and number of connections, before and after authentication."""
 
 import time
 from asyncio import TimerHandle, Transport
@@ -10,195 +10,194 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from visual_memory.schemas.errors import HeadTooLarge, MalformedRequest, Unavailable, VisualMemoryError
-from visual_memory.services.api.error_responses import answer
+from visual_memory.services.api.error_responses import error_response
 
 HEAD_SECONDS = 15.0
-"""How long a client may take to send a head, from the connection or the answer before, and to take a part of an answer.
-
-A part is `services.api.admission_control.PART`, so it takes 4 KiB a second at least.
-"""
+"""Time for a client to send a request's head, since it connected or since the last answer, and to read a chunk of an
+answer: a chunk is `services.api.admission_control.CHUNK_BYTES`, so it must read 4 KiB a second."""
 HEAD_BYTES = 64 * 1024
-"""How much may come that is no part of a body: the request's line, headers, trailers, the frames of chunks."""
-MOST_HEADERS = 256
-"""Each takes a hundred bytes more than were sent."""
-PARSED_AT_ONCE = 256
-"""Bytes in which some ten requests may begin, and each takes 4 KiB; bodies whose length is known are parsed whole."""
-CHUNKS_AT_ONCE = 2048
-"""The same while a body of unknown length comes, which only known callers are asked for."""
-MOST_CONNECTIONS = 512
-"""Half of the files that a process may usually have open; the other half is for what the requests need."""
+"""Limit of bytes outside of bodies: request line, headers, trailers, chunk framing."""
+MAX_HEADERS = 256
+"""Each uses a hundred bytes more than were sent."""
+PARSE_BYTES = 256
+"""Bytes parsed at once: ten requests may start in them, each of which uses 4 KiB. Bodies of known length are parsed
+whole."""
+CHUNKED_PARSE_BYTES = 2048
+"""The same within a body of unknown length, which is only read from authenticated callers."""
+MAX_CONNECTIONS = 512
+"""Half of the usual limit of open files; the other half is for processing requests."""
 
 
 class _Flow(FlowControl):
-    """uvicorn's, which resumes reading whenever a request asks for more, though the next ones may wait unparsed."""
+    """uvicorn's flow control, but reading is not resumed while unparsed data is buffered."""
 
-    full = False
+    has_unparsed = False
 
     def resume_reading(self) -> None:
-        if not self.full:
+        if not self.has_unparsed:
             super().resume_reading()
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which by itself waits for ever, and holds headers and requests of any number.
+    """uvicorn's protocol with limits: by itself it has no timeouts, and buffers any number of headers and requests.
 
-    One request of a connection is parsed, and nothing more is read than came with it, until it is answered. A client
-    that lets us wait, for a head or for taking its answer, is cut off after a while. Where there are too many
-    connections, one of those that work at no request of a known caller is cut off, and else the new one refused.
+    A connection parses one request, and reads nothing more until it is answered. It is closed if the client takes too
+    long to send a head or to read its answer. If there are too many connections, one is evicted that is not processing
+    a request of an authenticated caller; if there is none, the new one is refused.
     """
 
-    _waiting: TimerHandle | None = None
-    _answering: RequestResponseCycle | None = None
-    changed = 0.0
+    _timer: TimerHandle | None = None
+    _current_cycle: RequestResponseCycle | None = None
+    last_active = 0.0
     _unparsed: bytes | memoryview = b""
     _outside_bodies = 0
     _left_of_body = 0
     _fault: VisualMemoryError | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn itself declares it
-        """Take a connection, in place of one that lets us wait where there are too many; or refuse it."""
+        """Accept a connection; if there are too many, evict another one or refuse it."""
         super().connection_made(transport)
-        self.changed = time.monotonic()
+        self.last_active = time.monotonic()
         self.flow = self._flow = _Flow(transport)
-        if len(self.connections) > MOST_CONNECTIONS and not self._cut_one_off():
-            self._refuse(Unavailable("there are too many connections: send it again later"))
-        self._wait()
+        if len(self.connections) > MAX_CONNECTIONS and not self._evict_one():
+            self._refuse(Unavailable("too many connections: send it again later"))
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of it; uvicorn tells only the latest request of it, and not the one before that is being answered."""
-        self._wait_no_more()
+        """Tell the request that is being answered, too: uvicorn tells only the latest one."""
+        self._stop_timer()
         self._unparsed = b""
-        if self._answering is not None and not self._answering.response_complete:
-            self._answering.disconnected = True
-            self._answering.message_event.set()
+        if self._current_cycle is not None and not self._current_cycle.response_complete:
+            self._current_cycle.disconnected = True
+            self._current_cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; at most one read more than `HEAD_BYTES` is held."""
+        """Parse new data; at most one read more than `HEAD_BYTES` is buffered."""
         self._unparsed = bytes(self._unparsed) + data if self._unparsed else data
         self._parse()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer."""
-        if len(self.headers) >= MOST_HEADERS:
-            self._fault = HeadTooLarge(f"the request has more than {MOST_HEADERS} headers: send fewer")
-            raise self._fault  # httptools makes what is malformed of it
+        """Add a header or trailer, unless there are too many."""
+        if len(self.headers) >= MAX_HEADERS:
+            self._fault = HeadTooLarge(f"the request has more than {MAX_HEADERS} headers: send fewer")
+            raise self._fault  # httptools turns it into a parser error
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """From here on the app decides how long it waits."""
-        self.changed = time.monotonic()
+        """Stop the timer: from here on the app has its own timeouts."""
+        self.last_active = time.monotonic()
         self._outside_bodies = 0
         self._left_of_body = int(dict(self.headers).get(b"content-length", 0))
-        self._wait_no_more()
+        self._stop_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Bodies are counted where it is known whose they are."""
+        """Do not count bodies here: the app counts them after authentication."""
         self._outside_bodies = 0
         self._left_of_body = max(0, self._left_of_body - len(body))
         super().on_body(body)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answering = cycle
+        self._current_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Go on to the next request, or wait for its head."""
-        self.changed = time.monotonic()
+        """Parse the next request, or start the timer for its head."""
+        self.last_active = time.monotonic()
         super().on_response_complete()
         if self.cycle.response_complete:
-            self._wait()
+            self._start_timer()
         self._parse()
 
     def pause_writing(self) -> None:
-        """The client does not take its answer."""
+        """Start the timer: the client does not read its answer."""
         super().pause_writing()
-        self._wait()
+        self._start_timer()
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Stop the timer: the client reads again."""
         super().resume_writing()
         if not self.cycle.response_complete:
-            self._wait_no_more()
+            self._stop_timer()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
-        """Answer what is not HTTP in the form of every other error."""
-        malformed = MalformedRequest("this is not a request of HTTP/1.1: check its line, headers, length and chunks")
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's message
+        """Answer malformed HTTP in the form of every other error."""
+        malformed = MalformedRequest("this is not an HTTP/1.1 request: check its line, headers, length and chunks")
         self._refuse(self._fault or malformed)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Answer the request, and then nothing more: what follows is of another protocol."""
+        """Answer the request and close: what follows is of another protocol."""
         self._unparsed = b""
         self.cycle.keep_alive = False
         if self.cycle.response_complete:
             self.transport.close()
 
     def _parse(self) -> None:
-        """Parse what came, up to the end of a request that is not answered."""
+        """Parse buffered data, up to the end of a request that is not answered yet."""
         while self._unparsed and not self._is_busy() and not self.transport.is_closing():
             data = memoryview(self._unparsed)
-            number = max(self._left_of_body, CHUNKS_AT_ONCE if self._is_in_body() else PARSED_AT_ONCE)
+            number = max(self._left_of_body, CHUNKED_PARSE_BYTES if self._is_in_body() else PARSE_BYTES)
             self._unparsed = data[number:] or b""
             self._outside_bodies += len(data[:number])
-            super().data_received(data[:number])  # type: ignore[arg-type]  # httptools takes any bytes
+            super().data_received(data[:number])  # type: ignore[arg-type]  # httptools accepts any buffer
             if self._outside_bodies > HEAD_BYTES and not self.transport.is_closing():
                 self._refuse(HeadTooLarge(f"the request's line and headers are over {HEAD_BYTES} bytes: send fewer"))
         if self.transport.is_closing():
             return
-        was_full, self._flow.full = self._flow.full, bool(self._unparsed)
+        had_unparsed, self._flow.has_unparsed = self._flow.has_unparsed, bool(self._unparsed)
         if self._unparsed:
             self.flow.pause_reading()
-        elif was_full and len(self.cycle.body) <= HIGH_WATER_LIMIT:
+        elif had_unparsed and len(self.cycle.body) <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()
 
     def _is_in_body(self) -> bool:
-        """Whether the request that is worked on has not come whole."""
+        """Whether the current request has not arrived completely."""
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
     def _is_busy(self) -> bool:
-        """Whether a whole request is there that is not answered, or one that begins behind another."""
+        """Whether a complete request is not answered yet, or another one is queued behind it."""
         return bool(self.pipeline) or not (self.cycle is None or self.cycle.more_body or self.cycle.response_complete)
 
-    def cut_off(self) -> None:
+    def evict(self) -> None:
         """Close the connection at once."""
-        self._wait_no_more()
+        self._stop_timer()
         self.connections.discard(self)
         self.transport.abort()
 
-    def may_be_cut_off(self) -> bool:
-        """Whether it lets us wait, or works at a request of nobody that we know."""
-        current = self._answering
-        return self._waiting is not None or current is None or "caller" not in current.scope["state"]
+    def is_evictable(self) -> bool:
+        """Whether it waits for the client, or processes no request of an authenticated caller."""
+        current = self._current_cycle
+        return self._timer is not None or current is None or "caller" not in current.scope["state"]
 
     def address(self) -> str:
-        """Whose it is."""
+        """The client's address."""
         return self.client[0] if self.client else ""
 
-    def _cut_one_off(self) -> bool:
-        """Close one that may be: of the address that has the most of them, the one that did nothing longest."""
+    def _evict_one(self) -> bool:
+        """Evict a connection: of the address with the most evictable ones, the one that was inactive longest."""
         others = [
             each
             for each in self.connections
-            if isinstance(each, BoundedProtocol) and each is not self and each.may_be_cut_off()
+            if isinstance(each, BoundedProtocol) and each is not self and each.is_evictable()
         ]
         if not others:
             return False
         addresses = Counter(each.address() for each in others)
-        min(others, key=lambda each: (-addresses[each.address()], each.changed)).cut_off()
+        min(others, key=lambda each: (-addresses[each.address()], each.last_active)).evict()
         return True
 
     def _refuse(self, error: VisualMemoryError) -> None:
-        refusal: Response = answer(error)
+        refusal: Response = error_response(error)
         headers = b"".join(b"%b: %b\r\n" % header for header in [*refusal.raw_headers, (b"connection", b"close")])
         self.transport.write(STATUS_LINE[error.status] + headers + b"\r\n" + bytes(refusal.body))
         self.transport.close()
 
-    def _wait(self) -> None:
-        self._wait_no_more()
-        self._waiting = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
-    def _wait_no_more(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

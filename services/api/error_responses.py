@@ -1,4 +1,4 @@
-"""Every error as ``{"error": {"code": ..., "message": ...}}``: a stable code for machines, a sentence for people."""
+"""Render every error as ``{"error": {"code": ..., "message": ...}}``: a stable code, and a message for people."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,58 +21,58 @@ from visual_memory.schemas.errors import (
     first_faults,
 )
 
-MOST_SAID = 800
-"""Characters of an error: one that names what was sent could be as long as that."""
+MAX_MESSAGE_CHARS = 800
+"""Longest message: one that quotes the request could be as long as that."""
 RETRY_AFTER = "5"
 
 
 class ErrorBody(BaseModel):
-    """What was wrong and what would be right."""
+    """What is wrong, and how to correct it."""
 
     code: str
     message: str
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every answer from 400 on."""
+    """The body of every answer with a status of 400 or above."""
 
     error: ErrorBody
 
 
-def explain(error: ValidationError | RequestValidationError) -> str:
-    """The first few faults of a body, each with the place where it is, without repeating what was sent."""
+def describe_faults(error: ValidationError | RequestValidationError) -> str:
+    """Describe the first few faults of a body, each with its location, without quoting the request."""
     briefly = {"include_url": False, "include_context": False, "include_input": False}
     found = error.errors(**briefly) if isinstance(error, ValidationError) else error.errors()
     return first_faults(found)
 
 
-def content(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of an answer that is no JSON."""
+def binary_content(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """Describe an answer that is not JSON, for OpenAPI."""
     return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-def install(app: FastAPI) -> None:
-    """Let every foreseen error of the app be answered in the one form; see `services.api.request_log` for others."""
+def add_error_handlers(app: FastAPI) -> None:
+    """Render every expected error of the app in this form; `services.api.request_log` does so for others."""
 
     @app.exception_handler(VisualMemoryError)
-    async def _foreseen(_request: Request, error: VisualMemoryError) -> JSONResponse:
-        return answer(error)
+    async def _expected(_request: Request, error: VisualMemoryError) -> JSONResponse:
+        return error_response(error)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(InvalidRequest(explain(error)))
+        return error_response(InvalidRequest(describe_faults(error)))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == NotFound.status:
-            return answer(NotFound(f"there is nothing at {request.url.path}; the API is described at /docs"))
-        return _answer(error.status_code, InvalidRequest.code, str(error.detail), error.headers)
+            return error_response(NotFound(f"there is nothing at {request.url.path}; see /docs"))
+        return _response(error.status_code, InvalidRequest.code, str(error.detail), error.headers)
 
 
-def answer(error: VisualMemoryError) -> JSONResponse:
-    """An error as its answer.
+def error_response(error: VisualMemoryError) -> JSONResponse:
+    """Render an error.
 
-    A 503, a 429 and what is being removed say when to try again, a 401 how to authorize, and a 408 hangs up.
+    503, 429 and errors of running removals have Retry-After, 401 has WWW-Authenticate, 408 closes the connection.
     """
     headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else {}
     match error:
@@ -82,9 +82,9 @@ def answer(error: VisualMemoryError) -> JSONResponse:
             headers = {"Retry-After": str(seconds)}
         case TooSlow():
             headers = {"Connection": "close"}
-    return _answer(error.status, error.code, error.message, headers)
+    return _response(error.status, error.code, error.message, headers)
 
 
-def _answer(status: int, code: str, message: str, headers: Mapping[str, str] | None) -> JSONResponse:
-    body = ErrorAnswer(error=ErrorBody(code=code, message=message[:MOST_SAID]))
+def _response(status: int, code: str, message: str, headers: Mapping[str, str] | None) -> JSONResponse:
+    body = ErrorAnswer(error=ErrorBody(code=code, message=message[:MAX_MESSAGE_CHARS]))
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)

@@ -1,4 +1,4 @@
-"""``If-Match``: a change is made only to the image that its sender has seen."""
+"""Parse ``If-Match``, with which a client changes an image only if it is as the client last saw it."""
 
 import re
 from typing import Annotated
@@ -13,10 +13,10 @@ _TAGS = re.compile(rf"\s*{_TAG.pattern}(\s*,\s*{_TAG.pattern})*\s*")
 
 def expected_etags(
     if_match: Annotated[
-        str | None, Header(alias="If-Match", description="the ETag of the image as it was seen, or `*`")
+        str | None, Header(alias="If-Match", description="the last seen ETag of the image, or `*`")
     ] = None,
 ) -> frozenset[str] | None:
-    """The ETags of which an image must have one; None where any will do.
+    """Return the ETags of which an image must have one; None: any.
 
     Raises:
         InvalidRequest: the header is not of this form.
@@ -24,7 +24,7 @@ def expected_etags(
     if if_match is None or if_match.strip() == "*":
         return None
     if not _TAGS.fullmatch(if_match):
-        raise InvalidRequest("If-Match: send an image's ETag as it was given, with its quotes, or *")
+        raise InvalidRequest("If-Match: send the ETag of an image, with its quotes, or *")
     return frozenset(tag for weak, tag in _TAG.findall(if_match) if not weak)
 
 

@@ -1,4 +1,4 @@
-"""Pictures as they arrive: ``multipart/form-data``, or JSON with base64 or URLs."""
+"""Read pictures from a request: ``multipart/form-data``, or JSON with base64 or URLs."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,25 +17,26 @@ from visual_memory.schemas.image import ImageFields
 from visual_memory.schemas.picture_base64 import Picture
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.schemas.text_rules import sent_file_name
-from visual_memory.services.api.authenticate import service
-from visual_memory.services.api.error_responses import explain
+from visual_memory.services.api.authenticate import process_of
+from visual_memory.services.api.error_responses import describe_faults
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.settings import MAX_AT_ONCE
 
-FIELDS_BYTES = 64 * 1024
-FIELDS_VALUES = 256
-SMALL = 32 * 1024
-"""Bytes of a body that are parsed sooner, a vector in 0.2 ms, than a thread would have its turn."""
-MOST_FILTERED = 64 * 1024
-"""More values than an image's fields have in JSON, and more than a filter has."""
+MAX_FIELDS_BYTES = 64 * 1024
+VALUES_PER_IMAGE = 256
+"""JSON values allowed per image: more than its fields have."""
+MAX_INLINE_BYTES = 32 * 1024
+"""Longest body that is parsed on the event loop: that takes 0.2 ms for a vector, less than starting a thread."""
+VALUES_PER_FILTER = 64 * 1024
+"""JSON values allowed for a filter: more than one has."""
 
 
-Url = Annotated[str, Field(max_length=2048, description="https, of a host that this service fetches from")]
+Url = Annotated[str, Field(max_length=2048, description="https URL of a host that this service fetches from")]
 
 
 class SentImage(ImageFields):
-    """A picture with its fields: in base64, or by URL."""
+    """A picture in base64 or by URL, with its fields."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["picture"]}, {"required": ["url"]}]})
 
@@ -43,41 +44,43 @@ class SentImage(ImageFields):
     url: Url | None = None
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> "SentImage":
+    def _check_one_given(self) -> "SentImage":
         if (self.picture is None) == (self.url is None):
             raise ValueError("send picture or url, and not both")
         return self
 
 
 class SentImages(BaseModel):
-    """The JSON body of an acceptance."""
+    """The JSON body of a request that sends pictures."""
 
     model_config = ConfigDict(extra="forbid")
 
     images: Annotated[list[SentImage], Field(min_length=1, max_length=MAX_AT_ONCE)]
 
 
-def _some(name: str) -> JsonDict:
+def _not_empty(name: str) -> JsonDict:
     return {"required": [name], "properties": {name: {"minItems": 1}}}
 
 
 class ClassifyRequest(ClassifyOptions):
     """The JSON body of a classification: pictures in base64 or by URL, or vectors."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [_some("pictures"), _some("urls"), _some("vectors")]})
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [_not_empty(each) for each in ("pictures", "urls", "vectors")]}
+    )
 
     pictures: Annotated[list[Picture], Field(max_length=MAX_AT_ONCE)] = Field(default_factory=list)
     urls: Annotated[list[Url], Field(max_length=MAX_AT_ONCE)] = Field(default_factory=list)
     vectors: Annotated[list[QueryVector], Field(max_length=MAX_AT_ONCE)] = Field(default_factory=list)
     encoder: Annotated[
         str | None,
-        Field(max_length=200, description="whose vectors these are, or who is to answer: refused where another does"),
+        Field(max_length=200, description="encoder of the vectors, or the expected one: refused if another is active"),
     ] = None
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> "ClassifyRequest":
+    def _check_one_given(self) -> "ClassifyRequest":
         if sum(map(bool, (self.pictures, self.urls, self.vectors))) != 1:
-            raise ValueError("send pictures or vectors or urls: at least one, and not both kinds")
+            raise ValueError("send pictures, vectors or urls: at least one, and only one kind")
         return self
 
 
@@ -85,28 +88,27 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_uploads(request: Request) -> list[Upload]:
-    """The pictures of an acceptance with their fields; those by URL are fetched now, so that 202 holds for them too.
+    """Read pictures with their fields; those by URL are fetched now, as 202 promises that they are stored.
 
     Multipart: parts ``files``, and parts ``fields`` that each hold the fields of one file as JSON, in the same order;
-    a single ``fields`` part is that of every file. The name of a part
-    counts where no ``file_name`` is said, nor known.
+    a single ``fields`` part applies to every file. The file name of a part is used if ``file_name`` is not given.
 
     Raises:
         InvalidRequest: the body is not of this form; the message says where.
-        FetchFailed, TooLarge: a picture by URL cannot be had.
+        FetchFailed, TooLarge: a picture cannot be fetched from its URL.
     """
-    parts = await service(request)
-    most = parts.settings.api.max_images
+    process = await process_of(request)
+    max_images = process.settings.api.max_images
     if is_json(request):
-        sent = await _parse_body(SentImages, await request.body(), parts)
-        _check_number(len(sent.images), most)
-        pictures = await run_in_threadpool(_pictures, sent.images, partial(parts.fetch, request.state.caller.tenant))
+        sent = await _parse_body(SentImages, await request.body(), process)
+        _check_number(len(sent.images), max_images)
+        pictures = await run_in_threadpool(_pictures, sent.images, partial(process.fetch, request.state.caller.tenant))
         fields = [
             ImageFields.model_construct(image.model_fields_set & ImageFields.model_fields.keys(), **dict(image))
             for image in sent.images
         ]
         return [Upload(data, each) for data, each in zip(pictures, fields, strict=True)]
-    async with request.form(max_files=most, max_fields=most, max_part_size=FIELDS_BYTES) as form:
+    async with request.form(max_files=max_images, max_fields=max_images, max_part_size=MAX_FIELDS_BYTES) as form:
         files, names = await _files(form, {"files", "fields"})
         fields = [_parse(ImageFields, str(text)) for text in form.getlist("fields")]
     if len(fields) == 1 and (len(files) == 1 or fields[0].image_id is None):
@@ -116,37 +118,37 @@ async def read_uploads(request: Request) -> list[Upload]:
             f"{len(files)} files came with {len(fields)} parts 'fields': send one for each file, in the same order,"
             " or a single one, without image_id, for all"
         )
-    called = (sent_file_name(name.replace("%22", '"')) for name in names)  # as browsers and HTTPX spell quotes
-    return [Upload(data, said.of_file(name)) for data, said, name in zip(files, fields, called, strict=True)]
+    file_names = (sent_file_name(name.replace("%22", '"')) for name in names)  # browsers and HTTPX encode quotes so
+    return [Upload(data, each.of_file(name)) for data, each, name in zip(files, fields, file_names, strict=True)]
 
 
 async def read_queries(request: Request) -> ClassifyRequest:
-    """The pictures or vectors of a classification with its options; multipart: ``files`` and one ``options`` (JSON).
+    """Read pictures or vectors to classify, and the options; multipart: ``files`` and one ``options`` (JSON).
 
     Raises:
         InvalidRequest: the body is not of this form; the message says where.
-        FetchFailed, TooLarge: a picture by URL cannot be had.
+        FetchFailed, TooLarge: a picture cannot be fetched from its URL.
     """
-    parts = await service(request)
-    most = parts.settings.api.max_images
+    process = await process_of(request)
+    max_images = process.settings.api.max_images
     if is_json(request):
-        sent = await _parse_body(ClassifyRequest, await request.body(), parts)
-        _check_number(len(sent.pictures) + len(sent.urls) + len(sent.vectors), most)
+        sent = await _parse_body(ClassifyRequest, await request.body(), process)
+        _check_number(len(sent.pictures) + len(sent.urls) + len(sent.vectors), max_images)
         if sent.urls:
-            fetched = await run_in_threadpool(parts.fetch, request.state.caller.tenant, sent.urls)
+            fetched = await run_in_threadpool(process.fetch, request.state.caller.tenant, sent.urls)
             sent = sent.model_copy(update={"pictures": fetched, "urls": []})
         return sent
-    async with request.form(max_files=most, max_fields=1, max_part_size=FIELDS_BYTES) as form:
+    async with request.form(max_files=max_images, max_fields=1, max_part_size=MAX_FIELDS_BYTES) as form:
         files, _ = await _files(form, {"files", "options"})
         options = _parse(ClassifyOptions, str(form.get("options", "{}")))
     return ClassifyRequest.model_construct(**dict(options), pictures=files, urls=[], vectors=[])
 
 
-def body_of(json: type[BaseModel], part: str, part_schema: type[BaseModel]) -> dict[str, Any]:
-    """What OpenAPI says of a body that comes in either form; the models' schemas are added by `services.api.app`."""
+def body_schema(json: type[BaseModel], part: str, part_schema: type[BaseModel]) -> dict[str, Any]:
+    """Describe a body that may be JSON or multipart, for OpenAPI; `api_documents` adds the schemas of the models."""
     files = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
-    beside = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(part_schema)}
-    properties = {"files": files, part: {"type": "array", "items": beside} if part == "fields" else beside}
+    extra = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(part_schema)}
+    properties = {"files": files, part: {"type": "array", "items": extra} if part == "fields" else extra}
     form = {"type": "object", "required": ["files"], "properties": properties, "additionalProperties": False}
     content = {"application/json": {"schema": _ref(json)}, "multipart/form-data": {"schema": form}}
     return {"requestBody": {"required": True, "content": content}}
@@ -157,7 +159,7 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 
 def is_json(request: Request) -> bool:
-    """Whether a body is JSON, and else a form.
+    """Return whether a body is JSON; otherwise it is a form.
 
     Raises:
         InvalidRequest: it is neither.
@@ -166,18 +168,18 @@ def is_json(request: Request) -> bool:
     kind = header.split(";")[0].strip().lower()
     if kind not in {"application/json", "multipart/form-data"}:
         raise InvalidRequest(f"the body is {kind or 'of no named type'}: send multipart/form-data or application/json")
-    # Starlette decodes the parts with any codec that Python has, and some of those raise what it does not expect.
+    # Starlette decodes the parts with any codec of Python, and some of those raise unexpected errors.
     if parse_options_header(header)[1].get(b"charset", b"utf-8").lower() not in {b"utf-8", b"utf8"}:
-        raise InvalidRequest("the body is not in UTF-8: send it so, without a charset")
+        raise InvalidRequest("the body is not UTF-8: send UTF-8, without a charset")
     return kind == "application/json"
 
 
-async def _parse_body(model: type[Body], body: bytes, parts: ApiProcess) -> Body:
-    """As `_parse`, unless it holds so many values that these, or their errors, would take 300 times its length."""
-    most = parts.settings.api.max_images * (parts.memory.dimension + FIELDS_VALUES) + MOST_FILTERED
-    if sum(map(body.count, (b",", b"[", b"{"))) > most:
-        raise InvalidRequest(f"the body holds more than {most} values: send fewer pictures or vectors at once")
-    if len(body) <= SMALL:
+async def _parse_body(model: type[Body], body: bytes, process: ApiProcess) -> Body:
+    """Parse a body, unless it has so many values that they, or their errors, would use 300 times its length."""
+    max_values = process.settings.api.max_images * (process.memory.dimension + VALUES_PER_IMAGE) + VALUES_PER_FILTER
+    if sum(map(body.count, (b",", b"[", b"{"))) > max_values:
+        raise InvalidRequest(f"the body has more than {max_values} values: send fewer pictures or vectors at once")
+    if len(body) <= MAX_INLINE_BYTES:
         return _parse(model, body)
     return await run_in_threadpool(_parse, model, body)
 
@@ -186,7 +188,7 @@ def _parse(model: type[Body], text: str | bytes) -> Body:
     try:
         return parse_json(model, text)
     except ValidationError as error:
-        raise InvalidRequest(explain(error)) from None
+        raise InvalidRequest(describe_faults(error)) from None
 
 
 def _pictures(images: Sequence[SentImage], fetch: Callable[[Sequence[str]], list[bytes]]) -> list[bytes]:
@@ -194,24 +196,24 @@ def _pictures(images: Sequence[SentImage], fetch: Callable[[Sequence[str]], list
     return [next(fetched) if image.picture is None else image.picture for image in images]
 
 
-def _check_number(sent: int, most: int) -> None:
-    if sent > most:
-        raise InvalidRequest(f"{sent} pictures or vectors are too many for one request: send at most {most}")
+def _check_number(number: int, limit: int) -> None:
+    if number > limit:
+        raise InvalidRequest(f"{number} pictures or vectors are too many for one request: send at most {limit}")
 
 
-def check_parts(form: FormData, known: set[str]) -> None:
-    """Refuse a part of another name.
+def check_part_names(form: FormData, known: set[str]) -> None:
+    """Check that a form has only known parts.
 
     Raises:
-        InvalidRequest: there is one; the message names it.
+        InvalidRequest: it has another one; the message names it.
     """
     if unknown := set(form) - known:
         raise InvalidRequest(f"there is no part {min(unknown)!r}: the parts are {', '.join(sorted(known))}")
 
 
 async def _files(form: FormData, known: set[str]) -> tuple[Sequence[bytes], Sequence[str]]:
-    """The files of a form and what they are called."""
-    check_parts(form, known)
+    """Return the files of a form, and their names."""
+    check_part_names(form, known)
     parts = form.getlist("files")
     files = [part for part in parts if isinstance(part, UploadFile)]
     if not files or len(files) < len(parts):

@@ -1,4 +1,4 @@
-"""A line in the log for each request, and an answer to those that failed inside."""
+"""Log a line for each request, and answer those that fail with an unexpected error."""
 
 import logging
 import re
@@ -11,21 +11,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visual_memory.schemas.errors import VisualMemoryError
 from visual_memory.services.api.authenticate import Caller
-from visual_memory.services.api.error_responses import answer
+from visual_memory.services.api.error_responses import error_response
 from visual_memory.services.infrastructure.observability.json_logs import request_id
 
 SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GONE = 499
-"""What the log says where the client went away before it was answered."""
+"""The logged status if the client disconnected before it was answered."""
 
 log = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """ASGI middleware: names each request, answers its name as ``X-Request-Id``, and logs how it went.
+    """ASGI middleware that assigns each request an id, returns it as ``X-Request-Id``, and logs the outcome.
 
-    A caller may bring the name, of 1 to 64 of A-Z a-z 0-9 . _ -. The log has the route's template instead of the path,
-    which holds ids of images, and neither query nor headers.
+    A caller may send the id: 1 to 64 of A-Z a-z 0-9 . _ -. Logged is the route's template instead of the path, which
+    contains image ids, and neither query nor headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,35 +36,35 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        named = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        name = named if SAFE.fullmatch(named) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = name
-        begun, status, token = time.perf_counter(), 0, request_id.set(name)
+        sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        identifier = sent if SAFE.fullmatch(sent) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = identifier
+        started, status, token = time.perf_counter(), 0, request_id.set(identifier)
 
-        async def answering(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", name.encode())]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", identifier.encode())]
             await send(message)
 
         try:
-            await self._app(scope, receive, answering)
+            await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = GONE
         except Exception:
-            log.exception("failed inside")
+            log.exception("unexpected error")
             if status:
                 raise
-            error = VisualMemoryError("something failed inside; the service's log says what, under this X-Request-Id")
-            await answer(error)(scope, receive, answering)
+            error = VisualMemoryError("an unexpected error occurred; see the service's log for this X-Request-Id")
+            await error_response(error)(scope, receive, send_with_id)
         finally:
-            log.info("request", extra=_line(scope, status, time.perf_counter() - begun))
+            log.info("request", extra=_line(scope, status, time.perf_counter() - started))
             request_id.reset(token)
 
 
 def _line(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     caller = scope["state"].get("caller")
-    who = {"key": caller.key.id, "tenant": caller.tenant} if isinstance(caller, Caller) else {}
+    identity = {"key": caller.key.id, "tenant": caller.tenant} if isinstance(caller, Caller) else {}
     route = getattr(scope.get("route"), "path", None)
-    return {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1e3, 1), **who}
+    return {"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1e3, 1), **identity}

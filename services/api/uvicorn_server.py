@@ -1,4 +1,4 @@
-"""The API's server: uvicorn, which says when it listens."""
+"""Serve the API with uvicorn, and send the ready message when it listens."""
 
 import socket
 
@@ -9,13 +9,13 @@ from visual_memory.services.api.connection_limits import BoundedProtocol
 from visual_memory.services.infrastructure.processes.ready_message import send_ready
 from visual_memory.services.settings import ApiSettings
 
-GRACE = 10
-"""Seconds that it waits for its last answers; the supervisor waits longer."""
+SHUTDOWN_SECONDS = 10
+"""Time for the last answers at shutdown; the supervisor waits longer."""
 
 
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, and send the ready message."""
         await super().startup(sockets)
         send_ready()
 
@@ -33,7 +33,7 @@ def serve(app: FastAPI, settings: ApiSettings) -> None:
         http=BoundedProtocol,
         ws="none",
         log_config=None,
-        access_log=False,  # `services.api.request_log` has a line for each
-        timeout_graceful_shutdown=GRACE,
+        access_log=False,  # `services.api.request_log` logs each request
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     _Server(config).run()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.running_service import Stack, unique
 from tests.support.shape_pictures import picture
-from visual_memory.services.api.connection_limits import MOST_CONNECTIONS
+from visual_memory.services.api.connection_limits import MAX_CONNECTIONS
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
 POST = b"POST /v1/classify HTTP/1.1\r\nHost: here\r\n"
@@ -96,7 +96,7 @@ def test_answers_that_a_tenant_does_not_take_are_bounded_and_others_are_served(s
 
 def test_more_connections_kept_open_than_there_may_be_shut_nobody_out(stack: Stack) -> None:
     with contextlib.ExitStack() as kept:
-        for _ in range(MOST_CONNECTIONS + 8):
+        for _ in range(MAX_CONNECTIONS + 8):
             connection = kept.enter_context(socket.create_connection(address(stack), timeout=30))
             connection.sendall(GET)
             assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK")

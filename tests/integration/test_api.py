@@ -29,7 +29,7 @@ from visual_memory.schemas.image import State, now
 from visual_memory.schemas.receipt import RemovalPayload, Requester
 from visual_memory.services.api import admission_control
 from visual_memory.services.api.app import create_app
-from visual_memory.services.api.authorize import MOST_PLAIN
+from visual_memory.services.api.authorize import MAX_JSON_BYTES
 from visual_memory.services.api.routes import decisions
 from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
@@ -444,10 +444,10 @@ def test_a_body_without_length_that_is_too_long_is_refused_as_such(
 def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answers(
     api: TestClient, service: ApiProcess, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission_control, "PATIENCE", 0.05)
+    monkeypatch.setattr(admission_control, "SLOT_TIMEOUT", 0.05)
     sent = header(service, parts.tenant)
     assert api.get("/v1/labels", headers=sent).status_code == 200
-    api.app.state.gate.turns = FairQueue[None]([], 0)  # type: ignore[attr-defined]
+    api.app.state.admission_control.slots = FairQueue[None]([], 0)  # type: ignore[attr-defined]
     asked = [("GET", "/v1/labels"), ("DELETE", "/v1/images/x")]
     asked += [("POST", f"/v1/{path}") for path in ("removals", "influence", "judgements")]
     for method, path in asked:
@@ -462,7 +462,7 @@ def test_where_no_turn_comes_every_route_says_when_to_try_again_and_health_answe
 def test_a_route_without_pictures_takes_no_long_body(api: TestClient, service: ApiProcess, parts: Parts) -> None:
     sent = {**header(service, parts.tenant), "content-type": "application/json"}
     for path, status in (("/v1/removals", 413), ("/v1/classify", 422)):
-        assert api.post(path, content=b" " * (MOST_PLAIN + 1), headers=sent).status_code == status
+        assert api.post(path, content=b" " * (MAX_JSON_BYTES + 1), headers=sent).status_code == status
 
 
 def test_strangers_who_ask_for_health_share_an_examination_that_began_after_they_asked(

@@ -1,1 +1,1 @@
-"""The routes, one kind of resource a file."""
+"""The routes, one kind of resource per file."""

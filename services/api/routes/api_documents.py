@@ -1,4 +1,4 @@
-"""What describes the service, open to all: OpenAPI, AsyncAPI, the events' schemas, and a page that shows them."""
+"""Public documents that describe the API: OpenAPI, AsyncAPI, schemas of events, and the page `/docs`."""
 
 import html
 import json
@@ -29,11 +29,11 @@ _EVENT = {
 }
 
 
-def describe(app: FastAPI, keys: StreamKeys) -> None:
-    """Serve the documents, each written once: to write one takes ten times as long as to answer a request else.
+def add_documents(app: FastAPI, keys: StreamKeys) -> None:
+    """Serve the documents, each rendered once: that takes ten times as long as another request.
 
     Args:
-        app: has all its routes.
+        app: the app, with all its routes.
         keys: the names of the streams.
     """
     _serve(app, OPENAPI, lambda: _openapi(app))
@@ -49,28 +49,28 @@ def describe(app: FastAPI, keys: StreamKeys) -> None:
 
 def _serve(app: FastAPI, path: str, document: Callable[[], Mapping[str, Any]]) -> None:
     @cache
-    def written() -> str:
+    def rendered() -> str:
         return json.dumps(document())
 
     @app.get(path, include_in_schema=False)
     async def serve() -> Response:
-        return Response(written(), media_type="application/json")
+        return Response(rendered(), media_type="application/json")
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with what FastAPI does not see: keys, and the bodies that it does not parse itself."""
-    found = app.openapi()
+    """Return the OpenAPI document, with keys and those bodies that FastAPI does not parse itself."""
+    document = app.openapi()
     bodies = (SentImages, ImageFields, ClassifyRequest, ClassifyOptions)
     _, schemas = models_json_schema(
         [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
     )
-    found["components"]["schemas"] |= schemas["$defs"]
-    found["components"]["securitySchemes"] = SECURITY
-    return found
+    document["components"]["schemas"] |= schemas["$defs"]
+    document["components"]["securitySchemes"] = SECURITY
+    return document
 
 
 def _streams(document: Mapping[str, Any]) -> str:
-    """A part of the page that shows the streams; it needs no script."""
+    """Render the section about the streams; it needs no script."""
     channels = document["channels"]
     rows = "".join(
         f"<dt><code>{html.escape(channel['address'])}</code></dt><dd>{html.escape(channel['description'])}</dd>"

@@ -1,4 +1,4 @@
-"""The audit log of a tenant."""
+"""Show the audit log of a tenant."""
 
 from typing import Annotated
 
@@ -8,18 +8,18 @@ from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.audit_entry import AuditEntry
 from visual_memory.schemas.text_rules import Text
 from visual_memory.services.api.authenticate import CallerDep, ServiceDep
-from visual_memory.services.api.authorize import GuardedRoute, needs
+from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 
-router = APIRouter(prefix="/v1", tags=["audit"], route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["audit"], route_class=AuthorizedRoute)
 
 
 @router.get("/audit", response_model_exclude_none=True)
-@needs(Scope.ADMIN)
+@requires_scope(Scope.ADMIN)
 def audit(
     caller: CallerDep,
     service: ServiceDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     subject: Text | None = None,
 ) -> list[AuditEntry]:
-    """Who did what, the latest first; with `subject`, who looked at this one."""
+    """Return who did what, the latest first; with `subject`, only who viewed data of this subject."""
     return service.audit.latest(caller.tenant, limit, subject)

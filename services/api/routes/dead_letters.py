@@ -1,4 +1,4 @@
-"""What came through the intake's streams and could not be accepted."""
+"""List stream entries that could not be accepted."""
 
 from typing import Annotated
 
@@ -7,21 +7,21 @@ from fastapi import APIRouter, Query
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.dead_letter import DeadLetterPage
 from visual_memory.services.api.authenticate import CallerDep, ServiceDep
-from visual_memory.services.api.authorize import GuardedRoute, needs
+from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.intake.streams.dead_letters import subjects_of
 
-router = APIRouter(prefix="/v1/intake", tags=["intake"], route_class=GuardedRoute)
+router = APIRouter(prefix="/v1/intake", tags=["intake"], route_class=AuthorizedRoute)
 
 
 @router.get("/dead")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def dead(
     caller: CallerDep,
     service: ServiceDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: str | None = None,
 ) -> DeadLetterPage:
-    """Dead letters with the reason and the original, page by page; requests for removals only to whom may `remove`."""
+    """List dead letters with reason and original, page by page; removal requests only with the scope `remove`."""
     page = service.dead_letters.page(caller.tenant, cursor, limit, removals=caller.key.may(Scope.REMOVE))
-    caller.saw(len(page.letters), subjects_of(page.letters))
+    caller.log_read(len(page.letters), subjects_of(page.letters))
     return page

@@ -1,4 +1,4 @@
-"""Stored decisions: look at them, run them again, ask what they hang on."""
+"""Show, replay, explain and delete stored decisions."""
 
 from typing import Annotated, Any
 
@@ -19,65 +19,65 @@ from visual_memory.schemas.explanation import (
 from visual_memory.schemas.stored_decision import DecisionSummary, StoredDecision
 from visual_memory.schemas.text_rules import Label
 from visual_memory.services.api.authenticate import Caller, CallerDep, IdempotencyKey, ServiceDep
-from visual_memory.services.api.authorize import GuardedRoute, needs
+from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
 from visual_memory.services.decisions.explanations.explanation_budget import AT_ONCE, OverBudget
 from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationRequest
 from visual_memory.services.infrastructure.records.database import Within
 
-router = APIRouter(prefix="/v1", tags=["decisions"], route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["decisions"], route_class=AuthorizedRoute)
 
-LATER: dict[int | str, dict[str, Any]] = {
-    202: {"model": ExplanationJob, "description": "It takes longer than an answer may: the job that finds it"}
+ACCEPTED_AS_JOB: dict[int | str, dict[str, Any]] = {
+    202: {"model": ExplanationJob, "description": "It takes too long for one request: the job that computes it"}
 }
 Last = Annotated[int, Query(ge=1, le=MAX_LAST)]
 
 
 @router.get("/decisions")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def decisions(
     caller: CallerDep, service: ServiceDep, limit: Last = 100, label: Label | None = None
 ) -> list[DecisionSummary]:
-    """The stored decisions, the latest first; of one label, if it is named."""
+    """List the stored decisions, the latest first; optionally of one label."""
     return service.decisions.summaries(caller.tenant, limit, label)
 
 
 @router.post("/decisions/preview")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def preview(caller: CallerDep, service: ServiceDep, request: PreviewRequest) -> Preview:
-    """Which of the latest decisions would have another label if images were muted, relabelled or removed."""
+    """Return which of the latest decisions would change if images were muted, relabelled or removed."""
     if request.filter is not None:
-        caller.log_named(request.filter)
+        caller.log_subjects(request.filter)
     return service.explain.preview(caller.tenant, request)
 
 
 @router.get("/decisions/{decision_id}")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def decision(caller: CallerDep, service: ServiceDep, decision_id: str) -> StoredDecision:
-    """A decision with all that it was made of."""
+    """Return a decision with its options and neighbours."""
     found = service.decisions.load(caller.tenant, decision_id)
-    caller.log_named(found.options.filter)
+    caller.log_subjects(found.options.filter)
     return found
 
 
 @router.delete("/decisions/{decision_id}", status_code=204)
-@needs(Scope.REMOVE)
+@requires_scope(Scope.REMOVE)
 def delete(caller: CallerDep, service: ServiceDep, decision_id: str) -> None:
     """Delete a decision for good."""
     service.decisions.load(caller.tenant, decision_id)
-    service.decisions.delete(caller.tenant, decision_id, caller.logged("decisions.delete", "decision"))
+    service.decisions.delete(caller.tenant, decision_id, caller.audit_entry("decisions.delete", "decision"))
 
 
 @router.post("/decisions/{decision_id}/replay")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def replay(caller: CallerDep, service: ServiceDep, decision_id: str, request: ReplayRequest) -> Replay:
-    """Run a decision against today's memory, without some images or with other options, and compare."""
+    """Repeat a decision on the current memory, without some images or with other options, and compare."""
     replayed = service.explain.replay(caller.tenant, decision_id, request)
-    caller.log_named(replayed.options.filter)
+    caller.log_subjects(replayed.options.filter)
     return replayed
 
 
-@router.post("/decisions/{decision_id}/counterfactual", responses=LATER)
-@needs(Scope.READ)
+@router.post("/decisions/{decision_id}/counterfactual", responses=ACCEPTED_AS_JOB)
+@requires_scope(Scope.READ)
 def counterfactual(
     caller: CallerDep,
     service: ServiceDep,
@@ -85,16 +85,16 @@ def counterfactual(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> Counterfactual | ExplanationJob:
-    """The fewest images without which a decision, made again today, would have another label; maybe as a job."""
+    """Return the fewest images whose removal would change the label of a decision today; a job if that takes long."""
     try:
         return service.explain.counterfactual(caller.tenant, decision_id, AT_ONCE)
     except OverBudget:
         response.status_code = 202
-        return _as_job(caller, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision_id), idempotency_key)
+        return _start_job(caller, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision_id), idempotency_key)
 
 
-@router.post("/influence", responses=LATER)
-@needs(Scope.READ)
+@router.post("/influence", responses=ACCEPTED_AS_JOB)
+@requires_scope(Scope.READ)
 def influence(
     caller: CallerDep,
     service: ServiceDep,
@@ -102,26 +102,28 @@ def influence(
     last: Last = MAX_LAST,
     idempotency_key: IdempotencyKey = None,
 ) -> Influence | ExplanationJob:
-    """Which images decide most of the latest stored decisions; a job where there is much to read."""
+    """Return the images with the most influence on the latest stored decisions; a job if that takes long."""
     try:
         return service.explain.influence(caller.tenant, last, AT_ONCE)
     except OverBudget:
         response.status_code = 202
-        return _as_job(caller, JobKind.INFLUENCE, ExplanationRequest(last=last), idempotency_key)
+        return _start_job(caller, JobKind.INFLUENCE, ExplanationRequest(last=last), idempotency_key)
 
 
 @router.get("/jobs/{job_id}")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def job(caller: CallerDep, service: ServiceDep, job_id: str) -> ExplanationJob:
-    """How far a job is; of a counterfactual or influence, with what was found once it is done."""
+    """Return the progress of a job, and its counterfactual or influence once it is done."""
     return service.explanation_jobs.load(caller.tenant, job_id)
 
 
-def _as_job(caller: Caller, kind: JobKind, request: ExplanationRequest, idempotency_key: str | None) -> ExplanationJob:
+def _start_job(
+    caller: Caller, kind: JobKind, request: ExplanationRequest, idempotency_key: str | None
+) -> ExplanationJob:
     service = caller.service
 
-    def make(within: Within) -> str:
+    def create(within: Within) -> str:
         return service.enqueue_explanation(caller.tenant, kind, request, caller.name, within).id
 
-    made = caller.make(kind.value, "job", idempotency_key, request.model_dump_json(), make)
-    return service.explanation_jobs.load(caller.tenant, made)
+    job_id = caller.create_once(kind.value, "job", idempotency_key, request.model_dump_json(), create)
+    return service.explanation_jobs.load(caller.tenant, job_id)

@@ -1,4 +1,4 @@
-"""Evaluations: ask for one, send labelled pictures, follow it, fetch its report."""
+"""Create evaluations, add labelled pictures, follow them, and fetch their reports."""
 
 from typing import Annotated
 
@@ -8,98 +8,98 @@ from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields
-from visual_memory.services.api.authenticate import NAMING, Caller, CallerDep, IdempotencyKey, ServiceDep
-from visual_memory.services.api.authorize import SEES_CLASSES, GuardedRoute, needs
-from visual_memory.services.api.error_responses import content
-from visual_memory.services.api.picture_uploads import SentImages, body_of, read_uploads
-from visual_memory.services.api.routes.images import PRIVATE
+from visual_memory.services.api.authenticate import IDENTIFYING_FIELDS, Caller, CallerDep, IdempotencyKey, ServiceDep
+from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
+from visual_memory.services.api.error_responses import binary_content
+from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_uploads
+from visual_memory.services.api.routes.images import NO_STORE_HEADERS
 from visual_memory.services.infrastructure.records.database import Within
 from visual_memory.services.intake.accept_pictures import Upload
 
-router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"], route_class=GuardedRoute)
+router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"], route_class=AuthorizedRoute)
 
 KIND = "evaluation"
-"""As the audit log names the id of one."""
+"""Field of the audit log for the id."""
 
 
 @router.post("", status_code=202)
-@needs(Scope.CLASSIFY)
+@requires_scope(Scope.CLASSIFY)
 def request(
-    caller: CallerDep, service: ServiceDep, asked: EvaluationRequest, idempotency_key: IdempotencyKey = None
+    caller: CallerDep, service: ServiceDep, request: EvaluationRequest, idempotency_key: IdempotencyKey = None
 ) -> EvaluationJob:
-    """Begin an evaluation: of the memory against itself at once; else it waits for pictures, and to be started.
+    """Create an evaluation. One of the memory against itself starts at once; others wait for pictures and a start.
 
     A filter by subject or file name needs `read` too.
     """
-    caller.check_filter(asked.filter)
+    caller.check_filter(request.filter)
 
-    def make(within: Within) -> str:
+    def create(within: Within) -> str:
         may_delete = caller.key.may(Scope.REMOVE)
-        return service.request_evaluation.request(caller.tenant, asked, caller.name, within, may_delete=may_delete).id
+        return service.request_evaluation.request(caller.tenant, request, caller.name, within, may_delete=may_delete).id
 
-    made = caller.make("evaluations.request", KIND, idempotency_key, asked.model_dump_json(), make)
-    return _shown(caller, service.evaluations.load(caller.tenant, made))
+    created = caller.create_once("evaluations.request", KIND, idempotency_key, request.model_dump_json(), create)
+    return _redacted(caller, service.evaluations.load(caller.tenant, created))
 
 
-@router.post("/{evaluation_id}/pictures", status_code=202, openapi_extra=body_of(SentImages, "fields", ImageFields))
-@needs(Scope.CLASSIFY)
+@router.post("/{evaluation_id}/pictures", status_code=202, openapi_extra=body_schema(SentImages, "fields", ImageFields))
+@requires_scope(Scope.CLASSIFY)
 def add(
     caller: CallerDep, service: ServiceDep, evaluation_id: str, uploads: Annotated[list[Upload], Depends(read_uploads)]
 ) -> EvaluationJob:
-    """Send pictures to ask about, all or none; they are not remembered. Of their fields, labels and id count."""
+    """Add pictures as queries, all or none; they are not remembered. Only their labels and ids are used."""
     with caller.recorded_action("evaluations.add", images=len(uploads), evaluation=evaluation_id):
-        return _shown(caller, service.request_evaluation.add(caller.tenant, evaluation_id, uploads))
+        return _redacted(caller, service.request_evaluation.add(caller.tenant, evaluation_id, uploads))
 
 
 @router.post("/{evaluation_id}/start", status_code=202)
-@needs(Scope.CLASSIFY)
+@requires_scope(Scope.CLASSIFY)
 def start(
     caller: CallerDep, service: ServiceDep, evaluation_id: str, idempotency_key: IdempotencyKey = None
 ) -> EvaluationJob:
-    """Let a worker do it, now that all pictures are there."""
+    """Start the evaluation, once all pictures are sent."""
 
-    def make(within: Within) -> str:
+    def create(within: Within) -> str:
         return service.request_evaluation.start(caller.tenant, evaluation_id, within).id
 
-    made = caller.make("evaluations.start", KIND, idempotency_key, evaluation_id, make)
-    return _shown(caller, service.evaluations.load(caller.tenant, made))
+    created = caller.create_once("evaluations.start", KIND, idempotency_key, evaluation_id, create)
+    return _redacted(caller, service.evaluations.load(caller.tenant, created))
 
 
 @router.get("")
-@needs(SEES_CLASSES)
+@requires_scope(CLASSIFY_OR_READ)
 def evaluations(caller: CallerDep, service: ServiceDep) -> list[EvaluationJob]:
-    """The latest evaluations, the latest first; a removal deletes them all."""
-    return [_shown(caller, each) for each in service.evaluations.all(caller.tenant)]
+    """List the evaluations, the latest first; a removal deletes them all."""
+    return [_redacted(caller, each) for each in service.evaluations.all(caller.tenant)]
 
 
 @router.get("/{evaluation_id}")
-@needs(SEES_CLASSES)
+@requires_scope(CLASSIFY_OR_READ)
 def evaluation(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
-    """How far an evaluation is; its main figures, once it is done."""
-    return _shown(caller, service.evaluations.load(caller.tenant, evaluation_id))
+    """Return the progress of an evaluation, and its main figures once it is done."""
+    return _redacted(caller, service.evaluations.load(caller.tenant, evaluation_id))
 
 
-@router.get("/{evaluation_id}/report", response_class=Response, responses=content("application/zip"))
-@needs(SEES_CLASSES)
+@router.get("/{evaluation_id}/report", response_class=Response, responses=binary_content("application/zip"))
+@requires_scope(CLASSIFY_OR_READ)
 def report(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> Response:
-    """The folder of the report as a zip file; ``report.html`` in it is what to look at."""
+    """Return the report as a zip file; open ``report.html`` in it."""
     data = service.evaluations.report(caller.tenant, evaluation_id)
-    return Response(data, media_type="application/zip", headers=PRIVATE)
+    return Response(data, media_type="application/zip", headers=NO_STORE_HEADERS)
 
 
 @router.delete("/{evaluation_id}")
-@needs(Scope.REMOVE)
+@requires_scope(Scope.REMOVE)
 def delete(caller: CallerDep, service: ServiceDep, evaluation_id: str) -> EvaluationJob:
-    """Delete an evaluation with its report; a worker that is at it stops. Answers with what it was."""
+    """Delete an evaluation with its report, and return it; a worker that runs it stops."""
     found = service.evaluations.load(caller.tenant, evaluation_id)
-    service.evaluations.delete(caller.tenant, evaluation_id, caller.logged("evaluations.delete", KIND))
-    return _shown(caller, found)
+    service.evaluations.delete(caller.tenant, evaluation_id, caller.audit_entry("evaluations.delete", KIND))
+    return _redacted(caller, found)
 
 
-def _shown(caller: Caller, found: EvaluationJob) -> EvaluationJob:
-    """An evaluation; to whom may not `read`, without what its filter says of subjects and file names."""
-    asked = found.request
-    if caller.key.may(Scope.READ) or NAMING.isdisjoint(asked.filter.root):
+def _redacted(caller: Caller, found: EvaluationJob) -> EvaluationJob:
+    """Return an evaluation; without the scope `read`, its filter hides subjects and file names."""
+    request = found.request
+    if caller.key.may(Scope.READ) or IDENTIFYING_FIELDS.isdisjoint(request.filter.root):
         return found
-    shown = {field: condition for field, condition in asked.filter.root.items() if field not in NAMING}
-    return found.model_copy(update={"request": asked.model_copy(update={"filter": Filter(shown)})})
+    visible = {field: condition for field, condition in request.filter.root.items() if field not in IDENTIFYING_FIELDS}
+    return found.model_copy(update={"request": request.model_copy(update={"filter": Filter(visible)})})

@@ -1,6 +1,6 @@
-"""Health: is it alive, is every component there. Open to all, and says nothing of any tenant.
+"""Liveness and readiness. Public, and without data of any tenant.
 
-This process looks at what it needs itself: whether workers are there is for those to say who start them.
+Readiness covers what this process uses itself; whether workers run is checked where they are started.
 """
 
 from fastapi import APIRouter, Request, Response
@@ -9,12 +9,12 @@ from pydantic import BaseModel
 router = APIRouter(tags=["health"])
 
 NEEDED = {"store", "pictures", "records", "clock"}
-"""Without these no request can be answered; without the broker all are, and what is accepted waits for the sweep;
-without the intake all are that come over HTTP."""
+"""Components without which no request can be answered. Without the broker, accepted images wait for the sweep; without
+the intake, only streams are affected."""
 
 
 class Part(BaseModel):
-    """One component: whether it answers, whether requests need it, and what is wrong."""
+    """A component: whether it answers, whether requests need it, and what is wrong."""
 
     ok: bool
     needed: bool
@@ -22,7 +22,7 @@ class Part(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Ready when every component that requests need is there; degraded when another one is missing."""
+    """Ready if every needed component answers; degraded if another one does not."""
 
     ready: bool
     degraded: bool
@@ -31,15 +31,15 @@ class Readiness(BaseModel):
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process answers."""
+    """Answer if the process is alive."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def readyz(request: Request, response: Response) -> Readiness:
-    """Ask every component by name; 503 where one is missing that requests need."""
+    """Return the state of every component; 503 if a needed one does not answer."""
     faults = await request.app.state.find_faults()
-    parts = {name: Part(ok=not fault, needed=name in NEEDED, detail=fault) for name, fault in faults.items()}
-    ready = all(part.ok for part in parts.values() if part.needed)
+    components = {name: Part(ok=not fault, needed=name in NEEDED, detail=fault) for name, fault in faults.items()}
+    ready = all(part.ok for part in components.values() if part.needed)
     response.status_code = 200 if ready else 503
-    return Readiness(ready=ready, degraded=not all(part.ok for part in parts.values()), parts=parts)
+    return Readiness(ready=ready, degraded=not all(part.ok for part in components.values()), parts=components)

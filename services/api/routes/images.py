@@ -1,4 +1,4 @@
-"""Images: send, look at, list, change."""
+"""Send, list, show and change images; count labels."""
 
 import logging
 from collections.abc import Iterable
@@ -14,20 +14,20 @@ from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePage,
 from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDep
-from visual_memory.services.api.authorize import SEES_CLASSES, GuardedRoute, needs
-from visual_memory.services.api.error_responses import content, explain
+from visual_memory.services.api.authorize import CLASSIFY_OR_READ, AuthorizedRoute, requires_scope
+from visual_memory.services.api.error_responses import binary_content, describe_faults
 from visual_memory.services.api.if_match import EtagsDep
-from visual_memory.services.api.picture_uploads import SentImages, body_of, read_uploads
+from visual_memory.services.api.picture_uploads import SentImages, body_schema, read_uploads
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.points.point_payload import point_id
 
-router = APIRouter(prefix="/v1", tags=["images"], route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["images"], route_class=AuthorizedRoute)
 
 log = logging.getLogger(__name__)
 
-Where = Annotated[
+FilterParameter = Annotated[
     str,
     Query(
         alias="filter",
@@ -38,28 +38,30 @@ Where = Annotated[
         },
     ),
 ]
-LabelsThere = Annotated[LabelRule, Query(description="what becomes of the labels of images that are there")]
-PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""Pictures are kept by no cache on the way, or a removal could not reach them."""
+LabelRuleParameter = Annotated[
+    LabelRule, Query(description="what happens to the labels of images that are already stored")
+]
+NO_STORE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Pictures must not be cached between service and client, where a removal could not reach them."""
 
 
 @router.post(
     "/images",
     status_code=202,
-    openapi_extra=body_of(SentImages, "fields", ImageFields),
+    openapi_extra=body_schema(SentImages, "fields", ImageFields),
     response_model_exclude_defaults=True,
 )
-@needs(Scope.REMEMBER)
+@requires_scope(Scope.REMEMBER)
 def accept(
     caller: CallerDep,
     service: ServiceDep,
     uploads: Annotated[list[Upload], Depends(read_uploads)],
-    labels: LabelsThere = LabelRule.REPLACE,
+    labels: LabelRuleParameter = LabelRule.REPLACE,
 ) -> list[Accepted]:
-    """Accept pictures to be remembered; all or none. Durable when answered, remembered moments later.
+    """Accept pictures, all or none. They are durable when answered, and remembered moments later.
 
-    Of an image that is there, fields that are left out stay as they are, and null clears. To let it expire earlier than
-    before needs `remove` too.
+    If an image is already stored, omitted fields stay unchanged, and null clears a field. An earlier expiry than before
+    needs the scope `remove` too.
     """
     with caller.recorded_afterwards("accept", images=len(uploads)):
         accepted = service.accept(caller.tenant, uploads, labels, may_expire=caller.key.may(Scope.REMOVE))
@@ -69,38 +71,40 @@ def accept(
 
 
 @router.get("/images")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def images(
     caller: CallerDep,
     service: ServiceDep,
-    where: Where = "{}",
+    where: FilterParameter = "{}",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: str | None = None,
 ) -> ImagePage:
     """List images that meet a filter, page by page."""
-    asked = read_filter(where)
-    page, following = service.memory.images.page(caller.tenant, asked.clauses(service.memory.metadata), limit, cursor)
-    caller.saw(len(page), asked.named("subject") | subjects_of(page))
+    condition = parse_filter(where)
+    page, following = service.memory.images.page(
+        caller.tenant, condition.clauses(service.memory.metadata), limit, cursor
+    )
+    caller.log_read(len(page), condition.named("subject") | subjects_of(page))
     return ImagePage(images=[as_image(each) for each in page], cursor=following)
 
 
 @router.get("/images/{image_id}")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def image(caller: CallerDep, service: ServiceDep, image_id: str, response: Response) -> Image:
-    """What is known of an image, its state first of all; its ETag says which labels and fields of which picture."""
-    found = shown(service, caller, image_id)
+    """Return an image with its state and fields; the ETag identifies this version of fields and picture."""
+    found = load_image_to_show(service, caller, image_id)
     response.headers["ETag"] = found.etag
     return as_image(found)
 
 
 @router.patch("/images/{image_id}")
-@needs(Scope.REMEMBER)
+@requires_scope(Scope.REMEMBER)
 def amend(
     caller: CallerDep, service: ServiceDep, image_id: str, patch: ImagePatch, etags: EtagsDep, response: Response
 ) -> Image | Accepted:
-    """Change labels and fields; votes follow at once. All of the image is shown to whom may `read` it, else its state.
+    """Change labels and fields; votes change at once. Returns the image, or only its state without the scope `read`.
 
-    With `If-Match` only while it is as it was seen. To let it expire earlier than before needs `remove` too.
+    With `If-Match` only if the image is unchanged. An earlier expiry than before needs the scope `remove` too.
     """
     with caller.recorded_action("amend", images=1):
         may_expire = caller.key.may(Scope.REMOVE)
@@ -108,50 +112,52 @@ def amend(
     response.headers["ETag"] = amended.etag
     if not caller.key.may(Scope.READ):
         return Accepted(image_id=image_id, state=amended.state)
-    caller.saw(1, subjects_of([amended]))
+    caller.log_read(1, subjects_of([amended]))
     return as_image(amended)
 
 
-@router.get("/images/{image_id}/picture", response_class=Response, responses=content("image/*"))
-@needs(Scope.READ)
+@router.get("/images/{image_id}/picture", response_class=Response, responses=binary_content("image/*"))
+@requires_scope(Scope.READ)
 def picture(caller: CallerDep, service: ServiceDep, image_id: str) -> Response:
-    """The picture as it was sent."""
-    data = service.pictures.read(shown(service, caller, image_id).picture)
-    return Response(data, media_type=media_type(data), headers=PRIVATE)
+    """Return the picture as it was sent."""
+    data = service.pictures.read(load_image_to_show(service, caller, image_id).picture)
+    return Response(data, media_type=media_type(data), headers=NO_STORE_HEADERS)
 
 
-@router.get("/images/{image_id}/thumbnail", response_class=Response, responses=content("image/jpeg"))
-@needs(Scope.READ)
+@router.get("/images/{image_id}/thumbnail", response_class=Response, responses=binary_content("image/jpeg"))
+@requires_scope(Scope.READ)
 def thumb(
     caller: CallerDep, service: ServiceDep, image_id: str, size: Annotated[int, Query(ge=16, le=1024)] = 160
 ) -> Response:
-    """A small JPEG of the picture, made anew each time, so that there is none to forget."""
-    data = service.pictures.read(shown(service, caller, image_id).picture)
-    return Response(service.decoder.thumbnail(caller.tenant, data, size), media_type="image/jpeg", headers=PRIVATE)
+    """Return a small JPEG of the picture, made for each request, so that none is stored."""
+    data = service.pictures.read(load_image_to_show(service, caller, image_id).picture)
+    return Response(
+        service.decoder.thumbnail(caller.tenant, data, size), media_type="image/jpeg", headers=NO_STORE_HEADERS
+    )
 
 
 @router.get("/labels", response_model_exclude_none=True)
-@needs(SEES_CLASSES)
+@requires_scope(CLASSIFY_OR_READ)
 def labels(
     caller: CallerDep,
     service: ServiceDep,
-    where: Where = "{}",
+    where: FilterParameter = "{}",
 ) -> list[LabelCount]:
-    """How many images carry each label, the most frequent first; and how each class does, if it was judged."""
-    asked = read_filter(where)
-    caller.check_filter(asked)
-    clauses = asked.clauses(service.memory.metadata)
+    """Count the images of each label, the most frequent first, with the accuracy of each class if it was judged."""
+    condition = parse_filter(where)
+    caller.check_filter(condition)
+    clauses = condition.clauses(service.memory.metadata)
     counts = service.memory.images.count_by_label(caller.tenant, clauses)
     return service.judging.with_judgement(
         caller.tenant, [LabelCount(label=label, images=number) for label, number in counts]
     )
 
 
-def held(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
-    """The image of this id.
+def load_image(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
+    """Load an image of the caller's tenant.
 
     Raises:
-        NotFound: the caller's tenant has none.
+        NotFound: there is none with this id.
     """
     found = service.memory.images.get(caller.tenant, [image_id]).get(image_id)
     if found is None:
@@ -159,25 +165,25 @@ def held(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
     return found
 
 
-def shown(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
-    """The same for one that is about to be shown, which is logged."""
-    found = held(service, caller, image_id)
-    caller.saw(1, subjects_of([found]))
+def load_image_to_show(service: ApiProcess, caller: Caller, image_id: str) -> StoredImage:
+    """Load an image for an answer, and write an audit log entry that it is shown."""
+    found = load_image(service, caller, image_id)
+    caller.log_read(1, subjects_of([found]))
     return found
 
 
 def subjects_of(images: Iterable[StoredImage]) -> set[str]:
-    """Whom images show, as far as that is said."""
+    """Return the subjects of images."""
     return {image.subject for image in images if image.subject is not None}
 
 
 def as_image(stored: StoredImage) -> Image:
-    """What callers see of a stored image."""
+    """Return the public fields of a stored image."""
     return Image.model_validate(stored, from_attributes=True)
 
 
-def read_filter(text: str) -> Filter:
-    """A filter from a query string.
+def parse_filter(text: str) -> Filter:
+    """Parse a filter from a query string.
 
     Raises:
         InvalidRequest: it is not the JSON of a filter.
@@ -185,4 +191,4 @@ def read_filter(text: str) -> Filter:
     try:
         return parse_json(Filter, text)
     except ValidationError as error:
-        raise InvalidRequest(f"filter: {explain(error)}") from None
+        raise InvalidRequest(f"filter: {describe_faults(error)}") from None

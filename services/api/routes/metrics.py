@@ -1,21 +1,21 @@
-"""Metrics: a tenant's own, in Prometheus' text format."""
+"""Serve the metrics of a tenant in the Prometheus text format."""
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from visual_memory.schemas.api_key import Scope
 from visual_memory.services.api.authenticate import CallerDep, ServiceDep
-from visual_memory.services.api.authorize import GuardedRoute, needs
-from visual_memory.services.api.error_responses import content
+from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
+from visual_memory.services.api.error_responses import binary_content
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 
-router = APIRouter(tags=["health"], route_class=GuardedRoute)
+router = APIRouter(tags=["health"], route_class=AuthorizedRoute)
 
 
-@router.get("/metrics", response_class=Response, responses=content("text/plain"))
-@needs(Scope.ADMIN)
+@router.get("/metrics", response_class=Response, responses=binary_content("text/plain"))
+@requires_scope(Scope.ADMIN)
 def prometheus(caller: CallerDep, service: ServiceDep) -> Response:
-    """What the tenant has done, and its images by state; what all tenants share is shown to the operator alone."""
+    """Return counters of the tenant and its images by state; metrics of the whole service are for operators only."""
     by_state = service.memory.images.count_by_state(caller.tenant)
     return Response(
         prometheus_metrics.exposition(caller.tenant, by_state, service.intake_metrics.of(caller.tenant)),

@@ -1,4 +1,4 @@
-"""Receipts, byte for byte as they were given, the key that they are checked with, and whose filter one is of."""
+"""Serve receipts, byte for byte as issued, and the key that verifies them; check the filter of a receipt."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from visual_memory.schemas.errors import NotFound, Unavailable
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.receipt import FilterCheck, PublicKey
 from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDep
-from visual_memory.services.api.authorize import ANY, GuardedRoute, needs
+from visual_memory.services.api.authorize import ANY_SCOPE, AuthorizedRoute, requires_scope
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.receipts.receipt_signature import NotValid
 
-router = APIRouter(prefix="/v1", tags=["receipts"], route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["receipts"], route_class=AuthorizedRoute)
 
 JOSE = "application/jose+json"
 _FLATTENED = {
     "type": "object",
-    "description": "a flattened JWS (RFC 7515); of a removal by an earlier version what that gave",
+    "description": "a flattened JWS (RFC 7515); for a removal by an earlier version, what that version issued",
     "properties": {
         part: {"type": "string", "description": "in base64url"} for part in ("payload", "protected", "signature")
     },
@@ -30,7 +30,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 class FilterToCheck(BaseModel):
-    """The filter that a receipt is said to be of."""
+    """The filter to compare with that of a receipt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,39 +38,39 @@ class FilterToCheck(BaseModel):
 
 
 @router.get("/receipts/key")
-@needs(ANY)
+@requires_scope(ANY_SCOPE)
 def receipt_key(service: ServiceDep) -> PublicKey:
-    """The public key that receipts are checked with, as a JSON Web Key; `base64` is the same in plain base64."""
+    """Return the public key that verifies receipts, as a JSON Web Key; `base64` is the same key in plain base64."""
     return service.receipts.log.signer.key
 
 
 @router.get("/removals/{removal_id}/receipt", response_class=Response, responses=ANSWERS)
-@needs(Scope.REMOVE)
+@requires_scope(Scope.REMOVE)
 def receipt(caller: CallerDep, service: ServiceDep, removal_id: str) -> Response:
-    """The receipt of a removal that is done."""
-    return Response(_given(caller, service, removal_id), media_type=JOSE)
+    """Return the receipt of a removal that is done."""
+    return Response(_issued(caller, service, removal_id), media_type=JOSE)
 
 
 @router.get("/removals/{removal_id}/erasure-receipt", response_class=Response, responses=ANSWERS)
-@needs(Scope.REMOVE)
+@requires_scope(Scope.REMOVE)
 def erasure_receipt(caller: CallerDep, service: ServiceDep, removal_id: str) -> Response:
-    """The receipt of a removal's erasure, which names the first one by its digest."""
-    return Response(_given(caller, service, removal_id, erasure=True), media_type=JOSE)
+    """Return the receipt of a removal's erasure, which contains the digest of the first receipt."""
+    return Response(_issued(caller, service, removal_id, erasure=True), media_type=JOSE)
 
 
 @router.post("/removals/{removal_id}/check")
-@needs(Scope.REMOVE)
+@requires_scope(Scope.REMOVE)
 def check(caller: CallerDep, service: ServiceDep, removal_id: str, request: FilterToCheck) -> FilterCheck:
-    """Whether the receipt of a removal, which names its filter by a digest alone, is of this filter."""
-    text = _given(caller, service, removal_id)
+    """Check whether the receipt of a removal, which contains only a digest of its filter, is of this filter."""
+    text = _issued(caller, service, removal_id)
     try:
         return FilterCheck(matches=service.receipts.check().is_of(text, request.filter))
     except NotValid as error:
         raise Unavailable(f"the receipt cannot be checked, for {error}") from error
 
 
-def _given(caller: Caller, service: ApiProcess, removal_id: str, *, erasure: bool = False) -> str:
+def _issued(caller: Caller, service: ApiProcess, removal_id: str, *, erasure: bool = False) -> str:
     text = service.receipts.rows.given(caller.tenant, removal_id, erasure=erasure)
     if text is None:
-        raise NotFound(f"removal {removal_id} has no such receipt yet: it is given once that is done")
+        raise NotFound(f"removal {removal_id} has no such receipt yet: it is issued once that is done")
     return text

@@ -1,4 +1,4 @@
-"""Vectors that are ready-made: many in a request, remembered when it is answered."""
+"""Accept ready-made vectors, many in one request, which are remembered when it is answered."""
 
 import logging
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from visual_memory.schemas.image import Accepted, ImageFields
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.services.api.authenticate import CallerDep, ServiceDep
-from visual_memory.services.api.authorize import GuardedRoute, needs
-from visual_memory.services.api.error_responses import explain
-from visual_memory.services.api.picture_uploads import FIELDS_BYTES, check_parts, is_json
-from visual_memory.services.api.routes.images import LabelsThere
+from visual_memory.services.api.authorize import AuthorizedRoute, requires_scope
+from visual_memory.services.api.error_responses import describe_faults
+from visual_memory.services.api.picture_uploads import MAX_FIELDS_BYTES, check_part_names, is_json
+from visual_memory.services.api.routes.images import LabelRuleParameter
 from visual_memory.services.intake.accept_vectors import Sent
 from visual_memory.services.intake.npy_file import read_npy
 from visual_memory.services.settings import MAX_AT_ONCE
 
-router = APIRouter(prefix="/v1", tags=["images"], route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["images"], route_class=AuthorizedRoute)
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +38,22 @@ _BODY: dict[str, Any] = {
         "fields": {
             "type": "string",
             "contentMediaType": "application/jsonl",
-            "description": "a line of JSON for each vector, as `ImageFields`; or a single one for all",
+            "description": "a line of JSON for each vector, as `ImageFields`; or a single line for all",
         },
     },
 }
 
 
 async def read_vectors(request: Request) -> Sent:
-    """Vectors with their fields, multipart: ``vectors`` (a .npy file), ``fields`` (JSON lines), ``encoder`` (a name).
+    """Read vectors from multipart: ``vectors`` (a .npy file), ``fields`` (JSON lines), ``encoder`` (a name).
 
     Raises:
         InvalidRequest: the body is not of this form; the message says where.
     """
     if is_json(request):
         raise InvalidRequest("vectors are sent as multipart/form-data")
-    async with request.form(max_files=len(PARTS), max_fields=len(PARTS), max_part_size=FIELDS_BYTES) as form:
-        check_parts(form, PARTS)
+    async with request.form(max_files=len(PARTS), max_fields=len(PARTS), max_part_size=MAX_FIELDS_BYTES) as form:
+        check_part_names(form, PARTS)
         encoder, fields, vectors = [await _part(form, name) for name in sorted(PARTS)]
     return await run_in_threadpool(_parse, encoder, fields, vectors)
 
@@ -63,17 +63,17 @@ async def read_vectors(request: Request) -> Sent:
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}}},
     response_model_exclude_defaults=True,
 )
-@needs(Scope.REMEMBER)
+@requires_scope(Scope.REMEMBER)
 def remember_vectors(
     caller: CallerDep,
     service: ServiceDep,
     sent: Annotated[Sent, Depends(read_vectors)],
-    labels: LabelsThere = LabelRule.REPLACE,
+    labels: LabelRuleParameter = LabelRule.REPLACE,
 ) -> list[Accepted]:
-    """Remember vectors of one of the service's encoders, at most 4,096 and all or none; durable when answered.
+    """Remember vectors of one of the service's encoders, at most 4,096, all or none; durable when answered.
 
-    They get length 1. Such images have no picture, and the gate does not look at them. One that is there with another
-    encoder's vector keeps it, and gets this one beside it. To let images expire earlier than before needs `remove` too.
+    They are normalised. Such images have no picture, and no label check. An image that is stored with the vector of
+    another encoder gets this one in addition. An earlier expiry than before needs the scope `remove` too.
     """
     with caller.recorded_afterwards("accept", images=len(sent.fields)):
         accepted = service.accept_vectors(caller.tenant, sent, labels, may_expire=caller.key.may(Scope.REMOVE))
@@ -97,27 +97,27 @@ def _parse(encoder: bytes, fields: bytes, vectors: bytes) -> Sent:
 
 
 def _lines(data: bytes, number: int) -> Sequence[ImageFields]:
-    """The fields of so many vectors.
+    """Parse the fields of all vectors.
 
     Raises:
-        InvalidRequest: a line is not right, too long, or one too many; the message names it.
+        InvalidRequest: a line is invalid or too long, or their number is wrong; the message says which.
     """
     data = data.strip()
     found = data.count(b"\n") + 1
     if found not in {1, number}:
         raise InvalidRequest(f"{number} vectors came with {found} lines of fields: send one for each, or a single one")
-    fields = [_line(place, line) for place, line in enumerate(data.split(b"\n"), 1)]
+    fields = [_line(index, line) for index, line in enumerate(data.split(b"\n"), 1)]
     if len(fields) < number and fields[0].image_id is not None:
         raise InvalidRequest("fields: the single line for all vectors must not name an image_id")
     return fields * (number // found)
 
 
-def _line(place: int, line: bytes) -> ImageFields:
-    if len(line) > FIELDS_BYTES:
-        raise InvalidRequest(f"fields, line {place}: it is over {FIELDS_BYTES} bytes")
+def _line(number: int, line: bytes) -> ImageFields:
+    if len(line) > MAX_FIELDS_BYTES:
+        raise InvalidRequest(f"fields, line {number}: it is over {MAX_FIELDS_BYTES} bytes")
     try:
         return parse_json(ImageFields, line)
     except ValidationError as error:
-        raise InvalidRequest(f"fields, line {place}: {explain(error)}") from None
+        raise InvalidRequest(f"fields, line {number}: {describe_faults(error)}") from None
     except InvalidRequest as error:
-        raise InvalidRequest(f"fields, line {place}: {error.message}") from None
+        raise InvalidRequest(f"fields, line {number}: {error.message}") from None

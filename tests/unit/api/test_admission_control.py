@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.services.api import admission_control as module
-from visual_memory.services.api.admission_control import PART, Answering, Gate, Visit
+from visual_memory.services.api.admission_control import CHUNK_BYTES, Admission, AdmissionControl, ChunkedResponses
 
 MANY = 8
 
@@ -19,75 +19,75 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, 60))
 
 
-async def begun(visits: ExitStack, gate: Gate, tenant: str) -> Visit:
-    visit = visits.enter_context(gate.visit(tenant))
-    await visit.begin()
-    return visit
+async def admitted(admissions: ExitStack, control: AdmissionControl, tenant: str) -> Admission:
+    admission = admissions.enter_context(control.admit(tenant))
+    await admission.wait_for_slot()
+    return admission
 
 
-def most_held(gate: Gate, tenant: str) -> int:
+def most_held(control: AdmissionControl, tenant: str) -> int:
     """How many bytes more a tenant could hold."""
     number = 0
-    with gate.visit(tenant) as visit, suppress(Unavailable):
+    with control.admit(tenant) as admission, suppress(Unavailable):
         while True:
-            visit.hold(1)
+            admission.reserve_bytes(1)
             number += 1
     return number
 
 
 def test_a_tenant_alone_holds_three_quarters_and_of_several_each_as_much() -> None:
-    gate = Gate(MANY, 1000, 100)
-    assert most_held(gate, "a") == 750
-    with gate.visit("a") as one, gate.visit("b") as other:
-        one.hold(750)
-        assert most_held(gate, "a") == 0
-        assert most_held(gate, "b") == 187
-        one.end()
-        one.hold(428)
-        other.hold(428)
-        assert most_held(gate, "c") == 108
-    assert most_held(gate, "a") == 750, "everything was given back"
+    control = AdmissionControl(MANY, 1000, 100)
+    assert most_held(control, "a") == 750
+    with control.admit("a") as one, control.admit("b") as other:
+        one.reserve_bytes(750)
+        assert most_held(control, "a") == 0
+        assert most_held(control, "b") == 187
+        one.release()
+        one.reserve_bytes(428)
+        other.reserve_bytes(428)
+        assert most_held(control, "c") == 108
+    assert most_held(control, "a") == 750, "everything was given back"
 
 
 def test_a_tenant_has_three_quarters_of_the_requests_and_others_find_the_rest() -> None:
-    gate = Gate(MANY, 1000, 100)
-    with ExitStack() as visits:
+    control = AdmissionControl(MANY, 1000, 100)
+    with ExitStack() as admissions:
         for _ in range(75):
-            visits.enter_context(gate.visit("a"))
+            admissions.enter_context(control.admit("a"))
         with pytest.raises(Unavailable, match="too many requests"):
-            visits.enter_context(gate.visit("a"))
-        visits.enter_context(gate.visit("b"))
+            admissions.enter_context(control.admit("a"))
+        admissions.enter_context(control.admit("b"))
 
 
-def test_one_tenant_has_three_quarters_of_the_turns_and_others_find_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+def test_one_tenant_has_three_quarters_of_the_slots_and_others_find_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOT_TIMEOUT", 0.05)
 
     async def test() -> None:
-        gate = Gate(MANY, 1000, 100)
-        with ExitStack() as visits:
-            for tenant, turns in (("a", 6), ("b", 2)):
-                for _ in range(turns):
-                    await begun(visits, gate, tenant)
-                with pytest.raises(Unavailable, match="no turn came within"), gate.visit(tenant) as late:
-                    await late.begin()
-        with gate.visit("b") as again:
-            await again.begin()
+        control = AdmissionControl(MANY, 1000, 100)
+        with ExitStack() as admissions:
+            for tenant, slots in (("a", 6), ("b", 2)):
+                for _ in range(slots):
+                    await admitted(admissions, control, tenant)
+                with pytest.raises(Unavailable, match="the service was busy for"), control.admit(tenant) as late:
+                    await late.wait_for_slot()
+        with control.admit("b") as again:
+            await again.wait_for_slot()
 
     run(test())
 
 
-def test_a_turn_goes_to_the_tenant_that_has_the_fewest() -> None:
+def test_a_slot_goes_to_the_tenant_that_has_the_fewest() -> None:
     async def test() -> None:
-        gate = Gate(MANY, 1000, 100)
-        with ExitStack() as visits:
-            working = [await begun(visits, gate, tenant) for tenant in "aaaaaacc"]
-            waiting = [asyncio.create_task(begun(visits, gate, tenant)) for tenant in "aaaacccb"]
+        control = AdmissionControl(MANY, 1000, 100)
+        with ExitStack() as admissions:
+            working = [await admitted(admissions, control, tenant) for tenant in "aaaaaacc"]
+            waiting = [asyncio.create_task(admitted(admissions, control, tenant)) for tenant in "aaaacccb"]
             await asyncio.sleep(0)
-            working[0].end()
+            working[0].release()
             await waiting[-1]
             assert not any(each.done() for each in waiting[:-1])
             for each in working:
-                each.end()
+                each.release()
             await asyncio.gather(*waiting)
 
     run(test())
@@ -95,31 +95,31 @@ def test_a_turn_goes_to_the_tenant_that_has_the_fewest() -> None:
 
 def test_who_gives_up_while_waiting_takes_nothing() -> None:
     async def test() -> None:
-        gate = Gate(MANY, 1000, 100)
-        with ExitStack() as visits:
-            working = [await begun(visits, gate, f"tenant-{number}") for number in range(MANY)]
-            with gate.visit("late") as late:
-                task = asyncio.create_task(late.begin())
+        control = AdmissionControl(MANY, 1000, 100)
+        with ExitStack() as admissions:
+            working = [await admitted(admissions, control, f"tenant-{number}") for number in range(MANY)]
+            with control.admit("late") as late:
+                task = asyncio.create_task(late.wait_for_slot())
                 await asyncio.sleep(0)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
             for each in working:
-                each.end()
+                each.release()
             for number in range(MANY):
-                await begun(visits, gate, f"tenant-{number}")
+                await admitted(admissions, control, f"tenant-{number}")
 
     run(test())
 
 
 def test_a_long_answer_is_sent_in_parts_and_held_until_it_is_taken() -> None:
     async def test() -> None:
-        gate, sent = Gate(MANY, 10 * PART, 100), list[Message]()
+        control, sent = AdmissionControl(MANY, 10 * CHUNK_BYTES, 100), list[Message]()
         taken, all_but_one = asyncio.Semaphore(6), asyncio.Event()
-        whole = bytes(range(256)) * (PART // 256 * 5 + 1)
+        whole = bytes(range(256)) * (CHUNK_BYTES // 256 * 5 + 1)
 
         async def app(scope: Scope, _receive: Receive, send: Send) -> None:
-            scope["state"]["visits"].enter_context(gate.visit("a")).hold(len(whole))
+            scope["state"]["admissions"].enter_context(control.admit("a")).reserve_bytes(len(whole))
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": whole})
 
@@ -132,12 +132,12 @@ def test_a_long_answer_is_sent_in_parts_and_held_until_it_is_taken() -> None:
             if len(sent) == 6:
                 all_but_one.set()
 
-        answering = asyncio.create_task(Answering(app)({"type": "http"}, receive, send))
+        answering = asyncio.create_task(ChunkedResponses(app)({"type": "http"}, receive, send))
         await all_but_one.wait()
-        assert most_held(gate, "a") < 7 * PART
+        assert most_held(control, "a") < 7 * CHUNK_BYTES
         taken.release()
         await answering
-        assert most_held(gate, "a") == 7.5 * PART
+        assert most_held(control, "a") == 7.5 * CHUNK_BYTES
         assert b"".join(message.get("body", b"") for message in sent) == whole
         assert [message.get("more_body", False) for message in sent[1:]] == [True] * 5 + [False]
 

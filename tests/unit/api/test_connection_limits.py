@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from tests.support.running_service import until
 from visual_memory.services.api import connection_limits
-from visual_memory.services.api.admission_control import Answering
-from visual_memory.services.api.connection_limits import HEAD_BYTES, MOST_HEADERS, BoundedProtocol
+from visual_memory.services.api.admission_control import ChunkedResponses
+from visual_memory.services.api.connection_limits import HEAD_BYTES, MAX_HEADERS, BoundedProtocol
 from visual_memory.services.cli.temporary_service import free_port
 
 LARGE = 20_000_000
@@ -44,7 +44,9 @@ def server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
     """A server whose patience is short; nothing that a test does to it may be an error of its own."""
     monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.5)
     released.clear()
-    config = uvicorn.Config(Answering(app), port=free_port(), http=BoundedProtocol, lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        ChunkedResponses(app), port=free_port(), http=BoundedProtocol, lifespan="off", log_config=None
+    )
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -187,7 +189,7 @@ def is_served(connection: socket.socket) -> bool:
 @pytest.fixture
 def _three_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit, and a patience that no test waits for."""
-    monkeypatch.setattr(connection_limits, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(connection_limits, "MAX_CONNECTIONS", 3)
     monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 600)
 
 
@@ -237,7 +239,7 @@ def test_requests_of_known_callers_are_not_cut_off_and_one_too_many_is_refused(s
 
 
 def test_many_headers_are_refused_with_a_sentence(server: uvicorn.Server) -> None:
-    for more, status in ((MOST_HEADERS - 1, b"200 OK"), (MOST_HEADERS, b"431 Request Header Fields Too Large")):
+    for more, status in ((MAX_HEADERS - 1, b"200 OK"), (MAX_HEADERS, b"431 Request Header Fields Too Large")):
         with connected(server) as connection:
             connection.sendall(GET[:-2] + b"x: y\r\n" * more + b"\r\n")
             answer = connection.recv(1000)

@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from visual_memory.schemas.image import ImageFields
-from visual_memory.services.api.error_responses import explain
+from visual_memory.services.api.error_responses import describe_faults
 
 
 class Sent(BaseModel):
@@ -15,7 +15,7 @@ class Sent(BaseModel):
 def fault(text: str) -> str:
     with pytest.raises(ValidationError) as caught:
         Sent.model_validate_json(text)
-    return explain(caught.value)
+    return describe_faults(caught.value)
 
 
 def test_names_the_place() -> None:

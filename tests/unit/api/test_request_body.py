@@ -10,8 +10,8 @@ from starlette.types import Message
 
 from visual_memory.schemas.errors import RateLimited, TooLarge, TooSlow, Unavailable, VisualMemoryError
 from visual_memory.services.api import request_body as module
-from visual_memory.services.api.admission_control import Gate
-from visual_memory.services.api.request_body import CHARGED_AT_ONCE, Body
+from visual_memory.services.api.admission_control import AdmissionControl
+from visual_memory.services.api.request_body import CHARGE_BYTES, LimitedBody
 
 MOST = 10**6
 
@@ -48,12 +48,12 @@ def read(
     sender: Sender, headers: Sequence[tuple[bytes, bytes]] = (), seconds: float = 60, room: int = 2 * MOST, **given: Any
 ) -> bytes | VisualMemoryError:
     """The body, or why it was not read."""
-    gate = Gate(4, room, 9)
+    control = AdmissionControl(4, room, 9)
 
     async def test() -> bytes:
         request = Request({"type": "http", "method": "POST", "headers": list(headers)}, sender)
-        with gate.visit("a") as visit:
-            body = Body(request, MOST, seconds, given.get("account", Account()), visit)
+        with control.admit("a") as admission:
+            body = LimitedBody(request, MOST, seconds, given.get("account", Account()), admission)
             return await Request(request.scope, body).body()
 
     try:
@@ -61,15 +61,15 @@ def read(
     except VisualMemoryError as error:
         return error
     finally:
-        with gate.visit("a") as whole:
-            whole.hold(room * 3 // 4)  # everything was given back
+        with control.admit("a") as whole:
+            whole.reserve_bytes(room * 3 // 4)  # everything was given back
 
 
 def test_a_body_is_read_as_it_was_sent() -> None:
     account = Account()
-    parts = [bytes([number]) * (CHARGED_AT_ONCE // 2) for number in range(5)]
+    parts = [bytes([number]) * (CHARGE_BYTES // 2) for number in range(5)]
     assert read(Sender(*parts), account=account) == b"".join(parts)
-    assert account.charged == [CHARGED_AT_ONCE, CHARGED_AT_ONCE, CHARGED_AT_ONCE // 2]
+    assert account.charged == [CHARGE_BYTES, CHARGE_BYTES, CHARGE_BYTES // 2]
 
 
 @pytest.mark.parametrize("headers", [[], [(b"content-length", b"5")], [(b"content-length", b"nonsense")]])
@@ -99,7 +99,7 @@ def test_a_body_that_trickles_is_not_waited_for() -> None:
 
 
 def test_a_long_body_has_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SLOWEST", 10)
+    monkeypatch.setattr(module, "MIN_BYTES_PER_SECOND", 10)
     assert read(Sender(*[b"x" * 10] * 30, pause=0.05), seconds=1) == b"x" * 300
 
 
@@ -109,8 +109,8 @@ def test_after_its_end_nothing_is_timed() -> None:
     async def test() -> None:
         sender = Sender(b"x", b"gone", pause=0.0)
         sender.messages[0]["more_body"] = False
-        with Gate(4, MOST, 9).visit("a") as visit:
-            body = Body(Request({"type": "http", "headers": []}, sender), MOST, 0.5, Account(), visit)
+        with AdmissionControl(4, MOST, 9).admit("a") as admission:
+            body = LimitedBody(Request({"type": "http", "headers": []}, sender), MOST, 0.5, Account(), admission)
             assert (await body())["body"] == b"x"
             sender.pause = 0.6
             assert (await body())["body"] == b"gone"

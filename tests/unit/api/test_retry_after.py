@@ -3,7 +3,7 @@
 import pytest
 
 from visual_memory.schemas.errors import BeingRemoved, Conflict, OutOfSpace, RateLimited, Unavailable, VisualMemoryError
-from visual_memory.services.api.error_responses import answer
+from visual_memory.services.api.error_responses import error_response
 
 
 @pytest.mark.parametrize(
@@ -17,5 +17,5 @@ from visual_memory.services.api.error_responses import answer
     ],
 )
 def test_it_says_when_to_try_again(error: VisualMemoryError, status: int, after: str | None) -> None:
-    answered = answer(error)
+    answered = error_response(error)
     assert (answered.status_code, answered.headers.get("retry-after")) == (status, after)
