@@ -1,1 +1,87 @@
-"""An image classifier that you teach by showing and un-teach by asking."""
+"""An image classifier that you teach by showing and un-teach by asking.
+
+The names below are the client and what it takes and returns; each is imported when it is first used. A memory in this
+process, without a service: `visual_memory.local`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from visual_memory.schemas.classify_options import ClassifyOptions, Effort, GroupBy, Prune, Vote
+    from visual_memory.schemas.curation_request import Action, Curated, CurationRequest
+    from visual_memory.schemas.decision import Decision, Decisions
+    from visual_memory.schemas.errors import VisualMemoryError
+    from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRequest
+    from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
+    from visual_memory.schemas.filter import Filter
+    from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePatch, State
+    from visual_memory.schemas.judgement import Suspect, Suspicion
+    from visual_memory.schemas.labels import LabelCount, LabelRule
+    from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
+    from visual_memory.services.client.http_client import AsyncClient, Client
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accepted",
+    "Action",
+    "AsyncClient",
+    "ClassifyOptions",
+    "Client",
+    "Curated",
+    "CurationRequest",
+    "Decision",
+    "Decisions",
+    "Effort",
+    "EvaluationJob",
+    "EvaluationRequest",
+    "Filter",
+    "GroupBy",
+    "Image",
+    "ImageFields",
+    "ImagePatch",
+    "LabelCount",
+    "LabelRule",
+    "PreviewRequest",
+    "Prune",
+    "Removal",
+    "RemovalPreview",
+    "RemovalRequest",
+    "ReplayRequest",
+    "State",
+    "Suspect",
+    "Suspicion",
+    "VisualMemoryError",
+    "Vote",
+]
+
+_MODULES = {
+    "schemas.classify_options": ("ClassifyOptions", "Effort", "GroupBy", "Prune", "Vote"),
+    "schemas.curation_request": ("Action", "Curated", "CurationRequest"),
+    "schemas.decision": ("Decision", "Decisions"),
+    "schemas.errors": ("VisualMemoryError",),
+    "schemas.evaluation_request": ("EvaluationJob", "EvaluationRequest"),
+    "schemas.explanation": ("PreviewRequest", "ReplayRequest"),
+    "schemas.filter": ("Filter",),
+    "schemas.image": ("Accepted", "Image", "ImageFields", "ImagePatch", "State"),
+    "schemas.judgement": ("Suspect", "Suspicion"),
+    "schemas.labels": ("LabelCount", "LabelRule"),
+    "schemas.removal": ("Removal", "RemovalPreview", "RemovalRequest"),
+    "services.client.http_client": ("AsyncClient", "Client"),
+}
+"""Where each name is, as the imports above say to type checkers."""
+
+if not TYPE_CHECKING:  # else a wrong name would be `Any`
+
+    def __getattr__(name: str) -> Any:
+        """Import a name when it is first used (PEP 562)."""
+        for module, names in _MODULES.items():
+            if name in names:
+                value = getattr(import_module(f"{__name__}.{module}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

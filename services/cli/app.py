@@ -6,6 +6,8 @@ Exit codes: 0 success; 1 the service refused or failed; 2 wrong usage; 3 some pi
 the others are stored.
 """
 
+import sys
+
 import typer
 
 from visual_memory.services.cli.commands import curate, encoder, intake, keys, processes, receipts, tenants
@@ -24,8 +26,10 @@ from visual_memory.services.cli.commands.status import status
 from visual_memory.services.cli.commands.up import up
 from visual_memory.services.cli.commands.verify_removals import verify_removals
 from visual_memory.services.cli.commands.watch import watch
+from visual_memory.services.cli.exit_codes import USAGE_ERROR
 from visual_memory.services.infrastructure.processes.prctl import forbid_tracing
 from visual_memory.services.infrastructure.storage.private_files import forbid_others
+from visual_memory.services.optional_packages import MissingExtra, explain_missing
 
 app = typer.Typer(
     name="visual-memory",
@@ -37,10 +41,18 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; a command whose packages are not installed prints which, and exits with code 2."""
     forbid_others()
     forbid_tracing()
-    app()
+    try:
+        app()
+    except ImportError as error:
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        message = str(error) if isinstance(error, MissingExtra) else explain_missing(command, error.name or "")
+        if message is None:
+            raise
+        typer.echo(message, err=True)
+        sys.exit(USAGE_ERROR)
 
 
 app.command()(demo)

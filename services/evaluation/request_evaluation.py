@@ -29,6 +29,7 @@ from visual_memory.services.infrastructure.task_queue.job_records import OwnedJo
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
+from visual_memory.services.optional_packages import evaluation_fault
 from visual_memory.services.removal.blocklist import SUBJECT, Blocklist
 from visual_memory.services.removal.values_named_in_filters import field_values
 
@@ -79,10 +80,12 @@ class RequestEvaluation:
             may_delete: see `Evaluations.create`.
 
         Raises:
+            InvalidRequest: the packages of an evaluation are not installed.
             InvalidFilter: the filter names an unknown field or a value of the wrong type.
             Blocked: a removal refuses a subject that it names.
             Conflict: too many are at work.
         """
+        _check_packages()
         request.filter.clauses(self.memory.metadata)
         subjects = [(SUBJECT, value) for field, value in field_values(request.filter) if field == "subject"]
         if self.blocks.is_any_blocked(tenant, subjects):
@@ -182,6 +185,7 @@ class RunEvaluation:
     def _report(
         self, tenant: str, evaluation_id: str, request: EvaluationRequest, progress: Progress
     ) -> tuple[EvaluationSummary, bytes]:
+        _check_packages()
         # What compares, fits and draws takes a second and much memory to load: only a worker that evaluates needs it.
         from visual_memory.services.evaluation.compute_evaluation import evaluate  # noqa: PLC0415
         from visual_memory.services.evaluation.report import report_page  # noqa: PLC0415
@@ -257,6 +261,11 @@ class RunEvaluation:
             return None if held is None else self.decoder.thumbnail(tenant, self.pictures.read(held.picture), THUMBNAIL)
         except (NotFound, InvalidPicture):  # it was replaced at this moment, or decoding it takes too long now
             return None
+
+
+def _check_packages() -> None:
+    if fault := evaluation_fault():
+        raise InvalidRequest(fault)
 
 
 def _zipped(files: Mapping[str, bytes]) -> bytes:
