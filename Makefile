@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DATA ?=
 
-.PHONY: demo test test-faults fault-table check bench clean
+.PHONY: demo test test-faults test-server fault-table check bench clean
 
 demo: $(INSTALLED)
 	@$(BIN)/visual-memory demo $(if $(DATA),"$(DATA)")
@@ -27,6 +27,17 @@ test-faults: $(INSTALLED)
 fault-table: $(INSTALLED)
 	VISUAL_MEMORY_FAULT_TABLE=tests/faults/results.jsonl $(BIN)/python -m pytest -m faults tests/faults
 	$(BIN)/python -m tests.faults.fault_table
+
+# The contract and the end-to-end tests over the Qdrant server of QDRANT_URL, by HTTP and by gRPC.
+test-server: $(INSTALLED)
+	@if [ -z "$$QDRANT_URL" ]; then \
+		echo "Nothing was tested: QDRANT_URL names no Qdrant server, as in QDRANT_URL=http://127.0.0.1:6333 make test-server"; \
+		exit 0; \
+	fi; \
+	$(BIN)/python -m pytest tests/contract tests/integration -k "qdrant-http or qdrant-grpc"; engines=$$?; \
+	$(BIN)/python -m pytest tests/end_to_end --engine qdrant-http; http=$$?; \
+	$(BIN)/python -m pytest tests/end_to_end --engine qdrant-grpc; grpc=$$?; \
+	exit $$((engines | http | grpc))
 
 # Format, lint and strict types.
 check: $(INSTALLED)

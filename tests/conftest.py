@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from tests.support import vision_server
 from tests.support.databases import KINDS, new_database
 from tests.support.running_service import Stack, as_tenant, new_folder, running, until
+from tests.support.service_stores import service_stores
 from visual_memory.services.infrastructure.records.database import Database
 
 # how long an example takes says only what else the machine does; the same examples each time, for whoever changes
@@ -22,6 +23,26 @@ settings.load_profile("tests")
 
 # httpx reads all certificates for each client, in 24 ms, and tests open hundreds
 httpx._transports.default.create_ssl_context = cache(create_ssl_context)  # type: ignore[attr-defined]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine", choices=["qdrant-http", "qdrant-grpc"], help="run services over the Qdrant server of QDRANT_URL"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    service_stores.engine = config.getoption("--engine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if service_stores.engine is not None and item.get_closest_marker("one_machine"):
+            item.add_marker(pytest.mark.skip("tests what only a service on one machine has"))
+
+
+def pytest_unconfigure() -> None:
+    service_stores.close()
 
 
 @pytest.fixture(scope="session")

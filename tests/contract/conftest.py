@@ -1,23 +1,21 @@
 """The engines that the contract is tested on; all tests of an engine share one collection, each with its own tenant."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from qdrant_client import QdrantClient
 
 from tests.support.memory_images import DIMENSION, ENCODER, METADATA, Owner, quick_folder
 from tests.support.qdrant_local_mode import local_client
+from tests.support.qdrant_servers import SERVER_ENGINES, server_engine
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Engine
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 from visual_memory.services.vector_engines.qdrant_server import QdrantEngine
 
-SERVER = os.environ.get("QDRANT_URL")
-ENGINES = ["edge", "remote", "local", *(["server"] if SERVER else [])]
+ENGINES = ["edge", "remote", "local", *SERVER_ENGINES]
 
 
 @pytest.fixture(scope="session", params=ENGINES)
@@ -32,23 +30,14 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
                 yield from _closing(RemoteEngine(owner.ready().socket, timeout=30))
         case "local":
             yield from _closing(QdrantEngine(local_client(), "test"))
-        case "server":
-            yield from _on_a_server()
+        case name:
+            with server_engine(name) as engine:
+                yield engine
 
 
 def _closing(engine: Engine) -> Iterator[Engine]:
     yield engine
     engine.close()
-
-
-def _on_a_server() -> Iterator[Engine]:
-    name = f"test-{uuid.uuid4()}"
-    client = QdrantClient(url=SERVER, api_key=os.environ.get("QDRANT_API_KEY"), timeout=30)
-    try:
-        yield QdrantEngine(client, name)
-    finally:
-        client.delete_collection(name)
-        client.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,12 @@ from visual_memory.services.bootstrap.wiring.wire_intake import streams_of
 from visual_memory.services.infrastructure.processes.private_redis import redis_url
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.storage.data_paths import Places
-from visual_memory.services.settings import Settings
 
 TASK = "visual_memory.remember_image"
 
 
 def test_what_celery_sends_is_remembered(stack: Stack) -> None:
-    settings, image_id = Settings(data=stack.data), unique("by-celery")
+    image_id = unique("by-celery")
     named = {"tenant": stack.tenant, "labels": ["disc"], "image_id": image_id, "source": "camera"}
     with Celery("a-camera", broker=redis_url(Places(stack.data))) as app:
         app.conf.broker_transport_options = {"global_keyprefix": stack.key_in_redis(""), "priority_steps": [0]}
@@ -26,7 +25,7 @@ def test_what_celery_sends_is_remembered(stack: Stack) -> None:
         )
     image = stack.remembered([image_id])[image_id]
     assert (image.labels, image.source) == (["disc"], "camera")
-    streams = streams_of(settings)
+    streams = streams_of(stack.settings)
     try:
         until(lambda: "remembered" in said(streams, stack.tenant, sent.id), "the result by the task's id")
     finally:

@@ -31,6 +31,7 @@ from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
+pytestmark = pytest.mark.one_machine
 FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "fixtures").glob("data_folder_*/expected.json"))
 NAMES_WHO_WAS_REMOVED = {"20261130T062831906028-d65f6623"}
 """Decisions whose filter names the subject of a removal that was under way."""

@@ -22,7 +22,7 @@ from visual_memory.services.memory.points.point_payload import point_id
 
 SOURCE = Path(__file__).parents[1] / "fixtures" / "data_folder_1"
 OLD = "efficientnet-lite0"
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.one_machine, pytest.mark.timeout(300)]
 
 
 @contextmanager

@@ -9,16 +9,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from tests.support.running_service import SETTINGS, Stack
+from tests.support.running_service import Stack
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.bootstrap.operator_commands import operator_commands
-from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
 
+pytestmark = pytest.mark.one_machine
 MARKS = {
     "labels": ["Mark-Of-Label/and-below"],
     "source": "mark-of-source",
@@ -30,10 +31,9 @@ TEXTS = (b"Mark-Of-Label", b"mark-of-source", b"mark-of-subject", b"mark-of-site
 
 def command(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
     """A command of the operator's, on the same machine."""
-    settings = {f"VISUAL_MEMORY_{name}": value for name, value in {**SETTINGS, "DATA": str(stack.data)}.items()}
     return subprocess.run(
         [sys.executable, "-m", "visual_memory.services.cli", *words],
-        env={**os.environ, **settings},
+        env={**os.environ, **stack.environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -69,7 +69,7 @@ def written(path: Path) -> bytes:
 
 def vectors(stack: Stack) -> dict[str, bytes]:
     """The stored vector of every image, as its bytes."""
-    with operator_commands(Settings(data=stack.data)) as operator:
+    with operator_commands(stack.settings) as operator:
         points, cursor = operator.engine.export(EVERY_POINT, 1000, None)
         while cursor is not None:
             more, cursor = operator.engine.export(EVERY_POINT, 1000, cursor)

@@ -1,7 +1,5 @@
 """A worker finds what became a job, and the command line follows it."""
 
-from contextlib import closing
-
 from tests.support.running_service import Stack
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.background_job import JobKind, JobState
@@ -9,7 +7,6 @@ from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.explanation import Counterfactual, Influence
 from visual_memory.services.cli.commands.decisions import _followed
 from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationJobs, ExplanationRequest
-from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 
 
@@ -17,14 +14,11 @@ def test_a_worker_finds_what_the_api_would_have_answered(stack: Stack) -> None:
     stack.remembered(stack.teach(picture("disc"), picture("disc"), labels=["disc"]))
     stack.remembered(stack.teach(picture("disc"), labels=["other"]))
     [decision] = stack.client.classify([picture("disc")], ClassifyOptions(k=3, store=True)).decisions
-    with closing(Database.in_folder(stack.data)) as database:
-        explanations = ExplanationJobs(Jobs(database))
-        waiting = [  # as the API leaves them where the message to the workers is lost
-            explanations.create(
-                stack.tenant, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision.id), "a test"
-            ),
-            explanations.create(stack.tenant, JobKind.INFLUENCE, ExplanationRequest(last=1), "a test"),
-        ]
+    explanations = ExplanationJobs(Jobs(stack.database))
+    waiting = [  # as the API leaves them where the message to the workers is lost
+        explanations.create(stack.tenant, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision.id), "a test"),
+        explanations.create(stack.tenant, JobKind.INFLUENCE, ExplanationRequest(last=1), "a test"),
+    ]
     flip, influence = (_followed(stack.client, job, quiet=True) for job in waiting)
     assert (flip.state, influence.state) == (JobState.DONE, JobState.DONE)
     assert isinstance(at_once := stack.client.counterfactual(str(decision.id)), Counterfactual)

@@ -33,6 +33,7 @@ def test_a_silent_broker_is_named_but_stops_nobody(victim: Stack) -> None:
     assert down(answer) == ["broker"]
 
 
+@pytest.mark.one_machine
 def test_a_silent_store_marks_itself_alone_however_often_it_is_asked(victim: Stack) -> None:
     with suspended(victim.child("engine")), ThreadPoolExecutor(16) as strangers:
         for _ in range(3):
@@ -42,6 +43,7 @@ def test_a_silent_store_marks_itself_alone_however_often_it_is_asked(victim: Sta
     victim.until_ready()
 
 
+@pytest.mark.one_machine
 def test_a_missing_store_makes_it_not_ready(victim: Stack) -> None:
     with suspended(victim.child("engine")):
         answer = victim.http.get("/readyz")
@@ -52,6 +54,7 @@ def test_a_missing_store_makes_it_not_ready(victim: Stack) -> None:
     assert "no answer within 2 s" in parts["store"]["detail"]
 
 
+@pytest.mark.one_machine
 @pytest.mark.parametrize("route", ["images", "classify"])
 def test_a_store_that_hangs_is_said_soon(victim: Stack, route: str) -> None:
     said = {"fields": fields(labels=["disc"])} if route == "images" else {}

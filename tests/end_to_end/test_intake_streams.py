@@ -15,7 +15,6 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import State
 from visual_memory.schemas.removal import Removal, RemovalRequest, RemovalStatus
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis
-from visual_memory.services.settings import Settings
 
 
 class Producer:
@@ -23,7 +22,7 @@ class Producer:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self.redis: Any = intake_redis(Settings(data=stack.data))
+        self.redis: Any = intake_redis(stack.settings)
 
     def send(self, name: str, data: bytes, **said: Any) -> None:
         """Put an image on the stream, once the server takes it."""
@@ -97,7 +96,14 @@ def test_the_metrics_tell_what_lies_there(stack: Stack, producer: Producer) -> N
     assert stack.metric("visual_memory_intake_oldest_seconds") == 0
 
 
-@pytest.mark.parametrize("names", [("intake-reader",), ("intake-redis",), ("intake-reader", "intake-redis", "worker")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("intake-reader",),
+        pytest.param(("intake-redis",), marks=pytest.mark.one_machine),
+        pytest.param(("intake-reader", "intake-redis", "worker"), marks=pytest.mark.one_machine),
+    ],
+)
 def test_kill_9_loses_nothing_that_was_sent(victim: Stack, names: tuple[str, ...]) -> None:
     producer, source = Producer(victim), unique("killed")
     ids = [unique("event") for _ in range(30)]
@@ -148,6 +154,7 @@ def done(stack: Stack, removal_id: str) -> Removal | None:
     return removal if removal.status is RemovalStatus.DONE else None
 
 
+@pytest.mark.one_machine
 def test_a_full_intake_refuses_entries_and_nothing_else(victim: Stack) -> None:
     producer, sent = Producer(victim), [unique("event") for _ in range(100)]
     padded = (image_event(id=each, padding="x" * 400_000, data=image_data(picture("disc"))) for each in sent)
@@ -162,6 +169,7 @@ def test_a_full_intake_refuses_entries_and_nothing_else(victim: Stack) -> None:
     producer.ended(sent[-1])
 
 
+@pytest.mark.one_machine
 def test_a_silent_intake_stops_nobody_else(victim: Stack) -> None:
     with suspended(victim.child("intake-redis")):
         ready = victim.http.get("/readyz").json()

@@ -14,13 +14,15 @@ import pytest
 import redis
 
 from tests.support.running_service import Stack, fields, running, suspended, unique, until
+from tests.support.service_stores import service_stores
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.image import State
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE, SWEEP_IMAGES
 
-CHILDREN = ("redis", "intake-redis", "engine", "worker", "jobs", "beat", "intake-reader", "api")
+EMBEDDED = ("intake-redis", "engine") if service_stores.engine is None else ()
+CHILDREN = ("redis", *EMBEDDED, "worker", "jobs", "beat", "intake-reader", "api")
 
 
 def teach(stack: Stack, source: str, pictures: int = 2) -> list[str]:
@@ -45,7 +47,9 @@ def broker(stack: Stack) -> "redis.Redis":
 
 
 @pytest.mark.parametrize(
-    "names", [("redis",), ("intake-redis",), ("engine",), ("worker",), ("jobs",), ("beat",), CHILDREN], ids=" ".join
+    "names",
+    [("redis",), *zip(EMBEDDED), ("worker",), ("jobs",), ("beat",), CHILDREN],
+    ids=" ".join,
 )
 def test_kill_9_loses_nothing(victim: Stack, names: tuple[str, ...]) -> None:
     source = unique("killed")

@@ -19,7 +19,6 @@ from visual_memory.services.client.http_client import Client
 from visual_memory.services.receipts.mirror_files import MirrorFiles
 from visual_memory.services.receipts.receipt_signature import ReceiptChecker
 from visual_memory.services.receipts.verification.parse_receipt import parse_receipt
-from visual_memory.services.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +96,7 @@ def test_a_mirror_that_fails_keeps_the_removal_running(short_folder: Path) -> No
         mirror.unlink()
         until(lambda: stack.client.removal(removal.id).status is RemovalStatus.DONE, "the receipt to be given")
         text = stack.client.receipt(removal.id)
-        kept = MirrorFiles(str(mirror), signer_of(load_secret(Settings(data=stack.data)))).entry("default", 2)
+        kept = MirrorFiles(str(mirror), signer_of(load_secret(stack.settings))).entry("default", 2)
         assert kept.entry.text == text
         assert len([digest for page in kept.pages for digest in page.tombstones]) >= 1
         assert stack.client.removal(removal.id).waits_for is None

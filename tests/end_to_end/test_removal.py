@@ -176,6 +176,7 @@ def test_block_by_another_field_refuses_the_contents_that_it_covered(stack: Stac
     assert stack.teach(picture("checks"), labels=["x"], source=source), "a source is not blocked, only contents are"
 
 
+@pytest.mark.one_machine
 def test_a_removal_interrupted_by_kill_9_carries_on(victim: Stack) -> None:
     subject = unique("ann")
     hers = victim.teach(*(picture("disc") for _ in range(4)), labels=["x"], subject=subject)

@@ -35,11 +35,10 @@ from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
-from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.data_paths import Places
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
-from visual_memory.services.settings import EncoderSettings, Settings
+from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.open_engine import open_engine
 
@@ -68,7 +67,7 @@ class Memories:
         self.stack.remembered(ids)
 
     def judge(self, memory: Memory, encoder: str) -> None:
-        settings = Settings(data=self.stack.data)
+        settings = self.stack.settings
         with records_of(settings) as database:
             judgements = judgements_of(settings, database, encoder)
             judge = JudgeMemory(memory, judgements, UpdateJudgementInput(memory, VectorCache(0), 100), 3)
@@ -102,11 +101,11 @@ class Memories:
 @pytest.fixture
 def memories() -> Iterator[Memories]:
     with new_folder() as folder, running(folder / "data") as stack:
-        settings = Settings(data=stack.data)
+        settings = stack.settings
         engine = open_engine(settings.store, Places(stack.data).engine_socket, 20)
         old = Memory(engine, ENCODER, 1280, {})
-        with closing(old), closing(Database.in_folder(stack.data)) as database:
-            yield Memories(stack, EncoderRecords(database), old)
+        with closing(old):
+            yield Memories(stack, EncoderRecords(stack.database), old)
 
 
 @dataclass(frozen=True)

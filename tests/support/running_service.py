@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.service_stores import service_stores
 from visual_memory.schemas.api_key import KeyRequest
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.filter import Filter
@@ -117,12 +119,18 @@ class Stack:
             yield http
 
     @property
+    def settings(self) -> Settings:
+        """The service's settings."""
+        with patch.dict(os.environ, self.environment):
+            return Settings()
+
+    @property
     def url(self) -> str:
         return str(self.http.base_url)
 
     def key_in_redis(self, name: str) -> str:
         """The full name of a key of this service's, such as a queue."""
-        return f"{key_prefix(Settings(data=self.data))}{name}"
+        return f"{key_prefix(self.settings)}{name}"
 
     def teach(self, *pictures: bytes, **fields: Any) -> list[str]:
         """Send pictures with the same fields; their image ids."""
@@ -238,7 +246,7 @@ def suspended(process: psutil.Process) -> Iterator[None]:
 def running(data: Path, **settings: str) -> Iterator[Stack]:
     """A service over a data folder, stopped at the end."""
     port = free_port()
-    given = {**SETTINGS, "API__METRICS_PORT": str(port), **settings}
+    given = {**SETTINGS, **service_stores.variables(data), "API__METRICS_PORT": str(port), **settings}
     with temporary_service(data, **given) as client:
         given |= {"DATA": str(data), "CONFIG": os.devnull}
         environment = {f"VISUAL_MEMORY_{name}": value for name, value in given.items()}

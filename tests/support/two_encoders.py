@@ -1,8 +1,6 @@
 """A memory of two encoders over an engine of its own, for the tests that add, fill, switch to and drop the second."""
 
-import os
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -14,12 +12,11 @@ import numpy as np
 import PIL.Image
 import pytest
 from numpy.typing import NDArray
-from qdrant_client import QdrantClient
 
-from tests.contract.conftest import SERVER
 from tests.support.encoder_specs import spec
 from tests.support.memory_images import quick_folder
 from tests.support.qdrant_local_mode import local_client
+from tests.support.qdrant_servers import SERVER_ENGINES, server_engine
 from tests.support.wired_service import GRID, METADATA, Parts, Pixels
 from visual_memory.schemas.encoder import EncoderIdentity, EncoderSpec, FillSettings
 from visual_memory.schemas.image import State
@@ -159,7 +156,7 @@ def migrating(folder: Path, engine: Engine, pool: ThreadPoolExecutor, **named: A
     return Migrating(folder, memory, pool, engine=engine, **named)
 
 
-ENGINES = ["edge", "local", *(["server"] if SERVER else [])]
+ENGINES = ["edge", "local", *SERVER_ENGINES]
 QUIET = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact"),
@@ -183,14 +180,9 @@ def _engine(kind: str, folder: Path) -> Iterator[Engine]:
             yield EdgeEngine(folder / "engine")
         case "local":
             yield QdrantEngine(local_client(), "test")
-        case _:
-            name = f"test-{uuid.uuid4()}"
-            client = QdrantClient(url=SERVER, api_key=os.environ.get("QDRANT_API_KEY"), timeout=30)
-            try:
-                yield QdrantEngine(QdrantClient(url=SERVER, api_key=os.environ.get("QDRANT_API_KEY"), timeout=30), name)
-            finally:
-                client.delete_collection(name)
-                client.close()
+        case name:
+            with server_engine(name) as engine:
+                yield engine
 
 
 def vector_names(*encoders: EncoderSpec) -> set[str]:
