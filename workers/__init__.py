@@ -1,1 +1,1 @@
-"""The Celery app and its tasks: thin, over the use cases."""
+"""Celery workers and their tasks, which call one use case each."""

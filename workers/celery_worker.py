@@ -1,4 +1,4 @@
-"""A Celery worker: takes messages from queues, and hands them to the tasks of its process."""
+"""Run a Celery worker: consume queues with threads, and log the failures of tasks."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 
 
 def work(celery: Celery, queues: Sequence[str], threads: int) -> None:
-    """Take messages until the process is told to end; from all queues in turn, so no backlog of one delays another."""
+    """Consume messages until the process is asked to stop, round-robin over the queues."""
     worker_ready.connect(lambda **_: send_ready(), weak=False)
-    setup_logging.connect(lambda **_: None, weak=False)  # logs are set up; Celery then leaves them alone
+    setup_logging.connect(lambda **_: None, weak=False)  # keeps Celery from configuring logging
     celery.worker_main(["--quiet", "worker", *OPTIONS, f"--concurrency={threads}", f"--queues={','.join(queues)}"])
 
 
 @contextmanager
 def logged(task: str) -> Iterator[None]:
-    """Log what a task fails with; nothing is raised to Celery, which would log it in words.
+    """Log the error of a task and suppress it: Celery would log its message, which may quote a payload.
 
-    What it was to do waits on, and the sweep enqueues it again.
+    The sweep enqueues the work again.
     """
     try:
         yield

@@ -1,7 +1,6 @@
-"""Duties that have a thread each in their process: no job, however long, and no silent broker holds them up.
+"""Threads for periodic maintenance, one for each task: neither long jobs nor an unreachable broker delay it.
 
-They are asked again and again, as beat would ask; stored records tell whether anything is due. So it does no harm that
-every process of a kind asks.
+Each task is called again and again and checks stored records for whether it is due. So several processes may call it.
 """
 
 import threading
@@ -14,19 +13,19 @@ from visual_memory.workers.celery_worker import logged
 
 @contextmanager
 def maintenance_threads(every: Mapping[str, float], do: Callable[[str], object]) -> Iterator[None]:
-    """Do duties while the context is open; at its end what has been begun is ended.
+    """Run tasks while the context is open; at its end, wait for those that are running.
 
     Args:
-        every: how many seconds pass from the end of each duty to its next turn.
-        do: does one; each may be done again at any time.
+        every: seconds between the end of a task and its next start, by the task's name.
+        do: runs the task of a name; must be safe to repeat.
     """
     ended = threading.Event()
     threads = [
-        threading.Thread(target=_again_and_again, args=(duty, seconds, partial(do, duty), ended), name=duty)
-        for duty, seconds in every.items()
+        threading.Thread(target=_repeat, args=(name, seconds, partial(do, name), ended), name=name)
+        for name, seconds in every.items()
     ]
     for thread in threads:
-        thread.daemon = True  # who is told twice to end waits for none
+        thread.daemon = True  # a process that is asked twice to stop waits for none
         thread.start()
     try:
         yield
@@ -36,8 +35,8 @@ def maintenance_threads(every: Mapping[str, float], do: Callable[[str], object])
             thread.join()
 
 
-def _again_and_again(name: str, seconds: float, duty: Callable[[], object], ended: threading.Event) -> None:
+def _repeat(name: str, seconds: float, task: Callable[[], object], ended: threading.Event) -> None:
     while not ended.is_set():
         with logged(name):
-            duty()
+            task()
         ended.wait(seconds)

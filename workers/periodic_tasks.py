@@ -1,4 +1,4 @@
-"""What beat asks for: a task for each duty, so that one which fails or takes long delays no other."""
+"""The tasks that Celery beat schedules, one for each use case: a failing or slow one delays no other."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -10,26 +10,26 @@ from visual_memory.workers.celery_worker import logged
 
 
 def add_periodic_tasks(celery: Celery, tasks: Iterable[str], do: Callable[[str], object]) -> None:
-    """Let the app take messages for duties.
+    """Register tasks with the app.
 
     Args:
         celery: the app.
-        tasks: the duties' names.
-        do: does one; each may be done again at any time.
+        tasks: the names of the tasks.
+        do: runs the use case of a task's name; must be safe to repeat.
     """
     for task in tasks:
         _add(celery, task, partial(do, task))
 
 
-def _add(celery: Celery, task: str, duty: Callable[[], object]) -> None:
-    at_work = threading.Lock()
+def _add(celery: Celery, task: str, run: Callable[[], object]) -> None:
+    running = threading.Lock()
 
     @celery.task(name=task)  # type: ignore[untyped-decorator]
     def periodic(*_message: object) -> None:
-        if not at_work.acquire(blocking=False):
-            return  # this process is still at it: it takes one thread, however often it is asked for
+        if not running.acquire(blocking=False):
+            return  # already running in this process: one task occupies at most one thread
         try:
             with logged(task):
-                duty()
+                run()
         finally:
-            at_work.release()
+            running.release()

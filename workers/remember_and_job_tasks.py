@@ -1,4 +1,4 @@
-"""Tasks whose messages name a tenant that has work of a kind: pictures to remember, jobs to do."""
+"""The tasks that remember pictures and run jobs: their messages name a tenant that has such work."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +11,13 @@ from visual_memory.workers.celery_worker import logged
 
 
 def add_tenant_task(celery: Celery, task: str, queue: TaskQueue, work: Callable[[str], object]) -> None:
-    """Let the app take the messages of a queue.
+    """Register a task with the app.
 
     Args:
         celery: the app.
-        task: the task's name.
-        queue: sends them.
-        work: does some of a tenant's work.
+        task: the name of the task.
+        queue: the task queue that sends its messages.
+        work: does some of the work of a tenant.
     """
 
     @celery.task(name=task, bind=True)  # type: ignore[untyped-decorator]

@@ -283,7 +283,7 @@ def test_a_removal_while_the_report_is_stored_takes_it_too(place: Place, when: s
 
 def test_nothing_of_a_worker_that_stood_still_is_kept(place: Place) -> None:
     asked = place.ask(ITSELF)
-    late, other = place.jobs.take(place.tenant, NEVER), place.jobs.take(place.tenant, AT_ONCE)
+    late, other = place.jobs.begin_next(place.tenant, NEVER), place.jobs.begin_next(place.tenant, AT_ONCE)
     assert late
     assert other
     with pytest.raises(Stopped):

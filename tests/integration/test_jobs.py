@@ -156,7 +156,7 @@ def test_one_that_fails_after_it_was_deleted_stays_deleted(jobs: Jobs, error: Ex
 
 
 def test_one_with_a_long_step_is_left_to_its_worker(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visual_memory.services.infrastructure.task_queue.job_runner.TOUCH_SECONDS", 0.01)
+    monkeypatch.setattr("visual_memory.services.infrastructure.task_queue.job_runner.HEARTBEAT_SECONDS", 0.01)
     job = jobs.create("a", KIND, "ann")
 
     def work(progress: Progress) -> None:
@@ -235,7 +235,7 @@ def test_what_a_newer_version_wrote_is_passed_over_logged_and_counted(
 
 def test_nothing_of_a_worker_that_stood_still_is_kept(jobs: Jobs) -> None:
     jobs.create("a", KIND, "ann")
-    late, other = jobs.take("a", LEASE), jobs.take("a", timedelta(0))
+    late, other = jobs.begin_next("a", LEASE), jobs.begin_next("a", timedelta(0))
     assert late
     assert other
     for write in (jobs.tell, jobs.give_back, lambda owned: jobs.end(owned, JobState.DONE)):
@@ -252,14 +252,14 @@ def test_nothing_of_a_worker_that_stood_still_is_kept(jobs: Jobs) -> None:
     assert jobs.all("b", KIND) == []
     jobs.end(other, JobState.DONE)
     with pytest.raises(Stopped):
-        jobs.tell(other)
+        jobs.write_progress(other)
 
 
 def test_of_many_workers_one_does_it(jobs: Jobs) -> None:
     jobs.create("a", KIND, "ann")
     jobs.create("a", KIND, "ann")
     with ThreadPoolExecutor(8) as threads:
-        taken = [*threads.map(lambda _worker: jobs.take("a", LEASE), range(8))]
+        taken = [*threads.map(lambda _worker: jobs.begin_next("a", LEASE), range(8))]
     assert len([each for each in taken if each]) == 1, "and of its tenant's others none is done meanwhile"
 
 

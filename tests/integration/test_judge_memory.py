@@ -522,7 +522,7 @@ def test_nothing_of_a_worker_that_stood_still_counts(parts: Parts) -> None:
     remember(parts, ["cat"] * 3)
     jobs, judge = Jobs(parts.database), JudgeMemory(parts.memory, parts.judgements, fold_of(parts), 10)
     jobs.create(parts.tenant, JobKind.JUDGEMENT, "a test")
-    late, other = jobs.take(parts.tenant, NEVER), jobs.take(parts.tenant, timedelta(0))
+    late, other = jobs.begin_next(parts.tenant, NEVER), jobs.begin_next(parts.tenant, timedelta(0))
     assert late
     assert other
     with pytest.raises(Stopped):

@@ -1,1 +1,1 @@
-"""The task queue: Celery over Redis tells the workers what waits; it may lose any message."""
+"""The task queue: Celery over Redis tells workers which tenants have work; messages may be lost."""

@@ -1,6 +1,6 @@
-"""The beat schedule: what is sent how often, by a clock that nobody sets.
+"""The schedule of Celery beat: how often it sends each periodic task, by the monotonic clock.
 
-Who gets a message asks stored records whether anything is due: so it is sent often, and a second one is harmless.
+A task checks stored records for whether anything is due. So messages are sent often, and a duplicate is harmless.
 """
 
 import time
@@ -20,19 +20,19 @@ from visual_memory.services.infrastructure.task_queue.task_names import (
 from visual_memory.services.settings import WorkerSettings
 
 LOOK_SECONDS = 60
-"""How often it is looked whether something is due that stored records tell of."""
+"""Interval of the tasks that check stored records for what is due."""
 EXPIRES_SECONDS = 60
-"""After so long a message that no worker took does nothing: workers that were stopped find no pile of them."""
+"""Seconds after which an unconsumed message expires, so that none pile up while workers are stopped."""
 ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
-"""Any moment will do."""
+"""An arbitrary moment."""
 
 
 def beat_schedule(worker: WorkerSettings, curate_seconds: int) -> dict[str, dict[str, Any]]:
-    """Entries for Celery beat.
+    """Build the entries for Celery beat.
 
     Args:
-        worker: how often workers sweep, in seconds.
-        curate_seconds: how often it is looked whether a memory is to be judged; 0: never.
+        worker: holds the interval of sweeps, in seconds.
+        curate_seconds: interval of checks for whether a memory is due to be judged; 0: never.
     """
     sweeps = dict.fromkeys((SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS), worker.sweep_seconds)
     every = {**sweeps, EXPIRE: LOOK_SECONDS, START_JUDGEMENTS: curate_seconds}
@@ -48,5 +48,5 @@ def _entry(task: str, seconds: int) -> dict[str, Any]:
 
 
 def _uptime() -> datetime:
-    """The monotonic clock as beat wants it: it would wait for a clock that was set back."""
+    """The monotonic clock as a datetime: beat would wait for a wall clock that was set back."""
     return ORIGIN + timedelta(seconds=time.monotonic())

@@ -1,4 +1,4 @@
-"""The Celery app: options of the broker and of the workers."""
+"""Configure the Celery app: options of the broker and of the workers."""
 
 from celery import Celery
 from kombu.entity import Queue
@@ -9,17 +9,17 @@ from visual_memory.services.infrastructure.task_queue.task_names import QUEUES, 
 from visual_memory.services.settings import WorkerSettings
 
 HEALTH_CHECK_SECONDS = 5
-"""Seconds without an answer after which workers and beat take their connection to Redis for dead, and make another."""
+"""Seconds without an answer after which workers and beat reconnect to Redis."""
 
 
 def make_celery(url: str, prefix: str, worker: WorkerSettings, curate_seconds: int = 0) -> Celery:
-    """The Celery app that sends and takes messages: JSON only, nothing prefetched beyond one for each thread.
+    """Make the Celery app: JSON messages only, and one prefetched for each thread.
 
     Args:
         url: of the broker.
-        prefix: what the names of all keys in Redis begin with.
-        worker: how its workers work.
-        curate_seconds: how often it is looked whether a memory is to be judged; 0: never.
+        prefix: of all key names in Redis.
+        worker: the settings of the workers.
+        curate_seconds: interval of checks for whether a memory is due to be judged; 0: never.
     """
     celery = Celery("visual-memory", broker=url, amqp=CheckingAMQP)
     celery.conf.update(
@@ -27,26 +27,26 @@ def make_celery(url: str, prefix: str, worker: WorkerSettings, curate_seconds: i
         task_serializer="json",
         task_ignore_result=True,
         task_default_queue=REMEMBER_QUEUE,
-        # A message goes straight to the queue that it names; to declare queues would keep a table of routes in Redis.
+        # A message names its queue; declaring queues would store a routing table in Redis.
         task_queues=[Queue(name, no_declare=True) for name in QUEUES],  # type: ignore[no-untyped-call]
         task_acks_late=True,
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
         worker_pool="threads",
-        worker_enable_remote_control=False,  # who can write to Redis could shut workers down by it
+        worker_enable_remote_control=False,  # anyone who can write to Redis could shut workers down with it
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_channel_error_retry=True,  # a full Redis answers with an error, and has room again later
+        broker_channel_error_retry=True,  # a full Redis answers with an error, and has free memory again later
         broker_transport_options={
-            # No list of what is unacknowledged in Redis: the collection knows better, and an acknowledgement that does
-            # not get through would take its place in the worker for ever.
+            # No list of unacknowledged messages in Redis: the collection is the source of truth, and a lost
+            # acknowledgement would block a slot of the worker permanently.
             "ack_emulation": False,
             "global_keyprefix": prefix,
-            "priority_steps": [0],  # each further one is a queue of its own in Redis
+            "priority_steps": [0],  # each further step would be another queue in Redis
             "socket_connect_timeout": 1,
-            "socket_timeout": HEALTH_CHECK_SECONDS,  # of an answer that is due: workers wait for messages without it
+            "socket_timeout": HEALTH_CHECK_SECONDS,  # for answers; blocking waits for messages have no timeout
             "health_check_interval": HEALTH_CHECK_SECONDS,
             "socket_keepalive": True,
         },

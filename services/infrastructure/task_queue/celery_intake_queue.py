@@ -1,4 +1,4 @@
-"""The queue of what others send by Celery: its one reader sees a message, deals with it, and only then takes it out."""
+"""The broker queue that external Celery producers send images to; a message is deleted once it was handled."""
 
 import logging
 from collections.abc import Iterator
@@ -10,21 +10,21 @@ from redis.exceptions import ResponseError
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 
 AT_ONCE = 20
-"""Messages that are held at once: of the largest these are 12 MB."""
+"""Messages that are read at once; the largest are 12 MB together."""
 PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
-"""What Celery appends to a queue's name for messages with a priority, the most urgent first."""
+"""Suffixes of queue names by which Celery encodes priorities, the most urgent first."""
 
 log = logging.getLogger(__name__)
 
 
 class CeleryIntakeQueue:
-    """The queue; all but one process at a time leave it alone.
+    """The queue, which one process reads at a time.
 
-    Every method raises `redis.exceptions.RedisError` where the broker does not answer.
+    Every method raises `redis.exceptions.RedisError` if the broker does not answer.
 
     Args:
-        broker: where it is; it decodes nothing, and waits for answers for longer than `wait` is told to.
-        key: its name in there.
+        broker: a client that does not decode answers, with a timeout longer than any `wait`.
+        key: the key of the queue.
     """
 
     def __init__(self, broker: "Redis", key: str) -> None:
@@ -32,26 +32,26 @@ class CeleryIntakeQueue:
         self._key = key
 
     def messages(self) -> Iterator[tuple[str, bytes]]:
-        """The next messages, each with the key of the list that it is in, the first first."""
+        """The next messages in order, each with the key of its list."""
         for priority in PRIORITIES:
             key = f"{self._key}{priority}"
             for message in reversed(self._tail(key)):
                 yield key, message
 
     def take(self, key: str, message: bytes) -> None:
-        """Take a message out."""
+        """Delete a message."""
         self._redis.lrem(key, -1, message)
 
     def put_last(self, key: str, message: bytes) -> None:
-        """Put a message behind all others."""
+        """Move a message to the end of its list."""
         with self._redis.pipeline() as pipe:
             pipe.lrem(key, -1, message)
             pipe.lpush(key, message)
             pipe.execute()
 
     def wait(self, seconds: float) -> None:
-        """Return once there is a message without a priority, or after some seconds."""
-        # the next one is moved to where it is
+        """Wait for a message without a priority, for some seconds at most."""
+        # moves the next message onto its own place, which changes nothing
         self._redis.blmove(self._key, self._key, seconds, "RIGHT", "RIGHT")
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class CeleryIntakeQueue:
         self._redis.close()
 
     def _tail(self, key: str) -> list[bytes]:
-        """The last messages of a list; what lies there and is no list goes, or nothing would be read again."""
+        """The last messages of a list; a key of another type is deleted, because it would block the queue."""
         try:
             return list(self._redis.lrange(key, -AT_ONCE, -1))
         except ResponseError as error:
@@ -67,5 +67,5 @@ class CeleryIntakeQueue:
                 raise
             self._redis.delete(key)
             prometheus_metrics.DROPPED_MESSAGES.inc()
-            log.warning("deleted what lay in place of the queue %s, and was none", key)
+            log.warning("deleted the key %s, which was not a queue", key)
             return []

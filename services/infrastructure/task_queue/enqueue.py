@@ -1,8 +1,8 @@
-"""Enqueue: tells the workers that a tenant has work, or that a job waits; any message may be lost.
+"""Enqueue tenants that have pictures to remember or jobs to run.
 
-The collection is the journal: whatever is lost here is found by the sweep and enqueued again. So nothing in Redis
-needs to be durable, and an unreachable Redis stops no acceptance. Who can write to Redis can only cause work that is
-due, for a message says no more than whose images wait; but for the queue of what Celery producers send to the intake.
+The collection is the journal: the sweep finds work whose message was lost and enqueues it again. So Redis need not be
+durable, and images are accepted while it is unreachable. A message contains only the name of a tenant; anyone who can
+write to Redis can at most trigger work that is due anyway, except through the queue of Celery producers.
 """
 
 import logging
@@ -26,27 +26,27 @@ from visual_memory.services.infrastructure.processes.private_redis import client
 from visual_memory.services.infrastructure.task_queue.task_names import QUEUE_OF
 
 TIMEOUT = 1.0
-"""Seconds that a caller waits for Redis at most; the sweep makes up for a message that could not be sent."""
+"""Longest wait for Redis, in seconds; the sweep makes up for messages that could not be sent."""
 RETRY_PAUSE = 5.0
-"""Seconds for which a Redis that failed is not asked again, so that one which hangs costs few callers their timeout."""
+"""Seconds until a Redis that failed is tried again, so that few callers wait for one that hangs."""
 FLAG_SECONDS = 5
 
 log = logging.getLogger(__name__)
 
 
 class TaskQueue:
-    """Enqueues tenants that have work of one kind, and tells how the broker is.
+    """Enqueues tenants for one task.
 
-    A tenant has a flag in Redis while a message of its is in the queue, with that message's id; so there is one.
+    While a tenant has a message in the queue, a flag in Redis holds the id of that message. So it has only one.
 
     Args:
         celery: the app that sends.
-        url: of the broker, as Celery names it.
-        prefix: what the names of all keys in Redis begin with; the app's too.
-        task: what is to be done for the tenants.
-        seconds: how long a message ahead takes, about. A flag outlives its message's way through the queue: else the
-            sweep would enqueue the tenant again and again meanwhile. Workers that are slower still only add a few.
-        retry_pause: seconds for which a Redis that failed is not asked again.
+        url: of the broker, as Celery spells it.
+        prefix: of all key names in Redis, as in the app.
+        task: the name of the task.
+        seconds: about how long the handling of one message takes. A flag must outlive its message in the queue, or the
+            sweep would enqueue the tenant repeatedly; slower workers only cause a few duplicates.
+        retry_pause: seconds until a Redis that failed is tried again.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class TaskQueue:
         self._retry_at = 0.0
 
     def enqueue(self, tenant: str) -> bool:
-        """Tell the workers that a tenant has work, unless a message in the queue says so already.
+        """Enqueue a tenant, unless it has a message in the queue.
 
         Returns:
-            False where the broker cannot be reached, or could not just now.
+            False if the broker cannot be reached, or failed within the last `retry_pause` seconds.
         """
 
         def send() -> None:
@@ -80,9 +80,9 @@ class TaskQueue:
         return self._reached(send)
 
     def enqueue_again(self, tenants: Iterable[str]) -> int:
-        """Enqueue tenants that may have lost their messages; returns how many had none in the queue.
+        """Enqueue tenants whose messages may be lost; returns how many had none in the queue.
 
-        Where nothing is in the queue each has, whatever its flag says.
+        If the queue is empty all of them are enqueued, whatever their flags say.
         """
         enqueued = 0
 
@@ -97,9 +97,9 @@ class TaskQueue:
         return enqueued
 
     def take(self, tenant: str, message_id: str) -> None:
-        """Clear the flag of a message that has left the queue, so that what is accepted from now on is enqueued anew.
+        """Clear the flag of a message that was consumed, so that further work of the tenant is enqueued again.
 
-        The flag of another message of the tenant stays: then that one goes on with the tenant's work.
+        The flag of another message of the tenant stays: that message will process the further work.
         """
         key = self._flag_key(tenant)
 
@@ -110,7 +110,7 @@ class TaskQueue:
         self._reached(clear)
 
     def waiting_messages(self) -> int:
-        """How many messages lie in the queue.
+        """The number of messages in the queue.
 
         Raises:
             OSError, RedisError: the broker cannot be reached.
@@ -122,7 +122,7 @@ class TaskQueue:
         self._redis.close()
 
     def _enqueue(self, producer: Any, tenant: str, *, anyway: bool = False) -> bool:
-        """Set a tenant's flag and send its message; False where the flag was set, and a message is there."""
+        """Set a tenant's flag and send its message; False if it has a message in the queue."""
         key, message_id = self._flag_key(tenant), str(uuid.uuid4())
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(key, message_id, ex=FLAG_SECONDS, nx=not anyway)
@@ -131,10 +131,10 @@ class TaskQueue:
             is_set, ahead, left = pipe.execute()
         longest = FLAG_SECONDS + math.ceil(ahead * self._seconds)
         if not is_set and ahead:
-            if not 0 <= left <= longest:  # the queue is done sooner than was thought, or the flag is none of ours
+            if not 0 <= left <= longest:  # the queue has become shorter, or the flag was set by another program
                 self._redis.expire(key, longest)
             return False
-        if not is_set:  # in an empty queue is no message, whatever the flag says
+        if not is_set:  # an empty queue has no message, whatever the flag says
             self._redis.set(key, message_id, ex=FLAG_SECONDS)
         if ahead:
             self._redis.expire(key, longest)
@@ -146,20 +146,21 @@ class TaskQueue:
     def _flag_key(self, tenant: str) -> str:
         return f"{self._prefix}queued:{self._queue}:{tenant}"
 
-    def _reached(self, ask: Callable[[], object]) -> bool:
+    def _reached(self, call: Callable[[], object]) -> bool:
+        """Call Redis; False if it fails or failed just before."""
         if time.monotonic() < self._retry_at:
             return False
         try:
-            ask()
+            call()
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("the broker cannot be reached, the sweep will enqueue it: %s", kind(error))
+            log.warning("the broker cannot be reached; the sweep will enqueue the tenant: %s", kind(error))
             self._retry_at = time.monotonic() + self._retry_pause
             return False
         return True
 
     @contextmanager
     def _producer(self) -> Iterator[Any]:
-        """What sends over one connection, made with the first message, that soon gives up on a Redis which hangs."""
-        hurried = {"socket_timeout": TIMEOUT, "max_retries": 1, "interval_start": 0, "interval_step": 0}
-        with self._celery.connection_for_write(connect_timeout=TIMEOUT, transport_options=hurried) as connection:
+        """A producer with one connection and a short timeout; it connects with the first message."""
+        options = {"socket_timeout": TIMEOUT, "max_retries": 1, "interval_start": 0, "interval_step": 0}
+        with self._celery.connection_for_write(connect_timeout=TIMEOUT, transport_options=options) as connection:
             yield self._celery.amqp.Producer(connection, auto_declare=False)

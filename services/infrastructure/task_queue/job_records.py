@@ -22,18 +22,19 @@ from visual_memory.services.infrastructure.records.database import Database, Wit
 from visual_memory.services.infrastructure.records.tables import jobs
 
 KEPT = 20
-"""How many jobs of a kind that ended are kept of a tenant; the oldest go."""
+"""How many ended jobs of a kind are stored of a tenant; the oldest are deleted."""
 KINDS = frozenset(JobKind)
 STATES = frozenset(JobState)
 OPEN = (JobState.WAITING, JobState.RUNNING)
 ENDED = (JobState.DONE, JobState.FAILED)
-TOLD_AT_ONCE = 1000
+UNKNOWN_AT_ONCE = 1000
+"""How many jobs of unknown kinds are reported at once."""
 
 log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """The job is not this worker's any more: it is gone, or another worker has begun it since."""
+    """This worker has lost its job: it was deleted, or another worker has begun it since."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class OwnedJob:
     """A job that a worker has begun.
 
     Attributes:
-        jobs: where it is recorded.
-        token: tells this worker from all others that begin it; see `Jobs.check`.
+        jobs: the records that it belongs to.
+        token: the fencing token of this worker; see `Jobs.check`.
     """
 
     jobs: "Jobs"
@@ -52,22 +53,22 @@ class OwnedJob:
 
     @property
     def id(self) -> str:
-        """The job's."""
+        """The id of the job."""
         return self.job.id
 
     def check(self, connection: Connection) -> None:
-        """Let a transaction be this worker's, or be undone.
+        """Make sure that the job is still this worker's, as part of a transaction.
 
         Raises:
-            Stopped: the job is another's by now, or gone.
+            Stopped: another worker has begun the job, or it was deleted; the transaction is rolled back.
         """
         self.jobs.check(connection, self)
 
 
 class Jobs:
-    """The records of every tenant's jobs.
+    """The records of the jobs of all tenants.
 
-    What ends with ``_within`` is part of a transaction.
+    Methods that end with ``_within`` are part of a transaction of the caller.
     """
 
     def __init__(self, database: Database) -> None:
@@ -75,7 +76,7 @@ class Jobs:
         self._passed_over: set[str] = set()
 
     def create(self, tenant: str, kind: JobKind, requested_by: str, state: JobState = JobState.WAITING) -> Job:
-        """A new job; durable when it returns."""
+        """Create a job; durable when it returns."""
         with self.database.write() as connection:
             return self.create_within(connection, tenant, kind, requested_by, state)
 
@@ -87,7 +88,7 @@ class Jobs:
         requested_by: str,
         state: JobState = JobState.WAITING,
     ) -> Job:
-        """A new job."""
+        """Create a job."""
         moment = self.database.moment(connection)
         job = Job(id=str(uuid.uuid4()), kind=kind, state=state, requested_by=requested_by, requested_at=moment)
         connection.execute(insert(jobs).values(tenant=tenant, **dict(job)))
@@ -96,7 +97,7 @@ class Jobs:
     def find_or_create(
         self, tenant: str, kind: JobKind, requested_by: str, within: Within = nothing_else
     ) -> tuple[Job, bool]:
-        """The job of a kind that waits or runs, else a new one; and whether it is new. So there is one at a time."""
+        """The waiting or running job of a kind, or else a new one, and whether it is new: there is one at a time."""
         with self.database.write() as connection:
             self.database.serial(connection, f"jobs:{tenant}")
             found = self.all_within(connection, tenant, [kind], OPEN)
@@ -105,16 +106,16 @@ class Jobs:
         return job, not found
 
     def load(self, tenant: str, job_id: str, kind: JobKind | None = None) -> Job:
-        """A job, of a kind if one is named.
+        """Load a job.
 
         Raises:
-            NotFound: there is no such job.
+            NotFound: there is no such job, or it is of another kind.
         """
         with self.database.read() as connection:
             return self.load_within(connection, tenant, job_id, kind)
 
     def load_within(self, connection: Connection, tenant: str, job_id: str, kind: JobKind | None = None) -> Job:
-        """A job, as `load` does it."""
+        """Load a job, as `load` does."""
         ours = (jobs.c.tenant == tenant) & (jobs.c.id == job_id) & _known()
         found = connection.execute(select(jobs).where(ours)).first()
         if found is None:
@@ -124,7 +125,7 @@ class Jobs:
         return _job(found)
 
     def all(self, tenant: str, *kinds: JobKind) -> list[Job]:
-        """A tenant's jobs of some kinds, the latest first."""
+        """The jobs of a tenant of some kinds, the latest first."""
         with self.database.read() as connection:
             return self.all_within(connection, tenant, kinds)
 
@@ -135,7 +136,7 @@ class Jobs:
         kinds: Collection[JobKind],
         states: Collection[JobState] = tuple(JobState),
     ) -> list[Job]:
-        """The same, of some states."""
+        """The same, in some states."""
         found = connection.execute(
             select(jobs)
             .where(jobs.c.tenant == tenant, jobs.c.kind.in_(kinds), jobs.c.state.in_(states))
@@ -144,33 +145,33 @@ class Jobs:
         return [_job(row) for row in found]
 
     def has_open(self, tenant: str) -> bool:
-        """Whether a tenant has jobs that wait or run."""
+        """Whether a tenant has waiting or running jobs."""
         query = select(jobs.c.id).where(jobs.c.tenant == tenant, _is_open()).limit(1)
         with self.database.read() as connection:
             return connection.execute(query).first() is not None
 
     def start(self, connection: Connection, tenant: str, job_id: str) -> bool:
-        """Let a job that collects wait for a worker; False where it does not collect."""
+        """Change a collecting job to waiting; False if it is not collecting."""
         ours = (jobs.c.tenant == tenant) & (jobs.c.id == job_id) & (jobs.c.state == JobState.COLLECTING)
         return connection.execute(update(jobs).where(ours).values(state=JobState.WAITING)).rowcount == 1
 
     def overdue(self, lease: timedelta) -> set[str]:
-        """The tenants that have jobs which were left alone for the length of a lease, and none that is being done."""
+        """The tenants with open jobs that no worker has touched for the length of a lease, and with none that runs."""
         with self.database.read() as connection:
             moment = self.database.moment(connection)
             left = _is_left(moment, lease)
             due = set(connection.execute(select(jobs.c.tenant).where(_is_open(), left).distinct()).scalars())
             running = and_(jobs.c.state == JobState.RUNNING, jobs.c.kind.in_(KINDS), ~left)
             held = set(connection.execute(select(jobs.c.tenant).where(running).distinct()).scalars())
-            unknown = connection.execute(select(jobs.c.id).where(~_known()).limit(TOLD_AT_ONCE)).scalars().all()
+            unknown = connection.execute(select(jobs.c.id).where(~_known()).limit(UNKNOWN_AT_ONCE)).scalars().all()
         self._pass_over(unknown)
         return due - held
 
-    def take(self, tenant: str, lease: timedelta) -> OwnedJob | None:
-        """Begin the job of a tenant that was left alone the longest; an attempt more, as its worker may die of it.
+    def begin_next(self, tenant: str, lease: timedelta) -> OwnedJob | None:
+        """Begin the open job of a tenant that waited longest; counts an attempt, because its worker may crash on it.
 
         Returns:
-            None where there is none, or another worker does one of the tenant's.
+            None if there is none, or another worker runs a job of the tenant.
         """
         with self.database.write() as connection:
             self.database.serial(connection, f"jobs:{tenant}")
@@ -189,50 +190,50 @@ class Jobs:
             connection.execute(update(jobs).where(jobs.c.id == found.id).values(token=owned.token, **begun))
         return owned
 
-    def check(self, connection: Connection, owned: OwnedJob, **told: object) -> None:
-        """Say as part of a transaction that a job is worked on, which then is this worker's, or is undone.
+    def check(self, connection: Connection, owned: OwnedJob, **values: object) -> None:
+        """Renew the heartbeat of a job, and write some columns of it, as part of a transaction.
 
         Raises:
-            Stopped: it is another's by now, or gone.
+            Stopped: another worker has begun the job, or it was deleted; the transaction is rolled back.
         """
         ours = (jobs.c.id == owned.id) & (jobs.c.tenant == owned.tenant) & (jobs.c.token == owned.token)
-        values = {"touched_at": self.database.moment(connection), **told}
+        values = {"touched_at": self.database.moment(connection), **values}
         if connection.execute(update(jobs).where(ours).values(**values)).rowcount != 1:
             raise Stopped(owned.id)
 
-    def tell(self, owned: OwnedJob, **told: object) -> None:
-        """Write how far a job is.
+    def write_progress(self, owned: OwnedJob, **progress: object) -> None:
+        """Write the progress of a job.
 
         Raises:
-            Stopped: as `check` does.
+            Stopped: as in `check`.
         """
         with self.database.write() as connection:
-            self.check(connection, owned, **told)
+            self.check(connection, owned, **progress)
 
     def end(self, owned: OwnedJob, state: JobState, error: str | None = None, **further: object) -> None:
-        """End a job; of those of its kind that ended, the oldest beyond `KEPT` go, but for evaluations, see there.
+        """End a job, and delete the oldest ended ones of its kind beyond `KEPT`, except evaluations.
 
         Raises:
-            Stopped: as `check` does.
+            Stopped: as in `check`.
         """
-        told: dict[str, object] = {"state": state, "error": error, "stage": "", "token": None, **further}
+        values: dict[str, object] = {"state": state, "error": error, "stage": "", "token": None, **further}
         if state is JobState.DONE:
-            told["done"] = jobs.c.total
+            values["done"] = jobs.c.total
         with self.database.write(urgent=True) as connection:
-            self.check(connection, owned, **told)
-            if owned.job.kind is JobKind.EVALUATION:  # who asks for one says which may go
+            self.check(connection, owned, **values)
+            if owned.job.kind is JobKind.EVALUATION:  # deleted by `services.evaluation`
                 return
             theirs = (jobs.c.tenant == owned.tenant) & (jobs.c.kind == owned.job.kind) & jobs.c.state.in_(ENDED)
             old = select(jobs.c.id).where(theirs).order_by(jobs.c.requested_at.desc()).offset(KEPT).limit(KEPT)
             connection.execute(delete(jobs).where(jobs.c.id.in_(connection.execute(old).scalars().all())))
 
-    def give_back(self, owned: OwnedJob) -> None:
-        """Take the attempt back, for it ended by what is no fault of the job's."""
+    def undo_attempt(self, owned: OwnedJob) -> None:
+        """Do not count the attempt, because it failed for a reason outside of the job."""
         with self.database.write(urgent=True) as connection:
             self.check(connection, owned, attempts=jobs.c.attempts - 1)
 
     def delete(self, tenant: str, job_id: str, within: Within = nothing_else) -> None:
-        """Delete a job with its question or evaluation; a worker that is at it stops."""
+        """Delete a job with its question or evaluation; a worker that runs it stops."""
         with self.database.write(urgent=True) as connection:
             self.delete_within(connection, tenant, [job_id])
             within(connection, job_id)
@@ -242,13 +243,13 @@ class Jobs:
         connection.execute(delete(jobs).where(jobs.c.tenant == tenant, jobs.c.id.in_(job_ids)))
 
     def delete_all(self, tenant: str, *kinds: JobKind) -> list[str]:
-        """Delete a tenant's jobs of some kinds; returns their ids."""
+        """Delete the jobs of a tenant of some kinds; returns their ids."""
         theirs = (jobs.c.tenant == tenant) & jobs.c.kind.in_(kinds)
         with self.database.write(urgent=True) as connection:
             return [*connection.execute(delete(jobs).where(theirs).returning(jobs.c.id)).scalars()]
 
     def _pass_over(self, unknown: Iterable[str]) -> None:
-        """Count what a newer version wrote, and log it once."""
+        """Count the jobs of unknown kinds, which a newer version wrote, and log each once."""
         for job_id in unknown:
             prometheus_metrics.PASSED_OVER.labels("unknown kind").inc()
             if job_id not in self._passed_over:
@@ -265,7 +266,7 @@ def _is_open() -> ColumnElement[bool]:
 
 
 def _is_left(moment: datetime, lease: timedelta) -> ColumnElement[bool]:
-    """Whether nobody worked on it for the length of a lease, or last at a moment that cannot have been yet."""
+    """Whether the last heartbeat is older than a lease, or too far in the future."""
     alone = func.coalesce(jobs.c.touched_at, jobs.c.requested_at)
     return or_(alone <= moment - lease, alone > moment + CLOCKS_DIFFER)
 

@@ -17,24 +17,26 @@ from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.errors import Unavailable, VisualMemoryError
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs, OwnedJob, Stopped
 
-log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
-TOUCH_SECONDS = 1.0
-"""How often progress is written at most."""
+HEARTBEAT_SECONDS = 1.0
+"""Shortest interval between two writes of progress."""
+
+log = logging.getLogger(__name__)
+
 Progress = Callable[[str, int, int], None]
-"""Says how far a job is: the stage, how much of it is done, out of how much. Raises `Stopped` where it was deleted."""
+"""Reports progress: the stage, how much of it is done, out of how much. Raises `Stopped` if the job was deleted."""
 Work = Callable[[OwnedJob, Progress], None]
-"""Does a job of a tenant."""
+"""Runs a job of a tenant."""
 
 
 @dataclass(frozen=True)
 class RunJobs:
-    """The use case: does a tenant's jobs, one after the other, between those of other tenants.
+    """The use case: runs the jobs of a tenant one by one, alternating with other tenants.
 
     Attributes:
-        lease: how long a job that was touched is left to the worker that touched it.
-        kinds: what does a job of each kind.
-        enqueue: tells the workers that a tenant has jobs; may fail quietly.
+        lease: how long after its last heartbeat a job is left to its worker.
+        kinds: the function that runs jobs of each kind.
+        enqueue: tells the workers that a tenant has jobs; a failure is not reported.
     """
 
     jobs: Jobs
@@ -43,14 +45,14 @@ class RunJobs:
     enqueue: Callable[[str], object]
 
     def __call__(self, tenant: str) -> None:
-        """Do one job of a tenant, and enqueue the tenant again where it has more, behind the others that wait.
+        """Run one job of a tenant; if it has more, enqueue it again behind the other tenants.
 
-        While another worker does one of them nothing is done: that worker then goes on with the next.
+        Does nothing while another worker runs a job of the tenant: that worker will enqueue the tenant.
 
         Raises:
-            Unavailable: a part does not answer; the tenant is enqueued again by the sweep.
+            Unavailable: a component does not answer; the sweep will enqueue the tenant.
         """
-        owned = self.jobs.take(tenant, self.lease)
+        owned = self.jobs.begin_next(tenant, self.lease)
         if owned is None:
             return
         try:
@@ -66,15 +68,15 @@ class RunJobs:
             self.jobs.end(owned, JobState.FAILED, gave_up, attempts=MAX_ATTEMPTS)
             return
         try:
-            progress = _Progress(self.jobs, owned)
-            with progress.kept_touched(self.lease / 4):
+            progress = _ProgressWriter(self.jobs, owned)
+            with progress.heartbeat(self.lease / 4):
                 self.kinds[owned.job.kind](owned, progress)
             self.jobs.end(owned, JobState.DONE)
         except Stopped:
             raise
         except Unavailable:
             with suppress(Stopped, Unavailable):
-                self.jobs.give_back(owned)
+                self.jobs.undo_attempt(owned)
             raise
         except VisualMemoryError as error:
             self.jobs.end(owned, JobState.FAILED, error.message)
@@ -83,38 +85,38 @@ class RunJobs:
             self.jobs.end(owned, JobState.FAILED, f"{type(error).__name__}: see the worker's log")
 
 
-class _Progress:
-    """Writes how far a job is, not more often than needed; for many threads."""
+class _ProgressWriter:
+    """Writes the progress of a job, at most every `HEARTBEAT_SECONDS`; thread-safe."""
 
     def __init__(self, jobs: Jobs, owned: OwnedJob) -> None:
         self._jobs, self._owned = jobs, owned
-        self._told: dict[str, object] = {"stage": owned.job.stage}
-        self._told_at = monotonic()
-        self._telling = threading.Lock()
+        self._progress: dict[str, object] = {"stage": owned.job.stage}
+        self._written_at = monotonic()
+        self._writing = threading.Lock()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        with self._telling:  # until it is written, or the toucher would write over it what was before
-            same = self._told["stage"] == stage
-            self._told = {"stage": stage, "done": done, "total": total}
-            if same and monotonic() - self._told_at < TOUCH_SECONDS:
+        with self._writing:  # until it is written, or the heartbeat would overwrite it with older progress
+            same = self._progress["stage"] == stage
+            self._progress = {"stage": stage, "done": done, "total": total}
+            if same and monotonic() - self._written_at < HEARTBEAT_SECONDS:
                 return
-            self._told_at = monotonic()
-            self._jobs.tell(self._owned, **self._told)
+            self._written_at = monotonic()
+            self._jobs.write_progress(self._owned, **self._progress)
 
     @contextmanager
-    def kept_touched(self, pause: timedelta) -> Iterator[None]:
-        """Say again and again that the job is worked on, for a single step of it may take longer than the lease."""
+    def heartbeat(self, interval: timedelta) -> Iterator[None]:
+        """Write the progress at intervals while the block runs, for a single step may take longer than the lease."""
         ended = threading.Event()
 
-        def touch() -> None:
-            while not ended.wait(max(TOUCH_SECONDS, pause.total_seconds())):
-                with suppress(Stopped, VisualMemoryError), self._telling:  # the work itself will find out
-                    self._jobs.tell(self._owned, **self._told)
+        def beat() -> None:
+            while not ended.wait(max(HEARTBEAT_SECONDS, interval.total_seconds())):
+                with suppress(Stopped, VisualMemoryError), self._writing:  # the job itself will meet the error
+                    self._jobs.write_progress(self._owned, **self._progress)
 
-        toucher = threading.Thread(target=touch, name="toucher", daemon=True)
-        toucher.start()
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
         try:
             yield
         finally:
             ended.set()
-            toucher.join()
+            thread.join()

@@ -9,11 +9,11 @@ from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 
 @dataclass(frozen=True)
 class SweepJobs:
-    """Enqueues tenants again whose message was lost, or whose worker died.
+    """The use case.
 
     Attributes:
         lease: as in `RunJobs`.
-        enqueue_again: tells the workers that tenants have jobs, where no message does; may fail quietly.
+        enqueue_again: enqueues those tenants that have no message in the queue; a failure is not reported.
     """
 
     jobs: Jobs
@@ -21,5 +21,5 @@ class SweepJobs:
     enqueue_again: Callable[[Iterable[str]], object]
 
     def __call__(self) -> None:
-        """Enqueue each tenant that has jobs on which nobody works."""
+        """Enqueue the tenants that have jobs which no worker runs."""
         self.enqueue_again(sorted(self.jobs.overdue(self.lease)))

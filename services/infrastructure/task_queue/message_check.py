@@ -1,8 +1,8 @@
-"""What comes out of Redis is checked, and written anew, before Celery sees it.
+"""Check each message from Redis, and rebuild it, before Celery sees it.
 
-Celery and kombu trust a message: one that is no JSON ends the worker, one with odd headers is never acknowledged and so
-takes a thread's place for ever, and headers may ask for more than a task (callbacks, compression, a time far off). So
-of each message stays what one of ours holds: a task's name, its arguments, its id, and when it expires.
+Celery and kombu trust messages: one that is not JSON ends the worker, one with unexpected headers is never acknowledged
+and blocks a thread permanently, and headers may request callbacks, compression or a distant start time. So a message is
+rebuilt from the four things that the service itself sends: a task's name, its arguments, its id and its expiry.
 """
 
 import base64
@@ -27,14 +27,14 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 from visual_memory.services.infrastructure.task_queue.task_names import QUEUE_OF
 
 MAX_BYTES = 16 * 2**10
-"""Ours have about one thousand."""
+"""Largest accepted message; those of the service have about 1,000 bytes."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Message:
-    """What stays of a message; `expires` is a moment in ISO 8601."""
+    """The checked fields of a message; `expires` is in ISO 8601."""
 
     task: str
     arguments: Sequence[str]
@@ -43,19 +43,17 @@ class _Message:
 
 
 def checked_message(raw: bytes, queue: str) -> bytes | None:
-    """The message as Celery would have sent it; None where it is not one of ours, which is counted and logged.
+    """Rebuild a message as Celery sends it; None if the service cannot have sent it, which is counted and logged.
 
     Args:
-        raw: as it came out of the queue.
-        queue: where it goes back to if the worker ends before it has begun it.
+        raw: the message from the queue.
+        queue: the queue that it returns to if the worker stops before starting the task.
     """
     try:
         return _written(_read(raw), queue)
     except (ValueError, OverflowError, RecursionError) as error:
         prometheus_metrics.DROPPED_MESSAGES.inc()
-        log.warning(
-            "dropped a message of %d bytes that nobody of this service sent: %s", len(raw), type(error).__name__
-        )
+        log.warning("dropped a message of %d bytes that the service did not send: %s", len(raw), type(error).__name__)
         return None
 
 
@@ -73,11 +71,11 @@ def _read(raw: bytes) -> _Message:
                 case [list(arguments), dict(named), dict()], (None | str()) as expires if not named:
                     if name.isascii() and all(isinstance(each, str) for each in arguments):
                         return _Message(task, arguments, name, None if expires is None else _moment(expires))
-    raise ValueError("not a message of ours")
+    raise ValueError("not a message of the service")
 
 
 def _moment(text: str) -> str:
-    """A moment as Celery reads it for certain: one that it cannot read may end the worker."""
+    """Normalise a time to the form that Celery parses: one that it cannot parse may end the worker."""
     return datetime.fromisoformat(text).astimezone(UTC).isoformat()
 
 
@@ -104,7 +102,7 @@ def _written(message: _Message, queue: str) -> bytes:
 
 class _CheckingClient(redis.PrefixedStrictRedis):
     def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
-        """What Redis answers; a message that is not one of ours is as if none had come."""
+        """Parse an answer of Redis; a message that fails the check is treated as if none had arrived."""
         answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
         if command_name != "BRPOP" or not answer:
             return answer
@@ -115,8 +113,8 @@ class _CheckingClient(redis.PrefixedStrictRedis):
 
 class _CheckingChannel(redis.Channel):
     def _brpop_read(self, **options: Any) -> Any:
-        """Read the next message; what lies under a queue's name and is no queue goes, or none would be read again."""
-        try:
+        """Read the next message; a key of a queue that has another type is deleted, because it would block the
+        queue.""" try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except ResponseError:
             with self.conn_or_acquire() as client:
@@ -135,7 +133,7 @@ def _delete_what_is_no_queue(client: Any, queue: str) -> None:
         if str(error).startswith("WRONGTYPE"):
             client.delete(queue)
             prometheus_metrics.DROPPED_MESSAGES.inc()
-            log.warning("deleted what lay in place of the queue %s, and was none", queue)
+            log.warning("deleted the key %s, which was not a queue", queue)
 
 
 class _CheckingTransport(redis.Transport):
@@ -148,7 +146,7 @@ class _CheckingConnection(Connection):
 
 
 class CheckingAMQP(AMQP):  # type: ignore[misc]  # celery ships no types
-    """What Celery makes its connections with, so that its workers see checked messages alone."""
+    """Makes connections whose messages are checked."""
 
     Connection = _CheckingConnection
 
@@ -157,10 +155,10 @@ _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 
 
 def tenant_of(message: Sequence[object]) -> str:
-    """The tenant of a message of `TaskQueue.enqueue`.
+    """The tenant that a message of `TaskQueue.enqueue` names; anyone who can write to Redis may have sent it.
 
     Raises:
-        InvalidRequest: no tenant has such a name.
+        InvalidRequest: it does not name a valid tenant.
     """
     try:
         [tenant] = message

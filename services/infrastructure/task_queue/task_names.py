@@ -1,13 +1,13 @@
-"""Queues and tasks by name."""
+"""The names of queues and tasks."""
 
 REMEMBER_QUEUE = "remember"
-"""A message for each tenant that has pictures to remember."""
+"""One message for each tenant that has pictures to remember."""
 PERIODIC_QUEUE = "periodic"
-"""What beat sends: workers take from both in turn, so no backlog delays it."""
+"""Messages from beat; workers read their queues round-robin, so a backlog in another queue delays none."""
 JOB_QUEUE = "jobs"
-"""A message for each tenant that has jobs."""
+"""One message for each tenant that has jobs."""
 INTAKE_QUEUE = "intake"
-"""What others send by Celery: no worker takes from it, see `services.intake.streams.celery_relay`."""
+"""Messages of external Celery producers: read by `services.intake.streams.celery_relay`, and by no worker."""
 QUEUES = (REMEMBER_QUEUE, PERIODIC_QUEUE, JOB_QUEUE)
 
 REMEMBER_IMAGE = "visual_memory.remember_image"
@@ -24,4 +24,4 @@ QUEUE_OF = {
     RUN_JOBS: JOB_QUEUE,
     **dict.fromkeys((SWEEP_IMAGES, SWEEP_JOBS, RESUME_REMOVALS, EXPIRE, START_JUDGEMENTS), PERIODIC_QUEUE),
 }
-"""The queue of each task; no message asks for anything else."""
+"""The queue of each task; messages for other tasks are dropped."""
