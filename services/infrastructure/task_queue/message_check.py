@@ -113,8 +113,8 @@ class _CheckingClient(redis.PrefixedStrictRedis):
 
 class _CheckingChannel(redis.Channel):
     def _brpop_read(self, **options: Any) -> Any:
-        """Read the next message; a key of a queue that has another type is deleted, because it would block the
-        queue.""" try:
+        """Read the next message; a key that is no queue is deleted, because it would block the queue."""
+        try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except ResponseError:
             with self.conn_or_acquire() as client:
