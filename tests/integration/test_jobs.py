@@ -238,7 +238,7 @@ def test_nothing_of_a_worker_that_stood_still_is_kept(jobs: Jobs) -> None:
     late, other = jobs.begin_next("a", LEASE), jobs.begin_next("a", timedelta(0))
     assert late
     assert other
-    for write in (jobs.tell, jobs.give_back, lambda owned: jobs.end(owned, JobState.DONE)):
+    for write in (jobs.write_progress, jobs.undo_attempt, lambda owned: jobs.end(owned, JobState.DONE)):
         with pytest.raises(Stopped):
             write(late)
 
