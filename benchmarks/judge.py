@@ -26,7 +26,7 @@ from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import upgrade_schema
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
@@ -46,7 +46,7 @@ def main(images: int, new: int, dimension: int) -> None:
         memory.open()
         database = Database.in_folder(folder)
         upgrade_schema(database)
-        judgements = StoredJudgements(database, Blobs(folder / "judgements"), ENCODER)
+        judgements = StoredJudgements(database, BlobStore(folder / "judgements"), ENCODER)
         cache = VectorCache(4 * GIB)
         judge = JudgeMemory(memory, judgements, UpdateJudgementInput(memory, cache, images + new), 10)
         chance = np.random.default_rng(0)

@@ -20,7 +20,7 @@ import numpy as np
 from visual_memory.schemas.image import State, now
 from visual_memory.services.cli.temporary_service import temporary_service
 from visual_memory.services.client.http_client import Client
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Insert, Point, Vectors
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
@@ -41,7 +41,7 @@ def serving(encoder: str, vectors: Vectors, **settings: str) -> Iterator[tuple[C
         settings: as for `temporary_service`.
     """
     with TemporaryDirectory(prefix="vm") as folder, temporary_service(Path(folder), **settings) as client:
-        engine = RemoteEngine(Places(Path(folder)).engine_socket, PATIENCE)
+        engine = RemoteEngine(DataPaths(Path(folder)).engine_socket, PATIENCE)
         memory = Memory(engine, encoder, vectors.shape[1], metadata={})
         for start in range(0, len(vectors), AT_ONCE):
             engine.write([Insert(_points(encoder, start, vectors[start : start + AT_ONCE]))])

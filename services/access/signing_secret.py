@@ -6,7 +6,7 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.infrastructure.storage.private_files import read_secret
 from visual_memory.services.settings import MIN_SECRET_BYTES, Settings
 
@@ -34,7 +34,7 @@ def load_secret(settings: Settings) -> Secret:
     """
     if settings.secret is not None:
         return Secret(settings.secret.get_secret_value().encode())
-    path = Places(settings.data).secret
+    path = DataPaths(settings.data).secret
     try:
         return Secret(read_secret(path, MIN_SECRET_BYTES))
     except FileNotFoundError:

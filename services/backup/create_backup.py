@@ -14,7 +14,7 @@ from visual_memory.services.backup.archive_reader import ArchiveWriter, Contents
 from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Point
@@ -42,7 +42,7 @@ class CreateBackup:
     """The use case, with the parts that it needs."""
 
     engine: Engine
-    pictures: Pictures
+    pictures: PictureStore
     database: Database
     signer: ReceiptSigner
 

@@ -14,7 +14,7 @@ from visual_memory.services.backup.archive_reader import Archive, Page, Picture,
 from visual_memory.services.backup.restore_backup import BackupSource
 from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.memory.points.normalise_stored_text import respelled_fields
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.vector_engines.engine_contract import Point
@@ -112,7 +112,7 @@ class TarSource:
     def restore_records(self, database: Database) -> int:
         """Import its records, as those of a data folder of that version; returns how many there were."""
         with TemporaryDirectory(prefix="visual-memory-restore-") as folder:
-            files, number = Blobs(Path(folder) / "records"), 0
+            files, number = BlobStore(Path(folder) / "records"), 0
             for key, value in self.archive.records():
                 files.write(key, json.dumps(value).encode())
                 number += 1

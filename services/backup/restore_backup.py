@@ -22,7 +22,7 @@ from visual_memory.services.backup.skip_removed_images import RemovedImages
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records import database_flags, table_rows
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import encoder_of, vector_name
 from visual_memory.services.memory.points.point_payload import marked, to_image
@@ -94,7 +94,7 @@ class RestoreBackup:
     """
 
     engine: Engine
-    pictures: Pictures
+    pictures: PictureStore
     database: Database
     log: ReceiptLog
     mirroring: MirrorSync

@@ -53,7 +53,7 @@ from visual_memory.services.infrastructure.observability.readiness_checks import
 from visual_memory.services.infrastructure.processes.fair_executor import FairExecutor
 from visual_memory.services.infrastructure.records.clock_check import ClockCheck
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import StreamMetrics
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.accept_vectors import AcceptVectors
 from visual_memory.services.intake.amend_image import AmendImage
@@ -84,7 +84,7 @@ class ApiProcess:
     readiness: ReadinessChecks
     encoders: EncoderRecords
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     decoder: Decoder
     fetch: FetchUrls
     accept: AcceptPictures
@@ -209,7 +209,9 @@ def _fetch(settings: Settings) -> FetchUrls:
     return FetchUrls(hosts, settings.pictures.max_bytes, settings.api.max_body_bytes)
 
 
-def wire_rerank(settings: Settings, opened: ExitStack, memory: Memory, pictures: Pictures, decoder: Decoder) -> Rerank:
+def wire_rerank(
+    settings: Settings, opened: ExitStack, memory: Memory, pictures: PictureStore, decoder: Decoder
+) -> Rerank:
     """Re-ranking; it has rates of its own, for it counts in an event loop of its own."""
     model, rates = vision_model(settings.rerank), wire_rates(settings)
     rerank = Rerank(settings.rerank, model, memory, pictures, decoder, rates)

@@ -23,7 +23,7 @@ from visual_memory.services.bootstrap.wiring.wire_removal import Stores, wire_st
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.json_import.import_json_records import import_json_records
 from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.verification.verify_removals import VerifyRemovals
 from visual_memory.services.settings import Settings
@@ -107,11 +107,11 @@ def wire_restore(
 
 def _taken_along(settings: Settings, secret_of: Path) -> Secret:
     """The secret, in a folder that was empty."""
-    place, others = Places(settings.data).secret, {"secret"}
+    place, others = DataPaths(settings.data).secret, {"secret"}
     if settings.data.exists() and (there := {path.name for path in settings.data.iterdir()} - others):
         raise Conflict(f"{settings.data} is not empty, there is {min(there)}: restore into a new folder")
     if settings.secret is None and not place.exists():
-        own = Places(secret_of).secret
+        own = DataPaths(secret_of).secret
         if not own.exists():
             raise InvalidRequest(
                 f"a backup is restored with the secret of the service that made it: copy its file `secret` to {place},"

@@ -14,7 +14,7 @@ from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import StoredImage, now
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
 from visual_memory.services.removal.blocklist import Blocklist
@@ -53,7 +53,7 @@ class ExportSubject:
     """Exports subjects."""
 
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     decisions: StoredDecisions
     blocks: Blocklist
     intake: IntakeQueue

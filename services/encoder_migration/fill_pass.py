@@ -25,7 +25,7 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.encoding.micro_batcher import MicroBatcher, SharedEncoder
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.processes import cpu_threads
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.remember_pictures import embed
 from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.page_cursor import random_cursor
@@ -69,7 +69,7 @@ class FillPass:
 
     filling: MissingVectors
     tenants: Callable[[], list[str]]
-    pictures: Pictures
+    pictures: PictureStore
     encoder: SharedEncoder
     decoder: Decoder
     pool: Executor

@@ -23,7 +23,7 @@ from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRe
 from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
 from visual_memory.services.infrastructure.records.tables import evaluation_pictures, evaluations, jobs
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.storage.disk_space import NEW
 from visual_memory.services.infrastructure.task_queue.job_records import OPEN, Jobs, OwnedJob, Stopped
 from visual_memory.services.removal.covered_images import CoveredImages
@@ -82,7 +82,7 @@ class Evaluations:
     def __init__(self, jobs: Jobs, url: str | Path, floor: int = 0) -> None:
         self._jobs = jobs
         self._database = jobs.database
-        self._blobs = Blobs(url, floor * NEW)
+        self._blobs = BlobStore(url, floor * NEW)
 
     def create(
         self,
@@ -274,7 +274,7 @@ class Evaluations:
         """
         if covered:
             self._jobs.delete_all(tenant, KIND)
-            self._blobs.delete_drafts(now(), tenant)
+            self._blobs.delete_temporary_files(now(), tenant)
             self._blobs.delete(self._blobs.list(f"{tenant}/"))
             return
         names = named_values(covered.filter)
@@ -291,7 +291,7 @@ class Evaluations:
         Returns:
             how many files that were.
         """
-        deleted = sum(self.delete(*each) for each in self._abandoned()) + self._blobs.delete_drafts(before)
+        deleted = sum(self.delete(*each) for each in self._abandoned()) + self._blobs.delete_temporary_files(before)
         for tenant in self._blobs.top_folders():
             keys = self._blobs.list(f"{tenant}/")
             parts = (keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE))
@@ -352,7 +352,9 @@ class Evaluations:
 
     def _delete_files(self, tenant: str, evaluation_id: str) -> int:
         folder = f"{tenant}/{evaluation_id}"
-        drafts = self._blobs.delete_drafts(now(), folder)  # of a writer that was killed, or whose work is for nothing
+        drafts = self._blobs.delete_temporary_files(
+            now(), folder
+        )  # of a writer that was killed, or whose work is for nothing
         return drafts + self._blobs.delete(self._blobs.list(f"{folder}/"))
 
     def _write(self, tenant: str, evaluation_id: str, name: str, data: bytes) -> None:

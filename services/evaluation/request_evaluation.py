@@ -24,7 +24,7 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.evaluation.evaluation_records import Evaluations, Queries
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, Vectors
 from visual_memory.services.infrastructure.records.database import Within, nothing_else
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.intake.accept_pictures import Upload
@@ -154,7 +154,7 @@ class RunEvaluation:
 
     evaluations: Evaluations
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     decoder: Decoder
     encoder: str
 

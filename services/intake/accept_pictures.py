@@ -126,7 +126,7 @@ class AcceptPictures:
 
         def keep(index: int, pixels: bytes) -> None:
             for each in wanted[index]:
-                self.put.pictures.keep_pixels(images[each].picture, pixels)
+                self.put.pictures.store_pixels(images[each].picture, pixels)
 
         if wanted:
             with prometheus_metrics.stage("decode"):

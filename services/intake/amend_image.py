@@ -7,7 +7,7 @@ from visual_memory.schemas.errors import Conflict, NotFound
 from visual_memory.schemas.field_types import FieldType, typed_metadata
 from visual_memory.schemas.image import ImagePatch, StoredImage, now
 from visual_memory.services.data_governance.retention_limits import RetentionLimits, check_expiry
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.idempotent_put import Plan
 from visual_memory.services.intake.put_images import TRIES, refuse_marked
 from visual_memory.services.intake.revert_writes import RevertWrites
@@ -25,7 +25,7 @@ class AmendImage:
     """
 
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     blocks: Blocklist
     metadata: Mapping[str, FieldType]
     retention: RetentionLimits

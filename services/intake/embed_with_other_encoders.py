@@ -15,7 +15,7 @@ from visual_memory.schemas.image import StoredImage
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability.json_logs import kind
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 SECONDS = 2.0
@@ -35,7 +35,7 @@ class EmbedWithOtherEncoders:
     """
 
     encoders: Callable[[], Sequence[SharedEncoder]]
-    pictures: Pictures
+    pictures: PictureStore
     decoder: Decoder
     seconds: float = SECONDS
 

@@ -10,7 +10,7 @@ from visual_memory.schemas.field_types import FieldType, typed_metadata
 from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, now
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.data_governance.retention_limits import RetentionLimits, check_expiry
-from visual_memory.services.infrastructure.storage.picture_store import Pictures, new_keys_of_vectors
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore, new_keys_of_vectors
 from visual_memory.services.intake.idempotent_put import Plan, Rules, ToPut, planned
 from visual_memory.services.intake.revert_writes import RevertWrites
 from visual_memory.services.memory.conditional_writes import PutResult
@@ -61,7 +61,7 @@ class PutImages:
     """
 
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     blocks: Blocklist
     metadata: Mapping[str, FieldType]
     retention: RetentionLimits

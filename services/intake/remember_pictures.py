@@ -18,7 +18,7 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.observability.json_logs import kind
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.memory.store_embeddings import NotRemembered
@@ -75,7 +75,7 @@ class RememberPictures:
     """
 
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     encoder: SharedEncoder
     decoder: Decoder
     enqueue: Callable[[str], object]

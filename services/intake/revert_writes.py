@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from visual_memory.schemas.image import StoredImage, now
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.idempotent_put import Plan
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import AMENDABLE
@@ -18,7 +18,7 @@ class RevertWrites:
     """Reverts plans that were written."""
 
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     blocks: Blocklist
 
     def refuse_blocked(self, plan: Plan, after: Mapping[str, StoredImage]) -> None:

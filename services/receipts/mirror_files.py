@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from visual_memory.schemas.errors import NotFound, Unavailable
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.receipts.receipt_log import LogEntry
 from visual_memory.services.receipts.receipt_signature import (
     MIRROR,
@@ -58,7 +58,7 @@ class MirrorFiles:
     """
 
     def __init__(self, url: str, signer: ReceiptSigner) -> None:
-        self._blobs = Blobs(url)
+        self._blobs = BlobStore(url)
         self._signer = signer
 
     def write(self, entry: LogEntry, pages: Iterable[RemovedDigests]) -> None:

@@ -15,8 +15,8 @@ from tests.concurrency.clock import Clock
 from tests.concurrency.scheduler import check_alive, no_stops, running_actor, stop
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 ENGINE_READS = ("retrieve", "scroll", "oldest", "export", "count", "facet", "query_batch")
@@ -36,7 +36,7 @@ STREAM_CALLS = (
     "drop_dead",
 )
 STREAM_PAGES = ("_pages", "accepted")
-QUIET = ("keep_pixels", "drop_pixels")
+QUIET = ("store_pixels", "drop_pixels")
 """No stops of their own: nothing but the actor itself looks at pixels before its next write."""
 
 
@@ -92,11 +92,11 @@ def stops(clock: Clock, observer: Observer) -> Iterator[None]:
         for name in ENGINE_READS:
             change(EdgeEngine, name, lambda inner: _at(f"engine {inner.__name__}", inner))
         for name in STORE_WRITES:
-            change(Blobs, name, lambda inner: _at(f"store {inner.__name__}", inner))
+            change(BlobStore, name, lambda inner: _at(f"store {inner.__name__}", inner))
         for name in STORE_READS:
-            change(Blobs, name, _quietly)
+            change(BlobStore, name, _quietly)
         for name in QUIET:
-            change(Pictures, name, _quietly)
+            change(PictureStore, name, _quietly)
         for name in STREAM_CALLS:
             change(Streams, name, lambda inner: _at(f"stream {inner.__name__}", inner, observer.said))
         for name in STREAM_PAGES:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from visual_memory.schemas.errors import NotFound, OutOfSpace, Unavailable
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 
 HASH = "ab" * 32
 
@@ -21,7 +21,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_a_picture_comes_back_until_it_is_deleted(url: str) -> None:
-    pictures = Pictures(url)
+    pictures = PictureStore(url)
     pictures.ping()
     keys = [pictures.new_key("default", name, HASH) for name in ("a", "a", "b")]
     assert len(set(keys)) == 3
@@ -39,7 +39,7 @@ def test_a_picture_comes_back_until_it_is_deleted(url: str) -> None:
 
 
 def test_blobs_come_back_and_are_listed(url: str) -> None:
-    blobs = Blobs(url)
+    blobs = BlobStore(url)
     assert blobs.list("a/default/") == []
     assert not blobs.exists("a/default/1")
     with pytest.raises(NotFound):
@@ -54,19 +54,19 @@ def test_blobs_come_back_and_are_listed(url: str) -> None:
     assert blobs.list("a/default/1") == ["a/default/1", "a/default/10"]
     assert blobs.delete(["a/default/1"]) == 1
     assert blobs.delete(["a/default/1"]) == 0
-    assert Blobs(url).list("a/") == ["a/default/10", "a/default/2", "a/other/3"]
+    assert BlobStore(url).list("a/") == ["a/default/10", "a/default/2", "a/other/3"]
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".a", "a/.b", "a\nb", "a\\b", "é", "a b"])
 def test_what_could_leave_the_folder_is_no_key(url: str, key: str) -> None:
     with pytest.raises(ValueError, match="key"):
-        Pictures(url).read(key)
+        PictureStore(url).read(key)
     with pytest.raises(ValueError, match="key"):
-        Blobs(url).write(key, b"1")
+        BlobStore(url).write(key, b"1")
 
 
 def test_writing_and_emptying_the_same_folder_at_once(tmp_path: Path) -> None:
-    pictures, errors = Pictures(tmp_path), []
+    pictures, errors = PictureStore(tmp_path), []
 
     def work(number: int) -> None:
         try:
@@ -91,7 +91,7 @@ def test_writing_and_emptying_the_same_folder_at_once(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception]
 ) -> None:
-    pictures = Pictures(tmp_path)
+    pictures = PictureStore(tmp_path)
     pictures.write("t/aa/x", b"old")
 
     def fail(handle: int) -> None:
@@ -114,7 +114,7 @@ def test_a_picture_is_synced_with_every_folder_that_was_made(tmp_path: Path, mon
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", note)
-    Pictures(tmp_path / "new").write("t/aa/x", b"x")
+    PictureStore(tmp_path / "new").write("t/aa/x", b"x")
     folders = [tmp_path, tmp_path / "new", tmp_path / "new/t", tmp_path / "new/t/aa"]
     assert {str(folder) for folder in folders} <= synced
 
@@ -122,4 +122,4 @@ def test_a_picture_is_synced_with_every_folder_that_was_made(tmp_path: Path, mon
 def test_a_folder_that_cannot_be_read_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("a file where a folder should be")
     with pytest.raises(Unavailable):
-        Pictures(tmp_path).write("t/aa/x", b"x")
+        PictureStore(tmp_path).write("t/aa/x", b"x")

@@ -25,9 +25,9 @@ from tests.support.memory_images import (
 from tests.support.running_service import until
 from visual_memory.schemas.errors import OutOfSpace
 from visual_memory.schemas.field_types import FieldType
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.storage.disk_space import MIB, REMOVE
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_filters import marked_by, within
 from visual_memory.services.memory.points.point_payload import to_point
@@ -66,7 +66,7 @@ def memory(disk: Disk, folder: Path) -> Iterator[Memory]:
 
 
 def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> None:
-    pictures, blobs = Pictures(folder / "pictures", FLOOR), Blobs(folder / "blobs", FLOOR * REMOVE)
+    pictures, blobs = PictureStore(folder / "pictures", FLOOR), BlobStore(folder / "blobs", FLOOR * REMOVE)
     old = [image("t", f"old{n}") for n in range(3)]
     put(memory, old)
     held = memory.leases.begin(old)[0]
@@ -229,7 +229,7 @@ def test_an_owner_without_room_says_so_and_lives(folder: Path) -> None:
 
 def test_those_who_write_at_once_do_not_fill_the_disk_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each must see what the others have taken: the disk has room for three of them."""
-    pictures = Pictures(folder, FLOOR)
+    pictures = PictureStore(folder, FLOOR)
     data, room = bytes(MIB), 3 * MIB
 
     def look(_folder: object) -> Any:

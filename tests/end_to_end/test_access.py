@@ -27,7 +27,7 @@ from visual_memory.schemas.receipt import PublicKey
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.redis_streams.stream_metrics import GAUGES
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 
 PICTURE = picture("disc")
 TENANT = "access"
@@ -546,7 +546,7 @@ def test_a_key_that_is_revoked_or_rotated_by_command_is_out_soon(stack: Stack) -
 
 def counts_in_redis(stack: Stack, key: str) -> list[bytes]:
     """Under what names Redis counts for a key."""
-    with redis.Redis(unix_socket_path=str(Places(stack.data).redis_socket)) as server:
+    with redis.Redis(unix_socket_path=str(DataPaths(stack.data).redis_socket)) as server:
         found: Any = server.keys(f"*limits*{key.split('_')[1]}*")
         return list(found)
 

@@ -9,7 +9,7 @@ from tests.support.shape_pictures import picture
 from visual_memory.services.bootstrap.wiring.wire_intake import streams_of
 from visual_memory.services.infrastructure.processes.private_redis import redis_url
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 
 TASK = "visual_memory.remember_image"
 
@@ -17,7 +17,7 @@ TASK = "visual_memory.remember_image"
 def test_what_celery_sends_is_remembered(stack: Stack) -> None:
     image_id = unique("by-celery")
     named = {"tenant": stack.tenant, "labels": ["disc"], "image_id": image_id, "source": "camera"}
-    with Celery("a-camera", broker=redis_url(Places(stack.data))) as app:
+    with Celery("a-camera", broker=redis_url(DataPaths(stack.data))) as app:
         app.conf.broker_transport_options = {"global_keyprefix": stack.key_in_redis(""), "priority_steps": [0]}
         app.send_task(TASK, kwargs={"labels": ["disc"]}, queue="intake")  # names no tenant, and stops nothing
         sent = app.send_task(

@@ -25,7 +25,7 @@ from visual_memory.services.client.http_client import Client
 from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.encoding.load_encoder import identify, legacy_name, load_encoder
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.points.point_payload import has_picture, to_image
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
@@ -211,7 +211,7 @@ def test_its_pictures_give_the_vectors_that_it_holds(folder: Path) -> None:
     with new_folder() as there:
         with tarfile.open(folder / "data.tar.xz") as packed:
             packed.extractall(there, filter="data")
-        pictures, engine = Pictures(there / "data" / "pictures"), EdgeEngine(there / "data" / "engine")
+        pictures, engine = PictureStore(there / "data" / "pictures"), EdgeEngine(there / "data" / "engine")
         points, _ = engine.export(EVERY_POINT, 1000, None)
         engine.close()
         for point in points:

@@ -17,7 +17,7 @@ from visual_memory.schemas.image import ImageFields, ImagePatch, State
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.records.tables import audit
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.infrastructure.task_queue.task_names import PERIODIC_QUEUE, REMEMBER_QUEUE
 
 REFUSED = "visual_memory.remember is refused: a message that names no tenant"
@@ -43,7 +43,7 @@ def logged(stack: Stack, message: str) -> int:
 
 def push(stack: Stack, *messages: bytes, queue: str = REMEMBER_QUEUE) -> None:
     """Put messages into a queue as somebody does who can write to Redis."""
-    with redis.Redis(unix_socket_path=str(Places(stack.data).redis_socket)) as server:
+    with redis.Redis(unix_socket_path=str(DataPaths(stack.data).redis_socket)) as server:
         server.lpush(stack.key_in_redis(queue), *messages)
 
 
@@ -53,7 +53,7 @@ def left_waiting(stack: Stack) -> str:
     worker.kill()
     worker.wait(10)
     [image_id] = stack.teach(picture("disc"), labels=["x"], image_id=unique("waiting"))
-    with redis.Redis(unix_socket_path=str(Places(stack.data).redis_socket)) as server:
+    with redis.Redis(unix_socket_path=str(DataPaths(stack.data).redis_socket)) as server:
         assert server.delete(stack.key_in_redis(REMEMBER_QUEUE)) == 1
     stack.child("worker")
     return image_id
@@ -74,7 +74,7 @@ def test_malformed_messages_stop_no_worker(unswept: Stack) -> None:
 
 def test_what_lies_in_place_of_a_queue_goes(unswept: Stack) -> None:
     worker, key = unswept.child("worker"), unswept.key_in_redis(REMEMBER_QUEUE)
-    with redis.Redis(unix_socket_path=str(Places(unswept.data).redis_socket)) as server:
+    with redis.Redis(unix_socket_path=str(DataPaths(unswept.data).redis_socket)) as server:
         until(lambda: server.set(key, "no queue", nx=True), "the queue to be empty")
         until(lambda: not server.exists(key), "it to go")
     unswept.remembered(unswept.teach(picture("disc"), labels=["x"]))
@@ -105,7 +105,7 @@ def test_forged_and_repeated_messages_cause_only_what_is_due(unswept: Stack) -> 
 def test_nobody_can_tell_workers_to_stop_over_the_broker(unswept: Stack) -> None:
     worker = unswept.child("worker")
     shutdown = json.dumps({"method": "shutdown", "arguments": {}, "destination": None})
-    with redis.Redis(unix_socket_path=str(Places(unswept.data).redis_socket)) as server:
+    with redis.Redis(unix_socket_path=str(DataPaths(unswept.data).redis_socket)) as server:
         assert server.pubsub_channels() == []
         assert server.pubsub_numpat() == 0
         assert server.publish("/0.celery.pidbox", shutdown) == 0

@@ -35,7 +35,7 @@ from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings
@@ -102,7 +102,7 @@ class Memories:
 def memories() -> Iterator[Memories]:
     with new_folder() as folder, running(folder / "data") as stack:
         settings = stack.settings
-        engine = open_engine(settings.store, Places(stack.data).engine_socket, 20)
+        engine = open_engine(settings.store, DataPaths(stack.data).engine_socket, 20)
         old = Memory(engine, ENCODER, 1280, {})
         with closing(old):
             yield Memories(stack, EncoderRecords(stack.database), old)

@@ -25,7 +25,7 @@ from visual_memory.services.bootstrap.api_process import ApiProcess, api_process
 from visual_memory.services.bootstrap.wiring import wire_memory
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.settings import Settings
 
 NEVER = 10**9
@@ -86,7 +86,7 @@ def serve(settings: Settings, steps: int) -> None:
     with wire(settings) as wired:
         service = wired.current()
         service.memory.points.engine = hooked(service.memory.points.engine)
-        pictures = cast(Pictures, hooked(service.pictures))
+        pictures = cast(PictureStore, hooked(service.pictures))
         service.accept.put.blocks._database = hooked(service.accept.put.blocks._database)  # type: ignore[assignment]
         os.fsync = hooked(os).fsync
         enqueue = Hooked(service.accept.enqueue, fate, fate).__call__

@@ -29,7 +29,7 @@ from visual_memory.services.cli.commands.intake import intake_access
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_users import Role, StreamUsers
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import IntakeSettings, Settings
 
 TENANT = "default"
@@ -106,7 +106,7 @@ def intake_service(**settings: str) -> Iterator[Intake]:
         users = StreamUsers(streams._redis, streams.keys)
         new = users.add("stranger", TENANT, Role.SEND)
         celery = intake_access(own, streams.keys, TENANT).celery
-        broker = opened.enter_context(Redis(unix_socket_path=str(Places(folder).redis_socket)))
+        broker = opened.enter_context(Redis(unix_socket_path=str(DataPaths(folder).redis_socket)))
         yield Intake(stack, streams, f"redis://stranger:{new.password}@127.0.0.1:{port}", celery, broker)
 
 

@@ -35,7 +35,7 @@ from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.access.api_keys import ApiKeys
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records import database_flags
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
@@ -302,7 +302,7 @@ def test_a_removal_that_ends_while_pictures_are_read_is_not_undone(here: Parts, 
     recorded = here.forget().request(here.tenant, request, TESTER)
     whole = here.pictures
     end = Once("read", lambda: here.forget(pictures=whole).resume(here.tenant, recorded.id))
-    here.pictures = cast(Pictures, Hooked(whole, end))
+    here.pictures = cast(PictureStore, Hooked(whole, end))
     back_up(here, tmp_path / "b")
     assert end.called
     assert restore(there, tmp_path / "b").left_out == 1
@@ -319,7 +319,7 @@ def test_a_restore_that_was_killed_is_served_by_nobody_and_not_continued(
         if name == "write":
             raise Killed
 
-    there.pictures = cast(Pictures, Hooked(there.pictures, after=die))
+    there.pictures = cast(PictureStore, Hooked(there.pictures, after=die))
     with pytest.raises(Killed):
         restore(there, tmp_path / "b")
     assert database_flags.read_flag(there.database, database_flags.RESTORE) is not None

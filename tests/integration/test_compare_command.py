@@ -16,7 +16,7 @@ from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.cli.commands.encoder import app
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import Settings
@@ -44,7 +44,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         records = EncoderRecords(database)
         records.create_first(specs[0])
         records.add(specs[1])
-    engine = EdgeEngine(Places(settings.data).engine)
+    engine = EdgeEngine(DataPaths(settings.data).engine)
     memories = {spec.name: Memory(engine, spec.name, spec.dimension, {}) for spec in specs}
     memories[specs[0].name].open()
     engine.add_vector(vector_name(specs[1].name), specs[1].dimension)

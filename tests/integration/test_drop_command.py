@@ -14,7 +14,7 @@ from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.cli.commands.encoder import app
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.load_encoder import identify
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.settings import EncoderSettings, Settings
@@ -35,7 +35,7 @@ def added(short_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         records = EncoderRecords(database)
         records.create_first(ACTIVE)
         records.add(other)
-    engine = EdgeEngine(Places(settings.data).engine)
+    engine = EdgeEngine(DataPaths(settings.data).engine)
     Memory(engine, ACTIVE.name, ACTIVE.dimension, {}).open()
     engine.add_vector(vector_name(other.name), other.dimension)
     engine.close()

@@ -148,7 +148,7 @@ def orphan(parts: Parts) -> str:
     """A picture and pixels of an attempt that died before its point."""
     key = parts.pictures.new_key(parts.tenant, "image", "0" * 64)
     parts.pictures.write(key, b"picture")
-    parts.pictures.keep_pixels(key, b"pixels")
+    parts.pictures.store_pixels(key, b"pixels")
     return key
 
 

@@ -33,7 +33,7 @@ from visual_memory.services.evaluation import evaluation_records
 from visual_memory.services.evaluation import request_evaluation as module
 from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.evaluation.request_evaluation import RequestEvaluation, RunEvaluation
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs, Stopped
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
@@ -274,7 +274,7 @@ def test_an_evaluation_that_read_what_is_removed_meanwhile_leaves_nothing(place:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_removal_while_the_report_is_stored_takes_it_too(place: Place, when: str) -> None:
     once = Once("write", lambda: place.remove({"subject": "ann"}))
-    place.evaluations._blobs = cast(Blobs, Hooked(place.evaluations._blobs, **{when: once}))
+    place.evaluations._blobs = cast(BlobStore, Hooked(place.evaluations._blobs, **{when: once}))
     place.ask(ITSELF)
     place.run()
     assert once.called

@@ -13,7 +13,7 @@ from tests.support.shape_pictures import picture
 from tests.support.wired_service import AT_ONCE, NEVER, Hooked, Once, Parts, Pixels
 from visual_memory.schemas.image import State
 from visual_memory.services.decoding.preprocessing_crop import PreprocessingCrop
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.intake.embed_with_other_encoders import EmbedWithOtherEncoders
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
@@ -104,7 +104,7 @@ def gone() -> None:
 def test_a_picture_that_it_cannot_be_shown_costs_no_other_its_vector(two: Two) -> None:
     two.parts.send(*[picture("disc") for _ in range(3)])
     pictures = Hooked(two.parts.pictures, before=Once("read", gone))
-    two.remember(pictures=cast(Pictures, pictures))
+    two.remember(pictures=cast(PictureStore, pictures))
     assert (two.states(), len(two.vectors()), two.left()) == ({State.REMEMBERED: 3}, 2, 1)
 
 

@@ -25,7 +25,7 @@ from visual_memory.services.curation.judgement.stored_judgements import StoredJu
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.schedule_judgements import SERVICE, Judging
 from visual_memory.services.infrastructure.records.tables import judgements
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs, OwnedJob, Stopped
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress, RunJobs
 from visual_memory.services.memory.memory import Memory
@@ -231,7 +231,7 @@ def test_another_encoder_s_pass_lets_those_stay_muted_that_were_pruned(parts: Pa
     assert parts.memory.mutes.mute(parts.tenant, Filter({"image_id": "image-000"}).clauses({}), 1) == 1
     active, parts.judgements = (
         parts.judgements,
-        StoredJudgements(parts.database, Blobs(parts.folder / "judgements"), "another"),
+        StoredJudgements(parts.database, BlobStore(parts.folder / "judgements"), "another"),
     )
     assert judged(parts).images == 19
     assert active.current(parts.tenant) is not None
@@ -259,7 +259,7 @@ def put_rows(parts: Parts, vectors: Vectors, ids: Sequence[str]) -> None:
 
 def hooked(parts: Parts, **hooks: Callable[[str], object]) -> StoredJudgements:
     """With something done before or after its methods, and before or after it writes a file."""
-    blobs = cast(Blobs, Hooked(Blobs(parts.folder / "judgements"), **hooks))
+    blobs = cast(BlobStore, Hooked(BlobStore(parts.folder / "judgements"), **hooks))
     return cast(StoredJudgements, Hooked(StoredJudgements(parts.database, blobs, parts.encoder.name), **hooks))
 
 
@@ -296,7 +296,7 @@ def test_one_that_is_killed_between_its_writing_and_its_look_does_not_count_and_
     remember(parts, ["cat"] * 5)
     whole = parts.judgements
 
-    class Mortal(Blobs):
+    class Mortal(BlobStore):
         def write(self, key: str, data: bytes) -> None:
             super().write(key, data)
             remove(parts, image_id="image-000")
@@ -339,7 +339,9 @@ def test_a_disk_without_room_for_the_repaired_judgement_holds_up_no_removal(part
     remember(parts, ["cat"] * 5)
     remember(parts, ["dog"] * 2, seed=1, prefix="goes")
     judged(parts)
-    parts.judgements = StoredJudgements(parts.database, Blobs(parts.folder / "judgements", 2**60), parts.encoder.name)
+    parts.judgements = StoredJudgements(
+        parts.database, BlobStore(parts.folder / "judgements", 2**60), parts.encoder.name
+    )
     remove(parts, subject="goes")
     assert parts.memory.images.count(parts.tenant) == 5
     assert parts.judgements.current(parts.tenant) is None, "it is voided instead"
@@ -454,7 +456,9 @@ def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
     for tenant in (parts.tenant, "0-another"):
         parts.judgements.used(tenant)
     change(parts, before.id, body='{"id": ')
-    parts.judgements = afresh = StoredJudgements(parts.database, Blobs(parts.folder / "judgements"), parts.encoder.name)
+    parts.judgements = afresh = StoredJudgements(
+        parts.database, BlobStore(parts.folder / "judgements"), parts.encoder.name
+    )
     assert afresh.current(parts.tenant) is None
     assert "is judged anew" in caplog.text
 

@@ -17,7 +17,7 @@ from tests.support.memory_images import ENCODER, METADATA, image, quick_folder
 from tests.support.wired_service import Hooked, close_databases, database_in, failures
 from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.image import now
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
@@ -33,7 +33,7 @@ def folder() -> Iterator[Path]:
         close_databases()
 
 
-def tidy_of(folder: Path, memory: Memory, pictures: Pictures) -> RemoveOrphanFiles:
+def tidy_of(folder: Path, memory: Memory, pictures: PictureStore) -> RemoveOrphanFiles:
     database = database_in(folder)
     return RemoveOrphanFiles(memory, pictures, PeriodicTaskRuns(database), timedelta(hours=1))
 
@@ -41,7 +41,7 @@ def tidy_of(folder: Path, memory: Memory, pictures: Pictures) -> RemoveOrphanFil
 def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
     memory = Memory(EdgeEngine(folder / "engine"), ENCODER, 8, METADATA)
     memory.open()
-    pictures = Pictures(folder / "pictures")
+    pictures = PictureStore(folder / "pictures")
     keys = {
         name: pictures.new_key(tenant, name, "0" * 64) for name, tenant in (("kept", "a"), ("old", "b"), ("young", "a"))
     }
@@ -71,7 +71,7 @@ def test_what_a_kill_left_half_written_goes_after_a_while(folder: Path, written:
     """Promise 3: a draft of a picture holds the picture."""
     memory = Memory(EdgeEngine(folder / "engine"), ENCODER, 8, METADATA)
     memory.open()
-    pictures = Pictures(folder / "pictures")
+    pictures = PictureStore(folder / "pictures")
     tidy = tidy_of(folder, memory, pictures)
     command = [sys.executable, "-c", WRITE, str(folder / "pictures")]
     assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
@@ -102,7 +102,7 @@ class Place:
 
     def __init__(self, folder: Path, memory: Memory) -> None:
         self.folder = folder
-        self.pictures = Pictures(folder / "pictures")
+        self.pictures = PictureStore(folder / "pictures")
         self.looks: list[str] = []
         self.tidy = tidy_of(folder, cast(Memory, Hooked(memory, self._look)), self.pictures)
 

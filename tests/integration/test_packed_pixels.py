@@ -17,7 +17,7 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.infrastructure.storage import blob_store
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.removal.erasure.remove_orphan_files import RemoveOrphanFiles
 
@@ -147,7 +147,7 @@ def test_no_backup_holds_them(parts: Parts, tmp_path: Path) -> None:
 
 def test_they_are_kept_only_where_there_is_plenty_of_room(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 4 * LIMITS.max_bytes
-    parts.pictures = Pictures(parts.folder / "pictures", LIMITS.max_bytes)
+    parts.pictures = PictureStore(parts.folder / "pictures", LIMITS.max_bytes)
     monkeypatch.setattr(blob_store.os, "statvfs", lambda _folder: SimpleNamespace(f_bavail=free, f_frsize=1))  # type: ignore[attr-defined]
     ids = accepted(parts)
     assert (len(parts.files()), parts.pixels()) == (2, set())
@@ -156,7 +156,7 @@ def test_they_are_kept_only_where_there_is_plenty_of_room(parts: Parts, monkeypa
 
 
 def test_an_object_store_keeps_none(parts: Parts, decoder: Counting) -> None:
-    parts.pictures = Pictures(f"memory://{parts.tenant}")
+    parts.pictures = PictureStore(f"memory://{parts.tenant}")
     accepted(parts)
     parts.work()
     assert decoder.decoded == 4

@@ -10,7 +10,7 @@ import redis
 
 from tests.support.running_service import until
 from visual_memory.services.infrastructure.processes.private_redis import limits_url, redis_command, redis_url
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 
 
 class Broker:
@@ -23,7 +23,7 @@ class Broker:
     """
 
     def __init__(self, folder: Path, port: int = 0) -> None:
-        places = Places(folder)
+        places = DataPaths(folder)
         places.redis_socket.parent.mkdir(parents=True, exist_ok=True)
         self.url = redis_url(places)
         self.limits_url = limits_url(self.url)

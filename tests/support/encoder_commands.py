@@ -24,8 +24,8 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import load_encoder
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.storage.data_paths import Places
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.settings import EncoderSettings
@@ -91,7 +91,7 @@ class Commands:
 
     def points(self) -> list[Point]:
         """Every point, by way of the running service's engine."""
-        engine = RemoteEngine(Places(self.data).engine_socket, 60)
+        engine = RemoteEngine(DataPaths(self.data).engine_socket, 60)
         points: list[Point]
         points, cursor = engine.export(EVERY_POINT, 500, None)
         while cursor is not None:
@@ -136,7 +136,7 @@ class Check:
 
     def _check(self, spec: EncoderSpec, given: Mapping[str, tuple[StoredImage, Any]]) -> None:
         encoder = self._load(spec)
-        pictures = Pictures(self.commands.data / "pictures")
+        pictures = PictureStore(self.commands.data / "pictures")
         rows = [each for each in given.values() if not each[0].picture.startswith("vector.")]
         sandbox = SandboxPool(PictureLimits(10**6, 10**6), 20, 2)
         with ThreadPoolExecutor(2) as pool:
@@ -158,5 +158,5 @@ class Check:
         return self._encoders[spec.name][1]
 
 
-def _is_there(pictures: Pictures, key: str) -> bool:
+def _is_there(pictures: PictureStore, key: str) -> bool:
     return pictures.exists(key)

@@ -12,7 +12,7 @@ from tests.support.running_service import new_folder, until
 from visual_memory.services.infrastructure.processes.private_redis import INTAKE_USER, intake_command, prepare_intake
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import IntakeSettings
 
 PASSWORD = "the-password"
@@ -22,7 +22,7 @@ class IntakeServer:
     """It, and a client of it that may do everything."""
 
     def __init__(self, folder: Path, settings: IntakeSettings) -> None:
-        self.places = Places(folder)
+        self.places = DataPaths(folder)
         self.socket = str(self.places.intake_socket)
         self.settings = settings
         self.client: Any = redis.Redis(unix_socket_path=self.socket, username=INTAKE_USER, password=PASSWORD)

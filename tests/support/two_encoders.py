@@ -29,7 +29,7 @@ from visual_memory.services.encoder_migration.drop_encoder import DropEncoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoder_migration.fill_pass import FillPass
 from visual_memory.services.encoder_migration.switch_encoder import EncoderResources, SwitchEncoder
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.collection_schema import vector_name
@@ -106,7 +106,7 @@ class Migrating(Parts):
     def of(self, engine: object, which: EncoderSpec) -> EncoderResources:
         """What there is of the memory by an encoder."""
         memory = memory_of(cast(Engine, engine), which)
-        judgements = StoredJudgements(self.database, Blobs(self.folder / "judgements"), which.name)
+        judgements = StoredJudgements(self.database, BlobStore(self.folder / "judgements"), which.name)
         return EncoderResources(
             memory,
             judgements,

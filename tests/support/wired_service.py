@@ -69,8 +69,8 @@ from visual_memory.services.decoding.preprocessing_crop import NO_CROP, Preproce
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.intake.accept_pictures import AcceptPictures, Upload
 from visual_memory.services.intake.amend_image import AmendImage
@@ -271,7 +271,7 @@ class Parts:
         return replace(
             made,
             intake=self.intake,
-            pictures=cast(Pictures, pictures or self.pictures),
+            pictures=cast(PictureStore, pictures or self.pictures),
             receipts=self.receipts if database is None else made.receipts,
             judgements=self.judgements,
             decisions=decisions or made.decisions,
@@ -322,7 +322,7 @@ class Parts:
 
     def judged_by_another(self, tenant: str) -> StoredJudgements:
         """The judgements of another encoder, for which the images have just the same neighbours; one counts."""
-        another = StoredJudgements(self.database, Blobs(self.folder / "judgements"), "another")
+        another = StoredJudgements(self.database, BlobStore(self.folder / "judgements"), "another")
         judged = self.judgements.current(tenant)
         assert judged is not None
         images, registration = self.judgements.made_of(tenant, judged), another.register(tenant)

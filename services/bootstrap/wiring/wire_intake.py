@@ -16,7 +16,7 @@ from visual_memory.services.infrastructure.processes.private_redis import INTAKE
 from visual_memory.services.infrastructure.processes.supervisor import Child, stop
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_keys import StreamKeys
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import Settings
 
 TIMEOUT = 2.0
@@ -36,7 +36,7 @@ def intake_redis(settings: Settings, timeout: float = TIMEOUT) -> "Redis":
     if settings.intake.url is not None:
         return Redis.from_url(settings.intake.url, **_options(timeout))
     return Redis(
-        unix_socket_path=str(Places(settings.data).intake_socket),
+        unix_socket_path=str(DataPaths(settings.data).intake_socket),
         username=INTAKE_USER,
         password=intake_password(settings),
         **_options(timeout),
@@ -70,7 +70,7 @@ def private_intake(settings: Settings) -> Iterator[None]:
     Raises:
         Unavailable: it does not start.
     """
-    places = Places(settings.data)
+    places = DataPaths(settings.data)
     if settings.intake.url is not None or not places.intake.exists():
         yield
         return

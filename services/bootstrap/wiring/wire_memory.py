@@ -20,7 +20,7 @@ from visual_memory.services.encoding.micro_batcher import MicroBatcher, SharedEn
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.processes import cpu_threads
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.missing_vectors import MissingVectors
 from visual_memory.services.memory.points.collection_schema import held_encoder
@@ -141,7 +141,7 @@ def slice_size(encoder: SharedEncoder, most: int = SLICE) -> int:
 
 def wire_engine(settings: Settings, opened: ExitStack, timeout: int) -> Engine:
     """An engine that is waited for so many seconds; it connects with the first call."""
-    engine = open_engine(settings.store, Places(settings.data).engine_socket, timeout)
+    engine = open_engine(settings.store, DataPaths(settings.data).engine_socket, timeout)
     opened.callback(engine.close)
     return engine
 
@@ -156,7 +156,7 @@ def engine_of_commands(settings: Settings, alone: bool = False) -> tuple[Engine,
     Raises:
         Unavailable: with `alone`, a service runs.
     """
-    places = Places(settings.data)
+    places = DataPaths(settings.data)
     try:
         return hold_engine(settings.store, places.engine), settings.store.url is not None
     except Unavailable:

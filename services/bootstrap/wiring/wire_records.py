@@ -11,8 +11,8 @@ from visual_memory.services.infrastructure.records.json_import.import_audit_file
 from visual_memory.services.infrastructure.records.json_import.import_json_records import is_imported
 from visual_memory.services.infrastructure.records.json_import.json_files import JsonFiles
 from visual_memory.services.infrastructure.records.upgrade_schema import upgrade_schema
-from visual_memory.services.infrastructure.storage.data_paths import Places
-from visual_memory.services.infrastructure.storage.disk_space import FINISH, REMOVE, check_room
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
+from visual_memory.services.infrastructure.storage.disk_space import FINISH, REMOVE, check_free_space
 from visual_memory.services.settings import Settings
 
 
@@ -25,7 +25,7 @@ def wire_records(settings: Settings, opened: ExitStack) -> Database:
     database = _database(settings)
     opened.callback(database.close)
     upgrade_schema(database)
-    import_audit_file(database, Places(settings.data).audit)
+    import_audit_file(database, DataPaths(settings.data).audit)
     if not is_imported(database, JsonFiles(settings.url_of("records"))):
         from visual_memory.services.bootstrap.wiring.wire_import import import_old_records  # noqa: PLC0415 - it takes a while, needed once
 
@@ -44,7 +44,7 @@ def _database(settings: Settings) -> Database:
     if settings.records.url is not None:
         return Database(settings.records.url.get_secret_value())
     folder, floor = settings.data, settings.store.min_free_bytes
-    return Database.in_folder(folder, lambda urgent: check_room(folder, floor * (REMOVE if urgent else FINISH)))
+    return Database.in_folder(folder, lambda urgent: check_free_space(folder, floor * (REMOVE if urgent else FINISH)))
 
 
 def audit_of(settings: Settings, database: Database) -> AuditLog:

@@ -23,9 +23,9 @@ from visual_memory.services.evaluation.evaluation_records import Evaluations
 from visual_memory.services.infrastructure.records import database_flags
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.redis_streams.stream_users import StreamUsers
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
-from visual_memory.services.infrastructure.storage.data_paths import Places
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.intake.streams.find_covered_entries import StreamIntakeQueue
@@ -66,7 +66,7 @@ class Stores:
         undo_votes: takes images that are removed out of judgements, and out of what was done because of votes.
     """
 
-    pictures: Pictures
+    pictures: PictureStore
     blocks: Blocklist
     removals: RemovalRecords
     covered: CoveredImageRecords
@@ -132,7 +132,7 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
 
 def intake_of(settings: Settings) -> IntakeQueue:
     """The intake as removals see it: there is none on a machine where its private server never was started."""
-    if settings.intake.url is None and not Places(settings.data).intake.exists():
+    if settings.intake.url is None and not DataPaths(settings.data).intake.exists():
         return NoIntake()
     streams = streams_of(settings)
     return StreamIntakeQueue(streams, StreamUsers(intake_redis(settings), streams.keys))
@@ -144,14 +144,14 @@ def objections_of(settings: Settings, memory: Memory) -> CheckLabels:
     return CheckLabels(memory, curate.label_check, curate.label_check_share, curate.k)
 
 
-def pictures_of(settings: Settings) -> Pictures:
+def pictures_of(settings: Settings) -> PictureStore:
     """The pictures of every tenant."""
-    return Pictures(settings.url_of("pictures"), settings.store.min_free_bytes)
+    return PictureStore(settings.url_of("pictures"), settings.store.min_free_bytes)
 
 
 def judgements_of(settings: Settings, database: Database, encoder: str) -> StoredJudgements:
     """The judgements by an encoder's vectors."""
-    return StoredJudgements(database, Blobs(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
+    return StoredJudgements(database, BlobStore(settings.url_of("judgements"), settings.store.min_free_bytes), encoder)
 
 
 def check_restored(stores: Stores) -> None:
@@ -241,7 +241,7 @@ def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> EraseRem
 def _size(settings: Settings, memory: Memory) -> int:
     """How many bytes a compaction rewrites, about."""
     if settings.store.url is None:
-        files = Places(settings.data).engine.rglob("*")
+        files = DataPaths(settings.data).engine.rglob("*")
         return sum(found.st_blocks * BLOCK for path in files if (found := _stat(path)) is not None)
     return memory.images.count_all() * (memory.dimension * FLOAT + PAYLOAD)
 

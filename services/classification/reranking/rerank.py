@@ -25,7 +25,7 @@ from visual_memory.services.classification.reranking.vision_model import VisionM
 from visual_memory.services.classification.reranking.vision_prompt import Example, NoAnswer, Prompt
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_payload import has_picture
 from visual_memory.services.removal.covered_images import CoveredImages
@@ -85,7 +85,7 @@ class Rerank:
         settings: RerankSettings,
         model: VisionModel | None,
         memory: Memory,
-        pictures: Pictures,
+        pictures: PictureStore,
         decoder: Decoder,
         rates: RateLimits,
     ) -> None:

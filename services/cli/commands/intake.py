@@ -73,9 +73,9 @@ def intake_access(settings: "Settings", keys: "StreamKeys", tenant: str) -> Inta
     """Describe how producers send images to a tenant."""
     from visual_memory.services.bootstrap.wiring.wire_task_queue import key_prefix
     from visual_memory.services.infrastructure.processes.private_redis import broker_url
-    from visual_memory.services.infrastructure.storage.data_paths import Places
+    from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 
-    intake, socket = settings.intake, str(Places(settings.data).intake_socket)
+    intake, socket = settings.intake, str(DataPaths(settings.data).intake_socket)
     local = intake.url is None and intake.port is None
     if local:
         url = f"unix://{NAME}:{PASSWORD}@{socket}"

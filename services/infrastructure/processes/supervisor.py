@@ -24,7 +24,7 @@ from types import FrameType
 from visual_memory.services.infrastructure.processes.prctl import end_with_parent
 from visual_memory.services.infrastructure.processes.private_redis import intake_command, prepare_intake, redis_command
 from visual_memory.services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import Settings
 
 STOP_SECONDS = 15.0
@@ -117,7 +117,7 @@ def stop(together: Sequence[Child]) -> None:
 
 def children(settings: Settings, intake_password: str) -> tuple[list[Child], list[Child]]:
     """The processes that these settings need on this machine: those that others need, and the others."""
-    places = Places(settings.data)
+    places = DataPaths(settings.data)
     places.logs.mkdir(parents=True, exist_ok=True)
 
     environment = {ADDRESS: str(places.ready_socket), "PROMETHEUS_MULTIPROC_DIR": str(places.metrics.absolute())}
@@ -150,7 +150,7 @@ def run(settings: Settings, intake_password: str, on_ready: Callable[[], object]
     Raises:
         AlreadyRunning: another supervisor uses the data folder.
     """
-    places = Places(settings.data)
+    places = DataPaths(settings.data)
     with _alone(places.data / "lock"), _until_told() as told, ready_messages(places.ready_socket) as messages:
         shutil.rmtree(places.metrics, ignore_errors=True)
         places.metrics.mkdir()

@@ -15,7 +15,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from visual_memory.schemas.errors import NotFound, OutOfSpace, Unavailable, VisualMemoryError
-from visual_memory.services.infrastructure.storage.disk_space import check_room
+from visual_memory.services.infrastructure.storage.disk_space import check_free_space
 from visual_memory.services.infrastructure.storage.fsync import sync
 
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
@@ -23,10 +23,10 @@ KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*"
 FEW = 16
 """So many keys are asked for one by one."""
 OPEN_AT_ONCE = 8
-DRAFT = re.compile(r"\.[0-9a-f]{32}")
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}")
 
 
-class Blobs:
+class BlobStore:
     """Bytes under keys such as ``a/b/c``.
 
     Every method raises `Unavailable` where the filesystem does not answer, `ValueError` for what is no key.
@@ -59,7 +59,7 @@ class Blobs:
             OutOfSpace: the disk is full, or too full for this.
         """
         written = {self._path(key): data for key, data in blobs.items()}
-        with translated(next(iter(blobs), "")):
+        with translate_errors(next(iter(blobs), "")):
             if self._local:
                 self._write_durably({Path(path): data for path, data in written.items()})
             else:
@@ -72,19 +72,19 @@ class Blobs:
             NotFound: nothing is there.
         """
         path = self._path(key)
-        with translated(key):
+        with translate_errors(key):
             return bytes(self._files.cat_file(path))
 
     def exists(self, key: str) -> bool:
         """Whether something is there."""
         path = self._path(key)
-        with translated(key):
+        with translate_errors(key):
             return bool(self._files.isfile(path))
 
     def existing(self, keys: Collection[str]) -> set[str]:
         """Those of some keys under which something is; of many, an object store is asked for their folders."""
         if self._local:
-            with translated(""):
+            with translate_errors(""):
                 return {key for key in keys if os.path.isfile(self._path(key))}  # noqa: PTH113 - a Path takes longer
         if len(keys) <= FEW:
             return {key for key in keys if self.exists(key)}
@@ -94,7 +94,7 @@ class Blobs:
     def list(self, prefix: str) -> list[str]:
         """The keys that begin with ``prefix``: empty, a folder with its slash, or a folder and the start of a name."""
         folder = prefix.rpartition("/")[0]
-        with translated(prefix):
+        with translate_errors(prefix):
             found = self._files.find(self._path(folder) if folder else self._root)
         keys = (str(path).removeprefix(f"{self._root}/") for path in found)
         return sorted(key for key in keys if key.startswith(prefix) and KEY.fullmatch(key))
@@ -106,7 +106,7 @@ class Blobs:
             NotFound: nothing is there.
         """
         path = self._path(key)
-        with translated(key):
+        with translate_errors(key):
             moment: datetime = self._files.modified(path)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -118,7 +118,7 @@ class Blobs:
         touched: list[Path] = []
         for key in keys:
             path = self._path(key)
-            with translated(key):
+            with translate_errors(key):
                 try:
                     if not self._local and not self._files.isfile(path):
                         continue  # an object store deletes what is not there without a word
@@ -130,7 +130,7 @@ class Blobs:
             sync(folder)
         return len(touched)
 
-    def delete_drafts(self, before: datetime, folder: str = "") -> int:
+    def delete_temporary_files(self, before: datetime, folder: str = "") -> int:
         """Delete what a kill in the middle of a write left before a moment; returns how much.
 
         An object store has no drafts that could be seen here: what was not sent to its end is its operator's.
@@ -142,13 +142,13 @@ class Blobs:
         if not self._local:
             return 0
         root, age = Path(self._path(folder) if folder else self._root), time.time() - before.timestamp()
-        drafts = [path for path in root.rglob(".*") if DRAFT.fullmatch(path.name)]
-        with translated(""):
+        drafts = [path for path in root.rglob(".*") if TEMPORARY.fullmatch(path.name)]
+        with translate_errors(""):
             return sum(_delete_older(draft, age) for draft in drafts)
 
     def top_folders(self) -> Sequence[str]:
         """The names of the uppermost folders; sorted."""
-        with suppress(NotFound), translated(""):
+        with suppress(NotFound), translate_errors(""):
             found = self._files.ls(self._root, detail=True)
             names = [str(each["name"]).rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"]
             return sorted(name for name in names if KEY.fullmatch(name))
@@ -159,7 +159,7 @@ class Blobs:
 
         An object store has no empty folders.
         """
-        with translated(""):
+        with translate_errors(""):
             for folder in Path(self._root).glob("*/*") if self._local else ():
                 if named(folder.name):
                     with suppress(OSError):  # it is not empty
@@ -167,7 +167,7 @@ class Blobs:
 
     def ping(self) -> None:
         """Return if the filesystem answers."""
-        with translated(""):
+        with translate_errors(""):
             self._files.exists(self._root)
 
     def _write_durably(self, blobs: Mapping[Path, bytes]) -> None:
@@ -196,7 +196,7 @@ class Blobs:
             files = {draft: opened.enter_context(draft.open("xb")) for draft in drafts}
             with self._filling:
                 for draft, data in drafts.items():
-                    check_room(draft.parent, self._floor, len(data))
+                    check_free_space(draft.parent, self._floor, len(data))
                     files[draft].write(data)
                     files[draft].flush()
             for file in files.values():
@@ -209,8 +209,8 @@ class Blobs:
 
 
 @contextmanager
-def translated(key: str) -> Iterator[None]:
-    """Turn what a filesystem raises into the errors of `Blobs`."""
+def translate_errors(key: str) -> Iterator[None]:
+    """Turn what a filesystem raises into the errors of `BlobStore`."""
     try:
         yield
     except VisualMemoryError:

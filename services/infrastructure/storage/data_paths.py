@@ -13,7 +13,7 @@ SOCKET_PATH_LIMIT = 90
 
 
 @dataclass(frozen=True)
-class Places:
+class DataPaths:
     """The paths below a data folder."""
 
     data: Path

@@ -23,7 +23,7 @@ DELETE = 0.125
 """When points are deleted, and segments written."""
 
 
-def check_room(folder: Path, floor: float, size: int = 0) -> None:
+def check_free_space(folder: Path, floor: float, size: int = 0) -> None:
     """Return if a disk has room.
 
     Args:
@@ -44,7 +44,7 @@ def check_room(folder: Path, floor: float, size: int = 0) -> None:
 
 
 @contextmanager
-def full_disk_told() -> Iterator[None]:
+def translate_full_disk() -> Iterator[None]:
     """What the embedded engine raises of a full disk becomes `OutOfSpace`."""
     try:
         yield

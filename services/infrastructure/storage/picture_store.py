@@ -14,8 +14,14 @@ from typing import Any
 
 from visual_memory.schemas.errors import NotFound, OutOfSpace
 from visual_memory.schemas.image import now
-from visual_memory.services.infrastructure.storage.blob_store import DRAFT, KEY, Blobs, make_folder, translated
-from visual_memory.services.infrastructure.storage.disk_space import SPARE, check_room
+from visual_memory.services.infrastructure.storage.blob_store import (
+    KEY,
+    TEMPORARY,
+    BlobStore,
+    make_folder,
+    translate_errors,
+)
+from visual_memory.services.infrastructure.storage.disk_space import SPARE, check_free_space
 from visual_memory.services.infrastructure.storage.fsync import sync
 from visual_memory.services.memory.points.point_payload import NO_PICTURE, has_picture, point_id
 
@@ -27,12 +33,12 @@ RANDOM = 16
 PIXELS = re.compile(r"\.(?P<name>[0-9a-f-]{36}\.[0-9a-f]{1,16}\.[0-9a-f]{32})")
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     """What a file of a folder of pictures is."""
 
     PICTURE = "picture"
     PIXELS = "pixels"
-    DRAFT = "draft"
+    TEMPORARY = "draft"
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class PictureFile:
     """
 
     path: str
-    kind: Kind
+    kind: FileKind
     key: str | None
 
 
@@ -55,7 +61,7 @@ def new_keys_of_vectors(number: int) -> list[str]:
     return [f"{NO_PICTURE}{drawn[start : start + 2 * RANDOM]}" for start in range(0, len(drawn), 2 * RANDOM)]
 
 
-class Pictures(Blobs):
+class PictureStore(BlobStore):
     """The pictures of every tenant.
 
     Pixels that a picture was decoded to lie beside it, or where it will be, and go with it, or before. They are not
@@ -81,26 +87,26 @@ class Pictures(Blobs):
             raise NotFound("this image has no picture: it came as a vector")
         return super().read(key)
 
-    def keep_pixels(self, key: str, pixels: bytes) -> None:
+    def store_pixels(self, key: str, pixels: bytes) -> None:
         """Keep what a picture was decoded to, where there is room."""
         place = self._pixels_of(key)
-        with translated(key), suppress(OutOfSpace):
+        with translate_errors(key), suppress(OutOfSpace):
             if self._local:
                 for folder in make_folder(place.parent)[1:]:
                     sync(folder)
-                check_room(place.parent, self._floor * SPARE, len(pixels))
+                check_free_space(place.parent, self._floor * SPARE, len(pixels))
                 place.write_bytes(pixels)
 
     def pixels(self, key: str) -> bytes | None:
         """What a picture was decoded to; None where that is not kept. A crash may have cut it short."""
-        with translated(key), suppress(FileNotFoundError):
+        with translate_errors(key), suppress(FileNotFoundError):
             return self._pixels_of(key).read_bytes() if self._local else None
         return None
 
     def drop_pixels(self, keys: Iterable[str]) -> None:
         """Delete what pictures were decoded to; a crash of the machine may bring it back until `delete` is called."""
         for key in keys if self._local else ():
-            with translated(key):
+            with translate_errors(key):
                 self._pixels_of(key).unlink(missing_ok=True)
 
     @property
@@ -124,7 +130,7 @@ class Pictures(Blobs):
     def folders_of(self, tenant: str) -> Iterator[str]:
         """Every folder of a tenant in which something is or was."""
         found: list[dict[str, Any]] = []
-        with suppress(NotFound), translated(tenant):
+        with suppress(NotFound), translate_errors(tenant):
             found = self._files.ls(self._path(tenant), detail=True)
         yield tenant
         names = [str(each["name"]).rpartition("/")[2] for each in found if each["type"] == "directory"]
@@ -133,20 +139,20 @@ class Pictures(Blobs):
     def files(self, folder: str) -> Iterator[PictureFile]:
         """What lies in a folder, pixels and drafts too, one by one; others may write and delete meanwhile."""
         if not self._local:
-            with suppress(NotFound), translated(folder):
+            with suppress(NotFound), translate_errors(folder):
                 found = [str(each["name"]) for each in self._files.ls(self._path(folder)) if each["type"] == "file"]
                 names = (name.rpartition("/")[2] for name in found)
-                yield from (PictureFile(f"{folder}/{name}", Kind.PICTURE, f"{folder}/{name}") for name in names)
+                yield from (PictureFile(f"{folder}/{name}", FileKind.PICTURE, f"{folder}/{name}") for name in names)
             return
-        with suppress(NotFound), translated(folder), os.scandir(self._path(folder)) as entries:
+        with suppress(NotFound), translate_errors(folder), os.scandir(self._path(folder)) as entries:
             for entry in entries:
                 pixels, path = PIXELS.fullmatch(entry.name), f"{folder}/{entry.name}"
                 if pixels:
-                    yield PictureFile(path, Kind.PIXELS, f"{folder}/{pixels['name']}")
-                elif DRAFT.fullmatch(entry.name):
-                    yield PictureFile(path, Kind.DRAFT, None)
+                    yield PictureFile(path, FileKind.PIXELS, f"{folder}/{pixels['name']}")
+                elif TEMPORARY.fullmatch(entry.name):
+                    yield PictureFile(path, FileKind.TEMPORARY, None)
                 elif KEY.fullmatch(entry.name) and entry.is_file():
-                    yield PictureFile(path, Kind.PICTURE, path)
+                    yield PictureFile(path, FileKind.PICTURE, path)
 
     def file_written_at(self, file: PictureFile) -> datetime:
         """When a file was written.
@@ -154,18 +160,18 @@ class Pictures(Blobs):
         Raises:
             NotFound: it is gone.
         """
-        if file.kind is Kind.PICTURE:
+        if file.kind is FileKind.PICTURE:
             return self.written_at(file.path)
-        with translated(file.path):
+        with translate_errors(file.path):
             return datetime.fromtimestamp(Path(self._root, file.path).stat().st_mtime, UTC)
 
     def delete_files(self, files: Iterable[PictureFile]) -> int:
         """Delete files of folders, and with pictures their pixels; returns how many there were."""
         given = [*files]
-        others = [Path(self._root, file.path) for file in given if file.kind is not Kind.PICTURE]
-        deleted = self.delete(file.path for file in given if file.kind is Kind.PICTURE)
+        others = [Path(self._root, file.path) for file in given if file.kind is not FileKind.PICTURE]
+        deleted = self.delete(file.path for file in given if file.kind is FileKind.PICTURE)
         for path in others:
-            with translated(str(path)), suppress(FileNotFoundError):
+            with translate_errors(str(path)), suppress(FileNotFoundError):
                 path.unlink()
                 deleted += 1
         for folder in {path.parent for path in others}:

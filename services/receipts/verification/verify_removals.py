@@ -6,7 +6,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from visual_memory.schemas.image import StoredImage
-from visual_memory.services.infrastructure.storage.picture_store import Kind, Pictures
+from visual_memory.services.infrastructure.storage.picture_store import FileKind, PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
@@ -49,7 +49,7 @@ class VerifyRemovals:
     """
 
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     removals: RemovalRecords
     tombstones: Tombstones
     erasures: ErasureRecords
@@ -116,7 +116,7 @@ class VerifyRemovals:
         for folder in self.pictures.folders_of(tenant):
             files = iter(self.pictures.files(folder))
             while some := [*islice(files, PAGE)]:
-                keys = [file.path for file in some if file.kind is Kind.PICTURE]
+                keys = [file.path for file in some if file.kind is FileKind.PICTURE]
                 for key in sorted(self.tombstones.removed_among(tenant, keys)):
                     findings.faults.append(f"picture {key} is there, but a removal covered it")
                     findings.pictures.append(key)

@@ -16,7 +16,7 @@ from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import now
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.clock_check import is_over
-from visual_memory.services.infrastructure.storage.picture_store import Kind, PictureFile, Pictures
+from visual_memory.services.infrastructure.storage.picture_store import FileKind, PictureFile, PictureStore
 from visual_memory.services.infrastructure.task_queue.periodic_task_runs import PeriodicTaskRuns
 from visual_memory.services.memory.memory import Memory
 
@@ -60,7 +60,7 @@ class RemoveOrphanFiles:
     """
 
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     schedule: PeriodicTaskRuns
     grace: timedelta
     pixels_kept: timedelta = timedelta(hours=1)
@@ -132,7 +132,7 @@ class RemoveOrphanFiles:
             referred = {image.picture for image in images}
         old = []
         for file in files:
-            if file.key in referred and file.kind is not Kind.PIXELS:
+            if file.key in referred and file.kind is not FileKind.PIXELS:
                 continue
             try:
                 written_at = self.pictures.file_written_at(file)

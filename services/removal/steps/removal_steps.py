@@ -34,7 +34,7 @@ from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalReques
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Superseded
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.receipts.receipt_log import DuplicateEntry
 from visual_memory.services.removal.covered_image_records import CoveredImageRecords
@@ -72,7 +72,7 @@ class RemovalSteps:
     """
 
     memory: Memory
-    pictures: Pictures
+    pictures: PictureStore
     removals: RemovalRecords
     covered: CoveredImageRecords
     mark: MarkCoveredImages

@@ -11,7 +11,7 @@ from typing import Any, cast
 import qdrant_edge as edge
 
 from visual_memory.schemas.errors import EncoderMismatch, Unavailable
-from visual_memory.services.infrastructure.storage.disk_space import DELETE, FINISH, NEW, REMOVE, full_disk_told
+from visual_memory.services.infrastructure.storage.disk_space import DELETE, FINISH, NEW, REMOVE, translate_full_disk
 from visual_memory.services.vector_engines.engine_contract import (
     Answer,
     Compaction,
@@ -90,7 +90,7 @@ class EdgeEngine:
 
     def create(self, vector: str, size: int, indexes: Mapping[str, Index]) -> None:
         """See `Engine.create`."""
-        with self._writes.turn, full_disk_told():
+        with self._writes.turn, translate_full_disk():
             if self._shards.vectors() is None:
                 self._shards.need(NEW)
                 self._shards.switch(self._shards.make({vector: size}), {vector: size})
@@ -98,7 +98,7 @@ class EdgeEngine:
 
     def add_vector(self, name: str, size: int) -> None:
         """See `Engine.add_vector`."""
-        with self._writes.turn, full_disk_told():
+        with self._writes.turn, translate_full_disk():
             held = self._vectors().get(name)
             if held is None:
                 self._shards.need(NEW)
@@ -108,7 +108,7 @@ class EdgeEngine:
 
     def drop_vector(self, name: str) -> None:
         """See `Engine.drop_vector`."""
-        with self._writes.turn, full_disk_told():
+        with self._writes.turn, translate_full_disk():
             if {*self._vectors()} == {name}:
                 raise ValueError(f"the collection has no vectors but {name}")
             self._shards.need(DELETE)
@@ -116,7 +116,7 @@ class EdgeEngine:
 
     def index(self, indexes: Mapping[str, Index]) -> None:
         """See `Engine.index`."""
-        with self._writes.turn, self._shards.use() as shard, full_disk_told():
+        with self._writes.turn, self._shards.use() as shard, translate_full_disk():
             self._shards.need(NEW)
             for field, schema in indexes.items():
                 shard.engine.update(edge.UpdateOperation.create_field_index(field, to_edge_index(schema)))
@@ -124,7 +124,7 @@ class EdgeEngine:
 
     def write(self, writes: Sequence[Write], read: Sequence[str] = (), urgent: bool = False) -> list[Payload]:
         """See `Engine.write`."""
-        with self._writes.turn, self._shards.use() as shard, full_disk_told():
+        with self._writes.turn, self._shards.use() as shard, translate_full_disk():
             for write in writes:
                 self._write(shard, write, urgent=urgent)
         self._commit()  # even where nothing was written: what made a condition fail may not be durable yet

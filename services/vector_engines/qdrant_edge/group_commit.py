@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from visual_memory.schemas.errors import OutOfSpace
-from visual_memory.services.infrastructure.storage.disk_space import DELETE, full_disk_told
+from visual_memory.services.infrastructure.storage.disk_space import DELETE, translate_full_disk
 from visual_memory.services.infrastructure.storage.fsync import sync
 from visual_memory.services.vector_engines.qdrant_edge.shard_files import Shards
 
@@ -46,7 +46,7 @@ class GroupCommit:
         number, self._busy = self._begun, True
         self._turn.release()
         try:
-            with full_disk_told():
+            with translate_full_disk():
                 self._sync()
         except BaseException:
             number = 0  # those who wait for it must sync for themselves

@@ -17,7 +17,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
-from visual_memory.services.infrastructure.storage.disk_space import DELETE, FINISH, check_room
+from visual_memory.services.infrastructure.storage.disk_space import DELETE, FINISH, check_free_space
 from visual_memory.services.infrastructure.storage.fsync import sync
 
 LAST_CALL = 10.0
@@ -94,7 +94,7 @@ class Shards:
         Raises:
             OutOfSpace: it has not.
         """
-        check_room(self._folder, self._floor * share, size)
+        check_free_space(self._folder, self._floor * share, size)
 
     @contextmanager
     def use(self) -> Iterator[Shard]:

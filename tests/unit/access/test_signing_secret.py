@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from visual_memory.services.access.signing_secret import load_secret
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import BrokerSettings, IntakeSettings, RecordsSettings, Settings
 
 
@@ -17,7 +17,7 @@ def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> Non
         with ThreadPoolExecutor(8) as pool:
             keys = set(pool.map(lambda each: load_secret(each).key("receipts"), [settings] * 8))
         assert len(keys) == 1
-        assert Places(settings.data).secret.stat().st_mode & 0o777 == 0o600
+        assert DataPaths(settings.data).secret.stat().st_mode & 0o777 == 0o600
         assert [path.name for path in settings.data.iterdir()] == ["secret"]
 
 
@@ -30,7 +30,7 @@ def test_each_purpose_has_a_key_of_its_own(tmp_path: Path) -> None:
 def test_the_settings_secret_wins_and_leaves_no_file(tmp_path: Path) -> None:
     keys = {load_secret(Settings(data=tmp_path, secret=SecretStr(text * 32))).key("receipts") for text in "ab"}
     assert len(keys) == 2
-    assert not Places(tmp_path).secret.exists()
+    assert not DataPaths(tmp_path).secret.exists()
 
 
 def test_machines_that_share_a_broker_must_share_a_secret() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.running_service import new_folder
-from visual_memory.services.infrastructure.storage.data_paths import Places
+from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.infrastructure.storage.private_files import private_folder, read_secret
 from visual_memory.services.settings import Settings
 
@@ -75,7 +75,7 @@ def test_the_folder_of_sockets_in_the_temporary_folder_is_private_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    places = Places(tmp_path / ("x" * 90))
+    places = DataPaths(tmp_path / ("x" * 90))
     folder = places.redis_socket.parent
     assert (folder.parent, mode(folder)) == (tmp_path, 0o700)
     folder.rmdir()
