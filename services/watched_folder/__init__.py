@@ -1,1 +1,1 @@
-"""Watch a folder and send its new pictures to a tenant's stream."""
+"""Watch a folder, and send its new pictures to a tenant's stream."""

@@ -1,4 +1,4 @@
-"""From a file to the event that says it to the intake: CloudEvents 1.0 in JSON."""
+"""Make the event that sends a picture file to the intake: CloudEvents 1.0 in JSON."""
 
 import base64
 import json
@@ -14,20 +14,22 @@ from visual_memory.services.client.folders_and_manifests import Found, found_in_
 from visual_memory.services.watched_folder.sent_files import Stamp
 
 SOURCE = "/visual-memory/watch"
-"""As events name who sent them: a URI reference. Their ids are the same wherever the same folder is watched."""
+"""The `source` of the events. Their ids are the same wherever the same folder is watched."""
 
 
-class Changed(Exception):
-    """A file was written to, or went, while it was read."""
+class FileChanged(Exception):
+    """A file was changed or deleted while it was read."""
 
 
 @dataclass(frozen=True)
 class FileEvent:
-    """An event, and what it is of.
+    """An event, and the file that it sends.
 
     Attributes:
+        label: of the picture.
         digest: the SHA-256 of the file's bytes.
-        id: the same for the same picture, label and name, so that whoever is told of an event twice sees it.
+        id: the same for the same picture, label and name, so that duplicates are recognised.
+        event: the JSON.
     """
 
     label: str
@@ -37,13 +39,13 @@ class FileEvent:
 
 
 @dataclass(frozen=True)
-class References:
-    """Where the service reads pictures that are too large for an event.
+class PictureReferences:
+    """URLs of pictures that are too large for an event.
 
     Attributes:
-        base: the URL of the watched folder, as the service reaches it; None: it does not.
-        allows: whether the service takes pictures from a URL.
-        advice: what to do where it does not.
+        base: the URL at which the service reads the watched folder; None: it does not.
+        allows: whether the service accepts pictures from a URL.
+        advice: how to change that.
     """
 
     base: str | None
@@ -51,10 +53,10 @@ class References:
     advice: str
 
     def url(self, relative: Path, size: int) -> str:
-        """The URL of a file of the folder.
+        """Return the URL of a file in the folder.
 
         Raises:
-            TooLarge: the service does not take pictures from there; the message says what to do.
+            TooLarge: the service does not accept pictures from there; the message says what to do.
         """
         url = self.base and f"{self.base.rstrip('/')}/{quote(relative.as_posix())}"
         if not url or not self.allows(url):
@@ -62,27 +64,27 @@ class References:
         return url
 
 
-def event_of(folder: Path, path: Path, stamp: Stamp, source: str | None, references: References) -> FileEvent:
-    """The event of a file of a folder.
+def make_event(folder: Path, path: Path, stamp: Stamp, source: str | None, references: PictureReferences) -> FileEvent:
+    """Make the event that sends a file.
 
     Args:
-        folder: it; its folders are named as labels.
+        folder: the watched folder; its subfolders are named as labels.
         path: the file.
-        stamp: how it was when it was found whole.
-        source: where its pictures come from, said of all of them.
+        stamp: of the file when it was complete.
+        source: the source of all pictures in the folder.
         references: for pictures that are too large.
 
     Raises:
-        Changed: the file is not as it was.
+        Changed: the file has changed since.
         InvalidRequest, TooLarge: it cannot be sent; the message says why.
     """
     found = found_in_folder(folder, path, source)
     picture, digest = _read(path, stamp)
-    said = found.fields.model_dump(mode="json", exclude_unset=True)
+    fields = found.fields.model_dump(mode="json", exclude_unset=True)
     if picture is None:
-        content = {"dataref": references.url(path.relative_to(folder), stamp.size), "data": said}
+        content = {"dataref": references.url(path.relative_to(folder), stamp.size), "data": fields}
     else:
-        content = {"data": {**said, "picture": base64.b64encode(picture).decode()}}
+        content = {"data": {**fields, "picture": base64.b64encode(picture).decode()}}
     event_id = _id_of(found, digest)
     event = {"specversion": "1.0", "type": IMAGE, "source": SOURCE, "id": event_id, **content}
     [label] = found.fields.labels
@@ -90,7 +92,7 @@ def event_of(folder: Path, path: Path, stamp: Stamp, source: str | None, referen
 
 
 def _read(path: Path, stamp: Stamp) -> tuple[bytes | None, str]:
-    """The bytes of a file, where an event takes them, and their digest."""
+    """Return the bytes of a file, unless they are too large for an event, and their digest."""
     try:
         with path.open("rb") as file:
             if stamp.size > MAX_PICTURE:
@@ -100,14 +102,14 @@ def _read(path: Path, stamp: Stamp) -> tuple[bytes | None, str]:
                 digest = sha256(picture).hexdigest()
         after = path.stat()
     except FileNotFoundError:
-        raise Changed from None
+        raise FileChanged from None
     except OSError as error:
         raise InvalidRequest(f"it cannot be read: {error.strerror}") from None
     if stamp != Stamp(after.st_size, after.st_mtime_ns):
-        raise Changed
+        raise FileChanged
     return picture, digest
 
 
 def _id_of(found: Found, digest: str) -> str:
-    named = json.dumps([digest, found.fields.labels, found.fields.file_name, found.fields.source])
-    return sha256(named.encode()).hexdigest()
+    identity = json.dumps([digest, found.fields.labels, found.fields.file_name, found.fields.source])
+    return sha256(identity.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Whether a folder lies on a disk of another machine, whose changes the kernel does not hear of."""
+"""Detect folders on network file systems, whose changes the kernel does not report."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def is_remote(folder: Path, mounts: Path = MOUNTS) -> bool:
-    """Whether changes of a folder are to be looked for, as nobody tells of them; no, where that is not known."""
+    """Return whether a folder must be polled for changes; False if its file system is unknown."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -20,6 +20,6 @@ def is_remote(folder: Path, mounts: Path = MOUNTS) -> bool:
     for line in lines:
         before, _, after = line.partition(" - ")
         point = Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), before.split()[4]))
-        if resolved.is_relative_to(point) and len(point.parts) >= longest:  # of two on one place the later counts
+        if resolved.is_relative_to(point) and len(point.parts) >= longest:  # the last mount on a mount point counts
             longest, kind = len(point.parts), after.split()[0]
     return _REMOTE.fullmatch(kind) is not None

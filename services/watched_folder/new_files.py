@@ -1,7 +1,7 @@
-"""A watched folder: which of its files are new and whole, and so can be sent.
+"""Find files of a watched folder that are new and completely written.
 
-A file is whole once its size and time have stayed the same for a while, and nobody has it open for writing, where the
-kernel can tell. One that was taken too early all the same is sent again when it has changed.
+A file is complete once its size and modification time have been stable for a while, and no process has it open for
+writing, if the kernel can tell. A file that was sent too early is sent again when it has changed.
 """
 
 import fcntl
@@ -16,26 +16,26 @@ from pathlib import Path
 from visual_memory.services.client.folders_and_manifests import is_picture
 from visual_memory.services.watched_folder.sent_files import SentFiles, Stamp
 
-UNFINISHED = {".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp"}
-"""Endings of files that a program writes before it renames them."""
+TEMPORARY_SUFFIXES = {".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp"}
+"""Suffixes of temporary files, which programs rename when they are complete."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """How a file was seen, and since when it has been so, as a moment of the monotonic clock."""
+class Observation:
+    """The stamp of a file, and since when it has been stable, in seconds of the monotonic clock."""
 
     stamp: Stamp
     since: float
 
 
 class WatchedFolder:
-    """The files below a folder that are not sent yet.
+    """The files below a folder that were not sent yet.
 
     Args:
-        folder: it.
-        sent: what was sent.
-        settle: for how many seconds a file must stay the same.
-        clock: seconds that never go back.
+        folder: the folder.
+        sent: the files that were sent.
+        settle: how many seconds a file must be stable.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -45,55 +45,55 @@ class WatchedFolder:
         self._sent = sent
         self._settle = settle
         self._clock = clock
-        self._waiting: dict[Path, Seen] = {}
-        self._left_out: dict[Path, Stamp] = {}
+        self._waiting: dict[Path, Observation] = {}
+        self._skipped: dict[Path, Stamp] = {}
 
     def __bool__(self) -> bool:
-        """Whether files wait until they are whole; empty ones may for ever."""
+        """Whether files wait until they are complete; empty ones do not count, as they may stay empty."""
         return any(seen.stamp.size for seen in self._waiting.values())
 
-    def notice(self, paths: Iterable[Path]) -> int:
-        """Look at paths where something has changed: files, or folders with all that is below them; how many files."""
-        noticed = 0
+    def scan(self, paths: Iterable[Path]) -> int:
+        """Scan changed paths, files or folders with all that is below them; return the number of files."""
+        number = 0
         for path in paths:
             for file in _files(path):
-                noticed += 1
-                self._notice(file)
-        return noticed
+                number += 1
+                self._scan_file(file)
+        return number
 
-    def whole(self) -> Iterator[tuple[Path, Stamp]]:
-        """Files that can be sent, with how they are; each comes once, until it changes."""
+    def complete_files(self) -> Iterator[tuple[Path, Stamp]]:
+        """Yield files that can be sent, with their stamps; each once, until it changes."""
         for path, seen in [*self._waiting.items()]:
             stamp = _stamp(path)
-            if stamp is None:  # it is gone, or was moved, which is noticed at its new place
+            if stamp is None:  # it was deleted, or moved, and is found at its new path
                 del self._waiting[path]
             elif stamp != seen.stamp:
-                self._waiting[path] = Seen(stamp, self._clock())
-            elif stamp.size and self._clock() - seen.since >= self._settle and not _is_written_to(path):
+                self._waiting[path] = Observation(stamp, self._clock())
+            elif stamp.size and self._clock() - seen.since >= self._settle and not _is_open_for_writing(path):
                 del self._waiting[path]
                 yield path, stamp
 
-    def wait_again(self, path: Path, stamp: Stamp) -> None:
-        """Let a file that has changed while it was read wait once more."""
-        self._waiting[path] = Seen(stamp, self._clock())
+    def requeue(self, path: Path, stamp: Stamp) -> None:
+        """Queue a file again that changed while it was read."""
+        self._waiting[path] = Observation(stamp, self._clock())
 
-    def leave_out(self, path: Path, stamp: Stamp) -> None:
-        """Let a file that cannot be sent be, until it changes or the next start."""
-        self._left_out[path] = stamp
+    def skip(self, path: Path, stamp: Stamp) -> None:
+        """Skip a file that cannot be sent, until it changes or until the next start."""
+        self._skipped[path] = stamp
 
-    def _notice(self, path: Path) -> None:
+    def _scan_file(self, path: Path) -> None:
         relative = path.relative_to(self._folder)
-        if any(part.startswith(".") for part in relative.parts) or path.suffix.lower() in UNFINISHED:
+        if any(part.startswith(".") for part in relative.parts) or path.suffix.lower() in TEMPORARY_SUFFIXES:
             return
         stamp = _stamp(path)
-        if stamp is None or stamp in (self._left_out.get(path), self._sent.stamp(os.fsencode(relative))):
+        if stamp is None or stamp in (self._skipped.get(path), self._sent.stamp(os.fsencode(relative))):
             return
         if path not in self._waiting and is_picture(path):
-            self._waiting[path] = Seen(stamp, self._clock())
+            self._waiting[path] = Observation(stamp, self._clock())
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """A file, or those below a folder; links to folders are left alone."""
+    """Yield a file, or the files below a folder; links to folders are not followed."""
     if not path.is_dir():
         yield path
     elif not path.is_symlink():
@@ -110,18 +110,18 @@ def _stamp(path: Path) -> Stamp | None:
     return Stamp(found.st_size, found.st_mtime_ns)
 
 
-def _is_written_to(path: Path) -> bool:
-    """Whether a process has a file open for writing; no, where the kernel does not tell.
+def _is_open_for_writing(path: Path) -> bool:
+    """Return whether a process has a file open for writing; False if the kernel cannot tell.
 
-    Linux gives a lease for reading only on files that nobody has open so (fcntl(2)), of the caller's own user, on
-    disks of this machine.
+    Linux grants a read lease (fcntl(2)) only on files that no process has open for writing, if they belong to the
+    caller's user and are on a local disk.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)  # is ignored; the usual one ends a process
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)  # is ignored; the default signal would end the process
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:

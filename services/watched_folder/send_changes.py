@@ -1,4 +1,4 @@
-"""From changes of a folder to events on a stream: each file once, as soon as it is whole."""
+"""Send each new file of a watched folder to a stream once, as soon as it is complete."""
 
 import os
 import threading
@@ -6,81 +6,98 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from visual_memory.schemas.errors import InvalidRequest, TooLarge
-from visual_memory.services.cli.watch_report import WatchReport
-from visual_memory.services.watched_folder.file_to_event import Changed, References, event_of
+from visual_memory.services.watched_folder.file_to_event import FileChanged, FileEvent, PictureReferences, make_event
 from visual_memory.services.watched_folder.new_files import WatchedFolder
 from visual_memory.services.watched_folder.sent_files import SentFile, SentFiles, Stamp
 from visual_memory.services.watched_folder.stream_sender import StreamSender
 
-FULL_PASS_SECONDS = 600.0
-"""How often the whole folder is gone through: the kernel's notices can be lost."""
+FULL_SCAN_SECONDS = 600.0
+"""Seconds between scans of the whole folder: the kernel's notifications can be lost."""
+
+
+class SendReport(Protocol):
+    """Is told what happens to each file."""
+
+    def file_sent(self, path: Path, event: FileEvent, entry: str) -> None:
+        """Report a file that was sent, with the id of its stream entry."""
+
+    def file_skipped(self, path: Path, reason: str) -> None:
+        """Report a file that cannot be sent."""
 
 
 @dataclass
-class Watching:
+class FolderSender:
     """Sends the files of a folder.
 
     Attributes:
-        source: where its pictures come from, said of all of them.
-        stopped: once set, it ends.
+        folder: the folder.
+        source: the source of all its pictures.
+        files: finds new files.
+        sent: records files that were sent.
+        references: for pictures that are too large for an event.
+        sender: sends events.
+        report: is told what happens to each file.
+        stopped: once set, `run` ends.
+        clock: a monotonic clock, in seconds.
     """
 
     folder: Path
     source: str | None
     files: WatchedFolder
     sent: SentFiles
-    references: References
+    references: PictureReferences
     sender: StreamSender
-    report: WatchReport
+    report: SendReport
     stopped: threading.Event
     clock: Callable[[], float] = time.monotonic
-    _full_pass_at: float = field(default=float("-inf"), init=False)
+    _last_full_scan: float = field(default=float("-inf"), init=False)
 
     def run(self, changes: Iterable[Collection[Path]], *, once: bool = False) -> None:
-        """Send what is there, and then what changes.
+        """Send the existing files, and then those that change.
 
         Args:
-            changes: paths where something has changed, as soon as it has; nothing, now and then.
-            once: whether to end when all is sent that is there.
+            changes: changed paths, as soon as they change; sometimes an empty collection.
+            once: end when all existing files are sent.
 
         Raises:
-            InvalidRequest: the intake refuses what is sent.
+            InvalidRequest: the intake refuses an event.
         """
         for changed in changes:
-            self.files.notice(changed)
-            if self.clock() - self._full_pass_at >= FULL_PASS_SECONDS:
-                self._pass_through()
-            for path, stamp in self.files.whole():
+            self.files.scan(changed)
+            if self.clock() - self._last_full_scan >= FULL_SCAN_SECONDS:
+                self._scan_all()
+            for path, stamp in self.files.complete_files():
                 self._send(path, stamp)
                 if self.stopped.is_set():
                     return
             if once and not self.files:
                 return
 
-    def _pass_through(self) -> None:
-        """Look at every file; of a disk that is not there nothing is forgotten."""
-        self._full_pass_at = self.clock()
-        if self.files.notice([self.folder]):
-            self.sent.forget_gone(self.folder)
+    def _scan_all(self) -> None:
+        """Scan every file; records of sent files stay if the disk is not mounted."""
+        self._last_full_scan = self.clock()
+        if self.files.scan([self.folder]):
+            self.sent.prune_deleted(self.folder)
 
     def _send(self, path: Path, stamp: Stamp) -> None:
         try:
-            event = event_of(self.folder, path, stamp, self.source, self.references)
-        except Changed:
-            self.files.wait_again(path, stamp)
+            event = make_event(self.folder, path, stamp, self.source, self.references)
+        except FileChanged:
+            self.files.requeue(path, stamp)
             return
         except (InvalidRequest, TooLarge) as error:
-            self.files.leave_out(path, stamp)
-            self.report.is_left_out(path, error.message)
+            self.files.skip(path, stamp)
+            self.report.file_skipped(path, error.message)
             return
         relative = os.fsencode(path.relative_to(self.folder))
         file = SentFile(relative, stamp, event.digest, event.label)
-        known = self.sent.with_content(event.digest)
-        left = [former for former in known if not (self.folder / os.fsdecode(former)).exists()]
-        if any(known[former] == event.label for former in (relative, *left) if former in known):
-            self.sent.note(file, left)  # it was touched or renamed: its picture and label are as they were
+        known = self.sent.paths_of_content(event.digest)
+        deleted = [former for former in known if not (self.folder / os.fsdecode(former)).exists()]
+        if any(known[former] == event.label for former in (relative, *deleted) if former in known):
+            self.sent.record(file, deleted)  # it was touched or renamed, with the same picture and label
         elif entry := self.sender.send(event.event):
-            self.sent.note(file, left)
-            self.report.is_sent(path, event, entry)
+            self.sent.record(file, deleted)
+            self.report.file_sent(path, event, entry)

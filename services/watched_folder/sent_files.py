@@ -1,6 +1,6 @@
-"""Which files of a watched folder were sent, so that it goes on where it was.
+"""Record which files of a watched folder were sent, so that a restart continues there.
 
-What was sent once is not sent again by itself: a removal may have taken it since, and it would come back.
+A sent file is not sent again automatically: it may have been removed since, and would be stored again.
 """
 
 import os
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from visual_memory.schemas.errors import Conflict
 
-KEPT_SECONDS = 90 * 86_400.0
-"""How long it is known of a file that is gone; after that the same file would be sent again."""
-CHECKED_AT_ONCE = 1_000
+PRUNE_SECONDS = 90 * 86_400.0
+"""How long deleted files are remembered; after that, the same file would be sent again."""
+PRUNE_BATCH = 1_000
 _TABLE = """
 create table if not exists sent (
     path blob primary key, size integer not null, modified integer not null, digest text not null,
@@ -28,7 +28,7 @@ create index if not exists sent_by_time on sent (looked_at);
 
 @dataclass(frozen=True)
 class Stamp:
-    """By what a file is known to be as it was, without reading it: its size, and when it was last written to."""
+    """Size and modification time of a file, by which changes are detected without reading it."""
 
     size: int
     modified: int
@@ -39,9 +39,10 @@ class SentFile:
     """A file that was sent.
 
     Attributes:
-        path: within the folder, as the file system has it.
+        path: within the folder, in the file system's encoding.
+        stamp: of the file when it was sent.
         digest: the SHA-256 of its bytes.
-        label: what it was labelled with.
+        label: the label that was sent.
     """
 
     path: bytes
@@ -51,42 +52,42 @@ class SentFile:
 
 
 class SentFiles:
-    """The files that were sent, in a database of one process.
+    """The files that were sent, in a database that one process uses.
 
     Args:
-        connection: of the database.
+        connection: to the database.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def stamp(self, path: bytes) -> Stamp | None:
-        """How the file at a path was when it was sent; None: it never was."""
+        """Return the stamp of the file when it was sent; None: it was not."""
         row = self._connection.execute("select size, modified from sent where path = ?", (path,)).fetchone()
         return None if row is None else Stamp(*row)
 
-    def with_content(self, digest: str) -> dict[bytes, str]:
-        """The paths from which a content was sent, with the labels that it had there."""
+    def paths_of_content(self, digest: str) -> dict[bytes, str]:
+        """Return the paths from which a content was sent, with the labels."""
         return dict(self._connection.execute("select path, label from sent where digest = ?", (digest,)))
 
-    def note(self, file: SentFile, instead_of: Iterable[bytes] = ()) -> None:
-        """Note that a file was sent; durable when it returns.
+    def record(self, file: SentFile, instead_of: Iterable[bytes] = ()) -> None:
+        """Record that a file was sent; durable when it returns.
 
         Args:
             file: the file.
-            instead_of: paths that it had before, which are forgotten.
+            instead_of: its former paths, whose records are deleted.
         """
         row = (file.path, file.stamp.size, file.stamp.modified, file.digest, file.label, time.time())
         with self._connection:
             self._connection.executemany("delete from sent where path = ?", [(path,) for path in instead_of])
             self._connection.execute("insert or replace into sent values (?, ?, ?, ?, ?, ?)", row)
 
-    def forget_gone(self, folder: Path) -> None:
-        """Forget some of the files that have been gone for long; called again and again, it comes to all of them."""
+    def prune_deleted(self, folder: Path) -> None:
+        """Delete records of files that were deleted long ago: a batch per call, until all were checked."""
         now = time.time()
         rows = self._connection.execute(
             "select path from sent where looked_at < ? order by looked_at limit ?",
-            (now - KEPT_SECONDS, CHECKED_AT_ONCE),
+            (now - PRUNE_SECONDS, PRUNE_BATCH),
         ).fetchall()
         with self._connection:
             for (path,) in rows:
@@ -95,18 +96,18 @@ class SentFiles:
                 else:
                     self._connection.execute("delete from sent where path = ?", (path,))
 
-    def forget_all(self) -> None:
-        """Forget every file, so that all are sent again."""
+    def clear(self) -> None:
+        """Delete all records, so that every file is sent again."""
         with self._connection:
             self._connection.execute("delete from sent")
 
 
 @contextmanager
 def open_sent_files(file: Path) -> Iterator[SentFiles]:
-    """The files that were sent, as noted in a database, which no other process may use meanwhile.
+    """Open the database of sent files, which no other process may use meanwhile.
 
     Raises:
-        Conflict: another process does, or it is no such database.
+        Conflict: another process uses it, or the file is not such a database.
     """
     with closing(sqlite3.connect(file, timeout=0)) as connection:
         try:
@@ -114,7 +115,7 @@ def open_sent_files(file: Path) -> Iterator[SentFiles]:
             connection.execute("pragma journal_mode = wal")
             connection.executescript(f"begin exclusive; {_TABLE} commit;")
         except sqlite3.OperationalError:
-            raise Conflict(f"{file}: another process watches with this state; give each one of its own") from None
+            raise Conflict(f"{file}: another process uses this state file; give each process its own") from None
         except sqlite3.DatabaseError as error:
-            raise Conflict(f"{file}: this is no state of a watched folder: {error}") from None
+            raise Conflict(f"{file}: this is not the state file of a watched folder: {error}") from None
         yield SentFiles(connection)

@@ -1,4 +1,4 @@
-"""Puts events on a tenant's stream; waits while the server is away or full."""
+"""Send events to a tenant's stream; wait while the server is unreachable or full."""
 
 import threading
 from collections.abc import Callable
@@ -9,36 +9,36 @@ from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemory
 from visual_memory.schemas.errors import InvalidRequest
 
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
-CANNOT_WRITE = "MISCONF"
-"""How an answer begins of a server that cannot write to its disk."""
+MAX_PAUSE = 30.0
+READ_ONLY_ERROR = "MISCONF"
+"""Prefix of the error of a server that cannot write to its disk."""
 
 
 class StreamSender:
-    """Sends with XADD alone, so that a user who may do nothing else can send.
+    """Sends with XADD, the only command that a sending user may run.
 
     Args:
         server: the intake's Redis.
-        stream: the name of the stream.
-        told: called with a sentence when it begins to wait.
-        stopped: once set, it waits no more.
+        stream: name of the stream.
+        on_wait: called with a message when it starts to wait.
+        stopped: once set, it stops waiting.
     """
 
     def __init__(
-        self, server: "redis.Redis", stream: str, told: Callable[[str], object], stopped: threading.Event
+        self, server: "redis.Redis", stream: str, on_wait: Callable[[str], object], stopped: threading.Event
     ) -> None:
         self._server = server
         self._stream = stream
-        self._told = told
+        self._on_wait = on_wait
         self._stopped = stopped
 
     def send(self, event: bytes) -> str | None:
-        """Put an event on the stream, and return the id of its entry; None where it was stopped before.
+        """Send an event, and return the id of its entry; None if it was stopped before.
 
-        It may come onto the stream twice, where the connection broke.
+        The stream may have it twice if the connection broke.
 
         Raises:
-            InvalidRequest: the server does not let this user send there.
+            InvalidRequest: this user may not send to the stream.
         """
         pause, waits = FIRST_PAUSE, False
         while not self._stopped.is_set():
@@ -49,16 +49,16 @@ class StreamSender:
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 fault = f"the intake does not answer ({error})"
             except (OutOfMemoryError, ReadOnlyError) as error:
-                fault = f"the intake takes nothing ({error})"
+                fault = f"the intake refuses entries ({error})"
             except redis.ResponseError as error:
-                if not str(error).startswith(CANNOT_WRITE):
+                if not str(error).startswith(READ_ONLY_ERROR):
                     raise InvalidRequest(f"the intake refuses the event: {error}") from None
-                fault = f"the intake takes nothing ({error})"
+                fault = f"the intake refuses entries ({error})"
             else:
                 return entry.decode() if isinstance(entry, bytes) else str(entry)
             if not waits:
-                self._told(f"{fault}: it is tried again until it takes more")
+                self._on_wait(f"{fault}: sending is retried")
             waits = True
             self._stopped.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE)
         return None

@@ -20,16 +20,15 @@ from tests.support.running_service import unique, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.errors import Conflict, InvalidRequest, TooLarge
 from visual_memory.schemas.intake_event import MAX_PICTURE, EventImage, read_event
-from visual_memory.services.cli.commands.watch import _references
+from visual_memory.services.cli.commands.watch import WatchReport, _references
 from visual_memory.services.cli.temporary_service import free_port
-from visual_memory.services.cli.watch_report import WatchReport
 from visual_memory.services.infrastructure.redis_streams.stream_users import Role, StreamUsers
 from visual_memory.services.settings import IntakeSettings, Settings
 from visual_memory.services.watched_folder import sent_files
-from visual_memory.services.watched_folder.file_to_event import References
+from visual_memory.services.watched_folder.file_to_event import PictureReferences
 from visual_memory.services.watched_folder.network_disk import is_remote
 from visual_memory.services.watched_folder.new_files import WatchedFolder
-from visual_memory.services.watched_folder.send_changes import Watching
+from visual_memory.services.watched_folder.send_changes import FolderSender
 from visual_memory.services.watched_folder.sent_files import SentFile, Stamp, open_sent_files
 from visual_memory.services.watched_folder.stream_sender import StreamSender
 
@@ -57,7 +56,7 @@ class Folder:
         user = StreamUsers(server.client, server.keys).add(tenant, tenant, Role.SEND)
         client = redis.Redis(port=server.settings.port or 0, username=tenant, password=user.password)
         self.sender = StreamSender(opened.enter_context(closing(client)), self.stream, self.told.append, self.stopped)
-        self.references = References(None, lambda _: False, "use the API")
+        self.references = PictureReferences(None, lambda _: False, "use the API")
 
     def put(self, name: str, data: bytes) -> Path:
         path = self.top / name
@@ -69,14 +68,14 @@ class Folder:
         """Begin to watch; what to call with paths that changed, once for each time that it is looked at them."""
         sent, report = opened.enter_context(open_sent_files(self.state)), WatchReport(as_json=True)
         files = WatchedFolder(self.top, sent, SETTLE, lambda: self.now)
-        watching = Watching(
+        folder_sender = FolderSender(
             self.top, None, files, sent, self.references, self.sender, report, self.stopped, lambda: self.now
         )
 
         def look(*changed: Path) -> WatchReport:
-            watching.run([changed])
+            folder_sender.run([changed])
             self.now += SETTLE
-            watching.run([[]])
+            folder_sender.run([[]])
             return report
 
         return look
@@ -111,7 +110,7 @@ def test_pictures_are_sent_with_their_folders_as_labels(folder: Folder) -> None:
     [image] = folder.entries()
     assert (image.fields.labels, image.fields.file_name, image.picture) == (["animal/cat"], "1.png", data)
     assert image.fields.model_fields_set == {"labels", "file_name"}
-    assert (report.sent, report.left_out) == (1, 1)
+    assert (report.sent, report.skipped) == (1, 1)
 
 
 def test_it_goes_on_where_it_was_and_sends_again_only_when_told(
@@ -126,7 +125,7 @@ def test_it_goes_on_where_it_was_and_sends_again_only_when_told(
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert first["id"] != second["id"]
     with open_sent_files(folder.state) as sent:
-        sent.forget_all()
+        sent.clear()
     assert folder.watch_once().sent == 2
     assert {json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()} == {first["id"], second["id"]}
 
@@ -155,15 +154,15 @@ def test_a_file_that_changes_while_it_waits_waits_anew(folder: Folder) -> None:
         sent = opened.enter_context(open_sent_files(folder.state))
         files = WatchedFolder(folder.top, sent, SETTLE, lambda: folder.now)
         path = folder.put("cat/1.png", b"1")
-        files.notice([path])
+        files.scan([path])
         for length in (2, 3):
             folder.now += SETTLE
             path.write_bytes(b"1" * length)
-            assert [*files.whole()] == []
+            assert [*files.complete_files()] == []
         folder.now += SETTLE / 2
-        assert [*files.whole()] == []
+        assert [*files.complete_files()] == []
         folder.now += SETTLE / 2
-        assert [found for found, _ in files.whole()] == [path]
+        assert [found for found, _ in files.complete_files()] == [path]
         assert not files
 
 
@@ -188,9 +187,9 @@ def test_larger_pictures_are_named_by_a_url_where_the_service_allows_it(
 ) -> None:
     large = picture("disc") + bytes(MAX_PICTURE)
     path = folder.put("cat/a b#1.png", large)
-    assert folder.watch_once().left_out == 1
+    assert folder.watch_once().skipped == 1
     assert json.loads(capsys.readouterr().out)["left_out"].endswith("an event takes 262,144: use the API")
-    folder.references = References("file:///srv/pictures", lambda url: url.startswith("file:///srv/"), "")
+    folder.references = PictureReferences("file:///srv/pictures", lambda url: url.startswith("file:///srv/"), "")
     report = folder.watch_once()
     [image] = folder.entries()
     assert (image.dataref, image.picture, report.sent) == ("file:///srv/pictures/cat/a%20b%231.png", None, 1)
@@ -202,13 +201,13 @@ def test_a_full_server_is_waited_for_and_said_once(folder: Folder) -> None:
     folder.put("cat/1.png", picture("disc"))
     folder.server.client.config_set("maxmemory", 1)
     try:
-        watching = threading.Thread(target=folder.watch_once)
-        watching.start()
+        folder_sender = threading.Thread(target=folder.watch_once)
+        folder_sender.start()
         until(lambda: folder.told, "it to say that the server is full")
         assert folder.entries() == []
     finally:
         folder.server.client.config_set("maxmemory", folder.server.settings.max_bytes)
-    watching.join(30)
+    folder_sender.join(30)
     assert folder.labels() == ["cat"]
     assert len(folder.told) == 1
 
@@ -237,11 +236,11 @@ def test_files_that_are_gone_for_long_are_forgotten(tmp_path: Path, monkeypatch:
     (tmp_path / "there").touch()
     with open_sent_files(tmp_path / "state") as sent:
         for path in (b"there", b"gone"):
-            sent.note(SentFile(path, Stamp(1, 1), sha256(path).hexdigest(), "cat"))
-        sent.forget_gone(tmp_path)
+            sent.record(SentFile(path, Stamp(1, 1), sha256(path).hexdigest(), "cat"))
+        sent.prune_deleted(tmp_path)
         assert sent.stamp(b"gone")
-        monkeypatch.setattr(sent_files, "KEPT_SECONDS", -1.0)
-        sent.forget_gone(tmp_path)
+        monkeypatch.setattr(sent_files, "PRUNE_SECONDS", -1.0)
+        sent.prune_deleted(tmp_path)
         assert [sent.stamp(path) for path in (b"there", b"gone")] == [Stamp(1, 1), None]
 
 
