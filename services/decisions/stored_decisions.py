@@ -119,8 +119,8 @@ class StoredDecisions:
         sizes = [len(each.model_dump_json().encode()) for each in stored]
         if max(sizes, default=0) > MAX_BYTES:
             raise TooLarge(
-                f"a decision with all its neighbours takes {max(sizes):,} bytes, more than the {MAX_BYTES:,} that are"
-                " stored at most: use a smaller k, or do not store it"
+                f"a decision with all its neighbours takes {max(sizes):,} bytes; at most {MAX_BYTES:,} are stored of"
+                " one: use a smaller k, or do not store it"
             )
         if self.blocks.is_any_blocked(tenant, chain.from_iterable(map(blockable, stored))):
             raise Blocked(

@@ -75,7 +75,7 @@ def test_the_model_decides_close_votes_within_the_budget_and_once(stack: Stack, 
         assert len(eye.seen) == before + 1
 
         others = client.classify([reddish(), reddish(), query], options()).decisions
-    over = f"the key has asked its {BUDGET} questions of this day"
+    over = f"the key has used its {BUDGET} questions of the day"
     assert sorted(outcome(each).fallback or "" for each in others) == ["", "", over]
     assert others[2].label == WARM
     assert len(eye.seen) == before + BUDGET
@@ -126,4 +126,4 @@ def test_on_the_command_line(stack: Stack, eye: Server, tmp_path: Path, monkeypa
         asked.write_bytes(reddish())
         monkeypatch.setattr(eye, "fault", lambda handler, _: handler.say(b"{}", 503))
         assert f": {COLD} (" in (told := shown())
-        assert "not re-ranked: the model's server refuses: it answers 503" in told
+        assert "not re-ranked: the model's server refused the request with status 503" in told

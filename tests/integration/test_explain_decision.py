@@ -17,7 +17,7 @@ from visual_memory.schemas.decision import Decision
 from visual_memory.schemas.errors import EncoderMismatch, InvalidRequest
 from visual_memory.schemas.explanation import PreviewRequest, ReplayRequest
 from visual_memory.schemas.image import ImagePatch
-from visual_memory.services.classification.classify import WhatIf
+from visual_memory.services.classification.search_voters import WhatIf
 from visual_memory.services.decisions.explanations.explain import Explain
 
 

@@ -51,7 +51,7 @@ def test_a_decision_that_is_too_large_is_not_kept_and_no_other_of_its_request(pa
     vectors = remember(parts, 180, LONGEST)
     made, kept = asked(parts, vectors[:2], k=180, search="exact"), parts.decisions()
     small = made.decisions[0].model_copy(update={"neighbours": []})
-    with pytest.raises(TooLarge, match="at most 1,048,576 are kept"):
+    with pytest.raises(TooLarge, match="at most 1,048,576 are stored"):
         parts.keep_made(kept, vectors[:2], made.options, [small, made.decisions[1]])
     assert list(kept.latest(parts.tenant, 10)) == []
 

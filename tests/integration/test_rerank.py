@@ -22,12 +22,12 @@ from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.classification.reranking.rerank import (
     AT_ONCE,
     GONE,
+    NO_EXAMPLES,
     NO_LABEL,
     NO_PICTURE,
     NOT_ALLOWED,
+    NOT_CONFIGURED,
     NOT_READ,
-    NOT_SET_UP,
-    NOT_SHOWN,
     TOO_SLOW,
     Rerank,
 )
@@ -37,10 +37,10 @@ from visual_memory.services.infrastructure.observability.json_logs import Format
 from visual_memory.services.settings import RerankSettings
 
 COLD, WARM = "cold", "warm"
-UNREACHABLE = "the model's server cannot be reached, or ends the connection"
-NOT_THE_PROTOCOL = "the model's server answers with something else than its protocol says"
-NOT_THE_FORM = "the model's answer is not JSON of the form that it was asked for"
-NOT_OFFERED = "the model answered with a label that it was not offered"
+UNREACHABLE = "the model's server cannot be reached, or closed the connection"
+NOT_THE_PROTOCOL = "the response of the model's server does not follow the protocol"
+NOT_THE_FORM = "the model's answer is not JSON of the requested form"
+NOT_OFFERED = "the model answered with a label that is no candidate"
 
 
 def plain(red: int, green: int, blue: int, size: tuple[int, int] = (60, 40)) -> bytes:
@@ -201,7 +201,7 @@ def test_the_same_question_is_answered_from_what_is_at_hand(taught: Parts, serve
         other = ask(rerank, taught, plain(201, 60, 50))
     assert other.rerank is not None
     assert (other.label, other.rerank.model) == (COLD, None)
-    assert other.rerank.fallback == "the key has asked its 1 questions of this day"
+    assert other.rerank.fallback == "the key has used its 1 questions of the day"
     assert len(server.seen) == 1
 
 
@@ -261,7 +261,7 @@ def test_a_neighbour_of_another_tenant_is_none(taught: Parts, server: Server) ->
 def test_without_a_model_the_vote_stands(taught: Parts) -> None:
     rates = RateLimits("redis+unix:///nowhere/at-all", "")
     rerank = Rerank(RerankSettings(), None, taught.memory, taught.pictures, taught.decoder, rates)
-    assert stands(ask(rerank, taught), voted(taught)) == NOT_SET_UP
+    assert stands(ask(rerank, taught), voted(taught)) == NOT_CONFIGURED
     rerank.close()
 
 
@@ -275,7 +275,7 @@ def test_without_neighbours_there_is_nothing_to_ask(taught: Parts, server: Serve
     nobody, hidden = voted(taught, filter={"labels": "unheard-of"}), voted(taught, show=0)
     with reranking(taught, server) as rerank:
         decisions = rerank(taught.tenant, "key", [QUERY, QUERY], [nobody, hidden])
-    assert [stands(*each) for each in zip(decisions, [nobody, hidden], strict=True)] == [NO_LABEL, NOT_SHOWN]
+    assert [stands(*each) for each in zip(decisions, [nobody, hidden], strict=True)] == [NO_LABEL, NO_EXAMPLES]
 
 
 def test_a_picture_that_is_gone_leaves_the_vote(taught: Parts, server: Server) -> None:
@@ -331,9 +331,9 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "silent": (lambda handler, _: handler.server.stopped.wait(30), TOO_SLOW),
     "slow body": (lambda handler, _: drip(handler, HEAD), TOO_SLOW),
     "slow head": (lambda handler, _: drip(handler, b"HTTP/1.1 200 OK\r\nX:"), TOO_SLOW),
-    "500": (spoken(b"{}", 500), "the model's server refuses: it answers 500"),
-    "401": (spoken(b"{}", 401), "the model's server refuses: it answers 401"),
-    "429": (spoken(b"{}", 429), "the model's server refuses: it answers 429"),
+    "500": (spoken(b"{}", 500), "the model's server refused the request with status 500"),
+    "401": (spoken(b"{}", 401), "the model's server refused the request with status 401"),
+    "429": (spoken(b"{}", 429), "the model's server refused the request with status 429"),
     "redirect": (spoken(b"", 307, Location="/v1/chat/completions"), "a redirect, which is not followed"),
     "bad redirect": (spoken(b"", 302, Location="https://[/"), "a redirect, which is not followed"),
     "HTML": (spoken(b"<html>Welcome</html>"), NOT_THE_PROTOCOL),
@@ -344,7 +344,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "no choice": (spoken(b'{"choices": []}'), NOT_THE_PROTOCOL),
     "no content": (spoken(b'{"choices": [{"message": {"content": null}}]}'), NOT_THE_PROTOCOL),
     "compressed": (spoken(b"\x1f\x8b\x08rubbish", Content_Encoding="gzip"), NOT_THE_PROTOCOL),
-    "huge": (huge, "the model's server answers with more than 262,144 bytes"),
+    "huge": (huge, "the response of the model's server has more than 262,144 bytes"),
     "prose": (written("I would say that it is warm."), NOT_THE_FORM),
     "another form": (written('{"class": "warm"}'), NOT_THE_FORM),
     "many": (written('{"label": ["warm", "cold"]}'), NOT_THE_FORM),
@@ -424,7 +424,7 @@ def test_the_log_says_what_was_wrong_and_nothing_of_what_was_sent(taught: Parts,
             ask(rerank, taught)
     finally:
         root.removeHandler(handler)
-    assert "it answers 400" in log.getvalue()
+    assert "with status 400" in log.getvalue()
     assert not {each for each in (WARM, COLD, KEY) if each in log.getvalue()}
 
 

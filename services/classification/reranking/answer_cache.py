@@ -1,9 +1,9 @@
-"""Answers at hand: what a model answered to the very same question, kept in the memory of one process.
+"""Cache a model's answers to identical questions, in the memory of one process.
 
-An entry is a digest of the question and the label that was answered: nothing of a picture. The digest covers the ids
-and pictures of the neighbours as a search has just found them, so what was answered beside an image that is gone, or
-that has another picture or label by now, is never found again, in whatever process. Where a removal is carried out,
-its tenant's answers are dropped at once; other processes may hold digest and label until newer ones take their place.
+An entry holds a digest of the question and the label that was answered, and nothing of a picture. The digest covers the
+ids and pictures of the neighbours that the search found. So an answer is not found any more once one of them is
+removed, or has another picture or label; this holds in every process. The process that carries out a removal also
+drops all answers of the tenant. Other processes may keep digest and label until newer entries replace them.
 """
 
 from collections import OrderedDict
@@ -12,10 +12,10 @@ from threading import Lock
 
 
 class AnswerCache:
-    """The latest answers, of every tenant.
+    """An LRU cache of the answers of every tenant.
 
     Args:
-        size: how many are kept; the one that was not asked for the longest goes first.
+        size: the most answers.
     """
 
     def __init__(self, size: int) -> None:
@@ -24,7 +24,7 @@ class AnswerCache:
         self._lock = Lock()
 
     def get(self, tenant: str, question: str) -> str | None:
-        """The label that was answered to a question of this digest, if it is at hand."""
+        """The cached label for a question's digest, or None."""
         with self._lock:
             label = self._labels.get((tenant, question))
             if label is not None:
@@ -32,7 +32,7 @@ class AnswerCache:
             return label
 
     def put(self, tenant: str, question: str, label: str) -> None:
-        """Keep an answer."""
+        """Cache an answer."""
         with self._lock:
             self._labels[tenant, question] = label
             self._labels.move_to_end((tenant, question))
@@ -47,5 +47,5 @@ class AnswerCache:
 
 
 def digest(*question: object) -> str:
-    """What a question is found by: a digest of all that it is made of."""
+    """The digest of a question's parts."""
     return sha256(repr(question).encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Re-rank: where the vote is close, a vision-language model chooses among the labels that got votes.
+"""Re-rank close votes: a vision-language model chooses among the labels that got votes.
 
-The nearest neighbours' pictures go to it with their labels, beside the picture that is asked about: only pictures of a
-tenant for whom the settings allow it, made small and without their metadata. Whatever goes wrong, the vote stands and
-the decision says why. Shares, margin and neighbours stay those of the vote, so that it can be counted again.
+The model receives the query's picture and those of the nearest neighbours with their labels: thumbnails without
+metadata, and only for tenants that the settings name. When the model gives no usable answer, the label of the vote is
+kept and the decision says why. Shares, margin and neighbours always are those of the vote.
 """
 
 import logging
@@ -32,28 +32,28 @@ from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.settings import RerankSettings
 
 AT_ONCE = 4
-"""Questions of one request that are asked at the same time."""
-MOST_CANDIDATES = 50
-"""Labels that a model may choose from: those with the largest shares."""
-NOT_SET_UP = "no vision-language model is set up"
+"""Questions of one request that are sent at the same time."""
+MAX_CANDIDATES = 50
+"""Labels that a model may choose from: those with the largest shares of the vote."""
+NOT_CONFIGURED = "no vision-language model is configured"
 NOT_ALLOWED = "pictures of this tenant may not be sent to a model"
-NO_LABEL = "there is no label that could be ranked again"
+NO_LABEL = "the vote has no label to re-rank"
 NO_PICTURE = "a vector was sent, and a model needs a picture"
 GONE = "the picture of a neighbour is gone"
-NOT_READ = "the pictures that belong to the question cannot be read at the moment"
-NOT_SHOWN = "no neighbour is known whose picture could go with the question"
-TOO_SLOW = "no answer came in time"
+NOT_READ = "the pictures for the question cannot be read at the moment"
+NO_EXAMPLES = "the decision has no neighbour with a picture"
+TOO_SLOW = "the model did not answer in time"
 
 log = logging.getLogger(__name__)
 
 
 class NotAsked(Exception):
-    """The model is not asked; the message says why."""
+    """The model was not asked; the message says why."""
 
 
 @dataclass(frozen=True)
 class CloseVote:
-    """A close vote: the picture that was voted on, and whose key asked."""
+    """A decision that may be re-ranked, with its picture and the key of the request."""
 
     tenant: str
     key_id: str
@@ -63,20 +63,20 @@ class CloseVote:
     @property
     def candidates(self) -> list[str]:
         """The labels to choose from, the winner first."""
-        return [each.label for each in self.decision.shares[:MOST_CANDIDATES]]
+        return [each.label for each in self.decision.shares[:MAX_CANDIDATES]]
 
 
 class Rerank:
-    """The use case, with the parts that it needs.
+    """The use case.
 
-    Its questions wait for their answers in an event loop of their own, where each can be given up at any moment.
+    Questions are sent from a separate event loop, in which each can be cancelled at any moment.
 
     Args:
-        settings: when a model may be asked, and what goes to it.
-        model: whom to ask; None: there is no model.
-        memory: finds the neighbours' pictures.
-        pictures: has them.
-        decoder: makes them small.
+        settings: when a model may be asked, and what it receives.
+        model: to ask; None where none is configured.
+        memory: finds the neighbours.
+        pictures: reads their pictures.
+        decoder: makes thumbnails.
         rates: counts the questions of keys; used in no other event loop.
     """
 
@@ -95,18 +95,18 @@ class Rerank:
         self._decoder = decoder
         self._rates = rates
         self._answers = AnswerCache(settings.cache_entries)
-        self._parts = ExitStack()
+        self._exits = ExitStack()
         self._model = model
         if model is not None:
-            self._portal = self._parts.enter_context(start_blocking_portal(name="rerank"))
-            self._parts.callback(self._portal.call, model.aclose)
+            self._portal = self._exits.enter_context(start_blocking_portal(name="rerank"))
+            self._exits.callback(self._portal.call, model.aclose)
 
     def close(self) -> None:
-        """Let go of the connections."""
-        self._parts.close()
+        """Close the connections."""
+        self._exits.close()
 
     def forget(self, tenant: str, covered: CoveredImages) -> None:
-        """Drop the answers of a tenant whose images are removed; a hook of the removal."""
+        """Drop the cached answers of a tenant whose images are removed: a hook of the removal."""
         if not covered:
             return
         self._answers.forget(tenant)
@@ -114,110 +114,113 @@ class Rerank:
     def __call__(
         self, tenant: str, key_id: str, pictures: Sequence[bytes], decisions: Sequence[Decision]
     ) -> list[Decision]:
-        """The decisions, with the model's label where it was asked and gave one.
+        """Re-rank decisions.
 
         Args:
             tenant: whose memory voted.
-            key_id: whose budget a question is counted on.
-            pictures: what was voted on; empty where it was vectors.
-            decisions: as the votes made them, one for each picture; the neighbours that they show go with a question.
+            key_id: the key whose daily budget a question uses.
+            pictures: of the queries; empty where vectors were sent.
+            decisions: of the votes, one for each query; a question includes the neighbours that they show.
+
+        Returns:
+            the decisions, with the model's label where it gave one.
         """
         shown = pictures or [b""] * len(decisions)
-        asked = [
+        votes = [
             CloseVote(tenant, key_id, picture, decision) for picture, decision in zip(shown, decisions, strict=True)
         ]
         with prometheus_metrics.stage("rerank"):
             return [
-                _reranked(decision, outcome) for decision, outcome in zip(decisions, self._outcomes(asked), strict=True)
+                _reranked(decision, outcome) for decision, outcome in zip(decisions, self._outcomes(votes), strict=True)
             ]
 
-    def _outcomes(self, asked: Sequence[CloseVote]) -> list[Outcome]:
-        why = [self._why_not(each) for each in asked]
-        close = [each for each, reason in zip(asked, why, strict=True) if reason is None]
-        answers = iter(self._portal.call(self._ask_all, self._model, close) if self._model and close else [])
+    def _outcomes(self, votes: Sequence[CloseVote]) -> list[Outcome]:
+        reasons = [self._why_not(each) for each in votes]
+        to_ask = [each for each, reason in zip(votes, reasons, strict=True) if reason is None]
+        answers = iter(self._portal.call(self._ask_all, self._model, to_ask) if self._model and to_ask else [])
         return [
             next(answers) if reason is None else Outcome(voted=each.decision.label, fallback=reason)
-            for each, reason in zip(asked, why, strict=True)
+            for each, reason in zip(votes, reasons, strict=True)
         ]
 
-    def _why_not(self, asked: CloseVote) -> str | None:
-        """Why the model is not asked, as far as that is known at once."""
-        margin, least = asked.decision.margin, self._settings.margin
+    def _why_not(self, vote: CloseVote) -> str | None:
+        """Why the model is not asked, as far as the vote and the settings say; else None."""
+        margin, least = vote.decision.margin, self._settings.margin
         if self._model is None:
-            return NOT_SET_UP
-        if asked.tenant not in self._settings.tenants:
+            return NOT_CONFIGURED
+        if vote.tenant not in self._settings.tenants:
             return NOT_ALLOWED
-        if asked.decision.label is None:
+        if vote.decision.label is None:
             return NO_LABEL
         if margin >= least:
-            return f"the vote is clear: its margin is {margin:.2f}, and a model is asked below {least:.2f}"
-        if not asked.picture:
+            return f"the vote is clear: its margin is {margin:.2f}, and the model decides below {least:.2f}"
+        if not vote.picture:
             return NO_PICTURE
-        return None if asked.decision.neighbours else NOT_SHOWN
+        return None if vote.decision.neighbours else NO_EXAMPLES
 
-    async def _ask_all(self, model: VisionModel, asked: Sequence[CloseVote]) -> list[Outcome]:
-        """What becomes of each question; those that have no answer when the time is over are given up."""
-        outcomes = [Outcome(model=model.name, voted=each.decision.label, fallback=TOO_SLOW) for each in asked]
-        turns = anyio.Semaphore(AT_ONCE)
+    async def _ask_all(self, model: VisionModel, votes: Sequence[CloseVote]) -> list[Outcome]:
+        """Ask all questions at once; those without an answer at the timeout are cancelled."""
+        outcomes = [Outcome(model=model.name, voted=each.decision.label, fallback=TOO_SLOW) for each in votes]
+        slots = anyio.Semaphore(AT_ONCE)
 
-        async def ask(place: int) -> None:
-            async with turns:
-                outcomes[place] = await self._ask(model, asked[place])
+        async def ask(index: int) -> None:
+            async with slots:
+                outcomes[index] = await self._ask(model, votes[index])
 
         with anyio.move_on_after(self._settings.timeout):
             async with anyio.create_task_group() as group:
-                for place in range(len(asked)):
-                    group.start_soon(ask, place)
+                for index in range(len(votes)):
+                    group.start_soon(ask, index)
         for reason in {each.fallback for each in outcomes if each.model and each.fallback}:
-            log.warning("a vision-language model was of no help: %s", reason)
+            log.warning("a vision-language model gave no usable answer: %s", reason)
         return outcomes
 
-    async def _ask(self, model: VisionModel, asked: CloseVote) -> Outcome:
-        voted = asked.decision.label
+    async def _ask(self, model: VisionModel, vote: CloseVote) -> Outcome:
+        voted = vote.decision.label
         try:
-            neighbours = await to_thread.run_sync(self._neighbours, asked, abandon_on_cancel=True)
-            entry = self._entry(asked, neighbours)
-            label = self._answers.get(asked.tenant, entry)
+            neighbours = await to_thread.run_sync(self._neighbours, vote, abandon_on_cancel=True)
+            entry = self._entry(vote, neighbours)
+            label = self._answers.get(vote.tenant, entry)
             if label is not None:
                 return Outcome(model=model.name, label=label, voted=voted, cached=True)
-            prompt = await to_thread.run_sync(self._prompt, asked, neighbours, abandon_on_cancel=True)
-            if not await self._rates.take_question(asked.key_id, self._settings.calls_per_day):
-                raise NotAsked(f"the key has asked its {self._settings.calls_per_day} questions of this day")
+            prompt = await to_thread.run_sync(self._prompt, vote, neighbours, abandon_on_cancel=True)
+            if not await self._rates.take_question(vote.key_id, self._settings.calls_per_day):
+                raise NotAsked(f"the key has used its {self._settings.calls_per_day} questions of the day")
             label = await model.ask(prompt)
         except NotAsked as why:
             return Outcome(voted=voted, fallback=str(why))
         except NoAnswer as why:
             return Outcome(model=model.name, voted=voted, fallback=str(why))
-        self._answers.put(asked.tenant, entry, label)
+        self._answers.put(vote.tenant, entry, label)
         return Outcome(model=model.name, label=label, voted=voted)
 
-    def _neighbours(self, asked: CloseVote) -> list[tuple[StoredImage, list[str]]]:
-        """The images that go with the question, each with the candidates that it voted for."""
-        nearest = _distinct(asked.decision.neighbours)[: self._settings.neighbours]
+    def _neighbours(self, vote: CloseVote) -> list[tuple[StoredImage, list[str]]]:
+        """The images of the question, each with the candidates that it voted for."""
+        nearest = _distinct(vote.decision.neighbours)[: self._settings.neighbours]
         try:
-            held = self._memory.images.get(asked.tenant, [each.image_id for each in nearest])
+            images = self._memory.images.get(vote.tenant, [each.image_id for each in nearest])
         except VisualMemoryError as error:
             raise NotAsked(NOT_READ) from error
-        if any(each.image_id not in held or held[each.image_id].removal is not None for each in nearest):
+        if any(each.image_id not in images or images[each.image_id].removal is not None for each in nearest):
             raise NotAsked(GONE)
-        pictured = [each for each in nearest if has_picture(held[each.image_id].picture)]
+        pictured = [each for each in nearest if has_picture(images[each.image_id].picture)]
         if not pictured:
-            raise NotAsked(NOT_SHOWN)
-        voted = ((held[each.image_id], _voted_for(each, asked.candidates)) for each in pictured)
+            raise NotAsked(NO_EXAMPLES)
+        voted = ((images[each.image_id], _voted_for(each, vote.candidates)) for each in pictured)
         return [(image, labels) for image, labels in voted if labels]
 
-    def _entry(self, asked: CloseVote, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> str:
+    def _entry(self, vote: CloseVote, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> str:
         examples = [(image.image_id, image.picture, labels) for image, labels in neighbours]
-        return digest(sha256(asked.picture).hexdigest(), examples, asked.candidates)
+        return digest(sha256(vote.picture).hexdigest(), examples, vote.candidates)
 
-    def _prompt(self, asked: CloseVote, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> Prompt:
+    def _prompt(self, vote: CloseVote, neighbours: Sequence[tuple[StoredImage, list[str]]]) -> Prompt:
         side = self._settings.side
         try:
             examples = [
-                Example(self._decoder.thumbnail(asked.tenant, self._pictures.read(image.picture), side), labels)
+                Example(self._decoder.thumbnail(vote.tenant, self._pictures.read(image.picture), side), labels)
                 for image, labels in neighbours
             ]
-            return Prompt(self._decoder.thumbnail(asked.tenant, asked.picture, side), examples, asked.candidates)
+            return Prompt(self._decoder.thumbnail(vote.tenant, vote.picture, side), examples, vote.candidates)
         except NotFound as error:
             raise NotAsked(GONE) from error
         except VisualMemoryError as error:
@@ -225,12 +228,12 @@ class Rerank:
 
 
 def _distinct(neighbours: Sequence[Neighbour]) -> list[Neighbour]:
-    """Of copies with the same labels the first: their pictures say no more than its own."""
+    """The first of copies with the same labels: the pictures of the others add nothing."""
     return list({(each.group, *each.labels): each for each in reversed(neighbours)}.values())[::-1]
 
 
 def _voted_for(neighbour: Neighbour, candidates: Sequence[str]) -> list[str]:
-    """The candidates that a neighbour's labels are, or lie below where a level cut them."""
+    """The candidates among a neighbour's labels, or above them where a level cut the labels."""
     return [
         each for each in candidates if any(label == each or label.startswith(f"{each}/") for label in neighbour.labels)
     ]

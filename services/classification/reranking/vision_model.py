@@ -1,6 +1,6 @@
-"""A vision-language model behind OpenAI's protocol (chat completions), which vLLM, Ollama and Gemini speak too.
+"""Client of a vision-language model with OpenAI's protocol (chat completions), which vLLM, Ollama and Gemini offer too.
 
-Whatever its server does, there is a label, or a sentence on why not.
+Every fault of the server becomes a `NoAnswer` with a sentence.
 """
 
 from base64 import b64encode
@@ -14,23 +14,23 @@ from pydantic import BaseModel, Field, ValidationError
 from visual_memory.services.classification.reranking.vision_prompt import NoAnswer, Prompt
 
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "visual-memory"}
-MOST_BYTES = 2**18
-"""Longest answer that is read: a label, and the thoughts that some models tell with it."""
+MAX_BYTES = 2**18
+"""The longest response that is read: a label, and the reasoning that some models add."""
 
 
 class VisionModel:
-    """Asks a model; follows no redirects, keeps no cookies, and goes by no proxy of the environment.
+    """Sends questions to a model; without redirects, cookies, and proxies from the environment.
 
-    It has no limit of time: whoever asks cancels it.
+    It has no timeout: the caller cancels it.
 
     Args:
         url: the API's base, such as ``http://localhost:11434/v1``.
         name: the model's name.
-        key: the API key; empty where it wants none.
-        parameters: further fields of a request; they win over ours.
+        key: the API key; empty where none is needed.
+        parameters: further fields of a request; they override the built-in ones.
 
     Attributes:
-        name: as given.
+        name: the model's name.
     """
 
     def __init__(self, url: str, name: str, key: str, parameters: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ class VisionModel:
         """The label that the model chooses.
 
         Raises:
-            NoAnswer: its server cannot be reached, refuses, or answers with something else.
+            NoAnswer: the server cannot be reached, refuses, or sends an invalid response.
         """
         try:
             request = await to_thread.run_sync(self._request, prompt)
@@ -53,12 +53,12 @@ class VisionModel:
                 body = await _read(response)
             finally:
                 await response.aclose()
-        except (httpx.TransportError, httpx.InvalidURL, UnicodeError):  # the last two: no such host can be
-            raise NoAnswer("the model's server cannot be reached, or ends the connection") from None
+        except (httpx.TransportError, httpx.InvalidURL, UnicodeError):  # the last two: the host name is invalid
+            raise NoAnswer("the model's server cannot be reached, or closed the connection") from None
         try:
             return prompt.read(_Completion.model_validate_json(body).choices[0].message.content)
         except ValidationError:
-            raise NoAnswer("the model's server answers with something else than its protocol says") from None
+            raise NoAnswer("the response of the model's server does not follow the protocol") from None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -79,14 +79,14 @@ class VisionModel:
 
 async def _read(response: httpx.Response) -> bytes:
     if 300 <= response.status_code < 400:
-        raise NoAnswer("the model's server answers with a redirect, which is not followed")
+        raise NoAnswer("the model's server answered with a redirect, which is not followed")
     if response.status_code != 200:
-        raise NoAnswer(f"the model's server refuses: it answers {response.status_code}")
+        raise NoAnswer(f"the model's server refused the request with status {response.status_code}")
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > MOST_BYTES:
-            raise NoAnswer(f"the model's server answers with more than {MOST_BYTES:,} bytes")
+        if len(body) > MAX_BYTES:
+            raise NoAnswer(f"the response of the model's server has more than {MAX_BYTES:,} bytes")
     return bytes(body)
 
 

@@ -1,8 +1,8 @@
-"""What a vision-language model is asked: which of some labels a picture has, beside labelled pictures like it.
+"""The prompt for a vision-language model, and how to read its answer: which of some labels does a picture have?
 
-Labels and pictures come from users. Labels are quoted as JSON, so that none can end its quotes and speak for itself,
-and an answer counts only where it is one of the candidates. So whatever a label or a picture says, it can at worst
-make the model choose another candidate.
+Labels and pictures come from users and may contain instructions. Labels are quoted as JSON, so none can break out of
+its quotes, and only a candidate counts as an answer. So the worst that a label or a picture can do is to make the model
+choose another candidate.
 """
 
 import json
@@ -24,7 +24,7 @@ FORM = (
 
 
 class NoAnswer(Exception):
-    """A model gave no usable answer; the message says why, and quotes nothing of the question or the answer."""
+    """A model gave no usable answer; the message says why, and quotes neither question nor answer."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question as it is put to a model: which of the candidates a picture has.
+    """A question to a model: which of the candidates does the picture have?
 
     Attributes:
         picture: a JPEG's bytes.
@@ -50,7 +50,7 @@ class Prompt:
     candidates: Sequence[str]
 
     def parts(self) -> Iterator[str | bytes]:
-        """Texts and pictures in the order in which the model is to read them."""
+        """Texts and pictures in the order in which the model reads them."""
         yield INTRODUCTION + _quoted(self.candidates)
         for number, example in enumerate(self.examples, 1):
             yield f"Similar picture {number} of {len(self.examples)}, the most similar first. Labels: " + _quoted(
@@ -67,18 +67,18 @@ class Prompt:
         return {"type": "object", "properties": {"label": label}, "required": ["label"], "additionalProperties": False}
 
     def read(self, text: str) -> str:
-        """The label that the model chose; words around the JSON do not matter.
+        """The label that the model chose; text around the JSON is ignored.
 
         Raises:
-            NoAnswer: it is not JSON of the form that was asked for, or no candidate.
+            NoAnswer: the text has no JSON of the requested form, or its label is no candidate.
         """
         try:
             label = _Chosen.model_validate_json(text[text.find("{") : text.rfind("}") + 1]).label
         except ValidationError:
-            raise NoAnswer("the model's answer is not JSON of the form that it was asked for") from None
+            raise NoAnswer("the model's answer is not JSON of the requested form") from None
         chosen = next((each for each in self.candidates if normalised(each) == normalised(label)), None)
         if chosen is None:
-            raise NoAnswer("the model answered with a label that it was not offered")
+            raise NoAnswer("the model answered with a label that is no candidate")
         return chosen
 
 

@@ -12,7 +12,7 @@ from visual_memory.schemas.errors import InvalidRequest, TooLarge
 from visual_memory.schemas.explanation import LabelChange, Preview, PreviewRequest
 from visual_memory.schemas.filter import MAX_VALUES
 from visual_memory.schemas.stored_decision import StoredDecision
-from visual_memory.services.classification.classify import WhatIf
+from visual_memory.services.classification.search_voters import WhatIf
 from visual_memory.services.decisions.explanations.classify_again import ClassifyAgain, of_vote_alone
 from visual_memory.services.decisions.explanations.explanation_budget import AT_ONCE
 from visual_memory.services.decisions.scrub_decision import query_vector

@@ -15,5 +15,5 @@ def test_another_spelling_names_the_same_label(spelling: str) -> None:
 
 
 def test_a_label_that_was_not_offered_is_no_answer() -> None:
-    with pytest.raises(NoAnswer, match="not offered"):
+    with pytest.raises(NoAnswer, match="no candidate"):
         PROMPT.read('{"label": "Jose"}')

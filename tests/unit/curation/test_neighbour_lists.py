@@ -42,8 +42,8 @@ def test_they_are_those_made_anew_whatever_came_and_went(
     moves: list[tuple[str, int, int]], kept: int, margin: int, at_once: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbour_lists, "KEPT", kept)
-        patch.setattr(neighbour_lists, "WIDTH", kept + margin)
+        patch.setattr(neighbour_lists, "MIN_NEIGHBOURS", kept)
+        patch.setattr(neighbour_lists, "MAX_NEIGHBOURS", kept + margin)
         patch.setattr(neighbour_lists, "NEW_AT_ONCE", at_once)
         patch.setattr(neighbour_lists, "OLD_AT_ONCE", at_once + 1)
         patch.setattr(exact_neighbours, "GATHERED_BYTES", 100)
