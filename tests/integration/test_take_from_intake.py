@@ -283,7 +283,7 @@ def test_who_dies_counts_nothing_twice_and_leaves_nothing(parts: Parts, streams:
 
 def test_where_the_intake_is_away_it_notes_its_end_later(parts: Parts, streams: Streams) -> None:
     class Away(StreamIntakeQueue):
-        def position(self, _tenant: str) -> str:
+        def last_position(self, _tenant: str) -> str:
             raise Unavailable("it does not answer")
 
     parts.intake = Away(streams)
