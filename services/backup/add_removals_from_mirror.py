@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, select, update
 from visual_memory.schemas.receipt import VERSION, Event
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images, receipt_log, removals
-from visual_memory.services.receipts.receipt_log import LogEntry
+from visual_memory.services.receipts.check_log_entry import LogEntry
 from visual_memory.services.receipts.receipt_signature import ReceiptChecker, parse_time
 from visual_memory.services.removal.removal_records import RemovalStep
 

@@ -26,7 +26,8 @@ from visual_memory.services.infrastructure.storage.picture_store import PictureS
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import encoder_of, vector_name
 from visual_memory.services.memory.points.point_payload import marked, to_image
-from visual_memory.services.receipts.receipt_log import LogEntry, ReceiptLog
+from visual_memory.services.receipts.check_log_entry import LogEntry
+from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
 from visual_memory.services.receipts.sync_mirror import MirrorSync
 from visual_memory.services.removal.covered_images import CoveredImages, RemovalHook
@@ -171,7 +172,7 @@ class RestoreBackup:
                 for fault in self.log.faults(tenant):
                     raise NotValid(f"the log of {tenant} in the backup: {fault}")
             tenants = {*self.log.tenants(), *self.mirroring.tenants()}
-            later = [entry for tenant in sorted(tenants) for entry in self.mirroring.adopt_later(tenant)]
+            later = [entry for tenant in sorted(tenants) for entry in self.mirroring.restore_later(tenant)]
         except NotValid as error:
             raise InvalidRequest(f"{error}; nothing is restored: take away what this left") from None
         self.adopted(later)

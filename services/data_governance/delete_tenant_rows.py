@@ -8,7 +8,8 @@ from visual_memory.schemas.receipt import TenantEndPayload
 from visual_memory.services.access.audit_log import RUNNING, AuditLog
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import keys, metadata
-from visual_memory.services.receipts.receipt_log import LogEntry, ReceiptLog
+from visual_memory.services.receipts.check_log_entry import LogEntry
+from visual_memory.services.receipts.receipt_log import ReceiptLog
 
 EVERYBODY, ACTION = "*", "tenants.end"
 """Tenant and action of the audit log's lines: the tenant's own lines are deleted."""

@@ -14,7 +14,7 @@ from visual_memory.schemas.image import State, now
 from visual_memory.schemas.receipt import Requester, TenantEndPayload
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.data_governance.delete_tenant_rows import TenantRows
-from visual_memory.services.receipts.receipt_log import LogEntry
+from visual_memory.services.receipts.check_log_entry import LogEntry
 from visual_memory.services.removal.intake_contract import IntakeQueue
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 

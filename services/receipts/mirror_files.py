@@ -1,8 +1,8 @@
-"""The mirror: a place of one's own, on another disk or in an object store, that knows what was removed.
+"""The mirror's files: a copy of the log and of the digests of what was removed, on another disk or in an object store.
 
-For each entry of a tenant's log it has ``TENANT/NUMBER.json``: the entry, and by which digests what was removed is
-known again, in pages of their own (``TENANT/NUMBER.PAGE.json``). The entry's file is written last, is signed, and names
-its pages by their digests. Entries are written in their order, so that what is there is there without gaps.
+Each entry of a tenant's log is stored as ``TENANT/NUMBER.json``, and the tombstones and blocks of its removal in pages,
+``TENANT/NUMBER.PAGE.json``. The entry's file is written last, is signed, and names its pages by their digests. Entries
+are written in order, so a mirror has no gaps.
 """
 
 import json
@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from visual_memory.schemas.errors import NotFound, Unavailable
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
-from visual_memory.services.receipts.receipt_log import LogEntry
+from visual_memory.services.receipts.check_log_entry import LogEntry
 from visual_memory.services.receipts.receipt_signature import (
     MIRROR,
     NotValid,
@@ -28,11 +28,11 @@ HEAD = re.compile(r"(\d{12})\.json")
 
 @dataclass(frozen=True)
 class RemovedDigests:
-    """By which digests what a removal covered is known again.
+    """Digests that identify what a removal covered.
 
     Attributes:
-        tombstones: digests of the keys of its pictures.
-        blocks: kind and digest of what is refused from then on.
+        tombstones: of its pictures and images.
+        blocks: kind and digest of each blocked value.
     """
 
     tombstones: Sequence[str] = ()
@@ -41,20 +41,18 @@ class RemovedDigests:
 
 @dataclass(frozen=True)
 class MirroredEntry:
-    """What the mirror has of an entry; `pages` are read one by one."""
+    """An entry in the mirror; `pages` are read one by one."""
 
     entry: LogEntry
     pages: Iterable[RemovedDigests]
 
 
 class MirrorFiles:
-    """The files of a mirror.
-
-    Every method raises `Unavailable` where the place does not answer.
+    """The files of a mirror. Every method raises `Unavailable` if the storage does not answer.
 
     Args:
-        url: a folder or any fsspec URL.
-        signer: of the service.
+        url: a folder, or any fsspec URL.
+        signer: of this service.
     """
 
     def __init__(self, url: str, signer: ReceiptSigner) -> None:
@@ -62,19 +60,19 @@ class MirrorFiles:
         self._signer = signer
 
     def write(self, entry: LogEntry, pages: Iterable[RemovedDigests]) -> None:
-        """Write an entry with its pages, and read them back; durable when it returns. Twice the same is harmless.
+        """Write an entry with its pages, and read them back; durable when it returns. It can be repeated.
 
         Raises:
-            Unavailable: it could not be written, or another entry of this number is there.
+            Unavailable: it could not be written, or the mirror has another entry with this number.
         """
-        if self.holds(entry):
+        if self.contains(entry):
             return
         digests = []
         for number, page in enumerate(pages):
             data = canonical_json({"tombstones": page.tombstones, "blocks": page.blocks})
             self._write(_page_key(entry, number), data)
             digests.append(sha256(data).hexdigest())
-        said = {
+        fields = {
             "tenant": entry.tenant,
             "number": entry.number,
             "version": entry.version,
@@ -84,13 +82,13 @@ class MirrorFiles:
             "entry": entry.text,
             "pages": digests,
         }
-        self._write(_key(entry.tenant, entry.number), self._signer.sign(MIRROR, said).encode())
+        self._write(_key(entry.tenant, entry.number), self._signer.sign(MIRROR, fields).encode())
 
-    def holds(self, entry: LogEntry) -> bool:
-        """Whether an entry is there, whole; a file that a failed write left is not.
+    def contains(self, entry: LogEntry) -> bool:
+        """Whether the mirror has an entry; a partial file of a failed write does not count.
 
         Raises:
-            Unavailable: another entry of this number is there.
+            Unavailable: the mirror has another entry with this number.
         """
         try:
             found = self.entry(entry.tenant, entry.number).entry
@@ -104,50 +102,54 @@ class MirrorFiles:
         return True
 
     def end(self, tenant: str) -> int:
-        """The number of the last entry; 0 where there is none."""
+        """The number of the last entry; 0 if there is none."""
         return max(self._numbers(tenant), default=0)
 
     def tenants(self) -> Sequence[str]:
-        """Everybody who has entries."""
+        """The tenants that have entries."""
         return self._blobs.top_folders()
 
     def entries(self, tenant: str, after: int = 0) -> Iterator[MirroredEntry]:
-        """The entries of a tenant after a number, in their order.
+        """The entries of a tenant after a number, in order.
 
         Raises:
-            NotValid: one is damaged, or is not as it was written; while its pages are read, for one of them.
+            NotValid: an entry was changed or is damaged; its pages raise it when they are read.
         """
         for number in sorted(each for each in self._numbers(tenant) if each > after):
             yield self.entry(tenant, number)
 
     def entry(self, tenant: str, number: int) -> MirroredEntry:
-        """One entry; errors as in `entries`."""
+        """The entry with a number; raises the errors of `entries`."""
         where = f"entry {number} of the mirror"
         try:
             signed = self._signer.read((self._read(_key(tenant, number)) or b"").decode("ascii", "replace"))
         except NotValid as error:
             raise NotValid(f"{where}: {error}") from None
-        said = signed.payload
-        if signed.type != MIRROR or (said["tenant"], said["number"]) != (tenant, number):
-            raise NotValid(f"{where} is another's")
+        fields = signed.payload
+        if signed.type != MIRROR or (fields["tenant"], fields["number"]) != (tenant, number):
+            raise NotValid(f"{where} does not match its name: it belongs to another entry")
         names = ("tenant", "number", "event", "removal")
-        at, text = parse_time(said["at"]), said["entry"]
+        at, text = parse_time(fields["at"]), fields["entry"]
         text_digest = sha256(text.encode()).hexdigest()
         entry = LogEntry(
-            **{name: said[name] for name in names}, at=at, text=text, digest=text_digest, version=said["version"]
+            **{name: fields[name] for name in names}, at=at, text=text, digest=text_digest, version=fields["version"]
         )
-        return MirroredEntry(entry, _Pages(self, entry, said["pages"]))
+        return MirroredEntry(entry, _Pages(self, entry, fields["pages"]))
 
     def page(self, entry: LogEntry, number: int, digest: str) -> RemovedDigests:
-        """A page of an entry, which must be the one that it names."""
+        """A page of an entry.
+
+        Raises:
+            NotValid: the page is not the one that the entry names.
+        """
         data = self._read(_page_key(entry, number)) or b""
         if sha256(data).hexdigest() != digest:
             raise NotValid(f"page {number} of entry {entry.number} of the mirror was changed, or is gone")
-        said = json.loads(data)
-        return RemovedDigests(said["tombstones"], [(kind, each) for kind, each in said["blocks"]])
+        fields = json.loads(data)
+        return RemovedDigests(fields["tombstones"], [(kind, each) for kind, each in fields["blocks"]])
 
     def ping(self) -> None:
-        """Return if the place answers."""
+        """Return if the storage answers."""
         self._blobs.ping()
 
     def _numbers(self, tenant: str) -> Iterator[int]:
@@ -171,7 +173,7 @@ class MirrorFiles:
 
 @dataclass(frozen=True)
 class _Pages:
-    """The pages of an entry, read as often as they are gone through."""
+    """The pages of an entry, read anew in each iteration."""
 
     mirror: MirrorFiles
     entry: LogEntry

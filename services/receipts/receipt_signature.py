@@ -1,7 +1,7 @@
-"""Receipts as flattened JWS in JSON (RFC 7515, section 7.2.2), by Ed25519 (RFC 8037); any JOSE tool checks one.
+"""Sign and read receipts: flattened JWS in JSON (RFC 7515, section 7.2.2) with Ed25519 (RFC 8037).
 
-A text is made once and compared byte for byte: whatever is not exactly as it was made is refused, even where its
-signature is valid.
+Any JOSE tool can check a receipt. A text is created once and compared byte for byte: a text that is not exactly as it
+was created is refused, even if its signature is valid.
 """
 
 import binascii
@@ -25,7 +25,7 @@ ENTRY = "visual-memory-log-entry"
 RECEIPT = "visual-memory-receipt"
 END = "visual-memory-log-end"
 MIRROR = "visual-memory-mirror"
-"""What is signed says so in its header (``typ``), so that none of these passes as another."""
+"""The header's ``typ`` of each kind of signed text, so that none of them passes for another."""
 
 ALGORITHM = "EdDSA"
 MEMBERS = ("payload", "protected", "signature")
@@ -33,19 +33,19 @@ SIGNATURE_BYTES = 64
 
 
 class NotValid(Exception):
-    """A text that was not signed as it stands; the message is a sentence."""
+    """A text is not validly signed, or was changed; the message is a sentence."""
 
 
 @dataclass(frozen=True)
 class Signed:
-    """What was signed, and as what."""
+    """A signed payload, and the ``typ`` that it was signed as."""
 
     type: str
     payload: dict[str, Any]
 
 
 class _Registry(JWSRegistry):
-    """Only Ed25519, by the name that every tool knows; RFC 9864 gave it a second one, which few know yet."""
+    """Allows Ed25519 alone, by its older name: few tools know the name that RFC 9864 gave it."""
 
     max_payload_length = 16 * 2**20
 
@@ -53,17 +53,17 @@ class _Registry(JWSRegistry):
         super().__init__(algorithms=[ALGORITHM])
 
     def get_alg(self, name: str) -> Any:
-        """The algorithm, without the library's warning of its name."""
+        """Return the algorithm, without the library's warning about its name."""
         if name != ALGORITHM:
             raise NotValid(f"its algorithm is {name}, not {ALGORITHM}")
         return self.algorithms[name]
 
 
 class ReceiptChecker:
-    """Checks what was signed with one key.
+    """Reads texts that were signed with one key.
 
     Args:
-        key: 32 bytes, the public key.
+        key: the public key, 32 bytes.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -72,10 +72,10 @@ class ReceiptChecker:
 
     @classmethod
     def of(cls, key_text: str) -> "ReceiptChecker":
-        """From a key as people have it: a JSON Web Key, or its 32 bytes in base64.
+        """Parse a public key: a JSON Web Key, or 32 bytes in base64.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: the text is neither.
         """
         refusal = ValueError("no public key: give the JSON of `visual-memory receipts key`, or 32 bytes in base64")
         try:
@@ -91,10 +91,10 @@ class ReceiptChecker:
             raise refusal from None
 
     def read(self, text: str) -> Signed:
-        """What was signed with the key.
+        """Check a text's signature, and return what was signed.
 
         Raises:
-            NotValid: it was not, or the text is not as it was made.
+            NotValid: the text was not signed with the key, or was changed.
         """
         members = _members(text)
         try:
@@ -113,10 +113,10 @@ class ReceiptChecker:
 
 
 class ReceiptSigner(ReceiptChecker):
-    """Signs, too.
+    """Signs texts, and reads them.
 
     Args:
-        seed: 32 secret bytes, from which the key pair is made (RFC 8032).
+        seed: 32 secret bytes, from which the key pair is derived (RFC 8032).
     """
 
     def __init__(self, seed: bytes) -> None:
@@ -125,34 +125,34 @@ class ReceiptSigner(ReceiptChecker):
         self._pair = OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": _encoded(public), "d": _encoded(seed)})
 
     def sign(self, kind: str, payload: Mapping[str, Any]) -> str:
-        """The text of what is said; the same for the same, byte for byte."""
+        """Sign a payload; equal payloads give equal texts, byte for byte."""
         header = {"alg": ALGORITHM, "kid": self.key.kid, "typ": kind}
         members = jws.serialize_json({"protected": header}, canonical_json(payload), self._pair, registry=_Registry())
         return _joined({name: str(members[name]) for name in MEMBERS})  # type: ignore[literal-required]
 
 
 def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys and no blanks, in UTF-8."""
+    """Serialise as JSON in UTF-8, with sorted keys and without whitespace."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def format_time(moment: datetime) -> str:
-    """A moment, in UTC."""
+    """Format a time in UTC, as ISO 8601."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:
-    """The moment that was written so."""
+    """Parse a time that `format_time` formatted."""
     return datetime.fromisoformat(text)
 
 
 def digest(text: str) -> str:
-    """SHA-256 of a text, in hex."""
+    """SHA-256 of a text, in hexadecimal."""
     return sha256(text.encode()).hexdigest()
 
 
 def _members(text: str) -> dict[str, str]:
-    """The three parts of a text that is exactly as it was made."""
+    """The three members of a text that is exactly as it was created."""
     try:
         members = json.loads(text)
         made = _joined(members)
@@ -162,7 +162,7 @@ def _members(text: str) -> dict[str, str]:
     if members.keys() != {*MEMBERS} or not all(isinstance(each, str) for each in members.values()):
         raise NotValid("it is no receipt, or damaged")
     if made != text or _encoded(signature) != members["signature"] or len(signature) != SIGNATURE_BYTES:
-        raise NotValid("it is not byte for byte as it was handed out")
+        raise NotValid("it is not byte for byte as it was issued")
     return {name: members[name] for name in MEMBERS}
 
 

@@ -1,13 +1,13 @@
-"""Receipts and log entries of version 1, as they were given out until records moved into a database: their check.
+"""Check receipts and log entries of version 1, which were issued until records moved into a database.
 
-It is frozen. It reads plain JSON and none of our classes, so that no field that comes to a class can make a receipt
-false that was handed out:
+This module is frozen. It reads plain JSON and none of our classes, so that a new field of a class cannot invalidate a
+receipt that was issued:
 
-- a receipt is the record of a removal; its ``seal`` is the entry of the tenant's log which says that it was done, or
-  that its bytes were erased;
-- an entry holds the SHA-256 of the receipt without its seal (of what was asked, where it says that a removal was
-  requested), the SHA-256 of the entry before, the public key, and a signature (Ed25519) of all that;
-- digests and signatures are made of JSON with sorted keys and without blanks, in UTF-8.
+- a receipt is the record of a removal; its ``seal`` is the entry of the tenant's log which states that the removal is
+  done, or that its bytes are erased;
+- an entry contains the SHA-256 of the receipt without its seal (of the request, if the entry states the request), the
+  SHA-256 of the entry before, the public key, and an Ed25519 signature of all that;
+- digests and signatures are computed from JSON in UTF-8, with sorted keys and without whitespace.
 """
 
 import base64
@@ -28,10 +28,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def parse_receipt(data: bytes) -> dict[str, Any]:
-    """A receipt as it was handed out.
+    """Parse a receipt.
 
     Raises:
-        ValueError: it is no JSON object, or a key stands in it twice, so that two readers may understand two things.
+        ValueError: it is no JSON object, or a key occurs twice, so that two parsers may read different values.
     """
     try:
         value = json.loads(data, object_pairs_hook=_each_once, parse_constant=_refuse)
@@ -43,16 +43,16 @@ def parse_receipt(data: bytes) -> dict[str, Any]:
 
 
 def is_version_1(receipt: Mapping[str, Any]) -> bool:
-    """Whether something looks like a receipt of this version, right or wrong; later ones are signed texts."""
+    """Whether JSON looks like a receipt of this version, valid or not; later versions are signed texts."""
     return "payload" not in receipt and {"filter", "seal"} <= receipt.keys()
 
 
 def check_receipt(receipt: Mapping[str, Any], public_key: str) -> list[str]:
-    """What is wrong with a receipt of a removal that is done; nothing where it is valid.
+    """What is wrong with a receipt of a finished removal; empty if it is valid.
 
     Args:
-        receipt: as it was handed out.
-        public_key: of the service that gave it, Ed25519, in base64.
+        receipt: the parsed receipt.
+        public_key: the Ed25519 key of the service that issued it, in base64.
     """
     if receipt.keys() != _RECEIPT:
         return [_other_fields(receipt, _RECEIPT)]
@@ -76,7 +76,7 @@ def check_receipt(receipt: Mapping[str, Any], public_key: str) -> list[str]:
 
 
 def check_entry(entry: Mapping[str, Any], public_key: str) -> list[str]:
-    """What is wrong with an entry of the log by itself: its form, its key, its signature; nothing where it is valid."""
+    """What is wrong with the form, key or signature of an entry of the log; empty if it is valid."""
     if entry.keys() != _ENTRY:
         return [_other_fields(entry, _ENTRY)]
     if not _is_entry(entry):
@@ -92,18 +92,18 @@ def check_entry(entry: Mapping[str, Any], public_key: str) -> list[str]:
 
 
 def digest_of(event: str, receipt: Mapping[str, Any]) -> str:
-    """The digest that an entry holds: of what was asked, or of the receipt without its seal."""
+    """The digest that an entry contains: of the request, or of the receipt without its seal."""
     if event == "requested":
         return sha256(canonical({field: receipt[field] for field in _ASKED})).hexdigest()
     return sha256(canonical(receipt, without={"seal"})).hexdigest()
 
 
 def canonical(value: Mapping[str, Any], without: Iterable[str] = ()) -> bytes:
-    """JSON with sorted keys and no blanks, in UTF-8, of which digests and signatures are made."""
+    """Serialise for digests and signatures: JSON in UTF-8, with sorted keys and without whitespace."""
     left_out = {*without}
     kept = {field: each for field, each in value.items() if field not in left_out}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode(errors="surrogatepass")  # half a surrogate pair was never signed, and makes no error here
+    return text.encode(errors="surrogatepass")  # a lone surrogate was never signed, and must not raise here
 
 
 def _is_entry(entry: Mapping[str, Any]) -> bool:
@@ -118,10 +118,10 @@ def _is_entry(entry: Mapping[str, Any]) -> bool:
 
 
 def _decoded(text: str) -> bytes:
-    """Bytes from base64.
+    """Decode base64.
 
     Raises:
-        ValueError: it is none, or not in the one form that these bytes have.
+        ValueError: the text is not base64, or not the canonical form of its bytes.
     """
     data = base64.b64decode(text, validate=True)
     if base64.b64encode(data).decode() != text:

@@ -40,7 +40,7 @@ def test_a_receipt_is_the_same_bytes_each_time_and_valid(stack: Stack, removal_i
     key = stack.client.receipt_key()
     receipt = parse_receipt(answers[0].text, ReceiptChecker.of(key.model_dump_json()))
     assert receipt.removal == removal_id
-    assert (receipt.said["images"], receipt.said["by_state"]) == (2, {"remembered": 2})
+    assert (receipt.fields["images"], receipt.fields["by_state"]) == (2, {"remembered": 2})
     (tmp_path / "key").write_text(key.model_dump_json())
     (tmp_path / "receipt").write_text(stack.client.receipt(removal_id))
     checked = ["verify-receipt", str(tmp_path / "receipt"), "--key", str(tmp_path / "key")]
@@ -49,7 +49,7 @@ def test_a_receipt_is_the_same_bytes_each_time_and_valid(stack: Stack, removal_i
 
 def test_a_receipt_tells_nobody_its_filter_but_whoever_has_it(stack: Stack, removal_id: str, subject: str) -> None:
     text = stack.client.receipt(removal_id)
-    said = json.dumps(parse_receipt(text, ReceiptChecker.of(stack.client.receipt_key().base64)).said)
+    said = json.dumps(parse_receipt(text, ReceiptChecker.of(stack.client.receipt_key().base64)).fields)
     assert subject not in said
     assert stack.client.is_receipt_of(removal_id, Filter({"subject": subject}))
     assert not stack.client.is_receipt_of(removal_id, Filter({"subject": f"{subject}x"}))

@@ -146,12 +146,12 @@ def test_whoever_has_the_filter_can_have_it_checked(receipts: Receipts) -> None:
     decomposed = Filter.model_validate({"labels": {"not": ["cat", "dog"]}, "subject": "Jose\u0301"})
     assert check(done, FILTER) == check(done, decomposed) == []
     assert check(done, Filter({"subject": "José"})) == check(done, Filter({})) == ["it is of another filter"]
-    assert check.is_of(done, FILTER)
-    assert not check.is_of(done, Filter({}))
+    assert check.has_filter(done, FILTER)
+    assert not check.has_filter(done, Filter({}))
     [fault] = check(text_of(receipts, Event.ERASED), FILTER)
     assert "present the removal's receipt" in fault
     with pytest.raises(NotValid):
-        check.is_of(text_of(receipts, Event.REQUESTED), FILTER)
+        check.has_filter(text_of(receipts, Event.REQUESTED), FILTER)
 
 
 def test_a_receipt_of_version_1_names_its_filter_in_full(receipts: Receipts) -> None:
@@ -159,7 +159,7 @@ def test_a_receipt_of_version_1_names_its_filter_in_full(receipts: Receipts) -> 
     named = Filter.model_validate(json.loads(text)["filter"])
     assert check(text, named) == []
     assert check(text, Filter({"subject": "somebody else"})) == ["it is of another filter"]
-    assert check.is_of(text, named)
+    assert check.has_filter(text, named)
 
 
 def test_an_erasure_of_another_removal_is_found(receipts: Receipts) -> None:

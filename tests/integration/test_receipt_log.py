@@ -23,7 +23,8 @@ from visual_memory.schemas.receipt import (
 )
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import receipt_log, receipt_log_ends
-from visual_memory.services.receipts.receipt_log import DuplicateEntry, LogEntry, ReceiptLog
+from visual_memory.services.receipts.check_log_entry import LogEntry
+from visual_memory.services.receipts.receipt_log import DuplicateEntry, ReceiptLog
 from visual_memory.services.receipts.receipt_signature import RECEIPT, NotValid, ReceiptSigner, digest, format_time
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -223,16 +224,16 @@ def cut_with_its_end(connection: Connection) -> None:
 
 
 TAMPERED: dict[str, tuple[Callable[[Connection], object], str]] = {
-    "a moment": (change(2, at=MOMENT + timedelta(hours=1)), "entry 2 of the log is another's"),
+    "a moment": (change(2, at=MOMENT + timedelta(hours=1)), "entry 2 of the log does not match its row"),
     "an event": (change(2, event="erased"), "entry 2 of the log: it is no entry"),
-    "a removal": (change(4, removal="r9"), "entry 4 of the log is another's"),
+    "a removal": (change(4, removal="r9"), "entry 4 of the log does not match its row"),
     "a digest": (change(1, digest="0" * 64), "entry 1 of the log was changed"),
     "the first gone": (cut(1), "entry 1 of the log is missing"),
     "one gone": (cut(2), "entry 2 of the log is missing"),
     "the last gone": (cut(4), "breaks off after entry 3, and its sealed end is 4"),
     "some at the end gone": (cut(3, 4), "breaks off after entry 2, and its sealed end is 4"),
     "all gone": (cut(1, 2, 3, 4), "breaks off after entry 0"),
-    "two swapped": (swap, "is another's"),
+    "two swapped": (swap, "does not match its row"),
     "one twice": (duplicate, "after its sealed end"),
     "one forged": (forge, "signed with another key"),
     "the end gone": (end_gone, "no sealed end"),
@@ -303,9 +304,9 @@ def test_entries_from_elsewhere_are_taken_over_where_they_follow(filled: Receipt
         filled.seal_imported(connection, "ann")
     assert faults(filled) == []
     with pytest.raises(NotValid, match="entry 4 of the log does not follow"), filled.database.write() as connection:
-        filled.adopt(connection, entries[3:])
+        filled.append_mirrored(connection, entries[3:])
     with filled.database.write() as connection:
-        filled.adopt(connection, entries[2:])
+        filled.append_mirrored(connection, entries[2:])
     assert faults(filled) == []
     assert list(filled.entries("ann")) == entries
     assert _end(filled)[:2] == signed[:2]

@@ -26,9 +26,11 @@ from visual_memory.services.infrastructure.records.tables import (
     tombstones,
 )
 from visual_memory.services.receipts import mirrored_digests
+from visual_memory.services.receipts.check_log_entry import LogEntry
+from visual_memory.services.receipts.issued_receipts import IssuedReceipts
 from visual_memory.services.receipts.mirror_files import MirrorFiles
-from visual_memory.services.receipts.mirrored_digests import MirrorRows
-from visual_memory.services.receipts.receipt_log import LogEntry, ReceiptLog
+from visual_memory.services.receipts.mirrored_digests import MirroredDigests
+from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid, ReceiptSigner
 from visual_memory.services.receipts.sync_mirror import MirrorSync
 from visual_memory.services.removal.removal_records import RemovalRecords
@@ -97,7 +99,7 @@ def log(database: Database) -> ReceiptLog:
 
 @pytest.fixture
 def mirroring(log: ReceiptLog, url: str) -> MirrorSync:
-    return MirrorSync(log, MirrorRows(log.database), MirrorFiles(url, SIGNER))
+    return MirrorSync(log, MirroredDigests(log.database), IssuedReceipts(log.database), MirrorFiles(url, SIGNER))
 
 
 def append(log: ReceiptLog, removal: str, payload: Payload, tenant: str = "ann") -> LogEntry:
@@ -155,10 +157,10 @@ def test_twice_the_same_and_several_at_once_are_harmless(mirroring: MirrorSync) 
 
 
 def test_without_a_mirror_nothing_waits(log: ReceiptLog) -> None:
-    mirroring = MirrorSync(log, MirrorRows(log.database), None)
+    mirroring = MirrorSync(log, MirroredDigests(log.database), IssuedReceipts(log.database), None)
     mirroring.write_up_to("ann", remove(log, "r1").number)
     mirroring.check()
-    assert (faults(mirroring), mirroring.tenants(), mirroring.adopt_later("ann")) == ([], [], [])
+    assert (faults(mirroring), mirroring.tenants(), mirroring.restore_later("ann")) == ([], [], [])
 
 
 @pytest.mark.parametrize("url", ["failing"], indirect=True)
@@ -183,12 +185,12 @@ def record(log: ReceiptLog, removal: str, **columns: Any) -> None:
 def test_receipts_that_were_given_are_found_by_their_removal(mirroring: MirrorSync) -> None:
     record(mirroring.log, "r1", receipt="one", erasure_receipt="two")
     record(mirroring.log, "r2", step="mirror")
-    assert mirroring.rows.given("ann", "r1") == "one"
-    assert mirroring.rows.given("ann", "r1", erasure=True) == "two"
-    assert mirroring.rows.given("ann", "r2") is mirroring.rows.given("ann", "r2", erasure=True) is None
+    assert mirroring.issued.text("ann", "r1") == "one"
+    assert mirroring.issued.text("ann", "r1", erasure=True) == "two"
+    assert mirroring.issued.text("ann", "r2") is mirroring.issued.text("ann", "r2", erasure=True) is None
     for tenant, removal in (("bob", "r1"), ("ann", "r3")):
         with pytest.raises(NotFound):
-            mirroring.rows.given(tenant, removal)
+            mirroring.issued.text(tenant, removal)
 
 
 @pytest.mark.parametrize("url", ["failing"], indirect=True)
@@ -283,14 +285,14 @@ def test_a_restored_log_takes_over_what_the_mirror_has_later(mirroring: MirrorSy
         mirroring.write_up_to("ann", remove(mirroring.log, removal).number)
     before = list(mirroring.log.entries("ann"))
     cut_log(mirroring.log, 2)
-    assert mirroring.adopt_later("ann") == before[2:]
+    assert mirroring.restore_later("ann") == before[2:]
     assert list(mirroring.log.entries("ann")) == before
     assert list(mirroring.log.faults("ann")) == faults(mirroring) == []
     with mirroring.log.database.read() as connection:
         found = set(connection.execute(select(tombstones.c.digest)).scalars())
         assert found == {f"{removal}-{number:04d}" for removal in ("r2", "r3") for number in range(3)}
         assert len(connection.execute(select(blocks)).all()) == 6
-    assert mirroring.adopt_later("ann") == []
+    assert mirroring.restore_later("ann") == []
     append(mirroring.log, "r4", RequestedPayload(**ASKED))
     assert faults(mirroring) == []
 
@@ -302,7 +304,7 @@ def test_nothing_is_taken_over_from_a_mirror_that_was_changed(mirroring: MirrorS
     cut_log(mirroring.log, 2)
     (Path(url) / "ann" / "000000000003.json").unlink()
     with pytest.raises(NotValid, match="entry 3 of the mirror is missing"):
-        mirroring.adopt_later("ann")
+        mirroring.restore_later("ann")
     assert mirroring.log.end("ann") == 2
 
 

@@ -64,13 +64,13 @@ def check(caller: CallerDep, service: ServiceDep, removal_id: str, request: Filt
     """Check whether the receipt of a removal, which contains only a digest of its filter, is of this filter."""
     text = _issued(caller, service, removal_id)
     try:
-        return FilterCheck(matches=service.receipts.check().is_of(text, request.filter))
+        return FilterCheck(matches=service.receipts.check().has_filter(text, request.filter))
     except NotValid as error:
         raise Unavailable(f"the receipt cannot be checked, for {error}") from error
 
 
 def _issued(caller: Caller, service: ApiProcess, removal_id: str, *, erasure: bool = False) -> str:
-    text = service.receipts.rows.given(caller.tenant, removal_id, erasure=erasure)
+    text = service.receipts.issued.text(caller.tenant, removal_id, erasure=erasure)
     if text is None:
         raise NotFound(f"removal {removal_id} has no such receipt yet: it is issued once that is done")
     return text

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.receipts.filter_digest import FilterDigests
+from visual_memory.services.receipts.issued_receipts import IssuedReceipts
 from visual_memory.services.receipts.mirror_files import MirrorFiles
-from visual_memory.services.receipts.mirrored_digests import MirrorRows
+from visual_memory.services.receipts.mirrored_digests import MirroredDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.receipts.sync_mirror import MirrorSync
@@ -20,7 +21,7 @@ class Receipts:
 
     log: ReceiptLog
     filters: FilterDigests
-    rows: MirrorRows
+    issued: IssuedReceipts
     mirroring: MirrorSync
 
     def check(self) -> ReceiptCheck:
@@ -32,8 +33,8 @@ def receipts_of(settings: Settings, database: Database, secret: Secret) -> Recei
     """The receipts of a service."""
     signer, filters = signer_of(secret), FilterDigests(secret.key("receipts.salt"))
     log, mirror = ReceiptLog(database, signer), settings.removals.mirror
-    rows = MirrorRows(database)
-    return Receipts(log, filters, rows, MirrorSync(log, rows, MirrorFiles(mirror, signer) if mirror else None))
+    issued, files = IssuedReceipts(database), MirrorFiles(mirror, signer) if mirror else None
+    return Receipts(log, filters, issued, MirrorSync(log, MirroredDigests(database), issued, files))
 
 
 def signer_of(secret: Secret) -> ReceiptSigner:

@@ -94,7 +94,7 @@ def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") 
     given = [receipt for receipt, _ in found.values() if receipt]
     digests = {receipt.removal: receipt.digest for receipt in given if receipt.event == "done"}
     for receipt, faults in found.values():
-        named = receipt and receipt.said.get("receipt")
+        named = receipt and receipt.fields.get("receipt")
         if receipt and named and digests.get(receipt.removal, named) != named:
             faults.append("it is the erasure's receipt of another removal than the other file's")
     return found
@@ -148,7 +148,7 @@ def _filter(written: str | None) -> "Filter | None":
 
 def _show(file: Path, receipt: "Receipt | None", faults: list[str], as_json: bool) -> None:
     if as_json:
-        print_json({"file": str(file), "valid": not faults, "faults": faults, "says": receipt and dict(receipt.said)})
+        print_json({"file": str(file), "valid": not faults, "faults": faults, "says": receipt and dict(receipt.fields)})
         return
     typer.echo(f"{file}: {'not valid' if faults else 'valid'}")
     if receipt is not None:

@@ -1,4 +1,4 @@
-"""Checks receipts that somebody presents against the service that gave them: its log, and its secret."""
+"""Check presented receipts against the service that issued them: its log, and the secret behind its filter digests."""
 
 from pydantic import ValidationError
 
@@ -13,7 +13,7 @@ OTHER_FILTER = "it is of another filter"
 
 
 class ReceiptCheck:
-    """Checks receipts against the service that gave them; made for each run, for it reads a log once.
+    """Checks receipts. Create one per run, because it checks each tenant's log once.
 
     Args:
         log: of the service.
@@ -23,38 +23,38 @@ class ReceiptCheck:
     def __init__(self, log: ReceiptLog, filters: FilterDigests) -> None:
         self._log = log
         self._filters = filters
-        self._faults: dict[str, list[str]] = {}
+        self._log_faults: dict[str, list[str]] = {}
 
     def __call__(self, text: str, condition: Filter | None = None) -> list[str]:
-        """What is wrong with a receipt, and with the log that it is of; empty where nothing is.
+        """What is wrong with a receipt, or with the log that contains it; empty if nothing.
 
         Args:
-            text: as it was handed out.
-            condition: a filter that is said to be the receipt's.
+            text: the receipt.
+            condition: the filter that the receipt is said to have.
         """
         try:
             receipt = parse_receipt(text, self._log.signer)
         except NotValid as error:
             return [str(error)]
-        if receipt.tenant not in self._faults:
-            self._faults[receipt.tenant] = list(self._log.faults(receipt.tenant))
+        if receipt.tenant not in self._log_faults:
+            self._log_faults[receipt.tenant] = list(self._log.faults(receipt.tenant))
         of_filter = [] if condition is None else self._faults_of_filter(receipt, condition)
-        return [*self._faults_in_log(receipt), *self._faults[receipt.tenant], *of_filter]
+        return [*self._faults_in_log(receipt), *self._log_faults[receipt.tenant], *of_filter]
 
-    def is_of(self, text: str, condition: Filter) -> bool:
-        """Whether the receipt of a removal is of a filter.
+    def has_filter(self, text: str, condition: Filter) -> bool:
+        """Whether a removal's receipt has this filter.
 
         Raises:
-            NotValid: it is no receipt of this service, or names no filter.
+            NotValid: the text is no receipt of this service, or has no filter.
         """
-        return self._is_of(parse_receipt(text, self._log.signer), condition)
+        return self._has_filter(parse_receipt(text, self._log.signer), condition)
 
-    def _is_of(self, receipt: Receipt, condition: Filter) -> bool:
+    def _has_filter(self, receipt: Receipt, condition: Filter) -> bool:
         if receipt.version == 1:
             return names_filter(receipt, condition)
         if receipt.event is not Event.DONE:
             raise NotValid(f"it names no filter, for it is of event {receipt.event}: present the removal's receipt")
-        return bool(receipt.said["filter_digest"] == self._filters.of(receipt.removal, condition))
+        return bool(receipt.fields["filter_digest"] == self._filters.of(receipt.removal, condition))
 
     def _faults_in_log(self, receipt: Receipt) -> list[str]:
         entry = self._log.entry(receipt.tenant, receipt.number)
@@ -65,20 +65,20 @@ class ReceiptCheck:
             return [f"it is not in the log: entry {receipt.number} is another"]
         if receipt.version > 1 and receipt.event is Event.ERASED:
             done = self._log.find_one(receipt.tenant, receipt.removal, Event.DONE)
-            if done is None or done.digest != receipt.said["receipt"]:
+            if done is None or done.digest != receipt.fields["receipt"]:
                 return ["it is the erasure's receipt of another removal"]
         return []
 
     def _faults_of_filter(self, receipt: Receipt, condition: Filter) -> list[str]:
         try:
-            return [] if self._is_of(receipt, condition) else [OTHER_FILTER]
+            return [] if self._has_filter(receipt, condition) else [OTHER_FILTER]
         except NotValid as error:
             return [str(error)]
 
 
 def names_filter(receipt: Receipt, condition: Filter) -> bool:
-    """Whether a receipt of version 1, which names its filter in full, names this one."""
+    """Whether a receipt of version 1, which contains its filter, has this one."""
     try:
-        return Filter.model_validate(receipt.said["filter"]) == condition
-    except ValidationError:  # it named what is refused today
+        return Filter.model_validate(receipt.fields["filter"]) == condition
+    except ValidationError:  # a filter that is not valid any more
         return False

@@ -1,4 +1,4 @@
-"""What the records of removals say otherwise than the log of receipts; by queries, as both are long."""
+"""Compare the records of removals with the log of receipts, in SQL because both are long."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -10,23 +10,27 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import receipt_log, removals
 from visual_memory.services.removal.removal_records import RemovalStep
 
-MOST = 1000
-"""So many faults of a kind are told."""
-SAID = ("reason", "block", "everything", "images", "by_state", "pictures", "queued")
-"""What records and receipts say in the same way."""
-SINCE = {"queued": 0}
-"""What receipts of earlier versions do not say, and what that means."""
+MAX_FAULTS = 1000
+"""At most so many faults of each kind are listed."""
+COMPARED = ("reason", "block", "everything", "images", "by_state", "pictures", "queued")
+"""The fields that records and receipts have in common."""
+DEFAULTS = {"queued": 0}
+"""Fields that receipts of earlier versions lack, and their values."""
 _RECEIPTS = ((Event.DONE, removals.c.receipt), (Event.ERASED, removals.c.erasure_receipt))
 
 
 class RemovalRecordCheck:
-    """Compares records and log of a tenant."""
+    """Compares the records and the log of a tenant.
+
+    Args:
+        database: the records' database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def counts(self, tenant: str) -> tuple[int, int]:
-        """How many removals there are, and how many of them are not done."""
+        """The number of removals, and how many of them are not done."""
         states = (
             select(removals.c.step, func.count().label("number"))
             .where(removals.c.tenant == tenant)
@@ -37,7 +41,7 @@ class RemovalRecordCheck:
         return sum(steps.values()), sum(number for step, number in steps.items() if step != RemovalStep.DONE)
 
     def __call__(self, tenant: str) -> Iterator[str]:
-        """What is wrong, a sentence each."""
+        """What is missing or different on either side, one sentence each."""
         for removal_id in self._ids(_without_record(tenant)):
             yield f"the record of removal {removal_id} is gone, but the log has it"
         for event, receipt in _RECEIPTS:
@@ -49,45 +53,45 @@ class RemovalRecordCheck:
             yield f"removal {removal_id} is not done, but the log has its receipt"
 
     def contradictions(self, tenant: str, read: Callable[[str], Mapping[str, Any]]) -> Iterator[str]:
-        """What is wrong with records that say something else than their receipts.
+        """Records whose fields differ from their receipts, one sentence each.
 
         Args:
-            tenant: whose.
-            read: what a receipt says.
+            tenant: the tenant.
+            read: returns the payload of a receipt.
         """
         after = ""
-        columns = [removals.c[name] for name in ("id", "requested_by", "requested_key", "receipt", *SAID)]
-        asked = select(*columns).join(receipt_log, _entry_of(Event.DONE) & (receipt_log.c.entry == removals.c.receipt))
-        asked = asked.where(removals.c.tenant == tenant, receipt_log.c.version > 1).order_by(removals.c.id).limit(MOST)
+        columns = [removals.c[name] for name in ("id", "requested_by", "requested_key", "receipt", *COMPARED)]
+        query = select(*columns).join(receipt_log, _entry_of(Event.DONE) & (receipt_log.c.entry == removals.c.receipt))
+        query = query.where(removals.c.tenant == tenant, receipt_log.c.version > 1)
+        query = query.order_by(removals.c.id).limit(MAX_FAULTS)
         while True:
             with self._database.read() as connection:
-                rows = connection.execute(asked.where(removals.c.id > after)).all()
+                rows = connection.execute(query.where(removals.c.id > after)).all()
             for row in rows:
-                said = {**SINCE, **read(row.receipt)}
+                payload = {**DEFAULTS, **read(row.receipt)}
                 requester = {"name": row.requested_by, "key": row.requested_key}
-                if {**{name: getattr(row, name) for name in SAID}, "requested_by": requester} != {
-                    name: said.get(name) for name in (*SAID, "requested_by")
-                }:
+                recorded = {**{name: getattr(row, name) for name in COMPARED}, "requested_by": requester}
+                if recorded != {name: payload.get(name) for name in recorded}:
                     yield f"the record of removal {row.id} says something else than its receipt"
-            if len(rows) < MOST:
+            if len(rows) < MAX_FAULTS:
                 return
             after = rows[-1].id
 
     def receipts_of_version_1(self, tenant: str) -> Iterator[str]:
-        """The receipts that earlier versions gave: they are not what the log has."""
+        """The receipts that earlier versions issued: their texts are not in the log."""
         old = _entry_of(Event.DONE) & (receipt_log.c.version == 1)
-        asked = select(removals.c.receipt).where(
+        query = select(removals.c.receipt).where(
             removals.c.tenant == tenant,
             removals.c.receipt.is_not(None),
             select(receipt_log.c.number).where(old).exists(),
         )
         with self._database.read() as connection:
-            found = [*connection.execute(asked).scalars()]
+            found = [*connection.execute(query).scalars()]
         yield from found
 
-    def _ids(self, asked: Select[Any]) -> list[str]:
+    def _ids(self, query: Select[Any]) -> list[str]:
         with self._database.read() as connection:
-            return [*connection.execute(asked.limit(MOST)).scalars()]
+            return [*connection.execute(query.limit(MAX_FAULTS)).scalars()]
 
 
 def _entry_of(event: Event) -> Any:
@@ -97,16 +101,16 @@ def _entry_of(event: Event) -> Any:
 
 
 def _without_record(tenant: str) -> Select[Any]:
-    """Those that are not there; but for what a restore has told to be unfinished, whose record could not come back."""
+    """Logged requests without a record, except unfinished ones before a restore: their records were not restored."""
     log, later = receipt_log.c, receipt_log.alias().c
-    there = select(removals.c.id).where(removals.c.id == log.removal)
+    recorded = select(removals.c.id).where(removals.c.id == log.removal)
     done = select(later.number).where(later.tenant == tenant, later.removal == log.removal, later.event == Event.DONE)
     restored = select(later.number).where(
         later.tenant == tenant, later.event == Event.RESTORED, later.number > log.number
     )
-    asked = (log.tenant == tenant) & (log.event == Event.REQUESTED)
-    told = ~done.exists() & restored.exists()
-    return select(log.removal).where(asked, ~there.exists(), ~told).order_by(log.number)
+    requests = (log.tenant == tenant) & (log.event == Event.REQUESTED)
+    lost_by_restore = ~done.exists() & restored.exists()
+    return select(log.removal).where(requests, ~recorded.exists(), ~lost_by_restore).order_by(log.number)
 
 
 def _not_logged(tenant: str, event: Event, receipt: Any) -> Select[Any]:
@@ -118,9 +122,9 @@ def _not_logged(tenant: str, event: Event, receipt: Any) -> Select[Any]:
 
 
 def _changed(tenant: str, event: Event, receipt: Any) -> Select[Any]:
-    given = removals.c.step == RemovalStep.DONE.value if event is Event.DONE else receipt.is_not(None)
+    issued = removals.c.step == RemovalStep.DONE.value if event is Event.DONE else receipt.is_not(None)
     other = _entry_of(event) & (receipt_log.c.version > 1) & (func.coalesce(receipt, "") != receipt_log.c.entry)
-    return select(removals.c.id).join(receipt_log, other).where(removals.c.tenant == tenant, given)
+    return select(removals.c.id).join(receipt_log, other).where(removals.c.tenant == tenant, issued)
 
 
 def _sealed_and_running(tenant: str) -> Select[Any]:

@@ -1,4 +1,4 @@
-"""Reads a receipt that somebody presents, which needs the public key and nothing else."""
+"""Parse a receipt that somebody presents, and check its signature; this needs the public key only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from visual_memory.services.receipts.receipt_signature import RECEIPT, NotValid,
 
 @dataclass(frozen=True)
 class Receipt:
-    """A receipt whose signature is valid.
+    """A receipt with a valid signature.
 
     Attributes:
         event: done, erased or tenant_end.
-        entry: the text of its entry in the log; of version 2 the receipt itself.
-        said: all that it says, in the fields of its version.
+        entry: the text of its entry in the log; for version 2 that is the receipt itself.
+        fields: all its fields, as its version defines them.
     """
 
     version: int
@@ -26,48 +26,48 @@ class Receipt:
     removal: str
     number: int
     entry: str
-    said: Mapping[str, Any]
+    fields: Mapping[str, Any]
 
     @cached_property
     def digest(self) -> str:
-        """By which the log and an erasure's receipt name it."""
+        """The digest by which the log and an erasure's receipt refer to it."""
         return digest(self.entry)
 
 
 def parse_receipt(text: str, checker: ReceiptChecker) -> Receipt:
-    """A receipt, where it is one and was signed as it stands; white space around it counts for nothing.
+    """Parse a receipt and check its signature; whitespace around it is ignored.
 
     Raises:
-        NotValid: it is none, or was changed; the message is a sentence.
+        NotValid: the text is no receipt, or was changed; the message is a sentence.
     """
     text = text.strip()
-    earlier = _of_version_1(text, checker)
+    earlier = _parse_version_1(text, checker)
     if earlier is not None:
         return earlier
     signed = checker.read(text)
-    said = signed.payload
+    fields = signed.payload
     if signed.type != RECEIPT:
         raise NotValid("it is signed, but it is no receipt: it is an entry of the log that says something else")
-    if said.get("version") != VERSION:
-        raise NotValid(f"it is of version {said.get('version')}, which this version does not know")
-    if said.get("event") not in RECEIPTS or said.get("type") != TYPES[Event(said["event"])]:
+    if fields.get("version") != VERSION:
+        raise NotValid(f"it is of version {fields.get('version')}, which this version does not know")
+    if fields.get("event") not in RECEIPTS or fields.get("type") != TYPES[Event(fields["event"])]:
         raise NotValid("it is no receipt of something that is done")
-    tenant, removal, number = (said.get(name) for name in ("tenant", "removal", "number"))
+    tenant, removal, number = (fields.get(name) for name in ("tenant", "removal", "number"))
     if not isinstance(tenant, str) or not isinstance(removal, str) or not isinstance(number, int):
         raise NotValid("it does not say of what removal it is")
-    return Receipt(VERSION, Event(said["event"]), tenant, removal, number, text, said)
+    return Receipt(VERSION, Event(fields["event"]), tenant, removal, number, text, fields)
 
 
-def _of_version_1(text: str, checker: ReceiptChecker) -> Receipt | None:
-    """A receipt of the first version, which is plain JSON; None where it is of a later one, or none at all."""
+def _parse_version_1(text: str, checker: ReceiptChecker) -> Receipt | None:
+    """Parse a receipt of version 1, which is plain JSON; None if the text is of a later version, or no receipt."""
     try:
-        said = receipt_v1.parse_receipt(text.encode(errors="surrogatepass"))
+        fields = receipt_v1.parse_receipt(text.encode(errors="surrogatepass"))
     except ValueError:
         return None
-    if not receipt_v1.is_version_1(said):
+    if not receipt_v1.is_version_1(fields):
         return None
-    for fault in receipt_v1.check_receipt(said, checker.key.base64):
+    for fault in receipt_v1.check_receipt(fields, checker.key.base64):
         raise NotValid(fault)
-    seal = said["seal"]
+    seal = fields["seal"]
     entry = receipt_v1.canonical(seal).decode()
-    return Receipt(1, Event(seal["event"]), seal["tenant"], said["id"], seal["number"], entry, said)
+    return Receipt(1, Event(seal["event"]), seal["tenant"], fields["id"], seal["number"], entry, fields)

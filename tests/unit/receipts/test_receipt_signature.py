@@ -28,16 +28,16 @@ def kept(name: str) -> str:
 @pytest.mark.parametrize("name", RECEIPTS)
 def test_receipts_that_were_given_stay_valid(name: str) -> None:
     receipt = parse_receipt(kept(name), CHECKER)
-    assert (receipt.version, f"{receipt.said['type']}.receipt.json") == (2, name)
+    assert (receipt.version, f"{receipt.fields['type']}.receipt.json") == (2, name)
 
 
 def test_the_receipts_that_were_given_say_what_they_said() -> None:
     removal, erasure = (parse_receipt(kept(f"{kind}.receipt.json"), CHECKER) for kind in ("removal", "erasure"))
     expected = json.loads(kept("expected.json"))
-    assert [removal.said, erasure.said] == [expected["removal"], expected["erasure"]]
-    assert erasure.said["receipt"] == removal.digest
+    assert [removal.fields, erasure.fields] == [expected["removal"], expected["erasure"]]
+    assert erasure.fields["receipt"] == removal.digest
     digests = FilterDigests(bytes.fromhex(expected["salt_key"]))
-    assert digests.of(removal.removal, Filter(expected["filter"])) == removal.said["filter_digest"]
+    assert digests.of(removal.removal, Filter(expected["filter"])) == removal.fields["filter_digest"]
 
 
 def by_hand(text: str, key: dict[str, str]) -> bool:
