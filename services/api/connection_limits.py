@@ -64,7 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is being answered, too: uvicorn tells only the latest one."""
+        """Notify the request that is being answered: uvicorn notifies only the latest one."""
         self._stop_timer()
         self._unparsed = b""
         if self._current_cycle is not None and not self._current_cycle.response_complete:

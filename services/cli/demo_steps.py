@@ -137,7 +137,9 @@ def _forget(client: Client, pictures: DemoPictures, decisions: Sequence[Decision
         :MAX_ASKED_AGAIN
     ]
     votes, left = _votes_of(removed, _ask(client, affected)), len(list(client.images(where)))
-    console.print(f"of {len(affected)} queries in which they had a vote, asked again: {votes} votes; {left} are listed")
+    console.print(
+        f"of {len(affected)} queries in which they had a vote, classified again: {votes} votes; {left} are listed"
+    )
     try:
         taught = pictures.memory[0]
         client.add([(taught.path.read_bytes(), taught.fields)])

@@ -34,16 +34,16 @@ class WatchedFolder:
     Args:
         folder: the folder.
         sent: the files that were sent.
-        settle: how many seconds a file must be stable.
+        stable_seconds: how many seconds a file must be stable.
         clock: a monotonic clock, in seconds.
     """
 
     def __init__(
-        self, folder: Path, sent: SentFiles, settle: float, clock: Callable[[], float] = time.monotonic
+        self, folder: Path, sent: SentFiles, stable_seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._folder = folder
         self._sent = sent
-        self._settle = settle
+        self._stable_seconds = stable_seconds
         self._clock = clock
         self._waiting: dict[Path, Observation] = {}
         self._skipped: dict[Path, Stamp] = {}
@@ -69,7 +69,7 @@ class WatchedFolder:
                 del self._waiting[path]
             elif stamp != seen.stamp:
                 self._waiting[path] = Observation(stamp, self._clock())
-            elif stamp.size and self._clock() - seen.since >= self._settle and not _is_open_for_writing(path):
+            elif stamp.size and self._clock() - seen.since >= self._stable_seconds and not _is_open_for_writing(path):
                 del self._waiting[path]
                 yield path, stamp
 

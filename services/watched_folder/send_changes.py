@@ -19,7 +19,7 @@ FULL_SCAN_SECONDS = 600.0
 
 
 class SendReport(Protocol):
-    """Is told what happens to each file."""
+    """Receives what happens to each file."""
 
     def file_sent(self, path: Path, event: FileEvent, entry: str) -> None:
         """Report a file that was sent, with the id of its stream entry."""
@@ -39,7 +39,7 @@ class FolderSender:
         sent: records files that were sent.
         references: for pictures that are too large for an event.
         sender: sends events.
-        report: is told what happens to each file.
+        report: receives what happens to each file.
         stopped: once set, `run` ends.
         clock: a monotonic clock, in seconds.
     """

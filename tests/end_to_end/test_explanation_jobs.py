@@ -5,7 +5,7 @@ from tests.support.shape_pictures import picture
 from visual_memory.schemas.background_job import JobKind, JobState
 from visual_memory.schemas.classify_options import ClassifyOptions
 from visual_memory.schemas.explanation import Counterfactual, Influence
-from visual_memory.services.cli.commands.decisions import _followed
+from visual_memory.services.cli.commands.decisions import _wait_for_job
 from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationJobs, ExplanationRequest
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs
 
@@ -19,7 +19,7 @@ def test_a_worker_finds_what_the_api_would_have_answered(stack: Stack) -> None:
         explanations.create(stack.tenant, JobKind.COUNTERFACTUAL, ExplanationRequest(decision=decision.id), "a test"),
         explanations.create(stack.tenant, JobKind.INFLUENCE, ExplanationRequest(last=1), "a test"),
     ]
-    flip, influence = (_followed(stack.client, job, quiet=True) for job in waiting)
+    flip, influence = (_wait_for_job(stack.client, job, quiet=True) for job in waiting)
     assert (flip.state, influence.state) == (JobState.DONE, JobState.DONE)
     assert isinstance(at_once := stack.client.counterfactual(str(decision.id)), Counterfactual)
     assert flip.counterfactual == at_once

@@ -14,5 +14,7 @@ def compact(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"erased": done.erased, "note": done.note})
     else:
-        typer.echo("What was removed is erased from the disk." if done.erased else "The store was asked to erase.")
+        typer.echo(
+            "What was removed is erased from the disk." if done.erased else "The store was requested to erase it."
+        )
         typer.echo(done.note, nl=bool(done.note))

@@ -1,4 +1,4 @@
-"""Commands over stored decisions."""
+"""List and explain stored decisions, and show the images that influence them most."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from visual_memory.schemas.stored_decision import StoredDecision
     from visual_memory.services.client.http_client import Client
 
-POLL = 0.5
+POLL_SECONDS = 0.5
 
 
 def list_decisions(
     limit: Annotated[int, typer.Option(help="How many, the latest first.")] = 20,
-    label: Annotated[str | None, typer.Option(help="Of this label alone.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only decisions with this label.")] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """The stored decisions: those that were asked for with --store."""
+    """List stored decisions, which were made with --store."""
     with exit_on_error(), connect(url, key) as client:
         found = client.decisions(limit, label)
     for each in found:
@@ -36,49 +36,51 @@ def list_decisions(
 
 def explain(
     decision_id: Annotated[str, typer.Argument(help="The decision's id.")],
-    without: Annotated[list[str] | None, typer.Option(help="An image that shall not vote; may be repeated.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Id of an image to exclude from the vote; may be repeated.")
+    ] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """A stored decision: who voted, what is different today, and which images it hangs on."""
+    """Explain a stored decision: its votes, what is different today, and which images it depends on."""
     from visual_memory.schemas.explanation import ReplayRequest
 
     with exit_on_error(), connect(url, key) as client:
         stored = client.decision(decision_id)
         if not as_json:
-            # first, for a memory that was not judged again yet may be unable to say the rest
-            _stored(decision_id, stored)
+            # first, as the rest can fail while the memory waits for a new judgement
+            _print_stored(decision_id, stored)
         replay = client.replay(decision_id, ReplayRequest(without=without or []))
         counterfactual = _counterfactual_of(client, decision_id, quiet=as_json)
     if as_json:
-        parts = {"stored": stored, "replay": replay, "counterfactual": counterfactual}
-        print_json({name: part.model_dump(mode="json") for name, part in parts.items()})
+        answers = {"stored": stored, "replay": replay, "counterfactual": counterfactual}
+        print_json({name: answer.model_dump(mode="json") for name, answer in answers.items()})
         return
-    _replay(replay)
-    _counterfactual(counterfactual)
+    _print_replay(replay)
+    _print_counterfactual(counterfactual)
 
 
 def influence(
-    last: Annotated[int, typer.Option(help="Of so many decisions, the latest.")] = 1000,
+    last: Annotated[int, typer.Option(help="How many decisions, the latest.")] = 1000,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Which images, labels and sources decide most of the stored decisions."""
+    """Show which images, labels and sources influence the stored decisions most."""
     with exit_on_error(), connect(url, key) as client:
         found = _influence_of(client, last, quiet=as_json)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
-        _influence(found)
+        _print_influence(found)
 
 
 def _counterfactual_of(client: "Client", decision_id: str, *, quiet: bool) -> "Counterfactual":
     from visual_memory.schemas.explanation import Counterfactual
 
     found = client.counterfactual(decision_id)
-    answer = found if isinstance(found, Counterfactual) else _followed(client, found, quiet=quiet).counterfactual
+    answer = found if isinstance(found, Counterfactual) else _wait_for_job(client, found, quiet=quiet).counterfactual
     if answer is None:
         fail("no counterfactual was found: ask again")
     return answer
@@ -88,14 +90,14 @@ def _influence_of(client: "Client", last: int, *, quiet: bool) -> "Influence":
     from visual_memory.schemas.explanation import Influence
 
     found = client.influence(last)
-    answer = found if isinstance(found, Influence) else _followed(client, found, quiet=quiet).influence
+    answer = found if isinstance(found, Influence) else _wait_for_job(client, found, quiet=quiet).influence
     if answer is None:
         fail("no influence was found: ask again")
     return answer
 
 
-def _followed(client: "Client", job: "ExplanationJob", *, quiet: bool) -> "ExplanationJob":
-    """Show how far a job is until it is done."""
+def _wait_for_job(client: "Client", job: "ExplanationJob", *, quiet: bool) -> "ExplanationJob":
+    """Show the progress of a job until it is done."""
     from visual_memory.schemas.background_job import JobState
     from visual_memory.services.cli.terminal_output import progress_bar
 
@@ -105,45 +107,45 @@ def _followed(client: "Client", job: "ExplanationJob", *, quiet: bool) -> "Expla
             if job.state is JobState.FAILED:
                 fail(f"the {job.kind} could not be found: {job.error}")
             progress.update(task, description=job.stage or "waiting", completed=job.done, total=job.total or None)
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
             job = client.question(job.id)
     return job
 
 
-def _stored(decision_id: str, found: "StoredDecision") -> None:
+def _print_stored(decision_id: str, found: "StoredDecision") -> None:
     from visual_memory.services.cli.decision_output import print_decision
 
     print_decision(decision_id, found.decision, found.options)
     if found.scrubbed:
-        typer.echo(f"neighbours that are gone: {found.scrubbed}; the votes were counted again without them")
+        typer.echo(f"neighbours removed since: {found.scrubbed}; the votes were counted again without them")
 
 
-def _replay(found: "Replay") -> None:
+def _print_replay(found: "Replay") -> None:
     if found.changed:
         typer.echo(f"today: {found.decision.label} instead of {found.before}")
     else:
         typer.echo(f"today: {found.decision.label} again")
     for each in found.came:
-        typer.echo(f"  came    {each.image_id} ({', '.join(each.labels)}), share {each.share:.1%}")
+        typer.echo(f"  new     {each.image_id} ({', '.join(each.labels)}), share {each.share:.1%}")
     for gone in found.gone:
         typer.echo(f"  gone    {gone.neighbour.image_id} ({', '.join(gone.neighbour.labels)}): {gone.why}")
     for other in found.relabelled:
         typer.echo(f"  labels  {other.image_id}: {', '.join(other.after)} instead of {', '.join(other.before)}")
     if found.reweighted:
-        typer.echo(f"  weights are others for {len(found.reweighted)} of those that voted then too")
+        typer.echo(f"  weights differ for {len(found.reweighted)} of those that voted both times")
 
 
-def _counterfactual(found: "Counterfactual") -> None:
+def _print_counterfactual(found: "Counterfactual") -> None:
     if found.reason is not None:
         typer.echo(found.reason)
         return
-    fewest = "there may be fewer that would do" if found.truncated else "no fewer would do"
+    fewest = "fewer may suffice" if found.truncated else "no fewer suffice"
     typer.echo(f"without these it would be {found.becomes}, and {fewest}:")
     for each in found.images:
         typer.echo(f"  {each.image_id} ({', '.join(each.labels)}), similarity {each.similarity:.4f}, rank {each.rank}")
 
 
-def _influence(found: "Influence") -> None:
+def _print_influence(found: "Influence") -> None:
     typer.echo(f"of {found.decisions} decisions")
     for each in found.images:
         typer.echo(f"  {each.share:8.2f}  in {each.decisions}  {each.image_id} ({', '.join(each.labels)})")

@@ -113,7 +113,7 @@ def _print_part(title: str, found: "Comparison", max_changes: int) -> None:
         (f"right by the vote of {found.k}", _percent(found.a.accuracy), _percent(found.b.accuracy)),
         ("calibration error of the shares", _number(found.a.ece), _number(found.b.ece)),
         ("  with a fitted temperature", _number(found.a.calibrated_ece), _number(found.b.calibrated_ece)),
-        ("new classes told apart (AUROC)", _number(found.a.novelty_auroc), _number(found.b.novelty_auroc)),
+        ("detection of new classes (AUROC)", _number(found.a.novelty_auroc), _number(found.b.novelty_auroc)),
     )
     for row in rows:
         table.add_row(*row)

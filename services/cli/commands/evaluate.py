@@ -24,28 +24,31 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.", file_okay=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.", file_okay=False)],
     pictures: Annotated[
-        Path | None, typer.Argument(help="What to ask: FOLDER holding LABEL/*.jpg, or a manifest: .csv or .jsonl.")
+        Path | None,
+        typer.Argument(help="Labelled pictures: FOLDER holding LABEL/*.jpg, or a manifest: .csv or .jsonl."),
     ] = None,
-    itself: Annotated[bool, typer.Option("--self", help="Ask the memory about itself, leaving one out.")] = False,
+    itself: Annotated[
+        bool, typer.Option("--self", help="Evaluate the memory against itself, leaving one out.")
+    ] = False,
     from_neighbours: Annotated[
         Path | None, typer.Option(help="A file of neighbours, in the JSON format of the paper's authors.", exists=True)
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many neighbours vote for the answers that are looked at.")] = 50,
-    vote: Annotated[str, typer.Option(help="The vote for them: rank, plurality, distance or softmax.")] = "rank",
+    k: Annotated[int, typer.Option("-k", help="How many neighbours vote for the answers in the report.")] = 50,
+    vote: Annotated[str, typer.Option(help="Their vote: rank, plurality, distance or softmax.")] = "rank",
     alpha: Alpha = 2.0,
     temperature: Temperature = 0.07,
     prune_above: Annotated[
         int | None,
-        typer.Option(help="Wrong votes, over 100 neighbours, from which on hard pruning leaves an image out."),
+        typer.Option(help="Wrong votes, over 100 neighbours, from which hard pruning excludes an image."),
     ] = None,
     filter_: FilterText = "{}",
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure: accuracy of every vote at every k, confusions, calibration and more, as a folder with a report."""
+    """Evaluate: accuracy of every vote at every k, confusions, calibration and more, as a folder with a report."""
     from visual_memory.schemas.evaluation_request import EvaluationRequest
     from visual_memory.schemas.filter import Filter
     from visual_memory.schemas.strict_json import parse_json
@@ -53,16 +56,16 @@ def evaluate(
     if [pictures is not None, itself, from_neighbours is not None].count(True) != 1:
         raise typer.BadParameter("give FOLDER or a manifest, or --self, or --from-neighbours: one of the three")
     if from_neighbours is not None and filter_ != "{}":
-        raise typer.BadParameter("--filter is of a memory: a file of neighbours is measured as it is")
+        raise typer.BadParameter("--filter is of a memory: a file of neighbours is evaluated completely")
     refused: dict[str, str] = {}
     with exit_on_error():
-        asked = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "prune_above": prune_above}
+        given = {"k": k, "vote": vote, "alpha": alpha, "temperature": temperature, "prune_above": prune_above}
         where = parse_json(Filter, filter_)
-        request = EvaluationRequest.model_validate({**asked, "itself": itself, "filter": where})
+        request = EvaluationRequest.model_validate({**given, "itself": itself, "filter": where})
         if from_neighbours is not None:
-            found = _of_neighbours(from_neighbours, request, output, quiet=as_json)
+            found = _evaluate_neighbours(from_neighbours, request, output, quiet=as_json)
         else:
-            found = _by_service(pictures, request, output, refused, url, key, quiet=as_json)
+            found = _evaluate_by_service(pictures, request, output, refused, url, key, quiet=as_json)
     if as_json:
         print_json({**found.model_dump(mode="json"), "refused": refused})
     else:
@@ -73,8 +76,8 @@ def evaluate(
         raise typer.Exit(PARTIAL)
 
 
-def _of_neighbours(file: Path, options: "EvaluationOptions", output: Path, *, quiet: bool) -> "Evaluation":
-    """Measure here what neighbours alone allow."""
+def _evaluate_neighbours(file: Path, options: "EvaluationOptions", output: Path, *, quiet: bool) -> "Evaluation":
+    """Evaluate a file of neighbours in this process."""
     from visual_memory.services.cli.terminal_output import stage_bars
     from visual_memory.services.evaluation import paper_neighbours_json
     from visual_memory.services.evaluation.compute_evaluation import evaluate_neighbours
@@ -86,7 +89,7 @@ def _of_neighbours(file: Path, options: "EvaluationOptions", output: Path, *, qu
     return found
 
 
-def _by_service(
+def _evaluate_by_service(
     pictures: Path | None,
     request: "EvaluationRequest",
     output: Path,
@@ -96,7 +99,7 @@ def _by_service(
     *,
     quiet: bool,
 ) -> "Evaluation":
-    """Let the service ask its memory about pictures, or about itself."""
+    """Let the service evaluate its memory with pictures, or against itself."""
     from visual_memory.services.cli.terminal_output import stage_bars
     from visual_memory.services.client import run_evaluation
     from visual_memory.services.client.folders_and_manifests import read_pictures
@@ -107,7 +110,10 @@ def _by_service(
             done = run_evaluation.ask(client, request, number, found, report, refused)
         run_evaluation.unpack(client.report(done.id), output)
     if done.summary and done.summary.known:
-        typer.echo(f"{done.summary.known} of the pictures are remembered, and find themselves: this flatters", err=True)
+        typer.echo(
+            f"{done.summary.known} of the pictures are in the memory, and find themselves: this flatters the results",
+            err=True,
+        )
     return run_evaluation.read(output)
 
 

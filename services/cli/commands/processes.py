@@ -111,9 +111,9 @@ def engine() -> None:
     from visual_memory.services.infrastructure.storage.data_paths import DataPaths
     from visual_memory.services.vector_engines.engine_owner_process import serve
 
-    places = DataPaths(settings.data)
+    paths = DataPaths(settings.data)
     with _log_and_exit_on_error():
-        serve(places.engine, places.engine_socket, settings.store.min_free_bytes)
+        serve(paths.engine, paths.engine_socket, settings.store.min_free_bytes)
 
 
 def _start(name: str) -> "Settings":

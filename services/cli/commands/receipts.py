@@ -1,4 +1,4 @@
-"""The commands for receipts: check some, fetch one, print the public key."""
+"""Verify receipts, and the group `receipts`: fetch one, print the public key."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from visual_memory.services.receipts.verification.parse_receipt import Receipt
     from visual_memory.services.settings import Settings
 
-app = typer.Typer(help="Fetch receipts, and the public key that they are checked with.", no_args_is_help=True)
+app = typer.Typer(help="Fetch receipts, and the public key that verifies them.", no_args_is_help=True)
 
-Data = Annotated[Path | None, typer.Option("--data", help="The service's data folder; without: the settings'.")]
+Data = Annotated[Path | None, typer.Option("--data", help="The service's data folder; default: from the settings.")]
 
 
 @app.command()
 def key(
     data: Data = None, plain: Annotated[bool, typer.Option("--base64", help="Only its 32 bytes, in base64.")] = False
 ) -> None:
-    """Print the public key as a JSON Web Key, for `verify-receipt --key` and for every JOSE tool."""
+    """Print the public key as a JSON Web Key, for `verify-receipt --key` and other JOSE tools."""
     from visual_memory.services.access.signing_secret import load_secret
     from visual_memory.services.bootstrap.wiring.wire_receipts import signer_of
 
-    with _usage():
+    with _exit_on_usage_error():
         public = signer_of(load_secret(_settings(data))).key
     typer.echo(public.base64 if plain else public.model_dump_json())
 
@@ -39,48 +39,50 @@ def key(
 @app.command()
 def get(
     removal_id: Annotated[str, typer.Argument(metavar="ID", help="The removal's id.")],
-    erasure: Annotated[bool, typer.Option("--erasure", help="The receipt of its erasure.")] = False,
+    erasure: Annotated[bool, typer.Option("--erasure", help="The erasure receipt instead.")] = False,
     url: Url = DEFAULT_URL,
     key_: Key = None,
 ) -> None:
-    """Fetch the receipt of a removal, byte for byte as it was given: `... get ID > receipt.json`."""
+    """Fetch the receipt of a removal, byte for byte as issued: `... get ID > receipt.json`."""
     with exit_on_error(), connect(url, key_) as client:
         typer.echo(client.receipt(removal_id, erasure=erasure), nl=False)
 
 
 def verify_receipt(
-    files: Annotated[list[Path], typer.Argument(help="Receipts as they were given.", exists=True, dir_okay=False)],
+    files: Annotated[list[Path], typer.Argument(help="Receipts as they were issued.", exists=True, dir_okay=False)],
     key_file: Annotated[
         Path | None,
-        typer.Option("--key", help="The public key, a file of `receipts key`: nothing else is needed.", dir_okay=False),
+        typer.Option(
+            "--key", help="The public key, a file written by `receipts key`; nothing else is needed.", dir_okay=False
+        ),
     ] = None,
     data: Data = None,
     filter_: Annotated[
-        str | None, typer.Option("--filter", help="JSON: check, too, that it is the receipts' filter.")
+        str | None, typer.Option("--filter", help="JSON: check also that this is the filter of the receipts.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check receipts: by the public key alone, or against the log of the service too.
+    """Verify receipts: by the public key only, or also against the log of the service.
 
-    Exit codes: 0 all are valid; 1 one is not, and it is said why; 2 the command was given wrongly.
+    Exit codes: 0 all are valid; 1 one is not, and the output says why; 2 wrong usage.
     """
     if key_file and data:
         raise typer.BadParameter("give --key or --data, not both")
     texts = {file: file.read_bytes().decode("utf-8", "replace") for file in files}
-    with _usage():
-        condition = _filter(filter_)
+    with _exit_on_usage_error():
+        condition = _parse_filter(filter_)
         found = _by_key(texts, key_file, condition) if key_file else _in_log(texts, data, condition)
     for file, (receipt, faults) in found.items():
-        _show(file, receipt, faults, as_json)
+        _print_result(file, receipt, faults, as_json)
     if any(faults for _, faults in found.values()):
         raise typer.Exit(FAILED)
 
 
-_Found = dict[Path, "tuple[Receipt | None, list[str]]"]
-"""Each file's receipt, where it is one, and what is wrong with it."""
+_Results = dict[Path, "tuple[Receipt | None, list[str]]"]
+"""The receipt of each file, if it is one, and its faults."""
 
 
-def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") -> _Found:
+def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") -> _Results:
     from visual_memory.services.receipts.receipt_signature import ReceiptChecker
     from visual_memory.services.receipts.verification.check_receipt_against_log import OTHER_FILTER, names_filter
 
@@ -89,10 +91,10 @@ def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") 
     for receipt, faults in found.values():
         if receipt is not None and condition is not None:
             if receipt.version > 1:
-                _refuse("--filter needs what only the service has: give --data instead of --key")
+                _refuse("--filter needs data of the service: give --data instead of --key")
             faults.extend([] if names_filter(receipt, condition) else [OTHER_FILTER])
-    given = [receipt for receipt, _ in found.values() if receipt]
-    digests = {receipt.removal: receipt.digest for receipt in given if receipt.event == "done"}
+    receipts = [receipt for receipt, _ in found.values() if receipt]
+    digests = {receipt.removal: receipt.digest for receipt in receipts if receipt.event == "done"}
     for receipt, faults in found.values():
         named = receipt and receipt.fields.get("receipt")
         if receipt and named and digests.get(receipt.removal, named) != named:
@@ -100,8 +102,8 @@ def _by_key(texts: dict[Path, str], key_file: Path, condition: "Filter | None") 
     return found
 
 
-def _in_log(texts: dict[Path, str], data: Path | None, condition: "Filter | None") -> _Found:
-    with _receipts(data) as receipts:
+def _in_log(texts: dict[Path, str], data: Path | None, condition: "Filter | None") -> _Results:
+    with _open_receipts(data) as receipts:
         check = receipts.check()
         return {file: (_read(text, receipts.log.signer)[0], check(text, condition)) for file, text in texts.items()}
 
@@ -117,36 +119,36 @@ def _read(text: str, checker: "ReceiptChecker") -> "tuple[Receipt | None, list[s
 
 
 @contextmanager
-def _receipts(data: Path | None) -> "Iterator[Receipts]":
+def _open_receipts(data: Path | None) -> "Iterator[Receipts]":
     from visual_memory.services.access.signing_secret import load_secret
     from visual_memory.services.bootstrap.wiring.wire_receipts import receipts_of
     from visual_memory.services.bootstrap.wiring.wire_records import records_of
 
     settings = _settings(data)
     if settings.records.url is None and not (settings.data / "records.db").exists():
-        _refuse(f"{settings.data} has no records.db: start the service of this version once")
+        _refuse(f"{settings.data} has no records.db: start this version of the service once")
     with records_of(settings) as database:
         yield receipts_of(settings, database, load_secret(settings))
 
 
 def _settings(data: Path | None) -> "Settings":
-    """The settings of a service that ran before: nothing is made where there is none."""
+    """Load the settings of an existing service; nothing is created if there is none."""
     from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 
     settings = read_settings(data)
     if settings.secret is None and not DataPaths(settings.data).secret.exists():
-        _refuse(f"{settings.data} is no data folder of a service: it has no secret")
+        _refuse(f"{settings.data} is not the data folder of a service: it has no secret")
     return settings
 
 
-def _filter(written: str | None) -> "Filter | None":
+def _parse_filter(text: str | None) -> "Filter | None":
     from visual_memory.schemas.filter import Filter
     from visual_memory.schemas.strict_json import parse_json
 
-    return None if written is None else parse_json(Filter, written)
+    return None if text is None else parse_json(Filter, text)
 
 
-def _show(file: Path, receipt: "Receipt | None", faults: list[str], as_json: bool) -> None:
+def _print_result(file: Path, receipt: "Receipt | None", faults: list[str], as_json: bool) -> None:
     if as_json:
         print_json({"file": str(file), "valid": not faults, "faults": faults, "says": receipt and dict(receipt.fields)})
         return
@@ -159,8 +161,8 @@ def _show(file: Path, receipt: "Receipt | None", faults: list[str], as_json: boo
 
 
 @contextmanager
-def _usage() -> Iterator[None]:
-    """What keeps a check from being made at all is no verdict on a receipt: another exit code."""
+def _exit_on_usage_error() -> Iterator[None]:
+    """Exit with code 2 if the check cannot be made, which says nothing about the receipts."""
     from pydantic import ValidationError
 
     from visual_memory.schemas.errors import VisualMemoryError
