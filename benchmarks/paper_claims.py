@@ -21,7 +21,7 @@ from visual_memory.services.decoding.preprocessing_crop import Preprocessing
 from visual_memory.services.encoding.encoder_contract import Encoder
 from visual_memory.services.encoding.load_encoder import identify, load_encoder
 from visual_memory.services.evaluation.compute_evaluation import evaluate
-from visual_memory.services.evaluation.measures.experiments import search
+from visual_memory.services.evaluation.exact_search import exact_search
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, build_neighbour_matrix
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Vectors
@@ -126,7 +126,7 @@ def _join(pictures: Pictures) -> None:
 def _accuracy(memory: LabelledVectors, queries: LabelledVectors) -> float:
     """Accuracy of the rank vote with k = 50."""
     options = EvaluationOptions()
-    voters = search(queries.vectors, memory.vectors, options.k, None)
+    voters = exact_search(queries.vectors, memory.vectors, options.k, None)
     names = (queries.ids, queries.labels), (memory.ids, memory.labels)
     study = build_neighbour_matrix("", *names, voters, itself=False)
     return float(study.accuracy(voters, [options])[0, -1])

@@ -16,7 +16,7 @@ from visual_memory.schemas.image import ImageFields
 from visual_memory.services.client.folders_and_manifests import Found
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.client.import_pictures import send
-from visual_memory.services.evaluation.report.report_folder import fill
+from visual_memory.services.evaluation.report.report_files import replace_files
 
 POLL = 0.3
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -67,7 +67,7 @@ def unpack(report: bytes, folder: Path) -> None:
             wrong = [entry.filename for entry in entries if not NAME.fullmatch(entry.filename)]
             if wrong or sum(entry.file_size for entry in entries) > MOST_BYTES:
                 raise InvalidRequest(f"the report was not unpacked: it is too large, or has strange files: {wrong}")
-            fill(folder, {entry.filename: archive.read(entry) for entry in entries})
+            replace_files(folder, {entry.filename: archive.read(entry) for entry in entries})
     except zipfile.BadZipFile:
         raise InvalidRequest("the report was not unpacked: what came is no zip file") from None
 

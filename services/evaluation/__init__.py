@@ -1,1 +1,1 @@
-"""Evaluation: from vectors and labels to numbers, plots and a folder with a report."""
+"""Measure how well a memory classifies, and report it."""

@@ -1,4 +1,4 @@
-"""Neighbours in the JSON format of the paper's authors: one object, the neighbours of each image by the image's id."""
+"""Read and write neighbours in the JSON format of the paper's authors: lists of neighbours by image id."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +17,10 @@ Classes = str | list[str]
 
 
 def read(path: Path) -> dict[str, NeighbourList]:
-    """The lists of a file. Ids and classes may be numbers; each becomes its digits.
+    """Read the lists of a file. Ids and classes may be numbers, which become strings.
 
     Raises:
-        InvalidRequest: it is not in the authors' format; the message names the place.
+        InvalidRequest: it is not in the authors' format; the message names the position.
         OSError: it cannot be read.
     """
     try:
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, NeighbourList]:
 
 
 def matrix_from_lists(lists: Mapping[str, NeighbourList]) -> NeighbourMatrix:
-    """The queries and neighbours of such lists, the 100 nearest of each; nobody is a neighbour of itself.
+    """The queries and their 100 nearest neighbours; no image is a neighbour of itself.
 
     Raises:
         InvalidRequest: there are no lists, one has no neighbours, or they contradict each other.
@@ -41,43 +41,44 @@ def matrix_from_lists(lists: Mapping[str, NeighbourList]) -> NeighbourMatrix:
     encoders = sorted({each["featurizer"] for each in lists.values()})
     if len(encoders) != 1:
         raise InvalidRequest(f"neighbours of one featurizer are expected, not of {len(encoders)}: {encoders[:5]}")
-    classes = _classes(lists)
+    classes = _neighbour_classes(lists)
     itself = classes.keys() <= lists.keys()
     images = list(lists if itself else classes)
-    number = {image_id: row for row, image_id in enumerate(images)}
+    row_of = {image_id: row for row, image_id in enumerate(images)}
     width = min(HARD_K, max(len(each["neighbor_image_ids"]) for each in lists.values()))
     similarities, rows = np.full((len(lists), width), -1.0), np.full((len(lists), width), MISSING)
-    for place, (image_id, each) in enumerate(lists.items()):
-        others = [(number[other], distance) for other, distance in _others(image_id, each)][:width]
-        rows[place, : len(others)] = [other for other, _ in others]
-        similarities[place, : len(others)] = [1 - distance for _, distance in others]
-    asked = [_labels(each["image_class"]) for each in lists.values()]
-    known = asked if itself else [_labels(classes[image_id]) for image_id in images]
+    for query, (image_id, each) in enumerate(lists.items()):
+        others = [(row_of[other], distance) for other, distance in _others(image_id, each)][:width]
+        rows[query, : len(others)] = [other for other, _ in others]
+        similarities[query, : len(others)] = [1 - distance for _, distance in others]
+    query_labels = [_labels(each["image_class"]) for each in lists.values()]
+    image_labels = query_labels if itself else [_labels(classes[image_id]) for image_id in images]
     used = (rows != MISSING).sum(axis=0).astype(bool)
-    voters = Neighbours.equal(similarities[:, used], rows[:, used])
-    return build_neighbour_matrix(encoders[0], (list(lists), asked), (images, known), voters, itself=itself)
+    neighbours = Neighbours.equal(similarities[:, used], rows[:, used])
+    names = (list(lists), query_labels), (images, image_labels)
+    return build_neighbour_matrix(encoders[0], *names, neighbours, itself=itself)
 
 
-def matrix_to_lists(study: NeighbourMatrix) -> dict[str, NeighbourList]:
-    """The neighbours of a study, as the authors would write them; an image with several labels has a list of them."""
-    asked = [_names(study, numbers) for numbers in study.truth]
-    known = [_names(study, numbers) for numbers in study.votes_for[:-1]]
+def matrix_to_lists(matrix: NeighbourMatrix) -> dict[str, NeighbourList]:
+    """The neighbours in the authors' format; an image with several labels has a list of classes."""
+    query_classes = [_classes(matrix, numbers) for numbers in matrix.query_labels]
+    image_classes = [_classes(matrix, numbers) for numbers in matrix.image_labels[:-1]]
     lists: dict[str, NeighbourList] = {}
-    for place, image_id in enumerate(study.query_ids):
-        rows = study.voters.rows[place]
-        held = rows[rows != MISSING].tolist()
+    for query, image_id in enumerate(matrix.query_ids):
+        rows = matrix.neighbours.rows[query]
+        found = rows[rows != MISSING].tolist()
         lists[image_id] = {
-            "featurizer": study.encoder,
+            "featurizer": matrix.encoder,
             "image_id": image_id,
-            "image_class": asked[place],
-            "neighbor_image_ids": [study.image_ids[row] for row in held],
-            "neighbor_classes": [known[row] for row in held],
-            "neighbor_distances": (1 - study.voters.similarities[place, : len(held)]).tolist(),
+            "image_class": query_classes[query],
+            "neighbor_image_ids": [matrix.image_ids[row] for row in found],
+            "neighbor_classes": [image_classes[row] for row in found],
+            "neighbor_distances": (1 - matrix.neighbours.similarities[query, : len(found)]).tolist(),
         }
     return lists
 
 
-def _classes(lists: Mapping[str, NeighbourList]) -> dict[str, Classes]:
+def _neighbour_classes(lists: Mapping[str, NeighbourList]) -> dict[str, Classes]:
     """The classes of every image that is a neighbour."""
     classes: dict[str, Classes] = {}
     for image_id, each in lists.items():
@@ -96,7 +97,7 @@ def _classes(lists: Mapping[str, NeighbourList]) -> dict[str, Classes]:
 
 
 def _others(image_id: str, each: NeighbourList) -> list[tuple[str, float]]:
-    """The neighbours of an image without itself, with their distances, the nearest first."""
+    """The neighbours of an image without itself, with their distances, nearest first."""
     pairs = zip(each["neighbor_image_ids"], each["neighbor_distances"], strict=True)
     return sorted((pair for pair in pairs if pair[0] != image_id), key=lambda pair: pair[1])
 
@@ -105,6 +106,6 @@ def _labels(classes: Classes) -> Sequence[str]:
     return [classes] if isinstance(classes, str) else classes
 
 
-def _names(study: NeighbourMatrix, numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Classes:
-    names = study.names(numbers)
+def _classes(matrix: NeighbourMatrix, numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Classes:
+    names = matrix.names(numbers)
     return names[0] if len(names) == 1 else names

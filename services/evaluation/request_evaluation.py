@@ -178,8 +178,8 @@ class RunEvaluation:
         if registration.encoder != self.encoder:
             raise InvalidRequest(f"this was begun with the encoder {registration.encoder}: begin another evaluation")
         if not self.evaluations.has_report(tenant, owned.id):
-            summary, report_page = self._report(tenant, owned.id, registration.request, progress)
-            self.evaluations.put_report(owned, summary, report_page)
+            summary, report = self._report(tenant, owned.id, registration.request, progress)
+            self.evaluations.put_report(owned, summary, report)
         self.evaluations.delete_queries(tenant, owned.id)
 
     def _report(
@@ -188,7 +188,7 @@ class RunEvaluation:
         _check_packages()
         # What compares, fits and draws takes a second and much memory to load: only a worker that evaluates needs it.
         from visual_memory.services.evaluation.compute_evaluation import evaluate  # noqa: PLC0415
-        from visual_memory.services.evaluation.report import report_page  # noqa: PLC0415
+        from visual_memory.services.evaluation.report.report_files import report_files  # noqa: PLC0415
 
         clauses = request.filter.clauses(self.memory.metadata)
         places: dict[str, tuple[str, int]] = {}
@@ -205,7 +205,7 @@ class RunEvaluation:
         )
         progress("writing the report", 0, 1)
         known = len({*memory.ids} & {*queries.ids}) if queries else 0
-        return EvaluationSummary.of(found, known), _zipped(report_page.files(found))
+        return EvaluationSummary.of(found, known), _zipped(report_files(found))
 
     def _search(
         self, tenant: str, clauses: Sequence[Clause], vectors: Vectors, k: int, effort: Effort

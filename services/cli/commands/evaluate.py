@@ -81,11 +81,11 @@ def _evaluate_neighbours(file: Path, options: "EvaluationOptions", output: Path,
     from visual_memory.services.cli.terminal_output import stage_bars
     from visual_memory.services.evaluation import paper_neighbours_json
     from visual_memory.services.evaluation.compute_evaluation import evaluate_neighbours
-    from visual_memory.services.evaluation.report import report_page
+    from visual_memory.services.evaluation.report.report_files import write_report
 
     with stage_bars(quiet=quiet) as report:
         found = evaluate_neighbours(paper_neighbours_json.read(file), options, report)
-    report_page.write(found, output)
+    write_report(found, output)
     return found
 
 

@@ -1,1 +1,1 @@
-"""The measures of an evaluation, a file each."""
+"""The measures of an evaluation, one per file."""

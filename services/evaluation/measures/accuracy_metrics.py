@@ -1,4 +1,4 @@
-"""What is measured on queries and their neighbours."""
+"""Accuracy over k, and the details of one vote's predictions: confusion, mistakes, calibration, distances."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,78 +34,79 @@ EDGES = 21
 Flags = NDArray[np.bool_]
 
 
-def curves(study: NeighbourMatrix, prune: Prune, voters: Neighbours, options: VoteOptions) -> list[Curve]:
-    """Accuracy of all four votes at every k, with neighbours that were pruned in this way."""
+def curves(matrix: NeighbourMatrix, prune: Prune, neighbours: Neighbours, options: VoteOptions) -> list[Curve]:
+    """Accuracy of all four votes at every k, with neighbours pruned in this way."""
     votes = [options.model_copy(update={"vote": vote}) for vote in Vote]
-    accuracy = study.accuracy(voters, votes).tolist()
+    accuracy = matrix.accuracy(neighbours, votes).tolist()
     return [Curve(vote=vote, prune=prune, accuracy=each) for vote, each in zip(Vote, accuracy, strict=True)]
 
 
-def by_rank(study: NeighbourMatrix) -> tuple[list[float], list[float]]:
-    """How often the neighbour at each rank carries a right label, and how often one is among the k nearest."""
-    voters = study.voters
-    right = study.right(voters.rows) & voters.first_of_each()
-    place = np.argsort(~voters.first_of_each(), axis=1, kind="stable")[:, : voters.k]
-    hit = voters.at_each_k(np.logical_or.accumulate(study.right(voters.rows), axis=1), voters.k)
-    return np.take_along_axis(right, place, 1).mean(axis=0).tolist(), hit.mean(axis=0).tolist()
+def by_rank(matrix: NeighbourMatrix) -> tuple[list[float], list[float]]:
+    """How often the neighbour at each rank has a right label, and how often one of the k nearest has."""
+    neighbours = matrix.neighbours
+    right = matrix.right(neighbours.rows) & neighbours.is_first_of_vote()
+    position = np.argsort(~neighbours.is_first_of_vote(), axis=1, kind="stable")[:, : neighbours.k]
+    hit = neighbours.at_each_k(np.logical_or.accumulate(matrix.right(neighbours.rows), axis=1), neighbours.k)
+    return np.take_along_axis(right, position, 1).mean(axis=0).tolist(), hit.mean(axis=0).tolist()
 
 
-def sensitivity(study: NeighbourMatrix) -> list[Sensitivity]:
-    """Accuracy of the rank and softmax votes at every k, under other values of alpha and temperature."""
+def sensitivity(matrix: NeighbourMatrix) -> list[Sensitivity]:
+    """Accuracy of the rank and softmax votes at every k, with other values of alpha and temperature."""
     return [
-        _sensitivity(study, Vote.RANK, "alpha", ALPHAS),
-        _sensitivity(study, Vote.SOFTMAX, "temperature", TEMPERATURES),
+        _sensitivity(matrix, Vote.RANK, "alpha", ALPHAS),
+        _sensitivity(matrix, Vote.SOFTMAX, "temperature", TEMPERATURES),
     ]
 
 
 def _sensitivity(
-    study: NeighbourMatrix, vote: Vote, parameter: Literal["alpha", "temperature"], values: Sequence[float]
+    matrix: NeighbourMatrix, vote: Vote, parameter: Literal["alpha", "temperature"], values: Sequence[float]
 ) -> Sensitivity:
     votes = [VoteOptions.model_validate({"vote": vote, parameter: value}) for value in values]
-    accuracy = study.accuracy(study.voters, votes).tolist()
+    accuracy = matrix.accuracy(matrix.neighbours, votes).tolist()
     return Sensitivity(vote=vote, parameter=parameter, values=list(values), accuracy=accuracy)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The answers of one vote at one k, looked at closely.
+    """The predictions of one vote at one k.
 
     Attributes:
-        voters: the neighbours that voted, [n, k].
-        answer: int64 [n], the number of the label that won.
+        matrix: queries and images.
+        neighbours: those that voted, [n, k].
+        predicted: int64 [n], the number of the winning label.
         right: [n], whether it is a label of the query.
-        scores: [n, b], the score of every class; 0 where there is none.
+        scores: [n, b], the score of every class; 0 for padding.
     """
 
-    study: NeighbourMatrix
-    voters: Neighbours
-    answer: Integers
+    matrix: NeighbourMatrix
+    neighbours: Neighbours
+    predicted: Integers
     right: Flags
     scores: NDArray[np.float64]
 
     @classmethod
-    def of(cls, study: NeighbourMatrix, k: int, options: VoteOptions) -> "Predictions":
+    def of(cls, matrix: NeighbourMatrix, k: int, options: VoteOptions) -> "Predictions":
         """Count the votes."""
-        voters = study.voters.nearest(k)
+        neighbours = matrix.neighbours.nearest(k)
         counted = []
-        for queries in slices(len(study.truth)):
-            some = voters.of(queries)
-            cast, weights = study.ballots(some), some.weights(options)
-            counted.append((winners_by_k(cast, weights)[:, -1], class_scores(cast, weights)))
-        answer, score = (np.concatenate(parts) for parts in zip(*counted, strict=True))
-        return cls(study, voters, answer, in_labels(answer, study.truth), score)
+        for queries in slices(len(matrix.query_labels)):
+            some = neighbours.of(queries)
+            ballots, weights = matrix.ballots(some), some.weights(options)
+            counted.append((winners_by_k(ballots, weights)[:, -1], class_scores(ballots, weights)))
+        predicted, scores = (np.concatenate(parts) for parts in zip(*counted, strict=True))
+        return cls(matrix, neighbours, predicted, in_labels(predicted, matrix.query_labels), scores)
 
     def confusion(self) -> list[tuple[int, int, int]]:
-        """[label, answer, count] of what occurred; see `Evaluation.confusion`."""
-        pairs = np.stack([self._asked(), self.answer])
+        """[label, answer, count] of every pair that occurred; see `Evaluation.confusion`."""
+        pairs = np.stack([self._true_labels(), self.predicted])
         found, counts = np.unique(pairs, axis=1, return_counts=True)
         return [
             (label, answer, count) for (label, answer), count in zip(found.T.tolist(), counts.tolist(), strict=True)
         ]
 
     def classes(self) -> list[ClassReport]:
-        """How each class does among the queries, the least accurate first."""
-        labels, images, right = self.study.labels, Counter[int](), Counter[int]()
+        """The accuracy of each class among the queries, the least accurate first."""
+        labels, images, right = self.matrix.labels, Counter[int](), Counter[int]()
         confused: dict[int, Counter[str]] = {}
         for label, answer, count in self.confusion():
             images[label] += count
@@ -126,36 +127,39 @@ class Predictions:
 
     def mistakes(self) -> list[Mistake]:
         """Examples: the most confident of each confusion, then the second of each, and so on; at most 24."""
-        asked, sure = self._asked(), confidence(self.scores)
+        true, confidences = self._true_labels(), confidence(self.scores)
         seen = Counter[tuple[int, int]]()
         order = []
-        for query in sorted(np.flatnonzero(~self.right).tolist(), key=lambda query: -sure[query]):
-            pair = (int(asked[query]), int(self.answer[query]))
+        for query in sorted(np.flatnonzero(~self.right).tolist(), key=lambda query: -confidences[query]):
+            pair = (int(true[query]), int(self.predicted[query]))
             order.append((seen[pair], query))
             seen[pair] += 1
         return [
-            self._mistake(query, float(sure[query])) for _, query in sorted(order, key=lambda each: each[0])[:MISTAKES]
+            self._mistake(query, float(confidences[query]))
+            for _, query in sorted(order, key=lambda each: each[0])[:MISTAKES]
         ]
 
     def _mistake(self, query: int, share: float) -> Mistake:
-        study, rows = self.study, self.voters.rows[query, :SHOWN]
+        matrix, rows = self.matrix, self.neighbours.rows[query, :SHOWN]
         return Mistake(
-            image_id=study.query_ids[query],
-            labels=study.names(study.truth[query]),
-            answer=study.labels[self.answer[query]],
+            image_id=matrix.query_ids[query],
+            labels=matrix.names(matrix.query_labels[query]),
+            answer=matrix.labels[self.predicted[query]],
             share=share,
             neighbours=[
-                Voted(image_id=study.image_ids[row], labels=study.names(study.votes_for[row]), similarity=similarity)
-                for row, similarity in zip(rows.tolist(), self.voters.similarities[query].tolist(), strict=False)
+                Voted(
+                    image_id=matrix.image_ids[row], labels=matrix.names(matrix.image_labels[row]), similarity=similarity
+                )
+                for row, similarity in zip(rows.tolist(), self.neighbours.similarities[query].tolist(), strict=False)
                 if row != MISSING
             ],
         )
 
-    def calibration(self, chance: np.random.Generator) -> Calibration | None:
-        """The winner's share as its confidence: a temperature fitted on one half, and measured on the other."""
+    def calibration(self, random: np.random.Generator) -> Calibration | None:
+        """The winner's share as confidence: a temperature fitted on one half of the queries, measured on the other."""
         if len(self.right) < 2:
             return None
-        fitted, measured = np.array_split(chance.permutation(len(self.right)), 2)
+        fitted, measured = np.array_split(random.permutation(len(self.right)), 2)
         temperature = fit_temperature(self.scores[fitted], self.right[fitted])
         before, after = (
             reliability(confidence(self.scores[measured], each), self.right[measured]) for each in (1.0, temperature)
@@ -163,15 +167,15 @@ class Predictions:
         return Calibration(temperature=temperature, before=before, after=after)
 
     def distances(self) -> Distances:
-        """Novelty: how far right and wrong answers are from those that voted."""
-        median = np.nanmedian(self.voters.distances(), axis=1)
-        return Distances(mean=self._histogram(self.voters.mean_distances()), median=self._histogram(median))
+        """Novelty: distances of right and wrong predictions to the neighbours that voted."""
+        median = np.nanmedian(self.neighbours.distances(), axis=1)
+        return Distances(mean=self._histogram(self.neighbours.mean_distances()), median=self._histogram(median))
 
     def _histogram(self, values: NDArray[np.float64]) -> Histogram:
         edges = np.linspace(values.min(), values.max(), EDGES)
         right, wrong = (np.histogram(values[flags], edges)[0].tolist() for flags in (self.right, ~self.right))
         return Histogram(edges=edges.tolist(), right=right, wrong=wrong)
 
-    def _asked(self) -> Integers:
-        """The label that each query counts for: the one that was answered if it is right, else its first."""
-        return np.where(self.right, self.answer, self.study.truth[:, 0])
+    def _true_labels(self) -> Integers:
+        """The label that each query counts for: the predicted one if it is right, otherwise its first."""
+        return np.where(self.right, self.predicted, self.matrix.query_labels[:, 0])

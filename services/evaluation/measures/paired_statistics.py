@@ -1,4 +1,4 @@
-"""The same pictures asked of the same images by the vectors of two encoders."""
+"""Compare the accuracy of two encoders on the same queries: confidence intervals and changed answers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,21 +10,23 @@ from scipy.stats import binomtest, norm
 from visual_memory.schemas.encoder_comparison import ChangedAnswer, Comparison, EncoderFigures, Estimate
 from visual_memory.schemas.evaluation_results import EvaluationOptions
 from visual_memory.services.evaluation.compute_evaluation import check_evaluable, shared_contents
+from visual_memory.services.evaluation.exact_search import Progress, exact_search
 from visual_memory.services.evaluation.measures.accuracy_metrics import Flags, Predictions
-from visual_memory.services.evaluation.measures.experiments import Experiments, Progress, search
+from visual_memory.services.evaluation.measures.novelty_auroc import novelty_auroc
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, build_neighbour_matrix
+from visual_memory.services.evaluation.subset_vote import SubsetVote
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """One encoder's vectors of images that vote, and of the pictures that are asked about.
+    """One encoder's vectors of the memory's images and of the queries.
 
     Attributes:
         encoder: its name.
-        memory: the images.
-        queries: the pictures; None: the memory itself, leaving one out.
+        memory: the images that vote.
+        queries: the pictures to classify; None: the memory's images, each without itself.
     """
 
     encoder: str
@@ -33,49 +35,49 @@ class EncodedImages:
 
 
 def compare(a: EncodedImages, b: EncodedImages, options: EvaluationOptions, progress: Progress) -> Comparison:
-    """Ask both the same, by exact search.
+    """Classify the same queries with the vectors of both encoders, by exact search.
 
     Args:
-        a: the first encoder's.
-        b: the second encoder's, of the same images and pictures in the same order.
-        options: the vote and k; the seed of the halves, of draws and of the classes left out.
-        progress: told of the stage and how much of it is done out of how much.
+        a: the first encoder's vectors.
+        b: the second encoder's vectors, of the same images and queries in the same order.
+        options: the vote and k; the seed of the halves, of samples and of the classes left out.
+        progress: called with the stage, how much of it is done, and the total.
 
     Raises:
-        InvalidRequest: there is nothing to ask, or nobody to answer.
+        InvalidRequest: there are no queries, or no images.
     """
 
-    def asked(letter: str, encoded: EncodedImages) -> tuple[Predictions, EncoderFigures]:
-        return _asked(encoded, options, lambda stage, done, total: progress(f"{letter}: {stage}", done, total))
+    def predict(letter: str, encoded: EncodedImages) -> tuple[Predictions, EncoderFigures]:
+        return _predict(encoded, options, lambda stage, done, total: progress(f"{letter}: {stage}", done, total))
 
-    (first, figures_of_a), (second, figures_of_b) = asked("A", a), asked("B", b)
+    (first, figures_of_a), (second, figures_of_b) = predict("A", a), predict("B", b)
     queries = a.queries or a.memory
-    change = partial(_changed, queries, first, second)
+    changes = partial(_changed_answers, queries, first, second)
     return Comparison(
         queries=len(queries.ids),
         images=len(a.memory.ids),
-        k=first.study.voters.k,
+        k=first.matrix.neighbours.k,
         a=figures_of_a,
         b=figures_of_b,
         difference=paired_difference(first.right, second.right),
-        gained=list(change(~first.right & second.right)),
-        lost=list(change(first.right & ~second.right)),
-        swapped=list(change(~first.right & ~second.right & (first.answer != second.answer))),
+        gained=list(changes(~first.right & second.right)),
+        lost=list(changes(first.right & ~second.right)),
+        swapped=list(changes(~first.right & ~second.right & (first.predicted != second.predicted))),
     )
 
 
 def proportion(right: Flags) -> Estimate:
-    """The part that is right, with Wilson's interval."""
+    """The fraction that is right, with Wilson's interval."""
     number = int(np.count_nonzero(right))
     low, high = binomtest(number, len(right)).proportion_ci(CONFIDENCE, "wilson")
     return Estimate(value=number / len(right), low=float(low), high=float(high))
 
 
 def paired_difference(a: Flags, b: Flags) -> Estimate:
-    """How much more often `b` is right than `a` on the same pictures.
+    """The accuracy of `b` minus that of `a` on the same queries.
 
-    The interval is Wald's of pairs with one added to each kind of disagreement (Bonett and Price 2012), which few or no
-    disagreements do not make too narrow.
+    The interval is Wald's for pairs with one added to each kind of disagreement (Bonett and Price 2012), so that it is
+    not too narrow with few or no disagreements.
     """
     lost, gained = int(np.count_nonzero(a & ~b)), int(np.count_nonzero(~a & b))
     fewer, more = ((each + 1) / (len(a) + 2) for each in (lost, gained))
@@ -84,39 +86,37 @@ def paired_difference(a: Flags, b: Flags) -> Estimate:
     return Estimate(value=(gained - lost) / len(a), low=max(-1.0, middle - half), high=min(1.0, middle + half))
 
 
-def _asked(
+def _predict(
     encoded: EncodedImages, options: EvaluationOptions, progress: Progress
 ) -> tuple[Predictions, EncoderFigures]:
-    """The answers by one encoder, and how well they do."""
+    """The predictions with one encoder's vectors, and their figures."""
     memory, itself = encoded.memory, encoded.queries is None
     queries = encoded.queries or memory
     check_evaluable(queries, memory, itself=itself)
     own = np.arange(len(memory.ids)) if itself else None
     k, contents = min(options.k, len(memory.ids) - itself), shared_contents(memory, options)
-    told = partial(progress, "neighbours")
-    near = search(queries.vectors, memory.vectors, k, own, told, contents)
+    near = exact_search(queries.vectors, memory.vectors, k, own, partial(progress, "neighbours"), contents)
     names = (queries.ids, queries.labels), (memory.ids, memory.labels)
-    study = build_neighbour_matrix(encoded.encoder, *names, near.sharing(contents, k), itself=itself)
-    study = replace(study, contents=contents)
-    answers = Predictions.of(study, k, options)
-    calibration = answers.calibration(np.random.default_rng(options.seed))
-    experiments = Experiments(study, memory.vectors, queries.vectors, options, k, progress)
-    return answers, EncoderFigures(
+    matrix = build_neighbour_matrix(encoded.encoder, *names, near.sharing(contents, k), itself=itself)
+    matrix = replace(matrix, contents=contents)
+    predictions = Predictions.of(matrix, k, options)
+    calibration = predictions.calibration(np.random.default_rng(options.seed))
+    return predictions, EncoderFigures(
         encoder=encoded.encoder,
-        accuracy=proportion(answers.right),
+        accuracy=proportion(predictions.right),
         ece=calibration.before.ece if calibration else None,
         calibrated_ece=calibration.after.ece if calibration else None,
         temperature=calibration.temperature if calibration else None,
-        novelty_auroc=experiments.novelty(),
+        novelty_auroc=novelty_auroc(SubsetVote(matrix, memory.vectors, queries.vectors, options, k), progress),
     )
 
 
-def _changed(queries: LabelledVectors, a: Predictions, b: Predictions, which: Flags) -> Iterator[ChangedAnswer]:
-    labels: Sequence[str] = a.study.labels
+def _changed_answers(queries: LabelledVectors, a: Predictions, b: Predictions, which: Flags) -> Iterator[ChangedAnswer]:
+    labels: Sequence[str] = a.matrix.labels
     for row in np.flatnonzero(which).tolist():
         yield ChangedAnswer(
             image_id=queries.ids[row],
             labels=list(queries.labels[row]),
-            a=labels[a.answer[row]],
-            b=labels[b.answer[row]],
+            a=labels[a.predicted[row]],
+            b=labels[b.predicted[row]],
         )

@@ -1,4 +1,4 @@
-"""Prediction sets, as a classification names them: how often they hold a right label, and how large they are."""
+"""Measure conformal prediction sets: how often they contain a right label, and how large they are."""
 
 from dataclasses import replace
 
@@ -14,59 +14,67 @@ from visual_memory.services.voting.decide import TIE
 
 COVERAGES = (0.8, 0.9, 0.95)
 
-Misfits = NDArray[np.float64]
+Nonconformities = NDArray[np.float64]
 
 
 def prediction_sets(
-    answers: Predictions, around: Neighbours | None, options: EvaluationOptions
+    predictions: Predictions, around: Neighbours | None, options: EvaluationOptions
 ) -> list[PredictionSets] | None:
-    """Sets calibrated on the memory's own images, each without itself, and measured on the queries.
+    """Calibrate sets on the memory's images, each without itself, and measure them on the queries.
 
-    The memory asked about itself is calibrated on one half and measured on the other.
+    If the memory is its own queries, the sets are calibrated on one half and measured on the other.
 
     Args:
-        answers: to the queries.
-        around: the neighbours of each image of the memory, without itself; None where nobody knows them.
-        options: of the answers, with the seed of the halves.
+        predictions: of the queries.
+        around: the neighbours of each image of the memory, without itself; None: unknown.
+        options: of the predictions, with the seed of the halves.
 
     Returns:
-        one for each coverage; None where there is nothing to calibrate on, or to measure.
+        One result per coverage; None if there is nothing to calibrate on, or to measure.
     """
-    study, k = answers.study, answers.voters.k
-    misfits = _misfits(study, answers.voters, options)
-    if study.itself:
-        if len(misfits) < 2:
+    matrix, k = predictions.matrix, predictions.neighbours.k
+    scores = _nonconformities(matrix, predictions.neighbours, options)
+    if matrix.itself:
+        if len(scores) < 2:
             return None
-        known, asked = np.array_split(np.random.default_rng(options.seed).permutation(len(misfits)), 2)
-        return [_measured(answers, misfits, asked, np.sort(misfits[known]), coverage) for coverage in COVERAGES]
+        calibration, queries = np.array_split(np.random.default_rng(options.seed).permutation(len(scores)), 2)
+        own = np.sort(scores[calibration])
+        return [_measure(predictions, scores, queries, own, coverage) for coverage in COVERAGES]
     if around is None:
         return None
-    memory = replace(study, truth=study.votes_for[:-1])
-    own, everybody = np.sort(_misfits(memory, around.sharing(study.contents, k), options)), np.arange(len(misfits))
-    return [_measured(answers, misfits, everybody, own, coverage) for coverage in COVERAGES]
+    memory = replace(matrix, query_labels=matrix.image_labels[:-1])
+    own, queries = (
+        np.sort(_nonconformities(memory, around.sharing(matrix.contents, k), options)),
+        np.arange(len(scores)),
+    )
+    return [_measure(predictions, scores, queries, own, coverage) for coverage in COVERAGES]
 
 
-def _misfits(study: NeighbourMatrix, voters: Neighbours, options: VoteOptions) -> Misfits:
-    """How badly the right labels of each query fit; see `nonconformity`."""
-    parts = [
-        nonconformity(study.truth[some], study.votes_for[voters.rows[some]], voters.of(some).weights(options))
-        for some in slices(len(study.truth))
-    ]
+def _nonconformities(matrix: NeighbourMatrix, neighbours: Neighbours, options: VoteOptions) -> Nonconformities:
+    """The nonconformity of the right labels of each query; see `nonconformity`."""
+    parts = []
+    for some in slices(len(matrix.query_labels)):
+        weights = neighbours.of(some).weights(options)
+        parts.append(nonconformity(matrix.query_labels[some], matrix.image_labels[neighbours.rows[some]], weights))
     return np.concatenate(parts)
 
 
-def _measured(
-    answers: Predictions, misfits: Misfits, asked: NDArray[np.int64], own: Misfits, coverage: float
+def _measure(
+    predictions: Predictions,
+    nonconformities: Nonconformities,
+    queries: NDArray[np.int64],
+    own: Nonconformities,
+    coverage: float,
 ) -> PredictionSets:
-    """The sets of some queries, by the misfits `own`, ascending, of what they are calibrated on."""
-    least, scores = set_share(own, coverage), answers.scores[asked]
-    shares, right_share = scores / scores.sum(axis=1, keepdims=True), 1 - misfits[asked]
-    held = (right_share > TIE) & (right_share >= least - TIE)
+    """Measure the sets of some queries, calibrated on the nonconformities `own`, ascending."""
+    least, scores = set_share(own, coverage), predictions.scores[queries]
+    shares, right_share = scores / scores.sum(axis=1, keepdims=True), 1 - nonconformities[queries]
+    contained = (right_share > TIE) & (right_share >= least - TIE)
     sizes = ((scores > 0) & (shares >= least - TIE)).sum(axis=1)
     return PredictionSets(
         coverage=coverage,
         share=least,
-        covered=float((held | answers.right[asked]).mean()),  # the winner is in every set
+        covered=float((contained | predictions.right[queries]).mean()),  # the winner is in every set
         size=float(np.maximum(sizes, 1).mean()),
-        queries=len(asked),
+        queries=len(queries),
     )

@@ -1,1 +1,1 @@
-"""The report of an evaluation: HTML, JSON, plots."""
+"""Render an evaluation as HTML, JSON and plots."""

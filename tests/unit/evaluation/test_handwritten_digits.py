@@ -6,9 +6,9 @@ from sklearn.datasets import load_digits
 
 from visual_memory.schemas.classify_options import Prune, Vote
 from visual_memory.schemas.evaluation_results import EvaluationOptions
+from visual_memory.services.evaluation.exact_search import exact_search
 from visual_memory.services.evaluation.measures.accuracy_after_pruning import Pruning
 from visual_memory.services.evaluation.measures.accuracy_metrics import curves
-from visual_memory.services.evaluation.measures.experiments import search
 from visual_memory.services.evaluation.neighbour_matrix import build_neighbour_matrix
 
 MEMORY, K, DEFAULT_K = 1200, 100, 50
@@ -20,12 +20,12 @@ def test_the_rank_vote_keeps_its_accuracy_at_100_neighbours() -> None:
     memory, queries, labels = vectors[:MEMORY], vectors[MEMORY:], [[str(digit)] for digit in digits.target]
     names = [str(place) for place in range(len(labels))]
     asked, known = (names[MEMORY:], labels[MEMORY:]), (names[:MEMORY], labels[:MEMORY])
-    study = build_neighbour_matrix("pixels", asked, known, search(queries, memory, K, None), itself=False)
-    around = search(memory, memory, K, np.arange(MEMORY))
-    soft = Pruning.of(study, around.rows, above=None).softly()
+    study = build_neighbour_matrix("pixels", asked, known, exact_search(queries, memory, K, None), itself=False)
+    around = exact_search(memory, memory, K, np.arange(MEMORY))
+    soft = Pruning.of(study, around.rows, above=None).soft()
     found = {
         (curve.prune, curve.vote): np.array(curve.accuracy)
-        for prune, voters in ((Prune.NONE, study.voters), (Prune.SOFT, soft))
+        for prune, voters in ((Prune.NONE, study.neighbours), (Prune.SOFT, soft))
         for curve in curves(study, prune, voters, EvaluationOptions())
     }
     rank, plurality = found[Prune.NONE, Vote.RANK], found[Prune.NONE, Vote.PLURALITY]

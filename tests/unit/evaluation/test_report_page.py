@@ -13,7 +13,7 @@ from visual_memory.schemas.classify_options import Effort
 from visual_memory.schemas.evaluation_results import Evaluation, EvaluationOptions
 from visual_memory.services.evaluation.compute_evaluation import evaluate, evaluate_neighbours
 from visual_memory.services.evaluation.neighbour_matrix import LabelledVectors, Vectors
-from visual_memory.services.evaluation.report import report_page
+from visual_memory.services.evaluation.report.report_files import write_report
 
 HOSTILE = "<script>alert(1)</script> $x_$ 猫"
 
@@ -41,7 +41,7 @@ def found() -> Evaluation:
 @pytest.fixture(scope="module")
 def folder(found: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("report") / "new"
-    report_page.write(found, where)
+    write_report(found, where)
     return where
 
 
@@ -75,9 +75,9 @@ def test_labels_are_text(folder: Path) -> None:
 def test_the_same_numbers_give_the_same_bytes_and_an_earlier_report_is_gone(
     found: Evaluation, folder: Path, tmp_path: Path
 ) -> None:
-    report_page.write(found, tmp_path)
+    write_report(found, tmp_path)
     for path in folder.rglob("*.*"):
         assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
-    report_page.write(evaluate_neighbours(found.neighbours, found.options, silent), tmp_path)
+    write_report(evaluate_neighbours(found.neighbours, found.options, silent), tmp_path)
     assert not list(tmp_path.glob("thumbnails/*"))
     assert not (tmp_path / "plots" / "scaling.png").exists()
