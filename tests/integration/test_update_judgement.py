@@ -39,9 +39,9 @@ def short_lists() -> Iterator[None]:
     """Lists of few neighbours, so that a few dozen images fill and exhaust them."""
     with pytest.MonkeyPatch.context() as patch:
         for module, kept in ((neighbour_lists, 5), (judge_memory, 5), (search_missing_neighbours, 5)):
-            patch.setattr(module, "KEPT", kept)
+            patch.setattr(module, "MIN_NEIGHBOURS", kept)
         for module in (neighbour_lists, search_missing_neighbours):
-            patch.setattr(module, "WIDTH", 7)
+            patch.setattr(module, "MAX_NEIGHBOURS", 7)
         yield
 
 

@@ -423,7 +423,7 @@ class Parts:
         return {path for path in (self.folder / "pictures").rglob(".*") if path.is_file()}
 
     def _with(self, gate: LabelCheck) -> Settings:
-        curate = self.settings.curate.model_copy(update={"gate": gate})
+        curate = self.settings.curate.model_copy(update={"label_check": gate})
         return self.settings.model_copy(update={"curate": curate})
 
     def _enqueue(self, tenant: str) -> None:
