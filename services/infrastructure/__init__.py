@@ -1,1 +1,1 @@
-"""What the rest is built on."""
+"""Infrastructure: records, storage, the task queue, Redis streams, processes and observability."""

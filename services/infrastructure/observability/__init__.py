@@ -1,1 +1,1 @@
-"""Logs, metrics and readiness."""
+"""Observability: logs, metrics and readiness."""

@@ -1,7 +1,7 @@
-"""Logs: one line of JSON for each event, with ids of requests and points, and without anything that was sent.
+"""Configure logging: one line of JSON for each event, with ids of requests and points, and without payloads.
 
 Logs outlive removals. So images are named by the ids of their points, and two things that may quote a payload are
-never written: the words of an exception (its class and place are), and what libraries put into their messages.
+never written: the message of an exception (only its class and location), and the arguments of libraries' messages.
 """
 
 import logging
@@ -21,14 +21,14 @@ NOISY = ("httpx", "sentence_transformers", "uvicorn.access", "celery.app.trace",
 FIELDS = {"levelname": "level", "name": "logger", "exc_info": "exception"}
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is being answered, in its threads too."""
+"""The id of the current request, also in its threads."""
 
 log = logging.getLogger(__name__)
 
 
 def configure(process: str) -> None:
-    """Let this process write every event to standard error, as a line that names the process."""
-    # of threads, processes and tasks a line says nothing, and to ask for them takes a third of the time of making one
+    """Write every event of this process to standard error, as a line that names the process."""
+    # lines do not name threads, processes and tasks: collecting them would take a third of the time of a line
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter(process))
@@ -42,12 +42,12 @@ def configure(process: str) -> None:
 
 
 def kind(error: BaseException) -> str:
-    """The class of an error and those of its causes, without their words, which may quote what was sent."""
+    """The classes of an error and its causes, without their messages, which may quote a payload."""
     return " from ".join(type(each).__name__ for each in _chain(error))
 
 
 class Formatter(JsonFormatter):
-    """Writes a record as a line of JSON, without what may quote a payload."""
+    """Formats a record as a line of JSON, without anything that may quote a payload."""
 
     def __init__(self, process: str) -> None:
         super().__init__(
@@ -58,7 +58,7 @@ class Formatter(JsonFormatter):
         )
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; of what others log, only the first line of the template, for arguments may be anything."""
+        """Format a record; of a library's only the first line of the template, without its arguments."""
         if not record.name.startswith(OURS):
             plain = logging.LogRecord(record.name, record.levelno, "", 0, _template(record), None, record.exc_info)
             plain.created = record.created
@@ -68,7 +68,7 @@ class Formatter(JsonFormatter):
         return super().format(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the standard library's name
-        """Where it happened, class by class from the latest to its first cause, without their words."""
+        """The classes and locations of an error and its causes, without their messages."""
         lines = []
         for error in _chain(ei[1]):
             frames = traceback.extract_tb(error.__traceback__)
@@ -87,11 +87,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _template(record: logging.LogRecord) -> str:
     first = str(record.msg).strip().partition("\n")[0][:LONGEST]
-    if record.name == "py.warnings":  # file:line: class: words
+    if record.name == "py.warnings":  # file:line: class: message
         return ":".join(first.split(":")[:3])
     return first
 
 
 def _uncaught(class_: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     if error is not None and not issubclass(class_, KeyboardInterrupt | SystemExit):
-        log.critical("an error that nobody caught", exc_info=(class_, error, trace))
+        log.critical("an uncaught error", exc_info=(class_, error, trace))

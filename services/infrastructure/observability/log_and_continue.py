@@ -1,4 +1,4 @@
-"""Duties that deal with many records: one that fails delays none of the others, and is logged and counted."""
+"""Process many records one by one: a failure is logged and counted, and the loop continues with the next."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -11,20 +11,20 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def log_and_continue(duty: str, record: str, ping: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Deal with one record of many.
+def log_and_continue(task: str, record: str, ping: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Process one record of many: suppress and log its error.
 
     Args:
-        duty: what is done, for the log and the metric.
-        record: what it is done for; nothing that was sent.
-        ping: asked after a part did not answer: where it raises, there is no use in going on with the others.
+        task: the name of the task, for the log and the metric.
+        record: the name of the record; must not contain anything that was sent.
+        ping: called if a component did not answer; raises if it is useless to continue with other records.
     """
     try:
         yield
     except Unavailable as error:
-        prometheus_metrics.FAILED.labels(duty).inc()
-        log.warning("%s: %s is left for later: %s", duty, record, json_logs.kind(error))
+        prometheus_metrics.FAILED.labels(task).inc()
+        log.warning("%s: %s is left for later: %s", task, record, json_logs.kind(error))
         ping()
     except Exception:
-        prometheus_metrics.FAILED.labels(duty).inc()
-        log.exception("%s: %s failed; the others are gone on with", duty, record)
+        prometheus_metrics.FAILED.labels(task).inc()
+        log.exception("%s: %s failed; continuing with the others", task, record)

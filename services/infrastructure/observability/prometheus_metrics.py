@@ -1,7 +1,7 @@
-"""What Prometheus sees; with ``PROMETHEUS_MULTIPROC_DIR`` set, all processes of a machine are added up.
+"""Prometheus metrics; with ``PROMETHEUS_MULTIPROC_DIR`` set, those of all processes of a machine are added up.
 
-A tenant sees its own counters and images. What all tenants share (batches, times of stages) tells how busy the others
-are, so it is shown, with all the rest, only at an operator's port.
+A tenant sees its own counters and images. Metrics that tenants share (batches, durations of stages) show how busy the
+others are, so they are only exposed, with all others, on the operator's port.
 """
 
 import logging
@@ -67,7 +67,7 @@ def observe_batch(size: int, seconds: float) -> None:
 
 
 def observe_protections(got: Mapping[str, bool]) -> None:
-    """Show by what decoders are confined; what this system does not have stands in the log, once."""
+    """Set the gauges of the decoders' protections, and log each one that this system lacks, once."""
     for name, has in got.items():
         DECODER_PROTECTION.labels(name).set(has)
         if not has and name not in _missing:
@@ -76,14 +76,14 @@ def observe_protections(got: Mapping[str, bool]) -> None:
 
 
 class _Tenant:
-    """What one tenant may see: its counters, and its images by state."""
+    """The metrics that one tenant may see: its counters, and its images by state."""
 
     def __init__(self, tenant: str, by_state: Mapping[State, int]) -> None:
         self._tenant = tenant
         self._by_state = by_state
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus' registry asks for."""
+        """Yield the metrics, for the registry."""
         gauge = GaugeMetricFamily(
             "visual_memory_images", "Images in the collection, by state.", labels=["tenant", "state"]
         )
@@ -97,12 +97,12 @@ class _Tenant:
 
 
 def exposition(tenant: str, by_state: Mapping[State, int], *further: Collector) -> bytes:
-    """A tenant's metrics, with its images in the collection by state, in Prometheus' text format.
+    """The metrics of a tenant, with its images by state, in the text format of Prometheus.
 
     Args:
-        tenant: whose.
-        by_state: its images.
-        further: what is measured now, of this tenant alone.
+        tenant: the tenant.
+        by_state: the number of its images in each state.
+        further: collectors of this tenant's metrics that are measured now.
     """
     registry = CollectorRegistry()
     registry.register(_Tenant(tenant, by_state))
@@ -112,11 +112,11 @@ def exposition(tenant: str, by_state: Mapping[State, int], *further: Collector) 
 
 
 def serve(port: int, *further: Collector) -> None:
-    """Show everything, of all tenants, to the operator: at a port of this machine that others cannot reach.
+    """Serve all metrics, of all tenants, to the operator, on a port of 127.0.0.1.
 
     Args:
-        port: of 127.0.0.1.
-        further: what is measured whenever it is asked for.
+        port: the port.
+        further: collectors of metrics that are measured at each scrape.
     """
     registry = CollectorRegistry()
     for each in (_everything(), *further):

@@ -1,1 +1,1 @@
-"""Processes of one machine, and what their threads share."""
+"""Processes of one machine: supervision, private Redis servers, threads and fair sharing."""

@@ -1,4 +1,4 @@
-"""One call for many who ask at once."""
+"""Coalesce concurrent calls of a function into one."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,12 +10,12 @@ Result = TypeVar("Result")
 
 
 class CoalescedCall(Generic[Result]):
-    """Strangers may ask as often as they like: there is one call at a time, and those who wait share the next.
+    """Runs one call at a time; callers that arrive while it runs share the next one.
 
-    Nobody is told what came of a call that had begun before they asked: something may have changed since.
+    A caller never gets the result of a call that began before it arrived, because something may have changed since.
 
     Args:
-        function: what is called, in a thread.
+        function: the function, called in a thread.
     """
 
     def __init__(self, function: Callable[[], Result]) -> None:
@@ -24,7 +24,7 @@ class CoalescedCall(Generic[Result]):
         self._next: asyncio.Task[Result] | None = None
 
     async def __call__(self) -> Result:
-        """What comes of a call that begins from now on."""
+        """The result of a call that begins from now on."""
         if self._next is None:
             self._next = asyncio.create_task(self._call())
         return await asyncio.shield(self._next)

@@ -1,4 +1,4 @@
-"""Threads that several owners share, in which one that has much to do holds up only itself."""
+"""An executor that several owners share: one with much work delays only itself."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -11,37 +11,37 @@ Result = TypeVar("Result")
 
 
 class FairExecutor:
-    """Does the work of owners in turn; what has not begun when the threads end is not done.
+    """Runs the work of owners fairly; work that has not begun when the threads end is not run.
 
     Args:
-        threads: do the work.
-        number: how many there are, at least 2; one owner has all but one at most.
+        threads: run the work.
+        number: how many threads there are, at least 2; one owner may use all but one.
     """
 
     def __init__(self, threads: Executor, number: int) -> None:
         self._threads = threads
-        self._turns = FairQueue([None] * number, number - 1)
+        self._slots = FairQueue([None] * number, number - 1)
 
     def submit(self, owner: str, work: Callable[[], Result]) -> "Future[Result]":
-        """Do some work once it is the owner's turn; what comes of it."""
+        """Run some work once the owner gets a slot; returns the future of its result."""
         done: Future[Result] = Future()
-        turn = self._turns.request(owner)
+        slot = self._slots.request(owner)
 
         def run() -> None:
             try:
                 result = work()
-            except BaseException as error:  # noqa: BLE001 - it is the caller's
+            except BaseException as error:  # noqa: BLE001 - raised to the caller
                 done.set_exception(error)
             else:
                 done.set_result(result)
             finally:
-                self._turns.release(owner, turn)
+                self._slots.release(owner, slot)
 
         def begin(_: object) -> None:
             try:
                 self._threads.submit(run)
-            except RuntimeError:  # they end
+            except RuntimeError:  # the executor is shut down
                 done.set_exception(Unavailable("the service is shutting down; send it again later"))
 
-        turn.add_done_callback(begin)
+        slot.add_done_callback(begin)
         return done

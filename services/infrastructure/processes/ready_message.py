@@ -1,4 +1,4 @@
-"""The message by which a process tells the one that started it that it is ready, as systemd knows it: sd_notify(3)."""
+"""Send and receive the message that a process is ready, in the protocol of systemd: sd_notify(3)."""
 
 import os
 import socket
@@ -13,27 +13,27 @@ MAX_BYTES = 4096
 
 
 def send_ready() -> None:
-    """Say that this process is ready, where the one that started it wants to know."""
+    """Report that this process is ready, if the environment names a socket for that."""
     address = os.environ.get(ADDRESS)
     if not address:
         return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:  # nobody may listen any more
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:  # the receiver may have ended
         link.settimeout(SEND_SECONDS)
         link.sendto(f"READY=1\nMAINPID={os.getpid()}".encode(), address.replace("@", "\0", 1))
 
 
 class ReadyMessages:
-    """What has been said at a socket.
+    """The ready messages that arrive at a socket.
 
     Args:
-        receiver: a socket for datagrams.
+        receiver: a datagram socket.
     """
 
     def __init__(self, receiver: socket.socket) -> None:
         self._receiver = receiver
 
     def receive(self) -> Iterator[int]:
-        """The ids of the processes that have said it since the last call; returns at once."""
+        """The ids of the processes that became ready since the last call; does not block."""
         self._receiver.setblocking(False)
         with suppress(BlockingIOError):
             while True:
@@ -47,7 +47,7 @@ class ReadyMessages:
 
 @contextmanager
 def ready_messages(path: Path) -> Iterator[ReadyMessages]:
-    """Listen at a path while the context is open; what is there already is replaced."""
+    """Listen on a socket at a path while the context is open; an existing file is replaced."""
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(path))

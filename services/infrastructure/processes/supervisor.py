@@ -1,9 +1,9 @@
-"""One machine's processes: starts them side by side, restarts what dies, stops them all at the end.
+"""Supervise the processes of one machine: start them concurrently, restart those that die, stop all of them.
 
-Each says itself when it is ready. What dies before it has run well for a while is restarted after pauses that grow.
+Each process reports when it is ready. One that dies soon after that is restarted after growing pauses.
 
-Children run in a process group of their own, so that Ctrl-C reaches the supervisor alone, which then stops them, what
-others need last; should it be killed outright, the kernel tells them (Linux).
+Children run in separate process groups, so Ctrl-C reaches only the supervisor. It then stops them, those that others
+depend on last. If the supervisor is killed, the kernel sends them a signal (Linux).
 """
 
 import fcntl
@@ -28,11 +28,11 @@ from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.settings import Settings
 
 STOP_SECONDS = 15.0
-"""Seconds that a child has to stop by itself."""
+"""Seconds until a child that does not stop is killed."""
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
 RUNS_WELL = 10.0
-"""Seconds after which a process that said that it is ready counts as one that runs well."""
+"""Seconds after which a process that was ready counts as stable."""
 POLL = 0.1
 
 
@@ -42,13 +42,14 @@ class AlreadyRunning(Exception):
 
 @dataclass
 class Child:
-    """A process to keep alive; who needs another one waits for it by itself, at the start as after its death.
+    """A supervised process; one that depends on another waits for it itself, at its start and after restarts.
 
     Attributes:
-        answers: asks it whether it is ready, where it cannot say so itself.
-        environment: what it gets beside that of this process.
-        failures: how often it died in a row, without having run well.
-        ready_at: when it was ready in this life; 0: not yet. As the others a moment of the monotonic clock.
+        answers: checks whether the process is ready, if it cannot report that itself.
+        environment: variables in addition to those of this process.
+        failures: how often it died in a row before it was stable.
+        ready_at: when it became ready since its last start, by the monotonic clock; 0: not yet.
+        retry_at: when it is to be restarted, by the monotonic clock; 0: it has not died.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Child:
     retry_at: float = 0.0
 
     def start(self) -> None:
-        """Start it."""
+        """Start the process."""
         ours = partial(end_with_parent, os.getpid(), signal.SIGTERM)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own commands
@@ -77,10 +78,10 @@ class Child:
         self.ready_at = self.retry_at = 0.0
 
     def look(self, said_ready: Collection[int]) -> None:
-        """See how it is; start it again if it died, and its pause is over.
+        """Update the state, and restart the process if it died and its pause is over.
 
         Args:
-            said_ready: the ids of processes that have said that they are ready.
+            said_ready: the ids of processes that have reported that they are ready.
         """
         if self.process is None:
             return
@@ -88,22 +89,21 @@ class Child:
             if not self.ready_at and (self.process.pid in said_ready or (self.answers and self.answers())):
                 self.ready_at = time.monotonic()
         elif not self.retry_at:
-            self._plan(time.monotonic(), self.process.returncode)
+            self._plan_restart(time.monotonic(), self.process.returncode)
         elif time.monotonic() >= self.retry_at:
             self.start()
 
-    def _plan(self, moment: float, status: int) -> None:
-        """Decide when it is started again."""
+    def _plan_restart(self, moment: float, status: int) -> None:
         ran_well = self.ready_at and moment - self.ready_at >= RUNS_WELL
         self.failures = 0 if ran_well else self.failures + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self.failures, 32))
         self.retry_at = moment + pause
-        print(f"{self.name} ended with {status}, and is started again in {pause:g} s; see {self.log}", file=sys.stderr)  # noqa: T201
+        print(f"{self.name} ended with {status} and is restarted in {pause:g} s; see {self.log}", file=sys.stderr)  # noqa: T201
 
 
-def stop(together: Sequence[Child]) -> None:
-    """Ask them to stop, then make those that have not within `STOP_SECONDS`."""
-    alive = [child.process for child in together if child.process is not None and child.process.poll() is None]
+def stop(stopped: Sequence[Child]) -> None:
+    """Terminate processes, and kill those that do not stop within `STOP_SECONDS`."""
+    alive = [child.process for child in stopped if child.process is not None and child.process.poll() is None]
     for process in alive:
         process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
@@ -116,76 +116,76 @@ def stop(together: Sequence[Child]) -> None:
 
 
 def children(settings: Settings, intake_password: str) -> tuple[list[Child], list[Child]]:
-    """The processes that these settings need on this machine: those that others need, and the others."""
-    places = DataPaths(settings.data)
-    places.logs.mkdir(parents=True, exist_ok=True)
+    """The processes that these settings need on this machine: those that others depend on, and the others."""
+    paths = DataPaths(settings.data)
+    paths.logs.mkdir(parents=True, exist_ok=True)
 
-    environment = {ADDRESS: str(places.ready_socket), "PROMETHEUS_MULTIPROC_DIR": str(places.metrics.absolute())}
+    environment = {ADDRESS: str(paths.ready_socket), "PROMETHEUS_MULTIPROC_DIR": str(paths.metrics.absolute())}
 
-    def ours(name: str) -> Child:
+    def command_child(name: str) -> Child:
         command = [sys.executable, "-m", "visual_memory.services.cli", name]
-        return Child(name, command, places.logs / f"{name}.log", environment=environment)
+        return Child(name, command, paths.logs / f"{name}.log", environment=environment)
 
     needed = []
     if settings.broker.url is None:
-        listens = partial(_listens, places.redis_socket)  # it speaks no other language
-        needed.append(Child("redis", redis_command(places), places.logs / "redis.log", listens))
+        listens = partial(_listens, paths.redis_socket)  # a Redis server sends no ready message
+        needed.append(Child("redis", redis_command(paths), paths.logs / "redis.log", listens))
     if settings.intake.url is None:
-        prepare_intake(places, intake_password)
-        listens, log = partial(_listens, places.intake_socket), places.logs / "intake-redis.log"
-        needed.append(Child("intake-redis", intake_command(places, settings.intake), log, listens))
+        prepare_intake(paths, intake_password)
+        listens, log = partial(_listens, paths.intake_socket), paths.logs / "intake-redis.log"
+        needed.append(Child("intake-redis", intake_command(paths, settings.intake), log, listens))
     if settings.store.url is None:
-        needed.append(ours("engine"))
-    return needed, [ours("worker"), ours("jobs"), ours("api"), ours("intake-reader"), ours("beat")]
+        needed.append(command_child("engine"))
+    return needed, [command_child(name) for name in ("worker", "jobs", "api", "intake-reader", "beat")]
 
 
 def run(settings: Settings, intake_password: str, on_ready: Callable[[], object]) -> None:
-    """Keep the processes alive until SIGINT or SIGTERM.
+    """Keep the processes running until SIGINT or SIGTERM.
 
     Args:
         settings: of the service.
-        intake_password: with which its processes log in at the intake's private Redis.
-        on_ready: called once, when all of them are ready.
+        intake_password: of the service's user of the intake's private Redis.
+        on_ready: called once, when all processes are ready.
 
     Raises:
         AlreadyRunning: another supervisor uses the data folder.
     """
-    places = DataPaths(settings.data)
-    with _alone(places.data / "lock"), _until_told() as told, ready_messages(places.ready_socket) as messages:
-        shutil.rmtree(places.metrics, ignore_errors=True)
-        places.metrics.mkdir()
+    paths = DataPaths(settings.data)
+    with _locked(paths.data / "lock"), _stop_flag() as stopping, ready_messages(paths.ready_socket) as messages:
+        shutil.rmtree(paths.metrics, ignore_errors=True)
+        paths.metrics.mkdir()
         needed, others = children(settings, intake_password)
         try:
-            _keep_alive([*needed, *others], told, messages, on_ready)
+            _keep_running([*needed, *others], stopping, messages, on_ready)
         finally:
             stop(others)
             stop(needed)
 
 
-def _keep_alive(
-    kept: Sequence[Child], told: Callable[[], bool], messages: ReadyMessages, on_ready: Callable[[], object]
+def _keep_running(
+    supervised: Sequence[Child], stopping: Callable[[], bool], messages: ReadyMessages, on_ready: Callable[[], object]
 ) -> None:
-    for child in kept:
+    for child in supervised:
         child.start()
     announced = False
-    while not told():
+    while not stopping():
         said_ready = set(messages.receive())
-        for child in kept:
+        for child in supervised:
             child.look(said_ready)
-        if not announced and all(child.ready_at for child in kept):
+        if not announced and all(child.ready_at for child in supervised):
             announced = True
             on_ready()
         time.sleep(POLL)
 
 
 def _listens(path: Path) -> bool:
-    """Whether a process listens at a socket."""
+    """Whether a process listens on a socket."""
     with socket.socket(socket.AF_UNIX) as link:
         return link.connect_ex(str(path)) == 0
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _locked(lock: Path) -> Iterator[None]:
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,17 +195,17 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _until_told() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM has come; both only set this flag."""
-    told = False
+def _stop_flag() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM was received; both only set this flag."""
+    stopping = False
 
-    def tell(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        told = True
+    def stop_soon(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
 
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop_soon) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: told
+        yield lambda: stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,1 +1,1 @@
-"""The records: keys, removals and their log, blocks, jobs, decisions, judgements, evaluations, audit; in a database."""
+"""The records' database: API keys, removals, receipts, jobs, decisions, judgements, evaluations and the audit log."""

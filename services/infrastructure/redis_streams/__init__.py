@@ -1,1 +1,1 @@
-"""The intake's Redis: its streams, their keys and users."""
+"""The Redis of the intake: its streams, their keys and users."""
