@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from visual_memory.schemas.field_types import FieldType
-from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.image import State, StoredImage, point_id
 from visual_memory.schemas.labels import label_paths
-from visual_memory.services.memory.points.point_payload import point_id, to_point
+from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.vector_engines.engine_contract import Point, Vectors
 
 DIMENSION = 384

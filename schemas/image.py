@@ -1,6 +1,7 @@
 """An image: what a caller says of a picture, and what the memory knows of it."""
 
 import secrets
+import uuid
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,11 +15,24 @@ from visual_memory.schemas.text_rules import FileName, ImageId, Labels, Metadata
 
 MAX_HISTORY = 16
 REVISION_BITS = 32
+NAMESPACE = uuid.UUID("6c1f3a52-9d0e-5b7a-8f43-2b64d1c0e9aa")
+NO_PICTURE = "vector."
+"""Prefix of the keys of images that came as vectors; keys of pictures contain a folder."""
 
 
 def now() -> datetime:
     """The present moment, in UTC."""
     return datetime.now(UTC)
+
+
+def point_id(tenant: str, image_id: str) -> str:
+    """The id of an image's point: constant, and different for every tenant."""
+    return str(uuid.uuid5(NAMESPACE, f"{tenant}/{image_id}"))
+
+
+def has_picture(key: str) -> bool:
+    """Whether an image with this key came as a picture."""
+    return not key.startswith(NO_PICTURE)
 
 
 class State(StrEnum):

@@ -25,7 +25,7 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.collection_schema import encoder_of, vector_name
-from visual_memory.services.memory.points.point_payload import marked, to_image
+from visual_memory.services.memory.points.point_payload import flag_vector_only, to_image
 from visual_memory.services.receipts.check_log_entry import LogEntry
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.receipts.receipt_signature import NotValid
@@ -209,7 +209,7 @@ class RestoreBackup:
             removed = self.removed.among(images)
             kept = [point for point, image in zip(each.points, images, strict=True) if image.picture not in removed]
             wanted = {image.picture for image in images} - removed
-            self.engine.write([Insert([marked(_with(point, names)) for point in kept])])
+            self.engine.write([Insert([flag_vector_only(_with(point, names)) for point in kept])])
             points += len(kept)
             for image in images:
                 if image.picture in removed:

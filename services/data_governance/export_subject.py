@@ -11,12 +11,12 @@ from typing import Any
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause, Filter
-from visual_memory.schemas.image import StoredImage, now
+from visual_memory.schemas.image import StoredImage, has_picture, now
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
+from visual_memory.services.memory.points.point_payload import AMENDABLE
 from visual_memory.services.removal.blocklist import Blocklist
 from visual_memory.services.removal.intake_contract import IntakeQueue
 from visual_memory.services.removal.values_named_in_filters import may_cover_text

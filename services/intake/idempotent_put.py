@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from visual_memory.schemas.image import ImageFields, State, StoredImage, next_revision
+from visual_memory.schemas.image import ImageFields, State, StoredImage, has_picture, next_revision
 from visual_memory.schemas.labels import LabelRule
-from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
+from visual_memory.services.memory.points.point_payload import AMENDABLE
 
 
 @dataclass(frozen=True)

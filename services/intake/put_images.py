@@ -7,7 +7,7 @@ from typing import Protocol
 
 from visual_memory.schemas.errors import BeingRemoved, Conflict
 from visual_memory.schemas.field_types import FieldType, typed_metadata
-from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, now
+from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, has_picture, now
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.data_governance.retention_limits import RetentionLimits, check_expiry
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore, new_keys_of_vectors
@@ -15,7 +15,7 @@ from visual_memory.services.intake.idempotent_put import Plan, Rules, ToPut, pla
 from visual_memory.services.intake.revert_writes import RevertWrites
 from visual_memory.services.memory.conditional_writes import PutResult
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.points.point_payload import AMENDABLE, has_picture
+from visual_memory.services.memory.points.point_payload import AMENDABLE
 from visual_memory.services.removal.blocklist import Blocklist
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

@@ -12,7 +12,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from visual_memory.schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
-from visual_memory.schemas.image import StoredImage
+from visual_memory.schemas.image import StoredImage, point_id
 from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
@@ -20,7 +20,6 @@ from visual_memory.services.infrastructure.observability import prometheus_metri
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.memory.store_embeddings import NotRemembered
 from visual_memory.services.vector_engines.engine_contract import Vectors
 

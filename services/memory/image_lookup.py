@@ -7,7 +7,7 @@ import numpy as np
 
 from visual_memory.schemas.field_types import FIELDS, FieldType, Value, typed
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.image import State, StoredImage, has_picture, point_id
 from visual_memory.services.memory.points.page_cursor import point_of, to_cursor
 from visual_memory.services.memory.points.point_filters import (
     UNMARKED,
@@ -15,7 +15,7 @@ from visual_memory.services.memory.points.point_filters import (
     in_state,
     within,
 )
-from visual_memory.services.memory.points.point_payload import has_picture, point_id, to_image
+from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.memory.points.stamped_writes import Points
 from visual_memory.services.memory.points.vector_digests import vector_digests
 from visual_memory.services.memory.vote_conditions import VoteConditions

@@ -6,17 +6,11 @@ from dataclasses import replace
 from visual_memory.schemas.encoder import FillCounts
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import NotEncoded, State, StoredImage
+from visual_memory.schemas.image import NotEncoded, State, StoredImage, has_picture, point_id
 from visual_memory.services.memory.points.collection_schema import NOT_ENCODED, VECTOR_ONLY_INDEX, vector_name
 from visual_memory.services.memory.points.page_cursor import point_of, to_cursor
 from visual_memory.services.memory.points.point_filters import UNMARKED, in_state, same_pictures
-from visual_memory.services.memory.points.point_payload import (
-    VECTOR_ONLY,
-    grouped_by,
-    has_picture,
-    point_id,
-    to_image,
-)
+from visual_memory.services.memory.points.point_payload import VECTOR_ONLY, grouped_by, to_image
 from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (
     Engine,

@@ -7,13 +7,12 @@ from types import MappingProxyType
 import numpy as np
 
 from visual_memory.schemas.errors import InvalidVector
-from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.image import State, StoredImage, point_id
 from visual_memory.services.memory.image_leases import NOT_BEGUN, leased, release_writes
 from visual_memory.services.memory.label_conflicts import LabelConflict
 from visual_memory.services.memory.muted_images import NOT_DOUBTED
 from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.memory.points.point_filters import doubted
-from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.memory.points.stamped_writes import Points
 from visual_memory.services.memory.points.unit_vectors import check_units
 from visual_memory.services.vector_engines.engine_contract import (

@@ -6,10 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, select, tuple_
 
-from visual_memory.schemas.image import State
+from visual_memory.schemas.image import NO_PICTURE, State
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import covered_images
-from visual_memory.services.memory.points.point_payload import NO_PICTURE
 from visual_memory.services.removal.covered_images import MarkedImage
 from visual_memory.services.removal.removed_image_digests import Tombstones
 

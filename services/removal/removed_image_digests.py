@@ -6,9 +6,9 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, select
 
+from visual_memory.schemas.image import point_id
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import removals, tombstones
-from visual_memory.services.memory.points.point_payload import point_id
 
 
 class Tombstones:

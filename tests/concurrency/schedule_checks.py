@@ -8,10 +8,10 @@ from tests.concurrency.entry_checks import Entries
 from tests.concurrency.history import ACCEPTED, Call, Change, History, Payload
 from tests.support.wired_service import METADATA
 from visual_memory.schemas.filter import Filter, matches
-from visual_memory.schemas.image import State, now
+from visual_memory.schemas.image import State, has_picture, now
 from visual_memory.schemas.removal import RemovalStatus
 from visual_memory.services.data_governance.retention_limits import REQUESTER
-from visual_memory.services.memory.points.point_payload import has_picture, to_image
+from visual_memory.services.memory.points.point_payload import to_image
 
 ENDED = {State.REMEMBERED.value, State.REJECTED.value, State.MUTED.value}
 AMENDABLE = ("subject", "source", "labels", "metadata")

@@ -17,12 +17,12 @@ from visual_memory.schemas.classify_options import Effort, GroupBy
 from visual_memory.schemas.errors import EncoderMismatch, InvalidFilter, InvalidRequest, InvalidVector
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
-from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.schemas.image import State, StoredImage, now, point_id
 from visual_memory.services.memory.conditional_writes import PutResult
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.nearest_neighbours import Hits
 from visual_memory.services.memory.points.point_filters import marked_by, within
-from visual_memory.services.memory.points.point_payload import point_id, to_point
+from visual_memory.services.memory.points.point_payload import to_point
 from visual_memory.services.memory.store_embeddings import NotRemembered
 from visual_memory.services.vector_engines.engine_contract import Engine, Payload, Replace, SetPayload, Vectors, Write
 from visual_memory.services.vector_engines.hnsw_parameters import REACH

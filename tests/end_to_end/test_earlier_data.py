@@ -19,14 +19,14 @@ import pytest
 from tests.support.running_service import SETTINGS, Stack, new_folder, running, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.errors import Blocked, Forbidden, NotAuthorized
-from visual_memory.schemas.image import ImageFields
+from visual_memory.schemas.image import ImageFields, has_picture
 from visual_memory.schemas.removal import RemovalStatus
 from visual_memory.services.client.http_client import Client
 from visual_memory.services.decoding.picture_limits import PictureLimits
 from visual_memory.services.decoding.pillow_decode import decode
 from visual_memory.services.encoding.load_encoder import identify, legacy_name, load_encoder
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
-from visual_memory.services.memory.points.point_payload import has_picture, to_image
+from visual_memory.services.memory.points.point_payload import to_image
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine

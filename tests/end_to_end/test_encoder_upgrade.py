@@ -15,10 +15,9 @@ from tests.support.running_service import Stack, new_folder, running, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.classify_options import ClassifyOptions, Effort
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import State
+from visual_memory.schemas.image import State, point_id
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.memory.points.collection_schema import vector_name
-from visual_memory.services.memory.points.point_payload import point_id
 
 SOURCE = Path(__file__).parents[1] / "fixtures" / "data_folder_1"
 OLD = "efficientnet-lite0"

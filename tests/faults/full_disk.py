@@ -15,12 +15,11 @@ from tests.support.memory_images import METADATA, Owner, image, units
 from tests.support.running_service import Stack, fields, running, until
 from tests.support.shape_pictures import as_file
 from visual_memory.schemas.errors import OutOfSpace, Unavailable
-from visual_memory.schemas.image import State, StoredImage
+from visual_memory.schemas.image import State, StoredImage, point_id
 from visual_memory.schemas.removal import RemovalRequest, RemovalStatus
 from visual_memory.services.infrastructure.storage.disk_space import MIB
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.points.point_filters import marked_by, within
-from visual_memory.services.memory.points.point_payload import point_id
 from visual_memory.services.vector_engines.engine_contract import Named, UpdateVectors
 from visual_memory.services.vector_engines.engine_owner_client import RemoteEngine
 

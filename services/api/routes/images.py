@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from visual_memory.schemas.api_key import Scope
 from visual_memory.schemas.errors import InvalidRequest, NotFound
 from visual_memory.schemas.filter import Filter
-from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, StoredImage
+from visual_memory.schemas.image import Accepted, Image, ImageFields, ImagePage, ImagePatch, StoredImage, point_id
 from visual_memory.schemas.labels import LabelCount, LabelRule
 from visual_memory.schemas.strict_json import parse_json
 from visual_memory.services.api.authenticate import Caller, CallerDep, ServiceDep
@@ -21,7 +21,6 @@ from visual_memory.services.api.picture_uploads import SentImages, body_schema, 
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.decoding.file_formats.recognise_format import media_type
 from visual_memory.services.intake.accept_pictures import Upload
-from visual_memory.services.memory.points.point_payload import point_id
 
 router = APIRouter(prefix="/v1", tags=["images"], route_class=AuthorizedRoute)
 

@@ -18,7 +18,7 @@ from anyio.from_thread import start_blocking_portal
 from visual_memory.schemas.decision import Decision, Neighbour
 from visual_memory.schemas.decision import Rerank as Outcome
 from visual_memory.schemas.errors import NotFound, VisualMemoryError
-from visual_memory.schemas.image import StoredImage
+from visual_memory.schemas.image import StoredImage, has_picture
 from visual_memory.services.access.rate_limits import RateLimits
 from visual_memory.services.classification.reranking.answer_cache import AnswerCache, digest
 from visual_memory.services.classification.reranking.vision_model import VisionModel
@@ -27,7 +27,6 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.points.point_payload import has_picture
 from visual_memory.services.removal.covered_images import CoveredImages
 from visual_memory.services.settings import RerankSettings
 

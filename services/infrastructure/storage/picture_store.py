@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from visual_memory.schemas.errors import NotFound, OutOfSpace
-from visual_memory.schemas.image import now
+from visual_memory.schemas.image import NO_PICTURE, has_picture, now, point_id
 from visual_memory.services.infrastructure.storage.blob_store import (
     KEY,
     TEMPORARY,
@@ -23,7 +23,6 @@ from visual_memory.services.infrastructure.storage.blob_store import (
 )
 from visual_memory.services.infrastructure.storage.disk_space import SPARE, check_free_space
 from visual_memory.services.infrastructure.storage.fsync import sync
-from visual_memory.services.memory.points.point_payload import NO_PICTURE, has_picture, point_id
 
 HOUR = timedelta(hours=1)
 HOURS = re.compile(r"[0-9]{10}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from visual_memory.schemas.errors import Blocked, Conflict, FetchUnanswered, Unavailable, VisualMemoryError
-from visual_memory.schemas.image import Accepted, State
+from visual_memory.schemas.image import Accepted, State, point_id
 from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.resource_leases import Superseded
@@ -22,7 +22,6 @@ from visual_memory.services.intake.streams.parse_entries import (
     runs,
     vectors,
 )
-from visual_memory.services.memory.points.point_payload import point_id
 
 BY = "intake"
 """Who sent it, as the audit log has it: Redis does not say which of its users did."""
