@@ -57,10 +57,9 @@ import json, os, sys
 from visual_memory.services.decoding.sandbox import landlock, linux_privileges as privileges
 from tests.support.sandbox_attacks import Target, try_all
 from visual_memory.services.infrastructure.processes.prctl import forbid_tracing
-from tests.attacker import Target, try_all
 target, names, given = json.loads(sys.argv[1]), tuple(json.loads(sys.argv[2])), json.loads(sys.argv[3])
-layers = {"namespace": privileges.enter_own_user_namespace, "capabilities": privileges.drop_capabilities,
-          "privileges": privileges.forbid_new_ones, "tracing": forbid_tracing, "landlock": landlock.forbid_files}
+layers = {"namespace": privileges.enter_new_user_namespace, "capabilities": privileges.drop_capabilities,
+          "privileges": privileges.forbid_new_privileges, "tracing": forbid_tracing, "landlock": landlock.forbid_files}
 got = {name: layers[name]() for name in given}
 print(json.dumps({"got": got, "told": try_all(Target(**target), names)}))
 """

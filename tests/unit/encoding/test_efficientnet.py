@@ -125,7 +125,7 @@ def test_it_is_a_module_of_sentence_transformers(encoder: Encoder, tmp_path: Pat
 
 
 def test_damaged_weights_are_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet, "SHA256", "0" * 64)
+    monkeypatch.setattr(efficientnet, "BUILT_IN_WEIGHTS_SHA256", "0" * 64)
     with pytest.raises(EncoderUnusable, match="damaged"):
         load_published_network()
 
