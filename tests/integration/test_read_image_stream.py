@@ -378,7 +378,7 @@ def test_who_stood_still_while_a_removal_took_its_entry_takes_back_what_it_wrote
 
     def overtake() -> None:
         end_leases(intake)
-        assert intake.leases.take(intake_resource(intake.tenant), DURATION)
+        assert intake.leases.acquire(intake_resource(intake.tenant), DURATION)
         refuse(intake, entry)
 
     intake.read(memory=Hooked(intake.parts.memory, after=Once("put", overtake)))
@@ -458,7 +458,7 @@ def test_what_an_object_store_notifies_is_one_entry_of_several_images(intake: In
 def test_two_readers_of_a_stream_have_it_in_turn(intake: Intake) -> None:
     for n in range(3):
         intake.send(id=f"e{n}", picture=picture("disc"))
-    lease = intake.leases.take(intake_resource(intake.tenant), DURATION)
+    lease = intake.leases.acquire(intake_resource(intake.tenant), DURATION)
     assert lease is not None
     assert intake.read() > 0
     assert intake.images() == {}

@@ -111,7 +111,7 @@ def test_killed_at_any_step_it_is_carried_on_to_the_same_receipt(
 def test_a_removal_in_work_is_left_to_whoever_works_on_it(parts: Parts) -> None:
     _, ids = fill(parts)
     recorded = parts.forget().request(parts.tenant, REQUEST, TESTER)
-    lease = parts.removals.leases.take(removal_resource(recorded.id), NEVER)
+    lease = parts.removals.leases.acquire(removal_resource(recorded.id), NEVER)
     assert lease is not None
     slept: list[float] = []
     waiting = replace(parts.forget(NEVER), sleep=slept.append)

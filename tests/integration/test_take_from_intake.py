@@ -246,7 +246,7 @@ def test_it_waits_for_a_reader_and_goes_on_when_that_has_left(parts: Parts, stre
     asked = RemovalRequest.model_validate({"filter": {"subject": "ann"}, "reason": "asked to"})
     recorded = forget.request(parts.tenant, asked, TESTER)
     assert parts.removals.undrained_positions(parts.tenant) == [streams.last_id(parts.tenant)]
-    reader = parts.removals.leases.take(intake_resource(parts.tenant), timedelta(minutes=1))
+    reader = parts.removals.leases.acquire(intake_resource(parts.tenant), timedelta(minutes=1))
     assert reader is not None
     with pytest.raises(Unavailable):
         forget.resume(parts.tenant, recorded.id, timedelta(seconds=1))

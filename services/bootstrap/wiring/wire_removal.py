@@ -190,7 +190,7 @@ def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: Remo
         lease_duration=lease,
         before_delete=(stores.remove_from_decisions.note_vectors,),
         hooks=(*stores.removal_hooks, *further),
-        keep=removals.leases.kept,
+        keep=removals.leases.kept_alive,
     )
 
 
@@ -234,7 +234,7 @@ def wire_compact(settings: Settings, memory: Memory, stores: Stores) -> EraseRem
         write_to_mirror=receipts.mirroring.write_up_to,
         size=partial(_size, settings, memory),
         every=timedelta(seconds=settings.worker.compact_seconds),
-        keep=removals.leases.kept,
+        keep=removals.leases.kept_alive,
     )
 
 

@@ -1,4 +1,4 @@
-"""Types of columns that mean the same in SQLite and in PostgreSQL."""
+"""Column types that behave alike in SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
 
@@ -7,20 +7,20 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-"""What JSON holds; None is NULL."""
+"""JSON; None is NULL."""
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
-"""A number that the database counts up; SQLite counts only what it calls INTEGER."""
+"""An autoincremented number; SQLite increments only columns of type INTEGER."""
 
 
 class Moment(TypeDecorator[datetime]):
-    """A moment in UTC, to the microsecond; SQLite keeps it as text that sorts as moments do."""
+    """A moment in UTC, to the microsecond; stored in SQLite as text that sorts chronologically."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """As the database takes it.
+        """Convert a moment for the database.
 
         Raises:
             ValueError: it has no time zone.
@@ -28,12 +28,12 @@ class Moment(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a moment without its time zone")
+            raise ValueError("a moment without a time zone")
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """As everybody else does."""
+        """Convert a moment from the database, to UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)

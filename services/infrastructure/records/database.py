@@ -1,7 +1,7 @@
-"""The database of the records: SQLite in the data folder, or PostgreSQL.
+"""The records' database: SQLite in the data folder, or PostgreSQL.
 
-Writes to SQLite are serial; PostgreSQL runs them side by side at READ COMMITTED. So whatever is decided is decided by
-one statement, such as an UPDATE with a condition whose `rowcount` is looked at, or on a row that was locked before.
+SQLite serialises writing transactions; PostgreSQL runs them concurrently at READ COMMITTED. So every decision is made
+by one statement, such as an UPDATE with a condition whose `rowcount` is checked, or on a row that was locked before.
 """
 
 import threading
@@ -22,12 +22,12 @@ from visual_memory.schemas.errors import OutOfSpace, Unavailable
 from visual_memory.schemas.image import now
 
 CONNECTIONS = 16
-"""Kept open by a process; as many more are opened while they are needed."""
+"""Connections that a process keeps open; it opens as many more when needed."""
 SECONDS = 10
-"""How long a connection, a lock of SQLite, or an answer of PostgreSQL is waited for."""
+"""Timeout for a connection, a lock of SQLite, or an answer of PostgreSQL."""
 FULL = ("database or disk is full", "No space left", "disk full")
 CHECKPOINTS = 6
-"""How often it is tried to empty SQLite's log, each time for so long."""
+"""How many attempts are made to empty SQLite's log, each with the timeout above."""
 _WRITES = "visual_memory_writes"
 
 Value = TypeVar("Value")
@@ -47,93 +47,93 @@ def batches(values: Iterable[Value], size: int = 500) -> Iterator[list[Value]]:
 
 
 class Database:
-    """One database, for many threads.
+    """A database; thread-safe.
 
     Args:
         url: ``sqlite:///PATH`` or ``postgresql+psycopg://...``.
         check_space: called before each writing transaction with whether it is urgent, as a removal is; raises
-            `OutOfSpace` where this machine's disk has no room for it.
+            `OutOfSpace` if the disk of this machine has too little free space.
     """
 
     def __init__(self, url: str | URL, check_space: Callable[[bool], object] = lambda _urgent: None) -> None:
         self._url = make_url(str(url).replace("postgres://", "postgresql://", 1) if isinstance(url, str) else url)
         self._check_space = check_space
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        # between threads a lock wakes the next at once, where SQLite looks again and again
-        self._turn = threading.Lock() if self.is_sqlite else nullcontext()
+        # a lock wakes the next thread at once, while SQLite polls
+        self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
         engine = _sqlite(self._url) if self.is_sqlite else _postgresql(self._url)
         self._engine = engine.execution_options(preserve_rowcount=True)  # of an INSERT too, which may do nothing
         self._writer = self._engine.execution_options(**{_WRITES: True})
 
     @classmethod
     def in_folder(cls, folder: Path, check_space: Callable[[bool], object] = lambda _urgent: None) -> "Database":
-        """The SQLite database of a data folder, which is made where it is not there."""
+        """The SQLite database of a data folder, which is created if missing."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(URL.create("sqlite", database=str(folder / "records.db")), check_space)
 
     @contextmanager
     def write(self, urgent: bool = False) -> Iterator[Connection]:
-        """One transaction, which is durable when the block ends, and undone where it raises.
+        """A writing transaction: durable when the block ends, rolled back if it raises.
 
         Args:
-            urgent: it may use the room on the disk that is kept for removals.
+            urgent: may use the disk space that is reserved for removals.
 
         Raises:
-            OutOfSpace: the disk is full, or too full for what is not urgent.
+            OutOfSpace: the disk is full, or too full for a write that is not urgent.
             Unavailable: the database does not answer, or cannot be written to.
         """
         if self.is_sqlite:
             self._check_space(urgent)
-        with _told(), self._turn, self._writer.begin() as connection:
+        with _translated(), self._write_lock, self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One transaction that only reads.
+        """A transaction that only reads.
 
         Raises:
             Unavailable: the database does not answer.
         """
-        with _told(), self._engine.begin() as connection:
+        with _translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """As `read`, but everything is seen as it was at one moment.
+        """As `read`, but all statements see the same state of the database.
 
         Raises:
             Unavailable: the database does not answer.
         """
         with self.read() as connection:
-            if not self.is_sqlite:  # a transaction of SQLite sees one moment in any case
+            if not self.is_sqlite:  # a transaction of SQLite sees one state in any case
                 connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             yield connection
 
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
-        """An INSERT that may have an ON CONFLICT, which both databases spell alike."""
+        """An INSERT that supports ON CONFLICT, which both databases spell alike."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def serial(self, connection: Connection, name: str, *, shared: bool = False) -> None:
-        """Let a transaction go on when no other of the same name is left; what it reads afterwards, they have written.
+        """Wait until no other transaction holds the lock of this name; later reads see what those have written.
 
         Args:
-            connection: of a writing transaction; it counts until that ends. SQLite's are serial in any case.
-            name: what they are about, such as ``judgements:TENANT``.
-            shared: beside others that are shared too.
+            connection: of a writing transaction, which holds the lock until it ends. SQLite serialises them anyway.
+            name: the name of the lock, such as ``judgements:TENANT``.
+            shared: whether other shared holders are allowed.
         """
         if not self.is_sqlite:
             lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
             connection.execute(select(lock(func.hashtextextended(name, 0))))
 
     def moment(self, connection: Connection) -> datetime:
-        """The present moment by the database's clock, which all processes share."""
+        """The current time by the database's clock, which all processes share."""
         if self.is_sqlite:
             return now()
         moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
         return moment
 
     def clock_difference(self) -> float:
-        """Seconds that this process's clock is ahead of the database's, at least; below zero: behind."""
+        """By how many seconds, at least, the clock of this process is ahead of the database's; negative: behind."""
         before = now()
         with self.read() as connection:
             moment = self.moment(connection)
@@ -142,22 +142,22 @@ class Database:
         return min(0.0, (now() - moment).total_seconds())
 
     def erase_deleted(self) -> str:
-        """Erase what was deleted from this machine's files, as far as the database can.
+        """Erase deleted rows from the files, as far as the database can.
 
         Returns:
-            what is left to its operator; empty where nothing is.
+            what its operator must do in addition; empty if nothing.
 
         Raises:
-            Unavailable: it does not answer, or others kept its log in use all the time.
+            Unavailable: it does not answer, or its log was in use all the time.
         """
-        if self.is_sqlite:  # freed pages are overwritten at once, by secure_delete; the log still has them
+        if self.is_sqlite:  # secure_delete overwrites freed pages at once, but the log still has them
             for _ in range(CHECKPOINTS):
-                with _told(), self._turn, self._engine.connect() as connection:
+                with _translated(), self._write_lock, self._engine.connect() as connection:
                     busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
                 if not busy:
                     return ""
             raise Unavailable("the records' database is read without a pause: its log could not be emptied")
-        with _told(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with _translated(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("SET statement_timeout = 0"))  # it takes as long as the tables are large
             connection.execute(text("VACUUM"))
             connection.execute(text("RESET statement_timeout"))
@@ -172,7 +172,7 @@ class Database:
             connection.execute(text("SELECT 1"))
 
     def close(self) -> None:
-        """Close all connections; no other method may be called afterwards."""
+        """Close all connections; call no other method afterwards."""
         self._engine.dispose()
 
 
@@ -187,7 +187,7 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _record: object) -> None:
-        connection.isolation_level = None  # transactions begin as we say, not with the first INSERT
+        connection.isolation_level = None  # transactions begin explicitly, not with the first INSERT
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
@@ -216,12 +216,12 @@ def _postgresql(url: URL) -> Engine:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What the drivers raise becomes errors of ours; a broken constraint stays what it is."""
+def _translated() -> Iterator[None]:
+    """Translate errors of the drivers to the service's own, except violated constraints."""
     try:
         yield
     except (OperationalError, InterfaceError, NoConnection) as error:
-        said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        if any(words in said for words in FULL):
-            raise OutOfSpace("the disk of the records is full; make room, then send it again") from error
-        raise Unavailable(f"the records' database does not answer: {said}") from error
+        message = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        if any(text in message for text in FULL):
+            raise OutOfSpace("the disk of the records is full: free some space, then send it again") from error
+        raise Unavailable(f"the records' database does not answer: {message}") from error

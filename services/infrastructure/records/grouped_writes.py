@@ -1,4 +1,4 @@
-"""One transaction for the writes of many threads: on a disk, each transaction costs a sync, however little it holds."""
+"""Group commit: one transaction for the writes of many threads, because each transaction costs a sync of the disk."""
 
 import threading
 from collections import deque
@@ -17,10 +17,10 @@ Result = TypeVar("Result")
 
 @dataclass
 class _Write:
-    """A write that waits, and what came of it.
+    """A waiting write and its result.
 
     Attributes:
-        woken: it was done, or its thread is to lead.
+        woken: set when the write is done, or when its thread becomes the leader.
     """
 
     make: Callable[[Connection], Any]
@@ -31,10 +31,10 @@ class _Write:
 
 
 class GroupedWrites:
-    """Of the threads that write, one leads at a time: it writes for all that wait, then another one does.
+    """Lets one thread at a time, the leader, write for all threads that wait; then another one leads.
 
     Args:
-        database: whose transactions these are; they may use the room on the disk that is kept for removals.
+        database: the database; its writes may use the disk space that is reserved for removals.
     """
 
     def __init__(self, database: Database) -> None:
@@ -44,7 +44,7 @@ class GroupedWrites:
         self._led = False
 
     def __call__(self, make: Callable[[Connection], Result]) -> Result:
-        """Write, durable when it returns; raises what the write raises, or the transaction."""
+        """Make a write; durable when it returns. Raises the error of the write or of the transaction."""
         own = _Write(make)
         with self._lock:
             self._waiting.append(own)
@@ -59,7 +59,7 @@ class GroupedWrites:
         return result
 
     def _lead(self) -> None:
-        """Write what waits, this thread's among it, and let the first of those who came since lead."""
+        """Write for all waiting threads including this one, and let the first that arrived since lead next."""
         with self._lock:
             taken = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
         try:
@@ -79,11 +79,11 @@ class GroupedWrites:
             with self._database.write(urgent=True) as connection:
                 for write in writes:
                     write.result = write.make(connection)
-        except Exception as error:  # noqa: BLE001 - it is raised in the threads whose writes these are
+        except Exception as error:  # noqa: BLE001 - raised in the threads of these writes
             if len(writes) == 1:
                 writes[0].error = error
                 return
-            for write in writes:  # whose fault it was costs nobody else
+            for write in writes:  # so that a failing write affects no other
                 self._write([write])
         except BaseException as error:
             for write in writes:

@@ -1,7 +1,7 @@
-"""Leases: one owner for each removal, job, compaction or other work that only one may do at a time.
+"""Leases on named resources: a removal, a stream or an erasure is processed by one owner at a time.
 
-Whoever takes a lease gets a token that nobody ever had. Every transaction of the work compares it (`Leases.check`), so
-that a process which stood still, and whose lease was taken by another meanwhile, writes nothing more.
+A lease has a unique fencing token, which every transaction of the work compares (`Leases.check`). So a process that was
+suspended, and whose lease another process has acquired meanwhile, can write nothing more.
 """
 
 import secrets
@@ -19,17 +19,17 @@ from visual_memory.services.infrastructure.records.tables import leases
 
 
 class Superseded(Exception):
-    """Another owner has taken the lease since; whoever meets this stops, for the other goes on."""
+    """Another owner has acquired the lease: this one must stop."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """That some work is one owner's.
+    """A lease on a resource.
 
     Attributes:
-        resource: what it is about, such as ``removal:ID``.
-        token: proves that it is this owner's; no other lease has it.
-        duration: how long it lasts from each `check` or `renew` on.
+        resource: its name, such as ``removal:ID``.
+        token: the unique token of this owner.
+        duration: how long the lease lasts after each `check` or `renew`.
     """
 
     resource: str
@@ -38,17 +38,17 @@ class Lease:
 
 
 class Leases:
-    """All leases, in the database that all processes share; by its clock."""
+    """The leases of all processes, in the records' database and by its clock."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take(self, resource: str, duration: timedelta) -> Lease | None:
-        """Become the owner, where there is none or the lease of the last one is over; None where another is."""
+    def acquire(self, resource: str, duration: timedelta) -> Lease | None:
+        """Acquire a lease; None if another owner has one that is not over."""
         with self._database.write(urgent=True) as connection:
-            return self.take_within(connection, resource, duration)
+            return self.acquire_within(connection, resource, duration)
 
-    def take_within(self, connection: Connection, resource: str, duration: timedelta) -> Lease | None:
+    def acquire_within(self, connection: Connection, resource: str, duration: timedelta) -> Lease | None:
         """The same, as part of a transaction."""
         moment, token = self._database.moment(connection), secrets.token_hex(16)
         row = {"token": token, "until": moment + duration}
@@ -61,31 +61,31 @@ class Leases:
         return Lease(resource, token, duration) if held == token else None
 
     def check(self, connection: Connection, lease: Lease) -> None:
-        """Prolong a lease as part of a transaction, which then is the owner's or is undone.
+        """Renew a lease as part of a transaction, which is rolled back if the lease is lost.
 
         Raises:
-            Superseded: it is another's by now, or was given back.
+            Superseded: another owner has it by now, or it was released.
         """
         until = self._database.moment(connection) + lease.duration
         if connection.execute(update(leases).where(_is(lease)).values(until=until)).rowcount != 1:
             raise Superseded(lease.resource)
 
     def renew(self, lease: Lease) -> None:
-        """Prolong a lease.
+        """Renew a lease.
 
         Raises:
-            Superseded: it is another's by now, or was given back.
+            Superseded: another owner has it by now, or it was released.
         """
         with self._database.write(urgent=True) as connection:
             self.check(connection, lease)
 
-    def hold(self, lease: Lease) -> None:
-        """Make sure that a lease lasts for half of its duration yet: it is prolonged where it would not.
+    def ensure(self, lease: Lease) -> None:
+        """Make sure that a lease lasts for at least half of its duration; it is renewed only if it would not.
 
-        That spares a write of the database, which waits for the disk, where much is asked within one lease.
+        So frequent checks within one lease cost no write, which would wait for the disk.
 
         Raises:
-            Superseded: it is another's by now, or was given back.
+            Superseded: another owner has it by now, or it was released.
         """
         with self._database.read() as connection:
             moment = self._database.moment(connection)
@@ -96,17 +96,17 @@ class Leases:
             self.renew(lease)
 
     @contextmanager
-    def kept(self, lease: Lease) -> Iterator[None]:
-        """Prolong a lease while the block runs, as often as needed; not while this process stands still."""
+    def kept_alive(self, lease: Lease) -> Iterator[None]:
+        """Renew a lease in a thread while the block runs; a suspended process does not."""
         ended = threading.Event()
 
-        def prolong() -> None:
+        def renew() -> None:
             with suppress(Superseded):
                 while not ended.wait(lease.duration.total_seconds() / 3):
                     with suppress(Unavailable):
                         self.renew(lease)
 
-        thread = threading.Thread(target=prolong, name=f"lease-{lease.resource}", daemon=True)
+        thread = threading.Thread(target=renew, name=f"lease-{lease.resource}", daemon=True)
         thread.start()
         try:
             yield
@@ -115,7 +115,7 @@ class Leases:
             thread.join()
 
     def release(self, lease: Lease) -> None:
-        """Give a lease back; nothing where it is another's by now."""
+        """Release a lease; does nothing if another owner has it by now."""
         with self._database.write(urgent=True) as connection:
             self.release_within(connection, lease)
 
@@ -125,8 +125,8 @@ class Leases:
 
     @contextmanager
     def held(self, resource: str, duration: timedelta) -> Iterator[Lease | None]:
-        """Own something while the block runs; None where another does."""
-        lease = self.take(resource, duration)
+        """Hold a lease while the block runs; yields None if another owner has it."""
+        lease = self.acquire(resource, duration)
         try:
             yield lease
         finally:
@@ -135,5 +135,5 @@ class Leases:
 
 
 def _is(lease: Lease) -> ColumnElement[bool]:
-    """The row of a lease, as long as nobody else has taken it."""
+    """The row of a lease, unless another owner has acquired it."""
     return (leases.c.resource == lease.resource) & (leases.c.token == lease.token)

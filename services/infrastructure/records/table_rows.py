@@ -1,4 +1,4 @@
-"""Rows of whole tables as JSON, and back: what a backup reads and a restore writes."""
+"""Read and write whole tables as JSON rows, for backups and restores."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -16,22 +16,22 @@ Row = dict[str, Any]
 
 
 def tables() -> list[Table]:
-    """Every table, each after those that it refers to."""
+    """All tables, each after those that it refers to."""
     return metadata.sorted_tables
 
 
 def pages(connection: Connection, table: Table) -> Iterator[list[Row]]:
-    """All rows of a table, some at a time."""
+    """All rows of a table, a page at a time."""
     rows = connection.execution_options(yield_per=PAGE).execute(select(table))
     for page in rows.mappings().partitions():
         yield [{name: _written(value) for name, value in row.items()} for row in page]
 
 
 def put(database: Database, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of a table, which are not there yet; what this version has no column for is an error.
+    """Insert rows into a table.
 
     Raises:
-        KeyError: there is no such table, or no such column.
+        KeyError: this version has no such table or column.
     """
     table = metadata.tables[name]
     read = [{column: _read(table, column, value) for column, value in row.items()} for row in rows]
@@ -40,7 +40,7 @@ def put(database: Database, name: str, rows: Sequence[Mapping[str, Any]]) -> Non
 
 
 def holding_rows(database: Database, names: Sequence[str]) -> list[str]:
-    """Those of some tables that have any row."""
+    """The names of those tables that are not empty."""
     with database.read() as connection:
         counts = {name: select(func.count()).select_from(metadata.tables[name]) for name in names}
         return [name for name, count in counts.items() if connection.execute(count).scalar_one()]

@@ -1,7 +1,7 @@
-"""Every table of the records; the schema of the database, in one file.
+"""The schema of the records' database: all tables.
 
-Moments are in UTC. Ids are text of ours; what users wrote is text, or inside of JSON. A migration brings a database
-from version to version: `services/infrastructure/records/migrations`.
+Moments are in UTC. Ids and what users wrote are text, or inside of JSON. The migrations are in
+`services/infrastructure/records/migrations`.
 """
 
 from sqlalchemy import (
@@ -93,7 +93,7 @@ audit_subjects = Table(
     "audit_subjects",
     metadata,
     Column("number", BigId, ForeignKey(audit.c.number, ondelete="CASCADE"), primary_key=True),
-    Column("digest", String, primary_key=True, index=True),  # keyed, of a subject that was looked at
+    Column("digest", String, primary_key=True, index=True),  # keyed, of a subject that was accessed
 )
 
 idempotency = Table(
@@ -102,8 +102,8 @@ idempotency = Table(
     Column("tenant", String, primary_key=True),
     Column("key", String, primary_key=True),  # the API key's id
     Column("idempotency_key", String, primary_key=True),
-    Column("request", String, nullable=False),  # a keyed digest of it
-    Column("resource", String),  # what it made; none while it runs
+    Column("request", String, nullable=False),  # its keyed digest
+    Column("resource", String),  # the id of what it made; NULL while it runs
     Column("at", Moment, nullable=False, index=True),
 )
 
@@ -115,8 +115,8 @@ removals = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("tenant", String, nullable=False),
-    Column("step", String, nullable=False),  # the one that comes next: mark, delete, seal, mirror; done
-    Column("round", Integer, nullable=False, default=0),  # how often it had to mark anew
+    Column("step", String, nullable=False),  # the next one: mark, delete, seal, mirror; done
+    Column("round", Integer, nullable=False, default=0),  # how often it had to mark again
     Column("filter", Json),  # until it is done
     Column("everything", Boolean, nullable=False),
     Column("block", Boolean, nullable=False),
@@ -128,13 +128,13 @@ removals = Table(
     Column("images", BigInteger, nullable=False, default=0),
     Column("by_state", Json, nullable=False, default=dict),
     Column("pictures", BigInteger, nullable=False, default=0),
-    Column("intake_position", String),  # the last id of the tenant's stream when it was asked for; null: not noted yet
-    Column("drained", Boolean, nullable=False, server_default=false()),  # it has gone through the intake since its mark
+    Column("intake_position", String),  # the last id of the tenant's stream at the request; NULL: not noted yet
+    Column("drained", Boolean, nullable=False, server_default=false()),  # it has searched the intake since its mark
     Column("queued", BigInteger, nullable=False, server_default=text("0")),  # entries that it took from the intake
     Column("verified_at", Moment),
-    Column("waits_for", String),  # why it does not go on, a sentence
-    Column("receipt", String),  # as it was handed out, byte for byte
-    Column("erasing", String),  # the erasure that is at work on it
+    Column("waits_for", String),  # why it does not proceed, a sentence
+    Column("receipt", String),  # as it was issued, byte for byte
+    Column("erasing", String),  # the erasure that is processing it
     Column("erased_at", Moment),
     Column("erased", Boolean),
     Column("erasure_note", String),
@@ -162,7 +162,7 @@ covered_images = Table(
     Column("image_id", String, primary_key=True),
     Column("picture", String, primary_key=True),
     Column("tenant", String, nullable=False),
-    Column("state", String, nullable=False),  # the one it was in
+    Column("state", String, nullable=False),  # before the removal
     Column("content_hash", String, nullable=False),
     Column("marked_by", String, nullable=False),  # the removal whose mark the point has
     Column("fields", Json, nullable=False),  # what a later removal's filter may ask for
@@ -170,11 +170,11 @@ covered_images = Table(
 )
 
 refused_entries = Table(
-    "refused_entries",  # that removals took from the intake: counted once, and never accepted, should they come back
+    "refused_entries",  # that removals deleted from the intake: counted once, and never accepted if they come back
     metadata,
     Column("tenant", String, primary_key=True),
-    Column("entry", String, primary_key=True),  # where it stood in the tenant's stream
-    Column("removal", String, primary_key=True, index=True),  # of several that it met, each has a row
+    Column("entry", String, primary_key=True),  # its position in the tenant's stream
+    Column("removal", String, primary_key=True, index=True),  # one row for each removal that covers it
     Column("image_id", String),  # that it named, until the removal is done
 )
 
@@ -183,7 +183,7 @@ tombstones = Table(
     metadata,
     Column("tenant", String, primary_key=True),
     Column("digest", String, primary_key=True),  # SHA-256 of a removed picture's key
-    Column("removal", String, primary_key=True, index=True),  # of several that covered it, each has a row
+    Column("removal", String, primary_key=True, index=True),  # one row for each removal that covers it
 )
 
 blocks = Table(
@@ -205,7 +205,7 @@ receipt_log = Table(
     Column("at", Moment, nullable=False),
     Column("entry", String, nullable=False),  # as it was signed, byte for byte
     Column("digest", String, nullable=False),  # of these bytes
-    Column("version", Integer, nullable=False),  # 1: imported, where an event may stand twice
+    Column("version", Integer, nullable=False),  # 1: imported, where an event may occur twice
     Index(None, "tenant", "removal"),
     Index(
         "uq_receipt_log_event",
@@ -237,7 +237,7 @@ jobs = Table(
     Column("tenant", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("state", String, nullable=False),
-    Column("token", String),  # of the worker that began it last; each of its writes compares it
+    Column("token", String),  # of the worker that began it last, compared by each of its writes
     Column("requested_by", String, nullable=False),
     Column("requested_at", Moment, nullable=False),
     Column("touched_at", Moment),
@@ -255,7 +255,7 @@ questions = Table(
     metadata,
     Column("job", String, ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
     Column("tenant", String, nullable=False, index=True),
-    Column("decision", String),  # whose counterfactual is to be found
+    Column("decision", String),  # whose counterfactual is requested
     Column("last", Integer),  # or the influence on so many decisions
     Column("result", String),  # JSON of `schemas.explanation.Counterfactual` or `Influence`
 )
@@ -265,7 +265,7 @@ evaluations = Table(
     metadata,
     Column("job", String, ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
     Column("tenant", String, nullable=False, index=True),
-    Column("encoder", String, nullable=False),  # whose vectors are to be compared
+    Column("encoder", String, nullable=False),  # whose vectors are compared
     Column("request", String, nullable=False),  # JSON of `schemas.evaluation_request.EvaluationRequest`
     Column("summary", String),  # JSON of `EvaluationSummary`
     Column("report", String),  # the name of its file
@@ -280,7 +280,7 @@ evaluation_pictures = Table(
 )
 
 
-# --- what is made of images -------------------------------------------------------------------------------------------
+# --- derived from images ----------------------------------------------------------------------------------------------
 
 decisions = Table(
     "decisions",
@@ -288,7 +288,7 @@ decisions = Table(
     Column("number", BigId, primary_key=True, autoincrement=True),
     Column("tenant", String, nullable=False),
     Column("id", String, nullable=False),  # sorts by when it was made
-    Column("version", Integer, nullable=False, default=0),  # grows with each change
+    Column("version", Integer, nullable=False, default=0),  # incremented with each change
     Column("size", Integer, nullable=False),  # bytes of the body
     Column("asked_at", Moment, nullable=False),
     Column("asked_by", String, nullable=False),
@@ -304,7 +304,7 @@ decisions = Table(
 decision_mentions = Table(
     "decision_mentions",
     metadata,
-    Column("mention", BigInteger, primary_key=True),  # what it tells of; see `services.decisions.decision_mentions`
+    Column("mention", BigInteger, primary_key=True),  # what it mentions; see `services.decisions.decision_mentions`
     Column("decision", BigId, ForeignKey(decisions.c.number, ondelete="CASCADE"), primary_key=True, index=True),
     sqlite_with_rowid=False,
 )

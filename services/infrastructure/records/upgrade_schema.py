@@ -1,8 +1,8 @@
-"""Brings a database to the schema of this version, once, whichever process comes first.
+"""Upgrade the database to the schema of this version; the first process that starts does it.
 
-Versions one apart run side by side: a migration only adds (expand), and what it makes useless goes in a later version
-(contract). So each migration names the oldest one whose programs still work on its schema, and an older program refuses
-to start.
+Consecutive versions can run concurrently: a migration only adds (expand), and a later version drops what has become
+unused (contract). So each migration names the oldest one whose programs still work with its schema, and an older
+program refuses to start.
 """
 
 from pathlib import Path
@@ -16,17 +16,17 @@ from visual_memory.services.infrastructure.records.database import Database
 HEAD = "0002"
 """The latest migration of this version."""
 OLDEST = "0001"
-"""The oldest migration whose programs still work after it."""
+"""The oldest migration whose programs work with this schema."""
 LOCK = 0x76_6D_72_65_63
-"""The advisory lock of PostgreSQL under which the schema is changed."""
+"""The PostgreSQL advisory lock for changes of the schema."""
 SCHEMA = "schema"
 
 
 def upgrade_schema(database: Database) -> None:
-    """Make the tables, or change them, where that was not done yet.
+    """Create or migrate the tables, unless that was done already.
 
     Raises:
-        Unavailable: a later version has changed them so that this one cannot work with them.
+        Unavailable: a later version has changed the schema so that this one cannot use it.
     """
     if _is_ready(database):
         return
@@ -46,14 +46,14 @@ def _is_ready(database: Database) -> bool:
         return False
     if schema["oldest"] > HEAD:
         raise Unavailable(
-            f"the records were brought to schema {schema['revision']} by a later version, and this one knows {HEAD}:"
+            f"a later version has upgraded the records to schema {schema['revision']}, and this version knows {HEAD}:"
             " start the later version"
         )
     return True
 
 
 def migrate(connection: Connection, revision: str = HEAD) -> None:
-    """Bring a database to a revision, from whichever it has."""
+    """Migrate a database from its revision to a later one."""
     from alembic import command  # noqa: PLC0415 - it takes a while, and is needed once
     from alembic.config import Config  # noqa: PLC0415
 

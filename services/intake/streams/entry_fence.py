@@ -61,7 +61,7 @@ class EntryFence:
             Superseded: the stream is another reader's, or a removal's.
             BeingRemoved: a removal holds one of them up.
         """
-        self.leases.hold(self.lease)
+        self.leases.ensure(self.lease)
         if self.held_up():
             raise BeingRemoved("a removal holds it up that has yet to look at what waits")
 
@@ -76,7 +76,7 @@ class EntryFence:
         """
         try:
             with suppress(Unavailable):
-                self.leases.hold(self.lease)
+                self.leases.ensure(self.lease)
         except Superseded:
             if self.refused.refused_among(self.tenant, {entry.position for entry in self.entries}):
                 raise

@@ -161,7 +161,7 @@ class RemovalSteps:
 
     def _run(self, state: RemovalState) -> bool:
         """Run a removal to its end; False if it must wait for another process."""
-        lease = self.removals.leases.take(removal_resource(state.id), self.lease_duration)
+        lease = self.removals.leases.acquire(removal_resource(state.id), self.lease_duration)
         if lease is None:
             return False
         try:

@@ -1,4 +1,4 @@
-"""What Alembic runs: migrations on a connection that is given, inside of its transaction."""
+"""The environment of Alembic: runs migrations on the caller's connection, within its transaction."""
 
 from alembic import context
 

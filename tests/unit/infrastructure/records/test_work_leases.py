@@ -17,7 +17,7 @@ LONG, OVER = timedelta(hours=1), timedelta(0)
 def test_of_many_who_take_a_lease_at_once_one_gets_it(database: Database) -> None:
     leases = Leases(database)
     with ThreadPoolExecutor(8) as pool:
-        taken = list(pool.map(lambda _: leases.take("removal:1", LONG), range(8)))
+        taken = list(pool.map(lambda _: leases.acquire("removal:1", LONG), range(8)))
     assert sum(lease is not None for lease in taken) == 1
 
 
@@ -25,19 +25,19 @@ def test_a_lease_that_is_given_back_is_another_s(database: Database) -> None:
     leases = Leases(database)
     with leases.held("removal:1", LONG) as first:
         assert first is not None
-        assert leases.take("removal:1", LONG) is None
-    second = leases.take("removal:1", LONG)
+        assert leases.acquire("removal:1", LONG) is None
+    second = leases.acquire("removal:1", LONG)
     assert second is not None
     assert second.token != first.token
 
 
 def test_who_stood_still_writes_nothing_more(database: Database) -> None:
     leases = Leases(database)
-    slow = leases.take("removal:1", OVER)
+    slow = leases.acquire("removal:1", OVER)
     assert slow is not None
-    quick = leases.take("removal:1", LONG)
+    quick = leases.acquire("removal:1", LONG)
     assert quick is not None
-    for ask in (leases.renew, leases.hold):
+    for ask in (leases.renew, leases.ensure):
         with pytest.raises(Superseded):
             ask(slow)
     leases.release(slow)  # takes nothing from the other
@@ -46,23 +46,23 @@ def test_who_stood_still_writes_nothing_more(database: Database) -> None:
 
 def test_what_a_superseded_owner_wrote_in_the_transaction_is_undone(database: Database) -> None:
     leases = Leases(database)
-    slow = leases.take("removal:1", OVER)
+    slow = leases.acquire("removal:1", OVER)
     assert slow is not None
-    assert leases.take("removal:1", LONG) is not None
+    assert leases.acquire("removal:1", LONG) is not None
 
     def write() -> None:
         with database.write() as connection:
-            assert leases.take_within(connection, "removal:2", LONG) is not None
+            assert leases.acquire_within(connection, "removal:2", LONG) is not None
             leases.check(connection, slow)
 
     with pytest.raises(Superseded):
         write()
-    assert leases.take("removal:2", LONG) is not None
+    assert leases.acquire("removal:2", LONG) is not None
 
 
 def test_a_lease_that_is_over_is_prolonged_while_nobody_else_took_it(database: Database) -> None:
     leases = Leases(database)
-    lease = leases.take("removal:1", OVER)
+    lease = leases.acquire("removal:1", OVER)
     assert lease is not None
     leases.renew(lease)
 
@@ -75,10 +75,10 @@ def test_a_lease_is_prolonged_where_less_than_half_of_it_is_left(database: Datab
             moment: datetime = connection.execute(select(tables.leases.c.until)).scalar_one()
             return moment
 
-    lease = leases.take("removal:1", LONG)
+    lease = leases.acquire("removal:1", LONG)
     assert lease is not None
     first = until()
-    leases.hold(lease)
+    leases.ensure(lease)
     assert until() == first
-    leases.hold(replace(lease, duration=3 * LONG))
+    leases.ensure(replace(lease, duration=3 * LONG))
     assert until() - first > LONG
