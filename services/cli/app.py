@@ -20,9 +20,11 @@ from visual_memory.services.cli.commands.decisions import explain, influence, li
 from visual_memory.services.cli.commands.demo import demo
 from visual_memory.services.cli.commands.evaluate import evaluate
 from visual_memory.services.cli.commands.export import export
-from visual_memory.services.cli.commands.judge import judge, labels, suspects
+from visual_memory.services.cli.commands.judge import judge
+from visual_memory.services.cli.commands.labels import labels
 from visual_memory.services.cli.commands.remove import remove
 from visual_memory.services.cli.commands.status import status
+from visual_memory.services.cli.commands.suspects import suspects
 from visual_memory.services.cli.commands.up import up
 from visual_memory.services.cli.commands.verify_removals import verify_removals
 from visual_memory.services.cli.commands.watch import watch

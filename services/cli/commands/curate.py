@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visual_memory.services.cli.commands.judge import load_suspects
+from visual_memory.services.cli.commands.suspects import load_suspects
 from visual_memory.services.cli.exit_codes import FAILED, exit_on_error, fail
 from visual_memory.services.cli.shared_options import (
     DEFAULT_URL,
