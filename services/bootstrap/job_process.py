@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from visual_memory.schemas.background_job import JobKind
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.services.access.signing_secret import load_secret
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
@@ -21,11 +20,9 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_compact, wire_stores
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue
-from visual_memory.services.bootstrap.wiring.wire_use_cases import Unloaded, lease_of, wire_classify_by, wire_judge
+from visual_memory.services.bootstrap.wiring.wire_use_cases import Unloaded, wire_classify_by, wire_run_jobs
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.decisions.explanations.explain import Explain
-from visual_memory.services.decisions.explanations.explanation_jobs import RunExplanation
-from visual_memory.services.evaluation.request_evaluation import RunEvaluation
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
 from visual_memory.services.settings import Settings
@@ -56,7 +53,7 @@ def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
         Unavailable: the store does not answer, or a restore did not end.
     """
     with ExitStack() as opened:
-        secret, lease = load_secret(settings), lease_of(settings)
+        secret = load_secret(settings)
         database = wire_records(settings, opened)
         engine, records = wire_engine(settings, opened, settings.store.timeout), encoder_records_of(database)
         wait_for_collection(engine, records)
@@ -70,23 +67,10 @@ def job_process(settings: Settings) -> Iterator[ActiveUseCases[JobProcess]]:
             unloaded = Unloaded(encoder.name, encoder.dimension)
             classify = Classify(memory, unloaded, decoder, 1, settings.curate.prune, stores.judgements.used)
             explain = Explain.of(classify, stores.decisions, classify_by)
-            run_explanation = RunExplanation(stores.explanation_jobs, explain)
             compact = wire_compact(settings, memory, stores)
             return JobProcess(
                 job_queue=job_queue,
-                run_jobs=RunJobs(
-                    stores.jobs,
-                    lease,
-                    {
-                        JobKind.JUDGEMENT: wire_judge(settings, memory, stores),
-                        JobKind.EVALUATION: RunEvaluation(
-                            stores.evaluations, memory, stores.pictures, decoder, encoder.name
-                        ),
-                        JobKind.COUNTERFACTUAL: run_explanation,
-                        JobKind.INFLUENCE: run_explanation,
-                    },
-                    job_queue.enqueue,
-                ),
+                run_jobs=wire_run_jobs(settings, memory, stores, decoder, explain, job_queue.enqueue),
                 duties={ERASE: compact.if_due, REMOVE_ORPHANS: compact.remove_orphans.if_due},
             )
 

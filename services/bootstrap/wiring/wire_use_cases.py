@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from visual_memory.schemas.background_job import JobKind
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import EncoderMismatch, NotFound
 from visual_memory.services.bootstrap.wiring.wire_memory import memory_of, slice_size
@@ -18,11 +19,15 @@ from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
 from visual_memory.services.data_governance.retention_limits import RetentionLimits
+from visual_memory.services.decisions.explanations.explain import Explain
+from visual_memory.services.decisions.explanations.explanation_jobs import RunExplanation
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
+from visual_memory.services.evaluation.request_evaluation import RunEvaluation
 from visual_memory.services.infrastructure.records.database import Database
+from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs, Work
 from visual_memory.services.intake.accept_pictures import AcceptPictures
 from visual_memory.services.intake.amend_image import AmendImage
 from visual_memory.services.intake.put_images import PutImages
@@ -86,6 +91,26 @@ def wire_judge(settings: Settings, memory: Memory, stores: Stores) -> JudgeMemor
     curate = settings.curate
     fold = UpdateJudgementInput(memory, VectorCache(curate.cache_bytes), curate.max_images)
     return JudgeMemory(memory, stores.judgements, fold, curate.k)
+
+
+def wire_run_jobs(
+    settings: Settings,
+    memory: Memory,
+    stores: Stores,
+    decoder: Decoder,
+    explain: Explain,
+    enqueue: Callable[[str], object],
+) -> RunJobs:
+    """Wire the jobs: judgements, evaluations and explanations."""
+    run_explanation = RunExplanation(stores.explanation_jobs, explain)
+    run_evaluation = RunEvaluation(stores.evaluations, memory, stores.pictures, decoder, memory.points.encoder)
+    kinds: dict[JobKind, Work] = {
+        JobKind.JUDGEMENT: wire_judge(settings, memory, stores),
+        JobKind.EVALUATION: run_evaluation,
+        JobKind.COUNTERFACTUAL: run_explanation,
+        JobKind.INFLUENCE: run_explanation,
+    }
+    return RunJobs(stores.jobs, lease_of(settings), kinds, enqueue)
 
 
 MOST_HELD = 4

@@ -2,7 +2,7 @@
 
 import typer
 
-from visual_memory.services.cli.exit_codes import exit_on_error, fail
+from visual_memory.services.cli.exit_codes import exit_on_error
 from visual_memory.services.cli.local_data import local_settings
 
 
@@ -11,7 +11,7 @@ def up() -> None:
     from visual_memory.services.bootstrap.wiring.wire_intake import intake_password
     from visual_memory.services.cli.commands.keys import make_first_key
     from visual_memory.services.infrastructure.processes.ready_message import send_ready
-    from visual_memory.services.infrastructure.processes.supervisor import AlreadyRunning, run
+    from visual_memory.services.infrastructure.processes.supervisor import run
 
     settings = local_settings()
     url = f"http://{settings.api.host}:{settings.api.port}"
@@ -23,7 +23,4 @@ def up() -> None:
     with exit_on_error():
         make_first_key(settings)
         typer.echo(f"starting; data and logs are in {settings.data.absolute()}", err=True)
-        try:
-            run(settings, intake_password(settings), on_ready)
-        except AlreadyRunning as error:
-            fail(str(error))
+        run(settings, intake_password(settings), on_ready)

@@ -6,7 +6,6 @@ Children run in separate process groups, so Ctrl-C reaches only the supervisor. 
 depend on last. If the supervisor is killed, the kernel sends them a signal (Linux).
 """
 
-import fcntl
 import os
 import shutil
 import signal
@@ -21,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from visual_memory.services.infrastructure.processes.data_folder_lock import lock_data_folder
 from visual_memory.services.infrastructure.processes.prctl import end_with_parent
 from visual_memory.services.infrastructure.processes.private_redis import intake_command, prepare_intake, redis_command
 from visual_memory.services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
@@ -34,10 +34,6 @@ LONGEST_PAUSE = 30.0
 RUNS_WELL = 10.0
 """Seconds after which a process that was ready counts as stable."""
 POLL = 0.1
-
-
-class AlreadyRunning(Exception):
-    """Another supervisor uses the same data folder."""
 
 
 @dataclass
@@ -148,10 +144,11 @@ def run(settings: Settings, intake_password: str, on_ready: Callable[[], object]
         on_ready: called once, when all processes are ready.
 
     Raises:
-        AlreadyRunning: another supervisor uses the data folder.
+        Unavailable: another process has locked the data folder.
     """
     paths = DataPaths(settings.data)
-    with _locked(paths.data / "lock"), _stop_flag() as stopping, ready_messages(paths.ready_socket) as messages:
+    locked = lock_data_folder(paths.data, "another 'visual-memory up'")
+    with locked, _stop_flag() as stopping, ready_messages(paths.ready_socket) as messages:
         shutil.rmtree(paths.metrics, ignore_errors=True)
         paths.metrics.mkdir()
         needed, others = children(settings, intake_password)
@@ -182,16 +179,6 @@ def _listens(path: Path) -> bool:
     """Whether a process listens on a socket."""
     with socket.socket(socket.AF_UNIX) as link:
         return link.connect_ex(str(path)) == 0
-
-
-@contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(f"{lock.parent} is in use by another 'visual-memory up'") from None
-        yield
 
 
 @contextmanager
