@@ -1,4 +1,4 @@
-"""The records of removals that a backup does not know, or not as done, from the entries of the log."""
+"""Write the records of removals that happened after a backup, from the log entries that only the mirror has."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,11 @@ UNKNOWN = "not known: an earlier version did it, after this backup, and wrote on
 
 
 class AddRemovalsFromMirror:
-    """Writes them down, when a restore has taken entries over from the mirror.
+    """Writes removal records during a restore.
 
     Args:
-        database: of the records.
-        signer: reads what was signed.
+        database: the records' database.
+        signer: reads signed entries.
     """
 
     def __init__(self, database: Database, signer: ReceiptChecker) -> None:
@@ -28,62 +28,64 @@ class AddRemovalsFromMirror:
         self._signer = signer
 
     def __call__(self, entries: Sequence[LogEntry]) -> None:
-        """Let each removal that entries say is done be done, with its receipts."""
+        """Record each removal whose entry says that it is done, with its receipts."""
         for entry in entries:
             with self._database.write(urgent=True) as connection:
                 if entry.event == Event.DONE:
-                    self._be_done(connection, entry)
+                    self._add_done(connection, entry)
                 elif entry.event == Event.ERASED:
-                    self._be_erased(connection, entry)
+                    self._set_erased(connection, entry)
 
-    def _be_done(self, connection: Connection, entry: LogEntry) -> None:
-        row, known = self._of_earlier(connection, entry) if entry.version < VERSION else self._said(entry)
-        insert = self._database.insert(removals).values({"id": entry.removal, "tenant": entry.tenant} | row | known)
-        connection.execute(insert.on_conflict_do_update(index_elements=[removals.c.id], set_=known))
+    def _add_done(self, connection: Connection, entry: LogEntry) -> None:
+        is_old = entry.version < VERSION
+        request, result = self._values_of_version_1(connection, entry) if is_old else self._values(entry)
+        row = {"id": entry.removal, "tenant": entry.tenant} | request | result
+        insert = self._database.insert(removals).values(row)
+        connection.execute(insert.on_conflict_do_update(index_elements=[removals.c.id], set_=result))
         connection.execute(delete(covered_images).where(covered_images.c.removal == entry.removal))
 
-    def _said(self, entry: LogEntry) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What was asked for, and what came of it."""
-        said = self._signer.read(entry.text).payload
-        row = {
-            "everything": said["everything"],
-            "block": said["block"],
-            "reason": said["reason"],
-            "requested_by": said["requested_by"]["name"],
-            "requested_key": said["requested_by"]["key"],
-            "requested_at": parse_time(said["requested_at"]),
+    def _values(self, entry: LogEntry) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The columns of the request, and those of the result."""
+        payload = self._signer.read(entry.text).payload
+        request = {
+            "everything": payload["everything"],
+            "block": payload["block"],
+            "reason": payload["reason"],
+            "requested_by": payload["requested_by"]["name"],
+            "requested_key": payload["requested_by"]["key"],
+            "requested_at": parse_time(payload["requested_at"]),
         }
-        known = {
+        result = {
             "step": RemovalStep.DONE,
             "filter": None,
-            "images": said["images"],
-            "by_state": said["by_state"],
-            "pictures": said["pictures"],
-            "queued": said.get("queued", 0),
-            "verified_at": parse_time(said["done_at"]),
+            "images": payload["images"],
+            "by_state": payload["by_state"],
+            "pictures": payload["pictures"],
+            "queued": payload.get("queued", 0),
+            "verified_at": parse_time(payload["done_at"]),
             "receipt": entry.text,
         }
-        return row, known
+        return request, result
 
-    def _of_earlier(self, connection: Connection, entry: LogEntry) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The same of version 1, whose entries hold digests alone."""
-        asked = (receipt_log.c.removal == entry.removal) & (receipt_log.c.event == Event.REQUESTED)
-        at = select(receipt_log.c.at).where(receipt_log.c.tenant == entry.tenant, asked)
-        row = {
+    def _values_of_version_1(self, connection: Connection, entry: LogEntry) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The same columns for an entry of version 1, which contains digests only."""
+        request_entry = (receipt_log.c.removal == entry.removal) & (receipt_log.c.event == Event.REQUESTED)
+        at = select(receipt_log.c.at).where(receipt_log.c.tenant == entry.tenant, request_entry)
+        request = {
             "everything": False,
             "block": False,
             "reason": UNKNOWN,
             "requested_by": UNKNOWN,
             "requested_at": connection.execute(at).scalar_one_or_none() or entry.at,
         }
-        return row, {"step": RemovalStep.DONE, "filter": None, "verified_at": entry.at}
+        return request, {"step": RemovalStep.DONE, "filter": None, "verified_at": entry.at}
 
-    def _be_erased(self, connection: Connection, entry: LogEntry) -> None:
+    def _set_erased(self, connection: Connection, entry: LogEntry) -> None:
         if entry.version < VERSION:
             erased = {"erased_at": entry.at, "erased": False, "erasure_note": UNKNOWN}
         else:
-            said = self._signer.read(entry.text).payload
-            note = "" if said["erased"] else said["claim"]["engine"]
-            erased = {"erased_at": parse_time(said["erased_at"]), "erased": said["erased"], "erasure_note": note}
+            payload = self._signer.read(entry.text).payload
+            note = "" if payload["erased"] else payload["claim"]["engine"]
+            erased = {"erased_at": parse_time(payload["erased_at"]), "erased": payload["erased"], "erasure_note": note}
         erased["erasure_receipt"] = entry.text
         connection.execute(update(removals).where(removals.c.id == entry.removal).values(erased))

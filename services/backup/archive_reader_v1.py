@@ -1,8 +1,8 @@
-"""Backups of the first format, which are read only: a tar with pages of points.
+"""Read a backup of format 1: a tar file, which this version does not write.
 
 manifest.json         format, moment, the collection's vectors
 points/NUMBER.json    a page of points: id, payload, vectors (float32, little-endian, base64)
-pictures/KEY          the pictures of the page before
+pictures/KEY          the pictures of the preceding page
 records/KEY           removals, their log, blocks, API keys, stored decisions
 end.json              how many of each there are
 """
@@ -11,7 +11,6 @@ import base64
 import json
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from visual_memory.schemas.errors import InvalidRequest
+from visual_memory.services.backup.archive_format import ArchivedPicture, Contents
 from visual_memory.services.vector_engines.engine_contract import Point
 
 FORMAT = 1
@@ -27,51 +27,38 @@ MANIFEST, POINTS, PICTURES, RECORDS, END = "manifest.json", "points/", "pictures
 FLOATS = "<f4"
 
 
-class Manifest(BaseModel):
-    """What a backup is of; `vectors` are the names and sizes."""
+class ManifestV1(BaseModel):
+    """What a backup is of; `vectors` are names and sizes."""
 
     format: int = FORMAT
     begun_at: datetime
     vectors: dict[str, int]
 
 
-class Contents(BaseModel):
-    """How many points, pictures and records there are."""
+class ArchiveReaderV1:
+    """A complete archive of format 1.
 
-    points: int = 0
-    pictures: int = 0
-    records: int = 0
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture's bytes, and its key in the blob store."""
-
-    key: str
-    data: bytes
-
-
-class Archive:
-    """An archive that is there, and whole.
+    Args:
+        file: the backup.
 
     Raises:
-        InvalidRequest: it is no backup, not whole, or of another version; the message says which.
+        InvalidRequest: the file is no backup, incomplete, or of another version; the message says which.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        held: dict[str, bytes] = {}
+        ends: dict[str, bytes] = {}
         counts = dict.fromkeys((POINTS, PICTURES, RECORDS), 0)
         for name, read in self._members():
             if name in (MANIFEST, END):
-                held[name] = read()
+                ends[name] = read()
             for kind in counts:
                 counts[kind] += name.startswith(kind)
-        if MANIFEST not in held or END not in held:
-            raise InvalidRequest(f"{file} is not whole, or no backup: it lacks its {'end' if held else 'manifest'}")
+        if MANIFEST not in ends or END not in ends:
+            raise InvalidRequest(f"{file} is not whole, or no backup: it lacks its {'end' if ends else 'manifest'}")
         try:
-            self.manifest = Manifest.model_validate_json(held[MANIFEST])
-            self.contents = Contents.model_validate_json(held[END])
+            self.manifest = ManifestV1.model_validate_json(ends[MANIFEST])
+            self.contents = Contents.model_validate_json(ends[END])
         except ValidationError as error:
             raise InvalidRequest(f"{file} is no backup of this service: {error.errors()[0]['msg']}") from None
         if self.manifest.format != FORMAT:
@@ -85,13 +72,13 @@ class Archive:
             if name.startswith(RECORDS):
                 yield name.removeprefix(RECORDS), json.loads(read())
 
-    def images(self) -> Iterator[list[Point] | Picture]:
-        """Every page of points, and after each the pictures of its points."""
+    def images(self) -> Iterator[list[Point] | ArchivedPicture]:
+        """Each page of points, followed by its pictures."""
         for name, read in self._members():
             if name.startswith(POINTS):
                 yield [_point(record) for record in json.loads(read())]
             elif name.startswith(PICTURES):
-                yield Picture(name.removeprefix(PICTURES), read())
+                yield ArchivedPicture(name.removeprefix(PICTURES), read())
 
     def _members(self) -> Iterator[tuple[str, Any]]:
         try:

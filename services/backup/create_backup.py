@@ -1,7 +1,7 @@
-"""Backup: points, pictures and records in one signed file, which any engine and either database takes.
+"""Create a backup: points, pictures and records in one signed file that any engine and either database can restore.
 
-What was computed from images is not in it: judgements, evaluations, questions. Records are read after the points, so
-that they know of every removal that took one of these.
+What was derived from images is excluded: judgements, evaluations, questions. Records are read after the points, so that
+they include every removal of a point that was read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.image import now
-from visual_memory.services.backup.archive_reader import ArchiveWriter, Contents, Manifest, Picture, create_archive
+from visual_memory.services.backup.archive_format import ArchivedPicture, Contents, Manifest
+from visual_memory.services.backup.archive_writer import ArchiveWriter, create_archive
 from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
@@ -20,7 +21,7 @@ from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Point
 
 PAGE = 200
-LEFT_OUT = frozenset(
+EXCLUDED_TABLES = frozenset(
     {
         "evaluation_pictures",
         "evaluations",
@@ -34,12 +35,12 @@ LEFT_OUT = frozenset(
         "schedule",
     }
 )
-"""Tables that no backup holds: made of images that may be removed since, or of the moment; and what refers to them."""
+"""Tables of temporary state, or derived from images that may be removed before a restore; and what refers to them."""
 
 
 @dataclass(frozen=True)
 class CreateBackup:
-    """The use case, with the parts that it needs."""
+    """Creates backups."""
 
     engine: Engine
     pictures: PictureStore
@@ -47,23 +48,23 @@ class CreateBackup:
     signer: ReceiptSigner
 
     def __call__(self, file: Path) -> Contents:
-        """Write everything into a new file; others are served meanwhile, and what they change may be in it or not.
+        """Write everything into a new file. The service keeps running; its changes meanwhile may be missing.
 
         Raises:
-            FileExistsError: the file is there already.
+            FileExistsError: the file exists already.
         """
         shape = self.engine.inspect()
         vectors = dict(shape.vectors) if shape else {}
         manifest = Manifest(begun_at=now(), vectors=vectors, schema_revision=HEAD)
         with create_archive(file) as archive:
-            for page in self._points() if shape else ():
+            for page in self._point_pages() if shape else ():
                 archive.points(page, vectors)
                 for picture in self._pictures(page):
                     archive.picture(picture)
-            self._records(archive)
+            self._write_records(archive)
             return archive.end(manifest, self.signer).contents
 
-    def _points(self) -> Iterator[Sequence[Point]]:
+    def _point_pages(self) -> Iterator[Sequence[Point]]:
         cursor = None
         while True:
             page, cursor = self.engine.export(EVERY_POINT, PAGE, cursor)
@@ -72,17 +73,17 @@ class CreateBackup:
             if cursor is None:
                 return
 
-    def _pictures(self, page: Sequence[Point]) -> Iterator[Picture]:
+    def _pictures(self, page: Sequence[Point]) -> Iterator[ArchivedPicture]:
         for point in page:
             key = to_image(point.payload).picture
             try:
-                yield Picture(key, self.pictures.read(key))
-            except NotFound:  # it is being removed at this moment, or it came as a vector
+                yield ArchivedPicture(key, self.pictures.read(key))
+            except NotFound:  # it is being removed, or was sent as a vector
                 continue
 
-    def _records(self, archive: ArchiveWriter) -> None:
+    def _write_records(self, archive: ArchiveWriter) -> None:
         with self.database.snapshot() as connection:
             for table in table_rows.tables():
-                if table.name not in LEFT_OUT:
+                if table.name not in EXCLUDED_TABLES:
                     for rows in table_rows.pages(connection, table):
                         archive.rows(table.name, rows)

@@ -12,8 +12,8 @@ from visual_memory.services.access.api_keys import ApiKeys
 from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.signing_secret import Secret, load_secret
 from visual_memory.services.backup.add_removals_from_mirror import AddRemovalsFromMirror
-from visual_memory.services.backup.open_backup import open_source
-from visual_memory.services.backup.restore_backup import BackupSource, RestoreBackup
+from visual_memory.services.backup.open_backup import BackupSource, open_backup
+from visual_memory.services.backup.restore_backup import RestoreBackup
 from visual_memory.services.backup.skip_removed_images import RemovedImages
 from visual_memory.services.bootstrap.wiring.wire_import import stores_of_import
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_records_of, engine_of_commands
@@ -73,7 +73,7 @@ def restore_command(
     """
     secret = _taken_along(settings, secret_of)
     with ExitStack() as opened:
-        source = open_source(file, signer_of(secret), partial(_import_records, settings))
+        source = open_backup(file, signer_of(secret), partial(_import_records, settings))
         engine, _ = engine_of_commands(settings, alone=True)
         opened.callback(engine.close)
         database = wire_records(settings, opened)
@@ -97,10 +97,10 @@ def wire_restore(
         removed=RemovedImages(database, stores.blocks, stores.tombstones),
         encoders=encoder_records_of(database),
         metadata=settings.metadata,
-        undo=(stores.remove_from_decisions.forget,),
-        adopted=AddRemovalsFromMirror(database, log.signer),
+        hooks=(stores.remove_from_decisions.forget,),
+        add_removals=AddRemovalsFromMirror(database, log.signer),
         revoke_keys=ApiKeys(database).revoke_all,
-        settle=stores.remove_from_decisions.reconcile_all,
+        reconcile=stores.remove_from_decisions.reconcile_all,
         is_rehearsal=rehearsal,
     )
 

@@ -28,7 +28,7 @@ from visual_memory.schemas.evaluation_request import EvaluationJob, EvaluationRe
 from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, now
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.backup.archive_reader import Archive
+from visual_memory.services.backup.archive_reader import ArchiveReader
 from visual_memory.services.evaluation import evaluation_records
 from visual_memory.services.evaluation import request_evaluation as module
 from visual_memory.services.evaluation.evaluation_records import Evaluations
@@ -351,7 +351,7 @@ def test_no_backup_holds_one(place: Place, tmp_path: Path) -> None:
     place.run()
     place.ask()
     back_up(place.parts, tmp_path / "backup")
-    names = {each.table for each in Archive(tmp_path / "backup", place.parts.receipts.log.signer).rows()}
+    names = {each.table for each in ArchiveReader(tmp_path / "backup", place.parts.receipts.log.signer).rows()}
     assert not names & {"jobs", "evaluations", "questions", "judgements"}
 
 

@@ -31,9 +31,9 @@ from visual_memory.schemas.labels import LabelCheck
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import Removal, RemovalRequest
 from visual_memory.services.access.signing_secret import Secret
-from visual_memory.services.backup.archive_reader import Contents
+from visual_memory.services.backup.archive_format import Contents
 from visual_memory.services.backup.create_backup import CreateBackup
-from visual_memory.services.backup.open_backup import open_source
+from visual_memory.services.backup.open_backup import open_backup
 from visual_memory.services.backup.restore_backup import RestoreResult
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.restore_command import wire_restore
@@ -482,7 +482,7 @@ def restore(
     """Bring a backup back into a place that is empty."""
     engine = parts.memory.points.engine
     use_case = wire_restore(parts.settings, parts.database, engine, parts.stores(), rehearsal)
-    source = open_source(file, parts.receipts.log.signer, unknown)
+    source = open_backup(file, parts.receipts.log.signer, unknown)
     return use_case(source, without_later_removals, with_keys)
 
 

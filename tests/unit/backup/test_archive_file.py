@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.services.backup.archive_reader import (
+from visual_memory.services.backup.archive_format import (
     MANIFEST,
-    Archive,
+    ArchivedPicture,
     Manifest,
-    Page,
-    Picture,
-    Rows,
-    create_archive,
+    PointPage,
+    TableRows,
 )
+from visual_memory.services.backup.archive_reader import ArchiveReader
+from visual_memory.services.backup.archive_writer import create_archive
 from visual_memory.services.infrastructure.records.upgrade_schema import HEAD
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.vector_engines.engine_contract import Point
@@ -31,7 +31,7 @@ POINTS = [
     Point("b", {"labels": ["Ünïcode/日本"]}, {"one": [1.0, 0.0, 0.0], "other": [0.1, 0.2]}),
     Point("c", {}, {}),
 ]
-PICTURES = [Picture("t/1", b"\x00\xff" * 100), Picture("t/2", b"")]
+PICTURES = [ArchivedPicture("t/1", b"\x00\xff" * 100), ArchivedPicture("t/2", b"")]
 ROWS = [{"id": "1", "scopes": ["admin"], "revoked_at": None}]
 
 
@@ -48,17 +48,17 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_everything_comes_back_in_its_order(file: Path) -> None:
-    archive = Archive(file, SIGNER)
+    archive = ArchiveReader(file, SIGNER)
     first, *pictures, last = archive.images()
-    assert isinstance(first, Page)
+    assert isinstance(first, PointPage)
     assert [(point.id, point.payload, sorted(point.vectors)) for point in first.points] == [
         (point.id, point.payload, sorted(point.vectors)) for point in POINTS
     ]
     expected = np.array(POINTS[1].vectors["other"], np.float32)
     assert np.asarray(first.points[1].vectors["other"], np.float32).tobytes() == expected.tobytes()
     assert pictures == PICTURES
-    assert isinstance(last, Page)
-    assert list(archive.rows()) == [Rows("keys", ROWS)]
+    assert isinstance(last, PointPage)
+    assert list(archive.rows()) == [TableRows("keys", ROWS)]
     assert archive.manifest.contents.model_dump() == {"points": 4, "pictures": 2, "records": 1}
 
 
@@ -80,13 +80,13 @@ def test_a_changed_byte_anywhere_is_noticed(file: Path) -> None:
     for place in range(0, len(whole), step):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
-            archive = Archive(file, SIGNER)
+            archive = ArchiveReader(file, SIGNER)
         except InvalidRequest:
             noticed += 1
             continue
         # what is not noticed changes nothing that is read: dates and the like of the zip itself
-        assert [*archive.rows()] == [Rows("keys", ROWS)]
-        assert [each for each in archive.images() if isinstance(each, Picture)] == PICTURES
+        assert [*archive.rows()] == [TableRows("keys", ROWS)]
+        assert [each for each in archive.images() if isinstance(each, ArchivedPicture)] == PICTURES
     assert noticed > 300
 
 
@@ -95,7 +95,7 @@ def test_a_file_that_is_cut_off_is_noticed(file: Path) -> None:
     for length in range(0, len(whole), max(1, len(whole) // 50)):
         file.write_bytes(whole[:length])
         with pytest.raises(InvalidRequest):
-            Archive(file, SIGNER)
+            ArchiveReader(file, SIGNER)
 
 
 def without(name: str) -> Callable[[dict[str, bytes]], None]:
@@ -137,7 +137,7 @@ def test_what_was_taken_out_or_added_is_noticed(
         for name, data in parts.items():
             members.writestr(name, data)
     with pytest.raises(InvalidRequest, match=says):
-        Archive(file, SIGNER)
+        ArchiveReader(file, SIGNER)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_of_two_backups_into_one_file_the_first_goes_on(tmp_path: Path) -> None:
         with pytest.raises(FileExistsError, match="another backup"), create_archive(tmp_path / "backup"):
             pass
         archive.end(Manifest(begun_at=datetime.now(UTC), vectors={}, schema_revision=HEAD), SIGNER)
-    assert Archive(tmp_path / "backup", SIGNER).manifest.schema_revision == HEAD
+    assert ArchiveReader(tmp_path / "backup", SIGNER).manifest.schema_revision == HEAD
     (tmp_path / ".other.part").write_text("of one that was killed")
     with create_archive(tmp_path / "other"):
         pass
@@ -182,4 +182,4 @@ def test_a_backup_of_a_later_version_is_refused(tmp_path: Path) -> None:
     with create_archive(tmp_path / "backup") as archive:
         archive.end(Manifest(begun_at=datetime.now(UTC), vectors={}, schema_revision="9999"), SIGNER)
     with pytest.raises(InvalidRequest, match="later version"):
-        Archive(tmp_path / "backup", SIGNER)
+        ArchiveReader(tmp_path / "backup", SIGNER)

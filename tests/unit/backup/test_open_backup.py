@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from visual_memory.schemas.errors import InvalidRequest
-from visual_memory.services.backup.open_backup import open_source
+from visual_memory.services.backup.open_backup import open_backup
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 
 BACKUP = Path(__file__).parents[2] / "fixtures" / "data_folder_2" / "backup"
@@ -49,8 +49,8 @@ def test_what_is_damaged_is_not_restored(change: Change, says: str, tmp_path: Pa
                 member.size = len(data)
                 new.addfile(member, io.BytesIO(data))
     with pytest.raises(InvalidRequest, match=says):
-        open_source(file, ReceiptSigner(bytes(32)), lambda *_: None)
+        open_backup(file, ReceiptSigner(bytes(32)), lambda *_: None)
 
 
 def test_what_is_whole_is_opened() -> None:
-    assert not open_source(BACKUP, ReceiptSigner(bytes(32)), lambda *_: None).is_signed
+    assert not open_backup(BACKUP, ReceiptSigner(bytes(32)), lambda *_: None).is_signed
