@@ -27,7 +27,7 @@ from visual_memory.services.api.routes import (
     removals,
     vectors,
 )
-from visual_memory.services.api.routes.api_documents import add_documents
+from visual_memory.services.api.routes.documentation import add_documents
 from visual_memory.services.bootstrap.api_process import ApiProcess
 from visual_memory.services.bootstrap.wiring.wire_encoder_migration import ActiveUseCases
 from visual_memory.services.infrastructure.processes.coalesced_call import CoalescedCall
@@ -52,7 +52,7 @@ def create_app(settings: Settings, wired: ActiveUseCases[ApiProcess]) -> FastAPI
         description="An image classifier that you teach by showing and un-teach by asking.",
         version="1",
         lifespan=lifespan,
-        openapi_url=None,  # see `services.api.routes.api_documents`
+        openapi_url=None,  # see `services.api.routes.documentation`
         responses={"4XX": {"model": error_responses.ErrorAnswer}, "5XX": {"model": error_responses.ErrorAnswer}},
     )
     app.state.service = wired

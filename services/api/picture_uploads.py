@@ -145,7 +145,7 @@ async def read_queries(request: Request) -> ClassifyRequest:
 
 
 def body_schema(json: type[BaseModel], part: str, part_schema: type[BaseModel]) -> dict[str, Any]:
-    """Describe a body that may be JSON or multipart, for OpenAPI; `api_documents` adds the schemas of the models."""
+    """Describe a body that may be JSON or multipart, for OpenAPI; `documentation` adds the schemas of the models."""
     files = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
     extra = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(part_schema)}
     properties = {"files": files, part: {"type": "array", "items": extra} if part == "fields" else extra}
