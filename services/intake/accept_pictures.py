@@ -135,7 +135,7 @@ class AcceptPictures:
     def _write(self, pictures: Mapping[str, bytes]) -> None:
         try:
             if pictures:
-                self.put.pictures.write_some(pictures)
+                self.put.pictures.write_many(pictures)
         except BaseException:
             self.put.pictures.delete(pictures)
             raise

@@ -20,7 +20,7 @@ from visual_memory.services.infrastructure.storage.picture_store import PictureS
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
 ENGINE_READS = ("retrieve", "scroll", "oldest", "export", "count", "facet", "query_batch")
-STORE_WRITES = ("write_some", "delete")
+STORE_WRITES = ("write_many", "delete")
 STORE_READS = ("read", "exists", "existing", "list")
 STREAM_CALLS = (
     "add",

@@ -293,7 +293,7 @@ def test_an_entry_that_ends_its_readers_is_dead_in_the_end_and_the_others_are_in
     assert letter.reason == f"its reader ended {MOST_TRIES} times while it was at this entry"
 
 
-@pytest.mark.parametrize(("step", "error"), [("put", Unavailable), ("write_some", OutOfSpace)])
+@pytest.mark.parametrize(("step", "error"), [("put", Unavailable), ("write_many", OutOfSpace)])
 def test_while_the_store_or_the_disk_takes_nothing_nothing_is_read_and_nothing_is_lost(
     intake: Intake, step: str, error: type[Unavailable], monkeypatch: pytest.MonkeyPatch
 ) -> None:

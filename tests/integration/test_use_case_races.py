@@ -67,7 +67,7 @@ def test_two_workers_with_the_same_message_embed_it_once(parts: Parts) -> None:
 
 def test_a_removal_between_the_check_and_the_point_refuses_the_picture(parts: Parts) -> None:
     # the removal is asked for, carried out and done while the picture is being written
-    race = Once("write_some", lambda: remove(parts, filter={"subject": "ann"}, block=True))
+    race = Once("write_many", lambda: remove(parts, filter={"subject": "ann"}, block=True))
     with pytest.raises(Blocked):
         parts.send(picture("disc"), subject="ann", accept=parts.accept(pictures=Hooked(parts.pictures, race)))
     assert race.called

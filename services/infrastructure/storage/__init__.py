@@ -1,1 +1,1 @@
-"""Bytes on disk or in an object store: where they lie, and how they become durable."""
+"""Bytes on disk or in an object store: paths, free space, durable writes."""

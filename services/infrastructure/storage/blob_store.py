@@ -1,4 +1,4 @@
-"""Bytes under keys, in a folder or on any fsspec filesystem; durable when written, gone when deleted."""
+"""Store bytes under keys, in a folder or on any fsspec filesystem; writes and deletions are durable."""
 
 import errno
 import os
@@ -19,20 +19,20 @@ from visual_memory.services.infrastructure.storage.disk_space import check_free_
 from visual_memory.services.infrastructure.storage.fsync import sync
 
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*")
-"""Keys are made by us; anything that could leave the folder is not one."""
+"""Only this service makes keys; nothing that could leave the folder is one."""
 FEW = 16
-"""So many keys are asked for one by one."""
+"""Up to this many keys are looked up one by one."""
 OPEN_AT_ONCE = 8
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}")
 
 
 class BlobStore:
-    """Bytes under keys such as ``a/b/c``.
+    """Blobs under keys such as ``a/b/c``.
 
-    Every method raises `Unavailable` where the filesystem does not answer, `ValueError` for what is no key.
+    Every method raises `Unavailable` if the filesystem does not answer, and `ValueError` for an invalid key.
 
     Args:
-        url: a folder of this machine, or an fsspec URL such as ``s3://bucket/folder``.
+        url: a local folder, or an fsspec URL such as ``s3://bucket/folder``.
         floor: bytes that must stay free on this machine's disk; see `services.infrastructure.storage.disk_space`.
     """
 
@@ -42,21 +42,21 @@ class BlobStore:
         self._root = str(root).rstrip("/")
         self._local = isinstance(self._files, LocalFileSystem)
         self._floor = floor
-        self._filling = threading.Lock()  # of those who look for room at once, each must see what the others took
+        self._space_lock = threading.Lock()  # so that each check of the free space sees what other threads have written
 
     def write(self, key: str, data: bytes) -> None:
-        """Write, or replace as a whole; durable when it returns.
+        """Write or replace one blob; durable when it returns.
 
         Raises:
-            OutOfSpace: the disk is full, or too full for this.
+            OutOfSpace: the disk does not have enough free space.
         """
-        self.write_some({key: data})
+        self.write_many({key: data})
 
-    def write_some(self, blobs: Mapping[str, bytes]) -> None:
-        """Write each, or replace it as a whole; durable when it returns, but some may be there where it raises.
+    def write_many(self, blobs: Mapping[str, bytes]) -> None:
+        """Write or replace several blobs; durable when it returns. If it raises, some may have been written.
 
         Raises:
-            OutOfSpace: the disk is full, or too full for this.
+            OutOfSpace: the disk does not have enough free space.
         """
         written = {self._path(key): data for key, data in blobs.items()}
         with translate_errors(next(iter(blobs), "")):
@@ -66,23 +66,23 @@ class BlobStore:
                 self._files.pipe(written)
 
     def read(self, key: str) -> bytes:
-        """What was written.
+        """Read a blob.
 
         Raises:
-            NotFound: nothing is there.
+            NotFound: there is none.
         """
         path = self._path(key)
         with translate_errors(key):
             return bytes(self._files.cat_file(path))
 
     def exists(self, key: str) -> bool:
-        """Whether something is there."""
+        """Whether there is a blob."""
         path = self._path(key)
         with translate_errors(key):
             return bool(self._files.isfile(path))
 
     def existing(self, keys: Collection[str]) -> set[str]:
-        """Those of some keys under which something is; of many, an object store is asked for their folders."""
+        """The keys that exist; if there are many, an object store is asked to list their folders."""
         if self._local:
             with translate_errors(""):
                 return {key for key in keys if os.path.isfile(self._path(key))}  # noqa: PTH113 - a Path takes longer
@@ -92,7 +92,7 @@ class BlobStore:
         return {*keys} & {key for folder in folders for key in self.list(folder)}
 
     def list(self, prefix: str) -> list[str]:
-        """The keys that begin with ``prefix``: empty, a folder with its slash, or a folder and the start of a name."""
+        """The keys that start with ``prefix``: empty, a folder with its slash, or a folder and the start of a name."""
         folder = prefix.rpartition("/")[0]
         with translate_errors(prefix):
             found = self._files.find(self._path(folder) if folder else self._root)
@@ -100,10 +100,10 @@ class BlobStore:
         return sorted(key for key in keys if key.startswith(prefix) and KEY.fullmatch(key))
 
     def written_at(self, key: str) -> datetime:
-        """When it was written.
+        """When a blob was last written.
 
         Raises:
-            NotFound: nothing is there.
+            NotFound: there is none.
         """
         path = self._path(key)
         with translate_errors(key):
@@ -111,51 +111,51 @@ class BlobStore:
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete what is there; durable when it returns. Returns how many there were.
+        """Delete blobs; durable when it returns. Returns how many there were.
 
-        Folders stay, for others may be about to write into them: see `delete_empty`.
+        Folders stay, because other callers may be about to write into them; see `delete_empty_subfolders`.
         """
-        touched: list[Path] = []
+        folders: list[Path] = []
         for key in keys:
             path = self._path(key)
             with translate_errors(key):
                 try:
                     if not self._local and not self._files.isfile(path):
-                        continue  # an object store deletes what is not there without a word
+                        continue  # an object store raises nothing for a missing object
                     self._files.rm_file(path)
                 except FileNotFoundError:
                     continue
-            touched.append(Path(path).parent)
-        for folder in set(touched) if self._local else ():
+            folders.append(Path(path).parent)
+        for folder in set(folders) if self._local else ():
             sync(folder)
-        return len(touched)
+        return len(folders)
 
     def delete_temporary_files(self, before: datetime, folder: str = "") -> int:
-        """Delete what a kill in the middle of a write left before a moment; returns how much.
+        """Delete the temporary files of writes that were killed; returns how many there were.
 
-        An object store has no drafts that could be seen here: what was not sent to its end is its operator's.
+        An object store shows no temporary files: its operator cleans up incomplete uploads.
 
         Args:
-            before: younger ones may still be written.
-            folder: only below this one, such as ``a/b``.
+            before: only files that were last written before this moment; younger ones may still be in use.
+            folder: only files below this folder, such as ``a/b``.
         """
         if not self._local:
             return 0
         root, age = Path(self._path(folder) if folder else self._root), time.time() - before.timestamp()
-        drafts = [path for path in root.rglob(".*") if TEMPORARY.fullmatch(path.name)]
+        files = [path for path in root.rglob(".*") if TEMPORARY.fullmatch(path.name)]
         with translate_errors(""):
-            return sum(_delete_older(draft, age) for draft in drafts)
+            return sum(_delete_older(path, age) for path in files)
 
     def top_folders(self) -> Sequence[str]:
-        """The names of the uppermost folders; sorted."""
+        """Names of the top-level folders, sorted."""
         with suppress(NotFound), translate_errors(""):
             found = self._files.ls(self._root, detail=True)
             names = [str(each["name"]).rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"]
             return sorted(name for name in names if KEY.fullmatch(name))
         return []
 
-    def delete_empty(self, named: Callable[[str], bool]) -> None:
-        """Delete the folders within the uppermost ones that are empty, of those with certain names.
+    def delete_empty_subfolders(self, named: Callable[[str], bool]) -> None:
+        """Delete empty folders in the top-level folders, if `named` accepts their names.
 
         An object store has no empty folders.
         """
@@ -171,72 +171,72 @@ class BlobStore:
             self._files.exists(self._root)
 
     def _write_durably(self, blobs: Mapping[Path, bytes]) -> None:
-        """Write drafts, and put them under their names.
+        """Write temporary files and rename them.
 
-        Some are written before the first of them is synced, and all before their folders are: the filesystem then
-        writes its journal once for many.
+        Several are written before the first of them is synced, and all before their folders are: the filesystem then
+        writes its journal once for many files.
         """
         folders = {folder: None for parent in {path.parent for path in blobs} for folder in make_folder(parent)}
         given = list(blobs)
         for start in range(0, len(given), OPEN_AT_ONCE):
-            # a leading dot is no key, so a draft is never listed
-            drafts = {path: path.with_name(f".{uuid.uuid4().hex}") for path in given[start : start + OPEN_AT_ONCE]}
+            # no key starts with a dot, so a temporary file is never listed
+            temporary = {path: path.with_name(f".{uuid.uuid4().hex}") for path in given[start : start + OPEN_AT_ONCE]}
             try:
-                self._write_drafts({draft: blobs[path] for path, draft in drafts.items()})
-                for path, draft in drafts.items():
-                    draft.replace(path)
+                self._write_temporary({file: blobs[path] for path, file in temporary.items()})
+                for path, file in temporary.items():
+                    file.replace(path)
             finally:
-                for draft in drafts.values():
-                    draft.unlink(missing_ok=True)
+                for file in temporary.values():
+                    file.unlink(missing_ok=True)
         for folder in folders:
             sync(folder)
 
-    def _write_drafts(self, drafts: Mapping[Path, bytes]) -> None:
+    def _write_temporary(self, blobs: Mapping[Path, bytes]) -> None:
         with ExitStack() as opened:
-            files = {draft: opened.enter_context(draft.open("xb")) for draft in drafts}
-            with self._filling:
-                for draft, data in drafts.items():
-                    check_free_space(draft.parent, self._floor, len(data))
-                    files[draft].write(data)
-                    files[draft].flush()
+            files = {path: opened.enter_context(path.open("xb")) for path in blobs}
+            with self._space_lock:
+                for path, data in blobs.items():
+                    check_free_space(path.parent, self._floor, len(data))
+                    files[path].write(data)
+                    files[path].flush()
             for file in files.values():
                 os.fsync(file.fileno())
 
     def _path(self, key: str) -> str:
         if not KEY.fullmatch(key):
-            raise ValueError(f"no key of a blob: {key!r}")
+            raise ValueError(f"not a key: {key!r}")
         return f"{self._root}/{key}"
 
 
 @contextmanager
 def translate_errors(key: str) -> Iterator[None]:
-    """Turn what a filesystem raises into the errors of `BlobStore`."""
+    """Translate the errors of a filesystem to those of `BlobStore`."""
     try:
         yield
     except VisualMemoryError:
         raise
     except FileNotFoundError as error:
         raise NotFound(f"nothing is stored under {key}") from error
-    except Exception as error:  # object stores raise their own classes
+    except Exception as error:  # object stores raise classes of their own
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace("the disk is full; make room, then send it again") from error
+            raise OutOfSpace("the disk is full; free some space, then send it again") from error
         raise Unavailable(f"the blob store does not answer: {type(error).__name__}") from error
 
 
 def make_folder(folder: Path) -> list[Path]:
-    """Make a folder; the folders whose entries must be synced for it, the deepest first."""
+    """Create a folder; returns the folders whose entries must be synced for that, deepest first."""
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return [folder, *(parent.parent for parent in missing)]
 
 
-def _delete_older(draft: Path, age: float) -> bool:
-    """Delete what was written so many seconds ago; or so far in the future, by a clock that was wrong."""
+def _delete_older(file: Path, age: float) -> bool:
+    """Delete a file last written more than `age` seconds ago, or that far in the future, by a clock that was wrong."""
     try:
-        if abs(time.time() - draft.stat().st_mtime) <= age:
+        if abs(time.time() - file.stat().st_mtime) <= age:
             return False
-        draft.unlink()
+        file.unlink()
     except FileNotFoundError:
         return False
-    sync(draft.parent)
+    sync(file.parent)
     return True

@@ -1,4 +1,4 @@
-"""Where everything of one machine lies: folders in the data folder, and the sockets that its processes meet at."""
+"""The layout of the data folder, and the unix sockets of the processes of one machine."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from visual_memory.services.infrastructure.storage.private_files import private_folder
 
 SOCKET_PATH_LIMIT = 90
-"""Bytes of a unix socket's path; the kernel takes 107."""
+"""Maximum length of a unix socket's path, in bytes; the kernel accepts 107."""
 
 
 @dataclass(frozen=True)
@@ -20,57 +20,57 @@ class DataPaths:
 
     @property
     def engine(self) -> Path:
-        """The embedded engine's files."""
+        """Files of the embedded engine."""
         return self.data / "engine"
 
     @property
     def logs(self) -> Path:
-        """A log for each process that `visual-memory up` starts."""
+        """One log for each process that `visual-memory up` starts."""
         return self.data / "logs"
 
     @property
     def metrics(self) -> Path:
-        """Where the processes of this machine add up their metrics; made anew at each start."""
+        """Files in which the processes of this machine sum their metrics; recreated at each start."""
         return self.data / "metrics"
 
     @property
     def audit(self) -> Path:
-        """Who did what on this machine; for this user alone."""
+        """The audit log of earlier versions, which is imported into the database."""
         return self.data / "audit.jsonl"
 
     @property
     def secret(self) -> Path:
-        """What this machine's processes sign with, where the settings name none; for this user alone."""
+        """The signing secret, if the settings have none; readable by this user only."""
         return self.data / "secret"
 
     @property
     def engine_socket(self) -> Path:
-        """Where the engine's owner listens."""
+        """Socket of the engine's owner process."""
         return self._sockets / "engine.sock"
 
     @property
     def redis_socket(self) -> Path:
-        """Where the private Redis listens."""
+        """Socket of the private Redis."""
         return self._sockets / "redis.sock"
 
     @property
     def intake(self) -> Path:
-        """What the intake's private Redis keeps: entries that wait, its log of them, its users."""
+        """Files of the intake's private Redis: waiting entries, its append-only log, its users."""
         return self.data / "intake"
 
     @property
     def intake_socket(self) -> Path:
-        """Where the intake's private Redis listens."""
+        """Socket of the intake's private Redis."""
         return self._sockets / "intake.sock"
 
     @property
     def ready_socket(self) -> Path:
-        """Where the processes say that they are ready."""
+        """Socket on which the processes report that they are ready."""
         return self._sockets / "ready.sock"
 
     @property
     def _sockets(self) -> Path:
-        """A folder of this user alone, in the data folder where its path is short enough for a socket."""
+        """A private folder: in the data folder if its path is short enough for a socket, else among temporary files."""
         folder = self.data.absolute() / "run"
         if len(os.fsencode(folder)) > SOCKET_PATH_LIMIT:
             digest = hashlib.sha256(os.fsencode(self.data.absolute())).hexdigest()[:16]

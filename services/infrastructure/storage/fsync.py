@@ -1,12 +1,12 @@
-"""What is on the disk when a call returns, whatever happens to the machine afterwards."""
+"""Make writes durable: they survive a crash of the machine once a call returns."""
 
 import os
 from pathlib import Path
 
 
-def sync(place: Path) -> None:
-    """Make a file's content, or a folder's entries, durable."""
-    handle = os.open(place, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush the content of a file, or the entries of a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

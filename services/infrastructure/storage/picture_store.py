@@ -1,4 +1,4 @@
-"""The pictures: bytes under keys that are new with each acceptance, and beside them what they were decoded to."""
+"""Store pictures, each under a new key, and their decoded pixels until they are embedded."""
 
 import os
 import re
@@ -26,18 +26,18 @@ from visual_memory.services.infrastructure.storage.fsync import sync
 
 HOUR = timedelta(hours=1)
 HOURS = re.compile(r"[0-9]{10}")
-"""The folders of new pictures; those that were made before are called otherwise, and stay."""
+"""Names of the folders of new pictures; the folders of earlier versions have other names and stay."""
 RANDOM = 16
-"""Bytes of a key that are drawn."""
+"""Random bytes in the key of an image without a picture."""
 PIXELS = re.compile(r"\.(?P<name>[0-9a-f-]{36}\.[0-9a-f]{1,16}\.[0-9a-f]{32})")
 
 
 class FileKind(StrEnum):
-    """What a file of a folder of pictures is."""
+    """What a file in a folder of pictures contains."""
 
     PICTURE = "picture"
     PIXELS = "pixels"
-    TEMPORARY = "draft"
+    TEMPORARY = "temporary"
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class PictureFile:
     """A file in a folder of pictures.
 
     Attributes:
-        path: below the uppermost folder.
-        key: of the picture that it is, or is of; of a draft that is not known.
+        path: relative to the root folder.
+        key: of the picture, also for its pixels; None for a temporary file.
     """
 
     path: str
@@ -55,79 +55,79 @@ class PictureFile:
 
 
 def new_keys_of_vectors(number: int) -> list[str]:
-    """Keys that were never given before, of images without pictures."""
-    drawn = secrets.token_hex(number * RANDOM)  # at once, for each draw is a system call
+    """New keys for images without pictures."""
+    drawn = secrets.token_hex(number * RANDOM)  # one system call for all
     return [f"{NO_PICTURE}{drawn[start : start + 2 * RANDOM]}" for start in range(0, len(drawn), 2 * RANDOM)]
 
 
 class PictureStore(BlobStore):
     """The pictures of every tenant.
 
-    Pixels that a picture was decoded to lie beside it, or where it will be, and go with it, or before. They are not
-    durable, are in no listing and go after a while like a draft. None are kept beside an object store, where that would
-    take longer than to decode again, nor on a disk that is not roomy.
+    The pixels of a picture are cached in a file next to it and deleted with it, or before. They are not durable and not
+    listed, and are deleted after a while like temporary files. They are not cached in an object store, where that takes
+    longer than decoding again, nor on a disk without much free space.
     """
 
     def new_key(self, tenant: str, image_id: str, content_hash: str) -> str:
-        """A key that was never given before, under the tenant's folder of this hour.
+        """A new key in the tenant's folder of this hour.
 
-        One sync of the folder serves many, and what came lately is found without reading all there is.
+        One sync of the folder serves many pictures, and recent pictures are found without listing all of them.
         """
         point, folder = point_id(tenant, image_id), _folder(tenant, now())
         return f"{folder}/{point}.{content_hash[:16]}.{uuid.uuid4().hex}"
 
     def read(self, key: str) -> bytes:
-        """A picture's bytes.
+        """Read a picture.
 
         Raises:
-            NotFound: it is gone, or there never was one.
+            NotFound: it does not exist, or the image came as a vector.
         """
         if not has_picture(key):
             raise NotFound("this image has no picture: it came as a vector")
         return super().read(key)
 
     def store_pixels(self, key: str, pixels: bytes) -> None:
-        """Keep what a picture was decoded to, where there is room."""
-        place = self._pixels_of(key)
+        """Cache the pixels of a picture if there is enough free space."""
+        path = self._pixels_of(key)
         with translate_errors(key), suppress(OutOfSpace):
             if self._local:
-                for folder in make_folder(place.parent)[1:]:
+                for folder in make_folder(path.parent)[1:]:
                     sync(folder)
-                check_free_space(place.parent, self._floor * SPARE, len(pixels))
-                place.write_bytes(pixels)
+                check_free_space(path.parent, self._floor * SPARE, len(pixels))
+                path.write_bytes(pixels)
 
     def pixels(self, key: str) -> bytes | None:
-        """What a picture was decoded to; None where that is not kept. A crash may have cut it short."""
+        """The cached pixels of a picture, maybe truncated by a crash; None if there are none."""
         with translate_errors(key), suppress(FileNotFoundError):
             return self._pixels_of(key).read_bytes() if self._local else None
         return None
 
     def drop_pixels(self, keys: Iterable[str]) -> None:
-        """Delete what pictures were decoded to; a crash of the machine may bring it back until `delete` is called."""
+        """Delete cached pixels; until `delete` is called, a crash of the machine may restore them."""
         for key in keys if self._local else ():
             with translate_errors(key):
                 self._pixels_of(key).unlink(missing_ok=True)
 
     @property
     def is_local(self) -> bool:
-        """Whether they lie on this machine."""
+        """Whether the pictures are stored on this machine."""
         return self._local
 
     def tenants(self) -> Sequence[str]:
-        """Everybody who ever had pictures."""
+        """All tenants that ever had pictures."""
         return self.top_folders()
 
     def folders(self, tenant: str, since: datetime, until: datetime) -> list[str]:
-        """The folders to which a tenant's new pictures went from a moment to another, and an hour before and after."""
+        """The folders of a tenant's pictures that were stored between two moments, an hour more on each side."""
         hours = range(-1, int((until - since) / HOUR) + 2)
         return [_folder(tenant, since + hour * HOUR) for hour in hours]
 
     def all(self, folder: str | None = None) -> list[str]:
-        """The key of every picture of a tenant, of a folder, or of every tenant; sorted."""
+        """The keys of all pictures of a tenant, of a folder, or of all tenants; sorted."""
         return self.list("" if folder is None else f"{folder}/")
 
     def folders_of(self, tenant: str) -> Iterator[str]:
-        """Every folder of a tenant in which something is or was."""
+        """All folders of a tenant, empty ones too."""
         found: list[dict[str, Any]] = []
         with suppress(NotFound), translate_errors(tenant):
             found = self._files.ls(self._path(tenant), detail=True)
@@ -136,7 +136,7 @@ class PictureStore(BlobStore):
         yield from (f"{tenant}/{name}" for name in sorted(names) if KEY.fullmatch(name))
 
     def files(self, folder: str) -> Iterator[PictureFile]:
-        """What lies in a folder, pixels and drafts too, one by one; others may write and delete meanwhile."""
+        """The files of a folder, with pixels and temporary files; others may write and delete files meanwhile."""
         if not self._local:
             with suppress(NotFound), translate_errors(folder):
                 found = [str(each["name"]) for each in self._files.ls(self._path(folder)) if each["type"] == "file"]
@@ -154,10 +154,10 @@ class PictureStore(BlobStore):
                     yield PictureFile(path, FileKind.PICTURE, path)
 
     def file_written_at(self, file: PictureFile) -> datetime:
-        """When a file was written.
+        """When a file was last written.
 
         Raises:
-            NotFound: it is gone.
+            NotFound: it does not exist.
         """
         if file.kind is FileKind.PICTURE:
             return self.written_at(file.path)
@@ -165,7 +165,7 @@ class PictureStore(BlobStore):
             return datetime.fromtimestamp(Path(self._root, file.path).stat().st_mtime, UTC)
 
     def delete_files(self, files: Iterable[PictureFile]) -> int:
-        """Delete files of folders, and with pictures their pixels; returns how many there were."""
+        """Delete files, and the pixels of deleted pictures; returns how many files there were."""
         given = [*files]
         others = [Path(self._root, file.path) for file in given if file.kind is not FileKind.PICTURE]
         deleted = self.delete(file.path for file in given if file.kind is FileKind.PICTURE)
@@ -178,19 +178,19 @@ class PictureStore(BlobStore):
         return deleted
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete pictures and their pixels, those that are there; returns how many there were."""
+        """Delete pictures and their pixels; returns how many pictures there were."""
         given = [*filter(has_picture, keys)]
         self.drop_pixels(given)
         return super().delete(given)
 
     def delete_empty_folders(self, before: datetime) -> None:
-        """Delete the folders of the hours before a moment in which nothing is left."""
+        """Delete the empty folders of the hours before a moment."""
         last = _hour(before)
-        self.delete_empty(lambda name: HOURS.fullmatch(name) is not None and name < last)
+        self.delete_empty_subfolders(lambda name: HOURS.fullmatch(name) is not None and name < last)
 
     def _pixels_of(self, key: str) -> Path:
-        place = Path(self._path(key))
-        return place.with_name(f".{place.name}")  # which no key is, and which says whose they are
+        path = Path(self._path(key))
+        return path.with_name(f".{path.name}")  # no key, but it names the picture
 
 
 def _folder(tenant: str, moment: datetime) -> str:

@@ -6,23 +6,23 @@ import stat
 from pathlib import Path
 
 OTHERS = 0o077
-"""What the group and everybody else may do: nothing."""
+"""Permission bits of the group and of all others."""
 BLANK = b"\0 \t\r\n"
 
 log = logging.getLogger(__name__)
 
 
 def forbid_others() -> None:
-    """Let whatever this process and its children make from now on be readable by this user alone."""
+    """Set the umask, so that only this user can read files that this process and its children create."""
     os.umask(OTHERS)
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder of this user alone; one that is there is closed to others, and the log says so.
+    """Create a folder that only this user can read; close an existing one to others, with a warning in the log.
 
     Raises:
-        PermissionError: it is another user's, or no folder but a link to one.
-        OSError: it cannot be made or closed.
+        PermissionError: it belongs to another user, or is a symbolic link.
+        OSError: it cannot be created or closed.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
@@ -35,25 +35,23 @@ def private_folder(folder: Path) -> None:
         )
     if found.st_mode & OTHERS:
         folder.chmod(0o700)
-        log.warning(
-            "%s was open to other users (mode %s): it is this user's alone now (mode 700)", folder, _mode(found)
-        )
+        log.warning("%s was open to other users (mode %s) and is now closed to them (mode 700)", folder, _mode(found))
 
 
 def read_secret(path: Path, least: int) -> bytes:
-    """The content of a file that holds a secret.
+    """Read a file that contains a secret.
 
     Args:
         path: the file.
-        least: how many bytes it must have.
+        least: minimum size in bytes.
 
     Raises:
-        FileNotFoundError: there is none.
-        PermissionError: it is no file of this user alone, or too short; the message says what would be right.
+        FileNotFoundError: it does not exist.
+        PermissionError: others can read it, or it is too short; the message says what is required.
     """
     handle = -1
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # waits for no pipe
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # does not block on a pipe
         fault = _fault_of(os.fstat(handle))
         data = b"" if fault else _read(handle)
     except FileNotFoundError:
