@@ -1,1 +1,1 @@
-"""The records of earlier versions, JSON files, read into the database once."""
+"""Import the JSON records of earlier versions into the database, once."""

@@ -1,4 +1,4 @@
-"""The audit log of earlier versions, a file of each machine, goes into the database."""
+"""Import the audit log of earlier versions, one file on each machine, into the database."""
 
 import json
 import logging
@@ -21,28 +21,28 @@ from visual_memory.services.infrastructure.records.resource_leases import Lease,
 from visual_memory.services.infrastructure.records.tables import audit
 
 LINES = 2000
-"""Of one transaction."""
+"""Lines that are imported in one transaction."""
 LEASE = timedelta(seconds=10)
 POLL = 0.2
 BEGINNING = b'{"at": '
-"""How each line began, and what no string in it can hold, for its quotes would be escaped."""
+"""The beginning of each line; no string within a line contains it, because its quotes would be escaped."""
 
 log = logging.getLogger(__name__)
 
 
 def import_audit_file(database: Database, path: Path, lease: timedelta = LEASE) -> int:
-    """Import every line once, and erase the file; a crash at any moment neither loses nor doubles one.
+    """Import every line once, and erase the file; a crash neither loses nor duplicates a line.
 
     Args:
-        database: with its tables.
+        database: the database, with its tables.
         path: of this machine's file, which no process writes any more.
         lease: as in `services.infrastructure.records.json_import.import_json_records`.
 
     Returns:
-        how many lines were imported.
+        the number of imported lines.
 
     Raises:
-        Unavailable: the database does not answer; the next start goes on.
+        Unavailable: the database does not answer; the next start resumes the import.
     """
     digest = sha256(f"{socket.gethostname()}:{path.absolute()}".encode()).hexdigest()
     name, leases, count = f"audit_file:{digest[:16]}", Leases(database), 0
@@ -61,17 +61,17 @@ def _progress(database: Database, name: str) -> dict[str, int]:
 
 
 class _Import:
-    """One run, whose every transaction is the lease's owner's; how far it is stands in a fact."""
+    """One run, whose transactions all check the lease; its progress is stored in a flag."""
 
     def __init__(self, database: Database, leases: Leases, lease: Lease, name: str) -> None:
         self._database, self._leases, self._lease = database, leases, lease
         self._name = name
 
     def run(self, path: Path) -> int:
-        """Import what is left of the file, then erase it; returns how many lines there were in all."""
+        """Import the rest of the file, then erase it; returns the total number of lines."""
         progress = _progress(self._database, self._name)
         place, count = progress.get("place", 0), progress.get("lines", 0)
-        if path.exists():  # else it was erased, and the process killed right then
+        if path.exists():  # else it was erased just before the process was killed
             count = self._read(path, place, count)
         path.unlink(missing_ok=True)
         with self._database.write(urgent=True) as connection:
@@ -96,7 +96,7 @@ class _Import:
 
 
 def _row(line: bytes) -> Iterator[dict[str, Any]]:
-    """A line's row, without what a full disk cut off before it; none where there is none."""
+    """The row of a line, without a fragment before it that a full disk cut off; none if there is none."""
     try:
         yield audit_line(json.loads(line[max(0, line.rfind(BEGINNING)) :]))
     except (ValueError, KeyError, TypeError, AttributeError):

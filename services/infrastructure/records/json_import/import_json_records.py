@@ -1,10 +1,10 @@
-"""The records of earlier versions, a JSON file each, go into the database: once, at the first start.
+"""Import the JSON records of earlier versions into the database: once, at the first start.
 
-Nothing is served before it is done. Whatever a crash interrupts is begun again with the next start, and comes to the
-same: rows that are there stay as they are, and no file goes before every row of all of them is durable. Then all files
-are erased, for they hold filters and subjects. What cannot be read is set aside in a folder of its own, and named.
+Nothing is served before the import is done. After a crash the next start begins it again, with the same result:
+existing rows stay as they are, and no file is deleted before all rows are durable. Then all files are erased, because
+they contain filters and subjects. Unreadable files are moved to a separate folder and logged.
 
-A program of an earlier version knows nothing of the database: it must not run meanwhile, nor afterwards.
+Programs of earlier versions do not use the database: they must not run during the import or afterwards.
 """
 
 import json
@@ -28,30 +28,30 @@ from visual_memory.services.infrastructure.records.json_import.json_files import
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 
 FACT = "json_records"
-"""The fact that says how far it is: ``imported``, then ``erased``."""
+"""The flag that holds the state of the import: ``imported``, then ``erased``."""
 LEASE = timedelta(seconds=10)
-"""How long the next start waits at most where the one before was killed at it."""
+"""Longest wait of the next start if the one before was killed during the import."""
 POLL = 0.2
 AT_ONCE = 32
-"""Files that are read at once; each may have a megabyte."""
+"""Files that are read at once; each may have 1 MB."""
 ROWS = 2000
 BYTES = 8 * 2**20
-"""Rows, or bytes of JSON, of one transaction, about."""
+"""About how many rows, or bytes of JSON, are written in one transaction."""
 
 log = logging.getLogger(__name__)
 
 
 class Stores(Protocol):
-    """What the stores of some records do with them, which only they know how to write."""
+    """Writes those records that only their own stores can write."""
 
     def read_decision(self, record: Any) -> Any:
         """See `rows.Others`."""
 
     def write_decision(self, connection: Connection, tenant: str, decision: Any) -> None:
-        """Write a decision, as `read_decision` gave it, where it is not there yet."""
+        """Write a decision, as `read_decision` returned it, unless it exists."""
 
     def finish(self, connection: Connection) -> None:
-        """What is to be done at the end, in one transaction; again where a crash came before the next one."""
+        """Finish the import, in one transaction; called again if a crash follows before the next transaction."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,9 @@ class Kind:
     """Records of one kind.
 
     Attributes:
-        folder: where they lie.
-        to_rows: what one of them becomes.
-        parent: the table, with its column, without whose row one is of nothing, and left out; and which of a row's
-            fields names it.
+        folder: the folder of their files.
+        to_rows: converts a record to rows.
+        parent: the parent table, and the field of a row that names its parent; a row without a parent is left out.
     """
 
     folder: str
@@ -87,9 +86,9 @@ KINDS = (
     Kind("schedule", rows.duty),
     Kind("restore", rows.unfinished_restore),
 )
-"""Each after those that it belongs to."""
+"""Each kind after those that it refers to."""
 NO_ROWS = ("open", "unerased", "log-end", "decisions-gone")
-"""What the rows of others say by themselves."""
+"""Folders whose content follows from the rows of others."""
 FOLDERS = frozenset({*NO_ROWS, *(kind.folder for kind in KINDS)})
 
 
@@ -98,9 +97,9 @@ class Imported:
     """What was imported.
 
     Attributes:
-        records: how many of each kind.
-        damaged: how many could not be read.
-        faults: what is wrong with the log of removals, a sentence each.
+        records: the number of records of each kind.
+        damaged: the number of unreadable records.
+        faults: what is wrong with the receipt log, a sentence each.
     """
 
     records: dict[str, int] = field(default_factory=dict)
@@ -125,31 +124,30 @@ def import_json_records(
     """Import all records of earlier versions, and erase their files; waits while another process does it.
 
     Args:
-        database: with its tables.
+        database: the database, with its tables.
         files: the old records.
-        evaluations: files of evaluations, which stay.
-        stores: write some of the records.
-        lease: how long it is one process's from each of its transactions on.
-        name: of the fact that says how far it is; another one for other files than those of the service, as of a
-            backup.
+        evaluations: the files of evaluations, which are not deleted.
+        stores: writes some of the records.
+        lease: how long the import is left to a process after each of its transactions.
+        name: of the flag that holds the state; another one for files of a backup.
 
     Returns:
-        what was imported; None where that had been done before, or there was nothing.
+        what was imported; None if that had been done before, or there was nothing.
 
     Raises:
-        Unavailable: the database or the files do not answer; the next start goes on.
+        Unavailable: the database or the files do not answer; the next start resumes the import.
     """
     leases = Leases(database)
     while _state(database, name) != "erased":
         with leases.held(name, lease) as held, suppress(Superseded):
-            if held is not None:  # as it was left by whoever had it before
+            if held is not None:  # the state may have changed since it was read above
                 return _Import(database, files, evaluations, stores, leases, held, name).run(_state(database, name))
         time.sleep(POLL)
     return None
 
 
 def is_imported(database: Database, files: JsonFiles) -> bool:
-    """Whether the service's old records were imported, and are erased; or whether there never were any."""
+    """Whether the old records of the service were imported and erased, or never existed."""
     state, there = _state(database, FACT), FOLDERS & {*files.folders()}
     if state is None and not there:
         fact = {"name": FACT, "value": {"state": "erased", "records": {}}}
@@ -172,7 +170,7 @@ def _state(database: Database, name: str) -> str | None:
 
 @dataclass
 class _Import:
-    """One run, whose every transaction is the lease's owner's."""
+    """One run, whose transactions all check the lease."""
 
     database: Database
     files: JsonFiles
@@ -188,9 +186,9 @@ class _Import:
         if state is None:
             counts = {kind.folder: self._import(kind) for kind in KINDS}
             imported = Imported(counts, self.damaged, self._finish_log())
-            self._say("imported", records=imported.records, damaged=imported.damaged, faults=imported.faults)
+            self._set_state("imported", records=imported.records, damaged=imported.damaged, faults=imported.faults)
         self._erase()
-        self._say("erased")
+        self._set_state("erased")
         if imported is None or (not any(imported.records.values()) and not imported.damaged):
             return None
         log.warning("%s", imported)
@@ -199,7 +197,7 @@ class _Import:
         return imported
 
     def read(self, key: str) -> Any:
-        """The JSON of a record; None where there is none, or it cannot be read."""
+        """The JSON of a record; None if it is missing or unreadable."""
         data = self.files.read(key)
         try:
             return None if data is None else json.loads(data)
@@ -225,7 +223,7 @@ class _Import:
 
     @cached_property
     def _encoders(self) -> dict[str, str]:
-        """The names of the known encoders by the beginnings of their digests; there are a few."""
+        """The names of the known encoders by the beginnings of their digests."""
         known = (self.read(key) for key in self.files.keys("encoders/known"))
         names = [str(spec["name"]) for spec in known if spec]
         active = self.read("encoders/active")
@@ -234,7 +232,7 @@ class _Import:
         )
 
     def _import(self, kind: Kind) -> int:
-        """Import all records of a kind; returns how many."""
+        """Import all records of a kind; returns their number."""
         count, size, pending = 0, 0, list[rows.Row]()
         keys = self.files.keys(kind.folder)
         while batch := list(islice(keys, AT_ONCE)):
@@ -274,7 +272,7 @@ class _Import:
                     connection.execute(self.database.insert(table).on_conflict_do_nothing(), there)
 
     def _finish_log(self) -> list[str]:
-        """Finish each tenant's log; returns what is wrong with what was imported of it."""
+        """Finish the receipt log of each tenant; returns its faults."""
         entries, faults = tables.receipt_log, []
         with self.database.write(urgent=True) as connection:
             self.leases.check(connection, self.lease)
@@ -289,7 +287,7 @@ class _Import:
                 faults.append(f"the log of {tenant} had {end} entries before it was imported, and {count} are there")
         return faults
 
-    def _say(self, state: str, **more: Any) -> None:
+    def _set_state(self, state: str, **more: Any) -> None:
         with self.database.write(urgent=True) as connection:
             self.leases.check(connection, self.lease)
             before = database_flags.get_flag(connection, self.name) or {}
@@ -300,7 +298,7 @@ class _Import:
         """Delete the files."""
         for folder in sorted(FOLDERS):
             deleted = True
-            while deleted:  # a folder that changes under its listing may leave some out
+            while deleted:  # the listing of a folder that changes may be incomplete
                 keys, deleted = self.files.keys(folder), False
                 while batch := list(islice(keys, ROWS)):
                     self.leases.renew(self.lease)
@@ -312,7 +310,7 @@ class _Import:
 def _with_parents(
     connection: Connection, parent: Table, column: str, some: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The rows that belong to something that is there, and is not done."""
+    """The rows whose parent exists, and is no finished removal."""
     wanted = {row[column] for row in some}
     found = select(parent.c.id).where(parent.c.id.in_(wanted))
     if parent is tables.removals:

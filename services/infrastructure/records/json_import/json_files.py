@@ -1,4 +1,4 @@
-"""The records of earlier versions: a JSON file for each, below one folder or an fsspec URL; read, and taken away."""
+"""Access the JSON files of earlier versions, in a local folder or at an fsspec URL: list, read, move and delete."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,14 +11,14 @@ from fsspec.implementations.local import LocalFileSystem
 from visual_memory.schemas.errors import Unavailable
 
 DAMAGED = "damaged"
-"""The folder of those that nobody can read, beside the others."""
+"""The folder of unreadable files."""
 
 
 class JsonFiles:
-    """The files under keys such as ``removals/default/1``; in a folder of this machine never all are listed at once.
+    """The files under keys such as ``removals/default/1``; a local folder is listed lazily.
 
     Args:
-        url: a folder of this machine, or an fsspec URL such as ``s3://bucket/records``.
+        url: a local folder, or an fsspec URL such as ``s3://bucket/records``.
     """
 
     def __init__(self, url: str | Path) -> None:
@@ -27,7 +27,7 @@ class JsonFiles:
         self._local = isinstance(self._files, LocalFileSystem)
 
     def keys(self, folder: str = "") -> Iterator[str]:
-        """The keys below a folder, such as ``removals``, in any order; a file that is deleted meanwhile does no harm.
+        """The keys below a folder, such as ``removals``, in any order; files may be deleted meanwhile.
 
         Raises:
             Unavailable: an object store does not answer.
@@ -40,7 +40,7 @@ class JsonFiles:
                 yield key
 
     def folders(self, folder: str = "") -> list[str]:
-        """The names of the folders right below one."""
+        """The names of the direct subfolders."""
         top = f"{self._root}/{folder}".rstrip("/")
         try:
             found = self._files.ls(top, detail=True)
@@ -49,14 +49,14 @@ class JsonFiles:
         return sorted(str(each["name"]).rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory")
 
     def read(self, key: str) -> bytes | None:
-        """A record; None where there is none."""
+        """The content of a file; None if it does not exist."""
         try:
             return bytes(self._files.cat_file(f"{self._root}/{key}"))
         except FileNotFoundError:
             return None
 
     def read_some(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Several, in the order of the keys; an object store is asked for all of them at once."""
+        """The contents of several files, in the order of the keys; an object store gets one request for all."""
         if self._local:
             return [self.read(key) for key in keys]
         paths = [f"{self._root}/{key}" for key in keys]
@@ -67,20 +67,20 @@ class JsonFiles:
         return [found if isinstance(found := answers.get(path), bytes) else None for path in paths]
 
     def set_aside(self, key: str) -> None:
-        """Move a record that nobody can read to where it is kept, and not read again."""
+        """Move an unreadable file to the folder `DAMAGED`, which is not read again."""
         there = f"{self._root}/{DAMAGED}/{key}"
         self._files.makedirs(there.rpartition("/")[0], exist_ok=True)
         with suppress(FileNotFoundError):
             self._files.mv(f"{self._root}/{key}", there)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete records; those that are gone already do no harm."""
+        """Delete files; missing ones are ignored."""
         for key in keys:
             with suppress(FileNotFoundError):
                 self._files.rm_file(f"{self._root}/{key}")
 
     def delete_folders(self) -> None:
-        """Delete the folders that are empty, and drafts that a kill in the middle of a write left in them."""
+        """Delete empty folders, and temporary files that a killed write has left in them."""
         if not self._local:
             return
         for folder, _, names in os.walk(self._root, topdown=False):
@@ -96,7 +96,7 @@ class JsonFiles:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """The files below a folder, but for drafts, as the folder has them."""
+    """The files below a folder, except temporary files, in the order of the listing."""
     try:
         entries = os.scandir(folder)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,7 +1,7 @@
-"""What the JSON records of earlier versions become: rows of the tables.
+"""Convert the JSON records of earlier versions to rows of the tables.
 
-Each function takes one record, as its key and the JSON that it held, and gives rows. It reads plain JSON and none of
-today's classes, for these go on.
+Each function takes the key and the JSON of one record and yields rows. It reads plain JSON rather than today's classes,
+because these change.
 """
 
 import json
@@ -21,25 +21,25 @@ Row = tuple[Table, dict[str, Any]]
 
 
 class Others(Protocol):
-    """What a record belongs to."""
+    """Access to the other records, for those that refer to them."""
 
     def read(self, key: str) -> Any:
-        """The JSON of another record; None where there is none."""
+        """The JSON of another record; None if there is none."""
 
     def encoder(self, digest: str) -> str | None:
-        """The known encoder whose name's digest begins so; the active one where it is empty."""
+        """The known encoder by the beginning of the digest of its name; the active one if that is empty."""
 
     def evaluation_files(self, tenant: str, evaluation_id: str) -> list[str]:
         """The names of the files of an evaluation."""
 
     def evaluation_file(self, tenant: str, evaluation_id: str, name: str) -> str:
-        """What one of them holds."""
+        """The content of a file of an evaluation."""
 
     def read_decision(self, record: Any) -> Any:
-        """A decision, as its store has it.
+        """A decision in the form of its store.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the record is no decision.
         """
 
 
@@ -50,7 +50,7 @@ _REQUESTED_BY = re.compile(r"(.+) \(key ([0-9a-f]{12})\)", re.DOTALL)
 
 
 def key(_key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``keys/ID``: with ``classify`` it could look at everything before there was a scope for that, and still may."""
+    """``keys/ID``: a key with ``classify`` could read everything before the scope ``read`` existed, and still may."""
     fields = ("id", "name", "tenant", "scopes", "requests_per_minute", "bytes_per_minute", "digest")
     moments = {name: _moment(record[name]) for name in ("created_at", "revoked_at")}
     scopes = sorted({*record["scopes"], "read"}) if "classify" in record["scopes"] else record["scopes"]
@@ -58,42 +58,42 @@ def key(_key: str, record: Any, _others: Others) -> Iterator[Row]:
 
 
 def removal(_key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``removals/TENANT/ID``: a removal with the step that came next; one that is not done begins again with its mark.
+    """``removals/TENANT/ID``: a removal with its next step; an unfinished one starts again with its mark.
 
-    Its receipt is what was handed out, byte for byte.
+    Its receipt stays as it was issued, byte for byte.
     """
-    said, tenant = record["removal"], record["tenant"]
-    is_done = said["status"] == "done" and said.get("seal") is not None
-    named = _REQUESTED_BY.fullmatch(said["requested_by"])
-    erasure = said.get("erasure") or {}
-    counts = {"images": said["images"], "by_state": said["by_state"], "pictures": said["pictures"]}
+    old, tenant = record["removal"], record["tenant"]
+    is_done = old["status"] == "done" and old.get("seal") is not None
+    named = _REQUESTED_BY.fullmatch(old["requested_by"])
+    erasure = old.get("erasure") or {}
+    counts = {"images": old["images"], "by_state": old["by_state"], "pictures": old["pictures"]}
     yield (
         tables.removals,
         {
-            "id": said["id"],
+            "id": old["id"],
             "tenant": tenant,
             "step": "done" if is_done else "mark",
             "round": 0,
-            "filter": None if is_done else _respelled_filter(said["filter"]),
-            "everything": said["everything"],
-            "block": said["block"],
-            "reason": said["reason"],
-            "requested_by": named[1] if named else said["requested_by"],
+            "filter": None if is_done else _respelled_filter(old["filter"]),
+            "everything": old["everything"],
+            "block": old["block"],
+            "reason": old["reason"],
+            "requested_by": named[1] if named else old["requested_by"],
             "requested_key": named[2] if named else None,
-            "requested_at": _moment(said["requested_at"]),
+            "requested_at": _moment(old["requested_at"]),
             **(counts if is_done else {"images": 0, "by_state": {}, "pictures": 0}),
-            "verified_at": _moment(said["verified_at"]) if is_done else None,
-            "receipt": handed_out(said) if is_done else None,
+            "verified_at": _moment(old["verified_at"]) if is_done else None,
+            "receipt": issued_text(old) if is_done else None,
             "erased_at": _moment(erasure.get("at")),
             "erased": erasure.get("erased"),
             "erasure_note": erasure.get("note"),
-            "erasure_receipt": handed_out(said) if is_done and erasure else None,
+            "erasure_receipt": issued_text(old) if is_done and erasure else None,
         },
     )
 
 
 def note(key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``notes/TENANT/ID.TURN.PAGE``: images that a removal covers which is not done; maybe their points are gone."""
+    """``notes/TENANT/ID.TURN.PAGE``: images of an unfinished removal; their points may be deleted already."""
     tenant, removal_id = _of_page(key)
     for each in record:
         fields = {name: each[name] for name in ("image_id", "picture", "state", "content_hash")}
@@ -104,20 +104,20 @@ def note(key: str, record: Any, _others: Others) -> Iterator[Row]:
 
 
 def tombstone(key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``buried/TENANT/ID.TURN.PAGE``: digests of the keys of pictures that a removal covered."""
+    """``buried/TENANT/ID.TURN.PAGE``: digests of the picture keys that a removal covered."""
     tenant, removal_id = _of_page(key)
     for digest in record:
         yield tables.tombstones, {"tenant": tenant, "digest": digest, "removal": removal_id}
 
 
 def block(key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``blocks/TENANT/KIND/DIGEST``; a digest of the text as it was sent."""
+    """``blocks/TENANT/KIND/DIGEST``: the digest of a text as it was sent."""
     _, tenant, kind, digest = key.split("/")
     yield tables.blocks, {"tenant": tenant, "kind": kind, "digest": digest, "removal": record["removal"]}
 
 
 def log_entry(key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``log/TENANT/NUMBER``: an entry in the form of which its digest was made."""
+    """``log/TENANT/NUMBER``: a log entry, in the form that its digest was computed of."""
     _, tenant, number = key.split("/")
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     fields = {name: record[name] for name in ("event", "removal")}
@@ -136,18 +136,18 @@ def log_entry(key: str, record: Any, _others: Others) -> Iterator[Row]:
 
 
 def job(key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``jobs/TENANT/ID``, of a kind that is still done."""
+    """``jobs/TENANT/ID``, of a kind that still exists."""
     fields = {name: record[name] for name in ("id", "kind", "state", "requested_by")}
     if fields["kind"] not in {*JobKind} or fields["state"] not in {*JobState}:
         return
-    progress = {"stage": "", "done": 0, "total": 0, "attempts": 0, "error": None}  # the first had not all of it
+    progress = {"stage": "", "done": 0, "total": 0, "attempts": 0, "error": None}  # the first versions lack some
     progress |= {name: record[name] for name in progress.keys() & record.keys()}
     moments = {name: _moment(record.get(name)) for name in ("requested_at", "touched_at")}
     yield tables.jobs, {**fields, **progress, **moments, "tenant": key.split("/")[1]}
 
 
 def question(key: str, record: Any, others: Others) -> Iterator[Row]:
-    """``questions/TENANT/JOB``, and ``.found`` beside it."""
+    """``questions/TENANT/JOB``, with its answer in ``.found``."""
     if not key.endswith(FOUND):
         _, tenant, job_id = key.split("/")
         result = others.read(key + FOUND)
@@ -159,7 +159,7 @@ def question(key: str, record: Any, others: Others) -> Iterator[Row]:
 
 
 def evaluation(key: str, record: Any, others: Others) -> Iterator[Row]:
-    """``evaluations/TENANT/JOB``; its report and pictures are files, and stay such."""
+    """``evaluations/TENANT/JOB``; its report and pictures stay files."""
     _, tenant, job_id = key.split("/")
     files = others.evaluation_files(tenant, job_id)
     is_done = {"report.zip", "summary.json"} <= {*files}
@@ -181,14 +181,14 @@ def evaluation(key: str, record: Any, others: Others) -> Iterator[Row]:
 
 
 def decision(key: str, record: Any, others: Others) -> Iterator[Row]:
-    """``decisions/TENANT/ID``, in the one spelling of text; its store makes the rows."""
+    """``decisions/TENANT/ID``, with normalised text; its store makes the rows."""
     yield tables.decisions, {"tenant": key.split("/")[1], "stored": others.read_decision(_respelled_decision(record))}
 
 
 def judgement(key: str, record: Any, others: Others) -> Iterator[Row]:
-    """``judgements/TENANT/ID``: a registration, and ``.found`` beside it what was found, which counts with it alone.
+    """``judgements/TENANT/ID``: a registration, with its result in ``.found``, which is valid only with it.
 
-    What was found of labels that are spelled otherwise now is left out: the memory is judged anew.
+    A result whose labels change by normalisation is left out: the memory is judged again.
     """
     if key.endswith(FOUND) or record is not True:
         return
@@ -208,7 +208,7 @@ def judgement_use(key: str, record: Any, others: Others) -> Iterator[Row]:
 
 
 def encoder(key: str, record: Any, others: Others) -> Iterator[Row]:
-    """``encoders/known/DIGEST``, with how it is filled and whether it is dropped; ``encoders/active``."""
+    """``encoders/known/DIGEST``, with its fill settings and whether it is being dropped; ``encoders/active``."""
     if key == "encoders/active":
         active = {"name": record["name"], "before": record.get("before"), "since": _moment(record["since"])}
         yield tables.active_encoder, {"only": 1, **active}
@@ -225,7 +225,7 @@ def duty(key: str, record: Any, _others: Others) -> Iterator[Row]:
 
 
 def unfinished_restore(_key: str, record: Any, _others: Others) -> Iterator[Row]:
-    """``restore/unfinished``: nothing may be served before that is done."""
+    """``restore/unfinished``: the service must not start before the restore is finished."""
     yield tables.facts, {"name": database_flags.RESTORE, "value": record}
 
 
@@ -237,13 +237,13 @@ def audit_line(line: Mapping[str, Any]) -> dict[str, Any]:
     return row | {"at": _moment(line["at"]), "details": details}
 
 
-def handed_out(receipt: Any) -> str:
-    """The bytes as which a receipt of version 1 was handed out, as text."""
+def issued_text(receipt: Any) -> str:
+    """The text of a receipt of version 1, as it was issued."""
     return _json(receipt)
 
 
 def respelled_text(value: Any) -> Any:
-    """JSON with each text in the one spelling; keys of objects too."""
+    """Normalise every text in JSON, including the keys of objects."""
     return _each_text(value, respelled)
 
 
@@ -258,19 +258,19 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _respelled_filter(value: Any) -> Any:
-    """A filter that asks for text in the spelling that points have from now on."""
+    """Normalise the texts of a filter."""
     return {name: _each_text(each, respelled_label if name == "labels" else respelled) for name, each in value.items()}
 
 
 def _respelled_decision(record: Any) -> Any:
-    """A decision in the one spelling; as it was, where two labels become one, for the votes were counted for two."""
+    """Normalise a decision; unchanged if two labels would become one, because votes were counted for two."""
     body = respelled_text(record)
     labels = [share["label"] for share in body["decision"]["shares"]]
     return body if len(labels) == len({*labels}) else record
 
 
 def _of_page(key: str) -> tuple[str, str]:
-    """Tenant and removal of a page of notes or digests."""
+    """The tenant and removal of a page of notes or digests."""
     _, tenant, page = key.split("/")
     return tenant, page.split(".")[0]
 

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Create the first tables."""
 
 from alembic import op
 from sqlalchemy import (
@@ -24,7 +24,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create the tables."""
     op.create_table(
         "active_encoder",
         Column("only", Integer(), nullable=False),

@@ -1,4 +1,4 @@
-"""What a removal takes from the intake: its position there, and the entries that it refused."""
+"""Add the intake position of removals, and the table of entries that they refused."""
 
 from alembic import op
 from sqlalchemy import BigInteger, Boolean, Column, PrimaryKeyConstraint, String, false, text
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add them; programs of the version before neither read nor need them."""
+    """Add them; programs of the version before do not use them."""
     op.add_column("removals", Column("intake_position", String(), nullable=True))
     op.add_column("removals", Column("drained", Boolean(), server_default=false(), nullable=False))
     op.add_column("removals", Column("queued", BigInteger(), server_default=text("0"), nullable=False))
