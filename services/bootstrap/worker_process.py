@@ -20,7 +20,7 @@ from visual_memory.services.bootstrap.wiring.wire_removal import check_restored,
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_task_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_remember
 from visual_memory.services.curation.schedule_judgements import Judging
-from visual_memory.services.data_governance.retention_limits import RemoveExpiredImages
+from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.task_queue import task_names
 from visual_memory.services.infrastructure.task_queue.enqueue import TaskQueue

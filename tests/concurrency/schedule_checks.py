@@ -10,7 +10,7 @@ from tests.support.wired_service import METADATA
 from visual_memory.schemas.filter import Filter, matches
 from visual_memory.schemas.image import State, has_picture, now
 from visual_memory.schemas.removal import RemovalStatus
-from visual_memory.services.data_governance.retention_limits import REQUESTER
+from visual_memory.services.data_governance.remove_expired_images import REQUESTER
 from visual_memory.services.memory.points.point_payload import to_image
 
 ENDED = {State.REMEMBERED.value, State.REJECTED.value, State.MUTED.value}

@@ -47,7 +47,7 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     wire_remember,
 )
 from visual_memory.services.curation.judgement.judgement_input import short_digest
-from visual_memory.services.data_governance.retention_limits import RemoveExpiredImages
+from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.tables import metadata

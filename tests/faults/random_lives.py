@@ -26,7 +26,7 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, ImagePatch, State, now
 from visual_memory.schemas.labels import label_paths
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.data_governance.retention_limits import RemoveExpiredImages
+from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.intake.accept_pictures import Upload
 from visual_memory.services.memory.memory import Memory
