@@ -1,4 +1,4 @@
-"""An API key: whose memory it opens, and what may be done with it."""
+"""API keys: their tenant, scopes and rate limits."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -15,25 +15,25 @@ _TENANT = TypeAdapter[str](Tenant)
 
 
 def check_tenant(name: str) -> str:
-    """The name of a tenant, if it can be one.
+    """Check the name of a tenant.
 
     Raises:
-        InvalidRequest: it cannot.
+        InvalidRequest: the name is invalid.
     """
     try:
         return _TENANT.validate_python(name)
     except ValidationError:
         raise InvalidRequest(
-            f"no tenant is called {name!r}: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit"
+            f"{name!r} is not the name of a tenant: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit"
         ) from None
 
 
 class Scope(StrEnum):
     """What a key may do; ``admin`` may do everything.
 
-    ``classify`` asks, and sees ids and labels of neighbours, classes and evaluations. ``read`` looks at images with all
-    their fields, at suspects, and at stored decisions. ``remember`` sends, changes and mutes, and is told what came of
-    that. ``remove`` deletes, at once or by an earlier ``expires_at``, and sees removals.
+    ``classify``: classify; see ids and labels of neighbours, classes, and evaluations. ``read``: see images with all
+    their fields, suspects, and stored decisions. ``remember``: send, change and mute images, and see the outcome.
+    ``remove``: remove images, at once or by an earlier ``expires_at``, and see removals.
     """
 
     CLASSIFY = "classify"
@@ -44,14 +44,14 @@ class Scope(StrEnum):
 
 
 class KeyRequest(BaseModel):
-    """A key that is to be made.
+    """A request for a new key.
 
     Attributes:
-        name: what people call it, 1 to 200 characters; it stands in receipts and in the audit log.
-        tenant: whose memory it opens: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit.
+        name: for people, 1 to 200 characters; receipts and the audit log contain it.
+        tenant: the key's tenant: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit.
         scopes: one or more.
-        requests_per_minute: most requests; null: as many as come.
-        bytes_per_minute: most bytes of requests' bodies; null: as many as come.
+        requests_per_minute: the most requests; null: no limit.
+        bytes_per_minute: the most bytes of request bodies; null: no limit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,12 +64,12 @@ class KeyRequest(BaseModel):
 
 
 class Key(KeyRequest):
-    """A key as it is kept and shown, without its secret.
+    """A key as it is stored and shown, without its secret.
 
     Attributes:
-        name: as it was given, maybe when names could be others.
-        id: 12 hex digits; part of the key's text, and what logs and records call it.
-        revoked_at: since when it opens nothing; null while it does.
+        name: as it was sent; earlier versions had other rules for names.
+        id: 12 hex digits; part of the key's text, and its name in logs and records.
+        revoked_at: null while the key is valid.
     """
 
     name: str
@@ -78,12 +78,12 @@ class Key(KeyRequest):
     revoked_at: datetime | None = None
 
     def may(self, scope: Scope) -> bool:
-        """Whether it has a scope, or ``admin``."""
+        """Whether the key has a scope, or ``admin``."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
 class NewKey(BaseModel):
-    """A key with its text, ``vm_ID_SECRET``, which is shown this once."""
+    """A new key with its text, ``vm_ID_SECRET``, which is shown only once."""
 
     key: Key
     text: str

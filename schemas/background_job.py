@@ -1,4 +1,4 @@
-"""A job: work that takes longer than an answer may, done by a worker, with progress."""
+"""A background job: work of a worker that takes longer than a request, with its progress."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 
 class JobKind(StrEnum):
-    """What is to be done."""
+    """The kind of work."""
 
     EVALUATION = "evaluation"
     JUDGEMENT = "judgement"
@@ -15,7 +15,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """How far it is; ``collecting``: it waits for its caller to send all that it needs."""
+    """The state of a job; ``collecting``: it waits for data from its caller."""
 
     COLLECTING = "collecting"
     WAITING = "waiting"
@@ -28,12 +28,12 @@ class Job(BaseModel):
     """A job of one tenant.
 
     Attributes:
-        requested_by: who asked, as the API knows them.
-        touched_at: when a worker last said that it works on it.
-        stage: what is being done, in a word or two.
-        done: how much of the stage is done, out of `total`; 0 of 0 before that is known.
-        attempts: how often a worker began it.
-        error: why it failed, a sentence; else null.
+        requested_by: who requested it, as the API knows them.
+        touched_at: the worker's last heartbeat.
+        stage: the current stage, in a word or two.
+        done: progress within the stage, out of `total`; 0 of 0 before it is known.
+        attempts: how often a worker began the job.
+        error: why it failed, in a sentence; else null.
     """
 
     model_config = ConfigDict(frozen=True)

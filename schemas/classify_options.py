@@ -10,18 +10,18 @@ from visual_memory.schemas.text_rules import Moment
 
 MAX_K = 1000
 MAX_TIMES_K = 4
-"""So many times k images are looked at for a picture, at most."""
+"""The search for a query looks at no more than this many times k images."""
 MAX_VOTES = 32_768
-"""Pictures or vectors times k, of one request."""
+"""The most votes of one request: its pictures or vectors times k."""
 MAX_LABEL_TEXT = 4 * 2**20
-"""Characters of the labels of all neighbours that vote in one request."""
+"""The most characters in the labels of all neighbours of one request."""
 MAX_LEVEL = 100
 MAX_CALIBRATED = 100
-"""Neighbours of each image that a judgement keeps, and so the largest k that can be compared with the memory's own."""
+"""Neighbours of each image in a judgement, and so the largest k for `unknown_above` and `coverage`."""
 
 
 class Vote(StrEnum):
-    """How much a neighbour's vote weighs; the formulas are in `services.voting.vote_weights`."""
+    """How a neighbour's vote is weighted; the formulas are in `services.voting.vote_weights`."""
 
     RANK = "rank"
     PLURALITY = "plurality"
@@ -30,7 +30,7 @@ class Vote(StrEnum):
 
 
 class GroupBy(StrEnum):
-    """Which neighbours share one vote: the copies of one ``content``, or ``none``, so that each image has its own."""
+    """Which neighbours share one vote: copies of the same ``content``, or ``none``: each image has its own vote."""
 
     CONTENT = "content"
     NONE = "none"
@@ -54,7 +54,7 @@ class VoteOptions(BaseModel):
 
 
 class Prune(StrEnum):
-    """What the wrong votes of an image, counted leaving one out, cost it (paper, section on pruning)."""
+    """How wrong votes of an image, counted leaving one out, reduce its weight (paper, section on pruning)."""
 
     NONE = "none"
     SOFT = "soft"
@@ -62,7 +62,7 @@ class Prune(StrEnum):
 
 
 class Effort(StrEnum):
-    """How thoroughly neighbours are searched for; see `services.vector_engines.hnsw_parameters`."""
+    """How thorough the search for neighbours is; see `services.vector_engines.hnsw_parameters`."""
 
     FAST = "fast"
     BALANCED = "balanced"
@@ -70,32 +70,31 @@ class Effort(StrEnum):
 
 
 class ClassifyOptions(VoteOptions):
-    """What to ask of a classification.
+    """The options of a classification.
 
     Attributes:
-        k: how many neighbours vote, 1 to 1000, those that share a vote counted once; fewer where the memory holds
-            fewer, or where `Decision.truncated` says so.
+        k: the number of neighbours that vote, 1 to 1000; those that share a vote count once. Fewer vote where the
+            memory has fewer, or where `Decision.truncated` is true.
         filter: only images that meet it vote.
-        search: ``exact`` compares with every image, ``balanced`` finds 99 of a hundred neighbours or more, ``fast``
-            about 95.
-        show: how many of the neighbours to show, 0 to 1000; left out, all that voted.
-        prune: ``soft``: an image's vote is multiplied by 1.75 / (1 + its wrong votes); ``hard``: images with
-            `prune_above` or more wrong votes do not vote; left out, as the settings say. Where no judgement counts
-            nobody is pruned, and the decision's own options say ``none``.
-        prune_above: wrong votes from which on ``hard`` leaves an image out, at least 1.
-        level: labels are cut to their first so many parts before they vote, 1 to 100.
+        search: ``exact`` compares with every image; ``balanced`` finds at least 99 % of the neighbours, ``fast`` about
+            95 %.
+        show: the number of neighbours in the response, 0 to 1000; by default all that voted.
+        prune: ``soft``: an image's weight is multiplied by 1.75 / (1 + its wrong votes); ``hard``: images with
+            `prune_above` or more wrong votes do not vote; by default as the settings say. Without a current judgement
+            no image is pruned, and the options of the response say ``none``.
+        prune_above: the least number of wrong votes for which ``hard`` excludes an image, at least 1.
+        level: labels are cut to this number of leading parts before they vote, 1 to 100.
         back_off: answer at the deepest level of the label paths at which a label has at least this share of the vote,
-            above 0 to 1; no label where none has it even at the top.
-        as_of: only the memory as it stood at this moment votes: images that had been accepted by then, with the labels
-            that they had then. What has been removed or replaced since stays so; so does what has been muted, and
-            `filter` speaks of the images as they are now.
-        unknown_above: answer no label where the picture is further from its neighbours than this percentage of the
+            above 0 to 1; no label where none has it at the top level.
+        as_of: the moment whose memory votes: only images accepted by then, with the labels that they had then. Images
+            that were removed, replaced or muted since do not vote, and `filter` refers to the images as they are now.
+        unknown_above: answer no label where the query is further from its neighbours than this percentage of the
             memory's own images are from theirs, 0 to 100. Needs a judged memory and a k of at most 100, and is
             calibrated on the whole memory: under a filter, neighbours are further away.
-        coverage: name a set of labels that holds the right one with this probability, 0.5 to 0.999, for pictures like
-            those in memory. Needs a judged memory and a k of at most 100, and holds without `filter` and `as_of`.
-        rerank: let a vision-language model decide where the vote is close, if the settings name one.
-        store: keep the decision, so that it can be looked up and replayed.
+        coverage: return a set of labels that holds the right one with this probability, 0.5 to 0.999, for pictures
+            like those in memory. Needs a judged memory and a k of at most 100, and holds without `filter` and `as_of`.
+        rerank: let a vision-language model decide close votes, if the settings name one.
+        store: store the decision, for lookups and replays.
     """
 
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
@@ -114,7 +113,7 @@ class ClassifyOptions(VoteOptions):
 
     @property
     def calibrated(self) -> bool:
-        """Whether it asks for what is measured by a judgement of the memory."""
+        """Whether novelty or a prediction set is requested, which need a judgement of the memory."""
         return self.unknown_above is not None or self.coverage is not None
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""A curation: what is done to remembered images without forgetting them."""
+"""Curation of remembered images: mute, unmute or relabel, by filter or by wrong votes."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -10,7 +10,7 @@ from visual_memory.schemas.text_rules import Labels
 
 
 class Action(StrEnum):
-    """``mute``: they vote no more; ``unmute``: those that were muted vote again; ``relabel``: they get other labels."""
+    """``mute``: images stop voting; ``unmute``: muted images vote again; ``relabel``: images get other labels."""
 
     MUTE = "mute"
     UNMUTE = "unmute"
@@ -18,14 +18,14 @@ class Action(StrEnum):
 
 
 class CurationRequest(BaseModel):
-    """What to do to which images.
+    """The action, and the images that it covers.
 
     Attributes:
-        filter: those that meet it; never empty, unless `wrong_votes` is given.
-        labels: the new labels of all of them, to ``relabel``.
-        wrong_votes: only images that gave at least so many wrong votes, as the current judgement has it; to ``mute``.
-            A removal unmutes them again, for what was removed may have had a part in these votes.
-        dry_run: only count.
+        filter: images that meet it; not empty, unless `wrong_votes` is given.
+        labels: the new labels, for ``relabel``.
+        wrong_votes: only images with at least this number of wrong votes in the current judgement; for ``mute``. A
+            removal unmutes them, as removed images may have caused these votes.
+        dry_run: only count the images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,7 +37,7 @@ class CurationRequest(BaseModel):
     dry_run: bool = False
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "CurationRequest":
+    def _check_combination(self) -> "CurationRequest":
         if not self.filter and self.wrong_votes is None:
             raise ValueError("give a filter with at least one condition")
         if (self.action is Action.RELABEL) != bool(self.labels):
@@ -48,7 +48,7 @@ class CurationRequest(BaseModel):
 
 
 class Curated(BaseModel):
-    """How many images it changed; with `dry_run`, would change."""
+    """The number of images that were changed, or with `dry_run` would be."""
 
     action: Action
     images: int

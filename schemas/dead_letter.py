@@ -1,4 +1,4 @@
-"""Dead letters of the intake, as callers see them."""
+"""Dead letters of the intake, as the API returns them."""
 
 from datetime import datetime
 
@@ -6,18 +6,19 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ShownDeadLetter(BaseModel):
-    """What was sent to the intake and could not be accepted.
+    """A stream entry that could not be accepted.
 
     Attributes:
         id: of the dead letter.
-        at: when it died.
-        entry: the id that Redis gave to the entry.
-        event_id: the producer's own id of the event; null where it could not be read.
-        status: ``rejected``, if it was an event and was refused; ``dead``, if it was none or could not be handled.
-        reason: why.
-        deliveries: how often it was tried.
-        inbox: what it was sent to: ``intake`` or ``removals``.
-        bytes: of the original.
+        at: when it became a dead letter.
+        entry: the entry's id in Redis.
+        event_id: the producer's id of the event; null where it could not be read.
+        status: ``rejected``: a valid event that was refused; ``dead``: no valid event, or one that could not be
+            processed.
+        reason: in a sentence.
+        deliveries: how often the entry was delivered.
+        inbox: the stream: ``intake`` or ``removals``.
+        bytes: the size of the original.
         event: the original, as text.
     """
 
@@ -36,7 +37,7 @@ class ShownDeadLetter(BaseModel):
 
 
 class DeadLetterPage(BaseModel):
-    """One page of dead letters, the oldest first; ``cursor`` asks for the next and is null on the last."""
+    """One page of dead letters, the oldest first; send ``cursor`` for the next page; it is null on the last."""
 
     letters: list[ShownDeadLetter]
     cursor: str | None = None

@@ -1,4 +1,4 @@
-"""A decision: how the neighbours of a picture voted, with all that is needed to count the votes again by hand."""
+"""A decision: how the neighbours voted, with everything that is needed to count the votes again by hand."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,13 +9,14 @@ class Neighbour(BaseModel):
     """A remembered image that voted.
 
     Attributes:
-        rank: its place from the nearest, counted from 0; neighbours that share a vote share it.
+        rank: its rank from the nearest, counted from 0; neighbours that share a vote have the same rank.
         similarity: cosine similarity to the query, -1 to 1.
-        labels: the labels of the image, whole, whatever the level of the vote; with `as_of`, those it had then.
-        reliability: what its vote was multiplied by because of earlier wrong votes, 1 where it has none.
-        copies: how many neighbours share its rank, itself among them; its weight is divided by it.
-        weight: what it gives to each of its labels: that of its rank and similarity, times reliability, by copies.
-        share: its weight as part of the sum of all scores, 0 to 1.
+        labels: the whole labels of the image, whatever the level of the vote; with `as_of`, those that it had then.
+        reliability: the factor for its wrong votes, 1 where it has none.
+        copies: the number of neighbours that share its rank, including itself; its weight is divided by it.
+        weight: what it adds to each of its labels: the weight for its rank and similarity, times reliability, divided
+            by copies.
+        share: its weight divided by the sum of all scores, 0 to 1.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,12 +32,12 @@ class Neighbour(BaseModel):
 
     @property
     def group(self) -> int:
-        """What those that share its vote have in common."""
+        """Equal for neighbours that share a vote."""
         return self.rank
 
 
 class ClassShare(BaseModel):
-    """A class's part of the vote: the sum of its neighbours' weights, and that as part of the sum of all scores."""
+    """A class's score, the sum of its neighbours' weights, and its share of all scores, 0 to 1."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,12 +47,12 @@ class ClassShare(BaseModel):
 
 
 class Novelty(BaseModel):
-    """How far a picture is from its neighbours.
+    """How far a query is from its neighbours.
 
     Attributes:
         distance: mean cosine distance (1 - similarity) to the neighbours that voted, 0 to 2.
-        percentile: how many of a hundred images of the memory are nearer to theirs, 0 to 100; null where the memory
-            has not been judged yet.
+        percentile: the percentage of the memory's images that are nearer to theirs, 0 to 100; null where the memory has
+            not been judged yet.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,14 +62,14 @@ class Novelty(BaseModel):
 
 
 class Rerank(BaseModel):
-    """What became of asking a vision-language model.
+    """The outcome of re-ranking by a vision-language model.
 
     Attributes:
         model: its name; null where none was asked.
-        label: what it answered; null where it gave no usable answer.
+        label: its answer; null where it gave no usable one.
         voted: the label of the vote alone.
-        fallback: why the vote stands; null where the model's answer does.
-        cached: whether the answer was at hand already.
+        fallback: why the label of the vote is kept; null where the model decided.
+        cached: whether the answer comes from the cache.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,24 +85,25 @@ class Decision(BaseModel):
     """The outcome of a vote.
 
     Attributes:
-        id: where it was stored, what it is looked up by; else null.
-        label: the winner; null where nobody voted, the picture is unknown, or backing off led nowhere; then `reason`
-            says why.
-        shares: every class that got a vote, the winner first, then by score; at the level that was answered.
+        id: of the stored decision; null where it was not stored.
+        label: the winner; null where no image voted, the query is unknown, or no level has a clear winner (see
+            `reason`).
+        shares: every class that got a vote, the winner first, then by score; at the level of the answer.
         margin: the winner's share less the runner-up's, 0 to 1.
-        voters: how many neighbours voted, each of those that share a vote counted: of at most k contents, or images.
-        truncated: whether more images might have voted than the 4 k that were looked at: too many are equally near,
-            share a vote, or are left out by pruning. Which of those that are equally near voted then depends on the
-            engine, and may depend on what else it ever held.
-        neighbours: those that are shown, the nearest first.
+        voters: the number of neighbours that voted, of at most k contents or images; those that share a vote are all
+            counted.
+        truncated: whether more images might have voted than the 4 k that the search looked at, because too many are
+            equally near, share a vote, or are pruned. Which of the equally near images voted then depends on the
+            engine, and may depend on images that it once had.
+        neighbours: the shown neighbours, the nearest first.
         encoder: the name of the encoder whose vectors were compared.
-        novelty: where `unknown_above` was asked for.
-        prediction_set: where `coverage` was asked for: the labels that may be right, the likeliest first; at the level
-            that was asked for, before backing off.
-        set_share: the share of the vote from which on a label is in the prediction set; the winner always is. 0: every
-            label that got a vote is, as there is no telling more, and the right one may be missing more often than
-            asked, because it often gets none.
-        rerank: where it was asked for.
+        novelty: where `unknown_above` is set.
+        prediction_set: where `coverage` is set: the labels that may be right, the likeliest first; at the requested
+            level, before backing off.
+        set_share: the least share of the vote of a label in the prediction set; the winner always is in it. 0: every
+            label that got a vote is in it, and the right label may be missing more often than requested, because it
+            often gets no vote.
+        rerank: where it is requested.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -127,10 +129,10 @@ class Decision(BaseModel):
 
 
 class Decisions(BaseModel):
-    """One decision for each picture or vector, in the order they came.
+    """One decision for each picture or vector, in the order of the request.
 
     Attributes:
-        options: of all of them, as they were applied; `prune` says how those that voted were pruned.
+        options: of all decisions, as they were applied; `prune` is always set.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,4 +1,4 @@
-"""An encoder of a memory: what it is made of, which one is active, and how far a further one is filled."""
+"""An encoder of a memory: its identity, which one is active, and the progress of filling a new one."""
 
 from typing import Annotated, Literal
 
@@ -6,20 +6,20 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 PoolingName = Literal["auto", "cls", "mean", "pooler"]
 PrecisionClass = Literal["float32", "bfloat16", "float16"]
-"""Precisions whose vectors agree are of one class: the built-in encoder's in bfloat16 agree with those in float32."""
+"""Precisions whose vectors agree are of one class: those of the built-in encoder in bfloat16 and in float32 do."""
 
 
 class EncoderIdentity(BaseModel):
-    """What decides an encoder's vectors.
+    """Everything that determines an encoder's vectors.
 
     Attributes:
-        name: of its vectors, unique in its collection: the model's and the beginning of the fingerprint, such as
-            ``efficientnet-lite0-3f9a2b7c1d4e``; of a memory that was made before there were fingerprints: the model's.
+        name: of its vectors, unique in its collection: the model's name and the start of the fingerprint, such as
+            ``efficientnet-lite0-3f9a2b7c1d4e``; in memories from before fingerprints, the model's name alone.
         model: ``efficientnet-lite0``, a model's hub name, or the absolute path of its folder.
-        pooling: how tokens become one vector; ``auto``: as the model's family is meant to be used.
-        precision: the class of precisions that it is computed in.
-        preprocessing: 2: as `services.perception` prepares pictures now; 1: as before pictures' colour profiles were
-            read, for vectors that were made then.
+        pooling: how tokens become one vector; ``auto``: the usual way of the model's family.
+        precision: the class of the precision of computation.
+        preprocessing: 2: the current preprocessing; 1: the one before colour profiles were read, for vectors of that
+            time.
         fingerprint: SHA-256, 64 hexadecimal digits, of the weights, the model's configuration, and all of the above
             but names.
     """
@@ -39,7 +39,7 @@ class EncoderSpec(EncoderIdentity):
 
     Attributes:
         dimension: length of its vectors.
-        added_at: when the memory came to know it.
+        added_at: when it was added to the memory.
     """
 
     dimension: Annotated[int, Field(ge=1)]
@@ -47,7 +47,7 @@ class EncoderSpec(EncoderIdentity):
 
 
 class EncoderSummary(BaseModel):
-    """An encoder, as callers see it.
+    """An encoder, as the API returns it.
 
     Attributes:
         name: of its vectors, as decisions and images name it.
@@ -64,8 +64,8 @@ class ActiveEncoder(BaseModel):
     """The encoder that classifies.
 
     Attributes:
-        before: the one that did so before it, where there was one; it may be dropped since.
-        since: when it was switched to.
+        before: the active encoder before it, if any; it may be dropped since.
+        since: the time of the switch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,11 +76,11 @@ class ActiveEncoder(BaseModel):
 
 
 class FillSettings(BaseModel):
-    """How an added encoder is filled.
+    """How an added encoder is filled with vectors.
 
     Attributes:
-        share: part of the time that a worker fills it, over 0 to 1.
-        paused: whether it is left as it is for now.
+        share: the fraction of a worker's time for it, above 0 to 1.
+        paused: whether filling is paused.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,13 +90,13 @@ class FillSettings(BaseModel):
 
 
 class FillCounts(BaseModel):
-    """The images of a memory that are remembered or muted, by what an encoder has of them.
+    """The numbers of remembered and muted images by the state of an encoder's vectors.
 
     Attributes:
-        filled: have its vector.
-        left: are to be filled.
-        failed: cannot be encoded by it, and were given up.
-        vectors_only: came as vectors of another encoder, so there is no picture to encode.
+        filled: images with its vector.
+        left: images that wait for it.
+        failed: images that it cannot encode.
+        vectors_only: images that were sent as vectors of another encoder, without a picture to encode.
     """
 
     model_config = ConfigDict(frozen=True)

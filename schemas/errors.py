@@ -1,44 +1,44 @@
-"""The errors that a caller can meet: each has a stable code, an HTTP status and a sentence on what would be right.
+"""The errors for callers: each has a stable code, an HTTP status, and a message on how to fix it.
 
-Raise the most specific class with the sentence; the API turns it into ``{"error": {"code": ..., "message": ...}}``.
+Raise the most specific class; the API turns it into ``{"error": {"code": ..., "message": ...}}``.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-MOST_NAMED = 3
+MAX_FAULTS = 3
 
 
-def sentence(place: Sequence[int | str], message: str) -> str:
-    """A fault that pydantic found: where it is, then what is wrong.
+def sentence(path: Sequence[int | str], message: str) -> str:
+    """A validation error of pydantic as text: where, then what is wrong.
 
     Args:
-        place: the path to it, ``loc`` in pydantic's words; may be empty.
-        message: ``msg`` in pydantic's words.
+        path: pydantic's ``loc``; may be empty.
+        message: pydantic's ``msg``.
     """
-    where = ".".join(map(str, place))
+    where = ".".join(map(str, path))
     return f"{where}: " * bool(where) + message.removeprefix("Value error, ")
 
 
-def first_faults(found: Sequence[Mapping[str, Any]], whole: str = "body") -> str:
-    """The first few faults that pydantic found, each with its place; what was sent is not repeated.
+def first_faults(errors: Sequence[Mapping[str, Any]], whole: str = "body") -> str:
+    """The first few validation errors of pydantic as text, without the values that were sent.
 
     Args:
-        found: ``error.errors()``.
-        whole: what that is called in which they were found.
+        errors: ``error.errors()``.
+        whole: the name of the validated object, for errors without a path.
     """
-    faults = [sentence(fault["loc"] or (whole,), fault["msg"]) for fault in found]
-    more = f" (and {len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
-    return "; ".join(faults[:MOST_NAMED]) + more
+    faults = [sentence(error["loc"] or (whole,), error["msg"]) for error in errors]
+    more = f" (and {len(faults) - MAX_FAULTS} more)" if len(faults) > MAX_FAULTS else ""
+    return "; ".join(faults[:MAX_FAULTS]) + more
 
 
 class VisualMemoryError(Exception):
-    """The base of every error that is meant for a caller.
+    """The base class of errors for callers.
 
     Attributes:
-        code: stable machine-readable name, snake case.
-        status: the HTTP status it is answered with, 400 to 599.
-        message: a sentence for a person: what was wrong and what would be right.
+        code: stable machine-readable name, in snake case.
+        status: the HTTP status of the response, 400 to 599.
+        message: a sentence for people: what is wrong and how to fix it.
     """
 
     code: ClassVar[str] = "internal"
@@ -50,23 +50,23 @@ class VisualMemoryError(Exception):
 
 
 class InvalidRequest(VisualMemoryError):
-    """The request has a missing, unknown or ill-typed part."""
+    """The request has a missing, unknown or invalid part."""
 
     code = "invalid_request"
     status = 422
 
 
 class NotAnEvent(InvalidRequest):
-    """What lies in a stream is no event that is understood."""
+    """The entry of a stream is not an event of a known form."""
 
     code = "not_an_event"
 
 
 class RefusedEvent(InvalidRequest):
-    """An event is as events are, and what it says of its image, or asks for, breaks a rule.
+    """An event has the right form, and its content breaks a rule.
 
     Attributes:
-        event_id: as its producer named it; empty where that is not known.
+        event_id: the producer's id of the event; empty where it is not known.
     """
 
     code = "refused_event"
@@ -89,13 +89,13 @@ class InvalidVector(InvalidRequest):
 
 
 class FetchFailed(InvalidRequest):
-    """A host did not give the picture that a URL names."""
+    """A host did not return the picture of a URL."""
 
     code = "fetch_failed"
 
 
 class FetchUnanswered(FetchFailed):
-    """A host or store did not answer, or said that it cannot at the moment: another try may be answered."""
+    """A host or store did not answer, or answered that it is unavailable; a retry may succeed."""
 
 
 class InvalidPicture(InvalidRequest):
@@ -105,34 +105,34 @@ class InvalidPicture(InvalidRequest):
 
 
 class DecoderFailed(InvalidPicture):
-    """Decoding the picture took too much time or memory, or ended the process that did it."""
+    """Decoding the picture took too much time or memory, or crashed the decoder's process."""
 
     code = "decoder_failed"
 
 
 class MalformedRequest(VisualMemoryError):
-    """What came is not a request of HTTP."""
+    """The bytes are not an HTTP request."""
 
     code = "malformed_request"
     status = 400
 
 
 class UnsupportedFormat(VisualMemoryError):
-    """The picture is of a format outside JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF and TIFF."""
+    """The format of the picture is none of JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF and TIFF."""
 
     code = "unsupported_format"
     status = 415
 
 
 class TooLarge(VisualMemoryError):
-    """A picture or a request is over the limit of bytes or pixels."""
+    """A picture or a request exceeds the limit of bytes or pixels."""
 
     code = "too_large"
     status = 413
 
 
 class HeadTooLarge(TooLarge):
-    """The request's line and headers are over the limit."""
+    """The request line and headers exceed the limit."""
 
     code = "head_too_large"
     status = 431
@@ -146,7 +146,7 @@ class TooSlow(VisualMemoryError):
 
 
 class NotAuthorized(VisualMemoryError):
-    """The request carries no key, or one that opens nothing."""
+    """The request has no key, or one that is unknown or revoked."""
 
     code = "not_authorized"
     status = 401
@@ -160,7 +160,7 @@ class Forbidden(VisualMemoryError):
 
 
 class Blocked(VisualMemoryError):
-    """A removal with ``block`` refuses this content or subject from now on."""
+    """A removal with ``block`` has put this content or subject on the blocklist."""
 
     code = "blocked"
     status = 403
@@ -174,17 +174,17 @@ class NotFound(VisualMemoryError):
 
 
 class Conflict(VisualMemoryError):
-    """Another request changed the same thing at the same moment; sending it again is right."""
+    """Another request changed the same thing at the same time; send this one again."""
 
     code = "conflict"
     status = 409
 
 
 class BeingRemoved(Conflict):
-    """A removal has marked the image, or took it at this moment; sending it again is right once it is gone.
+    """A running removal covers the image; send the request again when the image is deleted.
 
     Attributes:
-        retry_after: whole seconds until then, as a rule.
+        retry_after: whole seconds until then, usually.
     """
 
     code = "being_removed"
@@ -192,20 +192,20 @@ class BeingRemoved(Conflict):
 
 
 class PreconditionFailed(VisualMemoryError):
-    """The image is not as the sender saw it: its ETag is none of those that ``If-Match`` names."""
+    """The image has changed since the sender read it: ``If-Match`` does not contain its ETag."""
 
     code = "precondition_failed"
     status = 412
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """The Idempotency-Key is that of another request, within a day."""
+    """The Idempotency-Key was used by another request within a day."""
 
     code = "idempotency_key_reused"
 
 
 class RequestRunning(Conflict):
-    """The same request, with the same Idempotency-Key, is being worked on; sending it again is right.
+    """A request with the same Idempotency-Key is being processed; send this one again.
 
     Attributes:
         retry_after: whole seconds until then.
@@ -214,19 +214,19 @@ class RequestRunning(Conflict):
     code = "request_running"
     retry_after = 1
 
-    def __init__(self, message: str = "the same request is being worked on: send it again in a second") -> None:
+    def __init__(self, message: str = "the same request is being processed: send it again in a second") -> None:
         super().__init__(message)
 
 
 class NotJudged(VisualMemoryError):
-    """The question needs a judgement of the memory, and there is none that counts."""
+    """The request needs a judgement of the memory, and there is no current one."""
 
     code = "not_judged"
     status = 409
 
 
 class RateLimited(VisualMemoryError):
-    """The key has used up its requests or bytes of this minute.
+    """The key has used its requests or bytes of this minute.
 
     Attributes:
         retry_after: whole seconds until it may send again.
@@ -241,21 +241,21 @@ class RateLimited(VisualMemoryError):
 
 
 class EncoderMismatch(VisualMemoryError):
-    """Vectors of another encoder are needed than there are: the settings, a question or its vectors name that one."""
+    """The memory has no vectors of the encoder that the settings or the request name."""
 
     code = "encoder_mismatch"
     status = 409
 
 
 class Unavailable(VisualMemoryError):
-    """A part that the request needs does not answer; sending it again later is right."""
+    """A component that the request needs does not answer; send it again later."""
 
     code = "unavailable"
     status = 503
 
 
 class OutOfSpace(Unavailable):
-    """A disk is full; sending it again is right once there is room."""
+    """A disk is full; send the request again once there is free space."""
 
     code = "out_of_space"
     status = 507

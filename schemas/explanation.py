@@ -1,4 +1,4 @@
-"""What is asked of stored decisions: replays, counterfactuals, previews of an intervention, influence."""
+"""Explanations of stored decisions: replay, counterfactual, intervention preview, influence."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -21,8 +21,8 @@ class ReplayRequest(BaseModel):
     """How to run a stored decision again.
 
     Attributes:
-        without: images that shall not vote.
-        options: instead of those it was made with; left out, the same.
+        without: images that do not vote.
+        options: instead of the stored ones; by default the same.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,14 +32,14 @@ class ReplayRequest(BaseModel):
 
 
 class Gone(BaseModel):
-    """A neighbour that voted then and does not now, and why."""
+    """A neighbour that voted in the stored decision and does not now, and why."""
 
     neighbour: Neighbour
     why: str
 
 
 class Relabelled(BaseModel):
-    """A neighbour whose labels are others now."""
+    """A neighbour whose labels have changed."""
 
     image_id: str
     before: list[str]
@@ -47,7 +47,7 @@ class Relabelled(BaseModel):
 
 
 class Reweighted(BaseModel):
-    """A neighbour whose vote weighs more or less now, because of its place or its reliability."""
+    """A neighbour whose weight has changed, because of its rank or its reliability."""
 
     image_id: str
     before: float
@@ -58,11 +58,11 @@ class Replay(BaseModel):
     """A stored decision run against today's memory.
 
     Attributes:
-        before: the label of the stored vote; a re-rank is not run again, and not compared.
-        changed: whether the label is another now.
+        before: the label of the stored vote; a re-rank is neither repeated nor compared.
+        changed: whether the label has changed.
         options: as they were applied today.
-        decision: today's.
-        came: neighbours that vote now and did not then.
+        decision: of today's memory.
+        came: neighbours that vote now and did not in the stored decision.
     """
 
     before: str | None
@@ -76,11 +76,11 @@ class Replay(BaseModel):
 
 
 class Pivot(BaseModel):
-    """An image that a vote hangs on.
+    """An image of a counterfactual's set.
 
     Attributes:
-        rank: its place from the nearest, those that share a vote counted once; `options.k` or more where it votes only
-            once others are gone.
+        rank: its rank from the nearest, where those that share a vote count once; `options.k` or more where it votes
+            only after others are left out.
     """
 
     rank: int
@@ -94,9 +94,9 @@ class Counterfactual(BaseModel):
 
     Attributes:
         label: today's winner, by exact search; before abstaining or a re-rank; at the level that it backed off to.
-        becomes: the winner without `images`, as it came out when it was run; null where no set was found.
+        becomes: the winner of a vote without `images`; null where no set was found.
         images: the set; empty where none was found, and then `reason` says why.
-        truncated: as `Decision.truncated`, of the images that were looked at: there may be a smaller set then.
+        truncated: as `Decision.truncated`, of the images of the search: if true, there may be a smaller set.
     """
 
     label: str | None
@@ -107,7 +107,7 @@ class Counterfactual(BaseModel):
 
 
 class Intervention(StrEnum):
-    """What may be done to images; to a vote, muting and removing are the same."""
+    """What may be done to images; muting and removing have the same effect on a vote."""
 
     MUTE = "mute"
     RELABEL = "relabel"
@@ -115,11 +115,11 @@ class Intervention(StrEnum):
 
 
 class PreviewRequest(BaseModel):
-    """What is to be done, and to which images: at most 1,000, by id or by filter.
+    """The intervention, and its images: at most 1,000, by id or by filter.
 
     Attributes:
-        labels: the new ones, where they are to be relabelled.
-        last: how many of the latest stored decisions are run again.
+        labels: the new ones, for ``relabel``.
+        last: the number of the latest stored decisions that are run again.
     """
 
     model_config = ConfigDict(
@@ -140,7 +140,7 @@ class PreviewRequest(BaseModel):
     last: Annotated[int, Field(ge=1, le=MAX_LAST)] = 100
 
     @model_validator(mode="after")
-    def _says_what(self) -> "PreviewRequest":
+    def _names_images(self) -> "PreviewRequest":
         if bool(self.image_ids) == (self.filter is not None):
             raise ValueError("name the images by image_ids or by filter: one of the two")
         if bool(self.labels) != (self.action is Intervention.RELABEL):
@@ -149,7 +149,7 @@ class PreviewRequest(BaseModel):
 
 
 class LabelChange(BaseModel):
-    """A stored decision whose label would be another; `before` is what it would be today."""
+    """A stored decision whose label would change; `before` is its label by today's memory."""
 
     id: str
     asked_at: datetime
@@ -158,13 +158,13 @@ class LabelChange(BaseModel):
 
 
 class Preview(BaseModel):
-    """What an intervention would do.
+    """The effect of an intervention on stored decisions.
 
     Attributes:
-        images: how many images it would be done to.
-        decisions: how many stored decisions were run again: the latest, of today's encoder.
-        touched: in how many of them one of the images votes.
-        changed: those whose label would be another.
+        images: the number of images that it covers.
+        decisions: the number of stored decisions that were run again: the latest, of encoders that the memory knows.
+        touched: the number of these in which one of the images votes.
+        changed: those whose label would change.
     """
 
     images: int
@@ -174,11 +174,11 @@ class Preview(BaseModel):
 
 
 class InfluentialImage(BaseModel):
-    """An image that gives votes to winners.
+    """An image that voted for winners.
 
     Attributes:
         share: the sum of its shares of the votes that its label won.
-        decisions: how many votes those are.
+        decisions: the number of these votes.
     """
 
     image_id: str
@@ -189,7 +189,7 @@ class InfluentialImage(BaseModel):
 
 
 class Weight(BaseModel):
-    """The part that a label or a source has in the votes that were won: the sum of the winners' voters' shares."""
+    """The influence of a label or a source: the sum of the shares of neighbours that voted for winners."""
 
     name: str | None
     share: float
@@ -199,8 +199,8 @@ class Influence(BaseModel):
     """Which images decide most of the latest stored decisions; the most influential first, at most 20 of each.
 
     Attributes:
-        decisions: how many there are to tell from.
-        labels: by the label that won.
+        decisions: the number of decisions that were read.
+        labels: by winning label.
         sources: by the source of the images, null where they have none.
     """
 
@@ -211,13 +211,13 @@ class Influence(BaseModel):
 
 
 class ExplanationJob(Job):
-    """A question that takes longer than an answer may; a removal takes it away, whatever it has found.
+    """An explanation as a job, where it takes longer than a request; a removal deletes it with its result.
 
     Attributes:
-        decision: whose counterfactual is looked for.
-        last: on how many of the latest decisions influence is looked for.
-        counterfactual: once it is found.
-        influence: once it is found.
+        decision: the id of the decision whose counterfactual is computed.
+        last: the number of the latest decisions for which influence is computed.
+        counterfactual: the result, once the job is done.
+        influence: the result, once the job is done.
     """
 
     decision: str | None = None

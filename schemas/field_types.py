@@ -24,7 +24,7 @@ from visual_memory.schemas.text_rules import (
 
 
 class FieldType(StrEnum):
-    """What a field holds; decides which conditions it takes and how it is indexed."""
+    """The type of a field's values; it decides which conditions are valid and how the field is indexed."""
 
     KEYWORD = "keyword"
     INTEGER = "integer"
@@ -65,10 +65,10 @@ TYPES: Mapping[FieldType, tuple[TypeAdapter[Any], str]] = {
 
 
 def typed(field: str, kind: FieldType, value: object) -> Value:
-    """A value as its field's type.
+    """Convert a value to its field's type.
 
     Raises:
-        ValueError: it is of another type, or no state where `field` is ``state``.
+        ValueError: the value is of another type, or no state where `field` is ``state``.
     """
     adapter, expected = TYPES[kind]
     if field == "state" and value not in set(State):
@@ -82,16 +82,16 @@ def typed(field: str, kind: FieldType, value: object) -> Value:
 def typed_metadata(
     metadata: Mapping[str, MetadataValue], declared: Mapping[str, FieldType]
 ) -> dict[str, MetadataValue]:
-    """Metadata with the declared fields as their types; undeclared ones are kept but cannot be filtered by.
+    """Convert the declared fields of metadata to their types; filters cannot use undeclared ones.
 
     Raises:
         InvalidRequest: a value is not of its field's type.
     """
-    kept = dict(metadata)
+    converted = dict(metadata)
     for name in metadata.keys() & declared.keys():
         try:
             value = typed(f"metadata.{name}", declared[name], metadata[name])
         except ValueError as error:
             raise InvalidRequest(str(error)) from None
-        kept[name] = value.isoformat() if isinstance(value, datetime) else value
-    return kept
+        converted[name] = value.isoformat() if isinstance(value, datetime) else value
+    return converted

@@ -1,10 +1,10 @@
-"""The filter: field to value, list of values, range or ``not``; all conditions must hold.
+"""The filter: a condition for each field (value, list of values, range, or ``not``), all of which must hold.
 
     {"labels": "cat", "source": ["camera-1", "camera-2"], "captured_at": {"gte": "2026-01-01T00:00:00Z"},
      "subject": {"not": "ann"}}
 
-A field that an image lacks meets no condition but ``not``. ``labels`` is met by a label and by all below it: ``animal``
-covers ``animal/cat``. It means the same here (`matches`), in Qdrant Edge and on a Qdrant server.
+An image without the field meets only ``not``. A condition on ``labels`` covers a label and all labels below it:
+``animal`` covers ``animal/cat``. `matches` defines the meaning; Qdrant Edge and a Qdrant server agree with it.
 """
 
 import dataclasses
@@ -42,9 +42,9 @@ from visual_memory.schemas.text_rules import (
 MAX_VALUES = 1000
 MAX_CONDITIONS = 100
 MAX_FILTER_BYTES = 64 * 2**10
-"""Of a filter's JSON, in UTF-8 without blanks: a thousand ids of 60 letters, or 300 of the longest."""
+"""Of a filter's JSON, in UTF-8 without whitespace: 1,000 ids of 60 letters, or 300 of the longest."""
 SAFE_INTEGER = 2**53 - 1
-"""Engines compare ranges as float64: beyond it, neighbouring whole numbers are one and the same to them."""
+"""The largest bound of a range: engines compare ranges as float64, which cannot tell larger integers apart."""
 
 Scalar = (
     StrictBool
@@ -57,7 +57,7 @@ Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES, fail
 
 
 class Range(BaseModel):
-    """Numbers or moments between bounds; at least one bound."""
+    """Numbers or moments between bounds; at least one bound is set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,7 +79,7 @@ class Range(BaseModel):
 
 
 class Not(BaseModel):
-    """Everything but: the images that do not meet the condition, those without the field among them."""
+    """Negation: the images that do not meet the condition, including those without the field."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
@@ -87,33 +87,33 @@ class Not(BaseModel):
 
 
 Condition = Scalar | Values | Range | Not
-_SPELLINGS: Mapping[str, Callable[[str], str]] = {"labels": label_path, "content_hash": str.lower}
+_NORMALISERS: Mapping[str, Callable[[str], str]] = {"labels": label_path, "content_hash": str.lower}
 
 Conditions = Annotated[dict[str, Condition], Field(max_length=MAX_CONDITIONS), at_most(MAX_CONDITIONS)]
 
 
 class Filter(RootModel[Conditions]):
-    """Conditions by field, all of which must hold; without any it covers everything."""
+    """Conditions by field, all of which must hold; an empty filter covers everything."""
 
     model_config = ConfigDict(frozen=True)
 
     @model_validator(mode="after")
-    def _spells_values_as_images_have_them(self) -> "Filter":
-        """Or two filters that cover the same would name different things."""
-        for field, spelt in _SPELLINGS.items():
+    def _normalise_values(self) -> "Filter":
+        """Spell values as stored images do, so that filters with the same meaning are equal."""
+        for field, normalise in _NORMALISERS.items():
             if field in self.root:
-                self.root[field] = _spelt(self.root[field], spelt)
+                self.root[field] = _normalised(self.root[field], normalise)
         return self
 
     def __bool__(self) -> bool:
         return bool(self.root)
 
     def named(self, field: str | None = None) -> set[str]:
-        """The values that the conditions on a field name, or all of them, as text; but for truth values and ranges."""
+        """The values in the conditions on one field, or on all, as text; without booleans and ranges."""
         named = set[str]()
         for name, condition in self.root.items():
-            held = condition.not_ if isinstance(condition, Not) else condition
-            values = held if isinstance(held, list) else [held]
+            inner = condition.not_ if isinstance(condition, Not) else condition
+            values = inner if isinstance(inner, list) else [inner]
             if field in (None, name):
                 named |= {str(value) for value in values if not isinstance(value, bool | Range)}
         return named
@@ -127,20 +127,20 @@ class Filter(RootModel[Conditions]):
         size = len(self.model_dump_json().encode())
         if size > MAX_FILTER_BYTES:
             raise InvalidFilter(
-                f"filter: its JSON has {size:,} bytes, and at most {MAX_FILTER_BYTES:,} are taken: name fewer values,"
-                " or send them in several requests"
+                f"filter: its JSON has {size:,} bytes, more than {MAX_FILTER_BYTES:,}: use fewer values, or send"
+                " them in several requests"
             )
 
     def clauses(self, metadata: Mapping[str, FieldType], *, stored: bool = False) -> "list[Clause]":
-        """Check every condition against the field it names.
+        """Check every condition against its field.
 
         Args:
-            metadata: the declared metadata fields with their types, without the ``metadata.`` before them.
-            stored: it was accepted before, maybe when filters could be longer.
+            metadata: the types of the declared metadata fields, by name without ``metadata.``.
+            stored: whether the filter was accepted before, maybe by a version with other rules.
 
         Raises:
             InvalidFilter: a field is unknown, or a value is not of the field's type, too large for a range, or text
-                that cannot be seen; the message names both. Or its JSON is longer than `MAX_FILTER_BYTES`.
+                with invisible characters; the message names both. Or the JSON is longer than `MAX_FILTER_BYTES`.
         """
         if not stored:
             self.check_size()
@@ -149,7 +149,7 @@ class Filter(RootModel[Conditions]):
 
 
 def by_image_ids(image_ids: Iterable[str]) -> Iterator[Filter]:
-    """Filters of so many images that each is short enough."""
+    """Split image ids into filters within `MAX_VALUES` and `MAX_FILTER_BYTES`."""
     batch: list[str] = []
     size = 0
     for image_id in image_ids:
@@ -164,9 +164,9 @@ def by_image_ids(image_ids: Iterable[str]) -> Iterator[Filter]:
 
 @dataclass(frozen=True)
 class Clause:
-    """One checked condition: the field has one of `values`, or lies within `bounds`; the contrary where `negated`.
+    """One checked condition: the field has one of `values`, or is within `bounds`; the opposite where `negated`.
 
-    With neither, it is met by any value of the field.
+    With neither, any value of the field meets it.
     """
 
     field: str
@@ -177,22 +177,22 @@ class Clause:
 
 
 def matches(clauses: Iterable[Clause], image: StoredImage) -> bool:
-    """Whether an image meets every clause: the meaning that both engines must agree with."""
-    return all(_met(clause, image) != clause.negated for clause in clauses)
+    """Whether an image meets every clause: the reference for all engines."""
+    return all(_meets(clause, image) != clause.negated for clause in clauses)
 
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
 
 
-def _met(clause: Clause, image: StoredImage) -> bool:
-    held = _held(clause, image)
+def _meets(clause: Clause, image: StoredImage) -> bool:
+    values = _values(clause, image)
     if clause.values:
-        return any(value in clause.values for value in held)
-    return any(all(_COMPARE[name](value, bound) for name, bound in clause.bounds.items()) for value in held)
+        return any(value in clause.values for value in values)
+    return any(all(_COMPARE[name](value, bound) for name, bound in clause.bounds.items()) for value in values)
 
 
-def _held(clause: Clause, image: StoredImage) -> list[Any]:
-    """The image's values in the clause's field; a metadata value of another type than the declared counts as none."""
+def _values(clause: Clause, image: StoredImage) -> list[Any]:
+    """The image's values in the clause's field, without metadata values of another type than the declared."""
     if clause.field == "labels":
         return label_paths(image.labels)
     name, _, key = clause.field.partition(".")
@@ -215,8 +215,8 @@ def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType], s
     try:
         if not isinstance(condition, Range):
             values = condition if isinstance(condition, list) else [condition]
-            asked = tuple(_asked(field, typed(field, kind, value), stored) for value in values)
-            return Clause(field, kind, values=asked, negated=negated)
+            checked = tuple(_checked(field, typed(field, kind, value), stored) for value in values)
+            return Clause(field, kind, values=checked, negated=negated)
         if kind in (FieldType.KEYWORD, FieldType.BOOLEAN):
             raise ValueError(f"{field} holds {TYPES[kind][1]} and takes a value or a list, not a range")
         bounds = {name: typed(field, kind, value) for name, value in condition.bounds().items()}
@@ -227,11 +227,11 @@ def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType], s
         raise InvalidFilter(f"filter: {error}") from None
 
 
-def _asked(field: str, value: Value, stored: bool) -> Value:
-    """A value as images may have it.
+def _checked(field: str, value: Value, stored: bool) -> Value:
+    """The value.
 
     Raises:
-        ValueError: no image can have it, such as what cannot be seen: it would quietly be met by none.
+        ValueError: no image can have the value, such as text with invisible characters.
     """
     if not isinstance(value, str):
         return value
@@ -239,7 +239,7 @@ def _asked(field: str, value: Value, stored: bool) -> Value:
         try:
             check_seen(value, BREAKS)
             if not value and field in FIELDS:
-                raise ValueError("must not be empty or blank")  # all images would meet its negation
+                raise ValueError("must not be empty or blank")  # every image would meet its negation
             if field == "labels" and not all(value.split("/")):
                 raise ValueError("takes a word or a path such as animal/cat, without empty parts")
             if field == "file_name" and base_name(value) != value:
@@ -249,10 +249,10 @@ def _asked(field: str, value: Value, stored: bool) -> Value:
     return value
 
 
-def _spelt(condition: Condition, spelt: Callable[[str], str]) -> Condition:
-    """A condition with its text in another spelling."""
+def _normalised(condition: Condition, normalise: Callable[[str], str]) -> Condition:
+    """A condition with all its text normalised."""
     if isinstance(condition, Not):
-        return Not.model_validate({"not": _spelt(condition.not_, spelt)})
+        return Not.model_validate({"not": _normalised(condition.not_, normalise)})
     if isinstance(condition, list):
-        return [spelt(each) if isinstance(each, str) else each for each in condition]
-    return spelt(condition) if isinstance(condition, str) else condition
+        return [normalise(each) if isinstance(each, str) else each for each in condition]
+    return normalise(condition) if isinstance(condition, str) else condition

@@ -1,4 +1,4 @@
-"""An image: what a caller says of a picture, and what the memory knows of it."""
+"""An image: the fields that callers send, its state, and its stored form."""
 
 import secrets
 import uuid
@@ -36,7 +36,7 @@ def has_picture(key: str) -> bool:
 
 
 class State(StrEnum):
-    """Where an image stands on its way; only ``remembered`` ones vote."""
+    """The state of an image; only ``remembered`` ones vote."""
 
     WAITING = "waiting"
     REMEMBERED = "remembered"
@@ -45,10 +45,10 @@ class State(StrEnum):
 
 
 class Doubt(StrEnum):
-    """What the service itself did to an image because of how others vote; a removal takes it back.
+    """What the service did to an image because of other images' votes; a removal of those undoes it.
 
-    ``warned``: `reason` says that its neighbours disagree with its label; ``held``: it is muted for that; ``pruned``:
-    it is muted for the wrong votes that it gave.
+    ``warned``: `reason` says that its neighbours vote for another label; ``held``: it is muted for that; ``pruned``: it
+    is muted for its wrong votes.
     """
 
     WARNED = "warned"
@@ -57,19 +57,20 @@ class Doubt(StrEnum):
 
 
 class ImageFields(BaseModel):
-    """What a caller says of a picture when sending it.
+    """The fields of an image that is sent.
 
-    Of an image that is there, whatever is left out stays as it is, also where the picture is another; null clears.
+    Where the image exists already, fields that are left out keep their values, even if the picture changes; null clears
+    a field.
 
     Attributes:
         labels: 1 to 32 labels of at most 200 characters; a label may be a path, ``animal/cat/siamese``.
-        image_id: the caller's own name for it; left out, the SHA-256 of the picture's bytes in hex, or of its vector's.
-        file_name: what its file is called, without folders.
+        image_id: the caller's own id; by default the SHA-256 of the picture's bytes, or of the vector's, in hex.
+        file_name: the name of its file, without folders.
         source: where it came from (a camera, a supplier).
-        subject: whom or what it shows, the handle for removal requests.
-        captured_at: when it was taken, with a time zone.
-        expires_at: when it is to be forgotten by itself, with a time zone; a rule of the service's may make it earlier.
-        metadata: further fields, name to text, number or truth value; the declared ones can be filtered by.
+        subject: whom or what it shows; removal requests can name it.
+        captured_at: when the picture was taken, with a time zone.
+        expires_at: when the image is removed, with a time zone; a retention rule of the service may make it earlier.
+        metadata: further fields: text, numbers or booleans by name; filters can use the declared ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,14 +85,14 @@ class ImageFields(BaseModel):
     metadata: Metadata = Field(default_factory=dict)
 
     def of_file(self, name: str | None) -> "ImageFields":
-        """The same of a file that is called so, which counts where nobody says what it is called, nor did before."""
+        """The same fields with the name of the sent file, where no file name is given."""
         if name is None or "file_name" in self.model_fields_set:
             return self
         return ImageFields.model_construct({*self.model_fields_set}, **{**dict(self), "file_name": name})
 
 
 class ImagePatch(BaseModel):
-    """Changes to an image's labels and fields: what is left out stays; null clears (labels cannot be cleared)."""
+    """Changes to an image's labels and fields: those left out stay; null clears (labels cannot be cleared)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -108,14 +109,14 @@ class Image(BaseModel):
     """An accepted image as callers see it.
 
     Attributes:
-        content_hash: SHA-256 of the picture's bytes, 64 hex digits; of an image that came as a vector, of its vector as
-            it was sent, in float32, little-endian.
-        reason: why it was rejected, or what its neighbours have against its label; else null.
-        doubt: whether the service warns of it or has muted it by itself, else null.
-        attempts: how often remembering was begun and did not end.
-        encoder: the name of the encoder with which it was remembered, or that made its vector where it came as one;
-            null until remembered. It may have vectors of further encoders since.
-        revision: grows with every change of its labels and fields, see `next_revision`; 0 where there was none.
+        content_hash: SHA-256 of the picture's bytes, 64 hex digits; of an image that was sent as a vector, of the
+            vector in float32, little-endian.
+        reason: why it was rejected, or why its label is in doubt; else null.
+        doubt: what the service did to it by itself; else null.
+        attempts: how often a worker began to remember it and did not finish.
+        encoder: the name of the encoder that made the vector with which it was remembered; null until remembered. It
+            may have vectors of further encoders.
+        revision: grows with every change of its labels and fields, see `next_revision`; 0 before the first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -139,17 +140,17 @@ class Image(BaseModel):
 
     @property
     def etag(self) -> str:
-        """Which labels and fields of which picture these are, as HTTP's ``ETag`` and ``If-Match`` name it."""
+        """Identifies this version of the image, for HTTP's ``ETag`` and ``If-Match``."""
         return f'"{self.revision}-{self.accepted_at.astimezone(UTC):%Y%m%dT%H%M%S%f}"'
 
     def check_etag(self, expected: Collection[str] | None) -> None:
-        """Refuse a change to another image than its sender has seen.
+        """Refuse a change to another version of the image than the sender has seen.
 
         Args:
-            expected: ETags of which the image must have one; None: any will do.
+            expected: ETags of which the image must have one; None: any.
 
         Raises:
-            PreconditionFailed: it has none of them.
+            PreconditionFailed: the image has none of them.
         """
         if expected is not None and self.etag not in expected:
             raise PreconditionFailed(
@@ -158,7 +159,7 @@ class Image(BaseModel):
 
 
 class NotEncoded(BaseModel):
-    """That an encoder cannot encode a picture, and why: a sentence."""
+    """An encoder that cannot encode a picture, and the reason in a sentence."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -167,21 +168,21 @@ class NotEncoded(BaseModel):
 
 
 class StoredImage(Image):
-    """An image as the memory holds it.
+    """An image as the memory stores it.
 
     Attributes:
         tenant: whose it is.
-        picture: the key of its picture in the blob store, if it has one; new with each acceptance of new content, so
-            that an operation conditional on it can never touch what came later.
-        begun_at: when a worker last began to remember it; it is that worker's for a while.
-        lease: which slice of which worker it was begun with; drawn anew for each.
+        picture: the key of its picture in the blob store, if it has one; new for each accepted content, so that an
+            operation conditional on the key cannot affect later content.
+        begun_at: when a worker last began to remember it; starts that worker's lease.
+        lease: the lease's token, drawn for each slice of a worker.
         history: its former labels since this picture was accepted, the earliest first; the last `MAX_HISTORY` of them.
-        known_since: from when on its labels are known, where they were changed more often than that; else null.
-        objectors: ids of the neighbours whose votes made the service warn of it or hold it.
-        pruned_from: how many wrong votes were enough to mute it, where it was muted for them.
-        not_encoded: of which further encoders it is to get no vector, though it has a picture.
-        removal: the id of the removal that has marked it: it votes no more and nothing of it is changed, until it goes.
-        vector_digests: of one that is sent as a vector, see `services.memory.points.vector_digests`; they are not kept.
+        known_since: the start of the history, where older labels were dropped from it; else null.
+        objectors: ids of the neighbours whose votes are the reason of its doubt.
+        pruned_from: the number of wrong votes from which on images were muted, where it was muted for them.
+        not_encoded: further encoders that cannot encode its picture.
+        removal: the id of the removal that has marked it: until its deletion it does not vote and cannot be changed.
+        vector_digests: of an image that is sent as a vector, see `services.memory.points.vector_digests`; not stored.
     """
 
     tenant: str
@@ -197,43 +198,43 @@ class StoredImage(Image):
     vector_digests: list[str] = Field(default_factory=list, exclude=True)
 
     def votes_at(self, moment: datetime) -> bool:
-        """Whether it votes at a moment, if it has the vector that is asked for."""
+        """Whether it votes at a moment, if it has a vector of the encoder."""
         return self.state is State.REMEMBERED and self.removal is None and not self.has_expired(moment)
 
     def has_expired(self, moment: datetime) -> bool:
-        """Whether it was to be kept until then at most, and so votes no more."""
+        """Whether its `expires_at` is reached; then it does not vote."""
         return self.expires_at is not None and self.expires_at <= moment
 
     def changed(self, changes: Mapping[str, Any], moment: datetime) -> "StoredImage":
-        """The image with other fields from a moment on; labels that it loses by that become history."""
+        """The image with changed fields; its former labels are added to the history."""
         changed = self.model_copy(update=dict(changes))
         if changed.labels == self.labels:
             return changed
         history = [*self.history, FormerLabels(labels=self.labels, until=moment)]
-        dropped, kept = history[:-MAX_HISTORY], history[-MAX_HISTORY:]
+        dropped, history = history[:-MAX_HISTORY], history[-MAX_HISTORY:]
         since = dropped[-1].until if dropped else self.known_since
-        return changed.model_copy(update={"history": kept, "known_since": since})
+        return changed.model_copy(update={"history": history, "known_since": since})
 
 
 def next_revision(revision: int) -> int:
-    """A greater revision. Its last 32 bits are random: of several who amended the same, each knows its own by it."""
+    """A greater revision. Its last 32 bits are random, so that concurrent changes have different revisions."""
     return ((revision >> REVISION_BITS) + 1 << REVISION_BITS) + secrets.randbits(REVISION_BITS)
 
 
 class ImagePage(BaseModel):
-    """One page of a listing; ``cursor`` asks for the next and is null on the last."""
+    """One page of a listing; send ``cursor`` for the next page; it is null on the last."""
 
     images: list[Image]
     cursor: str | None = None
 
 
 class Accepted(BaseModel):
-    """The answer to images sent: one entry for each, in the order they came.
+    """The response for each sent image, in the order of the request.
 
-    ``state`` is ``waiting`` for new content; content that was already there keeps its state.
+    ``state`` is ``waiting`` for new content; existing content keeps its state.
 
     Attributes:
-        other_labels: whether it is there with other labels, which stay, as was asked.
+        other_labels: whether the image exists with other labels, which are kept, as requested.
     """
 
     image_id: str

@@ -18,7 +18,7 @@ def label_paths(labels: list[str]) -> list[str]:
 
 
 class LabelCheck(StrEnum):
-    """What an objection does: nothing, for none is looked for; a reason on the image, which votes; or it is muted."""
+    """How to treat new images whose neighbours vote for another label: not at all, with a warning, or by muting."""
 
     OFF = "off"
     WARN = "warn"
@@ -26,33 +26,33 @@ class LabelCheck(StrEnum):
 
 
 class LabelRule(StrEnum):
-    """What becomes of the labels of an image that is there when it is sent with others.
+    """Which labels an existing image has after it was sent again with other labels.
 
-    ``replace``: it gets those; ``keep``: it keeps its own; ``add``: it gets those beside its own.
+    ``replace``: the sent ones; ``keep``: its own; ``add``: both.
     """
 
     REPLACE = "replace"
     KEEP = "keep"
     ADD = "add"
 
-    def applied(self, held: Sequence[str], sent: Sequence[str]) -> list[str]:
-        """The labels of an image that has some and is sent with others.
+    def applied(self, current: Sequence[str], sent: Sequence[str]) -> list[str]:
+        """The labels after the rule was applied.
 
         Raises:
-            InvalidRequest: these would be too many.
+            InvalidRequest: there would be more than `MAX_LABELS`.
         """
         if self is LabelRule.KEEP:
-            return [*held]
+            return [*current]
         if self is LabelRule.REPLACE:
             return [*sent]
-        both = list(dict.fromkeys([*held, *sent]))
+        both = list(dict.fromkeys([*current, *sent]))
         if len(both) > MAX_LABELS:
             raise InvalidRequest(f"labels: an image has at most {MAX_LABELS}, and with those it would have {len(both)}")
         return both
 
 
 class FormerLabels(BaseModel):
-    """Labels that an image had until a moment, at which it got others."""
+    """Labels that an image had until a moment."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,17 +61,17 @@ class FormerLabels(BaseModel):
 
 
 def labels_at(labels: Sequence[str], history: Sequence[FormerLabels], moment: datetime) -> Sequence[str]:
-    """The labels that an image had at a moment; what changed at that very moment had changed."""
+    """The labels that an image had at a moment; a change at this very moment counts."""
     return next((former.labels for former in history if moment < former.until), labels)
 
 
 class LabelCount(BaseModel):
-    """How many images carry a label; and how it does, where the memory was judged.
+    """The number of images with a label; and figures of the label, where the memory was judged.
 
     Attributes:
-        accuracy: the part of its remembered images for which the others vote right, 0 to 1.
-        confused_with: other labels that they were taken for, and how often; the most frequent first, at most 5.
-        thin: whether it has fewer remembered images than neighbours vote, and so can be outvoted by any other.
+        accuracy: the fraction of its remembered images for which the other images vote right, 0 to 1.
+        confused_with: labels that won instead, and how often; the most frequent first, at most 5.
+        thin: whether it has fewer remembered images than neighbours vote, so that any other label can outvote it.
     """
 
     label: str

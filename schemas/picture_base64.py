@@ -1,4 +1,4 @@
-"""A picture's bytes within JSON: text in base64."""
+"""The type of a picture in JSON: its bytes in base64."""
 
 import base64
 import binascii

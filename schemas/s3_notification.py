@@ -1,4 +1,4 @@
-"""Notifications of object stores that speak S3: which objects were put."""
+"""Read S3 event notifications: which objects were created."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ MAX_RECORDS = 1000
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object that was put.
+    """A created object.
 
     Attributes:
-        url: where it lies: ``s3://BUCKET/KEY``, encoded as URLs are.
-        fields: what its key says of it.
+        url: its URL, ``s3://BUCKET/KEY``, percent-encoded.
+        fields: image fields from its key.
     """
 
     url: str
@@ -50,15 +50,15 @@ class _Notification(BaseModel):
 
 
 def is_notification(content: object) -> bool:
-    """Whether it is one, by its form: a list of records, or the try of a bucket whose notifications were set up."""
+    """Whether content is a notification: a list of records, or the test event of a bucket's new configuration."""
     return isinstance(content, dict) and ("Records" in content or content.get("Event") == "s3:TestEvent")
 
 
 def read_notification(content: Mapping[str, Any]) -> tuple[str, Sequence[StoredObject]]:
-    """The id of the request that put them, empty where none is named; and the objects that were put.
+    """The id of the request that created the objects, maybe empty; and the objects.
 
     Raises:
-        NotAnEvent: it is not as S3 writes it, or tells of something else.
+        NotAnEvent: the notification is invalid, or about something else.
     """
     if "Records" not in content:
         return "", ()
@@ -68,16 +68,16 @@ def read_notification(content: Mapping[str, Any]) -> tuple[str, Sequence[StoredO
         raise NotAnEvent(first_faults(error.errors())) from None
     for record in records:
         if not record.eventName.removeprefix("s3:").startswith("ObjectCreated:"):
-            raise NotAnEvent("an object store's notification of something else than ObjectCreated")
+            raise NotAnEvent("the notification of an object store is not about ObjectCreated")
     named = (records[0].responseElements or {}).get("x-amz-request-id")
     return named if isinstance(named, str) else "", [_stored(record.s3) for record in records]
 
 
-def _stored(put: _S3) -> StoredObject:
-    """An object whose label is the folder that it lies in, as for a folder of folders that is imported."""
-    key = unquote_plus(put.object.key)
+def _stored(created: _S3) -> StoredObject:
+    """An object with its folder as the label, as in an import of folders."""
+    key = unquote_plus(created.object.key)
     folder, _, name = key.rpartition("/")
     fields: dict[str, Any] = {"labels": [folder]}
     if (file_name := sent_file_name(name)) is not None:
         fields["file_name"] = file_name
-    return StoredObject(f"s3://{put.bucket.name}/{quote(key)}", fields)
+    return StoredObject(f"s3://{created.bucket.name}/{quote(key)}", fields)

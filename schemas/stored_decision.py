@@ -10,18 +10,17 @@ from visual_memory.schemas.decision import Decision
 
 
 class StoredDecision(BaseModel):
-    """A decision that was kept, with what it takes to make it again.
+    """A decision with its query.
 
     Attributes:
-        asked_at: when its neighbours were searched for, or a moment before.
-        asked_by: who asked, as the API knows them.
-        query: the vector that was asked with: float32, little-endian, in base64.
-        content_hash: SHA-256 of the picture that was asked with; null where it was a vector.
-        scrubbed: how many of its neighbours are gone from the memory, and so from here: the votes were counted again
-            without them, each as reliable as any, and what else had been made of them (novelty, prediction set,
-            re-rank) was dropped.
+        asked_at: the time of the search for neighbours, or a moment before.
+        asked_by: who sent the query, as the API knows them.
+        query: the vector: float32, little-endian, in base64.
+        content_hash: SHA-256 of the picture; null where a vector was sent.
+        scrubbed: the number of its neighbours that were removed. The votes were counted again without them, with
+            reliability 1 for all others, and without novelty, prediction set and re-rank.
         options: as they were applied.
-        decision: with all its neighbours, however many were shown.
+        decision: with all its neighbours, whatever `show` was.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,8 +35,8 @@ class StoredDecision(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_former_words(cls, record: Any) -> Any:
-        """Read what was kept when options were the decision's, had a flag ``exact``, and no image shared its vote."""
+    def _from_earlier_version(cls, record: Any) -> Any:
+        """Read records of earlier versions: options in the decision, a flag ``exact``, and no shared votes."""
         if not isinstance(record, dict) or "options" in record:
             return record
         decision = {**record["decision"]}
@@ -48,7 +47,7 @@ class StoredDecision(BaseModel):
 
     @property
     def id(self) -> str:
-        """What it is looked up by."""
+        """The decision's id."""
         return str(self.decision.id)
 
 

@@ -1,6 +1,6 @@
-"""JSON of people: a key that is given twice is refused, where other readers quietly take the last.
+"""Parse JSON, and refuse duplicate keys in an object, of which other parsers silently take the last.
 
-Of ``{"subject": "ann", "subject": {"not": "ann"}}`` one reader would remove Ann, and another all the rest.
+With ``{"subject": "ann", "subject": {"not": "ann"}}`` one parser would remove Ann, and another everyone else.
 """
 
 import json
@@ -14,41 +14,41 @@ from pydantic import BaseModel
 from visual_memory.schemas.errors import InvalidRequest
 
 _TOKEN = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"([ \t\r\n]*+:)?|[{}\[\]]', re.DOTALL)
-"""Strings, with a colon behind those that are keys, and brackets; all else of JSON tells nothing of its keys."""
+"""Strings, with a colon after keys, and brackets; other tokens do not matter for finding keys."""
 
-MOST_SAID = 300
-"""Characters of a place: a key that was sent could be of any length."""
+MAX_PATH = 300
+"""The most characters of a path in a message, as keys may have any length."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass
 class _Open:
-    """An object or list that is read: its keys so far, and where in it the reader is."""
+    """An object or list that is not closed yet: its keys so far, and the current key or index."""
 
     keys: set[str] = field(default_factory=set)
     at: str | int | None = None
 
 
 def read_json(text: str | bytes) -> Any:
-    """The value of a JSON text in UTF-8.
+    """Parse a JSON text in UTF-8.
 
     Raises:
-        ValueError: it is not JSON, or not in UTF-8.
-        InvalidRequest: a key is given twice in one object.
+        ValueError: the text is not JSON, or not in UTF-8.
+        InvalidRequest: an object has a duplicate key.
     """
     text = text if isinstance(text, str) else text.decode()
     try:
-        return json.loads(text, object_pairs_hook=_once)
-    except _GivenTwiceError:
-        raise _named(text) from None
+        return json.loads(text, object_pairs_hook=_without_duplicates)
+    except _DuplicateKeyError:
+        raise _duplicate_key(text) from None
 
 
 def parse_json(model: type[Model], text: str | bytes) -> Model:
-    """A model of a JSON text.
+    """Parse a JSON text into a model.
 
     Raises:
-        pydantic.ValidationError: it is not JSON, or not of the model.
-        InvalidRequest: a key is given twice in one object.
+        pydantic.ValidationError: the text is not JSON, or does not fit the model.
+        InvalidRequest: an object has a duplicate key.
     """
     parsed = model.model_validate_json(text)
     check_keys(text)
@@ -56,51 +56,51 @@ def parse_json(model: type[Model], text: str | bytes) -> Model:
 
 
 def check_keys(text: str | bytes) -> None:
-    """Refuse a key that is given twice in one object; `text` is known to be JSON.
+    """Refuse duplicate keys in `text`, which must be valid JSON.
 
     Raises:
-        InvalidRequest: there is one; the message names its place.
+        InvalidRequest: an object has a duplicate key; the message names its path.
     """
     text = text if isinstance(text, str) else text.decode(errors="replace")
     try:
-        json.loads(text, object_pairs_hook=_leave_out, parse_int=len)
-    except _GivenTwiceError:
-        raise _named(text) from None
+        json.loads(text, object_pairs_hook=_check_pairs, parse_int=len)
+    except _DuplicateKeyError:
+        raise _duplicate_key(text) from None
 
 
-class _GivenTwiceError(Exception):
-    """A key is."""
+class _DuplicateKeyError(Exception):
+    """An object has a duplicate key."""
 
 
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _GivenTwiceError
+        raise _DuplicateKeyError
     return found
 
 
-def _leave_out(pairs: Sequence[tuple[str, Any]]) -> None:
-    _once(pairs)
+def _check_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
+    _without_duplicates(pairs)
 
 
-def _named(text: str) -> InvalidRequest:
-    """The error of a text in which a key is given twice: read once more, and slowly, for its place."""
-    opened: list[_Open] = []
+def _duplicate_key(text: str) -> InvalidRequest:
+    """The error for a text with a duplicate key: parses the text again, more slowly, to find its path."""
+    stack: list[_Open] = []
     for token in _TOKEN.finditer(text):
         match token[0][0]:
             case "{" | "[":
-                if opened and not isinstance(opened[-1].at, str):
-                    opened[-1].at = -1 if opened[-1].at is None else opened[-1].at
-                    opened[-1].at += 1
-                opened.append(_Open())
+                if stack and not isinstance(stack[-1].at, str):
+                    stack[-1].at = -1 if stack[-1].at is None else stack[-1].at
+                    stack[-1].at += 1
+                stack.append(_Open())
             case "}" | "]":
-                opened.pop()
+                stack.pop()
             case _ if token[2] is not None:
                 key = json.loads(f'"{token[1]}"', strict=False)
-                if key in opened[-1].keys:
-                    place = ".".join(str(each.at) for each in (*opened[:-1], _Open(at=key)))
-                    shown = place[:MOST_SAID].encode(errors="backslashreplace").decode()  # half a pair of surrogates
+                if key in stack[-1].keys:
+                    path = ".".join(str(each.at) for each in (*stack[:-1], _Open(at=key)))
+                    shown = path[:MAX_PATH].encode(errors="backslashreplace").decode()  # a lone surrogate
                     return InvalidRequest(f"{shown}: this key is given twice: send it once")
-                opened[-1].keys.add(key)
-                opened[-1].at = key
-    raise AssertionError("a key was given twice")
+                stack[-1].keys.add(key)
+                stack[-1].at = key
+    raise AssertionError("there is a duplicate key")

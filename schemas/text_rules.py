@@ -1,8 +1,8 @@
-"""What text, ids, moments and metadata may be: the same rules at every door.
+"""Rules for text, labels, ids, moments and metadata, the same in every interface.
 
-Text is kept in one spelling, Unicode's NFC without white space at its ends, so that two ways to write "José" are one
-subject. Letters that merely look alike, or are wide, stay what they are. What cannot be seen is refused, or two
-subjects could look the same.
+Text is normalised to Unicode's NFC, without white space at its ends, so that two ways to write "José" are one subject.
+Letters that look alike, or are wide, are not changed. Invisible characters are refused, because two subjects could look
+the same with them.
 """
 
 import re
@@ -27,24 +27,24 @@ BREAKS = "\t\n\r"
 
 
 def normalised(text: str) -> str:
-    """The one spelling in which text is kept, compared and asked for: NFC, without white space at its ends."""
+    """Text as it is stored and compared: NFC, without white space at its ends."""
     return unicodedata.normalize("NFC", text).strip()
 
 
 def repaired(text: str) -> str:
-    """Text that an earlier version took, without what would be refused today; empty where nothing of it is left."""
-    while (place := unseen_character(text := normalised(text), BREAKS)) is not None:
-        text = text[:place] + " " * text[place].isspace() + text[place + 1 :]
+    """Text of an earlier version without characters that are refused today; may be empty."""
+    while (position := unseen_character(text := normalised(text), BREAKS)) is not None:
+        text = text[:position] + " " * text[position].isspace() + text[position + 1 :]
     return text
 
 
 def respelled(text: str) -> str:
-    """The same, as it is kept from now on: where nothing of it is left, the code points stand for it."""
+    """Text of an earlier version as it is stored today: repaired, or escaped code points where nothing is left."""
     return text if text.isascii() else repaired(text) or text.encode("unicode_escape").decode()
 
 
 def respelled_label(label: str) -> str:
-    """A label of an earlier version, part by part, as it is kept from now on."""
+    """A label of an earlier version as it is stored today, respelled part by part."""
     return label if label.isascii() else "/".join(respelled(part) for part in label.split("/"))
 
 
@@ -52,17 +52,17 @@ def check_seen(text: str, breaks: str = "") -> str:
     """The same text.
 
     Args:
-        text: in its one spelling.
-        breaks: control characters that it may hold.
+        text: normalised.
+        breaks: control characters that it may contain.
 
     Raises:
-        ValueError: it holds what cannot be seen: control characters, lone surrogates, characters of no width and such,
-            but for those that a script or emoji needs where they are.
+        ValueError: it contains invisible characters: control characters, lone surrogates, characters without width and
+            the like, except where a script or an emoji needs them.
     """
-    place = unseen_character(text, breaks)
-    if place is None:
+    position = unseen_character(text, breaks)
+    if position is None:
         return text
-    character = text[place]
+    character = text[position]
     if unicodedata.category(character) in {"Cc", "Cs"}:
         raise ValueError("must not hold control characters")
     raise ValueError(
@@ -87,7 +87,7 @@ def _metadata_text(value: str) -> str:
 
 
 def label_path(value: str) -> str:
-    """A label without blanks around its parts."""
+    """A label without white space around its parts."""
     return "/".join(part.strip() for part in value.split("/"))
 
 
@@ -106,20 +106,20 @@ def _file_name(value: str) -> str:
 
 
 def base_name(path: str) -> str:
-    """What a file is called without its folders, be they written as on Windows or not."""
+    """The name of a file without its folders, with either separator."""
     return path.replace("\\", "/").rpartition("/")[2].strip()
 
 
 def sent_file_name(path: str) -> str | None:
-    """What a file is called that was sent, as text may be: cleaned, and cut to a length; None where it has no ending.
+    """The valid name of a sent file: cleaned, and cut to the longest length; None where it has no extension.
 
-    Libraries that must send some name send one without: ``blob``, ``picture``.
+    Libraries that must send a name invent one without an extension: ``blob``, ``picture``.
     """
     name = base_name(repaired(re.sub(f"[{BREAKS}]", " ", path[-METADATA_LENGTH:])))
-    ending = PurePosixPath(name).suffix
-    if len(ending) not in range(2, 33):
+    extension = PurePosixPath(name).suffix
+    if len(extension) not in range(2, 33):
         return None
-    return repaired(name.removesuffix(ending)[: LABEL_LENGTH - len(ending)] + ending)
+    return repaired(name.removesuffix(extension)[: LABEL_LENGTH - len(extension)] + extension)
 
 
 def _image_id(value: str) -> str:
@@ -132,7 +132,7 @@ def _distinct(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _written_moment(value: object) -> object:
+def _moment_text(value: object) -> object:
     """Refuse numbers, which could be seconds or milliseconds, and dates without a time."""
     if not isinstance(value, datetime) and not (isinstance(value, str) and "T" in value.upper()):
         raise ValueError("a moment is written with its time zone: 2026-01-31T12:00:00Z")
@@ -147,14 +147,14 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def _not_whole(value: object) -> object:
-    """Refuse a whole number, which would lose its last digits as a float without a word."""
+    """Refuse an integer, which could silently lose its last digits as a float."""
     if isinstance(value, int):
         raise ValueError("a whole number of more than 64 bits")  # noqa: TRY004 - pydantic wants a ValueError
     return value
 
 
 def at_most(number: int) -> BeforeValidator:
-    """Refuse a dictionary with more keys before each of its values is checked, and found wrong, at some length."""
+    """Refuse a dictionary with too many keys, before its values are validated one by one."""
 
     def check(value: object) -> object:
         if isinstance(value, dict) and len(value) > number:
@@ -165,17 +165,17 @@ def at_most(number: int) -> BeforeValidator:
 
 
 def _metadata(fields: "dict[str, MetadataValue]") -> "dict[str, MetadataValue]":
-    """Metadata with its text as it is kept: checked here, as the field's types would hide what is wrong with it."""
-    kept = dict(fields)
+    """Check and normalise metadata; done here, because pydantic's message for a union of types says less."""
+    checked = dict(fields)
     for key, value in fields.items():
         if not METADATA_KEY.fullmatch(key):
             raise ValueError(f"metadata field {key!r}: a name has 1 to 64 of a-z 0-9 _ and begins with a letter")
         if isinstance(value, str):
             try:
-                kept[key] = _metadata_text(value)
+                checked[key] = _metadata_text(value)
             except ValueError as error:
                 raise ValueError(f"metadata field {key!r} {error}") from None
-    return kept
+    return checked
 
 
 Text = Annotated[
@@ -187,7 +187,7 @@ Label = Annotated[Text, AfterValidator(_label)]
 Labels = Annotated[list[Label], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_distinct)]
 FileName = Annotated[Text, AfterValidator(_file_name)]
 ImageId = Annotated[str, Field(json_schema_extra={"pattern": f"^{IMAGE_ID.pattern}$"}), AfterValidator(_image_id)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_moment), AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment_text), AfterValidator(_in_utc)]
 MetadataText = Annotated[str, Field(max_length=METADATA_LENGTH, strict=True)]
 MetadataInteger = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 MetadataFloat = Annotated[FiniteFloat, Field(strict=True), BeforeValidator(_not_whole)]
@@ -199,4 +199,4 @@ Metadata = Annotated[
     at_most(MAX_METADATA),
 ]
 StoredValue = StrictBool | MetadataInteger | MetadataFloat | Annotated[str, Field(strict=True)]
-"""Of metadata that was accepted once, maybe by an earlier version with other rules."""
+"""A value of stored metadata, maybe accepted by an earlier version with other rules."""

@@ -81,7 +81,7 @@ def test_a_user_is_made_listed_and_removed(settings: Settings, server: IntakeSer
 def test_what_cannot_be_a_user_is_said_in_a_sentence(settings: Settings) -> None:
     run("user", "add", "twice")
     assert "choose another name" in run("user", "add", "twice", code=1).stderr
-    assert "no tenant is called" in run("user", "add", "other", "--tenant", "No Tenant", code=1).stderr
+    assert "is not the name of a tenant" in run("user", "add", "other", "--tenant", "No Tenant", code=1).stderr
     assert "two users" in run("user", "add", "other", "--removals", "--results", code=2).stderr
     assert "has no user" in run("user", "remove", "default", code=1).stderr
     run("user", "remove", "twice")
