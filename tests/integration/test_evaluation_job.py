@@ -29,10 +29,10 @@ from visual_memory.schemas.filter import Filter
 from visual_memory.schemas.image import ImageFields, now
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.backup.archive_reader import ArchiveReader
-from visual_memory.services.evaluation import evaluation_records
-from visual_memory.services.evaluation import request_evaluation as module
+from visual_memory.services.evaluation import evaluation_job, evaluation_records, request_evaluation
+from visual_memory.services.evaluation.evaluation_job import RunEvaluation
 from visual_memory.services.evaluation.evaluation_records import Evaluations
-from visual_memory.services.evaluation.request_evaluation import RequestEvaluation, RunEvaluation
+from visual_memory.services.evaluation.request_evaluation import RequestEvaluation
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs, Stopped
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs
@@ -274,7 +274,8 @@ def test_an_evaluation_that_read_what_is_removed_meanwhile_leaves_nothing(place:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_removal_while_the_report_is_stored_takes_it_too(place: Place, when: str) -> None:
     once = Once("write", lambda: place.remove({"subject": "ann"}))
-    place.evaluations._blobs = cast(BlobStore, Hooked(place.evaluations._blobs, **{when: once}))
+    files = place.evaluations._files
+    files._blobs = cast(BlobStore, Hooked(files._blobs, **{when: once}))
     place.ask(ITSELF)
     place.run()
     assert once.called
@@ -364,7 +365,7 @@ def test_bad_input_is_refused_and_changes_nothing(place: Place, monkeypatch: pyt
     with pytest.raises(InvalidPicture, match="picture 2 of 2"):
         place.add(asked, picture("disc"), picture("disc")[:500], label="disc")
     assert place.load(asked).pictures == 0
-    monkeypatch.setattr(module, "MOST_QUERIES", 1)
+    monkeypatch.setattr(request_evaluation, "MAX_QUERIES", 1)
     with pytest.raises(InvalidRequest, match="at most 1"):
         place.add(asked, picture("disc"), picture("disc"), label="disc")
     place.add(asked, picture("disc"), label="disc")
@@ -398,7 +399,7 @@ def test_pictures_that_come_too_late_are_refused_and_deleted(place: Place) -> No
 def test_what_cannot_be_evaluated_fails_with_a_reason(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = place.ask(ITSELF.model_copy(update={"filter": Filter({"subject": "nobody"})}))
     place.run()
-    monkeypatch.setattr(module, "MOST_IMAGES", 9)
+    monkeypatch.setattr(evaluation_job, "MAX_IMAGES", 9)
     large = place.ask(ITSELF)
     place.run()
     for failed, reason in ((empty, ""), (large, "10 images are too many")):

@@ -25,7 +25,7 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.preprocessing_crop import NO_CROP, PreprocessingCrop
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
-from visual_memory.services.evaluation.request_evaluation import RunEvaluation
+from visual_memory.services.evaluation.evaluation_job import RunEvaluation
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.task_queue.job_runner import RunJobs, Work
 from visual_memory.services.intake.accept_pictures import AcceptPictures
