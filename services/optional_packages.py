@@ -32,20 +32,21 @@ class MissingExtra(ImportError):
     """What the settings name needs an extra that is not installed; the message says which."""
 
 
-def explain_missing(command: str, module: str) -> str | None:
+def explain_missing(what: str, module: str) -> str | None:
     """Say what to install for a command that could not import a module; None: the module is of no extra.
 
     Args:
-        command: such as ``up``.
+        what: what needs it, such as ``visual-memory up``.
         module: its dotted name.
     """
+    command = what.removeprefix("visual-memory ")
     top = module.partition(".")[0]
     if package := SINGLE_PACKAGES.get(command, {}).get(top):
-        return f"visual-memory {command} needs {package} for this: pip install {package}"
+        return f"{what} needs {package} for this: pip install {package}"
     extra = STORAGE.get(top)
     if top in SERVER | EVALUATION:
         extra = EXTRAS_OF_COMMANDS.get(command) or ("evaluation" if top in EVALUATION else "server")
-    return None if extra is None else f"visual-memory {command} needs {_packages(extra)}"
+    return None if extra is None else f"{what} needs {_packages(extra)}"
 
 
 def check_installed(settings: "Settings") -> None:

@@ -49,8 +49,8 @@ def main() -> None:
     try:
         app()
     except ImportError as error:
-        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-        message = str(error) if isinstance(error, MissingExtra) else explain_missing(command, error.name or "")
+        words = ["visual-memory", *(word for word in sys.argv[1:] if not word.startswith("-"))][:2]
+        message = str(error) if isinstance(error, MissingExtra) else explain_missing(" ".join(words), error.name or "")
         if message is None:
             raise
         typer.echo(message, err=True)

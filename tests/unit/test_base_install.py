@@ -103,6 +103,11 @@ def test_the_client_can_be_imported() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_a_local_memory_says_which_extra_it_needs() -> None:
+    ended = run("import visual_memory.local")
+    assert "visual_memory.local needs the server packages: pip install 'visual-memory[server]'" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "extra"),
     [
