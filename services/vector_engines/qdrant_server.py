@@ -269,7 +269,7 @@ def _answering() -> Iterator[None]:
         yield
     except (ApiException, grpc.RpcError) as error:
         if "No space left" in str(error):
-            raise OutOfSpace("the store's disk is full; make room, then send it again") from error
+            raise OutOfSpace("the store's disk is full; free some space, then send it again") from error
         if _status(error) in _OUR_FAULT:
             raise
         raise Unavailable(f"the store does not answer: {str(error).strip()[:200]}") from error

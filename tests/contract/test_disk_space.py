@@ -109,7 +109,7 @@ def test_the_floor_falls_in_steps(disk: Disk, memory: Memory, folder: Path) -> N
         for least, calls in steps:
             for call in calls:
                 if least >= share:
-                    with pytest.raises(OutOfSpace, match="make room"):
+                    with pytest.raises(OutOfSpace, match="free some space"):
                         call()
                 elif least in {0.0, 0.25}:  # the others would change what the next step needs
                     call()
@@ -124,9 +124,9 @@ def test_filling_takes_room_like_what_is_new_and_finishing_does_not(disk: Disk, 
     memory.points.engine.add_vector("other", 11)
     other, rows = memory.with_encoder("other", 11), units(2, dimension=11)
     disk.free = FLOOR - 1
-    with pytest.raises(OutOfSpace, match="make room"):
+    with pytest.raises(OutOfSpace, match="free some space"):
         other.missing_vectors.store(old, rows)
-    with pytest.raises(OutOfSpace, match="make room"):
+    with pytest.raises(OutOfSpace, match="free some space"):
         memory.points.engine.add_vector("a third", 11)
     disk.free = FLOOR // 2
     assert memory.embeddings.store(waiting, units(2), further={"other": rows}) == 2

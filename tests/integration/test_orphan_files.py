@@ -60,9 +60,9 @@ def test_only_old_pictures_without_a_point_go(folder: Path) -> None:
 
 WRITE = """
 import os, signal, sys
-from visual_memory.services.infrastructure.storage.picture_store import Pictures
+from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
-Pictures(sys.argv[1]).write("t/aa/x", b"marker-picture")
+PictureStore(sys.argv[1]).write("t/aa/x", b"marker-picture")
 """
 
 
