@@ -16,7 +16,7 @@ from visual_memory.services.backup.archive_reader_v1 import ArchiveReaderV1
 from visual_memory.services.infrastructure.records import table_rows
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
-from visual_memory.services.memory.points.normalise_stored_text import respelled_fields
+from visual_memory.services.memory.points.normalise_stored_text import normalised_fields
 from visual_memory.services.receipts.receipt_signature import ReceiptSigner
 from visual_memory.services.vector_engines.engine_contract import Point
 
@@ -171,4 +171,4 @@ def _check_format_1(file: Path, archive: ArchiveReaderV1) -> None:
 
 
 def _with_normalised_text(point: Point) -> Point:
-    return replace(point, payload=point.payload | respelled_fields(point.payload))
+    return replace(point, payload=point.payload | normalised_fields(point.payload))

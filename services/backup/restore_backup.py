@@ -23,7 +23,7 @@ from visual_memory.services.infrastructure.records import database_flags, table_
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.points.collection_schema import encoder_of, vector_name
+from visual_memory.services.memory.points.collection_schema import encoder_name_of, vector_name
 from visual_memory.services.memory.points.point_payload import flag_vector_only, to_image
 from visual_memory.services.receipts.check_log_entry import LogEntry
 from visual_memory.services.receipts.receipt_log import ReceiptLog
@@ -160,7 +160,7 @@ class RestoreBackup:
         """
         known = self.encoders.known().values()
         wanted = {vector_name(spec.name): spec.dimension for spec in known} or backed_up
-        memories = [Memory(self.engine, encoder_of(name), size, self.metadata) for name, size in wanted.items()]
+        memories = [Memory(self.engine, encoder_name_of(name), size, self.metadata) for name, size in wanted.items()]
         for memory, (name, size) in zip(memories, wanted.items(), strict=True):
             if self.engine.inspect():
                 self.engine.add_vector(name, size)

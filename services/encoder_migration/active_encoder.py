@@ -10,7 +10,7 @@ from visual_memory.schemas.image import now
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
 from visual_memory.services.encoding.encoder_fingerprint import BUILT_IN, BUILT_IN_DIMENSION
 from visual_memory.services.encoding.load_encoder import identify, legacy_name, load_encoder
-from visual_memory.services.memory.points.collection_schema import encoder_of
+from visual_memory.services.memory.points.collection_schema import encoder_name_of
 from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Shape
 
@@ -74,7 +74,7 @@ def _first(shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
     if shape is None:
         dimension = BUILT_IN_DIMENSION if wanted.model == BUILT_IN else load_encoder(settings, wanted).dimension
         return _spec(wanted, wanted.name, dimension)
-    held = {encoder_of(vector): size for vector, size in shape.vectors.items()}
+    held = {encoder_name_of(vector): size for vector, size in shape.vectors.items()}
     earlier = legacy_name(settings)
     if earlier in held:
         return _spec(identify(settings, 1), earlier, held[earlier])

@@ -14,7 +14,7 @@ from visual_memory.schemas.errors import Unavailable
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.services.memory.memory import Memory
-from visual_memory.services.memory.points.collection_schema import AT_HAND
+from visual_memory.services.memory.points.collection_schema import INDEXES_IN_MEMORY
 from visual_memory.services.memory.points.point_filters import within
 from visual_memory.services.vector_engines.engine_contract import (
     EVERY_POINT,
@@ -217,7 +217,7 @@ def test_what_few_searches_ask_for_is_left_to_the_cache_and_stays_so(folder: Pat
         return {field: index.params is None or index.params.memory is None for field, index in schema.items()}
 
     at_hand = {field for field, in_memory in held().items() if in_memory}
-    assert at_hand == {"tenant", *AT_HAND}
+    assert at_hand == {"tenant", *INDEXES_IN_MEMORY}
     memory.writes.put([image("t", "a", metadata={"integer": 1})])
     before = held()
     memory.compact()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.running_service import new_folder
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.memory.points.normalise_stored_text import respell_points, respelled_fields
+from visual_memory.services.memory.points.normalise_stored_text import normalise_points, normalised_fields
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Payload, Point, Write
 from visual_memory.services.vector_engines.qdrant_edge.edge_engine import EdgeEngine
 
@@ -66,7 +66,7 @@ def is_one_spelling(payload: Payload) -> bool:
 
 def test_each_text_is_in_one_spelling_and_the_rest_is_as_it_was(engine: MortalEngine, database: Database) -> None:
     before = points(engine)
-    counts = respell_points(engine, database, AT_ONCE)
+    counts = normalise_points(engine, database, AT_ONCE)
     assert counts == {"points": len(before), "subject": 3, "labels": 3, "source": 4, "metadata": 4}
     after = points(engine)
     assert after.keys() == before.keys()
@@ -79,7 +79,7 @@ def test_each_text_is_in_one_spelling_and_the_rest_is_as_it_was(engine: MortalEn
         assert ("labels" in changed) == ("changed_at" in changed) == ("label_paths" in changed)
         assert now.vectors.keys() == then.vectors.keys()
         assert all(np.array_equal(now.vectors[name], then.vectors[name]) for name in now.vectors)
-    assert respell_points(engine, database, AT_ONCE) == counts, "it is done once, and told again"
+    assert normalise_points(engine, database, AT_ONCE) == counts, "it is done once, and told again"
 
 
 def test_a_kill_amid_the_points_is_made_good(
@@ -90,7 +90,7 @@ def test_a_kill_amid_the_points_is_made_good(
     for deaths in (2, 1, 4, 3, 0):
         engine.deaths = deaths
         try:
-            respell_points(engine, database, AT_ONCE)
+            normalise_points(engine, database, AT_ONCE)
         except KeyboardInterrupt:
             lives += 1
     assert lives == 4
@@ -99,7 +99,7 @@ def test_a_kill_amid_the_points_is_made_good(
 
 def test_a_store_without_a_collection_has_nothing_to_respell(database: Database, tmp_path: Path) -> None:
     engine = EdgeEngine(tmp_path / "engine")
-    assert respell_points(engine, database, AT_ONCE) == {}
+    assert normalise_points(engine, database, AT_ONCE) == {}
     engine.close()
 
 
@@ -110,11 +110,11 @@ def test_what_cannot_be_seen_goes_and_two_labels_may_become_one() -> None:
         "metadata": {"n": 1, "s": "\u0065\u0301"},
     }
     history = {"history": [{"labels": ["e\u0301"], "until": "2026-01-31T12:00:00+00:00"}]}
-    assert respelled_fields(payload | history) == {
+    assert normalised_fields(payload | history) == {
         "labels": ["café/a", "b"],
         "label_paths": ["b", "café", "café/a"],
         "subject": "\\u200b",
         "metadata": {"n": 1, "s": "é"},
         "history": [{"labels": ["é"], "until": "2026-01-31T12:00:00+00:00"}],
     }
-    assert respelled_fields({"labels": ["café", "b"], "subject": "José", "source": None}) == {}
+    assert normalised_fields({"labels": ["café", "b"], "subject": "José", "source": None}) == {}

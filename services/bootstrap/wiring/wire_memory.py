@@ -23,8 +23,8 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.storage.data_paths import DataPaths
 from visual_memory.services.memory.memory import Memory
 from visual_memory.services.memory.missing_vectors import MissingVectors
-from visual_memory.services.memory.points.collection_schema import held_encoder
-from visual_memory.services.memory.points.normalise_stored_text import are_respelled, respell_points
+from visual_memory.services.memory.points.collection_schema import stored_encoder
+from visual_memory.services.memory.points.normalise_stored_text import normalise_points, points_are_normalised
 from visual_memory.services.removal.migrate_covered_images_v1 import delete_incomplete_records
 from visual_memory.services.settings import Settings
 from visual_memory.services.vector_engines.engine_contract import Engine
@@ -79,7 +79,7 @@ def encoder_of(engine: Engine, records: EncoderRecords) -> tuple[str, int]:
     """The encoder that classifies, and the length of its vectors; of a memory without records its only one."""
     active = records.active()
     if active is None:
-        return held_encoder(engine) or ("", 0)
+        return stored_encoder(engine) or ("", 0)
     return active.name, records.get(active.name).dimension
 
 
@@ -118,9 +118,9 @@ def open_memory(settings: Settings, database: Database, engine: Engine, encoder:
     """
     memory = memory_of(settings, engine, encoder)
     memory.open()
-    if not are_respelled(database):
+    if not points_are_normalised(database):
         delete_incomplete_records(memory, database)
-        respell_points(engine, database)
+        normalise_points(engine, database)
 
 
 def missing_vectors_of(engine: Engine, encoder: EncoderSpec | SharedEncoder) -> MissingVectors:

@@ -1,6 +1,6 @@
-"""The text of points that earlier versions wrote comes into today's one spelling: once, before anything is served.
+"""Normalise the text of points that earlier versions wrote (Unicode NFC), once, before any request is served.
 
-A filter asks in that spelling, so what a point has in another would be met by none, and a removal would miss it.
+Filters are normalised, so they would not match text in another form, and a removal would miss it.
 """
 
 import logging
@@ -20,7 +20,7 @@ from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Leases, Superseded
 from visual_memory.services.vector_engines.engine_contract import EVERY_POINT, Engine, Payload, PointFilter, SetPayload
 
-FACT = "respelled_points"
+FLAG = "respelled_points"
 LEASE = timedelta(seconds=30)
 POLL = 0.2
 PAGE = 1000
@@ -28,31 +28,31 @@ PAGE = 1000
 log = logging.getLogger(__name__)
 
 
-def respell_points(engine: Engine, database: Database, lease: timedelta = LEASE) -> Counter[str]:
-    """Respell the text of every point; waits while another process does it, and goes on where one was killed.
+def normalise_points(engine: Engine, database: Database, lease: timedelta = LEASE) -> Counter[str]:
+    """Normalise the text of every point; wait while another process does it, resume if one was killed.
 
     Returns:
-        how many points were looked at, as ``points``, and in how many of them each field became another.
+        the number of points read, as ``points``, and for each field the number of points in which it changed.
 
     Raises:
-        Unavailable: the engine or the database does not answer; the next start goes on.
+        Unavailable: the engine or the database does not answer; the next start resumes.
     """
     leases = Leases(database)
-    while not (value := _value(database)).get("done"):
-        with leases.held(FACT, lease) as held, suppress(Superseded):
-            if held is not None:
-                return _respell(engine, database, leases, held)
+    while not (value := _read(database)).get("done"):
+        with leases.held(FLAG, lease) as own_lease, suppress(Superseded):
+            if own_lease is not None:
+                return _normalise_pages(engine, database, leases, own_lease)
         time.sleep(POLL)
     return Counter(value["changed"])
 
 
-def are_respelled(database: Database) -> bool:
-    """Whether that was done."""
-    return bool(_value(database).get("done"))
+def points_are_normalised(database: Database) -> bool:
+    """Whether `normalise_points` has finished."""
+    return bool(_read(database).get("done"))
 
 
-def respelled_fields(payload: Payload) -> Payload:
-    """The fields of a point whose text becomes another, as they are from now on; empty where none does."""
+def normalised_fields(payload: Payload) -> Payload:
+    """The fields of a point whose text changes, with their new values; empty if none does."""
     wanted: Payload = {
         name: respelled(payload[name]) for name in ("source", "subject", "file_name") if payload.get(name) is not None
     }
@@ -67,14 +67,14 @@ def respelled_fields(payload: Payload) -> Payload:
     return changed
 
 
-def _respell(engine: Engine, database: Database, leases: Leases, lease: Lease) -> Counter[str]:
-    value = _value(database)
+def _normalise_pages(engine: Engine, database: Database, leases: Leases, lease: Lease) -> Counter[str]:
+    value = _read(database)
     counts, cursor = Counter[str](value.get("changed", {})), value.get("cursor")
     while engine.inspect():
         page, cursor = engine.scroll(EVERY_POINT, PAGE, cursor)
         writes = []
         for payload in page:
-            if fields := respelled_fields(payload):
+            if fields := normalised_fields(payload):
                 counts.update(fields.keys() - {"label_paths"})
                 writes.append(_write(payload, fields))
         counts["points"] += len(page)
@@ -82,28 +82,28 @@ def _respell(engine: Engine, database: Database, leases: Leases, lease: Lease) -
             engine.write(writes)
         if cursor is None:
             break
-        _say(database, leases, lease, {"cursor": cursor, "changed": counts})
-    _say(database, leases, lease, {"done": True, "changed": counts})
+        _save(database, leases, lease, {"cursor": cursor, "changed": counts})
+    _save(database, leases, lease, {"done": True, "changed": counts})
     if len(counts) > 1:
-        log.warning("text of images came into one spelling (Unicode's NFC): %s", dict(counts))
+        log.warning("text of stored images was normalised to Unicode NFC: %s", dict(counts))
     return counts
 
 
 def _write(payload: Payload, fields: Payload) -> SetPayload:
-    """What to write, as long as it is the very same image; judged again where its labels are others."""
+    """Write the fields if the image is unchanged; new labels set ``changed_at``, so that it is judged again."""
     same = Clause("picture", FieldType.KEYWORD, (payload["picture"],))
     where = PointFilter(payload["tenant"], (same,), ids=(point_id(payload["tenant"], payload["image_id"]),))
     return SetPayload(fields | ({"changed_at": now().isoformat()} if "labels" in fields else {}), where)
 
 
-def _value(database: Database) -> dict[str, Any]:
-    return database_flags.read_flag(database, FACT) or {}
+def _read(database: Database) -> dict[str, Any]:
+    return database_flags.read_flag(database, FLAG) or {}
 
 
-def _say(database: Database, leases: Leases, lease: Lease, value: dict[str, Any]) -> None:
+def _save(database: Database, leases: Leases, lease: Lease, value: dict[str, Any]) -> None:
     with database.write(urgent=True) as connection:
         leases.check(connection, lease)
-        database_flags.set_flag(database, connection, FACT, value)
+        database_flags.set_flag(database, connection, FLAG, value)
 
 
 def _labels(labels: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where a listing goes on: the id of a point, as callers are given it."""
+"""Encode the id of the next point as the cursor of a listing, and decode it."""
 
 import base64
 import binascii
@@ -8,15 +8,15 @@ from visual_memory.schemas.errors import InvalidRequest
 
 
 def to_cursor(point: str | None) -> str | None:
-    """The cursor that a listing goes on from with this point; None at the end."""
+    """The cursor of the page that starts with a point; None at the end."""
     return None if point is None else base64.urlsafe_b64encode(uuid.UUID(point).bytes).decode().rstrip("=")
 
 
 def point_of(cursor: str | None) -> str | None:
-    """The point of a cursor; None at the beginning.
+    """The point at which the page of a cursor starts; None at the beginning.
 
     Raises:
-        InvalidRequest: the cursor is not one of ours.
+        InvalidRequest: it is not a cursor that `to_cursor` made.
     """
     if cursor is None:
         return None
@@ -27,5 +27,5 @@ def point_of(cursor: str | None) -> str | None:
 
 
 def random_cursor() -> str:
-    """A cursor from which on the following images are as likely as any others."""
+    """A cursor at a random position, from which every image is equally likely to come first."""
     return to_cursor(str(uuid.uuid4())) or ""

@@ -1,4 +1,4 @@
-"""Vectors that can be compared: an engine takes NaN, zero and any length without a word, so they are checked here."""
+"""Normalise vectors to length 1, and check them: engines accept NaN, zero and any length without an error."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,11 +7,11 @@ from visual_memory.schemas.errors import InvalidVector
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 UNIT = 1e-3
-"""How far a vector's length may be from 1; float32 rounding stays a hundred times below it."""
+"""Tolerance of a vector's length around 1; rounding to float32 stays a hundred times below it."""
 
 
 def check_queries(vectors: Vectors, dimension: int) -> None:
-    """Refuse what cannot be searched for.
+    """Check vectors to search for.
 
     Args:
         vectors: must be float32 [n, dimension], finite, no row zero.
@@ -29,13 +29,13 @@ def check_queries(vectors: Vectors, dimension: int) -> None:
 
 
 def to_units(vectors: NDArray[np.float32] | NDArray[np.float64]) -> Vectors:
-    """Vectors brought to length 1, float32 [n, d].
+    """Normalise vectors to length 1, float32 [n, d].
 
     Args:
         vectors: [n, d].
 
     Raises:
-        InvalidVector: one is zero or not finite; the message names its place, counted from 0.
+        InvalidVector: one is zero or not finite; the message has its position, counted from 0.
     """
     exact = vectors.astype(np.float64)
     norms = np.linalg.norm(exact, axis=1, keepdims=True)
@@ -47,11 +47,11 @@ def to_units(vectors: NDArray[np.float32] | NDArray[np.float64]) -> Vectors:
 
 
 def check_units(vectors: Vectors, rows: int, dimension: int) -> None:
-    """Refuse what cannot be remembered.
+    """Check vectors to store.
 
     Args:
         vectors: must be float32 [rows, dimension], finite, each row of length 1.
-        rows: how many there must be.
+        rows: required number of vectors.
         dimension: length of the collection's vectors.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Digests by which a vector is known again, however long it was when it was sent."""
+"""Digests that identify a vector by its direction, whatever its length was when it was sent."""
 
 from hashlib import blake2b
 
@@ -8,19 +8,19 @@ from visual_memory.services.memory.points.unit_vectors import to_units
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 CELL = 2**-11
-"""The width of a cell in which two numbers of vectors of length 1 count as the same."""
+"""Width of the cells within which two components of unit vectors count as equal."""
 OFFSETS = (1 / 8, 3 / 8, 5 / 8, 7 / 8)
-"""Where the cells of each digest begin, in cells: a number near the border of one is far from those of the others."""
+"""Offsets of the digests' cells, in cells: a number near a border in one digest is far from one in the others."""
 SALTS = tuple(b"%d" % number for number in range(len(OFFSETS)))
 
 
 def vector_digests(vectors: Vectors) -> list[list[str]]:
-    """For each vector some digests, of which two vectors share one where they point the same way.
+    """Digests of each vector; two vectors of the same direction share at least one.
 
-    A multiple of a float32 vector is rounded once more, so that each number of its direction differs by some 1e-7 of
-    itself. A digest differs where that takes one of them over a border, which for 1,280 numbers happens in less than 1
-    of 50 vectors, and to all digests of one in less than 1 of 10^6. Vectors of some hundred numbers that differ by a
-    thousandth in each share none: each number would have to stay within its cell.
+    A multiple of a float32 vector is rounded again, so each component of its direction differs by about 1e-7 of itself.
+    A digest differs if that moves one component over a border: with 1,280 components in less than 1 of 50 vectors, and
+    in all digests of a vector in less than 1 of 10^6. Vectors of some hundred components that differ by a thousandth in
+    each share none, because every component would have to stay within its cell.
 
     Args:
         vectors: float32 [n, d], finite, no row zero.
@@ -29,7 +29,7 @@ def vector_digests(vectors: Vectors) -> list[list[str]]:
 
 
 def unit_digests(units: Vectors) -> list[list[str]]:
-    """The digests of vectors that `to_units` brought to length 1; see `vector_digests`."""
+    """Digests of vectors that `to_units` has normalised; see `vector_digests`."""
     cells = units / np.float32(CELL)
     rows = [np.floor(cells + np.float32(offset)).astype("<i2") for offset in OFFSETS]
     return [
