@@ -1,4 +1,4 @@
-"""Two encoders asked the same: how often each is right, whether that is chance, and whose answers change."""
+"""Comparison of two encoders on the same queries: accuracy, confidence intervals, and changed answers."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -8,7 +8,7 @@ class _Part(BaseModel):
 
 
 class Estimate(_Part):
-    """A figure of the pictures that were asked, with the 95 % interval of the same among all that are like them."""
+    """A figure of the queries, with its 95 % confidence interval."""
 
     value: float
     low: float
@@ -16,18 +16,18 @@ class Estimate(_Part):
 
 
 class EncoderFigures(_Part):
-    """How well one encoder's vectors answer, by the vote of the comparison.
+    """The figures of one encoder.
 
     Attributes:
         encoder: its name.
-        accuracy: the part of the answers that is right, 0 to 1; Wilson's interval.
-        ece: expected calibration error of the winner's share as its confidence, 0 to 1, on one half of the pictures;
+        accuracy: the fraction of right answers, 0 to 1; Wilson's interval.
+        ece: expected calibration error of the winner's share as its confidence, 0 to 1, on one half of the queries;
             null where there is only one.
         calibrated_ece: the same, on the same half, with the temperature that was fitted on the other half.
         temperature: that temperature.
-        novelty_auroc: how well the mean distance to the voters tells pictures of a class that the memory does not hold
-            from the others, 0 to 1, where 0.5 is chance: the mean over fifths of the classes, each left out of the
-            memory once. Null where there is one class only.
+        novelty_auroc: how well the mean distance to the voters separates queries of classes that the memory does not
+            have from the others, 0 to 1, where 0.5 is chance: the mean over fifths of the classes, each left out of the
+            memory once. Null where there is only one class.
     """
 
     encoder: str
@@ -39,10 +39,10 @@ class EncoderFigures(_Part):
 
 
 class ChangedAnswer(_Part):
-    """A picture that the two encoders answer differently.
+    """A query that the two encoders answer differently.
 
     Attributes:
-        image_id: its id, or its file where a folder was asked about.
+        image_id: its id, or its file where a folder was evaluated.
         labels: its own.
         a: the answer by the first encoder.
         b: the answer by the second.
@@ -55,12 +55,12 @@ class ChangedAnswer(_Part):
 
 
 class Comparison(_Part):
-    """The same pictures asked by two encoders.
+    """The same queries answered by two encoders.
 
     Attributes:
-        queries: how many pictures were asked about.
-        images: how many images voted, or, of the memory itself, those that may vote on each other.
-        k: how many neighbours vote, copies counted once.
+        queries: the number of queries.
+        images: the number of images that vote.
+        k: the number of neighbours that vote, with copies counted once.
         difference: accuracy of `b` less that of `a`, -1 to 1; the interval is that of pairs (Bonett and Price 2012).
         gained: `a` is wrong and `b` is right.
         lost: `a` is right and `b` is wrong.
@@ -85,13 +85,14 @@ class EncoderComparison(_Part):
         tenant: whose memory.
         a: name of the first encoder.
         b: name of the second.
-        voting: how many images vote.
-        drawn: of how many of them, drawn at random by the seed, everything is; null: of all.
-        lacking: how many of these lack a vector, by the encoder; they are left out of both.
-        seed: of all draws.
-        itself: each image of the memory asked of the others.
-        folder: labelled pictures asked of the memory; null where none were given.
-        known: how many of those pictures are remembered themselves, and so find themselves, which flatters both.
+        voting: the number of images that vote.
+        drawn: the size of the random sample of them that was used; null: all.
+        lacking: the number of these without a vector, by encoder; they are left out of both.
+        seed: of all random draws.
+        itself: the memory evaluated on itself, leaving one out.
+        folder: labelled pictures of a folder as queries; null where none were given.
+        known: the number of these pictures that are remembered themselves, and so find themselves, which raises both
+            accuracies.
     """
 
     tenant: str

@@ -1,4 +1,4 @@
-"""An evaluation as a job of the service: what is asked, how far it is, and its main figures."""
+"""An evaluation as a job: its request, its state, and its main figures."""
 
 from typing import Self
 
@@ -14,8 +14,8 @@ class EvaluationRequest(EvaluationOptions):
     """What to evaluate.
 
     Attributes:
-        itself: the memory is asked about itself, leaving one out; else about labelled pictures, which are sent next.
-        filter: only images that meet it are the memory that is evaluated.
+        itself: evaluate the memory on itself, leaving one out; else on labelled pictures, which are sent next.
+        filter: only images that meet it are part of the evaluated memory.
     """
 
     itself: bool = False
@@ -26,16 +26,17 @@ class EvaluationSummary(BaseModel):
     """The main figures of an evaluation; its report has the others.
 
     Attributes:
-        queries: how many pictures were asked about.
-        known: how many of these are remembered themselves, by their ids; they find themselves, which flatters.
-        images: how many images voted.
-        k: how many neighbours voted.
-        accuracy: of the vote that was asked for, 0 to 1.
+        queries: the number of queries.
+        known: the number of these that are remembered themselves, by their ids, and so find themselves, which raises
+            the accuracy.
+        images: the number of images that voted.
+        k: the number of neighbours that voted.
+        accuracy: of the requested vote, 0 to 1.
         votes: accuracy of each vote at the same k without pruning, 0 to 1.
         ece: expected calibration error of its shares, 0 to 1; null where there were too few answers.
-        calibrated_ece: the same after a temperature was fitted.
-        probe: accuracy of a linear classifier on the same vectors, 0 to 1; null where there were too few of them.
-        recall: of the ``balanced`` search against the exact one, 0 to 1, by k; null where it was not asked.
+        calibrated_ece: the same with a fitted temperature.
+        probe: accuracy of a linear classifier on the same vectors, 0 to 1; null where there were too few.
+        recall: of the ``balanced`` search against the exact one, 0 to 1, by k; null where it was not measured.
         fast_recall: the same of the ``fast`` one.
     """
 
@@ -57,7 +58,7 @@ class EvaluationSummary(BaseModel):
 
     @classmethod
     def of(cls, found: Evaluation, known: int) -> Self:
-        """The main figures of what an evaluation found, and how many of its queries are remembered themselves."""
+        """The main figures of an evaluation, with the number of queries that are remembered themselves."""
         calibration = found.calibration
         plain = [curve for curve in found.curves if curve.prune is Prune.NONE and curve.accuracy]
         return cls(
@@ -81,9 +82,9 @@ class EvaluationJob(Job):
     """An evaluation of a tenant.
 
     Attributes:
-        request: what was asked.
-        pictures: how many labelled pictures wait for it; they are deleted once it is done.
-        summary: once it is done.
+        request: of the evaluation.
+        pictures: the number of labelled pictures that were sent for it; they are deleted when it is done.
+        summary: null until it is done.
     """
 
     request: EvaluationRequest

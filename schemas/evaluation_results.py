@@ -1,4 +1,4 @@
-"""An evaluation: labelled pictures classified against a memory, or the memory against itself leaving one out."""
+"""The results of an evaluation: labelled queries classified by a memory, or the memory by itself, leaving one out."""
 
 from typing import Annotated, Literal
 
@@ -8,22 +8,22 @@ from typing_extensions import TypedDict
 from visual_memory.schemas.classify_options import Prune, Vote, VoteOptions
 from visual_memory.schemas.judgement import ClassReport
 
-MOST_NEIGHBOURS = 100
+MAX_NEIGHBOURS = 100
 
 
 class EvaluationOptions(VoteOptions):
-    """What to ask of an evaluation; `vote` and `k` are those whose answers are looked at closely.
+    """The options of an evaluation; `vote` and `k` are those of the detailed results.
 
     Attributes:
-        k: how many neighbours vote for the answers of which confusions, calibration and novelty speak, 1 to 100.
-        k_max: the curves show every k up to this, 1 to 100.
-        prune_above: wrong votes, counted over 100 neighbours, from which on hard pruning leaves an image out; left out,
-            the paper's 128, or three times the mean where that is more, as it is where classes hold few images.
-        seed: of the draws: halves, subsets of the memory, folds.
+        k: the number of neighbours that vote, for confusions, calibration and novelty, 1 to 100.
+        k_max: the largest k of the curves, 1 to 100.
+        prune_above: the least number of wrong votes, over 100 neighbours, for which hard pruning excludes an image; by
+            default the paper's 128, or three times the mean where that is more, as with few images per class.
+        seed: of the random draws: halves, subsets of the memory, folds.
     """
 
-    k: Annotated[int, Field(ge=1, le=MOST_NEIGHBOURS)] = 50
-    k_max: Annotated[int, Field(ge=1, le=MOST_NEIGHBOURS)] = MOST_NEIGHBOURS
+    k: Annotated[int, Field(ge=1, le=MAX_NEIGHBOURS)] = 50
+    k_max: Annotated[int, Field(ge=1, le=MAX_NEIGHBOURS)] = MAX_NEIGHBOURS
     prune_above: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
@@ -45,12 +45,12 @@ class Curve(_Part):
 
 
 class Bin(_Part):
-    """The answers whose confidence falls into one part of 0 to 1.
+    """The answers whose confidence is in one interval of 0 to 1.
 
     Attributes:
-        confidence: the mean of their confidence.
-        accuracy: the part of them that is right.
-        answers: how many they are, at least 1.
+        confidence: their mean confidence.
+        accuracy: the fraction of right answers.
+        answers: their number, at least 1.
     """
 
     confidence: float
@@ -59,11 +59,11 @@ class Bin(_Part):
 
 
 class Reliability(_Part):
-    """How far confidence keeps what it promises.
+    """How well confidence matches accuracy.
 
     Attributes:
         ece: expected calibration error, the mean distance of confidence and accuracy over the answers, 0 to 1.
-        bins: those that hold any answer, by ascending confidence.
+        bins: those with answers, by ascending confidence.
     """
 
     ece: float
@@ -74,8 +74,9 @@ class Calibration(_Part):
     """The share of the winner, taken as its confidence, before and after a temperature was fitted.
 
     Attributes:
-        temperature: shares to the power of 1 / temperature, again made to sum to 1; fitted on one half of the queries.
-        before: as the vote says it, on the other half.
+        temperature: shares are raised to the power of 1 / temperature and normalised; fitted on one half of the
+            queries.
+        before: without the temperature, on the other half.
         after: with the temperature, on the same half.
     """
 
@@ -85,14 +86,14 @@ class Calibration(_Part):
 
 
 class PredictionSets(_Part):
-    """Sets of labels that are to hold a right one so often, calibrated on the memory's own images.
+    """The measured coverage of prediction sets, calibrated on the memory's own images.
 
     Attributes:
-        coverage: how often, 0 to 1.
-        share: the share of the vote from which on a label is in the set; 0: every label that got a vote is.
-        covered: how often the set does hold a right label, 0 to 1.
-        size: how many labels it holds, on average.
-        queries: on how many pictures this was measured.
+        coverage: the requested coverage, 0 to 1.
+        share: the least share of the vote of a label in the set; 0: every label that got a vote is in it.
+        covered: the fraction of queries whose set holds a right label, 0 to 1.
+        size: the mean number of labels in a set.
+        queries: the number of queries for this.
     """
 
     coverage: float
@@ -103,10 +104,10 @@ class PredictionSets(_Part):
 
 
 class Histogram(_Part):
-    """How often right and wrong answers fell between two edges.
+    """The numbers of right and wrong answers between edges.
 
     Attributes:
-        edges: ascending, one more than there are counts.
+        edges: ascending, one more than counts.
     """
 
     edges: list[float]
@@ -135,10 +136,10 @@ class Sensitivity(_Part):
 
 
 class Size(_Part):
-    """A memory of so many images, drawn at random from the whole.
+    """The errors of random subsets of the memory of one size.
 
     Attributes:
-        errors: the part of the queries answered wrongly, 0 to 1, for each draw.
+        errors: the fraction of wrong answers, 0 to 1, for each draw.
     """
 
     images: int
@@ -161,11 +162,11 @@ class Probe(_Part):
     """A linear classifier on the same vectors: the baseline.
 
     Attributes:
-        method: what it is, and how it was trained, in words.
+        method: the classifier and its training, in words.
         accuracy: 0 to 1.
-        taught: with how many images at least.
-        queries: how many it was asked.
-        votes: accuracy of the vote of the same images on the same queries, 0 to 1.
+        taught: the least number of training images.
+        queries: the number of queries.
+        votes: accuracy of the vote with the same images on the same queries, 0 to 1.
     """
 
     method: str
@@ -176,10 +177,10 @@ class Probe(_Part):
 
 
 class Voted(_Part):
-    """A neighbour beside a mistake.
+    """A neighbour of a mistake.
 
     Attributes:
-        thumbnail: its file in the report's folder, if it has one.
+        thumbnail: its file in the report's folder, if any.
     """
 
     image_id: str
@@ -189,12 +190,12 @@ class Voted(_Part):
 
 
 class Mistake(_Part):
-    """A query that was answered wrongly.
+    """A query with a wrong answer.
 
     Attributes:
         share: of the vote, for the wrong answer, 0 to 1.
         neighbours: the nearest, at most 5.
-        thumbnail: its file in the report's folder, if it has one.
+        thumbnail: its file in the report's folder, if any.
     """
 
     image_id: str
@@ -207,9 +208,9 @@ class Mistake(_Part):
 
 @with_config(coerce_numbers_to_str=True)
 class NeighbourList(TypedDict):
-    """The neighbours of one image, as the paper's authors exchange them; nearest first.
+    """The neighbours of one image in the format of the paper's authors; nearest first.
 
-    Several labels of one image are a list; the authors' own have one each.
+    Several labels of one image are a list; the authors' images have one label each.
     """
 
     featurizer: str
@@ -221,33 +222,34 @@ class NeighbourList(TypedDict):
 
 
 class Evaluation(_Part):
-    """What an evaluation found; an answer is right if it is one of the query's labels.
+    """The results of an evaluation; an answer is right if it is one of the query's labels.
 
     Attributes:
-        encoder: whose vectors were compared.
-        itself: whether the memory was asked about itself, leaving one out.
-        queries: how many pictures were asked about.
-        images: how many images the memory holds, or, of neighbours alone, how many occur among them.
-        k: as asked, or as many neighbours as there are.
+        encoder: the encoder whose vectors were compared.
+        itself: whether the memory was evaluated on itself, leaving one out.
+        queries: the number of queries.
+        images: the number of images in the memory; where only neighbours are given, the number of different ones.
+        k: the requested k, or the number of neighbours where there are fewer.
         accuracy: of the vote and k of the options, 0 to 1.
-        prune_above: wrong votes from which on hard pruning left an image out; null where none could be counted.
-        pruned: how many images hard pruning left out.
+        prune_above: the least number of wrong votes for which hard pruning excluded an image; null where wrong votes
+            could not be counted.
+        pruned: the number of images that hard pruning excluded.
         curves: for each vote, without pruning and, where wrong votes could be counted, with it.
-        right_at_rank: how often the neighbour at rank 0, 1, ... carries a right label, 0 to 1.
+        right_at_rank: how often the neighbour at rank 0, 1, ... has a right label, 0 to 1.
         hit_rate: how often a right label is among the k nearest, k = 1, 2, ..., 0 to 1.
         classes: by label, the least accurate first.
-        labels: all labels, in the order to which `confusion` refers.
-        confusion: [label, answer, count] of what occurred, as places in `labels`; a query with several labels counts
-            for the one that was answered, or else for its first.
+        labels: all labels, in the order of the indices in `confusion`.
+        confusion: [label, answer, count] of what occurred, as indices into `labels`; a query with several labels
+            counts for the one that was answered, or else for its first.
         mistakes: examples, the most confident first, of different confusions.
         calibration: null where there is only one query.
-        sets: prediction sets of the same answers; the memory asked about itself is calibrated on one half and measured
+        sets: prediction sets of the same answers; a memory evaluated on itself is calibrated on one half and measured
             on the other. Null where there was nothing to calibrate on.
-        recall: of the ``balanced`` search against the exact one, 0 to 1, by k; null where none was asked.
+        recall: of the ``balanced`` search against the exact one, 0 to 1, by k; null where it was not measured.
         fast_recall: the same of the ``fast`` one.
         scaling: null, as `probe`, where there were no vectors or too few of them.
-        neighbours: by image id; a file of its own.
-        thumbnails: JPEG files by their path in the report's folder.
+        neighbours: by image id; written to a separate file.
+        thumbnails: JPEG files by path in the report's folder.
     """
 
     encoder: str

@@ -1,4 +1,4 @@
-"""The memory judged by itself: every remembered image classified by the others, leaving it out."""
+"""A judgement of the memory: every remembered image classified by the others, leaving one out."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -9,7 +9,7 @@ from visual_memory.schemas.background_job import Job
 
 
 class Suspicion(StrEnum):
-    """Why an image deserves a look."""
+    """Why an image needs a review."""
 
     LABEL = "label"
     DUPLICATE = "duplicate"
@@ -17,10 +17,10 @@ class Suspicion(StrEnum):
 
 
 class Suspect(BaseModel):
-    """An image that deserves a look.
+    """An image that needs a review.
 
     Attributes:
-        score: how strong the suspicion is, 0 to 1; suspects are ranked by it.
+        score: the strength of the suspicion, 0 to 1; suspects are ranked by it.
         reason: a sentence.
         suggestion: the label that its neighbours vote for, or the image it duplicates.
     """
@@ -36,12 +36,12 @@ class Suspect(BaseModel):
 
 
 class ClassReport(BaseModel):
-    """How a class does, leaving one out.
+    """The accuracy of a class, leaving one out.
 
     Attributes:
-        images: how many remembered images carry the label.
-        accuracy: the part of them for which the others vote the same label, 0 to 1.
-        confused_with: other labels that they were taken for, and how often; the most frequent first, at most 5.
+        images: the number of remembered images with the label.
+        accuracy: the fraction of them for which the others vote the same label, 0 to 1.
+        confused_with: labels that won instead, and how often; the most frequent first, at most 5.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,15 +53,15 @@ class ClassReport(BaseModel):
 
 
 class CalibrationSample(BaseModel):
-    """Images of the memory with their neighbours, leaving themselves out; drawn evenly by the order of their ids.
+    """Images of the memory with their neighbours, leaving one out; sampled evenly in the order of their ids.
 
     Attributes:
-        labels: of each image; n of them.
+        labels: of each of the n images.
         similarities: of each image's neighbours, the nearest first; at most 100 each.
         neighbour_labels: of the same neighbours.
         neighbour_wrong: wrong votes of the same neighbours.
-        neighbour_groups: of the same neighbours, a number, 0 or more, that those of one content have in common; empty
-            in judgements that were made before these shared a vote.
+        neighbour_groups: of the same neighbours, a number, 0 or more, equal for copies of one content; empty in
+            judgements from before copies shared a vote.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,18 +74,18 @@ class CalibrationSample(BaseModel):
 
 
 class Judgement(BaseModel):
-    """What one pass over a tenant's memory found; a removal leaves one that never saw what it covered.
+    """The results of one pass over a tenant's memory; a removal replaces it by one without the removed images.
 
     Attributes:
-        id: new with each pass; ids of later ones sort after it.
-        made_at: when the pass began to read the memory; what was changed since is not in it.
-        encoder: whose vectors were compared.
-        k: how many neighbours voted for `votes`.
-        images: how many images were judged.
+        id: new for each pass; ids sort by time.
+        made_at: when the pass began to read the memory; later changes are not in it.
+        encoder: the encoder whose vectors were compared.
+        k: the number of neighbours that voted for `votes`.
+        images: the number of judged images.
         votes: wrong and right votes of each image that gave any, as [wrong, right] by image id.
         classes: by label, the least accurate first.
         suspects: the most suspicious first, by kind; at most 1,000 of each.
-        sample: what novelty and prediction sets are calibrated on.
+        sample: calibrates novelty and prediction sets.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,10 +102,10 @@ class Judgement(BaseModel):
 
 
 class JudgementSummary(BaseModel):
-    """A judgement without what it says of single images.
+    """A judgement without its results for single images.
 
     Attributes:
-        suspects: how many there are of each kind.
+        suspects: the number of each kind.
     """
 
     id: str
@@ -118,12 +118,12 @@ class JudgementSummary(BaseModel):
 
 
 class JudgementStatus(BaseModel):
-    """Where a tenant's memory stands.
+    """The current judgement of a tenant's memory, and the latest job.
 
     Attributes:
-        current: the judgement that counts; null where none does.
-        stale: whether the memory was changed since; it counts until the next all the same.
-        job: the latest that was asked for, with its progress; null where none was.
+        current: the judgement in use; null where there is none.
+        stale: whether the memory has changed since; the judgement stays in use until the next.
+        job: the latest requested judgement, with its progress; null where none was requested.
     """
 
     current: JudgementSummary | None = None

@@ -1,7 +1,7 @@
-"""What a receipt says, and every other entry of the log of receipts: version 2, made once and never changed.
+"""The payloads of receipts and of all other entries of the receipt log, version 2.
 
-These classes only make entries. Whoever reads one reads the bytes that were signed, so a field that comes to a class
-later touches no receipt that was given before.
+These classes only create entries. Readers verify the signed bytes, so adding a field to a class does not affect earlier
+receipts.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Event(StrEnum):
-    """What an entry of the log says happened."""
+    """The event that an entry of the log records."""
 
     REQUESTED = "requested"
     DONE = "done"
@@ -35,14 +35,14 @@ TYPES = {
     Event.TENANT_END: "tenant_end",
     Event.RESTORED: "restore",
 }
-"""What an entry is, by what it says happened."""
+"""The type of an entry, by its event."""
 
 RECEIPTS = frozenset({Event.DONE, Event.ERASED, Event.TENANT_END})
-"""The entries that are handed out as receipts."""
+"""The events whose entries are receipts."""
 
 
 class Requester(BaseModel):
-    """Who asked.
+    """Who requested a removal.
 
     Attributes:
         name: of the key, or ``command line`` and the like where no key was used.
@@ -56,7 +56,7 @@ class Requester(BaseModel):
 
 
 class Payload(BaseModel):
-    """What an entry says of its event; the log adds version, type, tenant, removal, moment, number and the chain."""
+    """The fields of an entry's event; the log adds version, type, tenant, removal, time, number and the chain."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,7 +64,7 @@ class Payload(BaseModel):
 
 
 class RequestedPayload(Payload):
-    """A removal was asked for.
+    """A removal was requested.
 
     Attributes:
         filter_digest: see `services.receipts.filter_digest`.
@@ -85,9 +85,9 @@ class RemovalPayload(RequestedPayload):
 
     Attributes:
         done_at: when it was verified that nothing that it covers is left.
-        images: how many images it removed, in all and by the state they were in.
-        pictures: how many of them had a picture.
-        queued: how many entries it took that waited in the intake, or were dead letters there.
+        images: the number of removed images; `by_state` has it by their former state.
+        pictures: the number of these with a picture.
+        queued: the number of removed intake entries, waiting or dead letters.
     """
 
     event = Event.DONE
@@ -100,7 +100,7 @@ class RemovalPayload(RequestedPayload):
 
 
 class Claim(BaseModel):
-    """What an erasure covers, a sentence each; what is said to be an operator's is not covered."""
+    """What an erasure covers, in a sentence each; tasks of the operator are named and not covered."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -128,12 +128,12 @@ class ErasurePayload(Payload):
 
 
 class TenantEndPayload(Payload):
-    """All that was kept of a tenant is removed: its one receipt.
+    """A tenant was removed with all its data: its only receipt.
 
     Attributes:
-        queued: how many entries waited in the intake, or were dead letters there.
-        keys: how many keys were revoked and deleted.
-        records: how many records were deleted, by their kind.
+        queued: the number of removed intake entries, waiting or dead letters.
+        keys: the number of keys that were revoked and deleted.
+        records: the number of deleted records, by kind.
     """
 
     event = Event.TENANT_END
@@ -155,9 +155,9 @@ class RestoredPayload(Payload):
 
     Attributes:
         backup: digest of its signed manifest.
-        backup_at: when it was begun.
-        left_out: images that stayed away because they were removed.
-        without_later_removals: the operator said to restore without the mirror that tells what was removed since.
+        backup_at: when the backup began.
+        left_out: the number of images that were not restored because they had been removed.
+        without_later_removals: whether the operator restored without the mirror, which lists later removals.
     """
 
     event = Event.RESTORED
@@ -170,12 +170,12 @@ class RestoredPayload(Payload):
 
 
 class PublicKey(BaseModel):
-    """The public key that receipts are checked with: a JSON Web Key (RFC 7517, RFC 8037), and its plain form.
+    """The public key to verify receipts: a JSON Web Key (RFC 7517, RFC 8037), and its plain form.
 
     Attributes:
         x: the 32 bytes in base64url.
-        kid: the key's thumbprint (RFC 7638), as receipts name it.
-        base64: the 32 bytes in plain base64, as receipts of version 1 name it.
+        kid: the key's thumbprint (RFC 7638), as in receipts.
+        base64: the 32 bytes in plain base64, as in receipts of version 1.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -190,6 +190,6 @@ class PublicKey(BaseModel):
 
 
 class FilterCheck(BaseModel):
-    """Whether a receipt is of a filter that somebody presents."""
+    """Whether a receipt is for a given filter."""
 
     matches: bool

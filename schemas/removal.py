@@ -1,4 +1,4 @@
-"""A removal: the request to forget, and its record, which ends as the receipt."""
+"""A removal: its request, its preview, and its record."""
 
 import re
 from datetime import datetime
@@ -12,15 +12,15 @@ from visual_memory.schemas.text_rules import Text
 
 
 class RemovalRequest(BaseModel):
-    """What to forget and why.
+    """What to remove and why.
 
     Attributes:
-        filter: every image that meets it is removed; never empty.
-        everything: said instead of a filter to remove all images of the tenant.
-        reason: for the record, 1 to 200 characters; it names nothing that the filter does.
-        dry_run: only count and show what would go.
-        block: refuse, from now on, the same contents and the subjects that the filter names.
-        erase_now: erase the bytes from the disk at once, and not within the time that the service takes for it.
+        filter: every image that meets it is removed; not empty.
+        everything: instead of a filter: remove all images of the tenant.
+        reason: for the record, 1 to 200 characters; it must not contain a value of the filter.
+        dry_run: only count and list the images.
+        block: add the removed contents, and the subjects of the filter, to the blocklist.
+        erase_now: erase the bytes from the disk at once, instead of within the service's usual time.
     """
 
     model_config = ConfigDict(
@@ -42,25 +42,25 @@ class RemovalRequest(BaseModel):
     erase_now: bool = False
 
     @model_validator(mode="after")
-    def _says_what(self) -> "RemovalRequest":
+    def _check_filter(self) -> "RemovalRequest":
         if bool(self.filter) == self.everything:
             raise ValueError("give a filter with at least one condition, or everything: true; one of the two")
         return self
 
     @model_validator(mode="after")
-    def _reason_names_nobody(self) -> "RemovalRequest":
-        """The reason outlives what is removed: it stands in the receipt."""
+    def _check_reason(self) -> "RemovalRequest":
+        """Refuse values of the filter in the reason, which is stored in the receipt."""
         reason = self.reason.casefold()
         for value in self.filter.named():
             if re.search(rf"(?<!\w){re.escape(value.casefold())}(?!\w)", reason):
                 raise ValueError(
-                    "reason: it holds a value of the filter, and is kept when that is forgotten: name nobody in it"
+                    "reason: it contains a value of the filter, and is stored in the receipt: leave that value out"
                 )
         return self
 
 
 class RemovalPreview(BaseModel):
-    """What a removal would cover: counts by state, and the ids of some of the images."""
+    """The images that a removal would cover: their number, by state, and the ids of some."""
 
     images: int
     by_state: dict[State, int]
@@ -68,18 +68,18 @@ class RemovalPreview(BaseModel):
 
 
 class RemovalStatus(StrEnum):
-    """How far a removal is; ``done`` only after it was verified that nothing it covered is left."""
+    """The status of a removal; ``done`` after it was verified that nothing that it covers is left."""
 
     RUNNING = "running"
     DONE = "done"
 
 
 class Erasure(BaseModel):
-    """What a compaction after the removal did to the bytes on the disk.
+    """The effect of a compaction after the removal on the bytes on the disk.
 
     Attributes:
-        erased: whether the bytes of points and pictures are gone from the store's files.
-        note: what was asked of the store instead, and what is its operator's to do.
+        erased: whether the bytes of points and pictures are erased from the store's files.
+        note: what the store was requested to do instead, and what its operator must do.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,18 +93,17 @@ class Removal(BaseModel):
     """The record of a removal.
 
     Attributes:
-        filter: what was asked for; null once it is done, for nothing that names what was removed is kept.
-        requested_by: who asked: the name of the key, and its id.
-        erase_now: whether its bytes are erased from the disk at once, and not with those of others.
-        waits_for: why it does not go on at the moment, a sentence; null where it does.
-        images: how many images it removed, in all and by the state they were in; counted once all are gone.
-        pictures: how many of them had a picture (thumbnails are never stored).
-        queued: how many entries it took that waited in the intake, or were dead letters: of none of them was an image
-            accepted.
-        verified_at: when it was checked that nothing that meets the filter and was accepted before is left.
-        receipt: its signed receipt, once it is done: keep the text as it is, byte for byte.
-        erasure: the first compaction after it; null until there was one.
-        erasure_receipt: the signed receipt of that.
+        filter: of the request; null once the removal is done, because nothing that identifies removed images is kept.
+        requested_by: the name of the key, and its id.
+        erase_now: whether its bytes are erased from the disk at once, and not together with those of other removals.
+        waits_for: why it waits, in a sentence; null where it does not.
+        images: the number of removed images; `by_state` has it by their former state; counted when all are deleted.
+        pictures: the number of these with a picture (thumbnails are never stored).
+        queued: the number of removed intake entries, waiting or dead letters, none of which was accepted as an image.
+        verified_at: when it was verified that no image that meets the filter and was accepted before is left.
+        receipt: the signed receipt, once it is done; keep the text byte for byte.
+        erasure: the first compaction after it; null until then.
+        erasure_receipt: the signed receipt of the erasure.
     """
 
     model_config = ConfigDict(frozen=True)

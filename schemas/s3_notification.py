@@ -54,7 +54,7 @@ def is_notification(content: object) -> bool:
     return isinstance(content, dict) and ("Records" in content or content.get("Event") == "s3:TestEvent")
 
 
-def read_notification(content: Mapping[str, Any]) -> tuple[str, Sequence[StoredObject]]:
+def parse_notification(content: Mapping[str, Any]) -> tuple[str, Sequence[StoredObject]]:
     """The id of the request that created the objects, maybe empty; and the objects.
 
     Raises:

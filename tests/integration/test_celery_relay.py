@@ -23,7 +23,8 @@ from tests.support.intake_redis import IntakeServer, intake_server
 from tests.support.running_service import unique, until
 from tests.support.wired_service import database_in
 from visual_memory.schemas.errors import InvalidRequest, NotAnEvent, RefusedEvent
-from visual_memory.schemas.intake_event import MAX_EVENT, MAX_PICTURE, ReadEvent, read_event
+from visual_memory.schemas.intake_event import MAX_EVENT, MAX_PICTURE
+from visual_memory.schemas.parse_intake_event import ParsedEvent, parse_event
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.records.resource_leases import Leases
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
@@ -81,9 +82,9 @@ def events(streams: Streams, tenant: str) -> list[bytes]:
     return [entry.event for page in streams.entries_up_to(tenant, streams.last_id(tenant)) for entry in page]
 
 
-def only(streams: Streams, tenant: str) -> ReadEvent:
+def only(streams: Streams, tenant: str) -> ParsedEvent:
     [event] = events(streams, tenant)
-    return read_event(event)
+    return parse_event(event)
 
 
 @pytest.mark.parametrize("protocol", [1, 2])
@@ -117,7 +118,7 @@ def test_the_largest_picture_and_a_vector_fit(
     send(producer, {"tenant": tenant, "labels": ["cat"], "picture": largest})
     send(producer, {"tenant": tenant, "labels": ["cat"], "vector": [0.5] * 4096, "encoder": "clip"})
     assert relay.relay() == (2, 0)
-    read = [read_event(event).images[0] for event in events(streams, tenant)]
+    read = [parse_event(event).images[0] for event in events(streams, tenant)]
     assert [len(read[0].picture or b""), len(read[1].vector or ())] == [MAX_PICTURE, 4096]
 
 
@@ -129,7 +130,7 @@ def test_they_keep_their_order_and_the_urgent_come_first(
     send(producer, {"tenant": tenant, "labels": ["cat"], "picture": PICTURE, "id": "urgent"}, priority=9)
     while relay.relay()[0]:
         pass
-    found = [read_event(event).id for event in events(streams, tenant)]
+    found = [parse_event(event).id for event in events(streams, tenant)]
     assert sorted(found) == sorted(["urgent", *map(str, range(AT_ONCE + 2))]), "each once"
     assert [each for each in found if each != "urgent"] == [*map(str, range(AT_ONCE + 2))]
 
@@ -268,7 +269,7 @@ def test_of_several_relays_one_does_it(
         for number in range(20):
             send(producer, {"tenant": tenant, "labels": ["cat"], "picture": PICTURE, "id": f"{number}"})
         until(lambda: len(events(streams, tenant)) >= 20, "the entries")
-    assert [read_event(event).id for event in events(streams, tenant)] == [*map(str, range(20))]
+    assert [parse_event(event).id for event in events(streams, tenant)] == [*map(str, range(20))]
 
 
 def test_while_the_intake_is_away_they_wait(

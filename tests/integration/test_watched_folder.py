@@ -19,7 +19,8 @@ from tests.support.intake_redis import IntakeServer, intake_server
 from tests.support.running_service import unique, until
 from tests.support.shape_pictures import picture
 from visual_memory.schemas.errors import Conflict, InvalidRequest, TooLarge
-from visual_memory.schemas.intake_event import MAX_PICTURE, EventImage, read_event
+from visual_memory.schemas.intake_event import MAX_PICTURE
+from visual_memory.schemas.parse_intake_event import EventImage, parse_event
 from visual_memory.services.cli.commands.watch import WatchReport, _references
 from visual_memory.services.cli.temporary_service import free_port
 from visual_memory.services.infrastructure.redis_streams.stream_users import Role, StreamUsers
@@ -87,7 +88,7 @@ class Folder:
 
     def entries(self) -> list[EventImage]:
         found: Any = self.server.client.xrange(self.stream)
-        return [image for _, entry in found for image in read_event(entry[b"event"]).images]
+        return [image for _, entry in found for image in parse_event(entry[b"event"]).images]
 
     def labels(self) -> list[str]:
         return [image.fields.labels[0] for image in self.entries()]

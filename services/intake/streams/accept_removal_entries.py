@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from visual_memory.schemas.errors import InvalidFilter, NotAnEvent, NotFound, RefusedEvent, Unavailable
-from visual_memory.schemas.intake_event import read_removal
+from visual_memory.schemas.parse_intake_event import parse_removal
 from visual_memory.schemas.receipt import Requester
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.access.audit_log import RUNNING, AuditLog
@@ -39,7 +39,7 @@ class AcceptRemovalEntries:
     def __call__(self, tenant: str, entry: Entry) -> Ended | None:
         """The end of an entry, once its removal is recorded; None where it must wait, for a part does not answer."""
         try:
-            event_id, request = read_removal(entry.event)
+            event_id, request = parse_removal(entry.event)
         except NotAnEvent as error:
             return _refused(entry, Status.DEAD, error.message)
         except RefusedEvent as error:

@@ -12,7 +12,7 @@ import numpy as np
 
 from visual_memory.schemas.errors import InvalidVector, NotAnEvent, RefusedEvent, Unavailable
 from visual_memory.schemas.image import State, StoredImage, now
-from visual_memory.schemas.intake_event import EventImage, read_event
+from visual_memory.schemas.parse_intake_event import EventImage, parse_event
 from visual_memory.services.infrastructure.redis_streams.redis_streams import Streams
 from visual_memory.services.infrastructure.redis_streams.stream_entries import DeadLetter, Ended, Entry, Result, Status
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
@@ -124,7 +124,7 @@ def all_text(raw: bytes) -> str:
 
 def _queued(tenant: str, place: str, position: str, raw: bytes) -> QueuedEntry:
     try:
-        event = read_event(raw)
+        event = parse_event(raw)
     except (NotAnEvent, RefusedEvent) as error:
         event_id = error.event_id if isinstance(error, RefusedEvent) else ""
         return QueuedEntry(place, position, text=all_text(raw), event_id=event_id)

@@ -8,7 +8,7 @@ from hashlib import sha256
 import numpy as np
 
 from visual_memory.schemas.errors import NotAnEvent, RefusedEvent
-from visual_memory.schemas.intake_event import EventImage, ReadEvent, read_event
+from visual_memory.schemas.parse_intake_event import EventImage, ParsedEvent, parse_event
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Ended, Entry, Result, Status
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
@@ -27,7 +27,7 @@ class ReadableEntry:
     """An entry whose event was read."""
 
     entry: Entry
-    event: ReadEvent
+    event: ParsedEvent
 
     @cached_property
     def ids(self) -> frozenset[str]:
@@ -53,7 +53,7 @@ class ReadableEntry:
 def read(entry: Entry) -> ReadableEntry | Ended:
     """An entry with its event; or its end, where that cannot be read."""
     try:
-        return ReadableEntry(entry, read_event(entry.event))
+        return ReadableEntry(entry, parse_event(entry.event))
     except NotAnEvent as error:
         return Ended(entry, Result(entry.id, Status.DEAD, reason=error.message))
     except RefusedEvent as error:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_settings import documented
-from visual_memory.schemas.intake_event import IMAGE, read_event, read_removal
+from visual_memory.schemas.intake_event import IMAGE
+from visual_memory.schemas.parse_intake_event import parse_event, parse_removal
 from visual_memory.services.infrastructure.redis_streams.stream_entries import Status
 
 PAGE = (Path(__file__).parents[3] / "docs" / "intake.md").read_text(encoding="utf-8")
@@ -17,7 +18,7 @@ EVENTS = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 @pytest.mark.parametrize("text", EVENTS)
 def test_its_events_are_taken(text: str) -> None:
     raw = text.replace("BASE64", "AAAA").encode()
-    read = read_event if json.loads(raw)["type"] == IMAGE else read_removal
+    read = parse_event if json.loads(raw)["type"] == IMAGE else parse_removal
     assert read(raw)
 
 
