@@ -1,4 +1,4 @@
-"""What lies on the streams: entries, what became of them, and dead letters."""
+"""The content of the streams: entries, results, accepted entries, dead letters and the backlog."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from visual_memory.services.infrastructure.redis_streams.stream_keys import orde
 
 
 class Status(StrEnum):
-    """What is said of an entry on the results' stream.
+    """The status of an entry on the stream of results.
 
-    ``accepted`` and ``held`` (a running removal holds it up) may come first; one of the others ends it, once.
+    ``accepted`` and ``held`` (a running removal delays it) may come first; exactly one of the others is final.
     """
 
     ACCEPTED = "accepted"
@@ -22,7 +22,7 @@ class Status(StrEnum):
 
 
 KEPT = frozenset({Status.REJECTED, Status.DEAD})
-"""Whose originals are kept among the dead letters."""
+"""The final statuses whose originals are stored as dead letters."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,10 @@ class Entry:
     """An entry of a stream that producers send to.
 
     Attributes:
-        id: Redis gives it; greater than that of every earlier entry.
-        event: the bytes of its field ``event``; of an entry without one, what is no event.
-        deliveries: how often it was handed out.
-        original: of a dead letter that was replayed the id that it had first; a producer may name one too, which only
-            makes its entry an older one.
+        id: assigned by Redis; greater than that of every earlier entry.
+        event: the bytes of its field ``event``; for an entry without one, bytes that are no event.
+        deliveries: how often it was delivered to a consumer.
+        original: the first id of a replayed dead letter; a producer may set one too, which only makes its entry older.
     """
 
     id: str
@@ -44,7 +43,7 @@ class Entry:
 
     @property
     def position(self) -> str:
-        """Where it stands among the removals: what lies at or before a removal's position is older than that."""
+        """Its order relative to removals: an entry at or before the position of a removal is older than the removal."""
         try:
             return min(self.id, self.original or self.id, key=order)
         except ValueError:
@@ -53,15 +52,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Result:
-    """What is said of an entry.
+    """A result of an entry.
 
     Attributes:
-        entry: its id.
-        status: what became of it.
-        event_id: the producer's own id of the event, where it could be read.
-        image_id: of the image, where there is one.
-        reason: a sentence, where it is not accepted.
-        removal: the id of the removal that it asked for.
+        entry: the id of the entry.
+        status: its status.
+        event_id: the producer's id of the event, if it could be read.
+        image_id: the id of the image, if there is exactly one.
+        reason: a sentence, if the entry was not accepted.
+        removal: the id of the removal that it requested.
     """
 
     entry: str
@@ -72,7 +71,7 @@ class Result:
     removal: str = ""
 
     def fields(self) -> dict[str, str]:
-        """As they stand on the stream of results; what is empty is left out."""
+        """The fields on the stream of results; empty ones are left out."""
         named = {
             "entry": self.entry,
             "id": self.event_id,
@@ -86,13 +85,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Ended:
-    """That an entry leaves its stream.
+    """An entry that is to be deleted from its stream.
 
     Attributes:
-        entry: which.
-        result: what is said of it.
-        images: id and content hash of each image that was accepted, until it is remembered; an event of an object store
-            may name several.
+        entry: the entry.
+        result: its result.
+        images: id and content hash of each accepted image that is not remembered yet; an event of an object store may
+            name several.
     """
 
     entry: Entry
@@ -102,11 +101,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class AcceptedEntry:
-    """An entry that was accepted and is not remembered yet.
+    """An accepted entry that is not remembered yet.
 
     Attributes:
         entry: its id.
-        event_id: the producer's own id of the event.
+        event_id: the producer's id of the event.
         images: id and content hash of each of its images.
     """
 
@@ -122,18 +121,18 @@ class AcceptedEntry:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """What could not be accepted.
+    """An entry that could not be accepted.
 
     Attributes:
-        id: of the dead letter itself.
-        entry: the id that the entry had.
+        id: of the dead letter.
+        entry: the id of the entry.
         event: its bytes, as they were sent.
         status: rejected or dead.
-        event_id: the producer's own id of the event, where it could be read.
+        event_id: the producer's id of the event, if it could be read.
         reason: a sentence.
-        deliveries: how often it was handed out.
-        original: see `Entry.original`; the entry's own id where it was never replayed.
-        inbox: what it was sent to.
+        deliveries: how often it was delivered to a consumer.
+        original: see `Entry.original`; the id of the entry if it was never replayed.
+        inbox: the kind of stream that it was sent to.
     """
 
     id: str
@@ -148,7 +147,7 @@ class DeadLetter:
 
     @classmethod
     def read(cls, letter_id: str, fields: Mapping[bytes, bytes]) -> "DeadLetter":
-        """One as it lies on its stream."""
+        """Read a dead letter from its fields."""
         text = {name.decode(): value.decode(errors="replace") for name, value in fields.items() if name != b"event"}
         return cls(
             id=letter_id,
@@ -165,14 +164,14 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What lies on a tenant's streams.
+    """The size of a tenant's streams.
 
     Attributes:
-        entries: how many images; all of them are unread, or being worked on, or held up.
-        bytes: that they take in Redis, about.
-        oldest_seconds: how long the first has been there; 0 where there is none.
-        dead: how many dead letters there are.
-        removals: how many were asked for and are not recorded yet.
+        entries: the number of image entries that are unread, being processed, or held.
+        bytes: about how many bytes they take in Redis.
+        oldest_seconds: the age of the oldest one; 0 if there is none.
+        dead: the number of dead letters.
+        removals: the number of removal requests that are not recorded yet.
     """
 
     entries: int

@@ -1,4 +1,4 @@
-"""The names of the keys in the intake's Redis, and how the ids of entries are ordered."""
+"""The names of the keys in the intake's Redis, and the order of entry ids."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Inbox(StrEnum):
-    """What producers send to."""
+    """The kinds of streams that producers send to."""
 
     INTAKE = "intake"
     REMOVALS = "removals"
@@ -23,7 +23,7 @@ class StreamKeys:
     """The names of a tenant's keys.
 
     Attributes:
-        prefix: what all names begin with.
+        prefix: of all names.
     """
 
     prefix: str
@@ -41,7 +41,7 @@ class StreamKeys:
         return self.inbox(Inbox.REMOVALS, tenant)
 
     def results(self, tenant: str) -> str:
-        """The stream of what became of entries."""
+        """The stream of results."""
         return f"{self.prefix}:results:{tenant}"
 
     def dead(self, tenant: str) -> str:
@@ -49,11 +49,11 @@ class StreamKeys:
         return f"{self.prefix}:dead:{tenant}"
 
     def accepted(self, tenant: str) -> str:
-        """The hash of entries that were accepted and wait to be remembered."""
+        """The hash of accepted entries without a final result."""
         return f"{self.prefix}:accepted:{tenant}"
 
     def attempts(self, tenant: str) -> str:
-        """The hash of entries that were begun by themselves, and how often."""
+        """The hash that counts how often each entry was processed on its own."""
         return f"{self.prefix}:attempts:{tenant}"
 
     def all_of(self, tenant: str) -> list[str]:
@@ -62,7 +62,7 @@ class StreamKeys:
         return [*inboxes, self.results(tenant), self.dead(tenant), self.accepted(tenant), self.attempts(tenant)]
 
     def tenant_of(self, key: str) -> str | None:
-        """Whose stream a key is that producers send to; None where it is none."""
+        """The tenant of a stream that producers send to; None if the key is no such stream."""
         for inbox in Inbox:
             tenant = key.removeprefix(f"{self.prefix}:{inbox}:")
             if tenant != key and _TENANT.fullmatch(tenant):
@@ -71,10 +71,10 @@ class StreamKeys:
 
 
 def order(entry_id: str) -> tuple[int, int]:
-    """What ids of one stream are ordered by: text would put 10-0 before 9-0.
+    """The sort key of entry ids; as text, 10-0 would precede 9-0.
 
     Raises:
-        ValueError: it is no id of an entry.
+        ValueError: it is not the id of an entry.
     """
     moment, dash, number = entry_id.partition("-")
     if not (moment.isascii() and moment.isdigit() and (not dash or (number.isascii() and number.isdigit()))):

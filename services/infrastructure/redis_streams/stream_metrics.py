@@ -1,4 +1,4 @@
-"""How much lies on the streams, measured whenever Prometheus asks: it is told while no reader runs too."""
+"""Prometheus metrics of the streams, measured at each scrape, also while no reader runs."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -20,26 +20,26 @@ GAUGES: dict[str, tuple[str, Callable[[Backlog], float]]] = {
 
 
 class StreamMetrics(Collector):
-    """What Prometheus' registry asks for; nothing where the intake does not answer.
+    """Collects the backlog of tenants; yields nothing if the intake does not answer.
 
     Args:
-        streams: of all tenants.
-        tenants: whose are shown; None: of all that have a stream.
+        streams: the streams of all tenants.
+        tenants: the tenants to collect; None: all that have a stream.
     """
 
     def __init__(self, streams: Streams, tenants: Collection[str] | None = None) -> None:
         self._streams, self._tenants = streams, tenants
 
     def of(self, tenant: str) -> "StreamMetrics":
-        """Those of one tenant."""
+        """The metrics of one tenant."""
         return StreamMetrics(self._streams, [tenant])
 
     def describe(self) -> list[Metric]:
-        """Nothing: to find out would ask the intake before anybody wants to know."""
+        """Nothing, so that registering the collector does not query the intake."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Every gauge with a sample of each tenant."""
+        """All gauges, with a sample for each tenant."""
         try:
             tenants = sorted(self._streams.tenants()) if self._tenants is None else self._tenants
             backlogs = {tenant: self._streams.backlog(tenant) for tenant in tenants}

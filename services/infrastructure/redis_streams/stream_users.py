@@ -1,7 +1,7 @@
-"""Who may use the intake's Redis: users of Redis, each with one key by its exact name and the fewest commands.
+"""Manage the users of the intake's Redis: each may access one key, with as few commands as possible.
 
-A user has one role, because a user of Redis 6.2 may do with each of its keys whatever it may do at all. What Redis
-cannot forbid stays within a tenant: who may send may also name the id of an entry, or trim the stream.
+A user has one role, because Redis 6.2 applies all permissions of a user to all its keys. What Redis cannot forbid is
+limited to one tenant: a user who may send may also choose the id of an entry, or trim the stream.
 """
 
 import re
@@ -25,7 +25,7 @@ _GLOB = re.compile(r"([*?\[\]\\])")
 
 
 class Role(StrEnum):
-    """What a user may do: send images, send removals, or read results."""
+    """The permissions of a user: send images, send removal requests, or read results."""
 
     SEND = "send"
     REMOVALS = "removals"
@@ -41,7 +41,7 @@ _COMMANDS = {
 
 @dataclass(frozen=True)
 class StreamUser:
-    """A user with one stream of one tenant.
+    """A user that may access one stream of one tenant.
 
     Attributes:
         stream: the full name of the key.
@@ -55,12 +55,12 @@ class StreamUser:
 
 @dataclass(frozen=True)
 class NewUser:
-    """A user that was just made.
+    """A new user.
 
     Attributes:
-        password: shown this once; Redis keeps its SHA-256.
-        unsaved: why the server forgets the user at its next start; None: it does not.
-        rule: the line that lets it keep the user, in its file of users or its configuration.
+        password: shown only once; Redis stores its SHA-256.
+        unsaved: why the server will lose the user at its next start; None: it will not.
+        rule: the line for the server's ACL file or configuration that preserves the user.
     """
 
     user: StreamUser
@@ -70,10 +70,10 @@ class NewUser:
 
 
 class StreamUsers:
-    """The users of the intake's Redis that were made for its streams; others are left alone.
+    """The users of the intake's Redis that were made for its streams; other users are ignored.
 
     Args:
-        redis: of the intake, as a user who may manage others.
+        redis: a client of the intake's Redis, as a user that may manage others.
         keys: the names of its keys.
     """
 
@@ -82,8 +82,8 @@ class StreamUsers:
         self._keys = keys
 
     def all(self) -> list[StreamUser]:
-        """All of them, by their names."""
-        with _answered():
+        """All users, sorted by name."""
+        with _translated_errors():
             lines = self._redis.execute_command("ACL LIST")
         found = (self._read(line.decode() if isinstance(line, bytes) else line) for line in lines)
         return sorted((user for user in found if user), key=lambda user: user.name)
@@ -92,24 +92,24 @@ class StreamUsers:
         """Make a user, with a password of 256 random bits.
 
         Raises:
-            InvalidRequest: the name can be none.
+            InvalidRequest: the name is not valid.
             Conflict: the server has a user of this name.
-            Unavailable: it does not answer, or does not let us make users.
+            Unavailable: it does not answer, or does not let this service make users.
         """
         if not _NAME.fullmatch(name):
             raise InvalidRequest("a user's name has 1 to 64 of A-Z a-z 0-9 _ . -, and begins with a letter or digit")
-        with _answered():
+        with _translated_errors():
             taken = {each.decode() if isinstance(each, bytes) else each for each in self._redis.acl_users()}
         if name in taken:
             raise Conflict(f"the intake's Redis has a user {name!r}: choose another name, or remove that one first")
         user, password = StreamUser(name, tenant, role, self._stream(role, tenant)), secrets.token_urlsafe(32)
         rules = _rules(user, sha256(password.encode()).hexdigest())
-        with _answered():
+        with _translated_errors():
             self._redis.execute_command("ACL SETUSER", name, "reset", *rules)
         return NewUser(user, password, f"user {name} {' '.join(rules)}", self._save())
 
     def named(self, name: str) -> StreamUser:
-        """The user of a name.
+        """The user with a name.
 
         Raises:
             NotFound: there is no such user of the streams.
@@ -120,19 +120,22 @@ class StreamUsers:
         return user
 
     def remove(self, name: str) -> str | None:
-        """Delete a user and close its connections; why the server forgets that at its next start, if it does.
+        """Delete a user and close its connections.
+
+        Returns:
+            why the server will have the user again after its next start; None: it will not.
 
         Raises:
             NotFound: there is no such user of the streams.
-            Unavailable: the server does not answer, or does not let us.
+            Unavailable: the server does not answer, or does not let this service delete users.
         """
         self.named(name)
-        with _answered():
+        with _translated_errors():
             self._redis.acl_deluser(name)
         return self._save()
 
     def _save(self) -> str | None:
-        """Write the users to the server's file of them; why that cannot be done, if so."""
+        """Save the users in the server's ACL file; returns the error if that is not possible."""
         try:
             self._redis.acl_save()
         except ResponseError as error:
@@ -150,7 +153,7 @@ class StreamUsers:
         return names[role](tenant)
 
     def _read(self, line: str) -> StreamUser | None:
-        """The user of a line of ACL LIST; None where it has no stream, or more than one."""
+        """The user of a line of ACL LIST; None if it has no stream, or more than one key."""
         _, name, *rules = line.split(" ")
         patterns = [rule for rule in rules if rule.startswith(("~", "%")) or rule == "allkeys"]
         if len(patterns) != 1:
@@ -167,19 +170,19 @@ def _rules(user: StreamUser, digest: str) -> tuple[str, ...]:
 
 
 def _pattern(key: str) -> str:
-    """The pattern that one key alone meets."""
+    """The pattern that matches exactly one key."""
     return "~" + _GLOB.sub(r"\\\1", key)
 
 
 @contextmanager
-def _answered() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except NoPermissionError:
         raise Unavailable(
             "the intake's Redis does not let this service manage users: make them there, or let it run ACL"
         ) from None
-    except ResponseError as error:  # it quotes rules and names, and nothing that was sent
+    except ResponseError as error:  # quotes rules and names, but nothing that was sent
         raise Unavailable(f"the intake's Redis cannot manage users: {error}") from None
     except (RedisError, OSError) as error:
         raise Unavailable(f"the intake's Redis does not answer as it should: {kind(error)}") from error
