@@ -122,15 +122,17 @@ def test_the_child_takes_little_and_hands_little_over(decoding: Decoding, kind: 
 
 def test_nothing_larger_than_said_is_handed_over(decoding: Decoding) -> None:
     """Nor of the largest that are taken: 50 megapixels, of the worst proportions."""
-    for size in ((20_000, 2_500), (2_500, 20_000), (7_071, 7_071), (50_000, 1_000)):
+    crops = (
+        PreprocessingCrop(256, 224),
+        PreprocessingCrop(518, 518),
+        PreprocessingCrop(256),
+        PreprocessingCrop(384, squash=True),
+        PreprocessingCrop(256, version=1),
+    )
+    tried = {(20_000, 2_500): crops, (2_500, 20_000): crops[2:3], (7_071, 7_071): crops[1:2], (50_000, 1_000): crops}
+    for size, some in tried.items():
         data = packed(PIL.Image.new("L", size), "PNG")
-        for crop in (
-            PreprocessingCrop(256, 224),
-            PreprocessingCrop(518, 518),
-            PreprocessingCrop(256),
-            PreprocessingCrop(384, squash=True),
-            PreprocessingCrop(256, version=1),
-        ):
+        for crop in some:
             found = decoding.one(data, crop)
             assert found.width * found.height <= crop.max_pixels()
             assert 3 * crop.max_pixels() <= 2**24 or crop.crop_side == 518, "a few MB"

@@ -41,17 +41,17 @@ def test_bfloat16_is_taken_where_the_processor_computes_in_it(
     monkeypatch.setattr(module, "has_bfloat16", lambda: processor)
     found, named = load_encoder(EncoderSettings()), EncoderSettings.model_validate({"precision": precision})
     assert found.batch_size == 8
-    assert np.array_equal(found.encode(SEEN), load_encoder(named).encode(SEEN))
+    assert np.array_equal(found.encode(SEEN[:2]), load_encoder(named).encode(SEEN[:2]))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_it_gives_unit_rows_in_order_whatever_is_beside_them(precision: str) -> None:
+@pytest.mark.parametrize(("precision", "pictures"), [("float32", 5), ("bfloat16", 3)])
+def test_it_gives_unit_rows_in_order_whatever_is_beside_them(precision: str, pictures: int) -> None:
     encoder = load_encoder(EncoderSettings.model_validate({"precision": precision, "batch_size": 2}))
-    found = encoder.encode(SEEN)
+    found = encoder.encode(SEEN[:pictures])
     assert (encoder.name, encoder.dimension, encoder.batch_size) == (identify(EncoderSettings()).name, 1280, 2)
-    assert found.shape == (5, 1280)
+    assert found.shape == (pictures, 1280)
     assert found.dtype == np.float32
-    for picture, row in zip(SEEN, found, strict=True):
+    for picture, row in zip(SEEN[:pictures], found, strict=True):
         assert np.abs(encoder.encode([picture])[0] - row).max() < 1e-4
     assert encoder.encode([]).shape == (0, 1280)
 
@@ -59,7 +59,7 @@ def test_it_gives_unit_rows_in_order_whatever_is_beside_them(precision: str) -> 
 @pytest.fixture(scope="module")
 def pixels() -> torch.Tensor:
     """Photographs, and the same ones blurred: those are hard for a coarse network."""
-    pictures = [PIL.Image.open(io.BytesIO(data)).convert("RGB") for data in photographs(4)]
+    pictures = [PIL.Image.open(io.BytesIO(data)).convert("RGB") for data in photographs(2)]
     pictures += [each.filter(GaussianBlur(20)) for each in pictures]
     return scale_pixels(prepare([BUILT_IN_CROP.apply(each) for each in pictures])["pixels"])
 

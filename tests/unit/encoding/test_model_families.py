@@ -1,6 +1,7 @@
 """Every family of image models, by a tiny one of it, against the family's own computation."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,16 @@ LEAST_OF_SMALL = 0.98
 """The same of pictures that are made larger than they were: half a pixel of theirs is several then."""
 
 
+@cache
+def photograph(size: tuple[int, int]) -> PIL.Image.Image:
+    return PIL.Image.open(io.BytesIO(photographs(1)[0])).convert("RGB").resize(size)
+
+
 class Saved:
     """A model of a family, saved in a folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
+        self._loaded: dict[tuple[Preprocessing, int], TorchEncoder] = {}
         self.folder = folder
         self.family: Family = FAMILIES[name](folder)
         self.settings = EncoderSettings(name=str(folder), precision="float32", batch_size=2)
@@ -37,10 +44,12 @@ class Saved:
         return identify(self.settings, preprocessing)
 
     def encoder(self, preprocessing: Preprocessing = 2, batch_size: int = 2) -> TorchEncoder:
-        settings = self.settings.model_copy(update={"batch_size": batch_size})
-        found = load_encoder(settings, self.identity(preprocessing))
-        assert isinstance(found, TorchEncoder)
-        return found
+        if (preprocessing, batch_size) not in self._loaded:
+            settings = self.settings.model_copy(update={"batch_size": batch_size})
+            found = load_encoder(settings, self.identity(preprocessing))
+            assert isinstance(found, TorchEncoder)
+            self._loaded[preprocessing, batch_size] = found
+        return self._loaded[preprocessing, batch_size]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -80,7 +89,7 @@ def test_rows_are_of_length_1_in_order_and_the_same_in_any_batch(saved: Saved, p
 def test_pixels_are_those_of_the_familys_processor(
     saved: Saved, preprocessing: Preprocessing, size: tuple[int, int]
 ) -> None:
-    picture = PIL.Image.open(io.BytesIO(photographs(1)[0])).convert("RGB").resize(size)
+    picture = photograph(size)
     own = saved.family.processor([picture], return_tensors="pt")["pixel_values"]
     encoder = saved.encoder(preprocessing)
     found = encoder._network.prepare([encoder.crop.apply(picture)])["pixel_values"]

@@ -295,7 +295,7 @@ def with_copies(number: int) -> LabelledVectors:
 @pytest.mark.parametrize("queries", [None, labelled(25, seed=4, name="query")])
 def test_copies_share_a_vote_in_every_curve(queries: LabelledVectors | None, group_by: GroupBy) -> None:
     options = EvaluationOptions(k=9, k_max=20, prune_above=75, group_by=group_by)
-    memory = with_copies(66)
+    memory = with_copies(42)
     plainly, found = Plainly(memory, queries, options), evaluate(memory, queries, options, silent, encoder="e")
     groups = memory.ids if group_by is GroupBy.NONE else memory.contents
     for curve in found.curves:
