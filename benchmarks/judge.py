@@ -17,12 +17,12 @@ import numpy as np
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State, StoredImage, now
+from visual_memory.services.curation.check_labels import CheckLabels
 from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.judgement.vector_cache import VectorCache
-from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.infrastructure.records.database import Database
 from visual_memory.services.infrastructure.records.upgrade_schema import upgrade_schema

@@ -39,8 +39,10 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.classification.reranking.rerank import Rerank
 from visual_memory.services.classification.reranking.vision_model import VisionModel
+from visual_memory.services.curation.current_judgement import CurrentJudgement
+from visual_memory.services.curation.list_suspects import ListSuspects
 from visual_memory.services.curation.mute_and_relabel import CurateImages
-from visual_memory.services.curation.schedule_judgements import Judging
+from visual_memory.services.curation.schedule_judgements import ScheduleJudgements
 from visual_memory.services.decisions.explanations.explain import Explain
 from visual_memory.services.decisions.explanations.explanation_jobs import EnqueueExplanation, ExplanationJobs
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
@@ -102,7 +104,9 @@ class ApiProcess:
     background: FairExecutor
     evaluations: Evaluations
     request_evaluation: RequestEvaluation
-    judging: Judging
+    schedule_judgements: ScheduleJudgements
+    current_judgement: CurrentJudgement
+    list_suspects: ListSuspects
     curate: CurateImages
     dead_letters: DeadLetters
     intake_metrics: StreamMetrics
@@ -195,7 +199,11 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                     job_queue.enqueue,
                     stores.blocks,
                 ),
-                judging=Judging(memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.max_images),
+                schedule_judgements=ScheduleJudgements(
+                    memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.max_images
+                ),
+                current_judgement=CurrentJudgement(memory, stores.judgements, stores.jobs),
+                list_suspects=ListSuspects(memory, stores.judgements),
                 curate=CurateImages(patient, stores.judgements, stores.undo_votes),
                 dead_letters=dead_letters,
                 intake_metrics=intake_metrics,

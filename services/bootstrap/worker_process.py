@@ -19,7 +19,7 @@ from visual_memory.services.bootstrap.wiring.wire_records import wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_forget, wire_stores
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_task_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_remember
-from visual_memory.services.curation.schedule_judgements import Judging
+from visual_memory.services.curation.schedule_judgements import ScheduleJudgements
 from visual_memory.services.data_governance.remove_expired_images import RemoveExpiredImages
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.task_queue import task_names
@@ -69,7 +69,7 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
             check_restored(stores)
             decoder, forget = sandbox.with_crop(encoder.crop), wire_forget(memory, stores, lease)
             beside = partial(encoders.beside, encoder.name)
-            judging = Judging(
+            schedule = ScheduleJudgements(
                 memory,
                 stores.judgements,
                 stores.jobs,
@@ -93,7 +93,7 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
                     task_names.SWEEP_JOBS: SweepJobs(stores.jobs, lease, job_queue.enqueue_again),
                     task_names.RESUME_REMOVALS: forget.resume_all,
                     task_names.EXPIRE: RemoveExpiredImages(memory, stores.removals, forget).if_due,
-                    task_names.START_JUDGEMENTS: judging.start_due,
+                    task_names.START_JUDGEMENTS: schedule.start_due,
                 },
             )
 

@@ -1,7 +1,8 @@
-"""Curate: mute, unmute or relabel what meets a filter.
+"""Mute, unmute or relabel the images that meet a filter.
 
-Only remembered images are muted and only muted ones unmuted, decided by the engine in the operation itself: a picture
-that is sent anew at that moment waits, and is not touched. The same picture sent again leaves its image muted.
+Only remembered images are muted, and only muted ones unmuted; the engine tests the state in the operation itself. An
+image whose picture is replaced at that moment is waiting, and is not changed. Sending the same picture again leaves its
+image muted.
 """
 
 from collections.abc import Sequence
@@ -19,28 +20,28 @@ from visual_memory.services.memory.points.point_filters import UNMARKED
 
 PAGE = 1000
 IN_STATE = {Action.MUTE: [State.REMEMBERED], Action.UNMUTE: [State.MUTED], Action.RELABEL: [*State]}
-"""Which images an action changes."""
+"""The states of the images that an action changes."""
 
 
 @dataclass(frozen=True)
 class CurateImages:
-    """The use case, with the parts that it needs."""
+    """Mutes, unmutes and relabels images."""
 
     memory: Memory
     judgements: StoredJudgements
     undo: UndoAfterRemoval
 
     def __call__(self, tenant: str, request: CurationRequest) -> Curated:
-        """Do what is asked; votes follow at once.
+        """Change the images; votes follow at once.
 
         Raises:
-            InvalidFilter: the filter names an unknown field or a value of the wrong type.
-            InvalidRequest: the memory was not judged, so wrong votes are not known.
-            Conflict: the judgement that named the images was voided or replaced meanwhile.
+            InvalidFilter: the filter names an unknown field, or a value of the wrong type.
+            InvalidRequest: wrong votes are requested, but the memory has no judgement.
+            Conflict: the judgement was voided or replaced meanwhile.
         """
         clauses = request.filter.clauses(self.memory.metadata)
         if request.wrong_votes is not None:
-            return self._prune(tenant, clauses, request.wrong_votes, request.dry_run)
+            return self._mute_by_wrong_votes(tenant, clauses, request.wrong_votes, request.dry_run)
         if request.dry_run:
             return Curated(action=request.action, images=self._count(tenant, clauses, request.action))
         match request.action:
@@ -53,14 +54,14 @@ class CurateImages:
         return Curated(action=request.action, images=changed)
 
     def _relabel(self, tenant: str, clauses: Sequence[Clause], labels: Sequence[str]) -> int:
-        """Page by page, as one operation would not know which pictures it meets."""
+        """Relabel page by page: one engine operation could not be limited to the pictures that were read."""
         return sum(
             self.memory.writes.relabel(page, labels, clauses)
             for page in self.memory.images.pages(tenant, clauses, PAGE)
         )
 
-    def _prune(self, tenant: str, clauses: Sequence[Clause], least: int, dry_run: bool) -> Curated:
-        """Mute by wrong votes, and take it back where these counted no more by then."""
+    def _mute_by_wrong_votes(self, tenant: str, clauses: Sequence[Clause], least: int, dry_run: bool) -> Curated:
+        """Mute images with at least so many wrong votes; undone if the judgement was voided meanwhile."""
         judgement = self.judgements.used(tenant)
         if judgement is None:
             raise InvalidRequest("wrong_votes: no judgement counts at present; start one with POST /v1/judgements")

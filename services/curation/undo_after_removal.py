@@ -1,7 +1,7 @@
-"""Undo after a removal: what was computed from a tenant's images is repaired when some of them are gone.
+"""Repair what was computed from a tenant's images when some of them are removed.
 
-Afterwards the judgement is that of a memory which never saw them, and so is what the service did to images because of
-how others vote. What people decided stays.
+Afterwards the judgement equals that of a memory which never had the removed images, and so do the service's own
+changes that depend on other images' votes: mutes and label conflicts. Changes that people made stay.
 """
 
 import logging
@@ -16,21 +16,21 @@ from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import Doubt, State, StoredImage
 from visual_memory.schemas.judgement import Judgement
+from visual_memory.services.curation.check_labels import CheckLabels
 from visual_memory.services.curation.judgement.judge_memory import make_judgement, wrong_votes
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput, short_digest
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
-from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.memory.memory import Memory
 
 PAGE = 500
-OBJECTIONS = (Doubt.WARNED, Doubt.HELD)
+LABEL_CONFLICTS = (Doubt.WARNED, Doubt.HELD)
 
 log = logging.getLogger(__name__)
 
 
-class Removed(Protocol):
-    """An image whose point is gone; another may have come under its id."""
+class RemovedImage(Protocol):
+    """An image whose point is deleted; another image may have its id now."""
 
     image_id: str
     picture: str
@@ -38,40 +38,40 @@ class Removed(Protocol):
 
 @dataclass(frozen=True)
 class UndoAfterRemoval:
-    """A hook of the removal, see `services.removal.covered_images.RemovalHook`.
+    """A removal hook, see `services.removal.covered_images.RemovalHook`.
 
     Attributes:
-        objections: what the gate would have against images now, where some that objected are gone.
-        search: finds the neighbours of the few images that have too few left.
+        check_labels: checks labels again whose conflict was with a removed image.
+        search: finds neighbours for the few images that have too few left.
     """
 
     memory: Memory
     judgements: StoredJudgements
-    objections: CheckLabels
+    check_labels: CheckLabels
     search: SearchMissingNeighbours
 
-    def __call__(self, tenant: str, covered: Iterable[Sequence[Removed]]) -> None:
-        """Take images out of all that was computed from them; harmless when repeated."""
+    def __call__(self, tenant: str, covered: Iterable[Sequence[RemovedImage]]) -> None:
+        """Remove images from everything computed from them; can be repeated."""
         if not any(covered):
             return
         doubted = [image for page in self.memory.images.pages(tenant, [_doubted(*Doubt)], PAGE) for image in page]
         self._repair(tenant, covered, [image for image in doubted if image.doubt is Doubt.PRUNED])
-        objected = [image for image in doubted if image.doubt in OBJECTIONS]
-        voters = {voter for image in objected for voter in image.objectors}
-        gone = {image.image_id for page in covered for image in page} & voters if objected else set()
-        # what was objected to before the voters were noted is looked at again after every removal
-        again = [image for image in objected if not image.objectors or not gone.isdisjoint(image.objectors)]
-        self._object_again(tenant, again)
+        conflicts = [image for image in doubted if image.doubt in LABEL_CONFLICTS]
+        voters = {voter for image in conflicts for voter in image.objectors}
+        removed = {image.image_id for page in covered for image in page} & voters if conflicts else set()
+        # conflicts of an earlier version have no recorded voters, so they are checked after every removal
+        again = [image for image in conflicts if not image.objectors or not removed.isdisjoint(image.objectors)]
+        self._check_labels_again(tenant, again)
 
     def review_pruned(self, tenant: str) -> None:
-        """Let those vote again that were muted for wrong votes which they did not give by the judgement of now."""
+        """Unmute images that were muted for wrong votes which the current judgement does not confirm."""
         pages = self.memory.images.pages(tenant, [_doubted(Doubt.PRUNED)], PAGE)
         self._repair(tenant, (), [image for page in pages for image in page])
 
-    def _repair(self, tenant: str, covered: Iterable[Sequence[Removed]], pruned: Sequence[StoredImage]) -> None:
+    def _repair(self, tenant: str, covered: Iterable[Sequence[RemovedImage]], pruned: Sequence[StoredImage]) -> None:
         try:
-            done = self._repaired(tenant, covered, pruned)
-        except OutOfSpace:  # a repaired judgement takes room, and a removal must go on where there is none
+            done = self._try_repair(tenant, covered, pruned)
+        except OutOfSpace:  # a repaired judgement needs disk space, but a removal must not depend on it
             done = False
         except Unavailable:
             raise
@@ -80,34 +80,38 @@ class UndoAfterRemoval:
             done = False
         if not done:
             self.judgements.void(tenant)
-            self._release(tenant, pruned)
+            self._unmute(tenant, pruned)
 
-    def _repaired(self, tenant: str, covered: Iterable[Sequence[Removed]], pruned: Sequence[StoredImage]) -> bool:
-        """Whether a judgement counts now that tells of none of them; begun anew where another removal comes between."""
+    def _try_repair(
+        self, tenant: str, covered: Iterable[Sequence[RemovedImage]], pruned: Sequence[StoredImage]
+    ) -> bool:
+        """Store a judgement without removed images; False if none can be computed. Restarts if a removal intervenes."""
         while True:
             registration = self.judgements.register(tenant)  # before anything is read, see `StoredJudgements`
             judgement = self.judgements.current(tenant)
-            images = None if judgement is None else self.judgements.made_of(tenant, judgement)
+            images = None if judgement is None else self.judgements.input_of(tenant, judgement)
             if judgement is None or images is None:
                 return False
-            left = images.without(set(self._gone(tenant, images, covered)))
-            released = _undeserved(pruned, left, judgement.k)
-            if left is images and not released:
+            left = images.without(set(self._removed_ids(tenant, images, covered)))
+            unmuted = _undeserved(pruned, left, judgement.k)
+            if left is images and not unmuted:
                 self.judgements.void_all_but(tenant, judgement.id)
                 return True
-            votes = left.votes | np.isin(left.image_ids, [image.image_id for image in released])
+            votes = left.votes | np.isin(left.image_ids, [image.image_id for image in unmuted])
             left = replace(left, votes=votes)
-            repaired = self._judged(tenant, left, registration, judgement)
+            repaired = self._judge_again(tenant, left, registration, judgement)
             if repaired is None:
                 return False
             if self.judgements.replace(tenant, repaired, left):
-                self._release(tenant, released)
+                self._unmute(tenant, unmuted)
                 return True
 
-    def _gone(self, tenant: str, images: JudgementInput, covered: Iterable[Sequence[Removed]]) -> Iterator[str]:
-        """The ids of the judged images that a removal takes: with the picture that went, or with one before it.
+    def _removed_ids(
+        self, tenant: str, images: JudgementInput, covered: Iterable[Sequence[RemovedImage]]
+    ) -> Iterator[str]:
+        """The ids of judged images that were removed: with the picture that was judged, or with a later one.
 
-        An image may have been judged, replaced and only then removed. What came under its id since stays.
+        An image may have been judged, replaced, and then removed. A new image with the same id stays.
         """
         judged = dict(zip(images.image_ids, images.pictures, strict=True))
         for page in covered:
@@ -115,43 +119,40 @@ class UndoAfterRemoval:
             same = {image.image_id for image in known if judged[image.image_id] == short_digest(image.picture)}
             yield from same
             if other := {image.image_id for image in known} - same:
-                held = self.memory.images.get(tenant, other)
+                stored = self.memory.images.get(tenant, other)
                 yield from (
-                    each for each in other if each not in held or judged[each] != short_digest(held[each].picture)
+                    each for each in other if each not in stored or judged[each] != short_digest(stored[each].picture)
                 )
 
-    def _judged(self, tenant: str, left: JudgementInput, registration: str, before: Judgement) -> Judgement | None:
-        """What the images that are left say of each other; None where too many neighbours are gone to tell at once."""
-        enough = self.search(tenant, left.voting(), before.k)
-        return None if enough is None else make_judgement(enough, registration, before.encoder, before.k)
+    def _judge_again(self, tenant: str, left: JudgementInput, registration: str, before: Judgement) -> Judgement | None:
+        """Judge the images that are left; None if too many of their neighbours were removed."""
+        complete = self.search(tenant, left.voting(), before.k)
+        return None if complete is None else make_judgement(complete, registration, before.encoder, before.k)
 
-    def _release(self, tenant: str, pruned: Sequence[StoredImage]) -> None:
+    def _unmute(self, tenant: str, pruned: Sequence[StoredImage]) -> None:
         for start in range(0, len(pruned), PAGE):
             ids = tuple(image.image_id for image in pruned[start : start + PAGE])
             self.memory.mutes.unmute(tenant, [_doubted(Doubt.PRUNED), Clause("image_id", FieldType.KEYWORD, ids)])
 
-    def _object_again(self, tenant: str, objected: Sequence[StoredImage]) -> None:
-        """Ask the gate once more about images that have their vectors; no picture is encoded for it.
-
-        Those that another encoder objected to, and that the one of now has no vectors of, are objected to no more.
-        """
-        for start in range(0, len(objected), PAGE):
-            some = objected[start : start + PAGE]
+    def _check_labels_again(self, tenant: str, images: Sequence[StoredImage]) -> None:
+        """Check the labels of images that have vectors of this encoder; withdraw the conflicts of all others."""
+        for start in range(0, len(images), PAGE):
+            some = images[start : start + PAGE]
             waiting = [image for image in some if image.state is State.WAITING]
-            self.memory.conflicts.withdraw(waiting)  # they are being remembered, and go on waiting
+            self.memory.conflicts.withdraw(waiting)  # their labels are checked when they are remembered
             ids = Clause("image_id", FieldType.KEYWORD, tuple(image.image_id for image in some))
-            where = [ids, _doubted(*OBJECTIONS)]
-            asked = set[str]()
-            for images, vectors in self.memory.images.pages_with_vectors(
+            where = [ids, _doubted(*LABEL_CONFLICTS)]
+            checked = set[str]()
+            for page, vectors in self.memory.images.pages_with_vectors(
                 tenant, where, PAGE, [State.REMEMBERED, State.MUTED]
             ):
-                self.memory.conflicts.replace(images, self.objections(images, vectors))
-                asked.update(image.image_id for image in images)
-            self.memory.conflicts.withdraw([image for image in some if image.image_id not in asked])
+                self.memory.conflicts.replace(page, self.check_labels(page, vectors))
+                checked.update(image.image_id for image in page)
+            self.memory.conflicts.withdraw([image for image in some if image.image_id not in checked])
 
 
 def _undeserved(pruned: Sequence[StoredImage], images: JudgementInput, k: int) -> list[StoredImage]:
-    """Those of some muted images that would not have been muted for their wrong votes by the images that are left."""
+    """The muted images that would not have been muted for wrong votes if only `images` existed."""
     if not pruned:
         return []
     given = dict(zip(images.image_ids, zip(images.pictures, wrong_votes(images, k), strict=True), strict=True))

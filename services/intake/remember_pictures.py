@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from visual_memory.schemas.errors import DecoderFailed, NotFound, Unavailable, VisualMemoryError
 from visual_memory.schemas.image import StoredImage, point_id
-from visual_memory.services.curation.label_check import CheckLabels
+from visual_memory.services.curation.check_labels import CheckLabels
 from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.encoding.micro_batcher import SharedEncoder
 from visual_memory.services.infrastructure.observability import prometheus_metrics
@@ -67,7 +67,7 @@ class RememberPictures:
         slice_size: how many images are worked on at once.
         lease: how long an image that was begun is left to the worker that began it.
         max_attempts: how often an image is begun before it is rejected.
-        objections: what the neighbours of new images have against their labels.
+        check_labels: compares labels with the vote of the neighbours.
         further: makes the vectors of other encoders.
         slice_seconds: how long a slice may be decoded before it ends where it is.
         alone: held while an image is worked on that was begun before.
@@ -81,7 +81,7 @@ class RememberPictures:
     slice_size: int
     lease: timedelta
     max_attempts: int
-    objections: CheckLabels
+    check_labels: CheckLabels
     further: Further = nothing_further
     slice_seconds: float = SLICE_SECONDS
     alone: threading.Lock = field(default_factory=threading.Lock, compare=False)
@@ -204,7 +204,7 @@ class RememberPictures:
         others = NotRemembered(result.rejected, result.behind, result.postponed)
         with prometheus_metrics.stage("remember"):
             remembered = self.memory.embeddings.store(
-                images, vectors, self.objections(images, vectors), others, further
+                images, vectors, self.check_labels(images, vectors), others, further
             )
             ended = [*images, *(image for image, _ in result.rejected)]
             self.pictures.drop_pixels(image.picture for image in ended)

@@ -348,7 +348,7 @@ class Service:
     def judges(self, picture: str) -> bool:
         """Whether the judgement that counts tells of the image that had this picture."""
         judgement = self.stores.judgements.current(self.tenant)
-        made_of = None if judgement is None else self.stores.judgements.made_of(self.tenant, judgement)
+        made_of = None if judgement is None else self.stores.judgements.input_of(self.tenant, judgement)
         return made_of is not None and short_digest(picture) in made_of.pictures
 
     # --- what is there ------------------------------------------------------------------------------------------------

@@ -17,13 +17,15 @@ from visual_memory.schemas.classify_options import ClassifyOptions, Prune
 from visual_memory.schemas.errors import InvalidRequest
 from visual_memory.schemas.filter import Clause, Filter
 from visual_memory.schemas.image import ImagePatch, State, now
-from visual_memory.schemas.judgement import Judgement
+from visual_memory.schemas.judgement import Judgement, Suspect
 from visual_memory.schemas.removal import RemovalRequest
-from visual_memory.services.curation import schedule_judgements as judging_module
+from visual_memory.services.curation import schedule_judgements
+from visual_memory.services.curation.current_judgement import CurrentJudgement
 from visual_memory.services.curation.judgement.judge_memory import JudgeMemory, make_judgement
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
-from visual_memory.services.curation.schedule_judgements import SERVICE, Judging
+from visual_memory.services.curation.list_suspects import ListSuspects
+from visual_memory.services.curation.schedule_judgements import SERVICE, ScheduleJudgements
 from visual_memory.services.infrastructure.records.tables import judgements
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.task_queue.job_records import Jobs, OwnedJob, Stopped
@@ -159,7 +161,7 @@ def test_a_removal_takes_what_was_judged_and_then_replaced(parts: Parts) -> None
 def judged_ids(parts: Parts) -> list[str]:
     """The images that the judgement which counts was made of."""
     found = parts.judgements.current(parts.tenant)
-    images = None if found is None else parts.judgements.made_of(parts.tenant, found)
+    images = None if found is None else parts.judgements.input_of(parts.tenant, found)
     assert images is not None
     return [*images.image_ids]
 
@@ -245,10 +247,10 @@ def test_an_encoder_that_is_dropped_takes_its_judgements_and_notes_with_it(parts
     assert parts.judgements.used(parts.tenant)
     assert another.used(parts.tenant)
     another.delete_all()
-    assert (another.uses(), list(parts.judgements.uses())) == ({}, [parts.tenant]), "each has notes of its own"
+    assert (another.uses.all(), list(parts.judgements.uses.all())) == ({}, [parts.tenant]), "each has notes of its own"
     assert another.current(parts.tenant) is None
     assert parts.judgements.current(parts.tenant) == kept
-    assert list(parts.judgements.uses()) == [parts.tenant]
+    assert list(parts.judgements.uses.all()) == [parts.tenant]
 
 
 def put_rows(parts: Parts, vectors: Vectors, ids: Sequence[str]) -> None:
@@ -312,9 +314,9 @@ def test_one_that_is_killed_between_its_writing_and_its_look_does_not_count_and_
     parts.judgements = whole
     assert parts.judgements.current(parts.tenant) is None
     assert records(parts) == []
-    assert parts.judgements.tidy(now()) == 1
+    assert parts.judgements.delete_orphans(now()) == 1
     kept = judged(parts)
-    assert parts.judgements.tidy(now()) == 0
+    assert parts.judgements.delete_orphans(now()) == 0
     assert parts.judgements.current(parts.tenant) == kept
 
 
@@ -381,10 +383,20 @@ class Own:
         return getattr(images if hasattr(images, name) else self._memory, name)
 
 
+def suspects(parts: Parts, limit: int) -> list[Suspect]:
+    memory = cast(Memory, Own(parts.memory, parts.tenant))
+    return ListSuspects(memory, parts.judgements)(parts.tenant, None, limit)
+
+
+def is_stale(parts: Parts) -> bool:
+    current = CurrentJudgement(parts.memory, parts.judgements, Jobs(parts.database))
+    return current.status(parts.tenant).stale
+
+
 def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says(parts: Parts) -> None:
     jobs, enqueued = Jobs(parts.database), list[str]()
     memory = cast(Memory, Own(parts.memory, parts.tenant))
-    judging = Judging(memory, parts.judgements, jobs, enqueued.append, 8)
+    schedule = ScheduleJudgements(memory, parts.judgements, jobs, enqueued.append, 8)
 
     def judge(_owned: OwnedJob, _progress: Progress) -> None:
         parts.judge()
@@ -392,10 +404,10 @@ def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says
     def due(*, used: bool = True) -> bool:
         """Whether one is started; then it is carried out."""
         if used:
-            judging.suspects(parts.tenant, None, 1)
+            suspects(parts, 1)
         enqueued.clear()
-        started = judging.start_due()
-        judging.start_due()
+        started = schedule.start_due()
+        schedule.start_due()
         assert enqueued == [parts.tenant] * started, "one that waits is not asked for again"
         for job in (each for each in jobs.all(parts.tenant, JobKind.JUDGEMENT) if each.state is JobState.WAITING):
             assert job.requested_by == SERVICE
@@ -409,7 +421,7 @@ def test_a_memory_is_judged_when_it_was_changed_and_somebody_uses_what_that_says
     assert not due()
     remember(parts, ["cat"], seed=3, prefix="more")
     assert due(), "one came"
-    judging.suspects(parts.tenant, None, 1)
+    suspects(parts, 1)
     parts.amend_image()(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
     assert due(used=False), "one has another label, and it was asked for since the last"
     parts.amend_image()(parts.tenant, ids[0], ImagePatch(labels=["cat"]))
@@ -433,18 +445,18 @@ def test_a_memory_that_fills_for_ever_is_judged_all_the_same(parts: Parts, monke
     remember(parts, ["cat"] * 4)
     parts.memory.writes.put([image(parts.tenant, "waits", accepted_at=now())])
     memory = cast(Memory, Own(parts.memory, parts.tenant))
-    judging = Judging(memory, parts.judgements, Jobs(parts.database), lambda _tenant: None, 8)
-    judging.suspects(parts.tenant, None, 1)
-    assert judging.start_due() == 0
-    monkeypatch.setattr(judging_module, "LONGEST_DELAY", timedelta(0))
-    assert judging.start_due() == 1
+    schedule = ScheduleJudgements(memory, parts.judgements, Jobs(parts.database), lambda _tenant: None, 8)
+    suspects(parts, 1)
+    assert schedule.start_due() == 0
+    monkeypatch.setattr(schedule_judgements, "LONGEST_DELAY", timedelta(0))
+    assert schedule.start_due() == 1
 
 
 def test_what_prunes_every_classification_needs_a_judgement_of_each_memory(parts: Parts) -> None:
     remember(parts, ["cat"] * 4)
     memory, queue = cast(Memory, Own(parts.memory, parts.tenant)), lambda _tenant: None
-    assert Judging(memory, parts.judgements, Jobs(parts.database), queue, 8).start_due() == 0
-    assert Judging(memory, parts.judgements, Jobs(parts.database), queue, 8, always=True).start_due() == 1
+    assert ScheduleJudgements(memory, parts.judgements, Jobs(parts.database), queue, 8).start_due() == 0
+    assert ScheduleJudgements(memory, parts.judgements, Jobs(parts.database), queue, 8, always=True).start_due() == 1
 
 
 def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
@@ -469,46 +481,46 @@ def test_one_tenant_s_records_that_cannot_be_read_delay_no_other(
             return self._memory.images.count_with_vectors(tenant, clauses)
 
     jobs, memory = Jobs(parts.database), cast(Memory, Failing(parts.memory, parts.tenant))
-    assert Judging(memory, afresh, jobs, lambda _tenant: None, 8).start_due() == 1
+    assert ScheduleJudgements(memory, afresh, jobs, lambda _tenant: None, 8).start_due() == 1
     assert judged(parts).classes == before.classes
 
 
 def test_a_clock_that_was_set_back_hides_no_change_and_delays_no_judgement(parts: Parts) -> None:
     ids = remember(parts, ["cat"] * 4)
     before = judged(parts)
-    images = parts.judgements.made_of(parts.tenant, before)
+    images = parts.judgements.input_of(parts.tenant, before)
     assert images is not None
     ahead = replace(images, read_at=now() + timedelta(days=300))
     registration = parts.judgements.register(parts.tenant)
-    parts.judgements.keep(parts.tenant, make_judgement(ahead, registration, before.encoder, before.k), ahead)
+    parts.judgements.store(parts.tenant, make_judgement(ahead, registration, before.encoder, before.k), ahead)
     parts.amend_image()(parts.tenant, ids[0], ImagePatch(labels=["dog"]))
     parts.memory.writes.put(
         [image(parts.tenant, "ahead", state=State.REJECTED, accepted_at=now() + timedelta(days=300))]
     )
-    judging = Judging(cast(Memory, Own(parts.memory, parts.tenant)), parts.judgements, Jobs(parts.database), print, 8)
-    judging.suspects(parts.tenant, None, 1)
-    assert judging.start_due() == 1
+    schedule = ScheduleJudgements(
+        cast(Memory, Own(parts.memory, parts.tenant)), parts.judgements, Jobs(parts.database), print, 8
+    )
+    suspects(parts, 1)
+    assert schedule.start_due() == 1
     assert {each.label for each in judged(parts).classes} == {"cat", "dog"}
-    assert not judging.status(parts.tenant).stale
+    assert not is_stale(parts)
 
 
 def test_no_suspect_is_told_of_that_has_expired(parts: Parts) -> None:
     [odd, *_] = remember(parts, ["dog", *["cat"] * 12])
     judged(parts)
-    judging = Judging(parts.memory, parts.judgements, Jobs(parts.database), lambda _tenant: None, 100)
-    assert odd in {each.image_id for each in judging.suspects(parts.tenant, None, 20)}
+    assert odd in {each.image_id for each in suspects(parts, 20)}
     [held] = parts.held(odd)
     assert parts.memory.writes.amend(held, held.model_copy(update={"expires_at": now() - timedelta(seconds=1)}))
-    assert odd not in {each.image_id for each in judging.suspects(parts.tenant, None, 20)}
+    assert odd not in {each.image_id for each in suspects(parts, 20)}
 
 
 def test_a_stale_one_counts_until_the_next(parts: Parts) -> None:
-    judging = Judging(parts.memory, parts.judgements, Jobs(parts.database), lambda _tenant: None, 100)
     remember(parts, ["cat"] * 4)
     first = judged(parts)
-    assert not judging.status(parts.tenant).stale
+    assert not is_stale(parts)
     remember(parts, ["cat"], seed=3, prefix="more")
-    assert judging.status(parts.tenant).stale
+    assert is_stale(parts)
     assert parts.judgements.current(parts.tenant) == first
     second = judged(parts)
     assert (second.images, parts.judgements.current(parts.tenant)) == (5, second)

@@ -264,8 +264,8 @@ class Parts:
         """As every process wires them, with what was exchanged; what undoes votes looks at the memory itself."""
         kept, held = cast(Database, database or self.database), cast(Memory, memory or self.memory)
         made = wire_stores(settings or self.settings, kept, held, Secret(KEY), self.encoder.name)
-        objections, search = (
-            replace(made.undo_votes.objections, memory=self.memory),
+        check_labels, search = (
+            replace(made.undo_votes.check_labels, memory=self.memory),
             SearchMissingNeighbours(self.memory),
         )
         return replace(
@@ -275,7 +275,7 @@ class Parts:
             receipts=self.receipts if database is None else made.receipts,
             judgements=self.judgements,
             decisions=decisions or made.decisions,
-            undo_votes=UndoAfterRemoval(self.memory, self.judgements, objections, search),
+            undo_votes=UndoAfterRemoval(self.memory, self.judgements, check_labels, search),
         )
 
     def accept(self, memory: object = None, pictures: object = None) -> AcceptPictures:
@@ -294,11 +294,11 @@ class Parts:
         pictures: object = None,
         gate: LabelCheck = LabelCheck.OFF,
     ) -> RememberPictures:
-        """A worker's, of which the objections look at the memory itself."""
+        """A worker's, whose label check reads the memory itself."""
         held, stores, settings = cast(Memory, memory or self.memory), self.stores(pictures=pictures), self._with(gate)
         made = wire_remember(settings, held, stores, encoder or self.encoder, self.decoder, self._enqueue)
-        objections = replace(made.objections, memory=self.memory)
-        return replace(made, slice_size=4, lease=lease, max_attempts=max_attempts, objections=objections)
+        check_labels = replace(made.check_labels, memory=self.memory)
+        return replace(made, slice_size=4, lease=lease, max_attempts=max_attempts, check_labels=check_labels)
 
     def work(self, *arguments: Any, **named: Any) -> None:
         """Remember slice by slice, as a worker does, as long as a message is put back; takes what `remember` takes."""
@@ -317,7 +317,9 @@ class Parts:
         """Judge the memory; what counts afterwards."""
         kept = cast(Memory, memory or self.memory)
         made = wire_judge(self.settings, kept, self.stores())
-        replace(made, fold=UpdateJudgementInput(kept, self.vectors, 1000), k=k).judge(tenant or self.tenant, progress)
+        replace(made, update_input=UpdateJudgementInput(kept, self.vectors, 1000), k=k).judge(
+            tenant or self.tenant, progress
+        )
         return self.judgements.current(tenant or self.tenant)
 
     def judged_by_another(self, tenant: str) -> StoredJudgements:
@@ -325,9 +327,9 @@ class Parts:
         another = StoredJudgements(self.database, BlobStore(self.folder / "judgements"), "another")
         judged = self.judgements.current(tenant)
         assert judged is not None
-        images, registration = self.judgements.made_of(tenant, judged), another.register(tenant)
+        images, registration = self.judgements.input_of(tenant, judged), another.register(tenant)
         assert images is not None
-        assert another.keep(tenant, make_judgement(images, registration, another.encoder, judged.k), images)
+        assert another.store(tenant, make_judgement(images, registration, another.encoder, judged.k), images)
         return another
 
     def decisions(

@@ -21,16 +21,18 @@ def judge(caller: CallerDep, service: ServiceDep, idempotency_key: IdempotencyKe
     """Start a job that judges the memory by itself; return it, or the one that is running already."""
 
     def create(within: Within) -> str:
-        return service.judging.start(caller.tenant, caller.name, within).id
+        return service.schedule_judgements.start(caller.tenant, caller.name, within).id
 
-    return service.judging.jobs.load(caller.tenant, caller.create_once("judge", "job", idempotency_key, "", create))
+    return service.schedule_judgements.jobs.load(
+        caller.tenant, caller.create_once("judge", "job", idempotency_key, "", create)
+    )
 
 
 @router.get("/judgement")
 @requires_scope(CLASSIFY_OR_READ)
 def judgement(caller: CallerDep, service: ServiceDep) -> JudgementStatus:
     """Return the current judgement, by class, and the progress of the next one."""
-    return service.judging.status(caller.tenant)
+    return service.current_judgement.status(caller.tenant)
 
 
 @router.get("/suspects")
@@ -42,7 +44,7 @@ def suspects(
     limit: Annotated[int, Query(ge=1, le=3000)] = 100,
 ) -> list[Suspect]:
     """List suspects by kind, the strongest first; empty if there is no current judgement."""
-    return service.judging.suspects(caller.tenant, kind, limit)
+    return service.list_suspects(caller.tenant, kind, limit)
 
 
 @router.post("/curations")

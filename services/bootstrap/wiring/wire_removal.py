@@ -12,9 +12,9 @@ from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.access.signing_secret import Secret
 from visual_memory.services.bootstrap.wiring.wire_intake import intake_redis, streams_of
 from visual_memory.services.bootstrap.wiring.wire_receipts import Receipts, receipts_of
+from visual_memory.services.curation.check_labels import CheckLabels
 from visual_memory.services.curation.judgement.search_missing_neighbours import SearchMissingNeighbours
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
-from visual_memory.services.curation.label_check import CheckLabels
 from visual_memory.services.curation.undo_after_removal import UndoAfterRemoval
 from visual_memory.services.decisions.explanations.explanation_jobs import ExplanationJobs
 from visual_memory.services.decisions.remove_from_decisions import RemoveFromDecisions
@@ -104,7 +104,9 @@ def wire_stores(settings: Settings, database: Database, memory: Memory, secret: 
     floor = settings.store.min_free_bytes
     blocks, jobs = Blocklist(database, secret.key("blocks")), Jobs(database)
     judgements = judgements_of(settings, database, encoder)
-    undo_votes = UndoAfterRemoval(memory, judgements, objections_of(settings, memory), SearchMissingNeighbours(memory))
+    undo_votes = UndoAfterRemoval(
+        memory, judgements, check_labels_of(settings, memory), SearchMissingNeighbours(memory)
+    )
     evaluations = Evaluations(jobs, settings.url_of("evaluations"), floor)
     kept = settings.decisions
     decisions = StoredDecisions(database, memory, blocks, kept.keep, kept.keep_bytes)
@@ -138,8 +140,8 @@ def intake_of(settings: Settings) -> IntakeQueue:
     return StreamIntakeQueue(streams, StreamUsers(intake_redis(settings), streams.keys))
 
 
-def objections_of(settings: Settings, memory: Memory) -> CheckLabels:
-    """What neighbours have against labels."""
+def check_labels_of(settings: Settings, memory: Memory) -> CheckLabels:
+    """The label check of the settings."""
     curate = settings.curate
     return CheckLabels(memory, curate.label_check, curate.label_check_share, curate.k)
 
@@ -214,7 +216,7 @@ def wire_verify(memory: Memory, stores: Stores) -> VerifyRemovals:
 def wire_tidy(memory: Memory, stores: Stores) -> RemoveOrphanFiles:
     """The removal of what crashes left."""
     others: list[Callable[[datetime, datetime | None], int]] = [
-        stores.judgements.tidy,
+        stores.judgements.delete_orphans,
         stores.evaluations.tidy,
     ]
     return RemoveOrphanFiles(memory, stores.pictures, stores.schedule, GRACE, others=others)

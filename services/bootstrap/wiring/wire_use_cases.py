@@ -13,7 +13,7 @@ from visual_memory.schemas.background_job import JobKind
 from visual_memory.schemas.encoder import EncoderSpec
 from visual_memory.schemas.errors import EncoderMismatch, NotFound
 from visual_memory.services.bootstrap.wiring.wire_memory import memory_of, slice_size
-from visual_memory.services.bootstrap.wiring.wire_removal import Stores, judgements_of, objections_of
+from visual_memory.services.bootstrap.wiring.wire_removal import Stores, check_labels_of, judgements_of
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.curation.judgement.judge_memory import JudgeMemory
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
@@ -73,9 +73,9 @@ def wire_remember(
 ) -> RememberPictures:
     """Remembering what waits; `further` makes the vectors of other encoders."""
     size, attempts = slice_size(encoder), settings.worker.max_attempts
-    objections, lease = objections_of(settings, memory), lease_of(settings)
+    check_labels, lease = check_labels_of(settings, memory), lease_of(settings)
     return RememberPictures(
-        memory, stores.pictures, encoder, decoder, enqueue, size, lease, attempts, objections, further
+        memory, stores.pictures, encoder, decoder, enqueue, size, lease, attempts, check_labels, further
     )
 
 

@@ -1,4 +1,4 @@
-"""Judge: a pass over a tenant's memory, in which each image is classified by the others."""
+"""Judge a memory: classify every image by the others, and store the judgement."""
 
 from dataclasses import dataclass
 
@@ -33,10 +33,10 @@ PRUNED = Clause("doubt", FieldType.KEYWORD, (Doubt.PRUNED.value,))
 
 @dataclass(frozen=True)
 class JudgeMemory:
-    """The use case: does a job of the kind ``judgement``.
+    """Runs jobs of the kind ``judgement``.
 
-    What the judgement before was made of is taken, and what changed since is folded in; the result is that of a pass
-    that begins with nothing.
+    A pass begins with the input of the previous judgement and applies what changed since. The result equals that of a
+    pass which begins with nothing.
 
     Attributes:
         k: how many neighbours vote, at most `MIN_NEIGHBOURS`.
@@ -44,55 +44,55 @@ class JudgeMemory:
 
     memory: Memory
     judgements: StoredJudgements
-    fold: UpdateJudgementInput
+    update_input: UpdateJudgementInput
     k: int
 
     def __call__(self, owned: OwnedJob, progress: Progress) -> None:
-        """Judge a tenant's memory.
+        """Judge the memory of a job's tenant.
 
         Raises:
-            Stopped: the job was deleted, or another worker has begun it since.
-            InvalidRequest: it holds too many images.
+            Stopped: the job was deleted, or another worker owns it.
+            InvalidRequest: the memory has too many images.
         """
         self.judge(owned.tenant, progress, owned)
 
     def judge(self, tenant: str, progress: Progress, owner: OwnedJob | None = None) -> None:
-        """The same; without a job, for one who waits for it."""
-        if not self.judgements.any_counts(tenant):
-            self.memory.mutes.unmute(tenant, [PRUNED])  # a crash may have left what was muted by one that was voided
-        unkept = None
+        """Judge a tenant's memory, for a job if `owner` is given."""
+        if not self.judgements.exists_any(tenant):
+            self.memory.mutes.unmute(tenant, [PRUNED])  # left by a crash after their judgement was voided
+        updated = None
         while True:
             registration = self.judgements.register(tenant)
             base = self._base(tenant)
-            # Where removals came in between and left nothing to begin with, what was compared already is not lost.
-            # Nor is it told what changed since a moment that cannot have been yet, as the clock was set back.
+            # If removals voided the base meanwhile, continue from what this pass has compared already. Read everything
+            # if the base was read in the future: the clock was set back, so changes since then cannot be queried.
             complete = base is None or base.read_at - now() > CLOCKS_DIFFER
-            base = base or unkept or JudgementInput.of_none(now())
-            unkept = self.fold(tenant, base, complete, progress)
-            progress("counted", 0, len(unkept.image_ids))
-            judgement = make_judgement(unkept, registration, self.judgements.encoder, self.k)
-            if self.judgements.keep(tenant, judgement, unkept, owner):
+            base = base or updated or JudgementInput.of_none(now())
+            updated = self.update_input(tenant, base, complete, progress)
+            progress("counted", 0, len(updated.image_ids))
+            judgement = make_judgement(updated, registration, self.judgements.encoder, self.k)
+            if self.judgements.store(tenant, judgement, updated, owner):
                 return
 
     def _base(self, tenant: str) -> JudgementInput | None:
         judgement = self.judgements.current(tenant)
-        return None if judgement is None else self.judgements.made_of(tenant, judgement)
+        return None if judgement is None else self.judgements.input_of(tenant, judgement)
 
 
 def make_judgement(images: JudgementInput, judgement_id: str, encoder: str, k: int) -> Judgement:
-    """What the neighbours of images say of each; only of and by those that vote.
+    """Judge the images that vote, by the images that vote.
 
     Args:
-        images: each with at least `looked_at` neighbours that vote, sampled images (`sampled`) with `MIN_NEIGHBOURS`;
-            with all others where there are fewer.
-        judgement_id: of the judgement.
+        images: each with at least `neighbours_searched` neighbours that vote, sampled images (`sample_rows`) with
+            `MIN_NEIGHBOURS`; with all others where there are fewer.
+        judgement_id: the judgement's id.
         encoder: whose vectors were compared.
-        k: how many contents vote on each.
+        k: how many distinct contents vote on each image.
     """
     judged = images.voting()
-    memories = _memories(judged, k)
-    votes = count_votes(memories.rows, votes_are_right(memories.labels, memories.rows))
-    found = leave_one_out_votes(memories)
+    with_neighbours = _with_neighbours(judged, k)
+    votes = count_votes(with_neighbours.rows, votes_are_right(with_neighbours.labels, with_neighbours.rows))
+    predicted = leave_one_out_votes(with_neighbours)
     given = zip(judged.image_ids, votes.tolist(), strict=True)
     return Judgement(
         id=judgement_id,
@@ -101,47 +101,49 @@ def make_judgement(images: JudgementInput, judgement_id: str, encoder: str, k: i
         k=k,
         images=len(judged.image_ids),
         votes={image_id: (wrong, right) for image_id, (wrong, right) in given if wrong or right},
-        classes=class_reports(judged.labels, found),
-        suspects=find_suspects(memories, found),
-        sample=_sample(judged, memories.contents, votes[:, 0]),
+        classes=class_reports(judged.labels, predicted),
+        suspects=find_suspects(with_neighbours, predicted),
+        sample=_sample(judged, with_neighbours.contents, votes[:, 0]),
     )
 
 
 def wrong_votes(images: JudgementInput, k: int) -> list[int]:
-    """The wrong votes that each of some images would have given, had all of them voted."""
-    memories = _memories(images, k)
-    wrong: list[int] = count_votes(memories.rows, votes_are_right(memories.labels, memories.rows))[:, 0].tolist()
+    """The number of wrong votes that each image would give if all of them voted."""
+    with_neighbours = _with_neighbours(images, k)
+    right = votes_are_right(with_neighbours.labels, with_neighbours.rows)
+    wrong: list[int] = count_votes(with_neighbours.rows, right)[:, 0].tolist()
     return wrong
 
 
-def looked_at(k: int) -> int:
-    """How many neighbours are looked at for k contents: as many as in a classification, of those that are kept."""
+def neighbours_searched(k: int) -> int:
+    """How many neighbours are searched for k contents: as many as in a classification, of those that are listed."""
     return min(MAX_TIMES_K * k, MIN_NEIGHBOURS)
 
 
-def _memories(images: JudgementInput, k: int) -> ImagesWithNeighbours:
-    width, contents = looked_at(k), np.unique(images.contents, return_inverse=True)[1]
+def _with_neighbours(images: JudgementInput, k: int) -> ImagesWithNeighbours:
+    width, contents = neighbours_searched(k), np.unique(images.contents, return_inverse=True)[1]
     near, rows = images.lists.similarities[:, :width], images.lists.rows[:, :width].astype(np.int64)
     return ImagesWithNeighbours(images.image_ids, images.labels, *voting_neighbours(near, rows, contents, k), contents)
 
 
-def sampled(images: int) -> Rows:
-    """Which of so many images are the sample: spread evenly by the order of their ids; int64 [n]."""
+def sample_rows(images: int) -> Rows:
+    """The rows of the calibration sample, spread evenly over the order of ids; int64 [min(images, SAMPLE)]."""
     return np.linspace(0, max(0, images - 1), min(images, SAMPLE)).astype(np.int64)
 
 
 def _sample(judged: JudgementInput, contents: Rows, wrong: Rows) -> CalibrationSample:
-    """Some of the images, with more of their neighbours."""
-    drawn, labels = sampled(len(judged.image_ids)), judged.labels
-    rows, similarities = judged.lists.rows[drawn, :MIN_NEIGHBOURS], judged.lists.similarities[drawn, :MIN_NEIGHBOURS]
-    there = rows != MISSING
+    """Some of the images, with up to `MIN_NEIGHBOURS` neighbours each."""
+    drawn, labels = sample_rows(len(judged.image_ids)), judged.labels
+    rows = judged.lists.rows[drawn, :MIN_NEIGHBOURS]
+    similarities = judged.lists.similarities[drawn, :MIN_NEIGHBOURS]
+    present = rows != MISSING
     groups = np.unique(contents, return_inverse=True)[1]
     return CalibrationSample(
         labels=[labels[row] for row in drawn.tolist()],
-        similarities=[found[held].tolist() for found, held in zip(similarities, there, strict=True)],
+        similarities=[found[mask].tolist() for found, mask in zip(similarities, present, strict=True)],
         neighbour_labels=[
-            [labels[row] for row in found[held].tolist()] for found, held in zip(rows, there, strict=True)
+            [labels[row] for row in found[mask].tolist()] for found, mask in zip(rows, present, strict=True)
         ],
-        neighbour_wrong=[wrong[found[held]].tolist() for found, held in zip(rows, there, strict=True)],
-        neighbour_groups=[groups[found[held]].tolist() for found, held in zip(rows, there, strict=True)],
+        neighbour_wrong=[wrong[found[mask]].tolist() for found, mask in zip(rows, present, strict=True)],
+        neighbour_groups=[groups[found[mask]].tolist() for found, mask in zip(rows, present, strict=True)],
     )

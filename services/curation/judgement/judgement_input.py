@@ -1,4 +1,4 @@
-"""The images that a judgement was made of, with the neighbours of each: what the next judgement begins with."""
+"""The input of a judgement: the images with their neighbours, stored for the next judgement to begin with."""
 
 import io
 import json
@@ -17,18 +17,18 @@ Digests = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class JudgementInput:
-    """Images with their neighbours, by ascending id, so that nothing depends on when they came.
+    """Images with their neighbours, by ascending id, so that the result does not depend on the order of arrival.
 
     Attributes:
-        read_at: when the pass began to read them.
+        read_at: when the pass began to read the images.
         image_ids: of n images.
         labels: of the same images.
-        pictures: uint64 [n], digests of the keys of their pictures: what tells an image from another that comes under
-            the same id, as a key is new each time.
-        contents: uint64 [n], digests of their content hashes: copies of one content share one vote.
-        votes: [n], whether each image votes. Those that do not were muted for their wrong votes; they stay, so that it
-            can be told whether these count still.
-        lists: the neighbours of each, whether they vote or not.
+        pictures: uint64 [n], digests of the keys of their pictures. A key is new for each accepted picture, so it
+            distinguishes images that had the same id one after the other.
+        contents: uint64 [n], digests of their content hashes; copies of one content share one vote.
+        votes: [n], whether each image votes. Images that do not vote were muted for wrong votes, and stay here so that
+            their wrong votes can be counted again.
+        lists: the neighbours of each image, voting or not.
     """
 
     read_at: datetime
@@ -41,39 +41,39 @@ class JudgementInput:
 
     @classmethod
     def of_none(cls, read_at: datetime) -> "JudgementInput":
-        """Of a memory without images."""
+        """The input of an empty memory."""
         nothing = np.empty(0, np.uint64)
         return cls(read_at, [], [], nothing, nothing, np.empty(0, bool), NeighbourLists.of_none())
 
-    def where(self, stays: Mask) -> "JudgementInput":
-        """Those images alone; the neighbours of each are those that stay."""
-        if stays.all():
+    def where(self, mask: Mask) -> "JudgementInput":
+        """The images of a mask [n], with the neighbours that are in it too."""
+        if mask.all():
             return self
         return replace(
             self,
-            image_ids=[image_id for image_id, each in zip(self.image_ids, stays, strict=True) if each],
-            labels=[labels for labels, each in zip(self.labels, stays, strict=True) if each],
-            pictures=self.pictures[stays],
-            contents=self.contents[stays],
-            votes=self.votes[stays],
-            lists=self.lists.without(stays),
+            image_ids=[image_id for image_id, each in zip(self.image_ids, mask, strict=True) if each],
+            labels=[labels for labels, each in zip(self.labels, mask, strict=True) if each],
+            pictures=self.pictures[mask],
+            contents=self.contents[mask],
+            votes=self.votes[mask],
+            lists=self.lists.where(mask),
         )
 
     def voting(self) -> "JudgementInput":
-        """Those that vote."""
+        """The images that vote."""
         return self.where(self.votes)
 
-    def places(self) -> dict[str, int]:
-        """The row of each image, by its id."""
+    def rows_by_id(self) -> dict[str, int]:
+        """The row of each image id."""
         return {image_id: row for row, image_id in enumerate(self.image_ids)}
 
     def without(self, image_ids: Collection[str]) -> "JudgementInput":
-        """Those that are left where some are gone."""
-        gone = {*image_ids}
-        return self.where(np.fromiter((each not in gone for each in self.image_ids), bool, len(self.image_ids)))
+        """All images except some."""
+        excluded = {*image_ids}
+        return self.where(np.fromiter((each not in excluded for each in self.image_ids), bool, len(self.image_ids)))
 
     def to_bytes(self) -> bytes:
-        """All of it in the format of `numpy.savez`; no image's vector is in it."""
+        """Serialise in the format of `numpy.savez`; vectors are not included."""
         named = {"read_at": self.read_at.isoformat(), "image_ids": list(self.image_ids), "labels": list(self.labels)}
         file = io.BytesIO()
         np.savez(
@@ -89,25 +89,25 @@ class JudgementInput:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "JudgementInput":
-        """What `to_bytes` gave.
+        """Parse what `to_bytes` returned.
 
         Raises:
-            ValueError, KeyError, zipfile.BadZipFile: it is anything else.
+            ValueError, KeyError, zipfile.BadZipFile: the data is anything else.
         """
-        with np.load(io.BytesIO(data), allow_pickle=False) as held:
-            named = json.loads(held["named"].tobytes())
-            lists = NeighbourLists(held["similarities"], held["rows"])
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            named = json.loads(arrays["named"].tobytes())
+            lists = NeighbourLists(arrays["similarities"], arrays["rows"])
             return cls(
                 datetime.fromisoformat(named["read_at"]),
                 named["image_ids"],
                 named["labels"],
-                held["pictures"],
-                held["contents"],
-                held["votes"],
+                arrays["pictures"],
+                arrays["contents"],
+                arrays["votes"],
                 lists,
             )
 
 
 def short_digest(text: str) -> np.uint64:
-    """Eight bytes by which a picture's key, or a content hash, is known again."""
+    """A digest of eight bytes, of a picture's key or of a content hash."""
     return np.uint64(int.from_bytes(blake2b(text.encode(), digest_size=8).digest()))

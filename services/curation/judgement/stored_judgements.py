@@ -1,154 +1,143 @@
-"""The records of judgements, and which of them counts.
+"""Store judgements, decide which one is valid, and void those that used removed images.
 
-Whatever is computed from a tenant's images depends on each of them, so a removal must take those that it covers out of
-it before its receipt, and also out of what is being computed at that moment from images that were read before they
-went. So a pass registers before it reads; its judgement, and the images that it was made of, count only while that
-registration is there. A removal deletes every registration after its points are gone: a pass that had read any of them
-can never count, and one that registers later reads none. Instead of the judgement that counted it leaves one of its
-own, without the images that are gone.
+Whatever is computed from a tenant's images depends on each of them. Before its receipt is issued, a removal must remove
+its images from the stored judgement, and also from one that is being computed from images read before they were
+deleted. Therefore a pass registers before it reads, and its judgement is valid only while the registration exists. A
+removal deletes all registrations after it has deleted its points: a pass that read any of them can never store a valid
+judgement, and a pass that registers later reads none of them. In place of the valid judgement, the removal stores one
+without the removed images.
 
-Each judgement is of one encoder's vectors, and counts where that encoder classifies. Those of other encoders stand
-beside it until a removal: only the judgement of the encoder that classifies is repaired then.
+Each judgement belongs to one encoder, and is valid when that encoder classifies. Judgements of other encoders are kept
+until a removal; the removal repairs only the one of the encoder that classifies.
 
-It is also noted that somebody asked for what a tenant's judgement says, as nothing is judged by itself that nobody
-uses. What a judgement was made of is a file, which counts while there is a registration of its name.
+The input of a judgement is stored as a file with the name of its registration, and is valid as long as that exists.
 """
 
 import logging
 import uuid
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 
-from sqlalchemy import ColumnElement, Connection, Delete, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from visual_memory.schemas.errors import NotFound, VisualMemoryError
+from visual_memory.schemas.errors import NotFound
 from visual_memory.schemas.judgement import Judgement
 from visual_memory.services.curation.judgement.judgement_input import JudgementInput
+from visual_memory.services.curation.judgement.judgement_uses import JudgementUses
 from visual_memory.services.infrastructure.observability.json_logs import kind
 from visual_memory.services.infrastructure.records.database import Database
-from visual_memory.services.infrastructure.records.tables import judgement_uses, judgements
+from visual_memory.services.infrastructure.records.tables import judgements
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
 from visual_memory.services.infrastructure.task_queue.job_records import OwnedJob
 
-MAX_HELD = 4
-"""Judgements of so many tenants are held by each process; one of 100,000 images takes some 30 MB."""
-STAMP = "%Y%m%d%H%M%S%f"
-STAMP_LETTERS = 20
-DIGEST = 8
-"""Hexadecimal digits at the end of an id that tell whose vectors were compared; older ids have none."""
-AT_ONCE = 500
+MAX_CACHED = 4
+"""Judgements cached per process; one of 100,000 images takes about 30 MB."""
+TIME_FORMAT = "%Y%m%d%H%M%S%f"
+TIME_LENGTH = 20
+ENCODER_DIGITS = 8
+"""Hexadecimal digits at the end of an id that identify the encoder; older ids have none."""
+BATCH = 500
 
 log = logging.getLogger(__name__)
 
 
 class StoredJudgements:
-    """The judgements of every tenant by one encoder's vectors; removals reach those by all others too.
+    """The judgements of every tenant by one encoder's vectors; removals reach those of other encoders too.
 
     Args:
-        database: of the records.
-        images: holds what judgements were made of, under ``TENANT/ID``.
-        encoder: whose vectors are compared.
+        database: the records' database.
+        images: stores the inputs of judgements, as ``TENANT/ID``.
+        encoder: the name of the encoder whose vectors are compared.
 
     Attributes:
         encoder: as given.
+        uses: which judgements were read.
     """
 
     def __init__(self, database: Database, images: BlobStore, encoder: str) -> None:
         self.encoder = encoder
+        self.uses = JudgementUses(database, encoder)
         self._database = database
         self._images = images
-        self._load = lru_cache(MAX_HELD)(self._read)  # what was found under an id never changes
-        self._noted: dict[str, str] = {}
+        self._load = lru_cache(MAX_CACHED)(self._read)  # the judgement of an id never changes
 
     def register(self, tenant: str) -> str:
-        """Register a pass that has read nothing yet; returns the id of its judgement, after all that are there."""
-        digest = sha256(self.encoder.encode()).hexdigest()[:DIGEST]
+        """Register a pass that has read nothing yet; returns the id of its judgement, greater than all earlier ids."""
+        digest = sha256(self.encoder.encode()).hexdigest()[:ENCODER_DIGITS]
         with self._database.write(urgent=True) as connection:
             self._database.serial(connection, f"judgements:{tenant}")
             moment = self._database.moment(connection)
             latest = connection.execute(select(func.max(judgements.c.id)).where(_of(tenant))).scalar_one() or ""
-            if latest[:STAMP_LETTERS] >= f"{moment:{STAMP}}":  # by a clock that was set back since
-                after = datetime.strptime(f"{latest[:STAMP_LETTERS]}+0000", f"{STAMP}%z")
+            if latest[:TIME_LENGTH] >= f"{moment:{TIME_FORMAT}}":  # the clock was set back
+                after = datetime.strptime(f"{latest[:TIME_LENGTH]}+0000", f"{TIME_FORMAT}%z")
                 moment = after + timedelta(microseconds=1)
-            registration = f"{moment:{STAMP}}-{uuid.uuid4().hex[:8]}-{digest}"
+            registration = f"{moment:{TIME_FORMAT}}-{uuid.uuid4().hex[:8]}-{digest}"
             connection.execute(insert(judgements).values(tenant=tenant, id=registration, encoder=self.encoder))
         return registration
 
     def is_valid(self, tenant: str, registration: str) -> bool:
-        """Whether no removal voided it since it was registered."""
+        """Whether a registration still exists, that is, no removal voided it."""
         query = select(judgements.c.id).where(_of(tenant), judgements.c.id == registration)
         with self._database.read() as connection:
             return connection.execute(query).first() is not None
 
-    def keep(self, tenant: str, judgement: Judgement, images: JudgementInput, owner: OwnedJob | None = None) -> bool:
-        """Let a judgement count instead of this encoder's before it; False where a removal came in between.
+    def store(self, tenant: str, judgement: Judgement, images: JudgementInput, owner: OwnedJob | None = None) -> bool:
+        """Store a judgement in place of this encoder's earlier ones; False if a removal voided it.
 
-        That somebody asked for the one before is forgotten: whoever asks for this one is noted again.
+        The use of the earlier one is deleted: a use of this one is recorded anew.
 
         Args:
-            tenant: whose memory was judged.
+            tenant: the tenant.
             judgement: its id is that of a registration.
-            images: what it was made of.
-            owner: the job that made it; nothing is kept where that is another worker's by now.
+            images: its input.
+            owner: the job that computed it; nothing is stored if another worker owns the job by now.
 
         Raises:
-            Stopped: it is.
+            Stopped: another worker owns the job.
         """
-        others = (judgements.c.encoder == self.encoder) & (judgements.c.id < judgement.id)
-        uses = delete(judgement_uses).where(self._uses(tenant))
-        return self._put(tenant, judgement, images, others, owner, forget_uses=uses)
+        earlier = (judgements.c.encoder == self.encoder) & (judgements.c.id < judgement.id)
+        return self._put(tenant, judgement, images, earlier, owner, clear_uses=True)
 
     def replace(self, tenant: str, judgement: Judgement, images: JudgementInput) -> bool:
-        """Let a judgement count, of which a removal took what it covered; none that began before counts afterwards.
+        """Store a judgement that a removal repaired, and void all others and all passes that are running.
 
         Returns:
-            False where another removal came in between: begin anew with what counts then.
+            False if another removal intervened: start again with the judgement that is valid then.
         """
         return self._put(tenant, judgement, images, judgements.c.id != judgement.id)
 
     def current(self, tenant: str) -> Judgement | None:
-        """The latest judgement that counts; one look into the records, and what was found is read once per process.
+        """The latest valid judgement, or None. Costs one query; a body is read once per process.
 
-        One that cannot be read counts as none.
+        A judgement that cannot be parsed counts as none.
         """
-        counts = (judgements.c.encoder == self.encoder) & judgements.c.body.is_not(None)
+        finished = (judgements.c.encoder == self.encoder) & judgements.c.body.is_not(None)
         with self._database.read() as connection:
-            latest = connection.execute(select(func.max(judgements.c.id)).where(_of(tenant), counts)).scalar_one()
+            latest = connection.execute(select(func.max(judgements.c.id)).where(_of(tenant), finished)).scalar_one()
         try:
             return None if latest is None else self._load(tenant, latest)
-        except NotFound:  # it was voided at this moment
+        except NotFound:  # it was voided between the two queries
             return None
 
-    def any_counts(self, tenant: str) -> bool:
-        """Whether there is a judgement by whichever encoder."""
+    def exists_any(self, tenant: str) -> bool:
+        """Whether there is a valid judgement by any encoder."""
         query = select(judgements.c.id).where(_of(tenant), judgements.c.body.is_not(None)).limit(1)
         with self._database.read() as connection:
             return connection.execute(query).first() is not None
 
     def used(self, tenant: str) -> Judgement | None:
-        """The same for somebody who asks what it says: it is noted that somebody does."""
+        """The latest valid judgement, or None; records that it was read."""
         judgement = self.current(tenant)
-        named = "" if judgement is None else judgement.id
-        if self._noted.get(tenant) != named:
-            with suppress(VisualMemoryError):  # a full disk or a silent store costs the caller nothing
-                self._note_use(tenant)
-                self._noted[tenant] = named
+        self.uses.record(tenant, "" if judgement is None else judgement.id)
         return judgement
 
-    def uses(self) -> dict[str, datetime]:
-        """The tenants whose judgements somebody asked for since they were made, and when first."""
-        query = select(judgement_uses.c.tenant, judgement_uses.c.at).where(judgement_uses.c.encoder == self.encoder)
-        with self._database.read() as connection:
-            return {row.tenant: row.at for row in connection.execute(query)}
-
-    def made_of(self, tenant: str, judgement: Judgement) -> JudgementInput | None:
-        """The images that a judgement was made of; None where it was voided, or made before they were kept."""
+    def input_of(self, tenant: str, judgement: Judgement) -> JudgementInput | None:
+        """The input of a judgement; None if it was voided, or made before inputs were stored."""
         try:
-            return JudgementInput.from_bytes(self._images.read(_blob(tenant, judgement.id)))
+            return JudgementInput.from_bytes(self._images.read(_key(tenant, judgement.id)))
         except NotFound:
             return None
         except (ValueError, KeyError, zipfile.BadZipFile):
@@ -156,28 +145,28 @@ class StoredJudgements:
             return None
 
     def void(self, tenant: str) -> None:
-        """Let no judgement of a tenant count, by any encoder, nor any that is being made; then delete all they say."""
+        """Void all judgements of a tenant, by any encoder, and all running passes; then delete their inputs."""
         self.void_all_but(tenant, "")
 
     def void_all_but(self, tenant: str, spared: str) -> None:
-        """Let none but one count, by whichever encoder, nor any that is being made."""
+        """Void all judgements of a tenant but one, by any encoder, and all running passes."""
         with self._database.write(urgent=True) as connection:
             self._database.serial(connection, f"judgements:{tenant}")
             _delete(connection, tenant, judgements.c.id != spared)
-        self._delete_nameless(tenant)
+        self._delete_unregistered(tenant)
 
-    def tidy(self, before: datetime, _since: datetime | None = None) -> int:
-        """Delete what a pass left that was killed right after a removal had voided it; returns how much."""
-        deleted = sum(self._delete_nameless(tenant) for tenant in self._images.top_folders())
+    def delete_orphans(self, before: datetime, _since: datetime | None = None) -> int:
+        """Delete the files of killed passes that a removal had voided; returns their number."""
+        deleted = sum(self._delete_unregistered(tenant) for tenant in self._images.top_folders())
         return deleted + self._images.delete_temporary_files(before)
 
     def delete_all(self) -> None:
-        """Delete this encoder's judgements of every tenant, and who used them: it is dropped."""
+        """Delete this encoder's judgements of every tenant, and their uses, because the encoder is dropped."""
         with self._database.write(urgent=True) as connection:
-            connection.execute(delete(judgement_uses).where(judgement_uses.c.encoder == self.encoder))
+            self.uses.clear_all(connection)
             ours = delete(judgements).where(judgements.c.encoder == self.encoder)
-            gone = connection.execute(ours.returning(judgements.c.tenant, judgements.c.id)).all()
-        self._images.delete(_blob(row.tenant, row.id) for row in gone)
+            deleted = connection.execute(ours.returning(judgements.c.tenant, judgements.c.id)).all()
+        self._images.delete(_key(row.tenant, row.id) for row in deleted)
 
     def _put(
         self,
@@ -186,46 +175,39 @@ class StoredJudgements:
         images: JudgementInput,
         instead_of: ColumnElement[bool],
         owner: OwnedJob | None = None,
-        forget_uses: Delete | None = None,
+        *,
+        clear_uses: bool = False,
     ) -> bool:
-        """Write a judgement and delete others, in one transaction; whether it was valid still."""
-        blob, kept = _blob(tenant, judgement.id), False
-        self._images.write(blob, images.to_bytes())
+        """Write a judgement and delete others, in one transaction; returns whether it was still valid."""
+        key, stored = _key(tenant, judgement.id), False
+        self._images.write(key, images.to_bytes())
         try:
             with self._database.write(urgent=True) as connection:
                 self._database.serial(connection, f"judgements:{tenant}")
                 if owner is not None:
                     owner.check(connection)
-                ours = _of(tenant) & (judgements.c.id == judgement.id)
-                written = update(judgements).where(ours).values(body=judgement.model_dump_json())
+                this = _of(tenant) & (judgements.c.id == judgement.id)
+                written = update(judgements).where(this).values(body=judgement.model_dump_json())
                 if connection.execute(written).rowcount == 1:
-                    kept, gone = True, _delete(connection, tenant, instead_of)
-                    if forget_uses is not None:
-                        connection.execute(forget_uses)
+                    stored, deleted = True, _delete(connection, tenant, instead_of)
+                    if clear_uses:
+                        self.uses.clear(connection, tenant)
         finally:
-            if not kept:
-                self._images.delete([blob])
-        if kept:
-            self._images.delete(_blob(tenant, each) for each in gone)
-        return kept
+            if not stored:
+                self._images.delete([key])
+        if stored:
+            self._images.delete(_key(tenant, each) for each in deleted)
+        return stored
 
-    def _note_use(self, tenant: str) -> None:
-        with self._database.write() as connection:
-            row = {"tenant": tenant, "encoder": self.encoder, "at": self._database.moment(connection)}
-            connection.execute(self._database.insert(judgement_uses).values(row).on_conflict_do_nothing())
-
-    def _uses(self, tenant: str) -> ColumnElement[bool]:
-        return (judgement_uses.c.tenant == tenant) & (judgement_uses.c.encoder == self.encoder)
-
-    def _delete_nameless(self, tenant: str) -> int:
-        """Delete the files of a tenant that no registration is named like."""
+    def _delete_unregistered(self, tenant: str) -> int:
+        """Delete a tenant's files that have no registration; returns their number."""
         keys, deleted = self._images.list(f"{tenant}/"), 0
-        for start in range(0, len(keys), AT_ONCE):
-            some = {key.rpartition("/")[2]: key for key in keys[start : start + AT_ONCE]}
+        for start in range(0, len(keys), BATCH):
+            some = {key.rpartition("/")[2]: key for key in keys[start : start + BATCH]}
             query = select(judgements.c.id).where(_of(tenant), judgements.c.id.in_(some))
             with self._database.read() as connection:
-                held = set(connection.execute(query).scalars())
-            deleted += self._images.delete(key for name, key in some.items() if name not in held)
+                registered = set(connection.execute(query).scalars())
+            deleted += self._images.delete(key for name, key in some.items() if name not in registered)
         return deleted
 
     def _read(self, tenant: str, registration: str) -> Judgement | None:
@@ -246,9 +228,9 @@ def _of(tenant: str) -> ColumnElement[bool]:
 
 
 def _delete(connection: Connection, tenant: str, which: ColumnElement[bool]) -> Sequence[str]:
-    gone = delete(judgements).where(_of(tenant), which).returning(judgements.c.id)
-    return connection.execute(gone).scalars().all()
+    deleted = delete(judgements).where(_of(tenant), which).returning(judgements.c.id)
+    return connection.execute(deleted).scalars().all()
 
 
-def _blob(tenant: str, registration: str) -> str:
+def _key(tenant: str, registration: str) -> str:
     return f"{tenant}/{registration}"

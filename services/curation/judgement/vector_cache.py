@@ -1,4 +1,4 @@
-"""Vectors at hand in the process that judges, so that a few new images do not cost reading those of all others."""
+"""Cache vectors in the process that judges, so that a few new images do not require reading those of all others."""
 
 import threading
 from collections import OrderedDict
@@ -14,10 +14,10 @@ from visual_memory.services.voting.exact_neighbours import Rows
 
 @dataclass(frozen=True)
 class CachedVectors:
-    """The vectors of one memory.
+    """The cached vectors of one memory.
 
     Attributes:
-        pictures: uint64 [n], ascending, of which images; see `JudgedImages`.
+        pictures: uint64 [n], ascending: digests that identify the images, see `JudgementInput`.
         rows: int64 [n], the row of each image's vector.
         vectors: float32 [n, d].
     """
@@ -26,48 +26,48 @@ class CachedVectors:
     rows: Rows
     vectors: Vectors
 
-    def knows(self, pictures: Digests) -> Mask:
-        """Whether the vector of each of some images is among them; [m]."""
+    def has(self, pictures: Digests) -> Mask:
+        """Whether the vector of each picture is cached; [m]."""
         return np.isin(pictures, self.pictures)
 
     def fill(self, pictures: Digests, vectors: Vectors) -> None:
-        """Fill in the vectors that are among them.
+        """Copy cached vectors.
 
         Args:
-            pictures: uint64 [m], of which images.
-            vectors: float32 [m, d], changed in place where they are known.
+            pictures: uint64 [m], digests that identify the images.
+            vectors: float32 [m, d], changed in place for the images whose vector is cached.
         """
-        known = self.knows(pictures)
-        if known.any():
-            vectors[known] = self.vectors[self.rows[np.searchsorted(self.pictures, pictures[known])]]
+        cached = self.has(pictures)
+        if cached.any():
+            vectors[cached] = self.vectors[self.rows[np.searchsorted(self.pictures, pictures[cached])]]
 
 
-NOTHING = CachedVectors(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty((0, 0), np.float32))
+EMPTY = CachedVectors(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
 class VectorCache:
-    """The vectors of the memories that were judged last, as many as fit; never written to a disk. For many threads.
+    """The vectors of the memories that were judged last, within a limit; only in main memory. Thread-safe.
 
     Args:
-        max_bytes: of all vectors together.
+        max_bytes: the limit for all vectors together.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._held: OrderedDict[str, CachedVectors] = OrderedDict()
-        self._changing = threading.Lock()
+        self._cached: OrderedDict[str, CachedVectors] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def held(self, tenant: str) -> CachedVectors:
-        """The vectors of a tenant's memory; they stay as they are, whatever is kept afterwards."""
-        return self._held.get(tenant, NOTHING)
+    def get(self, tenant: str) -> CachedVectors:
+        """The vectors of a tenant's memory; later calls of `put` do not change them."""
+        return self._cached.get(tenant, EMPTY)
 
-    def keep(self, tenant: str, pictures: Digests, vectors: Vectors) -> None:
-        """Hold these vectors instead of those that were held of this tenant, as far as there is room."""
-        with self._changing:
-            self._held.pop(tenant, None)
+    def put(self, tenant: str, pictures: Digests, vectors: Vectors) -> None:
+        """Replace a tenant's vectors, and evict those of the tenants judged longest ago if the limit is exceeded."""
+        with self._lock:
+            self._cached.pop(tenant, None)
             if not 0 < vectors.nbytes <= self._max_bytes:
                 return
             rows = np.argsort(pictures)
-            self._held[tenant] = CachedVectors(pictures[rows], rows, vectors)
-            while sum(each.vectors.nbytes for each in self._held.values()) > self._max_bytes:
-                self._held.popitem(last=False)
+            self._cached[tenant] = CachedVectors(pictures[rows], rows, vectors)
+            while sum(each.vectors.nbytes for each in self._cached.values()) > self._max_bytes:
+                self._cached.popitem(last=False)

@@ -52,14 +52,14 @@ def test_they_are_those_made_anew_whatever_came_and_went(
             chance = Random(seed)
             if kind == "remove":
                 stays = np.array([chance.random() > number / 30 for _ in vectors], bool)
-                lists, vectors = lists.without(stays), vectors[stays]
+                lists, vectors = lists.where(stays), vectors[stays]
                 lists = lists.refilled(vectors)
             else:
                 new = np.array(chance.sample([True] * number + [False] * len(vectors), number + len(vectors)), bool)
                 everything = np.empty((len(new), DIMENSION), np.float32)
                 everything[~new] = vectors
                 everything[new] = DIRECTIONS[[chance.randrange(len(DIRECTIONS)) for _ in range(number)]]
-                lists, vectors = lists.folded(everything, new), everything
+                lists, vectors = lists.with_new(everything, new), everything
             rows, similarities = by_hand(vectors, kept)
             assert lists.rows.shape == (len(vectors), kept + margin)
             for row in range(len(vectors)):
@@ -73,9 +73,9 @@ def test_they_are_those_made_anew_whatever_came_and_went(
 
 def test_one_that_is_removed_touches_only_the_lists_that_hold_it() -> None:
     vectors = units(400, seed=3, dimension=DIMENSION)
-    lists = NeighbourLists.of_none().folded(vectors, np.ones(400, bool), 2)
+    lists = NeighbourLists.of_none().with_new(vectors, np.ones(400, bool), 2)
     stays = np.arange(400) != 7
-    left = lists.without(stays)
+    left = lists.where(stays)
     held = (lists.rows[stays] == 7).any(axis=1)
     assert held.any()
     assert (left.lengths() == neighbour_lists.MAX_NEIGHBOURS - held).all()
@@ -86,8 +86,8 @@ def test_one_that_is_removed_touches_only_the_lists_that_hold_it() -> None:
 def test_a_frame_that_came_thousands_of_times_is_compared_once() -> None:
     frame, others = units(1, seed=4, dimension=DIMENSION), units(300, seed=5, dimension=DIMENSION)
     vectors = np.concatenate([others, np.tile(frame, (4000, 1))])
-    lists = NeighbourLists.of_none().folded(vectors[:-1000], np.ones(3300, bool), 2)
-    lists = lists.folded(vectors, np.arange(4300) >= 3300, 2)
+    lists = NeighbourLists.of_none().with_new(vectors[:-1000], np.ones(3300, bool), 2)
+    lists = lists.with_new(vectors, np.arange(4300) >= 3300, 2)
     assert lists.rows[300].tolist() == list(range(301, 429))
     assert lists.rows[4299].tolist() == list(range(300, 428))
     by_distance = np.argsort(-(others @ others[0]), kind="stable")
