@@ -165,7 +165,7 @@ class _DistinctVectors:
         )
 
     def _spread(self, similarities: Similarities, which: Rows) -> tuple[Similarities, Rows]:
-        """Replace distinct vectors by the rows that have them, ties by row; [q, MAX_NEIGHBOURS + 1] before and after."""
+        """Replace distinct vectors by their rows, ties by row; [q, MAX_NEIGHBOURS + 1] before and after."""
         width = which.shape[1]
         by_vector = np.argsort(self.which, kind="stable")
         number = np.bincount(self.which, minlength=len(self.first))
