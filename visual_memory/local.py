@@ -148,11 +148,11 @@ class Memory:
         """Images that deserve a look, by kind, the strongest suspicion first; judges the memory where it changed."""
         process = self._open_process()
         with self._changing:
-            status = process.judging.status(self.tenant)
+            status = process.current_judgement.status(self.tenant)
             if status.current is None or status.stale:
-                job = process.judging.start(self.tenant, ACTOR)
+                job = process.schedule_judgements.start(self.tenant, ACTOR)
                 self._run_jobs(process, job.id)
-        return process.judging.suspects(self.tenant, kind, limit)
+        return process.list_suspects(self.tenant, kind, limit)
 
     def evaluate(self, request: EvaluationRequest, images: Sequence[tuple[bytes, ImageFields]] = ()) -> EvaluationJob:
         """Evaluate the memory against itself, or by labelled pictures; they are not remembered.

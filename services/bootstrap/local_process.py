@@ -29,7 +29,9 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     wire_run_jobs,
 )
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.curation.schedule_judgements import Judging
+from visual_memory.services.curation.current_judgement import CurrentJudgement
+from visual_memory.services.curation.list_suspects import ListSuspects
+from visual_memory.services.curation.schedule_judgements import ScheduleJudgements
 from visual_memory.services.decisions.explanations.explain import Explain
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
 from visual_memory.services.evaluation.evaluation_records import Evaluations
@@ -72,7 +74,9 @@ class LocalProcess:
     removals: RemovalRecords
     forget: RemovalSteps
     erase: EraseRemovedData
-    judging: Judging
+    schedule_judgements: ScheduleJudgements
+    current_judgement: CurrentJudgement
+    list_suspects: ListSuspects
     jobs: Jobs
     run_jobs: RunJobs
     evaluations: Evaluations
@@ -125,7 +129,11 @@ def local_process(settings: Settings) -> Iterator[LocalProcess]:
             removals=stores.removals,
             forget=wire_forget(memory, stores, lease_of(settings)),
             erase=wire_compact(settings, memory, stores),
-            judging=Judging(memory, stores.judgements, stores.jobs, _no_queue, settings.curate.max_images),
+            schedule_judgements=ScheduleJudgements(
+                memory, stores.judgements, stores.jobs, _no_queue, settings.curate.max_images
+            ),
+            current_judgement=CurrentJudgement(memory, stores.judgements, stores.jobs),
+            list_suspects=ListSuspects(memory, stores.judgements),
             jobs=stores.jobs,
             run_jobs=replace(run_jobs, lease=NO_LEASE),
             evaluations=stores.evaluations,
