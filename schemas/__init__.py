@@ -1,1 +1,1 @@
-"""The nouns of Visual Memory: pydantic models and errors, without any I/O."""
+"""Data models and errors: pydantic classes without I/O."""

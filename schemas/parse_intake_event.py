@@ -97,9 +97,9 @@ def _fields(data: ImageData) -> Mapping[str, Any]:
 
 def _check_size(raw: bytes) -> None:
     if len(raw) > MAX_EVENT:
-        raise NotAnEvent(f"it has {len(raw):,} bytes, and an event at most {MAX_EVENT:,}")
+        raise NotAnEvent(f"it has {len(raw):,} bytes, more than the {MAX_EVENT:,} of an event")
     if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise NotAnEvent(f"it holds more than {MAX_VALUES:,} values")
+        raise NotAnEvent(f"it has more than {MAX_VALUES:,} values")
 
 
 def _content(raw: bytes) -> Any:

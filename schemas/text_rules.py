@@ -64,9 +64,9 @@ def check_seen(text: str, breaks: str = "") -> str:
         return text
     character = text[position]
     if unicodedata.category(character) in {"Cc", "Cs"}:
-        raise ValueError("must not hold control characters")
+        raise ValueError("must not contain control characters")
     raise ValueError(
-        f"must not hold what cannot be seen: U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+        f"must not contain the invisible character U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
     )
 
 

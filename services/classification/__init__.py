@@ -1,1 +1,1 @@
-"""From a picture to a decision."""
+"""Classify pictures and vectors."""

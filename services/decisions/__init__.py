@@ -1,1 +1,1 @@
-"""Stored decisions: kept, explained, and scrubbed of what was removed."""
+"""Store decisions, explain them, and take removed images out of them."""

@@ -2,7 +2,7 @@
 
 The votes are counted again without the removed images. So the decision stays a pure function of the neighbours that it
 shows, and no share or label reveals how a removed image voted. The label may change by this; `scrubbed` counts the
-removed neighbours. What today's memory decides, with other neighbours in their place, is for a replay to show.
+removed neighbours. A replay shows what today's memory decides, with other neighbours in their place.
 """
 
 import base64

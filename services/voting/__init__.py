@@ -1,1 +1,1 @@
-"""Neighbours to a decision: pure functions without I/O."""
+"""From neighbours to a decision: pure functions without I/O."""

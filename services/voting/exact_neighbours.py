@@ -59,7 +59,7 @@ def nearest(
         for part in parts:
             work(part)
     else:
-        # A thread for each core that does all of a part keeps them busier than products that share every core.
+        # One thread per core, each with its own part, uses the cores better than products that share all cores.
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, parts))
     return similarities, rows

@@ -59,7 +59,7 @@ def test_a_replay_names_what_is_different(parts: Parts) -> None:
     assert replay.gone == [], "the removed one is in the stored decision no more"
 
     replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest(without=[twin, second]))
-    assert [(each.neighbour.image_id, each.why) for each in replay.gone] == [(second, "left out, as asked")]
+    assert [(each.neighbour.image_id, each.why) for each in replay.gone] == [(second, "left out, as requested")]
     assert [each.image_id for each in replay.came] == [beyond]
     options = ClassifyOptions(k=1, search=Effort.EXACT)
     replay = parts.explain().replay(parts.tenant, str(decision.id), ReplayRequest(options=options))

@@ -1,1 +1,1 @@
-"""Close votes go to a vision-language model."""
+"""Re-rank close votes by a vision-language model."""

@@ -1,1 +1,1 @@
-"""Why a stored decision came out as it did, and what would change it."""
+"""Explain stored decisions: replay, counterfactual, intervention preview, influence."""

@@ -78,7 +78,7 @@ class FindCounterfactual:
         what_if = WhatIf(without=[each.image_id for each in pivots])
         [without] = classify.decide(tenant, query, options, what_if).decisions
         if without.label == label:
-            reason = TRUNCATED if found.hits.truncated else "the memory is changing at this moment: ask again"
+            reason = TRUNCATED if found.hits.truncated else "the memory changed during the search: try again"
             return counterfactual.model_copy(update={"reason": reason})
         return counterfactual.model_copy(update={"becomes": without.label, "images": pivots})
 

@@ -1,7 +1,7 @@
 """Counterfactuals and influence as jobs, for those that take longer than a request, with their stored results.
 
 A result names images. So a removal deletes all explanation jobs of its tenant after it has deleted the points: a
-result that was stored before is gone, and a worker that read images before finds its job gone and stores nothing.
+stored result is deleted with its job, and a worker that read images before finds no job and stores nothing.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,9 @@ class ExplanationJobs:
             jobs = self._jobs.all_within(connection, tenant, KINDS)
             open_jobs = sum(job.state in OPEN for job in jobs)
             if open_jobs >= MAX_OPEN:
-                raise Conflict(f"{open_jobs} explanations wait or run already: ask again when one of them is done")
+                raise Conflict(
+                    f"{open_jobs} explanations wait or run already: send the request again when one of them is done"
+                )
             ended = [job.id for job in jobs if job.state not in OPEN]
             self._jobs.delete_within(connection, tenant, ended[KEPT - 1 - open_jobs :])
             job = self._jobs.create_within(connection, tenant, kind, requested_by)

@@ -91,7 +91,7 @@ def _why_gone(
     neighbour: Neighbour, image: StoredImage | None, without: Sequence[str], clauses: Sequence[Clause]
 ) -> str:
     if neighbour.image_id in without:
-        return "left out, as asked"
+        return "left out, as requested"
     if image is None:
         return "removed"
     if image.removal is not None or image.state is not State.REMEMBERED:

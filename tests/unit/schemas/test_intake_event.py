@@ -64,7 +64,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an encoder without a vector": ({"data": image_data(encoder="clip")}, "data: send vector and encoder"),
     "no label": ({"data": image_data(labels=[])}, "data.labels: "),
     "an unknown field": ({"data": image_data(label="cat")}, "data.label: "),
-    "an unseen character": ({"data": image_data(subject="a\u200bb")}, "data.subject: must not hold what cannot be"),
+    "an unseen character": ({"data": image_data(subject="a\u200bb")}, "data.subject: must not contain the invisible"),
     "no base64": ({"data": {"labels": ["cat"], "picture": "a b"}}, "data.picture: not base64"),
     "a picture of bytes as numbers": ({"data": {"labels": ["cat"], "picture": [1]}}, "data.picture: a picture is"),
     "a large picture": ({"data": image_data(bytes(MAX_PICTURE + 3))}, "data.picture: it has 262,147 bytes"),
@@ -105,7 +105,7 @@ NO_EVENTS: dict[str, tuple[bytes, str]] = {
     "a fault of its own beside one of the image": (image_event(id=None, data=image_data(labels=[])), "id: "),
     "a key given twice": (image_event().replace(b'"labels"', b'"labels": ["dog"], "labels"'), "data.labels: this key"),
     "too large": (image_event(data=image_data(bytes(MAX_EVENT))), "it has 568,"),
-    "too many values": (image_event(data=image_data(sizes=[[]] * 40_000)), "it holds"),
+    "too many values": (image_event(data=image_data(sizes=[[]] * 40_000)), "it has"),
 }
 
 
