@@ -16,7 +16,7 @@ from visual_memory.services.client.http_client import Client
 from visual_memory.services.infrastructure.processes.ready_message import ADDRESS, ReadyMessages, ready_messages
 
 START_SECONDS = 120
-POLL = 0.1
+POLL_SECONDS = 0.1
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _wait_until_ready(messages: ReadyMessages, process: "subprocess.Popen[bytes]
     while time.monotonic() < deadline and process.poll() is None:
         if process.pid in messages.receive():
             return
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
     raise Unavailable(f"the service did not start; its logs are in {data / 'logs'}")
 
 
