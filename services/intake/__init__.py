@@ -1,1 +1,1 @@
-"""Intake: from bytes to a durable point that waits, and from there to a vector."""
+"""Intake: accept pictures and vectors, store them durably, and remember them."""

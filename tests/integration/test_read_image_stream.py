@@ -198,7 +198,7 @@ def test_entries_of_an_image_count_in_their_order(intake: Intake) -> None:
     intake.settle()
     assert [said["status"] for _, said in intake.streams.results(intake.tenant)].count("remembered") == 3
     replaced = [said for said in intake.results("remembered") if "reason" in said]
-    assert [said["reason"] for said in replaced] == ["another picture has come under its id since"]
+    assert [said["reason"] for said in replaced] == ["another picture has replaced it since"]
 
 
 def test_what_is_sent_twice_is_one_image(intake: Intake) -> None:

@@ -1,1 +1,1 @@
-"""Pictures named by URL, read from where the operator allows it."""
+"""Read pictures by URL, from the places that the operator allows."""

@@ -1,1 +1,1 @@
-"""The intake without HTTP: a Redis stream for each tenant, to which any producer sends with one XADD."""
+"""Intake over Redis streams: producers send images and removal requests of a tenant with XADD."""

@@ -1,4 +1,4 @@
-"""Accept entries: many in one write, and one by one where something is wrong with one of them."""
+"""Accept the image entries of a stream: many in one write; if that fails, smaller groups of them."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ from visual_memory.services.intake.streams.parse_entries import (
 )
 
 BY = "intake"
-"""Who sent it, as the audit log has it: Redis does not say which of its users did."""
+"""The sender in the audit log: Redis does not tell which of its users sent an entry."""
 INTERNAL = 500
 REFUSED = "a removal refuses it"
 
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HeldUp:
-    """That an entry stays where it is for now.
+    """An entry that stays on the stream for now.
 
     Attributes:
         readable: the entry.
         reason: a sentence.
-        failed: whether it could not be handled, which is tried a few times only.
+        failed: whether handling it failed, which is tried only a few times.
     """
 
     readable: ReadableEntry
@@ -51,10 +51,10 @@ Outcome = Ended | HeldUp
 
 @dataclass(frozen=True)
 class ReadyEntry:
-    """An entry with all that is needed to accept it.
+    """An entry with everything that is needed to accept it.
 
     Attributes:
-        pictures: of its images, in their order; none where they came as vectors.
+        pictures: the pictures of its images, in order; empty if they are vectors.
     """
 
     readable: ReadableEntry
@@ -70,11 +70,11 @@ class ReadyEntry:
 
 @dataclass(frozen=True)
 class AcceptImageEntries:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        references: reads pictures by URL: of each the bytes, or why there are none.
-        audit: says who sent how many.
+        references: reads pictures by URL; returns the bytes or the error of each.
+        audit: the audit log.
     """
 
     accept: AcceptPictures
@@ -83,18 +83,18 @@ class AcceptImageEntries:
     audit: AuditLog
 
     def __call__(self, entries: Sequence[ReadableEntry], fence: EntryFence, held: set[str]) -> Iterator[list[Outcome]]:
-        """Accept entries of one tenant in their order; outcomes after each write, to be dealt with at once.
+        """Accept entries of one tenant in order; yields outcomes after each write, to be published at once.
 
-        What comes after an entry that is held up, and names one of its images, is held up too.
+        An entry that follows a held entry of the same image is held too.
 
         Args:
-            entries: that are to be accepted.
-            fence: of their tenant.
-            held: ids of the images of earlier entries that are held up; grows.
+            entries: the entries to accept.
+            fence: the fence of their tenant.
+            held: ids of images of earlier held entries; grows.
 
         Raises:
-            Superseded: the stream is another's by now; nothing may be said of the rest.
-            Unavailable: a part does not answer, or a disk is full; the rest is to be tried again.
+            Superseded: another process reads the stream by now; publish nothing about the remaining entries.
+            Unavailable: a component does not answer, or a disk is full; try the remaining entries again.
         """
         for run in runs(entries):
             ready = [ReadyEntry(each, _pictures(each)) for each in run]
@@ -110,7 +110,7 @@ class AcceptImageEntries:
                 yield from self._put(ready, fence, held)
 
     def _put(self, entries: Sequence[ReadyEntry], fence: EntryFence, held: set[str]) -> Iterator[list[Outcome]]:
-        """Accept entries of one kind; where that is refused, each half by itself."""
+        """Accept entries of one kind of content; if that fails, each half separately."""
         free, behind = _parted(entries, held)
         outcomes: list[Outcome] = [*behind]
         if free:
@@ -118,7 +118,7 @@ class AcceptImageEntries:
                 outcomes += self._accepted(free, fence.of(each.readable.entry for each in free))
             except (Superseded, Unavailable):
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one of them
+            except Exception as error:  # noqa: BLE001 - any of them may be faulty
                 if len(free) > 1:
                     if behind:
                         yield [*behind]
@@ -134,7 +134,7 @@ class AcceptImageEntries:
             yield outcomes
 
     def _accepted(self, entries: Sequence[ReadyEntry], fence: EntryFence) -> list[Ended]:
-        """Accept entries of one kind, all or none."""
+        """Accept entries of one kind of content, all or none."""
         images = [image for each in entries for image in each.readable.event.images]
         first = images[0]
         if first.vector is not None and first.encoder is not None:
@@ -153,7 +153,7 @@ class AcceptImageEntries:
         return [_ended(each, [next(states) for _ in each.readable.event.images]) for each in entries]
 
     def _fetched(self, entries: Sequence[ReadyEntry], fence: EntryFence) -> tuple[list[Outcome], list[ReadyEntry]]:
-        """Outcomes of entries whose pictures are not to be had by their URLs; and the others, with theirs."""
+        """Read the pictures of entries by URL: the outcomes of those that fail, and the others with their pictures."""
         urls = [image.dataref or "" for each in entries for image in each.readable.event.images]
         found = iter(self.references(fence.tenant, urls) if urls else ())
         outcomes: list[Outcome] = []
@@ -171,7 +171,7 @@ class AcceptImageEntries:
         return outcomes, ready
 
     def _is_covered(self, ready: ReadyEntry, fence: EntryFence) -> bool:
-        """Whether a removal that went through the stream would have taken it, had it known its content."""
+        """Whether a removal that searched the stream would have covered the entry, had its content been known."""
         named = zip(ready.readable.event.images, ready.images, strict=True)
         return any(
             fence.refused.covers(fence.tenant, ready.readable.entry.position, image_id)
@@ -180,10 +180,10 @@ class AcceptImageEntries:
         )
 
     def _refusal(self, tenant: str, readable: ReadableEntry, error: Exception) -> Outcome:
-        """What becomes of an entry that was not accepted."""
+        """The outcome of an entry that was not accepted."""
         if isinstance(error, FetchUnanswered):
             return HeldUp(readable, error.message, failed=True)
-        if isinstance(error, Conflict):  # that is, it is being removed, or changed by others
+        if isinstance(error, Conflict):  # it is being removed, or changed by others
             return HeldUp(readable, error.message)
         if isinstance(error, Blocked):
             return readable.ended(Status.REMOVED, reason=REFUSED)
@@ -199,7 +199,7 @@ def _pictures(entry: ReadableEntry) -> list[bytes]:
 
 
 def _parted(entries: Sequence[ReadyEntry], held: set[str]) -> tuple[list[ReadyEntry], list[HeldUp]]:
-    """Entries that may be accepted, and those that come after another which is held up; these hold up others too."""
+    """Split entries into those that may be accepted, and those that follow a held one and are held too."""
     free: list[ReadyEntry] = []
     behind: list[HeldUp] = []
     for each in entries:
@@ -212,7 +212,7 @@ def _parted(entries: Sequence[ReadyEntry], held: set[str]) -> tuple[list[ReadyEn
 
 
 def _ended(ready: ReadyEntry, accepted: Sequence[Accepted]) -> Ended:
-    """That an entry was accepted; where its images are remembered already, that is all."""
+    """The end of an accepted entry: with its images, unless they are remembered already."""
     image_id = accepted[0].image_id if len(accepted) == 1 else ""
     if any(each.state is State.WAITING for each in accepted):
         return replace(ready.readable.ended(Status.ACCEPTED, image_id=image_id), images=ready.images)

@@ -1,4 +1,4 @@
-"""Removals that producers ask for by a stream: each entry makes one, however often it is read."""
+"""Record the removals that producers request by a stream: one for each entry, however often it is read."""
 
 import uuid
 from collections.abc import Callable
@@ -17,19 +17,17 @@ from visual_memory.services.infrastructure.redis_streams.stream_entries import E
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 
 NAMES = uuid.UUID("6a1f8f1e-6b0a-5c56-9d4e-0f3c8f0f2b77")
-"""Of the ids of removals that are made of entries."""
+"""The UUID namespace of the ids of removals that entries request."""
 ACTION = "remove"
-"""As the audit log has it."""
+"""The action in the audit log."""
 
 
 @dataclass(frozen=True)
 class AcceptRemovalEntries:
-    """Makes a removal of an entry, with the parts that it needs.
-
-    It is carried out as every removal that its API left: by a worker, within seconds.
+    """The use case; a worker carries out the recorded removal within seconds.
 
     Attributes:
-        requester: names the stream as who asked, by its tenant: Redis tells nobody who sent an entry.
+        requester: names the stream of a tenant as the requester: Redis does not tell who sent an entry.
     """
 
     forget: RemovalSteps
@@ -37,7 +35,7 @@ class AcceptRemovalEntries:
     requester: Callable[[str], Requester]
 
     def __call__(self, tenant: str, entry: Entry) -> Ended | None:
-        """The end of an entry, once its removal is recorded; None where it must wait, for a part does not answer."""
+        """Record the removal; returns the end of the entry, or None if it must wait because a component is down."""
         try:
             event_id, request = parse_removal(entry.event)
         except NotAnEvent as error:
@@ -55,7 +53,7 @@ class AcceptRemovalEntries:
         return Ended(entry, Result(entry.id, Status.ACCEPTED, event_id, removal=removal_id))
 
     def _record_once(self, tenant: str, removal_id: str, request: RemovalRequest) -> None:
-        """Record a removal, unless that was done."""
+        """Record a removal, unless it is recorded already."""
         requester = self.requester(tenant)
 
         def record(connection: Connection, made: str) -> None:
@@ -66,14 +64,14 @@ class AcceptRemovalEntries:
         except NotFound:
             try:
                 self.forget.request(tenant, request, requester, record, removal_id)
-            except IntegrityError:  # another reader was faster
+            except IntegrityError:  # another reader has recorded it
                 self.forget.removals.load(tenant, removal_id)
 
 
 def removal_id_of(tenant: str, entry: Entry) -> str:
-    """The id of the removal that an entry makes: of what it says, too, for a Redis that lost all counts anew."""
-    said = sha256(entry.event).hexdigest()
-    return str(uuid.uuid5(NAMES, f"{tenant} {entry.original or entry.id} {said}"))
+    """The id of an entry's removal: includes a digest of the event, because a Redis that lost its data reuses ids."""
+    digest = sha256(entry.event).hexdigest()
+    return str(uuid.uuid5(NAMES, f"{tenant} {entry.original or entry.id} {digest}"))
 
 
 def _refused(entry: Entry, status: Status, reason: str, event_id: str = "") -> Ended:

@@ -1,9 +1,9 @@
-"""From Celery to the intake: messages for one task become entries of the streams of the tenants that they name.
+"""Relay Celery messages to the intake: each becomes an entry on the stream of the tenant that it names.
 
-A message leaves its queue once its entry is there; so one whose relay ends in between becomes two entries, which are
-the same image. Until then it is in the broker, with all that this means: no removal reaches it, and a broker that
-keeps nothing on a disk may lose it. Whatever is wrong with what it says of its image is for the reader to find: its
-entry ends among the dead letters. One that names no tenant is dropped, counted and logged.
+A message is deleted from its queue once its entry exists. If the relay crashes in between, it becomes two entries of
+the same image. Until then it is in the broker only: removals do not reach it, and a broker without persistence may lose
+it. The reader of the stream checks its content; an invalid one becomes a dead letter. A message that names no tenant is
+dropped, counted and logged.
 """
 
 import json
@@ -27,31 +27,31 @@ from visual_memory.services.infrastructure.task_queue.celery_intake_queue import
 from visual_memory.services.infrastructure.task_queue.message_check import tenant_of
 
 SOURCE = "celery"
-"""What events say that are made of messages; a message's ``source`` is its image's."""
+"""The source of relayed events; the ``source`` of a message is that of its image."""
 EVERYONE = "*"
 RESOURCE = "celery-relay"
 LEASE = timedelta(seconds=30)
 RENEWED = 10.0
 """Seconds after which the lease is renewed."""
 PAUSE = 1.0
-"""Seconds until what could not be done is tried again."""
+"""Seconds until the next try after a failure."""
 WAIT = 1.0
-"""Seconds for which a message is waited for; then it is seen whether the process is to end."""
+"""Longest wait for a message, in seconds, before checking whether the process is stopping."""
 MAX_MESSAGE = MAX_EVENT * 4 // 3 + 64 * 2**10
-"""Bytes of a message: the largest event in base64, and Celery's own headers."""
+"""Largest message in bytes: the largest event in base64, and the headers of Celery."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CeleryRelay:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        queue: of the messages.
-        add: puts an event on a tenant's stream; raises `Unavailable` where that cannot be done.
-        tenants: that messages may name; `EVERYONE` among them: all.
-        leases: there is one relay at a time, so that as a rule no message becomes two entries.
+        queue: the queue of the messages.
+        add: adds an event to the stream of a tenant; raises `Unavailable` if that fails.
+        tenants: the tenants that messages may name; with `EVERYONE`: all.
+        leases: make sure that one relay runs at a time, so that messages are normally not duplicated.
     """
 
     queue: CeleryIntakeQueue
@@ -60,7 +60,7 @@ class CeleryRelay:
     tenants: Collection[str] = (EVERYONE,)
 
     def run(self, ended: threading.Event) -> None:
-        """Relay what comes until the process is to end."""
+        """Relay messages until `ended` is set."""
         while not ended.is_set():
             try:
                 with self.leases.held(RESOURCE, LEASE) as lease:
@@ -75,32 +75,32 @@ class CeleryRelay:
             ended.wait(PAUSE)
 
     def relay(self) -> tuple[int, int]:
-        """Relay some of the messages that are there; how many were dealt with, and how many wait behind the others.
+        """Relay some messages; returns how many were relayed or dropped, and how many were moved to the end.
 
         Raises:
-            Unavailable: the intake takes none.
+            Unavailable: the intake accepts no entries.
         """
-        dealt, left = 0, 0
+        relayed, left = 0, 0
         for key, message in self.queue.messages():
             try:
                 self._put(message)
             except Unavailable as error:
                 if isinstance(error, OutOfSpace) or not isinstance(error.__cause__, ResponseError):
                     raise
-                self.queue.put_last(key, message)  # it may be this tenant's stream alone that takes nothing
+                self.queue.put_last(key, message)  # only this tenant's stream may be refusing entries
                 left += 1
             else:
                 self.queue.take(key, message)
-                dealt += 1
-        return dealt, left
+                relayed += 1
+        return relayed, left
 
     def _run(self, lease: Lease, ended: threading.Event) -> None:
         renewed = time.monotonic()
         while not ended.is_set():
-            dealt, left = self.relay()
-            if left and not dealt:
+            relayed, left = self.relay()
+            if left and not relayed:
                 ended.wait(PAUSE)
-            elif not dealt:
+            elif not relayed:
                 self.queue.wait(WAIT)
             if time.monotonic() - renewed > RENEWED:
                 self.leases.renew(lease)
@@ -123,7 +123,7 @@ class CeleryRelay:
 
 
 def entry_of(raw: bytes) -> tuple[str, bytes]:
-    """The tenant that a message names, and the event that it becomes.
+    """Convert a message to its tenant and event.
 
     Raises:
         ValueError, RecursionError: it is no message for this task.
@@ -137,7 +137,7 @@ def entry_of(raw: bytes) -> tuple[str, bytes]:
     try:
         check_keys(message.body)
     except InvalidRequest:
-        return tenant, message.body.encode()  # as it is, it is no event, and its dead letter says why
+        return tenant, message.body.encode()  # unchanged: it is no event, and its dead letter will tell why
     event = {
         "specversion": "1.0",
         "id": named.pop("id", None) or message.id or RESOURCE,

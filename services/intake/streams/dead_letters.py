@@ -1,4 +1,4 @@
-"""Dead letters: what could not be accepted, with the reason and the original; seen, put back or dropped."""
+"""Dead letters, the entries that could not be accepted: list, replay and drop them."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from visual_memory.services.infrastructure.redis_streams.stream_entries import D
 from visual_memory.services.infrastructure.redis_streams.stream_keys import NOTHING, Inbox, order
 
 MOST_BYTES = 4 * 2**20
-"""Bytes of originals on a page: one more letter and it would have more, unless it has only that."""
+"""Largest size of the originals on a page in bytes; a page has at least one letter."""
 AT_ONCE = 100
 
 
@@ -24,22 +24,22 @@ class DeadLetters:
     """The dead letters of all tenants.
 
     Attributes:
-        streams: where they lie.
+        streams: the streams of all tenants.
     """
 
     streams: Streams
 
     def page(self, tenant: str, after: str | None, limit: int, *, removals: bool) -> DeadLetterPage:
-        """So many dead letters at most, the oldest first.
+        """A page of dead letters, the oldest first.
 
         Args:
-            tenant: whose.
-            after: those after this one alone, as the page before named it.
-            limit: how many.
-            removals: whether those are seen too that asked for removals.
+            tenant: the tenant.
+            after: the cursor of the page before; None: the first page.
+            limit: the largest number of letters.
+            removals: whether failed removal requests are included.
 
         Raises:
-            InvalidRequest: `after` names none.
+            InvalidRequest: `after` is no cursor.
         """
         seen = (
             letter for letter in self.streams.dead(tenant, _checked(after or NOTHING)) if removals or not _asks(letter)
@@ -53,23 +53,23 @@ class DeadLetters:
         return DeadLetterPage(letters=[*map(shown, letters)])
 
     def all(self, tenant: str) -> Iterator[ShownDeadLetter]:
-        """All of a tenant, the oldest first."""
+        """All dead letters of a tenant, the oldest first."""
         return map(shown, self.streams.dead(tenant))
 
     def replay(self, tenant: str, ids: Iterable[str] | None = None) -> dict[str, str]:
-        """Put originals back on their streams, each in the transaction in which its dead letter goes.
+        """Add originals to their streams again; each dead letter is deleted in the same transaction.
 
-        It is as old as it was: a removal that it was older than refuses it still.
+        A replayed entry keeps its age: later removals that cover it still refuse it.
 
         Args:
-            tenant: whose.
-            ids: of the dead letters; None: all that are there now.
+            tenant: the tenant.
+            ids: of the dead letters; None: all that exist now.
 
         Returns:
-            the ids of the new entries, by those of the dead letters; what was not there is left out.
+            the ids of the new entries, by those of the dead letters; missing ones are left out.
 
         Raises:
-            InvalidRequest: one is no id.
+            InvalidRequest: an id is not valid.
             OutOfSpace: the intake is full.
         """
         replayed = {}
@@ -79,14 +79,14 @@ class DeadLetters:
         return replayed
 
     def drop(self, tenant: str, ids: Iterable[str] | None = None) -> int:
-        """Delete dead letters with their originals; how many there were.
+        """Delete dead letters with their originals; returns how many existed.
 
         Args:
-            tenant: whose.
-            ids: of the dead letters; None: all that are there now.
+            tenant: the tenant.
+            ids: of the dead letters; None: all that exist now.
 
         Raises:
-            InvalidRequest: one is no id.
+            InvalidRequest: an id is not valid.
         """
         left, dropped = iter(self._wanted(tenant, ids)), 0
         while some := [*islice(left, AT_ONCE)]:
@@ -94,14 +94,14 @@ class DeadLetters:
         return dropped
 
     def _wanted(self, tenant: str, ids: Iterable[str] | None) -> Sequence[str]:
-        """Ids of dead letters; only those that are there now, for what is put back may die again at once."""
+        """Ids of dead letters; only of those that exist now, because a replayed entry may fail again at once."""
         if ids is None:
             return [letter.id for letter in self.streams.dead(tenant)]
         return [*map(_checked, ids)]
 
 
 def shown(letter: DeadLetter) -> ShownDeadLetter:
-    """A dead letter as people see it."""
+    """Convert a dead letter for display."""
     return ShownDeadLetter(
         id=letter.id,
         at=datetime.fromtimestamp(order(letter.id)[0] / 1000, UTC),
@@ -117,7 +117,7 @@ def shown(letter: DeadLetter) -> ShownDeadLetter:
 
 
 def subjects_of(letters: Iterable[ShownDeadLetter]) -> set[str]:
-    """Whom dead letters say that their images show, for the audit log; of what cannot be read nobody."""
+    """The subjects of dead letters, for the audit log; those of unreadable events are unknown."""
     return {respelled(name) for letter in letters if (name := _subject(letter.event))}
 
 

@@ -1,4 +1,4 @@
-"""What a reader asks around each write: whether the stream is still its own, and whether a removal comes first."""
+"""The fence of entries: before and after each write, check the reader's lease, and whether a removal comes first."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -11,26 +11,26 @@ from visual_memory.services.infrastructure.redis_streams.stream_entries import E
 from visual_memory.services.infrastructure.redis_streams.stream_keys import order
 
 Undrained = Callable[[str], Sequence[str | None]]
-"""The positions of a tenant's removals that have not gone through its stream yet; None of one without a position."""
+"""The positions of a tenant's removals that have not searched its stream yet; None for one without a position."""
 
 
 class Refusals(Protocol):
-    """What removals took from streams; see `services.removal.refused_intake_entries`."""
+    """The entries that removals deleted from streams; see `services.removal.refused_intake_entries`."""
 
     def refused_among(self, tenant: str, entries: Collection[str]) -> set[str]:
-        """The positions, of some, of entries that a removal has taken."""
+        """Those of some positions whose entries a removal has deleted."""
 
     def covers(self, tenant: str, position: str, image_id: str) -> bool:
-        """Whether a removal that an entry at a position is older than covers an image id."""
+        """Whether a removal that is later than an entry's position covers an image id."""
 
 
 @dataclass(frozen=True)
 class EntryFence:
-    """Of entries of one tenant.
+    """The fence of entries of one tenant.
 
     Attributes:
-        lease: that the tenant's stream is this reader's.
-        entries: which are about to be accepted.
+        lease: this reader's lease on the tenant's stream.
+        entries: the entries that are about to be accepted.
     """
 
     tenant: str
@@ -45,7 +45,7 @@ class EntryFence:
         return replace(self, entries=tuple(entries))
 
     def held_up(self) -> set[str]:
-        """The ids of those that are older than a removal which has yet to look at them."""
+        """The ids of entries that are older than a removal which has not searched the stream yet."""
         positions = self.undrained(self.tenant)
         if not positions:
             return set()
@@ -55,24 +55,24 @@ class EntryFence:
         return {entry.id for entry in self.entries if order(entry.position) <= last}
 
     def check_before(self) -> None:
-        """Return if they may be accepted now.
+        """Return if the entries may be accepted now.
 
         Raises:
-            Superseded: the stream is another reader's, or a removal's.
-            BeingRemoved: a removal holds one of them up.
+            Superseded: another reader or a removal has the lease.
+            BeingRemoved: one of them is older than a removal which has not searched the stream yet.
         """
         self.leases.ensure(self.lease)
         if self.held_up():
-            raise BeingRemoved("a removal holds it up that has yet to look at what waits")
+            raise BeingRemoved("a removal must search the stream first")
 
     def check_after(self) -> None:
-        """Return, unless a removal has taken one of them meanwhile: then what was written of it goes.
+        """Return, unless a removal has deleted one of the entries meanwhile: then the write is reverted.
 
-        Otherwise it stays, whoever has the stream by now: the next reader may have found it, and ended its entry with
-        it.
+        Otherwise the write stays, even if the lease is lost: the next reader may have found the images and ended their
+        entries.
 
         Raises:
-            Superseded: one was taken.
+            Superseded: a removal has deleted one of the entries.
         """
         try:
             with suppress(Unavailable):

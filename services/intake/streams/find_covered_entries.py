@@ -1,4 +1,4 @@
-"""What removals see of the intake, over its streams."""
+"""Find and delete the entries, dead letters and results on the streams that a removal covers."""
 
 import json
 import logging
@@ -24,10 +24,10 @@ from visual_memory.services.removal.refused_intake_entries import is_at_or_befor
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 Each = TypeVar("Each")
-REASON = "a removal that was asked for later covers it"
+REASON = "a later removal covers it"
 PAGE = 100
 DEAD = "dead:"
-"""Before the id of a dead letter, where both kinds are named."""
+"""The prefix of ids of dead letters, where entries and dead letters are mixed."""
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class StreamIntakeQueue:
     """Fulfils `services.removal.intake_contract.IntakeQueue`.
 
     Attributes:
-        users: of the streams; None: others say who they are.
+        users: the users of the streams; None: the operator manages them.
     """
 
     streams: Streams
@@ -66,9 +66,9 @@ class StreamIntakeQueue:
         for page in self.streams.accepted(tenant):
             older = [each for each in page if is_at_or_before(each.entry, position)]
             gone = covered({image_id for each in older for image_id in each.image_ids})
-            settled = [each for each in older if not gone.isdisjoint(each.image_ids)]
+            resolved = [each for each in older if not gone.isdisjoint(each.image_ids)]
             self.streams.resolve_accepted(
-                tenant, [Result(each.entry, Status.REMOVED, each.event_id, reason=REASON) for each in settled]
+                tenant, [Result(each.entry, Status.REMOVED, each.event_id, reason=REASON) for each in resolved]
             )
         for some in _pages(self.streams.results(tenant)):
             named = {key: said["image_id"] for key, said in some if _is_of_older(said, position)}
@@ -97,15 +97,15 @@ class StreamIntakeQueue:
 
 
 def queued_entry(tenant: str, entry: Entry) -> QueuedEntry:
-    """An entry of the stream, as a removal sees it."""
+    """Convert an entry for a removal."""
     return _queued(tenant, entry.id, entry.position, entry.event)
 
 
 def queued_letter(tenant: str, letter: DeadLetter) -> QueuedEntry:
-    """A dead letter, as a removal sees it.
+    """Convert a dead letter for a removal.
 
-    One that asked for a removal is no image, and is looked at as text. It came by another stream, whose ids may be the
-    same and have no order with those of images; so it counts as older than every removal that finds it.
+    A failed removal request is no image, so it is searched as text. Its stream has its own ids, which are not ordered
+    relative to those of images; so it counts as older than every removal that finds it.
     """
     place, original = f"{DEAD}{letter.id}", letter.original or letter.entry
     if letter.inbox == Inbox.REMOVALS:
@@ -114,7 +114,7 @@ def queued_letter(tenant: str, letter: DeadLetter) -> QueuedEntry:
 
 
 def all_text(raw: bytes) -> str:
-    """All that bytes say which are no event, also where JSON spells its text with escapes."""
+    """The text of bytes that are no event; with JSON escapes decoded in addition."""
     text = raw.decode(errors="replace")
     try:
         return f"{text}\n{json.dumps(json.loads(text), ensure_ascii=False)}"
@@ -156,25 +156,25 @@ def _queued_image(tenant: str, said: EventImage) -> QueuedImage:
 def _digests(vector: Vectors) -> list[str]:
     try:
         [digests] = vector_digests(vector)
-    except InvalidVector:  # it is rejected when its turn comes
+    except InvalidVector:  # rejected when it is read
         return []
     return digests
 
 
 def _removed(entry: QueuedEntry) -> Ended:
-    """The end of an entry; its image is not named, for it is gone."""
+    """The end of an entry; its image is not named, because it is removed."""
     return Ended(Entry(entry.key, b""), Result(entry.key, Status.REMOVED, entry.event_id, reason=REASON))
 
 
 def _lies_before(entry: QueuedEntry, position: str) -> bool:
     try:
         return is_at_or_before(entry.position, position)
-    except ValueError:  # of a dead letter that somebody wrote by hand
+    except ValueError:  # of a dead letter that was written by hand
         return True
 
 
 def _is_of_older(said: Mapping[str, str], position: str) -> bool:
-    """Whether a result names an image, and is of an entry at a position or before it."""
+    """Whether a result names an image, and its entry is at or before a position."""
     if "image_id" not in said:
         return False
     try:

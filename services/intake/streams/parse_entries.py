@@ -1,4 +1,4 @@
-"""Entries as events: which images they name, and what kind of content they bring."""
+"""Parse entries: their images and kinds of content, grouped into runs that can be accepted in one write."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,28 +16,28 @@ REFERENCE = "reference"
 PICTURE = "picture"
 NOTHING = "nothing"
 MOST_ENTRIES = 256
-"""That are accepted in one write, where they are small: each waits for a few syncs of a disk, however many it has."""
+"""Small entries that are accepted in one write: a write costs a few syncs of the disk, regardless of its size."""
 MOST_REFERENCES = 8
 MOST_BYTES = 16 * 2**20
-"""Of the pictures of one write, about."""
+"""About how many bytes the entries of one write may have."""
 
 
 @dataclass(frozen=True)
 class ReadableEntry:
-    """An entry whose event was read."""
+    """An entry with its parsed event."""
 
     entry: Entry
     event: ParsedEvent
 
     @cached_property
     def ids(self) -> frozenset[str]:
-        """The ids of its images; that of a picture by reference which names none is not known yet."""
+        """The ids of its images; that of a picture by URL without an id is not known yet."""
         named = (each.fields.image_id or content_of(each) for each in self.event.images)
         return frozenset(each for each in named if each is not None)
 
     @property
     def content(self) -> str:
-        """What kind of content it brings: entries of one kind can be accepted together."""
+        """The kind of its content: entries of one kind can be accepted in one write."""
         if not self.event.images:
             return NOTHING
         first = self.event.images[0]
@@ -45,13 +45,13 @@ class ReadableEntry:
             return f"{len(first.vector)} numbers of {first.encoder}"
         return PICTURE if first.picture is not None else REFERENCE
 
-    def ended(self, status: Status, **said: str) -> Ended:
-        """That it ends so."""
-        return Ended(self.entry, Result(self.entry.id, status, self.event.id, **said))
+    def ended(self, status: Status, **fields: str) -> Ended:
+        """The end of the entry with a status."""
+        return Ended(self.entry, Result(self.entry.id, status, self.event.id, **fields))
 
 
 def read(entry: Entry) -> ReadableEntry | Ended:
-    """An entry with its event; or its end, where that cannot be read."""
+    """Parse the event of an entry; returns its end if the event is invalid."""
     try:
         return ReadableEntry(entry, parse_event(entry.event))
     except NotAnEvent as error:
@@ -61,7 +61,7 @@ def read(entry: Entry) -> ReadableEntry | Ended:
 
 
 def content_of(image: EventImage) -> str | None:
-    """The content hash of an image that is in its event; it is its id where it names none."""
+    """The content hash of an image that is in its event, which is also its id if it has none; None for a URL."""
     if image.picture is not None:
         return sha256(image.picture).hexdigest()
     if image.vector is not None:
@@ -70,15 +70,15 @@ def content_of(image: EventImage) -> str | None:
 
 
 def vectors(some: Sequence[Sequence[float]]) -> Vectors:
-    """Vectors of one length as the memory takes them; numbers that are too large for it become infinite."""
+    """Convert vectors of one length to float32; numbers that are too large become infinite."""
     with np.errstate(over="ignore"):
         return np.asarray(some, np.dtype("<f4"))
 
 
 def runs(entries: Sequence[ReadableEntry]) -> Iterator[list[ReadableEntry]]:
-    """Entries of one kind of content each, as many as go in one write; those of one image stay in their order.
+    """Group entries into runs of one kind of content for one write each; entries of one image stay in order.
 
-    Which images an entry names that has its picture elsewhere may not be known; so none goes past it.
+    The image ids of an entry with a URL may be unknown, so no other entry is moved across it.
     """
     opened: dict[str, _Run] = {}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""What a reader was handed of a stream and has not ended."""
+"""The entries that were delivered to a reader and have not ended."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -9,42 +9,42 @@ from visual_memory.services.intake.streams.parse_entries import ReadableEntry, r
 
 MOST_HELD = 1000
 MOST_HELD_BYTES = 64 * 2**20
-"""With so many entries in hand no more are read."""
+"""No more entries are read while this many, or bytes of them, are pending."""
 
 
 def pause_after(tries: int) -> float:
-    """Seconds until an entry is tried again that could not be handled, by itself so many times."""
+    """Seconds until an entry is tried again that failed on its own so many times."""
     return float(4 ** (tries - 1)) if tries else 0.0
 
 
 @dataclass
 class PendingEntries:
-    """Of one tenant.
+    """The pending entries of one tenant.
 
     Attributes:
-        entries: by their ids, in their order.
-        alone: those that are begun by themselves, because they may have ended a reader or could not be handled; with
-            the moment of the monotonic clock from which on they are.
-        faults: why they could not be handled, where that is known.
-        said: those of which was said that they are held up.
-        is_known: whether it is sure that these are all.
-        pause: seconds until the next turn, after one that failed.
+        entries: by their ids, in order.
+        alone: entries that are processed on their own, because they may have crashed a reader or failed; with the
+            earliest time for that, by the monotonic clock.
+        faults: why entries failed, if that is known.
+        reported: entries that were reported as held.
+        is_known: whether these are certainly all.
+        pause: seconds until the next round, after a failed one.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
     alone: dict[str, float] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
-    said: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
     is_known: bool = False
     pause: float = 0.0
     _ids: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def is_all(self, pending: Mapping[str, int], consumer: str) -> bool:
-        """Whether nobody else was handed any meanwhile, or took any away."""
+        """Whether no other consumer has read or claimed entries meanwhile."""
         return self.is_known and pending == ({consumer: len(self.entries)} if self.entries else {})
 
     def replace(self, entries: Iterable[Entry]) -> None:
-        """Have these and no others; those that somebody else was handed before may have ended it."""
+        """Replace the entries; those that came from another consumer may have crashed it."""
         there = {entry.id: entry for entry in entries}
         new = there.keys() - self.entries.keys()
         self.drop(self.entries.keys() - there.keys())
@@ -52,18 +52,18 @@ class PendingEntries:
         self.entries, self.is_known = there, True
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Have more, that nobody was handed before."""
+        """Add entries that were delivered to no consumer before."""
         self.entries |= {entry.id: entry for entry in entries}
 
     def drop(self, entry_ids: Iterable[str]) -> None:
-        """Have some no more."""
+        """Drop some entries."""
         for each in [*entry_ids]:
             for held in (self.entries, self.alone, self.faults, self._ids):
                 held.pop(each, None)
-            self.said.discard(each)
+            self.reported.discard(each)
 
     def fail(self, entry_id: str, reason: str, tries: int) -> None:
-        """Note that an entry could not be handled, after so many tries by itself."""
+        """Record that an entry failed, after so many tries on its own."""
         self.faults[entry_id] = reason
         self.alone[entry_id] = time.monotonic() + pause_after(tries)
 

@@ -1,4 +1,4 @@
-"""Say what became of accepted entries, once their images are remembered, rejected or removed."""
+"""Publish the final results of accepted entries, once their images are remembered, rejected or removed."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,18 +8,18 @@ from visual_memory.services.infrastructure.redis_streams.stream_entries import A
 from visual_memory.services.memory.memory import Memory
 
 AT_ONCE = 10 * PAGE
-"""The oldest are looked at first; where fewer than half of so many are through, the later ones are not yet."""
-REPLACED = "another picture has come under its id since"
+"""Entries that are checked at once, the oldest first; if fewer than half are final, later ones are not checked."""
+REPLACED = "another picture has replaced it since"
 
 
 class PublishResults:
-    """The use case, for one thread; whoever does it at the same time, each entry is settled once.
+    """The use case, for one thread; each result is published once, even if several processes do.
 
-    Which entries there are is asked for again only when few are known: there may be very many that wait.
+    The list of entries is read again only when few are left, because there may be very many.
 
     Args:
-        streams: of all tenants.
-        memory: as it is at the moment.
+        streams: the streams of all tenants.
+        memory: returns the memory under the active encoder.
     """
 
     def __init__(self, streams: Streams, memory: Callable[[], Memory]) -> None:
@@ -27,23 +27,23 @@ class PublishResults:
         self._known: dict[str, list[str]] = {}
 
     def __call__(self, tenant: str) -> int:
-        """Settle a tenant's entries as far as they are through; returns how many were."""
+        """Publish the final results of a tenant's entries; returns how many."""
         ids = self._known.pop(tenant, [])
         if len(ids) < AT_ONCE:
             ids = self._streams.accepted_ids(tenant)
-        settled, waiting = 0, list[str]()
+        published, waiting = 0, list[str]()
         while ids:
             some, ids = ids[:AT_ONCE], ids[AT_ONCE:]
             before = len(waiting)
             for page in self._streams.accepted(tenant, some):
                 results = self._results(tenant, page)
-                settled += self._streams.resolve_accepted(tenant, results)
-                through = {result.entry for result in results}
-                waiting += [each.entry for each in page if each.entry not in through]
+                published += self._streams.resolve_accepted(tenant, results)
+                final = {result.entry for result in results}
+                waiting += [each.entry for each in page if each.entry not in final]
             if len(waiting) - before > len(some) // 2:
                 break
         self._known[tenant] = waiting + ids
-        return settled
+        return published
 
     def _results(self, tenant: str, entries: list[AcceptedEntry]) -> list[Result]:
         held = self._memory().images.get(tenant, [image_id for each in entries for image_id in each.image_ids])
@@ -51,11 +51,11 @@ class PublishResults:
 
 
 def result_of(entry: AcceptedEntry, held: Mapping[str, StoredImage]) -> Result | None:
-    """What became of an entry; None where that is open.
+    """The final result of an entry; None if there is none yet.
 
     Args:
         entry: the entry.
-        held: what is there of its images, by their ids.
+        held: its stored images, by their ids.
     """
     states = [_state(held.get(image_id), content) for image_id, content in entry.images]
     if None in states:
@@ -70,11 +70,11 @@ def result_of(entry: AcceptedEntry, held: Mapping[str, StoredImage]) -> Result |
 
 
 def _state(image: StoredImage | None, content: str) -> tuple[Status, str] | None:
-    """What became of one image, and why."""
+    """The final status of one image, and the reason; None if it has none yet."""
     if image is None:
         return Status.REMOVED, ""
     if image.removal is not None:
-        return None  # until it is gone, or is not to go
+        return None  # until the removal has deleted or unmarked it
     if image.content_hash != content:
         return Status.REMEMBERED, REPLACED
     if image.state is State.WAITING:

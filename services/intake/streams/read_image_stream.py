@@ -1,11 +1,11 @@
-"""Read a tenant's stream, a turn at a time: claim what others left, accept it and what is new, let it leave.
+"""Read the stream of a tenant's images: claim pending entries, accept them and new ones, and delete them.
 
-One reader has a stream at a time: whoever has the lease ``intake:TENANT``. It gives it back after each turn, so that a
-removal, which goes through the stream under the same lease, has its turn too; what it was handed stays its own, and
-whether anybody else had the stream meanwhile is seen by whose the entries are that wait.
+One reader at a time has the lease ``intake:TENANT`` on a stream. It releases it after each round, so that a removal can
+search the stream under the same lease. Its pending entries stay its own; from their consumers it sees whether another
+reader has had the stream meanwhile.
 
-An entry that may have ended its reader is begun by itself the next time, and so often at most; so is one that could not
-be handled. Nothing is read while the store or a disk takes nothing: what is in hand is tried again until it does.
+An entry that may have crashed its reader, or that failed, is processed on its own the next time, and only a few times.
+While the store or a disk accepts no writes nothing is read, and the pending entries are tried again.
 """
 
 import logging
@@ -27,32 +27,32 @@ from visual_memory.services.intake.streams.pending_entries import PendingEntries
 from visual_memory.services.removal.intake_contract import intake_resource
 
 AT_ONCE = 64
-"""Entries that are asked for at once: of the largest these are 27 MB."""
-TURN_SECONDS = 1.0
-"""After so long others have their turn."""
+"""Entries that are read at once; the largest are 27 MB together."""
+ROUND_SECONDS = 1.0
+"""Longest duration of a round, so that other tenants are served."""
 MOST_TRIES = 5
-"""So often an entry is begun by itself: its reader may have been ended by something else."""
+"""How often an entry is processed on its own: its reader may have been ended by something else."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
-"""Seconds until a stream is read again whose entries could not be accepted."""
+"""Seconds until the next round after one that failed."""
 HELD_PAUSE = 0.5
-"""Seconds until a stream is read again that is another's, or has entries that are held up."""
+"""Seconds until the next round if another process has the lease, or entries are held."""
 ENDED_READERS = f"its reader ended {MOST_TRIES} times while it was at this entry"
 
 log = logging.getLogger(__name__)
 
 
 class ImageStreamReader:
-    """The reader of one process; of a tenant it has one turn at a time.
+    """The reader of one process; runs one round of a tenant at a time.
 
     Args:
-        streams: of all tenants.
+        streams: the streams of all tenants.
         leases: of the records.
-        duration: of a lease; longer than a write may take.
-        accept: the use case as it is at the moment.
-        undrained: the removals that have not gone through a stream yet.
-        refused: what removals took.
-        consumer: its name in the groups.
-        is_told: whether it is to end.
+        duration: of a lease; longer than any write takes.
+        accept: returns the use case for the active encoder.
+        undrained: the removals that have not searched a stream yet.
+        refused: the entries that removals deleted.
+        consumer: the reader's name in the consumer groups.
+        is_stopping: whether the process is stopping.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ImageStreamReader:
         self._pending: dict[str, PendingEntries] = {}
 
     def read_round(self, tenant: str) -> float:
-        """Read a tenant's stream for a while, if nobody else does; returns the seconds until its next turn."""
+        """Read the stream of a tenant for a while, unless another does; returns the seconds until its next round."""
         pending = self._pending.setdefault(tenant, PendingEntries())
         try:
             with self._leases.held(intake_resource(tenant), self._duration) as lease:
@@ -82,17 +82,17 @@ class ImageStreamReader:
             pending.pause = 0.0
             return HELD_PAUSE if pending.entries or self._undrained(tenant) else 0.0
         except Superseded:
-            log.info("the stream of %s is another's by now", tenant)
+            log.info("another process reads the stream of %s by now", tenant)
             pending.is_known = False
             return HELD_PAUSE
         except Unavailable as error:
             pending.is_known = False
             pending.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * pending.pause))
-            log.warning("the stream of %s is read on in %g s: %s", tenant, pending.pause, kind(error))
+            log.warning("reading the stream of %s resumes in %g s: %s", tenant, pending.pause, kind(error))
             return pending.pause
 
     def leave(self) -> None:
-        """Let the groups forget this reader, where it has nothing in hand."""
+        """Delete this reader from the consumer groups, unless it has pending entries."""
         for tenant, pending in self._pending.items():
             if not pending.entries:
                 with suppress(Unavailable):
@@ -100,7 +100,7 @@ class ImageStreamReader:
 
     def _read(self, tenant: str, pending: PendingEntries, lease: Lease) -> None:
         fence = EntryFence(tenant, self._leases, lease, self._undrained, self._refused)
-        until = time.monotonic() + TURN_SECONDS
+        until = time.monotonic() + ROUND_SECONDS
         if not pending.is_all(self._streams.pending(tenant), self._consumer):
             pending.replace(self._streams.claim(tenant, self._consumer))
         if pending.entries:
@@ -110,14 +110,14 @@ class ImageStreamReader:
             if not entries:
                 return
             self._work(pending, fence, entries)
-            if self._undrained(tenant):  # it waits for the stream
+            if self._undrained(tenant):  # a removal waits for the lease
                 return
 
     def _next(self, tenant: str, pending: PendingEntries) -> list[Entry]:
-        """Have in hand what nobody was handed yet, as much as goes into one write."""
+        """Read new entries, as many as fit in one write."""
         entries: list[Entry] = []
         while len(entries) < MOST_ENTRIES and sum(len(entry.event) for entry in entries) < MOST_BYTES:
-            pending.is_known = False  # should the answer be lost
+            pending.is_known = False  # the answer may be lost
             some = self._streams.read(tenant, self._consumer, AT_ONCE)
             pending.add(some)
             pending.is_known = True
@@ -127,7 +127,7 @@ class ImageStreamReader:
         return entries
 
     def _work(self, pending: PendingEntries, fence: EntryFence, entries: Sequence[Entry]) -> None:
-        """Accept entries in their order, but for those that are held up: by a removal, or by what comes before."""
+        """Accept entries in order, except those that a removal or an earlier held entry delays."""
         taken = self._refused.refused_among(fence.tenant, {entry.position for entry in entries})
         behind = fence.of(entries).held_up()
         waiting = {entry.id for entry in entries if entry.id in behind or pending.waits(entry.id)}
@@ -147,7 +147,7 @@ class ImageStreamReader:
     def _accept_all(
         self, pending: PendingEntries, fence: EntryFence, entries: Sequence[ReadableEntry], held: set[str]
     ) -> None:
-        """Accept entries together, but by themselves those that may end this reader."""
+        """Accept entries together, and those that may crash this reader on their own."""
         together: list[ReadableEntry] = []
         for each in entries:
             if each.entry.id not in pending.alone:
@@ -166,7 +166,7 @@ class ImageStreamReader:
         held: set[str],
         tries: int = 0,
     ) -> bool:
-        """Accept entries as one; returns whether all could be handled, if only by holding them up."""
+        """Accept entries; returns whether none of them failed."""
         could = True
         if not entries or self._is_stopping():
             return could
@@ -182,7 +182,7 @@ class ImageStreamReader:
         return could
 
     def _accept_alone(self, pending: PendingEntries, fence: EntryFence, entry: ReadableEntry, held: set[str]) -> None:
-        """Accept one that is counted before it is begun: if it ends this reader, the next one knows."""
+        """Accept one entry; the attempt is counted before, so that the next reader knows if this one crashes."""
         if self._is_stopping() or entry.ids & held:
             held |= entry.ids
             return
@@ -195,7 +195,7 @@ class ImageStreamReader:
         could = True
         try:
             could = self._accept_some(pending, fence, [entry], held, tries)
-        except Exception:  # the store does not answer, or the stream is another's: it is not this entry's fault
+        except Exception:  # the store does not answer, or the lease is lost: not the fault of this entry
             self._give_up(tenant, entry_id)
             raise
         if could and entry_id in pending.entries:
@@ -206,7 +206,7 @@ class ImageStreamReader:
             self._streams.reset_attempts(tenant, entry_id)
 
     def _end(self, pending: PendingEntries, fence: EntryFence, outcomes: Sequence[Ended]) -> None:
-        """Let entries leave, but for those that a removal came before meanwhile: it is to count them."""
+        """End entries, except those that a removal must search first, because it counts them."""
         if not outcomes:
             return
         waiting = fence.of(each.entry for each in outcomes).held_up()
@@ -217,8 +217,8 @@ class ImageStreamReader:
         pending.drop(each.entry.id for each in ended)
 
     def _say(self, pending: PendingEntries, tenant: str, results: Sequence[Result]) -> None:
-        """Say once of each entry that it is held up."""
-        new = [each for each in results if each.entry not in pending.said]
+        """Report once that an entry is held."""
+        new = [each for each in results if each.entry not in pending.reported]
         if new:
             self._streams.publish(tenant, new)
-            pending.said.update(each.entry for each in new)
+            pending.reported.update(each.entry for each in new)

@@ -1,6 +1,6 @@
-"""Read a tenant's stream of removals, a turn at a time: each entry leaves once its removal is recorded.
+"""Read the stream of a tenant's removal requests; an entry is deleted once its removal is recorded.
 
-Whoever has the lease has the stream; it takes over what another was handed and did not end.
+One reader at a time has the lease on a stream. It claims the entries that another one has left.
 """
 
 import logging
@@ -16,34 +16,34 @@ from visual_memory.services.infrastructure.redis_streams.stream_entries import E
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 
 MOST_TRIES = 5
-"""So often an entry is begun that could not be handled, or that ended its reader."""
+"""How often an entry is tried that fails or crashes its reader."""
 HELD_PAUSE = 0.5
-"""Seconds until a stream is read again that is another's."""
+"""Seconds until the next round if another reader has the lease."""
 FAILED_PAUSE = 1.0
-"""Seconds until one is whose entries could not be handled."""
+"""Seconds until the next round after a failed one."""
 NOT_HANDLED = f"it could not be handled {MOST_TRIES} times"
 
 Read = Callable[[str, Entry], Ended | None]
-"""Makes a removal of a tenant's entry; None where the entry must wait."""
+"""Records the removal of a tenant's entry; returns None if the entry must wait."""
 
 log = logging.getLogger(__name__)
 
 
 def resource(tenant: str) -> str:
-    """The lease of a tenant's stream of removals."""
+    """The name of the lease on a tenant's stream of removal requests."""
     return f"intake-removals:{tenant}"
 
 
 class RemovalStreamReader:
-    """The reader of one process; of a tenant it has one turn at a time.
+    """The reader of one process; runs one round of a tenant at a time.
 
     Args:
-        streams: of all tenants.
+        streams: the streams of all tenants.
         leases: of the records.
-        duration: of a lease; longer than a write may take.
-        read: the use case as it is at the moment.
-        consumer: its name in the groups.
-        is_told: whether it is to end.
+        duration: of a lease; longer than any write takes.
+        read: returns the use case for the active encoder.
+        consumer: the reader's name in the consumer groups.
+        is_stopping: whether the process is stopping.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RemovalStreamReader:
         self._tenants: set[str] = set()
 
     def read_round(self, tenant: str) -> float:
-        """Read what a tenant asks for, if nobody else does; returns the seconds until its next turn."""
+        """Read all requests of a tenant, unless another reader does; returns the seconds until its next round."""
         try:
             with self._leases.held(resource(tenant), self._duration) as lease:
                 return HELD_PAUSE if lease is None else self._read_all(tenant, lease)
@@ -68,7 +68,7 @@ class RemovalStreamReader:
             return HELD_PAUSE
 
     def leave(self) -> None:
-        """Let the groups forget this reader, where it has nothing in hand."""
+        """Delete this reader from the consumer groups, unless it has pending entries."""
         for tenant in self._tenants:
             with suppress(Unavailable):
                 self._streams.remove_consumer(tenant, self._consumer, Inbox.REMOVALS)
@@ -86,7 +86,7 @@ class RemovalStreamReader:
                 return 0.0
 
     def _is_ended(self, tenant: str, entry: Entry) -> bool:
-        """Have an entry end; it is counted before it is begun, so that none ends its readers for ever."""
+        """Process an entry; the attempt is counted before, so that an entry cannot crash its readers forever."""
         if self._streams.count_attempt(tenant, entry.id, Inbox.REMOVALS) > MOST_TRIES:
             ended: Ended | None = Ended(entry, Result(entry.id, Status.DEAD, reason=NOT_HANDLED))
         else:
@@ -95,7 +95,7 @@ class RemovalStreamReader:
             except Unavailable:
                 ended = None
             except Exception:
-                log.exception("a removal that was asked for could not be recorded")
+                log.exception("a requested removal could not be recorded")
                 return False
         if ended is None:
             self._streams.reset_attempts(tenant, entry.id, Inbox.REMOVALS)

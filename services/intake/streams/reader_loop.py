@@ -1,4 +1,4 @@
-"""Serve the streams of all tenants: each has a turn while it has entries, several side by side."""
+"""The loop of the intake reader: read the streams of all tenants in rounds, several tenants concurrently."""
 
 import logging
 import threading
@@ -14,10 +14,10 @@ from visual_memory.services.infrastructure.redis_streams.redis_streams import St
 from visual_memory.services.infrastructure.redis_streams.stream_keys import Inbox
 
 POLL = 0.05
-"""Seconds between two looks at whether a stream has entries: one call for all tenants."""
+"""Interval of checks for streams with entries, in seconds: one call for all tenants."""
 FIND_SECONDS = 1.0
-"""How often it is looked whether there are further tenants."""
-SETTLE_SECONDS = 0.2
+"""Interval of searches for new tenants, in seconds."""
+PUBLISH_SECONDS = 0.2
 FAILED_PAUSE = 5.0
 
 Result = TypeVar("Result")
@@ -26,29 +26,29 @@ log = logging.getLogger(__name__)
 
 
 class StreamReader(Protocol):
-    """Reads what is sent to streams of one kind."""
+    """Reads the streams of one kind."""
 
     def read_round(self, tenant: str) -> float:
-        """Read a tenant's stream for a while; returns the seconds until its next turn."""
+        """Read the stream of a tenant for a while; returns the seconds until its next round."""
 
     def leave(self) -> None:
-        """Let the streams' groups forget this reader."""
+        """Delete this reader from the consumer groups."""
 
 
 class ReaderLoop:
     """The loop of a process.
 
     Args:
-        streams: of all tenants.
-        readers: by what they read; each has threads of its own, so that nobody's images delay a removal.
-        settle: says what became of a tenant's accepted entries.
-        threads: turns of each reader that are taken side by side.
+        streams: the streams of all tenants.
+        readers: by the kind of stream; each has separate threads, so that images do not delay removals.
+        publish: publishes the final results of a tenant's accepted entries.
+        threads: how many rounds of each reader run concurrently.
     """
 
     def __init__(
-        self, streams: Streams, readers: Mapping[Inbox, StreamReader], settle: Callable[[str], object], threads: int
+        self, streams: Streams, readers: Mapping[Inbox, StreamReader], publish: Callable[[str], object], threads: int
     ) -> None:
-        self._streams, self._readers, self._settle = streams, readers, settle
+        self._streams, self._readers, self._publish = streams, readers, publish
         self._pools = {inbox: ThreadPoolExecutor(threads, thread_name_prefix=inbox) for inbox in readers}
         self._tenants: frozenset[str] = frozenset()
         self._found_at = -FIND_SECONDS
@@ -56,22 +56,22 @@ class ReaderLoop:
         self._due: dict[tuple[Inbox, str], float] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until told to end; then what is begun is finished."""
-        settler = threading.Thread(target=self._settle_until, args=(stop,), name="settle")
-        settler.start()
+        """Read until `stop` is set; rounds that have begun are finished."""
+        publisher = threading.Thread(target=self._publish_until, args=(stop,), name="publish")
+        publisher.start()
         try:
-            while not stop.wait(POLL if _isolated(self._look, failed=False) else FAILED_PAUSE):
+            while not stop.wait(POLL if _or_default(self._look, failed=False) else FAILED_PAUSE):
                 pass
         finally:
             stop.set()
             for pool in self._pools.values():
                 pool.shutdown(cancel_futures=True)
-            settler.join()
+            publisher.join()
         for reader in self._readers.values():
             reader.leave()
 
     def _look(self) -> bool:
-        """Give turns to those who have entries; True, for it is done."""
+        """Start rounds for tenants that have entries; returns True."""
         if time.monotonic() >= self._found_at + FIND_SECONDS:
             self._tenants, self._found_at = frozenset(self._streams.tenants()), time.monotonic()
         moment = time.monotonic()
@@ -84,23 +84,23 @@ class ReaderLoop:
         return True
 
     def _read_round(self, inbox: Inbox, tenant: str) -> None:
-        pause = _isolated(partial(self._readers[inbox].read_round, tenant), FAILED_PAUSE)
+        pause = _or_default(partial(self._readers[inbox].read_round, tenant), FAILED_PAUSE)
         self._due[inbox, tenant] = time.monotonic() + pause
         self._running.discard((inbox, tenant))
 
-    def _settle_until(self, stop: threading.Event) -> None:
-        while not stop.wait(SETTLE_SECONDS):
+    def _publish_until(self, stop: threading.Event) -> None:
+        while not stop.wait(PUBLISH_SECONDS):
             begun = time.monotonic()
-            for tenant in _isolated(self._to_settle, set[str]()):
-                _isolated(partial(self._settle, tenant), None)
+            for tenant in _or_default(self._tenants_to_publish, set[str]()):
+                _or_default(partial(self._publish, tenant), None)
             stop.wait(time.monotonic() - begun)  # at most half of the time, however much there is
 
-    def _to_settle(self) -> set[str]:
+    def _tenants_to_publish(self) -> set[str]:
         return self._streams.tenants_with_accepted(self._tenants) if self._tenants else set()
 
 
-def _isolated(do: Callable[[], Result], failed: Result) -> Result:
-    """What comes of it; where it fails, that is logged."""
+def _or_default(do: Callable[[], Result], failed: Result) -> Result:
+    """Call a function; if it fails, log the error and return `failed`."""
     try:
         return do()
     except Unavailable as error:
