@@ -115,7 +115,7 @@ def local_process(settings: Settings) -> Iterator[LocalProcess]:
         classify = wire_classify(settings, memory, stores, encoder, decoder)
         classify_by = wire_classify_by(settings, database, engine, encoder_records_of(database), decoder)
         explain = Explain.of(classify, stores.decisions, classify_by)
-        others = EmbedWithOtherEncoders(partial(encoders.beside, encoder.name), stores.pictures, decoder)
+        others = EmbedWithOtherEncoders(partial(encoders.others, encoder.name), stores.pictures, decoder)
         remember = wire_remember(settings, memory, stores, encoder, decoder, _no_queue, others)
         run_jobs = wire_run_jobs(settings, memory, stores, decoder, explain, _no_queue)
         check_clock = ClockCheck(database.clock_difference).check

@@ -68,7 +68,7 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
             stores = wire_stores(settings, database, memory, secret, encoder.name)
             check_restored(stores)
             decoder, forget = sandbox.with_crop(encoder.crop), wire_forget(memory, stores, lease)
-            beside = partial(encoders.beside, encoder.name)
+            beside = partial(encoders.others, encoder.name)
             schedule = ScheduleJudgements(
                 memory,
                 stores.judgements,

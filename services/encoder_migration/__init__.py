@@ -1,1 +1,1 @@
-"""Another encoder without a pause: it is added beside the first, filled, compared, switched to; the old one dropped."""
+"""Replace the encoder without downtime: add another one, fill its vectors, compare, switch, drop the old one."""

@@ -1,4 +1,4 @@
-"""Which encoder a memory classifies with: as its records say, else as its collection does, else as the settings do."""
+"""Determine a memory's active encoder: from its records, otherwise from its collection or the settings."""
 
 import re
 from collections.abc import Mapping
@@ -15,25 +15,26 @@ from visual_memory.services.settings import EncoderSettings
 from visual_memory.services.vector_engines.engine_contract import Shape
 
 ENCODER_NAME = re.compile(r"[^/]+-[0-9a-f]{12}")
-"""The name of an encoder, as lists show it; no model of the hub has such a one."""
+"""Pattern of an encoder's name, as listed; no model of the hub has such a name."""
 
 
 def resolve_active_encoder(records: EncoderRecords, shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
-    """The active encoder of a memory.
+    """Determine the active encoder of a memory.
 
-    Where there are no records yet, they are made before the collection is: of a memory that was made before there were
-    any, the encoder that it holds vectors of, with the preprocessing of then; of a new one, that of the settings.
+    If there are no records, they are created before the collection is. For a memory from a release without records, the
+    first encoder is the one whose vectors it contains, with that release's preprocessing; for a new memory, it is the
+    one in the settings.
 
     Args:
         records: of the memory.
-        shape: of its collection; None where there is none yet.
-        settings: what they name must be known to the memory, unless it upgrades by itself.
+        shape: of its collection; None: there is none yet.
+        settings: the memory must know the encoder that they name, unless it upgrades automatically.
 
     Raises:
-        EncoderUnusable: there is no such model as the settings name.
-        EncoderMismatch: the settings name an encoder that the memory does not know.
+        EncoderUnusable: the model that the settings name does not exist.
+        EncoderMismatch: the memory does not know the encoder that the settings name.
     """
-    active = records.active() or records.create_first(_first(shape, settings))
+    active = records.active() or records.create_first(_first_encoder(shape, settings))
     known = records.known()
     if settings.name is None or find_by_name(known, settings):
         return known[active.name]
@@ -43,47 +44,47 @@ def resolve_active_encoder(records: EncoderRecords, shape: Shape | None, setting
         raise EncoderMismatch(
             f"the settings name the encoder {settings.name} (pooling {settings.pooling}, precision"
             f" {settings.precision}), which this memory does not know, for it was made with {active.name}: leave"
-            " VISUAL_MEMORY_ENCODER__NAME unset, and add the other beside it: visual-memory encoder add"
-            f" {settings.name}; or, if its files were replaced, put back those that it was made with"
+            " VISUAL_MEMORY_ENCODER__NAME unset, and add the other encoder: visual-memory encoder add"
+            f" {settings.name}; or, if its files were replaced, restore those that it was made with"
         )
     return known[active.name]
 
 
 def find_by_name(known: Mapping[str, EncoderSpec], settings: EncoderSettings) -> EncoderSpec | None:
-    """The encoder that the settings name as 'encoder list' does; None where they name a model, or nothing.
+    """The encoder that the settings name as in 'encoder list'; None if they name a model, or nothing.
 
     Raises:
-        EncoderMismatch: it is the name of an encoder that the memory does not know.
+        EncoderMismatch: the name is that of an encoder that the memory does not know.
     """
-    held = known.get(settings.name or "")
-    if held is None and ENCODER_NAME.fullmatch(settings.name or "") and not Path(settings.name or "").is_dir():
+    encoder = known.get(settings.name or "")
+    if encoder is None and ENCODER_NAME.fullmatch(settings.name or "") and not Path(settings.name or "").is_dir():
         raise EncoderMismatch(
             f"the settings name the encoder {settings.name}, and this memory has {', '.join(known)}: leave"
             " VISUAL_MEMORY_ENCODER__NAME unset, or name a model or one of these"
         )
-    return held
+    return encoder
 
 
 def find_by_fingerprint(known: Mapping[str, EncoderSpec], identity: EncoderIdentity) -> EncoderSpec | None:
-    """The known encoder with the same vectors, whatever it is called."""
+    """The known encoder with the same fingerprint, whose name may differ."""
     return next((spec for spec in known.values() if spec.fingerprint == identity.fingerprint), None)
 
 
-def _first(shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
-    wanted = identify(settings)
+def _first_encoder(shape: Shape | None, settings: EncoderSettings) -> EncoderSpec:
+    identity = identify(settings)
     if shape is None:
-        dimension = BUILT_IN_DIMENSION if wanted.model == BUILT_IN else load_encoder(settings, wanted).dimension
-        return _spec(wanted, wanted.name, dimension)
-    held = {encoder_name_of(vector): size for vector, size in shape.vectors.items()}
-    earlier = legacy_name(settings)
-    if earlier in held:
-        return _spec(identify(settings, 1), earlier, held[earlier])
-    for name, size in held.items():
-        if name.endswith(wanted.fingerprint[:12]):
-            return _spec(wanted, name, size)
-    names = ", ".join(f"{name} ({size} numbers)" for name, size in held.items())
+        dimension = BUILT_IN_DIMENSION if identity.model == BUILT_IN else load_encoder(settings, identity).dimension
+        return _spec(identity, identity.name, dimension)
+    dimensions = {encoder_name_of(vector): size for vector, size in shape.vectors.items()}
+    legacy = legacy_name(settings)
+    if legacy in dimensions:
+        return _spec(identify(settings, 1), legacy, dimensions[legacy])
+    for name, size in dimensions.items():
+        if name.endswith(identity.fingerprint[:12]):
+            return _spec(identity, name, size)
+    names = ", ".join(f"{name} ({size} numbers)" for name, size in dimensions.items())
     raise EncoderMismatch(
-        f"the collection holds vectors of {names}, and not of {earlier}, which the settings name: set"
+        f"the collection holds vectors of {names}, and not of {legacy}, which the settings name: set"
         " VISUAL_MEMORY_ENCODER__NAME to the model that made them, or use another collection"
     )
 

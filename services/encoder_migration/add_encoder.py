@@ -1,4 +1,4 @@
-"""Add: a further named vector in the points of a memory, and the record that lets the workers fill it."""
+"""Add an encoder: another named vector in the memory's points, and the record that makes workers fill it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from visual_memory.services.vector_engines.engine_contract import Engine
 
 @dataclass(frozen=True)
 class AddEncoder:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        identify: what decides the vectors of the encoder that settings name.
+        identify: identifies the encoder that settings name.
         load: loads that encoder.
     """
 
@@ -27,29 +27,29 @@ class AddEncoder:
     identify: Callable[[EncoderSettings], EncoderIdentity]
     load: Callable[[EncoderSettings, EncoderIdentity], Encoder]
 
-    def __call__(self, asked: EncoderSettings, share: float = 1.0) -> EncoderSpec:
-        """Add the encoder that settings name beside the active one; workers fill it from then on.
+    def __call__(self, settings: EncoderSettings, share: float = 1.0) -> EncoderSpec:
+        """Add the encoder that settings name; workers fill its vectors from then on.
 
-        It is loaded first, so that one that cannot be is refused before anything is made of it. The vector comes before
-        the record, by which every process writes it: killed in between, it is empty, and the next call goes on.
+        The encoder is loaded first, so that an unusable one changes nothing. The named vector is created before the
+        record that makes every process write it; after a crash in between it is empty, and the next call continues.
 
         Args:
-            asked: names it.
-            share: part of the time that a worker fills it.
+            settings: name the encoder.
+            share: fraction of a worker's time for filling.
 
         Raises:
-            EncoderUnusable: it cannot be loaded, or gives no unit vectors.
-            Conflict: the memory has an encoder of this fingerprint already, or none yet that it could be added to.
+            EncoderUnusable: it cannot be loaded, or its output is not a unit vector.
+            Conflict: the memory has an encoder with this fingerprint already, or has no encoder at all.
         """
         active = self.records.active()
         if active is None:
             raise Conflict("the memory has no encoder yet that another could be added to: start the service once")
-        identity = self.identify(asked)
+        identity = self.identify(settings)
         self._check_is_new(identity, active.name)
-        dimension = self.load(asked, identity).dimension
+        dimension = self.load(settings, identity).dimension
         spec = EncoderSpec(**identity.model_dump(), dimension=dimension, added_at=now())
         self.engine.add_vector(vector_name(spec.name), dimension)
-        if not self.records.add(spec):  # another has added it at this moment
+        if not self.records.add(spec):  # another process added it meanwhile
             self._check_is_new(identity, active.name)
         self.records.set_fill(spec.name, FillSettings(share=share))
         return spec
@@ -58,16 +58,14 @@ class AddEncoder:
         for name, spec in self.records.known().items():
             if identity.fingerprint != spec.fingerprint:
                 continue
-            alike = "the same weights, configuration, preprocessing, pooling and precision"
+            same = "the same weights, configuration, preprocessing, pooling and precision"
             if name == active:
-                raise Conflict(
-                    f"{identity.model} is {name}, which is active already ({alike}): there is nothing to add"
-                )
+                raise Conflict(f"{identity.model} is {name}, which is active already ({same}): there is nothing to add")
             if name in self.records.dropping():
                 raise Conflict(
                     f"{identity.model} is {name}, which is being dropped: end that by 'visual-memory encoder drop"
                     f" {name}', then add it anew"
                 )
             raise Conflict(
-                f"{identity.model} is {name}, which was added already ({alike}): see 'visual-memory encoder status'"
+                f"{identity.model} is {name}, which was added already ({same}): see 'visual-memory encoder status'"
             )

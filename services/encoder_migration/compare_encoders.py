@@ -1,4 +1,8 @@
-"""Compare two encoders of a memory: on its own images, and on labelled pictures that are asked and never remembered."""
+"""Compare two encoders on a memory's images, and on labelled pictures that are classified and never remembered.
+
+This module selects the encoders and reads their vectors; `services.evaluation.measures.paired_statistics` computes the
+figures.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,21 +24,21 @@ from visual_memory.services.memory.memory import Memory
 from visual_memory.services.vector_engines.engine_contract import Vectors
 
 Embed = Callable[[str, Sequence[bytes]], Vectors]
-"""A tenant's pictures to vectors of one encoder, float32 [n, d]; raises what decoding raises."""
-NAMED = 10
-"""Tenants, or encoders, that a message names at most."""
+"""Embeds a tenant's pictures with one encoder, float32 [n, d]; raises what decoding raises."""
+MAX_NAMES = 10
+"""Tenants, or encoders, that a message lists."""
 
 
 @dataclass
 class LabelledPictures:
-    """Labelled pictures with the vectors that both encoders make of them; one that comes twice counts once.
+    """Labelled pictures with their vectors of both encoders; a picture that is added twice counts once.
 
     Attributes:
         tenant: for whom they are encoded.
-        embed: by the first encoder, and by the second.
+        embed: with the first encoder, and with the second.
         labels: of each picture, by the digest of its bytes.
-        names: what each is called.
-        vectors: of each, by both.
+        names: of each picture.
+        vectors: of each picture, from both encoders.
     """
 
     tenant: str
@@ -44,7 +48,7 @@ class LabelledPictures:
     vectors: dict[str, tuple[Vectors, Vectors]] = field(default_factory=dict)
 
     def add(self, pictures: Sequence[tuple[bytes, ImageFields]]) -> list[str]:
-        """Encode pictures, all or none; their names.
+        """Encode pictures, all or none; returns their names.
 
         Raises:
             InvalidPicture, UnsupportedFormat, TooLarge: one cannot be decoded.
@@ -65,12 +69,12 @@ class LabelledPictures:
 
 @dataclass(frozen=True)
 class CompareEncoders:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        memory_of: the memory by the vectors of an encoder.
-        records: which encoders there are.
-        max_images: of a larger memory so many images are drawn, for their vectors are held at once.
+        memory_of: the memory with the vectors of an encoder.
+        records: the known encoders.
+        max_images: sample size in larger memories, because all vectors are in memory at once.
     """
 
     memory_of: Callable[[EncoderSpec], Memory]
@@ -78,11 +82,11 @@ class CompareEncoders:
     max_images: int
 
     def choose(self, a: str | None, b: str | None) -> tuple[EncoderSpec, EncoderSpec]:
-        """The two encoders that are meant, by their names: without `a` the active one, without `b` the only other.
+        """Select two encoders by name; by default `a` is the active one, and `b` the only other.
 
         Raises:
             NotFound: there is no such encoder.
-            InvalidRequest: they are the same, or there is no single other one.
+            InvalidRequest: they are the same, or there is no other one, or several.
         """
         known, active = self.records.known(), self.records.active()
         first = a or (active.name if active else None)
@@ -93,27 +97,27 @@ class CompareEncoders:
         if b is None and not others:
             raise InvalidRequest(f"{first} is the only encoder: add another with 'visual-memory encoder add NAME'")
         if b is None and len(others) > 1:
-            raise InvalidRequest(f"name the encoder that {first} is compared with: {', '.join(others[:NAMED])}")
+            raise InvalidRequest(f"name the encoder that {first} is compared with: {', '.join(others[:MAX_NAMES])}")
         second = b or others[0]
         if first == second:
-            raise InvalidRequest(f"two encoders are compared, and both are {first}")
+            raise InvalidRequest(f"name two different encoders: both are {first}")
         return spec, self.records.get(second)
 
-    def tenant(self, encoder: EncoderSpec, asked: str | None) -> str:
-        """Whose memory is meant: without a name, that of the only tenant.
+    def tenant(self, encoder: EncoderSpec, name: str | None) -> str:
+        """Select a tenant by name; by default the only one.
 
         Raises:
             NotFound: this tenant has no images.
             InvalidRequest: there are several tenants, or none.
         """
         tenants = self.memory_of(encoder).images.tenants()
-        if asked is not None:
-            if asked not in tenants:
-                raise NotFound(f"tenant {asked!r} has no images")
-            return asked
+        if name is not None:
+            if name not in tenants:
+                raise NotFound(f"tenant {name!r} has no images")
+            return name
         if len(tenants) != 1:
-            named = ", ".join(tenants[:NAMED]) + ", ..." * (len(tenants) > NAMED)
-            raise InvalidRequest(f"say whose memory with --tenant: {named or 'nobody has images yet'}")
+            names = ", ".join(tenants[:MAX_NAMES]) + ", ..." * (len(tenants) > MAX_NAMES)
+            raise InvalidRequest(f"say whose memory with --tenant: {names or 'nobody has images yet'}")
         return tenants[0]
 
     def __call__(
@@ -130,28 +134,28 @@ class CompareEncoders:
             tenant: whose memory.
             encoders: both; see `choose`.
             options: the vote, k and seed.
-            progress: told of the stage and how much of it is done out of how much.
-            pictures: asked about beside the memory's own images, if there are any.
+            progress: called with the stage, how much of it is done, and the total.
+            pictures: classified in addition to the memory's own images, if there are any.
 
         Raises:
             InvalidRequest: fewer than two images vote and have both vectors.
         """
         names, memories = [spec.name for spec in encoders], [self.memory_of(spec) for spec in encoders]
         ids = self._voting(tenant, memories[0], progress)
-        drawn = np.sort(np.random.default_rng(options.seed).permutation(len(ids))[: self.max_images])
-        some = [ids[place] for place in drawn.tolist()]
+        sample = np.sort(np.random.default_rng(options.seed).permutation(len(ids))[: self.max_images])
+        some = [ids[position] for position in sample.tolist()]
         a, b = (_Read.of(memory, tenant, some, progress) for memory in memories)
         lacking = {name: len(some) - len(read.images) for name, read in zip(names, (a, b), strict=True)}
-        both = [place for place, image in a.images.items() if (other := b.images.get(place)) and _same(image, other)]
-        images = [a.images[place] for place in both]
+        both = [row for row, image in a.images.items() if (other := b.images.get(row)) and _same(image, other)]
+        images = [a.images[row] for row in both]
         sides = [
-            EncodedImages(name, _labelled(images, read.of_places(both)))
+            EncodedImages(name, _labelled(images, read.vectors_of(both)))
             for name, read in zip(names, (a, b), strict=True)
         ]
         del a, b
-        asked = None
+        with_pictures = None
         if pictures is not None and pictures.labels:
-            asked = [EncodedImages(side.encoder, side.memory, pictures.of(place)) for place, side in enumerate(sides)]
+            with_pictures = [EncodedImages(side.encoder, side.memory, pictures.of(i)) for i, side in enumerate(sides)]
         contents = {image.content_hash for image in images}
         return EncoderComparison(
             tenant=tenant,
@@ -162,7 +166,7 @@ class CompareEncoders:
             lacking=lacking,
             seed=options.seed,
             itself=compare(sides[0], sides[1], options, progress),
-            folder=None if asked is None else compare(asked[0], asked[1], options, progress),
+            folder=compare(with_pictures[0], with_pictures[1], options, progress) if with_pictures else None,
             known=len(contents & pictures.labels.keys()) if pictures else 0,
         )
 
@@ -179,11 +183,11 @@ class CompareEncoders:
 
 @dataclass(frozen=True)
 class _Read:
-    """Images as they were read by one encoder.
+    """Images with the vectors of one encoder.
 
     Attributes:
-        images: those that have its vector, by their place among those that were asked for, ascending.
-        vectors: float32 [asked for, d]; of others nothing that means anything.
+        images: those that have a vector, by row, ascending.
+        vectors: float32 [n, d], one row per requested id; undefined for images without a vector.
     """
 
     images: dict[int, StoredImage]
@@ -191,25 +195,25 @@ class _Read:
 
     @classmethod
     def of(cls, memory: Memory, tenant: str, ids: Sequence[str], progress: Progress) -> "_Read":
-        """Those of some ids that vote."""
-        places = {image_id: place for place, image_id in enumerate(ids)}
+        """Read the images with these ids that vote."""
+        row_of = {image_id: row for row, image_id in enumerate(ids)}
         found: dict[int, StoredImage] = {}
         vectors = np.empty((len(ids), memory.dimension), np.float32)
         for done, clauses in enumerate(id_clauses(ids)):
-            for images, rows in memory.images.pages_with_vectors(tenant, clauses, PAGE):
-                where = [places[image.image_id] for image in images]
-                found |= dict(zip(where, images, strict=True))
-                vectors[where] = rows
+            for images, page in memory.images.pages_with_vectors(tenant, clauses, PAGE):
+                rows = [row_of[image.image_id] for image in images]
+                found |= dict(zip(rows, images, strict=True))
+                vectors[rows] = page
             progress("vectors", min((done + 1) * PAGE, len(ids)), len(ids))
         return cls(dict(sorted(found.items())), vectors)
 
-    def of_places(self, places: Sequence[int]) -> Vectors:
-        """The vectors of the images at some places."""
-        return self.vectors if len(places) == len(self.vectors) else self.vectors[places]
+    def vectors_of(self, rows: Sequence[int]) -> Vectors:
+        """The vectors in some rows, ascending."""
+        return self.vectors if len(rows) == len(self.vectors) else self.vectors[rows]
 
 
 def _same(image: StoredImage, other: StoredImage) -> bool:
-    """Whether an image was not replaced between two readings."""
+    """Whether an image was not replaced between two reads."""
     return image.picture == other.picture
 
 

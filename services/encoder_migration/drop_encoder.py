@@ -1,4 +1,4 @@
-"""Drop: an encoder's vectors go, with their index, all that was computed from them, and at last their bytes."""
+"""Drop an encoder: delete its vectors, their index and judgements, and finally erase their bytes."""
 
 import time
 from collections.abc import Callable
@@ -12,34 +12,35 @@ from visual_memory.services.memory.points.collection_schema import vector_name
 from visual_memory.services.vector_engines.engine_contract import Compaction, Engine
 
 RELEASE_SECONDS = 3.0
-"""In which every process sees that an encoder is being dropped, and no longer writes its vectors."""
+"""Time in which every process notices that an encoder is being dropped, and stops writing its vectors."""
 
 
 @dataclass(frozen=True)
 class DropEncoder:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        of: what there is of the memory by an encoder.
+        of: the resources of an encoder.
         compact: erases what was deleted; see `services.removal.erasure.erase_removed_data.EraseRemovedData`.
-        let_go_seconds: how long it is waited for the other processes.
+        release_seconds: how long to wait for the other processes.
     """
 
     records: EncoderRecords
     engine: Engine
     of: Callable[[EncoderSpec], EncoderResources]
     compact: Callable[[], Compaction]
-    let_go_seconds: float = RELEASE_SECONDS
+    release_seconds: float = RELEASE_SECONDS
 
     def __call__(self, name: str) -> Compaction:
-        """Drop an encoder that does not classify; killed at any moment, the next call goes on.
+        """Drop an encoder that is not active; after a crash at any moment, the next call continues.
 
-        It is noted first, so that nobody fills, loads or switches to it; its record goes last.
+        The drop is recorded first, so that no process fills, loads or switches to the encoder; its record is deleted
+        last.
 
         Raises:
             NotFound: there is no such encoder.
-            Conflict: it is active; or images are left that the active one has no vectors of yet.
-            OutOfSpace: there is no room to compact; the vectors are gone, and the next call erases their bytes.
+            Conflict: it is active; or it was, and images lack the active encoder's vectors.
+            OutOfSpace: the disk is too full to compact; the vectors are deleted, and the next call erases their bytes.
         """
         spec, active = self.records.get(name), self.records.active()
         if active is not None and active.name != name:
@@ -47,34 +48,34 @@ class DropEncoder:
             if left and active.before == name:
                 raise Conflict(f"{left} images have no vector of {active.name} yet: {name} is kept until they have")
         self.records.begin_drop(name)
-        time.sleep(self.let_go_seconds)
+        time.sleep(self.release_seconds)
         active = self.records.active()
         if active is not None and active.name == name:
-            self.records.keep(name)
+            self.records.cancel_drop(name)
             raise Conflict(f"{name} was switched to at this moment, and stays")
-        of = self.of(spec)
+        resources = self.of(spec)
         self.engine.drop_vector(vector_name(name))
-        of.judgements.delete_all()
-        of.memory.missing_vectors.clear_given_up(name)
+        resources.judgements.delete_all()
+        resources.memory.missing_vectors.clear_given_up(name)
         done = self.compact()
         self.records.delete(name)
         return done
 
     def cancel(self, name: str) -> Compaction:
-        """Drop an encoder that was added and never classified.
+        """Drop an encoder that was added and never active.
 
         Raises:
             NotFound: there is no such encoder.
-            Conflict: it classifies, or did so before.
+            Conflict: it is active, or was so before.
         """
         active = self.records.active()
-        if active is not None and name in (active.name, self.records.before()):
+        if active is not None and name in (active.name, self.records.previous()):
             did = "classifies" if name == active.name else "classified before"
             raise Conflict(f"{name} {did}: only an encoder that was added and never switched to is cancelled")
         return self(name)
 
     def added(self) -> str:
-        """The one encoder that was added and never switched to.
+        """The only encoder that was added and never switched to.
 
         Raises:
             NotFound: there is none.
@@ -84,14 +85,14 @@ class DropEncoder:
 
 
 def find_added(records: EncoderRecords) -> str:
-    """The one encoder that was added and not switched to.
+    """The only encoder that was added and not switched to.
 
     Raises:
         NotFound: there is none.
         Conflict: there are several.
     """
     active = records.active()
-    names = [name for name in records.known() if active is None or name not in (active.name, records.before())]
+    names = [name for name in records.known() if active is None or name not in (active.name, records.previous())]
     if not names:
         raise NotFound("no encoder is being added")
     if len(names) > 1:

@@ -1,7 +1,7 @@
-"""The records of a memory's encoders: which are known, which one is active, how they are filled, which are dropped.
+"""The records of a memory's encoders: which are known, which is active, how they are filled, which are dropped.
 
-They say what is to be; which images have an encoder's vectors is read from the points themselves. A switch is one
-changed row, so whoever reads meets the encoder of before or the new one, and never a mixture.
+They describe the intended state; which images have an encoder's vectors is read from the points. A switch changes one
+row, so that a reader sees either the previous encoder or the new one.
 """
 
 from collections.abc import Iterable
@@ -20,29 +20,29 @@ ONLY = 1
 class EncoderRecords:
     """The encoders of a memory, in the database that all machines share.
 
-    Every method raises `schemas.errors.Unavailable` where it does not answer.
+    Every method raises `schemas.errors.Unavailable` if the database does not answer.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, spec: EncoderSpec) -> bool:
-        """Make an encoder known; False where one of its name is. Of several who add it at once, one does."""
+        """Add an encoder; False if there is one with its name. Of concurrent calls, one succeeds."""
         with self._database.write() as connection:
             return self._add(connection, spec)
 
     def known(self) -> dict[str, EncoderSpec]:
-        """Every encoder by its name, those that are being dropped too; the first that was added first."""
+        """Every encoder by its name, including those that are being dropped, in the order of their addition."""
         with self._database.read() as connection:
             found = connection.execute(select(encoders.c.spec)).scalars().all()
         specs = [EncoderSpec.model_validate(spec) for spec in found]
         return {spec.name: spec for spec in sorted(specs, key=lambda spec: (spec.added_at, spec.name))}
 
     def get(self, name: str) -> EncoderSpec:
-        """The encoder of a name.
+        """The encoder with a name.
 
         Raises:
-            NotFound: the memory knows none; the sentence names those that it knows.
+            NotFound: there is none; the message lists the known ones.
         """
         known = self.known()
         if name not in known:
@@ -50,7 +50,7 @@ class EncoderRecords:
         return known[name]
 
     def usable(self, name: str) -> EncoderSpec | None:
-        """The encoder of a name; None where the memory knows none, or drops it."""
+        """The encoder with a name; None if there is none, or it is being dropped."""
         with self._database.read() as connection:
             spec = connection.execute(
                 select(encoders.c.spec).where(encoders.c.name == name, ~encoders.c.dropping)
@@ -58,12 +58,12 @@ class EncoderRecords:
         return None if spec is None else EncoderSpec.model_validate(spec)
 
     def active(self) -> ActiveEncoder | None:
-        """The encoder that classifies; None before the first."""
+        """The active encoder, which classifies; None if there is none yet."""
         with self._database.read() as connection:
             return _active(connection)
 
     def usable_and_active(self) -> tuple[dict[str, EncoderSpec], str | None]:
-        """Every encoder that is not being dropped, and the name of the one that classifies; by one query."""
+        """Every encoder that is not being dropped, and the name of the active one, from one query."""
         both = encoders.outerjoin(active_encoder, active_encoder.c.only == literal(ONLY))
         query = select(encoders.c.spec, encoders.c.dropping, active_encoder.c.name).select_from(both)
         with self._database.read() as connection:
@@ -71,17 +71,17 @@ class EncoderRecords:
         specs = [EncoderSpec.model_validate(row.spec) for row in found if not row.dropping]
         return {spec.name: spec for spec in specs}, found[0].name if found else None
 
-    def before(self) -> str | None:
-        """The name of the encoder that classified before the active one; None where it was dropped since."""
+    def previous(self) -> str | None:
+        """The name of the encoder that was active before the present one; None if it was dropped since."""
         active = self.active()
         spec = self.known().get(active.before) if active and active.before else None
         return spec.name if active and spec and spec.added_at <= active.since else None
 
     def create_first(self, spec: EncoderSpec) -> ActiveEncoder:
-        """Make an encoder known and active where none is; of several who do so at once, one does.
+        """Add and activate an encoder if none is active; of concurrent calls, one succeeds.
 
         Returns:
-            The one that is active now, which may be another's; then nothing is added.
+            The active encoder, which may be another caller's; then nothing is added.
         """
         first = ActiveEncoder(name=spec.name, since=now())
         with self._database.write() as connection:
@@ -92,14 +92,14 @@ class EncoderRecords:
             return _active(connection) or first
 
     def switch(self, name: str) -> ActiveEncoder:
-        """Let an encoder classify from now on; one row is changed. Where it does so already, nothing changes.
+        """Activate an encoder by changing one row; does nothing if it is active.
 
         Raises:
-            NotFound: the memory knows no such encoder.
+            NotFound: there is no such encoder.
             Conflict: it is being dropped.
         """
         with self._database.write() as connection:
-            if self._locked(connection, name):
+            if self._lock(connection, name):
                 raise Conflict(f"encoder {name} is being dropped: add it again when that is done")
             active = _active(connection)
             if active and active.name == name:
@@ -110,7 +110,7 @@ class EncoderRecords:
         return switched
 
     def fill(self, name: str) -> FillSettings:
-        """How an encoder is filled: as was set, else without a pause."""
+        """How an encoder is filled; by default without pauses."""
         with self._database.read() as connection:
             fill = connection.execute(select(encoders.c.fill).where(encoders.c.name == name)).scalar_one_or_none()
         return FillSettings() if fill is None else FillSettings.model_validate(fill)
@@ -119,28 +119,28 @@ class EncoderRecords:
         """Set how an encoder is filled; workers follow within seconds.
 
         Raises:
-            NotFound: the memory knows no such encoder.
+            NotFound: there is no such encoder.
         """
         with self._database.write() as connection:
-            self._locked(connection, name)
+            self._lock(connection, name)
             self._set(connection, name, fill=fill.model_dump(mode="json"))
 
     def begin_drop(self, name: str) -> None:
-        """Note that an encoder is being dropped, so that every process lets go of it, and a crash does not keep it.
+        """Record that an encoder is being dropped: every process stops using it, and a crash does not end the drop.
 
         Raises:
-            NotFound: the memory knows no such encoder.
+            NotFound: there is no such encoder.
             Conflict: it is the active one.
         """
         with self._database.write(urgent=True) as connection:
-            self._locked(connection, name)
+            self._lock(connection, name)
             active = _active(connection)
             if active and active.name == name:
                 raise Conflict(f"encoder {name} is the active one: switch to another before it is dropped")
             self._set(connection, name, dropping=True)
 
-    def keep(self, name: str) -> None:
-        """Take `begin_drop` back, before anything of the encoder is gone."""
+    def cancel_drop(self, name: str) -> None:
+        """Undo `begin_drop`, before anything of the encoder is deleted."""
         with self._database.write(urgent=True) as connection:
             self._set(connection, name, dropping=False)
 
@@ -158,10 +158,10 @@ class EncoderRecords:
         insert = self._database.insert(encoders).values(name=spec.name, spec=spec.model_dump(mode="json"))
         return connection.execute(insert.on_conflict_do_nothing()).rowcount == 1
 
-    def _locked(self, connection: Connection, name: str) -> bool:
-        """Whether an encoder is being dropped; until the transaction ends none else changes that, or switches to it."""
-        held = select(encoders.c.dropping).where(encoders.c.name == name).with_for_update()
-        dropping = connection.execute(held).scalar_one_or_none()
+    def _lock(self, connection: Connection, name: str) -> bool:
+        """Whether an encoder is being dropped; locks its row against changes until the transaction ends."""
+        row = select(encoders.c.dropping).where(encoders.c.name == name).with_for_update()
+        dropping = connection.execute(row).scalar_one_or_none()
         if dropping is None:
             raise _unknown(name, sorted(connection.execute(select(encoders.c.name)).scalars()))
         return bool(dropping)

@@ -1,4 +1,4 @@
-"""How every encoder of a memory is: what it is made of, what it does, and which images have its vector."""
+"""The status of a memory's encoders: identity, state, and how many images have their vectors."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from visual_memory.services.encoder_migration.encoder_records import EncoderReco
 from visual_memory.services.memory.missing_vectors import MissingVectors
 
 EncoderState = Literal["active", "before", "added", "dropping"]
-"""``before``: it classified before the active one, and one can switch back to it."""
+"""``before``: it was active before the present one; one can switch back to it."""
 
 
 class EncoderStatus(BaseModel):
-    """One encoder, with exact counts over all tenants' images."""
+    """The status of one encoder, with exact counts over all tenants' images."""
 
     spec: EncoderSpec
     state: EncoderState
@@ -25,23 +25,23 @@ class EncoderStatus(BaseModel):
 
 @dataclass(frozen=True)
 class ListEncoderStatuses:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        filling_of: what an encoder lacks.
+        missing_vectors_of: what an encoder lacks.
     """
 
     records: EncoderRecords
     missing_vectors_of: Callable[[EncoderSpec], MissingVectors]
 
     def __call__(self) -> list[EncoderStatus]:
-        """Every encoder that the memory knows, the one that was added first in front."""
+        """Every encoder that the memory knows, in the order in which they were added."""
         return list(self._each())
 
     def _each(self) -> Iterator[EncoderStatus]:
         active, dropping = self.records.active(), self.records.dropping()
         states: dict[str, EncoderState] = {
-            self.records.before() or "": "before",
+            self.records.previous() or "": "before",
             active.name if active else "": "active",
         }
         for name, spec in self.records.known().items():

@@ -1,4 +1,4 @@
-"""Switch: another encoder classifies from now on; one record is replaced, once all that needs it is ready."""
+"""Switch to another encoder: one record is replaced, once all that classification needs is ready."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from visual_memory.services.infrastructure.task_queue.job_runner import Progress
 from visual_memory.services.memory.memory import Memory
 
 FILL_WAIT_SECONDS = 10.0
-"""Seconds in which what came while the memories were judged gets its vectors."""
+"""How long a switch waits for the vectors of images that arrived during the judgements."""
 POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class EncoderResources:
-    """What there is of a memory by one encoder.
+    """The memory, judgements and judge with the vectors of one encoder.
 
     Attributes:
-        judge: judges a tenant's images by this encoder's vectors.
+        judge: judges a tenant's images.
     """
 
     memory: Memory
@@ -32,10 +32,10 @@ class EncoderResources:
 
 @dataclass(frozen=True)
 class SwitchResult:
-    """The encoder that classifies now, and the images of all tenants that do not vote under it.
+    """The active encoder, and counts of the images of all tenants, with those that do not vote with its vectors.
 
     Attributes:
-        judged: the tenants whose memories were judged by its vectors before the switch.
+        judged: the tenants whose memories were judged with its vectors before the switch.
     """
 
     active: ActiveEncoder
@@ -45,26 +45,26 @@ class SwitchResult:
 
 @dataclass(frozen=True)
 class SwitchEncoder:
-    """The use case, with the parts that it needs.
+    """The use case.
 
     Attributes:
-        of: what there is of the memory by an encoder.
+        of: the resources of an encoder.
     """
 
     records: EncoderRecords
     of: Callable[[EncoderSpec], EncoderResources]
 
     def __call__(self, name: str, progress: Progress = lambda *_: None) -> SwitchResult:
-        """Let an encoder classify that has the vectors of all images which can have one.
+        """Activate an encoder that has the vectors of all images that can have one.
 
-        The memories whose judgements are used are judged by its vectors first; that takes as long as to judge them, and
-        what was judged by the encoder of before stays beside it. Images without a picture, and those that could not be
-        encoded, have no vector of it, so they do not vote until they are sent again.
+        Memories whose judgements are in use are judged with its vectors first, which takes as long as judging does; the
+        judgements with the previous encoder's vectors are kept. Images without a picture, and images that could not be
+        encoded, have no vector and do not vote until they are sent again.
 
         Raises:
             NotFound: there is no such encoder.
-            Conflict: it is active already or being dropped, or images are left that it has no vectors of yet.
-            InvalidRequest: a memory that was judged holds too many images by now.
+            Conflict: it is active already or being dropped, or images lack its vectors.
+            InvalidRequest: a judged memory has too many images by now.
         """
         spec, active = self.records.get(name), self.records.active()
         if active is None:
@@ -86,22 +86,27 @@ class SwitchEncoder:
         return SwitchResult(self.records.switch(name), counts, judged)
 
     def back(self, progress: Progress = lambda *_: None) -> SwitchResult:
-        """Switch to the encoder that classified before; as otherwise.
+        """Switch to the encoder that classified before the active one.
 
         Raises:
             NotFound: there is none, or it was dropped.
+            Conflict, InvalidRequest: as for other encoders.
         """
         active = self.records.active()
-        before = active and active.before
-        if not before:
+        previous = active and active.before
+        if not previous:
             raise NotFound("no other encoder classified before, so there is none to switch back to")
-        if before not in self.records.known():
-            raise NotFound(f"{before} classified before and was dropped: add it again to go back to it")
-        return self(before, progress)
+        if previous not in self.records.known():
+            raise NotFound(f"{previous} classified before and was dropped: add it again to switch back to it")
+        return self(previous, progress)
 
-    def _check_filled(self, memory: Memory, name: str, patience: float = 0.0) -> FillCounts:
-        """Return once nothing is left to fill; what is accepted meanwhile gets all vectors at once."""
-        deadline = time.monotonic() + patience
+    def _check_filled(self, memory: Memory, name: str, wait_seconds: float = 0.0) -> FillCounts:
+        """Wait until no vectors are missing; images that are accepted meanwhile get the vectors of all encoders.
+
+        Raises:
+            Conflict: some are still missing.
+        """
+        deadline = time.monotonic() + wait_seconds
         while (counts := memory.missing_vectors.counts(None)).left and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         if counts.left:

@@ -1,4 +1,4 @@
-"""Upgrade: a memory moves by itself to the encoder that the settings name, or to today's preprocessing of its own."""
+"""Upgrade a memory automatically to the encoder in the settings, or to the current preprocessing of its own."""
 
 import logging
 from collections.abc import Callable
@@ -18,58 +18,60 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class UpgradeEncoder:
-    """The use case, with the parts that it needs: called again and again, each time it does the next step.
+    """The use case, called repeatedly: each call does the next step.
 
     Attributes:
-        asked: what the settings name: an encoder of the memory, or a model.
-        is_filled: whether nothing is left to fill of the encoder of a name.
+        settings: name an encoder of the memory, or a model.
+        is_filled: whether no vectors of the encoder with a name are missing.
     """
 
     records: EncoderRecords
-    asked: EncoderSettings
+    settings: EncoderSettings
     identify: Callable[[EncoderSettings], EncoderIdentity]
     add: AddEncoder
     switch: SwitchEncoder
     is_filled: Callable[[str], bool]
     _failed: bool = field(default=False, init=False)
-    _wanted: tuple[EncoderSettings, EncoderIdentity] | None = field(default=None, init=False)
+    _target: tuple[EncoderSettings, EncoderIdentity] | None = field(default=None, init=False)
 
     def __call__(self) -> None:
-        """Add the encoder, or switch to it once it is filled; nothing where that is done, or was taken back.
+        """Add the encoder, or switch to it once it is filled; does nothing if that is done, or was reverted.
 
-        Whoever switches back has decided otherwise: an encoder that classified before is not switched to by itself. One
-        that cannot be loaded, or is no longer known, is left alone until the process starts anew.
+        There is no automatic switch to an encoder that classified before, because somebody switched away from it. After
+        an encoder cannot be loaded, or is no longer known, nothing is tried until the process is restarted.
         """
-        if self.asked.upgrade == "auto" and not self._failed:
+        if self.settings.upgrade == "auto" and not self._failed:
             try:
                 self._step()
             except (EncoderMismatch, EncoderUnusable) as error:
                 self._failed = True
-                log.error("the memory cannot be upgraded: %s", error.message)  # noqa: TRY400 - it says all
+                log.error("the memory cannot be upgraded: %s", error.message)  # noqa: TRY400 - the message is complete
 
     def _step(self) -> None:
         active = self.records.active()
         if active is None:
             return
         known = self.records.known()
-        asked, held = self.asked, find_by_name(known, self.asked)
-        if held is None:
-            asked, wanted = self._identified(known[active.name])
-            held = find_by_fingerprint(known, wanted)
+        settings, encoder = self.settings, find_by_name(known, self.settings)
+        if encoder is None:
+            settings, identity = self._identify(known[active.name])
+            encoder = find_by_fingerprint(known, identity)
         try:
-            if held is None:
-                added = self.add(asked)
+            if encoder is None:
+                added = self.add(settings)
                 log.info("the memory is upgraded: %s is added and filled, then switched to", added.name)
-            elif held.name not in (active.name, active.before, *self.records.dropping()) and self.is_filled(held.name):
-                self.switch(held.name)
-                log.info("the memory is upgraded: %s classifies", held.name)
-        except Conflict as error:  # another worker did it, or pictures came at this moment
+                return
+            passed_over = (active.name, active.before, *self.records.dropping())
+            if encoder.name not in passed_over and self.is_filled(encoder.name):
+                self.switch(encoder.name)
+                log.info("the memory is upgraded: %s classifies", encoder.name)
+        except Conflict as error:  # another worker did it, or pictures arrived meanwhile
             log.info("the upgrade goes on later: %s", error.message)
 
-    def _identified(self, own: EncoderSpec) -> tuple[EncoderSettings, EncoderIdentity]:
-        """The model that the settings name, else the memory's own with today's preprocessing; found out once."""
-        if self._wanted is None:
-            unnamed = {"name": own.model, "pooling": own.pooling, "precision": own.precision}
-            asked = self.asked if self.asked.name else self.asked.model_copy(update=unnamed)
-            self._wanted = asked, self.identify(asked)
-        return self._wanted
+    def _identify(self, own: EncoderSpec) -> tuple[EncoderSettings, EncoderIdentity]:
+        """The model in the settings, or the memory's own with the current preprocessing; identified once."""
+        if self._target is None:
+            own_model = {"name": own.model, "pooling": own.pooling, "precision": own.precision}
+            settings = self.settings if self.settings.name else self.settings.model_copy(update=own_model)
+            self._target = settings, self.identify(settings)
+        return self._target

@@ -199,7 +199,7 @@ def test_which_encoders_and_whose_memory_are_meant(place: Place) -> None:
     place.records.begin_drop(FINE)
     with pytest.raises(InvalidRequest, match="coarse is the only encoder"):
         use.choose(None, None)
-    place.records.keep(FINE)
+    place.records.cancel_drop(FINE)
     with pytest.raises(NotFound, match="fine"):
         use.choose(None, "finer")
     place.records.add(spec("third", 2))

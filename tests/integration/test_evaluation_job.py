@@ -372,7 +372,7 @@ def test_bad_input_is_refused_and_changes_nothing(place: Place, monkeypatch: pyt
     place.request.start(place.tenant, asked)
     with pytest.raises(InvalidRequest, match="started already"):
         place.add(asked, picture("disc"), label="disc")
-    with pytest.raises(InvalidRequest, match="about itself"):
+    with pytest.raises(InvalidRequest, match="own images"):
         place.add(place.ask(ITSELF), picture("disc"), label="disc")
     for wrong in ("no uuid", "../x", "00000000-0000-4000-8000-000000000000"):
         with pytest.raises(NotFound):

@@ -123,7 +123,7 @@ class Migrating(Parts):
         def compact() -> Compaction:
             return over.compact()
 
-        return DropEncoder(kept, over, lambda which: self.of(over, which), compact, let_go_seconds=0)
+        return DropEncoder(kept, over, lambda which: self.of(over, which), compact, release_seconds=0)
 
     def vectors_of(self, which: EncoderSpec) -> dict[str, NDArray[np.float32]]:
         """The vectors of an encoder that are there, by image id."""

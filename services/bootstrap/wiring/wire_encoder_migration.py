@@ -24,7 +24,8 @@ from visual_memory.services.decoding.decode_many import Decoder
 from visual_memory.services.decoding.sandbox.sandbox_pool import SandboxPool
 from visual_memory.services.encoder_migration.add_encoder import AddEncoder
 from visual_memory.services.encoder_migration.encoder_records import EncoderRecords
-from visual_memory.services.encoder_migration.fill_pass import FillLoop, FillPass, ReadFillSettings
+from visual_memory.services.encoder_migration.fill_loop import FillLoop
+from visual_memory.services.encoder_migration.fill_pass import FillPass, ReadFillSettings
 from visual_memory.services.encoder_migration.loaded_encoders import LoadedEncoders
 from visual_memory.services.encoder_migration.switch_encoder import EncoderResources, SwitchEncoder
 from visual_memory.services.encoder_migration.upgrade_encoder import UpgradeEncoder
@@ -65,7 +66,7 @@ def wire_fill(settings: Settings, opened: ExitStack, database: Database, encoder
     keep = FillLoop(
         records,
         partial(missing_vectors_of, engine),
-        encoders.held,
+        encoders.get,
         filling,
         UpgradeEncoder(
             records,

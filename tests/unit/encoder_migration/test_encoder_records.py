@@ -79,16 +79,16 @@ def test_a_switch_says_which_was_before_and_back_again(records: EncoderRecords) 
 
 
 def test_one_that_was_dropped_and_added_again_did_not_classify_before(records: EncoderRecords) -> None:
-    assert records.before() is None
+    assert records.previous() is None
     records.create_first(spec("one"))
     records.add(spec("two"))
-    assert records.before() is None
+    assert records.previous() is None
     records.switch("two")
-    assert records.before() == "one"
+    assert records.previous() == "one"
     records.delete("one")
-    assert records.before() is None
+    assert records.previous() is None
     records.add(spec("one").model_copy(update={"added_at": now()}))
-    assert records.before() is None
+    assert records.previous() is None
 
 
 def test_a_fill_is_as_was_set_last(records: EncoderRecords) -> None:
@@ -116,7 +116,7 @@ def test_what_is_being_dropped_is_known_but_not_switched_to(records: EncoderReco
     assert records.known().keys() == {"one", "two"}
     with pytest.raises(Conflict, match="being dropped"):
         records.switch("two")
-    records.keep("two")
+    records.cancel_drop("two")
     assert records.dropping() == set()
     assert records.switch("two").before == "one"
 

@@ -34,7 +34,7 @@ def load(asked: EncoderSpec) -> MicroBatcher:
 @pytest.fixture
 def loaded(records: EncoderRecords, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens the encoders of a process, which look when they are told to."""
-    monkeypatch.setattr("visual_memory.services.encoder_migration.loaded_encoders.LOOK_SECONDS", 1e6)
+    monkeypatch.setattr("visual_memory.services.encoder_migration.loaded_encoders.POLL_SECONDS", 1e6)
     opened: list[LoadedEncoders] = []
 
     def make(load: Callable[[EncoderSpec], MicroBatcher] = load) -> LoadedEncoders:
@@ -48,20 +48,20 @@ def loaded(records: EncoderRecords, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def names(encoders: LoadedEncoders) -> tuple[str, list[str]]:
     active = encoders.active().name
-    return active, sorted(each.name for each in encoders.beside(active))
+    return active, sorted(each.name for each in encoders.others(active))
 
 
 def test_what_is_added_is_loaded_and_classifies_once_it_is_switched_to(loaded: Open, records: EncoderRecords) -> None:
     encoders = loaded()
     assert names(encoders) == ("first", [])
     records.add(spec("second"))
-    encoders.look()
+    encoders.refresh()
     assert names(encoders) == ("first", ["second"])
     records.switch("second")
-    encoders.look()
+    encoders.refresh()
     assert names(encoders) == ("second", ["first"]), "the one of before stays at hand"
     records.switch("first")
-    encoders.look()
+    encoders.refresh()
     assert names(encoders) == ("first", ["second"])
 
 
@@ -78,14 +78,14 @@ def test_a_process_that_lacks_the_new_one_goes_on_with_that_of_before(loaded: Op
     records.add(spec("third"))
     records.switch("second")
     for _ in range(3):
-        encoders.look()
+        encoders.refresh()
     assert names(encoders) == ("first", ["third"]), "one that cannot be loaded holds up no other"
     fails = False
-    encoders.look()
+    encoders.refresh()
     assert names(encoders) == ("first", ["third"]), "it is not tried at every look"
     encoders._retry_at.clear()
-    encoders.look()
-    encoders.look()
+    encoders.refresh()
+    encoders.refresh()
     assert names(encoders) == ("second", ["first", "third"])
 
 
@@ -93,16 +93,16 @@ def test_what_is_dropped_is_let_go_of_and_what_it_began_ends_first(loaded: Open,
     encoders = loaded()
     records.add(spec("second"))
     records.switch("second")
-    encoders.look()
-    encoders.look()
-    before = encoders.beside("second")[0]
+    encoders.refresh()
+    encoders.refresh()
+    before = encoders.others("second")[0]
     records.begin_drop("first")
-    encoders.look()
+    encoders.refresh()
     assert names(encoders) == ("second", [])
     picture = PIL.Image.new("RGB", (4, 4))
     assert before.encode([picture]).shape == (1, before.dimension), "whoever has it still may end what was begun"
     records.delete("first")
-    encoders.look()
+    encoders.refresh()
     with pytest.raises(Unavailable):
         before.encode([picture])
 
@@ -110,12 +110,12 @@ def test_what_is_dropped_is_let_go_of_and_what_it_began_ends_first(loaded: Open,
 def test_the_active_one_is_kept_whatever_the_records_say(loaded: Open, records: EncoderRecords) -> None:
     encoders = loaded()
     records.delete("first")
-    encoders.look()
+    encoders.refresh()
     assert names(encoders) == ("first", [])
 
 
 def test_the_records_are_followed(records: EncoderRecords, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visual_memory.services.encoder_migration.loaded_encoders.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("visual_memory.services.encoder_migration.loaded_encoders.POLL_SECONDS", 0.01)
     seen = threading.Event()
 
     def tell(asked: EncoderSpec) -> MicroBatcher:
@@ -145,8 +145,8 @@ def test_use_cases_are_wired_once_for_each_encoder_and_whoever_has_them_keeps_th
     assert wired.current() is before
     records.add(spec("second"))
     records.switch("second")
-    encoders.look()
-    encoders.look()
+    encoders.refresh()
+    encoders.refresh()
     ends = threading.Barrier(4)
     found: list[list[str]] = []
 
