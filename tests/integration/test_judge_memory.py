@@ -266,7 +266,7 @@ def hooked(parts: Parts, **hooks: Callable[[str], object]) -> StoredJudgements:
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-@pytest.mark.parametrize("step", ["read", "compared", "counted", "register", "write", "keep"])
+@pytest.mark.parametrize("step", ["read", "compared", "counted", "register", "write", "store"])
 @pytest.mark.parametrize("anew", [True, False])
 def test_one_that_runs_while_a_removal_completes_tells_of_nothing_that_is_gone(
     parts: Parts, step: str, side: str, anew: bool

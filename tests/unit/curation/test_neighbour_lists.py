@@ -44,8 +44,8 @@ def test_they_are_those_made_anew_whatever_came_and_went(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbour_lists, "MIN_NEIGHBOURS", kept)
         patch.setattr(neighbour_lists, "MAX_NEIGHBOURS", kept + margin)
-        patch.setattr(neighbour_lists, "NEW_AT_ONCE", at_once)
-        patch.setattr(neighbour_lists, "OLD_AT_ONCE", at_once + 1)
+        patch.setattr(neighbour_lists, "NEW_BATCH", at_once)
+        patch.setattr(neighbour_lists, "OLD_BATCH", at_once + 1)
         patch.setattr(exact_neighbours, "GATHERED_BYTES", 100)
         lists, vectors = NeighbourLists.of_none(), np.empty((0, DIMENSION), np.float32)
         for kind, number, seed in moves:
