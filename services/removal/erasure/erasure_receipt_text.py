@@ -1,4 +1,4 @@
-"""What an erasure's receipt says that it covers, and what is left to whom."""
+"""The text of an erasure's receipt: what the erasure covers, and what operators must erase themselves."""
 
 from visual_memory.schemas.receipt import Claim
 
@@ -14,13 +14,13 @@ COPIES = (
 
 
 def erasure_claim(engine_note: str, pictures_url: str | None, records_note: str, intake_note: str = "") -> Claim:
-    """A claim, a sentence for each place where bytes were.
+    """Write a sentence for each component whose bytes were erased.
 
     Args:
-        engine_note: what the engine says is left to its operator; empty where nothing is.
-        pictures_url: where the pictures are; None: on this machine.
-        records_note: as the engine's, of the records' database.
-        intake_note: as the engine's, of the intake's Redis.
+        engine_note: what the engine's operator must erase; empty if nothing.
+        pictures_url: where the pictures are stored; None: on this machine.
+        records_note: what the database's operator must erase; empty if nothing.
+        intake_note: what the operator of the intake's Redis must erase; empty if nothing.
     """
     pictures = f"The pictures were deleted from {pictures_url}; its versions and backups are its operator's."
     return Claim(
