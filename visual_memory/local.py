@@ -137,9 +137,9 @@ class Memory:
             raise InvalidRequest("a dry run removes nothing: leave out dry_run")
         process = self._open_process()
         with self._changing, process.intake():
-            removal = process.forget.request(self.tenant, request, Requester(name=ACTOR))
-            removal = process.forget.resume(self.tenant, removal.id)
-            process.forget.resume_all()
+            removal = process.removal_steps.request(self.tenant, request, Requester(name=ACTOR))
+            removal = process.removal_steps.resume(self.tenant, removal.id)
+            process.removal_steps.resume_all()
             if request.erase_now:
                 process.erase.if_due()
         return process.removals.load(self.tenant, removal.id).removal

@@ -25,7 +25,7 @@ from visual_memory.services.bootstrap.wiring.wire_records import audit_of, idemp
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     check_restored,
     pictures_of,
-    wire_forget,
+    wire_removal_steps,
     wire_stores,
 )
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_rates, wire_task_queue
@@ -100,7 +100,7 @@ class ApiProcess:
     enqueue_explanation: EnqueueExplanation
     removals: RemovalRecords
     receipts: Receipts
-    forget: RemovalSteps
+    removal_steps: RemovalSteps
     background: FairExecutor
     evaluations: Evaluations
     request_evaluation: RequestEvaluation
@@ -187,7 +187,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 enqueue_explanation=EnqueueExplanation(stores.explanation_jobs, job_queue.enqueue),
                 removals=stores.removals,
                 receipts=receipts,
-                forget=wire_forget(patient, stores, lease_of(settings), rerank.forget),
+                removal_steps=wire_removal_steps(patient, stores, lease_of(settings), rerank.remove_covered),
                 background=background,
                 evaluations=stores.evaluations,
                 request_evaluation=RequestEvaluation(

@@ -28,7 +28,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
 from visual_memory.services.bootstrap.wiring.wire_records import audit_of, wire_records
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     check_restored,
-    wire_forget,
+    wire_removal_steps,
     wire_stores,
 )
 from visual_memory.services.bootstrap.wiring.wire_task_queue import intake_queue, wire_task_queue
@@ -123,11 +123,13 @@ def intake_process(settings: Settings) -> Iterator[IntakeReader]:
             decoder = _decoder(sandbox, encoder)
             accept = wire_accept(settings, memory, stores, decoder, task_queue.enqueue, clock.check)
             accept_vectors = AcceptVectors(accept.put, patient, encoder.name, records.usable)
-            forget = wire_forget(patient, stores, lease_of(settings))
+            removal_steps = wire_removal_steps(patient, stores, lease_of(settings))
             return IntakeProcess(
                 memory,
                 AcceptImageEntries(accept, accept_vectors, references, audit),
-                AcceptRemovalEntries(forget, audit, lambda tenant: Requester(name=streams.keys.removals(tenant))),
+                AcceptRemovalEntries(
+                    removal_steps, audit, lambda tenant: Requester(name=streams.keys.removals(tenant))
+                ),
             )
 
         wired, stop = ActiveUseCases(partial(active_spec, records), wire), threading.Event()

@@ -19,7 +19,12 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_encoders,
 )
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
-from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_compact, wire_forget, wire_stores
+from visual_memory.services.bootstrap.wiring.wire_removal import (
+    check_restored,
+    wire_compact,
+    wire_removal_steps,
+    wire_stores,
+)
 from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     lease_of,
     wire_accept,
@@ -72,7 +77,7 @@ class LocalProcess:
     classify: Classify
     decisions: StoredDecisions
     removals: RemovalRecords
-    forget: RemovalSteps
+    removal_steps: RemovalSteps
     erase: EraseRemovedData
     schedule_judgements: ScheduleJudgements
     current_judgement: CurrentJudgement
@@ -127,7 +132,7 @@ def local_process(settings: Settings) -> Iterator[LocalProcess]:
             classify=classify,
             decisions=stores.decisions,
             removals=stores.removals,
-            forget=wire_forget(memory, stores, lease_of(settings)),
+            removal_steps=wire_removal_steps(memory, stores, lease_of(settings)),
             erase=wire_compact(settings, memory, stores),
             schedule_judgements=ScheduleJudgements(
                 memory, stores.judgements, stores.jobs, _no_queue, settings.curate.max_images

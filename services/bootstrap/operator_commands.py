@@ -11,7 +11,12 @@ from visual_memory.services.backup.create_backup import CreateBackup
 from visual_memory.services.bootstrap.wiring.wire_intake import private_intake
 from visual_memory.services.bootstrap.wiring.wire_memory import encoder_of, encoder_records_of, engine_of_commands
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
-from visual_memory.services.bootstrap.wiring.wire_removal import wire_compact, wire_forget, wire_stores, wire_verify
+from visual_memory.services.bootstrap.wiring.wire_removal import (
+    wire_compact,
+    wire_removal_steps,
+    wire_stores,
+    wire_verify,
+)
 from visual_memory.services.data_governance.delete_tenant_rows import TenantRows
 from visual_memory.services.data_governance.end_tenant import EndTenant
 from visual_memory.services.data_governance.export_subject import ExportSubject
@@ -63,7 +68,7 @@ def operator_commands(settings: Settings, alone: bool = False) -> Iterator[Opera
             backup=CreateBackup(engine, stores.pictures, database, stores.receipts.log.signer),
             export=ExportSubject(memory, stores.pictures, stores.decisions, stores.blocks, stores.intake),
             end_tenant=EndTenant(
-                removals=wire_forget(memory, stores, lease),
+                removals=wire_removal_steps(memory, stores, lease),
                 rows=TenantRows(database, stores.receipts.log, stores.audit),
                 intake=stores.intake,
                 write_to_mirror=stores.receipts.mirroring.write_up_to,

@@ -97,7 +97,7 @@ def wire_restore(
         removed=RemovedImages(database, stores.blocks, stores.tombstones),
         encoders=encoder_records_of(database),
         metadata=settings.metadata,
-        hooks=(stores.remove_from_decisions.forget,),
+        hooks=(stores.remove_from_decisions.remove_covered,),
         add_removals=AddRemovalsFromMirror(database, log.signer),
         revoke_keys=ApiKeys(database).revoke_all,
         reconcile=stores.remove_from_decisions.reconcile_all,

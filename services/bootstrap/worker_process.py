@@ -16,7 +16,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import (
     wire_engine,
 )
 from visual_memory.services.bootstrap.wiring.wire_records import wire_records
-from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_forget, wire_stores
+from visual_memory.services.bootstrap.wiring.wire_removal import check_restored, wire_removal_steps, wire_stores
 from visual_memory.services.bootstrap.wiring.wire_task_queue import wire_job_queue, wire_task_queue
 from visual_memory.services.bootstrap.wiring.wire_use_cases import lease_of, wire_remember
 from visual_memory.services.curation.schedule_judgements import ScheduleJudgements
@@ -67,7 +67,7 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
             memory = memory_of(settings, engine, encoder)
             stores = wire_stores(settings, database, memory, secret, encoder.name)
             check_restored(stores)
-            decoder, forget = sandbox.with_crop(encoder.crop), wire_forget(memory, stores, lease)
+            decoder, removal_steps = sandbox.with_crop(encoder.crop), wire_removal_steps(memory, stores, lease)
             beside = partial(encoders.others, encoder.name)
             schedule = ScheduleJudgements(
                 memory,
@@ -91,8 +91,8 @@ def worker_process(settings: Settings) -> Iterator[ActiveUseCases[WorkerProcess]
                 duties={
                     task_names.SWEEP_IMAGES: SweepImages(memory, task_queue, lease),
                     task_names.SWEEP_JOBS: SweepJobs(stores.jobs, lease, job_queue.enqueue_again),
-                    task_names.RESUME_REMOVALS: forget.resume_all,
-                    task_names.EXPIRE: RemoveExpiredImages(memory, stores.removals, forget).if_due,
+                    task_names.RESUME_REMOVALS: removal_steps.resume_all,
+                    task_names.EXPIRE: RemoveExpiredImages(memory, stores.removals, removal_steps).if_due,
                     task_names.START_JUDGEMENTS: schedule.start_due,
                 },
             )

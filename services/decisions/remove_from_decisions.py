@@ -73,7 +73,7 @@ class RemoveFromDecisions:
         """Delete these notes, in the transaction that ends the removal."""
         connection.execute(delete(covered_vectors).where(covered_vectors.c.removal == removal_id))
 
-    def forget(self, tenant: str, covered: CoveredImages) -> None:
+    def remove_covered(self, tenant: str, covered: CoveredImages) -> None:
         """Scrub or delete the decisions that mention removed images."""
         database = self.stored.database
         with database.write(urgent=True) as connection:  # waits for transactions that did not see the removal's notes

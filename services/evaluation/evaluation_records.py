@@ -239,7 +239,7 @@ class Evaluations:
         self._jobs.delete(tenant, evaluation_id, within)
         return self._files.delete_evaluation(tenant, evaluation_id)
 
-    def forget(self, tenant: str, covered: CoveredImages) -> None:
+    def remove_covered(self, tenant: str, covered: CoveredImages) -> None:
         """Removal hook: delete all of a tenant's evaluations, because removed images were part of them.
 
         If no image was removed, delete only those whose filter contains a value of the removal's filter.

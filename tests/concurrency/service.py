@@ -34,7 +34,7 @@ from visual_memory.services.bootstrap.wiring.wire_memory import memory_of
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     Stores,
     wire_compact,
-    wire_forget,
+    wire_removal_steps,
     wire_stores,
     wire_verify,
 )
@@ -260,7 +260,7 @@ class Service:
     def forget(self) -> RemovalSteps:
         """As an API or a worker has it, but for the thread that prolongs its leases: who stands still has none."""
         return replace(
-            wire_forget(self.memory, self.stores, lease_of(self.settings)), keep=nullcontext, sleep=self.sleep
+            wire_removal_steps(self.memory, self.stores, lease_of(self.settings)), keep=nullcontext, sleep=self.sleep
         )
 
     def sleep(self, seconds: float) -> None:

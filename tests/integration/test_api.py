@@ -508,7 +508,7 @@ def test_every_key_may_ask_which_encoders_there_are(
 
 
 def test_a_removal_takes_away_what_a_model_answered_beside_its_images(service: ApiProcess) -> None:
-    assert service.rerank.forget in service.forget.hooks
+    assert service.rerank.remove_covered in service.removal_steps.hooks
 
 
 def test_options_stand_once_and_what_is_too_much_is_refused_with_a_sentence(

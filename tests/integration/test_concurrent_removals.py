@@ -139,7 +139,7 @@ def test_a_removal_waits_for_those_that_did_not_see_its_notes(parts: Parts) -> N
     with ThreadPoolExecutor(1) as thread:
         with parts.database.write() as connection:
             parts.database.serial(connection, f"decisions:{parts.tenant}", shared=True)
-            removing = thread.submit(RemoveFromDecisions(parts.decisions()).forget, parts.tenant, covered)
+            removing = thread.submit(RemoveFromDecisions(parts.decisions()).remove_covered, parts.tenant, covered)
             with pytest.raises(TimeoutError):
                 removing.result(0.5)
             insert_decision(connection, parts.tenant, stored)

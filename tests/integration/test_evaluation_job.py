@@ -93,7 +93,7 @@ class Place:
 
     def remove(self, where: dict[str, Any], *, block: bool = False) -> int:
         """Forget what meets a filter; how many images that were."""
-        forget = dataclasses.replace(self.parts.forget(), hooks=[self.evaluations.forget])
+        forget = dataclasses.replace(self.parts.forget(), hooks=[self.evaluations.remove_covered])
         request = RemovalRequest(filter=Filter.model_validate(where), reason="asked to", block=block)
         return self.parts.remove(request, forget).images
 
@@ -254,7 +254,7 @@ def test_what_a_removal_blocked_is_not_evaluated(place: Place) -> None:
 def test_one_whose_filter_names_what_a_removal_s_does_goes_though_nothing_is_covered(place: Place) -> None:
     named = place.ask(PICTURES.model_copy(update={"filter": Filter.model_validate({"subject": {"not": "carl"}})}))
     spared = place.ask()
-    place.evaluations.forget(place.tenant, CoveredImages(list, Filter({"subject": ["carl"]})))
+    place.evaluations.remove_covered(place.tenant, CoveredImages(list, Filter({"subject": ["carl"]})))
     assert [each.id for each in place.evaluations.all(place.tenant)] == [spared]
     assert named != spared
 

@@ -49,7 +49,7 @@ class Workers:
 
     def remove(self, **condition: object) -> None:
         request = RemovalRequest(filter=Filter.model_validate(condition), reason="asked to")
-        forget = replace(self.parts.forget(), hooks=(self.explanations.forget,))
+        forget = replace(self.parts.forget(), hooks=(self.explanations.remove_covered,))
         self.parts.remove(request, forget)
 
     def results(self) -> list[str | None]:

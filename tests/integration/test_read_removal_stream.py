@@ -51,7 +51,7 @@ def test_an_entry_makes_one_removal_however_often_it_is_read(
     assert ended[0] == ended[1]
     assert ended[0] is not None
     assert (ended[0].result.status, ended[0].result.event_id) == (Status.ACCEPTED, "event-1")
-    reading.forget.resume_all()
+    reading.removal_steps.resume_all()
     [done] = parts.removals.latest(parts.tenant, 10)
     assert (done.id, done.status, done.requested_by) == (ended[0].result.removal, RemovalStatus.DONE, BY.name)
     assert (done.images, done.queued) == (1, 1)

@@ -225,7 +225,7 @@ def test_a_removal_drops_what_is_at_hand(taught: Parts, server: Server) -> None:
     with reranking(taught, server) as rerank:
         ask(rerank, taught)
         assert asked_again(ask(rerank, taught)).cached
-        forget, vote = replace(taught.forget(), hooks=[rerank.forget]), voted(taught)
+        forget, vote = replace(taught.forget(), hooks=[rerank.remove_covered]), voted(taught)
         taught.remove(removal, forget)
         assert (voted(taught).neighbours, voted(taught).shares) == (vote.neighbours, vote.shares), "it did not vote"
         assert not asked_again(ask(rerank, taught)).cached

@@ -187,7 +187,9 @@ def test_what_is_covered_is_taken_out_whether_it_is_sought_at_once_or_in_parts(
     decision, *asked_with_them = (parts.keep(each)[0] for each in (question, *same))
     notes = [CoveredImage.model_validate(image, from_attributes=True) for image in parts.held(*ids[:2])]
     parts.memory.writes.delete(parts.held(*ids[:2]))
-    RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages(lambda: [[note] for note in notes]))
+    RemoveFromDecisions(parts.decisions()).remove_covered(
+        parts.tenant, CoveredImages(lambda: [[note] for note in notes])
+    )
     for gone in asked_with_them:
         with pytest.raises(NotFound):
             stored(parts, gone.id)
@@ -318,7 +320,7 @@ def test_a_decision_asked_with_a_removed_image_s_vector_goes(parts: Parts, times
     RemoveFromDecisions(decisions).note_vectors(parts.tenant, "r")
     notes = [CoveredImage.model_validate(image, from_attributes=True) for image in parts.held(gone)]
     parts.memory.writes.delete(parts.held(gone))
-    RemoveFromDecisions(decisions).forget(parts.tenant, CoveredImages(lambda: [notes]))
+    RemoveFromDecisions(decisions).remove_covered(parts.tenant, CoveredImages(lambda: [notes]))
     with pytest.raises(NotFound):
         stored(parts, asked.id)
     assert stored(parts, other.id).scrubbed <= 1
@@ -338,7 +340,7 @@ def test_a_decision_whose_nearest_neighbour_is_what_was_asked_with_goes(
     made = parts.classify().decide(parts.tenant, unit, ClassifyOptions())
     [asked] = parts.keep_made(parts.decisions(), unit, ClassifyOptions(), made.decisions)
     [other] = parts.keep(picture("bars"))
-    RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages.of(parts.held(gone)))
+    RemoveFromDecisions(parts.decisions()).remove_covered(parts.tenant, CoveredImages.of(parts.held(gone)))
     with pytest.raises(NotFound):
         stored(parts, asked.id)
     assert stored(parts, other.id).scrubbed == 1
@@ -354,10 +356,10 @@ def test_two_removals_at_once_bring_nothing_of_each_other_back(parts: Parts) -> 
     def race(name: str) -> None:
         writes.append(name)
         if writes.count("write") == 2 and name == "write":  # the first is the barrier
-            RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages.of(images[1:]))
+            RemoveFromDecisions(parts.decisions()).remove_covered(parts.tenant, CoveredImages.of(images[1:]))
 
     kept = parts.decisions(database=Hooked(parts.database, race))
-    RemoveFromDecisions(kept).forget(parts.tenant, CoveredImages.of(images[:1]))
+    RemoveFromDecisions(kept).remove_covered(parts.tenant, CoveredImages.of(images[:1]))
     assert writes.count("write") == 3, "it is read and written anew"
     assert mentions(parts, *ids[:2], MARK) == []
     assert stored(parts, decision.id).scrubbed == 2
@@ -367,7 +369,7 @@ def test_a_decision_deleted_while_it_is_scrubbed_stays_away(parts: Parts) -> Non
     ids, question = teach_three(parts)
     [decision] = parts.keep(question)
     race = Once("read", lambda: parts.decisions().delete(parts.tenant, str(decision.id)))
-    RemoveFromDecisions(parts.decisions(database=Hooked(parts.database, after=race))).forget(
+    RemoveFromDecisions(parts.decisions(database=Hooked(parts.database, after=race))).remove_covered(
         parts.tenant, CoveredImages.of(parts.held(ids[0]))
     )
     assert race.called
@@ -380,7 +382,7 @@ def forget_hook(parts: Parts, condition: dict[str, Any]) -> None:
     images, _ = parts.memory.images.page(parts.tenant, where.clauses({}), 100, None)
     parts.memory.writes.delete(images)
     notes = [noted(image) for image in images]
-    RemoveFromDecisions(parts.decisions()).forget(parts.tenant, CoveredImages(lambda: [notes], where))
+    RemoveFromDecisions(parts.decisions()).remove_covered(parts.tenant, CoveredImages(lambda: [notes], where))
 
 
 def remove_with_fields(parts: Parts, *image_ids: str) -> None:
@@ -388,7 +390,7 @@ def remove_with_fields(parts: Parts, *image_ids: str) -> None:
     images = parts.held(*image_ids)
     notes = [noted(image) for image in images]
     parts.memory.writes.delete(images)
-    RemoveFromDecisions(parts.decisions()).forget(
+    RemoveFromDecisions(parts.decisions()).remove_covered(
         parts.tenant, CoveredImages(lambda: [notes], Filter({"image_id": [*image_ids]}))
     )
 

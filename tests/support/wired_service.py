@@ -43,7 +43,7 @@ from visual_memory.services.bootstrap.wiring.wire_records import records_of
 from visual_memory.services.bootstrap.wiring.wire_removal import (
     Stores,
     wire_compact,
-    wire_forget,
+    wire_removal_steps,
     wire_stores,
     wire_verify,
 )
@@ -354,7 +354,7 @@ class Parts:
     ) -> RemovalSteps:
         """Removals, whose leases are over at once, and that nothing prolongs."""
         stores = self.stores(None, pictures, database, self._with(gate), decisions or self.decisions())
-        return replace(wire_forget(cast(Memory, memory or self.memory), stores, lease), keep=nullcontext)
+        return replace(wire_removal_steps(cast(Memory, memory or self.memory), stores, lease), keep=nullcontext)
 
     def remove(self, request: RemovalRequest, forget: RemovalSteps | None = None) -> Removal:
         """Ask for a removal, and do it."""

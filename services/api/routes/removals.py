@@ -39,7 +39,7 @@ def remove(
 ) -> Removal | RemovalPreview:
     """Remove every image that meets a filter. Answers 200 with the receipt, or 202 if it still runs."""
     if request.dry_run:
-        preview = service.forget.preview(caller.tenant, request)
+        preview = service.removal_steps.preview(caller.tenant, request)
         caller.log_read(preview.images, request.filter.named("subject"))
         return preview
     text = request.model_dump_json()
@@ -93,12 +93,12 @@ def removal(caller: CallerDep, service: ServiceDep, removal_id: str) -> Removal:
 def _record(caller: Caller, request: RemovalRequest, within: Within) -> str:
     """Record a removal and return its id; from then on it is carried out, even after a crash."""
     requester = Requester(name=caller.key.name, key=caller.key.id)
-    return caller.service.forget.request(caller.tenant, request, requester, within).id
+    return caller.service.removal_steps.request(caller.tenant, request, requester, within).id
 
 
 def _wait_for_receipt(service: ApiProcess, caller: Caller, removal_id: str, response: Response) -> Removal:
     """Wait for the receipt of a removal, at most `RECEIPT_WAIT_SECONDS`."""
-    resume = partial(service.forget.resume, caller.tenant, removal_id)
+    resume = partial(service.removal_steps.resume, caller.tenant, removal_id)
     try:
         return service.background.submit(caller.tenant, resume).result(RECEIPT_WAIT_SECONDS)
     except (StillRunning, Unavailable):

@@ -93,9 +93,9 @@ class Stores:
         """Delete what was derived from removed images."""
         return (
             self.undo_votes,
-            self.evaluations.forget,
-            self.remove_from_decisions.forget,
-            self.explanation_jobs.forget,
+            self.evaluations.remove_covered,
+            self.remove_from_decisions.remove_covered,
+            self.explanation_jobs.remove_covered,
         )
 
 
@@ -166,7 +166,7 @@ def check_restored(stores: Stores) -> None:
         raise Unavailable("a restore was begun and did not end: restore into another new folder")
 
 
-def wire_forget(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> RemovalSteps:
+def wire_removal_steps(memory: Memory, stores: Stores, lease: timedelta, *further: RemovalHook) -> RemovalSteps:
     """Removals; `further` are hooks that this process alone has."""
     removals, covered, refused, receipts = stores.removals, stores.covered, stores.refused, stores.receipts
     mark = MarkCoveredImages(memory, stores.blocks, removals, covered, refused, lease)

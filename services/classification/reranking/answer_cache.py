@@ -39,7 +39,7 @@ class AnswerCache:
             while len(self._labels) > self._size:
                 self._labels.popitem(last=False)
 
-    def forget(self, tenant: str) -> None:
+    def delete(self, tenant: str) -> None:
         """Drop all answers of a tenant."""
         with self._lock:
             for entry in [entry for entry in self._labels if entry[0] == tenant]:

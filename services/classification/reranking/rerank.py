@@ -104,11 +104,11 @@ class Rerank:
         """Close the connections."""
         self._exits.close()
 
-    def forget(self, tenant: str, covered: CoveredImages) -> None:
+    def remove_covered(self, tenant: str, covered: CoveredImages) -> None:
         """Drop the cached answers of a tenant whose images are removed: a hook of the removal."""
         if not covered:
             return
-        self._answers.forget(tenant)
+        self._answers.delete(tenant)
 
     def __call__(
         self, tenant: str, key_id: str, pictures: Sequence[bytes], decisions: Sequence[Decision]

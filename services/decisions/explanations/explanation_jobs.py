@@ -115,7 +115,7 @@ class ExplanationJobs:
             this_job = questions.c.job == owned.id
             connection.execute(update(questions).where(this_job).values(result=result.model_dump_json()))
 
-    def forget(self, tenant: str, covered: CoveredImages) -> None:
+    def remove_covered(self, tenant: str, covered: CoveredImages) -> None:
         """Delete every explanation job of a tenant, as removed images may be part of its result: the removal's hook."""
         if covered:
             self._jobs.delete_all(tenant, *KINDS)

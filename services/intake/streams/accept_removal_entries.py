@@ -30,7 +30,7 @@ class AcceptRemovalEntries:
         requester: names the stream of a tenant as the requester: Redis does not tell who sent an entry.
     """
 
-    forget: RemovalSteps
+    removal_steps: RemovalSteps
     audit: AuditLog
     requester: Callable[[str], Requester]
 
@@ -60,12 +60,12 @@ class AcceptRemovalEntries:
             self.audit.record(connection, tenant, requester.name, ACTION, removal=made, outcome=RUNNING)
 
         try:
-            self.forget.removals.load(tenant, removal_id)
+            self.removal_steps.removals.load(tenant, removal_id)
         except NotFound:
             try:
-                self.forget.request(tenant, request, requester, record, removal_id)
+                self.removal_steps.request(tenant, request, requester, record, removal_id)
             except IntegrityError:  # another reader has recorded it
-                self.forget.removals.load(tenant, removal_id)
+                self.removal_steps.removals.load(tenant, removal_id)
 
 
 def removal_id_of(tenant: str, entry: Entry) -> str:

@@ -23,7 +23,7 @@ def test_it_keeps_what_was_last_asked_for_until_it_is_forgotten(deeds: list[tupl
     answers, plain = AnswerCache(size), list[tuple[tuple[str, str], str]]()
     for what, tenant, *rest in deeds:
         if what == "forget":
-            answers.forget(tenant)
+            answers.delete(tenant)
             plain = [each for each in plain if each[0][0] != tenant]
             continue
         entry = (tenant, rest[0])
