@@ -64,7 +64,7 @@ TYPES: Mapping[FieldType, tuple[TypeAdapter[Any], str]] = {
 }
 
 
-def typed(field: str, kind: FieldType, value: object) -> Value:
+def convert_value(field: str, kind: FieldType, value: object) -> Value:
     """Convert a value to its field's type.
 
     Raises:
@@ -79,7 +79,7 @@ def typed(field: str, kind: FieldType, value: object) -> Value:
         raise ValueError(f"{field} takes {expected}, not {value!r}") from None
 
 
-def typed_metadata(
+def convert_metadata(
     metadata: Mapping[str, MetadataValue], declared: Mapping[str, FieldType]
 ) -> dict[str, MetadataValue]:
     """Convert the declared fields of metadata to their types; filters cannot use undeclared ones.
@@ -90,7 +90,7 @@ def typed_metadata(
     converted = dict(metadata)
     for name in metadata.keys() & declared.keys():
         try:
-            value = typed(f"metadata.{name}", declared[name], metadata[name])
+            value = convert_value(f"metadata.{name}", declared[name], metadata[name])
         except ValueError as error:
             raise InvalidRequest(str(error)) from None
         converted[name] = value.isoformat() if isinstance(value, datetime) else value

@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from visual_memory.schemas.errors import InvalidFilter
-from visual_memory.schemas.field_types import FIELDS, TYPES, FieldType, Value, typed
+from visual_memory.schemas.field_types import FIELDS, TYPES, FieldType, Value, convert_value
 from visual_memory.schemas.image import StoredImage
 from visual_memory.schemas.labels import label_paths
 from visual_memory.schemas.text_rules import (
@@ -148,7 +148,7 @@ class Filter(RootModel[Conditions]):
         return [_clause(field, condition, fields, stored) for field, condition in self.root.items()]
 
 
-def by_image_ids(image_ids: Iterable[str]) -> Iterator[Filter]:
+def filters_by_image_ids(image_ids: Iterable[str]) -> Iterator[Filter]:
     """Split image ids into filters within `MAX_VALUES` and `MAX_FILTER_BYTES`."""
     batch: list[str] = []
     size = 0
@@ -198,7 +198,7 @@ def _values(clause: Clause, image: StoredImage) -> list[Any]:
     name, _, key = clause.field.partition(".")
     value = image.metadata.get(key) if key else getattr(image, name)
     try:
-        return [] if value is None else [typed(clause.field, clause.kind, value)]
+        return [] if value is None else [convert_value(clause.field, clause.kind, value)]
     except ValueError:
         return []
 
@@ -215,11 +215,11 @@ def _clause(field: str, condition: Condition, fields: Mapping[str, FieldType], s
     try:
         if not isinstance(condition, Range):
             values = condition if isinstance(condition, list) else [condition]
-            checked = tuple(_checked(field, typed(field, kind, value), stored) for value in values)
+            checked = tuple(_checked(field, convert_value(field, kind, value), stored) for value in values)
             return Clause(field, kind, values=checked, negated=negated)
         if kind in (FieldType.KEYWORD, FieldType.BOOLEAN):
             raise ValueError(f"{field} holds {TYPES[kind][1]} and takes a value or a list, not a range")
-        bounds = {name: typed(field, kind, value) for name, value in condition.bounds().items()}
+        bounds = {name: convert_value(field, kind, value) for name, value in condition.bounds().items()}
         if kind is FieldType.INTEGER and any(abs(cast("int", bound)) > SAFE_INTEGER for bound in bounds.values()):
             raise ValueError(f"a range on {field} takes whole numbers up to 2**53 - 1; name the values instead")
         return Clause(field, kind, bounds=bounds, negated=negated)

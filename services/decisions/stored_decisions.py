@@ -104,7 +104,7 @@ class StoredDecisions:
             TooLarge: a decision is larger than `MAX_BYTES`; none is stored.
             OutOfSpace: the disk has no space for them.
         """
-        hashes = [sha256(picture).hexdigest() for picture in pictures]
+        hashes = [sha256(picture).hexdigest() for picture in pictures] or repeat(None, len(made))
         stored = [
             StoredDecision(
                 asked_at=begun.at,
@@ -114,28 +114,9 @@ class StoredDecisions:
                 options=options,
                 decision=decision.model_copy(update={"id": _new_id()}),
             )
-            for vector, content_hash, decision in zip(vectors, hashes or repeat(None, len(made)), made, strict=True)
+            for vector, content_hash, decision in zip(vectors, hashes, made, strict=True)
         ]
-        sizes = [len(each.model_dump_json().encode()) for each in stored]
-        if max(sizes, default=0) > MAX_BYTES:
-            raise TooLarge(
-                f"a decision with all its neighbours takes {max(sizes):,} bytes; at most {MAX_BYTES:,} are stored of"
-                " one: use a smaller k, or do not store it"
-            )
-        if self.blocks.is_any_blocked(tenant, chain.from_iterable(map(blockable, stored))):
-            raise Blocked(
-                "a removal blocks this content, this vector or a subject of the filter, so the decision is not stored:"
-                " send the request without `store`"
-            )
-        mentions = [mentions_of(tenant, each) for each in stored]
-        unused_value = self._names_unused_value(tenant, options) if self._removals.are_any(tenant) else False
-        with self.database.write() as connection:
-            self.database.serial(connection, decisions_lock(tenant), shared=True)
-            covered = self._removals.covered(connection, tenant, begun, stored, mentions, unused_value=unused_value)
-            for each, hashes_of_it in zip(stored, mentions, strict=True):
-                left = scrubbed(each, covered)
-                insert_decision(connection, tenant, left, hashes_of_it if left is each else None)
-        self._trim_sometimes(tenant, len(stored) / self.keep + sum(sizes) / self.keep_bytes)
+        self._write(tenant, begun, stored, options)
         return [each.decision for each in stored]
 
     def load(self, tenant: str, decision_id: str) -> StoredDecision:
@@ -201,6 +182,30 @@ class StoredDecisions:
     @property
     def _removals(self) -> ConcurrentRemovals:
         return ConcurrentRemovals(self.database)
+
+    def _write(
+        self, tenant: str, begun: RequestStart, stored: Sequence[StoredDecision], options: ClassifyOptions
+    ) -> None:
+        sizes = [len(each.model_dump_json().encode()) for each in stored]
+        if max(sizes, default=0) > MAX_BYTES:
+            raise TooLarge(
+                f"a decision with all its neighbours takes {max(sizes):,} bytes; at most {MAX_BYTES:,} are stored of"
+                " one: use a smaller k, or do not store it"
+            )
+        if self.blocks.is_any_blocked(tenant, chain.from_iterable(map(blockable, stored))):
+            raise Blocked(
+                "a removal blocks this content, this vector or a subject of the filter, so the decision is not stored:"
+                " send the request without `store`"
+            )
+        mentions = [mentions_of(tenant, each) for each in stored]
+        unused_value = self._names_unused_value(tenant, options) if self._removals.are_any(tenant) else False
+        with self.database.write() as connection:
+            self.database.serial(connection, decisions_lock(tenant), shared=True)
+            covered = self._removals.covered(connection, tenant, begun, stored, mentions, unused_value=unused_value)
+            for each, hashes_of_it in zip(stored, mentions, strict=True):
+                left = scrubbed(each, covered)
+                insert_decision(connection, tenant, left, hashes_of_it if left is each else None)
+        self._trim_sometimes(tenant, len(stored) / self.keep + sum(sizes) / self.keep_bytes)
 
     def _names_unused_value(self, tenant: str, options: ClassifyOptions) -> bool:
         """Whether a filter contains a value that no image has: a removal may have deleted all that had it."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from visual_memory.schemas.errors import Conflict, NotFound
-from visual_memory.schemas.field_types import FieldType, typed_metadata
+from visual_memory.schemas.field_types import FieldType, convert_metadata
 from visual_memory.schemas.image import ImagePatch, StoredImage, now
 from visual_memory.services.data_governance.retention_limits import RetentionLimits, check_expiry
 from visual_memory.services.infrastructure.storage.picture_store import PictureStore
@@ -60,7 +60,7 @@ class AmendImage:
         check_expiry(patch.expires_at)
         changes = patch.model_dump(exclude_unset=True)
         if "metadata" in changes:
-            changes["metadata"] = typed_metadata(patch.metadata, self.metadata)
+            changes["metadata"] = convert_metadata(patch.metadata, self.metadata)
         revert = RevertWrites(self.memory, self.pictures, self.blocks)
         for _ in range(TRIES):
             held = self.memory.images.get(tenant, [image_id]).get(image_id)

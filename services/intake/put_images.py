@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from visual_memory.schemas.errors import BeingRemoved, Conflict
-from visual_memory.schemas.field_types import FieldType, typed_metadata
+from visual_memory.schemas.field_types import FieldType, convert_metadata
 from visual_memory.schemas.image import Accepted, ImageFields, State, StoredImage, has_picture, now
 from visual_memory.schemas.labels import LabelRule
 from visual_memory.services.data_governance.retention_limits import RetentionLimits, check_expiry
@@ -139,7 +139,7 @@ class PutImages:
         check_expiry(fields.expires_at)
         given = {name: getattr(fields, name) for name in AMENDABLE}
         image = StoredImage(
-            **given | {"metadata": typed_metadata(fields.metadata, self.metadata)},
+            **given | {"metadata": convert_metadata(fields.metadata, self.metadata)},
             image_id=fields.image_id or content_hash,
             tenant=tenant,
             state=state,

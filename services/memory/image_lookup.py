@@ -5,7 +5,7 @@ from datetime import datetime
 
 import numpy as np
 
-from visual_memory.schemas.field_types import FIELDS, FieldType, Value, typed
+from visual_memory.schemas.field_types import FIELDS, FieldType, Value, convert_value
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State, StoredImage, has_picture, point_id
 from visual_memory.services.memory.points.page_cursor import point_of, to_cursor
@@ -138,7 +138,8 @@ class ImageLookup:
         """Whether an unmarked image has a value in a field that a filter may name."""
         kind = FIELDS.get(field) or self._metadata.get(field.removeprefix("metadata."))
         return (
-            kind is not None and self.count(tenant, [Clause(field, kind, (typed(field, kind, value),)), UNMARKED]) > 0
+            kind is not None
+            and self.count(tenant, [Clause(field, kind, (convert_value(field, kind, value),)), UNMARKED]) > 0
         )
 
     def tenants(self) -> list[str]:

@@ -149,7 +149,7 @@ def remove(
 
 def _filters(client: "Client", suspects_of: str | None, top: int, where: "Filter") -> "list[Filter]":
     """The given filter, or filters for the strongest suspects of a kind, whose ids may not fit into one."""
-    from visual_memory.schemas.filter import by_image_ids
+    from visual_memory.schemas.filter import filters_by_image_ids
 
     if suspects_of is None:
         return [where]
@@ -158,19 +158,19 @@ def _filters(client: "Client", suspects_of: str | None, top: int, where: "Filter
     found = load_suspects(client, suspects_of, top)
     if not found:
         fail(f"there are no suspects of the kind {suspects_of}")
-    return list(by_image_ids(each.image_id for each in found))
+    return list(filters_by_image_ids(each.image_id for each in found))
 
 
 def _suggested_relabels(found: "list[Suspect]") -> "Iterator[CurationRequest]":
     """Make one relabel request for each suggested label."""
     from visual_memory.schemas.curation_request import CurationRequest
-    from visual_memory.schemas.filter import by_image_ids
+    from visual_memory.schemas.filter import filters_by_image_ids
 
     groups: dict[str, list[str]] = defaultdict(list)
     for each in found:
         groups[each.suggestion].append(each.image_id)
     for label, image_ids in groups.items():
-        for where in by_image_ids(image_ids):
+        for where in filters_by_image_ids(image_ids):
             yield CurationRequest.model_validate({"action": "relabel", "filter": where, "labels": [label]})
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from visual_memory.schemas.errors import InvalidFilter
 from visual_memory.schemas.field_types import FIELDS, FieldType
-from visual_memory.schemas.filter import Filter, by_image_ids, matches
+from visual_memory.schemas.filter import Filter, filters_by_image_ids, matches
 from visual_memory.schemas.image import State, StoredImage
 
 METADATA = {
@@ -175,6 +175,6 @@ def test_a_filter_is_at_most_64_kib_of_json() -> None:
 @pytest.mark.parametrize("length", [1, 64, 200])
 def test_many_ids_become_filters_that_are_short_enough(length: int) -> None:
     ids = [f"{number}".rjust(length, "x") for number in range(2500)]
-    filters = list(by_image_ids(ids))
+    filters = list(filters_by_image_ids(ids))
     assert [value for each in filters for value in each.clauses({})[0].values] == ids
-    assert list(by_image_ids([])) == []
+    assert list(filters_by_image_ids([])) == []
