@@ -58,7 +58,7 @@ class Decoder:
         """
         decoded = self._decode(tenant, picture, self._max_bytes)
         if decoded is None:
-            raise DecoderFailed("decoding this picture made something that is no picture")
+            raise DecoderFailed("decoding this picture returned no picture")
         return PIL.Image.frombytes("RGB", *decoded)
 
     def unpack(self, pixels: bytes) -> PIL.Image.Image | None:
@@ -128,7 +128,7 @@ class Decoder:
         return header, body
 
     def _map(self, function: Callable[[int], Result], positions: Sequence[int], number: int) -> list[Result]:
-        """Call a function for some positions of so many; the first error ends it.
+        """Call a function for some positions; the first error ends it.
 
         The caller's thread does the work, and idle threads of the pool help: no caller's pictures wait for a thread
         that waits for another caller's.

@@ -97,21 +97,21 @@ class PreprocessingCrop:
         are whole pixels: an encoder that crops the centre itself gets the same pixels that it would have computed.
         """
         short = min(content)
-        taken = [min(length, MAX_ASPECT_RATIO * short) for length in content]
+        used = [min(length, MAX_ASPECT_RATIO * short) for length in content]
         if not self.crop_side and (short < self.resize_side or (short == self.resize_side and content == picture.size)):
-            return picture if tuple(taken) == picture.size else picture.crop(_centre_box(content, taken))
+            return picture if tuple(used) == picture.size else picture.crop(_centre_box(content, used))
         kept = [
             self.crop_side or self.resize_side + int(length * self.resize_side / short - self.resize_side) // 2 * 2
-            for length in taken
+            for length in used
         ]
         box = _centre_box(content, [pixels * short / self.resize_side for pixels in kept])
         return picture.resize((kept[0], kept[1]), Resampling.BICUBIC, box)
 
 
-def _centre_box(whole: Sequence[float], taken: Sequence[float]) -> tuple[float, float, float, float]:
-    """The box of a part of size `taken` in the centre."""
-    left, upper = ((length - part) / 2 for length, part in zip(whole, taken, strict=True))
-    return left, upper, left + taken[0], upper + taken[1]
+def _centre_box(whole: Sequence[float], size: Sequence[float]) -> tuple[float, float, float, float]:
+    """The box of a given size in the centre."""
+    left, upper = ((length - part) / 2 for length, part in zip(whole, size, strict=True))
+    return left, upper, left + size[0], upper + size[1]
 
 
 NO_CROP = PreprocessingCrop()

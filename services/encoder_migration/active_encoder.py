@@ -84,7 +84,7 @@ def _first_encoder(shape: Shape | None, settings: EncoderSettings) -> EncoderSpe
             return _spec(identity, name, size)
     names = ", ".join(f"{name} ({size} numbers)" for name, size in dimensions.items())
     raise EncoderMismatch(
-        f"the collection holds vectors of {names}, and not of {legacy}, which the settings name: set"
+        f"the collection contains vectors of {names}, and not of {legacy}, which the settings name: set"
         " VISUAL_MEMORY_ENCODER__NAME to the model that made them, or use another collection"
     )
 

@@ -117,7 +117,7 @@ class CompareEncoders:
             return name
         if len(tenants) != 1:
             names = ", ".join(tenants[:MAX_NAMES]) + ", ..." * (len(tenants) > MAX_NAMES)
-            raise InvalidRequest(f"say whose memory with --tenant: {names or 'nobody has images yet'}")
+            raise InvalidRequest(f"name the tenant with --tenant: {names or 'no tenant has images yet'}")
         return tenants[0]
 
     def __call__(

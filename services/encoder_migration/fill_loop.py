@@ -20,7 +20,7 @@ POLL_SECONDS = 1.0
 """How often the records are read: an encoder that is paused, added or dropped is noticed within this time."""
 IDLE_FACTOR = 200
 """After a search for missing vectors that found none, the loop waits this many times the duration of the search: with a
-million images it takes half a second, in which an embedded store answers nobody else."""
+million images it takes half a second, in which an embedded store answers no other request."""
 RETRY_SECONDS = 5.0
 """Wait after a component did not answer."""
 
@@ -57,10 +57,10 @@ class FillLoop:
                 self.upgrade()
                 pause = POLL_SECONDS
             except Unavailable as error:
-                log.warning("filling goes on later: %s", kind(error))
+                log.warning("filling is tried again later: %s", kind(error))
                 pause = RETRY_SECONDS
             except Exception:
-                log.exception("filling failed, and is tried again")
+                log.exception("filling failed and is tried again")
                 pause = RETRY_SECONDS
 
     def fill(self) -> None:

@@ -31,13 +31,13 @@ from visual_memory.services.vector_engines.engine_contract import Vectors
 PARALLEL_SLICES = 6
 """Some are decoded and some written while others are encoded."""
 BATCHES = 2
-"""Batches of the encoder between two looks at the settings; a pause takes effect after these."""
+"""Batches of the encoder between two reads of the settings; a pause takes effect after these."""
 WRITE_SECONDS = 2.0
 """Vectors are written at least this often, so that a crash loses little and the progress is visible."""
 DECODE_ATTEMPTS = 3
 """How often a picture may fail in the decoder before it is given up."""
 POLL_SECONDS = 1.0
-"""How often a waiting pass looks at the settings."""
+"""How often a waiting pass reads the settings."""
 
 ReadFillSettings = Callable[[], FillSettings | None]
 """Returns the present settings of an encoder; None: it is not to be filled any more."""

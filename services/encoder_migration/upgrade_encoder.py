@@ -66,7 +66,7 @@ class UpgradeEncoder:
                 self.switch(encoder.name)
                 log.info("the memory is upgraded: %s classifies", encoder.name)
         except Conflict as error:  # another worker did it, or pictures arrived meanwhile
-            log.info("the upgrade goes on later: %s", error.message)
+            log.info("the upgrade is tried again later: %s", error.message)
 
     def _identify(self, own: EncoderSpec) -> tuple[EncoderSettings, EncoderIdentity]:
         """The model in the settings, or the memory's own with the current preprocessing; identified once."""

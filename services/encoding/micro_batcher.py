@@ -47,7 +47,8 @@ class MicroBatcher:
     """A `SharedEncoder` that fills the encoder's batches with the waiting pictures of all callers.
 
     Tenants are served round-robin, and so are the callers of each tenant, so that a caller with a thousand pictures
-    delays nobody. A batch that fails is encoded again caller by caller, so that a bad picture fails only its own call.
+    does not delay the others. A batch that fails is encoded again caller by caller, so that a bad picture fails only
+    its own call.
 
     Args:
         load: returns the encoder; the constructor passes on what it raises.

@@ -127,7 +127,7 @@ def check_evaluable(queries: LabelledVectors, memory: LabelledVectors, *, itself
     if not memory.ids:
         raise InvalidRequest("the memory is empty: no image is remembered yet")
     if not queries.ids:
-        raise InvalidRequest("there is nothing to ask: give one labelled picture or more")
+        raise InvalidRequest("there are no queries: give at least one labelled picture")
 
 
 def _measure_neighbours(

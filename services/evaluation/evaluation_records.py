@@ -253,7 +253,7 @@ class Evaluations:
             if names & named_values(each.request.filter):
                 self.delete(tenant, each.id)
 
-    def tidy(self, before: datetime, _since: datetime | None = None) -> int:
+    def delete_orphans(self, before: datetime, _since: datetime | None = None) -> int:
         """Delete orphan files, and evaluations that were abandoned before their pictures were complete.
 
         Args:

@@ -123,7 +123,7 @@ class RequestEvaluation:
         if found.state is not JobState.COLLECTING:
             return found
         if not (found.request.itself or found.pictures):
-            raise InvalidRequest("this evaluation has nothing to ask: send labelled pictures before it is started")
+            raise InvalidRequest("this evaluation has no pictures: send labelled pictures before it is started")
         self.evaluations.start(tenant, evaluation_id, within)
         self.enqueue(tenant)
         return self.evaluations.load(tenant, evaluation_id)

@@ -207,7 +207,7 @@ def test_which_encoders_and_whose_memory_are_meant(place: Place) -> None:
         use.choose(None, None)
     place.records.begin_drop("third")
     assert use.choose(None, None) == BOTH
-    with pytest.raises(InvalidRequest, match="nobody has images"):
+    with pytest.raises(InvalidRequest, match="no tenant has images"):
         use.tenant(BOTH[0], None)
     place.keep(range(5))
     assert use.tenant(BOTH[0], None) == TENANT

@@ -317,10 +317,10 @@ def test_the_report_of_a_worker_that_died_too_late_is_tidied(place: Place, monke
         place.parts.pictures,
         PeriodicTaskRuns(place.parts.database),
         timedelta(hours=1),
-        others=[place.evaluations.tidy],
+        others=[place.evaluations.delete_orphans],
     )
     assert tidy().deleted == 0, "somebody may be about to name it in a row"
-    assert place.evaluations.tidy(now() + timedelta(seconds=1)) == 1
+    assert place.evaluations.delete_orphans(now() + timedelta(seconds=1)) == 1
     assert place.left() == []
 
 
@@ -340,10 +340,10 @@ def test_pictures_that_nobody_starts_to_evaluate_are_tidied_after_a_day(
 ) -> None:
     forsaken, done = place.ask(), place.ask(ITSELF)
     place.add(forsaken, picture("disc"), label="disc")
-    assert place.evaluations.tidy(now()) == 0
+    assert place.evaluations.delete_orphans(now()) == 0
     monkeypatch.setattr(evaluation_records, "ABANDONED", timedelta(0))
     place.run()
-    assert place.evaluations.tidy(now()) == 1
+    assert place.evaluations.delete_orphans(now()) == 1
     assert [each.id for each in place.evaluations.all(place.tenant)] == [done]
 
 
@@ -360,7 +360,7 @@ def test_bad_input_is_refused_and_changes_nothing(place: Place, monkeypatch: pyt
     with pytest.raises(InvalidFilter):
         place.ask(EvaluationRequest(filter=Filter({"colour": "red"})))
     asked = place.ask()
-    with pytest.raises(InvalidRequest, match="nothing to ask"):
+    with pytest.raises(InvalidRequest, match="no pictures"):
         place.request.start(place.tenant, asked)
     with pytest.raises(InvalidPicture, match="picture 2 of 2"):
         place.add(asked, picture("disc"), picture("disc")[:500], label="disc")

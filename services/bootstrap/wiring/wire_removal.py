@@ -217,7 +217,7 @@ def wire_tidy(memory: Memory, stores: Stores) -> RemoveOrphanFiles:
     """The removal of what crashes left."""
     others: list[Callable[[datetime, datetime | None], int]] = [
         stores.judgements.delete_orphans,
-        stores.evaluations.tidy,
+        stores.evaluations.delete_orphans,
     ]
     return RemoveOrphanFiles(memory, stores.pictures, stores.schedule, GRACE, others=others)
 

@@ -1,4 +1,4 @@
-"""The plots of a report, drawn to look right on a light and on a dark page; the same numbers give the same bytes."""
+"""Draw the plots of a report for light and dark pages; equal numbers give equal bytes."""
 
 import threading
 import warnings
@@ -52,7 +52,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "savefig.facecolor": "none",
     "text.color": INK,
-    "text.parse_math": False,  # labels are text, whatever signs they hold
+    "text.parse_math": False,  # labels are plain text, even with dollar signs
     "xtick.color": INK,
     "ytick.color": INK,
 }
@@ -60,11 +60,11 @@ HEIGHT = 3.4
 WIDTH = 4.3
 
 _drawing = threading.Lock()
-"""Style and warnings are of the whole process, in which two evaluations may be done at once."""
+"""Style and warnings belong to the process, in which two evaluations may run at once."""
 
 
 def draw(evaluation: Evaluation) -> dict[str, bytes]:
-    """Every plot that there are numbers for: PNG files by name, without the ending."""
+    """Draw every plot that there are numbers for: PNG files by name, without the extension."""
     plots = {
         "accuracy": _accuracy(evaluation),
         "ranks": _panels([partial(_ranks, evaluation=evaluation)]),
@@ -74,8 +74,8 @@ def draw(evaluation: Evaluation) -> dict[str, bytes]:
     }
     if evaluation.calibration:
         plots["calibration"] = _calibration(evaluation.calibration)
-    words = {Effort.BALANCED: evaluation.recall, Effort.FAST: evaluation.fast_recall}
-    if recall := {effort: found for effort, found in words.items() if found}:
+    recalls = {Effort.BALANCED: evaluation.recall, Effort.FAST: evaluation.fast_recall}
+    if recall := {effort: found for effort, found in recalls.items() if found}:
         plots["recall"] = _panels([partial(_recall, recall=recall)])
     if scaling := evaluation.scaling:
         plots["scaling"] = _panels([partial(_scaling, scaling=scaling)])
@@ -83,14 +83,14 @@ def draw(evaluation: Evaluation) -> dict[str, bytes]:
 
 
 def _panels(panels: Sequence[Callable[[Axes], None]], height: float = HEIGHT) -> bytes:
-    """Plots side by side, as one PNG file."""
+    """Draw plots next to each other, as one PNG file."""
     with _drawing, style.context(STYLE, after_reset=True), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a label in a script that the font lacks shows as boxes
+        warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks is drawn as boxes
         width = WIDTH * max(len(panels), 1.5 * height / HEIGHT)
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
-        for place, panel in enumerate(panels, start=1):
-            panel(figure.add_subplot(1, len(panels), place))
+        for column, panel in enumerate(panels, start=1):
+            panel(figure.add_subplot(1, len(panels), column))
         png = BytesIO()
         figure.savefig(png, format="png", metadata={"Software": None})
     return png.getvalue()
@@ -98,8 +98,8 @@ def _panels(panels: Sequence[Callable[[Axes], None]], height: float = HEIGHT) ->
 
 def _accuracy(evaluation: Evaluation) -> bytes:
     """The paper's figure 2: accuracy over k, a panel for each pruning."""
-    everything = [PERCENT * value for curve in evaluation.curves for value in curve.accuracy]
-    limits = min(everything) - 1, max(everything) + 1
+    values = [PERCENT * value for curve in evaluation.curves for value in curve.accuracy]
+    limits = min(values) - 1, max(values) + 1
     pruned = list(dict.fromkeys(curve.prune for curve in evaluation.curves))
 
     def panel(axes: Axes, prune: Prune) -> None:
@@ -125,22 +125,22 @@ def _ranks(axes: Axes, evaluation: Evaluation) -> None:
 
 
 def _confusion(axes: Axes, evaluation: Evaluation) -> None:
-    """Rows: the right label; columns: the answer. Of many classes, those with the most mistakes."""
+    """Rows: the right label; columns: the answer. Only the classes with the most mistakes, if there are many."""
     matrix = np.zeros((len(evaluation.labels), len(evaluation.labels)))
     for label, answer, count in evaluation.confusion:
         matrix[label, answer] = count
     mistakes = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
     shown = sorted(np.argsort(-mistakes, kind="stable")[:MOST_CLASSES], key=lambda label: evaluation.labels[label])
-    parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    part, names = PERCENT * parts[np.ix_(shown, shown)], [evaluation.labels[label] for label in shown]
+    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    percent, names = PERCENT * fractions[np.ix_(shown, shown)], [evaluation.labels[label] for label in shown]
     colours = np.where(np.eye(len(shown), dtype=bool)[..., None], to_rgb(RIGHT), to_rgb(WRONG))
-    axes.imshow(np.dstack([colours, np.sqrt(part / PERCENT)]))  # the root shows what is rare
+    axes.imshow(np.dstack([colours, np.sqrt(percent / PERCENT)]))  # the square root makes rare confusions visible
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="answer", ylabel="right label")
     axes.grid(visible=False)
     size = max(3.5, 9 - 0.2 * len(names))
-    for (row, column), value in np.ndenumerate(part):
+    for (row, column), value in np.ndenumerate(percent):
         if value >= 0.5:
             colour = "white" if value > 60 else INK
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=size)
@@ -148,12 +148,14 @@ def _confusion(axes: Axes, evaluation: Evaluation) -> None:
 
 def _calibration(calibration: Calibration) -> bytes:
     def panel(axes: Axes, reliability: Reliability, title: str) -> None:
-        sure, accuracy = ([getattr(each, name) for each in reliability.bins] for name in ("confidence", "accuracy"))
+        confidences, accuracy = (
+            [getattr(each, name) for each in reliability.bins] for name in ("confidence", "accuracy")
+        )
         weight = np.array([each.answers for each in reliability.bins])
         axes.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
-        axes.plot(sure, accuracy, color=COLOURS[Vote.SOFTMAX])
-        axes.scatter(sure, accuracy, s=15 + 150 * weight / weight.sum(), color=COLOURS[Vote.SOFTMAX])
-        axes.set(title=f"{title}: ECE {reliability.ece:.3f}", xlabel="confidence", ylabel="part that is right")
+        axes.plot(confidences, accuracy, color=COLOURS[Vote.SOFTMAX])
+        axes.scatter(confidences, accuracy, s=15 + 150 * weight / weight.sum(), color=COLOURS[Vote.SOFTMAX])
+        axes.set(title=f"{title}: ECE {reliability.ece:.3f}", xlabel="confidence", ylabel="fraction that is right")
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
 
     after = f"temperature {calibration.temperature:.2f}"
@@ -168,8 +170,8 @@ def _calibration(calibration: Calibration) -> bytes:
 def _distances(distances: Distances) -> bytes:
     def panel(axes: Axes, histogram: Histogram, name: str) -> None:
         for counts, label, colour in ((histogram.right, "right", RIGHT), (histogram.wrong, "wrong", WRONG)):
-            parts = PERCENT * np.array(counts) / max(sum(counts), 1)
-            axes.stairs(parts, histogram.edges, label=f"{label} answers", color=colour, fill=True, alpha=0.5)
+            percent = PERCENT * np.array(counts) / max(sum(counts), 1)
+            axes.stairs(percent, histogram.edges, label=f"{label} answers", color=colour, fill=True, alpha=0.5)
         axes.set(xlabel=f"{name} distance to the neighbours", ylabel="% of those answers")
         axes.legend()
 
@@ -207,8 +209,8 @@ def _scaling(axes: Axes, scaling: Scaling) -> None:
         line = 10 ** (scaling.a * np.log10(np.log10(images)) + scaling.b)
         axes.plot(images, line, color=INK, linestyle="--", label=f"a = {scaling.a:.3f}, b = {scaling.b:.3f}")
         axes.legend()
-    faultless = not any(error for each in scaling.sizes for error in each.errors)
-    axes.set(xscale="log", yscale="linear" if faultless else "log", xlabel="images in the memory", ylabel="error, %")
+    no_errors = not any(error for each in scaling.sizes for error in each.errors)
+    axes.set(xscale="log", yscale="linear" if no_errors else "log", xlabel="images in the memory", ylabel="error, %")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.xaxis.set_major_formatter("{x:,.0f}")
