@@ -42,8 +42,8 @@ class NeighbourLists:
     """The neighbours of n images, without the image itself.
 
     Attributes:
-        similarities: cosine similarities float32 [n, WIDTH], the nearest first; -1 where there are fewer.
-        rows: int32 [n, WIDTH], the same neighbours; `MISSING` where there are fewer.
+        similarities: cosine similarities float32 [n, MAX_NEIGHBOURS], the nearest first; -1 where there are fewer.
+        rows: int32 [n, MAX_NEIGHBOURS], the same neighbours; `MISSING` where there are fewer.
     """
 
     similarities: Similarities
