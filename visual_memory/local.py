@@ -148,7 +148,7 @@ class Memory:
         """Images that deserve a look, by kind, the strongest suspicion first; judges the memory where it changed."""
         process = self._open_process()
         with self._changing:
-            status = process.current_judgement.status(self.tenant)
+            status = process.report_judgement.status(self.tenant)
             if status.current is None or status.stale:
                 job = process.schedule_judgements.start(self.tenant, ACTOR)
                 self._run_jobs(process, job.id)

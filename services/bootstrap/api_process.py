@@ -39,9 +39,9 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
 from visual_memory.services.classification.classify import Classify
 from visual_memory.services.classification.reranking.rerank import Rerank
 from visual_memory.services.classification.reranking.vision_model import VisionModel
-from visual_memory.services.curation.current_judgement import CurrentJudgement
 from visual_memory.services.curation.list_suspects import ListSuspects
 from visual_memory.services.curation.mute_and_relabel import CurateImages
+from visual_memory.services.curation.report_judgement import ReportJudgement
 from visual_memory.services.curation.schedule_judgements import ScheduleJudgements
 from visual_memory.services.decisions.explanations.explain import Explain
 from visual_memory.services.decisions.explanations.explanation_jobs import EnqueueExplanation, ExplanationJobs
@@ -105,7 +105,7 @@ class ApiProcess:
     evaluations: Evaluations
     request_evaluation: RequestEvaluation
     schedule_judgements: ScheduleJudgements
-    current_judgement: CurrentJudgement
+    report_judgement: ReportJudgement
     list_suspects: ListSuspects
     curate: CurateImages
     dead_letters: DeadLetters
@@ -202,7 +202,7 @@ def api_process(settings: Settings) -> Iterator[ActiveUseCases[ApiProcess]]:
                 schedule_judgements=ScheduleJudgements(
                     memory, stores.judgements, stores.jobs, job_queue.enqueue, curate.max_images
                 ),
-                current_judgement=CurrentJudgement(memory, stores.judgements, stores.jobs),
+                report_judgement=ReportJudgement(memory, stores.judgements, stores.jobs),
                 list_suspects=ListSuspects(memory, stores.judgements),
                 curate=CurateImages(patient, stores.judgements, stores.undo_votes),
                 dead_letters=dead_letters,

@@ -34,8 +34,8 @@ from visual_memory.services.bootstrap.wiring.wire_use_cases import (
     wire_run_jobs,
 )
 from visual_memory.services.classification.classify import Classify
-from visual_memory.services.curation.current_judgement import CurrentJudgement
 from visual_memory.services.curation.list_suspects import ListSuspects
+from visual_memory.services.curation.report_judgement import ReportJudgement
 from visual_memory.services.curation.schedule_judgements import ScheduleJudgements
 from visual_memory.services.decisions.explanations.explain import Explain
 from visual_memory.services.decisions.stored_decisions import StoredDecisions
@@ -80,7 +80,7 @@ class LocalProcess:
     removal_steps: RemovalSteps
     erase: EraseRemovedData
     schedule_judgements: ScheduleJudgements
-    current_judgement: CurrentJudgement
+    report_judgement: ReportJudgement
     list_suspects: ListSuspects
     jobs: Jobs
     run_jobs: RunJobs
@@ -137,7 +137,7 @@ def local_process(settings: Settings) -> Iterator[LocalProcess]:
             schedule_judgements=ScheduleJudgements(
                 memory, stores.judgements, stores.jobs, _no_queue, settings.curate.max_images
             ),
-            current_judgement=CurrentJudgement(memory, stores.judgements, stores.jobs),
+            report_judgement=ReportJudgement(memory, stores.judgements, stores.jobs),
             list_suspects=ListSuspects(memory, stores.judgements),
             jobs=stores.jobs,
             run_jobs=replace(run_jobs, lease=NO_LEASE),

@@ -8,9 +8,9 @@ from visual_memory.schemas.background_job import Job, JobKind
 from visual_memory.schemas.field_types import FieldType
 from visual_memory.schemas.filter import Clause
 from visual_memory.schemas.image import State, now
-from visual_memory.services.curation.current_judgement import is_stale
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import voting_clauses
+from visual_memory.services.curation.report_judgement import is_stale
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.clock_check import CLOCKS_DIFFER, is_over
 from visual_memory.services.infrastructure.records.database import Within, nothing_else

@@ -20,11 +20,11 @@ from visual_memory.schemas.image import ImagePatch, State, now
 from visual_memory.schemas.judgement import Judgement, Suspect
 from visual_memory.schemas.removal import RemovalRequest
 from visual_memory.services.curation import schedule_judgements
-from visual_memory.services.curation.current_judgement import CurrentJudgement
 from visual_memory.services.curation.judgement.judge_memory import JudgeMemory, make_judgement
 from visual_memory.services.curation.judgement.stored_judgements import StoredJudgements
 from visual_memory.services.curation.judgement.update_judgement_input import UpdateJudgementInput
 from visual_memory.services.curation.list_suspects import ListSuspects
+from visual_memory.services.curation.report_judgement import ReportJudgement
 from visual_memory.services.curation.schedule_judgements import SERVICE, ScheduleJudgements
 from visual_memory.services.infrastructure.records.tables import judgements
 from visual_memory.services.infrastructure.storage.blob_store import BlobStore
@@ -389,7 +389,7 @@ def suspects(parts: Parts, limit: int) -> list[Suspect]:
 
 
 def is_stale(parts: Parts) -> bool:
-    current = CurrentJudgement(parts.memory, parts.judgements, Jobs(parts.database))
+    current = ReportJudgement(parts.memory, parts.judgements, Jobs(parts.database))
     return current.status(parts.tenant).stale
 
 

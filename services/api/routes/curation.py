@@ -32,7 +32,7 @@ def judge(caller: CallerDep, service: ServiceDep, idempotency_key: IdempotencyKe
 @requires_scope(CLASSIFY_OR_READ)
 def judgement(caller: CallerDep, service: ServiceDep) -> JudgementStatus:
     """Return the current judgement, by class, and the progress of the next one."""
-    return service.current_judgement.status(caller.tenant)
+    return service.report_judgement.status(caller.tenant)
 
 
 @router.get("/suspects")

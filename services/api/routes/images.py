@@ -147,7 +147,7 @@ def labels(
     caller.check_filter(condition)
     clauses = condition.clauses(service.memory.metadata)
     counts = service.memory.images.count_by_label(caller.tenant, clauses)
-    return service.current_judgement.with_class_reports(
+    return service.report_judgement.with_class_reports(
         caller.tenant, [LabelCount(label=label, images=number) for label, number in counts]
     )
 

@@ -20,7 +20,7 @@ JUDGED = Clause("state", FieldType.KEYWORD, (State.REMEMBERED.value, State.MUTED
 
 
 @dataclass(frozen=True)
-class CurrentJudgement:
+class ReportJudgement:
     """Reports what is known of a tenant's memory."""
 
     memory: Memory
