@@ -39,7 +39,7 @@ def remove(
 ) -> Removal | RemovalPreview:
     """Remove every image that meets a filter. Answers 200 with the receipt, or 202 if it still runs."""
     if request.dry_run:
-        preview = service.removal_steps.preview(caller.tenant, request)
+        preview = service.removal_steps.request.preview(caller.tenant, request)
         caller.log_read(preview.images, request.filter.named("subject"))
         return preview
     text = request.model_dump_json()

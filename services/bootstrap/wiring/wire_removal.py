@@ -43,6 +43,7 @@ from visual_memory.services.removal.intake_contract import IntakeQueue, NoIntake
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords
 from visual_memory.services.removal.removed_image_digests import Tombstones
+from visual_memory.services.removal.request_removal import RequestRemoval
 from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages
 from visual_memory.services.removal.steps.removal_steps import RemovalSteps
 from visual_memory.services.removal.steps.remove_from_intake import RemoveFromIntake
@@ -181,7 +182,9 @@ def wire_removal_steps(memory: Memory, stores: Stores, lease: timedelta, *furthe
         write_to_mirror=receipts.mirroring.write_up_to,
         at_end=(stores.remove_from_decisions.drop_vectors,),
     )
+    request = RequestRemoval(memory, removals, mark, stores.intake, receipts.log, receipts.filters)
     return RemovalSteps(
+        request=request,
         memory=memory,
         pictures=stores.pictures,
         removals=removals,

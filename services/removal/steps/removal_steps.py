@@ -18,7 +18,6 @@ A slow worker stores its vector only if the point still has the same picture key
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -26,11 +25,8 @@ from datetime import timedelta
 from functools import partial
 from itertools import groupby
 
-from sqlalchemy import Connection
-
 from visual_memory.schemas.errors import InvalidFilter, Unavailable
-from visual_memory.schemas.receipt import RequestedPayload, Requester
-from visual_memory.schemas.removal import Removal, RemovalPreview, RemovalRequest
+from visual_memory.schemas.removal import Removal
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.observability.log_and_continue import log_and_continue
 from visual_memory.services.infrastructure.records.resource_leases import Lease, Superseded
@@ -40,12 +36,12 @@ from visual_memory.services.receipts.receipt_log import DuplicateEntry
 from visual_memory.services.removal.covered_image_records import CoveredImageRecords
 from visual_memory.services.removal.covered_images import EVERYTHING, CoveredImages, MarkedImage, RemovalHook
 from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep, removal_resource
+from visual_memory.services.removal.request_removal import RequestRemoval
 from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages
 from visual_memory.services.removal.steps.remove_from_intake import RemoveFromIntake
 from visual_memory.services.removal.steps.seal_receipt import SealReceipt
 from visual_memory.services.removal.steps.verify_nothing_left import CountRemaining
 
-SAMPLE = 10
 POLL = 0.05
 SLOWEST_POLL = 1.0
 MAX_STEPS = 30
@@ -54,15 +50,12 @@ MAX_STEPS = 30
 log = logging.getLogger(__name__)
 
 
-def _no_record(_connection: Connection, _removal_id: str) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class RemovalSteps:
-    """Requests removals, and runs their steps.
+    """Runs the steps of requested removals.
 
     Attributes:
+        request: records a removal, or previews it.
         lease_duration: how long an unfinished removal belongs to the process that works on it.
         before_delete: called with the tenant and the removal's id after everything covered is recorded, before
             anything is deleted.
@@ -71,6 +64,7 @@ class RemovalSteps:
         sleep: waits a number of seconds.
     """
 
+    request: RequestRemoval
     memory: Memory
     pictures: PictureStore
     removals: RemovalRecords
@@ -83,46 +77,6 @@ class RemovalSteps:
     hooks: Sequence[RemovalHook] = ()
     keep: Callable[[Lease], AbstractContextManager[object]] = nullcontext
     sleep: Callable[[float], object] = time.sleep
-
-    def preview(self, tenant: str, request: RemovalRequest) -> RemovalPreview:
-        """Count what a removal would cover, with a sample of image ids; changes nothing."""
-        clauses = request.filter.clauses(self.memory.metadata)
-        by_state = self.memory.images.count_by_state(tenant, clauses)
-        sample, _ = self.memory.images.page(tenant, clauses, SAMPLE, None)
-        return RemovalPreview(
-            images=sum(by_state.values()), by_state=by_state, sample=[image.image_id for image in sample]
-        )
-
-    def request(
-        self,
-        tenant: str,
-        request: RemovalRequest,
-        requester: Requester,
-        record: Callable[[Connection, str], object] = _no_record,
-        removal_id: str | None = None,
-    ) -> Removal:
-        """Record a removal; `resume` then runs it.
-
-        Args:
-            tenant: the tenant whose images are removed.
-            request: what to remove.
-            requester: who requests it.
-            record: writes further records in the same transaction, given the removal's id.
-            removal_id: a unique id; None: a new one.
-
-        Raises:
-            InvalidFilter: the filter names an unknown field, or a value of the wrong type.
-        """
-        request.filter.clauses(self.memory.metadata)
-        removal_id = removal_id or str(uuid.uuid4())
-        position = self._intake_position(tenant)
-        with self.removals.database.write(urgent=True) as connection:
-            removal = self.removals.add(connection, tenant, removal_id, request, requester, position)
-            self.mark.block_subjects(connection, tenant, removal)
-            record(connection, removal_id)
-            payload = RequestedPayload(**self.seal.request_fields(removal, requester))
-            self.seal.receipt_log.append(connection, tenant, removal_id, payload)
-        return removal
 
     def resume(self, tenant: str, removal_id: str, timeout: timedelta | None = None) -> Removal:
         """Run what is left of a removal, or wait for the process that runs it; returns its record when it is done.
@@ -200,14 +154,6 @@ class RemovalSteps:
         self.mark.clauses(state)
         self.removals.leases.renew(lease)
         return self.mark(state.tenant)
-
-    def _intake_position(self, tenant: str) -> str | None:
-        """The intake's last position; None if it does not answer, then the drain step records one."""
-        try:
-            return self.remove_from_intake.intake.last_position(tenant)
-        except Unavailable as error:
-            log.info("a removal has no intake position yet: %s", error)
-            return None
 
     def _delete(self, state: RemovalState, lease: Lease) -> bool:
         if not state.drained:

@@ -4,22 +4,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection
 
 from visual_memory.schemas.errors import Unavailable
-from visual_memory.schemas.receipt import Event, RemovalPayload, Requester
-from visual_memory.schemas.removal import Removal
+from visual_memory.schemas.receipt import Event, RemovalPayload
 from visual_memory.services.access.audit_log import AuditLog
 from visual_memory.services.infrastructure.observability import prometheus_metrics
 from visual_memory.services.infrastructure.records.resource_leases import Lease
 from visual_memory.services.receipts.filter_digest import FilterDigests
 from visual_memory.services.receipts.receipt_log import ReceiptLog
 from visual_memory.services.removal.covered_image_records import CoveredImageRecords
-from visual_memory.services.removal.covered_images import EVERYTHING
 from visual_memory.services.removal.refused_intake_entries import RefusedEntries
 from visual_memory.services.removal.removal_records import RemovalRecords, RemovalState, RemovalStep
+from visual_memory.services.removal.request_removal import request_fields
 from visual_memory.services.removal.steps.mark_covered_images import MarkCoveredImages
 
 WAIT_FOR_ALL_TRIES = 10
@@ -75,19 +73,11 @@ class SealReceipt:
             )
         prometheus_metrics.REMOVED.labels(state.tenant).inc(state.removal.images)
 
-    def request_fields(self, removal: Removal, requester: Requester) -> dict[str, Any]:
-        """The fields of a log entry that describe the request."""
-        return {
-            **removal.model_dump(include={"requested_at", "reason", "block", "everything"}),
-            "requested_by": requester,
-            "filter_digest": self.filter_digests.of(removal.id, removal.filter or EVERYTHING),
-        }
-
     def _write_entry(self, state: RemovalState, lease: Lease, until: datetime | None) -> None:
         removal = state.removal
         assert removal.verified_at is not None
         payload = RemovalPayload(
-            **self.request_fields(removal, state.requester),
+            **request_fields(removal, state.requester, self.filter_digests),
             done_at=removal.verified_at,
             **removal.model_dump(include={"images", "by_state", "pictures", "queued"}),
         )
